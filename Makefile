@@ -1,0 +1,87 @@
+# Parley: build, tests and the cluster in one command each. `make help` lists the targets.
+#   CC=clang CXX=clang++   another compiler
+#   SAN=address,undefined  sanitizers (objects go to a folder of their own)
+
+CC ?= gcc
+CXX ?= g++
+SAN ?=
+BUILD := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),-clang)
+comma := ,
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wundef -Wvla -Wformat=2 -Wwrite-strings
+CWARN := $(WARN) -Wmissing-prototypes -Wstrict-prototypes -Wold-style-definition
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+FLAGS := -O2 -g -I. -D_GNU_SOURCE -fstack-protector-strong -fPIE $(SANFLAGS)
+CFLAGS := -std=c11 $(FLAGS) $(CWARN)
+CXXFLAGS := -std=c++17 $(FLAGS) $(WARN) -fno-exceptions
+LDFLAGS := -pie $(SANFLAGS)
+PURE_LIBS := -lsimdjson -lxxhash -lcrypto -lmsgpackc -lm -lstdc++
+SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
+
+objs = $(patsubst %,$(BUILD)/%.o,$(1))
+
+# Pure code: no I/O, no clock; what the simulator links.
+PURE_SRC := $(wildcard common/base/*.c common/doc/*.c common/doc/*.cc common/*.c) \
+	$(filter-out proto/schema_doc.c,$(wildcard proto/*.c))
+COORDINATOR_SRC := $(filter-out %/main.c,$(wildcard coordinator/*.c))
+STORAGE_SRC := $(filter-out %/main.c,$(wildcard storage-node/*.c))
+GATEWAY_SRC := $(filter-out %/main.c %/http_mhd.c %/http_tls.c,$(wildcard gateway/*.c))
+ARBITER_SRC := $(filter-out %/main.c,$(wildcard arbiter/*.c))
+CORE_SRC := $(PURE_SRC) $(COORDINATOR_SRC) $(STORAGE_SRC) $(GATEWAY_SRC) $(ARBITER_SRC)
+# The shell: sockets, disks, timers.
+RUN_SRC := $(wildcard common/run/*.c common/store/*.c)
+HTTP_SRC := $(wildcard gateway/http_mhd.c gateway/http_tls.c)
+SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
+
+DAEMONS := $(BUILD)/parley-coordinator $(BUILD)/parley-storage-node $(BUILD)/parley-gateway $(BUILD)/parley-arbiter
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_test.c)) \
+	$(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_test.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+
+all: $(DAEMONS)
+
+$(BUILD)/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/%.cc.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libpure.a: $(call objs,$(PURE_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+$(BUILD)/libcores.a: $(call objs,$(COORDINATOR_SRC) $(STORAGE_SRC) $(GATEWAY_SRC) $(ARBITER_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+$(BUILD)/librun.a: $(call objs,$(RUN_SRC) $(HTTP_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+$(BUILD)/libsim.a: $(call objs,$(SIM_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+
+LIBS := $(BUILD)/librun.a $(BUILD)/libcores.a $(BUILD)/libpure.a
+
+$(BUILD)/parley-%: $(BUILD)/%/main.c.o $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $< $(LIBS) $(SHELL_LIBS)
+
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.c.o $(BUILD)/libsim.a $(LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
+$(BUILD)/core/%: $(BUILD)/tests/core/%.c.o $(BUILD)/libsim.a $(LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
+$(BUILD)/parley-sim: $(BUILD)/tests/sim/main.c.o $(BUILD)/libsim.a $(BUILD)/libcores.a $(BUILD)/libpure.a
+	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(BUILD)/libcores.a $(BUILD)/libpure.a $(PURE_LIBS)
+
+unit: $(UNIT_TESTS)
+	@for t in $(UNIT_TESTS); do $$t || exit 1; done
+
+clean:
+	rm -rf build build-*
+
+.PHONY: all unit clean
+.SECONDARY:
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,74 @@
+#include "common/base/arena.h"
+
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+
+enum { ARENA_BLOCK_BYTES = 16 * 1024, ARENA_KEEP_BYTES = 256 * 1024 };
+
+struct arena_block {
+	struct arena_block *next;
+	size_t cap;
+	size_t len;
+	alignas(max_align_t) uint8_t data[];
+};
+
+static struct arena_block *block_new(size_t bytes, struct arena_block *next)
+{
+	size_t cap = bytes > ARENA_BLOCK_BYTES ? bytes : ARENA_BLOCK_BYTES;
+	struct arena_block *block = mem_alloc(sizeof *block + cap);
+	block->next = next;
+	block->cap = cap;
+	block->len = 0;
+	return block;
+}
+
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+	CHECK(bytes < SIZE_MAX / 4);
+	size_t step = alignof(max_align_t);
+	size_t rounded = (bytes + step - 1) / step * step;
+	if (!a->head || a->head->cap - a->head->len < rounded)
+		a->head = block_new(rounded, a->head);
+	void *at = a->head->data + a->head->len;
+	a->head->len += rounded;
+	a->used += rounded;
+	return memset(at, 0, rounded);
+}
+
+struct slice arena_copy(struct arena *a, struct slice s)
+{
+	if (s.len == 0)
+		return (struct slice){0};
+	return slice_of(memcpy(arena_alloc(a, s.len), s.data, s.len), s.len);
+}
+
+static void free_chain(struct arena_block *block)
+{
+	while (block) {
+		struct arena_block *next = block->next;
+		free(block);
+		block = next;
+	}
+}
+
+void arena_reset(struct arena *a)
+{
+	a->used = 0;
+	if (!a->head)
+		return;
+	free_chain(a->head->next);
+	a->head->next = NULL;
+	a->head->len = 0;
+	if (a->head->cap > ARENA_KEEP_BYTES)
+		arena_close(a);
+}
+
+void arena_close(struct arena *a)
+{
+	free_chain(a->head);
+	*a = (struct arena){0};
+}

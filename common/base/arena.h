@@ -1,0 +1,24 @@
+/* A bump allocator: many small allocations, freed all at once. Zero-initialised is valid and empty. */
+#ifndef PARLEY_BASE_ARENA_H
+#define PARLEY_BASE_ARENA_H
+
+#include <stddef.h>
+
+#include "common/base/slice.h"
+
+struct arena_block;
+
+struct arena {
+	struct arena_block *head; /* newest block; older ones are linked behind it */
+	size_t used;              /* bytes given out since the last reset */
+};
+
+/* Aligned for any type, zeroed. Lives until arena_reset or arena_close. */
+void *arena_alloc(struct arena *a, size_t bytes);
+/* A copy of the bytes, owned by the arena. */
+struct slice arena_copy(struct arena *a, struct slice s);
+/* Frees all allocations but keeps one block for reuse. */
+void arena_reset(struct arena *a);
+void arena_close(struct arena *a);
+
+#endif

@@ -1,0 +1,165 @@
+/* The contract of core and shell.
+ *
+ * A daemon's core is state plus one step function: an event in, a list of effects out. It does no I/O, reads no
+ * clock, draws no randomness but from its own seeded generator, and keeps no globals. The shell (common/run) owns
+ * sockets, timers, the store and the loop; the simulator (tests/sim) is another shell.
+ *
+ * A turn. The shell collects what is queued and feeds it: any number of MESSAGE, HTTP_REQUEST, HTTP_GONE, TIMER
+ * events, then one TURN event, with which the core finishes what it batches. Then, in this order, the shell
+ *   1. sends the effects marked WHEN_NOW;
+ *   2. if the core put anything into the store, commits it (synced if any effect list said fx_sync);
+ *   3. sends the effects marked WHEN_DURABLE - never if the commit failed;
+ *   4. feeds STORED (or STORE_FAILED), whose effects are handled like those of a turn.
+ * So an effect marked WHEN_DURABLE leaves only when all that was put into the store up to the end of its turn is
+ * durable. Reads of the store inside a step see the step's own puts (store_get) or the last commit (iterators). */
+#ifndef PARLEY_CORE_H
+#define PARLEY_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/base/slice.h"
+#include "common/base/log.h"
+#include "proto/schema.h"
+
+enum event_kind {
+	EVENT_START,        /* first event of a life */
+	EVENT_MESSAGE,      /* a decoded, role-checked message */
+	EVENT_HTTP_REQUEST, /* gateway: a whole request has arrived */
+	EVENT_HTTP_GONE,    /* gateway: its client went away before the answer */
+	EVENT_TIMER,        /* the deadline that the core asked for has come */
+	EVENT_TURN,         /* end of a turn: finish batches */
+	EVENT_STORED,       /* what was put before this is durable (or was committed, if no sync was asked for) */
+	EVENT_DISK,         /* free space fell below or rose above the reserve */
+	EVENT_DRAIN         /* SIGTERM: finish what is under way, take nothing new */
+};
+
+/* Where a message came from. The key it was signed with says who; never the message itself. */
+struct peer {
+	uint64_t member; /* id in the member list */
+	enum role role;
+	uint32_t route; /* connection it came over, to answer on: a member may have several; 0: any */
+};
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
+
+/* One name and value; names are lower-case for headers, decoded for query parameters. */
+struct http_field {
+	struct slice name;
+	struct slice value;
+};
+
+/* All slices are borrowed for the step. */
+struct http_request {
+	uint64_t id; /* names the request in effects */
+	enum http_method method;
+	struct slice path;  /* as sent: percent-encoded, without the query string */
+	struct slice query; /* as sent: percent-encoded, without '?' */
+	const struct http_field *headers;
+	uint32_t headers_count;
+	struct slice body;
+	bool body_too_large; /* it passed max_request_bytes; body is empty */
+	struct slice principal; /* who the verified client certificate names */
+};
+
+struct event {
+	enum event_kind kind;
+	int64_t now_ms;  /* CLOCK_BOOTTIME: only differences count */
+	int64_t wall_ms; /* since 1970: informs, never decides safety */
+	union {
+		struct {
+			struct peer from;
+			struct envelope envelope;
+			const void *body; /* struct msg_* of envelope.type, borrowed for the step */
+		} message;
+		const struct http_request *http;
+		uint64_t http_gone; /* request id */
+		struct {
+			bool full;
+		} disk;
+	};
+};
+
+enum effect_when { WHEN_NOW, WHEN_DURABLE };
+enum effect_kind {
+	EFFECT_SEND,    /* one message to one peer */
+	EFFECT_RESPOND, /* answer of an HTTP request */
+	EFFECT_LOG,     /* a line for the log and the trace */
+	EFFECT_RESET,   /* this data directory can't be vouched for: set it aside, restart with a new incarnation */
+	EFFECT_EXIT     /* this process can't go on; the text says why */
+};
+
+struct http_response {
+	int status;
+	struct slice content_type;
+	const struct http_field *headers;
+	uint32_t headers_count;
+	struct slice body;
+};
+
+struct effect {
+	enum effect_kind kind;
+	enum effect_when when;
+	union {
+		struct {
+			uint64_t member;
+			uint32_t route;
+			struct envelope envelope;
+			struct slice body; /* encoded, in the list's buffer arena */
+		} send;
+		struct {
+			uint64_t request;
+			struct http_response response; /* copied into the arena */
+		} respond;
+		struct {
+			enum log_level level;
+			struct slice text;
+		} log;
+		struct slice reason; /* RESET, EXIT */
+	};
+};
+
+/* The effects of one turn, in order. Owned by the shell; cleared after each turn. */
+struct effects {
+	struct effect *items;
+	uint32_t count;
+	uint32_t cap;
+	bool sync; /* the commit of this turn must be synced */
+	struct arena arena;
+	struct buf scratch;
+};
+
+void effects_clear(struct effects *fx);
+void effects_close(struct effects *fx);
+
+/* Encodes *message (struct msg_* of type) now; the caller keeps nothing alive. */
+void fx_send(struct effects *fx, enum effect_when when, uint64_t member, uint32_t route,
+	     const struct envelope *envelope, const void *message);
+/* The answer to a message: same route, request id, epoch and trace id. */
+void fx_reply(struct effects *fx, enum effect_when when, const struct event *to, uint16_t type, const void *message);
+/* Copies the response. */
+void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response);
+/* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
+void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
+void fx_sync(struct effects *fx);
+void fx_reset(struct effects *fx, const char *reason);
+void fx_exit(struct effects *fx, const char *reason);
+
+/* What a shell knows of a core. */
+struct core_ops {
+	const char *name;
+	enum role role;
+	void (*step)(void *core, const struct event *event, struct effects *fx);
+	/* When the core wants a TIMER event next (now_ms scale); INT64_MAX: never. */
+	int64_t (*deadline)(const void *core);
+	/* Appends Prometheus text; may be NULL. */
+	void (*metrics)(const void *core, struct buf *out);
+	/* Readiness: appends one line per check, "name ok" or "name failed: why"; true if all hold. */
+	bool (*ready)(const void *core, int64_t now_ms, struct buf *out);
+};
+
+#define NO_DEADLINE INT64_MAX
+
+#endif

@@ -1,0 +1,40 @@
+/* Three-way merge of documents per JSON path: n-way, order-free, deterministic to the byte (DESIGN 7). */
+#ifndef PARLEY_DOC_MERGE_H
+#define PARLEY_DOC_MERGE_H
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/doc/policy.h"
+
+struct merge_leaf {
+	struct slice revision; /* text of the revision: sorts the leaves, names losers */
+	uint64_t stamp;        /* hybrid logical clock; 0: oldest */
+	bool deleted;
+	struct slice body; /* MessagePack map; empty if deleted */
+};
+
+struct merge_input {
+	const struct merge_leaf *leaves; /* any order */
+	uint32_t leaves_count;           /* >= 2 */
+	bool has_base;
+	struct slice base; /* MessagePack map */
+	const struct policy *policy;
+};
+
+enum merge_outcome {
+	MERGE_DONE,    /* body (or deleted) is the result */
+	MERGE_OPEN,    /* some paths need a person: they are in `open_paths` */
+	MERGE_SKIPPED  /* the policy says to leave it */
+};
+
+struct merge_result {
+	enum merge_outcome outcome;
+	bool deleted;
+	struct buf body;        /* canonical MessagePack map of the result, when DONE */
+	struct buf detail;      /* MessagePack map for the record: strategy, winner, dropped or open paths with their values */
+};
+
+/* Any order of leaves gives the same bytes. The caller closes the two buffers. */
+void merge_run(const struct merge_input *input, struct arena *arena, struct merge_result *out);
+
+#endif

@@ -1,0 +1,31 @@
+/* Filters and orders over stored documents, MongoDB's semantics. The client's query arrives as MessagePack; it is
+ * checked once and compiled into a plan that is evaluated on documents as stored. */
+#ifndef PARLEY_DOC_QUERY_H
+#define PARLEY_DOC_QUERY_H
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/base/slice.h"
+
+struct query; /* compiled filter, lives in the arena; borrows the filter's bytes */
+
+struct query_error {
+	char place[128]; /* path in the query */
+	char text[160];  /* what is allowed there */
+};
+
+/* filter: MessagePack map, or empty (matches all). NULL on error. */
+struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error);
+/* id: the document's id, addressed as member "id". body: MessagePack map without id. */
+bool query_matches(const struct query *q, struct slice id, struct slice body);
+
+/* "asc(path)" or "desc(path)"; path borrows. */
+struct query_order {
+	struct slice path;
+	bool descending;
+};
+bool query_order_parse(struct slice text, struct query_order *out, struct query_error *error) MUST_CHECK;
+/* The bytes to sort a document by under this order: a value (nil when absent), borrowed from body or id. */
+struct slice query_order_value(const struct query_order *order, struct slice id, struct slice body, struct buf *scratch);
+
+#endif

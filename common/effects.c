@@ -1,0 +1,100 @@
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/core.h"
+
+enum { EFFECTS_FIRST = 64 };
+
+void effects_clear(struct effects *fx)
+{
+	fx->count = 0;
+	fx->sync = false;
+	arena_reset(&fx->arena);
+}
+
+void effects_close(struct effects *fx)
+{
+	free(fx->items);
+	arena_close(&fx->arena);
+	buf_close(&fx->scratch);
+	*fx = (struct effects){0};
+}
+
+static struct effect *effect_add(struct effects *fx, enum effect_kind kind, enum effect_when when)
+{
+	if (fx->count == fx->cap) {
+		fx->cap = fx->cap ? fx->cap * 2 : EFFECTS_FIRST;
+		fx->items = mem_realloc(fx->items, fx->cap * sizeof *fx->items);
+	}
+	struct effect *e = &fx->items[fx->count++];
+	*e = (struct effect){.kind = kind, .when = when};
+	return e;
+}
+
+void fx_send(struct effects *fx, enum effect_when when, uint64_t member, uint32_t route,
+	     const struct envelope *envelope, const void *message)
+{
+	const struct schema *schema = schema_of_message(envelope->type);
+	CHECK(schema != NULL);
+	buf_clear(&fx->scratch);
+	schema_encode(schema, message, &fx->scratch);
+	struct effect *e = effect_add(fx, EFFECT_SEND, when);
+	e->send.member = member;
+	e->send.route = route;
+	e->send.envelope = *envelope;
+	e->send.body = arena_copy(&fx->arena, buf_slice(&fx->scratch));
+}
+
+void fx_reply(struct effects *fx, enum effect_when when, const struct event *to, uint16_t type, const void *message)
+{
+	CHECK(to->kind == EVENT_MESSAGE);
+	struct envelope envelope = to->message.envelope;
+	envelope.type = type;
+	fx_send(fx, when, to->message.from.member, to->message.from.route, &envelope, message);
+}
+
+void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response)
+{
+	struct effect *e = effect_add(fx, EFFECT_RESPOND, WHEN_NOW);
+	e->respond.request = request;
+	struct http_response *copy = &e->respond.response;
+	*copy = *response;
+	copy->content_type = arena_copy(&fx->arena, response->content_type);
+	copy->body = arena_copy(&fx->arena, response->body);
+	if (response->headers_count == 0)
+		return;
+	struct http_field *fields = arena_alloc(&fx->arena, response->headers_count * sizeof *fields);
+	for (uint32_t i = 0; i < response->headers_count; i++) {
+		fields[i].name = arena_copy(&fx->arena, response->headers[i].name);
+		fields[i].value = arena_copy(&fx->arena, response->headers[i].value);
+	}
+	copy->headers = fields;
+}
+
+void fx_log(struct effects *fx, enum log_level level, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	buf_clear(&fx->scratch);
+	buf_vprintf(&fx->scratch, format, args);
+	va_end(args);
+	struct effect *e = effect_add(fx, EFFECT_LOG, WHEN_NOW);
+	e->log.level = level;
+	e->log.text = arena_copy(&fx->arena, buf_slice(&fx->scratch));
+}
+
+void fx_sync(struct effects *fx)
+{
+	fx->sync = true;
+}
+
+void fx_reset(struct effects *fx, const char *reason)
+{
+	effect_add(fx, EFFECT_RESET, WHEN_NOW)->reason = arena_copy(&fx->arena, slice_text(reason));
+}
+
+void fx_exit(struct effects *fx, const char *reason)
+{
+	effect_add(fx, EFFECT_EXIT, WHEN_NOW)->reason = arena_copy(&fx->arena, slice_text(reason));
+}

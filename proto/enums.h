@@ -1,0 +1,101 @@
+/* Enumerations and limits that travel on the wire or lie on disk. Numbers are never reused. */
+#ifndef PARLEY_PROTO_ENUMS_H
+#define PARLEY_PROTO_ENUMS_H
+
+/* A process's job; its CURVE key says which one it has. */
+enum role { ROLE_NONE = 0, ROLE_GATEWAY = 1, ROLE_STORAGE = 2, ROLE_COORDINATOR = 3, ROLE_ARBITER = 4, ROLE_MAX = 4 };
+
+/* Sets of roles, for the sender and receiver columns of messages.def. */
+enum {
+	R_GATEWAY = 1 << ROLE_GATEWAY,
+	R_STORAGE = 1 << ROLE_STORAGE,
+	R_COORDINATOR = 1 << ROLE_COORDINATOR,
+	R_ARBITER = 1 << ROLE_ARBITER
+};
+
+enum health {
+	HEALTH_OFFLINE = 0,   /* not heard of */
+	HEALTH_HEALTHY = 1,   /* in sync */
+	HEALTH_UNHEALTHY = 2, /* catching up */
+	HEALTH_FATAL = 3,     /* can't recover alone */
+	HEALTH_MAX = 3
+};
+
+enum availability_mode { MODE_CONSISTENT = 0, MODE_AVAILABLE = 1, MODE_MAX = 1 };
+
+/* How a storage node stands to a shard. */
+enum shard_state {
+	SHARD_REPLICA = 0,    /* follows the lead */
+	SHARD_PROMISING = 1,  /* named lead, collecting promises */
+	SHARD_FETCHING = 2,   /* reading the most advanced stream */
+	SHARD_PREPARING = 3,  /* bringing it to W copies under its own epoch */
+	SHARD_SERVING = 4,    /* lead */
+	SHARD_STUCK = 5,      /* named lead, but can't become it: name another */
+	SHARD_STATE_MAX = 5
+};
+
+enum change_kind {
+	CHANGE_EPOCH = 1,    /* a lead's first entry of its epoch; changes nothing */
+	CHANGE_WRITE = 2,    /* a client's write on a leaf */
+	CHANGE_BRANCH = 3,   /* a write on what need not be a leaf any more */
+	CHANGE_RESOLVE = 4,  /* leaves become one */
+	CHANGE_CLEANUP = 5,  /* a resolution's traces go */
+	CHANGE_SETTINGS = 6, /* the collection's settings, body = encoded collection */
+	CHANGE_KIND_MAX = 6
+};
+
+enum write_op { WRITE_POST = 1, WRITE_PUT = 2, WRITE_PATCH = 3, WRITE_DELETE = 4, WRITE_OP_MAX = 4 };
+
+enum write_expect {
+	EXPECT_ANY = 0,      /* applies to whatever is current */
+	EXPECT_REVISION = 1, /* the parent is one of the revisions named */
+	EXPECT_ABSENT = 2,   /* there is no live document */
+	EXPECT_PRESENT = 3,  /* there is one */
+	EXPECT_MAX = 3
+};
+
+enum {
+	REVISION_DELETED = 1 << 0,
+	REVISION_LEAF = 1 << 1,     /* no child */
+	REVISION_RESOLVED = 1 << 2, /* made by a resolution: transparent to later merges */
+	REVISION_HAS_BODY = 1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
+	REVISION_CLOSED = 1 << 4    /* a loser: no leaf although it has no child of its own line */
+};
+
+enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };
+enum conflict_kind { CONFLICT_EDITS = 0, CONFLICT_ROOTS = 1, CONFLICT_DELETE = 2, CONFLICT_KIND_MAX = 2 };
+
+enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 0, STORE_FORMAT = 1, DOCUMENT_FORMAT = 1, CHANGE_FORMAT = 1 };
+
+/* Every bound of a field; past it a message is refused. */
+enum {
+	LIMIT_NAME_BYTES = 64,
+	LIMIT_ID_BYTES = 512,
+	LIMIT_REV_HASH_BYTES = 64,
+	LIMIT_TEXT_BYTES = 512,
+	LIMIT_POLICY_BYTES = 64 * 1024,
+	LIMIT_BODY_BYTES = 16 * 1024 * 1024,
+	LIMIT_MESSAGE_BYTES = 24 * 1024 * 1024,
+	LIMIT_KEY_BYTES = 2048,
+	LIMIT_REPLICAS = 7,
+	LIMIT_MEMBERS = 256,
+	LIMIT_COLLECTIONS = 1024,
+	LIMIT_SHARDS = 4096,
+	LIMIT_COLLECTION_SHARDS = 64,
+	LIMIT_LEAVES = 16384,
+	LIMIT_REVISIONS = 32768,
+	LIMIT_OPERATION_IDS = 1024,
+	LIMIT_QUERY_BYTES = 256 * 1024,
+	LIMIT_FIELDS = 64,
+	LIMIT_PATH_BYTES = 1024,
+	LIMIT_ORDER_KEYS = 8,
+	LIMIT_ORDER_KEY_BYTES = 1024,
+	LIMIT_ROWS = 10000,
+	LIMIT_SYSTEM_ROWS = 4096,
+	LIMIT_STREAM_ENTRIES = 4096,
+	LIMIT_SNAPSHOT_PAIRS = 4096,
+	LIMIT_CLEANUP_ITEMS = 1024,
+	LIMIT_JSON_DEPTH = 100
+};
+
+#endif

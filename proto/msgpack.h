@@ -1,0 +1,85 @@
+/* MessagePack, bounded: a writer over MessagePack-C's packer and a reader that walks bytes in place.
+ * The only door to MessagePack in the tree: schema.c uses it for messages, common/doc for documents.
+ *
+ * Documents use nil, boolean, integers, float 64, str, array, map, and one extension: MP_EXT_NUMBER (type 1), a
+ * JSON number kept as its text because neither a 64-bit integer nor a double holds it exactly. */
+#ifndef PARLEY_PROTO_MSGPACK_H
+#define PARLEY_PROTO_MSGPACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/slice.h"
+
+enum { MP_EXT_NUMBER = 1 };
+
+void mp_write_nil(struct buf *out);
+void mp_write_bool(struct buf *out, bool v);
+void mp_write_u64(struct buf *out, uint64_t v);
+void mp_write_i64(struct buf *out, int64_t v); /* the shortest form; >= 0 is the same as mp_write_u64 */
+void mp_write_double(struct buf *out, double v);
+void mp_write_str(struct buf *out, struct slice text);
+void mp_write_text(struct buf *out, const char *text);
+void mp_write_bin(struct buf *out, struct slice bytes);
+void mp_write_array(struct buf *out, uint32_t count);
+void mp_write_map(struct buf *out, uint32_t count);
+void mp_write_ext(struct buf *out, int8_t type, struct slice bytes);
+
+enum mp_type {
+	MP_INVALID = 0, /* truncated, or a byte MessagePack does not define */
+	MP_NIL,
+	MP_BOOL,
+	MP_UINT, /* u64 */
+	MP_INT,  /* i64, negative */
+	MP_DOUBLE,
+	MP_STR,
+	MP_BIN,
+	MP_ARRAY, /* count members follow */
+	MP_MAP,   /* count pairs follow */
+	MP_EXT
+};
+
+/* One token. */
+struct mp_token {
+	enum mp_type type;
+	union {
+		bool flag;
+		uint64_t u64;
+		int64_t i64;
+		double number;
+		struct slice bytes; /* STR, BIN, EXT: points into the input */
+		uint32_t count;     /* ARRAY, MAP; never more than the input could still hold */
+	};
+	int8_t ext_type;
+};
+
+/* A position in borrowed bytes. */
+struct mp_reader {
+	const uint8_t *at;
+	const uint8_t *end;
+};
+
+static inline struct mp_reader mp_reader_of(struct slice bytes)
+{
+	return (struct mp_reader){bytes.data, bytes.data + bytes.len};
+}
+
+static inline bool mp_at_end(const struct mp_reader *r)
+{
+	return r->at == r->end;
+}
+
+/* Reads one token (of a container only its head). MP_INVALID at the end or on bad bytes; the reader then
+ * stays where it was. Lengths are compared with what remains before any use. */
+struct mp_token mp_read(struct mp_reader *r);
+/* The type of the next token without reading it. */
+enum mp_type mp_peek(const struct mp_reader *r);
+/* Steps over one whole value; false on bad bytes or more than LIMIT_JSON_DEPTH + 28 levels. */
+bool mp_skip(struct mp_reader *r) MUST_CHECK;
+/* Steps over one whole value and gives its bytes; empty on bad bytes. */
+struct slice mp_value(struct mp_reader *r);
+/* True if the bytes are exactly one valid value. */
+bool mp_valid(struct slice bytes);
+
+#endif
