@@ -62,7 +62,8 @@ struct mp_reader {
 
 static inline struct mp_reader mp_reader_of(struct slice bytes)
 {
-	return (struct mp_reader){bytes.data, bytes.data + bytes.len};
+	/* No arithmetic on the NULL of an empty slice. */
+	return (struct mp_reader){bytes.data, bytes.len ? bytes.data + bytes.len : bytes.data};
 }
 
 static inline bool mp_at_end(const struct mp_reader *r)
