@@ -1,7 +1,8 @@
 /* A document's revision graph: pure operations on a decoded `struct document` (proto).
  *
- * Revisions are kept parents before children; REVISION_LEAF marks those without a child and not closed.
- * Functions that add work on a document whose lists live in the arena given; they may move the lists. */
+ * Revisions are kept parents before children; REVISION_LEAF marks those without a child and not
+ * closed. Functions that add work on a document whose lists live in the arena given; they may move
+ * the lists. */
 #ifndef PARLEY_DOC_GRAPH_H
 #define PARLEY_DOC_GRAPH_H
 
@@ -17,31 +18,39 @@ struct revision graph_name(const struct document *doc, uint32_t index);
 bool graph_is_leaf(const struct document *doc, uint32_t index);
 /* Leaf and not deleted. */
 bool graph_is_live(const struct document *doc, uint32_t index);
-/* CouchDB's rule among leaves: not deleted, then generation, then hash; GRAPH_NONE of an empty graph. */
+/* CouchDB's rule among leaves: not deleted, then generation, then hash; GRAPH_NONE of an empty
+ * graph. */
 int graph_winner(const struct document *doc);
-/* Live leaves, the winner first, the rest in descending order of winning; indexes into out (arena). */
+/* Live leaves, the winner first, the rest in descending order of winning; indexes into out (arena).
+ */
 uint32_t graph_live_leaves(const struct document *doc, struct arena *arena, uint32_t **out);
 /* Other live leaves than the winner. */
 uint32_t graph_conflicts(const struct document *doc);
 
-/* Adds a node with these parents (indexes ascending), whose leaf marks it takes; number = stream number that
- * supersedes them. Returns its index. The hash is borrowed. The revision must not be there yet. */
-uint32_t graph_add(struct document *doc, struct arena *arena, const struct revision_node *node, uint64_t number);
+/* Adds a node with these parents (indexes ascending), whose leaf marks it takes; number = stream
+ * number that supersedes them. Returns its index. The hash is borrowed. The revision must not be
+ * there yet. */
+uint32_t graph_add(struct document *doc, struct arena *arena, const struct revision_node *node,
+		   uint64_t number);
 /* Ends a leaf without a child. */
 void graph_close(struct document *doc, uint32_t index, uint64_t number);
 /* True if `ancestor` is reachable from `index` through parents (or equal). */
 bool graph_descends(const struct document *doc, uint32_t index, uint32_t ancestor);
 
-/* The human inputs of a set of nodes: resolutions (REVISION_RESOLVED) are replaced, recursively, by their parents;
- * nodes that are ancestors of others in the set drop out. Sorted by name. Returns the count; *out in the arena. */
-uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, uint32_t count, struct arena *arena,
-			    uint32_t **out);
-/* Maximal common ancestors of all nodes (none of them an ancestor of another). Sorted by index. 0: no common root. */
+/* The human inputs of a set of nodes: resolutions (REVISION_RESOLVED) are replaced, recursively, by
+ * their parents; nodes that are ancestors of others in the set drop out. Sorted by name. Returns
+ * the count; *out in the arena. */
+uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			    struct arena *arena, uint32_t **out);
+/* Maximal common ancestors of all nodes (none of them an ancestor of another). Sorted by index. 0:
+ * no common root. */
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
 				struct arena *arena, uint32_t **out);
-/* Drops revisions that are no longer needed: keeps all leaves, closed nodes' names, nodes with REVISION_HAS_BODY, and
- * the newest `depth` generations below each leaf; never one that is a common ancestor of live leaves. Parents that went are left out
- * of their children's lists. */
+/* Drops revisions that are no longer needed: keeps all leaves, closed nodes' names, nodes with
+ * REVISION_HAS_BODY or REVISION_PINNED, the newest `depth` generations below each leaf, the parents
+ * of kept resolutions; never one that is a common ancestor of live leaves. A child of a dropped
+ * node is linked to that one's nearest kept ancestors: ancestry among kept nodes stays true, but a
+ * parent's generation may then be more than one less. Indexes change. */
 void graph_stem(struct document *doc, struct arena *arena, uint32_t depth);
 
 #endif

@@ -1,5 +1,6 @@
-/* Filters and orders over stored documents, MongoDB's semantics. The client's query arrives as MessagePack; it is
- * checked once and compiled into a plan that is evaluated on documents as stored. */
+/* Filters and orders over stored documents, MongoDB's semantics. The client's query arrives as
+ * MessagePack; it is checked once and compiled into a plan that is evaluated on documents as
+ * stored. */
 #ifndef PARLEY_DOC_QUERY_H
 #define PARLEY_DOC_QUERY_H
 
@@ -24,8 +25,11 @@ struct query_order {
 	struct slice path;
 	bool descending;
 };
-bool query_order_parse(struct slice text, struct query_order *out, struct query_error *error) MUST_CHECK;
-/* The bytes to sort a document by under this order: a value (nil when absent), borrowed from body or id. */
-struct slice query_order_value(const struct query_order *order, struct slice id, struct slice body, struct buf *scratch);
+bool query_order_parse(struct slice text, struct query_order *out,
+		       struct query_error *error) MUST_CHECK;
+/* The bytes to sort a document by under this order: a value (nil when absent), borrowed from body
+ * or id. */
+struct slice query_order_value(const struct query_order *order, struct slice id, struct slice body,
+			       struct buf *scratch);
 
 #endif

@@ -1,4 +1,5 @@
-/* Documents' bodies as they are stored: navigation, comparison, patching. No parse: everything walks the bytes. */
+/* Documents' bodies as they are stored: navigation, comparison, patching. No parse: everything
+ * walks the bytes. */
 #ifndef PARLEY_DOC_VALUE_H
 #define PARLEY_DOC_VALUE_H
 
@@ -10,13 +11,15 @@
 struct slice value_member(struct slice map, struct slice name);
 /* Dotted path ("a.b.0.c"): object members and array indexes. Empty if absent. */
 struct slice value_at(struct slice value, struct slice dotted_path);
-/* True if the bytes are a valid document body: a map, every key a str, only the types of proto/msgpack.h. */
+/* True if the bytes are a valid document body: a map, every key a str, only the types of
+ * proto/msgpack.h. */
 bool value_is_document(struct slice value);
 
-/* Total order across types as MongoDB sorts: nil < numbers < strings < maps < arrays < booleans; numbers by value
- * across integer, double and MP_EXT_NUMBER (exactly). */
+/* Total order across types as MongoDB sorts: nil < numbers < strings < maps < arrays < booleans;
+ * numbers by value across integer, double and MP_EXT_NUMBER (exactly). */
 int value_compare(struct slice a, struct slice b);
-/* Equal in value (1 == 1.0; members of maps in any order? no: order counts in comparison, not in merges). */
+/* Equal in value (1 == 1.0; members of maps in any order? no: order counts in comparison, not in
+ * merges). */
 bool value_equal(struct slice a, struct slice b);
 /* Appends the value in canonical form: map members sorted by key bytes at all levels. */
 void value_canonical(struct slice value, struct buf *out);
