@@ -1,0 +1,245 @@
+#include "tests/sim/disk.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+#include "tests/sim/disk_private.h"
+
+struct disk *disk_new(void)
+{
+	struct disk *d = mem_alloc_zero(sizeof *d);
+	for (int f = 0; f < STORE_FAMILIES; f++)
+		versions_init(&d->families[f]);
+	return d;
+}
+
+void disk_free(struct disk *d)
+{
+	CHECK(!d->opened);
+	for (int f = 0; f < STORE_FAMILIES; f++)
+		versions_close(&d->families[f]);
+	free(d->touched);
+	free(d);
+}
+
+static uint64_t size_of(const struct node *node, const struct version *version)
+{
+	return version && !version->removed ? node->key_len + version->len : 0;
+}
+
+static void touch(struct disk *d, enum store_family family, struct node *node)
+{
+	if (d->touched_count == d->touched_cap) {
+		d->touched_cap = d->touched_cap ? d->touched_cap * 2 : 64;
+		d->touched = mem_realloc(d->touched, d->touched_cap * sizeof *d->touched);
+	}
+	d->touched[d->touched_count++] = (struct touch){node, node->newest->number, family};
+}
+
+/* The node's version of the next commit becomes this one. */
+static void set(struct disk *d, enum store_family family, struct node *node,
+		const struct slice *value)
+{
+	struct version *before = node->newest;
+	d->bytes -= size_of(node, before);
+	node_push(node, d->committed + 1, value);
+	d->bytes += size_of(node, node->newest);
+	if (!before || before->number <= d->committed) {
+		touch(d, family, node);
+		return;
+	}
+	node->newest->older = before->older;
+	free(before);
+}
+
+void disk_erase(struct disk *d, enum store_family family, struct node *node)
+{
+	if (node->newest && !node->newest->removed)
+		set(d, family, node, NULL);
+}
+
+void disk_write(struct disk *d, enum store_family family, struct slice key,
+		const struct slice *value)
+{
+	if (value) {
+		set(d, family, versions_insert(&d->families[family], key), value);
+		return;
+	}
+	struct node *node = versions_find(&d->families[family], key);
+	if (node)
+		disk_erase(d, family, node);
+}
+
+void disk_rollback(struct disk *d, uint64_t number)
+{
+	while (d->touched_count > 0 && d->touched[d->touched_count - 1].number > number) {
+		struct touch *t = &d->touched[--d->touched_count];
+		CHECK(t->node->newest->number == t->number);
+		d->bytes -= size_of(t->node, t->node->newest);
+		node_pop(t->node);
+		d->bytes += size_of(t->node, t->node->newest);
+		if (!t->node->newest && d->iterators == 0)
+			versions_drop(&d->families[t->family], t->node);
+	}
+}
+
+void disk_prune(struct disk *d)
+{
+	if (d->iterators > 0)
+		return;
+	size_t done = 0;
+	for (; done < d->touched_count && d->touched[done].number <= d->durable; done++) {
+		struct touch *t = &d->touched[done];
+		struct version *kept = node_at(t->node, d->durable);
+		node_trim(kept);
+		if (kept->removed && kept == t->node->newest && kept->number == t->number)
+			versions_drop(&d->families[t->family], t->node);
+	}
+	if (done == 0)
+		return;
+	d->touched_count -= done;
+	memmove(d->touched, d->touched + done, d->touched_count * sizeof *d->touched);
+}
+
+uint64_t disk_crash(struct disk *d, struct rng *rng)
+{
+	CHECK(!d->opened);
+	uint64_t before = d->committed;
+	uint64_t kept = d->durable + rng_below(rng, d->committed - d->durable + 1);
+	disk_rollback(d, kept);
+	d->committed = kept;
+	d->durable = kept;
+	disk_prune(d);
+	return before - kept;
+}
+
+void disk_tear(struct disk *d)
+{
+	d->torn = true;
+}
+
+void disk_wipe(struct disk *d)
+{
+	CHECK(!d->opened);
+	for (int f = 0; f < STORE_FAMILIES; f++) {
+		versions_close(&d->families[f]);
+		versions_init(&d->families[f]);
+	}
+	d->committed = 0;
+	d->durable = 0;
+	d->touched_count = 0;
+	d->bytes = 0;
+	d->next_commit = STORE_OK;
+	d->torn = false;
+}
+
+static void copy_family(struct disk *to, const struct disk *from, enum store_family family)
+{
+	const struct node *node = from->families[family].head->next[0];
+	for (; node; node = node->next[0]) {
+		const struct version *v = node_at(node, from->committed);
+		if (!v || v->removed)
+			continue;
+		struct slice value = slice_of(v->data, v->len);
+		struct node *copy = versions_insert(&to->families[family], node_key(node));
+		node_push(copy, from->committed, &value);
+		copy->newest->corrupt = v->corrupt;
+		to->bytes += size_of(copy, copy->newest);
+	}
+}
+
+void disk_restore(struct disk *d, const struct disk *copy)
+{
+	disk_wipe(d);
+	d->committed = copy->committed;
+	d->durable = copy->committed;
+	d->torn = copy->torn;
+	for (int f = 0; f < STORE_FAMILIES; f++)
+		copy_family(d, copy, (enum store_family)f);
+}
+
+struct disk *disk_clone(const struct disk *d)
+{
+	struct disk *copy = disk_new();
+	disk_restore(copy, d);
+	copy->capacity = d->capacity;
+	return copy;
+}
+
+void disk_fail_next_commit(struct disk *d, enum store_result result)
+{
+	CHECK(result == STORE_FULL || result == STORE_BROKEN);
+	d->next_commit = result;
+}
+
+void disk_set_capacity(struct disk *d, uint64_t bytes)
+{
+	d->capacity = bytes;
+}
+
+uint64_t disk_capacity(const struct disk *d)
+{
+	return d->capacity;
+}
+
+uint64_t disk_used(const struct disk *d)
+{
+	return d->bytes;
+}
+
+bool disk_corrupt(struct disk *d, enum store_family family, struct slice key)
+{
+	const struct node *node = versions_find(&d->families[family], key);
+	struct version *v = node ? node_at(node, d->committed) : NULL;
+	if (!v || v->removed)
+		return false;
+	v->corrupt = true;
+	return true;
+}
+
+static bool starts_with(struct slice key, struct slice prefix)
+{
+	return key.len >= prefix.len && slice_equal(slice_of(key.data, prefix.len), prefix);
+}
+
+void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,
+	       disk_visit *visit, void *context)
+{
+	const struct node *node = versions_seek(&d->families[family], prefix);
+	for (; node && starts_with(node_key(node), prefix); node = node->next[0]) {
+		const struct version *v = node_at(node, d->committed);
+		if (v && !v->removed)
+			visit(context, node_key(node), slice_of(v->data, v->len));
+	}
+}
+
+static void digest_pair(void *context, struct slice key, struct slice value)
+{
+	uint64_t *digest = context;
+	uint64_t parts[4] = {
+	    *digest,
+	    key.len,
+	    XXH3_64bits(key.data, key.len),
+	    XXH3_64bits(value.data, value.len),
+	};
+	*digest = XXH3_64bits(parts, sizeof parts);
+}
+
+uint64_t disk_digest(const struct disk *d, enum store_family family, struct slice prefix)
+{
+	uint64_t digest = 0;
+	disk_walk(d, family, prefix, digest_pair, &digest);
+	return digest;
+}
+
+uint64_t disk_commits(const struct disk *d)
+{
+	return d->committed;
+}
+
+uint64_t disk_commits_durable(const struct disk *d)
+{
+	return d->durable;
+}

@@ -1,0 +1,266 @@
+/* The store interface over a simulated disk. Pending puts are versions with the number of the
+ * commit to come. */
+#include <stdlib.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+#include "tests/sim/disk_private.h"
+
+/* What a get lends out is valid until the next call. With AddressSanitizer it is a copy that the
+ * next call frees, so that a borrower that keeps it is found. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LEND_COPIES 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define LEND_COPIES 1
+#endif
+
+struct disk_store {
+	struct store base; /* first: a struct store * is a struct disk_store * */
+	struct disk *disk;
+	struct disk_faults faults;
+	struct rng commit_rng;
+	struct rng get_rng;
+	enum store_result failed; /* STORE_OK, or why no further commit is taken */
+	bool dirty;
+	uint8_t *lent; /* NULL unless LEND_COPIES */
+};
+
+struct store_iterator {
+	struct disk *disk;
+	const struct versions *versions;
+	const struct node *node; /* NULL: not valid */
+	const struct version *version;
+	uint64_t number; /* of the last commit shown */
+	enum store_result result;
+};
+
+static struct disk_store *disk_store_of(struct store *s)
+{
+	return (struct disk_store *)s;
+}
+
+static void take_back(struct disk_store *ds)
+{
+	free(ds->lent);
+	ds->lent = NULL;
+}
+
+static struct slice lend(struct disk_store *ds, struct slice value)
+{
+#ifdef LEND_COPIES
+	ds->lent = mem_alloc(value.len);
+	if (value.len)
+		memcpy(ds->lent, value.data, value.len);
+	return slice_of(ds->lent, value.len);
+#else
+	(void)ds;
+	return value;
+#endif
+}
+
+static enum store_result sim_get(struct store *s, enum store_family family, struct slice key,
+				 struct slice *value)
+{
+	struct disk_store *ds = disk_store_of(s);
+	const struct node *node = versions_find(&ds->disk->families[family], key);
+	const struct version *v = node ? node->newest : NULL;
+	take_back(ds);
+	bool broken = ds->faults.get_broken && rng_chance(&ds->get_rng, ds->faults.get_broken);
+	if (broken || (v && v->corrupt)) {
+		ds->failed = STORE_BROKEN;
+		return STORE_BROKEN;
+	}
+	if (!v || v->removed)
+		return STORE_ABSENT;
+	*value = lend(ds, slice_of(v->data, v->len));
+	return STORE_OK;
+}
+
+static void sim_put(struct store *s, enum store_family family, struct slice key, struct slice value)
+{
+	struct disk_store *ds = disk_store_of(s);
+	disk_write(ds->disk, family, key, &value);
+	ds->dirty = true;
+	take_back(ds);
+}
+
+static void sim_remove(struct store *s, enum store_family family, struct slice key)
+{
+	struct disk_store *ds = disk_store_of(s);
+	disk_write(ds->disk, family, key, NULL);
+	ds->dirty = true;
+	take_back(ds);
+}
+
+static void sim_remove_range(struct store *s, enum store_family family, struct slice first,
+			     struct slice end)
+{
+	struct disk_store *ds = disk_store_of(s);
+	if (slice_compare(first, end) >= 0) {
+		take_back(ds);
+		return;
+	}
+	struct node *node = versions_seek(&ds->disk->families[family], first);
+	for (; node && slice_compare(node_key(node), end) < 0; node = node->next[0])
+		disk_erase(ds->disk, family, node);
+	ds->dirty = true;
+	take_back(ds);
+}
+
+static bool sim_dirty(const struct store *s)
+{
+	return ((const struct disk_store *)s)->dirty;
+}
+
+static enum store_result draw_failure(struct disk_store *ds)
+{
+	struct disk *d = ds->disk;
+	enum store_result asked = d->next_commit;
+	d->next_commit = STORE_OK;
+	if (asked != STORE_OK)
+		return asked;
+	if (ds->faults.commit_broken && rng_chance(&ds->commit_rng, ds->faults.commit_broken))
+		return STORE_BROKEN;
+	if (ds->faults.commit_full && rng_chance(&ds->commit_rng, ds->faults.commit_full))
+		return STORE_FULL;
+	return ds->dirty && d->capacity && d->bytes > d->capacity ? STORE_FULL : STORE_OK;
+}
+
+static enum store_result sim_commit(struct store *s, bool sync)
+{
+	struct disk_store *ds = disk_store_of(s);
+	struct disk *d = ds->disk;
+	take_back(ds);
+	bool works = ds->dirty || (sync && d->durable < d->committed);
+	if (ds->failed == STORE_OK && works)
+		ds->failed = draw_failure(ds);
+	if (ds->failed != STORE_OK)
+		disk_rollback(d, d->committed);
+	else if (ds->dirty)
+		d->committed++;
+	ds->dirty = false;
+	if (ds->failed == STORE_OK && sync) {
+		d->durable = d->committed;
+		disk_prune(d);
+	}
+	return ds->failed;
+}
+
+static struct store_iterator *sim_iterate(struct store *s, enum store_family family)
+{
+	struct disk *d = disk_store_of(s)->disk;
+	take_back(disk_store_of(s));
+	struct store_iterator *it = mem_alloc_zero(sizeof *it);
+	it->disk = d;
+	it->versions = &d->families[family];
+	it->number = d->committed;
+	d->iterators++;
+	return it;
+}
+
+static void sim_iterator_free(struct store_iterator *it)
+{
+	struct disk *d = it->disk;
+	free(it);
+	CHECK(d->iterators > 0);
+	if (--d->iterators == 0)
+		disk_prune(d);
+}
+
+/* To the first node from here on that shows a value. */
+static void settle(struct store_iterator *it)
+{
+	for (; it->node; it->node = it->node->next[0]) {
+		it->version = node_at(it->node, it->number);
+		if (it->version && !it->version->removed)
+			break;
+	}
+	if (it->node && it->version->corrupt) {
+		it->result = STORE_BROKEN;
+		it->node = NULL;
+	}
+}
+
+static void sim_seek(struct store_iterator *it, struct slice key)
+{
+	it->result = STORE_OK;
+	it->node = versions_seek(it->versions, key);
+	settle(it);
+}
+
+static bool sim_valid(const struct store_iterator *it)
+{
+	return it->node != NULL;
+}
+
+static void sim_next(struct store_iterator *it)
+{
+	CHECK(it->node);
+	it->node = it->node->next[0];
+	settle(it);
+}
+
+static struct slice sim_key(const struct store_iterator *it)
+{
+	return node_key(it->node);
+}
+
+static struct slice sim_value(const struct store_iterator *it)
+{
+	return slice_of(it->version->data, it->version->len);
+}
+
+static enum store_result sim_iterator_result(const struct store_iterator *it)
+{
+	return it->result;
+}
+
+static void sim_close(struct store *s)
+{
+	struct disk_store *ds = disk_store_of(s);
+	CHECK(ds->disk->iterators == 0);
+	disk_rollback(ds->disk, ds->disk->committed);
+	ds->disk->opened = false;
+	take_back(ds);
+	free(ds);
+}
+
+static const struct store_ops sim_ops = {
+    .get = sim_get,
+    .put = sim_put,
+    .remove = sim_remove,
+    .remove_range = sim_remove_range,
+    .dirty = sim_dirty,
+    .commit = sim_commit,
+    .iterate = sim_iterate,
+    .iterator_free = sim_iterator_free,
+    .seek = sim_seek,
+    .valid = sim_valid,
+    .next = sim_next,
+    .key = sim_key,
+    .value = sim_value,
+    .iterator_result = sim_iterator_result,
+    .close = sim_close,
+};
+
+struct store *disk_open(struct disk *d, const struct disk_faults *faults)
+{
+	CHECK(!d->opened);
+	if (d->torn)
+		return NULL;
+	struct disk_store *ds = mem_alloc_zero(sizeof *ds);
+	ds->base.ops = &sim_ops;
+	ds->disk = d;
+	if (faults)
+		ds->faults = *faults;
+	struct rng rng;
+	rng_init(&rng, ds->faults.seed);
+	rng_fork(&rng, &ds->commit_rng);
+	rng_fork(&rng, &ds->get_rng);
+	d->opened = true;
+	d->durable = d->committed;
+	disk_prune(d);
+	return &ds->base;
+}

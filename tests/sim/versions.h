@@ -1,0 +1,72 @@
+/* An ordered map from byte strings to chains of numbered versions: a skip list whose readers choose
+ * the number up to which they look. Heights come from a generator of its own, so that every run is
+ * alike. */
+#ifndef PARLEY_SIM_VERSIONS_H
+#define PARLEY_SIM_VERSIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/rng.h"
+#include "common/base/slice.h"
+
+/* What a key was given by one commit. */
+struct version {
+	struct version *older;
+	uint64_t number;
+	size_t len;
+	bool removed; /* the key was removed: no value */
+	bool corrupt; /* reading it fails */
+	uint8_t data[];
+};
+
+enum { VERSIONS_HEIGHT_MAX = 16 };
+
+struct node {
+	struct version *newest; /* NULL only while a node is being made or emptied */
+	const uint8_t *key;     /* in the same allocation, behind `next` */
+	size_t key_len;
+	uint32_t height;
+	struct node *next[];
+};
+
+struct versions {
+	struct node *head; /* has no key; as high as any */
+	uint32_t height;   /* of the highest node */
+	struct rng rng;
+};
+
+void versions_init(struct versions *v);
+void versions_close(struct versions *v);
+/* NULL when absent. */
+struct node *versions_find(const struct versions *v, struct slice key);
+/* The first node whose key is not less; NULL past the last. */
+struct node *versions_seek(const struct versions *v, struct slice key);
+/* Finds or makes; a new node has no version yet. */
+struct node *versions_insert(struct versions *v, struct slice key);
+/* Takes the node out and frees it with all its versions. */
+void versions_drop(struct versions *v, struct node *node);
+
+/* Puts a version atop; copies the value (NULL: a removal). */
+void node_push(struct node *node, uint64_t number, const struct slice *value);
+/* Frees the newest version. */
+void node_pop(struct node *node);
+/* Frees the versions below this one, which may be NULL. */
+void node_trim(struct version *from);
+
+static inline struct slice node_key(const struct node *node)
+{
+	return slice_of(node->key, node->key_len);
+}
+
+/* The newest version of at most this number; NULL if there is none. */
+static inline struct version *node_at(const struct node *node, uint64_t number)
+{
+	struct version *v = node->newest;
+	while (v && v->number > number)
+		v = v->older;
+	return v;
+}
+
+#endif
