@@ -36,7 +36,9 @@ SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 DAEMONS := $(BUILD)/parley-coordinator $(BUILD)/parley-storage-node $(BUILD)/parley-gateway $(BUILD)/parley-arbiter
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_test.c)) \
 	$(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_test.c))
-FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+# A fuzzer x_fuzz keeps its seeds in tests/fuzz/corpus/x.
+FUZZ_NAMES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+FUZZERS := $(patsubst %,$(BUILD)/fuzz/%_fuzz,$(FUZZ_NAMES))
 
 all: $(DAEMONS)
 
@@ -78,10 +80,41 @@ $(BUILD)/parley-sim: $(BUILD)/tests/sim/main.c.o $(BUILD)/libsim.a $(BUILD)/libc
 unit: $(UNIT_TESTS)
 	@for t in $(UNIT_TESTS); do $$t || exit 1; done
 
+# Documents made from the tables; tests/lint/fresh fails when they are stale.
+$(BUILD)/schema-doc: $(call objs,proto/schema_doc.c proto/schema.c proto/schema_rows.c proto/msgpack.c \
+	proto/status.c common/base/buf.c common/base/arena.c common/base/memory.c)
+	$(CC) $(LDFLAGS) -o $@ $^ -lmsgpackc
+docs: $(BUILD)/schema-doc
+	@mkdir -p docs
+	$< protocol >proto/PROTOCOL.md
+	$< errors >docs/errors.md
+
+# Encodings of fixed values, compared by unit tests, and the fuzzer's seeds made from them.
+golden: $(BUILD)/unit/schema_golden_test
+	$< --write
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libcores.a $(BUILD)/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libcores.a $(BUILD)/libpure.a $(PURE_LIBS)
+
+# Everything a fuzzer links is instrumented, so it has a build directory of its own.
+FUZZ_BUILD := build-fuzz
+SECONDS ?= 10
+fuzz:
+	$(MAKE) CC=clang CXX=clang++ BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined fuzzers
+fuzzers: $(FUZZERS)
+# What a run finds goes to the build directory; the kept seeds are only read.
+fuzz-smoke: fuzz
+	@for n in $(FUZZ_NAMES); do \
+		mkdir -p $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; \
+		$(FUZZ_BUILD)/fuzz/$${n}_fuzz -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 \
+			-print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ_BUILD)/$$n- \
+			$(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+
 clean:
 	rm -rf build build-*
 
-.PHONY: all unit clean
+.PHONY: all unit docs golden fuzz fuzzers fuzz-smoke clean
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

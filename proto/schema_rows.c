@@ -30,7 +30,8 @@ enum { OPTIONAL = 0, REQUIRED = 1 };
 #define TYPE_flag SCHEMA_FLAG
 #define TYPE_bin  SCHEMA_BIN
 
-#define STRUCT(name, doc)                              static const struct schema_field fields_##name[] = {
+#define STRUCT(name, doc) static const struct schema_field fields_##name[] = {
+
 #define MESSAGE(name, number, senders, receivers, doc) STRUCT(name, doc)
 #define ROW(owner, number_, type_, name_, need, limit_, doc_)                                      \
 	.name = #name_, .doc = (doc_), .number = (number_), .type = (type_), .required = (need),   \
