@@ -34,7 +34,7 @@ void buf_append_byte(struct buf *b, uint8_t byte);
 void buf_append_be32(struct buf *b, uint32_t v);
 void buf_append_be64(struct buf *b, uint64_t v);
 void buf_printf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
-void buf_vprintf(struct buf *b, const char *format, va_list args);
+void buf_vprintf(struct buf *b, const char *format, va_list args) PRINTF_LIKE(2, 0);
 /* Lower-case hexadecimal. */
 void buf_append_hex(struct buf *b, const void *data, size_t len);
 /* NUL-terminates without counting the NUL; the pointer lives until the next change. */
