@@ -1,0 +1,262 @@
+#include "coordinator/collections.h"
+
+#include "common/doc/policy.h"
+#include "coordinator/membership.h"
+#include "coordinator/state.h"
+
+#define SYSTEM_PREFIX "system."
+enum { KEEP_ANCESTORS_AVAILABLE = 10 };
+
+bool collections_name_valid(struct slice name)
+{
+	if (name.len == 0 || name.len > LIMIT_NAME_BYTES)
+		return false;
+	for (size_t i = 0; i < name.len; i++) {
+		uint8_t ch = name.data[i];
+		bool letter = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+		if (!letter && !(ch >= '0' && ch <= '9') && ch != '.' && ch != '-')
+			return false;
+	}
+	size_t prefix = sizeof SYSTEM_PREFIX - 1;
+	return name.len < prefix || memcmp(name.data, SYSTEM_PREFIX, prefix) != 0;
+}
+
+/* Also bounds the sum of all policies, since the map carries them all. */
+static enum status check_policy(struct coordinator *c, struct slice policy, uint64_t replaces)
+{
+	struct policy parsed;
+	struct policy_error error;
+	if (policy.len > 0 && !policy_parse(policy, &c->arena, &parsed, &error))
+		return STATUS_BAD_PARAMETER;
+	size_t sum = policy.len;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->collections, &at));) {
+		const struct collection_row *row = e->value;
+		sum += row->collection.id == replaces ? 0 : row->collection.policy.len;
+	}
+	return sum > POLICIES_BYTES_MAX ? STATUS_LIMIT_REACHED : STATUS_OK;
+}
+
+static uint64_t or_default(uint64_t asked, uint64_t otherwise)
+{
+	return asked != 0 ? asked : otherwise;
+}
+
+/* N is smaller by default where the member list is too short for the usual one. */
+static uint64_t default_replicas(const struct coordinator *c)
+{
+	uint64_t usual = or_default(c->options.replicas, COORDINATOR_REPLICAS);
+	uint64_t listed = membership_storage_listed(c);
+	return listed > 0 && listed < usual ? listed : usual;
+}
+
+static void fill_defaults(const struct coordinator *c, struct collection *s)
+{
+	s->replicas = or_default(s->replicas, default_replicas(c));
+	s->write_quorum = or_default(s->write_quorum, s->replicas / 2 + 1);
+	s->mode = or_default(s->mode, c->options.mode);
+	s->retain_ms = or_default(s->retain_ms, c->options.retain_ms);
+	if (s->mode == MODE_AVAILABLE)
+		s->keep_ancestors = or_default(s->keep_ancestors, KEEP_ANCESTORS_AVAILABLE);
+	s->database = 0;
+	s->version = 1;
+}
+
+static bool quorum_valid(const struct collection *s)
+{
+	return s->replicas >= 1 && s->replicas <= LIMIT_REPLICAS &&
+	       s->write_quorum <= s->replicas && 2 * s->write_quorum > s->replicas;
+}
+
+static bool agrees(uint64_t asked, uint64_t has)
+{
+	return asked == 0 || asked == has;
+}
+
+static uint64_t shards_of(const struct coordinator *c, uint64_t collection)
+{
+	uint64_t count = 0;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
+		count += ((struct shard_row *)e->value)->placement.shard.collection == collection;
+	return count;
+}
+
+static bool compatible(const struct coordinator *c, const struct msg_collection_create *m,
+		       const struct collection *has)
+{
+	const struct collection *asked = &m->collection;
+	return agrees(asked->replicas, has->replicas) &&
+	       agrees(asked->write_quorum, has->write_quorum) && agrees(asked->mode, has->mode) &&
+	       agrees(asked->retain_ms, has->retain_ms) &&
+	       agrees(asked->keep_ancestors, has->keep_ancestors) &&
+	       (asked->policy.len == 0 || slice_equal(asked->policy, has->policy)) &&
+	       agrees(m->shards, shards_of(c, has->id));
+}
+
+/* Storage nodes by whether they can take a replica: those alive first. */
+struct hosts {
+	uint64_t alive[LIMIT_MEMBERS];
+	uint64_t away[LIMIT_MEMBERS]; /* joined once, not heard of now */
+	uint32_t alive_count;
+	uint32_t away_count;
+};
+
+static void hosts_of(const struct coordinator *c, struct hosts *h)
+{
+	h->alive_count = 0;
+	h->away_count = 0;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->members, &at));) {
+		const struct member_row *m = e->value;
+		bool usable =
+		    m->listed && m->role == ROLE_STORAGE && m->incarnation != 0 && !m->fatal;
+		if (usable && membership_alive(c, m) && h->alive_count < LIMIT_MEMBERS)
+			h->alive[h->alive_count++] = m->id;
+		else if (usable && h->away_count < LIMIT_MEMBERS)
+			h->away[h->away_count++] = m->id;
+	}
+}
+
+/* How many shards prefer this node as their lead. */
+static uint64_t leads_of(const struct coordinator *c, uint64_t node)
+{
+	uint64_t count = 0;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
+		count += ((struct shard_row *)e->value)->placement.replicas[0].node == node;
+	return count;
+}
+
+static uint64_t fresh_id(struct coordinator *c)
+{
+	for (;;) {
+		uint64_t id = rng_next(&c->rng);
+		if (id != 0 && !map_get_u64(&c->shards, id) && !map_get_u64(&c->collections, id))
+			return id;
+	}
+}
+
+/* Replicas by rendezvous among those alive, filled up with those that are away; a node alive comes
+ * first and leads. */
+static void place(struct coordinator *c, struct hosts *h, const struct collection *collection,
+		  struct placement *out)
+{
+	struct shard *s = &out->shard;
+	uint32_t n = (uint32_t)collection->replicas;
+	uint64_t nodes[LIMIT_REPLICAS];
+	uint64_t leads[LIMIT_REPLICAS];
+	placement_rank(s->id, h->alive, h->alive_count);
+	placement_rank(s->id, h->away, h->away_count);
+	uint32_t alive = h->alive_count < n ? h->alive_count : n;
+	for (uint32_t i = 0; i < n; i++)
+		nodes[i] = i < alive ? h->alive[i] : h->away[i - alive];
+	for (uint32_t i = 0; i < alive; i++)
+		leads[i] = leads_of(c, nodes[i]);
+	placement_balance(nodes, leads, alive);
+	s->replicas = out->replicas;
+	s->replicas_count = n;
+	for (uint32_t i = 0; i < n; i++)
+		out->replicas[i] = (struct replica){
+		    .node = nodes[i],
+		    .incarnation = coordinator_member_row(c, nodes[i])->incarnation};
+	s->lead = nodes[0];
+}
+
+static void make_shards(struct coordinator *c, const struct collection *collection, uint32_t count,
+			struct hosts *h, struct effects *fx)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct placement p = {.shard = {.id = fresh_id(c),
+						.collection = collection->id,
+						.epoch = 1,
+						.write_quorum = collection->write_quorum}};
+		placement_range(i, count, &p.shard.hash_first, &p.shard.hash_last);
+		place(c, h, collection, &p);
+		CHECK(placement_problem(&p.shard) == NULL);
+		struct shard_row *row = state_put_shard(c, &p.shard, fx);
+		row->quorum_since_ms = c->now_ms;
+	}
+}
+
+static enum status make(struct coordinator *c, const struct msg_collection_create *m,
+			struct effects *fx)
+{
+	struct collection settings = m->collection;
+	uint64_t shards = or_default(m->shards, or_default(c->options.shards, COORDINATOR_SHARDS));
+	fill_defaults(c, &settings);
+	if (!quorum_valid(&settings) || shards > LIMIT_COLLECTION_SHARDS)
+		return STATUS_BAD_PARAMETER;
+	enum status status = check_policy(c, settings.policy, 0);
+	if (status != STATUS_OK)
+		return status;
+	if (c->collections.count >= LIMIT_COLLECTIONS || c->shards.count + shards > LIMIT_SHARDS)
+		return STATUS_LIMIT_REACHED;
+	struct hosts *h = arena_alloc(&c->arena, sizeof *h);
+	hosts_of(c, h);
+	/* with W of them alive it can be written at once; the others catch up */
+	if (h->alive_count + h->away_count < settings.replicas ||
+	    h->alive_count < settings.write_quorum)
+		return STATUS_NOT_ENOUGH_NODES;
+	settings.id = fresh_id(c);
+	state_put_collection(c, &settings, fx);
+	make_shards(c, &settings, (uint32_t)shards, h, fx);
+	fx_log(fx, LOG_LEVEL_INFO,
+	       "collection_created name=%.*s id=%016llx shards=%llu replicas=%llu",
+	       (int)settings.name.len, (const char *)settings.name.data,
+	       (unsigned long long)settings.id, (unsigned long long)shards,
+	       (unsigned long long)settings.replicas);
+	return STATUS_CREATED;
+}
+
+static enum status update(struct coordinator *c, const struct msg_collection_create *m,
+			  const struct collection *has, struct effects *fx)
+{
+	const struct collection *asked = &m->collection;
+	if (!agrees(asked->replicas, has->replicas) ||
+	    !agrees(asked->write_quorum, has->write_quorum) ||
+	    !agrees(m->shards, shards_of(c, has->id)))
+		return STATUS_BAD_PARAMETER;
+	enum status status = check_policy(c, asked->policy, has->id);
+	if (status != STATUS_OK)
+		return status;
+	struct collection next = *has;
+	next.mode = asked->mode;
+	next.policy = asked->policy;
+	next.retain_ms = asked->retain_ms;
+	next.keep_ancestors = asked->keep_ancestors;
+	if (next.mode == has->mode && slice_equal(next.policy, has->policy) &&
+	    next.retain_ms == has->retain_ms && next.keep_ancestors == has->keep_ancestors)
+		return STATUS_OK;
+	next.version = has->version + 1;
+	state_put_collection(c, &next, fx);
+	fx_log(fx, LOG_LEVEL_INFO, "collection_updated id=%016llx version=%llu",
+	       (unsigned long long)next.id, (unsigned long long)next.version);
+	return STATUS_OK;
+}
+
+static enum status create(struct coordinator *c, const struct msg_collection_create *m,
+			  struct effects *fx)
+{
+	if (c->recovery != RECOVERY_DONE)
+		return c->recovery == RECOVERY_WAITING ? STATUS_STARTING
+						       : STATUS_COORDINATOR_UNAVAILABLE;
+	if (!collections_name_valid(m->collection.name))
+		return STATUS_BAD_NAME;
+	const struct collection *has = state_collection(c, m->collection.name);
+	if (has && !m->update)
+		return compatible(c, m, has) ? STATUS_OK : STATUS_EXISTS;
+	if (c->disk_full)
+		return STATUS_DISK_FULL;
+	if (m->update)
+		return has ? update(c, m, has, fx) : STATUS_NOT_FOUND;
+	return make(c, m, fx);
+}
+
+void collections_on_create(struct coordinator *c, const struct event *e, struct effects *fx)
+{
+	enum status status = create(c, e->message.body, fx);
+	struct msg_collection_create_ack ack = {.status = status,
+						.map_version = c->state.map_version};
+	fx_reply(fx, WHEN_DURABLE, e, MSG_collection_create_ack, &ack);
+}

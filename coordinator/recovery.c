@@ -1,0 +1,180 @@
+#include "coordinator/recovery.h"
+
+#include "coordinator/membership.h"
+#include "coordinator/state.h"
+
+static void refuse(struct coordinator *c, const struct member_row *m, const char *what,
+		   uint64_t theirs, uint64_t ours, struct effects *fx)
+{
+	if (c->recovery == RECOVERY_REFUSED)
+		return;
+	c->recovery = RECOVERY_REFUSED;
+	buf_clear(&c->refused_text);
+	buf_printf(&c->refused_text,
+		   "member %llu knows %s %llu, here it is %llu; start with "
+		   "--recover-from-nodes to adopt what the nodes know",
+		   (unsigned long long)m->id, what, (unsigned long long)theirs,
+		   (unsigned long long)ours);
+	fx_log(fx, LOG_LEVEL_ERROR, "recovery_refused text=\"%s\"", buf_cstr(&c->refused_text));
+}
+
+/* Somebody knows more than we do: adopted by the caller (true), or refused here. */
+static bool may_adopt(struct coordinator *c, const struct member_row *m, const char *what,
+		      uint64_t theirs, uint64_t ours, struct effects *fx)
+{
+	if (c->options.recover_from_nodes)
+		return true;
+	refuse(c, m, what, theirs, ours, fx);
+	return false;
+}
+
+/* The version is raised above it with the next change, which adopting makes due. */
+static void compare_map_version(struct coordinator *c, const struct member_row *m, uint64_t version,
+				struct effects *fx)
+{
+	if (version <= c->state.map_version ||
+	    !may_adopt(c, m, "map version", version, c->state.map_version, fx))
+		return;
+	c->state.map_version = version;
+	c->map_changed = false;
+	state_map_changed(c);
+}
+
+static void compare_promise(struct coordinator *c, const struct member_row *m,
+			    const struct shard_report *r, struct effects *fx)
+{
+	struct shard_row *row = coordinator_shard_row(c, r->shard);
+	uint64_t epoch = row ? row->placement.shard.epoch : 0;
+	uint64_t highest = r->epoch > r->promised ? r->epoch : r->promised;
+	if (highest <= epoch || !may_adopt(c, m, "epoch", highest, epoch, fx) || !row)
+		return;
+	if (highest > row->promised_max)
+		row->promised_max = highest;
+	row->raise = true;
+	c->review_wanted = true;
+}
+
+static void compare_collection(struct coordinator *c, const struct member_row *m,
+			       const struct collection *theirs, struct effects *fx)
+{
+	const struct collection_row *row = map_get_u64(&c->collections, theirs->id);
+	uint64_t version = row ? row->collection.version : 0;
+	if (theirs->version <= version || c->collections.count >= LIMIT_COLLECTIONS ||
+	    !may_adopt(c, m, "collection version", theirs->version, version, fx))
+		return;
+	fx_log(fx, LOG_LEVEL_WARN, "recovery_collection collection=%016llx version=%llu",
+	       (unsigned long long)theirs->id, (unsigned long long)theirs->version);
+	state_put_collection(c, theirs, fx);
+}
+
+static void adopt_shard(struct coordinator *c, const struct shard *theirs, struct effects *fx)
+{
+	fx_log(fx, LOG_LEVEL_WARN, "recovery_shard shard=%016llx epoch=%llu lead=%llu",
+	       (unsigned long long)theirs->id, (unsigned long long)theirs->epoch,
+	       (unsigned long long)theirs->lead);
+	struct shard_row *row = state_put_shard(c, theirs, fx);
+	row->quorum_since_ms = c->now_ms;
+}
+
+/* Two contents of one epoch can't both be in force: only a newer one ends that. */
+static void adopt_in_doubt(struct coordinator *c, struct shard_row *row)
+{
+	row->raise = true;
+	c->review_wanted = true;
+}
+
+static void compare_shard(struct coordinator *c, const struct member_row *m,
+			  const struct shard *theirs, struct effects *fx)
+{
+	struct shard_row *row = coordinator_shard_row(c, theirs->id);
+	uint64_t epoch = row ? row->placement.shard.epoch : 0;
+	bool differs =
+	    row && theirs->epoch == epoch && !placement_equal(theirs, &row->placement.shard);
+	if (theirs->epoch < epoch || (theirs->epoch == epoch && !differs))
+		return;
+	const char *problem = placement_problem(theirs);
+	if (problem) {
+		fx_log(fx, LOG_LEVEL_ERROR,
+		       "placement_invalid member=%llu shard=%016llx text=\"%s\"",
+		       (unsigned long long)m->id, (unsigned long long)theirs->id, problem);
+		return;
+	}
+	if (!may_adopt(c, m, differs ? "another content of epoch" : "epoch", theirs->epoch, epoch,
+		       fx))
+		return;
+	if (differs)
+		adopt_in_doubt(c, row);
+	else if (row || c->shards.count < LIMIT_SHARDS)
+		adopt_shard(c, theirs, fx);
+}
+
+void recovery_on_join(struct coordinator *c, const struct member_row *m,
+		      const struct msg_member_join *j, struct effects *fx)
+{
+	compare_map_version(c, m, j->map_version, fx);
+	if (m->role != ROLE_STORAGE)
+		return;
+	for (uint32_t i = 0; i < j->collections_count; i++)
+		compare_collection(c, m, &j->collections[i], fx);
+	for (uint32_t i = 0; i < j->shards_count; i++)
+		compare_shard(c, m, &j->shards[i], fx);
+	for (uint32_t i = 0; i < j->reports_count; i++)
+		compare_promise(c, m, &j->reports[i], fx);
+}
+
+void recovery_on_heartbeat(struct coordinator *c, const struct member_row *m,
+			   const struct msg_heartbeat *h, struct effects *fx)
+{
+	compare_map_version(c, m, h->map_version, fx);
+	if (m->role != ROLE_STORAGE)
+		return;
+	for (uint32_t i = 0; i < h->shards_count; i++)
+		compare_promise(c, m, &h->shards[i], fx);
+}
+
+/* Enough have spoken to be sure that the newest epoch of this shard is known. */
+static bool heard_enough(const struct coordinator *c, const struct shard *s)
+{
+	uint32_t vouching = 0;
+	uint32_t joined = 0;
+	for (uint32_t i = 0; i < s->replicas_count; i++) {
+		const struct member_row *m = coordinator_member_row(c, s->replicas[i].node);
+		if (!m || !m->joined)
+			continue;
+		joined++;
+		vouching +=
+		    !s->replicas[i].learning && s->replicas[i].incarnation == m->incarnation;
+	}
+	return vouching >= placement_takeover_quorum(s) || joined == s->replicas_count;
+}
+
+static bool complete(const struct coordinator *c)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
+		if (!heard_enough(c, &((struct shard_row *)e->value)->placement.shard))
+			return false;
+	if (c->shards.count > 0 && !c->options.recover_from_nodes)
+		return true;
+	return membership_storage_joined(c) * 2 > membership_storage_listed(c) ||
+	       membership_storage_listed(c) == 0;
+}
+
+void recovery_review(struct coordinator *c, struct effects *fx)
+{
+	if (c->recovery != RECOVERY_WAITING || !complete(c))
+		return;
+	c->recovery = RECOVERY_DONE;
+	fx_log(fx, LOG_LEVEL_INFO, "recovered map_version=%llu shards=%llu",
+	       (unsigned long long)c->state.map_version, (unsigned long long)c->shards.count);
+	if (c->map_waits)
+		state_map_changed(c);
+	c->map_waits = false;
+	membership_grace(c);
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->shards, &at));) {
+		struct shard_row *row = e->value;
+		row->quorum_since_ms = c->now_ms;
+		row->waiting_since_ms = c->now_ms;
+	}
+}

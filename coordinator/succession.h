@@ -1,0 +1,19 @@
+/* Who leads: looks at every shard and makes the moves of coordinator/placement.h that are due, at
+ * most one per shard and turn. In this order:
+ *
+ *   new epoch    the recovered placement is in doubt
+ *   RENEW        a listed node has come back with other data
+ *   LEAD         fail-over: the lead is offline; says in our epoch that it is but a replica (it was
+ * restarted), or that it is stuck; or does not serve TAKEOVER_MS after it could PROMOTE      the
+ * serving lead says that a learning replica is in sync LEAD         back to the first voting
+ * replica in the list, after MOVE_BACK_MS in sync
+ *
+ * Without a live voting replica a shard is left as it is. */
+#ifndef PARLEY_COORDINATOR_SUCCESSION_H
+#define PARLEY_COORDINATOR_SUCCESSION_H
+
+#include "coordinator/internal.h"
+
+void succession_review(struct coordinator *c, struct effects *fx);
+
+#endif
