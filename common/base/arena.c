@@ -55,6 +55,25 @@ static void free_chain(struct arena_block *block)
 	}
 }
 
+struct arena_mark arena_mark(const struct arena *a)
+{
+	return (struct arena_mark){a->head, a->head ? a->head->len : 0, a->used};
+}
+
+void arena_rewind(struct arena *a, struct arena_mark mark)
+{
+	while (a->head != mark.head) {
+		struct arena_block *next = a->head->next;
+		if (!next && !mark.head)
+			break; /* the first block: kept for reuse */
+		free(a->head);
+		a->head = next;
+	}
+	if (a->head)
+		a->head->len = mark.len;
+	a->used = mark.used;
+}
+
 void arena_reset(struct arena *a)
 {
 	a->used = 0;

@@ -17,6 +17,14 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t bytes);
 /* A copy of the bytes, owned by the arena. */
 struct slice arena_copy(struct arena *a, struct slice s);
+/* A point to go back to: what was allocated since is freed by arena_rewind. */
+struct arena_mark {
+	struct arena_block *head;
+	size_t len;
+	size_t used;
+};
+struct arena_mark arena_mark(const struct arena *a);
+void arena_rewind(struct arena *a, struct arena_mark mark);
 /* Frees all allocations but keeps one block for reuse. */
 void arena_reset(struct arena *a);
 void arena_close(struct arena *a);

@@ -1,0 +1,139 @@
+/* Applying a settled entry: documents, conflicts and counters change in one batch, alike on every replica. */
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "storage-node/internal.h"
+
+static void put_conflict(struct storage *s, struct slice key, const struct conflict *conflict)
+{
+	buf_clear(&s->value);
+	schema_encode(&schema_conflict, conflict, &s->value);
+	store_put(s->store, STORE_CONFLICTS, key, buf_slice(&s->value));
+}
+
+/* An open conflict lists some of its leaves for people; the record has them all. */
+static void open_conflict(struct storage *s, struct shard_copy *c, struct document_view *v,
+			  const struct change *change, uint64_t number)
+{
+	uint32_t *leaves;
+	uint32_t count = graph_live_leaves(&v->doc, &s->arena, &leaves);
+	uint32_t listed = count < OPEN_CONFLICT_LEAVES_LISTED ? count : OPEN_CONFLICT_LEAVES_LISTED;
+	struct conflict conflict = {.state = CONFLICT_OPEN, .since_ms = change->wall_ms, .number = number};
+	struct slice before;
+	if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, v->id), &before) == STORE_OK) {
+		struct conflict old;
+		if (schema_decode(&schema_conflict, arena_copy(&s->arena, before), &s->arena, &old))
+			conflict.since_ms = old.since_ms;
+	}
+	conflict.leaves = arena_alloc(&s->arena, (listed + 1) * sizeof *conflict.leaves);
+	for (uint32_t i = 0; i < listed; i++)
+		conflict.leaves[conflict.leaves_count++] = graph_name(&v->doc, leaves[i]);
+	uint32_t *bases;
+	if (graph_common_ancestors(&v->doc, leaves, count, &s->arena, &bases) == 0)
+		conflict.kind = CONFLICT_ROOTS;
+	put_conflict(s, key_conflict_open(&s->key, c->id, v->id), &conflict);
+}
+
+static void keep_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
+			    const struct document_edit *edit, uint64_t number)
+{
+	struct conflict conflict = {
+		.state = CONFLICT_RESOLVED,
+		.number = number,
+		.leaves = edit->losers,
+		.leaves_count = edit->losers_count,
+		.pinned = edit->pinned,
+		.pinned_count = edit->pinned_count,
+		.result = change->revision,
+		.resolution_id = change->resolution_id,
+		.policy = change->policy,
+		.detail = change->detail,
+		.resolved_ms = change->wall_ms,
+	};
+	put_conflict(s, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id), &conflict);
+	s->resolved_total++;
+}
+
+static void count_document(struct shard_copy *c, const struct document_edit *edit)
+{
+	struct shard_position *p = &c->position;
+	p->documents += edit->is_live;
+	p->documents -= edit->was_live;
+	p->deleted += !edit->is_live;
+	p->deleted -= edit->existed && !edit->was_live;
+	p->conflicts += edit->is_conflict;
+	p->conflicts -= edit->was_conflict;
+}
+
+static void put_bodies(struct storage *s, struct shard_copy *c, struct slice id, const struct document_edit *edit)
+{
+	for (uint32_t i = 0; i < edit->bodies_count; i++) {
+		struct slice key = key_body(&s->key, c->id, id, &edit->bodies[i].revision);
+		if (edit->bodies[i].body.len > 0)
+			store_put(s->store, STORE_DOCUMENTS, key, edit->bodies[i].body);
+		else
+			store_remove(s->store, STORE_DOCUMENTS, key);
+	}
+}
+
+static bool load_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
+			    struct conflict *out)
+{
+	struct slice value;
+	return store_get(s->store, STORE_CONFLICTS,
+			 key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
+			 &value) == STORE_OK &&
+	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
+}
+
+static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number, const struct change *change)
+{
+	struct document_view view;
+	struct document_edit edit;
+	struct conflict resolved;
+	bool has_resolution = change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
+	document_load(s, c, change->id, &view);
+	edit_apply(&view, change, number, has_resolution ? &resolved : NULL, &edit);
+	if (!edit.changed)
+		return;
+	put_bodies(s, c, change->id, &edit);
+	buf_clear(&s->value);
+	schema_encode(&schema_document, &view.doc, &s->value);
+	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id), buf_slice(&s->value));
+	count_document(c, &edit);
+	if (edit.is_conflict)
+		open_conflict(s, c, &view, change, number);
+	else if (edit.was_conflict)
+		store_remove(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
+	if (edit.resolved)
+		keep_resolution(s, c, change, &edit, number);
+	if (edit.resolution_gone.len > 0) {
+		store_remove(s->store, STORE_CONFLICTS,
+			     key_conflict_resolved(&s->key, c->id, change->id, edit.resolution_gone));
+		s->cleaned_total++;
+	}
+}
+
+static void apply_settings(struct storage *s, struct shard_copy *c, const struct change *change)
+{
+	if (change->policy <= c->position.settings_version)
+		return;
+	store_put(s->store, STORE_META, key_shard(&s->key, 'g', c->id), change->body);
+	shard_use_settings(s, c, change->body);
+	c->position.settings_version = change->policy;
+}
+
+void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded, struct effects *fx)
+{
+	struct change change;
+	if (!schema_decode(&schema_change, encoded, &s->arena, &change)) {
+		fx_exit(fx, "an entry of the stream can't be read: upgrade this node");
+		return;
+	}
+	if (change.stamp > c->position.stamp)
+		c->position.stamp = change.stamp;
+	if (change.kind == CHANGE_SETTINGS)
+		apply_settings(s, c, &change);
+	else if (change.kind != CHANGE_EPOCH && change.id.len > 0)
+		apply_document(s, c, number, &change);
+	outbox_applied(s, c, &change);
+}

@@ -1,0 +1,106 @@
+/* Acknowledged cleanup: a resolution's traces go only when every replica that the placement lists has passed it and
+ * holds no branch of the document in its outbox (DESIGN 7). */
+#include "common/doc/graph.h"
+#include "storage-node/internal.h"
+
+/* ---- every replica: have I passed it? ---- */
+
+static bool passed(struct shard_copy *c, const struct cleanup_item *item)
+{
+	return c->position.applied >= item->number && !outbox_holds(c, item->id);
+}
+
+void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_cleanup_prepare *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_cleanup_prepare_ack ack = {.shard = m->shard, .status = STATUS_NO_SHARD,
+					      .incarnation = s->options.incarnation};
+	if (c && e->message.envelope.epoch != c->placement.epoch) {
+		ack.status = STATUS_OLD_EPOCH;
+		map_send_newer(c, e, fx);
+	} else if (c && !shard_vouching(s, c)) {
+		ack.status = STATUS_NOT_VOUCHING;
+	} else if (c) {
+		ack.status = STATUS_OK;
+		ack.number = c->position.applied;
+		ack.items = arena_alloc(&s->arena, (m->items_count + 1) * sizeof *ack.items);
+		for (uint32_t i = 0; i < m->items_count; i++)
+			if (passed(c, &m->items[i]))
+				ack.items[ack.items_count++] = m->items[i];
+		fx_sync(fx); /* what it acknowledges, this batch included, must be on its disk */
+	}
+	fx_reply(fx, WHEN_DURABLE, e, MSG_cleanup_prepare_ack, &ack);
+}
+
+/* ---- the lead: all have acknowledged ---- */
+
+/* One acknowledgement from each replica listed, of the incarnation listed, far enough. */
+static bool all_acknowledged(const struct shard_copy *c, const struct msg_cleanup_commit *m, uint64_t number)
+{
+	for (uint32_t i = 0; i < c->placement.replicas_count; i++) {
+		const struct replica *r = &c->placement.replicas[i];
+		bool found = false;
+		for (uint32_t k = 0; k < m->acks_count && !found; k++)
+			found = m->acks[k].node == r->node && m->acks[k].incarnation == r->incarnation &&
+				m->acks[k].number >= number;
+		if (!found || r->learning)
+			return false;
+	}
+	return true;
+}
+
+static bool still_resolved(struct storage *s, struct shard_copy *c, const struct cleanup_item *item)
+{
+	struct document_view view;
+	struct slice value;
+	if (store_get(s->store, STORE_CONFLICTS,
+		      key_conflict_resolved(&s->key, c->id, item->id, item->resolution_id), &value) != STORE_OK)
+		return false;
+	struct conflict resolved;
+	if (!schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &resolved) ||
+	    resolved.number != item->number)
+		return false;
+	document_load_pending(s, c, item->id, &view);
+	return view.exists && graph_conflicts(&view.doc) == 0;
+}
+
+static uint64_t order_cleanups(struct storage *s, struct shard_copy *c, const struct msg_cleanup_commit *m,
+			       struct effects *fx)
+{
+	uint64_t ordered = 0;
+	for (uint32_t i = 0; i < m->items_count && stream_has_room(s, c); i++) {
+		const struct cleanup_item *item = &m->items[i];
+		if (item->resolution_id.len != 16 || !all_acknowledged(c, m, item->number) ||
+		    !still_resolved(s, c, item))
+			continue;
+		struct change change = {.kind = CHANGE_CLEANUP, .id = item->id, .floor = c->floor,
+					.resolution_id = item->resolution_id, .wall_ms = (uint64_t)s->wall_ms};
+		uint64_t number = stream_append_change(s, c, &change, fx);
+		overlay_touch(s, c, item->id, number);
+		ordered++;
+	}
+	return ordered;
+}
+
+void cleanup_on_commit(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_cleanup_commit *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_cleanup_commit_ack ack = {.shard = m->shard, .status = STATUS_OK};
+	if (!c || c->state != SHARD_SERVING)
+		ack.status = STATUS_NOT_LEAD;
+	else if (e->message.envelope.epoch != c->lead_epoch)
+		ack.status = STATUS_OLD_EPOCH;
+	if (ack.status == STATUS_OK)
+		ack.cleaned = order_cleanups(s, c, m, fx);
+	if (ack.cleaned == 0) {
+		fx_reply(fx, WHEN_NOW, e, MSG_cleanup_commit_ack, &ack);
+		return;
+	}
+	struct waiter *w = waiter_new(e, MSG_cleanup_commit_ack);
+	w->ack.status = STATUS_OK;
+	w->cleaned = ack.cleaned;
+	buf_append_be64(&w->body, c->id);
+	waiter_add(pending_at(&c->pending, c->position.last), w);
+}

@@ -1,0 +1,245 @@
+/* The conflict queue: listing, showing, and "these leaves, exactly, become this". */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "storage-node/internal.h"
+
+enum { CONFLICT_LIST_DEFAULT = 100, CONFLICT_LIST_BYTES = 1024 * 1024, CONFLICT_NOTES_MAX = 10000 };
+
+static enum status must_lead(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+{
+	if (!c)
+		return STATUS_NO_SHARD;
+	if (e->message.envelope.epoch < c->placement.epoch) {
+		map_send_newer(c, e, fx);
+		return STATUS_OLD_EPOCH;
+	}
+	if (c->state != SHARD_SERVING || e->message.envelope.epoch != c->lead_epoch)
+		return STATUS_NOT_LEAD;
+	return lease_held(s, c) ? STATUS_OK : STATUS_NO_LEAD;
+}
+
+/* ---- listing ---- */
+
+/* Why the arbiter left it open, as long as it is the same conflict. */
+static void add_note(struct shard_copy *c, struct slice id, struct conflict *conflict)
+{
+	struct buf *note = map_get(&c->notes, id);
+	if (note && conflict->state == CONFLICT_OPEN)
+		conflict->detail = buf_slice(note);
+}
+
+static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_conflict_list *m,
+		      struct msg_conflict_list_ack *ack)
+{
+	uint64_t limit = m->limit ? m->limit : CONFLICT_LIST_DEFAULT;
+	size_t bytes = 0;
+	ack->rows = arena_alloc(&s->arena, (limit + 1) * sizeof *ack->rows);
+	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
+	store_seek(s->store, it,
+		   m->after.len > 0 ? key_document_end(&s->key, c->id, m->after) : key_shard(&s->key, 'd', c->id));
+	for (; store_valid(s->store, it); store_next(s->store, it)) {
+		struct slice key = store_key(s->store, it);
+		struct slice id;
+		struct slice rest;
+		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id || !key_split(key, &id, &rest))
+			break;
+		bool same = ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
+		/* a page ends between documents, since the next one starts after an id */
+		if (!same && (ack->rows_count >= limit / 2 + 1 || bytes > CONFLICT_LIST_BYTES)) {
+			ack->more = true;
+			break;
+		}
+		if (ack->rows_count >= limit)
+			continue;
+		struct conflict_row *row = &ack->rows[ack->rows_count];
+		struct slice value = arena_copy(&s->arena, store_value(s->store, it));
+		if (!schema_decode(&schema_conflict, value, &s->arena, &row->conflict))
+			continue;
+		row->id = arena_copy(&s->arena, id);
+		add_note(c, row->id, &row->conflict);
+		bytes += key.len + value.len;
+		ack->rows_count++;
+	}
+	store_iterator_free(s->store, it);
+}
+
+void conflict_on_list(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_list *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_conflict_list_ack ack = {.shard = m->shard, .status = must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK)
+		list_rows(s, c, m, &ack);
+	fx_reply(fx, WHEN_NOW, e, MSG_conflict_list_ack, &ack);
+}
+
+/* ---- reading ---- */
+
+static void read_graph(struct document_view *v, struct msg_conflict_read_ack *ack)
+{
+	struct arena *arena = &v->storage->arena;
+	size_t bytes = 0;
+	ack->nodes = arena_alloc(arena, (v->doc.revisions_count + 1) * sizeof *ack->nodes);
+	for (uint32_t i = 0; i < v->doc.revisions_count; i++) {
+		const struct revision_node *from = &v->doc.revisions[i];
+		struct graph_node *to = &ack->nodes[ack->nodes_count++];
+		*to = (struct graph_node){.revision = graph_name(&v->doc, i), .parents = from->parents,
+					  .parents_count = from->parents_count, .stamp = from->stamp,
+					  .flags = from->flags & ~(uint64_t)REVISION_HAS_BODY};
+		struct slice body = document_body(v, i);
+		if (body.len == 0 || bytes + body.len > LIMIT_BODY_BYTES)
+			continue;
+		bytes += body.len;
+		to->body = body;
+		to->flags |= REVISION_HAS_BODY;
+	}
+}
+
+void conflict_on_read(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_read *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_conflict_read_ack ack = {.shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK) {
+		struct document_view view;
+		struct slice value;
+		document_load(s, c, m->id, &view);
+		if (view.exists)
+			read_graph(&view, &ack);
+		else
+			ack.status = STATUS_NOT_FOUND;
+		ack.policy_version = c->settings.version;
+		ack.policy = c->settings.policy;
+		if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, m->id), &value) == STORE_OK &&
+		    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &ack.conflict))
+			ack.conflict = (struct conflict){0};
+	}
+	fx_reply(fx, WHEN_NOW, e, MSG_conflict_read_ack, &ack);
+}
+
+/* ---- resolving ---- */
+
+static bool leaves_match(struct document_view *v, const struct revision *leaves, uint32_t count)
+{
+	uint32_t *live;
+	if (!v->exists || graph_live_leaves(&v->doc, &v->storage->arena, &live) != count)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		int index = graph_find(&v->doc, &leaves[i]);
+		if (index == GRAPH_NONE || !graph_is_live(&v->doc, (uint32_t)index))
+			return false;
+	}
+	return true;
+}
+
+/* Does the name cover what it claims to? A resolution is refused rather than believed. */
+static bool name_is_true(const struct msg_conflict_resolve *m)
+{
+	char hash[REVISION_HASH_CHARS];
+	struct revision name;
+	struct revision_content content = {.parents = m->parents, .parents_count = m->parents_count,
+					   .deleted = m->deleted, .body = m->body, .policy = m->policy_version};
+	revision_name(&content, hash, &name);
+	return revision_equal(&name, &m->revision);
+}
+
+static enum status check_resolve(struct storage *s, struct shard_copy *c, const struct msg_conflict_resolve *m,
+				 struct document_view *v)
+{
+	if (m->policy_version != c->settings.version)
+		return STATUS_POLICY_MOVED;
+	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 || !name_is_true(m))
+		return STATUS_BAD_MESSAGE;
+	document_load_pending(s, c, m->id, v);
+	if (!leaves_match(v, m->leaves, m->leaves_count))
+		return STATUS_LEAVES_MOVED;
+	for (uint32_t i = 0; i < m->parents_count; i++)
+		if (graph_find(&v->doc, &m->parents[i]) == GRAPH_NONE)
+			return STATUS_BAD_MESSAGE;
+	if (s->disk_full)
+		return STATUS_DISK_FULL;
+	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
+}
+
+static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e, struct document_view *v,
+			     struct effects *fx)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
+	uint64_t stamp = 0; /* the greatest of the inputs': a resolution is no newer than what went into it */
+	for (uint32_t i = 0; i < m->parents_count; i++) {
+		int index = graph_find(&v->doc, &m->parents[i]);
+		if (v->doc.revisions[index].stamp > stamp)
+			stamp = v->doc.revisions[index].stamp;
+	}
+	struct change change = {
+		.kind = CHANGE_RESOLVE,
+		.id = m->id,
+		.revision = m->revision,
+		.parents = m->parents,
+		.parents_count = m->parents_count,
+		.deleted = m->deleted,
+		.body = m->body,
+		.stamp = stamp,
+		.floor = c->floor,
+		.leaves = m->leaves,
+		.leaves_count = m->leaves_count,
+		.policy = m->policy_version,
+		.resolution_id = m->resolution_id,
+		.detail = m->detail,
+		.wall_ms = (uint64_t)s->wall_ms,
+	};
+	uint64_t number = stream_append_change(s, c, &change, fx);
+	overlay_touch(s, c, m->id, number);
+	struct waiter *w = waiter_new(e, MSG_conflict_resolve_ack);
+	w->ack.status = STATUS_OK;
+	buf_append_be64(&w->body, c->id);
+	buf_append_slice(&w->body, m->id);
+	waiter_add(pending_at(&c->pending, number), w);
+}
+
+void conflict_on_resolve(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct document_view view;
+	struct msg_conflict_resolve_ack ack = {.shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK)
+		ack.status = check_resolve(s, c, m, &view);
+	if (ack.status == STATUS_OK)
+		order_resolution(s, c, e, &view, fx);
+	else
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
+}
+
+/* ---- notes ---- */
+
+void conflict_notes_clear(struct shard_copy *c)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&c->notes, &at));) {
+		buf_close(entry->value);
+		free(entry->value);
+	}
+	map_clear(&c->notes);
+}
+
+void conflict_on_note(struct storage *s, const struct event *e, struct effects *fx)
+{
+	(void)fx;
+	const struct msg_conflict_note *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	if (!c || c->state != SHARD_SERVING)
+		return;
+	if (c->notes.count >= CONFLICT_NOTES_MAX)
+		conflict_notes_clear(c); /* arbiters say it again */
+	struct buf *note = mem_alloc_zero(sizeof *note);
+	buf_append_slice(note, m->detail);
+	struct buf *before = map_put(&c->notes, m->id, note);
+	if (before) {
+		buf_close(before);
+		free(before);
+	}
+}

@@ -1,0 +1,170 @@
+/* Documents as the core sees them: as applied, or as they will be when the pending entries of the lead (or the
+ * branches of this replica's outbox) are applied too. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "storage-node/internal.h"
+
+static void view_decode(struct document_view *v, struct slice record)
+{
+	v->exists = schema_decode(&schema_document, record, &v->storage->arena, &v->doc);
+}
+
+void document_load(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out)
+{
+	*out = (struct document_view){.storage = s, .copy = c, .id = id};
+	struct slice value;
+	if (store_get(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, id), &value) == STORE_OK)
+		view_decode(out, arena_copy(&s->arena, value));
+}
+
+static struct buf *overlay_body(const struct overlay *o, const struct revision *name)
+{
+	struct buf text = {0};
+	revision_print(name, &text);
+	struct buf *found = map_get(&o->bodies, buf_slice(&text));
+	buf_close(&text);
+	return found;
+}
+
+struct slice document_body(struct document_view *v, uint32_t index)
+{
+	if (!(v->doc.revisions[index].flags & REVISION_HAS_BODY))
+		return (struct slice){0};
+	if (graph_winner(&v->doc) == (int)index)
+		return v->doc.body;
+	struct revision name = graph_name(&v->doc, index);
+	struct buf *pending = v->overlay ? overlay_body(v->overlay, &name) : NULL;
+	if (pending)
+		return buf_slice(pending);
+	struct slice value;
+	if (store_get(v->storage->store, STORE_DOCUMENTS, key_body(&v->storage->key, v->copy->id, v->id, &name),
+		      &value) != STORE_OK)
+		return (struct slice){0};
+	return arena_copy(&v->storage->arena, value);
+}
+
+/* ---- overlays ---- */
+
+void overlay_free(struct overlay *o)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&o->bodies, &at));) {
+		buf_close(e->value);
+		free(e->value);
+	}
+	map_close(&o->bodies);
+	buf_close(&o->record);
+	free(o);
+}
+
+void overlays_clear(struct shard_copy *c)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&c->overlays, &at));)
+		overlay_free(e->value);
+	map_clear(&c->overlays);
+}
+
+void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number)
+{
+	(void)s;
+	struct overlay *o = map_get(&c->overlays, id);
+	if (!o) {
+		o = mem_alloc_zero(sizeof *o);
+		map_put(&c->overlays, id, o);
+	}
+	o->last_number = number;
+}
+
+void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied)
+{
+	struct overlay *o = map_get(&c->overlays, id);
+	if (!o || o->last_number > applied)
+		return;
+	map_remove(&c->overlays, id);
+	overlay_free(o);
+}
+
+static void overlay_keep_bodies(struct overlay *o, const struct document_edit *edit)
+{
+	struct buf text = {0};
+	for (uint32_t i = 0; i < edit->bodies_count; i++) {
+		buf_clear(&text);
+		revision_print(&edit->bodies[i].revision, &text);
+		struct buf *body = mem_alloc_zero(sizeof *body);
+		buf_append_slice(body, edit->bodies[i].body);
+		struct buf *before = map_put(&o->bodies, buf_slice(&text), body);
+		if (before) {
+			buf_close(before);
+			free(before);
+		}
+	}
+	buf_close(&text);
+}
+
+/* Applies one more entry to the view, as apply.c will. */
+static void view_advance(struct document_view *v, const struct change *change, uint64_t number)
+{
+	struct document_edit edit;
+	edit_apply(v, change, number, NULL, &edit);
+	if (edit.changed)
+		v->exists = true;
+	if (v->overlay)
+		overlay_keep_bodies(v->overlay, &edit);
+}
+
+static void advance_to_last(struct document_view *v, uint64_t from)
+{
+	struct shard_copy *c = v->copy;
+	for (uint64_t n = from; n <= v->overlay->last_number; n++) {
+		struct pending *p = pending_at(&c->pending, n);
+		struct change change;
+		if (!p || !slice_equal(p->id, v->id))
+			continue;
+		CHECK(schema_decode(&schema_change, p->change, &v->storage->arena, &change));
+		view_advance(v, &change, n);
+	}
+	v->overlay->record_number = v->overlay->last_number;
+	buf_clear(&v->overlay->record);
+	if (v->exists)
+		schema_encode(&schema_document, &v->doc, &v->overlay->record);
+}
+
+/* The record with pending entries is made only when a second write meets the first. */
+void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out)
+{
+	struct overlay *o = map_get(&c->overlays, id);
+	if (!o) {
+		document_load(s, c, id, out);
+		return;
+	}
+	if (o->record_number == 0) {
+		document_load(s, c, id, out);
+		out->overlay = o;
+		advance_to_last(out, c->pending.first);
+		return;
+	}
+	*out = (struct document_view){.storage = s, .copy = c, .id = id, .overlay = o};
+	if (o->record.len > 0)
+		view_decode(out, arena_copy(&s->arena, buf_slice(&o->record)));
+	if (o->record_number < o->last_number)
+		advance_to_last(out, o->record_number + 1);
+}
+
+void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out)
+{
+	document_load(s, c, id, out);
+	if (s->outbox_view)
+		overlay_free(s->outbox_view);
+	s->outbox_view = mem_alloc_zero(sizeof *s->outbox_view);
+	out->overlay = s->outbox_view;
+	for (uint32_t i = 0; i < c->outbox_count; i++) {
+		struct change change;
+		if (slice_equal(c->outbox[i].id, id) &&
+		    schema_decode(&schema_change, c->outbox[i].change, &s->arena, &change))
+			view_advance(out, &change, c->position.applied + 1);
+	}
+}

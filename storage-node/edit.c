@@ -1,0 +1,286 @@
+/* What a change does to a document's graph and bodies: the same on every replica, whatever its disk. The only
+ * inputs are the record, the change, and the settings that the stream ordered. */
+#include <stdlib.h>
+
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "storage-node/internal.h"
+
+enum { STEM_SLACK = 32 };
+
+/* An edit under way. */
+struct editing {
+	struct document_view *view;
+	struct document *doc;
+	struct arena *arena;
+	const struct change *change;
+	uint64_t number;
+	int old_winner;        /* index before, or GRAPH_NONE */
+	struct slice old_body; /* its body, when kept */
+	int added;             /* index of the revision made, or GRAPH_NONE */
+	struct document_edit *out;
+	uint32_t bodies_cap;
+};
+
+static void body_change(struct editing *e, uint32_t index, struct slice body)
+{
+	CHECK(e->out->bodies_count < e->bodies_cap);
+	e->out->bodies[e->out->bodies_count++] =
+		(struct body_edit){.revision = graph_name(e->doc, index), .body = body};
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+/* Indexes of the parents that the graph knows, ascending, each once. */
+static uint32_t parent_indexes(struct editing *e, uint64_t **out)
+{
+	const struct change *change = e->change;
+	uint64_t *list = arena_alloc(e->arena, (change->parents_count + 1) * sizeof *list);
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < change->parents_count; i++) {
+		int found = graph_find(e->doc, &change->parents[i]);
+		if (found != GRAPH_NONE)
+			list[count++] = (uint64_t)found;
+	}
+	qsort(list, count, sizeof *list, compare_u64);
+	uint32_t unique = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (i == 0 || list[i] != list[i - 1])
+			list[unique++] = list[i];
+	*out = list;
+	return unique;
+}
+
+static void add_revision(struct editing *e, uint64_t extra_flags)
+{
+	const struct change *change = e->change;
+	struct revision_node node = {.generation = change->revision.generation, .hash = change->revision.hash,
+				     .flags = extra_flags, .stamp = change->stamp, .policy = change->policy};
+	if (change->deleted)
+		node.flags |= REVISION_DELETED;
+	if (change->body.len > 0)
+		node.flags |= REVISION_HAS_BODY;
+	node.parents_count = parent_indexes(e, &node.parents);
+	e->added = (int)graph_add(e->doc, e->arena, &node, e->number);
+}
+
+/* ---- operation ids ---- */
+
+static void remember_operation(struct editing *e)
+{
+	const struct change *change = e->change;
+	struct document *doc = e->doc;
+	if (change->operation_digest.len == 0)
+		return;
+	struct operation *list = arena_alloc(e->arena, (doc->operations_count + 1) * sizeof *list);
+	uint32_t count = 0;
+	uint32_t skip = doc->operations_count >= LIMIT_OPERATION_IDS ? 1 : 0;
+	for (uint32_t i = skip; i < doc->operations_count; i++) {
+		uint64_t kept_ms = doc->operations[i].stamp >> 16;
+		if (kept_ms + OPERATION_KEEP_MS >= change->stamp >> 16)
+			list[count++] = doc->operations[i];
+	}
+	list[count++] = (struct operation){.id = change->operation_id, .digest = change->operation_digest,
+					   .status = change->status, .revision = change->revision,
+					   .stamp = change->stamp};
+	doc->operations = list;
+	doc->operations_count = count;
+}
+
+/* ---- which bodies stay ---- */
+
+/* Marks the bases that merges of the open conflict start from. */
+static void mark_bases(struct editing *e, uint8_t *marks)
+{
+	uint32_t *leaves;
+	uint32_t *found;
+	uint32_t count = graph_live_leaves(e->doc, e->arena, &leaves);
+	if (count < 2)
+		return;
+	uint32_t human = graph_human_inputs(e->doc, leaves, count, e->arena, &found);
+	for (uint32_t i = 0; i < human; i++)
+		marks[found[i]] = 1;
+	uint32_t *bases;
+	uint32_t bases_count = graph_common_ancestors(e->doc, found, human, e->arena, &bases);
+	for (uint32_t i = 0; i < bases_count; i++)
+		marks[bases[i]] = 1;
+}
+
+static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks, uint64_t winner_generation)
+{
+	const struct revision_node *node = &e->doc->revisions[index];
+	const struct collection *settings = &e->view->copy->settings;
+	if ((node->flags & REVISION_LEAF) || node->pins > 0 || marks[index])
+		return true;
+	if (settings->mode == MODE_AVAILABLE && node->superseded > e->change->floor)
+		return true;
+	return settings->keep_ancestors > 0 && node->generation + settings->keep_ancestors >= winner_generation;
+}
+
+/* Puts the winner's body into the record, every other one that stays under its own key, and drops the rest. */
+static void place_bodies(struct editing *e)
+{
+	struct document *doc = e->doc;
+	uint8_t *marks = arena_alloc(e->arena, doc->revisions_count + 1);
+	mark_bases(e, marks);
+	int winner = graph_winner(doc);
+	CHECK(winner != GRAPH_NONE);
+	uint64_t generation = doc->revisions[winner].generation;
+	struct slice winner_body = {0};
+	for (uint32_t i = 0; i < doc->revisions_count; i++) {
+		struct revision_node *node = &doc->revisions[i];
+		if (!(node->flags & REVISION_HAS_BODY))
+			continue;
+		bool stays = body_stays(e, i, marks, generation);
+		bool in_hand = (int)i == e->added || (int)i == e->old_winner;
+		struct slice held = (int)i == e->added ? e->change->body : e->old_body;
+		if ((int)i == winner) {
+			winner_body = in_hand ? held : document_body(e->view, i);
+			if (!in_hand)
+				body_change(e, i, (struct slice){0});
+		} else if (stays && in_hand) {
+			body_change(e, i, held);
+		} else if (!stays) {
+			if (!in_hand)
+				body_change(e, i, (struct slice){0});
+			node->flags &= ~(uint64_t)REVISION_HAS_BODY;
+		}
+	}
+	doc->body = winner_body;
+}
+
+/* ---- kinds of changes ---- */
+
+static bool edit_write(struct editing *e)
+{
+	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE)
+		return false;
+	add_revision(e, 0);
+	remember_operation(e);
+	return true;
+}
+
+static bool leaves_are(struct editing *e, const struct revision *leaves, uint32_t count)
+{
+	uint32_t *live;
+	if (graph_live_leaves(e->doc, e->arena, &live) != count)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		int index = graph_find(e->doc, &leaves[i]);
+		if (index == GRAPH_NONE || !graph_is_live(e->doc, (uint32_t)index))
+			return false;
+	}
+	return true;
+}
+
+static void pin(struct editing *e, uint32_t index)
+{
+	e->doc->revisions[index].pins++;
+	e->out->pinned[e->out->pinned_count++] = graph_name(e->doc, index);
+}
+
+static void pin_inputs(struct editing *e, const uint32_t *leaves, uint32_t count)
+{
+	uint32_t *bases;
+	uint32_t bases_count = graph_common_ancestors(e->doc, leaves, count, e->arena, &bases);
+	e->out->pinned = arena_alloc(e->arena, (bases_count + count + 1) * sizeof *e->out->pinned);
+	for (uint32_t i = 0; i < bases_count; i++)
+		pin(e, bases[i]);
+	for (uint32_t i = 0; i < count; i++)
+		pin(e, leaves[i]);
+}
+
+static bool edit_resolve(struct editing *e)
+{
+	const struct change *change = e->change;
+	if (!leaves_are(e, change->leaves, change->leaves_count))
+		return false;
+	uint32_t *leaves;
+	uint32_t count = graph_live_leaves(e->doc, e->arena, &leaves);
+	pin_inputs(e, leaves, count);
+	int result = graph_find(e->doc, &change->revision);
+	if (result == GRAPH_NONE)
+		add_revision(e, REVISION_RESOLVED);
+	result = graph_find(e->doc, &change->revision);
+	e->out->losers = arena_alloc(e->arena, (count + 1) * sizeof *e->out->losers);
+	for (uint32_t i = 0; i < count; i++) {
+		if ((int)leaves[i] == result)
+			continue;
+		if (graph_is_leaf(e->doc, leaves[i]))
+			graph_close(e->doc, leaves[i], e->number);
+		e->out->losers[e->out->losers_count++] = graph_name(e->doc, leaves[i]);
+	}
+	e->out->resolved = true;
+	return true;
+}
+
+/* Nothing goes while the document is in conflict again: a merge may need it. */
+static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
+{
+	if (!resolved || graph_conflicts(e->doc) > 0)
+		return false;
+	int result = graph_find(e->doc, &resolved->result);
+	int winner = graph_winner(e->doc);
+	if (result == GRAPH_NONE || !graph_descends(e->doc, (uint32_t)winner, (uint32_t)result))
+		return false;
+	for (uint32_t i = 0; i < resolved->pinned_count; i++) {
+		int index = graph_find(e->doc, &resolved->pinned[i]);
+		if (index != GRAPH_NONE && e->doc->revisions[index].pins > 0)
+			e->doc->revisions[index].pins--;
+	}
+	e->out->resolution_gone = e->change->resolution_id;
+	return true;
+}
+
+static void look_before(struct editing *e)
+{
+	struct document_view *v = e->view;
+	e->out->existed = v->exists;
+	if (!v->exists) {
+		v->doc = (struct document){.format = DOCUMENT_FORMAT};
+		return;
+	}
+	e->old_winner = graph_winner(e->doc);
+	e->old_body = e->doc->body;
+	e->out->was_live = e->old_winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)e->old_winner);
+	e->out->was_conflict = graph_conflicts(e->doc) > 0;
+}
+
+static void finish(struct editing *e)
+{
+	e->bodies_cap = e->doc->revisions_count + 1;
+	e->out->bodies = arena_alloc(e->arena, e->bodies_cap * sizeof *e->out->bodies);
+	place_bodies(e);
+	e->doc->changed = e->number;
+	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK && e->doc->revisions_count % STEM_SLACK == 0)
+		graph_stem(e->doc, e->arena, REVISIONS_KEPT);
+	int winner = graph_winner(e->doc);
+	e->out->is_live = graph_is_live(e->doc, (uint32_t)winner);
+	e->out->is_conflict = graph_conflicts(e->doc) > 0;
+}
+
+void edit_apply(struct document_view *view, const struct change *change, uint64_t number,
+		const struct conflict *resolved, struct document_edit *out)
+{
+	*out = (struct document_edit){0};
+	struct editing e = {.view = view, .doc = &view->doc, .arena = &view->storage->arena, .change = change,
+			    .number = number, .old_winner = GRAPH_NONE, .added = GRAPH_NONE, .out = out};
+	look_before(&e);
+	if (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH)
+		out->changed = edit_write(&e);
+	else if (change->kind == CHANGE_RESOLVE && view->exists)
+		out->changed = edit_resolve(&e);
+	else if (change->kind == CHANGE_CLEANUP && view->exists)
+		out->changed = edit_cleanup(&e, resolved);
+	if (out->changed) {
+		finish(&e);
+		return;
+	}
+	out->is_live = out->was_live;
+	out->is_conflict = out->was_conflict;
+}

@@ -1,0 +1,139 @@
+/* The replica's side of the stream: takes only what continues its own, acknowledges only what is synced. */
+#include "storage-node/internal.h"
+
+static void refuse(struct storage *s, const struct event *e, uint64_t shard, enum status status,
+		   const struct position *last, struct effects *fx)
+{
+	struct msg_stream_append_ack ack = {.shard = shard, .status = status, .incarnation = s->options.incarnation};
+	if (last)
+		ack.last = *last;
+	fx_reply(fx, WHEN_DURABLE, e, MSG_stream_append_ack, &ack);
+}
+
+/* Where both streams surely agree: all that is applied here is settled, so the lead has it too. */
+static struct position agreed(struct storage *s, struct shard_copy *c)
+{
+	struct position p = {.number = c->position.applied};
+	CHECK(stream_epoch_at(s, c, p.number, &p.epoch));
+	return p;
+}
+
+enum status follow_take(struct storage *s, struct shard_copy *c, const struct position *previous,
+			const struct stream_entry *entries, uint32_t count, struct effects *fx)
+{
+	uint64_t epoch;
+	if (previous->number > c->position.last)
+		return STATUS_STREAM_GAP;
+	if (previous->number > c->position.applied &&
+	    (!stream_epoch_at(s, c, previous->number, &epoch) || epoch != previous->epoch))
+		return STATUS_STREAM_GAP;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t number = previous->number + 1 + i;
+		if (number <= c->position.applied)
+			continue;
+		if (number <= c->position.last) {
+			CHECK(stream_epoch_at(s, c, number, &epoch));
+			if (epoch == entries[i].epoch)
+				continue;
+			stream_cut(s, c, number - 1, fx);
+		}
+		stream_put_entry(s, c, entries[i].epoch, entries[i].change);
+		fx_sync(fx);
+	}
+	return STATUS_OK;
+}
+
+/* Is the sender the lead of this epoch, and may this replica follow it? */
+static enum status check_lead(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+{
+	uint64_t epoch = e->message.envelope.epoch;
+	if (epoch < c->placement.epoch || epoch < c->promise.epoch)
+		return STATUS_OLD_EPOCH;
+	if (epoch > c->placement.epoch)
+		return STATUS_NO_SHARD; /* the placement is on its way */
+	const struct replica *self = shard_self(s, c);
+	if (!self || self->incarnation != s->options.incarnation)
+		return STATUS_NO_SHARD;
+	if (e->message.from.member != c->placement.lead)
+		return STATUS_NOT_LEAD;
+	if (c->promise.epoch < epoch) {
+		c->promise = (struct shard_promise){.epoch = epoch, .lead = c->placement.lead};
+		shard_save_promise(s, c, fx);
+	}
+	return STATUS_OK;
+}
+
+static void accept(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+{
+	const struct msg_stream_append *m = e->message.body;
+	if (c->matched_epoch != c->placement.epoch) {
+		c->matched_epoch = c->placement.epoch;
+		c->matched = 0;
+	}
+	uint64_t reached = m->previous.number + m->entries_count;
+	if (reached > c->matched)
+		c->matched = reached;
+	if (c->matched < c->position.applied)
+		c->matched = c->position.applied;
+	stream_apply(s, c, m->settled < c->matched ? m->settled : c->matched, fx);
+	c->ack_wanted = true;
+	c->ack_peer = e->message.from;
+	c->ack_envelope = e->message.envelope;
+	c->turn_dirty = true;
+}
+
+void follow_on_append(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_stream_append *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	if (!c) {
+		refuse(s, e, m->shard, STATUS_NO_SHARD, NULL, fx);
+		return;
+	}
+	enum status status = check_lead(s, c, e, fx);
+	if (status == STATUS_OLD_EPOCH)
+		map_send_newer(c, e, fx);
+	if (status == STATUS_OK && c->position.copying)
+		status = STATUS_NOT_VOUCHING;
+	if (status == STATUS_OK && s->disk_full && m->entries_count > 0)
+		status = STATUS_DISK_FULL;
+	if (status != STATUS_OK) {
+		refuse(s, e, m->shard, status, NULL, fx);
+		return;
+	}
+	if (m->acked > c->position.last) {
+		fx_reset(fx, "the lead remembers acknowledgements that this data directory does not hold");
+		return;
+	}
+	status = follow_take(s, c, &m->previous, m->entries, m->entries_count, fx);
+	if (status == STATUS_STREAM_GAP) {
+		struct position last = {.number = c->position.last, .epoch = c->position.last_epoch};
+		if (m->previous.number <= c->position.last)
+			last = agreed(s, c);
+		refuse(s, e, m->shard, status, &last, fx);
+		return;
+	}
+	accept(s, c, e, fx);
+}
+
+/* One acknowledgement a turn, however many messages came. */
+void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
+{
+	if (!c->ack_wanted)
+		return;
+	c->ack_wanted = false;
+	if (c->matched_epoch != c->placement.epoch || c->position.copying)
+		return;
+	struct msg_stream_append_ack ack = {
+		.shard = c->id,
+		.status = STATUS_OK,
+		.incarnation = s->options.incarnation,
+		.applied = c->position.applied,
+		.outbox = c->outbox_count,
+	};
+	ack.last.number = c->matched;
+	CHECK(stream_epoch_at(s, c, c->matched, &ack.last.epoch));
+	struct envelope envelope = c->ack_envelope;
+	envelope.type = MSG_stream_append_ack;
+	fx_send(fx, WHEN_DURABLE, c->ack_peer.member, c->ack_peer.route, &envelope, &ack);
+}

@@ -1,0 +1,378 @@
+/* The storage core's own state. Only files of this folder include it. */
+#ifndef PARLEY_STORAGE_INTERNAL_H
+#define PARLEY_STORAGE_INTERNAL_H
+
+#include "common/base/map.h"
+#include "common/base/rng.h"
+#include "common/timing.h"
+#include "storage-node/keys.h"
+#include "storage-node/storage.h"
+
+enum {
+	TICK_MS = 50,
+	STREAM_KEEP_ENTRIES = 100000,
+	STREAM_KEEP_BYTES = 256 * 1024 * 1024,
+	PENDING_ENTRIES_MAX = 32768,
+	PENDING_BYTES_MAX = 64 * 1024 * 1024,
+	APPEND_BYTES_MAX = 1024 * 1024,  /* of one stream_append */
+	FLIGHT_ENTRIES_MAX = 16384,      /* sent to one replica and not acknowledged */
+	RESEND_MS = 300,
+	PROMISE_RETRY_MS = 100,
+	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
+	SNAPSHOT_RESEND_MS = 1000,
+	RECENT_OPERATIONS = 8192,
+	OUTBOX_ENTRIES_MAX = 100000,
+	OUTBOX_PUSH_MAX = 64,
+	QUERY_JOBS_MAX = 256,
+	QUERY_STEP_DOCUMENTS = 2000,
+	QUERY_ANSWER_BYTES = 1024 * 1024,
+	REVISIONS_KEPT = 100, /* generations of the graph below each leaf */
+	OPEN_CONFLICT_LEAVES_LISTED = 64
+};
+
+/* An answer that waits until an entry is applied. */
+struct waiter {
+	struct waiter *next;
+	struct peer peer;
+	struct envelope envelope; /* of the request */
+	uint16_t type;            /* of the answer */
+	struct msg_doc_write_ack ack; /* slices borrow from text and body below; other types use its status */
+	uint8_t hash[LIMIT_REV_HASH_BYTES];
+	struct buf body;
+	uint64_t cleaned;         /* cleanup_commit_ack */
+};
+
+/* An entry of the stream that is not applied yet. */
+struct pending {
+	uint64_t epoch;
+	struct slice change; /* heap, owned */
+	struct slice id;     /* document id inside change; empty: none */
+	struct waiter *waiters;
+};
+
+/* Entries applied+1 .. last, as a ring indexed by number. */
+struct pending_ring {
+	struct pending *slots;
+	uint64_t cap;  /* power of two */
+	uint64_t first; /* number of the first entry */
+	uint64_t count;
+	uint64_t bytes;
+};
+
+/* What a lead must know of a document with pending entries. */
+struct overlay {
+	uint64_t last_number;   /* newest pending entry of this document */
+	uint64_t record_number; /* `record` includes entries up to here; 0: not made yet */
+	struct buf record;      /* encoded document after those */
+	struct map bodies;      /* revision text -> struct buf*: bodies outside the record made by those */
+};
+
+struct recent {
+	uint64_t number; /* entry, or 0: refused */
+	uint64_t status;
+	uint64_t generation;
+	uint8_t hash_len;
+	uint8_t hash[LIMIT_REV_HASH_BYTES];
+	uint8_t operation_id[16];
+	bool used;
+};
+
+enum follower_mode {
+	FOLLOW_PROBE,    /* where does its stream agree with ours? one message at a time */
+	FOLLOW_STREAM,   /* entries are sent ahead of acknowledgements */
+	FOLLOW_SNAPSHOT  /* a copy is under way */
+};
+
+struct snapshot_out; /* snapshot.c */
+
+/* What a lead knows of another replica. */
+struct follower {
+	uint64_t node;
+	uint64_t incarnation;
+	bool learning;
+	enum follower_mode mode;
+	bool heard;          /* it answered in this epoch */
+	uint64_t next;       /* next entry to send */
+	uint64_t acked;      /* synced there, matching ours */
+	uint64_t applied;
+	uint64_t outbox;
+	uint64_t settled_sent;
+	int64_t heard_ms;    /* last progress */
+	int64_t sent_ms;     /* last send that wants an answer */
+	int64_t lease_until_ms;
+	bool promised;       /* take-over: answered OK in this epoch */
+	struct position promised_last;
+	struct snapshot_out *snapshot;
+};
+
+/* A branch that waits for the lead. */
+struct outbox_item {
+	uint64_t sequence;
+	struct slice change; /* heap, owned; encoded */
+	struct slice id;     /* inside change */
+	struct slice operation_id; /* inside change */
+	struct revision revision;  /* hash inside change */
+};
+
+struct shard_copy {
+	uint64_t id;
+	struct arena placement_arena;
+	struct shard placement; /* lists in the arena */
+	bool from_disk;         /* known before this start: may have granted leases in an earlier life */
+	struct buf settings_bytes;
+	struct arena settings_arena;
+	struct collection settings; /* as ordered in the stream; version 0: none yet */
+
+	struct shard_promise promise;
+	struct shard_position position;
+	bool position_dirty;
+	uint64_t durable; /* entries synced here */
+	uint64_t settled; /* known settled */
+	struct pending_ring pending;
+	uint64_t stream_bytes; /* appended since the last trim */
+
+	/* as a replica */
+	uint64_t matched; /* agrees with the current lead's stream up to here */
+	uint64_t matched_epoch;
+	bool ack_wanted;
+	struct peer ack_peer;
+	struct envelope ack_envelope;
+	uint64_t lease_lead;
+	uint64_t lease_boot;
+	uint64_t lease_epoch;
+	int64_t lease_until_ms;
+	uint64_t copy_snapshot; /* id of the snapshot being received */
+	uint64_t copy_next;     /* its next chunk */
+
+	/* as the lead, or on the way there */
+	enum shard_state state;
+	uint64_t lead_epoch;
+	uint64_t epoch_start; /* number of our CHANGE_EPOCH entry */
+	uint64_t floor;
+	int64_t retry_ms;
+	uint64_t fetch_from; /* node */
+	struct follower followers[LIMIT_REPLICAS];
+	uint32_t followers_count;
+	struct map overlays; /* document id -> struct overlay* */
+	struct map recent_by_id; /* operation id -> struct recent* */
+	struct recent *recents; /* ring of RECENT_OPERATIONS */
+	uint32_t recent_next;
+	struct map notes; /* document id -> struct buf*: why a conflict stays open */
+	bool turn_dirty;  /* something to send at the end of the turn */
+
+	/* outbox */
+	struct outbox_item *outbox;
+	uint32_t outbox_count;
+	uint32_t outbox_cap;
+	uint64_t outbox_next; /* sequence */
+	int64_t outbox_pushed_ms;
+};
+
+struct query_job;
+
+struct storage {
+	struct storage_options options;
+	struct store *store;
+	struct rng rng;
+	struct map shards;      /* id -> struct shard_copy* */
+	struct map collections; /* id -> struct known_collection* */
+	struct buf map_members; /* encoded map_push with only members, for those who ask */
+	uint64_t map_version;
+	bool started;
+	bool joined;
+	bool draining;
+	bool disk_full;
+	int64_t now_ms;
+	int64_t wall_ms;
+	int64_t started_ms;
+	int64_t tick_ms;      /* next tick */
+	int64_t heartbeat_ms; /* next heartbeat */
+	int64_t lease_ms;     /* next lease renewal */
+	uint64_t next_request;
+	struct query_job *jobs; /* list, oldest first */
+	uint32_t jobs_count;
+	struct arena arena;   /* for one step */
+	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
+	struct buf key;       /* scratch for keys */
+	struct buf value;     /* scratch for values */
+	/* counters for metrics */
+	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total, snapshots_total;
+	uint64_t refused_total, discarded_total, resolved_total, cleaned_total;
+};
+
+struct known_collection {
+	struct buf bytes;
+	struct arena arena;
+	struct collection collection;
+};
+
+/* shard.c: state and its storage */
+struct shard_copy *shard_get(struct storage *s, uint64_t id);
+bool shard_load_all(struct storage *s);
+void shard_free(struct shard_copy *c);
+void shard_save_position(struct storage *s, struct shard_copy *c);
+void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects *fx);
+uint32_t shard_replicas_needed(const struct shard_copy *c); /* N - W: other promises a successor needs */
+const struct replica *shard_self(const struct storage *s, const struct shard_copy *c);
+bool shard_vouching(const struct storage *s, const struct shard_copy *c);
+bool shard_is_lead(const struct shard_copy *c);
+struct follower *shard_follower(struct shard_copy *c, uint64_t node);
+void shard_use_settings(struct storage *s, struct shard_copy *c, struct slice encoded);
+bool shard_is_available(const struct shard_copy *c);
+struct shard_copy *shard_new(struct storage *s, uint64_t id);
+void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx);
+
+/* map.c: placements and collections */
+void map_on_push(struct storage *s, const struct event *e, struct effects *fx);
+void map_on_request(struct storage *s, const struct event *e, struct effects *fx);
+void map_on_shard_newer(struct storage *s, const struct event *e, struct effects *fx);
+bool map_adopt(struct storage *s, const struct shard *placement, struct effects *fx);
+const struct collection *map_collection(struct storage *s, uint64_t id);
+bool map_load_collections(struct storage *s);
+void map_send_newer(struct shard_copy *c, const struct event *to, struct effects *fx);
+
+/* member.c: joining, heartbeats */
+void member_tick(struct storage *s, struct effects *fx);
+void member_on_join_ack(struct storage *s, const struct event *e, struct effects *fx);
+void member_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx);
+
+/* pending.c: the ring of entries not applied yet */
+void pending_push(struct pending_ring *r, uint64_t epoch, struct slice change);
+struct pending *pending_at(const struct pending_ring *r, uint64_t number);
+void pending_pop_first(struct pending_ring *r);
+void pending_pop_last(struct pending_ring *r);
+void pending_close(struct pending_ring *r);
+void waiter_add(struct pending *p, struct waiter *w);
+struct waiter *waiter_new(const struct event *e, uint16_t type);
+void waiter_set_revision(struct waiter *w, const struct revision *r);
+void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
+void waiters_fail(struct pending *p, enum status status, struct effects *fx);
+
+/* stream.c: the lead's side of the stream */
+uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx);
+bool stream_has_room(const struct storage *s, const struct shard_copy *c);
+void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
+void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
+void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx);
+void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx);
+void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, struct effects *fx);
+bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t *epoch) MUST_CHECK;
+/* Lends entries from `first` on: slices into the ring or the arena. */
+uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first, struct stream_entry **out);
+void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change);
+void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct effects *fx);
+void stream_trim(struct storage *s, struct shard_copy *c);
+
+/* follow.c: the replica's side of the stream */
+void follow_on_append(struct storage *s, const struct event *e, struct effects *fx);
+void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
+/* Takes entries after `previous`: skips those held, cuts a departing suffix, stores the rest. */
+enum status follow_take(struct storage *s, struct shard_copy *c, const struct position *previous,
+			const struct stream_entry *entries, uint32_t count, struct effects *fx);
+
+/* lease.c */
+void lease_tick(struct storage *s, struct effects *fx);
+void lease_on_renew(struct storage *s, const struct event *e, struct effects *fx);
+void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx);
+void lease_on_release(struct storage *s, const struct event *e, struct effects *fx);
+bool lease_held(const struct storage *s, const struct shard_copy *c); /* may this lead answer now? */
+void lease_step_down(struct storage *s, struct shard_copy *c, struct effects *fx);
+/* May this replica promise to `lead`? 0: yes; else so many ms to wait. */
+int64_t lease_wait_ms(const struct storage *s, const struct shard_copy *c, uint64_t lead, uint64_t boot);
+
+/* takeover.c */
+void takeover_start(struct storage *s, struct shard_copy *c, struct effects *fx);
+void takeover_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
+void takeover_on_promise_request(struct storage *s, const struct event *e, struct effects *fx);
+void takeover_on_promise_ack(struct storage *s, const struct event *e, struct effects *fx);
+void takeover_on_fetch(struct storage *s, const struct event *e, struct effects *fx);
+void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effects *fx);
+void takeover_settled(struct storage *s, struct shard_copy *c, struct effects *fx);
+void takeover_order_settings(struct storage *s, struct shard_copy *c, struct effects *fx);
+
+/* snapshot.c */
+void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
+void snapshot_stop(struct storage *s, struct follower *f);
+void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
+void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects *fx);
+void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effects *fx);
+
+/* outbox.c */
+bool outbox_load(struct storage *s, struct shard_copy *c);
+void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx);
+void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change);
+void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
+void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
+bool outbox_holds(const struct shard_copy *c, struct slice id);
+void outbox_free(struct shard_copy *c);
+
+/* document.c: records and bodies, with or without pending entries */
+struct document_view {
+	struct storage *storage;
+	struct shard_copy *copy;
+	struct slice id;
+	struct overlay *overlay; /* NULL: as applied */
+	bool exists;
+	struct document doc; /* lists in storage->arena */
+};
+/* As applied. */
+void document_load(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out);
+/* As it will be when all pending entries are applied (lead only). */
+void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out);
+/* As applied, then this replica's own outbox. */
+void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out);
+/* Body of a node: empty if it is not kept. In the arena or the record. */
+struct slice document_body(struct document_view *v, uint32_t index);
+void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
+void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied);
+void overlays_clear(struct shard_copy *c);
+void overlay_free(struct overlay *o);
+
+/* edit.c: what a change does to a document; pure but for reading bodies through the view */
+struct body_edit {
+	struct revision revision;
+	struct slice body; /* empty: remove */
+};
+struct document_edit {
+	bool changed;             /* false: the change is a no-op */
+	struct body_edit *bodies; /* bodies outside the record */
+	uint32_t bodies_count;
+	bool was_live, is_live, existed;
+	bool was_conflict, is_conflict;
+	struct slice resolution_gone; /* CLEANUP: resolution id whose entry goes */
+	bool resolved;            /* RESOLVE: an entry is to be written */
+	struct revision *losers;
+	uint32_t losers_count;
+	struct revision *pinned;
+	uint32_t pinned_count;
+};
+/* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a CLEANUP, else NULL. */
+void edit_apply(struct document_view *view, const struct change *change, uint64_t number,
+		const struct conflict *resolved, struct document_edit *out);
+
+/* apply.c */
+void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded, struct effects *fx);
+
+/* write.c */
+void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
+void write_recent_add(struct shard_copy *c, struct slice operation_id, uint64_t number, uint64_t status,
+		      const struct revision *revision);
+void write_recent_clear(struct shard_copy *c);
+uint64_t write_stamp(struct storage *s, struct shard_copy *c);
+
+/* read.c, query.c */
+void read_on_doc_read(struct storage *s, const struct event *e, struct effects *fx);
+void query_on_shard_query(struct storage *s, const struct event *e, struct effects *fx);
+void query_run_jobs(struct storage *s, struct effects *fx);
+void query_free_jobs(struct storage *s);
+
+/* conflict.c, cleanup.c */
+void conflict_on_list(struct storage *s, const struct event *e, struct effects *fx);
+void conflict_on_read(struct storage *s, const struct event *e, struct effects *fx);
+void conflict_on_resolve(struct storage *s, const struct event *e, struct effects *fx);
+void conflict_on_note(struct storage *s, const struct event *e, struct effects *fx);
+void conflict_notes_clear(struct shard_copy *c);
+void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects *fx);
+void cleanup_on_commit(struct storage *s, const struct event *e, struct effects *fx);
+
+#endif

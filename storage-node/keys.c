@@ -1,0 +1,87 @@
+#include "storage-node/keys.h"
+
+#include "common/doc/revision.h"
+
+struct slice key_shard(struct buf *out, char letter, uint64_t shard)
+{
+	buf_clear(out);
+	buf_append_byte(out, (uint8_t)letter);
+	buf_append_be64(out, shard);
+	return buf_slice(out);
+}
+
+struct slice key_number(struct buf *out, char letter, uint64_t shard, uint64_t number)
+{
+	key_shard(out, letter, shard);
+	buf_append_be64(out, number);
+	return buf_slice(out);
+}
+
+struct slice key_discarded(struct buf *out, uint64_t shard, uint64_t wall_ms, uint64_t number)
+{
+	key_number(out, 'z', shard, wall_ms);
+	buf_append_be64(out, number);
+	return buf_slice(out);
+}
+
+struct slice key_document(struct buf *out, uint64_t shard, struct slice id)
+{
+	key_shard(out, 'd', shard);
+	buf_append_slice(out, id);
+	buf_append_byte(out, 0);
+	return buf_slice(out);
+}
+
+struct slice key_body(struct buf *out, uint64_t shard, struct slice id, const struct revision *revision)
+{
+	key_document(out, shard, id);
+	buf_append_byte(out, 1);
+	revision_print(revision, out);
+	return buf_slice(out);
+}
+
+struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id)
+{
+	key_document(out, shard, id);
+	buf_append_byte(out, 'o');
+	return buf_slice(out);
+}
+
+struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id, struct slice resolution_id)
+{
+	key_document(out, shard, id);
+	buf_append_byte(out, 'r');
+	buf_append_slice(out, resolution_id);
+	return buf_slice(out);
+}
+
+struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id)
+{
+	key_shard(out, 'd', shard);
+	buf_append_slice(out, id);
+	buf_append_byte(out, 1); /* ids hold no byte below 32: nothing sorts between 0 and 1 but this document's keys */
+	return buf_slice(out);
+}
+
+struct slice key_shard_end(struct buf *out, char letter, uint64_t shard)
+{
+	if (shard == UINT64_MAX) {
+		buf_clear(out);
+		buf_append_byte(out, (uint8_t)(letter + 1));
+		return buf_slice(out);
+	}
+	return key_shard(out, letter, shard + 1);
+}
+
+bool key_split(struct slice key, struct slice *id, struct slice *rest)
+{
+	if (key.len <= KEY_SHARD_BYTES)
+		return false;
+	const uint8_t *start = key.data + KEY_SHARD_BYTES;
+	const uint8_t *zero = memchr(start, 0, key.len - KEY_SHARD_BYTES);
+	if (!zero)
+		return false;
+	*id = slice_of(start, (size_t)(zero - start));
+	*rest = slice_of(zero + 1, key.len - KEY_SHARD_BYTES - id->len - 1);
+	return true;
+}

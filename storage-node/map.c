@@ -1,0 +1,163 @@
+/* The cluster map as this node keeps it: placements and collections, durable before they are acted on. */
+#include "common/base/memory.h"
+#include "storage-node/internal.h"
+
+static void adopt_collection(struct storage *s, const struct collection *collection)
+{
+	struct known_collection *known = map_get_u64(&s->collections, collection->id);
+	if (known && known->collection.version >= collection->version)
+		return;
+	if (!known) {
+		known = mem_alloc_zero(sizeof *known);
+		map_put_u64(&s->collections, collection->id, known);
+	}
+	/* the struct given may borrow from the bytes replaced here: encode first */
+	struct buf fresh = {0};
+	schema_encode(&schema_collection, collection, &fresh);
+	buf_close(&known->bytes);
+	known->bytes = fresh;
+	arena_reset(&known->arena);
+	CHECK(schema_decode(&schema_collection, buf_slice(&known->bytes), &known->arena, &known->collection));
+	store_put(s->store, STORE_META, key_shard(&s->key, 'c', collection->id), buf_slice(&known->bytes));
+}
+
+const struct collection *map_collection(struct storage *s, uint64_t id)
+{
+	struct known_collection *known = map_get_u64(&s->collections, id);
+	return known ? &known->collection : NULL;
+}
+
+bool map_load_collections(struct storage *s)
+{
+	struct store_iterator *it = store_iterate(s->store, STORE_META);
+	bool ok = true;
+	for (store_seek(s->store, it, slice_text("c")); store_valid(s->store, it); store_next(s->store, it)) {
+		struct slice key = store_key(s->store, it);
+		if (key.len != KEY_SHARD_BYTES || key.data[0] != 'c')
+			break;
+		struct known_collection *known = mem_alloc_zero(sizeof *known);
+		map_put_u64(&s->collections, be64_read(key.data + 1), known);
+		buf_append_slice(&known->bytes, store_value(s->store, it));
+		if (!schema_decode(&schema_collection, buf_slice(&known->bytes), &known->arena, &known->collection))
+			ok = false;
+	}
+	ok = ok && store_iterator_result(s->store, it) == STORE_OK;
+	store_iterator_free(s->store, it);
+	return ok;
+}
+
+static bool same_placement(const struct shard *a, const struct shard *b)
+{
+	struct buf x = {0};
+	struct buf y = {0};
+	schema_encode(&schema_shard, a, &x);
+	schema_encode(&schema_shard, b, &y);
+	bool same = slice_equal(buf_slice(&x), buf_slice(&y));
+	buf_close(&x);
+	buf_close(&y);
+	return same;
+}
+
+static bool lists_us(const struct storage *s, const struct shard *placement)
+{
+	for (uint32_t i = 0; i < placement->replicas_count; i++)
+		if (placement->replicas[i].node == s->options.self)
+			return true;
+	return false;
+}
+
+static void keep_placement(struct storage *s, struct shard_copy *c, const struct shard *placement, struct effects *fx)
+{
+	struct buf bytes = {0};
+	schema_encode(&schema_shard, placement, &bytes);
+	store_put(s->store, STORE_META, key_shard(&s->key, 's', c->id), buf_slice(&bytes));
+	fx_sync(fx);
+	arena_reset(&c->placement_arena);
+	struct slice copy = arena_copy(&c->placement_arena, buf_slice(&bytes));
+	CHECK(schema_decode(&schema_shard, copy, &c->placement_arena, &c->placement));
+	buf_close(&bytes);
+}
+
+bool map_adopt(struct storage *s, const struct shard *placement, struct effects *fx)
+{
+	struct shard_copy *c = shard_get(s, placement->id);
+	if (!c && (!lists_us(s, placement) || placement->dropped))
+		return false;
+	if (c && placement->epoch == c->placement.epoch && !same_placement(placement, &c->placement)) {
+		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu", (unsigned long long)c->id,
+		       (unsigned long long)placement->epoch);
+		return false;
+	}
+	if (c && placement->epoch <= c->placement.epoch)
+		return false;
+	if (c && placement->dropped) {
+		store_remove(s->store, STORE_META, key_shard(&s->key, 's', c->id));
+		shard_drop(s, c, fx);
+		return true;
+	}
+	if (!c)
+		c = shard_new(s, placement->id);
+	bool was_leading = c->state != SHARD_REPLICA;
+	if (was_leading)
+		lease_step_down(s, c, fx);
+	keep_placement(s, c, placement, fx);
+	fx_log(fx, LOG_LEVEL_INFO, "placement_adopted shard=%016llx epoch=%llu lead=%llu",
+	       (unsigned long long)c->id, (unsigned long long)placement->epoch, (unsigned long long)placement->lead);
+	if (c->placement.lead == s->options.self)
+		takeover_start(s, c, fx);
+	return true;
+}
+
+void map_on_push(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_map_push *m = e->message.body;
+	for (uint32_t i = 0; i < m->collections_count; i++)
+		adopt_collection(s, &m->collections[i]);
+	for (uint32_t i = 0; i < m->shards_count; i++)
+		map_adopt(s, &m->shards[i], fx);
+	if (m->map_version > s->map_version) {
+		s->map_version = m->map_version;
+		struct msg_map_push members = {.map_version = m->map_version, .members = m->members,
+					       .members_count = m->members_count};
+		buf_clear(&s->map_members);
+		schema_encode(&schema_msg_map_push, &members, &s->map_members);
+	}
+	/* a lead orders changed settings in its stream */
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
+		takeover_order_settings(s, entry->value, fx);
+}
+
+void map_on_shard_newer(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_shard_newer *m = e->message.body;
+	map_adopt(s, &m->shard, fx);
+}
+
+void map_send_newer(struct shard_copy *c, const struct event *to, struct effects *fx)
+{
+	struct msg_shard_newer newer = {.shard = c->placement};
+	struct envelope envelope = {.type = MSG_shard_newer, .epoch = c->placement.epoch};
+	fx_send(fx, WHEN_DURABLE, to->message.from.member, to->message.from.route, &envelope, &newer);
+}
+
+/* Everything this node knows, for a gateway that can't reach the coordinator. */
+void map_on_request(struct storage *s, const struct event *e, struct effects *fx)
+{
+	struct msg_map_push push = {.map_version = s->map_version};
+	struct msg_map_push members;
+	if (s->map_members.len > 0 &&
+	    schema_decode(&schema_msg_map_push, buf_slice(&s->map_members), &s->arena, &members)) {
+		push.members = members.members;
+		push.members_count = members.members_count;
+	}
+	push.collections = arena_alloc(&s->arena, s->collections.count * sizeof *push.collections);
+	push.shards = arena_alloc(&s->arena, s->shards.count * sizeof *push.shards);
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->collections, &at));)
+		push.collections[push.collections_count++] = ((struct known_collection *)entry->value)->collection;
+	at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
+		push.shards[push.shards_count++] = ((struct shard_copy *)entry->value)->placement;
+	fx_reply(fx, WHEN_DURABLE, e, MSG_map_push, &push);
+}

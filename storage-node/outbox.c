@@ -1,0 +1,183 @@
+/* Branches: writes that this replica took without the lead (mode available), kept on this disk until they stand in
+ * the shard's stream. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "storage-node/internal.h"
+
+static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice encoded)
+{
+	uint8_t *copy = mem_alloc(encoded.len);
+	memcpy(copy, encoded.data, encoded.len);
+	struct arena arena = {0};
+	struct change change;
+	*item = (struct outbox_item){.sequence = sequence, .change = slice_of(copy, encoded.len)};
+	bool ok = schema_decode(&schema_change, item->change, &arena, &change);
+	if (ok) {
+		item->id = change.id;
+		item->operation_id = change.operation_id;
+		item->revision = change.revision;
+	}
+	arena_close(&arena);
+	if (!ok)
+		free(copy);
+	return ok;
+}
+
+static bool item_add(struct shard_copy *c, uint64_t sequence, struct slice encoded)
+{
+	if (c->outbox_count == c->outbox_cap) {
+		c->outbox_cap = c->outbox_cap ? c->outbox_cap * 2 : 16;
+		c->outbox = mem_realloc(c->outbox, c->outbox_cap * sizeof *c->outbox);
+	}
+	if (!item_set(&c->outbox[c->outbox_count], sequence, encoded))
+		return false;
+	c->outbox_count++;
+	if (sequence >= c->outbox_next)
+		c->outbox_next = sequence + 1;
+	return true;
+}
+
+void outbox_free(struct shard_copy *c)
+{
+	for (uint32_t i = 0; i < c->outbox_count; i++)
+		free((void *)(uintptr_t)c->outbox[i].change.data);
+	free(c->outbox);
+	c->outbox = NULL;
+	c->outbox_count = c->outbox_cap = 0;
+}
+
+bool outbox_load(struct storage *s, struct shard_copy *c)
+{
+	struct store_iterator *it = store_iterate(s->store, STORE_STREAM);
+	struct arena arena = {0};
+	uint8_t prefix[KEY_SHARD_BYTES];
+	memcpy(prefix, key_shard(&s->key, 'o', c->id).data, sizeof prefix);
+	bool ok = true;
+	for (store_seek(s->store, it, slice_of(prefix, sizeof prefix)); ok && store_valid(s->store, it);
+	     store_next(s->store, it)) {
+		struct slice key = store_key(s->store, it);
+		if (key.len != KEY_SHARD_BYTES + 8 || memcmp(key.data, prefix, sizeof prefix) != 0)
+			break;
+		struct outbox_entry entry;
+		ok = schema_decode(&schema_outbox_entry, store_value(s->store, it), &arena, &entry) &&
+		     item_add(c, be64_read(key.data + KEY_SHARD_BYTES), entry.change);
+	}
+	ok = ok && store_iterator_result(s->store, it) == STORE_OK;
+	store_iterator_free(s->store, it);
+	arena_close(&arena);
+	return ok;
+}
+
+void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx)
+{
+	struct buf encoded = {0};
+	schema_encode(&schema_change, change, &encoded);
+	struct outbox_entry entry = {.change = buf_slice(&encoded), .since_ms = (uint64_t)s->wall_ms};
+	buf_clear(&s->value);
+	schema_encode(&schema_outbox_entry, &entry, &s->value);
+	uint64_t sequence = c->outbox_next;
+	store_put(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, sequence), buf_slice(&s->value));
+	CHECK(item_add(c, sequence, buf_slice(&encoded)));
+	buf_close(&encoded);
+	fx_sync(fx);
+}
+
+static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t index)
+{
+	store_remove(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, c->outbox[index].sequence));
+	free((void *)(uintptr_t)c->outbox[index].change.data);
+	memmove(&c->outbox[index], &c->outbox[index + 1], (c->outbox_count - index - 1) * sizeof *c->outbox);
+	c->outbox_count--;
+}
+
+/* It stands in the stream: in the same batch as its effect, the outbox lets go of it. */
+void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change)
+{
+	if (c->outbox_count == 0 || change->operation_id.len == 0)
+		return;
+	for (uint32_t i = 0; i < c->outbox_count; i++) {
+		if (slice_equal(c->outbox[i].operation_id, change->operation_id) &&
+		    slice_equal(c->outbox[i].id, change->id)) {
+			outbox_remove(s, c, i);
+			return;
+		}
+	}
+}
+
+bool outbox_holds(const struct shard_copy *c, struct slice id)
+{
+	for (uint32_t i = 0; i < c->outbox_count; i++)
+		if (slice_equal(c->outbox[i].id, id))
+			return true;
+	return false;
+}
+
+/* A revision that the graph knows already (the same write came another way) has nothing left to say. */
+static void drop_known(struct storage *s, struct shard_copy *c)
+{
+	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX;) {
+		struct document_view view;
+		document_load(s, c, c->outbox[i].id, &view);
+		if (view.exists && graph_find(&view.doc, &c->outbox[i].revision) != GRAPH_NONE) {
+			outbox_remove(s, c, i);
+			c->turn_dirty = true;
+		} else {
+			i++;
+		}
+	}
+}
+
+static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded, struct effects *fx);
+
+void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
+{
+	if (c->outbox_count == 0 || s->now_ms - c->outbox_pushed_ms < OUTBOX_RETRY_MS)
+		return;
+	if (c->position.copying || (!shard_is_lead(c) && c->placement.lead == s->options.self))
+		return;
+	c->outbox_pushed_ms = s->now_ms;
+	drop_known(s, c);
+	struct envelope envelope = {.type = MSG_outbox_push, .epoch = c->placement.epoch};
+	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX; i++) {
+		if (c->state == SHARD_SERVING) {
+			push_to_self(s, c, c->outbox[i].change, fx);
+			continue;
+		}
+		struct msg_outbox_push m = {.shard = c->id, .change = c->outbox[i].change};
+		envelope.request_id = s->next_request++;
+		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
+	}
+}
+
+/* The lead orders a branch unless its revision is known, applied or pending. */
+static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded, struct effects *fx)
+{
+	struct change change;
+	if (!schema_decode(&schema_change, encoded, &s->arena, &change) || change.kind != CHANGE_BRANCH ||
+	    change.id.len == 0 || s->disk_full || !stream_has_room(s, c))
+		return;
+	struct document_view view;
+	document_load_pending(s, c, change.id, &view);
+	if (view.exists && graph_find(&view.doc, &change.revision) != GRAPH_NONE)
+		return;
+	change.floor = c->floor;
+	change.stamp = change.stamp ? change.stamp : write_stamp(s, c);
+	change.wall_ms = (uint64_t)s->wall_ms;
+	uint64_t number = stream_append_change(s, c, &change, fx);
+	overlay_touch(s, c, change.id, number);
+}
+
+void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_outbox_push *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	if (!c)
+		return;
+	if (e->message.envelope.epoch < c->placement.epoch)
+		map_send_newer(c, e, fx);
+	if (c->state == SHARD_SERVING && shard_is_available(c))
+		push_to_self(s, c, m->change, fx);
+}

@@ -1,0 +1,62 @@
+/* Reading one document by id: from settled state, by a lead under its lease or, if asked so, by any replica. */
+#include "common/doc/graph.h"
+#include "storage-node/internal.h"
+
+static enum status may_read(struct storage *s, struct shard_copy *c, const struct event *e, bool any)
+{
+	if (any)
+		return c->position.copying ? STATUS_NOT_VOUCHING : STATUS_OK;
+	if (e->message.envelope.epoch < c->placement.epoch)
+		return STATUS_OLD_EPOCH;
+	if (c->state != SHARD_SERVING || e->message.envelope.epoch != c->lead_epoch)
+		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
+	return lease_held(s, c) ? STATUS_OK : STATUS_NO_LEAD;
+}
+
+static void list_leaves(struct document_view *v, struct msg_doc_read_ack *ack)
+{
+	uint32_t *leaves;
+	struct arena *arena = &v->storage->arena;
+	uint32_t count = graph_live_leaves(&v->doc, arena, &leaves);
+	ack->leaves = arena_alloc(arena, (count + 1) * sizeof *ack->leaves);
+	for (uint32_t i = 0; i < count; i++)
+		ack->leaves[ack->leaves_count++] = graph_name(&v->doc, leaves[i]);
+}
+
+static void fill(struct document_view *v, const struct msg_doc_read *m, struct msg_doc_read_ack *ack)
+{
+	ack->status = STATUS_NOT_FOUND;
+	if (!v->exists)
+		return;
+	bool exact = m->revision.generation > 0;
+	int index = exact ? graph_find(&v->doc, &m->revision) : graph_winner(&v->doc);
+	if (index == GRAPH_NONE)
+		return;
+	ack->revision = graph_name(&v->doc, (uint32_t)index);
+	ack->deleted = v->doc.revisions[index].flags & REVISION_DELETED;
+	ack->conflicts = graph_conflicts(&v->doc);
+	if (m->want_leaves)
+		list_leaves(v, ack);
+	ack->body = document_body(v, (uint32_t)index);
+	if (!ack->deleted && ack->body.len > 0)
+		ack->status = STATUS_OK;
+}
+
+void read_on_doc_read(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_doc_read *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_doc_read_ack ack = {.status = STATUS_NO_SHARD};
+	if (c) {
+		ack.status = may_read(s, c, e, m->any);
+		if (ack.status == STATUS_OLD_EPOCH || ack.status == STATUS_NOT_LEAD)
+			map_send_newer(c, e, fx);
+	}
+	if (ack.status == STATUS_OK) {
+		struct document_view view;
+		document_load(s, c, m->id, &view);
+		fill(&view, m, &ack);
+		s->reads_total++;
+	}
+	fx_reply(fx, WHEN_NOW, e, MSG_doc_read_ack, &ack);
+}

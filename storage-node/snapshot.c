@@ -1,0 +1,250 @@
+/* Copying a shard's settled state to a replica whose place in the stream is no longer kept. The lead walks a store
+ * iterator, which shows one commit and nothing later; the stream then goes on from that commit's position. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "storage-node/internal.h"
+
+struct snapshot_out {
+	uint64_t id;
+	struct store_iterator *it; /* NULL between families */
+	enum store_family family;
+	struct shard_position position; /* of the commit shown */
+	struct store_iterator *conflicts; /* opened with the first, so that both show the same commit */
+	uint64_t sequence;
+	struct arena arena; /* of the chunk under way */
+	struct msg_snapshot_chunk chunk;
+};
+
+static void take_position(struct storage *s, struct shard_copy *c, struct snapshot_out *out)
+{
+	uint64_t epoch = 0;
+	out->position = c->position;
+	out->position.last = c->position.applied;
+	CHECK(stream_epoch_at(s, c, c->position.applied, &epoch));
+	out->position.last_epoch = epoch;
+	out->position.trimmed = c->position.applied;
+	out->position.trimmed_epoch = epoch;
+	out->position.copying = false;
+}
+
+static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_out *out)
+{
+	arena_reset(&out->arena);
+	struct key_value *pairs = arena_alloc(&out->arena, LIMIT_SNAPSHOT_PAIRS * sizeof *pairs);
+	uint32_t count = 0;
+	size_t bytes = 0;
+	uint8_t prefix[KEY_SHARD_BYTES];
+	memcpy(prefix, key_shard(&s->key, 'd', c->id).data, sizeof prefix);
+	if (out->sequence == 0)
+		pairs[count++] = (struct key_value){.family = STORE_META, .key = slice_text("g"),
+						    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
+	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES) {
+		bool inside = store_valid(s->store, out->it);
+		struct slice key = inside ? store_key(s->store, out->it) : (struct slice){0};
+		if (!inside || key.len < sizeof prefix || memcmp(key.data, prefix, sizeof prefix) != 0) {
+			if (out->family == STORE_CONFLICTS)
+				break;
+			store_iterator_free(s->store, out->it);
+			out->it = out->conflicts;
+			out->conflicts = NULL;
+			out->family = STORE_CONFLICTS;
+			store_seek(s->store, out->it, slice_of(prefix, sizeof prefix));
+			continue;
+		}
+		struct slice value = store_value(s->store, out->it);
+		struct slice rest = slice_of(key.data + sizeof prefix, key.len - sizeof prefix);
+		pairs[count++] = (struct key_value){.family = out->family, .key = arena_copy(&out->arena, rest),
+						    .value = arena_copy(&out->arena, value)};
+		bytes += key.len + value.len;
+		store_next(s->store, out->it);
+	}
+	bool complete = count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES;
+	out->chunk = (struct msg_snapshot_chunk){.shard = c->id, .snapshot = out->id, .sequence = out->sequence,
+						 .pairs = pairs, .pairs_count = count, .last = complete};
+	if (complete)
+		out->chunk.position = out->position;
+}
+
+static void send_chunk(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	struct envelope envelope = {.type = MSG_snapshot_chunk, .request_id = s->next_request++,
+				    .epoch = c->lead_epoch};
+	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &f->snapshot->chunk);
+	f->sent_ms = s->now_ms;
+}
+
+/* The copy can begin only where memory and the last commit agree; else at the next tick. */
+static void open_iterators(struct storage *s, struct shard_copy *c, struct follower *f)
+{
+	struct snapshot_out *out = f->snapshot;
+	take_position(s, c, out);
+	out->it = store_iterate(s->store, STORE_DOCUMENTS);
+	out->conflicts = store_iterate(s->store, STORE_CONFLICTS);
+	out->family = STORE_DOCUMENTS;
+	store_seek(s->store, out->it, key_shard(&s->key, 'd', c->id));
+	fill_chunk(s, c, out);
+}
+
+void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	snapshot_stop(s, f);
+	f->mode = FOLLOW_SNAPSHOT;
+	f->snapshot = mem_alloc_zero(sizeof *f->snapshot);
+	f->snapshot->id = rng_next(&s->rng) | 1;
+	f->sent_ms = s->now_ms;
+	s->snapshots_total++;
+	fx_log(fx, LOG_LEVEL_INFO, "snapshot_started shard=%016llx to=%llu", (unsigned long long)c->id,
+	       (unsigned long long)f->node);
+}
+
+void snapshot_stop(struct storage *s, struct follower *f)
+{
+	if (!f->snapshot)
+		return;
+	if (f->snapshot->it)
+		store_iterator_free(s->store, f->snapshot->it);
+	if (f->snapshot->conflicts)
+		store_iterator_free(s->store, f->snapshot->conflicts);
+	arena_close(&f->snapshot->arena);
+	free(f->snapshot);
+	f->snapshot = NULL;
+	if (f->mode == FOLLOW_SNAPSHOT)
+		f->mode = FOLLOW_PROBE;
+}
+
+void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	if (!f->snapshot->it) {
+		if (store_dirty(s->store))
+			return;
+		open_iterators(s, c, f);
+		send_chunk(s, c, f, fx);
+	} else if (s->now_ms - f->sent_ms >= SNAPSHOT_RESEND_MS) {
+		send_chunk(s, c, f, fx);
+	}
+}
+
+static void finished(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	uint64_t reached = f->snapshot->position.applied;
+	snapshot_stop(s, f);
+	f->heard = true;
+	f->acked = reached;
+	f->applied = reached;
+	f->next = reached + 1;
+	f->mode = FOLLOW_STREAM;
+	c->turn_dirty = true;
+	fx_log(fx, LOG_LEVEL_INFO, "snapshot_done shard=%016llx to=%llu number=%llu", (unsigned long long)c->id,
+	       (unsigned long long)f->node, (unsigned long long)reached);
+	stream_settle(s, c, fx);
+}
+
+void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_snapshot_chunk_ack *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	if (!c || !shard_is_lead(c) || e->message.envelope.epoch != c->lead_epoch)
+		return;
+	struct follower *f = shard_follower(c, e->message.from.member);
+	if (!f || !f->snapshot || f->snapshot->id != m->snapshot || f->incarnation != m->incarnation)
+		return;
+	f->heard_ms = s->now_ms;
+	if (m->status == STATUS_STREAM_GAP) {
+		snapshot_start(s, c, f, fx);
+		return;
+	}
+	if (m->status != STATUS_OK || m->sequence != f->snapshot->sequence || !f->snapshot->it)
+		return;
+	if (f->snapshot->chunk.last) {
+		finished(s, c, f, fx);
+		return;
+	}
+	f->snapshot->sequence++;
+	fill_chunk(s, c, f->snapshot);
+	send_chunk(s, c, f, fx);
+}
+
+/* ---- the replica that is copied to ---- */
+
+/* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with the copy. */
+static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx)
+{
+	stream_cut(s, c, c->position.applied, fx);
+	struct buf end = {0};
+	store_remove_range(s->store, STORE_DOCUMENTS, key_shard(&s->key, 'd', c->id), key_shard_end(&end, 'd', c->id));
+	store_remove_range(s->store, STORE_CONFLICTS, key_shard(&s->key, 'd', c->id), key_shard_end(&end, 'd', c->id));
+	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id), key_shard_end(&end, 'e', c->id));
+	buf_close(&end);
+	c->position = (struct shard_position){.copying = true, .stamp = c->position.stamp};
+	c->pending.first = 1;
+	c->durable = 0;
+	c->settled = 0;
+	c->matched_epoch = 0;
+	c->copy_snapshot = snapshot;
+	c->copy_next = 0;
+	c->position_dirty = true;
+}
+
+static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg_snapshot_chunk *m)
+{
+	for (uint32_t i = 0; i < m->pairs_count; i++) {
+		const struct key_value *p = &m->pairs[i];
+		if (p->family == STORE_META && slice_is(p->key, "g")) {
+			store_put(s->store, STORE_META, key_shard(&s->key, 'g', c->id), p->value);
+			shard_use_settings(s, c, p->value);
+		}
+		if (p->family != STORE_DOCUMENTS && p->family != STORE_CONFLICTS)
+			continue;
+		key_shard(&s->key, 'd', c->id);
+		buf_append_slice(&s->key, p->key);
+		store_put(s->store, (enum store_family)p->family, buf_slice(&s->key), p->value);
+	}
+}
+
+static void copy_end(struct shard_copy *c, const struct shard_position *position, struct effects *fx)
+{
+	c->position = *position;
+	c->position.copying = false;
+	c->pending.first = position->applied + 1;
+	c->durable = position->last;
+	c->settled = position->applied;
+	c->copy_snapshot = 0;
+	c->position_dirty = true;
+	fx_log(fx, LOG_LEVEL_INFO, "copy_done shard=%016llx number=%llu", (unsigned long long)c->id,
+	       (unsigned long long)position->applied);
+}
+
+static enum status take_chunk(struct storage *s, struct shard_copy *c, const struct msg_snapshot_chunk *m,
+			      struct effects *fx)
+{
+	if (s->disk_full)
+		return STATUS_DISK_FULL;
+	if (m->sequence == 0 && c->copy_snapshot != m->snapshot)
+		copy_begin(s, c, m->snapshot, fx);
+	if (c->copy_snapshot != m->snapshot)
+		return STATUS_STREAM_GAP;
+	if (m->sequence + 1 == c->copy_next)
+		return STATUS_OK; /* again */
+	if (m->sequence != c->copy_next)
+		return STATUS_STREAM_GAP;
+	copy_pairs(s, c, m);
+	c->copy_next++;
+	if (m->last)
+		copy_end(c, &m->position, fx);
+	c->turn_dirty = true;
+	fx_sync(fx);
+	return STATUS_OK;
+}
+
+void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_snapshot_chunk *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_snapshot_chunk_ack ack = {.shard = m->shard, .snapshot = m->snapshot, .sequence = m->sequence,
+					     .status = STATUS_OLD_EPOCH, .incarnation = s->options.incarnation};
+	if (c && c->placement.epoch == e->message.envelope.epoch && c->promise.epoch <= e->message.envelope.epoch &&
+	    c->placement.lead == e->message.from.member)
+		ack.status = take_chunk(s, c, m, fx);
+	fx_reply(fx, WHEN_DURABLE, e, MSG_snapshot_chunk_ack, &ack);
+}

@@ -1,0 +1,263 @@
+#include "storage-node/storage.h"
+
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "storage-node/internal.h"
+
+/* ---- life ---- */
+
+static void set_defaults(struct storage_options *o)
+{
+	if (o->stream_keep_entries == 0)
+		o->stream_keep_entries = STREAM_KEEP_ENTRIES;
+	if (o->stream_keep_bytes == 0)
+		o->stream_keep_bytes = STREAM_KEEP_BYTES;
+	if (o->pending_entries_max == 0)
+		o->pending_entries_max = PENDING_ENTRIES_MAX;
+	if (o->pending_bytes_max == 0)
+		o->pending_bytes_max = PENDING_BYTES_MAX;
+}
+
+struct storage *storage_new(const struct storage_options *options, struct store *store, uint64_t seed)
+{
+	struct storage *s = mem_alloc_zero(sizeof *s);
+	s->options = *options;
+	set_defaults(&s->options);
+	s->store = store;
+	s->next_request = 1;
+	rng_init(&s->rng, seed);
+	if (!map_load_collections(s) || !shard_load_all(s)) {
+		storage_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void storage_free(struct storage *s)
+{
+	size_t at = 0;
+	query_free_jobs(s);
+	for (struct map_entry *e; (e = map_next(&s->shards, &at));) {
+		struct shard_copy *c = e->value;
+		for (uint32_t i = 0; i < c->followers_count; i++)
+			snapshot_stop(s, &c->followers[i]);
+		shard_free(c);
+	}
+	map_close(&s->shards);
+	at = 0;
+	for (struct map_entry *e; (e = map_next(&s->collections, &at));) {
+		struct known_collection *known = e->value;
+		buf_close(&known->bytes);
+		arena_close(&known->arena);
+		free(known);
+	}
+	map_close(&s->collections);
+	if (s->outbox_view)
+		overlay_free(s->outbox_view);
+	buf_close(&s->map_members);
+	buf_close(&s->key);
+	buf_close(&s->value);
+	arena_close(&s->arena);
+	free(s);
+}
+
+/* ---- events ---- */
+
+typedef void message_handler(struct storage *s, const struct event *e, struct effects *fx);
+
+static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
+	[MSG_member_join_ack] = member_on_join_ack,
+	[MSG_heartbeat_ack] = member_on_heartbeat_ack,
+	[MSG_map_request] = map_on_request,
+	[MSG_map_push] = map_on_push,
+	[MSG_shard_newer] = map_on_shard_newer,
+	[MSG_doc_write] = write_on_doc_write,
+	[MSG_doc_read] = read_on_doc_read,
+	[MSG_shard_query] = query_on_shard_query,
+	[MSG_stream_append] = follow_on_append,
+	[MSG_stream_append_ack] = stream_on_ack,
+	[MSG_promise_request] = takeover_on_promise_request,
+	[MSG_promise_ack] = takeover_on_promise_ack,
+	[MSG_stream_fetch] = takeover_on_fetch,
+	[MSG_stream_fetch_ack] = takeover_on_fetch_ack,
+	[MSG_lease_renew] = lease_on_renew,
+	[MSG_lease_grant] = lease_on_grant,
+	[MSG_lease_release] = lease_on_release,
+	[MSG_snapshot_chunk] = snapshot_on_chunk,
+	[MSG_snapshot_chunk_ack] = snapshot_on_chunk_ack,
+	[MSG_outbox_push] = outbox_on_push,
+	[MSG_conflict_list] = conflict_on_list,
+	[MSG_conflict_read] = conflict_on_read,
+	[MSG_conflict_resolve] = conflict_on_resolve,
+	[MSG_conflict_note] = conflict_on_note,
+	[MSG_cleanup_prepare] = cleanup_on_prepare,
+	[MSG_cleanup_commit] = cleanup_on_commit,
+};
+
+static void on_message(struct storage *s, const struct event *e, struct effects *fx)
+{
+	uint16_t type = e->message.envelope.type;
+	message_handler *handler = type <= MSG_NUMBER_MAX ? handlers[type] : NULL;
+	if (handler)
+		handler(s, e, fx);
+}
+
+static void on_timer(struct storage *s, struct effects *fx)
+{
+	query_run_jobs(s, fx);
+	if (s->now_ms < s->tick_ms)
+		return;
+	s->tick_ms = s->now_ms + TICK_MS;
+	member_tick(s, fx);
+	lease_tick(s, fx);
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		takeover_tick(s, c, fx);
+		if (shard_is_lead(c))
+			stream_tick(s, c, fx);
+		outbox_tick(s, c, fx);
+	}
+}
+
+static void on_turn(struct storage *s, struct effects *fx)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		if (!c->turn_dirty && !c->position_dirty)
+			continue;
+		follow_turn(s, c, fx);
+		stream_turn(s, c, fx);
+	}
+}
+
+/* All that was appended is on this disk: it counts towards W. */
+static void on_stored(struct storage *s, struct effects *fx)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		if (c->durable == c->position.last)
+			continue;
+		c->durable = c->position.last;
+		stream_settle(s, c, fx);
+	}
+	on_turn(s, fx);
+}
+
+static void storage_step(void *core, const struct event *e, struct effects *fx)
+{
+	struct storage *s = core;
+	s->now_ms = e->now_ms;
+	s->wall_ms = e->wall_ms;
+	switch (e->kind) {
+	case EVENT_START:
+		s->started = true;
+		s->started_ms = e->now_ms;
+		on_timer(s, fx);
+		break;
+	case EVENT_MESSAGE:
+		on_message(s, e, fx);
+		break;
+	case EVENT_TIMER:
+		on_timer(s, fx);
+		break;
+	case EVENT_TURN:
+		on_turn(s, fx);
+		break;
+	case EVENT_STORED:
+		on_stored(s, fx);
+		break;
+	case EVENT_DISK:
+		s->disk_full = e->disk.full;
+		fx_log(fx, LOG_LEVEL_WARN, "disk_reserve full=%d", e->disk.full);
+		break;
+	case EVENT_DRAIN:
+		s->draining = true;
+		break;
+	case EVENT_HTTP_REQUEST:
+	case EVENT_HTTP_GONE:
+		break;
+	}
+	arena_reset(&s->arena);
+}
+
+static int64_t storage_deadline(const void *core)
+{
+	const struct storage *s = core;
+	return s->jobs ? s->now_ms : s->tick_ms;
+}
+
+/* ---- what an operator sees ---- */
+
+static const char *const state_names[SHARD_STATE_MAX + 1] = {"replica",   "promising", "fetching",
+							     "preparing", "serving",   "stuck"};
+
+static void storage_metrics(const void *core, struct buf *out)
+{
+	const struct storage *s = core;
+	uint64_t states[SHARD_STATE_MAX + 1] = {0};
+	uint64_t documents = 0;
+	uint64_t conflicts = 0;
+	uint64_t pending = 0;
+	uint64_t outbox = 0;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		const struct shard_copy *c = entry->value;
+		states[c->state]++;
+		documents += c->position.documents;
+		conflicts += c->position.conflicts;
+		pending += c->pending.count;
+		outbox += c->outbox_count;
+	}
+	for (int i = 0; i <= SHARD_STATE_MAX; i++)
+		buf_printf(out, "parley_shards{state=\"%s\"} %llu\n", state_names[i], (unsigned long long)states[i]);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{"parley_documents", documents},
+		{"parley_conflicts_open", conflicts},
+		{"parley_stream_pending_entries", pending},
+		{"parley_outbox_entries", outbox},
+		{"parley_query_jobs", s->jobs_count},
+		{"parley_writes_total", s->writes_total},
+		{"parley_writes_refused_total", s->refused_total},
+		{"parley_reads_total", s->reads_total},
+		{"parley_queries_total", s->queries_total},
+		{"parley_entries_applied_total", s->applied_total},
+		{"parley_entries_discarded_total", s->discarded_total},
+		{"parley_takeovers_total", s->takeovers_total},
+		{"parley_snapshots_sent_total", s->snapshots_total},
+		{"parley_resolutions_applied_total", s->resolved_total},
+		{"parley_cleanups_applied_total", s->cleaned_total},
+		{"parley_disk_full", s->disk_full},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+}
+
+static bool storage_ready(const void *core, int64_t now_ms, struct buf *out)
+{
+	(void)now_ms;
+	const struct storage *s = core;
+	bool copying = false;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
+		copying = copying || ((const struct shard_copy *)entry->value)->position.copying;
+	buf_append_text(out, s->joined ? "joined ok\n" : "joined failed: the coordinator has not answered\n");
+	buf_append_text(out, s->disk_full ? "disk failed: less space than the reserve\n" : "disk ok\n");
+	buf_append_text(out, copying ? "copies failed: a snapshot is being received\n" : "copies ok\n");
+	return s->joined && !s->disk_full && !copying;
+}
+
+const struct core_ops storage_ops = {
+	.name = "storage-node",
+	.role = ROLE_STORAGE,
+	.step = storage_step,
+	.deadline = storage_deadline,
+	.metrics = storage_metrics,
+	.ready = storage_ready,
+};

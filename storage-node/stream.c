@@ -1,0 +1,392 @@
+/* The lead's side of a shard's stream: numbering, sending, counting acknowledgements, settling, applying.
+ * The shape is that of Raft's log replication (Ongaro and Ousterhout 2014, section 5.3 and 5.4.2): a lead settles
+ * nothing of older epochs before an entry of its own has W copies. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "storage-node/internal.h"
+
+bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t *epoch)
+{
+	*epoch = 0;
+	if (number == 0)
+		return true;
+	if (number == c->position.last) {
+		*epoch = c->position.last_epoch;
+		return true;
+	}
+	if (number == c->position.trimmed) {
+		*epoch = c->position.trimmed_epoch;
+		return true;
+	}
+	if (number < c->position.trimmed || number > c->position.last)
+		return false;
+	struct pending *p = pending_at(&c->pending, number);
+	if (p) {
+		*epoch = p->epoch;
+		return true;
+	}
+	struct slice value;
+	if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number), &value) != STORE_OK ||
+	    value.len < 8)
+		return false;
+	*epoch = be64_read(value.data);
+	return true;
+}
+
+void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change)
+{
+	uint64_t number = c->position.last + 1;
+	buf_clear(&s->value);
+	buf_append_be64(&s->value, epoch);
+	buf_append_slice(&s->value, change);
+	store_put(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number), buf_slice(&s->value));
+	pending_push(&c->pending, epoch, change);
+	c->position.last = number;
+	c->position.last_epoch = epoch;
+	c->position_dirty = true;
+	c->stream_bytes += change.len;
+	c->turn_dirty = true;
+}
+
+bool stream_has_room(const struct storage *s, const struct shard_copy *c)
+{
+	return c->pending.count < s->options.pending_entries_max && c->pending.bytes < s->options.pending_bytes_max;
+}
+
+uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx)
+{
+	CHECK(shard_is_lead(c));
+	struct buf encoded = {0};
+	schema_encode(&schema_change, change, &encoded);
+	stream_put_entry(s, c, c->lead_epoch, buf_slice(&encoded));
+	buf_close(&encoded);
+	fx_sync(fx);
+	return c->position.last;
+}
+
+/* Entries that are applied are read from the store, newer ones from memory. */
+uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first, struct stream_entry **out)
+{
+	struct stream_entry *list = arena_alloc(&s->arena, LIMIT_STREAM_ENTRIES / 16 * sizeof *list);
+	uint32_t cap = LIMIT_STREAM_ENTRIES / 16;
+	uint32_t count = 0;
+	size_t bytes = 0;
+	for (uint64_t n = first; n <= c->position.last && count < cap && bytes < APPEND_BYTES_MAX; n++) {
+		struct pending *p = pending_at(&c->pending, n);
+		if (p) {
+			list[count++] = (struct stream_entry){p->epoch, p->change};
+			bytes += p->change.len;
+			continue;
+		}
+		struct slice value;
+		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) != STORE_OK ||
+		    value.len < 8)
+			break;
+		uint64_t epoch = be64_read(value.data);
+		struct slice change = arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
+		list[count++] = (struct stream_entry){epoch, change};
+		bytes += change.len;
+	}
+	*out = list;
+	return count;
+}
+
+/* ---- sending ---- */
+
+static void send_append(struct storage *s, struct shard_copy *c, struct follower *f, bool with_entries,
+			struct effects *fx)
+{
+	struct msg_stream_append m = {.shard = c->id, .settled = c->settled, .acked = f->acked};
+	m.previous.number = f->next - 1;
+	if (!stream_epoch_at(s, c, m.previous.number, &m.previous.epoch)) {
+		snapshot_start(s, c, f, fx);
+		return;
+	}
+	if (with_entries)
+		m.entries_count = stream_entries(s, c, f->next, &m.entries);
+	struct envelope envelope = {.type = MSG_stream_append, .request_id = s->next_request++,
+				    .epoch = c->lead_epoch};
+	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &m);
+	f->next += m.entries_count;
+	f->settled_sent = m.settled;
+	f->sent_ms = s->now_ms;
+}
+
+/* A replica that has not answered in this epoch may not know the placement. */
+static void send_probe(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	if (!f->heard) {
+		struct msg_shard_newer newer = {.shard = c->placement};
+		struct envelope envelope = {.type = MSG_shard_newer, .epoch = c->placement.epoch};
+		fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &newer);
+	}
+	send_append(s, c, f, false, fx);
+}
+
+static void stream_to(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last && f->next - f->acked <= FLIGHT_ENTRIES_MAX) {
+		uint64_t before = f->next;
+		send_append(s, c, f, true, fx);
+		if (f->next == before)
+			return;
+	}
+}
+
+void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
+{
+	if (shard_is_lead(c))
+		for (uint32_t i = 0; i < c->followers_count; i++)
+			stream_to(s, c, &c->followers[i], fx);
+	if (c->position_dirty)
+		shard_save_position(s, c);
+	c->turn_dirty = false;
+}
+
+void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
+{
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		struct follower *f = &c->followers[i];
+		if (f->mode == FOLLOW_SNAPSHOT) {
+			snapshot_tick(s, c, f, fx);
+			continue;
+		}
+		bool waiting = f->mode == FOLLOW_PROBE || f->acked < c->position.last;
+		if (!waiting || s->now_ms - f->sent_ms < RESEND_MS)
+			continue;
+		if (s->now_ms - f->heard_ms >= RESEND_MS) {
+			f->mode = FOLLOW_PROBE;
+			if (f->heard)
+				f->next = f->acked + 1;
+			send_probe(s, c, f, fx);
+		}
+	}
+}
+
+/* ---- acknowledgements ---- */
+
+static void ack_gap(struct storage *s, struct shard_copy *c, struct follower *f, const struct position *last,
+		    struct effects *fx)
+{
+	uint64_t next = last->number + 1;
+	if (next > c->position.last + 1)
+		next = c->position.last + 1;
+	if (f->heard && next <= f->acked) /* what it synced in this epoch, it has */
+		next = f->acked + 1;
+	f->mode = FOLLOW_PROBE;
+	f->next = next;
+	send_probe(s, c, f, fx);
+}
+
+static void ack_ok(struct shard_copy *c, struct follower *f, const struct msg_stream_append_ack *m)
+{
+	if (m->last.number > c->position.last)
+		return; /* an echo of an older life of the stream */
+	if (m->last.number > f->acked || !f->heard)
+		f->acked = m->last.number;
+	if (f->mode == FOLLOW_PROBE) {
+		f->mode = FOLLOW_STREAM;
+		f->next = f->acked + 1;
+	}
+	if (f->next <= f->acked)
+		f->next = f->acked + 1;
+	f->heard = true;
+	f->applied = m->applied;
+	f->outbox = m->outbox;
+	c->turn_dirty = true;
+}
+
+static void update_floor(struct storage *s, struct shard_copy *c)
+{
+	uint64_t floor = c->position.applied;
+	bool clear = c->outbox_count == 0;
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		clear = clear && f->heard && f->outbox == 0;
+		if (f->applied < floor)
+			floor = f->applied;
+	}
+	if (clear && floor > c->floor)
+		c->floor = floor;
+	(void)s;
+}
+
+void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_stream_append_ack *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	if (!c || !shard_is_lead(c) || e->message.envelope.epoch != c->lead_epoch)
+		return;
+	struct follower *f = shard_follower(c, e->message.from.member);
+	if (!f || m->incarnation != f->incarnation)
+		return;
+	f->heard_ms = s->now_ms;
+	switch (m->status) {
+	case STATUS_OK:
+		ack_ok(c, f, m);
+		update_floor(s, c);
+		stream_settle(s, c, fx);
+		break;
+	case STATUS_STREAM_GAP:
+		if (f->mode != FOLLOW_SNAPSHOT)
+			ack_gap(s, c, f, &m->last, fx);
+		break;
+	case STATUS_NOT_VOUCHING:
+		if (f->mode != FOLLOW_SNAPSHOT)
+			snapshot_start(s, c, f, fx);
+		break;
+	default:
+		break; /* asked again by the tick */
+	}
+}
+
+/* ---- settling ---- */
+
+/* The greatest number that at least W voting replicas, this one included, have synced. */
+static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
+{
+	uint64_t numbers[LIMIT_REPLICAS + 1];
+	uint32_t count = 0;
+	if (shard_vouching(s, c))
+		numbers[count++] = c->durable;
+	for (uint32_t i = 0; i < c->followers_count; i++)
+		if (!c->followers[i].learning && c->followers[i].heard)
+			numbers[count++] = c->followers[i].acked;
+	if (count < c->placement.write_quorum)
+		return 0;
+	for (uint32_t i = 1; i < count; i++)
+		for (uint32_t j = i; j > 0 && numbers[j] > numbers[j - 1]; j--) {
+			uint64_t swap = numbers[j];
+			numbers[j] = numbers[j - 1];
+			numbers[j - 1] = swap;
+		}
+	return numbers[c->placement.write_quorum - 1];
+}
+
+void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx)
+{
+	if (!shard_is_lead(c))
+		return;
+	uint64_t number = quorum_number(s, c);
+	if (number < c->epoch_start || number <= c->settled)
+		return;
+	stream_apply(s, c, number, fx);
+	if (c->state == SHARD_PREPARING)
+		takeover_settled(s, c, fx);
+}
+
+static void answer_waiters(struct pending *p, struct effects *fx)
+{
+	while (p->waiters) {
+		struct waiter *w = p->waiters;
+		p->waiters = w->next;
+		waiter_answer(w, fx);
+	}
+}
+
+void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, struct effects *fx)
+{
+	if (settled > c->settled)
+		c->settled = settled;
+	uint64_t target = settled < c->position.last ? settled : c->position.last;
+	while (c->position.applied < target) {
+		uint64_t number = c->position.applied + 1;
+		struct pending *p = pending_at(&c->pending, number);
+		CHECK(p != NULL);
+		c->position.applied = number;
+		struct arena_mark mark = arena_mark(&s->arena);
+		apply_change(s, c, number, p->change, fx);
+		arena_rewind(&s->arena, mark);
+		if (p->id.len && shard_is_lead(c))
+			overlay_forget(c, p->id, number);
+		answer_waiters(p, fx);
+		pending_pop_first(&c->pending);
+		c->position_dirty = true;
+		c->turn_dirty = true;
+		s->applied_total++;
+	}
+	stream_trim(s, c);
+}
+
+void stream_trim(struct storage *s, struct shard_copy *c)
+{
+	uint64_t keep = s->options.stream_keep_entries;
+	if (c->stream_bytes > s->options.stream_keep_bytes)
+		keep = keep / 10;
+	else if (c->position.applied - c->position.trimmed < keep + keep / 8 + 1)
+		return;
+	if (c->position.applied <= c->position.trimmed + keep)
+		return;
+	uint64_t target = c->position.applied - keep;
+	uint64_t epoch;
+	if (!stream_epoch_at(s, c, target, &epoch))
+		return;
+	struct buf end = {0};
+	store_remove_range(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, 0),
+			   key_number(&end, 'e', c->id, target + 1));
+	buf_close(&end);
+	c->position.trimmed = target;
+	c->position.trimmed_epoch = epoch;
+	c->position_dirty = true;
+	c->stream_bytes = 0;
+}
+
+/* ---- cutting back a departing suffix ---- */
+
+static void keep_discarded(struct storage *s, struct shard_copy *c, uint64_t number, const struct pending *p)
+{
+	buf_clear(&s->value);
+	buf_append_be64(&s->value, p->epoch);
+	buf_append_slice(&s->value, p->change);
+	store_put(s->store, STORE_STREAM, key_discarded(&s->key, c->id, (uint64_t)s->wall_ms, number),
+		  buf_slice(&s->value));
+	s->discarded_total++;
+}
+
+static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, struct pending *p, struct effects *fx)
+{
+	struct change change;
+	if (!schema_decode(&schema_change, p->change, &s->arena, &change))
+		return;
+	if (change.kind != CHANGE_WRITE && change.kind != CHANGE_BRANCH)
+		return;
+	if (shard_is_available(c)) {
+		change.kind = CHANGE_BRANCH;
+		outbox_add(s, c, &change, fx);
+	} else {
+		keep_discarded(s, c, number, p);
+	}
+}
+
+void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct effects *fx)
+{
+	if (after >= c->position.last)
+		return;
+	if (after < c->position.applied) {
+		fx_exit(fx, "a settled entry would be cut: this is a bug");
+		return;
+	}
+	fx_log(fx, LOG_LEVEL_WARN, "stream_cut shard=%016llx after=%llu last=%llu", (unsigned long long)c->id,
+	       (unsigned long long)after, (unsigned long long)c->position.last);
+	uint64_t epoch;
+	CHECK(stream_epoch_at(s, c, after, &epoch));
+	for (uint64_t n = after + 1; n <= c->position.last; n++) {
+		struct pending *p = pending_at(&c->pending, n);
+		CHECK(p != NULL);
+		cut_entry(s, c, n, p, fx);
+		waiters_fail(p, STATUS_OUTCOME_UNKNOWN, fx);
+		store_remove(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n));
+	}
+	while (c->position.last > after) {
+		pending_pop_last(&c->pending);
+		c->position.last--;
+	}
+	c->position.last_epoch = epoch;
+	c->position_dirty = true;
+	c->turn_dirty = true;
+	if (c->durable > after)
+		c->durable = after;
+	overlays_clear(c);
+	fx_sync(fx);
+}

@@ -1,0 +1,357 @@
+/* Deciding a client's write: at the lead into the stream, or on any replica of an available collection as a branch. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "storage-node/internal.h"
+
+/* What became of a write before it is ordered. */
+struct decision {
+	enum status status;
+	bool ordered;          /* `change` is to be appended */
+	struct change change;
+	struct revision parent[1];
+	char hash[REVISION_HASH_CHARS];
+	struct revision answer; /* revision of the answer; borrows */
+	uint64_t conflicts;
+	struct buf body;       /* of a patch */
+};
+
+uint64_t write_stamp(struct storage *s, struct shard_copy *c)
+{
+	uint64_t wall = (uint64_t)s->wall_ms << 16;
+	c->position.stamp = wall > c->position.stamp ? wall : c->position.stamp + 1;
+	c->position_dirty = true;
+	return c->position.stamp;
+}
+
+/* ---- recent operations: a request that the network delivers twice is done once ---- */
+
+void write_recent_clear(struct shard_copy *c)
+{
+	map_clear(&c->recent_by_id);
+	free(c->recents);
+	c->recents = NULL;
+	c->recent_next = 0;
+}
+
+void write_recent_add(struct shard_copy *c, struct slice operation_id, uint64_t number, uint64_t status,
+		      const struct revision *revision)
+{
+	if (operation_id.len != sizeof c->recents->operation_id)
+		return;
+	if (!c->recents)
+		c->recents = mem_alloc_zero(RECENT_OPERATIONS * sizeof *c->recents);
+	struct recent *r = &c->recents[c->recent_next++ % RECENT_OPERATIONS];
+	if (r->used)
+		map_remove(&c->recent_by_id, slice_of(r->operation_id, sizeof r->operation_id));
+	*r = (struct recent){.number = number, .status = status, .generation = revision->generation, .used = true};
+	r->hash_len = (uint8_t)revision->hash.len;
+	if (r->hash_len)
+		memcpy(r->hash, revision->hash.data, r->hash_len);
+	memcpy(r->operation_id, operation_id.data, sizeof r->operation_id);
+	map_put(&c->recent_by_id, operation_id, r);
+}
+
+/* ---- answers ---- */
+
+static void answer(const struct event *e, enum effect_when when, enum status status, const struct revision *revision,
+		   uint64_t conflicts, struct effects *fx)
+{
+	struct msg_doc_write_ack ack = {.status = status, .conflicts = conflicts};
+	if (revision)
+		ack.revision = *revision;
+	fx_reply(fx, when, e, MSG_doc_write_ack, &ack);
+}
+
+static void answer_when_applied(struct shard_copy *c, const struct event *e, uint64_t number,
+				const struct decision *d, bool want_body, struct effects *fx)
+{
+	struct pending *p = pending_at(&c->pending, number);
+	if (!p) {
+		answer(e, WHEN_NOW, d->status, &d->answer, d->conflicts, fx);
+		return;
+	}
+	struct waiter *w = waiter_new(e, MSG_doc_write_ack);
+	w->ack.status = d->status;
+	w->ack.conflicts = d->conflicts;
+	waiter_set_revision(w, &d->answer);
+	if (want_body)
+		buf_append_slice(&w->body, d->change.body);
+	waiter_add(p, w);
+}
+
+/* An answer that changes nothing: it may show only settled state, and only under a lease. */
+static void answer_unchanged(struct storage *s, struct shard_copy *c, const struct event *e, struct document_view *v,
+			     const struct decision *d, struct effects *fx)
+{
+	uint64_t number = v->overlay ? v->overlay->last_number : 0;
+	if (number == 0 && !lease_held(s, c)) {
+		answer(e, WHEN_NOW, STATUS_NO_LEAD, NULL, 0, fx);
+		return;
+	}
+	const struct msg_doc_write *m = e->message.body;
+	if (m->operation_digest.len == 0)
+		write_recent_add(c, m->operation_id, number, d->status, &d->answer);
+	answer_when_applied(c, e, number, d, false, fx);
+}
+
+/* ---- deciding ---- */
+
+static int leaf_among(const struct document *doc, const struct revision *expected, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		int index = graph_find(doc, &expected[i]);
+		if (index != GRAPH_NONE && graph_is_live(doc, (uint32_t)index))
+			return index;
+	}
+	return GRAPH_NONE;
+}
+
+static int known_among(const struct document *doc, const struct revision *expected, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		int index = graph_find(doc, &expected[i]);
+		if (index != GRAPH_NONE)
+			return index;
+	}
+	return GRAPH_NONE;
+}
+
+/* Finds the parent; false: refused with d->status. *branch: the parent is no leaf. */
+static bool choose_parent(struct document_view *v, const struct msg_doc_write *m, struct decision *d, int *parent,
+			  bool *branch)
+{
+	int winner = v->exists ? graph_winner(&v->doc) : GRAPH_NONE;
+	bool live = winner != GRAPH_NONE && graph_is_live(&v->doc, (uint32_t)winner);
+	*parent = winner;
+	*branch = false;
+	if (!live && (m->op == WRITE_PATCH || m->op == WRITE_DELETE) && m->expect != EXPECT_REVISION)
+		d->status = STATUS_NOT_FOUND;
+	else if (m->expect == EXPECT_PRESENT && !live)
+		d->status = STATUS_NOT_FOUND;
+	else if (m->expect == EXPECT_ABSENT && live)
+		d->status = STATUS_PRECONDITION_FAILED;
+	if (m->expect == EXPECT_REVISION) {
+		*parent = v->exists ? leaf_among(&v->doc, m->expected, m->expected_count) : GRAPH_NONE;
+		if (*parent == GRAPH_NONE && m->keep_as_branch && v->exists) {
+			*parent = known_among(&v->doc, m->expected, m->expected_count);
+			*branch = true;
+		}
+		if (*parent == GRAPH_NONE)
+			d->status = v->exists ? STATUS_CONFLICT : STATUS_NOT_FOUND;
+	}
+	return d->status == STATUS_OK;
+}
+
+static bool make_body(struct document_view *v, const struct msg_doc_write *m, int parent, struct decision *d)
+{
+	d->change.deleted = m->op == WRITE_DELETE;
+	if (m->op == WRITE_DELETE)
+		return true;
+	struct mp_reader reader = mp_reader_of(m->body);
+	if (mp_peek(&reader) != MP_MAP) {
+		d->status = STATUS_WRONG_TYPE;
+		return false;
+	}
+	if (m->op != WRITE_PATCH) {
+		d->change.body = m->body;
+		return true;
+	}
+	struct slice base = document_body(v, (uint32_t)parent);
+	if (base.len == 0) {
+		d->status = STATUS_CONFLICT; /* a branch of a revision whose body is no longer kept can't be patched */
+		return false;
+	}
+	value_merge_patch(base, m->body, &d->body);
+	d->change.body = buf_slice(&d->body);
+	return true;
+}
+
+static void current_revision(struct document_view *v, struct decision *d)
+{
+	d->answer = (struct revision){0};
+	d->conflicts = 0;
+	if (!v->exists)
+		return;
+	int winner = graph_winner(&v->doc);
+	if (winner != GRAPH_NONE)
+		d->answer = graph_name(&v->doc, (uint32_t)winner);
+	d->conflicts = graph_conflicts(&v->doc);
+}
+
+/* The same operation id: the same answer, or 422 if it was another request. */
+static bool seen_operation(struct document_view *v, const struct msg_doc_write *m, struct decision *d)
+{
+	if (m->operation_digest.len == 0 || !v->exists)
+		return false;
+	for (uint32_t i = 0; i < v->doc.operations_count; i++) {
+		const struct operation *o = &v->doc.operations[i];
+		if (!slice_equal(o->id, m->operation_id))
+			continue;
+		bool same = slice_equal(o->digest, m->operation_digest);
+		d->status = same ? (enum status)o->status : STATUS_OPERATION_ID_REUSED;
+		d->answer = same ? o->revision : (struct revision){0};
+		return true;
+	}
+	return false;
+}
+
+static void decide(struct document_view *v, const struct msg_doc_write *m, struct decision *d)
+{
+	int parent;
+	bool branch;
+	d->status = STATUS_OK;
+	if (seen_operation(v, m, d))
+		return;
+	current_revision(v, d);
+	if (!choose_parent(v, m, d, &parent, &branch) || !make_body(v, m, parent, d))
+		return;
+	bool parent_live = parent != GRAPH_NONE && !(v->doc.revisions[parent].flags & REVISION_DELETED);
+	d->status = m->op == WRITE_POST || (m->op == WRITE_PUT && !parent_live) ? STATUS_CREATED : STATUS_OK;
+	struct revision_content content = {.deleted = d->change.deleted, .body = d->change.body};
+	if (parent != GRAPH_NONE) {
+		d->parent[0] = graph_name(&v->doc, (uint32_t)parent);
+		content.parents = d->parent;
+		content.parents_count = 1;
+	}
+	revision_name(&content, d->hash, &d->change.revision);
+	d->answer = d->change.revision;
+	d->conflicts += branch;
+	if (v->exists && graph_find(&v->doc, &d->change.revision) != GRAPH_NONE)
+		return; /* the very same edit is there already */
+	d->change.kind = branch ? CHANGE_BRANCH : CHANGE_WRITE;
+	d->change.id = m->id;
+	d->change.parents = d->parent;
+	d->change.parents_count = content.parents_count;
+	d->change.operation_id = m->operation_id;
+	d->change.operation_digest = m->operation_digest;
+	d->change.status = d->status;
+	d->ordered = true;
+}
+
+/* ---- at the lead ---- */
+
+static bool repeat_recent(struct shard_copy *c, const struct event *e, const struct msg_doc_write *m,
+			  struct effects *fx)
+{
+	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
+	if (!r || m->operation_digest.len > 0)
+		return false;
+	struct decision d = {.status = (enum status)r->status};
+	d.answer = (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
+	answer_when_applied(c, e, r->number, &d, false, fx);
+	return true;
+}
+
+static enum status lead_refuses(struct storage *s, struct shard_copy *c, const struct event *e)
+{
+	uint64_t epoch = e->message.envelope.epoch;
+	if (epoch < c->placement.epoch)
+		return STATUS_OLD_EPOCH;
+	if (c->state != SHARD_SERVING || epoch != c->lead_epoch)
+		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
+	if (s->disk_full)
+		return STATUS_DISK_FULL;
+	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
+}
+
+static void write_at_lead(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+{
+	const struct msg_doc_write *m = e->message.body;
+	struct document_view view;
+	struct decision d = {.status = STATUS_OK};
+	document_load_pending(s, c, m->id, &view);
+	decide(&view, m, &d);
+	if (!d.ordered) {
+		answer_unchanged(s, c, e, &view, &d, fx);
+	} else {
+		d.change.floor = c->floor;
+		d.change.stamp = write_stamp(s, c);
+		d.change.wall_ms = (uint64_t)s->wall_ms;
+		uint64_t number = stream_append_change(s, c, &d.change, fx);
+		overlay_touch(s, c, m->id, number);
+		write_recent_add(c, m->operation_id, number, d.status, &d.answer);
+		answer_when_applied(c, e, number, &d, m->want_body, fx);
+		s->writes_total++;
+	}
+	buf_close(&d.body);
+}
+
+/* ---- on any replica: a branch ---- */
+
+static bool in_outbox(struct shard_copy *c, const struct event *e, const struct msg_doc_write *m, struct effects *fx)
+{
+	for (uint32_t i = 0; i < c->outbox_count; i++) {
+		if (slice_equal(c->outbox[i].operation_id, m->operation_id)) {
+			answer(e, WHEN_DURABLE, STATUS_ACCEPTED, &c->outbox[i].revision, 0, fx);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void write_branch(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+{
+	const struct msg_doc_write *m = e->message.body;
+	enum status refused = STATUS_OK;
+	if (!shard_is_available(c) || !shard_vouching(s, c))
+		refused = STATUS_NO_LEAD;
+	else if (s->disk_full)
+		refused = STATUS_DISK_FULL;
+	else if (c->outbox_count >= OUTBOX_ENTRIES_MAX)
+		refused = STATUS_OVERLOADED;
+	if (refused != STATUS_OK) {
+		answer(e, WHEN_NOW, refused, NULL, 0, fx);
+		return;
+	}
+	if (in_outbox(c, e, m, fx))
+		return;
+	struct document_view view;
+	struct decision d = {.status = STATUS_OK};
+	document_load_outbox(s, c, m->id, &view);
+	decide(&view, m, &d);
+	if (d.ordered) {
+		d.change.kind = CHANGE_BRANCH;
+		d.change.stamp = write_stamp(s, c);
+		d.change.wall_ms = (uint64_t)s->wall_ms;
+		outbox_add(s, c, &d.change, fx);
+		c->outbox_pushed_ms = 0;
+		c->turn_dirty = true;
+		s->writes_total++;
+		d.status = STATUS_ACCEPTED;
+	}
+	answer(e, WHEN_DURABLE, d.status, &d.answer, d.conflicts, fx);
+	buf_close(&d.body);
+}
+
+void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_doc_write *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	if (!c) {
+		answer(e, WHEN_NOW, STATUS_NO_SHARD, NULL, 0, fx);
+		return;
+	}
+	if (m->operation_id.len != 16 || m->id.len == 0) {
+		answer(e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, 0, fx);
+		return;
+	}
+	enum status refused = lead_refuses(s, c, e);
+	if (m->branch && refused != STATUS_OK) {
+		write_branch(s, c, e, fx);
+		return;
+	}
+	if (c->state == SHARD_SERVING && repeat_recent(c, e, m, fx))
+		return;
+	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
+		map_send_newer(c, e, fx);
+	if (refused != STATUS_OK) {
+		s->refused_total++;
+		answer(e, WHEN_DURABLE, refused, NULL, 0, fx);
+		return;
+	}
+	write_at_lead(s, c, e, fx);
+}
