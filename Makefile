@@ -5,8 +5,8 @@
 CC ?= gcc
 CXX ?= g++
 SAN ?=
-BUILD := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),-clang)
 comma := ,
+BUILD := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),-clang)
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wundef -Wvla -Wformat=2 -Wwrite-strings
 CWARN := $(WARN) -Wmissing-prototypes -Wstrict-prototypes -Wold-style-definition
