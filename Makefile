@@ -2,8 +2,12 @@
 #   CC=clang CXX=clang++   another compiler
 #   SAN=address,undefined  sanitizers (objects go to a folder of their own)
 
-CC ?= gcc
-CXX ?= g++
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
 SAN ?=
 comma := ,
 BUILD := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)),-clang)

@@ -47,7 +47,7 @@ uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, u
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
 				struct arena *arena, uint32_t **out);
 /* Drops revisions that are no longer needed: keeps all leaves, closed nodes' names, nodes with
- * REVISION_HAS_BODY or REVISION_PINNED, the newest `depth` generations below each leaf, the parents
+ * REVISION_HAS_BODY or pins, the newest `depth` generations below each leaf, the parents
  * of kept resolutions; never one that is a common ancestor of live leaves. A child of a dropped
  * node is linked to that one's nearest kept ancestors: ancestry among kept nodes stays true, but a
  * parent's generation may then be more than one less. Indexes change. */

@@ -79,8 +79,8 @@ static void choose(struct stem *s, uint32_t depth)
 	keep_bases(s);
 	for (uint32_t i = doc->revisions_count; i-- > 0;) {
 		const struct revision_node *node = &doc->revisions[i];
-		if (node->flags &
-		    (REVISION_LEAF | REVISION_CLOSED | REVISION_HAS_BODY | REVISION_PINNED))
+		if ((node->flags & (REVISION_LEAF | REVISION_CLOSED | REVISION_HAS_BODY)) ||
+		    node->pins > 0)
 			s->kept[i] = 1;
 		if (!s->kept[i] || !(node->flags & REVISION_RESOLVED))
 			continue;
