@@ -45,7 +45,11 @@ bool json_document(struct slice id, struct slice body, struct buf *out) MUST_CHE
 
 /* Appends a JSON string, quoted and escaped. Invalid UTF-8 becomes U+FFFD. */
 void json_string(struct slice text, struct buf *out);
+/* The shortest decimal form that is this finite double, always with a point or an exponent. */
 void json_number(double value, struct buf *out);
+enum { JSON_NUMBER_CHARS = 32 };
+/* The same into memory of the caller; returns the length, without a NUL. */
+size_t json_number_text(double value, char out[JSON_NUMBER_CHARS]);
 
 #ifdef __cplusplus
 }
