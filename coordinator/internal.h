@@ -55,6 +55,7 @@ struct member_row {
 	uint64_t behind_boot;
 	uint32_t behind_count;
 	int64_t behind_since_ms;
+	int64_t behind_last_ms;
 	struct member_route routes[ROUTES_MAX];
 	uint32_t routes_count;
 	/* for one pass over the shards */

@@ -119,13 +119,15 @@ static struct member_route *heard(struct coordinator *c, struct member_row *m,
 /* See the header: late message, or a copy that was put back? True once it is the second. */
 static bool put_back(struct coordinator *c, struct member_row *m, const struct msg_member_join *j)
 {
-	if (m->behind_incarnation != j->incarnation || m->behind_boot != j->boot) {
+	if (m->behind_incarnation != j->incarnation || m->behind_boot != j->boot ||
+	    c->now_ms - m->behind_last_ms > OFFLINE_MS) {
 		m->behind_incarnation = j->incarnation;
 		m->behind_boot = j->boot;
 		m->behind_count = 0;
 		m->behind_since_ms = c->now_ms;
 	}
 	m->behind_count++;
+	m->behind_last_ms = c->now_ms;
 	return m->behind_count >= BEHIND_JOINS && c->now_ms - m->behind_since_ms >= BEHIND_MS;
 }
 

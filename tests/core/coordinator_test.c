@@ -1,0 +1,587 @@
+/* The coordinator's core against model members: each scenario is the trace that it leaves, or the
+ * placement that it ends with. */
+#include "tests/sim/coordinator_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/timing.h"
+#include "proto/msgpack.h"
+
+enum { SETTLE_MS = 2000 };
+
+static int setup(void **state)
+{
+	struct bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	bench_init(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+/* The usual beginning: everybody up, one collection with one shard led by the node with that id. */
+static uint64_t begin(struct bench *b)
+{
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(
+	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("t")},
+							   .shards = 1}),
+	    STATUS_CREATED);
+	bench_advance(b, SETTLE_MS);
+	buf_clear(&b->trace);
+	return bench_model(b, NODE_A)->copies[0].placement.shard.lead;
+}
+
+static void expect(struct bench *b, const char *trace)
+{
+	assert_string_equal(buf_cstr(&b->trace), trace);
+	buf_clear(&b->trace);
+}
+
+#define SHARD(epoch, lead, list)                                                                   \
+	"  shard{id=0 collection=0 hash_last=0 epoch=" epoch " lead=" lead " replicas=[" list      \
+	"] write_quorum=2}\n"
+#define ALL_VOTE "{node=12 incarnation=268} {node=13 incarnation=269} {node=11 incarnation=267}"
+#define B_LEARNS                                                                                   \
+	"{node=12 incarnation=368 learning=true} {node=13 incarnation=269} {node=11 "              \
+	"incarnation=267}"
+#define B_RENEWED "{node=12 incarnation=368} {node=13 incarnation=269} {node=11 incarnation=267}"
+
+static void test_joins_and_create(void **state)
+{
+	struct bench *b = *state;
+	bench_advance(b, 500);
+	bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("t")},
+						       .shards = 1});
+	assert_int_equal(b->created, STATUS_CREATED);
+	expect(b, "coordinator_started boot=1 map_version=0 shards=0\n"
+		  "member_health member=1 health=healthy\n"
+		  "member_joined member=11 role=2 incarnation=000000000000010b boot=1\n"
+		  "member_joined member=12 role=2 incarnation=000000000000010c boot=1\n"
+		  "member_joined member=13 role=2 incarnation=000000000000010d boot=1\n"
+		  "member_joined member=21 role=1 incarnation=0000000000000000 boot=0\n"
+		  "member_joined member=31 role=4 incarnation=0000000000000000 boot=0\n"
+		  "member_joined member=32 role=4 incarnation=0000000000000000 boot=0\n"
+		  "member_health member=11 health=healthy\n"
+		  "member_health member=12 health=healthy\n"
+		  "member_health member=13 health=healthy\n"
+		  "member_health member=21 health=healthy\n"
+		  "member_health member=31 health=healthy\n"
+		  "member_health member=32 health=healthy\n"
+		  "recovered map_version=0 shards=0\n"
+		  "map 1\n"
+		  "collection_created name=t id=# shards=1 replicas=3\n"
+		  "map 2\n" SHARD("1", "12", ALL_VOTE));
+}
+
+static void test_offline_lead_and_back(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_down(b, lead);
+	bench_advance(b, OFFLINE_MS + 300);
+	expect(b, "member_health member=12 health=offline\n"
+		  "placement shard=# epoch=2 lead=13 why=offline\n"
+		  "map 3\n" SHARD("2", "13", ALL_VOTE));
+	bench_boot(b, lead);
+	bench_advance(b, MOVE_BACK_MS - 500);
+	expect(b, "member_health member=12 health=healthy\n"
+		  "map 4\n" SHARD("2", "13", ALL_VOTE));
+	bench_advance(b, 1000);
+	expect(b, "placement shard=# epoch=3 lead=12 why=move_back\n"
+		  "map 5\n" SHARD("3", "12", ALL_VOTE));
+	bench_advance(b, 60000);
+	expect(b, "");
+}
+
+static void test_successor_is_most_advanced(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	assert_int_equal(lead, 12);
+	bench_model(b, 13)->copies[0].last = (struct position){.epoch = 1, .number = 7};
+	bench_model(b, 11)->copies[0].last = (struct position){.epoch = 1, .number = 8};
+	bench_advance(b, 500);
+	bench_down(b, lead);
+	bench_advance(b, OFFLINE_MS + 300);
+	assert_int_equal(bench_placement(b)->lead, 11);
+}
+
+static void test_restarted_lead(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_boot(b, lead);
+	bench_advance(b, 500);
+	expect(b, "placement shard=# epoch=2 lead=12 why=restarted\n"
+		  "map 3\n" SHARD("2", "12", ALL_VOTE));
+}
+
+static void test_stuck_lead(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_model(b, lead)->copies[0].state = SHARD_STUCK;
+	bench_advance(b, 500);
+	expect(b, "placement shard=# epoch=2 lead=13 why=stuck\n"
+		  "map 3\n" SHARD("2", "13", ALL_VOTE));
+	/* it is in sync as a replica, but not trusted with the lead soon */
+	bench_advance(b, MOVE_BACK_MS * 3);
+	expect(b, "");
+}
+
+static void test_slow_lead(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_model(b, 13)->never_serves = true;
+	bench_down(b, lead);
+	bench_advance(b, OFFLINE_MS + TAKEOVER_MS - 200);
+	assert_int_equal(bench_placement(b)->lead, 13);
+	bench_advance(b, 500);
+	assert_int_equal(bench_placement(b)->lead, 11);
+	assert_int_equal(bench_placement(b)->epoch, 3);
+	/* the only one left is left alone */
+	bench_model(b, 11)->never_serves = true;
+	bench_model(b, 11)->copies[0].state = SHARD_PROMISING;
+	bench_down(b, 13);
+	bench_advance(b, 4 * TAKEOVER_MS);
+	assert_int_equal(bench_placement(b)->epoch, 3);
+}
+
+static void test_nobody_alive_waits(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	for (uint64_t id = NODE_A; id < NODE_A + NODES; id++)
+		bench_down(b, id);
+	bench_advance(b, 10000);
+	assert_int_equal(bench_placement(b)->epoch, 1);
+	bench_boot(b, 13);
+	bench_advance(b, 500);
+	assert_int_equal(bench_placement(b)->epoch, 2);
+	assert_int_equal(bench_placement(b)->lead, 13);
+}
+
+static void test_wiped_node(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_wipe(b, lead);
+	bench_boot(b, lead);
+	bench_model(b, lead)->out_of_sync = true;
+	bench_advance(b, SETTLE_MS);
+	expect(b, "join_waits member=12 incarnation=0000000000000170 alive=000000000000010c\n"
+		  "member_health member=12 health=unhealthy\n"
+		  "placement shard=# epoch=2 lead=13 why=new_incarnation\n"
+		  "map 3\n" SHARD("2", "13", B_LEARNS));
+	bench_model(b, lead)->out_of_sync = false;
+	bench_advance(b, 1000);
+	expect(b, "placement shard=# epoch=3 lead=13 why=in_sync\n"
+		  "map 4\n" SHARD("3", "13", B_RENEWED) "member_health member=12 health=healthy\n");
+}
+
+/* A majority lost its data: nobody may lead, and the nodes that lost it say so. */
+static void test_two_wiped_nodes(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	for (uint64_t id = 12; id <= 13; id++) {
+		bench_wipe(b, id);
+		bench_boot(b, id);
+		bench_model(b, id)->out_of_sync = true;
+		bench_model(b, id)->never_serves = true;
+	}
+	bench_model(b, 11)->never_serves = true;
+	bench_advance(b, 5000);
+	assert_int_equal(placement_voting(bench_placement(b)), 1);
+	assert_int_equal(bench_placement(b)->lead, 11);
+	struct buf out = {0};
+	coordinator_ops.metrics(b->core, &out);
+	assert_non_null(strstr(buf_cstr(&out), "role=\"storage\",health=\"fatal\"} 2\n"));
+	buf_close(&out);
+}
+
+static void test_restart_recovers(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_down(b, lead);
+	bench_down(b, 13);
+	bench_restart(b);
+	buf_clear(&b->trace);
+	bench_advance(b, 5000);
+	/* one of three can't tell whether there was a newer epoch */
+	assert_null(strstr(buf_cstr(&b->trace), "placement"));
+	struct buf out = {0};
+	assert_false(coordinator_ops.ready(b->core, b->now_ms, &out));
+	assert_non_null(strstr(buf_cstr(&out), "recovered failed: waiting"));
+	buf_close(&out);
+	assert_int_equal(
+	    bench_create(b,
+			 (struct msg_collection_create){.collection = {.name = slice_text("new")}}),
+	    STATUS_STARTING);
+	buf_clear(&b->trace);
+	bench_boot(b, 13);
+	bench_advance(b, OFFLINE_MS + 500);
+	expect(b, "member_joined member=13 role=2 incarnation=000000000000010d boot=2\n"
+		  "member_health member=13 health=healthy\n"
+		  "recovered map_version=2 shards=1\n"
+		  "map 3\n" SHARD("1", "12",
+				  ALL_VOTE) "placement shard=# epoch=2 lead=13 why=offline\n"
+					    "map 4\n" SHARD("2", "13", ALL_VOTE));
+}
+
+/* A restart while all is well moves no lead. */
+static void test_restart_is_quiet(void **state)
+{
+	struct bench *b = *state;
+	uint64_t lead = begin(b);
+	bench_restart(b);
+	bench_advance(b, 10000);
+	assert_int_equal(bench_placement(b)->epoch, 1);
+	assert_int_equal(bench_placement(b)->lead, lead);
+	struct buf out = {0};
+	assert_true(coordinator_ops.ready(b->core, b->now_ms, &out));
+	buf_close(&out);
+}
+
+/* Fail-over after the backup was taken; then the backup is put back. */
+static void put_old_state_back(struct bench *b, bool recover)
+{
+	struct disk *backup = disk_clone(b->disk);
+	bench_down(b, 12);
+	bench_advance(b, OFFLINE_MS + 300);
+	assert_int_equal(bench_placement(b)->epoch, 2);
+	bench_stop(b);
+	disk_restore(b->disk, backup);
+	disk_free(backup);
+	bench_start(b, recover);
+	buf_clear(&b->trace);
+}
+
+static void test_old_state_is_refused(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	put_old_state_back(b, false);
+	bench_advance(b, 10000);
+	const char *trace = buf_cstr(&b->trace);
+	const char *refused = strstr(trace, "recovery_refused");
+	assert_non_null(refused);
+	assert_null(strstr(refused + 1, "recovery_refused"));
+	assert_null(strstr(trace, "placement"));
+	assert_null(strstr(trace, "\nmap "));
+	assert_int_equal(
+	    bench_create(b,
+			 (struct msg_collection_create){.collection = {.name = slice_text("new")}}),
+	    STATUS_COORDINATOR_UNAVAILABLE);
+	struct buf out = {0};
+	assert_false(coordinator_ops.ready(b->core, b->now_ms, &out));
+	assert_non_null(strstr(buf_cstr(&out), "recovered failed: member 1"));
+	buf_close(&out);
+}
+
+static void test_recover_from_nodes(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	put_old_state_back(b, true);
+	/* a promise beyond all placements binds whoever made it */
+	bench_model(b, 11)->copies[0].promised = 9;
+	bench_advance(b, 5000);
+	assert_non_null(strstr(buf_cstr(&b->trace), "recovery_shard shard=# epoch=2 lead=13"));
+	assert_true(bench_placement(b)->epoch >= 10);
+	bench_boot(b, 12);
+	bench_advance(b, 1000);
+	assert_int_equal(
+	    bench_create(b,
+			 (struct msg_collection_create){.collection = {.name = slice_text("new")}}),
+	    STATUS_CREATED);
+}
+
+static void test_lost_state_is_refused(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	bench_stop(b);
+	disk_wipe(b->disk);
+	bench_start(b, false);
+	buf_clear(&b->trace);
+	bench_advance(b, 2000);
+	assert_non_null(strstr(buf_cstr(&b->trace), "recovery_refused"));
+	bench_stop(b);
+	disk_wipe(b->disk);
+	bench_start(b, true);
+	bench_advance(b, 2000);
+	/* the collection is not in the models' joins; its shard is */
+	assert_int_equal(bench_placement(b)->lead, 12);
+	struct buf out = {0};
+	assert_true(coordinator_ops.ready(b->core, b->now_ms, &out));
+	buf_close(&out);
+}
+
+static void test_put_back_copy_is_revoked(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	bench_boot(b, 11);
+	bench_boot(b, 13);
+	bench_advance(b, SETTLE_MS);
+	/* one late message of the earlier life is nothing */
+	struct model late = *bench_model(b, 13);
+	late.boot = 1;
+	bench_join(b, &late);
+	bench_turn(b);
+	assert_true(bench_model(b, 13)->joined);
+	/* a copy of the directory keeps asking */
+	bench_down(b, 13);
+	bench_advance(b, SETTLE_MS);
+	struct model *m = bench_model(b, 13);
+	m->boot = 1;
+	m->up = true;
+	m->joined = false;
+	bench_advance(b, 1000);
+	assert_int_equal(m->refused, STATUS_OK);
+	bench_advance(b, 1500);
+	assert_int_equal(m->refused, STATUS_INCARNATION_REVOKED);
+	/* and so does one of an incarnation that was given up, even after a restart */
+	bench_wipe(b, 13);
+	bench_boot(b, 13);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(m->refused, STATUS_OK);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	bench_down(b, 13);
+	m->incarnation -= 100;
+	m->boot = 50;
+	m->up = true;
+	m->joined = false;
+	bench_advance(b, 2 * SETTLE_MS);
+	assert_int_equal(m->refused, STATUS_INCARNATION_REVOKED);
+}
+
+static void test_stranger(void **state)
+{
+	struct bench *b = *state;
+	bench_advance(b, SETTLE_MS);
+	coordinator_members_set(b->core, bench_members,
+				BENCH_MEMBERS - 4); /* without 13 and others */
+	bench_advance(b, 500);
+	assert_int_equal(bench_model(b, 13)->refused, STATUS_UNKNOWN_MEMBER);
+	assert_int_equal(bench_model(b, 12)->refused, STATUS_OK);
+	coordinator_members_set(b->core, bench_members, BENCH_MEMBERS);
+	bench_advance(b, 500);
+	assert_int_equal(bench_model(b, 13)->refused, STATUS_OK);
+}
+
+/* A coordinator that was stopped for a while takes its own silence for nobody else's. */
+static void test_sleep_moves_nothing(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	b->now_ms += 60000;
+	bench_step(b, &(struct event){.kind = EVENT_TIMER});
+	bench_turn(b);
+	bench_advance(b, 2000);
+	expect(b, "");
+}
+
+/* What was decided in a turn whose commit fails was never said. */
+static void test_crash_before_commit(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	b->lose_commits = true;
+	bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("x")}});
+	assert_true(b->created == UINT64_MAX);
+	b->lose_commits = false;
+	bench_restart(b);
+	buf_clear(&b->trace);
+	bench_advance(b, SETTLE_MS);
+	assert_null(strstr(buf_cstr(&b->trace), "refused"));
+	assert_int_equal(
+	    bench_create(b,
+			 (struct msg_collection_create){.collection = {.name = slice_text("x")}}),
+	    STATUS_CREATED);
+}
+
+static uint64_t create_with(struct bench *b, struct collection settings, uint64_t shards,
+			    bool update)
+{
+	return bench_create(b, (struct msg_collection_create){
+				   .collection = settings, .shards = shards, .update = update});
+}
+
+static void test_create_checks(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	const struct {
+		const char *name;
+		uint64_t n, w, shards, mode;
+		enum status status;
+	} rows[] = {
+	    {"t", 0, 0, 0, 0, STATUS_OK},
+	    {"t", 3, 2, 1, 0, STATUS_OK},
+	    {"t", 2, 0, 0, 0, STATUS_EXISTS},
+	    {"t", 0, 0, 2, 0, STATUS_EXISTS},
+	    {"t", 0, 0, 0, MODE_AVAILABLE, STATUS_EXISTS},
+	    {"", 0, 0, 0, 0, STATUS_BAD_NAME},
+	    {"a b", 0, 0, 0, 0, STATUS_BAD_NAME},
+	    {"a_b", 0, 0, 0, 0, STATUS_BAD_NAME},
+	    {"system.nodes", 0, 0, 0, 0, STATUS_BAD_NAME},
+	    {"system", 1, 0, 1, 0, STATUS_CREATED},
+	    {"A-z.9", 1, 1, 1, MODE_AVAILABLE, STATUS_CREATED},
+	    {"u", 3, 1, 0, 0, STATUS_BAD_PARAMETER},
+	    {"u", 2, 3, 0, 0, STATUS_BAD_PARAMETER},
+	    {"u", 4, 0, 0, 0, STATUS_NOT_ENOUGH_NODES},
+	    {"u", LIMIT_REPLICAS, 0, LIMIT_COLLECTION_SHARDS, 0, STATUS_NOT_ENOUGH_NODES},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct collection settings = {.name = slice_text(rows[i].name),
+					      .replicas = rows[i].n,
+					      .write_quorum = rows[i].w,
+					      .mode = rows[i].mode};
+		assert_int_equal(create_with(b, settings, rows[i].shards, false), rows[i].status);
+	}
+	/* one node away: made all the same, and led by one that is there */
+	bench_down(b, 12);
+	bench_advance(b, SETTLE_MS);
+	struct collection settings = {.name = slice_text("u")};
+	assert_int_equal(create_with(b, settings, 9, false), STATUS_CREATED);
+	for (uint32_t i = 0; i < bench_model(b, 11)->copies_count; i++)
+		assert_true(bench_model(b, 11)->copies[i].placement.shard.lead != 12);
+	/* two away: it could not be written */
+	bench_down(b, 13);
+	bench_advance(b, SETTLE_MS);
+	settings.name = slice_text("v");
+	assert_int_equal(create_with(b, settings, 0, false), STATUS_NOT_ENOUGH_NODES);
+}
+
+static void test_update(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	struct collection settings = {.name = slice_text("t"), .retain_ms = 77};
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_OK);
+	assert_non_null(strstr(buf_cstr(&b->trace), "collection_updated id=# version=2\nmap 3\n"));
+	buf_clear(&b->trace);
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_OK);
+	expect(b, "");
+	settings.policy = slice_text("no map");
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_BAD_PARAMETER);
+	settings.policy = slice_of(NULL, 0);
+	settings.replicas = 1;
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_BAD_PARAMETER);
+	settings = (struct collection){.name = slice_text("none")};
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_NOT_FOUND);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	settings = (struct collection){.name = slice_text("t"), .retain_ms = 77};
+	assert_int_equal(create_with(b, settings, 0, false), STATUS_OK);
+}
+
+/* Leads of many shards are spread, and two arbiters share them without a gap. */
+static void test_balance_and_leases(void **state)
+{
+	struct bench *b = *state;
+	bench_advance(b, SETTLE_MS);
+	struct collection settings = {.name = slice_text("t")};
+	assert_int_equal(create_with(b, settings, 12, false), STATUS_CREATED);
+	uint32_t leads[NODES] = {0};
+	for (uint32_t i = 0; i < 12; i++)
+		leads[bench_model(b, 11)->copies[i].placement.shard.lead - NODE_A]++;
+	for (int i = 0; i < NODES; i++)
+		assert_int_equal(leads[i], 4);
+	for (uint64_t id = ARBITER_A; id <= ARBITER_B; id++) {
+		bench_deliver(b, bench_model(b, id), MSG_arbiter_lease,
+			      &(struct msg_arbiter_lease){0});
+		bench_turn(b);
+	}
+	assert_int_equal(b->leased_count[0] + b->leased_count[1], 12);
+	assert_true(b->leased_count[0] > 0 && b->leased_count[1] > 0);
+	for (uint32_t i = 0; i < b->leased_count[0]; i++)
+		for (uint32_t k = 0; k < b->leased_count[1]; k++)
+			assert_true(b->leased[0][i] != b->leased[1][k]);
+	bench_down(b, ARBITER_B);
+	bench_advance(b, SETTLE_MS);
+	bench_deliver(b, bench_model(b, ARBITER_A), MSG_arbiter_lease,
+		      &(struct msg_arbiter_lease){0});
+	bench_turn(b);
+	assert_int_equal(b->leased_count[0], 12);
+}
+
+static bool rows_have(struct bench *b, const char *text)
+{
+	return memmem(b->rows.data, b->rows.len, text, strlen(text)) != NULL;
+}
+
+static void test_system_nodes(void **state)
+{
+	struct bench *b = *state;
+	bench_down(b, 13);
+	bench_advance(b, SETTLE_MS);
+	struct msg_system_list list = {.collection = slice_text("system.nodes")};
+	bench_deliver(b, bench_model(b, GATEWAY), MSG_system_list, &list);
+	bench_turn(b);
+	struct mp_reader r = mp_reader_of(buf_slice(&b->rows));
+	size_t rows = 0;
+	for (; !mp_at_end(&r); rows++) {
+		struct mp_reader row = r;
+		assert_int_equal(mp_read(&row).count, 10);
+		assert_true(mp_skip(&r));
+	}
+	assert_int_equal(rows, BENCH_MEMBERS);
+	assert_true(rows_have(b, "coordinator"));
+	assert_true(rows_have(b, "offline"));
+	assert_true(rows_have(b, "000000000000010b"));
+	assert_false(rows_have(b, "000000000000010d")); /* 13 never joined */
+	struct buf out = {0};
+	coordinator_ops.metrics(b->core, &out);
+	assert_non_null(
+	    strstr(buf_cstr(&out), "parley_members{role=\"storage\",health=\"healthy\"} 2\n"));
+	assert_non_null(strstr(buf_cstr(&out), "parley_recovery{state=\"recovered\"} 1\n"));
+	buf_close(&out);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_joins_and_create),
+	    CASE(test_offline_lead_and_back),
+	    CASE(test_successor_is_most_advanced),
+	    CASE(test_restarted_lead),
+	    CASE(test_stuck_lead),
+	    CASE(test_slow_lead),
+	    CASE(test_nobody_alive_waits),
+	    CASE(test_wiped_node),
+	    CASE(test_two_wiped_nodes),
+	    CASE(test_restart_recovers),
+	    CASE(test_restart_is_quiet),
+	    CASE(test_old_state_is_refused),
+	    CASE(test_recover_from_nodes),
+	    CASE(test_lost_state_is_refused),
+	    CASE(test_put_back_copy_is_revoked),
+	    CASE(test_stranger),
+	    CASE(test_sleep_moves_nothing),
+	    CASE(test_crash_before_commit),
+	    CASE(test_create_checks),
+	    CASE(test_update),
+	    CASE(test_balance_and_leases),
+	    CASE(test_system_nodes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

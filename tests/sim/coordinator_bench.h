@@ -1,0 +1,86 @@
+/* The coordinator's core alone among model members, on a disk in memory: for its scenarios. A model
+ * storage node adopts what it is pushed and leads what it is told to lead, unless the test says
+ * otherwise. Messages cross as encoded bytes; what the core says before it is durable fails a
+ * CHECK. */
+#ifndef PARLEY_SIM_COORDINATOR_BENCH_H
+#define PARLEY_SIM_COORDINATOR_BENCH_H
+
+#include "coordinator/coordinator.h"
+#include "coordinator/placement.h"
+#include "tests/sim/disk.h"
+
+/* Member ids. */
+enum { COORDINATOR = 1, NODE_A = 11, NODES = 3, GATEWAY = 21, ARBITER_A = 31, ARBITER_B = 32 };
+
+enum { BENCH_MEMBERS = 7, BENCH_SHARDS_MAX = 16 };
+extern const struct coordinator_member bench_members[BENCH_MEMBERS];
+
+/* A replica as its node sees it. */
+struct copy {
+	struct placement placement;
+	enum shard_state state;
+	struct position last;
+	uint64_t promised;
+};
+
+struct model {
+	uint64_t id;
+	enum role role;
+	bool up;
+	bool joined;
+	bool never_serves; /* named lead, it stays PROMISING */
+	bool out_of_sync;  /* what a lead says of it */
+	uint64_t incarnation;
+	uint64_t boot;
+	uint64_t map_version;
+	enum status refused; /* of the latest join */
+	struct copy copies[BENCH_SHARDS_MAX];
+	uint32_t copies_count;
+};
+
+struct bench {
+	struct disk *disk;
+	struct store *store;
+	struct coordinator *core;
+	struct effects fx;
+	struct arena arena;
+	struct buf trace; /* log lines, and maps as the gateway gets them */
+	int64_t now_ms;
+	struct model models[BENCH_MEMBERS];
+	/* latest answers to the gateway */
+	uint64_t created;
+	struct buf rows;
+	uint64_t leased[2][BENCH_SHARDS_MAX];
+	uint32_t leased_count[2];
+	bool lose_commits; /* the process dies before its next commit */
+};
+
+/* A fresh disk, a started core, all members about to join. */
+void bench_init(struct bench *b);
+void bench_close(struct bench *b);
+
+struct model *bench_model(struct bench *b, uint64_t id);
+/* The newest placement of the only shard. */
+const struct shard *bench_placement(struct bench *b);
+
+/* The core's life: a kill is bench_stop, then bench_start. */
+void bench_start(struct bench *b, bool recover_from_nodes);
+void bench_stop(struct bench *b);
+void bench_restart(struct bench *b);
+
+/* A member's life: a new start, silence, another data directory. */
+void bench_boot(struct bench *b, uint64_t id);
+void bench_down(struct bench *b, uint64_t id);
+void bench_wipe(struct bench *b, uint64_t id);
+
+void bench_step(struct bench *b, struct event *e);
+/* Ends a turn as the shell does: commit, then what waited for it. */
+void bench_turn(struct bench *b);
+/* Time passes, with heartbeats, timers and turns. */
+void bench_advance(struct bench *b, int64_t ms);
+void bench_deliver(struct bench *b, const struct model *from, uint16_t type, const void *message);
+void bench_join(struct bench *b, struct model *m);
+/* From the gateway; returns the status of the answer, UINT64_MAX: none came. */
+uint64_t bench_create(struct bench *b, struct msg_collection_create m);
+
+#endif
