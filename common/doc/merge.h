@@ -1,4 +1,5 @@
-/* Three-way merge of documents per JSON path: n-way, order-free, deterministic to the byte (DESIGN 7). */
+/* Three-way merge of documents per JSON path: n-way, order-free, deterministic to the byte (DESIGN
+ * 7). */
 #ifndef PARLEY_DOC_MERGE_H
 #define PARLEY_DOC_MERGE_H
 
@@ -15,23 +16,26 @@ struct merge_leaf {
 
 struct merge_input {
 	const struct merge_leaf *leaves; /* any order */
-	uint32_t leaves_count;           /* >= 2 */
+	uint32_t leaves_count;           /* >= 1 */
 	bool has_base;
 	struct slice base; /* MessagePack map */
 	const struct policy *policy;
 };
 
 enum merge_outcome {
-	MERGE_DONE,    /* body (or deleted) is the result */
-	MERGE_OPEN,    /* some paths need a person: they are in `open_paths` */
-	MERGE_SKIPPED  /* the policy says to leave it */
+	MERGE_DONE,   /* body (or deleted) is the result */
+	MERGE_OPEN,   /* some paths need a person: they are in `open_paths` */
+	MERGE_SKIPPED /* the policy says to leave it */
 };
 
 struct merge_result {
 	enum merge_outcome outcome;
 	bool deleted;
-	struct buf body;        /* canonical MessagePack map of the result, when DONE */
-	struct buf detail;      /* MessagePack map for the record: strategy, winner, dropped or open paths with their values */
+	struct buf
+	    body; /* MessagePack map of the result, when DONE and not deleted. When OPEN under
+		   * `merge`: what could be decided, without the open paths (may be empty) */
+	struct buf detail; /* MessagePack map for the record, see merge_detail.c; leaves room for
+			    * members that the caller adds within LIMIT_POLICY_BYTES */
 };
 
 /* Any order of leaves gives the same bytes. The caller closes the two buffers. */

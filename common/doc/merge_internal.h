@@ -1,0 +1,164 @@
+/* What the files of the merge share; nobody else includes it.
+ *
+ * The merge walks base and leaves together, one place (path) at a time, and yields a tree of
+ * pieces: runs of input bytes, and the maps and arrays that had to be made anew. What a person may
+ * want to know of (dropped values, open paths, deletions that lost against a change) is noted on
+ * the way.
+ *
+ * Leaves are named by rank: 0 is the winner. Only ranks, paths and values decide anything, so the
+ * order in which the caller lists the leaves can't show. */
+#ifndef PARLEY_DOC_MERGE_INTERNAL_H
+#define PARLEY_DOC_MERGE_INTERNAL_H
+
+#include "common/doc/merge.h"
+#include "proto/enums.h"
+
+/* One leaf's value at a place; never empty: leaves without one are left out. */
+struct merge_side {
+	uint32_t rank;
+	struct slice value;
+};
+
+struct merge_place {
+	struct slice base;              /* empty: absent */
+	const struct merge_side *sides; /* by rank */
+	uint32_t sides_count;
+	const struct merge_side *scope; /* the leaves that have the container, by rank: those that
+					 * are not among `sides` lack the value */
+	uint32_t scope_count;
+};
+
+enum merge_piece_kind { PIECE_RAW, PIECE_MAP, PIECE_ARRAY };
+
+struct merge_piece {
+	enum merge_piece_kind kind;
+	struct slice raw;          /* PIECE_RAW: a whole value */
+	struct slice name;         /* of a member of a map */
+	struct merge_piece *first; /* PIECE_MAP, PIECE_ARRAY */
+	struct merge_piece *last;
+	uint32_t count;
+	struct merge_piece *next;
+};
+
+enum merge_note_kind {
+	NOTE_OPEN,    /* nobody but a person can decide */
+	NOTE_DROPPED, /* a rule chose one value; `sides` are the others */
+	NOTE_DELETED, /* changed by some, deleted by others: the change stays; `sides` are the
+			 deleters */
+	NOTE_KINDS
+};
+
+struct merge_note {
+	enum merge_note_kind kind;
+	struct slice path;
+	enum policy_rule rule; /* NOTE_DROPPED */
+	uint32_t kept;         /* NOTE_DROPPED: rank */
+	const struct merge_side *sides;
+	uint32_t sides_count;
+	struct merge_note *next;
+};
+
+struct merge {
+	const struct policy *policy;
+	struct arena *arena;
+	const struct merge_leaf *leaves; /* by rank */
+	uint32_t leaves_count;
+	bool has_base;
+	struct buf path;  /* as in the policy */
+	struct buf shown; /* for people: with the keys of elements */
+	struct buf form_a;
+	struct buf form_b;
+	struct merge_note *notes; /* in order of the walk; at most MERGE_NOTES_MAX are kept */
+	struct merge_note *notes_last;
+	uint32_t notes_count;
+	uint32_t open_count;
+};
+
+/* Past these a conflict is left to people, or a list is cut. */
+enum {
+	MERGE_LEAVES_MAX = 1024,
+	MERGE_NOTES_MAX = 512,
+	MERGE_DETAIL_BYTES = LIMIT_POLICY_BYTES - 4096
+};
+
+/* ---- merge.c ---- */
+
+/* NULL: the value is absent, or open. */
+struct merge_piece *merge_value(struct merge *m, const struct merge_place *place);
+/* Equal in value, whatever the order of members in maps. Empty equals empty only. */
+bool merge_same(struct merge *m, struct slice a, struct slice b);
+/* Of the place where the walk is. NULL: there are too many already; `sides` are borrowed. */
+struct merge_note *merge_note(struct merge *m, enum merge_note_kind kind,
+			      const struct merge_side *sides, uint32_t count);
+struct merge_piece *merge_raw(struct merge *m, struct slice value);
+struct merge_piece *merge_container(struct merge *m, enum merge_piece_kind kind);
+/* NULL parts are skipped. */
+void merge_attach(struct merge_piece *container, struct merge_piece *part, struct slice name);
+
+/* ---- merge_columns.c: the members of several containers, side by side ---- */
+
+enum { MERGE_BASE_RANK = UINT32_MAX };
+
+struct merge_entry {
+	struct slice key;
+	uint32_t rank; /* MERGE_BASE_RANK: of the base */
+	uint32_t pos;  /* in its container */
+	struct slice value;
+};
+
+/* Entries of one key: those of the leaves by rank, then the base's. */
+struct merge_column {
+	struct merge_entry *entries;
+	uint32_t count;
+	const struct merge_entry *base; /* NULL: absent there */
+};
+
+struct merge_columns {
+	struct merge_entry *entries;
+	uint32_t entries_count;
+	uint32_t entries_cap;
+	struct merge_column *columns;
+	uint32_t columns_count;
+	bool twice; /* a container has the same key twice (the first counts) */
+};
+
+void merge_columns_add(struct merge *m, struct merge_columns *c, const struct merge_entry *entry);
+/* Keys are bytes; columns in the order of the first leaf that has them, base-only ones last. */
+void merge_columns_by_leaf(struct merge *m, struct merge_columns *c);
+/* Keys are values; columns in the order of the base, then the others sorted by key. */
+void merge_columns_by_base(struct merge *m, struct merge_columns *c);
+/* The column's values without the base's. Returns the count. */
+uint32_t merge_column_sides(struct merge *m, const struct merge_column *column,
+			    struct merge_side **out);
+
+/* ---- merge_object.c, merge_array.c, merge_scalar.c ----
+ * `place->sides` hold the changed values only, at least two. False: the values are not what the
+ * rule is for. */
+
+struct merge_piece *merge_object(struct merge *m, const struct merge_place *place);
+bool merge_set(struct merge *m, const struct merge_place *place, struct merge_piece **out);
+bool merge_map(struct merge *m, const struct merge_place *place, const struct policy_path *rule,
+	       struct merge_piece **out);
+/* RULE_NEWEST, RULE_MAX, RULE_MIN */
+bool merge_pick(struct merge *m, const struct merge_place *place, enum policy_rule rule,
+		struct merge_piece **out);
+bool merge_counter(struct merge *m, const struct merge_place *place, struct merge_piece **out);
+
+/* By stamp, then as revisions win. Ranks. */
+bool merge_is_newer(const struct merge *m, uint32_t a, uint32_t b);
+
+/* ---- merge_detail.c ---- */
+
+struct merge_outline {
+	const char *reason;     /* of what stays open; NULL: nothing does */
+	int winner;             /* rank; -1: none */
+	const uint32_t *losers; /* ranks */
+	uint32_t losers_count;
+	const uint32_t *deleted; /* ranks of deletions that met edits */
+	uint32_t deleted_count;
+};
+
+/* Appends the record's map, cut to MERGE_DETAIL_BYTES. */
+void merge_detail(struct merge *m, const struct merge_outline *outline, struct buf *out);
+
+#endif
