@@ -3,6 +3,9 @@
 #include "coordinator/membership.h"
 #include "coordinator/state.h"
 
+/* No honest counter gets here, and beyond it there would be no room for a next one. */
+#define COUNTER_MAX (UINT64_MAX / 4)
+
 static void refuse(struct coordinator *c, const struct member_row *m, const char *what,
 		   uint64_t theirs, uint64_t ours, struct effects *fx)
 {
@@ -22,7 +25,7 @@ static void refuse(struct coordinator *c, const struct member_row *m, const char
 static bool may_adopt(struct coordinator *c, const struct member_row *m, const char *what,
 		      uint64_t theirs, uint64_t ours, struct effects *fx)
 {
-	if (c->options.recover_from_nodes)
+	if (c->options.recover_from_nodes && theirs <= COUNTER_MAX)
 		return true;
 	refuse(c, m, what, theirs, ours, fx);
 	return false;

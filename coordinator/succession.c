@@ -53,7 +53,7 @@ static bool raise_in_doubt(struct coordinator *c, struct shard_row *row, struct 
 	if (lead == 0)
 		return false;
 	row->raise = false;
-	if (row->promised_max > row->placement.shard.epoch && row->promised_max < UINT64_MAX)
+	if (row->promised_max > row->placement.shard.epoch)
 		row->placement.shard.epoch = row->promised_max;
 	name_lead(c, row, lead, "recovered", fx);
 	return true;

@@ -10,6 +10,7 @@
 
 #include "common/timing.h"
 #include "proto/msgpack.h"
+#include "proto/schema_random.h"
 
 enum { SETTLE_MS = 2000 };
 
@@ -555,6 +556,47 @@ static void test_system_nodes(void **state)
 	buf_close(&out);
 }
 
+static void random_step(struct bench *b, struct rng *rng)
+{
+	static const uint16_t types[] = {MSG_member_join,   MSG_heartbeat,   MSG_map_request,
+					 MSG_arbiter_lease, MSG_system_list, MSG_collection_create};
+	const struct model *from = &b->models[rng_below(rng, BENCH_MEMBERS)];
+	const struct schema *schema = schema_of_message(types[rng_below(rng, ARRAY_LEN(types))]);
+	if (!message_allowed(schema->number, from->role, ROLE_COORDINATOR))
+		return;
+	void *message = arena_alloc(&b->arena, schema->size);
+	schema_random(schema, rng, &b->arena, message);
+	/* few values, so that members are accepted and get beyond their joins */
+	if (schema->number == MSG_member_join)
+		((struct msg_member_join *)message)->incarnation = 1 + rng_below(rng, 2);
+	if (schema->number == MSG_heartbeat)
+		((struct msg_heartbeat *)message)->incarnation = 1 + rng_below(rng, 2);
+	bench_deliver(b, from, schema->number, message);
+}
+
+/* Peers that say anything at all: the core stays up, and what it stores can be loaded. */
+static void test_random_messages(void **state)
+{
+	struct bench *b = *state;
+	struct rng rng;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		rng_init(&rng, seed);
+		bench_stop(b);
+		disk_wipe(b->disk);
+		bench_start(b, seed % 2 == 0);
+		for (int i = 0; i < 300; i++) {
+			random_step(b, &rng);
+			b->now_ms += (int64_t)rng_below(&rng, 200);
+			bench_step(b, &(struct event){.kind = EVENT_TIMER});
+			bench_step(b, &(struct event){.kind = EVENT_TURN});
+			assert_int_equal(store_commit(b->store, true), STORE_OK);
+			effects_clear(&b->fx);
+			arena_reset(&b->arena);
+		}
+		bench_restart(b);
+	}
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -582,6 +624,7 @@ int main(void)
 	    CASE(test_update),
 	    CASE(test_balance_and_leases),
 	    CASE(test_system_nodes),
+	    CASE(test_random_messages),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
