@@ -1,0 +1,357 @@
+#include "gateway/call.h"
+
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/timing.h"
+
+/* A wire id is the number of the sending and the slot of the call, so that an answer finds its call
+ * without a search and an answer to an older life of the slot finds nothing. */
+enum { SLOT_BITS = 20, SLOTS_FIRST = 64 };
+
+enum call_state {
+	CALL_SENT,   /* an answer to the last sending may come */
+	CALL_REFUSED /* the last sending was refused, or there was nobody to send to */
+};
+
+struct call {
+	struct timer timer; /* first: timers lead back here */
+	uint32_t slot;
+	struct call *next_free;
+	struct call *prev; /* of the same request */
+	struct call *next;
+	struct request *request; /* NULL: free */
+	struct call_spec spec;
+	enum call_state state;
+	bool lost; /* an earlier sending was given up without an answer: it may have been taken */
+	uint64_t first; /* number of the first sending */
+	uint64_t last;
+	uint64_t epoch; /* of the last sending */
+	uint32_t attempts;
+	int64_t branch_ms; /* when to turn to another replica */
+	enum status refusal;
+};
+
+void call_table_init(struct gateway *gw)
+{
+	/* A restarted gateway must not take answers to its former life for its own. */
+	gw->calls.sequence = rng_next(&gw->rng) >> (SLOT_BITS + 1);
+}
+
+void call_table_close(struct gateway *gw)
+{
+	for (uint32_t i = 0; i < gw->calls.slots_count; i++)
+		free(gw->calls.slots[i]);
+	free(gw->calls.slots);
+}
+
+static struct call *call_take(struct gateway *gw)
+{
+	struct call_table *table = &gw->calls;
+	struct call *c = table->free;
+	if (c) {
+		table->free = c->next_free;
+		uint32_t slot = c->slot;
+		*c = (struct call){.slot = slot};
+		return c;
+	}
+	if (table->slots_count == CALLS_MAX)
+		return NULL;
+	if (table->slots_count == table->slots_cap) {
+		table->slots_cap = table->slots_cap ? table->slots_cap * 2 : SLOTS_FIRST;
+		table->slots = mem_realloc(table->slots, table->slots_cap * sizeof(struct call *));
+	}
+	c = mem_alloc_zero(sizeof *c);
+	c->slot = table->slots_count;
+	table->slots[table->slots_count++] = c;
+	return c;
+}
+
+static void call_release(struct gateway *gw, struct call *c)
+{
+	struct request *r = c->request;
+	timers_clear(&gw->timers, &c->timer);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		r->calls = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	c->request = NULL;
+	c->next_free = gw->calls.free;
+	gw->calls.free = c;
+}
+
+static void call_end(struct turn *t, struct call *c, enum status status, const void *body)
+{
+	struct request *r = c->request;
+	call_done *done = c->spec.done;
+	uint32_t index = c->spec.index;
+	call_release(t->gw, c);
+	done(t, r, index, status, body);
+}
+
+static void transmit(struct turn *t, struct call *c, uint64_t member, uint64_t epoch)
+{
+	struct envelope envelope = {.type = c->spec.type, .epoch = epoch};
+	c->last = ++t->gw->calls.sequence;
+	if (c->attempts++ == 0)
+		c->first = c->last;
+	else
+		t->gw->metrics.calls_retried++;
+	envelope.request_id = c->last << SLOT_BITS | c->slot;
+	memcpy(envelope.trace_id, c->request->trace_id, sizeof envelope.trace_id);
+	c->state = CALL_SENT;
+	c->epoch = epoch;
+	fx_send(t->fx, WHEN_NOW, member, 0, &envelope, c->spec.message);
+}
+
+static void wait_again(struct turn *t, struct call *c, enum status refusal)
+{
+	c->state = CALL_REFUSED;
+	c->refusal = refusal;
+	timers_set(&t->gw->timers, &c->timer, t->now_ms + RETRY_MS);
+}
+
+/* The replica for this attempt: each in turn, those that learn and `except` left out. 0: none. */
+static uint64_t pick_replica(struct turn *t, const struct call *c, const struct shard *s,
+			     uint64_t except)
+{
+	uint64_t candidates[LIMIT_REPLICAS];
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < s->replicas_count; i++)
+		if (!s->replicas[i].learning && s->replicas[i].node != except)
+			candidates[count++] = s->replicas[i].node;
+	if (count == 0)
+		return 0;
+	uint64_t start = c->attempts ? c->attempts : t->gw->calls.sequence;
+	return candidates[start % count];
+}
+
+static void send_branch(struct turn *t, struct call *c, const struct shard *s)
+{
+	uint64_t node = pick_replica(t, c, s, s->lead);
+	if (node == 0) {
+		wait_again(t, c, STATUS_NO_LEAD);
+		return;
+	}
+	c->lost |= c->state == CALL_SENT;
+	((struct msg_doc_write *)c->spec.message)->branch = true;
+	transmit(t, c, node, s->epoch);
+	timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_RESEND_MS / 2);
+}
+
+static void send_lead(struct turn *t, struct call *c, const struct shard *s)
+{
+	if (s->lead == 0) {
+		wait_again(t, c, STATUS_NO_LEAD);
+		return;
+	}
+	if (c->spec.type == MSG_doc_write)
+		((struct msg_doc_write *)c->spec.message)->branch = false;
+	transmit(t, c, s->lead, s->epoch);
+	if (c->spec.repeatable)
+		timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_RESEND_MS);
+	else if (c->spec.reach == REACH_BRANCH)
+		timers_set(&t->gw->timers, &c->timer, c->branch_ms);
+	else
+		timers_clear(&t->gw->timers, &c->timer);
+}
+
+static void send_any(struct turn *t, struct call *c, const struct shard *s)
+{
+	uint64_t node = pick_replica(t, c, s, 0);
+	if (node == 0) {
+		wait_again(t, c, STATUS_NO_LEAD);
+		return;
+	}
+	transmit(t, c, node, s->epoch);
+	timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_ANY_RESEND_MS);
+}
+
+static void call_send(struct turn *t, struct call *c)
+{
+	if (c->spec.reach == REACH_COORDINATOR) {
+		c->lost |= c->attempts > 0;
+		transmit(t, c, t->gw->options.coordinator, 0);
+		timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_COORDINATOR_MS);
+		return;
+	}
+	const struct map_shard *s = cluster_map_shard(&t->gw->map, c->spec.shard);
+	if (!s || s->shard.dropped) {
+		wait_again(t, c, STATUS_NO_LEAD);
+		return;
+	}
+	/* A new lead deserves its time before a branch is made, if nobody may have taken the write
+	 * yet. */
+	if (c->attempts > 0 && !c->lost && s->shard.epoch > c->epoch)
+		c->branch_ms = t->now_ms + BRANCH_AFTER_MS;
+	if (c->spec.reach == REACH_ANY)
+		send_any(t, c, &s->shard);
+	else if (c->spec.reach == REACH_BRANCH && t->now_ms >= c->branch_ms)
+		send_branch(t, c, &s->shard);
+	else
+		send_lead(t, c, &s->shard);
+}
+
+bool call_open(struct turn *t, struct request *r, const struct call_spec *spec)
+{
+	struct call *c = call_take(t->gw);
+	if (!c)
+		return false;
+	c->request = r;
+	c->spec = *spec;
+	c->timer.kind = TIMER_CALL;
+	c->state = CALL_REFUSED;
+	c->refusal = STATUS_NO_LEAD;
+	c->branch_ms = t->now_ms + BRANCH_AFTER_MS;
+	c->next = r->calls;
+	if (c->next)
+		c->next->prev = c;
+	r->calls = c;
+	call_send(t, c);
+	return true;
+}
+
+/* Answers that say: somebody else, or later. Nothing was done. */
+static bool is_refusal(enum status status)
+{
+	switch (status) {
+	case STATUS_NOT_LEAD:
+	case STATUS_OLD_EPOCH:
+	case STATUS_NO_LEAD:
+	case STATUS_NO_SHARD:
+	case STATUS_NOT_VOUCHING:
+	case STATUS_LEASED:
+	case STATUS_STARTING:
+	case STATUS_DRAINING:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Answers after which the same may be asked again if that is harmless. */
+static bool is_uncertain(enum status status)
+{
+	return status == STATUS_OUTCOME_UNKNOWN || status == STATUS_TIMED_OUT;
+}
+
+static void call_refused(struct turn *t, struct call *c, enum status status)
+{
+	const struct map_shard *s = cluster_map_shard(&t->gw->map, c->spec.shard);
+	c->state = CALL_REFUSED;
+	c->refusal = status;
+	bool newer = s && s->shard.epoch > c->epoch;
+	bool next_replica =
+	    c->spec.reach == REACH_ANY && s && c->attempts < s->shard.replicas_count;
+	if (newer || next_replica)
+		call_send(t, c);
+	else
+		wait_again(t, c, status);
+}
+
+static uint64_t answer_status(uint16_t type, const void *body)
+{
+	switch (type) {
+	case MSG_doc_write_ack:
+		return ((const struct msg_doc_write_ack *)body)->status;
+	case MSG_doc_read_ack:
+		return ((const struct msg_doc_read_ack *)body)->status;
+	case MSG_shard_query_ack:
+		return ((const struct msg_shard_query_ack *)body)->status;
+	case MSG_conflict_list_ack:
+		return ((const struct msg_conflict_list_ack *)body)->status;
+	case MSG_collection_create_ack:
+		return ((const struct msg_collection_create_ack *)body)->status;
+	case MSG_system_list_ack:
+		return ((const struct msg_system_list_ack *)body)->status;
+	default:
+		return STATUS_OK;
+	}
+}
+
+static struct call *call_find(const struct gateway *gw, uint64_t wire_id, uint64_t *sending)
+{
+	uint32_t slot = (uint32_t)(wire_id & ((1u << SLOT_BITS) - 1));
+	*sending = wire_id >> SLOT_BITS;
+	if (slot >= gw->calls.slots_count)
+		return NULL;
+	struct call *c = gw->calls.slots[slot];
+	if (!c->request || *sending < c->first || *sending > c->last || c->attempts == 0)
+		return NULL;
+	return c;
+}
+
+void call_answered(struct turn *t)
+{
+	const struct envelope *envelope = &t->event->message.envelope;
+	enum role role = t->event->message.from.role;
+	uint64_t sending;
+	struct call *c = call_find(t->gw, envelope->request_id, &sending);
+	if (!c || c->spec.answer != envelope->type ||
+	    (role == ROLE_COORDINATOR) != (c->spec.reach == REACH_COORDINATOR)) {
+		t->gw->metrics.calls_stray++;
+		return;
+	}
+	/* An unknown number is a newer peer's; the table reads it as INTERNAL. */
+	uint64_t number = answer_status(envelope->type, t->event->message.body);
+	enum status status = status_row(number)->status;
+	bool refused = is_refusal(status);
+	bool again = c->spec.repeatable && is_uncertain(status);
+	if (!refused && !again) {
+		call_end(t, c, status, t->event->message.body);
+		return;
+	}
+	/* Only the last sending's refusal counts, and that once. */
+	if (sending != c->last || c->state != CALL_SENT)
+		return;
+	c->lost |= again;
+	call_refused(t, c, status);
+}
+
+void call_timer(struct turn *t, struct timer *timer)
+{
+	struct call *c = (struct call *)timer;
+	timers_clear(&t->gw->timers, timer);
+	c->lost |= c->state == CALL_SENT;
+	call_send(t, c);
+}
+
+void call_map_changed(struct turn *t)
+{
+	for (uint32_t i = 0; i < t->gw->calls.slots_count; i++) {
+		struct call *c = t->gw->calls.slots[i];
+		if (!c->request || c->spec.reach == REACH_COORDINATOR)
+			continue;
+		const struct map_shard *s = cluster_map_shard(&t->gw->map, c->spec.shard);
+		if (!s || s->shard.epoch <= c->epoch)
+			continue;
+		if (c->state == CALL_SENT && !c->spec.repeatable)
+			continue;
+		c->lost |= c->state == CALL_SENT;
+		call_send(t, c);
+	}
+}
+
+static enum status expiry_status(const struct call *c)
+{
+	bool taken = c->lost || c->state == CALL_SENT;
+	if (c->spec.reach == REACH_COORDINATOR)
+		return STATUS_COORDINATOR_UNAVAILABLE;
+	if (!taken)
+		return c->refusal == STATUS_STARTING ? STATUS_STARTING : STATUS_NO_LEAD;
+	return c->spec.write ? STATUS_OUTCOME_UNKNOWN : STATUS_TIMED_OUT;
+}
+
+void call_expire_all(struct turn *t, struct request *r)
+{
+	while (r->calls && !r->finished)
+		call_end(t, r->calls, expiry_status(r->calls), NULL);
+}
+
+void call_forget_all(struct gateway *gw, struct request *r)
+{
+	while (r->calls)
+		call_release(gw, r->calls);
+}

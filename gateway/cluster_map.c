@@ -1,0 +1,199 @@
+#include "gateway/cluster_map.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/shard_hash.h"
+
+void cluster_map_init(struct cluster_map *m, uint64_t seed)
+{
+	*m = (struct cluster_map){0};
+	m->collections.seed = seed;
+	m->collections_by_id.seed = seed;
+	m->shards.seed = seed;
+}
+
+void cluster_map_close(struct cluster_map *m)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;) {
+		struct map_collection *c = e->value;
+		buf_close(&c->memory);
+		free(c->shards);
+		free(c);
+	}
+	at = 0;
+	for (struct map_entry *e; (e = map_next(&m->shards, &at)) != NULL;)
+		free(e->value);
+	map_close(&m->collections);
+	map_close(&m->collections_by_id);
+	map_close(&m->shards);
+}
+
+static bool adopt_collection(struct cluster_map *m, const struct collection *from)
+{
+	struct map_collection *c = map_get_u64(&m->collections_by_id, from->id);
+	if (c && c->settings.version >= from->version)
+		return false;
+	if (!c) {
+		if (m->collections_by_id.count >= LIMIT_COLLECTIONS)
+			return false;
+		c = mem_alloc_zero(sizeof *c);
+		map_put_u64(&m->collections_by_id, from->id, c);
+		map_put(&m->collections, from->name, c);
+	}
+	buf_clear(&c->memory);
+	buf_append_slice(&c->memory, from->name);
+	buf_append_slice(&c->memory, from->policy);
+	c->settings = *from;
+	c->settings.name = slice_of(c->memory.data, from->name.len);
+	c->settings.policy = slice_of(c->memory.data + from->name.len, from->policy.len);
+	return true;
+}
+
+static void collection_remove_shard(struct map_collection *c, const struct map_shard *s)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < c->shards_count; i++)
+		if (c->shards[i] != s)
+			c->shards[kept++] = c->shards[i];
+	c->shards_count = kept;
+}
+
+static void collection_insert_shard(struct map_collection *c, struct map_shard *s)
+{
+	if (c->shards_count == c->shards_cap) {
+		c->shards_cap = c->shards_cap ? c->shards_cap * 2 : 8;
+		c->shards = mem_realloc(c->shards, c->shards_cap * sizeof(struct map_shard *));
+	}
+	uint32_t at = c->shards_count++;
+	while (at > 0 && c->shards[at - 1]->shard.hash_first > s->shard.hash_first) {
+		c->shards[at] = c->shards[at - 1];
+		at--;
+	}
+	c->shards[at] = s;
+}
+
+static bool same_placement(const struct shard *a, const struct shard *b)
+{
+	if (a->lead != b->lead || a->write_quorum != b->write_quorum || a->dropped != b->dropped ||
+	    a->collection != b->collection || a->hash_first != b->hash_first ||
+	    a->hash_last != b->hash_last || a->replicas_count != b->replicas_count)
+		return false;
+	for (uint32_t i = 0; i < a->replicas_count; i++) {
+		const struct replica *x = &a->replicas[i];
+		const struct replica *y = &b->replicas[i];
+		if (x->node != y->node || x->incarnation != y->incarnation ||
+		    x->learning != y->learning)
+			return false;
+	}
+	return true;
+}
+
+bool cluster_map_adopt_shard(struct cluster_map *m, const struct shard *from, struct effects *fx)
+{
+	if (from->replicas_count > LIMIT_REPLICAS)
+		return false;
+	struct map_shard *s = map_get_u64(&m->shards, from->id);
+	if (s && s->shard.epoch >= from->epoch) {
+		if (s->shard.epoch == from->epoch && !same_placement(&s->shard, from))
+			fx_log(fx, LOG_LEVEL_ERROR,
+			       "placement_differs shard=%016" PRIx64 " epoch=%" PRIu64, from->id,
+			       from->epoch);
+		return false;
+	}
+	if (!s) {
+		if (m->shards.count >= LIMIT_SHARDS)
+			return false;
+		s = mem_alloc_zero(sizeof *s);
+		map_put_u64(&m->shards, from->id, s);
+	}
+	struct map_collection *old = map_get_u64(&m->collections_by_id, s->shard.collection);
+	if (old)
+		collection_remove_shard(old, s);
+	s->shard = *from;
+	for (uint32_t i = 0; i < from->replicas_count; i++)
+		s->replicas[i] = from->replicas[i];
+	s->shard.replicas = s->replicas;
+	struct map_collection *c = map_get_u64(&m->collections_by_id, from->collection);
+	if (c && !from->dropped)
+		collection_insert_shard(c, s);
+	return true;
+}
+
+/* Shards may have come before their collection. */
+static void collection_gather(struct cluster_map *m, struct map_collection *c)
+{
+	c->shards_count = 0;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&m->shards, &at)) != NULL;) {
+		struct map_shard *s = e->value;
+		if (s->shard.collection == c->settings.id && !s->shard.dropped)
+			collection_insert_shard(c, s);
+	}
+}
+
+bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, struct effects *fx)
+{
+	bool changed = false;
+	for (uint32_t i = 0; i < push->collections_count; i++) {
+		const struct collection *from = &push->collections[i];
+		bool known = map_get_u64(&m->collections_by_id, from->id) != NULL;
+		if (!adopt_collection(m, from))
+			continue;
+		changed = true;
+		if (!known)
+			collection_gather(m, map_get_u64(&m->collections_by_id, from->id));
+	}
+	for (uint32_t i = 0; i < push->shards_count; i++)
+		changed |= cluster_map_adopt_shard(m, &push->shards[i], fx);
+	if (push->map_version > m->version) {
+		m->version = push->map_version;
+		changed = true;
+	}
+	return changed;
+}
+
+static bool covers_all(const struct map_collection *c)
+{
+	uint64_t next = 0;
+	for (uint32_t i = 0; i < c->shards_count; i++) {
+		const struct shard *s = &c->shards[i]->shard;
+		if (s->hash_first != next)
+			return false;
+		next = s->hash_last + 1;
+		if (next == 0)
+			return i + 1 == c->shards_count;
+	}
+	return false;
+}
+
+struct map_collection *cluster_map_collection(const struct cluster_map *m, struct slice name)
+{
+	struct map_collection *c = map_get(&m->collections, name);
+	return c && covers_all(c) ? c : NULL;
+}
+
+struct map_shard *cluster_map_shard(const struct cluster_map *m, uint64_t id)
+{
+	return map_get_u64(&m->shards, id);
+}
+
+struct map_shard *map_collection_shard(const struct map_collection *c, struct slice document_id)
+{
+	uint64_t hash = shard_hash(document_id);
+	uint32_t low = 0;
+	uint32_t high = c->shards_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct shard *s = &c->shards[middle]->shard;
+		if (hash < s->hash_first)
+			high = middle;
+		else if (hash > s->hash_last)
+			low = middle + 1;
+		else
+			return c->shards[middle];
+	}
+	return NULL;
+}

@@ -1,0 +1,102 @@
+/* From a collection's name to what the map knows of it. A name that is not in the map may be new: a
+ * read asks the coordinator for a newer map before it says so, a write has the collection made. */
+#include "gateway/native.h"
+
+struct finding {
+	collection_step *found;
+	void *op; /* of the operation that waits */
+};
+
+static void finding_done(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct finding *f = r->op;
+	collection_step *found = f->found;
+	call_forget_all(t->gw, r);
+	request_wait_end(t, r);
+	r->op = f->op;
+	found(t, r, c);
+}
+
+static void map_moved(struct turn *t, struct request *r)
+{
+	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (c)
+		finding_done(t, r, c);
+}
+
+static void looked(struct turn *t, struct request *r, uint32_t index, enum status status,
+		   const void *body)
+{
+	(void)index;
+	(void)status;
+	(void)body;
+	if (t->gw->map.version == 0)
+		answer_status(t, r, STATUS_STARTING, "");
+	else
+		finding_done(t, r, cluster_map_collection(&t->gw->map, r->collection));
+}
+
+static void created(struct turn *t, struct request *r, uint32_t index, enum status status,
+		    const void *body)
+{
+	const struct msg_collection_create_ack *ack = body;
+	(void)index;
+	if (!ack || !status_is_success(status)) {
+		answer_status(t, r, status, "collection");
+		return;
+	}
+	/* The map with it follows; should it be lost, the next heartbeat tells. */
+}
+
+static bool ask_creation(struct turn *t, struct request *r)
+{
+	struct msg_collection_create *make = arena_alloc(&r->arena, sizeof *make);
+	make->collection.name = r->collection;
+	struct call_spec spec = {
+	    .reach = REACH_COORDINATOR,
+	    .type = MSG_collection_create,
+	    .answer = MSG_collection_create_ack,
+	    .message = make,
+	    .repeatable = true,
+	    .done = created,
+	};
+	return call_open(t, r, &spec);
+}
+
+void map_refresh(struct turn *t, struct request *r, call_done *done)
+{
+	if (t->gw->map.version > 0 && !member_coordinator_alive(t->gw, t->now_ms)) {
+		done(t, r, 0, STATUS_COORDINATOR_UNAVAILABLE, NULL);
+		return;
+	}
+	struct msg_map_request *ask = arena_alloc(&r->arena, sizeof *ask);
+	ask->map_version = t->gw->map.version;
+	struct call_spec spec = {
+	    .reach = REACH_COORDINATOR,
+	    .type = MSG_map_request,
+	    .answer = MSG_map_push,
+	    .message = ask,
+	    .repeatable = true,
+	    .done = done,
+	};
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+void collection_find(struct turn *t, struct request *r, bool create, collection_step *found)
+{
+	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (c) {
+		found(t, r, c);
+		return;
+	}
+	struct finding *f = arena_alloc(&r->arena, sizeof *f);
+	f->found = found;
+	f->op = r->op;
+	r->op = f;
+	request_wait(t, r, map_moved);
+	if (!create)
+		map_refresh(t, r, looked);
+	else if (!ask_creation(t, r))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}

@@ -1,0 +1,171 @@
+#include "gateway/gateway.h"
+
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/timing.h"
+#include "gateway/call.h"
+
+enum { TIMERS_PER_STEP = 100000 };
+
+static void default_u32(uint32_t *value, uint32_t given)
+{
+	if (*value == 0)
+		*value = given;
+}
+
+static void limits_settle(struct gateway_limits *l)
+{
+	default_u32(&l->document_bytes_max, 8000000);
+	default_u32(&l->request_bytes_max, 64 * 1024 * 1024);
+	default_u32(&l->uri_bytes_max, 16 * 1024);
+	default_u32(&l->inflight_max, 10000);
+	default_u32(&l->batch_items_max, 1000);
+	default_u32(&l->list_rows_max, 10000);
+	default_u32(&l->list_bytes_max, 16 * 1024 * 1024);
+	default_u32(&l->deadline_ms, REQUEST_DEADLINE_MS);
+	if (l->document_bytes_max > LIMIT_BODY_BYTES)
+		l->document_bytes_max = LIMIT_BODY_BYTES;
+	if (l->list_rows_max > LIMIT_ROWS)
+		l->list_rows_max = LIMIT_ROWS;
+}
+
+struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed)
+{
+	struct gateway *gw = mem_alloc_zero(sizeof *gw);
+	gw->options = *options;
+	if (!gw->options.version)
+		gw->options.version = "0";
+	limits_settle(&gw->options.limits);
+	gw->options.storage_count = 0;
+	gateway_set_storage(gw, options->storage, options->storage_count);
+	rng_init(&gw->rng, seed);
+	cluster_map_init(&gw->map, rng_next(&gw->rng));
+	gw->requests.seed = rng_next(&gw->rng);
+	call_table_init(gw);
+	gw->json = json_parser_new();
+	return gw;
+}
+
+void gateway_set_storage(struct gateway *gw, const uint64_t *storage, uint32_t count)
+{
+	free(gw->storage);
+	gw->storage = mem_alloc((count + 1) * sizeof *gw->storage);
+	if (count > 0)
+		memcpy(gw->storage, storage, count * sizeof *storage);
+	gw->options.storage = gw->storage;
+	gw->options.storage_count = count;
+}
+
+const struct gateway_limits *gateway_limits(const struct gateway *gw)
+{
+	return &gw->options.limits;
+}
+
+void gateway_free(struct gateway *gw)
+{
+	struct turn t = {.gw = gw};
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&gw->requests, &at)) != NULL;)
+		request_finish(&t, e->value);
+	request_sweep(gw);
+	while (gw->spare) {
+		struct request *r = gw->spare;
+		gw->spare = r->next;
+		arena_close(&r->arena);
+		free(r);
+	}
+	map_close(&gw->requests);
+	cluster_map_close(&gw->map);
+	call_table_close(gw);
+	timers_close(&gw->timers);
+	json_parser_free(gw->json);
+	buf_close(&gw->scratch);
+	buf_close(&gw->reply.body);
+	free(gw->storage);
+	free(gw);
+}
+
+static void run_timers(struct turn *t)
+{
+	for (uint32_t i = 0; i < TIMERS_PER_STEP; i++) {
+		struct timer *timer = timers_first(&t->gw->timers);
+		if (!timer || timer->at_ms > t->now_ms)
+			break;
+		if (timer->kind == TIMER_REQUEST)
+			request_deadline(t, (struct request *)timer);
+		else
+			call_timer(t, timer);
+	}
+	member_tick(t);
+}
+
+static void step(void *core, const struct event *event, struct effects *fx)
+{
+	struct turn t = {.gw = core, .event = event, .fx = fx, .now_ms = event->now_ms};
+	switch (event->kind) {
+	case EVENT_START:
+		member_start(&t);
+		break;
+	case EVENT_MESSAGE:
+		if (!member_message(&t))
+			call_answered(&t);
+		break;
+	case EVENT_HTTP_REQUEST:
+		request_arrived(&t, event->http);
+		break;
+	case EVENT_HTTP_GONE:
+		request_gone(&t, event->http_gone);
+		break;
+	case EVENT_TIMER:
+		run_timers(&t);
+		break;
+	case EVENT_DRAIN:
+		t.gw->draining = true;
+		break;
+	case EVENT_TURN:
+	case EVENT_STORED:
+	case EVENT_DISK:
+		break;
+	}
+	request_sweep(t.gw);
+}
+
+static int64_t deadline(const void *core)
+{
+	const struct gateway *gw = core;
+	const struct timer *timer = timers_first(&gw->timers);
+	int64_t tick_ms = gw->member.tick_ms;
+	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
+}
+
+static bool ready_line(struct buf *out, const char *name, bool ok, const char *why)
+{
+	if (ok)
+		buf_printf(out, "%s ok\n", name);
+	else
+		buf_printf(out, "%s failed: %s\n", name, why);
+	return ok;
+}
+
+static bool ready(const void *core, int64_t now_ms, struct buf *out)
+{
+	const struct gateway *gw = core;
+	const struct member_state *m = &gw->member;
+	bool coordinator = m->joined && member_coordinator_alive(gw, now_ms);
+	bool storage = m->storage_heard && now_ms - m->storage_heard_ms < 2 * OFFLINE_MS;
+	bool ok = ready_line(out, "map", gw->map.version > 0, "no map has come yet");
+	ok &= ready_line(out, "peers", coordinator || storage,
+			 "neither the coordinator nor a storage node answers");
+	ok &= ready_line(out, "accepting", !gw->draining, "draining");
+	return ok;
+}
+
+const struct core_ops gateway_ops = {
+    .name = "gateway",
+    .role = ROLE_GATEWAY,
+    .step = step,
+    .deadline = deadline,
+    .metrics = metrics_print,
+    .ready = ready,
+};

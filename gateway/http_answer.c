@@ -1,0 +1,159 @@
+#include "gateway/http_answer.h"
+
+#include <inttypes.h>
+
+#include "common/doc/revision.h"
+#include "gateway/routes.h"
+#include "gateway/url.h"
+
+struct reply *reply_begin(struct turn *t, int http_status)
+{
+	struct reply *reply = &t->gw->reply;
+	reply->status = http_status;
+	reply->headers_count = 0;
+	buf_clear(&reply->body);
+	return reply;
+}
+
+void reply_header(struct request *r, struct reply *reply, const char *name, struct slice value)
+{
+	CHECK(reply->headers_count < REPLY_HEADERS_MAX);
+	struct http_field *field = &reply->headers[reply->headers_count++];
+	field->name = slice_text(name);
+	field->value = arena_copy(&r->arena, value);
+}
+
+static void header_buf(struct request *r, struct reply *reply, const char *name, struct buf *value)
+{
+	reply_header(r, reply, name, buf_slice(value));
+	buf_close(value);
+}
+
+void reply_etag(struct request *r, struct reply *reply, const struct revision *revision)
+{
+	if (revision->generation == 0)
+		return;
+	struct buf text = {0};
+	buf_append_byte(&text, '"');
+	revision_print(revision, &text);
+	buf_append_byte(&text, '"');
+	header_buf(r, reply, "ETag", &text);
+}
+
+void reply_conflicts(struct request *r, struct reply *reply, uint64_t conflicts)
+{
+	if (conflicts == 0)
+		return;
+	struct buf text = {0};
+	buf_printf(&text, "%" PRIu64, conflicts);
+	header_buf(r, reply, "X-Parley-Conflicts", &text);
+}
+
+void reply_location(struct request *r, struct reply *reply, struct slice id)
+{
+	struct buf text = {0};
+	buf_append_byte(&text, '/');
+	url_encode(r->collection, &text);
+	buf_append_byte(&text, '/');
+	url_encode(id, &text);
+	header_buf(r, reply, "Location", &text);
+}
+
+void reply_send(struct turn *t, struct request *r, struct reply *reply)
+{
+	reply_header(r, reply, "X-Request-Id", r->request_id);
+	if (t->gw->draining)
+		reply_header(r, reply, "Connection", slice_text("close"));
+	struct http_response response = {
+	    .status = reply->status,
+	    .content_type = reply->body.len ? slice_text("application/json") : slice_of(NULL, 0),
+	    .headers = reply->headers,
+	    .headers_count = reply->headers_count,
+	    .body = buf_slice(&reply->body),
+	};
+	fx_respond(t->fx, r->id, &response);
+	metrics_answered(t->gw, r, reply->status, t->now_ms);
+	request_finish(t, r);
+}
+
+/* The hash of a foreign revision may hold a backslash. */
+void json_revision(const struct revision *revision, struct buf *out)
+{
+	struct buf text = {0};
+	revision_print(revision, &text);
+	json_string(buf_slice(&text), out);
+	buf_close(&text);
+}
+
+static void member_text(struct buf *out, const char *name, const char *value)
+{
+	if (*value == 0)
+		return;
+	buf_printf(out, ",\"%s\":", name);
+	json_string(slice_text(value), out);
+}
+
+void problem_print(const struct problem *p, struct slice request_id, struct buf *out)
+{
+	const struct status_row *row = status_row(p->status);
+	buf_append_text(out, "{\"error\":");
+	json_string(slice_text(row->text), out);
+	member_text(out, "code", row->code);
+	buf_printf(out, ",\"status\":%d", row->http);
+	member_text(out, "place", p->place);
+	member_text(out, "detail", p->detail);
+	if (p->limit_key) {
+		member_text(out, "key", p->limit_key);
+		buf_printf(out, ",\"limit\":%" PRIu64 ",\"size\":%" PRIu64, p->limit, p->actual);
+	}
+	if (p->current.generation > 0) {
+		buf_append_text(out, ",\"current\":");
+		json_revision(&p->current, out);
+	}
+	if (request_id.len > 0) {
+		buf_append_text(out, ",\"requestId\":");
+		json_string(request_id, out);
+	}
+	buf_append_byte(out, '}');
+}
+
+static void send_problem(struct turn *t, struct request *r, const struct problem *p,
+			 struct slice allow)
+{
+	const struct status_row *row = status_row(p->status);
+	struct reply *reply = reply_begin(t, row->http);
+	problem_print(p, r->request_id, &reply->body);
+	if (row->retry == RETRY_LATER)
+		reply_header(r, reply, "Retry-After", slice_text("1"));
+	if (allow.len > 0)
+		reply_header(r, reply, "Allow", allow);
+	if (p->current.generation > 0)
+		reply_etag(r, reply, &p->current);
+	reply_send(t, r, reply);
+}
+
+void answer_problem(struct turn *t, struct request *r, const struct problem *p)
+{
+	send_problem(t, r, p, slice_of(NULL, 0));
+}
+
+void answer_status(struct turn *t, struct request *r, enum status status, const char *place)
+{
+	struct problem p;
+	problem_set(&p, status, place);
+	answer_problem(t, r, &p);
+}
+
+void answer_not_allowed(struct turn *t, struct request *r, struct slice allow)
+{
+	struct problem p;
+	problem_set(&p, STATUS_METHOD_NOT_ALLOWED, http_method_name(r->method));
+	send_problem(t, r, &p, allow);
+}
+
+void answer_options(struct turn *t, struct request *r, struct slice allow)
+{
+	struct reply *reply = reply_begin(t, 204);
+	reply_header(r, reply, "Allow", allow);
+	reply_send(t, r, reply);
+}

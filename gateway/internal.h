@@ -1,0 +1,164 @@
+/* What the gateway's own files share. */
+#ifndef PARLEY_GATEWAY_INTERNAL_H
+#define PARLEY_GATEWAY_INTERNAL_H
+
+#include "common/base/rng.h"
+#include "common/doc/json.h"
+#include "gateway/cluster_map.h"
+#include "gateway/gateway.h"
+#include "gateway/timers.h"
+
+enum {
+	REQUEST_ID_BYTES = 128,
+	PARAMETERS_MAX = 64,
+	PLACE_BYTES = 192,
+	REPLY_HEADERS_MAX = 12,
+	TIMER_REQUEST = 1,
+	TIMER_CALL = 2,
+	LATENCY_BUCKETS = 13,
+	HTTP_CODES = 600,
+	HTTP_METHODS = HTTP_OTHER + 1
+};
+
+/* One step: what every function of the core needs. */
+struct turn {
+	struct gateway *gw;
+	const struct event *event;
+	struct effects *fx;
+	int64_t now_ms;
+};
+
+/* Why a request is refused. */
+struct problem {
+	enum status status;
+	char place[PLACE_BYTES];  /* a JSON pointer, or the name of a header or parameter; may be
+				     empty */
+	char detail[PLACE_BYTES]; /* beyond the sentence of the status; may be empty */
+	const char *limit_key;    /* NULL, or the option that bounds it */
+	uint64_t limit;
+	uint64_t actual;
+	struct revision current; /* generation 0: none */
+};
+
+struct request;
+typedef void request_step(struct turn *t, struct request *r);
+
+struct request {
+	struct timer deadline; /* first: timers lead back here */
+	uint64_t id;
+	struct arena arena; /* everything that the request keeps */
+	const struct route *route;
+	enum http_method method;
+	const struct http_request *http; /* only in the step in which it arrived */
+	struct slice collection;         /* decoded, from the path */
+	struct slice resource;           /* decoded: document id, or name */
+	struct http_field *parameters;   /* decoded */
+	uint32_t parameters_count;
+	struct slice request_id; /* X-Request-Id */
+	uint8_t trace_id[16];
+	int64_t started_ms;
+	struct call *calls;               /* under way */
+	void *op;                         /* the operation's state, in the arena */
+	void (*close)(struct request *r); /* frees what op holds outside the arena; may be NULL */
+	request_step *wait;               /* called at every change of the map while set */
+	struct request *wait_prev;
+	struct request *wait_next;
+	struct request *next; /* among finished or free ones */
+	bool finished;
+};
+
+struct member_state {
+	int64_t heard_ms; /* of the coordinator */
+	int64_t storage_heard_ms;
+	int64_t tick_ms;       /* when to send next */
+	uint32_t storage_next; /* whom to ask for a map */
+	bool joined;
+	bool heard;
+	bool storage_heard;
+};
+
+struct gateway_metrics {
+	uint64_t requests[HTTP_METHODS][HTTP_CODES];
+	uint64_t latency[LATENCY_BUCKETS + 1];
+	uint64_t latency_ms_sum;
+	uint64_t rejected[REJECT_KINDS];
+	uint64_t calls_retried;
+	uint64_t calls_stray;
+};
+
+struct reply {
+	int status;
+	struct http_field headers[REPLY_HEADERS_MAX];
+	uint32_t headers_count;
+	struct buf body;
+};
+
+struct call_table {
+	struct call **slots;
+	uint32_t slots_count;
+	uint32_t slots_cap;
+	struct call *free;
+	uint64_t sequence; /* of the last message sent */
+};
+
+struct gateway {
+	struct gateway_options options;
+	uint64_t *storage;
+	struct rng rng;
+	struct cluster_map map;
+	struct member_state member;
+	struct timers timers;
+	struct call_table calls;
+	struct map requests;     /* by id */
+	struct request *waiting; /* for the map */
+	struct request *finished;
+	struct request *spare;
+	uint32_t spare_count;
+	struct json_parser *json;
+	struct buf scratch;
+	struct reply reply;
+	struct gateway_metrics metrics;
+	bool draining;
+};
+
+/* ---- request.c ---- */
+
+void request_arrived(struct turn *t, const struct http_request *http);
+/* Ends it: its calls are forgotten, its memory goes at the end of the step. */
+void request_finish(struct turn *t, struct request *r);
+void request_deadline(struct turn *t, struct request *r);
+void request_gone(struct turn *t, uint64_t id);
+/* Frees finished ones. */
+void request_sweep(struct gateway *gw);
+/* step is called at the next change of the map, and again until request_wait_end. */
+void request_wait(struct turn *t, struct request *r, request_step *step);
+void request_wait_end(struct turn *t, struct request *r);
+void request_map_changed(struct turn *t);
+/* Empty if absent. Header names are lower-case. */
+struct slice request_header(const struct request *r, const char *name);
+bool request_parameter(const struct request *r, const char *name, struct slice *value);
+/* absent, "", "false" and "0" are false. */
+bool request_flag(const struct request *r, const char *name);
+
+/* ---- member.c: joining, heartbeats, maps ---- */
+
+void member_start(struct turn *t);
+void member_tick(struct turn *t);
+bool member_coordinator_alive(const struct gateway *gw, int64_t now_ms);
+/* True if the message was one of membership. */
+bool member_message(struct turn *t);
+
+/* ---- metrics.c ---- */
+
+void metrics_answered(struct gateway *gw, const struct request *r, int code, int64_t now_ms);
+void metrics_print(const void *core, struct buf *out);
+
+/* ---- problem.c ---- */
+
+/* All return false, for `return problem_...`. */
+bool problem_set(struct problem *p, enum status status, const char *place);
+bool problem_detail(struct problem *p, enum status status, const char *place, const char *detail);
+bool problem_limit(struct problem *p, enum status status, const char *key, uint64_t limit,
+		   uint64_t actual);
+
+#endif

@@ -1,0 +1,119 @@
+/* The native dialect: HTTP to operations and back. */
+#ifndef PARLEY_GATEWAY_NATIVE_H
+#define PARLEY_GATEWAY_NATIVE_H
+
+#include "common/doc/query.h"
+#include "gateway/call.h"
+#include "gateway/http_answer.h"
+
+/* ---- native.c: what requests carry ---- */
+
+/* The JSON body as one MessagePack value in the request's arena. */
+bool native_body(struct turn *t, struct request *r, struct slice *value,
+		 struct problem *p) MUST_CHECK;
+/* A parameter that is JSON text; *value is empty if it is absent, empty or null. */
+bool native_json_parameter(struct turn *t, struct request *r, const char *name, struct slice *value,
+			   struct problem *p) MUST_CHECK;
+/* An array of strings of MessagePack; a bad one is refused with `status` and `place`. */
+struct text_list {
+	struct slice *texts;
+	uint32_t count;
+};
+bool native_text_list(struct request *r, struct slice value, uint32_t max, uint32_t bytes_max,
+		      struct text_list *out) MUST_CHECK;
+
+/* A document as it came: its own id (empty if none) and the body without it, at most
+ * max_document_bytes. place: JSON pointer of the document in the request's body. */
+struct native_document {
+	struct slice id;
+	struct slice body;
+};
+bool native_document(struct turn *t, struct request *r, struct slice value, const char *place,
+		     struct native_document *out, struct problem *p) MUST_CHECK;
+
+/* If-Match, If-None-Match and ?branch of a write. */
+bool native_preconditions(struct request *r, struct msg_doc_write *write,
+			  struct problem *p) MUST_CHECK;
+/* True if the header (a list of entity tags, or *) names the revision. */
+bool native_etag_matches(struct slice header, const struct revision *revision);
+
+/* consistency=any; anything but strong, any or absence is refused. */
+bool native_consistency(const struct request *r, bool *any, struct problem *p) MUST_CHECK;
+
+/* Who a write is: from Idempotency-Key (then a retry is harmless), or random. */
+struct native_operation {
+	struct slice key;    /* empty: none */
+	struct slice digest; /* of the whole request; empty without key */
+};
+bool native_operation(struct turn *t, struct request *r, struct native_operation *out,
+		      struct problem *p) MUST_CHECK;
+/* Fills operation_id and operation_digest for item `index` of the request. */
+void native_operation_fill(struct turn *t, struct request *r,
+			   const struct native_operation *operation, uint32_t index,
+			   struct msg_doc_write *write);
+/* An id for a new document: with a key always the same one, so that a retry finds the first try. */
+struct slice native_new_id(struct turn *t, struct request *r, const struct msg_doc_write *write);
+
+/* ---- collection.c: from a name to its shards, at once or when the map has it ---- */
+
+typedef void collection_step(struct turn *t, struct request *r, struct map_collection *c);
+/* Calls found with the collection; NULL (only if not `create`) when there is none. Answers by
+ * itself on failure. */
+void collection_find(struct turn *t, struct request *r, bool create, collection_step *found);
+
+/* Asks the coordinator for a newer map first; done is called at once if it is down. */
+void map_refresh(struct turn *t, struct request *r, call_done *done);
+
+/* ---- op_batch.c ---- */
+
+void batch_start(struct turn *t, struct request *r, struct slice array);
+
+/* ---- op_write.c ---- */
+
+/* Sends one write of a collection; the message lives in the request's arena. */
+bool write_send(struct turn *t, struct request *r, const struct map_collection *c,
+		struct msg_doc_write *write, uint32_t index, call_done *done) MUST_CHECK;
+/* POST of one document. */
+void write_post_one(struct turn *t, struct request *r, struct slice value);
+/* The refusal of a write as the client sees it. */
+void write_problem(uint64_t op, enum status status, const struct msg_doc_write_ack *ack,
+		   struct problem *p);
+
+/* ---- list_params.c ---- */
+
+struct list_params {
+	struct slice filter; /* MessagePack map; empty: all */
+	struct text_list fields;
+	struct text_list order;
+	struct query_order *orders; /* the same, parsed */
+	uint64_t limit;             /* 0: none */
+	struct slice after;         /* from the cursor */
+	bool count;
+	bool any;
+};
+bool list_params(struct turn *t, struct request *r, struct list_params *out,
+		 struct problem *p) MUST_CHECK;
+/* Opaque; names the last id of what was answered. */
+void list_cursor_print(struct slice last_id, struct buf *out);
+/* <0, 0, >0: which comes first under the orders, then by id. */
+struct list_key {
+	struct slice id;
+	const struct slice *order_keys; /* as many as orders; may be fewer: absent */
+	uint32_t order_keys_count;
+};
+int list_compare(const struct list_params *params, const struct list_key *a,
+		 const struct list_key *b);
+
+/* ---- system_rows.c: lists that the gateway filters itself ---- */
+
+struct system_row {
+	struct slice id;
+	struct slice body; /* MessagePack map without id */
+	struct slice *order_keys;
+};
+/* Answers with the rows: filtered, ordered, limited, projected, or counted; or the one with
+ * r->resource as id. */
+void system_rows_answer(struct turn *t, struct request *r, struct system_row *rows, uint32_t count,
+			const struct list_params *params);
+
+#endif

@@ -1,0 +1,249 @@
+/* Making collections and changing their settings. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/doc/policy.h"
+#include "common/doc/value.h"
+#include "gateway/native.h"
+#include "gateway/routes.h"
+#include "gateway/url.h"
+
+struct settings_op {
+	struct msg_collection_create message;
+	uint64_t version_before; /* updates: of the settings */
+	struct slice patch;      /* updates: what the client sent */
+	int http;                /* of the answer, 0 while the coordinator has not said */
+};
+
+/* ---- the answer ---- */
+
+static void settings_answer(struct turn *t, struct request *r, const struct map_collection *c,
+			    int http)
+{
+	const struct collection *s = &c->settings;
+	struct reply *reply = reply_begin(t, http);
+	struct buf *out = &reply->body;
+	buf_printf(out, "{\"id\":\"%016" PRIx64 "\",\"collectionId\":", s->id);
+	json_string(s->name, out);
+	buf_printf(out,
+		   ",\"mode\":\"%s\",\"replicas\":%" PRIu64 ",\"writeQuorum\":%" PRIu64
+		   ",\"shards\":%" PRIu32 ",\"settingsVersion\":%" PRIu64 ",\"retainMs\":%" PRIu64
+		   ",\"keepAncestors\":%" PRIu64,
+		   s->mode == MODE_AVAILABLE ? "available" : "consistent", s->replicas,
+		   s->write_quorum, c->shards_count, s->version, s->retain_ms, s->keep_ancestors);
+	if (s->policy.len > 0) {
+		buf_append_text(out, ",\"policy\":");
+		if (!json_from_msgpack(s->policy, out))
+			buf_append_text(out, "null");
+	}
+	buf_append_byte(out, '}');
+	reply_send(t, r, reply);
+}
+
+/* Both must have come: the coordinator's word and the map that shows it. */
+static void settings_look(struct turn *t, struct request *r)
+{
+	const struct settings_op *op = r->op;
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (op->http == 0 || !c)
+		return;
+	if (op->message.update && c->settings.version <= op->version_before)
+		return;
+	settings_answer(t, r, c, op->http);
+}
+
+static void settings_done(struct turn *t, struct request *r, uint32_t index, enum status status,
+			  const void *body)
+{
+	struct settings_op *op = r->op;
+	(void)index;
+	if (!body || !status_is_success(status)) {
+		answer_status(t, r, status, "");
+		return;
+	}
+	op->http = status == STATUS_CREATED ? 201 : 200;
+	settings_look(t, r);
+}
+
+static void settings_send(struct turn *t, struct request *r)
+{
+	struct settings_op *op = r->op;
+	struct call_spec spec = {
+	    .reach = REACH_COORDINATOR,
+	    .type = MSG_collection_create,
+	    .answer = MSG_collection_create_ack,
+	    .message = &op->message,
+	    .repeatable = true,
+	    .done = settings_done,
+	};
+	request_wait(t, r, settings_look);
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* ---- the request ---- */
+
+static bool take_number(struct slice value, const char *place, uint64_t max, uint64_t *out,
+			struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	if (token.type != MP_UINT)
+		return problem_detail(p, STATUS_WRONG_TYPE, place, "A whole number, not negative.");
+	if (token.u64 > max)
+		return problem_limit(p, STATUS_BAD_PARAMETER, place, max, token.u64);
+	*out = token.u64;
+	return true;
+}
+
+static bool take_mode(struct slice value, uint64_t *out, struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	bool available = token.type == MP_STR && slice_is(token.bytes, "available");
+	if (!available && (token.type != MP_STR || !slice_is(token.bytes, "consistent")))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/mode", "consistent or available.");
+	*out = available ? MODE_AVAILABLE : MODE_CONSISTENT;
+	return true;
+}
+
+static bool take_policy(struct request *r, struct slice value, struct slice *out, struct problem *p)
+{
+	struct policy policy;
+	struct policy_error error = {0};
+	char place[PLACE_BYTES];
+	if (value.len > LIMIT_POLICY_BYTES)
+		return problem_limit(p, STATUS_BAD_PARAMETER, "/policy", LIMIT_POLICY_BYTES,
+				     value.len);
+	if (!policy_parse(value, &r->arena, &policy, &error)) {
+		snprintf(place, sizeof place, "/policy%s%s",
+			 *error.place == '/' || !*error.place ? "" : "/", error.place);
+		return problem_detail(p, STATUS_BAD_PARAMETER, place, error.text);
+	}
+	*out = value;
+	return true;
+}
+
+static bool take_name(struct request *r, struct slice value, struct slice *out, struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	if (token.type != MP_STR)
+		return problem_detail(p, STATUS_WRONG_TYPE, "/name", "A string.");
+	if (r->resource.len > 0 && !slice_equal(token.bytes, r->resource))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/name", "A name can't be changed.");
+	*out = token.bytes;
+	return true;
+}
+
+static bool take_member(struct request *r, struct settings_op *op, struct slice name,
+			struct slice value, struct problem *p)
+{
+	struct collection *c = &op->message.collection;
+	char place[PLACE_BYTES];
+	uint64_t most = UINT64_MAX / 2;
+	if (slice_is(name, "name"))
+		return take_name(r, value, &c->name, p);
+	if (slice_is(name, "mode"))
+		return take_mode(value, &c->mode, p);
+	if (slice_is(name, "policy"))
+		return take_policy(r, value, &c->policy, p);
+	if (slice_is(name, "keepAncestors"))
+		return take_number(value, "/keepAncestors", 64, &c->keep_ancestors, p);
+	if (slice_is(name, "retainMs")) {
+		if (!take_number(value, "/retainMs", most, &c->retain_ms, p))
+			return false;
+		/* In the message 0 stands for the default; a millisecond is as good as none. */
+		c->retain_ms += c->retain_ms == 0;
+		return true;
+	}
+	if (!op->message.update && slice_is(name, "replicas"))
+		return take_number(value, "/replicas", LIMIT_REPLICAS, &c->replicas, p);
+	if (!op->message.update && slice_is(name, "writeQuorum"))
+		return take_number(value, "/writeQuorum", LIMIT_REPLICAS, &c->write_quorum, p);
+	if (!op->message.update && slice_is(name, "shards"))
+		return take_number(value, "/shards", LIMIT_COLLECTION_SHARDS, &op->message.shards,
+				   p);
+	snprintf(place, sizeof place, "/%.*s", (int)(name.len < 100 ? name.len : 100),
+		 name.len ? (const char *)name.data : "");
+	return problem_detail(p, STATUS_BAD_PARAMETER, place,
+			      "There is no such setting to give here.");
+}
+
+static bool take_settings(struct request *r, struct settings_op *op, struct slice value,
+			  struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_MAP)
+		return problem_detail(p, STATUS_WRONG_TYPE, "", "Settings are a JSON object.");
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct mp_token name = mp_read(&reader);
+		struct slice member = mp_value(&reader);
+		if (!take_member(r, op, name.bytes, member, p))
+			return false;
+	}
+	const struct collection *c = &op->message.collection;
+	if (c->replicas > 0 && c->write_quorum > 0 &&
+	    (2 * c->write_quorum <= c->replicas || c->write_quorum > c->replicas))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/writeQuorum",
+				      "More than half of the replicas, at most all.");
+	return true;
+}
+
+static bool name_is_fit(struct slice name)
+{
+	bool system = name.len >= 7 && memcmp(name.data, "system.", 7) == 0;
+	return !system && collection_name_valid(name);
+}
+
+void native_collection_create(struct turn *t, struct request *r)
+{
+	struct settings_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	struct slice value;
+	r->op = op;
+	if (!native_body(t, r, &value, &problem) || !take_settings(r, op, value, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	r->collection = op->message.collection.name;
+	if (name_is_fit(r->collection))
+		settings_send(t, r);
+	else
+		answer_status(t, r, STATUS_BAD_NAME, "/name");
+}
+
+/* What the patch does not name stays as it is. */
+static void update_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct settings_op *op = r->op;
+	struct problem problem;
+	if (!c) {
+		answer_status(t, r, STATUS_NOT_FOUND, "");
+		return;
+	}
+	op->message.update = true;
+	op->message.collection = c->settings;
+	op->message.collection.name = r->collection;
+	op->message.collection.policy = arena_copy(&r->arena, c->settings.policy);
+	op->version_before = c->settings.version;
+	if (take_settings(r, op, op->patch, &problem))
+		settings_send(t, r);
+	else
+		answer_problem(t, r, &problem);
+}
+
+void native_collection_update(struct turn *t, struct request *r)
+{
+	struct settings_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	r->op = op;
+	r->collection = r->resource;
+	if (!name_is_fit(r->collection))
+		answer_status(t, r, STATUS_BAD_NAME, "path");
+	else if (!native_body(t, r, &op->patch, &problem))
+		answer_problem(t, r, &problem);
+	else
+		collection_find(t, r, false, update_go);
+}

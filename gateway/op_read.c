@@ -1,0 +1,127 @@
+/* Reading one document. */
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "gateway/native.h"
+#include "gateway/routes.h"
+
+struct read_op {
+	struct msg_doc_read read;
+	struct text_list fields;
+	struct slice if_none_match;
+	bool conflicts;
+};
+
+/* {"id":...,...,"_conflicts":[...]} */
+static void append_conflicts(const struct msg_doc_read_ack *ack, struct buf *out)
+{
+	CHECK(out->len > 0 && out->data[out->len - 1] == '}');
+	out->len--;
+	buf_append_text(out, ",\"_conflicts\":[");
+	for (uint32_t i = 1; i < ack->leaves_count; i++) {
+		if (i > 1)
+			buf_append_byte(out, ',');
+		json_revision(&ack->leaves[i], out);
+	}
+	buf_append_text(out, "]}");
+}
+
+static bool print_document(struct turn *t, struct request *r, const struct msg_doc_read_ack *ack,
+			   struct buf *out)
+{
+	const struct read_op *op = r->op;
+	struct buf *scratch = &t->gw->scratch;
+	struct slice body = ack->body;
+	if (op->fields.count > 0) {
+		buf_clear(scratch);
+		value_project(body, op->fields.texts, op->fields.count, scratch);
+		body = arena_copy(&r->arena, buf_slice(scratch));
+	}
+	if (op->conflicts && value_member(body, slice_text("_conflicts")).len > 0) {
+		buf_clear(scratch);
+		value_without_member(body, slice_text("_conflicts"), scratch);
+		body = arena_copy(&r->arena, buf_slice(scratch));
+	}
+	if (!json_document(op->read.id, body, out))
+		return false;
+	if (op->conflicts)
+		append_conflicts(ack, out);
+	return true;
+}
+
+static void answer_found(struct turn *t, struct request *r, const struct msg_doc_read_ack *ack)
+{
+	const struct read_op *op = r->op;
+	bool known =
+	    op->if_none_match.len > 0 && native_etag_matches(op->if_none_match, &ack->revision);
+	struct reply *reply = reply_begin(t, known ? 304 : 200);
+	reply_etag(r, reply, &ack->revision);
+	reply_conflicts(r, reply, ack->conflicts);
+	if (known || print_document(t, r, ack, &reply->body))
+		reply_send(t, r, reply);
+	else
+		answer_status(t, r, STATUS_INTERNAL, "");
+}
+
+static void have_read(struct turn *t, struct request *r, uint32_t index, enum status status,
+		      const void *body)
+{
+	const struct msg_doc_read_ack *ack = body;
+	(void)index;
+	if (!ack || !status_is_success(status))
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+	else if (ack->deleted)
+		answer_status(t, r, STATUS_NOT_FOUND, "");
+	else
+		answer_found(t, r, ack);
+}
+
+static void read_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct read_op *op = r->op;
+	const struct map_shard *s = c ? map_collection_shard(c, op->read.id) : NULL;
+	if (!s) {
+		answer_status(t, r, STATUS_NOT_FOUND, "");
+		return;
+	}
+	op->read.shard = s->shard.id;
+	struct call_spec spec = {
+	    .reach = op->read.any ? REACH_ANY : REACH_LEAD,
+	    .shard = s->shard.id,
+	    .type = MSG_doc_read,
+	    .answer = MSG_doc_read_ack,
+	    .message = &op->read,
+	    .repeatable = true,
+	    .done = have_read,
+	};
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+static bool take_parameters(struct turn *t, struct request *r, struct read_op *op,
+			    struct problem *p)
+{
+	struct slice value;
+	if (!native_json_parameter(t, r, "fields", &value, p) ||
+	    !native_consistency(r, &op->read.any, p))
+		return false;
+	if (!native_text_list(r, value, LIMIT_FIELDS, LIMIT_PATH_BYTES, &op->fields))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "fields", "An array of names.");
+	if (request_parameter(r, "rev", &value) && !revision_parse(value, &op->read.revision))
+		return problem_set(p, STATUS_BAD_REVISION, "rev");
+	op->conflicts = request_flag(r, "conflicts");
+	op->read.want_leaves = op->conflicts;
+	op->if_none_match = arena_copy(&r->arena, request_header(r, "if-none-match"));
+	return true;
+}
+
+void native_read(struct turn *t, struct request *r)
+{
+	struct read_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	op->read.id = r->resource;
+	r->op = op;
+	if (take_parameters(t, r, op, &problem))
+		collection_find(t, r, false, read_go);
+	else
+		answer_problem(t, r, &problem);
+}

@@ -1,0 +1,192 @@
+/* Writes of one document: POST, PUT, PATCH, DELETE. */
+#include "common/doc/value.h"
+#include "gateway/native.h"
+#include "gateway/routes.h"
+
+struct write_state {
+	struct msg_doc_write write;
+};
+
+bool write_send(struct turn *t, struct request *r, const struct map_collection *c,
+		struct msg_doc_write *write, uint32_t index, call_done *done)
+{
+	struct slice mode;
+	bool strict = request_parameter(r, "mode", &mode) && slice_is(mode, "consistent");
+	bool available = c->settings.mode == MODE_AVAILABLE && !strict;
+	const struct map_shard *s = map_collection_shard(c, write->id);
+	struct call_spec spec = {
+	    .reach = available ? REACH_BRANCH : REACH_LEAD,
+	    .type = MSG_doc_write,
+	    .answer = MSG_doc_write_ack,
+	    .message = write,
+	    .repeatable = write->operation_digest.len > 0,
+	    .write = true,
+	    .index = index,
+	    .done = done,
+	};
+	if (!s)
+		return false;
+	write->shard = s->shard.id;
+	spec.shard = s->shard.id;
+	return call_open(t, r, &spec);
+}
+
+void write_problem(uint64_t op, enum status status, const struct msg_doc_write_ack *ack,
+		   struct problem *p)
+{
+	/* A creation that met a document is a conflict of two creations; only PUT was asked as a
+	 * condition. */
+	if (op == WRITE_POST && (status == STATUS_PRECONDITION_FAILED || status == STATUS_EXISTS))
+		status = STATUS_CONFLICT;
+	/* What daemons tell each other is no client's business. */
+	if (status >= STATUS_NOT_LEAD)
+		status = STATUS_NO_LEAD;
+	problem_set(p, status, "");
+	if (ack && (status == STATUS_CONFLICT || status == STATUS_PRECONDITION_FAILED))
+		p->current = ack->revision;
+}
+
+static void answer_document(struct turn *t, struct request *r, const struct msg_doc_write *write,
+			    struct reply *reply)
+{
+	if (!json_document(write->id, write->body, &reply->body))
+		answer_status(t, r, STATUS_INTERNAL, "");
+	else
+		reply_send(t, r, reply);
+}
+
+static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
+		    const void *body)
+{
+	const struct msg_doc_write *write = &((struct write_state *)r->op)->write;
+	const struct msg_doc_write_ack *ack = body;
+	struct problem problem;
+	(void)index;
+	if (!ack || !status_is_success(status)) {
+		write_problem(write->op, status, ack, &problem);
+		answer_problem(t, r, &problem);
+		return;
+	}
+	bool created = status == STATUS_CREATED || write->op == WRITE_POST;
+	int http = status == STATUS_ACCEPTED ? 202 : created ? 201 : 200;
+	struct reply *reply = reply_begin(t, http);
+	reply_etag(r, reply, &ack->revision);
+	reply_conflicts(r, reply, ack->conflicts);
+	if (created)
+		reply_location(r, reply, write->id);
+	if (write->op == WRITE_POST) {
+		answer_document(t, r, write, reply);
+		return;
+	}
+	buf_append_text(&reply->body, write->op == WRITE_DELETE ? "{}" : "{\"changes\":1}");
+	reply_send(t, r, reply);
+}
+
+static void write_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct write_state *op = r->op;
+	if (!c)
+		answer_status(t, r, STATUS_NOT_FOUND, "");
+	else if (!write_send(t, r, c, &op->write, 0, written))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* What all have in common once the message's op, id and body are there. A deletion or a patch makes
+ * no collection. */
+static void write_start(struct turn *t, struct request *r, struct write_state *op,
+			const struct native_operation *operation)
+{
+	struct problem problem;
+	if (!native_preconditions(r, &op->write, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	if (op->write.operation_id.len == 0)
+		native_operation_fill(t, r, operation, 0, &op->write);
+	r->op = op;
+	bool creates = op->write.op == WRITE_POST || op->write.op == WRITE_PUT;
+	collection_find(t, r, creates, write_go);
+}
+
+/* The body's own id may repeat the address, not contradict it. */
+static bool write_body(struct turn *t, struct request *r, struct write_state *op, struct problem *p)
+{
+	struct native_document document;
+	struct slice value;
+	if (!native_body(t, r, &value, p) || !native_document(t, r, value, "", &document, p))
+		return false;
+	if (document.id.len > 0 && !slice_equal(document.id, r->resource))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/id",
+				      "The id in the body is not the one in the address.");
+	op->write.body = document.body;
+	return true;
+}
+
+static bool patch_type_known(const struct request *r, struct problem *p)
+{
+	struct slice type = request_header(r, "content-type");
+	struct slice wrong = slice_text("application/json-patch+json");
+	if (type.len < wrong.len || memcmp(type.data, wrong.data, wrong.len) != 0)
+		return true;
+	return problem_detail(p, STATUS_BAD_PARAMETER, "Content-Type",
+			      "PATCH takes application/merge-patch+json (RFC 7396).");
+}
+
+static uint64_t op_of_method(enum http_method method)
+{
+	return method == HTTP_PUT ? WRITE_PUT : method == HTTP_PATCH ? WRITE_PATCH : WRITE_DELETE;
+}
+
+void native_write(struct turn *t, struct request *r)
+{
+	struct write_state *op = arena_alloc(&r->arena, sizeof *op);
+	struct native_operation operation;
+	struct problem problem;
+	op->write.op = op_of_method(r->method);
+	op->write.id = r->resource;
+	bool fine = native_operation(t, r, &operation, &problem);
+	if (fine && r->method == HTTP_PATCH)
+		fine = patch_type_known(r, &problem);
+	if (fine && r->method != HTTP_DELETE)
+		fine = write_body(t, r, op, &problem);
+	if (fine)
+		write_start(t, r, op, &operation);
+	else
+		answer_problem(t, r, &problem);
+}
+
+void write_post_one(struct turn *t, struct request *r, struct slice value)
+{
+	struct write_state *op = arena_alloc(&r->arena, sizeof *op);
+	struct native_operation operation;
+	struct native_document document;
+	struct problem problem;
+	op->write.op = WRITE_POST;
+	if (!native_operation(t, r, &operation, &problem) ||
+	    !native_document(t, r, value, "", &document, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	op->write.body = document.body;
+	native_operation_fill(t, r, &operation, 0, &op->write);
+	op->write.id = document.id.len ? document.id : native_new_id(t, r, &op->write);
+	write_start(t, r, op, &operation);
+}
+
+void native_post(struct turn *t, struct request *r)
+{
+	struct problem problem;
+	struct slice value;
+	if (!native_body(t, r, &value, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_ARRAY)
+		write_post_one(t, r, value);
+	else if (head.count == 1)
+		write_post_one(t, r, mp_value(&reader));
+	else
+		batch_start(t, r, value);
+}

@@ -1,0 +1,265 @@
+/* The table of requests: from arrival to answer. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "gateway/call.h"
+#include "gateway/http_answer.h"
+#include "gateway/routes.h"
+#include "gateway/url.h"
+
+enum { SPARE_MAX = 1024, TRACEPARENT_BYTES = 55 };
+
+static struct request *request_take(struct gateway *gw, uint64_t id)
+{
+	struct request *r = gw->spare;
+	if (r) {
+		gw->spare = r->next;
+		gw->spare_count--;
+	} else {
+		r = mem_alloc_zero(sizeof *r);
+	}
+	struct arena arena = r->arena;
+	*r = (struct request){.id = id, .arena = arena};
+	r->deadline.kind = TIMER_REQUEST;
+	map_put_u64(&gw->requests, id, r);
+	return r;
+}
+
+struct slice request_header(const struct request *r, const char *name)
+{
+	for (uint32_t i = 0; i < r->http->headers_count; i++)
+		if (slice_is(r->http->headers[i].name, name))
+			return r->http->headers[i].value;
+	return slice_of(NULL, 0);
+}
+
+bool request_parameter(const struct request *r, const char *name, struct slice *value)
+{
+	for (uint32_t i = 0; i < r->parameters_count; i++) {
+		if (!slice_is(r->parameters[i].name, name))
+			continue;
+		*value = r->parameters[i].value;
+		return true;
+	}
+	return false;
+}
+
+bool request_flag(const struct request *r, const char *name)
+{
+	struct slice value;
+	return request_parameter(r, name, &value) && value.len > 0 && !slice_is(value, "false") &&
+	       !slice_is(value, "0");
+}
+
+static bool request_id_safe(struct slice text)
+{
+	if (text.len == 0 || text.len > REQUEST_ID_BYTES)
+		return false;
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.data[i];
+		bool word =
+		    (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		if (!word && (c == 0 || !strchr("-_.:/+=", c)))
+			return false;
+	}
+	return true;
+}
+
+static void take_request_id(struct turn *t, struct request *r)
+{
+	struct slice given = request_header(r, "x-request-id");
+	if (request_id_safe(given)) {
+		r->request_id = arena_copy(&r->arena, given);
+		return;
+	}
+	uint8_t random[16];
+	rng_fill(&t->gw->rng, random, sizeof random);
+	buf_clear(&t->gw->scratch);
+	buf_append_hex(&t->gw->scratch, random, sizeof random);
+	r->request_id = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
+}
+
+static int lower_hex(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* W3C: version-trace id-parent id-flags; anything else is left out, as the specification asks. */
+static void take_trace_id(struct request *r)
+{
+	struct slice text = request_header(r, "traceparent");
+	uint8_t id[16];
+	if (text.len < TRACEPARENT_BYTES || text.data[2] != '-' || text.data[35] != '-')
+		return;
+	for (size_t i = 0; i < sizeof id; i++) {
+		int high = lower_hex(text.data[3 + 2 * i]);
+		int low = lower_hex(text.data[4 + 2 * i]);
+		if (high < 0 || low < 0)
+			return;
+		id[i] = (uint8_t)(high << 4 | low);
+	}
+	memcpy(r->trace_id, id, sizeof id);
+}
+
+static bool take_parameters(struct request *r, struct problem *problem)
+{
+	struct slice rest = arena_copy(&r->arena, r->http->query);
+	struct http_field pair;
+	if (rest.len == 0)
+		return true;
+	r->parameters = arena_alloc(&r->arena, PARAMETERS_MAX * sizeof *r->parameters);
+	while (url_parameter_next(&rest, &pair)) {
+		struct http_field *to = &r->parameters[r->parameters_count];
+		if (r->parameters_count == PARAMETERS_MAX)
+			return problem_limit(problem, STATUS_BAD_PARAMETER, "parameters",
+					     PARAMETERS_MAX, PARAMETERS_MAX + 1);
+		if (!url_decode(pair.name, true, &r->arena, &to->name) ||
+		    !url_decode(pair.value, true, &r->arena, &to->value))
+			return problem_detail(problem, STATUS_BAD_PARAMETER, "query string",
+					      "A % needs two hexadecimal digits behind it.");
+		r->parameters_count++;
+	}
+	return true;
+}
+
+static bool check_bounds(struct turn *t, struct request *r, struct problem *problem)
+{
+	const struct gateway_limits *limits = &t->gw->options.limits;
+	size_t uri = r->http->path.len + r->http->query.len;
+	if (t->gw->draining) {
+		t->gw->metrics.rejected[REJECT_DRAINING]++;
+		return problem_set(problem, STATUS_DRAINING, "");
+	}
+	if (t->gw->requests.count > limits->inflight_max) {
+		t->gw->metrics.rejected[REJECT_OVERLOAD]++;
+		return problem_limit(problem, STATUS_TOO_MANY_REQUESTS, "max_inflight",
+				     limits->inflight_max, t->gw->requests.count);
+	}
+	if (uri > limits->uri_bytes_max)
+		return problem_limit(problem, STATUS_URI_TOO_LONG, "max_uri_bytes",
+				     limits->uri_bytes_max, uri);
+	if (r->http->body_too_large || r->http->body.len > limits->request_bytes_max)
+		return problem_limit(
+		    problem, STATUS_BODY_TOO_LARGE, "max_request_bytes", limits->request_bytes_max,
+		    r->http->body_too_large ? limits->request_bytes_max + 1ull : r->http->body.len);
+	return true;
+}
+
+static void request_route(struct turn *t, struct request *r)
+{
+	struct problem problem = {0};
+	struct buf allow = {0};
+	enum route_result found = route_find(r, r->http->path, &allow, &problem);
+	if (found == ROUTE_OPTIONS)
+		answer_options(t, r, buf_slice(&allow));
+	else if (found == ROUTE_REFUSED && problem.status == STATUS_METHOD_NOT_ALLOWED)
+		answer_not_allowed(t, r, buf_slice(&allow));
+	else if (found == ROUTE_REFUSED || !take_parameters(r, &problem))
+		answer_problem(t, r, &problem);
+	else
+		r->route->handler(t, r);
+	buf_close(&allow);
+}
+
+void request_arrived(struct turn *t, const struct http_request *http)
+{
+	struct request *r = request_take(t->gw, http->id);
+	struct problem problem = {0};
+	r->http = http;
+	r->method = http->method;
+	r->started_ms = t->now_ms;
+	take_request_id(t, r);
+	take_trace_id(r);
+	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
+	if (check_bounds(t, r, &problem))
+		request_route(t, r);
+	else
+		answer_problem(t, r, &problem);
+	r->http = NULL;
+}
+
+void request_finish(struct turn *t, struct request *r)
+{
+	CHECK(!r->finished);
+	r->finished = true;
+	call_forget_all(t->gw, r);
+	request_wait_end(t, r);
+	if (r->close)
+		r->close(r);
+	timers_clear(&t->gw->timers, &r->deadline);
+	map_remove_u64(&t->gw->requests, r->id);
+	r->next = t->gw->finished;
+	t->gw->finished = r;
+}
+
+void request_deadline(struct turn *t, struct request *r)
+{
+	bool waited = r->wait != NULL;
+	timers_clear(&t->gw->timers, &r->deadline);
+	call_expire_all(t, r);
+	if (r->finished)
+		return;
+	bool coordinator = waited && !member_coordinator_alive(t->gw, t->now_ms);
+	answer_status(t, r, coordinator ? STATUS_COORDINATOR_UNAVAILABLE : STATUS_TIMED_OUT, "");
+}
+
+void request_gone(struct turn *t, uint64_t id)
+{
+	struct request *r = map_get_u64(&t->gw->requests, id);
+	if (r)
+		request_finish(t, r);
+}
+
+void request_sweep(struct gateway *gw)
+{
+	while (gw->finished) {
+		struct request *r = gw->finished;
+		gw->finished = r->next;
+		if (gw->spare_count == SPARE_MAX) {
+			arena_close(&r->arena);
+			free(r);
+			continue;
+		}
+		arena_reset(&r->arena);
+		r->next = gw->spare;
+		gw->spare = r;
+		gw->spare_count++;
+	}
+}
+
+void request_wait(struct turn *t, struct request *r, request_step *step)
+{
+	struct gateway *gw = t->gw;
+	if (!r->wait) {
+		r->wait_prev = NULL;
+		r->wait_next = gw->waiting;
+		if (gw->waiting)
+			gw->waiting->wait_prev = r;
+		gw->waiting = r;
+	}
+	r->wait = step;
+}
+
+void request_wait_end(struct turn *t, struct request *r)
+{
+	if (!r->wait)
+		return;
+	r->wait = NULL;
+	if (r->wait_prev)
+		r->wait_prev->wait_next = r->wait_next;
+	else
+		t->gw->waiting = r->wait_next;
+	if (r->wait_next)
+		r->wait_next->wait_prev = r->wait_prev;
+}
+
+void request_map_changed(struct turn *t)
+{
+	struct request *next;
+	for (struct request *r = t->gw->waiting; r; r = next) {
+		next = r->wait_next;
+		r->wait(t, r);
+	}
+}

@@ -1,0 +1,32 @@
+/* The table of routes (routes.def) and the search in it. */
+#ifndef PARLEY_GATEWAY_ROUTES_H
+#define PARLEY_GATEWAY_ROUTES_H
+
+#include "gateway/internal.h"
+
+enum dialect { DIALECT_NATIVE };
+
+struct route {
+	enum dialect dialect;
+	enum http_method method;
+	const char *pattern;
+	request_step *handler;
+	const char *doc;
+};
+
+/* One handler for each row. */
+#define ROUTE(dialect, method, pattern, handler, doc)                                              \
+	void handler(struct turn *t, struct request *r);
+#include "gateway/routes.def"
+#undef ROUTE
+
+const char *http_method_name(enum http_method method);
+
+/* Finds the route of r->method and the path; fills r->route, r->collection, r->resource (decoded).
+ * False with *problem; of METHOD_NOT_ALLOWED and for OPTIONS *allow holds the methods that the path
+ * takes. */
+enum route_result { ROUTE_FOUND, ROUTE_OPTIONS, ROUTE_REFUSED };
+enum route_result route_find(struct request *r, struct slice path, struct buf *allow,
+			     struct problem *problem);
+
+#endif
