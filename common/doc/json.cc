@@ -535,6 +535,23 @@ bool json_to_msgpack(struct json_parser *parser, struct slice text, struct buf *
 
 /* ---- printing ---- */
 
+/* As buf_append_byte and buf_append, without a call where there is room. */
+static inline void put_byte(struct buf *out, char byte)
+{
+	if (out->len == out->cap)
+		buf_reserve(out, 1);
+	out->data[out->len++] = (uint8_t)byte;
+}
+
+static inline void put_bytes(struct buf *out, const void *data, size_t len)
+{
+	if (out->cap - out->len < len)
+		buf_reserve(out, len);
+	if (len)
+		memcpy(out->data + out->len, data, len);
+	out->len += len;
+}
+
 size_t json_number_text(double value, char out[JSON_NUMBER_CHARS])
 {
 	char *last = out + JSON_NUMBER_CHARS - 2;
@@ -578,7 +595,7 @@ static void write_escape(uint8_t byte, struct buf *out)
 	static const char shorts[] = "\bb\tt\nn\ff\rr\"\"\\\\";
 	for (size_t i = 0; i + 1 < sizeof shorts; i += 2)
 		if ((uint8_t)shorts[i] == byte) {
-			buf_append_byte(out, '\\');
+			put_byte(out, '\\');
 			buf_append_byte(out, (uint8_t)shorts[i + 1]);
 			return;
 		}
@@ -596,7 +613,7 @@ static void write_escaped(struct slice text, struct buf *out)
 			at += 8;
 		while (at < text.len && !needs_escape(text.data[at]))
 			at++;
-		buf_append(out, text.data + from, at - from);
+		put_bytes(out, text.data + from, at - from);
 		if (at < text.len)
 			write_escape(text.data[at++], out);
 	}
@@ -617,19 +634,35 @@ static void write_replacing(struct slice text, struct buf *out)
 	}
 }
 
+static bool is_ascii(struct slice text)
+{
+	uint64_t all = 0;
+	size_t at = 0;
+	for (; at + 8 <= text.len; at += 8)
+		all |= load(text.data + at, 8);
+	for (; at < text.len; at++)
+		all |= text.data[at];
+	return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* Most strings are short and plain: for those simdjson's check costs more than it saves. */
 static bool is_utf8(struct slice text)
 {
-	return text.len == 0 || simdjson::validate_utf8((const char *)text.data, text.len);
+	if (is_ascii(text))
+		return true;
+	if (text.len < 64)
+		return utf8_valid_prefix(text) == text.len;
+	return simdjson::validate_utf8((const char *)text.data, text.len);
 }
 
 void json_string(struct slice text, struct buf *out)
 {
-	buf_append_byte(out, '"');
+	put_byte(out, '"');
 	if (is_utf8(text))
 		write_escaped(text, out);
 	else
 		write_replacing(text, out);
-	buf_append_byte(out, '"');
+	put_byte(out, '"');
 }
 
 static void write_integer(bool negative, uint64_t u64, int64_t i64, struct buf *out)
@@ -653,9 +686,9 @@ static bool write_string(struct slice text, struct buf *out)
 {
 	if (!is_utf8(text))
 		return false;
-	buf_append_byte(out, '"');
+	put_byte(out, '"');
 	write_escaped(text, out);
-	buf_append_byte(out, '"');
+	put_byte(out, '"');
 	return true;
 }
 
@@ -663,14 +696,14 @@ static bool write_value(struct mp_reader *r, struct buf *out, unsigned level);
 
 static bool write_array(struct mp_reader *r, uint32_t count, struct buf *out, unsigned level)
 {
-	buf_append_byte(out, '[');
+	put_byte(out, '[');
 	for (uint32_t i = 0; i < count; i++) {
 		if (i > 0)
-			buf_append_byte(out, ',');
+			put_byte(out, ',');
 		if (!write_value(r, out, level))
 			return false;
 	}
-	buf_append_byte(out, ']');
+	put_byte(out, ']');
 	return true;
 }
 
@@ -679,11 +712,11 @@ static bool write_members(struct mp_reader *r, uint32_t count, struct buf *out, 
 {
 	for (uint32_t i = 0; i < count; i++) {
 		if (i > 0)
-			buf_append_byte(out, ',');
+			put_byte(out, ',');
 		struct mp_token key = mp_read(r);
 		if (key.type != MP_STR || !write_string(key.bytes, out))
 			return false;
-		buf_append_byte(out, ':');
+		put_byte(out, ':');
 		if (!write_value(r, out, level))
 			return false;
 	}
@@ -694,7 +727,7 @@ static bool write_scalar(const struct mp_token *t, struct buf *out)
 {
 	switch (t->type) {
 	case MP_NIL:
-		buf_append_text(out, "null");
+		put_bytes(out, "null", 4);
 		return true;
 	case MP_BOOL:
 		buf_append_text(out, t->flag ? "true" : "false");
@@ -727,9 +760,9 @@ static bool write_value(struct mp_reader *r, struct buf *out, unsigned level)
 		return false;
 	if (t.type == MP_ARRAY)
 		return write_array(r, t.count, out, level + 1);
-	buf_append_byte(out, '{');
+	put_byte(out, '{');
 	bool done = write_members(r, t.count, out, level + 1);
-	buf_append_byte(out, '}');
+	put_byte(out, '}');
 	return done;
 }
 
@@ -748,15 +781,15 @@ bool json_document(struct slice id, struct slice body, struct buf *out)
 	size_t before = out->len;
 	struct mp_reader r = mp_reader_of(body);
 	struct mp_token t = mp_read(&r);
-	buf_append_byte(out, '{');
+	put_byte(out, '{');
 	if (id.len) {
 		buf_append_text(out, "\"id\":");
 		json_string(id, out);
 		if (t.type == MP_MAP && t.count > 0)
-			buf_append_byte(out, ',');
+			put_byte(out, ',');
 	}
 	if (t.type == MP_MAP && write_members(&r, t.count, out, 1) && mp_at_end(&r)) {
-		buf_append_byte(out, '}');
+		put_byte(out, '}');
 		return true;
 	}
 	out->len = before;
