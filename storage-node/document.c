@@ -120,7 +120,7 @@ static void advance_to_last(struct document_view *v, uint64_t from)
 {
 	struct shard_copy *c = v->copy;
 	for (uint64_t n = from; n <= v->overlay->last_number; n++) {
-		struct pending *p = pending_at(&c->pending, n);
+		struct pending *p = ring_at(&c->pending, n);
 		struct change change;
 		if (!p || !slice_equal(p->id, v->id))
 			continue;

@@ -188,6 +188,7 @@ struct storage {
 	int64_t tick_ms;      /* next tick */
 	int64_t heartbeat_ms; /* next heartbeat */
 	int64_t lease_ms;     /* next lease renewal */
+	uint64_t first_request; /* of this life: drawn at random */
 	uint64_t next_request;
 	struct query_job *jobs; /* list, oldest first */
 	uint32_t jobs_count;
@@ -231,17 +232,17 @@ const struct collection *map_collection(struct storage *s, uint64_t id);
 bool map_load_collections(struct storage *s);
 void map_send_newer(struct shard_copy *c, const struct event *to, struct effects *fx);
 
-/* member.c: joining, heartbeats */
-void member_tick(struct storage *s, struct effects *fx);
-void member_on_join_ack(struct storage *s, const struct event *e, struct effects *fx);
-void member_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx);
+/* joining.c: joining, heartbeats */
+void joining_tick(struct storage *s, struct effects *fx);
+void joining_on_join_ack(struct storage *s, const struct event *e, struct effects *fx);
+void joining_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx);
 
-/* pending.c: the ring of entries not applied yet */
-void pending_push(struct pending_ring *r, uint64_t epoch, struct slice change);
-struct pending *pending_at(const struct pending_ring *r, uint64_t number);
-void pending_pop_first(struct pending_ring *r);
-void pending_pop_last(struct pending_ring *r);
-void pending_close(struct pending_ring *r);
+/* ring.c: the ring of entries not applied yet */
+void ring_push(struct pending_ring *r, uint64_t epoch, struct slice change);
+struct pending *ring_at(const struct pending_ring *r, uint64_t number);
+void ring_pop_first(struct pending_ring *r);
+void ring_pop_last(struct pending_ring *r);
+void ring_close(struct pending_ring *r);
 void waiter_add(struct pending *p, struct waiter *w);
 struct waiter *waiter_new(const struct event *e, uint16_t type);
 void waiter_set_revision(struct waiter *w, const struct revision *r);

@@ -28,7 +28,7 @@ void shard_free(struct shard_copy *c)
 	conflict_notes_clear(c);
 	map_close(&c->notes);
 	outbox_free(c);
-	pending_close(&c->pending);
+	ring_close(&c->pending);
 	arena_close(&c->placement_arena);
 	arena_close(&c->settings_arena);
 	buf_close(&c->settings_bytes);
@@ -54,8 +54,8 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	for (uint32_t i = 0; i < c->followers_count; i++)
 		snapshot_stop(s, &c->followers[i]);
 	while (c->pending.count > 0) {
-		waiters_fail(pending_at(&c->pending, c->pending.first), STATUS_OUTCOME_UNKNOWN, fx);
-		pending_pop_first(&c->pending);
+		waiters_fail(ring_at(&c->pending, c->pending.first), STATUS_OUTCOME_UNKNOWN, fx);
+		ring_pop_first(&c->pending);
 	}
 	map_remove_u64(&s->shards, c->id);
 	shard_free(c);
@@ -147,7 +147,7 @@ static bool load_pending(struct storage *s, struct shard_copy *c)
 		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) != STORE_OK ||
 		    value.len < 8)
 			return false;
-		pending_push(&c->pending, be64_read(value.data), slice_of(value.data + 8, value.len - 8));
+		ring_push(&c->pending, be64_read(value.data), slice_of(value.data + 8, value.len - 8));
 	}
 	c->durable = c->position.last;
 	c->settled = c->position.applied;

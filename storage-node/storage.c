@@ -25,8 +25,8 @@ struct storage *storage_new(const struct storage_options *options, struct store 
 	s->options = *options;
 	set_defaults(&s->options);
 	s->store = store;
-	s->next_request = 1;
 	rng_init(&s->rng, seed);
+	s->first_request = s->next_request = 1 + (rng_next(&s->rng) >> 1);
 	if (!map_load_collections(s) || !shard_load_all(s)) {
 		storage_free(s);
 		return NULL;
@@ -67,8 +67,8 @@ void storage_free(struct storage *s)
 typedef void message_handler(struct storage *s, const struct event *e, struct effects *fx);
 
 static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
-	[MSG_member_join_ack] = member_on_join_ack,
-	[MSG_heartbeat_ack] = member_on_heartbeat_ack,
+	[MSG_member_join_ack] = joining_on_join_ack,
+	[MSG_heartbeat_ack] = joining_on_heartbeat_ack,
 	[MSG_map_request] = map_on_request,
 	[MSG_map_push] = map_on_push,
 	[MSG_shard_newer] = map_on_shard_newer,
@@ -109,7 +109,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 	if (s->now_ms < s->tick_ms)
 		return;
 	s->tick_ms = s->now_ms + TICK_MS;
-	member_tick(s, fx);
+	joining_tick(s, fx);
 	lease_tick(s, fx);
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {

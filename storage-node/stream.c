@@ -21,7 +21,7 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, u
 	}
 	if (number < c->position.trimmed || number > c->position.last)
 		return false;
-	struct pending *p = pending_at(&c->pending, number);
+	struct pending *p = ring_at(&c->pending, number);
 	if (p) {
 		*epoch = p->epoch;
 		return true;
@@ -41,7 +41,7 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 	buf_append_be64(&s->value, epoch);
 	buf_append_slice(&s->value, change);
 	store_put(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number), buf_slice(&s->value));
-	pending_push(&c->pending, epoch, change);
+	ring_push(&c->pending, epoch, change);
 	c->position.last = number;
 	c->position.last_epoch = epoch;
 	c->position_dirty = true;
@@ -73,7 +73,7 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 	uint32_t count = 0;
 	size_t bytes = 0;
 	for (uint64_t n = first; n <= c->position.last && count < cap && bytes < APPEND_BYTES_MAX; n++) {
-		struct pending *p = pending_at(&c->pending, n);
+		struct pending *p = ring_at(&c->pending, n);
 		if (p) {
 			list[count++] = (struct stream_entry){p->epoch, p->change};
 			bytes += p->change.len;
@@ -292,7 +292,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 	uint64_t target = settled < c->position.last ? settled : c->position.last;
 	while (c->position.applied < target) {
 		uint64_t number = c->position.applied + 1;
-		struct pending *p = pending_at(&c->pending, number);
+		struct pending *p = ring_at(&c->pending, number);
 		CHECK(p != NULL);
 		c->position.applied = number;
 		struct arena_mark mark = arena_mark(&s->arena);
@@ -301,7 +301,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		if (p->id.len && shard_is_lead(c))
 			overlay_forget(c, p->id, number);
 		answer_waiters(p, fx);
-		pending_pop_first(&c->pending);
+		ring_pop_first(&c->pending);
 		c->position_dirty = true;
 		c->turn_dirty = true;
 		s->applied_total++;
@@ -372,14 +372,14 @@ void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct 
 	uint64_t epoch;
 	CHECK(stream_epoch_at(s, c, after, &epoch));
 	for (uint64_t n = after + 1; n <= c->position.last; n++) {
-		struct pending *p = pending_at(&c->pending, n);
+		struct pending *p = ring_at(&c->pending, n);
 		CHECK(p != NULL);
 		cut_entry(s, c, n, p, fx);
 		waiters_fail(p, STATUS_OUTCOME_UNKNOWN, fx);
 		store_remove(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n));
 	}
 	while (c->position.last > after) {
-		pending_pop_last(&c->pending);
+		ring_pop_last(&c->pending);
 		c->position.last--;
 	}
 	c->position.last_epoch = epoch;

@@ -289,7 +289,7 @@ void takeover_order_settings(struct storage *s, struct shard_copy *c, struct eff
 		return;
 	for (uint64_t n = c->position.applied + 1; n <= c->position.last; n++) {
 		struct change pending;
-		struct pending *p = pending_at(&c->pending, n);
+		struct pending *p = ring_at(&c->pending, n);
 		if (schema_decode(&schema_change, p->change, &s->arena, &pending) && pending.kind == CHANGE_SETTINGS &&
 		    pending.policy >= wanted->version)
 			return;

@@ -69,7 +69,7 @@ static void answer(const struct event *e, enum effect_when when, enum status sta
 static void answer_when_applied(struct shard_copy *c, const struct event *e, uint64_t number,
 				const struct decision *d, bool want_body, struct effects *fx)
 {
-	struct pending *p = pending_at(&c->pending, number);
+	struct pending *p = ring_at(&c->pending, number);
 	if (!p) {
 		answer(e, WHEN_NOW, d->status, &d->answer, d->conflicts, fx);
 		return;

@@ -69,7 +69,7 @@ static void send_heartbeat(struct storage *s, struct effects *fx)
 	fx_send(fx, WHEN_DURABLE, s->options.coordinator, 0, &envelope, &beat);
 }
 
-void member_tick(struct storage *s, struct effects *fx)
+void joining_tick(struct storage *s, struct effects *fx)
 {
 	if (s->now_ms < s->heartbeat_ms)
 		return;
@@ -80,15 +80,24 @@ void member_tick(struct storage *s, struct effects *fx)
 		send_join(s, fx);
 }
 
+/* An answer to an earlier life of this process says nothing about this one. */
+static bool of_this_life(const struct storage *s, const struct event *e)
+{
+	uint64_t id = e->message.envelope.request_id;
+	return id >= s->first_request && id < s->next_request;
+}
+
 static void revoked(struct storage *s, struct effects *fx)
 {
 	(void)s;
 	fx_reset(fx, "the cluster remembers more than this data directory holds: incarnation revoked");
 }
 
-void member_on_join_ack(struct storage *s, const struct event *e, struct effects *fx)
+void joining_on_join_ack(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_member_join_ack *m = e->message.body;
+	if (!of_this_life(s, e))
+		return;
 	if (m->status == STATUS_INCARNATION_REVOKED) {
 		revoked(s, fx);
 		return;
@@ -103,9 +112,11 @@ void member_on_join_ack(struct storage *s, const struct event *e, struct effects
 	s->joined = true;
 }
 
-void member_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx)
+void joining_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_heartbeat_ack *m = e->message.body;
+	if (!of_this_life(s, e))
+		return;
 	if (m->status == STATUS_INCARNATION_REVOKED)
 		revoked(s, fx);
 	else if (m->status == STATUS_NOT_FOUND)

@@ -29,7 +29,7 @@ static struct slice change_id(struct slice encoded)
 	return id;
 }
 
-void pending_push(struct pending_ring *r, uint64_t epoch, struct slice change)
+void ring_push(struct pending_ring *r, uint64_t epoch, struct slice change)
 {
 	if (r->count == r->cap)
 		ring_grow(r);
@@ -42,14 +42,14 @@ void pending_push(struct pending_ring *r, uint64_t epoch, struct slice change)
 	r->bytes += change.len;
 }
 
-struct pending *pending_at(const struct pending_ring *r, uint64_t number)
+struct pending *ring_at(const struct pending_ring *r, uint64_t number)
 {
 	if (number < r->first || number - r->first >= r->count)
 		return NULL;
 	return &r->slots[number & (r->cap - 1)];
 }
 
-static void pending_release(struct pending_ring *r, struct pending *p)
+static void ring_release(struct pending_ring *r, struct pending *p)
 {
 	CHECK(p->waiters == NULL);
 	r->bytes -= p->change.len;
@@ -58,30 +58,30 @@ static void pending_release(struct pending_ring *r, struct pending *p)
 	r->count--;
 }
 
-void pending_pop_first(struct pending_ring *r)
+void ring_pop_first(struct pending_ring *r)
 {
 	CHECK(r->count > 0);
-	pending_release(r, pending_at(r, r->first));
+	ring_release(r, ring_at(r, r->first));
 	r->first++;
 }
 
-void pending_pop_last(struct pending_ring *r)
+void ring_pop_last(struct pending_ring *r)
 {
 	CHECK(r->count > 0);
-	pending_release(r, pending_at(r, r->first + r->count - 1));
+	ring_release(r, ring_at(r, r->first + r->count - 1));
 }
 
-void pending_close(struct pending_ring *r)
+void ring_close(struct pending_ring *r)
 {
 	while (r->count > 0) {
-		struct pending *p = pending_at(r, r->first);
+		struct pending *p = ring_at(r, r->first);
 		while (p->waiters) {
 			struct waiter *w = p->waiters;
 			p->waiters = w->next;
 			buf_close(&w->body);
 			free(w);
 		}
-		pending_pop_first(r);
+		ring_pop_first(r);
 	}
 	free(r->slots);
 	*r = (struct pending_ring){0};
