@@ -15,6 +15,7 @@
 #pragma GCC diagnostic ignored "-Wshadow"
 extern "C" {
 #include "common/base/memory.h"
+#include "common/doc/container.h"
 #include "common/doc/json.h"
 #include "common/doc/number.h"
 #include "proto/enums.h"
@@ -53,8 +54,7 @@ struct frame {
 
 struct json_parser {
 	ondemand::parser simd;
-	struct buf padded; /* '[' text ']' and the padding that simdjson may read */
-	struct buf head;
+	struct buf padded;     /* '[' text ']' and the padding that simdjson may read */
 	struct key_slot *keys; /* of all objects that are open, outermost first */
 	size_t keys_count;
 	size_t keys_cap;
@@ -84,7 +84,6 @@ void json_parser_free(struct json_parser *parser)
 	if (!parser)
 		return;
 	release_memory(parser);
-	buf_close(&parser->head);
 	parser->~json_parser();
 	free(parser);
 }
@@ -313,30 +312,11 @@ static const struct key_slot *find_repeated(struct json_parser *p, size_t first)
 
 static bool put_value(struct json_parser *p, ondemand::value value);
 
-/* Replaces the one byte that stands for the container's head by the head for this count. */
-static void finish_container(struct json_parser *p, size_t start, uint32_t count, bool map)
-{
-	buf_clear(&p->head);
-	if (map)
-		mp_write_map(&p->head, count);
-	else
-		mp_write_array(&p->head, count);
-	size_t more = p->head.len - 1;
-	if (more) {
-		buf_reserve(p->out, more);
-		uint8_t *members = p->out->data + start + 1;
-		memmove(members + more, members, p->out->len - start - 1);
-		p->out->len += more;
-	}
-	memcpy(p->out->data + start, p->head.data, p->head.len);
-}
-
 static bool enter(struct json_parser *p, bool object)
 {
 	if (p->level == LIMIT_JSON_DEPTH)
 		return fail(p, STATUS_JSON_TOO_DEEP);
 	p->frames[p->level++] = frame{object, 0, {nullptr, 0}};
-	buf_append_byte(p->out, 0);
 	return true;
 }
 
@@ -372,7 +352,7 @@ static bool put_member(struct json_parser *p, ondemand::field &field, size_t fir
 
 static bool put_object(struct json_parser *p, ondemand::value value)
 {
-	size_t start = p->out->len, first_key = p->keys_count;
+	size_t start = container_begin(p->out), first_key = p->keys_count;
 	uint32_t count = 0;
 	ondemand::object object;
 	if (!enter(p, true))
@@ -394,13 +374,13 @@ static bool put_object(struct json_parser *p, ondemand::value value)
 	}
 	p->keys_count = first_key;
 	p->level--;
-	finish_container(p, start, count, true);
+	container_end_map(p->out, start, count);
 	return true;
 }
 
 static bool put_array(struct json_parser *p, ondemand::value value)
 {
-	size_t start = p->out->len;
+	size_t start = container_begin(p->out);
 	uint32_t count = 0;
 	ondemand::array array;
 	if (!enter(p, false))
@@ -417,7 +397,7 @@ static bool put_array(struct json_parser *p, ondemand::value value)
 		count++;
 	}
 	p->level--;
-	finish_container(p, start, count, false);
+	container_end_array(p->out, start, count);
 	return true;
 }
 
