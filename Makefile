@@ -121,4 +121,6 @@ clean:
 .PHONY: all unit docs golden fuzz fuzzers fuzz-smoke clean
 .SECONDARY:
 
+include deploy/deploy.mk
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
