@@ -10,9 +10,9 @@
 
 struct settings_op {
 	struct msg_collection_create message;
-	uint64_t version_before; /* updates: of the settings */
-	struct slice patch;      /* updates: what the client sent */
-	int http;                /* of the answer, 0 while the coordinator has not said */
+	uint64_t map_version; /* the map that shows it */
+	struct slice patch;   /* updates: what the client sent */
+	int http;             /* of the answer, 0 while the coordinator has not said */
 };
 
 /* ---- the answer ---- */
@@ -45,9 +45,7 @@ static void settings_look(struct turn *t, struct request *r)
 {
 	const struct settings_op *op = r->op;
 	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
-	if (op->http == 0 || !c)
-		return;
-	if (op->message.update && c->settings.version <= op->version_before)
+	if (op->http == 0 || !c || t->gw->map.version < op->map_version)
 		return;
 	settings_answer(t, r, c, op->http);
 }
@@ -62,6 +60,7 @@ static void settings_done(struct turn *t, struct request *r, uint32_t index, enu
 		return;
 	}
 	op->http = status == STATUS_CREATED ? 201 : 200;
+	op->map_version = ((const struct msg_collection_create_ack *)body)->map_version;
 	settings_look(t, r);
 }
 
@@ -227,7 +226,6 @@ static void update_go(struct turn *t, struct request *r, struct map_collection *
 	op->message.collection = c->settings;
 	op->message.collection.name = r->collection;
 	op->message.collection.policy = arena_copy(&r->arena, c->settings.policy);
-	op->version_before = c->settings.version;
 	if (take_settings(r, op, op->patch, &problem))
 		settings_send(t, r);
 	else

@@ -291,6 +291,9 @@ void native_list(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 		return;
 	}
+	/* A shard gives LIMIT_ROWS at most; one more than wanted must fit. */
+	if (op->params.order.count > 0 && bound == LIMIT_ROWS)
+		bound = LIMIT_ROWS - 1;
 	op->rows_max = op->params.limit > 0 && op->params.limit < bound ? op->params.limit : bound;
 	collection_find(t, r, false, list_go);
 }

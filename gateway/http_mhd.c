@@ -1,0 +1,648 @@
+#include "gateway/http_mhd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/memory.h"
+#include "gateway/http_tls.h"
+
+enum { HEADERS_MAX = 64, BACKLOG = 1024, SLOT_BITS = 24, SLOTS_FIRST = 64 };
+
+/* One connection. */
+struct client {
+	struct http_server *server;
+	struct tls_credentials *credentials;
+	struct tls_sender sender;
+	bool checked;
+	bool verified;
+	char principal[TLS_PRINCIPAL_BYTES];
+};
+
+/* One request on it, from its first line to the end of its answer. */
+struct exchange {
+	struct http_server *server;
+	struct MHD_Connection *connection;
+	uint32_t slot;
+	uint32_t generation;
+	struct exchange *next_free;
+	bool used;
+	bool begun;     /* the head is complete */
+	bool suspended; /* told, waits for the answer */
+	bool too_large;
+	enum status refused; /* OK: not */
+	enum http_method method;
+	struct buf uri; /* path?query as sent */
+	struct buf body;
+	struct MHD_Response *response;
+	int status;
+	size_t answer_bytes;
+};
+
+struct http_server {
+	struct http_options options;
+	struct MHD_Daemon *daemon;
+	struct tls_credentials *credentials;
+	bool asks_client;
+	int listen_fd;
+	int epoll_fd;
+	uint16_t port;
+	struct exchange **slots;
+	uint32_t slots_count;
+	uint32_t slots_cap;
+	struct exchange *free;
+	uint64_t bodies_bytes;
+	uint32_t inflight;
+	uint32_t connections;
+	bool resumed;
+	struct buf scratch; /* names of headers, in lower case, and joined values */
+};
+
+/* ---- the table of exchanges ---- */
+
+static struct exchange *exchange_take(struct http_server *s)
+{
+	struct exchange *x = s->free;
+	if (x) {
+		s->free = x->next_free;
+	} else {
+		if (s->slots_count == s->slots_cap) {
+			s->slots_cap = s->slots_cap ? s->slots_cap * 2 : SLOTS_FIRST;
+			s->slots = mem_realloc(s->slots, s->slots_cap * sizeof(struct exchange *));
+		}
+		x = mem_alloc_zero(sizeof *x);
+		x->slot = s->slots_count;
+		s->slots[s->slots_count++] = x;
+	}
+	struct buf uri = x->uri;
+	*x = (struct exchange){.server = s,
+			       .slot = x->slot,
+			       .generation = x->generation + 1,
+			       .used = true,
+			       .uri = uri};
+	buf_clear(&x->uri);
+	return x;
+}
+
+static void body_drop(struct exchange *x)
+{
+	x->server->bodies_bytes -= x->body.len;
+	buf_close(&x->body);
+}
+
+static void exchange_release(struct exchange *x)
+{
+	body_drop(x);
+	if (x->response)
+		MHD_destroy_response(x->response);
+	x->response = NULL;
+	x->used = false;
+	x->next_free = x->server->free;
+	x->server->free = x;
+}
+
+static uint64_t exchange_id(const struct exchange *x)
+{
+	return (uint64_t)x->generation << SLOT_BITS | x->slot;
+}
+
+static struct exchange *exchange_find(const struct http_server *s, uint64_t id)
+{
+	uint64_t slot = id & ((1u << SLOT_BITS) - 1);
+	if (slot >= s->slots_count)
+		return NULL;
+	struct exchange *x = s->slots[slot];
+	return x->used && x->suspended && exchange_id(x) == id ? x : NULL;
+}
+
+/* ---- answers made here ---- */
+
+static struct MHD_Response *refusal(enum status status)
+{
+	const struct status_row *row = status_row(status);
+	struct buf body = {0};
+	buf_printf(&body, "{\"error\":\"%s\",\"code\":\"%s\",\"status\":%d}", row->text, row->code,
+		   row->http);
+	struct MHD_Response *response =
+	    MHD_create_response_from_buffer(body.len, body.data, MHD_RESPMEM_MUST_COPY);
+	buf_close(&body);
+	CHECK(response != NULL);
+	(void)MHD_add_response_header(response, "Content-Type", "application/json");
+	if (row->retry == RETRY_LATER)
+		(void)MHD_add_response_header(response, "Retry-After", "1");
+	return response;
+}
+
+static struct client *client_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info ? info->socket_context : NULL;
+}
+
+/* The headers wait for the body, if one follows, and leave with it. */
+static enum MHD_Result queue(struct exchange *x, int status, struct MHD_Response *response,
+			     size_t len)
+{
+	struct client *client = client_of(x->connection);
+	if (client)
+		client->sender.hold = x->method != HTTP_HEAD && len > 0;
+	return MHD_queue_response(x->connection, (unsigned)status, response);
+}
+
+static enum MHD_Result answer_refusal(struct exchange *x)
+{
+	struct http_server *s = x->server;
+	bool certificate = x->refused == STATUS_CERTIFICATE_REQUIRED;
+	struct MHD_Response *response = refusal(x->refused);
+	s->options.callbacks.on_refused(s->options.callbacks.context, certificate
+									  ? HTTP_REFUSED_CERTIFICATE
+									  : HTTP_REFUSED_OVERLOAD);
+	enum MHD_Result result = queue(x, status_row(x->refused)->http, response, 1);
+	MHD_destroy_response(response);
+	return result;
+}
+
+/* ---- a request is whole ---- */
+
+static enum http_method method_of(const char *name)
+{
+	static const struct {
+		const char *name;
+		enum http_method method;
+	} methods[] = {{"GET", HTTP_GET},        {"HEAD", HTTP_HEAD},   {"POST", HTTP_POST},
+		       {"PUT", HTTP_PUT},        {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE},
+		       {"OPTIONS", HTTP_OPTIONS}};
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+		if (strcmp(methods[i].name, name) == 0)
+			return methods[i].method;
+	return HTTP_OTHER;
+}
+
+struct header_list {
+	struct http_field fields[HEADERS_MAX];
+	uint32_t count;
+	struct buf text; /* what the fields point into; reserved before, never moved */
+	bool overflow;
+};
+
+static struct slice header_copy(struct header_list *list, const char *bytes, size_t len, bool lower)
+{
+	size_t at = list->text.len;
+	buf_append(&list->text, bytes, len);
+	for (size_t i = at; lower && i < list->text.len; i++)
+		if (list->text.data[i] >= 'A' && list->text.data[i] <= 'Z')
+			list->text.data[i] += 'a' - 'A';
+	return slice_of(list->text.data + at, len);
+}
+
+/* Headers that come more than once are one list (RFC 9110, 5.3). */
+static bool header_join(struct header_list *list, struct slice name, const char *value, size_t len)
+{
+	for (uint32_t i = 0; i < list->count; i++) {
+		struct http_field *field = &list->fields[i];
+		if (!slice_equal(field->name, name))
+			continue;
+		size_t at = list->text.len;
+		buf_append(&list->text, field->value.data, field->value.len);
+		buf_append(&list->text, ", ", 2);
+		buf_append(&list->text, value, len);
+		field->value = slice_of(list->text.data + at, list->text.len - at);
+		return true;
+	}
+	return false;
+}
+
+static enum MHD_Result header_take(void *context, enum MHD_ValueKind kind, const char *name,
+				   size_t name_len, const char *value, size_t value_len)
+{
+	struct header_list *list = context;
+	(void)kind;
+	/* A joined value repeats what came before: the whole may grow past what was reserved. */
+	if (list->text.cap - list->text.len < name_len + 2 * list->text.len + value_len + 2) {
+		list->overflow = true;
+		return MHD_NO;
+	}
+	struct slice lower = header_copy(list, name, name_len, true);
+	if (header_join(list, lower, value, value_len))
+		return MHD_YES;
+	if (list->count == HEADERS_MAX) {
+		list->overflow = true;
+		return MHD_NO;
+	}
+	struct http_field *field = &list->fields[list->count++];
+	field->name = lower;
+	field->value = header_copy(list, value, value_len, false);
+	return MHD_YES;
+}
+
+static void tell_request(struct exchange *x)
+{
+	struct http_server *s = x->server;
+	const struct client *client = client_of(x->connection);
+	struct header_list list = {.text = s->scratch};
+	buf_clear(&list.text);
+	buf_reserve(&list.text, 4 * (size_t)s->options.connection_memory_bytes);
+	MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, header_take, &list);
+	s->scratch = list.text;
+	if (list.overflow) {
+		/* A precondition may be among those that did not fit: it must not be lost. */
+		x->refused = STATUS_BAD_MESSAGE;
+		return;
+	}
+	size_t path = 0;
+	while (path < x->uri.len && x->uri.data[path] != '?')
+		path++;
+	size_t query = path < x->uri.len ? path + 1 : path;
+	struct http_request request = {
+	    .id = exchange_id(x),
+	    .method = x->method,
+	    .path = slice_of(x->uri.data, path),
+	    .query = slice_of(x->uri.data + query, x->uri.len - query),
+	    .headers = list.fields,
+	    .headers_count = list.count,
+	    .body = x->too_large ? slice_of(NULL, 0) : buf_slice(&x->body),
+	    .body_too_large = x->too_large,
+	    .principal = client ? slice_text(client->principal) : slice_of(NULL, 0),
+	};
+	x->suspended = true;
+	s->inflight++;
+	MHD_suspend_connection(x->connection);
+	s->options.callbacks.on_request(s->options.callbacks.context, &request);
+	body_drop(x);
+}
+
+/* ---- libmicrohttpd calls ---- */
+
+static bool client_allowed(struct http_server *s, struct MHD_Connection *connection)
+{
+	struct client *client = client_of(connection);
+	if (!s->asks_client)
+		return true;
+	if (!client)
+		return false;
+	if (!client->checked) {
+		const union MHD_ConnectionInfo *info =
+		    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+		client->checked = true;
+		client->verified =
+		    info && tls_client_verified(info->tls_session, client->principal);
+	}
+	return client->verified;
+}
+
+static void take_upload(struct exchange *x, const char *data, size_t len)
+{
+	struct http_server *s = x->server;
+	if (x->refused || x->too_large)
+		return;
+	if (len > s->options.request_bytes_max - x->body.len) {
+		x->too_large = true;
+		body_drop(x);
+		return;
+	}
+	if (len > s->options.bodies_bytes_max - s->bodies_bytes) {
+		x->refused = STATUS_OVERLOADED;
+		body_drop(x);
+		return;
+	}
+	buf_append(&x->body, data, len);
+	s->bodies_bytes += len;
+}
+
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
+			      const char *method, const char *version, const char *upload,
+			      size_t *upload_len, void **at)
+{
+	struct http_server *s = context;
+	struct exchange *x = *at;
+	(void)url;
+	(void)version;
+	if (!x)
+		return MHD_NO;
+	if (!x->begun) {
+		x->begun = true;
+		x->connection = connection;
+		x->method = method_of(method);
+		if (!client_allowed(s, connection))
+			x->refused = STATUS_CERTIFICATE_REQUIRED;
+		return MHD_YES;
+	}
+	if (*upload_len > 0) {
+		take_upload(x, upload, *upload_len);
+		*upload_len = 0;
+		return MHD_YES;
+	}
+	if (x->response)
+		return queue(x, x->status, x->response, x->answer_bytes);
+	if (!x->refused)
+		tell_request(x);
+	return x->refused ? answer_refusal(x) : MHD_YES;
+}
+
+/* The first that is known of a request: its address as it was sent. */
+static void *uri_seen(void *context, const char *uri, struct MHD_Connection *connection)
+{
+	struct exchange *x = exchange_take(context);
+	(void)connection;
+	buf_append_text(&x->uri, uri);
+	return x;
+}
+
+/* Paths are decoded by the core, once. */
+static size_t keep_escaped(void *context, struct MHD_Connection *connection, char *text)
+{
+	(void)context;
+	(void)connection;
+	return strlen(text);
+}
+
+static void completed(void *context, struct MHD_Connection *connection, void **at,
+		      enum MHD_RequestTerminationCode why)
+{
+	struct http_server *s = context;
+	struct exchange *x = *at;
+	(void)connection;
+	(void)why;
+	if (!x)
+		return;
+	*at = NULL;
+	if (x->suspended) {
+		uint64_t id = exchange_id(x);
+		x->suspended = false;
+		s->inflight--;
+		s->options.callbacks.on_gone(s->options.callbacks.context, id);
+	}
+	exchange_release(x);
+}
+
+static void client_begins(struct http_server *s, struct MHD_Connection *connection, void **at)
+{
+	const union MHD_ConnectionInfo *session =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	const union MHD_ConnectionInfo *fd =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct client *client = mem_alloc_zero(sizeof *client);
+	int one = 1;
+	client->server = s;
+	client->credentials = tls_credentials_hold(s->credentials);
+	*at = client;
+	s->connections++;
+	if (!session || !fd)
+		return;
+	if (!tls_session_prepare(client->credentials, session->tls_session)) {
+		/* No handshake can succeed then; libmicrohttpd closes the connection. */
+		(void)shutdown(fd->connect_fd, SHUT_RDWR);
+		return;
+	}
+	(void)setsockopt(fd->connect_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	tls_sender_install(&client->sender, session->tls_session, fd->connect_fd);
+}
+
+static void connection_changed(void *context, struct MHD_Connection *connection, void **at,
+			       enum MHD_ConnectionNotificationCode code)
+{
+	struct http_server *s = context;
+	struct client *client = *at;
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		client_begins(s, connection, at);
+		return;
+	}
+	if (!client)
+		return;
+	*at = NULL;
+	s->connections--;
+	tls_sender_close(&client->sender);
+	tls_credentials_release(client->credentials);
+	free(client);
+}
+
+/* ---- life ---- */
+
+static int listen_on(const struct http_options *o, uint16_t *port, struct buf *problem)
+{
+	struct sockaddr_storage address = {0};
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
+	socklen_t len = sizeof *v4;
+	int one = 1;
+	v4->sin_port = htons(o->port);
+	if (inet_pton(AF_INET, o->address, &v4->sin_addr) == 1) {
+		address.ss_family = AF_INET;
+	} else if (inet_pton(AF_INET6, o->address, &v6->sin6_addr) == 1) {
+		address.ss_family = AF_INET6;
+		len = sizeof *v6;
+	} else {
+		buf_printf(problem, "%s is no IP address", o->address);
+		return -1;
+	}
+	int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 ||
+	    bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, BACKLOG) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+		buf_printf(problem, "can't listen on %s:%u: %s", o->address, o->port,
+			   strerror(errno));
+		if (fd >= 0)
+			(void)close(fd);
+		return -1;
+	}
+	*port = ntohs(v4->sin_port); /* at the same place in both */
+	return fd;
+}
+
+static bool start_daemon(struct http_server *s, const struct http_options *o, struct buf *problem)
+{
+	struct buf certificate = {0};
+	struct buf key = {0};
+	buf_append_slice(&certificate, o->certificate);
+	buf_append_slice(&key, o->key);
+	/* Every connection gets credentials of ours instead, which can be swapped; these let it
+	 * start. */
+	s->daemon =
+	    MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_TLS | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+			     handle, s, MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
+			     MHD_OPTION_HTTPS_MEM_CERT, buf_cstr(&certificate),
+			     MHD_OPTION_HTTPS_MEM_KEY, buf_cstr(&key), MHD_OPTION_CONNECTION_LIMIT,
+			     (unsigned)o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+			     (unsigned)o->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+			     (size_t)o->connection_memory_bytes, MHD_OPTION_NOTIFY_COMPLETED,
+			     completed, s, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s,
+			     MHD_OPTION_URI_LOG_CALLBACK, uri_seen, s, MHD_OPTION_UNESCAPE_CALLBACK,
+			     keep_escaped, s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+	if (key.data)
+		gnutls_memset(key.data, 0, key.cap);
+	buf_close(&key);
+	buf_close(&certificate);
+	if (!s->daemon) {
+		buf_append_text(problem, "the HTTP library did not start");
+		return false;
+	}
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	CHECK(info != NULL);
+	s->epoll_fd = info->epoll_fd;
+	return true;
+}
+
+struct http_server *http_server_new(const struct http_options *options, struct buf *problem)
+{
+	struct http_server *s = mem_alloc_zero(sizeof *s);
+	s->options = *options;
+	s->options.certificate = s->options.key = s->options.authority = slice_of(NULL, 0);
+	s->asks_client = options->authority.len > 0;
+	s->listen_fd = -1;
+	s->credentials =
+	    tls_credentials_new(options->certificate, options->key, options->authority, problem);
+	if (s->credentials)
+		s->listen_fd = listen_on(options, &s->port, problem);
+	if (s->listen_fd >= 0 && start_daemon(s, options, problem))
+		return s;
+	if (s->listen_fd >= 0)
+		(void)close(s->listen_fd);
+	s->listen_fd = -1;
+	http_server_free(s);
+	return NULL;
+}
+
+bool http_server_reload(struct http_server *s, struct slice certificate, struct slice key,
+			struct slice authority, struct buf *problem)
+{
+	if ((authority.len > 0) != s->asks_client) {
+		buf_append_text(problem,
+				"whether clients need certificates changes only with a restart");
+		return false;
+	}
+	struct tls_credentials *fresh = tls_credentials_new(certificate, key, authority, problem);
+	if (!fresh)
+		return false;
+	tls_credentials_release(s->credentials);
+	s->credentials = fresh;
+	return true;
+}
+
+void http_server_drain(struct http_server *s)
+{
+	MHD_socket fd = MHD_quiesce_daemon(s->daemon);
+	if (fd != MHD_INVALID_SOCKET)
+		(void)close(fd);
+	s->listen_fd = -1;
+}
+
+/* libmicrohttpd must not be stopped while a connection is suspended. */
+static void resume_all(struct http_server *s)
+{
+	for (uint32_t i = 0; i < s->slots_count; i++) {
+		struct exchange *x = s->slots[i];
+		if (!x->used || !x->suspended)
+			continue;
+		x->suspended = false;
+		s->inflight--;
+		x->refused = STATUS_DRAINING;
+		s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
+		MHD_resume_connection(x->connection);
+	}
+}
+
+void http_server_free(struct http_server *s)
+{
+	if (!s)
+		return;
+	if (s->daemon) {
+		resume_all(s);
+		MHD_stop_daemon(s->daemon);
+	}
+	for (uint32_t i = 0; i < s->slots_count; i++) {
+		buf_close(&s->slots[i]->uri);
+		free(s->slots[i]);
+	}
+	free(s->slots);
+	tls_credentials_release(s->credentials);
+	buf_close(&s->scratch);
+	free(s);
+}
+
+/* ---- the loop ---- */
+
+int http_server_fd(const struct http_server *s)
+{
+	return s->epoll_fd;
+}
+
+uint16_t http_server_port(const struct http_server *s)
+{
+	return s->port;
+}
+
+void http_server_run(struct http_server *s)
+{
+	s->resumed = false;
+	(void)MHD_run(s->daemon);
+}
+
+int http_server_timeout_ms(const struct http_server *s)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+	if (MHD_get_timeout(s->daemon, &ms) != MHD_YES)
+		return -1;
+	return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void add_header(struct MHD_Response *out, struct buf *text, const struct http_field *field)
+{
+	buf_clear(text);
+	buf_append_slice(text, field->name);
+	buf_append_byte(text, 0);
+	size_t at = text->len;
+	buf_append_slice(text, field->value);
+	buf_append_byte(text, 0);
+	(void)MHD_add_response_header(out, (const char *)text->data, (const char *)text->data + at);
+}
+
+void http_server_respond(struct http_server *s, uint64_t request,
+			 const struct http_response *response)
+{
+	struct exchange *x = exchange_find(s, request);
+	if (!x)
+		return;
+	struct MHD_Response *out = MHD_create_response_from_buffer(
+	    response->body.len, (void *)(uintptr_t)response->body.data, MHD_RESPMEM_MUST_COPY);
+	CHECK(out != NULL);
+	if (response->content_type.len > 0) {
+		struct http_field type = {slice_text("Content-Type"), response->content_type};
+		add_header(out, &s->scratch, &type);
+	}
+	for (uint32_t i = 0; i < response->headers_count; i++)
+		add_header(out, &s->scratch, &response->headers[i]);
+	x->response = out;
+	x->status = response->status;
+	x->answer_bytes = response->body.len;
+	x->suspended = false;
+	s->inflight--;
+	s->resumed = true;
+	MHD_resume_connection(x->connection);
+}
+
+void http_server_flush(struct http_server *s)
+{
+	if (s->resumed)
+		http_server_run(s);
+}
+
+uint32_t http_server_inflight(const struct http_server *s)
+{
+	return s->inflight;
+}
+
+uint32_t http_server_connections(const struct http_server *s)
+{
+	return s->connections;
+}
+
+int64_t http_server_certificate_expiry_s(const struct http_server *s)
+{
+	return tls_credentials_expiry(s->credentials);
+}

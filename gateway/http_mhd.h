@@ -1,0 +1,67 @@
+/* The HTTPS listener of an API: the only user of libmicrohttpd for it.
+ *
+ * It runs in the loop's thread: the loop watches http_server_fd, calls http_server_run when it is
+ * readable or http_server_timeout_ms has passed, and hands answers in by http_server_respond. A
+ * request is collected whole, told by on_request, and its connection suspended until the answer.
+ * Borrowed slices live until on_request returns. */
+#ifndef PARLEY_GATEWAY_HTTP_MHD_H
+#define PARLEY_GATEWAY_HTTP_MHD_H
+
+#include "common/core.h"
+
+struct http_server;
+
+enum http_refusal { HTTP_REFUSED_CERTIFICATE, HTTP_REFUSED_OVERLOAD };
+
+struct http_callbacks {
+	void *context;
+	void (*on_request)(void *context, const struct http_request *request);
+	/* The client is gone before the answer: it is not wanted any more. */
+	void (*on_gone)(void *context, uint64_t request);
+	/* Answered here, without the core. */
+	void (*on_refused)(void *context, enum http_refusal why);
+};
+
+struct http_options {
+	const char *address; /* numeric */
+	uint16_t port;       /* 0: the kernel chooses */
+	/* PEM; authority empty: no client certificate is asked for and none is needed */
+	struct slice certificate;
+	struct slice key;
+	struct slice authority;
+	uint32_t request_bytes_max;
+	uint64_t bodies_bytes_max; /* of all requests being collected; past it 503 */
+	uint32_t connections_max;
+	uint32_t idle_timeout_s;
+	uint32_t connection_memory_bytes; /* bounds a request's head */
+	struct http_callbacks callbacks;
+};
+
+/* NULL: *problem says why. */
+struct http_server *http_server_new(const struct http_options *options, struct buf *problem);
+/* Closes all connections; requests under way are told gone. */
+void http_server_free(struct http_server *s);
+/* New connections get these; those that live keep theirs. False: nothing changed, *problem says
+ * why. */
+bool http_server_reload(struct http_server *s, struct slice certificate, struct slice key,
+			struct slice authority, struct buf *problem) MUST_CHECK;
+/* No new connections from now on. */
+void http_server_drain(struct http_server *s);
+
+int http_server_fd(const struct http_server *s);
+uint16_t http_server_port(const struct http_server *s);
+/* Accepts, reads, writes what can be; may call back. */
+void http_server_run(struct http_server *s);
+/* How long the loop may sleep; -1: until the descriptor is readable. */
+int http_server_timeout_ms(const struct http_server *s);
+/* Copies. An unknown request is one that has gone meanwhile. */
+void http_server_respond(struct http_server *s, uint64_t request,
+			 const struct http_response *response);
+/* Ends a turn: the answers given in it go out. */
+void http_server_flush(struct http_server *s);
+/* Requests told and not answered yet. */
+uint32_t http_server_inflight(const struct http_server *s);
+uint32_t http_server_connections(const struct http_server *s);
+int64_t http_server_certificate_expiry_s(const struct http_server *s);
+
+#endif

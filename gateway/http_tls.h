@@ -1,0 +1,44 @@
+/* TLS of a listener: credentials that can be swapped while connections live, session tickets, and
+ * the check of client certificates, which libmicrohttpd does not make. */
+#ifndef PARLEY_GATEWAY_HTTP_TLS_H
+#define PARLEY_GATEWAY_HTTP_TLS_H
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+
+#include "common/base/buf.h"
+#include "common/base/check.h"
+#include "common/base/slice.h"
+
+enum { TLS_PRINCIPAL_BYTES = 256 };
+
+/* Reference-counted: every connection holds the ones it was accepted with. */
+struct tls_credentials;
+
+/* PEM texts. authority empty: no client certificate is asked for. NULL: *problem says what is
+ * wrong. */
+struct tls_credentials *tls_credentials_new(struct slice certificate, struct slice key,
+					    struct slice authority, struct buf *problem);
+struct tls_credentials *tls_credentials_hold(struct tls_credentials *c);
+void tls_credentials_release(struct tls_credentials *c);
+/* Seconds since 1970 after which the certificate is void; -1: unknown. */
+int64_t tls_credentials_expiry(const struct tls_credentials *c);
+
+/* Before the handshake. */
+bool tls_session_prepare(struct tls_credentials *c, gnutls_session_t session) MUST_CHECK;
+
+/* After it: true if the client has presented a certificate of our authority, valid now and made for
+ * client authentication. principal: its first URI name, else its common name. */
+bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES]) MUST_CHECK;
+
+/* What holds the record of the headers back until the record of the body comes, so that an answer
+ * is one packet and one system call. */
+struct tls_sender {
+	int fd;
+	unsigned hold; /* so many records more */
+	struct buf held;
+};
+void tls_sender_install(struct tls_sender *sender, gnutls_session_t session, int fd);
+void tls_sender_close(struct tls_sender *sender);
+
+#endif
