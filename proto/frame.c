@@ -23,18 +23,29 @@ static void append_body(struct buf *frame, const struct schema *schema, const vo
 		frame->data[from - 4 + (size_t)i] = (uint8_t)(len >> (24 - 8 * i));
 }
 
-void frame_append(struct buf *frame, const struct envelope *envelope, const void *message)
+static void append_envelope(struct buf *frame, const struct envelope *envelope)
 {
 	static const uint8_t no_trace[TRACE_BYTES];
-	const struct schema *schema = schema_of_message(envelope->type);
-	CHECK(schema != NULL);
 	bool traced = memcmp(envelope->trace_id, no_trace, TRACE_BYTES) != 0;
 	mp_write_array(frame, ENVELOPE_MEMBERS);
 	mp_write_u64(frame, envelope->type);
 	mp_write_u64(frame, envelope->request_id);
 	mp_write_u64(frame, envelope->epoch);
 	mp_write_bin(frame, slice_of(envelope->trace_id, traced ? TRACE_BYTES : 0));
+}
+
+void frame_append(struct buf *frame, const struct envelope *envelope, const void *message)
+{
+	const struct schema *schema = schema_of_message(envelope->type);
+	CHECK(schema != NULL);
+	append_envelope(frame, envelope);
 	append_body(frame, schema, message);
+}
+
+void frame_append_raw(struct buf *frame, const struct envelope *envelope, struct slice body)
+{
+	append_envelope(frame, envelope);
+	mp_write_bin(frame, body);
 }
 
 enum frame_problem frame_open(struct frame_reader *r, struct slice bytes, uint64_t cluster)

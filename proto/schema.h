@@ -161,6 +161,8 @@ enum { FRAME_HEADER_BYTES = 12 };
 void frame_begin(struct buf *frame, uint64_t cluster);
 /* Appends one message; schema is that of envelope->type. */
 void frame_append(struct buf *frame, const struct envelope *envelope, const void *message);
+/* The same of a message that is encoded already. */
+void frame_append_raw(struct buf *frame, const struct envelope *envelope, struct slice body);
 
 enum frame_problem { FRAME_OK = 0, FRAME_MALFORMED, FRAME_OTHER_MAJOR, FRAME_OTHER_CLUSTER, FRAME_END };
 

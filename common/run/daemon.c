@@ -1,0 +1,261 @@
+#include "common/run/daemon.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "common/run/clock.h"
+#include "common/run/daemon_private.h"
+
+enum { DAEMON_FRAMES_A_TURN = 256, DAEMON_HOUSEKEEPING_MS = 500 };
+
+/* ---- for hooks ---- */
+
+const struct config *daemon_config(const struct daemon *d)
+{
+	return &d->config;
+}
+
+const struct members *daemon_members(const struct daemon *d)
+{
+	return &d->members;
+}
+
+const struct member_row *daemon_self(const struct daemon *d)
+{
+	return members_by_id(&d->members, d->self);
+}
+
+uint64_t daemon_coordinator(const struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->members.count; i++)
+		if (d->members.rows[i].role == ROLE_COORDINATOR)
+			return d->members.rows[i].id;
+	return 0;
+}
+
+struct logger *daemon_logger(struct daemon *d)
+{
+	return &d->logger;
+}
+
+struct loop *daemon_loop(struct daemon *d)
+{
+	return &d->loop;
+}
+
+struct store *daemon_store(struct daemon *d)
+{
+	return d->store;
+}
+
+const struct node_identity *daemon_identity(const struct daemon *d)
+{
+	return &d->identity;
+}
+
+void *daemon_core(struct daemon *d)
+{
+	return d->core;
+}
+
+void daemon_set_user(struct daemon *d, void *user)
+{
+	d->user = user;
+}
+
+void *daemon_user(struct daemon *d)
+{
+	return d->user;
+}
+
+void daemon_inject(struct daemon *d, struct event *event)
+{
+	event->now_ms = clock_boot_ms();
+	event->wall_ms = clock_wall_ms();
+	d->spec->ops->step(d->core, event, &d->fx);
+	d->again = true;
+}
+
+void daemon_again(struct daemon *d)
+{
+	d->again = true;
+}
+
+/* ---- effects ---- */
+
+static void stop(struct daemon *d, int exit_code)
+{
+	d->stopping = true;
+	d->exit_code = exit_code;
+}
+
+/* True if the process ends here: what else the list holds is not carried out. */
+static bool ends_process(struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->fx.count; i++) {
+		const struct effect *e = &d->fx.items[i];
+		if (e->kind == EFFECT_EXIT) {
+			logger_printf(&d->logger, LOG_LEVEL_FATAL, "exit reason=\"%.*s\"", (int)e->reason.len,
+				      (const char *)e->reason.data);
+			stop(d, DAEMON_EXIT_FAILED);
+			return true;
+		}
+		if (e->kind == EFFECT_RESET) {
+			char reason[200];
+			snprintf(reason, sizeof reason, "%.*s", (int)e->reason.len, (const char *)e->reason.data);
+			store_close(d->store);
+			d->store = NULL;
+			stop(d, daemon_set_aside(d, reason) ? DAEMON_EXIT_RESET : DAEMON_EXIT_FAILED);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void carry_out(struct daemon *d, enum effect_when when)
+{
+	for (uint32_t i = 0; i < d->fx.count; i++) {
+		const struct effect *e = &d->fx.items[i];
+		if (e->when != when)
+			continue;
+		if (e->kind == EFFECT_SEND)
+			bus_send(d->bus, e);
+		else if (e->kind == EFFECT_RESPOND && d->spec->respond)
+			d->spec->respond(d, e);
+		else if (e->kind == EFFECT_LOG)
+			logger_text(&d->logger, e->log.level, e->log.text);
+	}
+	bus_flush(d->bus);
+}
+
+static bool commit(struct daemon *d)
+{
+	uint64_t start = clock_mono_us();
+	enum store_result result = store_commit(d->store, d->fx.sync);
+	d->commit_us += clock_mono_us() - start;
+	d->commits++;
+	d->syncs += d->fx.sync;
+	if (result == STORE_OK)
+		return true;
+	logger_printf(&d->logger, LOG_LEVEL_FATAL, "commit_failed reason=%s",
+		      result == STORE_FULL ? "no_space" : "input_output_error");
+	stop(d, DAEMON_EXIT_FAILED);
+	return false;
+}
+
+/* The order is contract: see common/core.h. */
+static void finish_turn(struct daemon *d)
+{
+	d->turns++;
+	for (;;) {
+		if (ends_process(d))
+			break;
+		carry_out(d, WHEN_NOW);
+		bool dirty = d->store && store_dirty(d->store);
+		if (dirty && !commit(d))
+			break;
+		carry_out(d, WHEN_DURABLE);
+		effects_clear(&d->fx);
+		if (!dirty)
+			return;
+		struct event stored = {.kind = EVENT_STORED, .now_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()};
+		d->spec->ops->step(d->core, &stored, &d->fx);
+	}
+	effects_clear(&d->fx);
+}
+
+/* ---- turns ---- */
+
+static void on_message(void *context, struct event *event)
+{
+	struct daemon *d = context;
+	event->now_ms = clock_boot_ms();
+	event->wall_ms = clock_wall_ms();
+	d->spec->ops->step(d->core, event, &d->fx);
+}
+
+static void feed(struct daemon *d, enum event_kind kind)
+{
+	struct event event = {.kind = kind, .now_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()};
+	d->spec->ops->step(d->core, &event, &d->fx);
+}
+
+static void turn(struct daemon *d)
+{
+	d->again = bus_receive(d->bus, DAEMON_FRAMES_A_TURN, on_message, d);
+	if (d->spec->ops->deadline(d->core) <= clock_boot_ms())
+		feed(d, EVENT_TIMER);
+	feed(d, EVENT_TURN);
+	finish_turn(d);
+	if (d->spec->turn_end && !d->stopping)
+		d->spec->turn_end(d);
+}
+
+static void drain(struct daemon *d)
+{
+	if (!d->draining) {
+		d->draining = true;
+		d->drain_until_ms = clock_boot_ms() + (int64_t)config_number(&d->config, "drain_timeout_ms");
+		sd_notify(0, "STOPPING=1");
+		logger_printf(&d->logger, LOG_LEVEL_INFO, "draining");
+		feed(d, EVENT_DRAIN);
+		d->again = true;
+		return;
+	}
+	bool drained = !d->spec->drained || d->spec->drained(d);
+	if (drained || clock_boot_ms() >= d->drain_until_ms)
+		stop(d, DAEMON_EXIT_OK);
+}
+
+static void wait_for_work(struct daemon *d)
+{
+	int64_t deadline = d->spec->ops->deadline(d->core);
+	if (d->housekeeping_ms < deadline)
+		deadline = d->housekeeping_ms;
+	if (d->again || bus_has_input(d->bus) || (d->draining && deadline > clock_boot_ms() + 20))
+		deadline = d->again || !d->draining ? 0 : clock_boot_ms() + 20;
+	loop_wait(&d->loop, deadline);
+}
+
+static void run(struct daemon *d)
+{
+	while (!d->stopping) {
+		wait_for_work(d);
+		if (d->loop.hangup) {
+			d->loop.hangup = false;
+			daemon_reload(d);
+		}
+		turn(d);
+		if (d->loop.term && !d->stopping)
+			drain(d);
+		if (clock_boot_ms() >= d->housekeeping_ms && !d->stopping) {
+			d->housekeeping_ms = clock_boot_ms() + DAEMON_HOUSEKEEPING_MS;
+			daemon_housekeeping(d);
+		}
+	}
+}
+
+int daemon_run(int argc, char **argv, const struct daemon_spec *spec)
+{
+	struct daemon d = {.spec = spec, .argc = argc, .argv = argv};
+	mallopt(M_ARENA_MAX, 2); /* threads of libraries would each get an arena of their own */
+	umask(0077);
+	signal(SIGPIPE, SIG_IGN);
+	if (daemon_setup(&d, argc, argv)) {
+		feed(&d, EVENT_START);
+		finish_turn(&d);
+		struct buf problem = {0};
+		if (!d.stopping && spec->setup && !spec->setup(&d, &problem)) {
+			logger_printf(&d.logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"", buf_cstr(&problem));
+			stop(&d, DAEMON_EXIT_FAILED);
+		}
+		buf_close(&problem);
+		run(&d);
+	}
+	int exit_code = d.exit_code;
+	daemon_teardown(&d);
+	return exit_code;
+}

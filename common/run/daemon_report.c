@@ -1,0 +1,129 @@
+/* What a daemon shows of itself: readiness, metrics, systemd's watchdog and status, disk space. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "common/run/clock.h"
+#include "common/run/daemon_private.h"
+#include "common/run/file.h"
+#include "common/store/store_rocks.h"
+
+enum { PEM_BYTES = 256 * 1024 };
+
+static bool report_ready(void *context, struct buf *out)
+{
+	struct daemon *d = context;
+	if (d->draining)
+		buf_append_text(out, "drain failed: about to stop\n");
+	return d->spec->ops->ready(d->core, clock_boot_ms(), out) && !d->draining;
+}
+
+static uint64_t resident_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	if (f) {
+		if (fscanf(f, "%*u %lu", &pages) != 1)
+			pages = 0;
+		fclose(f);
+	}
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void bus_metrics(const struct bus_counters *c, struct buf *out)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {{"parley_bus_frames_received_total", c->frames_in},  {"parley_bus_frames_sent_total", c->frames_out},
+		    {"parley_bus_messages_received_total", c->messages_in}, {"parley_bus_messages_sent_total", c->messages_out},
+		    {"parley_bus_received_bytes_total", c->bytes_in},     {"parley_bus_sent_bytes_total", c->bytes_out},
+		    {"parley_bus_dropped_total", c->dropped}};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+	for (int i = 0; i < REFUSAL_KINDS; i++)
+		buf_printf(out, "parley_bus_refused_total{reason=\"%s\"} %llu\n", bus_refusal_names[i],
+			   (unsigned long long)c->refused[i]);
+}
+
+static void report_metrics(void *context, struct buf *out)
+{
+	struct daemon *d = context;
+	buf_printf(out, "parley_build_info{version=\"1.0\",role=\"%s\"} 1\n", role_name(d->spec->ops->role));
+	buf_printf(out, "process_resident_memory_bytes %llu\n", (unsigned long long)resident_bytes());
+	buf_printf(out, "parley_turns_total %llu\nparley_commits_total %llu\nparley_syncs_total %llu\n",
+		   (unsigned long long)d->turns, (unsigned long long)d->commits, (unsigned long long)d->syncs);
+	buf_printf(out, "parley_commit_seconds_total %.6f\n", (double)d->commit_us / 1e6);
+	bus_metrics(bus_counters(d->bus), out);
+	if (d->store)
+		store_rocks_metrics(d->store, out);
+	if (d->spec->ops->metrics)
+		d->spec->ops->metrics(d->core, out);
+}
+
+static void on_health(void *context)
+{
+	health_run(((struct daemon *)context)->health);
+}
+
+void daemon_open_health(struct daemon *d, struct buf *problem)
+{
+	struct buf cert = {0};
+	struct buf key = {0};
+	struct health_source source = {report_ready, report_metrics, d};
+	if (file_read(config_text(&d->config, "tls_cert"), PEM_BYTES, &cert, problem) &&
+	    file_read_secret(config_text(&d->config, "tls_key"), PEM_BYTES, &key, problem))
+		d->health = health_open(config_text(&d->config, "health_address"),
+					(unsigned)config_number(&d->config, "health_port"), buf_cstr(&cert),
+					buf_cstr(&key), &source, problem);
+	if (d->health)
+		loop_add(&d->loop, health_fd(d->health), on_health, d);
+	if (key.data)
+		explicit_bzero(key.data, key.cap);
+	buf_close(&cert);
+	buf_close(&key);
+}
+
+/* ---- now and then ---- */
+
+static void look_at_disk(struct daemon *d)
+{
+	struct statvfs fs;
+	if (!d->spec->stores || statvfs(config_text(&d->config, "data_dir"), &fs) != 0)
+		return;
+	uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	uint64_t reserve = config_number(&d->config, "disk_reserve_bytes");
+	/* once full, a quarter more than the reserve must be free: no flapping */
+	bool full = free_bytes < (d->disk_full ? reserve + reserve / 4 : reserve);
+	if (full == d->disk_full)
+		return;
+	d->disk_full = full;
+	struct event event = {.kind = EVENT_DISK, .disk = {.full = full}};
+	daemon_inject(d, &event);
+}
+
+static void tell_systemd(struct daemon *d)
+{
+	struct buf checks = {0};
+	bool ready = report_ready(d, &checks);
+	uint64_t watchdog_us;
+	if (sd_watchdog_enabled(0, &watchdog_us) > 0)
+		sd_notify(0, "WATCHDOG=1");
+	if (ready && !d->ready_told) {
+		d->ready_told = true;
+		logger_printf(&d->logger, LOG_LEVEL_INFO, "ready");
+		sd_notify(0, "READY=1\nSTATUS=ready");
+	}
+	buf_close(&checks);
+}
+
+void daemon_housekeeping(struct daemon *d)
+{
+	look_at_disk(d);
+	tell_systemd(d);
+	logger_tick(&d->logger);
+	if (d->health)
+		health_run(d->health);
+}

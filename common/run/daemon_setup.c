@@ -1,0 +1,255 @@
+/* Start and end of a daemon: configuration, members, keys, store, core, bus. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "common/run/clock.h"
+#include "common/run/daemon_private.h"
+#include "common/run/entropy.h"
+#include "common/run/file.h"
+#include "common/store/store_rocks.h"
+
+enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 60000000 };
+
+/* ---- configuration and members ---- */
+
+static bool read_config(struct daemon *d, int argc, char **argv)
+{
+	struct buf text = {0};
+	enum config_outcome outcome =
+		config_read(&d->config, d->spec->options, d->spec->options_count, argc, argv, &text);
+	if (outcome == CONFIG_DONE)
+		fputs(buf_cstr(&text), stdout);
+	if (outcome == CONFIG_WRONG)
+		fprintf(stderr, "parley-%s: %s\n", d->spec->ops->name, buf_cstr(&text));
+	buf_close(&text);
+	d->exit_code = outcome == CONFIG_WRONG ? DAEMON_EXIT_USAGE : DAEMON_EXIT_OK;
+	return outcome == CONFIG_RUN;
+}
+
+static bool open_log(struct daemon *d, struct buf *problem)
+{
+	enum log_level level;
+	if (!logger_level_of(config_text(&d->config, "log_level"), &level)) {
+		buf_printf(problem, "log_level must be debug, info, warn or error, not \"%s\"",
+			   config_text(&d->config, "log_level"));
+		return false;
+	}
+	logger_open(&d->logger, role_name(d->spec->ops->role), config_text(&d->config, "name"), level);
+	return true;
+}
+
+static bool find_self(struct daemon *d, struct buf *problem)
+{
+	const char *name = config_text(&d->config, "name");
+	const struct member_row *self = members_by_name(&d->members, name);
+	if (!self)
+		buf_printf(problem, "%s has no member %s", config_text(&d->config, "members_file"), name);
+	else if (self->role != d->spec->ops->role)
+		buf_printf(problem, "member %s has the role %s, this program is %s", name, role_name(self->role),
+			   role_name(d->spec->ops->role));
+	else
+		d->self = self->id;
+	return d->self != 0;
+}
+
+/* ---- the store ---- */
+
+static void store_path(const struct daemon *d, char path[PATH_BYTES])
+{
+	snprintf(path, PATH_BYTES, "%s/store", config_text(&d->config, "data_dir"));
+}
+
+bool daemon_set_aside(struct daemon *d, const char *reason)
+{
+	char path[PATH_BYTES];
+	char aside[PATH_BYTES + 64];
+	store_path(d, path);
+	snprintf(aside, sizeof aside, "%s.aside-%lld", path, (long long)clock_wall_ms());
+	if (rename(path, aside) != 0) {
+		logger_printf(&d->logger, LOG_LEVEL_FATAL, "set_aside_failed path=\"%s\" error=\"%s\"", path,
+			      strerror(errno));
+		return false;
+	}
+	logger_printf(&d->logger, LOG_LEVEL_ERROR, "data_set_aside path=\"%s\" reason=\"%s\"", aside, reason);
+	return true;
+}
+
+/* A store that can't be vouched for is never opened as if nothing had happened: a node begins anew under a new
+ * incarnation and is rebuilt by its peers; a coordinator needs its operator. */
+static bool open_store(struct daemon *d, struct buf *problem)
+{
+	char path[PATH_BYTES];
+	struct buf text = {0};
+	const char *data_dir = config_text(&d->config, "data_dir");
+	if (mkdir(data_dir, 0700) != 0 && errno != EEXIST) {
+		buf_printf(problem, "data_dir %s: %s", data_dir, strerror(errno));
+		return false;
+	}
+	store_path(d, path);
+	sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d\nSTATUS=opening the store", OPEN_TIMEOUT_US);
+	struct store_rocks_options options = {.path = path};
+	enum store_open opened = store_rocks_open(&options, &d->store, &text);
+	if (opened == STORE_OPEN_CORRUPT && d->spec->identity && daemon_set_aside(d, buf_cstr(&text))) {
+		buf_clear(&text);
+		opened = store_rocks_open(&options, &d->store, &text);
+	}
+	if (opened == STORE_OPEN_OK && text.len > 0)
+		logger_printf(&d->logger, LOG_LEVEL_WARN, "store_opened note=\"%s\"", buf_cstr(&text));
+	if (opened == STORE_OPEN_BUSY)
+		buf_printf(problem, "another process has %s open: only one %s may run on it", path, d->spec->ops->name);
+	else if (opened == STORE_OPEN_CORRUPT)
+		buf_printf(problem, "%s is damaged: %s", path, buf_cstr(&text));
+	else if (opened != STORE_OPEN_OK)
+		buf_printf(problem, "can't open %s: %s", path, buf_cstr(&text));
+	buf_close(&text);
+	return opened == STORE_OPEN_OK;
+}
+
+/* ---- core and bus ---- */
+
+static bool create_core(struct daemon *d, struct buf *problem)
+{
+	d->core = d->spec->create(d, entropy_u64(), problem);
+	if (!d->core && problem->len == 0)
+		buf_append_text(problem, "the store holds what this version can't read");
+	return d->core != NULL;
+}
+
+static bool open_bus(struct daemon *d, struct buf *problem)
+{
+	struct buf key = {0};
+	bool ok = file_read_secret(config_text(&d->config, "key_file"), KEY_FILE_BYTES, &key, problem);
+	while (key.len > 0 && (key.data[key.len - 1] == '\n' || key.data[key.len - 1] == ' '))
+		key.len--;
+	if (ok) {
+		struct bus_options options = {.members = &d->members, .self = d->self, .secret_key = buf_cstr(&key),
+					      .logger = &d->logger, .bind = true};
+		d->bus = bus_new(&options, problem);
+	}
+	if (key.data)
+		explicit_bzero(key.data, key.cap);
+	buf_close(&key);
+	return d->bus != NULL;
+}
+
+static void on_bus(void *context)
+{
+	(void)context; /* the turn that follows reads it */
+}
+
+static bool open_all(struct daemon *d, struct buf *problem)
+{
+	if (!open_log(d, problem) || !members_load(config_text(&d->config, "members_file"), &d->members, problem) ||
+	    !find_self(d, problem))
+		return false;
+	if (d->spec->stores && !open_store(d, problem))
+		return false;
+	if (d->spec->identity && !identity_take(d->store, d->members.cluster, d->self, &d->identity, problem))
+		return false;
+	if (!create_core(d, problem) || !open_bus(d, problem))
+		return false;
+	loop_add(&d->loop, bus_fd(d->bus), on_bus, d);
+	daemon_open_health(d, problem);
+	return d->health != NULL;
+}
+
+bool daemon_setup(struct daemon *d, int argc, char **argv)
+{
+	struct buf problem = {0};
+	logger_open(&d->logger, role_name(d->spec->ops->role), "starting", LOG_LEVEL_INFO);
+	if (!read_config(d, argc, argv))
+		return false;
+	loop_open(&d->loop);
+	bool ok = open_all(d, &problem);
+	if (!ok) {
+		logger_printf(&d->logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"", buf_cstr(&problem));
+		d->exit_code = DAEMON_EXIT_FAILED;
+	} else {
+		logger_printf(&d->logger, LOG_LEVEL_INFO, "started member=%llu boot=%llu",
+			      (unsigned long long)d->self, (unsigned long long)d->identity.boot);
+	}
+	buf_close(&problem);
+	return ok;
+}
+
+void daemon_teardown(struct daemon *d)
+{
+	if (d->spec->teardown && d->core)
+		d->spec->teardown(d);
+	health_close(d->health);
+	if (d->core)
+		d->spec->destroy(d->core);
+	if (d->bus)
+		bus_free(d->bus);
+	if (d->store)
+		store_close(d->store);
+	effects_close(&d->fx);
+	members_close(&d->members);
+	if (d->loop.epoll > 0)
+		loop_close(&d->loop);
+	logger_close(&d->logger);
+	config_close(&d->config);
+}
+
+/* ---- SIGHUP ---- */
+
+static void reload_members(struct daemon *d)
+{
+	struct members fresh;
+	struct buf problem = {0};
+	bool ok = members_load(config_text(&d->config, "members_file"), &fresh, &problem);
+	const struct member_row *self = ok ? members_by_id(&fresh, d->self) : NULL;
+	if (ok && (!self || fresh.cluster != d->members.cluster)) {
+		buf_append_text(&problem, "it is another cluster's, or lacks this member");
+		members_close(&fresh);
+		ok = false;
+	}
+	if (ok) {
+		struct members old = d->members;
+		d->members = fresh; /* the bus reads it at its old address */
+		members_close(&old);
+	} else {
+		logger_printf(&d->logger, LOG_LEVEL_ERROR, "reload_failed what=members reason=\"%s\"",
+			      buf_cstr(&problem));
+	}
+	buf_close(&problem);
+}
+
+static void reload_log_level(struct daemon *d)
+{
+	struct config fresh = {0};
+	struct buf text = {0};
+	enum log_level level;
+	if (config_read(&fresh, d->spec->options, d->spec->options_count, d->argc, d->argv, &text) == CONFIG_RUN &&
+	    logger_level_of(config_text(&fresh, "log_level"), &level))
+		d->logger.level = level;
+	else
+		logger_printf(&d->logger, LOG_LEVEL_ERROR, "reload_failed what=config reason=\"%s\"", buf_cstr(&text));
+	config_close(&fresh);
+	buf_close(&text);
+}
+
+void daemon_reload(struct daemon *d)
+{
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_mono_us());
+	reload_log_level(d);
+	reload_members(d);
+	struct buf problem = {0};
+	struct health_listener *old = d->health;
+	loop_remove(&d->loop, health_fd(old));
+	health_close(old);
+	d->health = NULL;
+	daemon_open_health(d, &problem);
+	if (!d->health)
+		logger_printf(&d->logger, LOG_LEVEL_ERROR, "reload_failed what=health reason=\"%s\"",
+			      buf_cstr(&problem));
+	buf_close(&problem);
+	if (d->spec->reload)
+		d->spec->reload(d);
+	logger_printf(&d->logger, LOG_LEVEL_INFO, "reloaded");
+	sd_notify(0, "READY=1");
+}

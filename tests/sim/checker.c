@@ -1,0 +1,551 @@
+/* What must hold, whatever happened:
+ *   acknowledged   every acknowledged write is in the graph of its document on every replica
+ *   linearizable   in `consistent` collections each document is one chain of revisions, every link made by exactly one
+ *                  client's operation, and the chain respects real time, reads and refusals included
+ *   replicas       documents and conflicts are equal on all replicas after healing
+ *   counts         counters equal what a walk finds; answers to counts fit
+ *   cleanup        no trace goes before all replicas have passed the resolution and hold no branch of the document
+ *   progress       after healing everything finishes: shards led, outboxes empty, conflicts resolved and cleaned up */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "common/doc/shard_hash.h"
+#include "common/doc/value.h"
+#include "storage-node/keys.h"
+#include "tests/sim/history.h"
+
+/* ---- reading disks ---- */
+
+struct found_value {
+	struct slice key;
+	struct buf *out;
+	bool found;
+};
+
+static void take_exact(void *context, struct slice key, struct slice value)
+{
+	struct found_value *f = context;
+	if (f->found || !slice_equal(key, f->key))
+		return;
+	buf_append_slice(f->out, value);
+	f->found = true;
+}
+
+/* Decodes the committed value under this key into the arena of the run. */
+static bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family, struct slice key,
+			const struct schema *schema, void *out)
+{
+	struct buf value = {0};
+	struct found_value f = {key, &value, false};
+	disk_walk(disk, family, key, take_exact, &f);
+	bool ok = f.found && schema_decode(schema, arena_copy(&sim->arena, buf_slice(&value)), &sim->arena, out);
+	buf_close(&value);
+	return ok;
+}
+
+struct shard_list {
+	struct sim *sim;
+	struct shard shards[64];
+	int count;
+};
+
+static void take_shard(void *context, struct slice key, struct slice value)
+{
+	struct shard_list *list = context;
+	(void)key;
+	struct shard shard;
+	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena, &shard))
+		return;
+	for (int i = 0; i < list->count; i++) {
+		if (list->shards[i].id != shard.id)
+			continue;
+		if (shard.epoch > list->shards[i].epoch)
+			list->shards[i] = shard;
+		return;
+	}
+	CHECK(list->count < 64);
+	list->shards[list->count++] = shard;
+}
+
+/* The newest placement of each shard that any storage node keeps. */
+static struct shard_list *all_shards(struct sim *sim)
+{
+	struct shard_list *list = arena_alloc(&sim->arena, sizeof *list);
+	list->sim = sim;
+	for (int i = 0; i < sim->nodes_count; i++)
+		if (sim->nodes[i].role == ROLE_STORAGE)
+			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard, list);
+	return list;
+}
+
+static bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out)
+{
+	struct buf key = {0};
+	bool ok = disk_record(sim, sim_node_of(sim, node)->disk, STORE_META, key_shard(&key, 'x', shard),
+			      &schema_shard_position, out);
+	buf_close(&key);
+	return ok;
+}
+
+static void count_pair(void *context, struct slice key, struct slice value)
+{
+	(void)key;
+	(void)value;
+	(*(int *)context)++;
+}
+
+static int pairs_under(struct sim *sim, uint64_t node, enum store_family family, char letter, uint64_t shard)
+{
+	struct buf key = {0};
+	int count = 0;
+	disk_walk(sim_node_of(sim, node)->disk, family, key_shard(&key, letter, shard), count_pair, &count);
+	buf_close(&key);
+	return count;
+}
+
+static uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard)
+{
+	struct buf key = {0};
+	uint64_t digest = disk_digest(sim_node_of(sim, node)->disk, family, key_shard(&key, 'd', shard));
+	buf_close(&key);
+	return digest;
+}
+
+/* ---- quiet: nothing left to do ---- */
+
+static bool shard_quiet(struct sim *sim, const struct shard *shard, struct buf *why)
+{
+	struct shard_position first;
+	if (shard->lead == 0) {
+		buf_printf(why, "shard %016llx has no lead", (unsigned long long)shard->id);
+		return false;
+	}
+	for (uint32_t i = 0; i < shard->replicas_count; i++) {
+		struct shard_position p;
+		uint64_t node = shard->replicas[i].node;
+		if (shard->replicas[i].learning || !position_of(sim, node, shard->id, &p)) {
+			buf_printf(why, "shard %016llx: node %llu is not in sync", (unsigned long long)shard->id,
+				   (unsigned long long)node);
+			return false;
+		}
+		if (i == 0)
+			first = p;
+		if (p.applied != first.applied || p.last != p.applied || p.copying) {
+			buf_printf(why, "shard %016llx: node %llu applied %llu of %llu, first %llu",
+				   (unsigned long long)shard->id, (unsigned long long)node,
+				   (unsigned long long)p.applied, (unsigned long long)p.last,
+				   (unsigned long long)first.applied);
+			return false;
+		}
+		if (pairs_under(sim, node, STORE_STREAM, 'o', shard->id) > 0) {
+			buf_printf(why, "shard %016llx: node %llu has branches in its outbox",
+				   (unsigned long long)shard->id, (unsigned long long)node);
+			return false;
+		}
+		if (sim->healed && pairs_under(sim, node, STORE_CONFLICTS, 'd', shard->id) > 0) {
+			buf_printf(why, "shard %016llx: conflicts are left", (unsigned long long)shard->id);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool checker_quiet(struct sim *sim, struct buf *why)
+{
+	for (int i = 0; i < sim->nodes_count; i++)
+		if (!sim->nodes[i].core) {
+			buf_printf(why, "%s is down", sim->nodes[i].name);
+			return false;
+		}
+	struct shard_list *list = all_shards(sim);
+	bool quiet = true;
+	for (int i = 0; i < list->count && quiet; i++)
+		quiet = shard_quiet(sim, &list->shards[i], why);
+	arena_reset(&sim->arena);
+	return quiet;
+}
+
+/* ---- cleanup: only after all have acknowledged ---- */
+
+static void check_cleanup(struct sim *sim, const struct shard *shard, const struct change *change)
+{
+	struct buf key = {0};
+	struct conflict resolved;
+	for (uint32_t i = 0; i < shard->replicas_count; i++) {
+		const struct sim_node *node = sim_node_of(sim, shard->replicas[i].node);
+		if (node->incarnation != shard->replicas[i].incarnation || shard->replicas[i].learning)
+			continue;
+		if (!disk_record(sim, node->disk, STORE_CONFLICTS,
+				 key_conflict_resolved(&key, shard->id, change->id, change->resolution_id),
+				 &schema_conflict, &resolved))
+			sim_violation(sim, "cleanup of %.*s ordered before %s had the resolution", (int)change->id.len,
+				      (const char *)change->id.data, node->name);
+	}
+	buf_close(&key);
+}
+
+static void check_entry(struct sim *sim, uint64_t shard_id, struct slice encoded)
+{
+	struct change change;
+	struct buf seen = {0};
+	if (!schema_decode(&schema_change, encoded, &sim->arena, &change) || change.kind != CHANGE_CLEANUP)
+		return;
+	buf_append_be64(&seen, shard_id);
+	buf_append_slice(&seen, change.resolution_id);
+	buf_append_slice(&seen, change.id);
+	if (!map_put(&sim->cleanups_seen, buf_slice(&seen), sim)) {
+		struct shard_list *list = all_shards(sim);
+		for (int i = 0; i < list->count; i++)
+			if (list->shards[i].id == shard_id)
+				check_cleanup(sim, &list->shards[i], &change);
+	}
+	buf_close(&seen);
+}
+
+void checker_on_send(struct sim *sim, const struct effect *effect)
+{
+	if (effect->send.envelope.type != MSG_stream_append)
+		return;
+	struct msg_stream_append m;
+	CHECK(schema_decode(&schema_msg_stream_append, effect->send.body, &sim->arena, &m));
+	for (uint32_t i = 0; i < m.entries_count; i++)
+		check_entry(sim, m.shard, m.entries[i].change);
+	arena_reset(&sim->arena);
+}
+
+/* ---- one document's final graph ---- */
+
+struct final_document {
+	bool exists;
+	struct document doc;
+};
+
+static const struct shard *shard_of(struct sim *sim, struct shard_list *list, enum collection_kind kind,
+				    struct slice id)
+{
+	uint64_t hash = shard_hash(id);
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		struct collection collection;
+		struct buf key = {0};
+		bool ok = disk_record(sim, sim_node_of(sim, shard->replicas[0].node)->disk, STORE_META,
+				      key_shard(&key, 'c', shard->collection), &schema_collection, &collection);
+		buf_close(&key);
+		if (ok && slice_is(collection.name, collection_names[kind]) && hash >= shard->hash_first &&
+		    hash <= shard->hash_last)
+			return shard;
+	}
+	return NULL;
+}
+
+static struct final_document load_final(struct sim *sim, struct shard_list *list, enum collection_kind kind,
+					int document)
+{
+	struct final_document out = {0};
+	char id[16];
+	snprintf(id, sizeof id, "d%d", document);
+	const struct shard *shard = shard_of(sim, list, kind, slice_text(id));
+	if (!shard)
+		return out;
+	struct buf key = {0};
+	out.exists = disk_record(sim, sim_node_of(sim, shard->replicas[0].node)->disk, STORE_DOCUMENTS,
+				 key_document(&key, shard->id, slice_text(id)), &schema_document, &out.doc);
+	buf_close(&key);
+	return out;
+}
+
+static int find_text(const struct document *doc, const char *text)
+{
+	struct revision r;
+	return revision_parse(slice_text(text), &r) ? graph_find(doc, &r) : GRAPH_NONE;
+}
+
+static void describe(const struct op *op, char *out, size_t size)
+{
+	static const char *const kinds[] = {"GET", "PUT", "CREATE", "PATCH", "DELETE", "BRANCH", "COUNT"};
+	snprintf(out, size, "op %d client %d %s %s/d%d expected=%s status=%d rev=%s at %lld..%lld ms", op->number,
+		 op->client, kinds[op->kind], collection_names[op->collection], op->document, op->expected, op->status,
+		 op->revision, (long long)(op->start_us / 1000),
+		 (long long)(op->end_us == INT64_MAX ? -1 : op->end_us / 1000));
+}
+
+static void check_acknowledged(struct sim *sim, const struct op *op, const struct final_document *final)
+{
+	char text[400];
+	if (!op_writes(op) || !op_succeeded(op) || op->revision[0] == 0)
+		return;
+	if (op->status == 202 && sim->wipes > 0)
+		return; /* durable on one disk, lost only with it */
+	if (final->exists && find_text(&final->doc, op->revision) != GRAPH_NONE)
+		return;
+	describe(op, text, sizeof text);
+	sim_violation(sim, "acknowledged write lost: %s", text);
+}
+
+/* ---- linearizability of one document of the consistent collection ---- */
+
+struct chain {
+	int nodes[512]; /* graph indexes, oldest first; position 1 is nodes[0] */
+	int length;
+	int made_by[513]; /* position -> op index, or -1 */
+};
+
+static bool build_chain(struct sim *sim, int document, const struct final_document *final, struct chain *chain)
+{
+	chain->length = 0;
+	if (!final->exists)
+		return true;
+	int leaves = 0;
+	for (uint32_t i = 0; i < final->doc.revisions_count; i++)
+		leaves += graph_is_leaf(&final->doc, i);
+	if (leaves != 1 || final->doc.revisions_count > 512) {
+		sim_violation(sim, "strict/d%d has %d leaves and %u revisions", document, leaves,
+			      final->doc.revisions_count);
+		return false;
+	}
+	for (uint32_t i = 0; i < final->doc.revisions_count; i++) {
+		const struct revision_node *node = &final->doc.revisions[i];
+		bool follows = i == 0 ? node->parents_count == 0
+				      : node->parents_count == 1 && node->parents[0] == i - 1;
+		if (!follows) {
+			sim_violation(sim, "strict/d%d is no chain at %u", document, i);
+			return false;
+		}
+		chain->nodes[chain->length++] = (int)i;
+	}
+	return true;
+}
+
+/* Would this operation, on this state, make this revision? On success the state becomes the one after it. */
+static bool makes(const struct op *op, const struct revision *parent, const struct revision *wanted,
+		  struct buf *state, bool *live)
+{
+	struct buf after = {0};
+	char hash[REVISION_HASH_CHARS];
+	struct revision name;
+	if (op->kind == OP_PATCH && *live)
+		value_merge_patch(buf_slice(state), buf_slice(&op->body), &after);
+	else if (op->kind != OP_DELETE)
+		buf_append_slice(&after, buf_slice(&op->body));
+	struct revision_content content = {.parents = parent, .parents_count = parent ? 1 : 0,
+					   .deleted = op->kind == OP_DELETE, .body = buf_slice(&after)};
+	revision_name(&content, hash, &name);
+	bool same = revision_equal(&name, wanted);
+	if (same) {
+		buf_clear(state);
+		buf_append_slice(state, buf_slice(&after));
+		*live = op->kind != OP_DELETE;
+	}
+	buf_close(&after);
+	return same;
+}
+
+static bool for_document(const struct op *op, int document)
+{
+	return op->collection == COLLECTION_STRICT && op->document == document && op->kind != OP_COUNT;
+}
+
+/* Deletions of one parent all have one name: which of them made it is known only by its answer. */
+static int maker_of(struct sim *sim, int document, const struct revision *parent, const struct revision *wanted,
+		    struct buf *state, bool *live, const bool *used)
+{
+	const struct history *h = sim->history;
+	int maybe = -1;
+	char text[128];
+	snprintf(text, sizeof text, "%llu-%.*s", (unsigned long long)wanted->generation, (int)wanted->hash.len,
+		 (const char *)wanted->hash.data);
+	struct buf trial = {0};
+	struct buf best = {0};
+	bool best_live = *live;
+	for (int i = 0; i < h->count; i++) {
+		const struct op *op = &h->ops[i];
+		bool trial_live = *live;
+		if (!for_document(op, document) || !op_writes(op) || used[i])
+			continue;
+		buf_clear(&trial);
+		buf_append_slice(&trial, buf_slice(state));
+		if (!makes(op, parent, wanted, &trial, &trial_live))
+			continue;
+		bool answered = op_succeeded(op) && strcmp(op->revision, text) == 0;
+		bool unknown = op->status == 0 || op->status >= 500;
+		if (maybe < 0 || answered || (unknown && !op_succeeded(&h->ops[maybe]))) {
+			maybe = i;
+			best_live = trial_live;
+			buf_clear(&best);
+			buf_append_slice(&best, buf_slice(&trial));
+		}
+		if (answered)
+			break;
+	}
+	if (maybe >= 0) {
+		buf_clear(state);
+		buf_append_slice(state, buf_slice(&best));
+		*live = best_live;
+	}
+	buf_close(&trial);
+	buf_close(&best);
+	return maybe;
+}
+
+static void attribute(struct sim *sim, int document, const struct final_document *final, struct chain *chain)
+{
+	struct buf state = {0};
+	bool live = false;
+	char text[400];
+	bool *used = mem_alloc_zero((size_t)sim->history->count + 1);
+	for (int p = 1; p <= chain->length; p++) {
+		struct revision wanted = graph_name(&final->doc, (uint32_t)chain->nodes[p - 1]);
+		struct revision parent = {0};
+		if (p > 1)
+			parent = graph_name(&final->doc, (uint32_t)chain->nodes[p - 2]);
+		int maker = maker_of(sim, document, p > 1 ? &parent : NULL, &wanted, &state, &live, used);
+		chain->made_by[p] = maker;
+		if (maker < 0) {
+			sim_violation(sim, "strict/d%d: nobody made revision %d of its chain, or it was made twice",
+				      document, p);
+			break;
+		}
+		used[maker] = true;
+		if (op_refused(&sim->history->ops[maker])) {
+			describe(&sim->history->ops[maker], text, sizeof text);
+			sim_violation(sim, "a refused write was done: %s", text);
+		}
+	}
+	free(used);
+	buf_close(&state);
+}
+
+/* Positions that an operation's answer allows: exactly one, or for "absent" the smallest one from `low` on. */
+static int position_shown(const struct op *op, const struct final_document *final, const struct chain *chain, int low)
+{
+	if (op->status == 404 || (op->kind == OP_CREATE && op->status == 412 && op->revision[0] == 0)) {
+		if (op->status != 404)
+			return low;
+		for (int p = low; p <= chain->length; p++)
+			if (p == 0 || (final->doc.revisions[chain->nodes[p - 1]].flags & REVISION_DELETED))
+				return p;
+		return -1;
+	}
+	if (op->revision[0] == 0)
+		return low;
+	int index = final->exists ? find_text(&final->doc, op->revision) : GRAPH_NONE;
+	return index == GRAPH_NONE ? -1 : index + 1;
+}
+
+static void check_order(struct sim *sim, int document, const struct final_document *final, const struct chain *chain)
+{
+	const struct history *h = sim->history;
+	char text[400];
+	int *shown = mem_alloc((size_t)(h->count + 1) * sizeof *shown);
+	for (int i = 0; i < h->count; i++)
+		shown[i] = -1;
+	for (int p = 1; p <= chain->length; p++)
+		if (chain->made_by[p] >= 0)
+			shown[chain->made_by[p]] = p;
+	for (int i = 0; i < h->count; i++) {
+		const struct op *op = &h->ops[i];
+		if (!for_document(op, document))
+			continue;
+		int low = 0;
+		for (int k = 0; k < h->count; k++)
+			if (for_document(&h->ops[k], document) && h->ops[k].end_us < op->start_us && shown[k] > low)
+				low = shown[k];
+		bool made = shown[i] > 0;
+		if (!made && (op->status == 0 || op->status >= 500))
+			continue;
+		int position = made ? shown[i] : position_shown(op, final, chain, low);
+		shown[i] = position;
+		if (position < low || (made && position == low)) {
+			describe(op, text, sizeof text);
+			sim_violation(sim, "not linearizable: shows position %d, but %d was known before: %s", position,
+				      low, text);
+		}
+	}
+	free(shown);
+}
+
+/* ---- all together ---- */
+
+static void check_replicas(struct sim *sim, struct shard_list *list)
+{
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		for (uint32_t k = 1; k < shard->replicas_count; k++)
+			for (int f = STORE_DOCUMENTS; f < STORE_FAMILIES; f++)
+				if (f != STORE_STREAM &&
+				    digest_of(sim, shard->replicas[k].node, (enum store_family)f, shard->id) !=
+					    digest_of(sim, shard->replicas[0].node, (enum store_family)f, shard->id))
+					sim_violation(sim, "replicas of shard %016llx differ in family %d",
+						      (unsigned long long)shard->id, f);
+	}
+}
+
+struct counted {
+	struct sim *sim;
+	uint64_t live, deleted;
+};
+
+static void count_document(void *context, struct slice key, struct slice value)
+{
+	struct counted *c = context;
+	struct slice id;
+	struct slice rest;
+	struct document doc;
+	if (!key_split(key, &id, &rest) || rest.len > 0 ||
+	    !schema_decode(&schema_document, value, &c->sim->arena, &doc))
+		return;
+	bool live = graph_is_live(&doc, (uint32_t)graph_winner(&doc));
+	c->live += live;
+	c->deleted += !live;
+}
+
+static void check_counts(struct sim *sim, struct shard_list *list)
+{
+	for (int i = 0; i < list->count; i++) {
+		struct counted counted = {sim, 0, 0};
+		struct shard_position p;
+		struct buf key = {0};
+		const struct shard *shard = &list->shards[i];
+		disk_walk(sim_node_of(sim, shard->replicas[0].node)->disk, STORE_DOCUMENTS,
+			  key_shard(&key, 'd', shard->id), count_document, &counted);
+		buf_close(&key);
+		if (position_of(sim, shard->replicas[0].node, shard->id, &p) &&
+		    (p.documents != counted.live || p.deleted != counted.deleted))
+			sim_violation(sim, "shard %016llx counts %llu live %llu deleted, holds %llu and %llu",
+				      (unsigned long long)shard->id, (unsigned long long)p.documents,
+				      (unsigned long long)p.deleted, (unsigned long long)counted.live,
+				      (unsigned long long)counted.deleted);
+	}
+}
+
+static void check_document(struct sim *sim, struct shard_list *list, enum collection_kind kind, int document)
+{
+	struct final_document final = load_final(sim, list, kind, document);
+	for (int i = 0; i < sim->history->count; i++) {
+		const struct op *op = &sim->history->ops[i];
+		if (op->collection == kind && op->document == document && op->kind != OP_COUNT)
+			check_acknowledged(sim, op, &final);
+	}
+	if (kind != COLLECTION_STRICT)
+		return;
+	struct chain *chain = arena_alloc(&sim->arena, sizeof *chain);
+	if (!build_chain(sim, document, &final, chain))
+		return;
+	attribute(sim, document, &final, chain);
+	if (sim->violations == 0)
+		check_order(sim, document, &final, chain);
+}
+
+void checker_final(struct sim *sim)
+{
+	struct shard_list *list = all_shards(sim);
+	check_replicas(sim, list);
+	check_counts(sim, list);
+	for (int kind = 0; kind < COLLECTION_KINDS; kind++)
+		for (int document = 0; document < sim->settings.documents; document++)
+			check_document(sim, list, (enum collection_kind)kind, document);
+	arena_reset(&sim->arena);
+}

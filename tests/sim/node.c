@@ -1,0 +1,401 @@
+/* Nodes: cores with their inbox, their disk and their turns, as common/core.h orders them. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "arbiter/arbiter.h"
+#include "common/base/memory.h"
+#include "coordinator/coordinator.h"
+#include "gateway/gateway.h"
+#include "storage-node/storage.h"
+#include "tests/sim/sim.h"
+
+enum { TURN_MESSAGES_MAX = 256 };
+
+static void add_node(struct sim *sim, uint64_t member, enum role role, const char *name, int number)
+{
+	struct sim_node *node = &sim->nodes[sim->nodes_count++];
+	node->member = member;
+	node->role = role;
+	node->wake_us = INT64_MAX;
+	snprintf(node->name, sizeof node->name, "%s-%d", name, number);
+	node->inbox_end = &node->inbox;
+	node->requests_end = &node->requests;
+	if (role == ROLE_STORAGE || role == ROLE_COORDINATOR)
+		node->disk = disk_new();
+}
+
+void node_build(struct sim *sim)
+{
+	add_node(sim, SIM_COORDINATOR, ROLE_COORDINATOR, "coordinator", 1);
+	for (int i = 0; i < sim->settings.storage_nodes; i++)
+		add_node(sim, (uint64_t)(SIM_STORAGE_FIRST + i), ROLE_STORAGE, "storage", i + 1);
+	for (int i = 0; i < sim->settings.gateways; i++)
+		add_node(sim, (uint64_t)(SIM_GATEWAY_FIRST + i), ROLE_GATEWAY, "gateway", i + 1);
+	for (int i = 0; i < sim->settings.arbiters; i++)
+		add_node(sim, (uint64_t)(SIM_ARBITER_FIRST + i), ROLE_ARBITER, "arbiter", i + 1);
+	for (int i = 0; i < sim->nodes_count; i++)
+		node_start(sim, i);
+}
+
+/* ---- birth and death of a core ---- */
+
+static void *new_coordinator(struct sim *sim, struct sim_node *node, uint64_t seed)
+{
+	struct coordinator_member members[SIM_NODES_MAX];
+	for (int i = 0; i < sim->nodes_count; i++)
+		members[i] = (struct coordinator_member){sim->nodes[i].member, sim->nodes[i].name, sim->nodes[i].role};
+	struct coordinator_options options = {.self = node->member,
+					      .cluster = SIM_CLUSTER,
+					      .members = members,
+					      .members_count = (uint32_t)sim->nodes_count,
+					      .replicas = (uint64_t)sim->settings.replicas,
+					      .shards = 2};
+	node->ops = &coordinator_ops;
+	return coordinator_new(&options, node->store, seed);
+}
+
+static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
+{
+	if (node->incarnation == 0) {
+		node->incarnation = rng_next(&sim->core_rng) | 1;
+		node->boot = 0;
+	}
+	node->boot++;
+	struct storage_options options = {.self = node->member,
+					  .coordinator = SIM_COORDINATOR,
+					  .incarnation = node->incarnation,
+					  .boot = node->boot,
+					  .stream_keep_entries = sim->settings.stream_keep};
+	node->ops = &storage_ops;
+	return storage_new(&options, node->store, seed);
+}
+
+static void *new_gateway(struct sim *sim, struct sim_node *node, uint64_t seed)
+{
+	uint64_t storage[SIM_NODES_MAX];
+	for (int i = 0; i < sim->settings.storage_nodes; i++)
+		storage[i] = (uint64_t)(SIM_STORAGE_FIRST + i);
+	struct gateway_options options = {.self = node->member,
+					  .coordinator = SIM_COORDINATOR,
+					  .storage = storage,
+					  .storage_count = (uint32_t)sim->settings.storage_nodes,
+					  .version = "sim"};
+	node->ops = &gateway_ops;
+	return gateway_new(&options, seed);
+}
+
+static void *new_arbiter(struct sim_node *node, uint64_t seed)
+{
+	struct arbiter_options options = {.self = node->member, .coordinator = SIM_COORDINATOR};
+	node->ops = &arbiter_ops;
+	return arbiter_new(&options, seed);
+}
+
+static void *new_core(struct sim *sim, struct sim_node *node)
+{
+	uint64_t seed = rng_next(&sim->core_rng);
+	switch (node->role) {
+	case ROLE_COORDINATOR:
+		return new_coordinator(sim, node, seed);
+	case ROLE_STORAGE:
+		return new_storage(sim, node, seed);
+	case ROLE_GATEWAY:
+		return new_gateway(sim, node, seed);
+	default:
+		return new_arbiter(node, seed);
+	}
+}
+
+static void free_core(struct sim_node *node)
+{
+	switch (node->role) {
+	case ROLE_COORDINATOR:
+		coordinator_free(node->core);
+		break;
+	case ROLE_STORAGE:
+		storage_free(node->core);
+		break;
+	case ROLE_GATEWAY:
+		gateway_free(node->core);
+		break;
+	default:
+		arbiter_free(node->core);
+		break;
+	}
+	node->core = NULL;
+}
+
+static struct event event_at(const struct sim *sim, const struct sim_node *node, enum event_kind kind)
+{
+	int64_t now_ms = sim->now_us / 1000;
+	return (struct event){.kind = kind, .now_ms = now_ms,
+			      .wall_ms = 1700000000000 + now_ms + node->clock_skew_ms};
+}
+
+static void finish_turn(struct sim *sim, int index);
+
+void node_start(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	if (node->disk)
+		node->store = disk_open(node->disk, NULL);
+	node->core = new_core(sim, node);
+	if (!node->core) {
+		sim_violation(sim, "%s can't read its own disk", node->name);
+		return;
+	}
+	node->life++;
+	sim_log(sim, "%s starts boot=%llu", node->name, (unsigned long long)node->boot);
+	struct event start = event_at(sim, node, EVENT_START);
+	node->ops->step(node->core, &start, &node->fx);
+	finish_turn(sim, index);
+}
+
+static void clear_inbox(struct sim_node *node)
+{
+	while (node->inbox) {
+		struct sim_message *m = node->inbox;
+		node->inbox = m->next;
+		free(m);
+	}
+	while (node->requests) {
+		struct sim_http *r = node->requests;
+		node->requests = r->next;
+		net_request_free(r);
+	}
+	node->inbox_end = &node->inbox;
+	node->requests_end = &node->requests;
+}
+
+void node_crash(struct sim *sim, int index, bool power)
+{
+	struct sim_node *node = &sim->nodes[index];
+	if (!node->core)
+		return;
+	free_core(node);
+	clear_inbox(node);
+	effects_clear(&node->fx);
+	node->life++;
+	node->committing = false;
+	node->busy_until_us = 0;
+	node->wake_us = INT64_MAX;
+	if (node->disk) {
+		store_close(node->store);
+		node->store = NULL;
+		if (power)
+			disk_crash(node->disk, &sim->disk_rng);
+	}
+}
+
+void node_free_all(struct sim *sim)
+{
+	for (int i = 0; i < sim->nodes_count; i++) {
+		node_crash(sim, i, false);
+		clear_inbox(&sim->nodes[i]);
+		effects_close(&sim->nodes[i].fx);
+		if (sim->nodes[i].disk)
+			disk_free(sim->nodes[i].disk);
+	}
+}
+
+/* ---- turns ---- */
+
+void node_wake(struct sim *sim, int index, int64_t at_us)
+{
+	struct sim_node *node = &sim->nodes[index];
+	if (!node->core)
+		return;
+	if (at_us < node->busy_until_us)
+		at_us = node->busy_until_us;
+	if (at_us < node->paused_until_us)
+		at_us = node->paused_until_us;
+	if (at_us < sim->now_us)
+		at_us = sim->now_us;
+	if (node->wake_us <= at_us && node->wake_us >= sim->now_us)
+		return;
+	node->wake_us = at_us;
+	sim_schedule(sim, at_us, SIM_WAKE, index, 0, NULL);
+}
+
+/* RESET and EXIT end the process; what else its list holds is not carried out. */
+static bool ends_life(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	for (uint32_t i = 0; i < node->fx.count; i++) {
+		const struct effect *e = &node->fx.items[i];
+		if (e->kind != EFFECT_RESET && e->kind != EFFECT_EXIT)
+			continue;
+		sim_log(sim, "%s ends: %.*s", node->name, (int)e->reason.len, (const char *)e->reason.data);
+		bool reset = e->kind == EFFECT_RESET;
+		if (!reset)
+			sim_violation(sim, "%s: %.*s", node->name, (int)e->reason.len, (const char *)e->reason.data);
+		else if (sim->wipes == 0)
+			sim_violation(sim, "%s sets its disk aside without a cause: %.*s", node->name,
+				      (int)e->reason.len, (const char *)e->reason.data);
+		node_crash(sim, index, false);
+		if (reset && node->disk) {
+			disk_wipe(node->disk);
+			node->incarnation = 0;
+		}
+		sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+		return true;
+	}
+	return false;
+}
+
+static void run_effects(struct sim *sim, int index, enum effect_when when)
+{
+	struct sim_node *node = &sim->nodes[index];
+	for (uint32_t i = 0; i < node->fx.count; i++) {
+		const struct effect *e = &node->fx.items[i];
+		if (e->when != when)
+			continue;
+		if (e->kind == EFFECT_SEND) {
+			sim_trace(sim, &e->send.envelope.type, sizeof e->send.envelope.type);
+			sim_trace(sim, e->send.body.data, e->send.body.len);
+			net_send(sim, index, e);
+		} else if (e->kind == EFFECT_RESPOND) {
+			sim_trace(sim, e->respond.response.body.data, e->respond.response.body.len);
+			net_answer(sim, e);
+		} else if (e->kind == EFFECT_LOG) {
+			sim_log(sim, "%s %.*s", node->name, (int)e->log.text.len, (const char *)e->log.text.data);
+		}
+	}
+}
+
+static void schedule_timer(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	int64_t deadline = node->ops->deadline(node->core);
+	if (deadline != NO_DEADLINE)
+		node_wake(sim, index, deadline * 1000);
+	if (node->inbox || node->requests)
+		node_wake(sim, index, sim->now_us);
+}
+
+/* Sends what may go at once, then commits; what must be durable waits for node_stored. */
+static void finish_turn(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	if (ends_life(sim, index))
+		return;
+	run_effects(sim, index, WHEN_NOW);
+	if (node->store && store_dirty(node->store)) {
+		node->sync_wanted = node->fx.sync;
+		if (store_commit(node->store, false) != STORE_OK) {
+			node_crash(sim, index, true);
+			sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+			return;
+		}
+		const struct sim_settings *set = &sim->settings;
+		int64_t takes_us = node->sync_wanted ? rng_between(&sim->disk_rng, set->sync_min_us, set->sync_max_us)
+						     : 10;
+		node->committing = true;
+		node->busy_until_us = sim->now_us + takes_us;
+		sim_schedule(sim, node->busy_until_us, SIM_STORED, index, node->life, NULL);
+		return;
+	}
+	run_effects(sim, index, WHEN_DURABLE);
+	effects_clear(&node->fx);
+	schedule_timer(sim, index);
+}
+
+void node_stored(struct sim *sim, int index, uint64_t life)
+{
+	struct sim_node *node = &sim->nodes[index];
+	if (!node->core || node->life != life)
+		return;
+	if (sim->now_us < node->paused_until_us) {
+		sim_schedule(sim, node->paused_until_us, SIM_STORED, index, life, NULL);
+		return;
+	}
+	node->committing = false;
+	node->busy_until_us = sim->now_us;
+	if (node->sync_wanted && store_commit(node->store, true) != STORE_OK) {
+		node_crash(sim, index, true);
+		sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+		return;
+	}
+	run_effects(sim, index, WHEN_DURABLE);
+	effects_clear(&node->fx);
+	struct event stored = event_at(sim, node, EVENT_STORED);
+	node->ops->step(node->core, &stored, &node->fx);
+	finish_turn(sim, index);
+}
+
+static void feed_message(struct sim *sim, struct sim_node *node, struct sim_message *m)
+{
+	const struct schema *schema = schema_of_message(m->envelope.type);
+	struct arena arena = {0};
+	void *body = arena_alloc(&arena, schema->size);
+	struct event event = event_at(sim, node, EVENT_MESSAGE);
+	if (schema_decode(schema, slice_of(m->bytes, m->len), &arena, body)) {
+		event.message.from = (struct peer){.member = m->from, .role = m->from_role};
+		event.message.envelope = m->envelope;
+		event.message.body = body;
+		if (sim->verbose) {
+			struct buf text = {0};
+			schema_print(schema, body, &text);
+			sim_log(sim, "  %s <- %llu e%llu %s", node->name, (unsigned long long)m->from,
+				(unsigned long long)m->envelope.epoch, buf_cstr(&text));
+			buf_close(&text);
+		}
+		node->ops->step(node->core, &event, &node->fx);
+		sim->steps++;
+	} else {
+		sim_violation(sim, "%s can't read a %s", node->name, schema->name);
+	}
+	arena_close(&arena);
+}
+
+static void feed_request(struct sim *sim, struct sim_node *node, struct sim_http *r)
+{
+	struct http_request request = {.id = r->id,
+				       .method = r->method,
+				       .path = buf_slice(&r->path),
+				       .query = buf_slice(&r->query),
+				       .headers = r->headers,
+				       .headers_count = r->headers_count,
+				       .body = buf_slice(&r->body),
+				       .principal = slice_text("sim")};
+	struct event event = event_at(sim, node, EVENT_HTTP_REQUEST);
+	event.http = &request;
+	node->ops->step(node->core, &event, &node->fx);
+	sim->steps++;
+}
+
+void node_turn(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	node->wake_us = INT64_MAX;
+	if (!node->core)
+		return;
+	if (node->committing || sim->now_us < node->paused_until_us) {
+		if (!node->committing)
+			node_wake(sim, index, node->paused_until_us);
+		return; /* after a commit, node_stored wakes it */
+	}
+	for (int i = 0; i < TURN_MESSAGES_MAX && node->inbox; i++) {
+		struct sim_message *m = node->inbox;
+		node->inbox = m->next;
+		if (!node->inbox)
+			node->inbox_end = &node->inbox;
+		feed_message(sim, node, m);
+		free(m);
+	}
+	for (int i = 0; i < TURN_MESSAGES_MAX && node->requests; i++) {
+		struct sim_http *r = node->requests;
+		node->requests = r->next;
+		if (!node->requests)
+			node->requests_end = &node->requests;
+		feed_request(sim, node, r);
+		net_request_free(r);
+	}
+	if (node->ops->deadline(node->core) <= sim->now_us / 1000) {
+		struct event timer = event_at(sim, node, EVENT_TIMER);
+		node->ops->step(node->core, &timer, &node->fx);
+	}
+	struct event turn = event_at(sim, node, EVENT_TURN);
+	node->ops->step(node->core, &turn, &node->fx);
+	finish_turn(sim, index);
+}

@@ -1,0 +1,267 @@
+#include "tests/sim/sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "common/base/memory.h"
+
+enum { LIVENESS_MS = 90000 };
+
+/* ---- settings ---- */
+
+static void draw_topology(struct sim_settings *set, struct rng *r)
+{
+	set->storage_nodes = (int)rng_between(r, 3, 5);
+	set->gateways = (int)rng_between(r, 1, 3);
+	set->arbiters = (int)rng_between(r, 1, 2);
+	set->clients = (int)rng_between(r, 3, 8);
+	set->replicas = 3;
+	set->write_quorum = 2;
+	if (rng_below(r, 8) == 0) {
+		set->storage_nodes = (int)rng_between(r, 1, 3);
+		set->replicas = set->write_quorum = 1;
+	} else if (set->storage_nodes == 5 && rng_below(r, 3) == 0) {
+		set->replicas = 5;
+		set->write_quorum = (int)rng_between(r, 3, 4);
+	}
+	set->documents = (int)rng_between(r, 2, 12);
+	set->operations = (int)rng_between(r, 200, 500);
+	set->think_max_ms = rng_between(r, 5, 600);
+}
+
+void sim_settings_draw(struct sim_settings *out, uint64_t seed)
+{
+	struct rng r;
+	rng_init(&r, seed);
+	*out = (struct sim_settings){.seed = seed, .safety_ms = rng_between(&r, 15000, 40000)};
+	draw_topology(out, &r);
+	bool rough = rng_below(&r, 3) != 0;
+	out->drop = rough ? (uint32_t)rng_below(&r, 100000) : 0;
+	out->duplicate = rough ? (uint32_t)rng_below(&r, 100000) : 0;
+	out->delay_min_us = 50;
+	out->delay_max_us = rng_between(&r, 300, 20000);
+	out->delay_tail = rough ? (uint32_t)rng_below(&r, 50000) : 0;
+	out->delay_tail_us = rng_between(&r, 100000, 3000000);
+	out->sync_min_us = 50;
+	out->sync_max_us = rng_between(&r, 200, 30000);
+	out->nemesis_every_ms = rng_below(&r, 6) == 0 ? 0 : rng_between(&r, 200, 4000);
+	out->crashes = rng_below(&r, 4) != 0;
+	out->power_cuts = rng_below(&r, 2) != 0;
+	out->pauses = rng_below(&r, 2) != 0;
+	out->partitions = rng_below(&r, 3) != 0;
+	out->wipes = out->replicas >= 3 && rng_below(&r, 3) == 0;
+	out->stream_keep = rng_below(&r, 2) ? (uint64_t)rng_between(&r, 5, 100) : 100000;
+}
+
+void sim_settings_print(const struct sim_settings *s)
+{
+	printf("seed=%llu storage=%d gateways=%d arbiters=%d clients=%d replicas=%d quorum=%d documents=%d "
+	       "operations=%d safety_ms=%lld drop=%u duplicate=%u delay_us=%lld..%lld tail=%u/%lld sync_us=%lld..%lld "
+	       "nemesis_ms=%lld crashes=%d power=%d pauses=%d partitions=%d wipes=%d keep=%llu\n",
+	       (unsigned long long)s->seed, s->storage_nodes, s->gateways, s->arbiters, s->clients, s->replicas,
+	       s->write_quorum, s->documents, s->operations, (long long)s->safety_ms, s->drop, s->duplicate,
+	       (long long)s->delay_min_us, (long long)s->delay_max_us, s->delay_tail, (long long)s->delay_tail_us,
+	       (long long)s->sync_min_us, (long long)s->sync_max_us, (long long)s->nemesis_every_ms, s->crashes,
+	       s->power_cuts, s->pauses, s->partitions, s->wipes, (unsigned long long)s->stream_keep);
+}
+
+/* ---- the heap of events, by time, then by order of scheduling ---- */
+
+static bool before(const struct sim_event *a, const struct sim_event *b)
+{
+	return a->at_us < b->at_us || (a->at_us == b->at_us && a->sequence < b->sequence);
+}
+
+void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index, uint64_t life, void *payload)
+{
+	if (sim->heap_len == sim->heap_cap) {
+		sim->heap_cap = sim->heap_cap ? sim->heap_cap * 2 : 1024;
+		sim->heap = mem_realloc(sim->heap, sim->heap_cap * sizeof *sim->heap);
+	}
+	struct sim_event event = {at_us, sim->sequence++, kind, index, life, payload};
+	size_t at = sim->heap_len++;
+	while (at > 0 && before(&event, &sim->heap[(at - 1) / 2])) {
+		sim->heap[at] = sim->heap[(at - 1) / 2];
+		at = (at - 1) / 2;
+	}
+	sim->heap[at] = event;
+}
+
+static struct sim_event pop(struct sim *sim)
+{
+	struct sim_event top = sim->heap[0];
+	struct sim_event last = sim->heap[--sim->heap_len];
+	size_t at = 0;
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child >= sim->heap_len)
+			break;
+		if (child + 1 < sim->heap_len && before(&sim->heap[child + 1], &sim->heap[child]))
+			child++;
+		if (!before(&sim->heap[child], &last))
+			break;
+		sim->heap[at] = sim->heap[child];
+		at = child;
+	}
+	if (sim->heap_len > 0)
+		sim->heap[at] = last;
+	return top;
+}
+
+/* ---- reporting ---- */
+
+void sim_trace(struct sim *sim, const void *data, size_t len)
+{
+	sim->trace = XXH3_64bits_withSeed(data, len, sim->trace);
+}
+
+void sim_log(struct sim *sim, const char *format, ...)
+{
+	if (!sim->verbose)
+		return;
+	va_list args;
+	va_start(args, format);
+	printf("%10.3f ", (double)sim->now_us / 1000.0);
+	vprintf(format, args);
+	putchar('\n');
+	va_end(args);
+}
+
+void sim_violation(struct sim *sim, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	if (sim->violations++ == 0)
+		sim_settings_print(&sim->settings);
+	printf("violation seed=%llu at_ms=%lld: ", (unsigned long long)sim->settings.seed,
+	       (long long)(sim->now_us / 1000));
+	vprintf(format, args);
+	putchar('\n');
+	va_end(args);
+}
+
+struct sim_node *sim_node_of(struct sim *sim, uint64_t member)
+{
+	for (int i = 0; i < sim->nodes_count; i++)
+		if (sim->nodes[i].member == member)
+			return &sim->nodes[i];
+	return NULL;
+}
+
+/* ---- the loop ---- */
+
+static void handle(struct sim *sim, struct sim_event *event)
+{
+	switch (event->kind) {
+	case SIM_WAKE:
+		if (sim->nodes[event->index].wake_us == event->at_us)
+			node_turn(sim, event->index);
+		break;
+	case SIM_STORED:
+		node_stored(sim, event->index, event->life);
+		break;
+	case SIM_DELIVER:
+		net_deliver(sim, event);
+		break;
+	case SIM_HTTP:
+		net_http(sim, event);
+		break;
+	case SIM_ANSWER:
+		client_answer(sim, event->payload);
+		break;
+	case SIM_CLIENT:
+		client_wake(sim, event->index);
+		break;
+	case SIM_NEMESIS:
+		if (!sim->healed)
+			nemesis_step(sim);
+		break;
+	case SIM_RESTART:
+		if (!sim->nodes[event->index].core)
+			node_start(sim, event->index);
+		break;
+	}
+}
+
+static void run_until(struct sim *sim, int64_t until_us)
+{
+	while (sim->heap_len > 0 && sim->heap[0].at_us <= until_us) {
+		struct sim_event event = pop(sim);
+		sim->now_us = event.at_us;
+		handle(sim, &event);
+	}
+	sim->now_us = until_us;
+}
+
+static void drop_event(struct sim_event *event)
+{
+	if (event->kind == SIM_DELIVER) {
+		free(event->payload);
+	} else if (event->kind == SIM_HTTP) {
+		net_request_free(event->payload);
+	} else if (event->kind == SIM_ANSWER) {
+		buf_close(&((struct sim_answer *)event->payload)->body);
+		free(event->payload);
+	}
+}
+
+static void sim_close(struct sim *sim)
+{
+	for (size_t i = 0; i < sim->heap_len; i++)
+		drop_event(&sim->heap[i]);
+	free(sim->heap);
+	client_free_all(sim);
+	node_free_all(sim);
+	map_close(&sim->cleanups_seen);
+	arena_close(&sim->arena);
+}
+
+static void liveness(struct sim *sim)
+{
+	struct buf why = {0};
+	nemesis_heal(sim);
+	int64_t deadline = sim->now_us + LIVENESS_MS * 1000ll;
+	int quiet = 0;
+	while (sim->now_us < deadline && quiet < 3 && sim->violations == 0) {
+		run_until(sim, sim->now_us + 500000);
+		buf_clear(&why);
+		quiet = client_all_done(sim) && checker_quiet(sim, &why) ? quiet + 1 : 0;
+	}
+	if (quiet < 3 && sim->violations == 0)
+		sim_violation(sim, "no progress after healing: clients %s; %s",
+			      client_all_done(sim) ? "done" : "waiting", buf_cstr(&why));
+	buf_close(&why);
+}
+
+int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms)
+{
+	struct sim *sim = mem_alloc_zero(sizeof *sim);
+	struct rng root;
+	sim->verbose = verbose;
+	sim_settings_draw(&sim->settings, seed);
+	if (verbose)
+		sim_settings_print(&sim->settings);
+	rng_init(&root, seed ^ 0x5eed);
+	rng_fork(&root, &sim->net_rng);
+	rng_fork(&root, &sim->disk_rng);
+	rng_fork(&root, &sim->nemesis_rng);
+	rng_fork(&root, &sim->client_rng);
+	rng_fork(&root, &sim->core_rng);
+	sim->now_us = 1000000;
+	node_build(sim);
+	client_start_all(sim);
+	if (sim->settings.nemesis_every_ms > 0)
+		sim_schedule(sim, 4000000, SIM_NEMESIS, 0, 0, NULL);
+	run_until(sim, sim->now_us + sim->settings.safety_ms * 1000);
+	liveness(sim);
+	if (sim->violations == 0)
+		checker_final(sim);
+	int violations = sim->violations;
+	*trace = sim->trace;
+	*simulated_ms = (uint64_t)(sim->now_us / 1000);
+	sim_close(sim);
+	free(sim);
+	return violations;
+}

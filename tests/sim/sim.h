@@ -1,0 +1,181 @@
+/* The whole cluster in one process, from a seed: the real cores, and in place of sockets, clocks and disks a heap of
+ * events, a network that drops, doubles, delays and reorders real encoded bytes, and disks that lose what was not
+ * synced. The same seed gives the same trace.
+ *
+ * A run has two phases. Safety: faults go on, clients work. Liveness: faults stop, everything is up again, and all
+ * must finish and agree. Then the checkers look at the history of the clients and at the disks. */
+#ifndef PARLEY_SIM_SIM_H
+#define PARLEY_SIM_SIM_H
+
+#include "common/base/map.h"
+#include "common/base/rng.h"
+#include "common/core.h"
+#include "tests/sim/disk.h"
+
+enum {
+	SIM_NODES_MAX = 32,
+	SIM_CLIENTS_MAX = 16,
+	SIM_COORDINATOR = 1,
+	SIM_STORAGE_FIRST = 11,
+	SIM_GATEWAY_FIRST = 41,
+	SIM_ARBITER_FIRST = 71,
+	SIM_CLUSTER = 77
+};
+
+/* What the seed draws; printed with every violation. Chances are in a million. */
+struct sim_settings {
+	uint64_t seed;
+	int storage_nodes;
+	int gateways;
+	int arbiters;
+	int clients;
+	int replicas;
+	int write_quorum;
+	int documents;  /* per collection */
+	int operations; /* all clients together */
+	int64_t safety_ms;
+	uint32_t drop, duplicate;
+	int64_t delay_min_us, delay_max_us, delay_tail_us;
+	uint32_t delay_tail;
+	int64_t sync_min_us, sync_max_us;
+	int64_t nemesis_every_ms; /* 0: no faults of nodes and links */
+	bool crashes, pauses, partitions, wipes, power_cuts;
+	uint64_t stream_keep;
+	int64_t think_max_ms;
+};
+
+enum sim_event_kind { SIM_WAKE, SIM_STORED, SIM_DELIVER, SIM_HTTP, SIM_ANSWER, SIM_CLIENT, SIM_NEMESIS, SIM_RESTART };
+
+struct sim_message {
+	struct sim_message *next;
+	uint64_t from;
+	enum role from_role;
+	struct envelope envelope;
+	size_t len;
+	uint8_t bytes[];
+};
+
+/* A request on its way to a gateway, or in its hands. */
+struct sim_http {
+	struct sim_http *next;
+	uint64_t id;
+	enum http_method method;
+	struct buf path, query, body;
+	struct http_field headers[8];
+	struct buf header_text[8];
+	uint32_t headers_count;
+};
+
+/* An answer on its way to a client. */
+struct sim_answer {
+	uint64_t id;
+	int status;
+	char etag[128];
+	struct buf body;
+};
+
+struct sim_event {
+	int64_t at_us;
+	uint64_t sequence;
+	enum sim_event_kind kind;
+	int index;      /* of node or client */
+	uint64_t life;  /* of the node: later lives ignore it */
+	void *payload;
+};
+
+struct sim_node {
+	uint64_t member;
+	enum role role;
+	char name[16];
+	const struct core_ops *ops;
+	void *core; /* NULL: down */
+	struct disk *disk; /* storage nodes and the coordinator */
+	struct store *store;
+	uint64_t incarnation;
+	uint64_t boot;
+	uint64_t life;
+	int64_t busy_until_us;
+	int64_t paused_until_us;
+	int64_t wake_us;
+	bool sync_wanted; /* of the commit under way */
+	bool committing;
+	int64_t clock_skew_ms; /* of wall time */
+	struct sim_message *inbox, **inbox_end;
+	struct sim_http *requests, **requests_end;
+	struct effects fx;
+};
+
+struct history;
+struct client;
+
+struct sim {
+	struct sim_settings settings;
+	struct rng net_rng, disk_rng, nemesis_rng, client_rng, core_rng;
+	int64_t now_us;
+	struct sim_event *heap;
+	size_t heap_len, heap_cap;
+	uint64_t sequence;
+	struct sim_node nodes[SIM_NODES_MAX];
+	int nodes_count;
+	bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: nothing passes */
+	bool healed;   /* liveness phase */
+	bool verbose;
+	uint64_t trace; /* hash over everything that happened */
+	uint64_t steps, messages;
+	struct client *clients;
+	struct history *history;
+	int violations;
+	int wipes;
+	struct map cleanups_seen; /* resolution id -> anything */
+	struct arena arena;
+};
+
+/* sim.c */
+void sim_settings_draw(struct sim_settings *out, uint64_t seed);
+void sim_settings_print(const struct sim_settings *settings);
+/* Runs one seed to its end; returns violations. */
+int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms);
+void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index, uint64_t life, void *payload);
+void sim_trace(struct sim *sim, const void *data, size_t len);
+void sim_violation(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
+void sim_log(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
+struct sim_node *sim_node_of(struct sim *sim, uint64_t member);
+
+/* node.c */
+void node_build(struct sim *sim);
+void node_start(struct sim *sim, int index);
+/* power: what was not synced is lost. */
+void node_crash(struct sim *sim, int index, bool power);
+void node_wake(struct sim *sim, int index, int64_t at_us);
+void node_turn(struct sim *sim, int index);
+void node_stored(struct sim *sim, int index, uint64_t life);
+void node_free_all(struct sim *sim);
+
+/* net.c */
+void net_send(struct sim *sim, int from, const struct effect *effect);
+void net_deliver(struct sim *sim, const struct sim_event *event);
+void net_request(struct sim *sim, int gateway, struct sim_http *request);
+void net_http(struct sim *sim, const struct sim_event *event);
+void net_answer(struct sim *sim, const struct effect *effect);
+void net_request_free(struct sim_http *request);
+int64_t net_delay_us(struct sim *sim);
+
+/* nemesis.c */
+void nemesis_step(struct sim *sim);
+void nemesis_heal(struct sim *sim);
+
+/* client.c */
+void client_start_all(struct sim *sim);
+void client_wake(struct sim *sim, int index);
+void client_answer(struct sim *sim, struct sim_answer *answer);
+bool client_all_done(const struct sim *sim);
+void client_free_all(struct sim *sim);
+
+/* checker.c */
+/* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or clean. */
+bool checker_quiet(struct sim *sim, struct buf *why);
+void checker_final(struct sim *sim);
+/* Called for every message sent: a cleanup must have been acknowledged by all replicas. */
+void checker_on_send(struct sim *sim, const struct effect *effect);
+
+#endif
