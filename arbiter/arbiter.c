@@ -1,0 +1,138 @@
+#include "arbiter/arbiter.h"
+
+#include <stdlib.h>
+
+#include "arbiter/internal.h"
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+
+struct arbiter *arbiter_new(const struct arbiter_options *options, uint64_t seed)
+{
+	struct arbiter *a = mem_alloc_zero(sizeof *a);
+	struct rng rng;
+	a->options = *options;
+	rng_init(&rng, seed);
+	/* the keys inside come from peers, and may be chosen to collide */
+	a->shards.seed = rng_next(&rng);
+	a->collections.seed = rng_next(&rng);
+	a->members.seed = rng_next(&rng);
+	a->known.seed = rng_next(&rng);
+	/* an answer to an earlier life must not be taken for one to this */
+	a->last_request = rng_next(&rng) >> 1;
+	return a;
+}
+
+static void close_values(struct map *m)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(m, &at));)
+		free(entry->value);
+	map_close(m);
+}
+
+void arbiter_free(struct arbiter *a)
+{
+	if (!a)
+		return;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));) {
+		struct shard_row *row = entry->value;
+		arena_close(&row->cleanup.arena);
+		buf_close(&row->after);
+	}
+	close_values(&a->shards);
+	close_values(&a->collections);
+	close_values(&a->members);
+	close_values(&a->known);
+	task_close(a);
+	arena_close(&a->arena);
+	buf_close(&a->key);
+	free(a);
+}
+
+static void on_message(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	static const struct {
+		uint16_t type;
+		void (*handle)(struct arbiter *, const struct event *, struct effects *);
+	} handlers[] = {
+	    {MSG_member_join_ack, membership_on_join_ack},
+	    {MSG_heartbeat_ack, membership_on_heartbeat_ack},
+	    {MSG_arbiter_lease_ack, membership_on_lease},
+	    {MSG_map_push, membership_on_map},
+	    {MSG_shard_newer, membership_on_newer},
+	    {MSG_conflict_list_ack, queue_on_list},
+	    {MSG_conflict_read_ack, task_on_graph},
+	    {MSG_conflict_resolve_ack, task_on_resolved},
+	    {MSG_cleanup_prepare_ack, cleanup_on_prepared},
+	    {MSG_cleanup_commit_ack, cleanup_on_committed},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
+		if (handlers[i].type == e->message.envelope.type)
+			handlers[i].handle(a, e, fx);
+}
+
+static void on_timer(struct arbiter *a, struct effects *fx)
+{
+	membership_timer(a, fx);
+	task_timer(a, fx);
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));) {
+		queue_timer(a, entry->value, fx);
+		cleanup_timer(a, entry->value, fx);
+	}
+}
+
+static void arbiter_step(void *core, const struct event *e, struct effects *fx)
+{
+	struct arbiter *a = core;
+	a->now_ms = e->now_ms;
+	a->wall_ms = e->wall_ms;
+	switch (e->kind) {
+	case EVENT_START:
+		membership_start(a);
+		membership_timer(a, fx);
+		break;
+	case EVENT_MESSAGE:
+		on_message(a, e, fx);
+		break;
+	case EVENT_TIMER:
+		on_timer(a, fx);
+		break;
+	case EVENT_DRAIN:
+		a->draining = true;
+		break;
+	case EVENT_TURN:
+	case EVENT_HTTP_REQUEST:
+	case EVENT_HTTP_GONE:
+	case EVENT_STORED:
+	case EVENT_DISK:
+		break;
+	}
+	arena_reset(&a->arena);
+}
+
+static int64_t arbiter_deadline(const void *core)
+{
+	const struct arbiter *a = core;
+	if (!a->started)
+		return NO_DEADLINE;
+	int64_t at_ms = earlier(membership_deadline(a), task_deadline(a));
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));) {
+		const struct shard_row *row = entry->value;
+		at_ms = earlier(at_ms, cleanup_deadline(row));
+		if (!a->draining)
+			at_ms = earlier(at_ms, queue_deadline(row));
+	}
+	return at_ms;
+}
+
+const struct core_ops arbiter_ops = {
+    .name = "arbiter",
+    .role = ROLE_ARBITER,
+    .step = arbiter_step,
+    .deadline = arbiter_deadline,
+    .metrics = metrics_print,
+    .ready = metrics_ready,
+};

@@ -1,0 +1,217 @@
+/* The arbiter core's own state. Only files of this folder include it. */
+#ifndef PARLEY_ARBITER_INTERNAL_H
+#define PARLEY_ARBITER_INTERNAL_H
+
+#include "arbiter/arbiter.h"
+#include "arbiter/decide.h"
+#include "common/base/map.h"
+#include "common/timing.h"
+
+enum {
+	POLL_MS = 200,       /* between looks at a queue that had work */
+	POLL_IDLE_MS = 1000, /* the longest pause at one that had none */
+	REQUEST_MS = 2000,   /* an answer that is not there by then is asked for again */
+	JOIN_MS = 500,       /* between tries */
+	ASK_LEASE_MS = 1000,
+	BACKOFF_MS = 1000, /* the longest pause between tries of one document */
+	KNOWN_MS = 30000,  /* then a conflict that stayed open is looked at, and noted, again */
+	KNOWN_MAX = 65536, /* past it all are forgotten: that costs time only */
+	LIST_ROWS = 256,
+	TASKS_MAX = 64,
+	TASKS_PER_SHARD = 32,
+	ATTEMPTS_MAX = 8,        /* then the document waits until its queue is looked at again */
+	CLEANUP_RETRY_MS = 1000, /* doubles up to */
+	CLEANUP_RETRY_LONGEST_MS = 8000,
+	COMMIT_ATTEMPTS_MAX = 5
+};
+
+/* ---- cleanup ---- */
+
+enum cleanup_state {
+	CLEANUP_COLLECTING, /* items come in from the list */
+	CLEANUP_PREPARING,  /* every replica is asked */
+	CLEANUP_COMMITTING  /* all have answered; the lead is to order it */
+};
+
+struct cleanup_replica {
+	uint64_t node;
+	uint64_t incarnation;
+	uint64_t request; /* the same in every try, so that a late answer counts */
+	int64_t retry_ms;
+	uint32_t attempts;
+	bool acked;
+	uint64_t number;
+};
+
+/* One round of one shard; everything in it belongs to one epoch. */
+struct cleanup {
+	enum cleanup_state state;
+	struct arena arena;
+	struct cleanup_item *items; /* room for LIMIT_CLEANUP_ITEMS, in the arena */
+	uint8_t *acks;              /* per item: bit i = replicas[i] has acknowledged it */
+	uint32_t items_count;
+	struct cleanup_replica replicas[LIMIT_REPLICAS];
+	uint32_t replicas_count;
+	uint64_t commit_request;
+	int64_t commit_retry_ms;
+	uint32_t commit_attempts;
+	int64_t not_before_ms; /* after a round that achieved nothing */
+	int64_t pause_ms;
+};
+
+/* ---- shards and documents ---- */
+
+struct shard_row {
+	struct shard placement; /* replicas point to the array below */
+	struct replica replicas[LIMIT_REPLICAS];
+	bool leased;
+	bool listed;           /* in the lease's answer that is being read */
+	uint64_t list_request; /* 0: none under way */
+	int64_t list_ms;       /* when to ask, or to ask again */
+	int64_t pause_ms;
+	bool found_work;  /* in this pass over the queue */
+	struct buf after; /* the last document handled in this pass */
+	uint32_t tasks;
+	struct cleanup cleanup;
+};
+
+struct collection_row {
+	uint64_t version;
+	uint64_t retain_ms;
+};
+
+enum task_state { TASK_FREE = 0, TASK_WAITING, TASK_READING, TASK_RESOLVING };
+
+/* One document at work. */
+struct task {
+	enum task_state state;
+	uint64_t shard;
+	struct buf id;
+	uint64_t request;
+	int64_t due_ms; /* WAITING: start; else: no answer came */
+	uint32_t attempts;
+	enum decision_how how; /* RESOLVING */
+};
+
+/* A conflict that stayed open, as it was then. */
+struct known {
+	uint8_t digest[16];
+	int64_t until_ms;
+};
+
+struct counters {
+	uint64_t resolved[HOW_KINDS];
+	uint64_t noted;
+	uint64_t retries;
+	uint64_t given_up;
+	uint64_t cleanup_rounds;
+	uint64_t cleanup_restarts;
+	uint64_t cleanup_items;
+	uint64_t cleanup_refused; /* acknowledgements of another incarnation */
+};
+
+struct arbiter {
+	struct arbiter_options options;
+	int64_t now_ms;
+	int64_t wall_ms;
+	bool started;
+	bool joined;
+	bool draining;
+	int64_t join_ms;
+	int64_t heartbeat_ms;
+	int64_t ask_lease_ms;
+	int64_t lease_until_ms;
+	uint64_t map_version;
+	uint64_t last_request;
+	struct map shards;      /* id -> struct shard_row */
+	struct map collections; /* id -> struct collection_row */
+	struct map members;     /* id -> name, NUL-terminated */
+	struct map known;       /* shard id (8 BE), document id -> struct known */
+	struct task tasks[TASKS_MAX];
+	struct counters counters;
+	struct arena arena; /* for the step */
+	struct buf key;
+};
+
+static inline struct shard_row *shard_row(struct arbiter *a, uint64_t id)
+{
+	return map_get_u64(&a->shards, id);
+}
+
+static inline struct envelope request_new(struct arbiter *a, uint16_t type, uint64_t epoch)
+{
+	return (struct envelope){.type = type, .request_id = ++a->last_request, .epoch = epoch};
+}
+
+/* Doubles from `first`. */
+static inline int64_t backoff_ms(int64_t first, int64_t longest, uint32_t attempts)
+{
+	int64_t ms = attempts < 16 ? first << attempts : longest;
+	return ms < longest ? ms : longest;
+}
+
+static inline int64_t earlier(int64_t x, int64_t y)
+{
+	return x < y ? x : y;
+}
+
+/* ---- membership.c: the coordinator, the map ---- */
+
+void membership_start(struct arbiter *a);
+void membership_timer(struct arbiter *a, struct effects *fx);
+int64_t membership_deadline(const struct arbiter *a);
+void membership_on_join_ack(struct arbiter *a, const struct event *e, struct effects *fx);
+void membership_on_heartbeat_ack(struct arbiter *a, const struct event *e, struct effects *fx);
+void membership_on_lease(struct arbiter *a, const struct event *e, struct effects *fx);
+void membership_on_map(struct arbiter *a, const struct event *e, struct effects *fx);
+void membership_on_newer(struct arbiter *a, const struct event *e, struct effects *fx);
+
+/* ---- queue.c: what is there to do ---- */
+
+void queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
+/* Look at the queue now. */
+void queue_wake(struct arbiter *a, struct shard_row *row);
+/* Forget where the look was. */
+void queue_reset(struct arbiter *a, struct shard_row *row);
+int64_t queue_deadline(const struct shard_row *row);
+void queue_on_list(struct arbiter *a, const struct event *e, struct effects *fx);
+/* Is it what could not be resolved before? */
+bool queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
+		    const struct conflict *conflict);
+void queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
+		    const struct conflict *conflict);
+void queue_forget_all(struct arbiter *a);
+
+/* ---- task.c: one document ---- */
+
+bool task_exists(const struct arbiter *a, uint64_t shard, struct slice id);
+/* False: no room. */
+bool task_start(struct arbiter *a, struct shard_row *row, struct slice id, struct effects *fx);
+void task_timer(struct arbiter *a, struct effects *fx);
+int64_t task_deadline(const struct arbiter *a);
+/* The lead is another now: begin again. */
+void task_lead_moved(struct arbiter *a, const struct shard_row *row);
+void task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx);
+void task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx);
+void task_close(struct arbiter *a);
+
+/* ---- cleanup.c ---- */
+
+bool cleanup_collects(const struct arbiter *a, const struct shard_row *row);
+/* Copies the item; false: the batch is full. */
+bool cleanup_collect(struct shard_row *row, const struct cleanup_item *item);
+/* Starts a round if there are items. */
+void cleanup_start(struct arbiter *a, struct shard_row *row, struct effects *fx);
+/* The round is void: another epoch, or another arbiter's shard. */
+void cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx);
+void cleanup_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
+int64_t cleanup_deadline(const struct shard_row *row);
+void cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effects *fx);
+void cleanup_on_committed(struct arbiter *a, const struct event *e, struct effects *fx);
+
+/* ---- metrics.c ---- */
+
+void metrics_print(const void *core, struct buf *out);
+bool metrics_ready(const void *core, int64_t now_ms, struct buf *out);
+
+#endif

@@ -1,0 +1,201 @@
+/* Joining, heartbeats, the lease of shards, and the map. */
+#include <stdlib.h>
+
+#include "arbiter/internal.h"
+#include "common/base/memory.h"
+
+void membership_start(struct arbiter *a)
+{
+	a->started = true;
+	a->join_ms = a->now_ms;
+	a->heartbeat_ms = a->now_ms + HEARTBEAT_MS;
+	a->ask_lease_ms = a->now_ms;
+}
+
+int64_t membership_deadline(const struct arbiter *a)
+{
+	if (!a->joined)
+		return a->join_ms;
+	return earlier(a->heartbeat_ms, a->ask_lease_ms);
+}
+
+static void send_join(struct arbiter *a, struct effects *fx)
+{
+	struct msg_member_join join = {.map_version = a->map_version};
+	struct envelope envelope = request_new(a, MSG_member_join, 0);
+	fx_send(fx, WHEN_NOW, a->options.coordinator, 0, &envelope, &join);
+	a->join_ms = a->now_ms + JOIN_MS;
+}
+
+static void send_heartbeat(struct arbiter *a, struct effects *fx)
+{
+	struct msg_heartbeat heartbeat = {.map_version = a->map_version};
+	struct envelope envelope = request_new(a, MSG_heartbeat, 0);
+	fx_send(fx, WHEN_NOW, a->options.coordinator, 0, &envelope, &heartbeat);
+	a->heartbeat_ms = a->now_ms + HEARTBEAT_MS;
+}
+
+static void ask_lease(struct arbiter *a, struct effects *fx)
+{
+	struct msg_arbiter_lease ask = {0};
+	struct envelope envelope = request_new(a, MSG_arbiter_lease, 0);
+	fx_send(fx, WHEN_NOW, a->options.coordinator, 0, &envelope, &ask);
+	a->ask_lease_ms = a->now_ms + ASK_LEASE_MS;
+}
+
+void membership_timer(struct arbiter *a, struct effects *fx)
+{
+	if (!a->joined) {
+		if (a->join_ms <= a->now_ms)
+			send_join(a, fx);
+		return;
+	}
+	if (a->heartbeat_ms <= a->now_ms)
+		send_heartbeat(a, fx);
+	if (a->ask_lease_ms <= a->now_ms)
+		ask_lease(a, fx);
+}
+
+void membership_on_join_ack(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_member_join_ack *m = e->message.body;
+	if (e->message.from.member != a->options.coordinator || a->joined)
+		return;
+	if (m->status != STATUS_OK) {
+		fx_log(fx, LOG_LEVEL_WARN, "join_refused status=%s text=\"%.*s\"",
+		       status_row(m->status)->code, (int)m->text.len,
+		       m->text.len ? (const char *)m->text.data : "");
+		return;
+	}
+	a->joined = true;
+	a->heartbeat_ms = a->now_ms;
+	a->ask_lease_ms = a->now_ms;
+	fx_log(fx, LOG_LEVEL_INFO, "joined");
+}
+
+void membership_on_heartbeat_ack(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_heartbeat_ack *m = e->message.body;
+	if (e->message.from.member != a->options.coordinator || m->status != STATUS_NOT_FOUND ||
+	    !a->joined)
+		return;
+	a->joined = false;
+	a->join_ms = a->now_ms;
+	fx_log(fx, LOG_LEVEL_INFO, "join_again");
+}
+
+static void lease_shard(struct arbiter *a, struct shard_row *row, struct effects *fx)
+{
+	if (row->leased == row->listed)
+		return;
+	row->leased = row->listed;
+	queue_reset(a, row);
+	if (!row->leased)
+		cleanup_abort(a, row, fx);
+}
+
+/* When a lease runs out unrenewed, work goes on: leases only spare double work, and the coordinator
+ * may be down. */
+void membership_on_lease(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_arbiter_lease_ack *m = e->message.body;
+	if (e->message.from.member != a->options.coordinator)
+		return;
+	a->lease_until_ms = a->now_ms + (int64_t)(m->ttl_ms < INT32_MAX ? m->ttl_ms : INT32_MAX);
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
+		((struct shard_row *)entry->value)->listed = false;
+	for (uint32_t i = 0; i < m->shards_count; i++) {
+		struct shard_row *row = shard_row(a, m->shards[i]);
+		if (row)
+			row->listed = true;
+	}
+	at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
+		lease_shard(a, entry->value, fx);
+}
+
+/* ---- the map ---- */
+
+static bool same_placement(const struct shard *x, const struct shard *y)
+{
+	struct buf form_x = {0};
+	struct buf form_y = {0};
+	schema_encode(&schema_shard, x, &form_x);
+	schema_encode(&schema_shard, y, &form_y);
+	bool same = slice_equal(buf_slice(&form_x), buf_slice(&form_y));
+	buf_close(&form_x);
+	buf_close(&form_y);
+	return same;
+}
+
+static void adopt_shard(struct arbiter *a, const struct shard *shard, struct effects *fx)
+{
+	struct shard_row *row = shard_row(a, shard->id);
+	if (row && shard->epoch == row->placement.epoch &&
+	    !same_placement(shard, &row->placement)) {
+		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu",
+		       (unsigned long long)shard->id, (unsigned long long)shard->epoch);
+		return;
+	}
+	if (row ? shard->epoch <= row->placement.epoch
+		: shard->dropped || a->shards.count >= LIMIT_SHARDS)
+		return;
+	if (!row) {
+		row = mem_alloc_zero(sizeof *row);
+		map_put_u64(&a->shards, shard->id, row);
+	}
+	row->placement = *shard;
+	row->placement.replicas = row->replicas;
+	memcpy(row->replicas, shard->replicas, shard->replicas_count * sizeof *row->replicas);
+	cleanup_abort(a, row, fx);
+	task_lead_moved(a, row);
+	queue_reset(a, row);
+}
+
+static void adopt_collection(struct arbiter *a, const struct collection *collection)
+{
+	struct collection_row *row = map_get_u64(&a->collections, collection->id);
+	if (row && row->version >= collection->version)
+		return;
+	if (!row) {
+		if (a->collections.count >= LIMIT_COLLECTIONS)
+			return;
+		row = mem_alloc_zero(sizeof *row);
+		map_put_u64(&a->collections, collection->id, row);
+	}
+	*row = (struct collection_row){collection->version, collection->retain_ms};
+}
+
+static void adopt_member(struct arbiter *a, const struct member *member)
+{
+	if (member->role != ROLE_STORAGE ||
+	    (a->members.count >= LIMIT_MEMBERS && !map_get_u64(&a->members, member->id)))
+		return;
+	char *name = mem_alloc(member->name.len + 1);
+	if (member->name.len)
+		memcpy(name, member->name.data, member->name.len);
+	name[member->name.len] = '\0';
+	free(map_put_u64(&a->members, member->id, name));
+}
+
+void membership_on_map(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_map_push *m = e->message.body;
+	for (uint32_t i = 0; i < m->collections_count; i++)
+		adopt_collection(a, &m->collections[i]);
+	for (uint32_t i = 0; i < m->shards_count; i++)
+		adopt_shard(a, &m->shards[i], fx);
+	if (m->map_version <= a->map_version)
+		return;
+	a->map_version = m->map_version;
+	for (uint32_t i = 0; i < m->members_count; i++)
+		adopt_member(a, &m->members[i]);
+	a->ask_lease_ms = a->now_ms; /* of shards that are new */
+}
+
+void membership_on_newer(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_shard_newer *m = e->message.body;
+	adopt_shard(a, &m->shard, fx);
+}

@@ -1,0 +1,186 @@
+/* The conflict queue of each shard, page by page from its lead. A pass that found nothing makes the
+ * next pause longer; conflicts that stayed open are remembered, so that they are not taken up again
+ * and again. */
+#include <stdlib.h>
+
+#include "arbiter/internal.h"
+#include "common/base/memory.h"
+#include "proto/msgpack.h"
+
+static int64_t poll_ms(const struct arbiter *a)
+{
+	return a->options.poll_ms ? (int64_t)a->options.poll_ms : POLL_MS;
+}
+
+void queue_reset(struct arbiter *a, struct shard_row *row)
+{
+	row->list_request = 0;
+	row->found_work = false;
+	row->pause_ms = poll_ms(a);
+	buf_clear(&row->after);
+	queue_wake(a, row);
+}
+
+void queue_wake(struct arbiter *a, struct shard_row *row)
+{
+	if (row->list_request == 0)
+		row->list_ms = a->now_ms;
+}
+
+int64_t queue_deadline(const struct shard_row *row)
+{
+	bool has_queue = row->leased && row->placement.lead != 0 && !row->placement.dropped;
+	return has_queue ? row->list_ms : NO_DEADLINE;
+}
+
+void queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx)
+{
+	if (queue_deadline(row) > a->now_ms || a->draining)
+		return;
+	struct msg_conflict_list list = {
+	    .shard = row->placement.id, .after = buf_slice(&row->after), .limit = LIST_ROWS};
+	struct envelope envelope = request_new(a, MSG_conflict_list, row->placement.epoch);
+	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &list);
+	row->list_request = envelope.request_id;
+	row->list_ms = a->now_ms + REQUEST_MS;
+}
+
+/* ---- what stayed open ---- */
+
+static struct slice known_key(struct arbiter *a, const struct shard_row *row, struct slice id)
+{
+	buf_clear(&a->key);
+	buf_append_be64(&a->key, row->placement.id);
+	buf_append_slice(&a->key, id);
+	return buf_slice(&a->key);
+}
+
+static void digest_of(struct arbiter *a, const struct shard_row *row,
+		      const struct conflict *conflict, uint8_t out[16])
+{
+	const struct collection_row *collection =
+	    map_get_u64(&a->collections, row->placement.collection);
+	struct buf form = {0};
+	mp_write_u64(&form, conflict->number);
+	mp_write_u64(&form, collection ? collection->version : 0);
+	for (uint32_t i = 0; i < conflict->leaves_count; i++) {
+		mp_write_u64(&form, conflict->leaves[i].generation);
+		mp_write_bin(&form, conflict->leaves[i].hash);
+	}
+	digest16(buf_slice(&form), out);
+	buf_close(&form);
+}
+
+bool queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
+		    const struct conflict *conflict)
+{
+	uint8_t digest[16];
+	const struct known *known = map_get(&a->known, known_key(a, row, id));
+	if (!known || known->until_ms <= a->now_ms)
+		return false;
+	digest_of(a, row, conflict, digest);
+	return memcmp(digest, known->digest, sizeof digest) == 0;
+}
+
+void queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
+		    const struct conflict *conflict)
+{
+	if (a->known.count >= KNOWN_MAX)
+		queue_forget_all(a);
+	struct known *known = mem_alloc_zero(sizeof *known);
+	digest_of(a, row, conflict, known->digest);
+	known->until_ms = a->now_ms + KNOWN_MS;
+	free(map_put(&a->known, known_key(a, row, id), known));
+}
+
+void queue_forget_all(struct arbiter *a)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->known, &at));)
+		free(entry->value);
+	map_clear(&a->known);
+}
+
+/* ---- a page ---- */
+
+static void forget(struct arbiter *a, const struct shard_row *row, struct slice id)
+{
+	free(map_remove(&a->known, known_key(a, row, id)));
+}
+
+static void take_resolved(struct arbiter *a, struct shard_row *row, const struct conflict_row *r)
+{
+	const struct collection_row *collection =
+	    map_get_u64(&a->collections, row->placement.collection);
+	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
+	if (!collection || !cleanup_collects(a, row) || r->conflict.resolution_id.len != 16)
+		return;
+	if (wall_ms < r->conflict.resolved_ms ||
+	    wall_ms - r->conflict.resolved_ms < collection->retain_ms)
+		return;
+	struct cleanup_item item = {
+	    .id = r->id, .resolution_id = r->conflict.resolution_id, .number = r->conflict.number};
+	row->found_work |= cleanup_collect(row, &item);
+}
+
+/* False: there is no room for it now. */
+static bool take_open(struct arbiter *a, struct shard_row *row, const struct conflict_row *r,
+		      struct effects *fx)
+{
+	if (task_exists(a, row->placement.id, r->id)) {
+		row->found_work = true;
+		return true;
+	}
+	if (queue_is_known(a, row, r->id, &r->conflict))
+		return true;
+	if (!task_start(a, row, r->id, fx))
+		return false;
+	forget(a, row, r->id);
+	row->found_work = true;
+	return true;
+}
+
+/* Handles rows until there is no room; `after` then names the last one handled. */
+static bool take_rows(struct arbiter *a, struct shard_row *row,
+		      const struct msg_conflict_list_ack *m, struct effects *fx)
+{
+	for (uint32_t i = 0; i < m->rows_count; i++) {
+		const struct conflict_row *r = &m->rows[i];
+		if (r->conflict.state == CONFLICT_RESOLVED)
+			take_resolved(a, row, r);
+		else if (!take_open(a, row, r, fx))
+			return false;
+		buf_clear(&row->after);
+		buf_append_slice(&row->after, r->id);
+	}
+	return true;
+}
+
+static void end_pass(struct arbiter *a, struct shard_row *row, struct effects *fx)
+{
+	row->pause_ms = row->found_work ? poll_ms(a) : backoff_ms(row->pause_ms, POLL_IDLE_MS, 1);
+	row->list_ms = a->now_ms + row->pause_ms;
+	row->found_work = false;
+	buf_clear(&row->after);
+	cleanup_start(a, row, fx);
+}
+
+void queue_on_list(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_list_ack *m = e->message.body;
+	struct shard_row *row = shard_row(a, m->shard);
+	if (!row || row->list_request == 0 || e->message.envelope.request_id != row->list_request ||
+	    e->message.from.member != row->placement.lead)
+		return;
+	row->list_request = 0;
+	if (m->status != STATUS_OK) {
+		row->pause_ms = backoff_ms(row->pause_ms, POLL_IDLE_MS, 1);
+		row->list_ms = a->now_ms + row->pause_ms;
+	} else if (!take_rows(a, row, m, fx)) {
+		row->list_ms = a->now_ms + poll_ms(a);
+	} else if (m->more && m->rows_count > 0) {
+		row->list_ms = a->now_ms + (row->found_work ? 0 : row->pause_ms);
+	} else {
+		end_pass(a, row, fx);
+	}
+}

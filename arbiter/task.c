@@ -1,0 +1,234 @@
+/* One document: read its graph, decide, have the lead order the result. Nothing here is remembered
+ * beyond the task; whatever goes wrong, the conflict is still in its shard's queue. */
+#include "arbiter/internal.h"
+
+static const char *const how_names[] = {
+    [HOW_MERGE] = "merge",
+    [HOW_NEWEST] = "newest",
+    [HOW_OLDEST] = "oldest",
+    [HOW_SINGLE] = "single",
+};
+
+static void task_end(struct arbiter *a, struct task *t)
+{
+	struct shard_row *row = shard_row(a, t->shard);
+	t->state = TASK_FREE;
+	if (!row)
+		return;
+	row->tasks--;
+	/* more of the queue fits in; half empty, so that a page is not fetched for each one */
+	if (buf_slice(&row->after).len > 0 && row->tasks <= TASKS_PER_SHARD / 2)
+		queue_wake(a, row);
+}
+
+static void task_read(struct arbiter *a, struct task *t, struct effects *fx)
+{
+	struct shard_row *row = shard_row(a, t->shard);
+	if (!row || !row->placement.lead) {
+		task_end(a, t);
+		return;
+	}
+	struct msg_conflict_read read = {.shard = t->shard, .id = buf_slice(&t->id)};
+	struct envelope envelope = request_new(a, MSG_conflict_read, row->placement.epoch);
+	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &read);
+	t->state = TASK_READING;
+	t->request = envelope.request_id;
+	t->due_ms = a->now_ms + REQUEST_MS;
+}
+
+static bool task_may_retry(struct arbiter *a, struct task *t, struct effects *fx)
+{
+	a->counters.retries++;
+	if (++t->attempts < ATTEMPTS_MAX)
+		return true;
+	a->counters.given_up++;
+	fx_log(fx, LOG_LEVEL_WARN, "conflict_given_up shard=%016llx attempts=%u",
+	       (unsigned long long)t->shard, t->attempts);
+	task_end(a, t);
+	return false;
+}
+
+static void task_wait(struct arbiter *a, struct task *t, struct effects *fx)
+{
+	if (!task_may_retry(a, t, fx))
+		return;
+	t->state = TASK_WAITING;
+	t->request = 0;
+	t->due_ms = a->now_ms + backoff_ms(RETRY_MS, BACKOFF_MS, t->attempts - 1);
+}
+
+/* ---- from outside ---- */
+
+bool task_exists(const struct arbiter *a, uint64_t shard, struct slice id)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++) {
+		const struct task *t = &a->tasks[i];
+		if (t->state != TASK_FREE && t->shard == shard &&
+		    slice_equal(buf_slice(&t->id), id))
+			return true;
+	}
+	return false;
+}
+
+bool task_start(struct arbiter *a, struct shard_row *row, struct slice id, struct effects *fx)
+{
+	uint64_t room = a->options.tasks_max;
+	if (room == 0 || room > TASKS_MAX)
+		room = TASKS_MAX;
+	if (row->tasks >= TASKS_PER_SHARD)
+		return false;
+	for (uint32_t i = 0; i < room; i++) {
+		struct task *t = &a->tasks[i];
+		if (t->state != TASK_FREE)
+			continue;
+		t->shard = row->placement.id;
+		t->attempts = 0;
+		buf_clear(&t->id);
+		buf_append_slice(&t->id, id);
+		row->tasks++;
+		task_read(a, t, fx);
+		return true;
+	}
+	return false;
+}
+
+void task_timer(struct arbiter *a, struct effects *fx)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++) {
+		struct task *t = &a->tasks[i];
+		if (t->state == TASK_FREE || t->due_ms > a->now_ms)
+			continue;
+		if (t->state == TASK_WAITING)
+			task_read(a, t, fx);
+		else
+			task_wait(a, t, fx);
+	}
+}
+
+int64_t task_deadline(const struct arbiter *a)
+{
+	int64_t at = NO_DEADLINE;
+	for (uint32_t i = 0; i < TASKS_MAX; i++)
+		if (a->tasks[i].state != TASK_FREE)
+			at = earlier(at, a->tasks[i].due_ms);
+	return at;
+}
+
+void task_lead_moved(struct arbiter *a, const struct shard_row *row)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++) {
+		struct task *t = &a->tasks[i];
+		if (t->state == TASK_FREE || t->shard != row->placement.id)
+			continue;
+		t->state = TASK_WAITING;
+		t->request = 0;
+		t->due_ms = a->now_ms + RETRY_MS;
+	}
+}
+
+void task_close(struct arbiter *a)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++)
+		buf_close(&a->tasks[i].id);
+}
+
+/* ---- answers ---- */
+
+/* The task that waits for this answer from this member, in this state. */
+static struct task *task_of(struct arbiter *a, const struct event *e, enum task_state state)
+{
+	uint64_t request = e->message.envelope.request_id;
+	for (uint32_t i = 0; request != 0 && i < TASKS_MAX; i++) {
+		struct task *t = &a->tasks[i];
+		if (t->state != state || t->request != request)
+			continue;
+		const struct shard_row *row = shard_row(a, t->shard);
+		return row && row->placement.lead == e->message.from.member ? t : NULL;
+	}
+	return NULL;
+}
+
+static void send_resolve(struct arbiter *a, struct task *t, const struct shard_row *row,
+			 const struct decision *d, struct effects *fx)
+{
+	struct envelope envelope = request_new(a, MSG_conflict_resolve, row->placement.epoch);
+	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &d->resolve);
+	t->state = TASK_RESOLVING;
+	t->how = d->how;
+	t->request = envelope.request_id;
+	t->due_ms = a->now_ms + REQUEST_MS;
+}
+
+static void send_note(struct arbiter *a, struct task *t, const struct shard_row *row,
+		      const struct decision *d, struct effects *fx)
+{
+	struct envelope envelope = {.type = MSG_conflict_note, .epoch = row->placement.epoch};
+	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &d->note);
+	a->counters.noted++;
+	task_end(a, t);
+}
+
+static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
+			 struct effects *fx)
+{
+	struct shard_row *row = shard_row(a, t->shard);
+	struct slice id = buf_slice(&t->id);
+	struct decision d;
+	decide(m, id, &a->arena, &d);
+	d.resolve.shard = t->shard;
+	d.note.shard = t->shard;
+	switch (d.kind) {
+	case DECISION_RESOLVE:
+		send_resolve(a, t, row, &d, fx);
+		return;
+	case DECISION_NOTE:
+		queue_remember(a, row, id, &m->conflict);
+		send_note(a, t, row, &d, fx);
+		return;
+	case DECISION_BROKEN:
+		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",
+		       (unsigned long long)t->shard);
+		queue_remember(a, row, id, &m->conflict);
+		break;
+	case DECISION_NOTHING:
+		break;
+	}
+	task_end(a, t);
+}
+
+void task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_read_ack *m = e->message.body;
+	struct task *t = task_of(a, e, TASK_READING);
+	if (!t)
+		return;
+	if (m->status == STATUS_OK)
+		act_on_graph(a, t, m, fx);
+	else if (m->status == STATUS_NOT_FOUND)
+		task_end(a, t);
+	else
+		task_wait(a, t, fx);
+}
+
+void task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_resolve_ack *m = e->message.body;
+	struct task *t = task_of(a, e, TASK_RESOLVING);
+	if (!t)
+		return;
+	switch (m->status) {
+	case STATUS_OK:
+		a->counters.resolved[t->how]++;
+		fx_log(fx, LOG_LEVEL_DEBUG, "conflict_resolved shard=%016llx how=%s",
+		       (unsigned long long)t->shard, how_names[t->how]);
+		task_end(a, t);
+		break;
+	case STATUS_LEAVES_MOVED:
+	case STATUS_POLICY_MOVED:
+		if (task_may_retry(a, t, fx))
+			task_read(a, t, fx);
+		break;
+	default:
+		task_wait(a, t, fx);
+	}
+}
