@@ -19,7 +19,7 @@ FLAGS := -O2 -g -I. -D_GNU_SOURCE -fstack-protector-strong -fPIE $(SANFLAGS)
 CFLAGS := -std=c11 $(FLAGS) $(CWARN)
 CXXFLAGS := -std=c++17 $(FLAGS) $(WARN) -fno-exceptions
 LDFLAGS := -pie $(SANFLAGS)
-PURE_LIBS := -lsimdjson -lxxhash -lcrypto -lmsgpackc -lm -lstdc++
+PURE_LIBS := -lsimdjson -lpcre2-8 -lxxhash -lcrypto -lmsgpackc -lm -lstdc++
 SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
 
 objs = $(patsubst %,$(BUILD)/%.o,$(1))

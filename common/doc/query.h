@@ -8,14 +8,21 @@
 #include "common/base/buf.h"
 #include "common/base/slice.h"
 
-struct query; /* compiled filter, lives in the arena; borrows the filter's bytes */
+/* A compiled filter. It lives in the arena, which must stay where it is: matching a pattern may
+ * take scratch memory from it. It borrows the filter's bytes. */
+struct query;
 
 struct query_error {
 	char place[128]; /* path in the query */
 	char text[160];  /* what is allowed there */
 };
 
-/* filter: MessagePack map, or empty (matches all). NULL on error. */
+/* filter: MessagePack map, or empty (matches all). NULL on error.
+ *
+ * Members: {"path": value} or {"path": {"$op": ...}} all hold; $and, $or, $nor take lists of
+ * filters. Operators: $eq $ne $gt $gte $lt $lte $in $nin $exists $type $not $regex $options $size
+ * $all $elemMatch $mod, as in MongoDB, and $null (true: absent or null). A pattern that takes too
+ * many steps on a value does not match it. */
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error);
 /* id: the document's id, addressed as member "id". body: MessagePack map without id. */
 bool query_matches(const struct query *q, struct slice id, struct slice body);
@@ -27,8 +34,10 @@ struct query_order {
 };
 bool query_order_parse(struct slice text, struct query_order *out,
 		       struct query_error *error) MUST_CHECK;
-/* The bytes to sort a document by under this order: a value (nil when absent), borrowed from body
- * or id. */
+/* The value to sort a document by under this order, as value_compare sees it: nil when absent, of
+ * an array its least (descending: greatest) element. At most LIMIT_ORDER_KEY_BYTES: longer strings
+ * are cut, longer maps empty. Borrows from body or is written to scratch, whose content it
+ * replaces. */
 struct slice query_order_value(const struct query_order *order, struct slice id, struct slice body,
 			       struct buf *scratch);
 

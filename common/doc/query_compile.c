@@ -1,0 +1,195 @@
+#include "common/doc/query_compiler.h"
+
+#include <stdio.h>
+
+#include "proto/enums.h"
+
+bool compiler_fail(struct compiler *c, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vsnprintf(c->error->text, sizeof c->error->text, format, args);
+	va_end(args);
+	snprintf(c->error->place, sizeof c->error->place, "%s", c->place);
+	return false;
+}
+
+/* Copies whole characters of the name only, so that the place stays valid UTF-8. */
+size_t compiler_enter(struct compiler *c, struct slice name)
+{
+	size_t before = c->place_len;
+	size_t room = sizeof c->place - 1 - c->place_len;
+	if (room == 0)
+		return before;
+	size_t len = name.len < room - 1 ? name.len : room - 1;
+	while (len > 0 && len < name.len && (name.data[len] & 0xc0) == 0x80)
+		len--;
+	c->place[c->place_len] = '/';
+	if (len)
+		memcpy(c->place + c->place_len + 1, name.data, len);
+	c->place_len += 1 + len;
+	c->place[c->place_len] = 0;
+	return before;
+}
+
+void compiler_leave(struct compiler *c, size_t before)
+{
+	c->place_len = before;
+	c->place[before] = 0;
+}
+
+struct query_node *compiler_node(struct compiler *c, enum query_op op,
+				 const struct query_path *path)
+{
+	if (++c->nodes > QUERY_NODES_MAX) {
+		compiler_fail(c, "a filter has at most %d conditions", QUERY_NODES_MAX);
+		return NULL;
+	}
+	struct query_node *node = arena_alloc(c->arena, sizeof *node);
+	node->op = op;
+	node->path = path;
+	return node;
+}
+
+void compiler_append(struct query_node ***tail, struct query_node *child)
+{
+	**tail = child;
+	*tail = &child->next;
+}
+
+bool is_operators(struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	if (mp_peek(&r) != MP_MAP || mp_read(&r).count == 0)
+		return false;
+	struct slice key = mp_read(&r).bytes;
+	return key.len > 0 && key.data[0] == '$';
+}
+
+static const struct query_path *compile_path(struct compiler *c, struct slice text)
+{
+	struct query_path *path = arena_alloc(c->arena, sizeof *path);
+	uint32_t count = 1;
+	for (size_t i = 0; i < text.len; i++)
+		count += text.data[i] == '.';
+	if (text.len > LIMIT_PATH_BYTES || count > QUERY_SEGMENTS_MAX) {
+		compiler_fail(c, "a path has at most %d names and %d bytes", QUERY_SEGMENTS_MAX,
+			      LIMIT_PATH_BYTES);
+		return NULL;
+	}
+	struct query_segment *segments = arena_alloc(c->arena, count * sizeof *segments);
+	size_t from = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		size_t end = from;
+		while (end < text.len && text.data[end] != '.')
+			end++;
+		segments[i].name = slice_of(text.data + from, end - from);
+		segments[i].is_index = value_is_index(segments[i].name, &segments[i].index);
+		from = end + 1;
+	}
+	*path = (struct query_path){segments, count, !c->in_element && slice_is(text, "id")};
+	c->uses_id |= path->is_id;
+	return path;
+}
+
+static struct query_node *compile_equal(struct compiler *c, const struct query_path *path,
+					struct slice value)
+{
+	struct query_node *node = compiler_node(c, QUERY_EQ, path);
+	if (node) {
+		node->operand = value;
+		node->rank = value_rank(value);
+	}
+	return node;
+}
+
+/* $and, $or, $nor: a list of filters. */
+static struct query_node *compile_logical(struct compiler *c, enum query_op op, bool negated,
+					  struct slice operand)
+{
+	struct mp_reader r = mp_reader_of(operand);
+	uint32_t count = mp_peek(&r) == MP_ARRAY ? mp_read(&r).count : 0;
+	if (count == 0) {
+		compiler_fail(c, "takes an array of at least one filter");
+		return NULL;
+	}
+	struct query_node *node = compiler_node(c, op, NULL);
+	if (!node)
+		return NULL;
+	node->negated = negated;
+	struct query_node **tail = &node->children;
+	for (uint32_t i = 0; i < count; i++) {
+		struct query_node *child = compile_filter(c, mp_value(&r));
+		if (!child)
+			return NULL;
+		compiler_append(&tail, child);
+	}
+	return node;
+}
+
+static struct query_node *compile_member(struct compiler *c, struct slice name, struct slice value)
+{
+	if (name.len == 0 || name.data[0] != '$') {
+		const struct query_path *path = compile_path(c, name);
+		if (!path)
+			return NULL;
+		return is_operators(value) ? compile_operators(c, path, value)
+					   : compile_equal(c, path, value);
+	}
+	if (slice_is(name, "$and"))
+		return compile_logical(c, QUERY_AND, false, value);
+	if (slice_is(name, "$or"))
+		return compile_logical(c, QUERY_OR, false, value);
+	if (slice_is(name, "$nor"))
+		return compile_logical(c, QUERY_OR, true, value);
+	compiler_fail(c, "is no operator here; allowed: $and, $or, $nor, and names of fields");
+	return NULL;
+}
+
+struct query_node *compile_filter(struct compiler *c, struct slice filter)
+{
+	struct mp_reader r = mp_reader_of(filter);
+	if (mp_peek(&r) != MP_MAP) {
+		compiler_fail(c, "a filter is a JSON object");
+		return NULL;
+	}
+	if (c->levels == QUERY_LEVELS_MAX) {
+		compiler_fail(c, "conditions nest at most %d levels deep", QUERY_LEVELS_MAX);
+		return NULL;
+	}
+	c->levels++;
+	uint32_t count = mp_read(&r).count;
+	struct query_node *node = compiler_node(c, QUERY_AND, NULL);
+	struct query_node **tail = node ? &node->children : NULL;
+	for (uint32_t i = 0; node && i < count; i++) {
+		struct slice name = mp_read(&r).bytes;
+		size_t before = compiler_enter(c, name);
+		struct query_node *child = compile_member(c, name, mp_value(&r));
+		compiler_leave(c, before);
+		if (!child)
+			return NULL;
+		compiler_append(&tail, child);
+	}
+	c->levels--;
+	return node;
+}
+
+struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error)
+{
+	struct compiler c = {.arena = arena, .error = error};
+	static const uint8_t empty_map = 0x80;
+	*error = (struct query_error){0};
+	if (filter.len == 0)
+		filter = slice_of(&empty_map, 1);
+	if (filter.len > LIMIT_QUERY_BYTES || !value_is_document(filter)) {
+		compiler_fail(&c, "a filter is a JSON object of at most %d bytes",
+			      LIMIT_QUERY_BYTES);
+		return NULL;
+	}
+	struct query_node *root = compile_filter(&c, filter);
+	if (!root)
+		return NULL;
+	struct query *q = arena_alloc(arena, sizeof *q);
+	*q = (struct query){.root = root, .uses_id = c.uses_id};
+	return q;
+}

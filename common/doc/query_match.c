@@ -1,0 +1,254 @@
+#include <math.h>
+
+#include "common/doc/query_plan.h"
+#include "proto/enums.h"
+
+/* What a node is held against: a document, or an element of an array in one. */
+struct subject {
+	struct slice value;
+	struct slice
+	    id; /* the document's id as a value; empty inside elements: there "id" is a member */
+};
+
+static bool node_holds(const struct query_node *node, const struct subject *subject);
+
+static enum mp_type type_of(struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	return mp_peek(&r);
+}
+
+/* ---- one value ---- */
+
+/* As in MongoDB an absent value equals null, and values of other types neither precede nor follow.
+ */
+static bool compares(const struct query_node *node, struct slice value)
+{
+	if (value_rank(value) != node->rank)
+		return false;
+	int order = value_compare(value, node->operand);
+	switch (node->op) {
+	case QUERY_EQ:
+		return order == 0;
+	case QUERY_GT:
+		return order > 0;
+	case QUERY_GTE:
+		return order >= 0;
+	case QUERY_LT:
+		return order < 0;
+	default:
+		return order <= 0;
+	}
+}
+
+static bool is_listed(const struct query_node *node, struct slice value)
+{
+	if (value.len == 0)
+		return node->list_has_nil;
+	uint32_t low = 0, high = node->list_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = value_compare(value, node->list[middle]);
+		if (order == 0)
+			return true;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return false;
+}
+
+static uint32_t integer_type(const struct mp_token *t)
+{
+	if (t->type == MP_UINT)
+		return t->u64 <= INT32_MAX   ? QUERY_TYPE_INT
+		       : t->u64 <= INT64_MAX ? QUERY_TYPE_LONG
+					     : QUERY_TYPE_DECIMAL;
+	return t->i64 >= INT32_MIN ? QUERY_TYPE_INT : QUERY_TYPE_LONG;
+}
+
+static bool has_type(const struct query_node *node, struct slice value)
+{
+	static const uint32_t bits[] = {
+	    [MP_NIL] = QUERY_TYPE_NULL,      [MP_BOOL] = QUERY_TYPE_BOOL,
+	    [MP_DOUBLE] = QUERY_TYPE_DOUBLE, [MP_STR] = QUERY_TYPE_STRING,
+	    [MP_ARRAY] = QUERY_TYPE_ARRAY,   [MP_MAP] = QUERY_TYPE_OBJECT,
+	    [MP_EXT] = QUERY_TYPE_DECIMAL,
+	};
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token t = mp_read(&r);
+	if (t.type == MP_UINT || t.type == MP_INT)
+		return node->types & integer_type(&t);
+	return node->types & bits[t.type];
+}
+
+static bool has_remainder(const struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token t = mp_read(&r);
+	bool negative = t.type == MP_INT;
+	uint64_t magnitude;
+	if (t.type == MP_UINT) {
+		magnitude = t.u64;
+	} else if (t.type == MP_INT) {
+		magnitude = 0 - (uint64_t)t.i64;
+	} else if (t.type == MP_DOUBLE && fabs(t.number) < 0x1p63) {
+		negative = t.number < 0;
+		magnitude = (uint64_t)fabs(t.number);
+	} else {
+		return false;
+	}
+	uint64_t left = magnitude % node->divisor;
+	uint64_t wanted = (uint64_t)node->remainder;
+	return (negative ? 0 - left : left) == wanted;
+}
+
+static bool has_match(const struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token t = mp_read(&r);
+	return t.type == MP_STR && query_regex_matches(node->regex, t.bytes);
+}
+
+static bool children_hold(const struct query_node *node, const struct subject *subject)
+{
+	for (const struct query_node *child = node->children; child; child = child->next)
+		if (!node_holds(child, subject))
+			return false;
+	return true;
+}
+
+static bool has_element(const struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token head = mp_read(&r);
+	if (head.type != MP_ARRAY)
+		return false;
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct subject element = {.value = mp_value(&r)};
+		if (node->op == QUERY_ELEMENT && type_of(element.value) != MP_MAP)
+			continue;
+		if (children_hold(node, &element))
+			return true;
+	}
+	return false;
+}
+
+static bool has_size(const struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token head = mp_read(&r);
+	return head.type == MP_ARRAY && head.count == node->size;
+}
+
+/* An empty value stands for one that is absent. */
+static bool value_passes(const struct query_node *node, struct slice value)
+{
+	switch (node->op) {
+	case QUERY_IN:
+		return is_listed(node, value);
+	case QUERY_TYPE:
+		return value.len > 0 && has_type(node, value);
+	case QUERY_REGEX:
+		return has_match(node, value);
+	case QUERY_MOD:
+		return has_remainder(node, value);
+	case QUERY_EXISTS:
+		return value.len > 0;
+	case QUERY_NULL:
+		return value_rank(value) == RANK_NIL;
+	case QUERY_SIZE:
+		return has_size(node, value);
+	case QUERY_ELEMENT:
+	case QUERY_ELEMENT_VALUE:
+		return has_element(node, value);
+	default:
+		return compares(node, value);
+	}
+}
+
+/* ---- the values at a path ---- */
+
+static bool any_at(const struct query_node *node, struct slice value, uint32_t at);
+
+/* At the path's end an array passes through one of its elements, or itself. */
+static bool end_passes(const struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	if (node->op < QUERY_EXISTS && mp_peek(&r) == MP_ARRAY) {
+		uint32_t count = mp_read(&r).count;
+		for (uint32_t i = 0; i < count; i++)
+			if (value_passes(node, mp_value(&r)))
+				return true;
+	}
+	return value_passes(node, value);
+}
+
+/* On the way every map in an array is looked into, and the element that the next name may stand
+ * for. Where neither is found there is no value, not even an absent one. */
+static bool any_in_array(const struct query_node *node, struct slice array, uint32_t at)
+{
+	const struct query_segment *segment = &node->path->segments[at];
+	struct mp_reader r = mp_reader_of(array);
+	uint32_t count = mp_read(&r).count;
+	for (uint32_t i = 0; i < count; i++) {
+		struct slice element = mp_value(&r);
+		if (type_of(element) == MP_MAP && any_at(node, element, at))
+			return true;
+		if (segment->is_index && segment->index == i && any_at(node, element, at + 1))
+			return true;
+	}
+	return false;
+}
+
+static bool any_at(const struct query_node *node, struct slice value, uint32_t at)
+{
+	while (at < node->path->count) {
+		if (type_of(value) == MP_ARRAY)
+			return any_in_array(node, value, at);
+		value = value_member(value, node->path->segments[at].name);
+		if (value.len == 0)
+			return value_passes(node, value);
+		at++;
+	}
+	return end_passes(node, value);
+}
+
+static bool predicate_holds(const struct query_node *node, const struct subject *subject)
+{
+	if (!node->path)
+		return value_passes(node, subject->value);
+	if (node->path->is_id && subject->id.len > 0)
+		return value_passes(node, subject->id);
+	return any_at(node, subject->value, 0);
+}
+
+static bool any_child_holds(const struct query_node *node, const struct subject *subject)
+{
+	for (const struct query_node *child = node->children; child; child = child->next)
+		if (node_holds(child, subject))
+			return true;
+	return false;
+}
+
+static bool node_holds(const struct query_node *node, const struct subject *subject)
+{
+	bool holds = node->op == QUERY_AND  ? children_hold(node, subject)
+		     : node->op == QUERY_OR ? any_child_holds(node, subject)
+					    : predicate_holds(node, subject);
+	return holds != node->negated;
+}
+
+bool query_matches(const struct query *q, struct slice id, struct slice body)
+{
+	/* The id as a value, in memory that is never too small, so that the buffer never grows. */
+	uint8_t memory[LIMIT_ID_BYTES + 8];
+	struct buf value = {.data = memory, .cap = sizeof memory};
+	struct subject subject = {.value = body};
+	if (q->uses_id && id.len <= LIMIT_ID_BYTES) {
+		mp_write_str(&value, id);
+		subject.id = buf_slice(&value);
+	}
+	return node_holds(q->root, &subject);
+}

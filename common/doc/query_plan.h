@@ -1,0 +1,85 @@
+/* A compiled filter, as query_compile.c leaves it for query_match.c. Private to the query files. */
+#ifndef PARLEY_DOC_QUERY_PLAN_H
+#define PARLEY_DOC_QUERY_PLAN_H
+
+#include "common/doc/query.h"
+#include "common/doc/value.h"
+
+enum query_op {
+	QUERY_AND, /* of no children: true */
+	QUERY_OR,  /* of no children: false */
+	/* Predicates: true if one of the values at the path has it. */
+	QUERY_EQ,
+	QUERY_GT,
+	QUERY_GTE,
+	QUERY_LT,
+	QUERY_LTE,
+	QUERY_IN,
+	QUERY_TYPE,
+	QUERY_REGEX,
+	QUERY_MOD,
+	/* These look at an array itself, never at its elements in its stead. */
+	QUERY_EXISTS,
+	QUERY_NULL,
+	QUERY_SIZE,
+	QUERY_ELEMENT,      /* an element is a map that the children hold for */
+	QUERY_ELEMENT_VALUE /* an element is a value that the children, without path, hold for */
+};
+
+struct query_segment {
+	struct slice name;
+	uint32_t index; /* if the name may stand for an element */
+	bool is_index;
+};
+
+struct query_path {
+	const struct query_segment *segments;
+	uint32_t count;
+	bool is_id; /* the document's id, not a member */
+};
+
+struct query_regex;
+
+struct query_node {
+	enum query_op op;
+	bool negated;
+	const struct query_path *path; /* NULL: the value at hand, without looking into it */
+	struct query_node *children;
+	struct query_node *next;
+	struct slice operand;
+	enum value_rank rank;     /* of the operand */
+	const struct slice *list; /* IN: sorted */
+	uint32_t list_count;
+	bool list_has_nil;
+	uint32_t types; /* TYPE: set of QUERY_TYPE_* */
+	uint32_t size;
+	uint64_t divisor; /* MOD: its magnitude; the sign does not matter */
+	int64_t remainder;
+	const struct query_regex *regex;
+};
+
+struct query {
+	struct query_node *root;
+	bool uses_id;
+};
+
+enum {
+	QUERY_TYPE_DOUBLE = 1 << 0,
+	QUERY_TYPE_STRING = 1 << 1,
+	QUERY_TYPE_OBJECT = 1 << 2,
+	QUERY_TYPE_ARRAY = 1 << 3,
+	QUERY_TYPE_BOOL = 1 << 4,
+	QUERY_TYPE_NULL = 1 << 5,
+	QUERY_TYPE_INT = 1 << 6,    /* fits 32 bits */
+	QUERY_TYPE_LONG = 1 << 7,   /* fits 64 bits, signed */
+	QUERY_TYPE_DECIMAL = 1 << 8 /* any other number */
+};
+
+/* Compiles into memory of the arena; NULL and a text on a pattern that is none. options: of "imsx".
+ */
+struct query_regex *query_regex_compile(struct slice pattern, struct slice options,
+					struct arena *arena, char *text, size_t text_bytes);
+/* False also where matching takes more steps than one document is worth. */
+bool query_regex_matches(const struct query_regex *regex, struct slice subject);
+
+#endif

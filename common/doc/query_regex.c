@@ -1,0 +1,91 @@
+/* The only user of PCRE2. Its memory comes from the query's arena, so that there is nothing to
+ * free. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdio.h>
+
+#include "common/doc/query_plan.h"
+
+/* A pattern that backtracks without end is cut off here: about a millisecond per value. */
+enum { REGEX_PATTERN_BYTES = 4096, REGEX_STEPS = 100000, REGEX_HEAP_KIB = 1024 };
+
+struct query_regex {
+	pcre2_code *code;
+	pcre2_match_data *data; /* scratch of a match */
+	pcre2_match_context *context;
+};
+
+static void *take(size_t bytes, void *arena)
+{
+	return arena_alloc(arena, bytes);
+}
+
+/* The arena frees all at once. */
+static void give(void *memory, void *arena)
+{
+	(void)memory;
+	(void)arena;
+}
+
+static bool option_bits(struct slice options, uint32_t *bits, char *text, size_t text_bytes)
+{
+	*bits = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
+	for (size_t i = 0; i < options.len; i++) {
+		switch (options.data[i]) {
+		case 'i':
+			*bits |= PCRE2_CASELESS;
+			break;
+		case 'm':
+			*bits |= PCRE2_MULTILINE;
+			break;
+		case 's':
+			*bits |= PCRE2_DOTALL;
+			break;
+		case 'x':
+			*bits |= PCRE2_EXTENDED;
+			break;
+		default:
+			snprintf(text, text_bytes, "$options takes the letters i, m, s and x");
+			return false;
+		}
+	}
+	return true;
+}
+
+struct query_regex *query_regex_compile(struct slice pattern, struct slice options,
+					struct arena *arena, char *text, size_t text_bytes)
+{
+	uint32_t bits;
+	if (!option_bits(options, &bits, text, text_bytes))
+		return NULL;
+	if (pattern.len > REGEX_PATTERN_BYTES) {
+		snprintf(text, text_bytes, "a pattern has at most %d bytes", REGEX_PATTERN_BYTES);
+		return NULL;
+	}
+	struct query_regex *regex = arena_alloc(arena, sizeof *regex);
+	pcre2_general_context *general = pcre2_general_context_create(take, give, arena);
+	pcre2_compile_context *compile = pcre2_compile_context_create(general);
+	int problem;
+	PCRE2_SIZE at;
+	regex->code = pcre2_compile(pattern.len ? pattern.data : (PCRE2_SPTR) "", pattern.len, bits,
+				    &problem, &at, compile);
+	if (!regex->code) {
+		PCRE2_UCHAR reason[100];
+		pcre2_get_error_message(problem, reason, sizeof reason);
+		snprintf(text, text_bytes, "at byte %zu of the pattern: %s", at,
+			 (const char *)reason);
+		return NULL;
+	}
+	regex->context = pcre2_match_context_create(general);
+	pcre2_set_match_limit(regex->context, REGEX_STEPS);
+	pcre2_set_depth_limit(regex->context, REGEX_STEPS);
+	pcre2_set_heap_limit(regex->context, REGEX_HEAP_KIB);
+	regex->data = pcre2_match_data_create(1, general);
+	return regex;
+}
+
+bool query_regex_matches(const struct query_regex *regex, struct slice subject)
+{
+	return pcre2_match(regex->code, subject.len ? subject.data : (PCRE2_SPTR) "", subject.len,
+			   0, 0, regex->data, regex->context) >= 0;
+}
