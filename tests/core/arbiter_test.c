@@ -1,0 +1,672 @@
+/* One arbiter, a scripted cluster around it, and the trace of what it sends. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arbiter/arbiter.h"
+#include "common/doc/json.h"
+
+enum {
+	COORDINATOR = 1,
+	SELF = 9,
+	NODE_A = 11,
+	NODE_B = 12,
+	NODE_C = 13,
+	SHARD = 81,
+	COLLECTION = 7,
+	EPOCH = 4,
+	WALL_MS = 1000000,
+	SENT_MAX = 256
+};
+
+struct sent {
+	uint64_t request;
+	uint64_t member;
+	uint16_t type;
+	uint64_t epoch;
+};
+
+struct world {
+	struct arbiter *arbiter;
+	struct json_parser *parser;
+	struct effects fx;
+	struct arena arena;
+	struct buf trace;
+	struct buf scratch;
+	int64_t now_ms;
+	struct sent sent[SENT_MAX]; /* without membership */
+	uint32_t sent_count;
+	struct replica replicas[3];
+};
+
+/* ---- the shell ---- */
+
+/* Joins, heartbeats and leases tick all the time: they are not what these tests are about. */
+static bool is_membership(uint16_t type)
+{
+	return type == MSG_member_join || type == MSG_heartbeat || type == MSG_arbiter_lease;
+}
+
+static void print_send(struct world *w, const struct effect *effect)
+{
+	const struct envelope *envelope = &effect->send.envelope;
+	const struct schema *schema = schema_of_message(envelope->type);
+	if (is_membership(envelope->type))
+		return;
+	assert_true(message_allowed(envelope->type, ROLE_ARBITER, ROLE_STORAGE));
+	assert_true(w->sent_count < SENT_MAX);
+	w->sent[w->sent_count++] = (struct sent){envelope->request_id, effect->send.member,
+						 envelope->type, envelope->epoch};
+	void *message = arena_alloc(&w->arena, schema->size);
+	assert_true(schema_decode(schema, effect->send.body, &w->arena, message));
+	buf_printf(&w->trace, "%lld to %llu e%llu ", (long long)w->now_ms,
+		   (unsigned long long)effect->send.member, (unsigned long long)envelope->epoch);
+	schema_print(schema, message, &w->trace);
+	buf_append_byte(&w->trace, '\n');
+}
+
+static void step(struct world *w, struct event *event)
+{
+	event->now_ms = w->now_ms;
+	event->wall_ms = WALL_MS + w->now_ms;
+	arbiter_ops.step(w->arbiter, event, &w->fx);
+	for (uint32_t i = 0; i < w->fx.count; i++)
+		if (w->fx.items[i].kind == EFFECT_SEND)
+			print_send(w, &w->fx.items[i]);
+	effects_clear(&w->fx);
+}
+
+static void feed(struct world *w, enum event_kind kind)
+{
+	struct event event = {.kind = kind};
+	step(w, &event);
+}
+
+static void run_until(struct world *w, int64_t until_ms)
+{
+	for (int64_t at; (at = arbiter_ops.deadline(w->arbiter)) <= until_ms;) {
+		w->now_ms = at > w->now_ms ? at : w->now_ms;
+		feed(w, EVENT_TIMER);
+	}
+	w->now_ms = until_ms;
+}
+
+static void deliver(struct world *w, uint64_t from, const struct envelope *envelope,
+		    const void *body)
+{
+	struct event event = {.kind = EVENT_MESSAGE};
+	event.message.from = (struct peer){
+	    .member = from, .role = from == COORDINATOR ? ROLE_COORDINATOR : ROLE_STORAGE};
+	event.message.envelope = *envelope;
+	event.message.body = body;
+	step(w, &event);
+}
+
+/* The last request of this type to this member. */
+static struct sent last_sent(const struct world *w, uint64_t member, uint16_t type)
+{
+	for (uint32_t i = w->sent_count; i-- > 0;)
+		if (w->sent[i].member == member && w->sent[i].type == type)
+			return w->sent[i];
+	fail_msg("nothing of type %u was sent to %llu", type, (unsigned long long)member);
+	return (struct sent){0};
+}
+
+static void answer_to(struct world *w, struct sent question, const void *body)
+{
+	struct envelope envelope = {.type = (uint16_t)(question.type + 1),
+				    .request_id = question.request,
+				    .epoch = question.epoch};
+	deliver(w, question.member, &envelope, body);
+}
+
+static void answer(struct world *w, uint64_t member, uint16_t question, const void *body)
+{
+	answer_to(w, last_sent(w, member, question), body);
+}
+
+static void trace_is(struct world *w, const char *expected)
+{
+	assert_string_equal(buf_cstr(&w->trace), expected);
+	buf_clear(&w->trace);
+}
+
+/* ---- the cluster ---- */
+
+static struct shard placement(struct world *w, uint64_t epoch, uint64_t lead)
+{
+	for (uint64_t i = 0; i < 3; i++)
+		w->replicas[i] =
+		    (struct replica){.node = NODE_A + i, .incarnation = 100 + NODE_A + i};
+	return (struct shard){.id = SHARD,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = epoch,
+			      .lead = lead,
+			      .replicas = w->replicas,
+			      .replicas_count = 3,
+			      .write_quorum = 2};
+}
+
+static void push_map(struct world *w, uint64_t version, struct shard *shard, uint64_t retain_ms)
+{
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("things"),
+					.version = 3,
+					.replicas = 3,
+					.write_quorum = 2,
+					.retain_ms = retain_ms};
+	struct member member = {.id = NODE_C, .name = slice_text("node-c"), .role = ROLE_STORAGE};
+	struct msg_map_push push = {.map_version = version,
+				    .members = &member,
+				    .members_count = 1,
+				    .collections = &collection,
+				    .collections_count = 1,
+				    .shards = shard,
+				    .shards_count = 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	deliver(w, COORDINATOR, &envelope, &push);
+}
+
+static void lease(struct world *w, bool granted)
+{
+	uint64_t shard = SHARD;
+	struct msg_arbiter_lease_ack ack = {
+	    .shards = &shard, .shards_count = granted, .ttl_ms = 2000};
+	struct envelope envelope = {.type = MSG_arbiter_lease_ack};
+	deliver(w, COORDINATOR, &envelope, &ack);
+}
+
+static int setup(void **state)
+{
+	static struct world w;
+	struct arbiter_options options = {.self = SELF, .coordinator = COORDINATOR};
+	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
+	feed(&w, EVENT_START);
+	struct envelope envelope = {.type = MSG_member_join_ack};
+	struct msg_member_join_ack joined = {.status = STATUS_OK};
+	struct shard shard = placement(&w, EPOCH, NODE_A);
+	deliver(&w, COORDINATOR, &envelope, &joined);
+	push_map(&w, 5, &shard, 1000);
+	lease(&w, true);
+	run_until(&w, 0);
+	trace_is(&w, "0 to 11 e4 conflict_list{shard=81 limit=256}\n");
+	*state = &w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	arbiter_free(w->arbiter);
+	json_parser_free(w->parser);
+	effects_close(&w->fx);
+	arena_close(&w->arena);
+	buf_close(&w->trace);
+	buf_close(&w->scratch);
+	return 0;
+}
+
+static struct slice body(struct world *w, const char *json)
+{
+	struct json_error error;
+	buf_clear(&w->scratch);
+	assert_true(json_to_msgpack(w->parser, slice_text(json), &w->scratch, &error));
+	return arena_copy(&w->arena, buf_slice(&w->scratch));
+}
+
+static struct revision rev(uint64_t generation, const char *hash)
+{
+	return (struct revision){.generation = generation, .hash = slice_text(hash)};
+}
+
+/* ---- answers of the lead ---- */
+
+static void list_answers(struct world *w, struct conflict_row *rows, uint32_t count)
+{
+	struct msg_conflict_list_ack ack = {
+	    .status = STATUS_OK, .shard = SHARD, .rows = rows, .rows_count = count};
+	answer(w, NODE_A, MSG_conflict_list, &ack);
+}
+
+static void list_shows_open(struct world *w, const char *id)
+{
+	static struct revision leaves[2];
+	leaves[0] = rev(2, "b");
+	leaves[1] = rev(2, "a");
+	struct conflict_row row = {.id = slice_text(id)};
+	row.conflict = (struct conflict){
+	    .state = CONFLICT_OPEN, .number = 20, .leaves = leaves, .leaves_count = 2};
+	list_answers(w, &row, 1);
+}
+
+/* 1-o {a:1,b:1} with children 2-b {a:2,b:1} and 2-a, whose body is given. */
+static struct msg_conflict_read_ack graph(struct world *w, const char *second, const char *policy)
+{
+	static uint64_t root[] = {0};
+	struct graph_node *nodes = arena_alloc(&w->arena, 3 * sizeof *nodes);
+	nodes[0] = (struct graph_node){.revision = rev(1, "o"),
+				       .flags = REVISION_HAS_BODY,
+				       .body = body(w, "{\"a\":1,\"b\":1}")};
+	nodes[1] = (struct graph_node){.revision = rev(2, "b"),
+				       .parents = root,
+				       .parents_count = 1,
+				       .flags = REVISION_LEAF | REVISION_HAS_BODY,
+				       .body = body(w, "{\"a\":2,\"b\":1}")};
+	nodes[2] = nodes[1];
+	nodes[2].revision = rev(2, "a");
+	nodes[2].body = body(w, second);
+	return (struct msg_conflict_read_ack){.status = STATUS_OK,
+					      .shard = SHARD,
+					      .nodes = nodes,
+					      .nodes_count = 3,
+					      .policy_version = 3,
+					      .policy = body(w, policy)};
+}
+
+static void lead_resolves(struct world *w, enum status status)
+{
+	struct msg_conflict_resolve_ack ack = {.status = status, .shard = SHARD};
+	answer(w, NODE_A, MSG_conflict_resolve, &ack);
+}
+
+static void list_shows_resolved(struct world *w, uint64_t resolved_ms)
+{
+	struct conflict_row row = {.id = slice_text("doc")};
+	row.conflict = (struct conflict){.state = CONFLICT_RESOLVED,
+					 .number = 30,
+					 .resolution_id = slice_text("0123456789abcdef"),
+					 .resolved_ms = resolved_ms};
+	list_answers(w, &row, 1);
+}
+
+static struct msg_cleanup_prepare_ack prepared(struct world *w, uint64_t incarnation,
+					       uint64_t number)
+{
+	struct cleanup_item *item = arena_alloc(&w->arena, sizeof *item);
+	*item = (struct cleanup_item){
+	    .id = slice_text("doc"), .resolution_id = slice_text("0123456789abcdef"), .number = 30};
+	return (struct msg_cleanup_prepare_ack){.shard = SHARD,
+						.status = STATUS_OK,
+						.incarnation = incarnation,
+						.number = number,
+						.items = item,
+						.items_count = 1};
+}
+
+static void acknowledge(struct world *w, uint64_t node, uint64_t incarnation, uint64_t number)
+{
+	struct msg_cleanup_prepare_ack ack = prepared(w, incarnation, number);
+	answer(w, node, MSG_cleanup_prepare, &ack);
+}
+
+static bool metric_is(struct world *w, const char *line)
+{
+	buf_clear(&w->scratch);
+	buf_append_byte(&w->scratch, '\n');
+	arbiter_ops.metrics(w->arbiter, &w->scratch);
+	return strstr(buf_cstr(&w->scratch), line) != NULL;
+}
+
+#define LIST_AGAIN(ms) ms " to 11 e4 conflict_list{shard=81 limit=256}\n"
+
+/* ---- resolving ---- */
+
+static void test_a_conflict_is_read_resolved_and_cleaned_up(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	trace_is(w, "0 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	trace_is(w, "0 to 11 e4 conflict_resolve{shard=81 id=\"doc\" "
+		    "leaves=[{generation=2 hash=\"a\"} {generation=2 hash=\"b\"}] "
+		    "parents=[{generation=2 hash=\"a\"} {generation=2 hash=\"b\"}] "
+		    "revision={generation=3 "
+		    "hash=\"cc94d9aa32cfb55ce142548156f3a155\"} "
+		    "body=0x82a16102a16202 policy_version=3 "
+		    "resolution_id=0x8534fdefcb2a5db131bfb6f1471e5014 "
+		    "detail=0x82a26279a761726269746572a87374726174656779a56d65726765}\n");
+	lead_resolves(w, STATUS_OK);
+	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"merge\"} 1\n"));
+	run_until(w, 200);
+	trace_is(w, "200 to 11 e4 conflict_list{shard=81 limit=256}\n");
+	list_shows_resolved(w, WALL_MS + 200 - 999);
+	trace_is(w, "");
+	run_until(w, 600);
+	trace_is(w, "600 to 11 e4 conflict_list{shard=81 limit=256}\n");
+	list_shows_resolved(w, WALL_MS + 600 - 1000);
+	trace_is(w, "600 to 11 e4 cleanup_prepare{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}]}\n"
+		    "600 to 12 e4 cleanup_prepare{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}]}\n"
+		    "600 to 13 e4 cleanup_prepare{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}]}\n");
+	acknowledge(w, NODE_B, 112, 31);
+	acknowledge(w, NODE_A, 111, 30);
+	trace_is(w, "");
+	assert_true(metric_is(w, "\nparley_cleanup_pending_acks{node=\"node-c\"} 1\n"));
+	acknowledge(w, NODE_C, 113, 40);
+	trace_is(w, "600 to 11 e4 cleanup_commit{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}] acks=[{node=11 "
+		    "incarnation=111 number=30} {node=12 incarnation=112 "
+		    "number=31} {node=13 incarnation=113 number=40}]}\n");
+	struct msg_cleanup_commit_ack done = {.shard = SHARD, .status = STATUS_OK, .cleaned = 1};
+	answer(w, NODE_A, MSG_cleanup_commit, &done);
+	assert_true(metric_is(w, "\nparley_cleanup_items_total 1\n"));
+	assert_true(metric_is(w, "\nparley_cleanup_pending_acks{node=\"node-c\"} 0\n"));
+	run_until(w, 600);
+	trace_is(w, "600 to 11 e4 conflict_list{shard=81 limit=256}\n");
+}
+
+static void test_leaves_moved_reads_again(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	buf_clear(&w->trace);
+	lead_resolves(w, STATUS_LEAVES_MOVED);
+	trace_is(w, "0 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	buf_clear(&w->trace);
+	lead_resolves(w, STATUS_POLICY_MOVED);
+	trace_is(w, "0 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+	ack.nodes_count = 2; /* somebody else has resolved it meanwhile */
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	trace_is(w, "");
+	assert_true(metric_is(w, "\nparley_arbiter_tasks 0\n"));
+}
+
+static void test_policy_none_is_noted_once(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{\"strategy\":\"none\"}");
+	ack.conflict = (struct conflict){
+	    .state = CONFLICT_OPEN,
+	    .number = 20,
+	    .leaves = (struct revision[]){rev(2, "b"), rev(2, "a")},
+	    .leaves_count = 2,
+	};
+	buf_clear(&w->trace);
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	trace_is(w, "0 to 11 e4 conflict_note{shard=81 id=\"doc\" "
+		    "leaves=[{generation=2 hash=\"a\"} {generation=2 hash=\"b\"}] "
+		    "detail=0x82a26279a761726269746572a6726561736f6eab706f6c6963795f6e6f6e65}\n");
+	assert_true(metric_is(w, "\nparley_conflicts_open_seen 1\n"));
+	run_until(w, 200);
+	list_shows_open(w, "doc");
+	run_until(w, 600);
+	list_shows_open(w, "doc");
+	trace_is(w, "200 to 11 e4 conflict_list{shard=81 limit=256}\n"
+		    "600 to 11 e4 conflict_list{shard=81 limit=256}\n");
+	run_until(w, 31000);
+	buf_clear(&w->trace);
+	list_shows_open(w, "doc"); /* a new lead may not know the note */
+	trace_is(w, "31000 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+}
+
+static void test_open_paths_are_noted_until_the_conflict_changes(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":3,\"b\":1}", "{}");
+	ack.conflict = (struct conflict){
+	    .state = CONFLICT_OPEN,
+	    .number = 19,
+	    .leaves = (struct revision[]){rev(2, "b"), rev(2, "a")},
+	    .leaves_count = 2,
+	};
+	buf_clear(&w->trace);
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	trace_is(
+	    w,
+	    "0 to 11 e4 conflict_note{shard=81 id=\"doc\" "
+	    "leaves=[{generation=2 hash=\"a\"} {generation=2 hash=\"b\"}] "
+	    "detail=0x84a26279a761726269746572a87374726174656779a56d65726765a672656173..(104)}\n");
+	run_until(w, 200);
+	buf_clear(&w->trace);
+	list_shows_open(w, "doc"); /* number 20: not what was noted */
+	trace_is(w, "200 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+}
+
+static void test_lost_answers_are_asked_for_again(void **state)
+{
+	struct world *w = *state;
+	run_until(w, 1999);
+	trace_is(w, "");
+	run_until(w, 2000);
+	trace_is(w, LIST_AGAIN("2000"));
+	list_shows_open(w, "doc");
+	struct sent first = last_sent(w, NODE_A, MSG_conflict_read);
+	buf_clear(&w->trace);
+	list_answers(w, NULL, 0); /* the same answer twice: the second one is nobody's */
+	run_until(w, 4050);
+	trace_is(w, "2200 to 11 e4 conflict_list{shard=81 limit=256}\n"
+		    "4050 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	answer_to(w, first, &ack); /* late */
+	trace_is(w, "");
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	buf_clear(&w->trace);
+	lead_resolves(w, STATUS_OVERLOADED);
+	trace_is(w, "");
+	run_until(w, 4149);
+	trace_is(w, "");
+	run_until(w, 4150);
+	trace_is(w, "4150 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+}
+
+static void test_other_members_answers_do_not_count(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	buf_clear(&w->trace);
+	struct sent question = last_sent(w, NODE_A, MSG_conflict_read);
+	question.member = NODE_B;
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	answer_to(w, question, &ack);
+	trace_is(w, "");
+}
+
+static void test_work_in_hand_is_bounded(void **state)
+{
+	struct world *w = *state;
+	struct conflict_row rows[40];
+	char ids[40][4];
+	for (int i = 0; i < 40; i++) {
+		ids[i][0] = (char)('a' + i / 10);
+		ids[i][1] = (char)('0' + i % 10);
+		rows[i] = (struct conflict_row){.id = slice_of(ids[i], 2)};
+		rows[i].conflict.state = CONFLICT_OPEN;
+	}
+	list_answers(w, rows, 40);
+	assert_true(metric_is(w, "\nparley_arbiter_tasks 32\n"));
+	buf_clear(&w->trace);
+	run_until(w, 200);
+	trace_is(w, "200 to 11 e4 conflict_list{shard=81 after=\"d1\" limit=256}\n");
+}
+
+/* ---- cleanup ---- */
+
+static void start_cleanup(struct world *w)
+{
+	run_until(w, 2000);
+	list_shows_resolved(w, WALL_MS);
+	buf_clear(&w->trace);
+}
+
+static void test_no_cleanup_while_one_replica_is_silent(void **state)
+{
+	struct world *w = *state;
+	start_cleanup(w);
+	acknowledge(w, NODE_A, 111, 30);
+	acknowledge(w, NODE_A, 111, 30); /* twice from one is not from two */
+	acknowledge(w, NODE_B, 112, 30);
+	for (int64_t at = 2500; at <= 12000; at += 500) {
+		run_until(w, at);
+		if (w->sent[w->sent_count - 1].type == MSG_conflict_list)
+			list_answers(w, NULL, 0);
+	}
+	buf_clear(&w->trace);
+	uint32_t asked[3] = {0};
+	for (uint32_t i = 0; i < w->sent_count; i++) {
+		assert_int_not_equal(w->sent[i].type, MSG_cleanup_commit);
+		if (w->sent[i].type == MSG_cleanup_prepare)
+			asked[w->sent[i].member - NODE_A]++;
+	}
+	assert_int_equal(asked[0], 1);
+	assert_int_equal(asked[1], 1);
+	assert_int_equal(asked[2], 4); /* at once, then after 1, 2 and 4 s */
+	acknowledge(w, NODE_C, 113, 30);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_cleanup_commit);
+}
+
+static void test_acknowledgements_that_do_not_count(void **state)
+{
+	struct world *w = *state;
+	start_cleanup(w);
+	acknowledge(w, NODE_A, 111, 30);
+	acknowledge(w, NODE_B, 112, 30);
+	acknowledge(w, NODE_C, 999, 30); /* another incarnation */
+	trace_is(w, "");
+	assert_true(metric_is(w, "\nparley_cleanup_refused_acks_total 1\n"));
+	struct msg_cleanup_prepare_ack refused = prepared(w, 113, 30);
+	refused.status = STATUS_NOT_VOUCHING;
+	answer(w, NODE_C, MSG_cleanup_prepare, &refused);
+	trace_is(w, "");
+	struct sent question = last_sent(w, NODE_C, MSG_cleanup_prepare);
+	struct msg_cleanup_prepare_ack good = prepared(w, 113, 30);
+	question.epoch = EPOCH - 1;
+	answer_to(w, question, &good);
+	trace_is(w, "");
+	acknowledge(w, NODE_C, 113, 29); /* it has not passed the resolution: the round ends */
+	trace_is(w, "");
+	assert_true(metric_is(w, "\nparley_cleanup_pending_acks{node=\"node-c\"} 0\n"));
+	acknowledge(w, NODE_C, 113, 30);
+	trace_is(w, "");
+}
+
+static void test_another_epoch_starts_cleanup_over(void **state)
+{
+	struct world *w = *state;
+	start_cleanup(w);
+	acknowledge(w, NODE_A, 111, 30);
+	acknowledge(w, NODE_B, 112, 30);
+	struct sent old = last_sent(w, NODE_C, MSG_cleanup_prepare);
+	struct msg_shard_newer newer = {.shard = placement(w, EPOCH + 1, NODE_B)};
+	struct envelope envelope = {.type = MSG_shard_newer};
+	deliver(w, NODE_C, &envelope, &newer);
+	assert_true(metric_is(w, "\nparley_cleanup_restarts_total 1\n"));
+	struct msg_cleanup_prepare_ack ack = prepared(w, 113, 30);
+	answer_to(w, old, &ack); /* the third acknowledgement, of the old epoch */
+	run_until(w, 2000);
+	trace_is(w, "2000 to 12 e5 conflict_list{shard=81 limit=256}\n");
+	struct conflict_row row = {.id = slice_text("doc")};
+	row.conflict = (struct conflict){.state = CONFLICT_RESOLVED,
+					 .number = 30,
+					 .resolution_id = slice_text("0123456789abcdef"),
+					 .resolved_ms = WALL_MS};
+	struct msg_conflict_list_ack list = {
+	    .status = STATUS_OK, .shard = SHARD, .rows = &row, .rows_count = 1};
+	answer(w, NODE_B, MSG_conflict_list, &list);
+	trace_is(w, "2000 to 11 e5 cleanup_prepare{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}]}\n"
+		    "2000 to 12 e5 cleanup_prepare{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}]}\n"
+		    "2000 to 13 e5 cleanup_prepare{shard=81 items=[{id=\"doc\" "
+		    "resolution_id=\"0123456789abcdef\" number=30}]}\n");
+}
+
+static void test_a_commit_is_repeated(void **state)
+{
+	struct world *w = *state;
+	start_cleanup(w);
+	acknowledge(w, NODE_A, 111, 30);
+	acknowledge(w, NODE_B, 112, 30);
+	acknowledge(w, NODE_C, 113, 30);
+	struct sent first = last_sent(w, NODE_A, MSG_cleanup_commit);
+	run_until(w, 2000 + 2000);
+	struct sent second = last_sent(w, NODE_A, MSG_cleanup_commit);
+	assert_int_equal(first.request, second.request);
+	uint32_t commits = 0;
+	for (uint32_t i = 0; i < w->sent_count; i++)
+		commits += w->sent[i].type == MSG_cleanup_commit;
+	assert_int_equal(commits, 2);
+}
+
+/* ---- map and lease ---- */
+
+static void test_only_leased_shards_are_looked_after(void **state)
+{
+	struct world *w = *state;
+	start_cleanup(w);
+	lease(w, false);
+	run_until(w, 9000);
+	trace_is(w, "");
+	lease(w, true);
+	run_until(w, 9000);
+	trace_is(w, LIST_AGAIN("9000"));
+}
+
+static void test_old_placements_are_not_adopted(void **state)
+{
+	struct world *w = *state;
+	struct shard older = placement(w, EPOCH - 1, NODE_C);
+	push_map(w, 6, &older, 1000);
+	struct shard equal = placement(w, EPOCH, NODE_C);
+	push_map(w, 7, &equal, 1000);
+	run_until(w, 2000);
+	trace_is(w, LIST_AGAIN("2000"));
+	struct shard newer = placement(w, EPOCH + 1, NODE_C);
+	push_map(w, 8, &newer, 1000);
+	run_until(w, 2000);
+	trace_is(w, "2000 to 13 e5 conflict_list{shard=81 limit=256}\n");
+}
+
+static void test_drain_takes_nothing_new(void **state)
+{
+	struct world *w = *state;
+	struct buf why = {0};
+	assert_true(arbiter_ops.ready(w->arbiter, w->now_ms, &why));
+	list_shows_open(w, "doc");
+	buf_clear(&w->trace);
+	feed(w, EVENT_DRAIN);
+	buf_clear(&why);
+	assert_false(arbiter_ops.ready(w->arbiter, w->now_ms, &why));
+	assert_non_null(strstr(buf_cstr(&why), "draining failed"));
+	buf_close(&why);
+	run_until(w, 1000);
+	trace_is(w, "");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_conflict_resolve);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_a_conflict_is_read_resolved_and_cleaned_up),
+	    T(test_leaves_moved_reads_again),
+	    T(test_policy_none_is_noted_once),
+	    T(test_open_paths_are_noted_until_the_conflict_changes),
+	    T(test_lost_answers_are_asked_for_again),
+	    T(test_other_members_answers_do_not_count),
+	    T(test_work_in_hand_is_bounded),
+	    T(test_no_cleanup_while_one_replica_is_silent),
+	    T(test_acknowledgements_that_do_not_count),
+	    T(test_another_epoch_starts_cleanup_over),
+	    T(test_a_commit_is_repeated),
+	    T(test_only_leased_shards_are_looked_after),
+	    T(test_old_placements_are_not_adopted),
+	    T(test_drain_takes_nothing_new),
+	};
+#undef T
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

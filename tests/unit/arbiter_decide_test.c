@@ -1,0 +1,363 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arbiter/decide.h"
+#include "common/doc/json.h"
+
+enum { NODES_MAX = 16 };
+
+struct fixture {
+	struct json_parser *parser;
+	struct arena arena;
+	struct buf scratch;
+	struct graph_node nodes[NODES_MAX];
+	uint32_t nodes_count;
+	struct slice policy;
+	struct decision decision;
+};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+	f = (struct fixture){.parser = json_parser_new()};
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	json_parser_free(f->parser);
+	arena_close(&f->arena);
+	buf_close(&f->scratch);
+	return 0;
+}
+
+static struct slice from_json(struct fixture *f, const char *json)
+{
+	struct json_error error;
+	buf_clear(&f->scratch);
+	assert_true(json_to_msgpack(f->parser, slice_text(json), &f->scratch, &error));
+	return arena_copy(&f->arena, buf_slice(&f->scratch));
+}
+
+static const char *to_json(struct fixture *f, struct slice value)
+{
+	buf_clear(&f->scratch);
+	assert_true(json_from_msgpack(value, &f->scratch));
+	return buf_cstr(&f->scratch);
+}
+
+static void start(struct fixture *f, const char *policy)
+{
+	f->nodes_count = 0;
+	f->policy = from_json(f, policy);
+}
+
+/* json NULL: the body is not kept. Parents are indexes, ended by -1. */
+static struct graph_node *node(struct fixture *f, const char *name, const int *parents,
+			       const char *json)
+{
+	struct graph_node *n = &f->nodes[f->nodes_count++];
+	*n = (struct graph_node){.flags = REVISION_LEAF};
+	assert_true(revision_parse(slice_text(name), &n->revision));
+	n->parents = arena_alloc(&f->arena, NODES_MAX * sizeof *n->parents);
+	for (; *parents >= 0; parents++) {
+		n->parents[n->parents_count++] = (uint64_t)*parents;
+		if (*parents < NODES_MAX)
+			f->nodes[*parents].flags &= ~(uint64_t)REVISION_LEAF;
+	}
+	if (json) {
+		n->flags |= REVISION_HAS_BODY;
+		n->body = from_json(f, json);
+	}
+	return n;
+}
+
+#define P(...) ((const int[]){__VA_ARGS__, -1})
+#define ROOT   ((const int[]){-1})
+
+static void run(struct fixture *f)
+{
+	struct msg_conflict_read_ack graph = {.nodes = f->nodes,
+					      .nodes_count = f->nodes_count,
+					      .policy_version = 3,
+					      .policy = f->policy};
+	decide(&graph, slice_text("doc"), &f->arena, &f->decision);
+}
+
+static const char *names(struct fixture *f, const struct revision *list, uint32_t count)
+{
+	buf_clear(&f->scratch);
+	for (uint32_t i = 0; i < count; i++) {
+		buf_append_text(&f->scratch, i ? " " : "");
+		revision_print(&list[i], &f->scratch);
+	}
+	return buf_cstr(&f->scratch);
+}
+
+static void becomes(struct fixture *f, const char *leaves, const char *parents, const char *json)
+{
+	run(f);
+	const struct msg_conflict_resolve *m = &f->decision.resolve;
+	if (f->decision.kind == DECISION_NOTE)
+		fail_msg("open: %s", to_json(f, f->decision.note.detail));
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_string_equal(names(f, m->leaves, m->leaves_count), leaves);
+	assert_string_equal(names(f, m->parents, m->parents_count), parents);
+	assert_false(m->deleted);
+	assert_string_equal(to_json(f, m->body), json);
+}
+
+static void noted(struct fixture *f, const char *detail)
+{
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_string_equal(to_json(f, f->decision.note.detail), detail);
+}
+
+static void test_edits_of_one_base(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-b", P(0), "{\"a\":2,\"b\":1}");
+	node(f, "2-a", P(0), "{\"a\":1,\"b\":2}");
+	becomes(f, "2-a 2-b", "2-a 2-b", "{\"a\":2,\"b\":2}");
+	assert_int_equal(f->decision.resolve.revision.generation, 3);
+	assert_int_equal(f->decision.how, HOW_MERGE);
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"strategy\":\"merge\"}");
+}
+
+static void test_resolutions_give_way_to_human_revisions(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"paths\":{\"n\":\"counter\"}}");
+	node(f, "1-o", ROOT, "{\"n\":1}");
+	node(f, "2-a", P(0), "{\"n\":2}");
+	node(f, "2-b", P(0), "{\"n\":3}");
+	node(f, "2-c", P(0), "{\"n\":4}");
+	becomes(f, "2-a 2-b 2-c", "2-a 2-b 2-c", "{\"n\":7}");
+	struct revision direct = f->decision.resolve.revision;
+	uint8_t id[16];
+	char hash[REVISION_HASH_CHARS];
+	memcpy(hash, f->decision.hash, sizeof hash);
+	memcpy(id, f->decision.resolution_id, sizeof id);
+	direct.hash = slice_of(hash, sizeof hash);
+	/* the same three, met as two resolutions of two each */
+	node(f, "3-x", P(1, 2), "{\"n\":4}")->flags |= REVISION_RESOLVED;
+	node(f, "3-y", P(2, 3), "{\"n\":6}")->flags |= REVISION_RESOLVED;
+	becomes(f, "3-x 3-y", "2-a 2-b 2-c", "{\"n\":7}");
+	assert_true(revision_equal(&f->decision.resolve.revision, &direct));
+	assert_memory_equal(f->decision.resolution_id, id, sizeof id);
+}
+
+static void test_an_edit_of_a_resolution_is_human(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1,\"c\":1}");
+	node(f, "2-a", P(0), "{\"a\":2,\"b\":1,\"c\":1}");
+	node(f, "2-b", P(0), "{\"a\":1,\"b\":2,\"c\":1}");
+	node(f, "3-r", P(1, 2), "{\"a\":2,\"b\":2,\"c\":1}")->flags |= REVISION_RESOLVED;
+	node(f, "4-x", P(3), "{\"a\":3,\"b\":2,\"c\":1}");
+	node(f, "4-y", P(3), "{\"a\":2,\"b\":2,\"c\":3}");
+	becomes(f, "4-x 4-y", "4-x 4-y", "{\"a\":3,\"b\":2,\"c\":3}");
+}
+
+static void test_one_that_has_all_the_others_in_it(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1}");
+	node(f, "2-a", P(0), "{\"a\":2}");
+	node(f, "2-b", P(0), "{\"a\":3}");
+	node(f, "3-r", P(1, 2), "{\"a\":9}")->flags |= REVISION_RESOLVED;
+	node(f, "3-h", P(1, 2), "{\"a\":5}");
+	becomes(f, "3-h 3-r", "3-h", "{\"a\":5}");
+	assert_int_equal(f->decision.how, HOW_SINGLE);
+}
+
+static void test_without_human_bodies_the_leaves_are_merged(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-a", P(0), NULL);
+	node(f, "2-b", P(0), NULL);
+	node(f, "3-r", P(1, 2), "{\"a\":2,\"b\":1}")->flags |= REVISION_RESOLVED;
+	node(f, "2-c", P(0), "{\"a\":1,\"b\":2}");
+	becomes(f, "2-c 3-r", "2-c 3-r", "{\"a\":2,\"b\":2}");
+	f->nodes[4].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"body_missing\"}");
+}
+
+/* 1-o, two edits, and two people who merged these differently. */
+static void criss_cross(struct fixture *f, const char *x, const char *y)
+{
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-x", P(0), "{\"a\":2,\"b\":2}");
+	node(f, "2-y", P(0), "{\"a\":3,\"b\":1}");
+	node(f, "3-x", P(1, 2), x);
+	node(f, "3-y", P(1, 2), y);
+}
+
+static void test_a_criss_cross_has_a_merged_base(void **state)
+{
+	struct fixture *f = *state;
+	criss_cross(f, "{\"a\":4,\"b\":2}", "{\"a\":4,\"b\":5}");
+	becomes(f, "3-x 3-y", "3-x 3-y", "{\"a\":4,\"b\":5}");
+}
+
+static void test_what_ancestors_disagree_on_is_not_taken_silently(void **state)
+{
+	struct fixture *f = *state;
+	criss_cross(f, "{\"a\":2,\"b\":2}", "{\"a\":3,\"b\":5}");
+	noted(f, "{\"by\":\"arbiter\",\"strategy\":\"merge\",\"reason\":\"paths\",\"open\":["
+		 "{\"path\":\"a\",\"values\":[{\"revision\":\"3-y\",\"value\":3},"
+		 "{\"revision\":\"3-x\",\"value\":2}]}]}");
+}
+
+static void test_two_roots(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-a", ROOT, "{\"a\":1}");
+	node(f, "1-b", ROOT, "{\"b\":1}");
+	becomes(f, "1-a 1-b", "1-a 1-b", "{\"b\":1,\"a\":1}");
+	node(f, "1-c", ROOT, "{\"b\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+}
+
+static void test_a_deletion_in_the_common_past(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"paths\":{\"n\":\"counter\"}}");
+	node(f, "1-o", ROOT, "{\"n\":7}");
+	node(f, "2-d", P(0), NULL)->flags |= REVISION_DELETED;
+	node(f, "3-a", P(1), "{\"n\":1}");
+	node(f, "3-b", P(1), "{\"n\":2}");
+	becomes(f, "3-a 3-b", "3-a 3-b", "{\"n\":3}");
+}
+
+static void test_a_deletion_below_a_resolution(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"deletes\":\"delete-wins\"}");
+	node(f, "1-o", ROOT, "{\"n\":7}");
+	node(f, "2-d", P(0), NULL)->flags |= REVISION_DELETED;
+	node(f, "2-a", P(0), "{\"n\":8}");
+	node(f, "3-r", P(1, 2), "{\"n\":8}")->flags |= REVISION_RESOLVED;
+	node(f, "2-b", P(0), "{\"n\":9}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_true(f->decision.resolve.deleted);
+	assert_int_equal(f->decision.resolve.body.len, 0);
+	assert_int_equal(f->decision.resolve.parents_count, 3);
+}
+
+static void test_newest(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"strategy\":\"newest\"}");
+	node(f, "1-o", ROOT, "{\"a\":1}");
+	node(f, "2-b", P(0), "{\"a\":2}")->stamp = 5;
+	node(f, "2-a", P(0), "{\"a\":3}")->stamp = 6;
+	becomes(f, "2-a 2-b", "2-a 2-b", "{\"a\":3}");
+	assert_int_equal(f->decision.how, HOW_NEWEST);
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"strategy\":\"newest\",\"winner\":\"2-a\","
+			    "\"losers\":[\"2-b\"]}");
+}
+
+static void test_the_name_covers_the_policy_version(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-a", ROOT, "{\"a\":1}");
+	node(f, "1-b", ROOT, "{\"b\":1}");
+	run(f);
+	struct decision first = f->decision;
+	struct msg_conflict_read_ack graph = {.nodes = f->nodes,
+					      .nodes_count = f->nodes_count,
+					      .policy_version = 4,
+					      .policy = f->policy};
+	decide(&graph, slice_text("doc"), &f->arena, &f->decision);
+	assert_memory_not_equal(first.hash, f->decision.hash, sizeof first.hash);
+	assert_memory_not_equal(first.resolution_id, f->decision.resolution_id, 16);
+}
+
+static void test_the_order_of_nodes_does_not_matter(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-b", P(0), "{\"a\":2,\"b\":1}");
+	node(f, "2-a", P(0), "{\"a\":1,\"b\":2,\"c\":1}");
+	run(f);
+	struct decision first = f->decision;
+	struct graph_node moved = f->nodes[1];
+	f->nodes[1] = f->nodes[2];
+	f->nodes[2] = moved;
+	run(f);
+	assert_memory_equal(first.hash, f->decision.hash, sizeof first.hash);
+	assert_memory_equal(first.resolution_id, f->decision.resolution_id, 16);
+}
+
+static void test_no_conflict_any_more(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTHING);
+	node(f, "1-o", ROOT, "{\"a\":1}");
+	node(f, "2-d", ROOT, NULL)->flags |= REVISION_DELETED;
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTHING);
+}
+
+static void test_what_can_not_be_decided(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"strategy\":\"sometimes\"}");
+	node(f, "1-a", ROOT, "{\"a\":1}");
+	node(f, "1-b", ROOT, "{\"b\":1}");
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"invalid_policy\",\"place\":\"/strategy\"}");
+	f->policy = from_json(f, "{\"strategy\":\"none\"}");
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"policy_none\"}");
+	node(f, "2-c", P(7), "{}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_BROKEN);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_edits_of_one_base),
+	    T(test_resolutions_give_way_to_human_revisions),
+	    T(test_an_edit_of_a_resolution_is_human),
+	    T(test_one_that_has_all_the_others_in_it),
+	    T(test_without_human_bodies_the_leaves_are_merged),
+	    T(test_a_criss_cross_has_a_merged_base),
+	    T(test_what_ancestors_disagree_on_is_not_taken_silently),
+	    T(test_two_roots),
+	    T(test_a_deletion_in_the_common_past),
+	    T(test_a_deletion_below_a_resolution),
+	    T(test_newest),
+	    T(test_the_name_covers_the_policy_version),
+	    T(test_the_order_of_nodes_does_not_matter),
+	    T(test_no_conflict_any_more),
+	    T(test_what_can_not_be_decided),
+	};
+#undef T
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
