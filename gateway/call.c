@@ -124,8 +124,8 @@ static uint64_t pick_replica(struct turn *t, const struct call *c, const struct 
 			candidates[count++] = s->replicas[i].node;
 	if (count == 0)
 		return 0;
-	uint64_t start = c->attempts ? c->attempts : t->gw->calls.sequence;
-	return candidates[start % count];
+	uint64_t first = c->attempts ? c->first : t->gw->calls.sequence + 1;
+	return candidates[(first + c->attempts) % count];
 }
 
 static void send_branch(struct turn *t, struct call *c, const struct shard *s)

@@ -1,0 +1,386 @@
+/* The gateway's core: lists merged from many shards, system collections, conflicts, settings. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/timing.h"
+#include "proto/msgpack.h"
+#include "tests/sim/gateway_bench.h"
+
+enum { SHARDS = 3 };
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	gateway_bench_open(b, NULL);
+	gateway_bench_map(b, SHARDS, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	gateway_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void expect(struct gateway_bench *b, const char *trace)
+{
+	assert_string_equal(buf_cstr(&b->trace), trace);
+	gateway_bench_clear(b);
+}
+
+/* Answers with rows {"n":n}, ids as given, ended by NULL; more: the page is not the last one. */
+struct page_row {
+	const char *id;
+	int n;
+};
+
+static void answer_page(struct gateway_bench *b, uint32_t index, const struct page_row *rows,
+			bool more)
+{
+	struct msg_shard_query_ack ack = {.status = STATUS_OK};
+	struct row list[8] = {0};
+	struct buf bodies[8] = {0};
+	struct slice keys[8];
+	for (; rows->id; rows++) {
+		struct row *row = &list[ack.rows_count];
+		struct buf *body = &bodies[ack.rows_count];
+		mp_write_map(body, 1);
+		mp_write_text(body, "n");
+		size_t at = body->len;
+		mp_write_i64(body, rows->n);
+		keys[ack.rows_count] = slice_of(body->data + at, body->len - at);
+		row->id = slice_text(rows->id);
+		row->revision = (struct revision){1, slice_text("r")};
+		row->body = buf_slice(body);
+		row->order_key = &keys[ack.rows_count++];
+		row->order_key_count = 1;
+	}
+	ack.rows = list;
+	if (more)
+		ack.more_after = list[ack.rows_count - 1].id;
+	gateway_bench_answer(b, index, MSG_shard_query_ack, &ack);
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
+		buf_close(&bodies[i]);
+}
+
+#define ROWS(...)                                                                                  \
+	(const struct page_row[])                                                                  \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+		{                                                                                  \
+			NULL, 0                                                                    \
+		}                                                                                  \
+	}
+
+/* ---- lists ---- */
+
+static void test_merge_by_id(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(
+	    b, "GET /c?query=%7B%22n%22%3A%7B%22%24gt%22%3A0%7D%7D&fields=%5B%22n%22%5D");
+	answer_page(b, 2, ROWS({"b", 2}, {"f", 6}, ), false);
+	answer_page(b, 0, ROWS({"a", 1}, {"c", 3}, {"e", 5}, ), false);
+	answer_page(b, 1, ROWS({"d", 4}, ), false);
+	expect(b, "-> 11@1 query 1 filter={\"n\":{\"$gt\":0}} fields=n limit=1000\n"
+		  "-> 12@1 query 2 filter={\"n\":{\"$gt\":0}} fields=n limit=1000\n"
+		  "-> 13@1 query 3 filter={\"n\":{\"$gt\":0}} fields=n limit=1000\n"
+		  "<- 1 200 [{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},{\"id\":\"c\",\"n\":3},"
+		  "{\"id\":\"d\",\"n\":4},{\"id\":\"e\",\"n\":5},{\"id\":\"f\",\"n\":6}]\n");
+}
+
+/* The limit counts after the merge, and the rows are the first ones of all shards. */
+static void test_merge_by_order(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c?order=%5B%22desc(n)%22%5D&limit=3");
+	answer_page(b, 0, ROWS({"a", 9}, {"b", 1}, ), false);
+	answer_page(b, 1, ROWS({"z", 7}, {"c", 7}, {"d", 2}, ), false);
+	answer_page(b, 2, ROWS({"e", 8}, ), false);
+	expect(b,
+	       "-> 11@1 query 1 order=desc(n) limit=4\n"
+	       "-> 12@1 query 2 order=desc(n) limit=4\n"
+	       "-> 13@1 query 3 order=desc(n) limit=4\n"
+	       "<- 1 200 [{\"id\":\"a\",\"n\":9},{\"id\":\"e\",\"n\":8},{\"id\":\"z\",\"n\":7}]\n");
+}
+
+static void test_pages_and_cursor(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c?limit=4");
+	answer_page(b, 0, ROWS({"a", 1}, {"b", 2}, ), true);
+	answer_page(b, 1, ROWS({"c", 3}, {"x", 9}, ), false);
+	answer_page(b, 2, ROWS({NULL, 0}, ), false);
+	answer_page(b, 3, ROWS({"bb", 2}, {"d", 4}, ), true);
+	expect(b, "-> 11@1 query 1 limit=4\n"
+		  "-> 12@1 query 2 limit=4\n"
+		  "-> 13@1 query 3 limit=4\n"
+		  "-> 11@1 query 1 limit=2 after=b\n"
+		  "<- 1 200 X-Parley-Cursor=MWM [{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},"
+		  "{\"id\":\"bb\",\"n\":2},{\"id\":\"c\",\"n\":3}]\n");
+	gateway_bench_http(b, "GET /c?limit=4&cursor=MWM");
+	assert_non_null(strstr(buf_cstr(&b->trace), "query 1 limit=4 after=c\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "query 3 limit=4 after=c\n"));
+}
+
+static void test_lists_are_bounded(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_close(b);
+	gateway_bench_open(b, &(struct gateway_limits){.list_rows_max = 2});
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /c");
+	answer_page(b, 0, ROWS({"a", 1}, {"b", 2}, ), true);
+	gateway_bench_http(b, "GET /c?order=%5B%22asc(n)%22%5D\nx-request-id: q\n");
+	answer_page(b, 1, ROWS({"a", 1}, {"b", 2}, {"c", 3}, ), false);
+	expect(b,
+	       "-> 11@1 query 1 limit=2\n"
+	       "<- 1 200 X-Parley-Cursor=MWI [{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2}]\n"
+	       "-> 11@1 query 1 order=asc(n) limit=3\n"
+	       "<- 2 503 {\"error\":\"A limit of this cluster is reached; see the place named.\","
+	       "\"code\":\"limit_reached\",\"status\":503,\"place\":\"max_list_rows\","
+	       "\"detail\":\"A list with an order must fit into one answer; give a limit.\","
+	       "\"key\":\"max_list_rows\",\"limit\":2,\"size\":2,\"requestId\":\"q\"}\n");
+}
+
+static void answer_count(struct gateway_bench *b, uint32_t index, uint64_t count, const char *more)
+{
+	struct msg_shard_query_ack ack = {
+	    .status = STATUS_OK, .count = count, .more_after = slice_text(more)};
+	gateway_bench_answer(b, index, MSG_shard_query_ack, &ack);
+}
+
+static void test_count(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c?count=true&limit=1");
+	answer_count(b, 0, 5, "");
+	answer_count(b, 2, 7, "k");
+	answer_count(b, 1, 1, "");
+	answer_count(b, 3, 2, "");
+	expect(b, "-> 11@1 query 1 count\n"
+		  "-> 12@1 query 2 count\n"
+		  "-> 13@1 query 3 count\n"
+		  "-> 13@1 query 3 count after=k\n"
+		  "<- 1 200 {\"documentCount\":15}\n");
+}
+
+/* One shard moves while the list is made: only it is asked again, and nothing counts twice. */
+static void test_list_survives_a_fail_over(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_shard_query_ack refusal = {.status = STATUS_NOT_LEAD};
+	gateway_bench_http(b, "GET /c?count=1");
+	answer_count(b, 0, 1, "");
+	gateway_bench_answer(b, 1, MSG_shard_query_ack, &refusal);
+	gateway_bench_newer(b, 2, 2, 13);
+	answer_count(b, 2, 1, "");
+	/* late, of the old lead */
+	answer_count(b, 1, 1, "");
+	answer_count(b, 3, 1, "");
+	expect(b, "-> 11@1 query 1 count\n"
+		  "-> 12@1 query 2 count\n"
+		  "-> 13@1 query 3 count\n"
+		  "-> 13@2 query 2 count\n"
+		  "<- 1 200 {\"documentCount\":3}\n");
+}
+
+static void test_one_shard_fails(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_shard_query_ack bad = {.status = STATUS_BAD_QUERY, .text = slice_text("a/$x")};
+	gateway_bench_http(b, "GET /c");
+	gateway_bench_answer(b, 1, MSG_shard_query_ack, &bad);
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"a/$x\""));
+	gateway_bench_http(b, "GET /c");
+	gateway_bench_advance(b, REQUEST_DEADLINE_MS);
+	assert_int_equal(b->status, 503);
+}
+
+/* ---- system collections ---- */
+
+static void refresh_map(struct gateway_bench *b, uint32_t index)
+{
+	struct msg_map_push same = {.map_version = 5};
+	gateway_bench_answer(b, index, MSG_map_push, &same);
+}
+
+#define COLLECTION_ROW                                                                             \
+	"{\"id\":\"0000000000000007\",\"collectionId\":\"c\",\"documentCount\":6,"                 \
+	"\"mode\":\"consistent\",\"replicas\":3,\"writeQuorum\":2,\"shards\":3,"                   \
+	"\"settingsVersion\":1,\"retainMs\":0,\"keepAncestors\":0}"
+
+static void list_collections(struct gateway_bench *b, const char *request)
+{
+	gateway_bench_clear(b);
+	gateway_bench_http(b, request);
+	refresh_map(b, 0);
+	for (uint32_t i = 1; i <= SHARDS; i++)
+		answer_count(b, i, i, "");
+}
+
+static void test_collections(void **state)
+{
+	struct gateway_bench *b = *state;
+	list_collections(b, "GET /system.collections");
+	assert_string_equal(buf_cstr(&b->body), "[" COLLECTION_ROW "]");
+	list_collections(b, "GET /system.collections/c");
+	assert_string_equal(buf_cstr(&b->body), COLLECTION_ROW);
+	list_collections(
+	    b, "GET /system.collections/0000000000000007?fields=%5B%22documentCount%22%5D");
+	assert_string_equal(buf_cstr(&b->body),
+			    "{\"id\":\"0000000000000007\",\"documentCount\":6}");
+	list_collections(b, "GET /system.collections/other");
+	assert_int_equal(b->status, 404);
+	list_collections(b, "GET /system.collections?query=%7B%22collectionId%22%3A%22x%22%7D");
+	assert_string_equal(buf_cstr(&b->body), "[]");
+	list_collections(b, "GET /system.collections?count=true");
+	assert_string_equal(buf_cstr(&b->body), "{\"documentCount\":1}");
+}
+
+static void answer_nodes(struct gateway_bench *b)
+{
+	static const char *const names[] = {"b", "a", "d"};
+	struct slice rows[3];
+	struct buf bytes[3] = {0};
+	for (int i = 0; i < 3; i++) {
+		mp_write_map(&bytes[i], 2);
+		mp_write_text(&bytes[i], "id");
+		mp_write_text(&bytes[i], names[i]);
+		mp_write_text(&bytes[i], "boot");
+		mp_write_i64(&bytes[i], i);
+		rows[i] = buf_slice(&bytes[i]);
+	}
+	struct msg_system_list_ack ack = {.status = STATUS_OK, .rows = rows, .rows_count = 3};
+	gateway_bench_answer(b, 0, MSG_system_list_ack, &ack);
+	for (int i = 0; i < 3; i++)
+		buf_close(&bytes[i]);
+}
+
+static void test_nodes(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /system.nodes");
+	answer_nodes(b);
+	expect(b,
+	       "-> 1@0 system_list{collection=\"system.nodes\"}\n"
+	       "<- 1 200 "
+	       "[{\"id\":\"a\",\"boot\":1},{\"id\":\"b\",\"boot\":0},{\"id\":\"d\",\"boot\":2}]\n");
+	gateway_bench_http(b, "GET /system.nodes?order=%5B%22desc(boot)%22%5D&limit=1");
+	answer_nodes(b);
+	assert_string_equal(buf_cstr(&b->body), "[{\"id\":\"d\",\"boot\":2}]");
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /system.nodes/a");
+	answer_nodes(b);
+	assert_string_equal(buf_cstr(&b->body), "{\"id\":\"a\",\"boot\":1}");
+}
+
+/* ---- conflicts ---- */
+
+static void answer_conflicts(struct gateway_bench *b, uint32_t index, const char *id,
+			     uint64_t state, bool more)
+{
+	struct revision leaves[] = {{3, slice_text("x")}, {3, slice_text("y")}};
+	struct conflict_row row = {.id = slice_text(id)};
+	struct msg_conflict_list_ack ack = {
+	    .status = STATUS_OK, .rows = &row, .rows_count = 1, .more = more};
+	row.conflict =
+	    (struct conflict){.state = state, .since_ms = 5, .leaves = leaves, .leaves_count = 2};
+	row.conflict.detail = gateway_bench_document(b, "{\"reason\":\"scalar\"}");
+	gateway_bench_answer(b, index, MSG_conflict_list_ack, &ack);
+}
+
+#define CONFLICT_ROW(id)                                                                           \
+	"{\"collection\":\"c\",\"id\":\"" id "\",\"state\":\"open\",\"kind\":\"edits\","           \
+	"\"since\":5,\"leaves\":[\"3-x\",\"3-y\"],\"detail\":{\"reason\":\"scalar\"}}"
+
+static void test_conflicts(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /_/conflicts?collection=c&state=open");
+	answer_conflicts(b, 0, "m", CONFLICT_OPEN, true);
+	answer_conflicts(b, 1, "a", CONFLICT_RESOLVED, false);
+	answer_conflicts(b, 2, "b", CONFLICT_OPEN, false);
+	answer_conflicts(b, 3, "n", CONFLICT_OPEN, false);
+	expect(b, "-> 11@1 conflict_list{shard=1 limit=500}\n"
+		  "-> 12@1 conflict_list{shard=2 limit=500}\n"
+		  "-> 13@1 conflict_list{shard=3 limit=500}\n"
+		  "-> 11@1 conflict_list{shard=1 after=\"m\" limit=500}\n"
+		  "<- 1 200 [" CONFLICT_ROW("b") "," CONFLICT_ROW("m") "," CONFLICT_ROW("n") "]\n");
+	gateway_bench_http(b, "GET /_/conflicts?limit=1");
+	refresh_map(b, 0);
+	for (uint32_t i = 1; i <= SHARDS; i++)
+		answer_conflicts(b, i, "b", CONFLICT_OPEN, false);
+	assert_string_equal(buf_cstr(&b->body), "[" CONFLICT_ROW("b") "]");
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
+}
+
+/* ---- settings ---- */
+
+static void test_collection_is_made(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_CREATED, .map_version = 6};
+	struct peer coordinator = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	struct msg_map_push newer = {.map_version = 6};
+	gateway_bench_http(
+	    b, "POST /_/collections\n\n{\"name\":\"c\",\"replicas\":3,\"mode\":\"available\","
+	       "\"shards\":4,\"retainMs\":0,\"policy\":{\"strategy\":\"none\"}}");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	assert_int_equal(b->status, 0);
+	gateway_bench_message(b, &coordinator, &envelope, &newer);
+	assert_int_equal(b->status, 201);
+	assert_non_null(strstr(buf_cstr(&b->trace), "replicas=3 write_quorum=0 mode=1 policy="));
+	assert_non_null(strstr(buf_cstr(&b->trace), "retain_ms=1} shards=4}\n"));
+	assert_non_null(
+	    strstr(buf_cstr(&b->body), "\"collectionId\":\"c\",\"mode\":\"consistent\""));
+}
+
+static void test_settings_are_patched(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_OK, .map_version = 5};
+	gateway_bench_http(b, "PATCH /_/collections/c\n\n{\"mode\":\"available\"}");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->trace),
+			       "-> 1@0 collection_create{collection={id=7 name=\"c\" version=1 "
+			       "replicas=3 write_quorum=2 mode=1} update=true}\n"));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PATCH /_/collections/c\n\n{\"shards\":9}");
+	assert_int_equal(b->status, 400);
+	gateway_bench_http(b, "PATCH /_/collections/other\n\n{\"mode\":\"available\"}");
+	refresh_map(b, 0);
+	assert_int_equal(b->status, 404);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_merge_by_id),
+	    TEST(test_merge_by_order),
+	    TEST(test_pages_and_cursor),
+	    TEST(test_lists_are_bounded),
+	    TEST(test_count),
+	    TEST(test_list_survives_a_fail_over),
+	    TEST(test_one_shard_fails),
+	    TEST(test_collections),
+	    TEST(test_nodes),
+	    TEST(test_conflicts),
+	    TEST(test_collection_is_made),
+	    TEST(test_settings_are_patched),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
