@@ -253,6 +253,8 @@ void waiters_fail(struct pending *p, enum status status, struct effects *fx);
 uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx);
 bool stream_has_room(const struct storage *s, const struct shard_copy *c);
 void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
+/* A replica that restarted does not know how far it agrees with us: tell it, if it lags behind what is settled. */
+void stream_nudge(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
 void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx);
 void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx);

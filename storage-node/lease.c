@@ -51,8 +51,8 @@ static bool grant(struct storage *s, const struct event *e, const struct shard_e
 {
 	struct shard_copy *c = shard_get(s, wanted->shard);
 	if (!c || c->promise.epoch != wanted->epoch || c->promise.lead != e->message.from.member ||
-	    c->placement.epoch != wanted->epoch || !shard_vouching(s, c))
-		return false;
+	    c->placement.epoch != wanted->epoch || c->position.copying)
+		return false; /* a learning replica answers too: the lead does not count it, but hears how far it is */
 	c->lease_lead = e->message.from.member;
 	c->lease_boot = boot;
 	c->lease_epoch = wanted->epoch;
@@ -69,15 +69,16 @@ void lease_on_renew(struct storage *s, const struct event *e, struct effects *fx
 	g.shards = arena_alloc(&s->arena, (m->shards_count + 1) * sizeof *g.shards);
 	for (uint32_t i = 0; i < m->shards_count; i++)
 		if (grant(s, e, &m->shards[i], m->boot, fx))
-			g.shards[g.shards_count++] = (struct shard_epoch){.shard = m->shards[i].shard,
-									   .epoch = m->shards[i].epoch};
+			g.shards[g.shards_count++] =
+				(struct shard_epoch){.shard = m->shards[i].shard,
+						     .epoch = m->shards[i].epoch,
+						     .settled = shard_get(s, m->shards[i].shard)->position.applied};
 	/* the promise behind a grant must be durable before the lead may count on it */
 	fx_reply(fx, WHEN_DURABLE, e, MSG_lease_grant, &g);
 }
 
 void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx)
 {
-	(void)fx;
 	const struct msg_lease_grant *m = e->message.body;
 	if (m->boot != s->options.boot || m->sent_ms > (uint64_t)s->now_ms)
 		return;
@@ -91,6 +92,9 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 		int64_t until = (int64_t)m->sent_ms + LEASE_MS;
 		if (until > f->lease_until_ms)
 			f->lease_until_ms = until;
+		f->heard_ms = s->now_ms;
+		f->applied = m->shards[i].settled;
+		stream_nudge(s, c, f, fx);
 	}
 }
 

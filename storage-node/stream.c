@@ -9,6 +9,8 @@
 bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t *epoch)
 {
 	*epoch = 0;
+	if (number < c->position.trimmed || number > c->position.last)
+		return false;
 	if (number == 0)
 		return true;
 	if (number == c->position.last) {
@@ -19,8 +21,6 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, u
 		*epoch = c->position.trimmed_epoch;
 		return true;
 	}
-	if (number < c->position.trimmed || number > c->position.last)
-		return false;
 	struct pending *p = ring_at(&c->pending, number);
 	if (p) {
 		*epoch = p->epoch;
@@ -134,6 +134,13 @@ static void stream_to(struct storage *s, struct shard_copy *c, struct follower *
 	}
 }
 
+void stream_nudge(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+{
+	bool idle = f->mode == FOLLOW_STREAM && f->acked == c->position.last;
+	if (idle && f->applied < c->settled && s->now_ms - f->sent_ms >= RESEND_MS)
+		send_append(s, c, f, false, fx);
+}
+
 void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (shard_is_lead(c))
@@ -155,12 +162,10 @@ void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 		bool waiting = f->mode == FOLLOW_PROBE || f->acked < c->position.last;
 		if (!waiting || s->now_ms - f->sent_ms < RESEND_MS)
 			continue;
-		if (s->now_ms - f->heard_ms >= RESEND_MS) {
-			f->mode = FOLLOW_PROBE;
-			if (f->heard)
-				f->next = f->acked + 1;
-			send_probe(s, c, f, fx);
-		}
+		f->mode = FOLLOW_PROBE;
+		if (f->heard)
+			f->next = f->acked + 1;
+		send_probe(s, c, f, fx);
 	}
 }
 

@@ -348,7 +348,15 @@ static bool for_document(const struct op *op, int document)
 	return op->collection == COLLECTION_STRICT && op->document == document && op->kind != OP_COUNT;
 }
 
-/* Deletions of one parent all have one name: which of them made it is known only by its answer. */
+/* Deletions of one parent all have one name. Who said so made it; else the first without an answer may have; one that
+ * was refused is the last resort, and a violation. */
+static int likelihood(const struct op *op, const char *revision)
+{
+	if (op_succeeded(op))
+		return strcmp(op->revision, revision) == 0 ? 3 : 0;
+	return op_refused(op) ? 1 : 2;
+}
+
 static int maker_of(struct sim *sim, int document, const struct revision *parent, const struct revision *wanted,
 		    struct buf *state, bool *live, const bool *used)
 {
@@ -369,16 +377,12 @@ static int maker_of(struct sim *sim, int document, const struct revision *parent
 		buf_append_slice(&trial, buf_slice(state));
 		if (!makes(op, parent, wanted, &trial, &trial_live))
 			continue;
-		bool answered = op_succeeded(op) && strcmp(op->revision, text) == 0;
-		bool unknown = op->status == 0 || op->status >= 500;
-		if (maybe < 0 || answered || (unknown && !op_succeeded(&h->ops[maybe]))) {
+		if (maybe < 0 || likelihood(op, text) > likelihood(&h->ops[maybe], text)) {
 			maybe = i;
 			best_live = trial_live;
 			buf_clear(&best);
 			buf_append_slice(&best, buf_slice(&trial));
 		}
-		if (answered)
-			break;
 	}
 	if (maybe >= 0) {
 		buf_clear(state);
