@@ -10,6 +10,8 @@ struct subject {
 	    id; /* the document's id as a value; empty inside elements: there "id" is a member */
 };
 
+/* Broken bytes end a walk: nothing that comes after them can be found. */
+
 static bool node_holds(const struct query_node *node, const struct subject *subject);
 
 static enum mp_type type_of(struct slice value)
@@ -127,6 +129,8 @@ static bool has_element(const struct query_node *node, struct slice value)
 		return false;
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct subject element = {.value = mp_value(&r)};
+		if (element.value.len == 0)
+			return false;
 		if (node->op == QUERY_ELEMENT && type_of(element.value) != MP_MAP)
 			continue;
 		if (children_hold(node, &element))
@@ -178,9 +182,13 @@ static bool end_passes(const struct query_node *node, struct slice value)
 	struct mp_reader r = mp_reader_of(value);
 	if (node->op < QUERY_EXISTS && mp_peek(&r) == MP_ARRAY) {
 		uint32_t count = mp_read(&r).count;
-		for (uint32_t i = 0; i < count; i++)
-			if (value_passes(node, mp_value(&r)))
+		for (uint32_t i = 0; i < count; i++) {
+			struct slice element = mp_value(&r);
+			if (element.len == 0)
+				return false;
+			if (value_passes(node, element))
 				return true;
+		}
 	}
 	return value_passes(node, value);
 }
@@ -194,6 +202,8 @@ static bool any_in_array(const struct query_node *node, struct slice array, uint
 	uint32_t count = mp_read(&r).count;
 	for (uint32_t i = 0; i < count; i++) {
 		struct slice element = mp_value(&r);
+		if (element.len == 0)
+			return false;
 		if (type_of(element) == MP_MAP && any_at(node, element, at))
 			return true;
 		if (segment->is_index && segment->index == i && any_at(node, element, at + 1))

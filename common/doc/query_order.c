@@ -45,6 +45,8 @@ static struct slice extreme_of(struct slice array, bool greatest)
 	struct slice best = {0};
 	for (uint32_t i = 0; i < count; i++) {
 		struct slice element = mp_value(&r);
+		if (element.len == 0)
+			break;
 		int order = best.len ? value_compare(element, best) : 0;
 		if (best.len == 0 || (greatest ? order > 0 : order < 0))
 			best = element;
