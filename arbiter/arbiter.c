@@ -44,7 +44,7 @@ void arbiter_free(struct arbiter *a)
 	close_values(&a->collections);
 	close_values(&a->members);
 	close_values(&a->known);
-	task_close(a);
+	arbiter_task_close(a);
 	arena_close(&a->arena);
 	buf_close(&a->key);
 	free(a);
@@ -56,16 +56,16 @@ static void on_message(struct arbiter *a, const struct event *e, struct effects 
 		uint16_t type;
 		void (*handle)(struct arbiter *, const struct event *, struct effects *);
 	} handlers[] = {
-	    {MSG_member_join_ack, membership_on_join_ack},
-	    {MSG_heartbeat_ack, membership_on_heartbeat_ack},
-	    {MSG_arbiter_lease_ack, membership_on_lease},
-	    {MSG_map_push, membership_on_map},
-	    {MSG_shard_newer, membership_on_newer},
-	    {MSG_conflict_list_ack, queue_on_list},
-	    {MSG_conflict_read_ack, task_on_graph},
-	    {MSG_conflict_resolve_ack, task_on_resolved},
-	    {MSG_cleanup_prepare_ack, cleanup_on_prepared},
-	    {MSG_cleanup_commit_ack, cleanup_on_committed},
+	    {MSG_member_join_ack, arbiter_member_on_join_ack},
+	    {MSG_heartbeat_ack, arbiter_member_on_heartbeat_ack},
+	    {MSG_arbiter_lease_ack, arbiter_member_on_lease},
+	    {MSG_map_push, arbiter_member_on_map},
+	    {MSG_shard_newer, arbiter_member_on_newer},
+	    {MSG_conflict_list_ack, arbiter_queue_on_list},
+	    {MSG_conflict_read_ack, arbiter_task_on_graph},
+	    {MSG_conflict_resolve_ack, arbiter_task_on_resolved},
+	    {MSG_cleanup_prepare_ack, arbiter_cleanup_on_prepared},
+	    {MSG_cleanup_commit_ack, arbiter_cleanup_on_committed},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
 		if (handlers[i].type == e->message.envelope.type)
@@ -74,12 +74,12 @@ static void on_message(struct arbiter *a, const struct event *e, struct effects 
 
 static void on_timer(struct arbiter *a, struct effects *fx)
 {
-	membership_timer(a, fx);
-	task_timer(a, fx);
+	arbiter_member_timer(a, fx);
+	arbiter_task_timer(a, fx);
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));) {
-		queue_timer(a, entry->value, fx);
-		cleanup_timer(a, entry->value, fx);
+		arbiter_queue_timer(a, entry->value, fx);
+		arbiter_cleanup_timer(a, entry->value, fx);
 	}
 }
 
@@ -90,8 +90,8 @@ static void arbiter_step(void *core, const struct event *e, struct effects *fx)
 	a->wall_ms = e->wall_ms;
 	switch (e->kind) {
 	case EVENT_START:
-		membership_start(a);
-		membership_timer(a, fx);
+		arbiter_member_start(a);
+		arbiter_member_timer(a, fx);
 		break;
 	case EVENT_MESSAGE:
 		on_message(a, e, fx);
@@ -117,13 +117,13 @@ static int64_t arbiter_deadline(const void *core)
 	const struct arbiter *a = core;
 	if (!a->started)
 		return NO_DEADLINE;
-	int64_t at_ms = earlier(membership_deadline(a), task_deadline(a));
+	int64_t at_ms = earlier(arbiter_member_deadline(a), arbiter_task_deadline(a));
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));) {
 		const struct shard_row *row = entry->value;
-		at_ms = earlier(at_ms, cleanup_deadline(row));
+		at_ms = earlier(at_ms, arbiter_cleanup_deadline(row));
 		if (!a->draining)
-			at_ms = earlier(at_ms, queue_deadline(row));
+			at_ms = earlier(at_ms, arbiter_queue_deadline(row));
 	}
 	return at_ms;
 }
@@ -133,6 +133,6 @@ const struct core_ops arbiter_ops = {
     .role = ROLE_ARBITER,
     .step = arbiter_step,
     .deadline = arbiter_deadline,
-    .metrics = metrics_print,
-    .ready = metrics_ready,
+    .metrics = arbiter_metrics_print,
+    .ready = arbiter_metrics_ready,
 };

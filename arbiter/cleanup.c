@@ -4,12 +4,12 @@
  */
 #include "arbiter/internal.h"
 
-bool cleanup_collects(const struct arbiter *a, const struct shard_row *row)
+bool arbiter_cleanup_collects(const struct arbiter *a, const struct shard_row *row)
 {
 	return row->cleanup.state == CLEANUP_COLLECTING && row->cleanup.not_before_ms <= a->now_ms;
 }
 
-bool cleanup_collect(struct shard_row *row, const struct cleanup_item *item)
+bool arbiter_cleanup_collect(struct shard_row *row, const struct cleanup_item *item)
 {
 	struct cleanup *c = &row->cleanup;
 	if (c->items_count == LIMIT_CLEANUP_ITEMS)
@@ -37,7 +37,7 @@ static void round_end(struct arbiter *a, struct shard_row *row, bool progress)
 	*c = (struct cleanup){.pause_ms = pause_ms, .not_before_ms = a->now_ms + pause_ms};
 }
 
-void cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx)
+void arbiter_cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
 	struct cleanup *c = &row->cleanup;
 	if (c->state != CLEANUP_COLLECTING) {
@@ -63,7 +63,7 @@ static void send_prepare(struct arbiter *a, struct shard_row *row, struct cleanu
 	    a->now_ms + backoff_ms(CLEANUP_RETRY_MS, CLEANUP_RETRY_LONGEST_MS, r->attempts++);
 }
 
-void cleanup_start(struct arbiter *a, struct shard_row *row, struct effects *fx)
+void arbiter_cleanup_start(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
 	struct cleanup *c = &row->cleanup;
 	if (c->state != CLEANUP_COLLECTING || c->items_count == 0 || a->draining)
@@ -101,7 +101,7 @@ static void send_commit(struct arbiter *a, struct shard_row *row, struct effects
 	c->commit_attempts++;
 }
 
-int64_t cleanup_deadline(const struct shard_row *row)
+int64_t arbiter_cleanup_deadline(const struct shard_row *row)
 {
 	const struct cleanup *c = &row->cleanup;
 	int64_t at = c->state == CLEANUP_COMMITTING ? c->commit_retry_ms : NO_DEADLINE;
@@ -111,10 +111,10 @@ int64_t cleanup_deadline(const struct shard_row *row)
 	return at;
 }
 
-void cleanup_timer(struct arbiter *a, struct shard_row *row, struct effects *fx)
+void arbiter_cleanup_timer(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
 	struct cleanup *c = &row->cleanup;
-	if (cleanup_deadline(row) > a->now_ms)
+	if (arbiter_cleanup_deadline(row) > a->now_ms)
 		return;
 	if (c->state == CLEANUP_PREPARING) {
 		for (uint32_t i = 0; i < c->replicas_count; i++)
@@ -176,7 +176,7 @@ static void proceed_if_all(struct arbiter *a, struct shard_row *row, struct effe
 	send_commit(a, row, fx);
 }
 
-void cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_cleanup_prepare_ack *m = e->message.body;
 	struct shard_row *row = shard_row(a, m->shard);
@@ -201,7 +201,7 @@ void cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effect
 	}
 }
 
-void cleanup_on_committed(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_cleanup_on_committed(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_cleanup_commit_ack *m = e->message.body;
 	struct shard_row *row = shard_row(a, m->shard);
@@ -215,5 +215,5 @@ void cleanup_on_committed(struct arbiter *a, const struct event *e, struct effec
 	       (unsigned long long)m->cleaned);
 	round_end(a, row, m->cleaned > 0);
 	if (m->cleaned > 0)
-		queue_wake(a, row); /* there may be more than fitted into the round */
+		arbiter_queue_wake(a, row); /* there may be more than fitted into the round */
 }

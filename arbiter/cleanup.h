@@ -40,16 +40,16 @@ struct cleanup {
 	int64_t pause_ms;
 };
 
-bool cleanup_collects(const struct arbiter *a, const struct shard_row *row);
+bool arbiter_cleanup_collects(const struct arbiter *a, const struct shard_row *row);
 /* Copies the item; false: the batch is full. */
-bool cleanup_collect(struct shard_row *row, const struct cleanup_item *item);
+bool arbiter_cleanup_collect(struct shard_row *row, const struct cleanup_item *item);
 /* Starts a round if there are items. */
-void cleanup_start(struct arbiter *a, struct shard_row *row, struct effects *fx);
+void arbiter_cleanup_start(struct arbiter *a, struct shard_row *row, struct effects *fx);
 /* The round is void: another epoch, or another arbiter's shard. */
-void cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx);
-void cleanup_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
-int64_t cleanup_deadline(const struct shard_row *row);
-void cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effects *fx);
-void cleanup_on_committed(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx);
+void arbiter_cleanup_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
+int64_t arbiter_cleanup_deadline(const struct shard_row *row);
+void arbiter_cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_cleanup_on_committed(struct arbiter *a, const struct event *e, struct effects *fx);
 
 #endif

@@ -260,8 +260,8 @@ static void merge_inputs(struct work *w, struct decision *out)
 	buf_close(&merged.detail);
 }
 
-void decide(const struct msg_conflict_read_ack *graph, struct slice id, struct arena *arena,
-	    struct decision *out)
+void arbiter_decide(const struct msg_conflict_read_ack *graph, struct slice id, struct arena *arena,
+		    struct decision *out)
 {
 	struct work w = {.graph = graph, .arena = arena};
 	struct policy_error error;

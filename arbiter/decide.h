@@ -25,7 +25,7 @@ struct decision {
 };
 
 /* `graph` is an answer with status OK. *out borrows from it, from the arena and from itself. */
-void decide(const struct msg_conflict_read_ack *graph, struct slice id, struct arena *arena,
-	    struct decision *out);
+void arbiter_decide(const struct msg_conflict_read_ack *graph, struct slice id, struct arena *arena,
+		    struct decision *out);
 
 #endif

@@ -124,47 +124,48 @@ static inline int64_t earlier(int64_t x, int64_t y)
 
 /* ---- membership.c: the coordinator, the map ---- */
 
-void membership_start(struct arbiter *a);
-void membership_timer(struct arbiter *a, struct effects *fx);
-int64_t membership_deadline(const struct arbiter *a);
-void membership_on_join_ack(struct arbiter *a, const struct event *e, struct effects *fx);
-void membership_on_heartbeat_ack(struct arbiter *a, const struct event *e, struct effects *fx);
-void membership_on_lease(struct arbiter *a, const struct event *e, struct effects *fx);
-void membership_on_map(struct arbiter *a, const struct event *e, struct effects *fx);
-void membership_on_newer(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_member_start(struct arbiter *a);
+void arbiter_member_timer(struct arbiter *a, struct effects *fx);
+int64_t arbiter_member_deadline(const struct arbiter *a);
+void arbiter_member_on_join_ack(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_member_on_heartbeat_ack(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_member_on_lease(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_member_on_map(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_member_on_newer(struct arbiter *a, const struct event *e, struct effects *fx);
 
 /* ---- queue.c: what is there to do ---- */
 
-void queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
+void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
 /* Look at the queue now. */
-void queue_wake(struct arbiter *a, struct shard_row *row);
+void arbiter_queue_wake(struct arbiter *a, struct shard_row *row);
 /* Forget where the look was. */
-void queue_reset(struct arbiter *a, struct shard_row *row);
-int64_t queue_deadline(const struct shard_row *row);
-void queue_on_list(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_queue_reset(struct arbiter *a, struct shard_row *row);
+int64_t arbiter_queue_deadline(const struct shard_row *row);
+void arbiter_queue_on_list(struct arbiter *a, const struct event *e, struct effects *fx);
 /* Is it what could not be resolved before? */
-bool queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
-		    const struct conflict *conflict);
-void queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
-		    const struct conflict *conflict);
-void queue_forget_all(struct arbiter *a);
+bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
+			    const struct conflict *conflict);
+void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
+			    const struct conflict *conflict);
+void arbiter_queue_forget_all(struct arbiter *a);
 
 /* ---- task.c: one document ---- */
 
-bool task_exists(const struct arbiter *a, uint64_t shard, struct slice id);
+bool arbiter_task_exists(const struct arbiter *a, uint64_t shard, struct slice id);
 /* False: no room. */
-bool task_start(struct arbiter *a, struct shard_row *row, struct slice id, struct effects *fx);
-void task_timer(struct arbiter *a, struct effects *fx);
-int64_t task_deadline(const struct arbiter *a);
+bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice id,
+			struct effects *fx);
+void arbiter_task_timer(struct arbiter *a, struct effects *fx);
+int64_t arbiter_task_deadline(const struct arbiter *a);
 /* The lead is another now: begin again. */
-void task_lead_moved(struct arbiter *a, const struct shard_row *row);
-void task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx);
-void task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx);
-void task_close(struct arbiter *a);
+void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row);
+void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx);
+void arbiter_task_close(struct arbiter *a);
 
 /* ---- metrics.c ---- */
 
 void arbiter_metrics_print(const void *core, struct buf *out);
-bool metrics_ready(const void *core, int64_t now_ms, struct buf *out);
+bool arbiter_metrics_ready(const void *core, int64_t now_ms, struct buf *out);
 
 #endif

@@ -4,7 +4,7 @@
 #include "arbiter/internal.h"
 #include "common/base/memory.h"
 
-void membership_start(struct arbiter *a)
+void arbiter_member_start(struct arbiter *a)
 {
 	a->started = true;
 	a->join_ms = a->now_ms;
@@ -12,7 +12,7 @@ void membership_start(struct arbiter *a)
 	a->ask_lease_ms = a->now_ms;
 }
 
-int64_t membership_deadline(const struct arbiter *a)
+int64_t arbiter_member_deadline(const struct arbiter *a)
 {
 	if (!a->joined)
 		return a->join_ms;
@@ -43,7 +43,7 @@ static void ask_lease(struct arbiter *a, struct effects *fx)
 	a->ask_lease_ms = a->now_ms + ASK_LEASE_MS;
 }
 
-void membership_timer(struct arbiter *a, struct effects *fx)
+void arbiter_member_timer(struct arbiter *a, struct effects *fx)
 {
 	if (!a->joined) {
 		if (a->join_ms <= a->now_ms)
@@ -56,7 +56,7 @@ void membership_timer(struct arbiter *a, struct effects *fx)
 		ask_lease(a, fx);
 }
 
-void membership_on_join_ack(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_member_on_join_ack(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_member_join_ack *m = e->message.body;
 	if (e->message.from.member != a->options.coordinator || a->joined)
@@ -73,7 +73,7 @@ void membership_on_join_ack(struct arbiter *a, const struct event *e, struct eff
 	fx_log(fx, LOG_LEVEL_INFO, "joined");
 }
 
-void membership_on_heartbeat_ack(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_member_on_heartbeat_ack(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_heartbeat_ack *m = e->message.body;
 	if (e->message.from.member != a->options.coordinator || m->status != STATUS_NOT_FOUND ||
@@ -89,14 +89,14 @@ static void lease_shard(struct arbiter *a, struct shard_row *row, struct effects
 	if (row->leased == row->listed)
 		return;
 	row->leased = row->listed;
-	queue_reset(a, row);
+	arbiter_queue_reset(a, row);
 	if (!row->leased)
-		cleanup_abort(a, row, fx);
+		arbiter_cleanup_abort(a, row, fx);
 }
 
 /* When a lease runs out unrenewed, work goes on: leases only spare double work, and the coordinator
  * may be down. */
-void membership_on_lease(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_member_on_lease(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_arbiter_lease_ack *m = e->message.body;
 	if (e->message.from.member != a->options.coordinator)
@@ -148,9 +148,9 @@ static void adopt_shard(struct arbiter *a, const struct shard *shard, struct eff
 	row->placement = *shard;
 	row->placement.replicas = row->replicas;
 	memcpy(row->replicas, shard->replicas, shard->replicas_count * sizeof *row->replicas);
-	cleanup_abort(a, row, fx);
-	task_lead_moved(a, row);
-	queue_reset(a, row);
+	arbiter_cleanup_abort(a, row, fx);
+	arbiter_task_lead_moved(a, row);
+	arbiter_queue_reset(a, row);
 }
 
 static void adopt_collection(struct arbiter *a, const struct collection *collection)
@@ -179,7 +179,7 @@ static void adopt_member(struct arbiter *a, const struct member *member)
 	free(map_put_u64(&a->members, member->id, name));
 }
 
-void membership_on_map(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_member_on_map(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_map_push *m = e->message.body;
 	for (uint32_t i = 0; i < m->collections_count; i++)
@@ -194,7 +194,7 @@ void membership_on_map(struct arbiter *a, const struct event *e, struct effects 
 	a->ask_lease_ms = a->now_ms; /* of shards that are new */
 }
 
-void membership_on_newer(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_member_on_newer(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_shard_newer *m = e->message.body;
 	adopt_shard(a, &m->shard, fx);

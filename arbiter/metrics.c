@@ -63,7 +63,7 @@ static uint64_t open_seen(const struct arbiter *a)
 	return open;
 }
 
-void metrics_print(const void *core, struct buf *out)
+void arbiter_metrics_print(const void *core, struct buf *out)
 {
 	const struct arbiter *a = core;
 	uint64_t tasks = 0;
@@ -83,7 +83,7 @@ void metrics_print(const void *core, struct buf *out)
 	print_pending(a, out);
 }
 
-bool metrics_ready(const void *core, int64_t now_ms, struct buf *out)
+bool arbiter_metrics_ready(const void *core, int64_t now_ms, struct buf *out)
 {
 	const struct arbiter *a = core;
 	bool leased = a->lease_until_ms > now_ms;

@@ -12,30 +12,30 @@ static int64_t poll_ms(const struct arbiter *a)
 	return a->options.poll_ms ? (int64_t)a->options.poll_ms : POLL_MS;
 }
 
-void queue_reset(struct arbiter *a, struct shard_row *row)
+void arbiter_queue_reset(struct arbiter *a, struct shard_row *row)
 {
 	row->list_request = 0;
 	row->found_work = false;
 	row->pause_ms = poll_ms(a);
 	buf_clear(&row->after);
-	queue_wake(a, row);
+	arbiter_queue_wake(a, row);
 }
 
-void queue_wake(struct arbiter *a, struct shard_row *row)
+void arbiter_queue_wake(struct arbiter *a, struct shard_row *row)
 {
 	if (row->list_request == 0)
 		row->list_ms = a->now_ms;
 }
 
-int64_t queue_deadline(const struct shard_row *row)
+int64_t arbiter_queue_deadline(const struct shard_row *row)
 {
 	bool has_queue = row->leased && row->placement.lead != 0 && !row->placement.dropped;
 	return has_queue ? row->list_ms : NO_DEADLINE;
 }
 
-void queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx)
+void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
-	if (queue_deadline(row) > a->now_ms || a->draining)
+	if (arbiter_queue_deadline(row) > a->now_ms || a->draining)
 		return;
 	struct msg_conflict_list list = {
 	    .shard = row->placement.id, .after = buf_slice(&row->after), .limit = LIST_ROWS};
@@ -71,8 +71,8 @@ static void digest_of(struct arbiter *a, const struct shard_row *row,
 	buf_close(&form);
 }
 
-bool queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
-		    const struct conflict *conflict)
+bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
+			    const struct conflict *conflict)
 {
 	uint8_t digest[16];
 	const struct known *known = map_get(&a->known, known_key(a, row, id));
@@ -82,18 +82,18 @@ bool queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice
 	return memcmp(digest, known->digest, sizeof digest) == 0;
 }
 
-void queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
-		    const struct conflict *conflict)
+void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
+			    const struct conflict *conflict)
 {
 	if (a->known.count >= KNOWN_MAX)
-		queue_forget_all(a);
+		arbiter_queue_forget_all(a);
 	struct known *known = mem_alloc_zero(sizeof *known);
 	digest_of(a, row, conflict, known->digest);
 	known->until_ms = a->now_ms + KNOWN_MS;
 	free(map_put(&a->known, known_key(a, row, id), known));
 }
 
-void queue_forget_all(struct arbiter *a)
+void arbiter_queue_forget_all(struct arbiter *a)
 {
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&a->known, &at));)
@@ -113,27 +113,27 @@ static void take_resolved(struct arbiter *a, struct shard_row *row, const struct
 	const struct collection_row *collection =
 	    map_get_u64(&a->collections, row->placement.collection);
 	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
-	if (!collection || !cleanup_collects(a, row) || r->conflict.resolution_id.len != 16)
+	if (!collection || !arbiter_cleanup_collects(a, row) || r->conflict.resolution_id.len != 16)
 		return;
 	if (wall_ms < r->conflict.resolved_ms ||
 	    wall_ms - r->conflict.resolved_ms < collection->retain_ms)
 		return;
 	struct cleanup_item item = {
 	    .id = r->id, .resolution_id = r->conflict.resolution_id, .number = r->conflict.number};
-	row->found_work |= cleanup_collect(row, &item);
+	row->found_work |= arbiter_cleanup_collect(row, &item);
 }
 
 /* False: there is no room for it now. */
 static bool take_open(struct arbiter *a, struct shard_row *row, const struct conflict_row *r,
 		      struct effects *fx)
 {
-	if (task_exists(a, row->placement.id, r->id)) {
+	if (arbiter_task_exists(a, row->placement.id, r->id)) {
 		row->found_work = true;
 		return true;
 	}
-	if (queue_is_known(a, row, r->id, &r->conflict))
+	if (arbiter_queue_is_known(a, row, r->id, &r->conflict))
 		return true;
-	if (!task_start(a, row, r->id, fx))
+	if (!arbiter_task_start(a, row, r->id, fx))
 		return false;
 	forget(a, row, r->id);
 	row->found_work = true;
@@ -162,10 +162,10 @@ static void end_pass(struct arbiter *a, struct shard_row *row, struct effects *f
 	row->list_ms = a->now_ms + row->pause_ms;
 	row->found_work = false;
 	buf_clear(&row->after);
-	cleanup_start(a, row, fx);
+	arbiter_cleanup_start(a, row, fx);
 }
 
-void queue_on_list(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_queue_on_list(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_conflict_list_ack *m = e->message.body;
 	struct shard_row *row = shard_row(a, m->shard);

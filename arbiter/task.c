@@ -18,7 +18,7 @@ static void task_end(struct arbiter *a, struct task *t)
 	row->tasks--;
 	/* more of the queue fits in; half empty, so that a page is not fetched for each one */
 	if (buf_slice(&row->after).len > 0 && row->tasks <= TASKS_PER_SHARD / 2)
-		queue_wake(a, row);
+		arbiter_queue_wake(a, row);
 }
 
 static void task_read(struct arbiter *a, struct task *t, struct effects *fx)
@@ -59,7 +59,7 @@ static void task_wait(struct arbiter *a, struct task *t, struct effects *fx)
 
 /* ---- from outside ---- */
 
-bool task_exists(const struct arbiter *a, uint64_t shard, struct slice id)
+bool arbiter_task_exists(const struct arbiter *a, uint64_t shard, struct slice id)
 {
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		const struct task *t = &a->tasks[i];
@@ -70,7 +70,8 @@ bool task_exists(const struct arbiter *a, uint64_t shard, struct slice id)
 	return false;
 }
 
-bool task_start(struct arbiter *a, struct shard_row *row, struct slice id, struct effects *fx)
+bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice id,
+			struct effects *fx)
 {
 	uint64_t room = a->options.tasks_max;
 	if (room == 0 || room > TASKS_MAX)
@@ -92,7 +93,7 @@ bool task_start(struct arbiter *a, struct shard_row *row, struct slice id, struc
 	return false;
 }
 
-void task_timer(struct arbiter *a, struct effects *fx)
+void arbiter_task_timer(struct arbiter *a, struct effects *fx)
 {
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		struct task *t = &a->tasks[i];
@@ -105,7 +106,7 @@ void task_timer(struct arbiter *a, struct effects *fx)
 	}
 }
 
-int64_t task_deadline(const struct arbiter *a)
+int64_t arbiter_task_deadline(const struct arbiter *a)
 {
 	int64_t at = NO_DEADLINE;
 	for (uint32_t i = 0; i < TASKS_MAX; i++)
@@ -114,7 +115,7 @@ int64_t task_deadline(const struct arbiter *a)
 	return at;
 }
 
-void task_lead_moved(struct arbiter *a, const struct shard_row *row)
+void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row)
 {
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		struct task *t = &a->tasks[i];
@@ -126,7 +127,7 @@ void task_lead_moved(struct arbiter *a, const struct shard_row *row)
 	}
 }
 
-void task_close(struct arbiter *a)
+void arbiter_task_close(struct arbiter *a)
 {
 	for (uint32_t i = 0; i < TASKS_MAX; i++)
 		buf_close(&a->tasks[i].id);
@@ -174,7 +175,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	struct shard_row *row = shard_row(a, t->shard);
 	struct slice id = buf_slice(&t->id);
 	struct decision d;
-	decide(m, id, &a->arena, &d);
+	arbiter_decide(m, id, &a->arena, &d);
 	d.resolve.shard = t->shard;
 	d.note.shard = t->shard;
 	switch (d.kind) {
@@ -182,13 +183,13 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 		send_resolve(a, t, row, &d, fx);
 		return;
 	case DECISION_NOTE:
-		queue_remember(a, row, id, &m->conflict);
+		arbiter_queue_remember(a, row, id, &m->conflict);
 		send_note(a, t, row, &d, fx);
 		return;
 	case DECISION_BROKEN:
 		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",
 		       (unsigned long long)t->shard);
-		queue_remember(a, row, id, &m->conflict);
+		arbiter_queue_remember(a, row, id, &m->conflict);
 		break;
 	case DECISION_NOTHING:
 		break;
@@ -196,7 +197,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	task_end(a, t);
 }
 
-void task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_conflict_read_ack *m = e->message.body;
 	struct task *t = task_of(a, e, TASK_READING);
@@ -210,7 +211,7 @@ void task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx)
 		task_wait(a, t, fx);
 }
 
-void task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx)
+void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_conflict_resolve_ack *m = e->message.body;
 	struct task *t = task_of(a, e, TASK_RESOLVING);

@@ -88,7 +88,7 @@ static void run(struct fixture *f)
 					      .nodes_count = f->nodes_count,
 					      .policy_version = 3,
 					      .policy = f->policy};
-	decide(&graph, slice_text("doc"), &f->arena, &f->decision);
+	arbiter_decide(&graph, slice_text("doc"), &f->arena, &f->decision);
 }
 
 static const char *names(struct fixture *f, const struct revision *list, uint32_t count)
@@ -290,7 +290,7 @@ static void test_the_name_covers_the_policy_version(void **state)
 					      .nodes_count = f->nodes_count,
 					      .policy_version = 4,
 					      .policy = f->policy};
-	decide(&graph, slice_text("doc"), &f->arena, &f->decision);
+	arbiter_decide(&graph, slice_text("doc"), &f->arena, &f->decision);
 	assert_memory_not_equal(first.hash, f->decision.hash, sizeof first.hash);
 	assert_memory_not_equal(first.resolution_id, f->decision.resolution_id, 16);
 }
