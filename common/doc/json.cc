@@ -18,6 +18,7 @@ extern "C" {
 #include "common/doc/container.h"
 #include "common/doc/json.h"
 #include "common/doc/number.h"
+#include "common/doc/utf8.h"
 #include "proto/enums.h"
 #include "proto/msgpack.h"
 }
@@ -29,9 +30,6 @@ namespace ondemand = simdjson::ondemand;
 enum { FEW_KEYS = 16 };
 /* Memory for larger texts is given back after use. */
 enum { KEEP_BYTES = 1024 * 1024 };
-/* Answers wrap documents, so they may be deeper than what is taken in; mp_skip draws the same line.
- */
-enum { PRINT_LEVELS = LIMIT_JSON_DEPTH + 28 };
 /* Any decimal of so many digits, far from the ends of the range, is the shortest form of its
  * double. */
 enum { SURE_DIGITS = 15, SURE_MAGNITUDE = 300, DOUBLE_DIGITS_MAX = 17 };
@@ -91,39 +89,6 @@ void json_parser_free(struct json_parser *parser)
 static struct slice slice_of_view(std::string_view v)
 {
 	return slice_of(v.data(), v.size());
-}
-
-/* ---- UTF-8 ---- */
-
-/* Bytes of the character at the start; 0 if it is not well-formed (Unicode 15, table 3-7). */
-static size_t utf8_char(const uint8_t *at, size_t left)
-{
-	uint8_t head = at[0];
-	if (head < 0x80)
-		return 1;
-	size_t len = head < 0xe0 ? 2 : head < 0xf0 ? 3 : 4;
-	if (head < 0xc2 || head > 0xf4 || left < len)
-		return 0;
-	uint8_t low = head == 0xe0 ? 0xa0 : head == 0xf0 ? 0x90 : 0x80;
-	uint8_t high = head == 0xed ? 0x9f : head == 0xf4 ? 0x8f : 0xbf;
-	if (at[1] < low || at[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++)
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-	return len;
-}
-
-static size_t utf8_valid_prefix(struct slice text)
-{
-	size_t at = 0;
-	while (at < text.len) {
-		size_t len = utf8_char(text.data + at, text.len - at);
-		if (len == 0)
-			break;
-		at += len;
-	}
-	return at;
 }
 
 /* ---- errors ---- */
@@ -513,24 +478,7 @@ bool json_to_msgpack(struct json_parser *parser, struct slice text, struct buf *
 	return done;
 }
 
-/* ---- printing ---- */
-
-/* As buf_append_byte and buf_append, without a call where there is room. */
-static inline void put_byte(struct buf *out, char byte)
-{
-	if (out->len == out->cap)
-		buf_reserve(out, 1);
-	out->data[out->len++] = (uint8_t)byte;
-}
-
-static inline void put_bytes(struct buf *out, const void *data, size_t len)
-{
-	if (out->cap - out->len < len)
-		buf_reserve(out, len);
-	if (len)
-		memcpy(out->data + out->len, data, len);
-	out->len += len;
-}
+/* ---- what C has no equal of ---- */
 
 size_t json_number_text(double value, char out[JSON_NUMBER_CHARS])
 {
@@ -549,229 +497,7 @@ size_t json_number_text(double value, char out[JSON_NUMBER_CHARS])
 	return len;
 }
 
-void json_number(double value, struct buf *out)
+bool utf8_is_valid_long(struct slice text)
 {
-	uint8_t *at = buf_reserve(out, JSON_NUMBER_CHARS);
-	out->len += json_number_text(value, (char *)at);
-}
-
-static bool needs_escape(uint8_t byte)
-{
-	return byte < 0x20 || byte == '"' || byte == '\\';
-}
-
-/* True if one of eight bytes needs an escape (and at times if none does); Mycroft's zero-byte test.
- */
-static bool may_need_escape(uint64_t eight)
-{
-	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-	uint64_t quote = eight ^ ones * '"', slash = eight ^ ones * '\\';
-	uint64_t control = (eight - ones * 0x20) & ~eight;
-	return ((control | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & tops) != 0;
-}
-
-static void write_escape(uint8_t byte, struct buf *out)
-{
-	static const char shorts[] = "\bb\tt\nn\ff\rr\"\"\\\\";
-	for (size_t i = 0; i + 1 < sizeof shorts; i += 2)
-		if ((uint8_t)shorts[i] == byte) {
-			put_byte(out, '\\');
-			buf_append_byte(out, (uint8_t)shorts[i + 1]);
-			return;
-		}
-	buf_append_text(out, "\\u00");
-	buf_append_hex(out, &byte, 1);
-}
-
-/* text is valid UTF-8. */
-static void write_escaped(struct slice text, struct buf *out)
-{
-	size_t at = 0;
-	while (at < text.len) {
-		size_t from = at;
-		while (at + 8 <= text.len && !may_need_escape(load(text.data + at, 8)))
-			at += 8;
-		while (at < text.len && !needs_escape(text.data[at]))
-			at++;
-		put_bytes(out, text.data + from, at - from);
-		if (at < text.len)
-			write_escape(text.data[at++], out);
-	}
-}
-
-static void write_replacing(struct slice text, struct buf *out)
-{
-	size_t at = 0;
-	while (at < text.len) {
-		struct slice rest = slice_of(text.data + at, text.len - at);
-		size_t valid = utf8_valid_prefix(rest);
-		write_escaped(slice_of(rest.data, valid), out);
-		at += valid;
-		if (at < text.len) {
-			buf_append_text(out, "\xef\xbf\xbd");
-			at++;
-		}
-	}
-}
-
-static bool is_ascii(struct slice text)
-{
-	uint64_t all = 0;
-	size_t at = 0;
-	for (; at + 8 <= text.len; at += 8)
-		all |= load(text.data + at, 8);
-	for (; at < text.len; at++)
-		all |= text.data[at];
-	return (all & UINT64_C(0x8080808080808080)) == 0;
-}
-
-/* Most strings are short and plain: for those simdjson's check costs more than it saves. */
-static bool is_utf8(struct slice text)
-{
-	if (is_ascii(text))
-		return true;
-	if (text.len < 64)
-		return utf8_valid_prefix(text) == text.len;
 	return simdjson::validate_utf8((const char *)text.data, text.len);
-}
-
-void json_string(struct slice text, struct buf *out)
-{
-	put_byte(out, '"');
-	if (is_utf8(text))
-		write_escaped(text, out);
-	else
-		write_replacing(text, out);
-	put_byte(out, '"');
-}
-
-static void write_integer(bool negative, uint64_t u64, int64_t i64, struct buf *out)
-{
-	char *at = (char *)buf_reserve(out, 24);
-	char *end =
-	    negative ? std::to_chars(at, at + 24, i64).ptr : std::to_chars(at, at + 24, u64).ptr;
-	out->len += (size_t)(end - at);
-}
-
-static bool write_ext(const struct mp_token *t, struct buf *out)
-{
-	struct number_text n;
-	if (t->ext_type != MP_EXT_NUMBER || !number_scan(t->bytes, &n))
-		return false;
-	buf_append_slice(out, t->bytes);
-	return true;
-}
-
-static bool write_string(struct slice text, struct buf *out)
-{
-	if (!is_utf8(text))
-		return false;
-	put_byte(out, '"');
-	write_escaped(text, out);
-	put_byte(out, '"');
-	return true;
-}
-
-static bool write_value(struct mp_reader *r, struct buf *out, unsigned level);
-
-static bool write_array(struct mp_reader *r, uint32_t count, struct buf *out, unsigned level)
-{
-	put_byte(out, '[');
-	for (uint32_t i = 0; i < count; i++) {
-		if (i > 0)
-			put_byte(out, ',');
-		if (!write_value(r, out, level))
-			return false;
-	}
-	put_byte(out, ']');
-	return true;
-}
-
-/* The members, comma between them, without the braces. */
-static bool write_members(struct mp_reader *r, uint32_t count, struct buf *out, unsigned level)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		if (i > 0)
-			put_byte(out, ',');
-		struct mp_token key = mp_read(r);
-		if (key.type != MP_STR || !write_string(key.bytes, out))
-			return false;
-		put_byte(out, ':');
-		if (!write_value(r, out, level))
-			return false;
-	}
-	return true;
-}
-
-static bool write_scalar(const struct mp_token *t, struct buf *out)
-{
-	switch (t->type) {
-	case MP_NIL:
-		put_bytes(out, "null", 4);
-		return true;
-	case MP_BOOL:
-		buf_append_text(out, t->flag ? "true" : "false");
-		return true;
-	case MP_UINT:
-	case MP_INT:
-		write_integer(t->type == MP_INT, t->u64, t->i64, out);
-		return true;
-	case MP_DOUBLE:
-		if (!std::isfinite(t->number))
-			return false;
-		json_number(t->number, out);
-		return true;
-	case MP_STR:
-		return write_string(t->bytes, out);
-	case MP_EXT:
-		return write_ext(t, out);
-	default:
-		return false;
-	}
-}
-
-/* level: containers around the value. */
-static bool write_value(struct mp_reader *r, struct buf *out, unsigned level)
-{
-	struct mp_token t = mp_read(r);
-	if (t.type != MP_ARRAY && t.type != MP_MAP)
-		return write_scalar(&t, out);
-	if (level == PRINT_LEVELS)
-		return false;
-	if (t.type == MP_ARRAY)
-		return write_array(r, t.count, out, level + 1);
-	put_byte(out, '{');
-	bool done = write_members(r, t.count, out, level + 1);
-	put_byte(out, '}');
-	return done;
-}
-
-bool json_from_msgpack(struct slice value, struct buf *out)
-{
-	size_t before = out->len;
-	struct mp_reader r = mp_reader_of(value);
-	if (write_value(&r, out, 0) && mp_at_end(&r))
-		return true;
-	out->len = before;
-	return false;
-}
-
-bool json_document(struct slice id, struct slice body, struct buf *out)
-{
-	size_t before = out->len;
-	struct mp_reader r = mp_reader_of(body);
-	struct mp_token t = mp_read(&r);
-	put_byte(out, '{');
-	if (id.len) {
-		buf_append_text(out, "\"id\":");
-		json_string(id, out);
-		if (t.type == MP_MAP && t.count > 0)
-			put_byte(out, ',');
-	}
-	if (t.type == MP_MAP && write_members(&r, t.count, out, 1) && mp_at_end(&r)) {
-		put_byte(out, '}');
-		return true;
-	}
-	out->len = before;
-	return false;
 }
