@@ -8,6 +8,8 @@
 
 #include "common/core.h"
 
+#define GATEWAY_VERSION "0.1.0"
+
 struct gateway;
 
 /* Zero means the default given. */
