@@ -1,7 +1,5 @@
 # Packages, keys, the development cluster and the units; see deploy/README.md.
 
-DEV_CLUSTER := deploy/dev-cluster
-
 deps:
 	@deploy/install-packages deploy/packages.build
 deps-test:
@@ -12,3 +10,15 @@ $(BUILD)/parley-keys: $(BUILD)/deploy/curve_keypair.c.o
 all: $(BUILD)/parley-keys
 
 .PHONY: deps deps-test
+
+# From nothing to a cluster with data in it. The build must not start before its packages are there.
+run: deps
+	@$(MAKE) --no-print-directory all
+	@deploy/run-demo --build $(BUILD)
+stop:
+	@deploy/dev-cluster down
+
+check-units:
+	@deploy/check-units
+
+.PHONY: run stop check-units

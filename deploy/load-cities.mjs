@@ -70,7 +70,8 @@ function readCities(folder) {
 }
 
 function toDocument(city, index) {
-  const id = `city-${String(index + 1).padStart(6, '0')}`;
+  // Those of the sample say which they are in the whole, so that loading one after the other repeats nothing.
+  const id = `city-${String(city.n ?? index + 1).padStart(6, '0')}`;
   const { name, country, admin1, admin2 } = city;
   return { id, name, country, lat: Number(city.lat), lng: Number(city.lng), admin1, admin2 };
 }
@@ -159,7 +160,7 @@ async function countCities(client) {
 async function main() {
   const documents = readCities(process.argv[2] ?? join(here, '..', '.dev', 'cache')).map(toDocument);
   const client = new Client(IN_FLIGHT);
-  if ((await countCities(client)) === documents.length) {
+  if ((await countCities(client)) >= documents.length) {
     console.log(`the ${documents.length} cities are there already`);
   } else {
     const start = Date.now();
