@@ -128,7 +128,7 @@ write_config() { # NAME
 		case $role in
 		coordinator | storage) echo "data_dir: \"$DIR/data/$name\"" ;;
 		gateway)
-			printf '%s: "%s"\n' tls_ca "$DIR/keys/ca.crt" api_address 127.0.0.1 api_port "${API_OF[$name]}"
+			printf '%s: "%s"\n' client_ca "$DIR/keys/ca.crt" api_address 127.0.0.1 api_port "${API_OF[$name]}"
 			;;
 		esac
 		for setting in "${SETTINGS[@]}"; do
