@@ -7,7 +7,7 @@
  * dropped, as if it had not begun, and the store opens with everything that was ever committed, or
  * not at all;
  *   - the machine went down too, or the log is damaged elsewhere, or less is found than the mark
- * vouches for: STORE_OPEN_CORRUPT. Nothing has been changed on disk; the caller sets the directory
+ * vouches for: STORE_OPEN_CORRUPT. The damaged files are left as they were; the caller sets the directory
  * aside, takes a new incarnation and rebuilds from its peers. accept_torn_log is the operator's way
  * out when no peer is left. */
 #ifndef PARLEY_STORE_STORE_ROCKS_H
