@@ -95,7 +95,7 @@ static bool set_from_file(struct config *c, const char *path, struct buf *proble
 		buf_close(&origin);
 	}
 	if (data)
-		yaml_free(&schema, data);
+		yaml_unload(&schema, data);
 	buf_close(&text);
 	free(fields);
 	return ok;

@@ -116,7 +116,7 @@ bool members_load(const char *path, struct members *out, struct buf *problem)
 	for (unsigned i = 0; ok && i < y->members_count; i++)
 		ok = take_row(&y->members[i], path, &text, out, problem);
 	if (data)
-		yaml_free(&list_schema, data);
+		yaml_unload(&list_schema, data);
 	buf_close(&text);
 	if (!ok)
 		members_close(out);

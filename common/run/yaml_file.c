@@ -134,7 +134,7 @@ bool yaml_load(const char *path, const cyaml_schema_value_t *schema, void **data
 	return true;
 }
 
-void yaml_free(const cyaml_schema_value_t *schema, void *data)
+void yaml_unload(const cyaml_schema_value_t *schema, void *data)
 {
 	struct yaml_report report = {.place = {0, 0}};
 	cyaml_config_t config = config_for(&report);

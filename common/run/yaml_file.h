@@ -9,11 +9,11 @@
 
 enum { YAML_FILE_BYTES = 1024 * 1024 };
 
-/* Loads path. *data is NULL for an empty file; release with yaml_free. *text is filled with the file, for
+/* Loads path. *data is NULL for an empty file; release with yaml_unload. *text is filled with the file, for
  * yaml_where. On failure *problem is one line. */
 bool yaml_load(const char *path, const cyaml_schema_value_t *schema, void **data, struct buf *text,
 	       struct buf *problem) MUST_CHECK;
-void yaml_free(const cyaml_schema_value_t *schema, void *data);
+void yaml_unload(const cyaml_schema_value_t *schema, void *data);
 
 /* Where `key: value` stands (value NULL: any): the last such line at or after from_line; 0 when not found. */
 struct yaml_place {
