@@ -3,6 +3,11 @@
 
 readonly EXIT_RESET=75 RESETS_MAX=10 POLL_SECONDS=0.05
 
+# It may end while it is being looked at.
+process_arguments() { # PID
+	{ tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null
+}
+
 # Prints the pid of a member that runs. The number in the pid file counts only if that process is this member: same
 # program, same configuration file.
 member_pid() { # NAME
@@ -12,7 +17,7 @@ member_pid() { # NAME
 	[[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
 	exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
 	[[ ${exe% (deleted)} == "$(realpath -m "$(program_of "$1")")" ]] || return 1
-	args=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+	args=$(process_arguments "$pid") || return 1
 	[[ $args == *"$DIR/conf/$1.yaml"* ]] || return 1
 	echo "$pid"
 }
@@ -46,11 +51,12 @@ member_state() { # NAME
 }
 
 supervisor_runs() { # NAME
-	local pid
+	local pid args
 	[[ -s $DIR/run/$1.supervisor ]] || return 1
 	pid=$(<"$DIR/run/$1.supervisor")
-	[[ $pid =~ ^[1-9][0-9]*$ && -r /proc/$pid/cmdline ]] || return 1
-	[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == *" supervise $1 "* ]]
+	[[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
+	args=$(process_arguments "$pid") || return 1
+	[[ $args == *"--dir $DIR supervise $1 "* ]]
 }
 
 # Runs one member and stays until it ends. A member that set its data directory aside asks, by its exit code, to be
@@ -119,9 +125,9 @@ ready_text() { # NAME [QUERY]; prints the body, succeeds on 200
 		"https://127.0.0.1:${HEALTH_OF[$1]}/readyz${2:-}" 2>&1
 }
 
-# One line per member, as soon as it is ready.
+# One line per member, as soon as it is ready; the seconds are those since this program began.
 member_wait_ready() { # NAME SECONDS
-	local name=$1 end=$((SECONDS + $2)) start=${EPOCHREALTIME/./} passed_ms text=""
+	local name=$1 end=$((SECONDS + $2)) passed_ms text=""
 	until text=$(ready_text "$name" "?verbose"); do
 		if ! member_pid "$name" >/dev/null && ! supervisor_runs "$name"; then
 			text="it ended"
@@ -135,6 +141,6 @@ member_wait_ready() { # NAME SECONDS
 		fi
 		sleep "$POLL_SECONDS"
 	done
-	passed_ms=$(((${EPOCHREALTIME/./} - start) / 1000))
+	passed_ms=$(((${EPOCHREALTIME/./} - STARTED_US) / 1000))
 	printf '%-16s ready  %d.%d s\n' "$name" $((passed_ms / 1000)) $((passed_ms % 1000 / 100))
 }
