@@ -2,14 +2,15 @@
  * of RocksDB.
  *
  * Torn logs. The end of the write-ahead log may hold half a record: SIGKILL and a full disk cut a
- * write short, and a power cut loses what was not synced. The commit mark (mark.h) tells which:
- *   - the process died, the machine did not: what is torn is a commit that never returned. It is
- * dropped, as if it had not begun, and the store opens with everything that was ever committed, or
- * not at all;
- *   - the machine went down too, or the log is damaged elsewhere, or less is found than the mark
- * vouches for: STORE_OPEN_CORRUPT. The damaged files are left as they were; the caller sets the directory
- * aside, takes a new incarnation and rebuilds from its peers. accept_torn_log is the operator's way
- * out when no peer is left. */
+ * write short, and a power cut loses what was not synced. The commit mark (mark.h) tells which.
+ *
+ * If the process died and the machine did not, what is torn is a commit that never returned. It is
+ * dropped, as if it had not begun: the store opens with everything that was ever committed.
+ *
+ * If the machine went down too, or the log is damaged elsewhere, or less is found than the mark
+ * vouches for: STORE_OPEN_CORRUPT. The damaged files are left as they were; the caller sets the
+ * directory aside, takes a new incarnation and rebuilds from its peers. accept_torn_log is the
+ * operator's way out when no peer is left. */
 #ifndef PARLEY_STORE_STORE_ROCKS_H
 #define PARLEY_STORE_STORE_ROCKS_H
 
