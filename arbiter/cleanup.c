@@ -213,7 +213,8 @@ void arbiter_cleanup_on_committed(struct arbiter *a, const struct event *e, stru
 	fx_log(fx, LOG_LEVEL_DEBUG, "cleanup_done shard=%016llx items=%u cleaned=%llu",
 	       (unsigned long long)row->placement.id, row->cleanup.items_count,
 	       (unsigned long long)m->cleaned);
+	bool full = row->cleanup.items_count == LIMIT_CLEANUP_ITEMS;
 	round_end(a, row, m->cleaned > 0);
-	if (m->cleaned > 0)
+	if (full && m->cleaned > 0)
 		arbiter_queue_wake(a, row); /* there may be more than fitted into the round */
 }

@@ -94,6 +94,8 @@ struct arbiter {
 	struct map collections; /* id -> struct collection_row */
 	struct map members;     /* id -> name, NUL-terminated */
 	struct map known;       /* shard id (8 BE), document id -> struct known */
+	struct map ahead; /* shard id, resolution id -> int64_t, when first seen: resolved at a
+			   * time that is still to come by our clock */
 	struct task tasks[TASKS_MAX];
 	struct counters counters;
 	struct arena arena; /* for the step */
@@ -147,7 +149,6 @@ bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, stru
 			    const struct conflict *conflict);
 void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
 			    const struct conflict *conflict);
-void arbiter_queue_forget_all(struct arbiter *a);
 
 /* ---- task.c: one document ---- */
 

@@ -45,6 +45,14 @@ void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effect
 	row->list_ms = a->now_ms + REQUEST_MS;
 }
 
+static void forget_values(struct map *m)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(m, &at));)
+		free(entry->value);
+	map_clear(m);
+}
+
 /* ---- what stayed open ---- */
 
 static struct slice known_key(struct arbiter *a, const struct shard_row *row, struct slice id)
@@ -86,19 +94,11 @@ void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, stru
 			    const struct conflict *conflict)
 {
 	if (a->known.count >= KNOWN_MAX)
-		arbiter_queue_forget_all(a);
+		forget_values(&a->known);
 	struct known *known = mem_alloc_zero(sizeof *known);
 	digest_of(a, row, conflict, known->digest);
 	known->until_ms = a->now_ms + KNOWN_MS;
 	free(map_put(&a->known, known_key(a, row, id), known));
-}
-
-void arbiter_queue_forget_all(struct arbiter *a)
-{
-	size_t at = 0;
-	for (struct map_entry *entry; (entry = map_next(&a->known, &at));)
-		free(entry->value);
-	map_clear(&a->known);
 }
 
 /* ---- a page ---- */
@@ -108,15 +108,33 @@ static void forget(struct arbiter *a, const struct shard_row *row, struct slice 
 	free(map_remove(&a->known, known_key(a, row, id)));
 }
 
+/* How long ago it was resolved. Of a time that is still to come (the lead's clock is ahead of
+ * ours): since it was first seen here. */
+static uint64_t age_ms(struct arbiter *a, const struct shard_row *row,
+		       const struct conflict *conflict)
+{
+	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
+	if (conflict->resolved_ms <= wall_ms)
+		return wall_ms - conflict->resolved_ms;
+	struct slice key = known_key(a, row, conflict->resolution_id);
+	int64_t *seen_ms = map_get(&a->ahead, key);
+	if (!seen_ms) {
+		if (a->ahead.count >= KNOWN_MAX)
+			forget_values(&a->ahead);
+		seen_ms = mem_alloc(sizeof *seen_ms);
+		*seen_ms = a->now_ms;
+		map_put(&a->ahead, key, seen_ms);
+	}
+	return (uint64_t)(a->now_ms - *seen_ms);
+}
+
 static void take_resolved(struct arbiter *a, struct shard_row *row, const struct conflict_row *r)
 {
 	const struct collection_row *collection =
 	    map_get_u64(&a->collections, row->placement.collection);
-	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
 	if (!collection || !arbiter_cleanup_collects(a, row) || r->conflict.resolution_id.len != 16)
 		return;
-	if (wall_ms < r->conflict.resolved_ms ||
-	    wall_ms - r->conflict.resolved_ms < collection->retain_ms)
+	if (age_ms(a, row, &r->conflict) < collection->retain_ms)
 		return;
 	struct cleanup_item item = {
 	    .id = r->id, .resolution_id = r->conflict.resolution_id, .number = r->conflict.number};

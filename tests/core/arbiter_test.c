@@ -359,8 +359,8 @@ static void test_a_conflict_is_read_resolved_and_cleaned_up(void **state)
 	answer(w, NODE_A, MSG_cleanup_commit, &done);
 	assert_true(metric_is(w, "\nparley_cleanup_items_total 1\n"));
 	assert_true(metric_is(w, "\nparley_cleanup_pending_acks{node=\"node-c\"} 0\n"));
-	run_until(w, 600);
-	trace_is(w, "600 to 11 e4 conflict_list{shard=81 limit=256}\n");
+	run_until(w, 800);
+	trace_is(w, "800 to 11 e4 conflict_list{shard=81 limit=256}\n");
 }
 
 static void test_leaves_moved_reads_again(void **state)
@@ -583,6 +583,18 @@ static void test_another_epoch_starts_cleanup_over(void **state)
 		    "resolution_id=\"0123456789abcdef\" number=30}]}\n");
 }
 
+static void test_a_clock_ahead_does_not_stop_cleanup(void **state)
+{
+	struct world *w = *state;
+	list_shows_resolved(w, WALL_MS + 3600 * 1000);
+	run_until(w, 400);
+	list_shows_resolved(w, WALL_MS + 3600 * 1000);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_conflict_list);
+	run_until(w, 1200);
+	list_shows_resolved(w, WALL_MS + 3600 * 1000);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_cleanup_prepare);
+}
+
 static void test_a_commit_is_repeated(void **state)
 {
 	struct world *w = *state;
@@ -662,6 +674,7 @@ int main(void)
 	    T(test_no_cleanup_while_one_replica_is_silent),
 	    T(test_acknowledgements_that_do_not_count),
 	    T(test_another_epoch_starts_cleanup_over),
+	    T(test_a_clock_ahead_does_not_stop_cleanup),
 	    T(test_a_commit_is_repeated),
 	    T(test_only_leased_shards_are_looked_after),
 	    T(test_old_placements_are_not_adopted),
