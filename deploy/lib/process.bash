@@ -134,7 +134,7 @@ member_wait_ready() { # NAME SECONDS
 			end=0
 		fi
 		if ((SECONDS >= end)); then
-			printf '%-16s not ready: %s\n' "$name" "$text" >&2
+			printf '%-16s not ready: %s\n' "$name" "${text%%$'\n'More details*}" >&2
 			echo "the end of $DIR/log/$name.log:" >&2
 			tail -n 15 "$DIR/log/$name.log" >&2
 			return 1
