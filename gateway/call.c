@@ -298,6 +298,9 @@ void call_answered(struct turn *t)
 	uint64_t number = answer_status(envelope->type, t->event->message.body);
 	enum status status = status_row(number)->status;
 	bool refused = is_refusal(status);
+	/* A write that was sent again may yet be done, whatever its first copy met. */
+	if (c->spec.write && sending != c->last && !status_is_success(status))
+		return;
 	bool again = c->spec.repeatable && is_uncertain(status);
 	if (!refused && !again) {
 		call_end(t, c, status, t->event->message.body);

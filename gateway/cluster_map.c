@@ -44,6 +44,7 @@ static bool adopt_collection(struct cluster_map *m, const struct collection *fro
 		map_put(&m->collections, from->name, c);
 	}
 	buf_clear(&c->memory);
+	(void)buf_reserve(&c->memory, from->name.len + from->policy.len + 1);
 	buf_append_slice(&c->memory, from->name);
 	buf_append_slice(&c->memory, from->policy);
 	c->settings = *from;

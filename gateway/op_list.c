@@ -141,7 +141,8 @@ static bool emit_row(struct list_op *op, struct list_shard *s)
 	if (op->rows++ > 0)
 		buf_append_byte(&op->json, ',');
 	op->last_id_len = row->id.len;
-	memcpy(op->last_id, row->id.data, row->id.len);
+	if (row->id.len > 0)
+		memcpy(op->last_id, row->id.data, row->id.len);
 	return json_document(row->id, row->body, &op->json);
 }
 

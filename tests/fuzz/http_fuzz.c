@@ -1,0 +1,236 @@
+/* Any bytes as requests of clients, with any answers of the cluster. Input: text of requests,
+ * separated by a byte 0: "METHOD target\nname: value\n...\n\nbody". Each message that the core
+ * sends is answered by a random valid one, drawn from a seed that is the input's first byte;
+ * whatever comes, every request ends, and by then nothing is left. */
+#include <stdlib.h>
+
+#include "common/base/rng.h"
+#include "common/timing.h"
+#include "gateway/gateway.h"
+#include "proto/schema_random.h"
+
+enum {
+	HEADERS_MAX = 16,
+	SENT_MAX = 64,
+	REQUESTS_MAX = 8,
+	ROUNDS_MAX = 400,
+	NODES = 3,
+	START_MS = 1000
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct sent {
+	uint64_t member;
+	struct envelope envelope;
+};
+
+struct world {
+	struct gateway *gw;
+	struct effects fx;
+	struct arena arena;
+	struct rng rng;
+	int64_t now_ms;
+	struct sent sent[SENT_MAX]; /* not answered yet */
+	uint32_t sent_count;
+	uint32_t asked;
+	uint32_t answered;
+};
+
+static void take_effects(struct world *w)
+{
+	for (uint32_t i = 0; i < w->fx.count; i++) {
+		const struct effect *e = &w->fx.items[i];
+		bool room = w->sent_count < SENT_MAX;
+		if (e->kind == EFFECT_SEND && e->send.envelope.request_id != 0 && room)
+			w->sent[w->sent_count++] = (struct sent){e->send.member, e->send.envelope};
+		if (e->kind != EFFECT_RESPOND)
+			continue;
+		CHECK(e->respond.response.status >= 200 && e->respond.response.status < 600);
+		w->answered++;
+	}
+	effects_clear(&w->fx);
+}
+
+static void step(struct world *w, struct event *event)
+{
+	event->now_ms = w->now_ms;
+	event->wall_ms = w->now_ms;
+	gateway_ops.step(w->gw, event, &w->fx);
+	take_effects(w);
+	arena_reset(&w->arena);
+}
+
+/* ---- the cluster ---- */
+
+static void message(struct world *w, uint64_t member, enum role role,
+		    const struct envelope *envelope, void *value)
+{
+	const struct schema *schema = schema_of_message(envelope->type);
+	struct buf bytes = {0};
+	struct event event = {.kind = EVENT_MESSAGE};
+	schema_encode(schema, value, &bytes);
+	struct slice copy = arena_copy(&w->arena, buf_slice(&bytes));
+	buf_close(&bytes);
+	void *decoded = arena_alloc(&w->arena, schema->size);
+	CHECK(schema_decode(schema, copy, &w->arena, decoded));
+	event.message.from = (struct peer){member, role, 1};
+	event.message.envelope = *envelope;
+	event.message.body = decoded;
+	step(w, &event);
+}
+
+static void send_map(struct world *w)
+{
+	struct replica replicas[NODES] = {{2, 1, false}, {3, 1, false}, {4, 1, true}};
+	struct shard shards[2] = {
+	    {.id = 1, .collection = 7, .hash_last = UINT64_MAX / 2, .epoch = 1, .lead = 2},
+	    {.id = 2,
+	     .collection = 7,
+	     .hash_first = UINT64_MAX / 2 + 1,
+	     .hash_last = UINT64_MAX,
+	     .epoch = 1,
+	     .lead = 3},
+	};
+	struct collection c = {.id = 7,
+			       .name = slice_text("c"),
+			       .version = 1,
+			       .replicas = 3,
+			       .write_quorum = 2,
+			       .mode = rng_below(&w->rng, MODE_MAX + 1)};
+	struct msg_map_push push = {.map_version = 1,
+				    .collections = &c,
+				    .collections_count = 1,
+				    .shards = shards,
+				    .shards_count = 2};
+	struct envelope envelope = {.type = MSG_map_push};
+	for (int i = 0; i < 2; i++) {
+		shards[i].replicas = replicas;
+		shards[i].replicas_count = NODES;
+		shards[i].write_quorum = 2;
+	}
+	message(w, 1, ROLE_COORDINATOR, &envelope, &push);
+}
+
+static uint16_t answer_of(uint16_t type)
+{
+	switch (type) {
+	case MSG_doc_write:
+		return MSG_doc_write_ack;
+	case MSG_doc_read:
+		return MSG_doc_read_ack;
+	case MSG_shard_query:
+		return MSG_shard_query_ack;
+	case MSG_conflict_list:
+		return MSG_conflict_list_ack;
+	case MSG_collection_create:
+		return MSG_collection_create_ack;
+	case MSG_system_list:
+		return MSG_system_list_ack;
+	default:
+		return MSG_map_push;
+	}
+}
+
+/* Often a success, with whatever else it holds. */
+static void settle_status(struct world *w, uint16_t type, void *value)
+{
+	static const enum status likely[] = {STATUS_OK, STATUS_CREATED, STATUS_ACCEPTED,
+					     STATUS_NOT_LEAD, STATUS_CONFLICT};
+	uint64_t *status = type == MSG_map_push ? NULL : (uint64_t *)value;
+	if (type == MSG_conflict_list_ack)
+		status = &((struct msg_conflict_list_ack *)value)->status;
+	if (status && rng_chance(&w->rng, 800000))
+		*status = likely[rng_below(&w->rng, ARRAY_LEN(likely))];
+}
+
+static void answer_one(struct world *w)
+{
+	uint32_t index = (uint32_t)rng_below(&w->rng, w->sent_count);
+	struct sent sent = w->sent[index];
+	w->sent[index] = w->sent[--w->sent_count];
+	sent.envelope.type = answer_of(sent.envelope.type);
+	const struct schema *schema = schema_of_message(sent.envelope.type);
+	void *value = arena_alloc(&w->arena, schema->size);
+	schema_random(schema, &w->rng, &w->arena, value);
+	settle_status(w, sent.envelope.type, value);
+	message(w, sent.member, sent.member == 1 ? ROLE_COORDINATOR : ROLE_STORAGE, &sent.envelope,
+		value);
+}
+
+/* ---- clients ---- */
+
+static struct slice take_until(struct slice *rest, uint8_t stop)
+{
+	size_t end = 0;
+	while (end < rest->len && rest->data[end] != stop)
+		end++;
+	struct slice taken = slice_of(rest->data, end);
+	size_t used = end < rest->len ? end + 1 : end;
+	*rest = slice_of(rest->data + used, rest->len - used);
+	return taken;
+}
+
+static enum http_method method_of(struct slice name)
+{
+	static const char *const names[] = {"GET",   "HEAD",   "POST",   "PUT",
+					    "PATCH", "DELETE", "OPTIONS"};
+	for (int i = 0; i < (int)ARRAY_LEN(names); i++)
+		if (slice_is(name, names[i]))
+			return (enum http_method)i;
+	return HTTP_OTHER;
+}
+
+static void request(struct world *w, struct slice text)
+{
+	struct slice line = take_until(&text, '\n');
+	struct http_field headers[HEADERS_MAX];
+	struct http_request r = {.id = ++w->asked, .headers = headers};
+	struct event event = {.kind = EVENT_HTTP_REQUEST, .http = &r};
+	r.method = method_of(take_until(&line, ' '));
+	r.path = take_until(&line, '?');
+	r.query = line;
+	while (text.len > 0 && (line = take_until(&text, '\n')).len > 0 &&
+	       r.headers_count < HEADERS_MAX) {
+		struct http_field *field = &headers[r.headers_count++];
+		field->name = take_until(&line, ':');
+		take_until(&line, ' ');
+		field->value = line;
+	}
+	r.body = text;
+	step(w, &event);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const uint64_t nodes[NODES] = {2, 3, 4};
+	struct gateway_options options = {.self = 9,
+					  .coordinator = 1,
+					  .storage = nodes,
+					  .storage_count = NODES,
+					  .version = "fuzz"};
+	struct world w = {.now_ms = START_MS};
+	struct event start = {.kind = EVENT_START};
+	struct slice rest = slice_of(data, size);
+	rng_init(&w.rng, size ? data[0] : 0);
+	take_until(&rest, size ? data[0] : 0);
+	w.gw = gateway_new(&options, 1);
+	step(&w, &start);
+	send_map(&w);
+	for (int i = 0; i < REQUESTS_MAX && rest.len > 0; i++)
+		request(&w, take_until(&rest, 0));
+	for (int i = 0; i < ROUNDS_MAX && w.sent_count > 0; i++)
+		answer_one(&w);
+	while (w.answered < w.asked) {
+		int64_t next_ms = gateway_ops.deadline(w.gw);
+		struct event timer = {.kind = EVENT_TIMER};
+		w.now_ms = next_ms > w.now_ms ? next_ms : w.now_ms;
+		CHECK(w.now_ms <= START_MS + REQUEST_DEADLINE_MS);
+		step(&w, &timer);
+	}
+	CHECK(w.answered == w.asked);
+	gateway_free(w.gw);
+	effects_close(&w.fx);
+	arena_close(&w.arena);
+	return 0;
+}
