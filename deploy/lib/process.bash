@@ -3,7 +3,12 @@
 
 readonly EXIT_RESET=75 RESETS_MAX=10 POLL_SECONDS=0.05
 
-# It may end while it is being looked at.
+# The file, like the process, may go while it is being looked at.
+recorded_pid() { # FILE
+	local pid
+	pid=$(cat "$DIR/run/$1" 2>/dev/null) && [[ $pid =~ ^[1-9][0-9]*$ ]] && echo "$pid"
+}
+
 process_arguments() { # PID
 	{ tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null
 }
@@ -12,9 +17,7 @@ process_arguments() { # PID
 # program, same configuration file.
 member_pid() { # NAME
 	local pid exe args
-	[[ -s $DIR/run/$1.pid ]] || return 1
-	pid=$(<"$DIR/run/$1.pid")
-	[[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
+	pid=$(recorded_pid "$1.pid") || return 1
 	exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
 	[[ ${exe% (deleted)} == "$(realpath -m "$(program_of "$1")")" ]] || return 1
 	args=$(process_arguments "$pid") || return 1
@@ -52,9 +55,7 @@ member_state() { # NAME
 
 supervisor_runs() { # NAME
 	local pid args
-	[[ -s $DIR/run/$1.supervisor ]] || return 1
-	pid=$(<"$DIR/run/$1.supervisor")
-	[[ $pid =~ ^[1-9][0-9]*$ ]] || return 1
+	pid=$(recorded_pid "$1.supervisor") || return 1
 	args=$(process_arguments "$pid") || return 1
 	[[ $args == *"--dir $DIR supervise $1 "* ]]
 }
