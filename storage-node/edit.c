@@ -224,15 +224,15 @@ static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 {
 	if (!resolved || graph_conflicts(e->doc) > 0)
 		return false;
-	int result = graph_find(e->doc, &resolved->result);
-	int winner = graph_winner(e->doc);
-	if (result == GRAPH_NONE || !graph_descends(e->doc, (uint32_t)winner, (uint32_t)result))
-		return false;
 	for (uint32_t i = 0; i < resolved->pinned_count; i++) {
 		int index = graph_find(e->doc, &resolved->pinned[i]);
 		if (index != GRAPH_NONE && e->doc->revisions[index].pins > 0)
 			e->doc->revisions[index].pins--;
 	}
+	/* without its inputs a resolution is a revision like any other: later merges start from it */
+	int result = graph_find(e->doc, &resolved->result);
+	if (result != GRAPH_NONE)
+		e->doc->revisions[result].flags &= ~(uint64_t)REVISION_RESOLVED;
 	e->out->resolution_gone = e->change->resolution_id;
 	return true;
 }

@@ -74,6 +74,8 @@ struct recent {
 	uint8_t hash_len;
 	uint8_t hash[LIMIT_REV_HASH_BYTES];
 	uint8_t operation_id[16];
+	uint8_t digest[16]; /* of the request; empty: the gateway chose the id */
+	uint8_t digest_len;
 	bool used;
 };
 
@@ -358,7 +360,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 
 /* write.c */
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
-void write_recent_add(struct shard_copy *c, struct slice operation_id, uint64_t number, uint64_t status,
+void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number, uint64_t status,
 		      const struct revision *revision);
 void write_recent_clear(struct shard_copy *c);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);

@@ -37,10 +37,12 @@ void write_recent_clear(struct shard_copy *c)
 	c->recent_next = 0;
 }
 
-void write_recent_add(struct shard_copy *c, struct slice operation_id, uint64_t number, uint64_t status,
+void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number, uint64_t status,
 		      const struct revision *revision)
 {
-	if (operation_id.len != sizeof c->recents->operation_id)
+	struct slice operation_id = m->operation_id;
+	CHECK(operation_id.len == sizeof c->recents->operation_id);
+	if (map_get(&c->recent_by_id, operation_id))
 		return;
 	if (!c->recents)
 		c->recents = mem_alloc_zero(RECENT_OPERATIONS * sizeof *c->recents);
@@ -52,6 +54,9 @@ void write_recent_add(struct shard_copy *c, struct slice operation_id, uint64_t 
 	if (r->hash_len)
 		memcpy(r->hash, revision->hash.data, r->hash_len);
 	memcpy(r->operation_id, operation_id.data, sizeof r->operation_id);
+	r->digest_len = (uint8_t)m->operation_digest.len;
+	if (r->digest_len)
+		memcpy(r->digest, m->operation_digest.data, r->digest_len);
 	map_put(&c->recent_by_id, operation_id, r);
 }
 
@@ -93,8 +98,7 @@ static void answer_unchanged(struct storage *s, struct shard_copy *c, const stru
 		return;
 	}
 	const struct msg_doc_write *m = e->message.body;
-	if (m->operation_digest.len == 0)
-		write_recent_add(c, m->operation_id, number, d->status, &d->answer);
+	write_recent_add(c, m, number, d->status, &d->answer);
 	answer_when_applied(c, e, number, d, false, fx);
 }
 
@@ -238,10 +242,12 @@ static bool repeat_recent(struct shard_copy *c, const struct event *e, const str
 			  struct effects *fx)
 {
 	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
-	if (!r || m->operation_digest.len > 0)
+	if (!r)
 		return false;
 	struct decision d = {.status = (enum status)r->status};
 	d.answer = (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
+	if (!slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
+		d = (struct decision){.status = STATUS_OPERATION_ID_REUSED};
 	answer_when_applied(c, e, r->number, &d, false, fx);
 	return true;
 }
@@ -273,7 +279,7 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 		d.change.wall_ms = (uint64_t)s->wall_ms;
 		uint64_t number = stream_append_change(s, c, &d.change, fx);
 		overlay_touch(s, c, m->id, number);
-		write_recent_add(c, m->operation_id, number, d.status, &d.answer);
+		write_recent_add(c, m, number, d.status, &d.answer);
 		answer_when_applied(c, e, number, &d, m->want_body, fx);
 		s->writes_total++;
 	}

@@ -68,7 +68,7 @@ static void post(struct sim *sim, struct client *c, struct sim_http *r)
 static const char *const setup_bodies[COLLECTION_KINDS] = {
 	"{\"name\":\"strict\",\"retainMs\":0}",
 	"{\"name\":\"open\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":\"merge\",\"paths\":"
-	"{\"f0\":\"newest\",\"f1\":\"max\",\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\"}}}",
+	"{\"f0\":\"newest\",\"f1\":\"max\",\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":\"newest\"}}}",
 	"{\"name\":\"newest\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":\"newest\"}}",
 };
 

@@ -86,7 +86,7 @@ struct sim_event {
 struct sim_node {
 	uint64_t member;
 	enum role role;
-	char name[16];
+	char name[32];
 	const struct core_ops *ops;
 	void *core; /* NULL: down */
 	struct disk *disk; /* storage nodes and the coordinator */
