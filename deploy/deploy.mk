@@ -22,3 +22,6 @@ check-units:
 	@deploy/check-units
 
 .PHONY: run stop check-units
+check-config: all
+	@deploy/check-config $(BUILD)
+.PHONY: check-config
