@@ -53,8 +53,8 @@ struct bus {
 	uint32_t next_socket; /* whose turn it is to be read first */
 };
 
-const char *const bus_refusal_names[REFUSAL_KINDS] = {"unknown_key", "wrong_role", "other_version", "other_cluster",
-						      "malformed"};
+const char *const bus_refusal_names[REFUSAL_KINDS] = {"unknown_key", "wrong_role", "other_version",
+						      "other_cluster", "malformed"};
 
 /* ---- sockets ---- */
 
@@ -113,15 +113,17 @@ static struct bus_peer *connect_peer(struct bus *b, const struct member_row *to)
 	struct bus_peer *peer = &b->peers[b->peers_count++];
 	*peer = (struct bus_peer){.member = to->id, .socket = make_socket(b, ZMQ_DEALER)};
 	CHECK(zmq_setsockopt(peer->socket, ZMQ_CURVE_PUBLICKEY, b->public, sizeof b->public) == 0);
-	CHECK(zmq_setsockopt(peer->socket, ZMQ_CURVE_SERVERKEY, to->public_key, sizeof to->public_key) == 0);
+	CHECK(zmq_setsockopt(peer->socket, ZMQ_CURVE_SERVERKEY, to->public_key,
+			     sizeof to->public_key) == 0);
 	const char *host = to->address + strlen("tcp://");
 	if (self->source[0])
 		snprintf(endpoint, sizeof endpoint, "tcp://%s:0;%s", self->source, host);
 	else
 		snprintf(endpoint, sizeof endpoint, "tcp://%s", host);
 	if (zmq_connect(peer->socket, endpoint) != 0)
-		logger_printf(b->options.logger, LOG_LEVEL_ERROR, "connect_failed peer=%s endpoint=\"%s\" error=\"%s\"",
-			      to->name, endpoint, zmq_strerror(errno));
+		logger_printf(b->options.logger, LOG_LEVEL_ERROR,
+			      "connect_failed peer=%s endpoint=\"%s\" error=\"%s\"", to->name,
+			      endpoint, zmq_strerror(errno));
 	watch(b, peer->socket);
 	return peer;
 }
@@ -138,10 +140,13 @@ struct bus *bus_new(const struct bus_options *options, struct buf *problem)
 	b->context = zmq_ctx_new();
 	CHECK(b->context != NULL && b->epoll >= 0);
 	zmq_ctx_set(b->context, ZMQ_IO_THREADS, 1);
-	if (strlen(options->secret_key) != MEMBER_KEY_CHARS || zmq_curve_public(b->public, b->secret) != 0) {
+	if (strlen(options->secret_key) != MEMBER_KEY_CHARS ||
+	    zmq_curve_public(b->public, b->secret) != 0) {
 		buf_append_text(problem, "the key file holds no CURVE secret key");
 	} else if (strcmp(b->public, self->public_key) != 0) {
-		buf_printf(problem, "the key file is not that of member %s: the list has another public key", self->name);
+		buf_printf(problem,
+			   "the key file is not that of member %s: the list has another public key",
+			   self->name);
 	} else if (!zap_open(&b->zap, b->context, options->members)) {
 		buf_append_text(problem, "can't open the authentication handler");
 	} else {
@@ -278,15 +283,18 @@ static bool refuse(struct bus *b, enum bus_refusal why, const char *who, const c
 		if (b->told.count >= BUS_TOLD_MAX)
 			map_clear(&b->told);
 		map_put(&b->told, buf_slice(&key), b);
-		logger_printf(b->options.logger, LOG_LEVEL_ERROR, "peer_refused reason=%s peer=\"%s\" detail=\"%s\"",
+		logger_printf(b->options.logger, LOG_LEVEL_ERROR,
+			      "peer_refused reason=%s peer=\"%s\" detail=\"%s\"",
 			      bus_refusal_names[why], who, detail);
 	}
 	buf_close(&key);
 	return first;
 }
 
-/* Says why in the only words that every major version reads: a frame with our own version in its header. */
-static void answer_refusal(struct bus *b, const struct peer *to, enum status status, const char *text)
+/* Says why in the only words that every major version reads: a frame with our own version in its
+ * header. */
+static void answer_refusal(struct bus *b, const struct peer *to, enum status status,
+			   const char *text)
 {
 	struct buf frame = {0};
 	struct msg_member_join_ack ack = {.status = status, .text = slice_text(text)};
@@ -298,18 +306,20 @@ static void answer_refusal(struct bus *b, const struct peer *to, enum status sta
 	buf_close(&frame);
 }
 
-static void refuse_frame(struct bus *b, const struct peer *from, const char *name, enum frame_problem problem,
-			 const struct frame_reader *r)
+static void refuse_frame(struct bus *b, const struct peer *from, const char *name,
+			 enum frame_problem problem, const struct frame_reader *r)
 {
 	char text[200];
 	if (problem == FRAME_OTHER_MAJOR) {
-		snprintf(text, sizeof text, "protocol version %d.%d here, %u.%u there: upgrade one of the two",
+		snprintf(text, sizeof text,
+			 "protocol version %d.%d here, %u.%u there: upgrade one of the two",
 			 PROTOCOL_MAJOR, PROTOCOL_MINOR, r->major, r->minor);
 		if (refuse(b, REFUSED_VERSION, name, text))
 			answer_refusal(b, from, STATUS_VERSION_REFUSED, text);
 	} else if (problem == FRAME_OTHER_CLUSTER) {
 		snprintf(text, sizeof text, "cluster %016llx here, %016llx there",
-			 (unsigned long long)b->options.members->cluster, (unsigned long long)r->cluster);
+			 (unsigned long long)b->options.members->cluster,
+			 (unsigned long long)r->cluster);
 		if (refuse(b, REFUSED_CLUSTER, name, text))
 			answer_refusal(b, from, STATUS_CLUSTER_REFUSED, text);
 	} else {
@@ -317,12 +327,14 @@ static void refuse_frame(struct bus *b, const struct peer *from, const char *nam
 	}
 }
 
-static void take_message(struct bus *b, const struct peer *from, const char *name, const struct envelope *envelope,
-			 struct slice body, bus_handler *handler, void *context)
+static void take_message(struct bus *b, const struct peer *from, const char *name,
+			 const struct envelope *envelope, struct slice body, bus_handler *handler,
+			 void *context)
 {
 	const struct schema *schema = schema_of_message(envelope->type);
 	if (!schema || !message_allowed(envelope->type, from->role, b->role)) {
-		refuse(b, REFUSED_ROLE, name, schema ? schema->name : "a message of unknown number");
+		refuse(b, REFUSED_ROLE, name,
+		       schema ? schema->name : "a message of unknown number");
 		return;
 	}
 	arena_reset(&b->arena);
@@ -339,7 +351,8 @@ static void take_message(struct bus *b, const struct peer *from, const char *nam
 	handler(context, &event);
 }
 
-static void take_frame(struct bus *b, const struct peer *from, struct slice bytes, bus_handler *handler, void *context)
+static void take_frame(struct bus *b, const struct peer *from, struct slice bytes,
+		       bus_handler *handler, void *context)
 {
 	const struct member_row *row = members_by_id(b->options.members, from->member);
 	const char *name = row ? row->name : "unknown";
@@ -370,7 +383,8 @@ static void skip_rest(void *socket)
 	zmq_msg_t m;
 	int more = 1;
 	size_t size = sizeof more;
-	while (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) == 0 && more && receive_part(socket, &m, 0))
+	while (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) == 0 && more &&
+	       receive_part(socket, &m, 0))
 		zmq_msg_close(&m);
 }
 
@@ -381,18 +395,19 @@ static bool receive_routed(struct bus *b, bus_handler *handler, void *context)
 	if (!receive_part(b->router, &identity, ZMQ_DONTWAIT))
 		return false;
 	uint32_t route = zmq_msg_size(&identity) == 5
-				 ? be32_read((const uint8_t *)zmq_msg_data(&identity) + 1)
-				 : 0;
+			     ? be32_read((const uint8_t *)zmq_msg_data(&identity) + 1)
+			     : 0;
 	zmq_msg_close(&identity);
 	if (!receive_part(b->router, &m, 0))
 		return true;
 	const char *user = zmq_msg_gets(&m, "User-Id");
 	const struct member_row *row =
-		user ? members_by_id(b->options.members, strtoull(user, NULL, 10)) : NULL;
+	    user ? members_by_id(b->options.members, strtoull(user, NULL, 10)) : NULL;
 	if (row && route) {
 		struct peer from = {.member = row->id, .role = row->role, .route = route};
 		map_put_u64(&b->member_route, row->id, (void *)(uintptr_t)route);
-		take_frame(b, &from, slice_of(zmq_msg_data(&m), zmq_msg_size(&m)), handler, context);
+		take_frame(b, &from, slice_of(zmq_msg_data(&m), zmq_msg_size(&m)), handler,
+			   context);
 	} else {
 		refuse(b, REFUSED_KEY, user ? user : "unknown", "no longer in the member list");
 	}
@@ -401,7 +416,8 @@ static bool receive_routed(struct bus *b, bus_handler *handler, void *context)
 	return true;
 }
 
-static bool receive_from_peer(struct bus *b, struct bus_peer *peer, bus_handler *handler, void *context)
+static bool receive_from_peer(struct bus *b, struct bus_peer *peer, bus_handler *handler,
+			      void *context)
 {
 	zmq_msg_t m;
 	if (!receive_part(peer->socket, &m, ZMQ_DONTWAIT))
@@ -409,7 +425,8 @@ static bool receive_from_peer(struct bus *b, struct bus_peer *peer, bus_handler 
 	const struct member_row *row = members_by_id(b->options.members, peer->member);
 	if (row) {
 		struct peer from = {.member = row->id, .role = row->role};
-		take_frame(b, &from, slice_of(zmq_msg_data(&m), zmq_msg_size(&m)), handler, context);
+		take_frame(b, &from, slice_of(zmq_msg_data(&m), zmq_msg_size(&m)), handler,
+			   context);
 	}
 	zmq_msg_close(&m);
 	skip_rest(peer->socket);
@@ -432,8 +449,9 @@ bool bus_receive(struct bus *b, uint32_t max, bus_handler *handler, void *contex
 	/* one frame from each in turn, so that a busy peer can't starve the others */
 	while (max > 0 && idle < sources) {
 		uint32_t i = b->next_socket++ % sources;
-		bool got = i == b->peers_count ? b->router && receive_routed(b, handler, context)
-					       : receive_from_peer(b, &b->peers[i], handler, context);
+		bool got = i == b->peers_count
+			       ? b->router && receive_routed(b, handler, context)
+			       : receive_from_peer(b, &b->peers[i], handler, context);
 		idle = got ? 0 : idle + 1;
 		max -= got;
 	}
@@ -444,7 +462,8 @@ static bool socket_has_input(void *socket)
 {
 	int events = 0;
 	size_t size = sizeof events;
-	return socket && zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+	return socket && zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 &&
+	       (events & ZMQ_POLLIN);
 }
 
 bool bus_has_input(struct bus *b)

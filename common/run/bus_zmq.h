@@ -1,8 +1,10 @@
-/* The ZeroMQ bus: one bound ROUTER for members with an address, one DEALER for each peer that is written to, CURVE on
- * all of them. The ZAP handler admits only keys of the member list, and the key gives the peer's identity and role.
+/* The ZeroMQ bus: one bound ROUTER for members with an address, one DEALER for each peer that is
+ * written to, CURVE on all of them. The ZAP handler admits only keys of the member list, and the
+ * key gives the peer's identity and role.
  *
- * Messages of one turn for one peer travel in one ZeroMQ message. Nothing blocks: what a full queue does not take is
- * dropped and counted, and the cores ask again by their timers. A bus belongs to one thread. */
+ * Messages of one turn for one peer travel in one ZeroMQ message. Nothing blocks: what a full queue
+ * does not take is dropped and counted, and the cores ask again by their timers. A bus belongs to
+ * one thread. */
 #ifndef PARLEY_RUN_BUS_ZMQ_H
 #define PARLEY_RUN_BUS_ZMQ_H
 
@@ -40,14 +42,16 @@ void bus_free(struct bus *b);
 /* Readable when bus_receive may have something to do. */
 int bus_fd(const struct bus *b);
 
-/* Called for each message with kind, message.from, .envelope and .body filled; the rest is the caller's. */
+/* Called for each message with kind, message.from, .envelope and .body filled; the rest is the
+ * caller's. */
 typedef void bus_handler(void *context, struct event *event);
 /* Takes at most `max` frames. True: there may be more. */
 bool bus_receive(struct bus *b, uint32_t max, bus_handler *handler, void *context);
 /* Queues an effect of kind SEND until bus_flush. */
 void bus_send(struct bus *b, const struct effect *effect);
 void bus_flush(struct bus *b);
-/* True if something can be received without waiting: look here before sleeping, since ZMQ_FD is edge-triggered. */
+/* True if something can be received without waiting: look here before sleeping, since ZMQ_FD is
+ * edge-triggered. */
 bool bus_has_input(struct bus *b);
 const struct bus_counters *bus_counters(const struct bus *b);
 extern const char *const bus_refusal_names[REFUSAL_KINDS];

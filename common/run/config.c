@@ -11,20 +11,25 @@ extern char **environ;
 enum { CONFIG_FILES_MAX = 8, CONFIG_TEXT_BYTES = 4096 };
 
 static const struct config_option common_options[] = {
-	{"name", CONFIG_TEXT, NULL, 0, 0, "member name, as in the member list"},
-	{"members_file", CONFIG_TEXT, "/etc/parley/members.yaml", 0, 0, "member list: cluster, names, roles, public keys, addresses"},
-	{"key_file", CONFIG_TEXT, NULL, 0, 0, "CURVE secret key of this member (Z85); mode 0600"},
-	{"health_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the health listener"},
-	{"health_port", CONFIG_NUMBER, "9443", 1, 65535, "port of the health listener (HTTPS, no client certificate)"},
-	{"tls_cert", CONFIG_TEXT, NULL, 0, 0, "server certificate chain (PEM)"},
-	{"tls_key", CONFIG_TEXT, NULL, 0, 0, "its private key (PEM); mode 0600 or group-readable credentials"},
-	{"log_level", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error; read again on SIGHUP"},
-	{"drain_timeout_ms", CONFIG_NUMBER, "5000", 0, 600000, "after SIGTERM: at most so long for requests under way"},
+    {"name", CONFIG_TEXT, NULL, 0, 0, "member name, as in the member list"},
+    {"members_file", CONFIG_TEXT, "/etc/parley/members.yaml", 0, 0,
+     "member list: cluster, names, roles, public keys, addresses"},
+    {"key_file", CONFIG_TEXT, NULL, 0, 0, "CURVE secret key of this member (Z85); mode 0600"},
+    {"health_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the health listener"},
+    {"health_port", CONFIG_NUMBER, "9443", 1, 65535,
+     "port of the health listener (HTTPS, no client certificate)"},
+    {"tls_cert", CONFIG_TEXT, NULL, 0, 0, "server certificate chain (PEM)"},
+    {"tls_key", CONFIG_TEXT, NULL, 0, 0,
+     "its private key (PEM); mode 0600 or group-readable credentials"},
+    {"log_level", CONFIG_TEXT, "info", 0, 0, "debug, info, warn or error; read again on SIGHUP"},
+    {"drain_timeout_ms", CONFIG_NUMBER, "5000", 0, 600000,
+     "after SIGTERM: at most so long for requests under way"},
 };
 
 /* ---- layers ---- */
 
-static bool set_value(struct config *c, uint32_t i, const char *text, const char *origin, struct buf *problem)
+static bool set_value(struct config *c, uint32_t i, const char *text, const char *origin,
+		      struct buf *problem)
 {
 	const struct config_option *o = c->options[i];
 	struct config_value *v = &c->values[i];
@@ -32,15 +37,18 @@ static bool set_value(struct config *c, uint32_t i, const char *text, const char
 	if (o->type == CONFIG_NUMBER) {
 		char *end;
 		number = strtoull(text, &end, 10);
-		if (!isdigit((unsigned char)text[0]) || *end || number < o->min || number > o->max) {
-			buf_printf(problem, "%s: %s must be a number from %llu to %llu, not \"%s\"", origin, o->name,
-				   (unsigned long long)o->min, (unsigned long long)o->max, text);
+		if (!isdigit((unsigned char)text[0]) || *end || number < o->min ||
+		    number > o->max) {
+			buf_printf(problem, "%s: %s must be a number from %llu to %llu, not \"%s\"",
+				   origin, o->name, (unsigned long long)o->min,
+				   (unsigned long long)o->max, text);
 			return false;
 		}
 	} else if (o->type == CONFIG_BOOL) {
 		number = strcmp(text, "true") == 0;
 		if (!number && strcmp(text, "false") != 0) {
-			buf_printf(problem, "%s: %s must be true or false, not \"%s\"", origin, o->name, text);
+			buf_printf(problem, "%s: %s must be true or false, not \"%s\"", origin,
+				   o->name, text);
 			return false;
 		}
 	}
@@ -53,7 +61,8 @@ static bool set_value(struct config *c, uint32_t i, const char *text, const char
 static int option_index(const struct config *c, const char *name, size_t len)
 {
 	for (uint32_t i = 0; i < c->count; i++)
-		if (strlen(c->options[i]->name) == len && memcmp(c->options[i]->name, name, len) == 0)
+		if (strlen(c->options[i]->name) == len &&
+		    memcmp(c->options[i]->name, name, len) == 0)
 			return (int)i;
 	return -1;
 }
@@ -61,7 +70,8 @@ static int option_index(const struct config *c, const char *name, size_t len)
 static bool set_defaults(struct config *c, struct buf *problem)
 {
 	for (uint32_t i = 0; i < c->count; i++)
-		if (c->options[i]->value && !set_value(c, i, c->options[i]->value, "built-in", problem))
+		if (c->options[i]->value &&
+		    !set_value(c, i, c->options[i]->value, "built-in", problem))
 			return false;
 	return true;
 }
@@ -78,7 +88,8 @@ static bool set_from_file(struct config *c, const char *path, struct buf *proble
 		fields[i].value.data_size = sizeof(char);
 		fields[i].value.string.max = CONFIG_TEXT_BYTES;
 	}
-	cyaml_schema_value_t schema = {.type = CYAML_MAPPING, .flags = CYAML_FLAG_POINTER,
+	cyaml_schema_value_t schema = {.type = CYAML_MAPPING,
+				       .flags = CYAML_FLAG_POINTER,
 				       .data_size = (uint32_t)(c->count * sizeof(char *))};
 	schema.mapping.fields = fields;
 	struct buf text = {0};
@@ -146,18 +157,21 @@ static bool set_from_flag(struct config *c, int argc, char **argv, int *at, stru
 
 static void print_help(const struct config *c, struct buf *out)
 {
-	buf_append_text(out, "--config FILE        YAML file; may be repeated, later ones win\n"
-			     "--print-config       effective values and where they come from\n--help\n");
+	buf_append_text(out,
+			"--config FILE        YAML file; may be repeated, later ones win\n"
+			"--print-config       effective values and where they come from\n--help\n");
 	for (uint32_t i = 0; i < c->count; i++)
 		buf_printf(out, "--%-18s %s%s%s%s\n", c->options[i]->name, c->options[i]->meaning,
 			   c->options[i]->value ? " [" : " (required)",
-			   c->options[i]->value ? c->options[i]->value : "", c->options[i]->value ? "]" : "");
+			   c->options[i]->value ? c->options[i]->value : "",
+			   c->options[i]->value ? "]" : "");
 }
 
 static void print_values(const struct config *c, struct buf *out)
 {
 	for (uint32_t i = 0; i < c->count; i++)
-		buf_printf(out, "%s: \"%s\" # %s\n", c->options[i]->name, c->values[i].text ? c->values[i].text : "",
+		buf_printf(out, "%s: \"%s\" # %s\n", c->options[i]->name,
+			   c->values[i].text ? c->values[i].text : "",
 			   c->values[i].text ? c->values[i].origin : "not given");
 }
 
@@ -165,7 +179,8 @@ static bool all_given(const struct config *c, struct buf *problem)
 {
 	for (uint32_t i = 0; i < c->count; i++) {
 		if (!c->values[i].text) {
-			buf_printf(problem, "%s must be given: %s", c->options[i]->name, c->options[i]->meaning);
+			buf_printf(problem, "%s must be given: %s", c->options[i]->name,
+				   c->options[i]->meaning);
 			return false;
 		}
 	}
@@ -216,8 +231,8 @@ static bool take_flags(struct config *c, int argc, char **argv, struct buf *prob
 	return ok;
 }
 
-enum config_outcome config_read(struct config *c, const struct config_option *own, uint32_t own_count, int argc,
-				char **argv, struct buf *text)
+enum config_outcome config_read(struct config *c, const struct config_option *own,
+				uint32_t own_count, int argc, char **argv, struct buf *text)
 {
 	struct wants wants = {.files_count = 0};
 	uint32_t common = ARRAY_LEN(common_options);

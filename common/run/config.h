@@ -1,6 +1,7 @@
-/* Configuration: one table of options per daemon makes the YAML schema, the environment's names, the flags, --help and
- * --print-config. Later layers win: built-in < file(s), in order < PARLEY_<NAME> < --<name>. An unknown key refuses to
- * start, with file and line. */
+/* Configuration: one table of options per daemon makes the YAML schema, the environment's names,
+ * the flags, --help and
+ * --print-config. Later layers win: built-in < file(s), in order < PARLEY_<NAME> < --<name>. An
+ * unknown key refuses to start, with file and line. */
 #ifndef PARLEY_RUN_CONFIG_H
 #define PARLEY_RUN_CONFIG_H
 
@@ -31,11 +32,16 @@ struct config {
 	uint32_t count;
 };
 
-enum config_outcome { CONFIG_RUN, CONFIG_DONE /* --help, --print-config, --version: exit 0 */, CONFIG_WRONG };
+enum config_outcome {
+	CONFIG_RUN,
+	CONFIG_DONE /* --help, --print-config, --version: exit 0 */,
+	CONFIG_WRONG
+};
 
-/* Reads argv and the environment. What --help and the like print, and what is wrong, goes to *text. */
-enum config_outcome config_read(struct config *c, const struct config_option *own, uint32_t own_count, int argc,
-				char **argv, struct buf *text);
+/* Reads argv and the environment. What --help and the like print, and what is wrong, goes to *text.
+ */
+enum config_outcome config_read(struct config *c, const struct config_option *own,
+				uint32_t own_count, int argc, char **argv, struct buf *text);
 void config_close(struct config *c);
 
 /* The option must be in the table. */

@@ -98,17 +98,19 @@ static bool ends_process(struct daemon *d)
 	for (uint32_t i = 0; i < d->fx.count; i++) {
 		const struct effect *e = &d->fx.items[i];
 		if (e->kind == EFFECT_EXIT) {
-			logger_printf(&d->logger, LOG_LEVEL_FATAL, "exit reason=\"%.*s\"", (int)e->reason.len,
-				      (const char *)e->reason.data);
+			logger_printf(&d->logger, LOG_LEVEL_FATAL, "exit reason=\"%.*s\"",
+				      (int)e->reason.len, (const char *)e->reason.data);
 			stop(d, DAEMON_EXIT_FAILED);
 			return true;
 		}
 		if (e->kind == EFFECT_RESET) {
 			char reason[200];
-			snprintf(reason, sizeof reason, "%.*s", (int)e->reason.len, (const char *)e->reason.data);
+			snprintf(reason, sizeof reason, "%.*s", (int)e->reason.len,
+				 (const char *)e->reason.data);
 			store_close(d->store);
 			d->store = NULL;
-			stop(d, daemon_set_aside(d, reason) ? DAEMON_EXIT_RESET : DAEMON_EXIT_FAILED);
+			stop(d,
+			     daemon_set_aside(d, reason) ? DAEMON_EXIT_RESET : DAEMON_EXIT_FAILED);
 			return true;
 		}
 	}
@@ -161,7 +163,8 @@ static void finish_turn(struct daemon *d)
 		effects_clear(&d->fx);
 		if (!dirty)
 			return;
-		struct event stored = {.kind = EVENT_STORED, .now_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()};
+		struct event stored = {
+		    .kind = EVENT_STORED, .now_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()};
 		d->spec->ops->step(d->core, &stored, &d->fx);
 	}
 	effects_clear(&d->fx);
@@ -198,7 +201,8 @@ static void drain(struct daemon *d)
 {
 	if (!d->draining) {
 		d->draining = true;
-		d->drain_until_ms = clock_boot_ms() + (int64_t)config_number(&d->config, "drain_timeout_ms");
+		d->drain_until_ms =
+		    clock_boot_ms() + (int64_t)config_number(&d->config, "drain_timeout_ms");
 		sd_notify(0, "STOPPING=1");
 		logger_printf(&d->logger, LOG_LEVEL_INFO, "draining");
 		feed(d, EVENT_DRAIN);
@@ -249,7 +253,8 @@ int daemon_run(int argc, char **argv, const struct daemon_spec *spec)
 		finish_turn(&d);
 		struct buf problem = {0};
 		if (!d.stopping && spec->setup && !spec->setup(&d, &problem)) {
-			logger_printf(&d.logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"", buf_cstr(&problem));
+			logger_printf(&d.logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"",
+				      buf_cstr(&problem));
 			stop(&d, DAEMON_EXIT_FAILED);
 		}
 		buf_close(&problem);

@@ -1,5 +1,6 @@
-/* The skeleton of every daemon: configuration, log, members, bus, store, health listener, signals, systemd, and the
- * loop that feeds a core its turns (common/core.h). main.c is an option table, a few hooks and a call. */
+/* The skeleton of every daemon: configuration, log, members, bus, store, health listener, signals,
+ * systemd, and the loop that feeds a core its turns (common/core.h). main.c is an option table, a
+ * few hooks and a call. */
 #ifndef PARLEY_RUN_DAEMON_H
 #define PARLEY_RUN_DAEMON_H
 
@@ -23,13 +24,14 @@ struct daemon_spec {
 	const struct core_ops *ops;
 	const struct config_option *options; /* beside the common ones */
 	uint32_t options_count;
-	bool stores;    /* has a data_dir (options data_dir and disk_reserve_bytes) */
-	bool identity;  /* the directory has an incarnation; a corrupt one is set aside */
+	bool stores;   /* has a data_dir (options data_dir and disk_reserve_bytes) */
+	bool identity; /* the directory has an incarnation; a corrupt one is set aside */
 	/* Makes the core. NULL: *problem says why not. */
 	void *(*create)(struct daemon *d, uint64_t seed, struct buf *problem);
 	void (*destroy)(void *core);
 	/* All may be NULL: */
-	bool (*setup)(struct daemon *d, struct buf *problem); /* after START: listeners of its own */
+	bool (*setup)(struct daemon *d,
+		      struct buf *problem); /* after START: listeners of its own */
 	void (*teardown)(struct daemon *d);
 	void (*respond)(struct daemon *d, const struct effect *effect);
 	void (*turn_end)(struct daemon *d); /* effects are out; may inject events */
@@ -53,7 +55,8 @@ void *daemon_core(struct daemon *d);
 /* A pointer of the daemon's own, for its hooks. */
 void daemon_set_user(struct daemon *d, void *user);
 void *daemon_user(struct daemon *d);
-/* Feeds the core at once, stamped with the time; its effects are carried out at the end of the turn. */
+/* Feeds the core at once, stamped with the time; its effects are carried out at the end of the
+ * turn. */
 void daemon_inject(struct daemon *d, struct event *event);
 /* The loop shall come round again without waiting. */
 void daemon_again(struct daemon *d);

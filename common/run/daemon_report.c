@@ -37,24 +37,31 @@ static void bus_metrics(const struct bus_counters *c, struct buf *out)
 	const struct {
 		const char *name;
 		uint64_t value;
-	} rows[] = {{"parley_bus_frames_received_total", c->frames_in},  {"parley_bus_frames_sent_total", c->frames_out},
-		    {"parley_bus_messages_received_total", c->messages_in}, {"parley_bus_messages_sent_total", c->messages_out},
-		    {"parley_bus_received_bytes_total", c->bytes_in},     {"parley_bus_sent_bytes_total", c->bytes_out},
+	} rows[] = {{"parley_bus_frames_received_total", c->frames_in},
+		    {"parley_bus_frames_sent_total", c->frames_out},
+		    {"parley_bus_messages_received_total", c->messages_in},
+		    {"parley_bus_messages_sent_total", c->messages_out},
+		    {"parley_bus_received_bytes_total", c->bytes_in},
+		    {"parley_bus_sent_bytes_total", c->bytes_out},
 		    {"parley_bus_dropped_total", c->dropped}};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
 	for (int i = 0; i < REFUSAL_KINDS; i++)
-		buf_printf(out, "parley_bus_refused_total{reason=\"%s\"} %llu\n", bus_refusal_names[i],
-			   (unsigned long long)c->refused[i]);
+		buf_printf(out, "parley_bus_refused_total{reason=\"%s\"} %llu\n",
+			   bus_refusal_names[i], (unsigned long long)c->refused[i]);
 }
 
 static void report_metrics(void *context, struct buf *out)
 {
 	struct daemon *d = context;
-	buf_printf(out, "parley_build_info{version=\"1.0\",role=\"%s\"} 1\n", role_name(d->spec->ops->role));
-	buf_printf(out, "process_resident_memory_bytes %llu\n", (unsigned long long)resident_bytes());
-	buf_printf(out, "parley_turns_total %llu\nparley_commits_total %llu\nparley_syncs_total %llu\n",
-		   (unsigned long long)d->turns, (unsigned long long)d->commits, (unsigned long long)d->syncs);
+	buf_printf(out, "parley_build_info{version=\"1.0\",role=\"%s\"} 1\n",
+		   role_name(d->spec->ops->role));
+	buf_printf(out, "process_resident_memory_bytes %llu\n",
+		   (unsigned long long)resident_bytes());
+	buf_printf(out,
+		   "parley_turns_total %llu\nparley_commits_total %llu\nparley_syncs_total %llu\n",
+		   (unsigned long long)d->turns, (unsigned long long)d->commits,
+		   (unsigned long long)d->syncs);
 	buf_printf(out, "parley_commit_seconds_total %.6f\n", (double)d->commit_us / 1e6);
 	bus_metrics(bus_counters(d->bus), out);
 	if (d->store)
@@ -76,8 +83,8 @@ void daemon_open_health(struct daemon *d, struct buf *problem)
 	if (file_read(config_text(&d->config, "tls_cert"), PEM_BYTES, &cert, problem) &&
 	    file_read_secret(config_text(&d->config, "tls_key"), PEM_BYTES, &key, problem))
 		d->health = health_open(config_text(&d->config, "health_address"),
-					(unsigned)config_number(&d->config, "health_port"), buf_cstr(&cert),
-					buf_cstr(&key), &source, problem);
+					(unsigned)config_number(&d->config, "health_port"),
+					buf_cstr(&cert), buf_cstr(&key), &source, problem);
 	if (d->health)
 		loop_add(&d->loop, health_fd(d->health), on_health, d);
 	if (key.data)

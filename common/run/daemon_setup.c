@@ -20,7 +20,7 @@ static bool read_config(struct daemon *d, int argc, char **argv)
 {
 	struct buf text = {0};
 	enum config_outcome outcome =
-		config_read(&d->config, d->spec->options, d->spec->options_count, argc, argv, &text);
+	    config_read(&d->config, d->spec->options, d->spec->options_count, argc, argv, &text);
 	if (outcome == CONFIG_DONE)
 		fputs(buf_cstr(&text), stdout);
 	if (outcome == CONFIG_WRONG)
@@ -38,7 +38,8 @@ static bool open_log(struct daemon *d, struct buf *problem)
 			   config_text(&d->config, "log_level"));
 		return false;
 	}
-	logger_open(&d->logger, role_name(d->spec->ops->role), config_text(&d->config, "name"), level);
+	logger_open(&d->logger, role_name(d->spec->ops->role), config_text(&d->config, "name"),
+		    level);
 	return true;
 }
 
@@ -47,10 +48,11 @@ static bool find_self(struct daemon *d, struct buf *problem)
 	const char *name = config_text(&d->config, "name");
 	const struct member_row *self = members_by_name(&d->members, name);
 	if (!self)
-		buf_printf(problem, "%s has no member %s", config_text(&d->config, "members_file"), name);
+		buf_printf(problem, "%s has no member %s", config_text(&d->config, "members_file"),
+			   name);
 	else if (self->role != d->spec->ops->role)
-		buf_printf(problem, "member %s has the role %s, this program is %s", name, role_name(self->role),
-			   role_name(d->spec->ops->role));
+		buf_printf(problem, "member %s has the role %s, this program is %s", name,
+			   role_name(self->role), role_name(d->spec->ops->role));
 	else
 		d->self = self->id;
 	return d->self != 0;
@@ -70,16 +72,17 @@ bool daemon_set_aside(struct daemon *d, const char *reason)
 	store_path(d, path);
 	snprintf(aside, sizeof aside, "%s.aside-%lld", path, (long long)clock_wall_ms());
 	if (rename(path, aside) != 0) {
-		logger_printf(&d->logger, LOG_LEVEL_FATAL, "set_aside_failed path=\"%s\" error=\"%s\"", path,
-			      strerror(errno));
+		logger_printf(&d->logger, LOG_LEVEL_FATAL,
+			      "set_aside_failed path=\"%s\" error=\"%s\"", path, strerror(errno));
 		return false;
 	}
-	logger_printf(&d->logger, LOG_LEVEL_ERROR, "data_set_aside path=\"%s\" reason=\"%s\"", aside, reason);
+	logger_printf(&d->logger, LOG_LEVEL_ERROR, "data_set_aside path=\"%s\" reason=\"%s\"",
+		      aside, reason);
 	return true;
 }
 
-/* A store that can't be vouched for is never opened as if nothing had happened: a node begins anew under a new
- * incarnation and is rebuilt by its peers; a coordinator needs its operator. */
+/* A store that can't be vouched for is never opened as if nothing had happened: a node begins anew
+ * under a new incarnation and is rebuilt by its peers; a coordinator needs its operator. */
 static bool open_store(struct daemon *d, struct buf *problem)
 {
 	char path[PATH_BYTES];
@@ -93,14 +96,17 @@ static bool open_store(struct daemon *d, struct buf *problem)
 	sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d\nSTATUS=opening the store", OPEN_TIMEOUT_US);
 	struct store_rocks_options options = {.path = path};
 	enum store_open opened = store_rocks_open(&options, &d->store, &text);
-	if (opened == STORE_OPEN_CORRUPT && d->spec->identity && daemon_set_aside(d, buf_cstr(&text))) {
+	if (opened == STORE_OPEN_CORRUPT && d->spec->identity &&
+	    daemon_set_aside(d, buf_cstr(&text))) {
 		buf_clear(&text);
 		opened = store_rocks_open(&options, &d->store, &text);
 	}
 	if (opened == STORE_OPEN_OK && text.len > 0)
-		logger_printf(&d->logger, LOG_LEVEL_WARN, "store_opened note=\"%s\"", buf_cstr(&text));
+		logger_printf(&d->logger, LOG_LEVEL_WARN, "store_opened note=\"%s\"",
+			      buf_cstr(&text));
 	if (opened == STORE_OPEN_BUSY)
-		buf_printf(problem, "another process has %s open: only one %s may run on it", path, d->spec->ops->name);
+		buf_printf(problem, "another process has %s open: only one %s may run on it", path,
+			   d->spec->ops->name);
 	else if (opened == STORE_OPEN_CORRUPT)
 		buf_printf(problem, "%s is damaged: %s", path, buf_cstr(&text));
 	else if (opened != STORE_OPEN_OK)
@@ -122,12 +128,16 @@ static bool create_core(struct daemon *d, struct buf *problem)
 static bool open_bus(struct daemon *d, struct buf *problem)
 {
 	struct buf key = {0};
-	bool ok = file_read_secret(config_text(&d->config, "key_file"), KEY_FILE_BYTES, &key, problem);
+	bool ok =
+	    file_read_secret(config_text(&d->config, "key_file"), KEY_FILE_BYTES, &key, problem);
 	while (key.len > 0 && (key.data[key.len - 1] == '\n' || key.data[key.len - 1] == ' '))
 		key.len--;
 	if (ok) {
-		struct bus_options options = {.members = &d->members, .self = d->self, .secret_key = buf_cstr(&key),
-					      .logger = &d->logger, .bind = true};
+		struct bus_options options = {.members = &d->members,
+					      .self = d->self,
+					      .secret_key = buf_cstr(&key),
+					      .logger = &d->logger,
+					      .bind = true};
 		d->bus = bus_new(&options, problem);
 	}
 	if (key.data)
@@ -143,12 +153,14 @@ static void on_bus(void *context)
 
 static bool open_all(struct daemon *d, struct buf *problem)
 {
-	if (!open_log(d, problem) || !members_load(config_text(&d->config, "members_file"), &d->members, problem) ||
+	if (!open_log(d, problem) ||
+	    !members_load(config_text(&d->config, "members_file"), &d->members, problem) ||
 	    !find_self(d, problem))
 		return false;
 	if (d->spec->stores && !open_store(d, problem))
 		return false;
-	if (d->spec->identity && !identity_take(d->store, d->members.cluster, d->self, &d->identity, problem))
+	if (d->spec->identity &&
+	    !identity_take(d->store, d->members.cluster, d->self, &d->identity, problem))
 		return false;
 	if (!create_core(d, problem) || !open_bus(d, problem))
 		return false;
@@ -166,7 +178,8 @@ bool daemon_setup(struct daemon *d, int argc, char **argv)
 	loop_open(&d->loop);
 	bool ok = open_all(d, &problem);
 	if (!ok) {
-		logger_printf(&d->logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"", buf_cstr(&problem));
+		logger_printf(&d->logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"",
+			      buf_cstr(&problem));
 		d->exit_code = DAEMON_EXIT_FAILED;
 	} else {
 		logger_printf(&d->logger, LOG_LEVEL_INFO, "started member=%llu boot=%llu",
@@ -213,8 +226,8 @@ static void reload_members(struct daemon *d)
 		d->members = fresh; /* the bus reads it at its old address */
 		members_close(&old);
 	} else {
-		logger_printf(&d->logger, LOG_LEVEL_ERROR, "reload_failed what=members reason=\"%s\"",
-			      buf_cstr(&problem));
+		logger_printf(&d->logger, LOG_LEVEL_ERROR,
+			      "reload_failed what=members reason=\"%s\"", buf_cstr(&problem));
 	}
 	buf_close(&problem);
 }
@@ -224,11 +237,13 @@ static void reload_log_level(struct daemon *d)
 	struct config fresh = {0};
 	struct buf text = {0};
 	enum log_level level;
-	if (config_read(&fresh, d->spec->options, d->spec->options_count, d->argc, d->argv, &text) == CONFIG_RUN &&
+	if (config_read(&fresh, d->spec->options, d->spec->options_count, d->argc, d->argv,
+			&text) == CONFIG_RUN &&
 	    logger_level_of(config_text(&fresh, "log_level"), &level))
 		d->logger.level = level;
 	else
-		logger_printf(&d->logger, LOG_LEVEL_ERROR, "reload_failed what=config reason=\"%s\"", buf_cstr(&text));
+		logger_printf(&d->logger, LOG_LEVEL_ERROR,
+			      "reload_failed what=config reason=\"%s\"", buf_cstr(&text));
 	config_close(&fresh);
 	buf_close(&text);
 }
@@ -245,8 +260,8 @@ void daemon_reload(struct daemon *d)
 	d->health = NULL;
 	daemon_open_health(d, &problem);
 	if (!d->health)
-		logger_printf(&d->logger, LOG_LEVEL_ERROR, "reload_failed what=health reason=\"%s\"",
-			      buf_cstr(&problem));
+		logger_printf(&d->logger, LOG_LEVEL_ERROR,
+			      "reload_failed what=health reason=\"%s\"", buf_cstr(&problem));
 	buf_close(&problem);
 	if (d->spec->reload)
 		d->spec->reload(d);

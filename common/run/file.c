@@ -15,7 +15,8 @@ static bool say(struct buf *problem, const char *path, const char *what)
 	return false;
 }
 
-static bool read_all(int fd, const char *path, size_t bytes_max, struct buf *out, struct buf *problem)
+static bool read_all(int fd, const char *path, size_t bytes_max, struct buf *out,
+		     struct buf *problem)
 {
 	size_t start = out->len;
 	for (;;) {
@@ -52,12 +53,14 @@ static bool mode_is_secret(int fd, const char *path, struct buf *problem)
 	unsigned forbidden = is_credential(path) ? 0037 : 0077;
 	if ((st.st_mode & forbidden) == 0)
 		return true;
-	buf_printf(problem, "%s: mode is %04o; a secret key must be readable by its owner only (chmod 0400)",
+	buf_printf(problem,
+		   "%s: mode is %04o; a secret key must be readable by its owner only (chmod 0400)",
 		   path, (unsigned)(st.st_mode & 07777));
 	return false;
 }
 
-static bool read_file(const char *path, size_t bytes_max, bool secret, struct buf *out, struct buf *problem)
+static bool read_file(const char *path, size_t bytes_max, bool secret, struct buf *out,
+		      struct buf *problem)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

@@ -17,10 +17,11 @@ struct health_listener {
 	struct buf text;
 };
 
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, struct slice body, const char *type)
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, struct slice body,
+			      const char *type)
 {
-	struct MHD_Response *r =
-		MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *r = MHD_create_response_from_buffer(
+	    body.len, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
 	if (!r)
 		return MHD_NO;
 	MHD_add_response_header(r, "Content-Type", type);
@@ -32,13 +33,16 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
 
 static bool from_loopback(struct MHD_Connection *connection)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	const struct sockaddr *address = info ? info->client_addr : NULL;
 	return address && address->sa_family == AF_INET &&
-	       ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 == 127;
+	       ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 ==
+		   127;
 }
 
-static enum MHD_Result route(struct health_listener *h, struct MHD_Connection *connection, const char *url)
+static enum MHD_Result route(struct health_listener *h, struct MHD_Connection *connection,
+			     const char *url)
 {
 	static const char plain[] = "text/plain; charset=utf-8";
 	buf_clear(&h->text);
@@ -46,20 +50,24 @@ static enum MHD_Result route(struct health_listener *h, struct MHD_Connection *c
 		return answer(connection, MHD_HTTP_OK, slice_text("ok\n"), plain);
 	if (strcmp(url, "/readyz") == 0) {
 		bool ready = h->source.ready(h->source.context, &h->text);
-		bool verbose = MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, "verbose", 7, NULL, NULL);
-		struct slice brief = slice_text(ready ? "ok\n" : "not ready; see /readyz?verbose\n");
+		bool verbose = MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND,
+							     "verbose", 7, NULL, NULL);
+		struct slice brief =
+		    slice_text(ready ? "ok\n" : "not ready; see /readyz?verbose\n");
 		return answer(connection, ready ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE,
 			      verbose ? buf_slice(&h->text) : brief, plain);
 	}
 	if (strcmp(url, "/metrics") == 0 && from_loopback(connection)) {
 		h->source.metrics(h->source.context, &h->text);
-		return answer(connection, MHD_HTTP_OK, buf_slice(&h->text), "text/plain; version=0.0.4");
+		return answer(connection, MHD_HTTP_OK, buf_slice(&h->text),
+			      "text/plain; version=0.0.4");
 	}
 	return answer(connection, MHD_HTTP_NOT_FOUND, slice_text("not found\n"), plain);
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
-				  const char *version, const char *upload, size_t *upload_len, void **state)
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+				  const char *method, const char *version, const char *upload,
+				  size_t *upload_len, void **state)
 {
 	(void)version;
 	(void)upload;
@@ -72,12 +80,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		return MHD_YES;
 	}
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-		return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, slice_text("GET only\n"), "text/plain");
+		return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, slice_text("GET only\n"),
+			      "text/plain");
 	return route(context, connection, url);
 }
 
-struct health_listener *health_open(const char *address, unsigned port, const char *cert, const char *key,
-			   const struct health_source *source, struct buf *problem)
+struct health_listener *health_open(const char *address, unsigned port, const char *cert,
+				    const char *key, const struct health_source *source,
+				    struct buf *problem)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	if (inet_pton(AF_INET, address, &at.sin_addr) != 1) {
@@ -88,17 +98,19 @@ struct health_listener *health_open(const char *address, unsigned port, const ch
 	h->source = *source;
 	h->cert = mem_strdup(cert);
 	h->key = mem_strdup(key);
-	h->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_TLS, (uint16_t)port, NULL, NULL, on_request, h,
-				  MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_HTTPS_MEM_CERT, h->cert,
-				  MHD_OPTION_HTTPS_MEM_KEY, h->key, MHD_OPTION_HTTPS_PRIORITIES,
-				  "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", MHD_OPTION_CONNECTION_LIMIT,
-				  (unsigned)HEALTH_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-				  (unsigned)HEALTH_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				  (size_t)HEALTH_MEMORY_BYTES, MHD_OPTION_END);
+	h->mhd = MHD_start_daemon(
+	    MHD_USE_EPOLL | MHD_USE_TLS, (uint16_t)port, NULL, NULL, on_request, h,
+	    MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_HTTPS_MEM_CERT, h->cert, MHD_OPTION_HTTPS_MEM_KEY,
+	    h->key, MHD_OPTION_HTTPS_PRIORITIES, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2",
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)HEALTH_CONNECTIONS_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HEALTH_TIMEOUT_S,
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEALTH_MEMORY_BYTES, MHD_OPTION_END);
 	if (h->mhd)
 		return h;
-	buf_printf(problem, "can't serve health on https://%s:%u: is the port free, are certificate and key right?",
-		   address, port);
+	buf_printf(
+	    problem,
+	    "can't serve health on https://%s:%u: is the port free, are certificate and key right?",
+	    address, port);
 	health_close(h);
 	return NULL;
 }

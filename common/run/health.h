@@ -1,5 +1,5 @@
-/* The health listener: /livez, /readyz, /readyz?verbose and /metrics over HTTPS, without a client certificate. It
- * shows nothing about documents; /metrics answers only to the loopback range. */
+/* The health listener: /livez, /readyz, /readyz?verbose and /metrics over HTTPS, without a client
+ * certificate. It shows nothing about documents; /metrics answers only to the loopback range. */
 #ifndef PARLEY_RUN_HEALTH_H
 #define PARLEY_RUN_HEALTH_H
 
@@ -17,8 +17,9 @@ struct health_source {
 };
 
 /* cert and key are PEM texts, copied. NULL: *problem says why. */
-struct health_listener *health_open(const char *address, unsigned port, const char *cert, const char *key,
-			   const struct health_source *source, struct buf *problem);
+struct health_listener *health_open(const char *address, unsigned port, const char *cert,
+				    const char *key, const struct health_source *source,
+				    struct buf *problem);
 void health_close(struct health_listener *h);
 int health_fd(const struct health_listener *h);
 /* When something is ready on the descriptor, and once a second. */

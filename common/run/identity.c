@@ -4,7 +4,8 @@
 
 static const char identity_key[] = "identity";
 
-static bool check(const struct node_identity *id, uint64_t cluster, uint64_t member, struct buf *problem)
+static bool check(const struct node_identity *id, uint64_t cluster, uint64_t member,
+		  struct buf *problem)
 {
 	if (id->format != STORE_FORMAT)
 		buf_printf(problem, "the data directory has format %llu, this version reads %d",
@@ -20,8 +21,8 @@ static bool check(const struct node_identity *id, uint64_t cluster, uint64_t mem
 	return false;
 }
 
-bool identity_take(struct store *store, uint64_t cluster, uint64_t member, struct node_identity *out,
-		   struct buf *problem)
+bool identity_take(struct store *store, uint64_t cluster, uint64_t member,
+		   struct node_identity *out, struct buf *problem)
 {
 	struct arena arena = {0};
 	struct slice value;
@@ -33,7 +34,9 @@ bool identity_take(struct store *store, uint64_t cluster, uint64_t member, struc
 			buf_append_text(problem, "the data directory's identity can't be read");
 		ok = ok && check(out, cluster, member, problem);
 	} else if (got == STORE_ABSENT) {
-		*out = (struct node_identity){.format = STORE_FORMAT, .incarnation = entropy_u64(), .cluster = cluster,
+		*out = (struct node_identity){.format = STORE_FORMAT,
+					      .incarnation = entropy_u64(),
+					      .cluster = cluster,
 					      .member = member};
 	} else {
 		buf_append_text(problem, "the data directory can't be read");

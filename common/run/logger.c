@@ -33,7 +33,8 @@ bool logger_level_of(const char *word, enum log_level *level)
 	return false;
 }
 
-/* JOURNAL_STREAM names the device and inode of the journal's stream: stderr may have been moved since. */
+/* JOURNAL_STREAM names the device and inode of the journal's stream: stderr may have been moved
+ * since. */
 static bool stderr_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -80,11 +81,13 @@ static void append_time(struct buf *out)
 	buf_printf(out, "ts=%s.%03dZ ", text, (int)(now_ms % 1000));
 }
 
-static void write_stderr(struct logger *l, enum log_level level, struct slice text, uint32_t repeated)
+static void write_stderr(struct logger *l, enum log_level level, struct slice text,
+			 uint32_t repeated)
 {
 	buf_clear(&l->line);
 	append_time(&l->line);
-	buf_printf(&l->line, "level=%s role=%s node=%s event=", level_words[level], l->role, l->node);
+	buf_printf(&l->line, "level=%s role=%s node=%s event=", level_words[level], l->role,
+		   l->node);
 	append_clean(&l->line, text);
 	if (repeated)
 		buf_printf(&l->line, " repeated=%u", repeated);
@@ -98,7 +101,8 @@ static struct slice field_of(struct slice text, const char *key)
 {
 	size_t key_len = strlen(key);
 	for (size_t at = 0; at + key_len < text.len; at++) {
-		if (memcmp(text.data + at, key, key_len) != 0 || (at > 0 && text.data[at - 1] != ' '))
+		if (memcmp(text.data + at, key, key_len) != 0 ||
+		    (at > 0 && text.data[at - 1] != ' '))
 			continue;
 		size_t end = at + key_len;
 		while (end < text.len && text.data[end] != ' ')
@@ -121,7 +125,8 @@ static struct buf *journal_field(struct journal_line *j, const char *name)
 	return text;
 }
 
-static void write_journal(struct logger *l, enum log_level level, struct slice text, uint32_t repeated)
+static void write_journal(struct logger *l, enum log_level level, struct slice text,
+			  uint32_t repeated)
 {
 	struct journal_line j = {.count = 0};
 	struct buf *message = journal_field(&j, "MESSAGE");
@@ -167,7 +172,8 @@ static void remember(struct logger *l, uint64_t hash, enum log_level level, stru
 		if (l->memory[i].written_ms < oldest->written_ms)
 			oldest = &l->memory[i];
 	flush_memory(l, oldest);
-	*oldest = (struct logger_memory){.hash = hash, .written_ms = clock_boot_ms(), .level = level};
+	*oldest =
+	    (struct logger_memory){.hash = hash, .written_ms = clock_boot_ms(), .level = level};
 	size_t keep = text.len < sizeof oldest->text - 1 ? text.len : sizeof oldest->text - 1;
 	memcpy(oldest->text, text.data, keep);
 }

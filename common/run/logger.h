@@ -1,7 +1,8 @@
-/* Where log lines go: to the journal with fields of their own when systemd runs us, else to stderr as logfmt.
+/* Where log lines go: to the journal with fields of their own when systemd runs us, else to stderr
+ * as logfmt.
  *
- * A line that repeats word for word is written at most once a second; the next one written says how often it
- * came meanwhile. A logger belongs to one thread. */
+ * A line that repeats word for word is written at most once a second; the next one written says how
+ * often it came meanwhile. A logger belongs to one thread. */
 #ifndef PARLEY_RUN_LOGGER_H
 #define PARLEY_RUN_LOGGER_H
 
@@ -38,7 +39,8 @@ void logger_open(struct logger *l, const char *role, const char *node, enum log_
 void logger_close(struct logger *l);
 /* The text is `event key=value ...`. */
 void logger_text(struct logger *l, enum log_level level, struct slice text);
-void logger_printf(struct logger *l, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
+void logger_printf(struct logger *l, enum log_level level, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 /* Writes the counts of lines held back more than a second ago; call it about once a second. */
 void logger_tick(struct logger *l);
 /* debug, info, warn, error; false for another word. */

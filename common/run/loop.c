@@ -75,8 +75,8 @@ void loop_remove(struct loop *l, int fd)
 
 static void arm(struct loop *l, int64_t deadline_ms)
 {
-	struct itimerspec when = {.it_value = {.tv_sec = deadline_ms / 1000,
-					       .tv_nsec = deadline_ms % 1000 * 1000000}};
+	struct itimerspec when = {
+	    .it_value = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000}};
 	CHECK(timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0);
 }
 

@@ -33,7 +33,8 @@ void loop_close(struct loop *l);
 /* Level-triggered; ready is called in the loop's thread. */
 void loop_add(struct loop *l, int fd, loop_callback *ready, void *context);
 void loop_remove(struct loop *l, int fd);
-/* Waits until something is ready or the deadline (CLOCK_BOOTTIME ms) has come, then calls what is ready once. */
+/* Waits until something is ready or the deadline (CLOCK_BOOTTIME ms) has come, then calls what is
+ * ready once. */
 void loop_wait(struct loop *l, int64_t deadline_ms);
 
 #endif

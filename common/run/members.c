@@ -22,29 +22,31 @@ struct members_yaml {
 };
 
 static const cyaml_schema_field_t row_fields[] = {
-	CYAML_FIELD_UINT("id", CYAML_FLAG_DEFAULT, struct row_yaml, id),
-	CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct row_yaml, name, 1, LIMIT_NAME_BYTES),
-	CYAML_FIELD_STRING_PTR("role", CYAML_FLAG_POINTER, struct row_yaml, role, 1, 32),
-	CYAML_FIELD_STRING_PTR("public_key", CYAML_FLAG_POINTER, struct row_yaml, public_key, MEMBER_KEY_CHARS,
-			       MEMBER_KEY_CHARS),
-	CYAML_FIELD_STRING_PTR("address", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct row_yaml, address, 0,
-			       MEMBER_ADDRESS_BYTES - 1),
-	CYAML_FIELD_STRING_PTR("source", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct row_yaml, source, 0,
-			       MEMBER_ADDRESS_BYTES - 1),
-	CYAML_FIELD_END};
+    CYAML_FIELD_UINT("id", CYAML_FLAG_DEFAULT, struct row_yaml, id),
+    CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct row_yaml, name, 1, LIMIT_NAME_BYTES),
+    CYAML_FIELD_STRING_PTR("role", CYAML_FLAG_POINTER, struct row_yaml, role, 1, 32),
+    CYAML_FIELD_STRING_PTR("public_key", CYAML_FLAG_POINTER, struct row_yaml, public_key,
+			   MEMBER_KEY_CHARS, MEMBER_KEY_CHARS),
+    CYAML_FIELD_STRING_PTR("address", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct row_yaml,
+			   address, 0, MEMBER_ADDRESS_BYTES - 1),
+    CYAML_FIELD_STRING_PTR("source", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct row_yaml,
+			   source, 0, MEMBER_ADDRESS_BYTES - 1),
+    CYAML_FIELD_END};
 
-static const cyaml_schema_value_t row_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct row_yaml, row_fields)};
+static const cyaml_schema_value_t row_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct row_yaml, row_fields)};
 
 static const cyaml_schema_field_t list_fields[] = {
-	CYAML_FIELD_STRING_PTR("cluster", CYAML_FLAG_POINTER, struct members_yaml, cluster, 1, 32),
-	CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER, struct members_yaml, members, &row_schema, 1,
-			     LIMIT_MEMBERS),
-	CYAML_FIELD_END};
+    CYAML_FIELD_STRING_PTR("cluster", CYAML_FLAG_POINTER, struct members_yaml, cluster, 1, 32),
+    CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER, struct members_yaml, members, &row_schema,
+			 1, LIMIT_MEMBERS),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_value_t list_schema = {
-	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct members_yaml, list_fields)};
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct members_yaml, list_fields)};
 
-static const char *const role_names[ROLE_MAX + 1] = {"none", "gateway", "storage", "coordinator", "arbiter"};
+static const char *const role_names[ROLE_MAX + 1] = {"none", "gateway", "storage", "coordinator",
+						     "arbiter"};
 
 const char *role_name(enum role role)
 {
@@ -59,39 +61,43 @@ static enum role role_of(const char *name)
 	return ROLE_NONE;
 }
 
-static bool wrong(struct buf *problem, const char *path, const struct buf *text, const char *key, const char *value,
-		  const char *why)
+static bool wrong(struct buf *problem, const char *path, const struct buf *text, const char *key,
+		  const char *value, const char *why)
 {
 	yaml_append_place(problem, path, yaml_where(text, key, value, 1));
 	buf_printf(problem, "%s \"%s\": %s", key, value, why);
 	return false;
 }
 
-static bool take_cluster(const struct members_yaml *y, const char *path, const struct buf *text, struct members *out,
-			 struct buf *problem)
+static bool take_cluster(const struct members_yaml *y, const char *path, const struct buf *text,
+			 struct members *out, struct buf *problem)
 {
 	char *end;
 	out->cluster = strtoull(y->cluster, &end, 16);
 	if (*end || strlen(y->cluster) != 16 || out->cluster == 0)
-		return wrong(problem, path, text, "cluster", y->cluster, "must be 16 hexadecimal digits, not all 0");
+		return wrong(problem, path, text, "cluster", y->cluster,
+			     "must be 16 hexadecimal digits, not all 0");
 	return true;
 }
 
-static bool take_row(const struct row_yaml *y, const char *path, const struct buf *text, struct members *out,
-		     struct buf *problem)
+static bool take_row(const struct row_yaml *y, const char *path, const struct buf *text,
+		     struct members *out, struct buf *problem)
 {
 	struct member_row row = {.id = y->id, .role = role_of(y->role)};
 	if (row.role == ROLE_NONE)
-		return wrong(problem, path, text, "role", y->role, "must be gateway, storage, coordinator or arbiter");
+		return wrong(problem, path, text, "role", y->role,
+			     "must be gateway, storage, coordinator or arbiter");
 	if (y->id == 0 || members_by_id(out, y->id))
-		return wrong(problem, path, text, "name", y->name, "its id must be above 0 and its own");
+		return wrong(problem, path, text, "name", y->name,
+			     "its id must be above 0 and its own");
 	if (members_by_name(out, y->name))
 		return wrong(problem, path, text, "name", y->name, "is there twice");
 	if (members_by_key(out, y->public_key))
 		return wrong(problem, path, text, "public_key", y->public_key, "is there twice");
 	bool listens = row.role == ROLE_STORAGE || row.role == ROLE_COORDINATOR;
 	if (listens && (!y->address || strncmp(y->address, "tcp://", 6) != 0))
-		return wrong(problem, path, text, "name", y->name, "needs an address tcp://host:port");
+		return wrong(problem, path, text, "name", y->name,
+			     "needs an address tcp://host:port");
 	snprintf(row.name, sizeof row.name, "%s", y->name);
 	snprintf(row.public_key, sizeof row.public_key, "%s", y->public_key);
 	snprintf(row.address, sizeof row.address, "%s", y->address ? y->address : "");

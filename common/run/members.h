@@ -1,5 +1,5 @@
-/* The member list: who may take part, in which role, with which key, at which address. Written by the operator (or by
- * deploy/make-keys), the same file on every machine; read again on SIGHUP. */
+/* The member list: who may take part, in which role, with which key, at which address. Written by
+ * the operator (or by deploy/make-keys), the same file on every machine; read again on SIGHUP. */
 #ifndef PARLEY_RUN_MEMBERS_H
 #define PARLEY_RUN_MEMBERS_H
 
@@ -17,7 +17,7 @@ struct member_row {
 	enum role role;
 	char public_key[MEMBER_KEY_CHARS + 1]; /* Z85 */
 	char address[MEMBER_ADDRESS_BYTES];    /* tcp://host:port; empty: it only connects */
-	char source[MEMBER_ADDRESS_BYTES];     /* local IP address that it connects from; empty: any */
+	char source[MEMBER_ADDRESS_BYTES]; /* local IP address that it connects from; empty: any */
 };
 
 struct members {

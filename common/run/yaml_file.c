@@ -21,7 +21,8 @@ static void note_line(struct yaml_report *report, const char *line)
 		snprintf(report->key, sizeof report->key, "%s", key + strlen(unexpected));
 	const char *place = strstr(line, "(line: ");
 	if (place && report->place.line == 0 &&
-	    sscanf(place, "(line: %u, column: %u)", &report->place.line, &report->place.column) != 2)
+	    sscanf(place, "(line: %u, column: %u)", &report->place.line, &report->place.column) !=
+		2)
 		report->place = (struct yaml_place){0, 0};
 	if (report->first[0] == '\0' && strstr(line, "Backtrace") == NULL) {
 		const char *text = strncmp(line, "Load: ", 6) == 0 ? line + 6 : line;
@@ -30,7 +31,7 @@ static void note_line(struct yaml_report *report, const char *line)
 }
 
 static void on_log(cyaml_log_t level, void *context, const char *format, va_list args)
-	__attribute__((format(printf, 3, 0)));
+    __attribute__((format(printf, 3, 0)));
 static void on_log(cyaml_log_t level, void *context, const char *format, va_list args)
 {
 	(void)level;
@@ -54,11 +55,13 @@ static bool is_key_end(int c)
 	return c == ':' || c == ' ' || c == '\t';
 }
 
-/* Does this line say `key: value`, perhaps as the first of a list item? Returns the key's column, or 0. */
+/* Does this line say `key: value`, perhaps as the first of a list item? Returns the key's column,
+ * or 0. */
 static unsigned key_column(const char *line, size_t len, const char *key, const char *value)
 {
 	size_t at = 0;
-	while (at < len && (line[at] == ' ' || line[at] == '-' || line[at] == '"' || line[at] == '{'))
+	while (at < len &&
+	       (line[at] == ' ' || line[at] == '-' || line[at] == '"' || line[at] == '{'))
 		at++;
 	size_t key_len = strlen(key);
 	if (len - at <= key_len || memcmp(line + at, key, key_len) != 0)
@@ -73,7 +76,8 @@ static unsigned key_column(const char *line, size_t len, const char *key, const 
 	return (unsigned)at + 1;
 }
 
-struct yaml_place yaml_where(const struct buf *text, const char *key, const char *value, unsigned from_line)
+struct yaml_place yaml_where(const struct buf *text, const char *key, const char *value,
+			     unsigned from_line)
 {
 	struct yaml_place found = {0, 0};
 	const char *at = (const char *)text->data;
@@ -99,7 +103,8 @@ void yaml_append_place(struct buf *out, const char *path, struct yaml_place plac
 		buf_printf(out, "%s: ", path);
 }
 
-/* libcyaml's place for an unknown key is where the token before it stood: look for the key from there on. */
+/* libcyaml's place for an unknown key is where the token before it stood: look for the key from
+ * there on. */
 static void describe(const char *path, const struct buf *text, const struct yaml_report *report,
 		     cyaml_err_t error, struct buf *problem)
 {

@@ -1,4 +1,5 @@
-/* Reads a YAML file into C structs by libcyaml, and says in words, with file:line:column, what is wrong with it. */
+/* Reads a YAML file into C structs by libcyaml, and says in words, with file:line:column, what is
+ * wrong with it. */
 #ifndef PARLEY_RUN_YAML_FILE_H
 #define PARLEY_RUN_YAML_FILE_H
 
@@ -9,18 +10,20 @@
 
 enum { YAML_FILE_BYTES = 1024 * 1024 };
 
-/* Loads path. *data is NULL for an empty file; release with yaml_unload. *text is filled with the file, for
- * yaml_where. On failure *problem is one line. */
+/* Loads path. *data is NULL for an empty file; release with yaml_unload. *text is filled with the
+ * file, for yaml_where. On failure *problem is one line. */
 bool yaml_load(const char *path, const cyaml_schema_value_t *schema, void **data, struct buf *text,
 	       struct buf *problem) MUST_CHECK;
 void yaml_unload(const cyaml_schema_value_t *schema, void *data);
 
-/* Where `key: value` stands (value NULL: any): the last such line at or after from_line; 0 when not found. */
+/* Where `key: value` stands (value NULL: any): the last such line at or after from_line; 0 when not
+ * found. */
 struct yaml_place {
 	unsigned line;
 	unsigned column;
 };
-struct yaml_place yaml_where(const struct buf *text, const char *key, const char *value, unsigned from_line);
+struct yaml_place yaml_where(const struct buf *text, const char *key, const char *value,
+			     unsigned from_line);
 /* Appends "path:line:column: ", or "path: " where the line is unknown. */
 void yaml_append_place(struct buf *out, const char *path, struct yaml_place place);
 

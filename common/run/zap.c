@@ -4,7 +4,15 @@
 #include <zmq.h>
 
 enum { ZAP_PARTS_MAX = 8, ZAP_PART_BYTES = 256, ZAP_KEY_BYTES = 32 };
-enum { ZAP_VERSION, ZAP_REQUEST, ZAP_DOMAIN, ZAP_ADDRESS, ZAP_IDENTITY, ZAP_MECHANISM, ZAP_CREDENTIALS };
+enum {
+	ZAP_VERSION,
+	ZAP_REQUEST,
+	ZAP_DOMAIN,
+	ZAP_ADDRESS,
+	ZAP_IDENTITY,
+	ZAP_MECHANISM,
+	ZAP_CREDENTIALS
+};
 
 struct zap_part {
 	char data[ZAP_PART_BYTES];
@@ -45,11 +53,13 @@ static int receive(struct zap *z, struct zap_part parts[ZAP_PARTS_MAX])
 	return count;
 }
 
-static const struct member_row *member_of(const struct zap *z, const struct zap_part *parts, int count)
+static const struct member_row *member_of(const struct zap *z, const struct zap_part *parts,
+					  int count)
 {
 	char key[MEMBER_KEY_CHARS + 1];
 	if (count != ZAP_CREDENTIALS + 1 || parts[ZAP_MECHANISM].len != 5 ||
-	    memcmp(parts[ZAP_MECHANISM].data, "CURVE", 5) != 0 || parts[ZAP_CREDENTIALS].len != ZAP_KEY_BYTES)
+	    memcmp(parts[ZAP_MECHANISM].data, "CURVE", 5) != 0 ||
+	    parts[ZAP_CREDENTIALS].len != ZAP_KEY_BYTES)
 		return NULL;
 	if (!zmq_z85_encode(key, (const uint8_t *)parts[ZAP_CREDENTIALS].data, ZAP_KEY_BYTES))
 		return NULL;
@@ -74,12 +84,14 @@ bool zap_answer(struct zap *z, char refused_from[64])
 	if (member)
 		snprintf(id, sizeof id, "%llu", (unsigned long long)member->id);
 	else
-		snprintf(refused_from, 64, "%.*s", count > ZAP_ADDRESS ? (int)parts[ZAP_ADDRESS].len : 0,
+		snprintf(refused_from, 64, "%.*s",
+			 count > ZAP_ADDRESS ? (int)parts[ZAP_ADDRESS].len : 0,
 			 parts[ZAP_ADDRESS].data);
 	if (!member && refused_from[0] == 0)
 		snprintf(refused_from, 64, "unknown");
 	send_part(z, "1.0", 3, false);
-	send_part(z, parts[ZAP_REQUEST].data, count > ZAP_REQUEST ? parts[ZAP_REQUEST].len : 0, false);
+	send_part(z, parts[ZAP_REQUEST].data, count > ZAP_REQUEST ? parts[ZAP_REQUEST].len : 0,
+		  false);
 	send_part(z, member ? "200" : "400", 3, false);
 	send_part(z, member ? "OK" : "unknown key", member ? 2 : 11, false);
 	send_part(z, id, strlen(id), false);
