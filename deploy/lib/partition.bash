@@ -14,6 +14,7 @@ run_nft() {
 	if ((EUID == 0)); then
 		nft "$@"
 	else
+		command -v sudo >/dev/null || fail "cutting and healing needs root, and there is no sudo"
 		sudo nft "$@"
 	fi
 }
