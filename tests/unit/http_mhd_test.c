@@ -1,0 +1,467 @@
+/* The HTTPS listener over real sockets of the loopback: a client with GnuTLS in a thread of its
+ * own, certificates made on the spot. */
+#include "gateway/http_mhd.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BODY_MAX = 100000, PEM_MAX = 4096, ANSWER_MAX = 8192, ANSWERS_MAX = 16 };
+
+/* ---- certificates ---- */
+
+struct identity {
+	gnutls_x509_privkey_t key;
+	gnutls_x509_crt_t certificate;
+	char key_pem[PEM_MAX];
+	char certificate_pem[PEM_MAX];
+};
+
+static struct identity authority, stranger, server, alice, service, foreign;
+
+static void identity_make(struct identity *id, const char *name, const char *purpose,
+			  const char *uri, const struct identity *issuer)
+{
+	static unsigned char serial = 1;
+	size_t size = PEM_MAX;
+	assert_int_equal(gnutls_x509_privkey_init(&id->key), 0);
+	assert_int_equal(
+	    gnutls_x509_privkey_generate(id->key, GNUTLS_PK_ECDSA,
+					 GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0),
+	    0);
+	assert_int_equal(gnutls_x509_crt_init(&id->certificate), 0);
+	gnutls_x509_crt_t c = id->certificate;
+	gnutls_x509_crt_set_version(c, 3);
+	gnutls_x509_crt_set_serial(c, &serial, 1);
+	serial++;
+	gnutls_x509_crt_set_activation_time(c, time(NULL) - 60);
+	gnutls_x509_crt_set_expiration_time(c, time(NULL) + 3600);
+	gnutls_x509_crt_set_dn_by_oid(c, GNUTLS_OID_X520_COMMON_NAME, 0, name,
+				      (unsigned)strlen(name));
+	gnutls_x509_crt_set_key(c, id->key);
+	gnutls_x509_crt_set_basic_constraints(c, issuer == NULL, -1);
+	if (purpose)
+		gnutls_x509_crt_set_key_purpose_oid(c, purpose, 0);
+	if (uri)
+		gnutls_x509_crt_set_subject_alt_name(c, GNUTLS_SAN_URI, uri, (unsigned)strlen(uri),
+						     GNUTLS_FSAN_SET);
+	if (!issuer)
+		gnutls_x509_crt_set_key_usage(c, GNUTLS_KEY_KEY_CERT_SIGN);
+	assert_int_equal(gnutls_x509_crt_sign2(c, issuer ? issuer->certificate : c,
+					       issuer ? issuer->key : id->key, GNUTLS_DIG_SHA256,
+					       0),
+			 0);
+	assert_int_equal(gnutls_x509_crt_export(c, GNUTLS_X509_FMT_PEM, id->certificate_pem, &size),
+			 0);
+	size = PEM_MAX;
+	assert_int_equal(
+	    gnutls_x509_privkey_export(id->key, GNUTLS_X509_FMT_PEM, id->key_pem, &size), 0);
+}
+
+static void identity_close(struct identity *id)
+{
+	gnutls_x509_crt_deinit(id->certificate);
+	gnutls_x509_privkey_deinit(id->key);
+}
+
+static int make_identities(void **state)
+{
+	(void)state;
+	identity_make(&authority, "authority", NULL, NULL, NULL);
+	identity_make(&stranger, "stranger", NULL, NULL, NULL);
+	identity_make(&server, "localhost", GNUTLS_KP_TLS_WWW_SERVER, NULL, &authority);
+	identity_make(&alice, "alice", GNUTLS_KP_TLS_WWW_CLIENT, NULL, &authority);
+	identity_make(&service, "service", GNUTLS_KP_TLS_WWW_CLIENT, "urn:parley:app", &authority);
+	identity_make(&foreign, "alice", GNUTLS_KP_TLS_WWW_CLIENT, NULL, &stranger);
+	return 0;
+}
+
+static int close_identities(void **state)
+{
+	(void)state;
+	struct identity *all[] = {&authority, &stranger, &server, &alice, &service, &foreign};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		identity_close(all[i]);
+	return 0;
+}
+
+/* ---- the client: one connection, one request after the other ---- */
+
+struct client {
+	uint16_t port;
+	const struct identity *identity; /* NULL: none */
+	const char *requests[4];         /* ended by NULL */
+	char answers[4][ANSWER_MAX];     /* up to the end of the body */
+	gnutls_datum_t session;          /* in: to resume; out: to be resumed */
+	bool resumed;
+	bool failed; /* no handshake */
+	int done_fd;
+};
+
+static int connect_to(uint16_t port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) != 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static bool answer_complete(const char *text, bool head)
+{
+	const char *end = strstr(text, "\r\n\r\n");
+	const char *length = strstr(text, "Content-Length: ");
+	if (!end)
+		return false;
+	if (head || !length || length > end)
+		return true;
+	return strlen(end + 4) >= strtoul(length + 16, NULL, 10);
+}
+
+static bool send_all(gnutls_session_t session, const char *text)
+{
+	size_t left = strlen(text);
+	while (left > 0) {
+		ssize_t sent = gnutls_record_send(session, text, left);
+		if (sent < 0)
+			return false;
+		text += sent;
+		left -= (size_t)sent;
+	}
+	return true;
+}
+
+static void talk(struct client *c, gnutls_session_t session)
+{
+	for (int i = 0; i < 4 && c->requests[i]; i++) {
+		size_t len = 0;
+		bool head = strncmp(c->requests[i], "HEAD", 4) == 0;
+		if (!send_all(session, c->requests[i]))
+			return;
+		while (!answer_complete(c->answers[i], head)) {
+			ssize_t got =
+			    gnutls_record_recv(session, c->answers[i] + len, ANSWER_MAX - 1 - len);
+			if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED)
+				continue;
+			if (got <= 0)
+				return;
+			len += (size_t)got;
+		}
+	}
+}
+
+static void *client_thread(void *context)
+{
+	struct client *c = context;
+	gnutls_certificate_credentials_t credentials;
+	gnutls_session_t session;
+	int fd = connect_to(c->port);
+	gnutls_certificate_allocate_credentials(&credentials);
+	if (c->identity) {
+		gnutls_datum_t certificate = {
+		    (unsigned char *)(uintptr_t)c->identity->certificate_pem,
+		    (unsigned)strlen(c->identity->certificate_pem)};
+		gnutls_datum_t key = {(unsigned char *)(uintptr_t)c->identity->key_pem,
+				      (unsigned)strlen(c->identity->key_pem)};
+		gnutls_certificate_set_x509_key_mem(credentials, &certificate, &key,
+						    GNUTLS_X509_FMT_PEM);
+	}
+	/* Whoever signed it: a client with a foreign certificate sends it all the same. */
+	gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT);
+	gnutls_set_default_priority(session);
+	gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials);
+	if (c->session.data)
+		gnutls_session_set_data(session, c->session.data, c->session.size);
+	gnutls_transport_set_int(session, fd);
+	c->failed = fd < 0 || gnutls_handshake(session) < 0;
+	if (!c->failed) {
+		c->resumed = gnutls_session_is_resumed(session);
+		talk(c, session);
+		if (!c->session.data)
+			gnutls_session_get_data2(session, &c->session);
+	}
+	gnutls_deinit(session);
+	gnutls_certificate_free_credentials(credentials);
+	if (fd >= 0)
+		close(fd);
+	(void)!write(c->done_fd, "x", 1);
+	return NULL;
+}
+
+/* ---- the server under test: it tells the request back ---- */
+
+struct told {
+	uint64_t id;
+	char text[1024];
+};
+
+struct fixture {
+	struct http_server *server;
+	struct told told[ANSWERS_MAX];
+	int told_count;
+	int refused;
+	int gone;
+	bool silent; /* gives no answers */
+};
+
+static void on_request(void *context, const struct http_request *r)
+{
+	struct fixture *f = context;
+	struct told *t = &f->told[f->told_count++];
+	assert_true(f->told_count <= ANSWERS_MAX);
+	t->id = r->id;
+	int at = snprintf(t->text, sizeof t->text, "%d %.*s ? %.*s body %zu%s by %.*s", r->method,
+			  (int)r->path.len, (const char *)r->path.data, (int)r->query.len,
+			  r->query.len ? (const char *)r->query.data : "", r->body.len,
+			  r->body_too_large ? " too large" : "", (int)r->principal.len,
+			  r->principal.len ? (const char *)r->principal.data : "");
+	for (uint32_t i = 0; i < r->headers_count; i++)
+		if (slice_is(r->headers[i].name, "if-match"))
+			snprintf(t->text + at, sizeof t->text - (size_t)at, " if %.*s",
+				 (int)r->headers[i].value.len,
+				 (const char *)r->headers[i].value.data);
+}
+
+static void on_gone(void *context, uint64_t request)
+{
+	(void)request;
+	((struct fixture *)context)->gone++;
+}
+
+static void on_refused(void *context, enum http_refusal why)
+{
+	(void)why;
+	((struct fixture *)context)->refused++;
+}
+
+static void give_answers(struct fixture *f)
+{
+	for (int i = 0; i < f->told_count && !f->silent; i++) {
+		struct http_field header = {slice_text("X-Test"), slice_text("yes")};
+		struct http_response response = {.status = 200,
+						 .content_type = slice_text("text/plain"),
+						 .headers = &header,
+						 .headers_count = 1,
+						 .body = slice_text(f->told[i].text)};
+		http_server_respond(f->server, f->told[i].id, &response);
+	}
+	if (!f->silent)
+		f->told_count = 0;
+	http_server_flush(f->server);
+}
+
+/* Serves until the client has ended (or, silent, until its request was told). */
+static void serve(struct fixture *f, struct client *c)
+{
+	int done[2];
+	pthread_t thread;
+	assert_int_equal(pipe(done), 0);
+	c->port = http_server_port(f->server);
+	c->done_fd = done[1];
+	assert_int_equal(pthread_create(&thread, NULL, client_thread, c), 0);
+	for (bool over = false; !over;) {
+		struct pollfd fds[] = {{http_server_fd(f->server), POLLIN, 0},
+				       {done[0], POLLIN, 0}};
+		(void)poll(fds, 2, http_server_timeout_ms(f->server));
+		http_server_run(f->server);
+		give_answers(f);
+		over = (fds[1].revents & POLLIN) || (f->silent && f->told_count > 0);
+	}
+	if (f->silent) {
+		http_server_free(f->server);
+		f->server = NULL;
+	}
+	pthread_join(thread, NULL);
+	close(done[0]);
+	close(done[1]);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	struct buf problem = {0};
+	struct http_options options = {
+	    .address = "127.0.0.1",
+	    .certificate = slice_text(server.certificate_pem),
+	    .key = slice_text(server.key_pem),
+	    .authority = slice_text(authority.certificate_pem),
+	    .request_bytes_max = BODY_MAX,
+	    .bodies_bytes_max = 10 * BODY_MAX,
+	    .connections_max = 16,
+	    .idle_timeout_s = 30,
+	    .connection_memory_bytes = 32 * 1024,
+	    .callbacks = {f, on_request, on_gone, on_refused},
+	};
+	f->server = http_server_new(&options, &problem);
+	assert_non_null(f->server);
+	buf_close(&problem);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	http_server_free(f->server);
+	free(f);
+	return 0;
+}
+
+static void client_close(struct client *c)
+{
+	gnutls_free(c->session.data);
+	c->session.data = NULL;
+}
+
+/* ---- tests ---- */
+
+static void test_requests_arrive_whole(void **state)
+{
+	struct client c = {
+	    .identity = &alice,
+	    .requests = {"GET /a%20b/c?x=%7B&y HTTP/1.1\r\nHost: h\r\nIf-Match: \"1-a\"\r\n"
+			 "if-match: \"2-b\"\r\n\r\n",
+			 "PUT /c/d HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n12345",
+			 "HEAD /e HTTP/1.1\r\nHost: h\r\n\r\n",
+			 "GET /f HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"}};
+	serve(*state, &c);
+	assert_non_null(strstr(c.answers[0], "HTTP/1.1 200 OK\r\n"));
+	assert_non_null(strstr(c.answers[0], "Content-Type: text/plain\r\n"));
+	assert_non_null(strstr(c.answers[0], "X-Test: yes\r\n"));
+	assert_non_null(strstr(c.answers[0],
+			       "\r\n\r\n0 /a%20b/c ? x=%7B&y body 0 by alice if \"1-a\", \"2-b\""));
+	assert_non_null(strstr(c.answers[1], "\r\n\r\n3 /c/d ?  body 5 by alice"));
+	assert_non_null(strstr(c.answers[2], "HTTP/1.1 200 OK\r\n"));
+	assert_null(strstr(c.answers[2], "/e"));
+	assert_non_null(strstr(c.answers[3], "\r\n\r\n0 /f ?  body 0 by alice"));
+	client_close(&c);
+}
+
+static void test_uri_names_the_principal(void **state)
+{
+	struct client c = {.identity = &service, .requests = {"GET / HTTP/1.1\r\nHost: h\r\n\r\n"}};
+	serve(*state, &c);
+	assert_non_null(strstr(c.answers[0], "by urn:parley:app"));
+	client_close(&c);
+}
+
+/* None, one for servers, one of a stranger: the handshake passes, the request does not. */
+static void test_certificates_are_checked(void **state)
+{
+	const struct identity *wrong[] = {NULL, &server, &foreign};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		struct client c = {
+		    .identity = wrong[i],
+		    .requests = {"POST /c HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"}};
+		serve(f, &c);
+		assert_non_null(strstr(c.answers[0], "HTTP/1.1 403 Forbidden\r\n"));
+		assert_non_null(strstr(c.answers[0], "\"code\":\"certificate_required\""));
+		client_close(&c);
+	}
+	assert_int_equal(f->refused, 3);
+}
+
+static void test_sessions_resume(void **state)
+{
+	struct client c = {.identity = &alice, .requests = {"GET / HTTP/1.1\r\nHost: h\r\n\r\n"}};
+	serve(*state, &c);
+	assert_false(c.resumed);
+	memset(c.answers, 0, sizeof c.answers);
+	serve(*state, &c);
+	assert_true(c.resumed);
+	assert_non_null(strstr(c.answers[0], "by alice"));
+	client_close(&c);
+}
+
+static void test_large_bodies_are_dropped(void **state)
+{
+	struct buf request = {0};
+	buf_printf(&request, "PUT /c/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+		   BODY_MAX + 1);
+	for (int i = 0; i <= BODY_MAX; i++)
+		buf_append_byte(&request, 'x');
+	struct client c = {.identity = &alice, .requests = {buf_cstr(&request)}};
+	serve(*state, &c);
+	assert_non_null(strstr(c.answers[0], "body 0 too large by alice"));
+	buf_close(&request);
+	client_close(&c);
+}
+
+static void test_reload(void **state)
+{
+	struct fixture *f = *state;
+	struct buf problem = {0};
+	struct slice pem = slice_text(server.certificate_pem);
+	assert_false(http_server_reload(f->server, pem, slice_text("nonsense"),
+					slice_text(authority.certificate_pem), &problem));
+	assert_true(problem.len > 0);
+	assert_true(http_server_reload(f->server, pem, slice_text(server.key_pem),
+				       slice_text(stranger.certificate_pem), &problem));
+	buf_close(&problem);
+	struct client old = {.identity = &alice, .requests = {"GET / HTTP/1.1\r\nHost: h\r\n\r\n"}};
+	serve(f, &old);
+	assert_non_null(strstr(old.answers[0], " 403 "));
+	client_close(&old);
+	struct client fresh = {.identity = &foreign,
+			       .requests = {"GET / HTTP/1.1\r\nHost: h\r\n\r\n"}};
+	serve(f, &fresh);
+	assert_non_null(strstr(fresh.answers[0], "by alice"));
+	client_close(&fresh);
+}
+
+static void test_end_with_requests_under_way(void **state)
+{
+	struct fixture *f = *state;
+	struct client c = {.identity = &alice, .requests = {"GET / HTTP/1.1\r\nHost: h\r\n\r\n"}};
+	f->silent = true;
+	serve(f, &c);
+	assert_int_equal(f->told_count, 1);
+	assert_int_equal(f->gone, 1);
+	assert_null(strstr(c.answers[0], " 200 "));
+	client_close(&c);
+}
+
+static void test_wrong_options(void **state)
+{
+	struct buf problem = {0};
+	struct http_options options = {.address = "nowhere",
+				       .certificate = slice_text(server.certificate_pem),
+				       .key = slice_text(server.key_pem)};
+	(void)state;
+	assert_null(http_server_new(&options, &problem));
+	assert_string_equal(buf_cstr(&problem), "nowhere is no IP address");
+	buf_clear(&problem);
+	options.key = slice_text(alice.key_pem);
+	assert_null(http_server_new(&options, &problem));
+	assert_non_null(strstr(buf_cstr(&problem), "certificate and key"));
+	buf_close(&problem);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_requests_arrive_whole),       TEST(test_uri_names_the_principal),
+	    TEST(test_certificates_are_checked),    TEST(test_sessions_resume),
+	    TEST(test_large_bodies_are_dropped),    TEST(test_reload),
+	    TEST(test_end_with_requests_under_way), cmocka_unit_test(test_wrong_options),
+	};
+	return cmocka_run_group_tests(tests, make_identities, close_identities);
+}
