@@ -18,7 +18,7 @@ static void note_line(struct yaml_report *report, const char *line)
 	static const char unexpected[] = "Unexpected key: ";
 	const char *key = strstr(line, unexpected);
 	if (key)
-		snprintf(report->key, sizeof report->key, "%s", key + strlen(unexpected));
+		snprintf(report->key, sizeof report->key, "%.100s", key + strlen(unexpected));
 	const char *place = strstr(line, "(line: ");
 	if (place && report->place.line == 0 &&
 	    sscanf(place, "(line: %u, column: %u)", &report->place.line, &report->place.column) !=
@@ -26,7 +26,7 @@ static void note_line(struct yaml_report *report, const char *line)
 		report->place = (struct yaml_place){0, 0};
 	if (report->first[0] == '\0' && strstr(line, "Backtrace") == NULL) {
 		const char *text = strncmp(line, "Load: ", 6) == 0 ? line + 6 : line;
-		snprintf(report->first, sizeof report->first, "%s", text);
+		snprintf(report->first, sizeof report->first, "%.200s", text);
 	}
 }
 
