@@ -31,7 +31,8 @@ static void looked(struct turn *t, struct request *r, uint32_t index, enum statu
 	if (t->gw->map.version == 0)
 		answer_status(t, r, STATUS_STARTING, "");
 	else if (!body) /* only the coordinator can say that a collection does not exist */
-		answer_status(t, r, status_is_success(status) ? STATUS_COORDINATOR_UNAVAILABLE : status, "");
+		answer_status(
+		    t, r, status_is_success(status) ? STATUS_COORDINATOR_UNAVAILABLE : status, "");
 	else
 		finding_done(t, r, cluster_map_collection(&t->gw->map, r->collection));
 }
