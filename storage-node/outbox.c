@@ -136,7 +136,7 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->outbox_count == 0 || s->now_ms - c->outbox_pushed_ms < OUTBOX_RETRY_MS)
 		return;
-	if (c->position.copying || (!shard_is_lead(c) && c->placement.lead == s->options.self))
+	if (c->position.copying || (c->state != SHARD_SERVING && c->placement.lead == s->options.self))
 		return;
 	c->outbox_pushed_ms = s->now_ms;
 	drop_known(s, c);

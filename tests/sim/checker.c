@@ -187,11 +187,93 @@ static void check_cleanup(struct sim *sim, const struct shard *shard, const stru
 	buf_close(&key);
 }
 
+/* ---- which operation made which revision ---- */
+
+/* Strings kept for the run, under a key of two parts. */
+static void remember(struct map *map, struct slice a, struct slice b, struct slice value)
+{
+	struct buf key = {0};
+	buf_append_slice(&key, a);
+	buf_append_slice(&key, b);
+	struct buf *kept = mem_alloc_zero(sizeof *kept);
+	buf_append_slice(kept, value);
+	struct buf *before = map_put(map, buf_slice(&key), kept);
+	if (before) {
+		buf_close(before);
+		free(before);
+	}
+	buf_close(&key);
+}
+
+static struct slice recall(const struct map *map, struct slice a, struct slice b)
+{
+	struct buf key = {0};
+	buf_append_slice(&key, a);
+	buf_append_slice(&key, b);
+	struct buf *kept = map_get(map, buf_slice(&key));
+	buf_close(&key);
+	return kept ? buf_slice(kept) : (struct slice){0};
+}
+
+void checker_close(struct sim *sim)
+{
+	struct map *maps[] = {&sim->operation_of_request, &sim->operation_of_branch, &sim->ordered_as};
+	for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
+		size_t at = 0;
+		for (struct map_entry *e; (e = map_next(maps[i], &at));) {
+			buf_close(e->value);
+			free(e->value);
+		}
+		map_close(maps[i]);
+	}
+	map_close(&sim->cleanups_seen);
+}
+
+static void note_ordered(struct sim *sim, const struct change *change)
+{
+	struct buf text = {0};
+	if (change->operation_id.len == 0)
+		return;
+	revision_print(&change->revision, &text);
+	remember(&sim->ordered_as, change->operation_id, change->id, buf_slice(&text));
+	buf_close(&text);
+}
+
+/* An answer 202 promises the operation. If a lead had taken it too, it stands in the stream under the revision that
+ * the lead gave it, and once is enough. */
+static void note_branches(struct sim *sim, const struct effect *effect)
+{
+	struct slice request = slice_of(&effect->send.envelope.request_id, sizeof effect->send.envelope.request_id);
+	struct msg_doc_write write;
+	struct msg_doc_write_ack ack;
+	if (effect->send.envelope.type == MSG_doc_write) {
+		CHECK(schema_decode(&schema_msg_doc_write, effect->send.body, &sim->arena, &write));
+		struct buf both = {0};
+		buf_append_slice(&both, write.operation_id);
+		buf_append_slice(&both, write.id);
+		remember(&sim->operation_of_request, request, (struct slice){0}, buf_slice(&both));
+		buf_close(&both);
+	} else if (effect->send.envelope.type == MSG_doc_write_ack) {
+		CHECK(schema_decode(&schema_msg_doc_write_ack, effect->send.body, &sim->arena, &ack));
+		struct slice operation = recall(&sim->operation_of_request, request, (struct slice){0});
+		if (ack.status != STATUS_ACCEPTED || operation.len == 0)
+			return;
+		struct buf text = {0};
+		revision_print(&ack.revision, &text);
+		remember(&sim->operation_of_branch, buf_slice(&text),
+			 slice_of(operation.data + 16, operation.len - 16), operation);
+		buf_close(&text);
+	}
+}
+
 static void check_entry(struct sim *sim, uint64_t shard_id, struct slice encoded)
 {
 	struct change change;
 	struct buf seen = {0};
-	if (!schema_decode(&schema_change, encoded, &sim->arena, &change) || change.kind != CHANGE_CLEANUP)
+	if (!schema_decode(&schema_change, encoded, &sim->arena, &change))
+		return;
+	note_ordered(sim, &change);
+	if (change.kind != CHANGE_CLEANUP)
 		return;
 	buf_append_be64(&seen, shard_id);
 	buf_append_slice(&seen, change.resolution_id);
@@ -207,8 +289,10 @@ static void check_entry(struct sim *sim, uint64_t shard_id, struct slice encoded
 
 void checker_on_send(struct sim *sim, const struct effect *effect)
 {
-	if (effect->send.envelope.type != MSG_stream_append)
+	if (effect->send.envelope.type != MSG_stream_append) {
+		note_branches(sim, effect);
 		return;
+	}
 	struct msg_stream_append m;
 	CHECK(schema_decode(&schema_msg_stream_append, effect->send.body, &sim->arena, &m));
 	for (uint32_t i = 0; i < m.entries_count; i++)
@@ -280,6 +364,16 @@ static void check_acknowledged(struct sim *sim, const struct op *op, const struc
 	if (op->status == 202 && sim->wipes > 0)
 		return; /* durable on one disk, lost only with it */
 	if (final->exists && find_text(&final->doc, op->revision) != GRAPH_NONE)
+		return;
+	char id[16];
+	snprintf(id, sizeof id, "d%d", op->document);
+	struct slice operation = recall(&sim->operation_of_branch, slice_text(op->revision), slice_text(id));
+	struct slice ordered = {0};
+	if (operation.len > 16)
+		ordered = recall(&sim->ordered_as, slice_of(operation.data, 16), slice_text(id));
+	struct revision name;
+	if (op->status == 202 && final->exists && revision_parse(ordered, &name) &&
+	    graph_find(&final->doc, &name) != GRAPH_NONE)
 		return;
 	describe(op, text, sizeof text);
 	sim_violation(sim, "acknowledged write lost: %s", text);

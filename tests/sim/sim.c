@@ -214,7 +214,7 @@ static void sim_close(struct sim *sim)
 	free(sim->heap);
 	client_free_all(sim);
 	node_free_all(sim);
-	map_close(&sim->cleanups_seen);
+	checker_close(sim);
 	arena_close(&sim->arena);
 }
 

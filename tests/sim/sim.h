@@ -127,6 +127,9 @@ struct sim {
 	int violations;
 	int wipes;
 	struct map cleanups_seen; /* resolution id -> anything */
+	struct map operation_of_request; /* request id -> operation id, document id */
+	struct map operation_of_branch;  /* revision answered with 202, document id -> operation id */
+	struct map ordered_as;           /* operation id, document id -> revision in the stream */
 	struct arena arena;
 };
 
@@ -175,6 +178,7 @@ void client_free_all(struct sim *sim);
 /* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or clean. */
 bool checker_quiet(struct sim *sim, struct buf *why);
 void checker_final(struct sim *sim);
+void checker_close(struct sim *sim);
 /* Called for every message sent: a cleanup must have been acknowledged by all replicas. */
 void checker_on_send(struct sim *sim, const struct effect *effect);
 
