@@ -1,17 +1,21 @@
 /* The contract of core and shell.
  *
- * A daemon's core is state plus one step function: an event in, a list of effects out. It does no I/O, reads no
- * clock, draws no randomness but from its own seeded generator, and keeps no globals. The shell (common/run) owns
- * sockets, timers, the store and the loop; the simulator (tests/sim) is another shell.
+ * A daemon's core is state plus one step function: an event in, a list of effects out. It does no
+ * I/O, reads no clock, draws no randomness but from its own seeded generator, and keeps no globals.
+ * The shell (common/run) owns sockets, timers, the store and the loop; the simulator (tests/sim) is
+ * another shell.
  *
- * A turn. The shell collects what is queued and feeds it: any number of MESSAGE, HTTP_REQUEST, HTTP_GONE, TIMER
- * events, then one TURN event, with which the core finishes what it batches. Then, in this order, the shell
+ * A turn. The shell collects what is queued and feeds it: any number of MESSAGE, HTTP_REQUEST,
+ * HTTP_GONE, TIMER events, then one TURN event, with which the core finishes what it batches. Then,
+ * in this order, the shell
  *   1. sends the effects marked WHEN_NOW;
- *   2. if the core put anything into the store, commits it (synced if any effect list said fx_sync);
+ *   2. if the core put anything into the store, commits it (synced if any effect list said
+ * fx_sync);
  *   3. sends the effects marked WHEN_DURABLE - never if the commit failed;
  *   4. feeds STORED (or STORE_FAILED), whose effects are handled like those of a turn.
- * So an effect marked WHEN_DURABLE leaves only when all that was put into the store up to the end of its turn is
- * durable. Reads of the store inside a step see the step's own puts (store_get) or the last commit (iterators). */
+ * So an effect marked WHEN_DURABLE leaves only when all that was put into the store up to the end
+ * of its turn is durable. Reads of the store inside a step see the step's own puts (store_get) or
+ * the last commit (iterators). */
 #ifndef PARLEY_CORE_H
 #define PARLEY_CORE_H
 
@@ -20,8 +24,8 @@
 
 #include "common/base/arena.h"
 #include "common/base/buf.h"
-#include "common/base/slice.h"
 #include "common/base/log.h"
+#include "common/base/slice.h"
 #include "proto/schema.h"
 
 enum event_kind {
@@ -31,19 +35,30 @@ enum event_kind {
 	EVENT_HTTP_GONE,    /* gateway: its client went away before the answer */
 	EVENT_TIMER,        /* the deadline that the core asked for has come */
 	EVENT_TURN,         /* end of a turn: finish batches */
-	EVENT_STORED,       /* what was put before this is durable (or was committed, if no sync was asked for) */
-	EVENT_DISK,         /* free space fell below or rose above the reserve */
-	EVENT_DRAIN         /* SIGTERM: finish what is under way, take nothing new */
+	EVENT_STORED, /* what was put before this is durable (or was committed, if no sync was asked
+			 for) */
+	EVENT_DISK,   /* free space fell below or rose above the reserve */
+	EVENT_DRAIN   /* SIGTERM: finish what is under way, take nothing new */
 };
 
 /* Where a message came from. The key it was signed with says who; never the message itself. */
 struct peer {
 	uint64_t member; /* id in the member list */
 	enum role role;
-	uint32_t route; /* connection it came over, to answer on: a member may have several; 0: any */
+	uint32_t
+	    route; /* connection it came over, to answer on: a member may have several; 0: any */
 };
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
+enum http_method {
+	HTTP_GET,
+	HTTP_HEAD,
+	HTTP_POST,
+	HTTP_PUT,
+	HTTP_PATCH,
+	HTTP_DELETE,
+	HTTP_OPTIONS,
+	HTTP_OTHER
+};
 
 /* One name and value; names are lower-case for headers, decoded for query parameters. */
 struct http_field {
@@ -60,7 +75,7 @@ struct http_request {
 	const struct http_field *headers;
 	uint32_t headers_count;
 	struct slice body;
-	bool body_too_large; /* it passed max_request_bytes; body is empty */
+	bool body_too_large;    /* it passed max_request_bytes; body is empty */
 	struct slice principal; /* who the verified client certificate names */
 };
 
@@ -87,8 +102,9 @@ enum effect_kind {
 	EFFECT_SEND,    /* one message to one peer */
 	EFFECT_RESPOND, /* answer of an HTTP request */
 	EFFECT_LOG,     /* a line for the log and the trace */
-	EFFECT_RESET,   /* this data directory can't be vouched for: set it aside, restart with a new incarnation */
-	EFFECT_EXIT     /* this process can't go on; the text says why */
+	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, restart with a new
+			 incarnation */
+	EFFECT_EXIT   /* this process can't go on; the text says why */
 };
 
 struct http_response {
@@ -138,7 +154,8 @@ void effects_close(struct effects *fx);
 void fx_send(struct effects *fx, enum effect_when when, uint64_t member, uint32_t route,
 	     const struct envelope *envelope, const void *message);
 /* The answer to a message: same route, request id, epoch and trace id. */
-void fx_reply(struct effects *fx, enum effect_when when, const struct event *to, uint16_t type, const void *message);
+void fx_reply(struct effects *fx, enum effect_when when, const struct event *to, uint16_t type,
+	      const void *message);
 /* Copies the response. */
 void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
@@ -156,7 +173,8 @@ struct core_ops {
 	int64_t (*deadline)(const void *core);
 	/* Appends Prometheus text; may be NULL. */
 	void (*metrics)(const void *core, struct buf *out);
-	/* Readiness: appends one line per check, "name ok" or "name failed: why"; true if all hold. */
+	/* Readiness: appends one line per check, "name ok" or "name failed: why"; true if all hold.
+	 */
 	bool (*ready)(const void *core, int64_t now_ms, struct buf *out);
 };
 

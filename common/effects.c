@@ -46,7 +46,8 @@ void fx_send(struct effects *fx, enum effect_when when, uint64_t member, uint32_
 	e->send.body = arena_copy(&fx->arena, buf_slice(&fx->scratch));
 }
 
-void fx_reply(struct effects *fx, enum effect_when when, const struct event *to, uint16_t type, const void *message)
+void fx_reply(struct effects *fx, enum effect_when when, const struct event *to, uint16_t type,
+	      const void *message)
 {
 	CHECK(to->kind == EVENT_MESSAGE);
 	struct envelope envelope = to->message.envelope;
@@ -64,7 +65,8 @@ void fx_respond(struct effects *fx, uint64_t request, const struct http_response
 	copy->body = arena_copy(&fx->arena, response->body);
 	if (response->headers_count == 0)
 		return;
-	struct http_field *fields = arena_alloc(&fx->arena, response->headers_count * sizeof *fields);
+	struct http_field *fields =
+	    arena_alloc(&fx->arena, response->headers_count * sizeof *fields);
 	for (uint32_t i = 0; i < response->headers_count; i++) {
 		fields[i].name = arena_copy(&fx->arena, response->headers[i].name);
 		fields[i].value = arena_copy(&fx->arena, response->headers[i].value);

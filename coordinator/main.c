@@ -6,12 +6,16 @@
 #include "coordinator/coordinator.h"
 
 static const struct config_option options[] = {
-	{"data_dir", CONFIG_TEXT, NULL, 0, 0, "directory of the store"},
-	{"disk_reserve_bytes", CONFIG_NUMBER, "16777216", 0, UINT64_MAX, "with less free space it warns"},
-	{"replicas", CONFIG_NUMBER, "3", 1, LIMIT_REPLICAS, "N of collections that don't choose"},
-	{"shards", CONFIG_NUMBER, "3", 1, LIMIT_COLLECTION_SHARDS, "shards of collections that don't choose"},
-	{"retain_ms", CONFIG_NUMBER, "604800000", 0, UINT64_MAX, "how long resolved conflicts keep their losers"},
-	{"recover_from_nodes", CONFIG_BOOL, "false", 0, 0, "own state is lost or old: adopt the newest that the nodes know"},
+    {"data_dir", CONFIG_TEXT, NULL, 0, 0, "directory of the store"},
+    {"disk_reserve_bytes", CONFIG_NUMBER, "16777216", 0, UINT64_MAX,
+     "with less free space it warns"},
+    {"replicas", CONFIG_NUMBER, "3", 1, LIMIT_REPLICAS, "N of collections that don't choose"},
+    {"shards", CONFIG_NUMBER, "3", 1, LIMIT_COLLECTION_SHARDS,
+     "shards of collections that don't choose"},
+    {"retain_ms", CONFIG_NUMBER, "604800000", 0, UINT64_MAX,
+     "how long resolved conflicts keep their losers"},
+    {"recover_from_nodes", CONFIG_BOOL, "false", 0, 0,
+     "own state is lost or old: adopt the newest that the nodes know"},
 };
 
 static struct coordinator_member *member_rows(struct daemon *d, uint32_t *count)
@@ -19,7 +23,8 @@ static struct coordinator_member *member_rows(struct daemon *d, uint32_t *count)
 	const struct members *m = daemon_members(d);
 	struct coordinator_member *rows = mem_alloc_zero(m->count * sizeof *rows);
 	for (uint32_t i = 0; i < m->count; i++)
-		rows[i] = (struct coordinator_member){m->rows[i].id, m->rows[i].name, m->rows[i].role};
+		rows[i] =
+		    (struct coordinator_member){m->rows[i].id, m->rows[i].name, m->rows[i].role};
 	*count = m->count;
 	return rows;
 }
@@ -29,12 +34,12 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	(void)problem;
 	const struct config *c = daemon_config(d);
 	struct coordinator_options o = {
-		.self = daemon_self(d)->id,
-		.cluster = daemon_members(d)->cluster,
-		.recover_from_nodes = config_bool(c, "recover_from_nodes"),
-		.replicas = config_number(c, "replicas"),
-		.shards = config_number(c, "shards"),
-		.retain_ms = config_number(c, "retain_ms"),
+	    .self = daemon_self(d)->id,
+	    .cluster = daemon_members(d)->cluster,
+	    .recover_from_nodes = config_bool(c, "recover_from_nodes"),
+	    .replicas = config_number(c, "replicas"),
+	    .shards = config_number(c, "shards"),
+	    .retain_ms = config_number(c, "retain_ms"),
 	};
 	struct coordinator_member *rows = member_rows(d, &o.members_count);
 	o.members = rows;
@@ -59,13 +64,13 @@ static void reload(struct daemon *d)
 int main(int argc, char **argv)
 {
 	const struct daemon_spec spec = {
-		.ops = &coordinator_ops,
-		.options = options,
-		.options_count = ARRAY_LEN(options),
-		.stores = true,
-		.create = create,
-		.destroy = destroy,
-		.reload = reload,
+	    .ops = &coordinator_ops,
+	    .options = options,
+	    .options_count = ARRAY_LEN(options),
+	    .stores = true,
+	    .create = create,
+	    .destroy = destroy,
+	    .reload = reload,
 	};
 	return daemon_run(argc, argv, &spec);
 }

@@ -3,7 +3,14 @@
 #define PARLEY_PROTO_ENUMS_H
 
 /* A process's job; its CURVE key says which one it has. */
-enum role { ROLE_NONE = 0, ROLE_GATEWAY = 1, ROLE_STORAGE = 2, ROLE_COORDINATOR = 3, ROLE_ARBITER = 4, ROLE_MAX = 4 };
+enum role {
+	ROLE_NONE = 0,
+	ROLE_GATEWAY = 1,
+	ROLE_STORAGE = 2,
+	ROLE_COORDINATOR = 3,
+	ROLE_ARBITER = 4,
+	ROLE_MAX = 4
+};
 
 /* Sets of roles, for the sender and receiver columns of messages.def. */
 enum {
@@ -25,12 +32,12 @@ enum availability_mode { MODE_CONSISTENT = 0, MODE_AVAILABLE = 1, MODE_MAX = 1 }
 
 /* How a storage node stands to a shard. */
 enum shard_state {
-	SHARD_REPLICA = 0,    /* follows the lead */
-	SHARD_PROMISING = 1,  /* named lead, collecting promises */
-	SHARD_FETCHING = 2,   /* reading the most advanced stream */
-	SHARD_PREPARING = 3,  /* bringing it to W copies under its own epoch */
-	SHARD_SERVING = 4,    /* lead */
-	SHARD_STUCK = 5,      /* named lead, but can't become it: name another */
+	SHARD_REPLICA = 0,   /* follows the lead */
+	SHARD_PROMISING = 1, /* named lead, collecting promises */
+	SHARD_FETCHING = 2,  /* reading the most advanced stream */
+	SHARD_PREPARING = 3, /* bringing it to W copies under its own epoch */
+	SHARD_SERVING = 4,   /* lead */
+	SHARD_STUCK = 5,     /* named lead, but can't become it: name another */
 	SHARD_STATE_MAX = 5
 };
 
@@ -44,7 +51,13 @@ enum change_kind {
 	CHANGE_KIND_MAX = 6
 };
 
-enum write_op { WRITE_POST = 1, WRITE_PUT = 2, WRITE_PATCH = 3, WRITE_DELETE = 4, WRITE_OP_MAX = 4 };
+enum write_op {
+	WRITE_POST = 1,
+	WRITE_PUT = 2,
+	WRITE_PATCH = 3,
+	WRITE_DELETE = 4,
+	WRITE_OP_MAX = 4
+};
 
 enum write_expect {
 	EXPECT_ANY = 0,      /* applies to whatever is current */
@@ -58,14 +71,26 @@ enum {
 	REVISION_DELETED = 1 << 0,
 	REVISION_LEAF = 1 << 1,     /* no child */
 	REVISION_RESOLVED = 1 << 2, /* made by a resolution: transparent to later merges */
-	REVISION_HAS_BODY = 1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
-	REVISION_CLOSED = 1 << 4    /* a loser: no leaf although it has no child of its own line */
+	REVISION_HAS_BODY =
+	    1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
+	REVISION_CLOSED = 1 << 4 /* a loser: no leaf although it has no child of its own line */
 };
 
 enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };
-enum conflict_kind { CONFLICT_EDITS = 0, CONFLICT_ROOTS = 1, CONFLICT_DELETE = 2, CONFLICT_KIND_MAX = 2 };
+enum conflict_kind {
+	CONFLICT_EDITS = 0,
+	CONFLICT_ROOTS = 1,
+	CONFLICT_DELETE = 2,
+	CONFLICT_KIND_MAX = 2
+};
 
-enum { PROTOCOL_MAJOR = 1, PROTOCOL_MINOR = 0, STORE_FORMAT = 1, DOCUMENT_FORMAT = 1, CHANGE_FORMAT = 1 };
+enum {
+	PROTOCOL_MAJOR = 1,
+	PROTOCOL_MINOR = 0,
+	STORE_FORMAT = 1,
+	DOCUMENT_FORMAT = 1,
+	CHANGE_FORMAT = 1
+};
 
 /* Every bound of a field; past it a message is refused. */
 enum {

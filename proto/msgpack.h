@@ -1,8 +1,10 @@
-/* MessagePack, bounded: a writer over MessagePack-C's packer and a reader that walks bytes in place.
- * The only door to MessagePack in the tree: schema.c uses it for messages, common/doc for documents.
+/* MessagePack, bounded: a writer over MessagePack-C's packer and a reader that walks bytes in
+ * place. The only door to MessagePack in the tree: schema.c uses it for messages, common/doc for
+ * documents.
  *
- * Documents use nil, boolean, integers, float 64, str, array, map, and one extension: MP_EXT_NUMBER (type 1), a
- * JSON number kept as its text because neither a 64-bit integer nor a double holds it exactly. */
+ * Documents use nil, boolean, integers, float 64, str, array, map, and one extension: MP_EXT_NUMBER
+ * (type 1), a JSON number kept as its text because neither a 64-bit integer nor a double holds it
+ * exactly. */
 #ifndef PARLEY_PROTO_MSGPACK_H
 #define PARLEY_PROTO_MSGPACK_H
 
@@ -17,7 +19,8 @@ enum { MP_EXT_NUMBER = 1 };
 void mp_write_nil(struct buf *out);
 void mp_write_bool(struct buf *out, bool v);
 void mp_write_u64(struct buf *out, uint64_t v);
-void mp_write_i64(struct buf *out, int64_t v); /* the shortest form; >= 0 is the same as mp_write_u64 */
+void mp_write_i64(struct buf *out,
+		  int64_t v); /* the shortest form; >= 0 is the same as mp_write_u64 */
 void mp_write_double(struct buf *out, double v);
 void mp_write_str(struct buf *out, struct slice text);
 void mp_write_text(struct buf *out, const char *text);
@@ -71,8 +74,8 @@ static inline bool mp_at_end(const struct mp_reader *r)
 	return r->at == r->end;
 }
 
-/* Reads one token (of a container only its head). MP_INVALID at the end or on bad bytes; the reader then
- * stays where it was. Lengths are compared with what remains before any use. */
+/* Reads one token (of a container only its head). MP_INVALID at the end or on bad bytes; the reader
+ * then stays where it was. Lengths are compared with what remains before any use. */
 struct mp_token mp_read(struct mp_reader *r);
 /* The type of the next token without reading it. */
 enum mp_type mp_peek(const struct mp_reader *r);

@@ -1,4 +1,5 @@
-/* Applying a settled entry: documents, conflicts and counters change in one batch, alike on every replica. */
+/* Applying a settled entry: documents, conflicts and counters change in one batch, alike on every
+ * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "storage-node/internal.h"
@@ -17,9 +18,11 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t *leaves;
 	uint32_t count = graph_live_leaves(&v->doc, &s->arena, &leaves);
 	uint32_t listed = count < OPEN_CONFLICT_LEAVES_LISTED ? count : OPEN_CONFLICT_LEAVES_LISTED;
-	struct conflict conflict = {.state = CONFLICT_OPEN, .since_ms = change->wall_ms, .number = number};
+	struct conflict conflict = {
+	    .state = CONFLICT_OPEN, .since_ms = change->wall_ms, .number = number};
 	struct slice before;
-	if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, v->id), &before) == STORE_OK) {
+	if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, v->id),
+		      &before) == STORE_OK) {
 		struct conflict old;
 		if (schema_decode(&schema_conflict, arena_copy(&s->arena, before), &s->arena, &old))
 			conflict.since_ms = old.since_ms;
@@ -37,19 +40,20 @@ static void keep_resolution(struct storage *s, struct shard_copy *c, const struc
 			    const struct document_edit *edit, uint64_t number)
 {
 	struct conflict conflict = {
-		.state = CONFLICT_RESOLVED,
-		.number = number,
-		.leaves = edit->losers,
-		.leaves_count = edit->losers_count,
-		.pinned = edit->pinned,
-		.pinned_count = edit->pinned_count,
-		.result = change->revision,
-		.resolution_id = change->resolution_id,
-		.policy = change->policy,
-		.detail = change->detail,
-		.resolved_ms = change->wall_ms,
+	    .state = CONFLICT_RESOLVED,
+	    .number = number,
+	    .leaves = edit->losers,
+	    .leaves_count = edit->losers_count,
+	    .pinned = edit->pinned,
+	    .pinned_count = edit->pinned_count,
+	    .result = change->revision,
+	    .resolution_id = change->resolution_id,
+	    .policy = change->policy,
+	    .detail = change->detail,
+	    .resolved_ms = change->wall_ms,
 	};
-	put_conflict(s, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id), &conflict);
+	put_conflict(s, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
+		     &conflict);
 	s->resolved_total++;
 }
 
@@ -64,7 +68,8 @@ static void count_document(struct shard_copy *c, const struct document_edit *edi
 	p->conflicts -= edit->was_conflict;
 }
 
-static void put_bodies(struct storage *s, struct shard_copy *c, struct slice id, const struct document_edit *edit)
+static void put_bodies(struct storage *s, struct shard_copy *c, struct slice id,
+		       const struct document_edit *edit)
 {
 	for (uint32_t i = 0; i < edit->bodies_count; i++) {
 		struct slice key = key_body(&s->key, c->id, id, &edit->bodies[i].revision);
@@ -85,12 +90,14 @@ static bool load_resolution(struct storage *s, struct shard_copy *c, const struc
 	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
 }
 
-static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number, const struct change *change)
+static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number,
+			   const struct change *change)
 {
 	struct document_view view;
 	struct document_edit edit;
 	struct conflict resolved;
-	bool has_resolution = change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
+	bool has_resolution =
+	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
 	document_load(s, c, change->id, &view);
 	edit_apply(&view, change, number, has_resolution ? &resolved : NULL, &edit);
 	if (!edit.changed)
@@ -98,17 +105,20 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	put_bodies(s, c, change->id, &edit);
 	buf_clear(&s->value);
 	schema_encode(&schema_document, &view.doc, &s->value);
-	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id), buf_slice(&s->value));
+	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id),
+		  buf_slice(&s->value));
 	count_document(c, &edit);
 	if (edit.is_conflict)
 		open_conflict(s, c, &view, change, number);
 	else if (edit.was_conflict)
-		store_remove(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
+		store_remove(s->store, STORE_CONFLICTS,
+			     key_conflict_open(&s->key, c->id, change->id));
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);
 	if (edit.resolution_gone.len > 0) {
-		store_remove(s->store, STORE_CONFLICTS,
-			     key_conflict_resolved(&s->key, c->id, change->id, edit.resolution_gone));
+		store_remove(
+		    s->store, STORE_CONFLICTS,
+		    key_conflict_resolved(&s->key, c->id, change->id, edit.resolution_gone));
 		s->cleaned_total++;
 	}
 }
@@ -122,7 +132,8 @@ static void apply_settings(struct storage *s, struct shard_copy *c, const struct
 	c->position.settings_version = change->policy;
 }
 
-void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded, struct effects *fx)
+void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded,
+		  struct effects *fx)
 {
 	struct change change;
 	if (!schema_decode(&schema_change, encoded, &s->arena, &change)) {

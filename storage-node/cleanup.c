@@ -1,5 +1,5 @@
-/* Acknowledged cleanup: a resolution's traces go only when every replica that the placement lists has passed it and
- * holds no branch of the document in its outbox (DESIGN 7). */
+/* Acknowledged cleanup: a resolution's traces go only when every replica that the placement lists
+ * has passed it and holds no branch of the document in its outbox (DESIGN 7). */
 #include "common/doc/graph.h"
 #include "storage-node/internal.h"
 
@@ -14,8 +14,8 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 {
 	const struct msg_cleanup_prepare *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_cleanup_prepare_ack ack = {.shard = m->shard, .status = STATUS_NO_SHARD,
-					      .incarnation = s->options.incarnation};
+	struct msg_cleanup_prepare_ack ack = {
+	    .shard = m->shard, .status = STATUS_NO_SHARD, .incarnation = s->options.incarnation};
 	if (c && e->message.envelope.epoch != c->placement.epoch) {
 		ack.status = STATUS_OLD_EPOCH;
 		map_send_newer(c, e, fx);
@@ -36,13 +36,15 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 /* ---- the lead: all have acknowledged ---- */
 
 /* One acknowledgement from each replica listed, of the incarnation listed, far enough. */
-static bool all_acknowledged(const struct shard_copy *c, const struct msg_cleanup_commit *m, uint64_t number)
+static bool all_acknowledged(const struct shard_copy *c, const struct msg_cleanup_commit *m,
+			     uint64_t number)
 {
 	for (uint32_t i = 0; i < c->placement.replicas_count; i++) {
 		const struct replica *r = &c->placement.replicas[i];
 		bool found = false;
 		for (uint32_t k = 0; k < m->acks_count && !found; k++)
-			found = m->acks[k].node == r->node && m->acks[k].incarnation == r->incarnation &&
+			found = m->acks[k].node == r->node &&
+				m->acks[k].incarnation == r->incarnation &&
 				m->acks[k].number >= number;
 		if (!found || r->learning)
 			return false;
@@ -55,7 +57,8 @@ static bool still_resolved(struct storage *s, struct shard_copy *c, const struct
 	struct document_view view;
 	struct slice value;
 	if (store_get(s->store, STORE_CONFLICTS,
-		      key_conflict_resolved(&s->key, c->id, item->id, item->resolution_id), &value) != STORE_OK)
+		      key_conflict_resolved(&s->key, c->id, item->id, item->resolution_id),
+		      &value) != STORE_OK)
 		return false;
 	struct conflict resolved;
 	if (!schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &resolved) ||
@@ -65,8 +68,8 @@ static bool still_resolved(struct storage *s, struct shard_copy *c, const struct
 	return view.exists && graph_conflicts(&view.doc) == 0;
 }
 
-static uint64_t order_cleanups(struct storage *s, struct shard_copy *c, const struct msg_cleanup_commit *m,
-			       struct effects *fx)
+static uint64_t order_cleanups(struct storage *s, struct shard_copy *c,
+			       const struct msg_cleanup_commit *m, struct effects *fx)
 {
 	uint64_t ordered = 0;
 	for (uint32_t i = 0; i < m->items_count && stream_has_room(s, c); i++) {
@@ -74,8 +77,11 @@ static uint64_t order_cleanups(struct storage *s, struct shard_copy *c, const st
 		if (item->resolution_id.len != 16 || !all_acknowledged(c, m, item->number) ||
 		    !still_resolved(s, c, item))
 			continue;
-		struct change change = {.kind = CHANGE_CLEANUP, .id = item->id, .floor = c->floor,
-					.resolution_id = item->resolution_id, .wall_ms = (uint64_t)s->wall_ms};
+		struct change change = {.kind = CHANGE_CLEANUP,
+					.id = item->id,
+					.floor = c->floor,
+					.resolution_id = item->resolution_id,
+					.wall_ms = (uint64_t)s->wall_ms};
 		uint64_t number = stream_append_change(s, c, &change, fx);
 		overlay_touch(s, c, item->id, number);
 		ordered++;

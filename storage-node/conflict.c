@@ -8,7 +8,8 @@
 
 enum { CONFLICT_LIST_DEFAULT = 100, CONFLICT_LIST_BYTES = 1024 * 1024, CONFLICT_NOTES_MAX = 10000 };
 
-static enum status must_lead(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+static enum status must_lead(struct storage *s, struct shard_copy *c, const struct event *e,
+			     struct effects *fx)
 {
 	if (!c)
 		return STATUS_NO_SHARD;
@@ -39,14 +40,17 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 	ack->rows = arena_alloc(&s->arena, (limit + 1) * sizeof *ack->rows);
 	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
 	store_seek(s->store, it,
-		   m->after.len > 0 ? key_document_end(&s->key, c->id, m->after) : key_shard(&s->key, 'd', c->id));
+		   m->after.len > 0 ? key_document_end(&s->key, c->id, m->after)
+				    : key_shard(&s->key, 'd', c->id));
 	for (; store_valid(s->store, it); store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		struct slice id;
 		struct slice rest;
-		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id || !key_split(key, &id, &rest))
+		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id ||
+		    !key_split(key, &id, &rest))
 			break;
-		bool same = ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
+		bool same =
+		    ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
 		/* a page ends between documents, since the next one starts after an id */
 		if (!same && (ack->rows_count >= limit / 2 + 1 || bytes > CONFLICT_LIST_BYTES)) {
 			ack->more = true;
@@ -86,8 +90,10 @@ static void read_graph(struct document_view *v, struct msg_conflict_read_ack *ac
 	for (uint32_t i = 0; i < v->doc.revisions_count; i++) {
 		const struct revision_node *from = &v->doc.revisions[i];
 		struct graph_node *to = &ack->nodes[ack->nodes_count++];
-		*to = (struct graph_node){.revision = graph_name(&v->doc, i), .parents = from->parents,
-					  .parents_count = from->parents_count, .stamp = from->stamp,
+		*to = (struct graph_node){.revision = graph_name(&v->doc, i),
+					  .parents = from->parents,
+					  .parents_count = from->parents_count,
+					  .stamp = from->stamp,
 					  .flags = from->flags & ~(uint64_t)REVISION_HAS_BODY};
 		struct slice body = document_body(v, i);
 		if (body.len == 0 || bytes + body.len > LIMIT_BODY_BYTES)
@@ -102,7 +108,8 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 {
 	const struct msg_conflict_read *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_conflict_read_ack ack = {.shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
+	struct msg_conflict_read_ack ack = {
+	    .shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK) {
 		struct document_view view;
 		struct slice value;
@@ -113,8 +120,10 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 			ack.status = STATUS_NOT_FOUND;
 		ack.policy_version = c->settings.version;
 		ack.policy = c->settings.policy;
-		if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, m->id), &value) == STORE_OK &&
-		    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &ack.conflict))
+		if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, m->id),
+			      &value) == STORE_OK &&
+		    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena,
+				   &ack.conflict))
 			ack.conflict = (struct conflict){0};
 	}
 	fx_reply(fx, WHEN_NOW, e, MSG_conflict_read_ack, &ack);
@@ -140,18 +149,22 @@ static bool name_is_true(const struct msg_conflict_resolve *m)
 {
 	char hash[REVISION_HASH_CHARS];
 	struct revision name;
-	struct revision_content content = {.parents = m->parents, .parents_count = m->parents_count,
-					   .deleted = m->deleted, .body = m->body, .policy = m->policy_version};
+	struct revision_content content = {.parents = m->parents,
+					   .parents_count = m->parents_count,
+					   .deleted = m->deleted,
+					   .body = m->body,
+					   .policy = m->policy_version};
 	revision_name(&content, hash, &name);
 	return revision_equal(&name, &m->revision);
 }
 
-static enum status check_resolve(struct storage *s, struct shard_copy *c, const struct msg_conflict_resolve *m,
-				 struct document_view *v)
+static enum status check_resolve(struct storage *s, struct shard_copy *c,
+				 const struct msg_conflict_resolve *m, struct document_view *v)
 {
 	if (m->policy_version != c->settings.version)
 		return STATUS_POLICY_MOVED;
-	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 || !name_is_true(m))
+	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 ||
+	    !name_is_true(m))
 		return STATUS_BAD_MESSAGE;
 	document_load_pending(s, c, m->id, v);
 	if (!leaves_match(v, m->leaves, m->leaves_count))
@@ -164,32 +177,33 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
-static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e, struct document_view *v,
-			     struct effects *fx)
+static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e,
+			     struct document_view *v, struct effects *fx)
 {
 	const struct msg_conflict_resolve *m = e->message.body;
-	uint64_t stamp = 0; /* the greatest of the inputs': a resolution is no newer than what went into it */
+	uint64_t stamp =
+	    0; /* the greatest of the inputs': a resolution is no newer than what went into it */
 	for (uint32_t i = 0; i < m->parents_count; i++) {
 		int index = graph_find(&v->doc, &m->parents[i]);
 		if (v->doc.revisions[index].stamp > stamp)
 			stamp = v->doc.revisions[index].stamp;
 	}
 	struct change change = {
-		.kind = CHANGE_RESOLVE,
-		.id = m->id,
-		.revision = m->revision,
-		.parents = m->parents,
-		.parents_count = m->parents_count,
-		.deleted = m->deleted,
-		.body = m->body,
-		.stamp = stamp,
-		.floor = c->floor,
-		.leaves = m->leaves,
-		.leaves_count = m->leaves_count,
-		.policy = m->policy_version,
-		.resolution_id = m->resolution_id,
-		.detail = m->detail,
-		.wall_ms = (uint64_t)s->wall_ms,
+	    .kind = CHANGE_RESOLVE,
+	    .id = m->id,
+	    .revision = m->revision,
+	    .parents = m->parents,
+	    .parents_count = m->parents_count,
+	    .deleted = m->deleted,
+	    .body = m->body,
+	    .stamp = stamp,
+	    .floor = c->floor,
+	    .leaves = m->leaves,
+	    .leaves_count = m->leaves_count,
+	    .policy = m->policy_version,
+	    .resolution_id = m->resolution_id,
+	    .detail = m->detail,
+	    .wall_ms = (uint64_t)s->wall_ms,
 	};
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);
@@ -205,7 +219,8 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct document_view view;
-	struct msg_conflict_resolve_ack ack = {.shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
+	struct msg_conflict_resolve_ack ack = {
+	    .shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK)
 		ack.status = check_resolve(s, c, m, &view);
 	if (ack.status == STATUS_OK)

@@ -1,5 +1,5 @@
-/* Documents as the core sees them: as applied, or as they will be when the pending entries of the lead (or the
- * branches of this replica's outbox) are applied too. */
+/* Documents as the core sees them: as applied, or as they will be when the pending entries of the
+ * lead (or the branches of this replica's outbox) are applied too. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -12,11 +12,13 @@ static void view_decode(struct document_view *v, struct slice record)
 	v->exists = schema_decode(&schema_document, record, &v->storage->arena, &v->doc);
 }
 
-void document_load(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out)
+void document_load(struct storage *s, struct shard_copy *c, struct slice id,
+		   struct document_view *out)
 {
 	*out = (struct document_view){.storage = s, .copy = c, .id = id};
 	struct slice value;
-	if (store_get(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, id), &value) == STORE_OK)
+	if (store_get(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, id), &value) ==
+	    STORE_OK)
 		view_decode(out, arena_copy(&s->arena, value));
 }
 
@@ -40,8 +42,8 @@ struct slice document_body(struct document_view *v, uint32_t index)
 	if (pending)
 		return buf_slice(pending);
 	struct slice value;
-	if (store_get(v->storage->store, STORE_DOCUMENTS, key_body(&v->storage->key, v->copy->id, v->id, &name),
-		      &value) != STORE_OK)
+	if (store_get(v->storage->store, STORE_DOCUMENTS,
+		      key_body(&v->storage->key, v->copy->id, v->id, &name), &value) != STORE_OK)
 		return (struct slice){0};
 	return arena_copy(&v->storage->arena, value);
 }
@@ -134,7 +136,8 @@ static void advance_to_last(struct document_view *v, uint64_t from)
 }
 
 /* The record with pending entries is made only when a second write meets the first. */
-void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out)
+void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id,
+			   struct document_view *out)
 {
 	struct overlay *o = map_get(&c->overlays, id);
 	if (!o) {
@@ -154,7 +157,8 @@ void document_load_pending(struct storage *s, struct shard_copy *c, struct slice
 		advance_to_last(out, o->record_number + 1);
 }
 
-void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out)
+void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id,
+			  struct document_view *out)
 {
 	document_load(s, c, id, out);
 	if (s->outbox_view)

@@ -1,5 +1,5 @@
-/* What a change does to a document's graph and bodies: the same on every replica, whatever its disk. The only
- * inputs are the record, the change, and the settings that the stream ordered. */
+/* What a change does to a document's graph and bodies: the same on every replica, whatever its
+ * disk. The only inputs are the record, the change, and the settings that the stream ordered. */
 #include <stdlib.h>
 
 #include "common/doc/graph.h"
@@ -26,7 +26,7 @@ static void body_change(struct editing *e, uint32_t index, struct slice body)
 {
 	CHECK(e->out->bodies_count < e->bodies_cap);
 	e->out->bodies[e->out->bodies_count++] =
-		(struct body_edit){.revision = graph_name(e->doc, index), .body = body};
+	    (struct body_edit){.revision = graph_name(e->doc, index), .body = body};
 }
 
 static int compare_u64(const void *a, const void *b)
@@ -59,8 +59,11 @@ static uint32_t parent_indexes(struct editing *e, uint64_t **out)
 static void add_revision(struct editing *e, uint64_t extra_flags)
 {
 	const struct change *change = e->change;
-	struct revision_node node = {.generation = change->revision.generation, .hash = change->revision.hash,
-				     .flags = extra_flags, .stamp = change->stamp, .policy = change->policy};
+	struct revision_node node = {.generation = change->revision.generation,
+				     .hash = change->revision.hash,
+				     .flags = extra_flags,
+				     .stamp = change->stamp,
+				     .policy = change->policy};
 	if (change->deleted)
 		node.flags |= REVISION_DELETED;
 	if (change->body.len > 0)
@@ -85,8 +88,10 @@ static void remember_operation(struct editing *e)
 		if (kept_ms + OPERATION_KEEP_MS >= change->stamp >> 16)
 			list[count++] = doc->operations[i];
 	}
-	list[count++] = (struct operation){.id = change->operation_id, .digest = change->operation_digest,
-					   .status = change->status, .revision = change->revision,
+	list[count++] = (struct operation){.id = change->operation_id,
+					   .digest = change->operation_digest,
+					   .status = change->status,
+					   .revision = change->revision,
 					   .stamp = change->stamp};
 	doc->operations = list;
 	doc->operations_count = count;
@@ -111,7 +116,8 @@ static void mark_bases(struct editing *e, uint8_t *marks)
 		marks[bases[i]] = 1;
 }
 
-static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks, uint64_t winner_generation)
+static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks,
+		       uint64_t winner_generation)
 {
 	const struct revision_node *node = &e->doc->revisions[index];
 	const struct collection *settings = &e->view->copy->settings;
@@ -119,10 +125,12 @@ static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *m
 		return true;
 	if (settings->mode == MODE_AVAILABLE && node->superseded > e->change->floor)
 		return true;
-	return settings->keep_ancestors > 0 && node->generation + settings->keep_ancestors >= winner_generation;
+	return settings->keep_ancestors > 0 &&
+	       node->generation + settings->keep_ancestors >= winner_generation;
 }
 
-/* Puts the winner's body into the record, every other one that stays under its own key, and drops the rest. */
+/* Puts the winner's body into the record, every other one that stays under its own key, and drops
+ * the rest. */
 static void place_bodies(struct editing *e)
 {
 	struct document *doc = e->doc;
@@ -229,7 +237,8 @@ static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 		if (index != GRAPH_NONE && e->doc->revisions[index].pins > 0)
 			e->doc->revisions[index].pins--;
 	}
-	/* without its inputs a resolution is a revision like any other: later merges start from it */
+	/* without its inputs a resolution is a revision like any other: later merges start from it
+	 */
 	int result = graph_find(e->doc, &resolved->result);
 	if (result != GRAPH_NONE)
 		e->doc->revisions[result].flags &= ~(uint64_t)REVISION_RESOLVED;
@@ -247,7 +256,8 @@ static void look_before(struct editing *e)
 	}
 	e->old_winner = graph_winner(e->doc);
 	e->old_body = e->doc->body;
-	e->out->was_live = e->old_winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)e->old_winner);
+	e->out->was_live =
+	    e->old_winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)e->old_winner);
 	e->out->was_conflict = graph_conflicts(e->doc) > 0;
 }
 
@@ -257,7 +267,8 @@ static void finish(struct editing *e)
 	e->out->bodies = arena_alloc(e->arena, e->bodies_cap * sizeof *e->out->bodies);
 	place_bodies(e);
 	e->doc->changed = e->number;
-	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK && e->doc->revisions_count % STEM_SLACK == 0)
+	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK &&
+	    e->doc->revisions_count % STEM_SLACK == 0)
 		graph_stem(e->doc, e->arena, REVISIONS_KEPT);
 	int winner = graph_winner(e->doc);
 	e->out->is_live = graph_is_live(e->doc, (uint32_t)winner);
@@ -268,8 +279,14 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 		const struct conflict *resolved, struct document_edit *out)
 {
 	*out = (struct document_edit){0};
-	struct editing e = {.view = view, .doc = &view->doc, .arena = &view->storage->arena, .change = change,
-			    .number = number, .old_winner = GRAPH_NONE, .added = GRAPH_NONE, .out = out};
+	struct editing e = {.view = view,
+			    .doc = &view->doc,
+			    .arena = &view->storage->arena,
+			    .change = change,
+			    .number = number,
+			    .old_winner = GRAPH_NONE,
+			    .added = GRAPH_NONE,
+			    .out = out};
 	look_before(&e);
 	if (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH)
 		out->changed = edit_write(&e);

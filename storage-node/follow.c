@@ -1,10 +1,12 @@
-/* The replica's side of the stream: takes only what continues its own, acknowledges only what is synced. */
+/* The replica's side of the stream: takes only what continues its own, acknowledges only what is
+ * synced. */
 #include "storage-node/internal.h"
 
 static void refuse(struct storage *s, const struct event *e, uint64_t shard, enum status status,
 		   const struct position *last, struct effects *fx)
 {
-	struct msg_stream_append_ack ack = {.shard = shard, .status = status, .incarnation = s->options.incarnation};
+	struct msg_stream_append_ack ack = {
+	    .shard = shard, .status = status, .incarnation = s->options.incarnation};
 	if (last)
 		ack.last = *last;
 	fx_reply(fx, WHEN_DURABLE, e, MSG_stream_append_ack, &ack);
@@ -44,7 +46,8 @@ enum status follow_take(struct storage *s, struct shard_copy *c, const struct po
 }
 
 /* Is the sender the lead of this epoch, and may this replica follow it? */
-static enum status check_lead(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+static enum status check_lead(struct storage *s, struct shard_copy *c, const struct event *e,
+			      struct effects *fx)
 {
 	uint64_t epoch = e->message.envelope.epoch;
 	if (epoch < c->placement.epoch || epoch < c->promise.epoch)
@@ -63,7 +66,8 @@ static enum status check_lead(struct storage *s, struct shard_copy *c, const str
 	return STATUS_OK;
 }
 
-static void accept(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+static void accept(struct storage *s, struct shard_copy *c, const struct event *e,
+		   struct effects *fx)
 {
 	const struct msg_stream_append *m = e->message.body;
 	if (c->matched_epoch != c->placement.epoch) {
@@ -102,12 +106,15 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 		return;
 	}
 	if (m->acked > c->position.last) {
-		fx_reset(fx, "the lead remembers acknowledgements that this data directory does not hold");
+		fx_reset(
+		    fx,
+		    "the lead remembers acknowledgements that this data directory does not hold");
 		return;
 	}
 	status = follow_take(s, c, &m->previous, m->entries, m->entries_count, fx);
 	if (status == STATUS_STREAM_GAP) {
-		struct position last = {.number = c->position.last, .epoch = c->position.last_epoch};
+		struct position last = {.number = c->position.last,
+					.epoch = c->position.last_epoch};
 		if (m->previous.number <= c->position.last)
 			last = agreed(s, c);
 		refuse(s, e, m->shard, status, &last, fx);
@@ -125,11 +132,11 @@ void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 	if (c->matched_epoch != c->placement.epoch || c->position.copying)
 		return;
 	struct msg_stream_append_ack ack = {
-		.shard = c->id,
-		.status = STATUS_OK,
-		.incarnation = s->options.incarnation,
-		.applied = c->position.applied,
-		.outbox = c->outbox_count,
+	    .shard = c->id,
+	    .status = STATUS_OK,
+	    .incarnation = s->options.incarnation,
+	    .applied = c->position.applied,
+	    .outbox = c->outbox_count,
 	};
 	ack.last.number = c->matched;
 	CHECK(stream_epoch_at(s, c, c->matched, &ack.last.epoch));

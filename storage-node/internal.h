@@ -14,8 +14,8 @@ enum {
 	STREAM_KEEP_BYTES = 256 * 1024 * 1024,
 	PENDING_ENTRIES_MAX = 32768,
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
-	APPEND_BYTES_MAX = 1024 * 1024,  /* of one stream_append */
-	FLIGHT_ENTRIES_MAX = 16384,      /* sent to one replica and not acknowledged */
+	APPEND_BYTES_MAX = 1024 * 1024, /* of one stream_append */
+	FLIGHT_ENTRIES_MAX = 16384,     /* sent to one replica and not acknowledged */
 	RESEND_MS = 300,
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
@@ -36,10 +36,11 @@ struct waiter {
 	struct peer peer;
 	struct envelope envelope; /* of the request */
 	uint16_t type;            /* of the answer */
-	struct msg_doc_write_ack ack; /* slices borrow from text and body below; other types use its status */
+	struct msg_doc_write_ack
+	    ack; /* slices borrow from text and body below; other types use its status */
 	uint8_t hash[LIMIT_REV_HASH_BYTES];
 	struct buf body;
-	uint64_t cleaned;         /* cleanup_commit_ack */
+	uint64_t cleaned; /* cleanup_commit_ack */
 };
 
 /* An entry of the stream that is not applied yet. */
@@ -53,7 +54,7 @@ struct pending {
 /* Entries applied+1 .. last, as a ring indexed by number. */
 struct pending_ring {
 	struct pending *slots;
-	uint64_t cap;  /* power of two */
+	uint64_t cap;   /* power of two */
 	uint64_t first; /* number of the first entry */
 	uint64_t count;
 	uint64_t bytes;
@@ -64,7 +65,8 @@ struct overlay {
 	uint64_t last_number;   /* newest pending entry of this document */
 	uint64_t record_number; /* `record` includes entries up to here; 0: not made yet */
 	struct buf record;      /* encoded document after those */
-	struct map bodies;      /* revision text -> struct buf*: bodies outside the record made by those */
+	struct map
+	    bodies; /* revision text -> struct buf*: bodies outside the record made by those */
 };
 
 struct recent {
@@ -80,9 +82,9 @@ struct recent {
 };
 
 enum follower_mode {
-	FOLLOW_PROBE,    /* where does its stream agree with ours? one message at a time */
-	FOLLOW_STREAM,   /* entries are sent ahead of acknowledgements */
-	FOLLOW_SNAPSHOT  /* a copy is under way */
+	FOLLOW_PROBE,   /* where does its stream agree with ours? one message at a time */
+	FOLLOW_STREAM,  /* entries are sent ahead of acknowledgements */
+	FOLLOW_SNAPSHOT /* a copy is under way */
 };
 
 struct snapshot_out; /* snapshot.c */
@@ -93,16 +95,16 @@ struct follower {
 	uint64_t incarnation;
 	bool learning;
 	enum follower_mode mode;
-	bool heard;          /* it answered in this epoch */
-	uint64_t next;       /* next entry to send */
-	uint64_t acked;      /* synced there, matching ours */
+	bool heard;     /* it answered in this epoch */
+	uint64_t next;  /* next entry to send */
+	uint64_t acked; /* synced there, matching ours */
 	uint64_t applied;
 	uint64_t outbox;
 	uint64_t settled_sent;
-	int64_t heard_ms;    /* last progress */
-	int64_t sent_ms;     /* last send that wants an answer */
+	int64_t heard_ms; /* last progress */
+	int64_t sent_ms;  /* last send that wants an answer */
 	int64_t lease_until_ms;
-	bool promised;       /* take-over: answered OK in this epoch */
+	bool promised; /* take-over: answered OK in this epoch */
 	struct position promised_last;
 	struct snapshot_out *snapshot;
 };
@@ -110,8 +112,8 @@ struct follower {
 /* A branch that waits for the lead. */
 struct outbox_item {
 	uint64_t sequence;
-	struct slice change; /* heap, owned; encoded */
-	struct slice id;     /* inside change */
+	struct slice change;       /* heap, owned; encoded */
+	struct slice id;           /* inside change */
 	struct slice operation_id; /* inside change */
 	struct revision revision;  /* hash inside change */
 };
@@ -120,7 +122,7 @@ struct shard_copy {
 	uint64_t id;
 	struct arena placement_arena;
 	struct shard placement; /* lists in the arena */
-	bool from_disk;         /* known before this start: may have granted leases in an earlier life */
+	bool from_disk; /* known before this start: may have granted leases in an earlier life */
 	struct buf settings_bytes;
 	struct arena settings_arena;
 	struct collection settings; /* as ordered in the stream; version 0: none yet */
@@ -155,9 +157,9 @@ struct shard_copy {
 	uint64_t fetch_from; /* node */
 	struct follower followers[LIMIT_REPLICAS];
 	uint32_t followers_count;
-	struct map overlays; /* document id -> struct overlay* */
+	struct map overlays;     /* document id -> struct overlay* */
 	struct map recent_by_id; /* operation id -> struct recent* */
-	struct recent *recents; /* ring of RECENT_OPERATIONS */
+	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
 	struct map notes; /* document id -> struct buf*: why a conflict stays open */
 	bool turn_dirty;  /* something to send at the end of the turn */
@@ -187,19 +189,20 @@ struct storage {
 	int64_t now_ms;
 	int64_t wall_ms;
 	int64_t started_ms;
-	int64_t tick_ms;      /* next tick */
-	int64_t heartbeat_ms; /* next heartbeat */
-	int64_t lease_ms;     /* next lease renewal */
+	int64_t tick_ms;        /* next tick */
+	int64_t heartbeat_ms;   /* next heartbeat */
+	int64_t lease_ms;       /* next lease renewal */
 	uint64_t first_request; /* of this life: drawn at random */
 	uint64_t next_request;
 	struct query_job *jobs; /* list, oldest first */
 	uint32_t jobs_count;
-	struct arena arena;   /* for one step */
+	struct arena arena;          /* for one step */
 	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
-	struct buf key;       /* scratch for keys */
-	struct buf value;     /* scratch for values */
+	struct buf key;              /* scratch for keys */
+	struct buf value;            /* scratch for values */
 	/* counters for metrics */
-	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total, snapshots_total;
+	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total,
+	    snapshots_total;
 	uint64_t refused_total, discarded_total, resolved_total, cleaned_total;
 };
 
@@ -215,7 +218,8 @@ bool shard_load_all(struct storage *s);
 void shard_free(struct shard_copy *c);
 void shard_save_position(struct storage *s, struct shard_copy *c);
 void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects *fx);
-uint32_t shard_replicas_needed(const struct shard_copy *c); /* N - W: other promises a successor needs */
+uint32_t
+shard_replicas_needed(const struct shard_copy *c); /* N - W: other promises a successor needs */
 const struct replica *shard_self(const struct storage *s, const struct shard_copy *c);
 bool shard_vouching(const struct storage *s, const struct shard_copy *c);
 bool shard_is_lead(const struct shard_copy *c);
@@ -252,18 +256,22 @@ void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
 void waiters_fail(struct pending *p, enum status status, struct effects *fx);
 
 /* stream.c: the lead's side of the stream */
-uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx);
+uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change,
+			      struct effects *fx);
 bool stream_has_room(const struct storage *s, const struct shard_copy *c);
 void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
-/* A replica that restarted does not know how far it agrees with us: tell it, if it lags behind what is settled. */
+/* A replica that restarted does not know how far it agrees with us: tell it, if it lags behind what
+ * is settled. */
 void stream_nudge(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
 void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx);
 void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, struct effects *fx);
-bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t *epoch) MUST_CHECK;
+bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number,
+		     uint64_t *epoch) MUST_CHECK;
 /* Lends entries from `first` on: slices into the ring or the arena. */
-uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first, struct stream_entry **out);
+uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
+			struct stream_entry **out);
 void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change);
 void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct effects *fx);
 void stream_trim(struct storage *s, struct shard_copy *c);
@@ -280,10 +288,12 @@ void lease_tick(struct storage *s, struct effects *fx);
 void lease_on_renew(struct storage *s, const struct event *e, struct effects *fx);
 void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx);
 void lease_on_release(struct storage *s, const struct event *e, struct effects *fx);
-bool lease_held(const struct storage *s, const struct shard_copy *c); /* may this lead answer now? */
+bool lease_held(const struct storage *s,
+		const struct shard_copy *c); /* may this lead answer now? */
 void lease_step_down(struct storage *s, struct shard_copy *c, struct effects *fx);
 /* May this replica promise to `lead`? 0: yes; else so many ms to wait. */
-int64_t lease_wait_ms(const struct storage *s, const struct shard_copy *c, uint64_t lead, uint64_t boot);
+int64_t lease_wait_ms(const struct storage *s, const struct shard_copy *c, uint64_t lead,
+		      uint64_t boot);
 
 /* takeover.c */
 void takeover_start(struct storage *s, struct shard_copy *c, struct effects *fx);
@@ -296,7 +306,8 @@ void takeover_settled(struct storage *s, struct shard_copy *c, struct effects *f
 void takeover_order_settings(struct storage *s, struct shard_copy *c, struct effects *fx);
 
 /* snapshot.c */
-void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
+void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f,
+		    struct effects *fx);
 void snapshot_stop(struct storage *s, struct follower *f);
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
 void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects *fx);
@@ -304,7 +315,8 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 
 /* outbox.c */
 bool outbox_load(struct storage *s, struct shard_copy *c);
-void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx);
+void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change,
+		struct effects *fx);
 void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change);
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
@@ -321,11 +333,14 @@ struct document_view {
 	struct document doc; /* lists in storage->arena */
 };
 /* As applied. */
-void document_load(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out);
+void document_load(struct storage *s, struct shard_copy *c, struct slice id,
+		   struct document_view *out);
 /* As it will be when all pending entries are applied (lead only). */
-void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out);
+void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id,
+			   struct document_view *out);
 /* As applied, then this replica's own outbox. */
-void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id, struct document_view *out);
+void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id,
+			  struct document_view *out);
 /* Body of a node: empty if it is not kept. In the arena or the record. */
 struct slice document_body(struct document_view *v, uint32_t index);
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
@@ -345,23 +360,25 @@ struct document_edit {
 	bool was_live, is_live, existed;
 	bool was_conflict, is_conflict;
 	struct slice resolution_gone; /* CLEANUP: resolution id whose entry goes */
-	bool resolved;            /* RESOLVE: an entry is to be written */
+	bool resolved;                /* RESOLVE: an entry is to be written */
 	struct revision *losers;
 	uint32_t losers_count;
 	struct revision *pinned;
 	uint32_t pinned_count;
 };
-/* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a CLEANUP, else NULL. */
+/* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a
+ * CLEANUP, else NULL. */
 void edit_apply(struct document_view *view, const struct change *change, uint64_t number,
 		const struct conflict *resolved, struct document_edit *out);
 
 /* apply.c */
-void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded, struct effects *fx);
+void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded,
+		  struct effects *fx);
 
 /* write.c */
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
-void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number, uint64_t status,
-		      const struct revision *revision);
+void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number,
+		      uint64_t status, const struct revision *revision);
 void write_recent_clear(struct shard_copy *c);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);
 

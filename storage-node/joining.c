@@ -4,32 +4,34 @@
 static struct shard_report report_of(struct storage *s, struct shard_copy *c)
 {
 	struct shard_report r = {
-		.shard = c->id,
-		.epoch = c->placement.epoch,
-		.promised = c->promise.epoch,
-		.state = c->state,
-		.last = {.epoch = c->position.last_epoch, .number = c->position.last},
-		.settled = c->settled,
-		.documents = c->position.documents,
-		.conflicts = c->position.conflicts,
-		.outbox = c->outbox_count,
-		.vouching = shard_vouching(s, c),
+	    .shard = c->id,
+	    .epoch = c->placement.epoch,
+	    .promised = c->promise.epoch,
+	    .state = c->state,
+	    .last = {.epoch = c->position.last_epoch, .number = c->position.last},
+	    .settled = c->settled,
+	    .documents = c->position.documents,
+	    .conflicts = c->position.conflicts,
+	    .outbox = c->outbox_count,
+	    .vouching = shard_vouching(s, c),
 	};
 	if (c->state != SHARD_SERVING)
 		return r;
 	r.replicas = arena_alloc(&s->arena, (c->followers_count + 1) * sizeof *r.replicas);
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
-		r.replicas[r.replicas_count++] = (struct replica_progress){
-			.node = f->node,
-			.incarnation = f->incarnation,
-			.number = f->acked,
-			.in_sync = f->heard && f->acked >= c->settled && s->now_ms - f->heard_ms < OFFLINE_MS};
+		r.replicas[r.replicas_count++] =
+		    (struct replica_progress){.node = f->node,
+					      .incarnation = f->incarnation,
+					      .number = f->acked,
+					      .in_sync = f->heard && f->acked >= c->settled &&
+							 s->now_ms - f->heard_ms < OFFLINE_MS};
 	}
-	r.replicas[r.replicas_count++] = (struct replica_progress){.node = s->options.self,
-								   .incarnation = s->options.incarnation,
-								   .number = c->durable,
-								   .in_sync = c->durable >= c->settled};
+	r.replicas[r.replicas_count++] =
+	    (struct replica_progress){.node = s->options.self,
+				      .incarnation = s->options.incarnation,
+				      .number = c->durable,
+				      .in_sync = c->durable >= c->settled};
 	return r;
 }
 
@@ -45,25 +47,31 @@ static struct shard_report *reports(struct storage *s, uint32_t *count)
 
 static void send_join(struct storage *s, struct effects *fx)
 {
-	struct msg_member_join join = {.boot = s->options.boot, .incarnation = s->options.incarnation,
-				       .version = slice_text("parley 1.0"), .map_version = s->map_version};
+	struct msg_member_join join = {.boot = s->options.boot,
+				       .incarnation = s->options.incarnation,
+				       .version = slice_text("parley 1.0"),
+				       .map_version = s->map_version};
 	join.reports = reports(s, &join.reports_count);
 	join.shards = arena_alloc(&s->arena, (s->shards.count + 1) * sizeof *join.shards);
-	join.collections = arena_alloc(&s->arena, (s->collections.count + 1) * sizeof *join.collections);
+	join.collections =
+	    arena_alloc(&s->arena, (s->collections.count + 1) * sizeof *join.collections);
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
 		join.shards[join.shards_count++] = ((struct shard_copy *)entry->value)->placement;
 	at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->collections, &at));)
-		join.collections[join.collections_count++] = ((struct known_collection *)entry->value)->collection;
+		join.collections[join.collections_count++] =
+		    ((struct known_collection *)entry->value)->collection;
 	struct envelope envelope = {.type = MSG_member_join, .request_id = s->next_request++};
 	fx_send(fx, WHEN_DURABLE, s->options.coordinator, 0, &envelope, &join);
 }
 
 static void send_heartbeat(struct storage *s, struct effects *fx)
 {
-	struct msg_heartbeat beat = {.boot = s->options.boot, .incarnation = s->options.incarnation,
-				     .map_version = s->map_version, .disk_full = s->disk_full};
+	struct msg_heartbeat beat = {.boot = s->options.boot,
+				     .incarnation = s->options.incarnation,
+				     .map_version = s->map_version,
+				     .disk_full = s->disk_full};
 	beat.shards = reports(s, &beat.shards_count);
 	struct envelope envelope = {.type = MSG_heartbeat, .request_id = s->next_request++};
 	fx_send(fx, WHEN_DURABLE, s->options.coordinator, 0, &envelope, &beat);
@@ -90,7 +98,8 @@ static bool of_this_life(const struct storage *s, const struct event *e)
 static void revoked(struct storage *s, struct effects *fx)
 {
 	(void)s;
-	fx_reset(fx, "the cluster remembers more than this data directory holds: incarnation revoked");
+	fx_reset(fx,
+		 "the cluster remembers more than this data directory holds: incarnation revoked");
 }
 
 void joining_on_join_ack(struct storage *s, const struct event *e, struct effects *fx)
@@ -103,8 +112,8 @@ void joining_on_join_ack(struct storage *s, const struct event *e, struct effect
 		return;
 	}
 	if (m->status != STATUS_OK) {
-		fx_log(fx, LOG_LEVEL_ERROR, "join_refused status=%s text=\"%.*s\"", status_row(m->status)->code,
-		       (int)m->text.len, (const char *)m->text.data);
+		fx_log(fx, LOG_LEVEL_ERROR, "join_refused status=%s text=\"%.*s\"",
+		       status_row(m->status)->code, (int)m->text.len, (const char *)m->text.data);
 		return;
 	}
 	if (!s->joined)

@@ -32,7 +32,8 @@ struct slice key_document(struct buf *out, uint64_t shard, struct slice id)
 	return buf_slice(out);
 }
 
-struct slice key_body(struct buf *out, uint64_t shard, struct slice id, const struct revision *revision)
+struct slice key_body(struct buf *out, uint64_t shard, struct slice id,
+		      const struct revision *revision)
 {
 	key_document(out, shard, id);
 	buf_append_byte(out, 1);
@@ -47,7 +48,8 @@ struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id)
 	return buf_slice(out);
 }
 
-struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id, struct slice resolution_id)
+struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
+				   struct slice resolution_id)
 {
 	key_document(out, shard, id);
 	buf_append_byte(out, 'r');
@@ -59,7 +61,8 @@ struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id)
 {
 	key_shard(out, 'd', shard);
 	buf_append_slice(out, id);
-	buf_append_byte(out, 1); /* ids hold no byte below 32: nothing sorts between 0 and 1 but this document's keys */
+	buf_append_byte(out, 1); /* ids hold no byte below 32: nothing sorts between 0 and 1 but
+				    this document's keys */
 	return buf_slice(out);
 }
 

@@ -1,8 +1,9 @@
 /* The on-disk format, STORE_FORMAT 1.
  *
- * Integers in keys are big endian, so that keys sort by number. Values are structs of proto/messages.def in their
- * encoding, unless said otherwise. Every key of a shard starts with a letter and the shard's id: dropping a shard is a
- * range removal per letter. Shard ids are never reused. Documents are placed by XXH3-64 (common/doc/shard_hash.h).
+ * Integers in keys are big endian, so that keys sort by number. Values are structs of
+ * proto/messages.def in their encoding, unless said otherwise. Every key of a shard starts with a
+ * letter and the shard's id: dropping a shard is a range removal per letter. Shard ids are never
+ * reused. Documents are placed by XXH3-64 (common/doc/shard_hash.h).
  *
  *   family     key                                        value
  *   META       "identity"                                 node_identity (written by the shell)
@@ -10,14 +11,13 @@
  *   META       's' shard id                               shard: placement adopted
  *   META       'p' shard id                               shard_promise
  *   META       'x' shard id                               shard_position
- *   META       'g' shard id                               collection: settings as ordered in the shard's stream
- *   DOCUMENTS  'd' shard id, document id, 0               document
- *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision that is not the winner
- *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
- *   STREAM     'o' shard id, sequence                     outbox_entry
- *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
- *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
- *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *   META       'g' shard id                               collection: settings as ordered in the
+ * shard's stream DOCUMENTS  'd' shard id, document id, 0               document DOCUMENTS  'd'
+ * shard id, document id, 0, 1, revision  body (MessagePack map) of a revision that is not the
+ * winner STREAM     'e' shard id, number                       epoch (8 bytes), then change STREAM
+ * 'o' shard id, sequence                     outbox_entry STREAM     'z' shard id, wall ms, number
+ * discarded: epoch (8 bytes), then change CONFLICTS  'd' shard id, document id, 0, 'o' conflict,
+ * open CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
  *
  * Document ids hold no control characters, so 0 ends them. */
 #ifndef PARLEY_STORAGE_KEYS_H
@@ -33,15 +33,18 @@ struct slice key_shard(struct buf *out, char letter, uint64_t shard);
 struct slice key_number(struct buf *out, char letter, uint64_t shard, uint64_t number);
 struct slice key_discarded(struct buf *out, uint64_t shard, uint64_t wall_ms, uint64_t number);
 struct slice key_document(struct buf *out, uint64_t shard, struct slice id);
-struct slice key_body(struct buf *out, uint64_t shard, struct slice id, const struct revision *revision);
+struct slice key_body(struct buf *out, uint64_t shard, struct slice id,
+		      const struct revision *revision);
 struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id);
-struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id, struct slice resolution_id);
+struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
+				   struct slice resolution_id);
 /* First key after all of a document's keys. */
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id);
 /* First key after all of this letter and shard; for a shard id of all ones the next letter. */
 struct slice key_shard_end(struct buf *out, char letter, uint64_t shard);
 
-/* The document id inside a key of DOCUMENTS or CONFLICTS, and what follows its 0; false: not such a key. */
+/* The document id inside a key of DOCUMENTS or CONFLICTS, and what follows its 0; false: not such a
+ * key. */
 bool key_split(struct slice key, struct slice *id, struct slice *rest) MUST_CHECK;
 
 #endif

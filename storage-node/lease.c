@@ -1,6 +1,6 @@
-/* Leases: what lets a lead answer reads without asking. They come from the replicas (DESIGN 3): each promises for
- * LEASE_HELD_MS, counted from receiving, to promise no other lead a higher epoch; the lead counts LEASE_MS from
- * sending. Only durations on one clock are compared. */
+/* Leases: what lets a lead answer reads without asking. They come from the replicas (DESIGN 3):
+ * each promises for LEASE_HELD_MS, counted from receiving, to promise no other lead a higher epoch;
+ * the lead counts LEASE_MS from sending. Only durations on one clock are compared. */
 #include "storage-node/internal.h"
 
 static void renew_with(struct storage *s, uint64_t node, struct effects *fx)
@@ -11,8 +11,8 @@ static void renew_with(struct storage *s, uint64_t node, struct effects *fx)
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
 		if (shard_is_lead(c) && shard_follower(c, node))
-			m.shards[m.shards_count++] =
-				(struct shard_epoch){.shard = c->id, .epoch = c->lead_epoch, .settled = c->settled};
+			m.shards[m.shards_count++] = (struct shard_epoch){
+			    .shard = c->id, .epoch = c->lead_epoch, .settled = c->settled};
 	}
 	if (m.shards_count == 0)
 		return;
@@ -46,13 +46,14 @@ void lease_tick(struct storage *s, struct effects *fx)
 	}
 }
 
-static bool grant(struct storage *s, const struct event *e, const struct shard_epoch *wanted, uint64_t boot,
-		  struct effects *fx)
+static bool grant(struct storage *s, const struct event *e, const struct shard_epoch *wanted,
+		  uint64_t boot, struct effects *fx)
 {
 	struct shard_copy *c = shard_get(s, wanted->shard);
 	if (!c || c->promise.epoch != wanted->epoch || c->promise.lead != e->message.from.member ||
 	    c->placement.epoch != wanted->epoch || c->position.copying)
-		return false; /* a learning replica answers too: the lead does not count it, but hears how far it is */
+		return false; /* a learning replica answers too: the lead does not count it, but
+				 hears how far it is */
 	c->lease_lead = e->message.from.member;
 	c->lease_boot = boot;
 	c->lease_epoch = wanted->epoch;
@@ -65,14 +66,15 @@ static bool grant(struct storage *s, const struct event *e, const struct shard_e
 void lease_on_renew(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_lease_renew *m = e->message.body;
-	struct msg_lease_grant g = {.sent_ms = m->sent_ms, .boot = m->boot, .incarnation = s->options.incarnation};
+	struct msg_lease_grant g = {
+	    .sent_ms = m->sent_ms, .boot = m->boot, .incarnation = s->options.incarnation};
 	g.shards = arena_alloc(&s->arena, (m->shards_count + 1) * sizeof *g.shards);
 	for (uint32_t i = 0; i < m->shards_count; i++)
 		if (grant(s, e, &m->shards[i], m->boot, fx))
-			g.shards[g.shards_count++] =
-				(struct shard_epoch){.shard = m->shards[i].shard,
-						     .epoch = m->shards[i].epoch,
-						     .settled = shard_get(s, m->shards[i].shard)->position.applied};
+			g.shards[g.shards_count++] = (struct shard_epoch){
+			    .shard = m->shards[i].shard,
+			    .epoch = m->shards[i].epoch,
+			    .settled = shard_get(s, m->shards[i].shard)->position.applied};
 	/* the promise behind a grant must be durable before the lead may count on it */
 	fx_reply(fx, WHEN_DURABLE, e, MSG_lease_grant, &g);
 }
@@ -109,7 +111,8 @@ bool lease_held(const struct storage *s, const struct shard_copy *c)
 	return held >= c->placement.write_quorum;
 }
 
-/* The successor need not wait for our lease to run out: from this step on nothing is answered under it. */
+/* The successor need not wait for our lease to run out: from this step on nothing is answered under
+ * it. */
 void lease_step_down(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	struct msg_lease_release m = {.shard = c->id, .boot = s->options.boot};
@@ -121,8 +124,8 @@ void lease_step_down(struct storage *s, struct shard_copy *c, struct effects *fx
 		snapshot_stop(s, f);
 	}
 	if (c->state != SHARD_REPLICA)
-		fx_log(fx, LOG_LEVEL_INFO, "stepped_down shard=%016llx epoch=%llu", (unsigned long long)c->id,
-		       (unsigned long long)c->lead_epoch);
+		fx_log(fx, LOG_LEVEL_INFO, "stepped_down shard=%016llx epoch=%llu",
+		       (unsigned long long)c->id, (unsigned long long)c->lead_epoch);
 	c->state = SHARD_REPLICA;
 	c->followers_count = 0;
 	c->matched_epoch = 0;
@@ -140,7 +143,8 @@ void lease_on_release(struct storage *s, const struct event *e, struct effects *
 		c->lease_until_ms = 0;
 }
 
-int64_t lease_wait_ms(const struct storage *s, const struct shard_copy *c, uint64_t lead, uint64_t boot)
+int64_t lease_wait_ms(const struct storage *s, const struct shard_copy *c, uint64_t lead,
+		      uint64_t boot)
 {
 	int64_t wait = 0;
 	bool same_life = c->lease_lead == lead && c->lease_boot == boot;

@@ -3,10 +3,13 @@
 #include "storage-node/storage.h"
 
 static const struct config_option options[] = {
-	{"data_dir", CONFIG_TEXT, NULL, 0, 0, "directory of the store"},
-	{"disk_reserve_bytes", CONFIG_NUMBER, "268435456", 0, UINT64_MAX, "with less free space writes are refused"},
-	{"stream_keep_entries", CONFIG_NUMBER, "100000", 100, 100000000, "entries kept per shard for catch-up"},
-	{"pending_bytes_max", CONFIG_NUMBER, "67108864", 1048576, UINT64_MAX, "unsettled bytes per shard before writes are refused"},
+    {"data_dir", CONFIG_TEXT, NULL, 0, 0, "directory of the store"},
+    {"disk_reserve_bytes", CONFIG_NUMBER, "268435456", 0, UINT64_MAX,
+     "with less free space writes are refused"},
+    {"stream_keep_entries", CONFIG_NUMBER, "100000", 100, 100000000,
+     "entries kept per shard for catch-up"},
+    {"pending_bytes_max", CONFIG_NUMBER, "67108864", 1048576, UINT64_MAX,
+     "unsettled bytes per shard before writes are refused"},
 };
 
 static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
@@ -14,12 +17,12 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	(void)problem;
 	const struct node_identity *identity = daemon_identity(d);
 	struct storage_options o = {
-		.self = daemon_self(d)->id,
-		.coordinator = daemon_coordinator(d),
-		.incarnation = identity->incarnation,
-		.boot = identity->boot,
-		.stream_keep_entries = config_number(daemon_config(d), "stream_keep_entries"),
-		.pending_bytes_max = config_number(daemon_config(d), "pending_bytes_max"),
+	    .self = daemon_self(d)->id,
+	    .coordinator = daemon_coordinator(d),
+	    .incarnation = identity->incarnation,
+	    .boot = identity->boot,
+	    .stream_keep_entries = config_number(daemon_config(d), "stream_keep_entries"),
+	    .pending_bytes_max = config_number(daemon_config(d), "pending_bytes_max"),
 	};
 	return storage_new(&o, daemon_store(d), seed);
 }
@@ -32,13 +35,13 @@ static void destroy(void *core)
 int main(int argc, char **argv)
 {
 	const struct daemon_spec spec = {
-		.ops = &storage_ops,
-		.options = options,
-		.options_count = ARRAY_LEN(options),
-		.stores = true,
-		.identity = true,
-		.create = create,
-		.destroy = destroy,
+	    .ops = &storage_ops,
+	    .options = options,
+	    .options_count = ARRAY_LEN(options),
+	    .stores = true,
+	    .identity = true,
+	    .create = create,
+	    .destroy = destroy,
 	};
 	return daemon_run(argc, argv, &spec);
 }

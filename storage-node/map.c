@@ -1,4 +1,5 @@
-/* The cluster map as this node keeps it: placements and collections, durable before they are acted on. */
+/* The cluster map as this node keeps it: placements and collections, durable before they are acted
+ * on. */
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
 
@@ -17,8 +18,10 @@ static void adopt_collection(struct storage *s, const struct collection *collect
 	buf_close(&known->bytes);
 	known->bytes = fresh;
 	arena_reset(&known->arena);
-	CHECK(schema_decode(&schema_collection, buf_slice(&known->bytes), &known->arena, &known->collection));
-	store_put(s->store, STORE_META, key_shard(&s->key, 'c', collection->id), buf_slice(&known->bytes));
+	CHECK(schema_decode(&schema_collection, buf_slice(&known->bytes), &known->arena,
+			    &known->collection));
+	store_put(s->store, STORE_META, key_shard(&s->key, 'c', collection->id),
+		  buf_slice(&known->bytes));
 }
 
 const struct collection *map_collection(struct storage *s, uint64_t id)
@@ -31,14 +34,16 @@ bool map_load_collections(struct storage *s)
 {
 	struct store_iterator *it = store_iterate(s->store, STORE_META);
 	bool ok = true;
-	for (store_seek(s->store, it, slice_text("c")); store_valid(s->store, it); store_next(s->store, it)) {
+	for (store_seek(s->store, it, slice_text("c")); store_valid(s->store, it);
+	     store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		if (key.len != KEY_SHARD_BYTES || key.data[0] != 'c')
 			break;
 		struct known_collection *known = mem_alloc_zero(sizeof *known);
 		map_put_u64(&s->collections, be64_read(key.data + 1), known);
 		buf_append_slice(&known->bytes, store_value(s->store, it));
-		if (!schema_decode(&schema_collection, buf_slice(&known->bytes), &known->arena, &known->collection))
+		if (!schema_decode(&schema_collection, buf_slice(&known->bytes), &known->arena,
+				   &known->collection))
 			ok = false;
 	}
 	ok = ok && store_iterator_result(s->store, it) == STORE_OK;
@@ -66,7 +71,8 @@ static bool lists_us(const struct storage *s, const struct shard *placement)
 	return false;
 }
 
-static void keep_placement(struct storage *s, struct shard_copy *c, const struct shard *placement, struct effects *fx)
+static void keep_placement(struct storage *s, struct shard_copy *c, const struct shard *placement,
+			   struct effects *fx)
 {
 	struct buf bytes = {0};
 	schema_encode(&schema_shard, placement, &bytes);
@@ -83,9 +89,10 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 	struct shard_copy *c = shard_get(s, placement->id);
 	if (!c && (!lists_us(s, placement) || placement->dropped))
 		return false;
-	if (c && placement->epoch == c->placement.epoch && !same_placement(placement, &c->placement)) {
-		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu", (unsigned long long)c->id,
-		       (unsigned long long)placement->epoch);
+	if (c && placement->epoch == c->placement.epoch &&
+	    !same_placement(placement, &c->placement)) {
+		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu",
+		       (unsigned long long)c->id, (unsigned long long)placement->epoch);
 		return false;
 	}
 	if (c && placement->epoch <= c->placement.epoch)
@@ -102,7 +109,8 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 		lease_step_down(s, c, fx);
 	keep_placement(s, c, placement, fx);
 	fx_log(fx, LOG_LEVEL_INFO, "placement_adopted shard=%016llx epoch=%llu lead=%llu",
-	       (unsigned long long)c->id, (unsigned long long)placement->epoch, (unsigned long long)placement->lead);
+	       (unsigned long long)c->id, (unsigned long long)placement->epoch,
+	       (unsigned long long)placement->lead);
 	if (c->placement.lead == s->options.self)
 		takeover_start(s, c, fx);
 	return true;
@@ -117,7 +125,8 @@ void map_on_push(struct storage *s, const struct event *e, struct effects *fx)
 		map_adopt(s, &m->shards[i], fx);
 	if (m->map_version > s->map_version) {
 		s->map_version = m->map_version;
-		struct msg_map_push members = {.map_version = m->map_version, .members = m->members,
+		struct msg_map_push members = {.map_version = m->map_version,
+					       .members = m->members,
 					       .members_count = m->members_count};
 		buf_clear(&s->map_members);
 		schema_encode(&schema_msg_map_push, &members, &s->map_members);
@@ -138,7 +147,8 @@ void map_send_newer(struct shard_copy *c, const struct event *to, struct effects
 {
 	struct msg_shard_newer newer = {.shard = c->placement};
 	struct envelope envelope = {.type = MSG_shard_newer, .epoch = c->placement.epoch};
-	fx_send(fx, WHEN_DURABLE, to->message.from.member, to->message.from.route, &envelope, &newer);
+	fx_send(fx, WHEN_DURABLE, to->message.from.member, to->message.from.route, &envelope,
+		&newer);
 }
 
 /* Everything this node knows, for a gateway that can't reach the coordinator. */
@@ -155,7 +165,8 @@ void map_on_request(struct storage *s, const struct event *e, struct effects *fx
 	push.shards = arena_alloc(&s->arena, s->shards.count * sizeof *push.shards);
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->collections, &at));)
-		push.collections[push.collections_count++] = ((struct known_collection *)entry->value)->collection;
+		push.collections[push.collections_count++] =
+		    ((struct known_collection *)entry->value)->collection;
 	at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
 		push.shards[push.shards_count++] = ((struct shard_copy *)entry->value)->placement;

@@ -1,5 +1,5 @@
-/* Branches: writes that this replica took without the lead (mode available), kept on this disk until they stand in
- * the shard's stream. */
+/* Branches: writes that this replica took without the lead (mode available), kept on this disk
+ * until they stand in the shard's stream. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -56,13 +56,14 @@ bool outbox_load(struct storage *s, struct shard_copy *c)
 	uint8_t prefix[KEY_SHARD_BYTES];
 	memcpy(prefix, key_shard(&s->key, 'o', c->id).data, sizeof prefix);
 	bool ok = true;
-	for (store_seek(s->store, it, slice_of(prefix, sizeof prefix)); ok && store_valid(s->store, it);
-	     store_next(s->store, it)) {
+	for (store_seek(s->store, it, slice_of(prefix, sizeof prefix));
+	     ok && store_valid(s->store, it); store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		if (key.len != KEY_SHARD_BYTES + 8 || memcmp(key.data, prefix, sizeof prefix) != 0)
 			break;
 		struct outbox_entry entry;
-		ok = schema_decode(&schema_outbox_entry, store_value(s->store, it), &arena, &entry) &&
+		ok = schema_decode(&schema_outbox_entry, store_value(s->store, it), &arena,
+				   &entry) &&
 		     item_add(c, be64_read(key.data + KEY_SHARD_BYTES), entry.change);
 	}
 	ok = ok && store_iterator_result(s->store, it) == STORE_OK;
@@ -71,15 +72,18 @@ bool outbox_load(struct storage *s, struct shard_copy *c)
 	return ok;
 }
 
-void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx)
+void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change,
+		struct effects *fx)
 {
 	struct buf encoded = {0};
 	schema_encode(&schema_change, change, &encoded);
-	struct outbox_entry entry = {.change = buf_slice(&encoded), .since_ms = (uint64_t)s->wall_ms};
+	struct outbox_entry entry = {.change = buf_slice(&encoded),
+				     .since_ms = (uint64_t)s->wall_ms};
 	buf_clear(&s->value);
 	schema_encode(&schema_outbox_entry, &entry, &s->value);
 	uint64_t sequence = c->outbox_next;
-	store_put(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, sequence), buf_slice(&s->value));
+	store_put(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, sequence),
+		  buf_slice(&s->value));
 	CHECK(item_add(c, sequence, buf_slice(&encoded)));
 	buf_close(&encoded);
 	fx_sync(fx);
@@ -87,9 +91,11 @@ void outbox_add(struct storage *s, struct shard_copy *c, const struct change *ch
 
 static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t index)
 {
-	store_remove(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, c->outbox[index].sequence));
+	store_remove(s->store, STORE_STREAM,
+		     key_number(&s->key, 'o', c->id, c->outbox[index].sequence));
 	free((void *)(uintptr_t)c->outbox[index].change.data);
-	memmove(&c->outbox[index], &c->outbox[index + 1], (c->outbox_count - index - 1) * sizeof *c->outbox);
+	memmove(&c->outbox[index], &c->outbox[index + 1],
+		(c->outbox_count - index - 1) * sizeof *c->outbox);
 	c->outbox_count--;
 }
 
@@ -115,7 +121,8 @@ bool outbox_holds(const struct shard_copy *c, struct slice id)
 	return false;
 }
 
-/* A revision that the graph knows already (the same write came another way) has nothing left to say. */
+/* A revision that the graph knows already (the same write came another way) has nothing left to
+ * say. */
 static void drop_known(struct storage *s, struct shard_copy *c)
 {
 	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX;) {
@@ -130,13 +137,15 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 	}
 }
 
-static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded, struct effects *fx);
+static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
+			 struct effects *fx);
 
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->outbox_count == 0 || s->now_ms - c->outbox_pushed_ms < OUTBOX_RETRY_MS)
 		return;
-	if (c->position.copying || (c->state != SHARD_SERVING && c->placement.lead == s->options.self))
+	if (c->position.copying ||
+	    (c->state != SHARD_SERVING && c->placement.lead == s->options.self))
 		return;
 	c->outbox_pushed_ms = s->now_ms;
 	drop_known(s, c);
@@ -153,11 +162,13 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 }
 
 /* The lead orders a branch unless its revision is known, applied or pending. */
-static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded, struct effects *fx)
+static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
+			 struct effects *fx)
 {
 	struct change change;
-	if (!schema_decode(&schema_change, encoded, &s->arena, &change) || change.kind != CHANGE_BRANCH ||
-	    change.id.len == 0 || s->disk_full || !stream_has_room(s, c))
+	if (!schema_decode(&schema_change, encoded, &s->arena, &change) ||
+	    change.kind != CHANGE_BRANCH || change.id.len == 0 || s->disk_full ||
+	    !stream_has_room(s, c))
 		return;
 	struct document_view view;
 	document_load_pending(s, c, change.id, &view);

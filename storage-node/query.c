@@ -1,5 +1,5 @@
-/* Listing, filtering, ordering and counting one shard. A query is a job that walks one store iterator, a few
- * thousand documents a step, so that nobody waits behind a long scan. */
+/* Listing, filtering, ordering and counting one shard. A query is a job that walks one store
+ * iterator, a few thousand documents a step, so that nobody waits behind a long scan. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -37,7 +37,7 @@ struct query_job {
 	uint32_t rows_count;
 	uint32_t rows_cap;
 	size_t bytes;
-	bool full;  /* no more rows fit: go on after the last one */
+	bool full;   /* no more rows fit: go on after the last one */
 	bool sorted; /* rows[0..limit) are the best so far */
 	struct buf scratch;
 };
@@ -76,7 +76,8 @@ void query_free_jobs(struct storage *s)
 
 /* ---- order ---- */
 
-static int compare_rows(const struct query_job *job, const struct query_row *a, const struct query_row *b)
+static int compare_rows(const struct query_job *job, const struct query_row *a,
+			const struct query_row *b)
 {
 	for (uint32_t i = 0; i < job->order_count; i++) {
 		int order = value_compare(buf_slice(&a->keys[i]), buf_slice(&b->keys[i]));
@@ -87,7 +88,8 @@ static int compare_rows(const struct query_job *job, const struct query_row *a, 
 }
 
 /* Sorts the rows (merge sort: qsort has no room for the job) and drops those past the limit. */
-static void sort_range(const struct query_job *job, struct query_row **rows, struct query_row **spare, uint32_t count)
+static void sort_range(const struct query_job *job, struct query_row **rows,
+		       struct query_row **spare, uint32_t count)
 {
 	if (count < 2)
 		return;
@@ -98,7 +100,8 @@ static void sort_range(const struct query_job *job, struct query_row **rows, str
 	uint32_t left = 0;
 	uint32_t right = half;
 	for (uint32_t i = 0; i < count; i++) {
-		bool take_left = right == count || (left < half && compare_rows(job, spare[left], spare[right]) <= 0);
+		bool take_left = right == count ||
+				 (left < half && compare_rows(job, spare[left], spare[right]) <= 0);
 		rows[i] = take_left ? spare[left++] : spare[right++];
 	}
 }
@@ -117,7 +120,8 @@ static void keep_best(struct query_job *job)
 }
 
 /* A key that is too long to travel is cut: documents that differ only beyond that sort by id. */
-static void order_key(struct query_job *job, uint32_t i, struct slice id, struct slice body, struct buf *out)
+static void order_key(struct query_job *job, uint32_t i, struct slice id, struct slice body,
+		      struct buf *out)
 {
 	struct slice value = query_order_value(&job->order[i], id, body, &job->scratch);
 	if (value.len <= LIMIT_ORDER_KEY_BYTES) {
@@ -150,7 +154,8 @@ static void take_row(struct query_job *job, struct slice id, const struct docume
 	buf_append_slice(&row->id, id);
 	for (uint32_t i = 0; i < job->order_count; i++)
 		order_key(job, i, id, doc->body, &row->keys[i]);
-	if (job->order_count > 0 && job->sorted && job->limit > 0 && job->rows_count >= job->limit &&
+	if (job->order_count > 0 && job->sorted && job->limit > 0 &&
+	    job->rows_count >= job->limit &&
 	    compare_rows(job, row, job->rows[job->limit - 1]) >= 0) {
 		row_free(row);
 		return;
@@ -165,7 +170,8 @@ static void take_row(struct query_job *job, struct slice id, const struct docume
 	add_row(job, row);
 	if (job->order_count == 0) {
 		bool enough = job->limit > 0 && job->rows_count >= job->limit;
-		job->full = enough || job->bytes >= QUERY_ANSWER_BYTES || job->rows_count >= LIMIT_ROWS;
+		job->full =
+		    enough || job->bytes >= QUERY_ANSWER_BYTES || job->rows_count >= LIMIT_ROWS;
 	} else if (job->limit > 0 && job->rows_count >= 2 * job->limit + 64) {
 		keep_best(job);
 	}
@@ -192,8 +198,8 @@ static void look_at(struct storage *s, struct query_job *job, struct slice id, s
 
 static void answer(struct query_job *job, enum status status, const char *text, struct effects *fx)
 {
-	struct msg_shard_query_ack ack = {.status = status, .count = job->count,
-					  .documents_read = job->documents_read};
+	struct msg_shard_query_ack ack = {
+	    .status = status, .count = job->count, .documents_read = job->documents_read};
 	struct arena arena = {0};
 	if (text)
 		ack.text = slice_text(text);
@@ -206,7 +212,8 @@ static void answer(struct query_job *job, enum status status, const char *text, 
 			to->revision = (struct revision){from->generation, buf_slice(&from->hash)};
 			to->body = buf_slice(&from->body);
 			to->conflicts = from->conflicts;
-			to->order_key = arena_alloc(&arena, (job->order_count + 1) * sizeof *to->order_key);
+			to->order_key =
+			    arena_alloc(&arena, (job->order_count + 1) * sizeof *to->order_key);
 			for (uint32_t k = 0; k < job->order_count; k++)
 				to->order_key[to->order_key_count++] = buf_slice(&from->keys[k]);
 		}
@@ -221,7 +228,8 @@ static void answer(struct query_job *job, enum status status, const char *text, 
 
 static bool too_much(const struct query_job *job)
 {
-	return job->order_count > 0 && (job->rows_count > 2 * LIMIT_ROWS + 64 || job->bytes > 8 * QUERY_ANSWER_BYTES);
+	return job->order_count > 0 &&
+	       (job->rows_count > 2 * LIMIT_ROWS + 64 || job->bytes > 8 * QUERY_ANSWER_BYTES);
 }
 
 /* One step of a job; true when it is answered. */
@@ -246,7 +254,8 @@ static bool job_step(struct storage *s, struct query_job *job, struct effects *f
 		}
 		store_next(s->store, job->it);
 		if (too_much(job)) {
-			answer(job, STATUS_LIMIT_REACHED, "an ordered list without a small limit: send limit", fx);
+			answer(job, STATUS_LIMIT_REACHED,
+			       "an ordered list without a small limit: send limit", fx);
 			return true;
 		}
 	}
@@ -273,7 +282,8 @@ void query_run_jobs(struct storage *s, struct effects *fx)
 
 /* ---- taking a query ---- */
 
-static bool job_parse(struct query_job *job, const struct msg_shard_query *m, struct query_error *error)
+static bool job_parse(struct query_job *job, const struct msg_shard_query *m,
+		      struct query_error *error)
 {
 	if (m->filter.len > 0) {
 		job->query = query_compile(arena_copy(&job->arena, m->filter), &job->arena, error);
@@ -330,7 +340,8 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 	}
 	if (m->count && m->filter.len == 0) {
 		/* all live documents: the counter is exact */
-		struct msg_shard_query_ack ack = {.status = STATUS_OK, .count = c->position.documents};
+		struct msg_shard_query_ack ack = {.status = STATUS_OK,
+						  .count = c->position.documents};
 		fx_reply(fx, WHEN_NOW, e, MSG_shard_query_ack, &ack);
 		return;
 	}
@@ -347,7 +358,8 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 	}
 	job->it = store_iterate(s->store, STORE_DOCUMENTS);
 	store_seek(s->store, job->it,
-		   m->after.len > 0 ? key_document_end(&s->key, m->shard, m->after) : key_shard(&s->key, 'd', m->shard));
+		   m->after.len > 0 ? key_document_end(&s->key, m->shard, m->after)
+				    : key_shard(&s->key, 'd', m->shard));
 	s->queries_total++;
 	struct query_job **end = &s->jobs;
 	while (*end)

@@ -1,8 +1,10 @@
-/* Reading one document by id: from settled state, by a lead under its lease or, if asked so, by any replica. */
+/* Reading one document by id: from settled state, by a lead under its lease or, if asked so, by any
+ * replica. */
 #include "common/doc/graph.h"
 #include "storage-node/internal.h"
 
-static enum status may_read(struct storage *s, struct shard_copy *c, const struct event *e, bool any)
+static enum status may_read(struct storage *s, struct shard_copy *c, const struct event *e,
+			    bool any)
 {
 	if (any)
 		return c->position.copying ? STATUS_NOT_VOUCHING : STATUS_OK;
@@ -23,7 +25,8 @@ static void list_leaves(struct document_view *v, struct msg_doc_read_ack *ack)
 		ack->leaves[ack->leaves_count++] = graph_name(&v->doc, leaves[i]);
 }
 
-static void fill(struct document_view *v, const struct msg_doc_read *m, struct msg_doc_read_ack *ack)
+static void fill(struct document_view *v, const struct msg_doc_read *m,
+		 struct msg_doc_read_ack *ack)
 {
 	ack->status = STATUS_NOT_FOUND;
 	if (!v->exists)

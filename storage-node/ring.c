@@ -132,7 +132,8 @@ void waiter_answer(struct waiter *w, struct effects *fx)
 		ack.id = slice_of(body.data + 8, body.len - 8);
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
 	} else if (w->type == MSG_cleanup_commit_ack) {
-		struct msg_cleanup_commit_ack ack = {.status = w->ack.status, .cleaned = w->cleaned};
+		struct msg_cleanup_commit_ack ack = {.status = w->ack.status,
+						     .cleaned = w->cleaned};
 		ack.shard = be64_read(body.data);
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
 	} else {

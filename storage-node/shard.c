@@ -41,11 +41,15 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	static const struct {
 		enum store_family family;
 		char letter;
-	} ranges[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_STREAM, 'e'}, {STORE_STREAM, 'o'},
+	} ranges[] = {{STORE_DOCUMENTS, 'd'},
+		      {STORE_CONFLICTS, 'd'},
+		      {STORE_STREAM, 'e'},
+		      {STORE_STREAM, 'o'},
 		      {STORE_STREAM, 'z'}};
 	struct buf end = {0};
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
-		store_remove_range(s->store, ranges[i].family, key_shard(&s->key, ranges[i].letter, c->id),
+		store_remove_range(s->store, ranges[i].family,
+				   key_shard(&s->key, ranges[i].letter, c->id),
 				   key_shard_end(&end, ranges[i].letter, c->id));
 	buf_close(&end);
 	for (const char *letter = "pxg"; *letter; letter++)
@@ -94,7 +98,8 @@ const struct replica *shard_self(const struct storage *s, const struct shard_cop
 bool shard_vouching(const struct storage *s, const struct shard_copy *c)
 {
 	const struct replica *self = shard_self(s, c);
-	return self && self->incarnation == s->options.incarnation && !self->learning && !c->position.copying;
+	return self && self->incarnation == s->options.incarnation && !self->learning &&
+	       !c->position.copying;
 }
 
 bool shard_is_lead(const struct shard_copy *c)
@@ -116,7 +121,8 @@ void shard_use_settings(struct storage *s, struct shard_copy *c, struct slice en
 	buf_clear(&c->settings_bytes);
 	buf_append_slice(&c->settings_bytes, encoded);
 	arena_reset(&c->settings_arena);
-	if (!schema_decode(&schema_collection, buf_slice(&c->settings_bytes), &c->settings_arena, &c->settings))
+	if (!schema_decode(&schema_collection, buf_slice(&c->settings_bytes), &c->settings_arena,
+			   &c->settings))
 		c->settings = (struct collection){0};
 }
 
@@ -126,11 +132,12 @@ bool shard_is_available(const struct shard_copy *c)
 	return c->settings.mode == MODE_AVAILABLE;
 }
 
-static bool load_record(struct storage *s, char letter, uint64_t id, const struct schema *schema, struct arena *arena,
-			void *out)
+static bool load_record(struct storage *s, char letter, uint64_t id, const struct schema *schema,
+			struct arena *arena, void *out)
 {
 	struct slice value;
-	enum store_result got = store_get(s->store, STORE_META, key_shard(&s->key, letter, id), &value);
+	enum store_result got =
+	    store_get(s->store, STORE_META, key_shard(&s->key, letter, id), &value);
 	if (got == STORE_ABSENT)
 		return true;
 	if (got != STORE_OK)
@@ -144,10 +151,12 @@ static bool load_pending(struct storage *s, struct shard_copy *c)
 	c->pending.first = c->position.applied + 1;
 	for (uint64_t n = c->position.applied + 1; n <= c->position.last; n++) {
 		struct slice value;
-		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) != STORE_OK ||
+		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) !=
+			STORE_OK ||
 		    value.len < 8)
 			return false;
-		ring_push(&c->pending, be64_read(value.data), slice_of(value.data + 8, value.len - 8));
+		ring_push(&c->pending, be64_read(value.data),
+			  slice_of(value.data + 8, value.len - 8));
 	}
 	c->durable = c->position.last;
 	c->settled = c->position.applied;
@@ -157,7 +166,8 @@ static bool load_pending(struct storage *s, struct shard_copy *c)
 static bool load_settings(struct storage *s, struct shard_copy *c)
 {
 	struct slice value;
-	enum store_result got = store_get(s->store, STORE_META, key_shard(&s->key, 'g', c->id), &value);
+	enum store_result got =
+	    store_get(s->store, STORE_META, key_shard(&s->key, 'g', c->id), &value);
 	if (got == STORE_OK)
 		shard_use_settings(s, c, value);
 	return got == STORE_OK || got == STORE_ABSENT;
@@ -180,7 +190,8 @@ bool shard_load_all(struct storage *s)
 {
 	struct store_iterator *it = store_iterate(s->store, STORE_META);
 	bool ok = true;
-	for (store_seek(s->store, it, slice_text("s")); ok && store_valid(s->store, it); store_next(s->store, it)) {
+	for (store_seek(s->store, it, slice_text("s")); ok && store_valid(s->store, it);
+	     store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		if (key.len != KEY_SHARD_BYTES || key.data[0] != 's')
 			break;

@@ -1,5 +1,6 @@
-/* Copying a shard's settled state to a replica whose place in the stream is no longer kept. The lead walks a store
- * iterator, which shows one commit and nothing later; the stream then goes on from that commit's position. */
+/* Copying a shard's settled state to a replica whose place in the stream is no longer kept. The
+ * lead walks a store iterator, which shows one commit and nothing later; the stream then goes on
+ * from that commit's position. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -10,7 +11,8 @@ struct snapshot_out {
 	struct store_iterator *it; /* NULL between families */
 	enum store_family family;
 	struct shard_position position; /* of the commit shown */
-	struct store_iterator *conflicts; /* opened with the first, so that both show the same commit */
+	struct store_iterator
+	    *conflicts; /* opened with the first, so that both show the same commit */
 	uint64_t sequence;
 	struct arena arena; /* of the chunk under way */
 	struct msg_snapshot_chunk chunk;
@@ -37,12 +39,15 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 	uint8_t prefix[KEY_SHARD_BYTES];
 	memcpy(prefix, key_shard(&s->key, 'd', c->id).data, sizeof prefix);
 	if (out->sequence == 0)
-		pairs[count++] = (struct key_value){.family = STORE_META, .key = slice_text("g"),
-						    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
+		pairs[count++] = (struct key_value){
+		    .family = STORE_META,
+		    .key = slice_text("g"),
+		    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
 	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES) {
 		bool inside = store_valid(s->store, out->it);
 		struct slice key = inside ? store_key(s->store, out->it) : (struct slice){0};
-		if (!inside || key.len < sizeof prefix || memcmp(key.data, prefix, sizeof prefix) != 0) {
+		if (!inside || key.len < sizeof prefix ||
+		    memcmp(key.data, prefix, sizeof prefix) != 0) {
 			if (out->family == STORE_CONFLICTS)
 				break;
 			store_iterator_free(s->store, out->it);
@@ -54,22 +59,28 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		}
 		struct slice value = store_value(s->store, out->it);
 		struct slice rest = slice_of(key.data + sizeof prefix, key.len - sizeof prefix);
-		pairs[count++] = (struct key_value){.family = out->family, .key = arena_copy(&out->arena, rest),
+		pairs[count++] = (struct key_value){.family = out->family,
+						    .key = arena_copy(&out->arena, rest),
 						    .value = arena_copy(&out->arena, value)};
 		bytes += key.len + value.len;
 		store_next(s->store, out->it);
 	}
 	bool complete = count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES;
-	out->chunk = (struct msg_snapshot_chunk){.shard = c->id, .snapshot = out->id, .sequence = out->sequence,
-						 .pairs = pairs, .pairs_count = count, .last = complete};
+	out->chunk = (struct msg_snapshot_chunk){.shard = c->id,
+						 .snapshot = out->id,
+						 .sequence = out->sequence,
+						 .pairs = pairs,
+						 .pairs_count = count,
+						 .last = complete};
 	if (complete)
 		out->chunk.position = out->position;
 }
 
-static void send_chunk(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+static void send_chunk(struct storage *s, struct shard_copy *c, struct follower *f,
+		       struct effects *fx)
 {
-	struct envelope envelope = {.type = MSG_snapshot_chunk, .request_id = s->next_request++,
-				    .epoch = c->lead_epoch};
+	struct envelope envelope = {
+	    .type = MSG_snapshot_chunk, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &f->snapshot->chunk);
 	f->sent_ms = s->now_ms;
 }
@@ -94,8 +105,8 @@ void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f,
 	f->snapshot->id = rng_next(&s->rng) | 1;
 	f->sent_ms = s->now_ms;
 	s->snapshots_total++;
-	fx_log(fx, LOG_LEVEL_INFO, "snapshot_started shard=%016llx to=%llu", (unsigned long long)c->id,
-	       (unsigned long long)f->node);
+	fx_log(fx, LOG_LEVEL_INFO, "snapshot_started shard=%016llx to=%llu",
+	       (unsigned long long)c->id, (unsigned long long)f->node);
 }
 
 void snapshot_stop(struct storage *s, struct follower *f)
@@ -125,7 +136,8 @@ void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, 
 	}
 }
 
-static void finished(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+static void finished(struct storage *s, struct shard_copy *c, struct follower *f,
+		     struct effects *fx)
 {
 	uint64_t reached = f->snapshot->position.applied;
 	snapshot_stop(s, f);
@@ -135,8 +147,8 @@ static void finished(struct storage *s, struct shard_copy *c, struct follower *f
 	f->next = reached + 1;
 	f->mode = FOLLOW_STREAM;
 	c->turn_dirty = true;
-	fx_log(fx, LOG_LEVEL_INFO, "snapshot_done shard=%016llx to=%llu number=%llu", (unsigned long long)c->id,
-	       (unsigned long long)f->node, (unsigned long long)reached);
+	fx_log(fx, LOG_LEVEL_INFO, "snapshot_done shard=%016llx to=%llu number=%llu",
+	       (unsigned long long)c->id, (unsigned long long)f->node, (unsigned long long)reached);
 	stream_settle(s, c, fx);
 }
 
@@ -147,7 +159,8 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 	if (!c || !shard_is_lead(c) || e->message.envelope.epoch != c->lead_epoch)
 		return;
 	struct follower *f = shard_follower(c, e->message.from.member);
-	if (!f || !f->snapshot || f->snapshot->id != m->snapshot || f->incarnation != m->incarnation)
+	if (!f || !f->snapshot || f->snapshot->id != m->snapshot ||
+	    f->incarnation != m->incarnation)
 		return;
 	f->heard_ms = s->now_ms;
 	if (m->status == STATUS_STREAM_GAP) {
@@ -167,14 +180,19 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 
 /* ---- the replica that is copied to ---- */
 
-/* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with the copy. */
-static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx)
+/* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with
+ * the copy. */
+static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapshot,
+		       struct effects *fx)
 {
 	stream_cut(s, c, c->position.applied, fx);
 	struct buf end = {0};
-	store_remove_range(s->store, STORE_DOCUMENTS, key_shard(&s->key, 'd', c->id), key_shard_end(&end, 'd', c->id));
-	store_remove_range(s->store, STORE_CONFLICTS, key_shard(&s->key, 'd', c->id), key_shard_end(&end, 'd', c->id));
-	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id), key_shard_end(&end, 'e', c->id));
+	store_remove_range(s->store, STORE_DOCUMENTS, key_shard(&s->key, 'd', c->id),
+			   key_shard_end(&end, 'd', c->id));
+	store_remove_range(s->store, STORE_CONFLICTS, key_shard(&s->key, 'd', c->id),
+			   key_shard_end(&end, 'd', c->id));
+	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id),
+			   key_shard_end(&end, 'e', c->id));
 	buf_close(&end);
 	c->position = (struct shard_position){.copying = true, .stamp = c->position.stamp};
 	c->pending.first = 1;
@@ -202,7 +220,8 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 	}
 }
 
-static void copy_end(struct shard_copy *c, const struct shard_position *position, struct effects *fx)
+static void copy_end(struct shard_copy *c, const struct shard_position *position,
+		     struct effects *fx)
 {
 	c->position = *position;
 	c->position.copying = false;
@@ -215,8 +234,8 @@ static void copy_end(struct shard_copy *c, const struct shard_position *position
 	       (unsigned long long)position->applied);
 }
 
-static enum status take_chunk(struct storage *s, struct shard_copy *c, const struct msg_snapshot_chunk *m,
-			      struct effects *fx)
+static enum status take_chunk(struct storage *s, struct shard_copy *c,
+			      const struct msg_snapshot_chunk *m, struct effects *fx)
 {
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
@@ -241,9 +260,13 @@ void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects 
 {
 	const struct msg_snapshot_chunk *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_snapshot_chunk_ack ack = {.shard = m->shard, .snapshot = m->snapshot, .sequence = m->sequence,
-					     .status = STATUS_OLD_EPOCH, .incarnation = s->options.incarnation};
-	if (c && c->placement.epoch == e->message.envelope.epoch && c->promise.epoch <= e->message.envelope.epoch &&
+	struct msg_snapshot_chunk_ack ack = {.shard = m->shard,
+					     .snapshot = m->snapshot,
+					     .sequence = m->sequence,
+					     .status = STATUS_OLD_EPOCH,
+					     .incarnation = s->options.incarnation};
+	if (c && c->placement.epoch == e->message.envelope.epoch &&
+	    c->promise.epoch <= e->message.envelope.epoch &&
 	    c->placement.lead == e->message.from.member)
 		ack.status = take_chunk(s, c, m, fx);
 	fx_reply(fx, WHEN_DURABLE, e, MSG_snapshot_chunk_ack, &ack);

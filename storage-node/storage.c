@@ -19,7 +19,8 @@ static void set_defaults(struct storage_options *o)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
 
-struct storage *storage_new(const struct storage_options *options, struct store *store, uint64_t seed)
+struct storage *storage_new(const struct storage_options *options, struct store *store,
+			    uint64_t seed)
 {
 	struct storage *s = mem_alloc_zero(sizeof *s);
 	s->options = *options;
@@ -67,32 +68,32 @@ void storage_free(struct storage *s)
 typedef void message_handler(struct storage *s, const struct event *e, struct effects *fx);
 
 static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
-	[MSG_member_join_ack] = joining_on_join_ack,
-	[MSG_heartbeat_ack] = joining_on_heartbeat_ack,
-	[MSG_map_request] = map_on_request,
-	[MSG_map_push] = map_on_push,
-	[MSG_shard_newer] = map_on_shard_newer,
-	[MSG_doc_write] = write_on_doc_write,
-	[MSG_doc_read] = read_on_doc_read,
-	[MSG_shard_query] = query_on_shard_query,
-	[MSG_stream_append] = follow_on_append,
-	[MSG_stream_append_ack] = stream_on_ack,
-	[MSG_promise_request] = takeover_on_promise_request,
-	[MSG_promise_ack] = takeover_on_promise_ack,
-	[MSG_stream_fetch] = takeover_on_fetch,
-	[MSG_stream_fetch_ack] = takeover_on_fetch_ack,
-	[MSG_lease_renew] = lease_on_renew,
-	[MSG_lease_grant] = lease_on_grant,
-	[MSG_lease_release] = lease_on_release,
-	[MSG_snapshot_chunk] = snapshot_on_chunk,
-	[MSG_snapshot_chunk_ack] = snapshot_on_chunk_ack,
-	[MSG_outbox_push] = outbox_on_push,
-	[MSG_conflict_list] = conflict_on_list,
-	[MSG_conflict_read] = conflict_on_read,
-	[MSG_conflict_resolve] = conflict_on_resolve,
-	[MSG_conflict_note] = conflict_on_note,
-	[MSG_cleanup_prepare] = cleanup_on_prepare,
-	[MSG_cleanup_commit] = cleanup_on_commit,
+    [MSG_member_join_ack] = joining_on_join_ack,
+    [MSG_heartbeat_ack] = joining_on_heartbeat_ack,
+    [MSG_map_request] = map_on_request,
+    [MSG_map_push] = map_on_push,
+    [MSG_shard_newer] = map_on_shard_newer,
+    [MSG_doc_write] = write_on_doc_write,
+    [MSG_doc_read] = read_on_doc_read,
+    [MSG_shard_query] = query_on_shard_query,
+    [MSG_stream_append] = follow_on_append,
+    [MSG_stream_append_ack] = stream_on_ack,
+    [MSG_promise_request] = takeover_on_promise_request,
+    [MSG_promise_ack] = takeover_on_promise_ack,
+    [MSG_stream_fetch] = takeover_on_fetch,
+    [MSG_stream_fetch_ack] = takeover_on_fetch_ack,
+    [MSG_lease_renew] = lease_on_renew,
+    [MSG_lease_grant] = lease_on_grant,
+    [MSG_lease_release] = lease_on_release,
+    [MSG_snapshot_chunk] = snapshot_on_chunk,
+    [MSG_snapshot_chunk_ack] = snapshot_on_chunk_ack,
+    [MSG_outbox_push] = outbox_on_push,
+    [MSG_conflict_list] = conflict_on_list,
+    [MSG_conflict_read] = conflict_on_read,
+    [MSG_conflict_resolve] = conflict_on_resolve,
+    [MSG_conflict_note] = conflict_on_note,
+    [MSG_cleanup_prepare] = cleanup_on_prepare,
+    [MSG_cleanup_commit] = cleanup_on_commit,
 };
 
 static void on_message(struct storage *s, const struct event *e, struct effects *fx)
@@ -213,27 +214,28 @@ static void storage_metrics(const void *core, struct buf *out)
 		outbox += c->outbox_count;
 	}
 	for (int i = 0; i <= SHARD_STATE_MAX; i++)
-		buf_printf(out, "parley_shards{state=\"%s\"} %llu\n", state_names[i], (unsigned long long)states[i]);
+		buf_printf(out, "parley_shards{state=\"%s\"} %llu\n", state_names[i],
+			   (unsigned long long)states[i]);
 	const struct {
 		const char *name;
 		uint64_t value;
 	} rows[] = {
-		{"parley_documents", documents},
-		{"parley_conflicts_open", conflicts},
-		{"parley_stream_pending_entries", pending},
-		{"parley_outbox_entries", outbox},
-		{"parley_query_jobs", s->jobs_count},
-		{"parley_writes_total", s->writes_total},
-		{"parley_writes_refused_total", s->refused_total},
-		{"parley_reads_total", s->reads_total},
-		{"parley_queries_total", s->queries_total},
-		{"parley_entries_applied_total", s->applied_total},
-		{"parley_entries_discarded_total", s->discarded_total},
-		{"parley_takeovers_total", s->takeovers_total},
-		{"parley_snapshots_sent_total", s->snapshots_total},
-		{"parley_resolutions_applied_total", s->resolved_total},
-		{"parley_cleanups_applied_total", s->cleaned_total},
-		{"parley_disk_full", s->disk_full},
+	    {"parley_documents", documents},
+	    {"parley_conflicts_open", conflicts},
+	    {"parley_stream_pending_entries", pending},
+	    {"parley_outbox_entries", outbox},
+	    {"parley_query_jobs", s->jobs_count},
+	    {"parley_writes_total", s->writes_total},
+	    {"parley_writes_refused_total", s->refused_total},
+	    {"parley_reads_total", s->reads_total},
+	    {"parley_queries_total", s->queries_total},
+	    {"parley_entries_applied_total", s->applied_total},
+	    {"parley_entries_discarded_total", s->discarded_total},
+	    {"parley_takeovers_total", s->takeovers_total},
+	    {"parley_snapshots_sent_total", s->snapshots_total},
+	    {"parley_resolutions_applied_total", s->resolved_total},
+	    {"parley_cleanups_applied_total", s->cleaned_total},
+	    {"parley_disk_full", s->disk_full},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
@@ -247,17 +249,20 @@ static bool storage_ready(const void *core, int64_t now_ms, struct buf *out)
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
 		copying = copying || ((const struct shard_copy *)entry->value)->position.copying;
-	buf_append_text(out, s->joined ? "joined ok\n" : "joined failed: the coordinator has not answered\n");
-	buf_append_text(out, s->disk_full ? "disk failed: less space than the reserve\n" : "disk ok\n");
-	buf_append_text(out, copying ? "copies failed: a snapshot is being received\n" : "copies ok\n");
+	buf_append_text(out, s->joined ? "joined ok\n"
+				       : "joined failed: the coordinator has not answered\n");
+	buf_append_text(out,
+			s->disk_full ? "disk failed: less space than the reserve\n" : "disk ok\n");
+	buf_append_text(out,
+			copying ? "copies failed: a snapshot is being received\n" : "copies ok\n");
 	return s->joined && !s->disk_full && !copying;
 }
 
 const struct core_ops storage_ops = {
-	.name = "storage-node",
-	.role = ROLE_STORAGE,
-	.step = storage_step,
-	.deadline = storage_deadline,
-	.metrics = storage_metrics,
-	.ready = storage_ready,
+    .name = "storage-node",
+    .role = ROLE_STORAGE,
+    .step = storage_step,
+    .deadline = storage_deadline,
+    .metrics = storage_metrics,
+    .ready = storage_ready,
 };

@@ -6,21 +6,23 @@
 #include "common/store/store.h"
 
 struct storage_options {
-	uint64_t self;        /* member id */
-	uint64_t coordinator; /* member id */
-	uint64_t incarnation; /* of the data directory */
-	uint64_t boot;        /* starts of this directory, this one included; from 1 */
-	uint64_t stream_keep_entries;  /* applied entries kept per shard for catch-up; 0: default */
-	uint64_t stream_keep_bytes;    /* likewise; 0: default */
-	uint64_t pending_entries_max;  /* unsettled entries per shard before writes are refused; 0: default */
-	uint64_t pending_bytes_max;    /* likewise; 0: default */
+	uint64_t self;                /* member id */
+	uint64_t coordinator;         /* member id */
+	uint64_t incarnation;         /* of the data directory */
+	uint64_t boot;                /* starts of this directory, this one included; from 1 */
+	uint64_t stream_keep_entries; /* applied entries kept per shard for catch-up; 0: default */
+	uint64_t stream_keep_bytes;   /* likewise; 0: default */
+	uint64_t pending_entries_max; /* unsettled entries per shard before writes are refused; 0:
+					 default */
+	uint64_t pending_bytes_max;   /* likewise; 0: default */
 };
 
 struct storage; /* private: storage-node/internal.h */
 
-/* Reads its state from the store, which it borrows for its life and which must outlive it. NULL: the store
- * holds what this version can't read (the caller sets the directory aside). */
-struct storage *storage_new(const struct storage_options *options, struct store *store, uint64_t seed);
+/* Reads its state from the store, which it borrows for its life and which must outlive it. NULL:
+ * the store holds what this version can't read (the caller sets the directory aside). */
+struct storage *storage_new(const struct storage_options *options, struct store *store,
+			    uint64_t seed);
 void storage_free(struct storage *s);
 
 extern const struct core_ops storage_ops;

@@ -1,6 +1,6 @@
-/* The lead's side of a shard's stream: numbering, sending, counting acknowledgements, settling, applying.
- * The shape is that of Raft's log replication (Ongaro and Ousterhout 2014, section 5.3 and 5.4.2): a lead settles
- * nothing of older epochs before an entry of its own has W copies. */
+/* The lead's side of a shard's stream: numbering, sending, counting acknowledgements, settling,
+ * applying. The shape is that of Raft's log replication (Ongaro and Ousterhout 2014, section 5.3
+ * and 5.4.2): a lead settles nothing of older epochs before an entry of its own has W copies. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -27,7 +27,8 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, u
 		return true;
 	}
 	struct slice value;
-	if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number), &value) != STORE_OK ||
+	if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number), &value) !=
+		STORE_OK ||
 	    value.len < 8)
 		return false;
 	*epoch = be64_read(value.data);
@@ -40,7 +41,8 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 	buf_clear(&s->value);
 	buf_append_be64(&s->value, epoch);
 	buf_append_slice(&s->value, change);
-	store_put(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number), buf_slice(&s->value));
+	store_put(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number),
+		  buf_slice(&s->value));
 	ring_push(&c->pending, epoch, change);
 	c->position.last = number;
 	c->position.last_epoch = epoch;
@@ -51,10 +53,12 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 
 bool stream_has_room(const struct storage *s, const struct shard_copy *c)
 {
-	return c->pending.count < s->options.pending_entries_max && c->pending.bytes < s->options.pending_bytes_max;
+	return c->pending.count < s->options.pending_entries_max &&
+	       c->pending.bytes < s->options.pending_bytes_max;
 }
 
-uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change, struct effects *fx)
+uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change,
+			      struct effects *fx)
 {
 	CHECK(shard_is_lead(c));
 	struct buf encoded = {0};
@@ -66,13 +70,16 @@ uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const str
 }
 
 /* Entries that are applied are read from the store, newer ones from memory. */
-uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first, struct stream_entry **out)
+uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
+			struct stream_entry **out)
 {
-	struct stream_entry *list = arena_alloc(&s->arena, LIMIT_STREAM_ENTRIES / 16 * sizeof *list);
+	struct stream_entry *list =
+	    arena_alloc(&s->arena, LIMIT_STREAM_ENTRIES / 16 * sizeof *list);
 	uint32_t cap = LIMIT_STREAM_ENTRIES / 16;
 	uint32_t count = 0;
 	size_t bytes = 0;
-	for (uint64_t n = first; n <= c->position.last && count < cap && bytes < APPEND_BYTES_MAX; n++) {
+	for (uint64_t n = first; n <= c->position.last && count < cap && bytes < APPEND_BYTES_MAX;
+	     n++) {
 		struct pending *p = ring_at(&c->pending, n);
 		if (p) {
 			list[count++] = (struct stream_entry){p->epoch, p->change};
@@ -80,11 +87,13 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 			continue;
 		}
 		struct slice value;
-		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) != STORE_OK ||
+		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) !=
+			STORE_OK ||
 		    value.len < 8)
 			break;
 		uint64_t epoch = be64_read(value.data);
-		struct slice change = arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
+		struct slice change =
+		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
 		list[count++] = (struct stream_entry){epoch, change};
 		bytes += change.len;
 	}
@@ -94,8 +103,8 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 
 /* ---- sending ---- */
 
-static void send_append(struct storage *s, struct shard_copy *c, struct follower *f, bool with_entries,
-			struct effects *fx)
+static void send_append(struct storage *s, struct shard_copy *c, struct follower *f,
+			bool with_entries, struct effects *fx)
 {
 	struct msg_stream_append m = {.shard = c->id, .settled = c->settled, .acked = f->acked};
 	m.previous.number = f->next - 1;
@@ -105,8 +114,8 @@ static void send_append(struct storage *s, struct shard_copy *c, struct follower
 	}
 	if (with_entries)
 		m.entries_count = stream_entries(s, c, f->next, &m.entries);
-	struct envelope envelope = {.type = MSG_stream_append, .request_id = s->next_request++,
-				    .epoch = c->lead_epoch};
+	struct envelope envelope = {
+	    .type = MSG_stream_append, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &m);
 	f->next += m.entries_count;
 	f->settled_sent = m.settled;
@@ -114,7 +123,8 @@ static void send_append(struct storage *s, struct shard_copy *c, struct follower
 }
 
 /* A replica that has not answered in this epoch may not know the placement. */
-static void send_probe(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+static void send_probe(struct storage *s, struct shard_copy *c, struct follower *f,
+		       struct effects *fx)
 {
 	if (!f->heard) {
 		struct msg_shard_newer newer = {.shard = c->placement};
@@ -124,9 +134,11 @@ static void send_probe(struct storage *s, struct shard_copy *c, struct follower 
 	send_append(s, c, f, false, fx);
 }
 
-static void stream_to(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
+static void stream_to(struct storage *s, struct shard_copy *c, struct follower *f,
+		      struct effects *fx)
 {
-	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last && f->next - f->acked <= FLIGHT_ENTRIES_MAX) {
+	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last &&
+	       f->next - f->acked <= FLIGHT_ENTRIES_MAX) {
 		uint64_t before = f->next;
 		send_append(s, c, f, true, fx);
 		if (f->next == before)
@@ -171,8 +183,8 @@ void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 
 /* ---- acknowledgements ---- */
 
-static void ack_gap(struct storage *s, struct shard_copy *c, struct follower *f, const struct position *last,
-		    struct effects *fx)
+static void ack_gap(struct storage *s, struct shard_copy *c, struct follower *f,
+		    const struct position *last, struct effects *fx)
 {
 	uint64_t next = last->number + 1;
 	if (next > c->position.last + 1)
@@ -339,17 +351,20 @@ void stream_trim(struct storage *s, struct shard_copy *c)
 
 /* ---- cutting back a departing suffix ---- */
 
-static void keep_discarded(struct storage *s, struct shard_copy *c, uint64_t number, const struct pending *p)
+static void keep_discarded(struct storage *s, struct shard_copy *c, uint64_t number,
+			   const struct pending *p)
 {
 	buf_clear(&s->value);
 	buf_append_be64(&s->value, p->epoch);
 	buf_append_slice(&s->value, p->change);
-	store_put(s->store, STORE_STREAM, key_discarded(&s->key, c->id, (uint64_t)s->wall_ms, number),
+	store_put(s->store, STORE_STREAM,
+		  key_discarded(&s->key, c->id, (uint64_t)s->wall_ms, number),
 		  buf_slice(&s->value));
 	s->discarded_total++;
 }
 
-static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, struct pending *p, struct effects *fx)
+static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, struct pending *p,
+		      struct effects *fx)
 {
 	struct change change;
 	if (!schema_decode(&schema_change, p->change, &s->arena, &change))
@@ -372,8 +387,9 @@ void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct 
 		fx_exit(fx, "a settled entry would be cut: this is a bug");
 		return;
 	}
-	fx_log(fx, LOG_LEVEL_WARN, "stream_cut shard=%016llx after=%llu last=%llu", (unsigned long long)c->id,
-	       (unsigned long long)after, (unsigned long long)c->position.last);
+	fx_log(fx, LOG_LEVEL_WARN, "stream_cut shard=%016llx after=%llu last=%llu",
+	       (unsigned long long)c->id, (unsigned long long)after,
+	       (unsigned long long)c->position.last);
 	uint64_t epoch;
 	CHECK(stream_epoch_at(s, c, after, &epoch));
 	for (uint64_t n = after + 1; n <= c->position.last; n++) {

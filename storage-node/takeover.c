@@ -1,5 +1,5 @@
-/* Becoming the lead of a shard: promises from N - W others, the most advanced stream among them, W copies of an entry
- * under the own epoch; only then it serves (DESIGN 6). */
+/* Becoming the lead of a shard: promises from N - W others, the most advanced stream among them, W
+ * copies of an entry under the own epoch; only then it serves (DESIGN 6). */
 #include "storage-node/internal.h"
 
 static void followers_begin(struct storage *s, struct shard_copy *c)
@@ -11,12 +11,13 @@ static void followers_begin(struct storage *s, struct shard_copy *c)
 		const struct replica *r = &c->placement.replicas[i];
 		if (r->node == s->options.self)
 			continue;
-		c->followers[c->followers_count++] = (struct follower){.node = r->node,
-								       .incarnation = r->incarnation,
-								       .learning = r->learning,
-								       .next = c->position.last + 1,
-								       .sent_ms = s->now_ms - RESEND_MS,
-								       .heard_ms = s->now_ms - RESEND_MS};
+		c->followers[c->followers_count++] =
+		    (struct follower){.node = r->node,
+				      .incarnation = r->incarnation,
+				      .learning = r->learning,
+				      .next = c->position.last + 1,
+				      .sent_ms = s->now_ms - RESEND_MS,
+				      .heard_ms = s->now_ms - RESEND_MS};
 	}
 }
 
@@ -24,7 +25,8 @@ void takeover_start(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (!shard_vouching(s, c)) {
 		c->state = SHARD_STUCK;
-		fx_log(fx, LOG_LEVEL_WARN, "cannot_lead shard=%016llx reason=not_vouching", (unsigned long long)c->id);
+		fx_log(fx, LOG_LEVEL_WARN, "cannot_lead shard=%016llx reason=not_vouching",
+		       (unsigned long long)c->id);
 		return;
 	}
 	c->state = SHARD_PROMISING;
@@ -39,8 +41,8 @@ void takeover_start(struct storage *s, struct shard_copy *c, struct effects *fx)
 static void ask_promises(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	struct msg_promise_request m = {.shard = c->placement, .boot = s->options.boot};
-	struct envelope envelope = {.type = MSG_promise_request, .request_id = s->next_request++,
-				    .epoch = c->lead_epoch};
+	struct envelope envelope = {
+	    .type = MSG_promise_request, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	for (uint32_t i = 0; i < c->followers_count; i++)
 		if (!c->followers[i].promised && !c->followers[i].learning)
 			fx_send(fx, WHEN_DURABLE, c->followers[i].node, 0, &envelope, &m);
@@ -55,8 +57,9 @@ static void begin_epoch(struct storage *s, struct shard_copy *c, struct effects 
 	c->epoch_start = stream_append_change(s, c, &change, fx);
 	c->floor = 0;
 	s->lease_ms = s->now_ms;
-	fx_log(fx, LOG_LEVEL_INFO, "preparing shard=%016llx epoch=%llu number=%llu", (unsigned long long)c->id,
-	       (unsigned long long)c->lead_epoch, (unsigned long long)c->epoch_start);
+	fx_log(fx, LOG_LEVEL_INFO, "preparing shard=%016llx epoch=%llu number=%llu",
+	       (unsigned long long)c->id, (unsigned long long)c->lead_epoch,
+	       (unsigned long long)c->epoch_start);
 }
 
 static bool more_advanced(const struct position *a, const struct position *b)
@@ -68,8 +71,8 @@ static void send_fetch(struct storage *s, struct shard_copy *c, struct effects *
 {
 	struct msg_stream_fetch m = {.shard = c->id};
 	m.previous = (struct position){.epoch = c->position.last_epoch, .number = c->position.last};
-	struct envelope envelope = {.type = MSG_stream_fetch, .request_id = s->next_request++,
-				    .epoch = c->lead_epoch};
+	struct envelope envelope = {
+	    .type = MSG_stream_fetch, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, c->fetch_from, 0, &envelope, &m);
 	c->retry_ms = s->now_ms + PROMISE_RETRY_MS;
 }
@@ -119,7 +122,8 @@ static void promising_tick(struct storage *s, struct shard_copy *c, struct effec
 	if (c->promise.epoch < c->lead_epoch || c->promise.lead != s->options.self) {
 		int64_t wait = lease_wait_ms(s, c, s->options.self, s->options.boot);
 		if (wait > 0) {
-			c->retry_ms = s->now_ms + (wait < PROMISE_RETRY_MS ? wait : PROMISE_RETRY_MS);
+			c->retry_ms =
+			    s->now_ms + (wait < PROMISE_RETRY_MS ? wait : PROMISE_RETRY_MS);
 			return;
 		}
 		promise_self(s, c, fx);
@@ -141,7 +145,8 @@ void takeover_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 
 /* ---- the replica that is asked ---- */
 
-static enum status may_promise(struct storage *s, struct shard_copy *c, const struct event *e, int64_t *wait_ms)
+static enum status may_promise(struct storage *s, struct shard_copy *c, const struct event *e,
+			       int64_t *wait_ms)
 {
 	const struct msg_promise_request *m = e->message.body;
 	uint64_t epoch = e->message.envelope.epoch;
@@ -164,12 +169,14 @@ void takeover_on_promise_request(struct storage *s, const struct event *e, struc
 	uint64_t id = m->shard.id;
 	map_adopt(s, &m->shard, fx);
 	struct shard_copy *c = shard_get(s, id);
-	struct msg_promise_ack ack = {.shard = id, .status = STATUS_NO_SHARD, .incarnation = s->options.incarnation};
+	struct msg_promise_ack ack = {
+	    .shard = id, .status = STATUS_NO_SHARD, .incarnation = s->options.incarnation};
 	if (c) {
 		int64_t wait;
 		ack.status = may_promise(s, c, e, &wait);
 		ack.wait_ms = (uint64_t)wait;
-		ack.last = (struct position){.epoch = c->position.last_epoch, .number = c->position.last};
+		ack.last =
+		    (struct position){.epoch = c->position.last_epoch, .number = c->position.last};
 		ack.settled = c->settled;
 		if (ack.status == STATUS_OK && c->promise.epoch < e->message.envelope.epoch) {
 			c->promise = (struct shard_promise){.epoch = e->message.envelope.epoch,
@@ -196,7 +203,8 @@ void takeover_on_promise_ack(struct storage *s, const struct event *e, struct ef
 		return;
 	}
 	if (m->status == STATUS_LEASED) {
-		int64_t wait = (int64_t)m->wait_ms < PROMISE_RETRY_MS ? (int64_t)m->wait_ms : PROMISE_RETRY_MS;
+		int64_t wait =
+		    (int64_t)m->wait_ms < PROMISE_RETRY_MS ? (int64_t)m->wait_ms : PROMISE_RETRY_MS;
 		if (c->retry_ms > s->now_ms + wait)
 			c->retry_ms = s->now_ms + wait;
 		return;
@@ -214,29 +222,37 @@ void takeover_on_fetch(struct storage *s, const struct event *e, struct effects 
 {
 	const struct msg_stream_fetch *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_stream_fetch_ack ack = {.shard = m->shard, .status = STATUS_OLD_EPOCH, .previous = m->previous};
+	struct msg_stream_fetch_ack ack = {
+	    .shard = m->shard, .status = STATUS_OLD_EPOCH, .previous = m->previous};
 	uint64_t epoch = 0;
-	if (c && c->promise.epoch == e->message.envelope.epoch && c->promise.lead == e->message.from.member) {
-		ack.last = (struct position){.epoch = c->position.last_epoch, .number = c->position.last};
+	if (c && c->promise.epoch == e->message.envelope.epoch &&
+	    c->promise.lead == e->message.from.member) {
+		ack.last =
+		    (struct position){.epoch = c->position.last_epoch, .number = c->position.last};
 		if (m->previous.number < c->position.trimmed) {
 			ack.status = STATUS_STREAM_TRIMMED;
 		} else if (m->previous.number > c->position.last ||
-			   !stream_epoch_at(s, c, m->previous.number, &epoch) || epoch != m->previous.epoch) {
-			/* go back by one: the asker walks down to where both agree, never below what it applied */
+			   !stream_epoch_at(s, c, m->previous.number, &epoch) ||
+			   epoch != m->previous.epoch) {
+			/* go back by one: the asker walks down to where both agree, never below
+			 * what it applied */
 			ack.status = STATUS_STREAM_GAP;
-			ack.last.number = m->previous.number > c->position.last ? c->position.last
-										: m->previous.number - 1;
+			ack.last.number = m->previous.number > c->position.last
+					      ? c->position.last
+					      : m->previous.number - 1;
 			if (!stream_epoch_at(s, c, ack.last.number, &ack.last.epoch))
 				ack.status = STATUS_STREAM_TRIMMED;
 		} else {
 			ack.status = STATUS_OK;
-			ack.entries_count = stream_entries(s, c, m->previous.number + 1, &ack.entries);
+			ack.entries_count =
+			    stream_entries(s, c, m->previous.number + 1, &ack.entries);
 		}
 	}
 	fx_reply(fx, WHEN_DURABLE, e, MSG_stream_fetch_ack, &ack);
 }
 
-static void fetched(struct storage *s, struct shard_copy *c, const struct msg_stream_fetch_ack *m, struct effects *fx)
+static void fetched(struct storage *s, struct shard_copy *c, const struct msg_stream_fetch_ack *m,
+		    struct effects *fx)
 {
 	if (m->previous.number != c->position.last || m->previous.epoch != c->position.last_epoch)
 		return; /* an answer to an older question */
@@ -261,7 +277,8 @@ void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effe
 	} else if (m->status == STATUS_STREAM_GAP) {
 		if (m->previous.number != c->position.last)
 			return;
-		uint64_t back = m->last.number > c->position.applied ? m->last.number : c->position.applied;
+		uint64_t back =
+		    m->last.number > c->position.applied ? m->last.number : c->position.applied;
 		stream_cut(s, c, back, fx);
 		send_fetch(s, c, fx);
 	} else if (m->status == STATUS_STREAM_TRIMMED || m->status == STATUS_OLD_EPOCH) {
@@ -274,12 +291,14 @@ void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effe
 void takeover_settled(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	c->state = SHARD_SERVING;
-	fx_log(fx, LOG_LEVEL_INFO, "serving shard=%016llx epoch=%llu applied=%llu", (unsigned long long)c->id,
-	       (unsigned long long)c->lead_epoch, (unsigned long long)c->position.applied);
+	fx_log(fx, LOG_LEVEL_INFO, "serving shard=%016llx epoch=%llu applied=%llu",
+	       (unsigned long long)c->id, (unsigned long long)c->lead_epoch,
+	       (unsigned long long)c->position.applied);
 	takeover_order_settings(s, c, fx);
 }
 
-/* Settings take effect where they stand in the stream, so that every replica applies a change under the same ones. */
+/* Settings take effect where they stand in the stream, so that every replica applies a change under
+ * the same ones. */
 void takeover_order_settings(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->state != SHARD_SERVING)
@@ -290,13 +309,15 @@ void takeover_order_settings(struct storage *s, struct shard_copy *c, struct eff
 	for (uint64_t n = c->position.applied + 1; n <= c->position.last; n++) {
 		struct change pending;
 		struct pending *p = ring_at(&c->pending, n);
-		if (schema_decode(&schema_change, p->change, &s->arena, &pending) && pending.kind == CHANGE_SETTINGS &&
-		    pending.policy >= wanted->version)
+		if (schema_decode(&schema_change, p->change, &s->arena, &pending) &&
+		    pending.kind == CHANGE_SETTINGS && pending.policy >= wanted->version)
 			return;
 	}
 	struct buf encoded = {0};
 	schema_encode(&schema_collection, wanted, &encoded);
-	struct change change = {.kind = CHANGE_SETTINGS, .body = buf_slice(&encoded), .policy = wanted->version,
+	struct change change = {.kind = CHANGE_SETTINGS,
+				.body = buf_slice(&encoded),
+				.policy = wanted->version,
 				.wall_ms = (uint64_t)s->wall_ms};
 	stream_append_change(s, c, &change, fx);
 	buf_close(&encoded);

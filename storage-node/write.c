@@ -1,4 +1,5 @@
-/* Deciding a client's write: at the lead into the stream, or on any replica of an available collection as a branch. */
+/* Deciding a client's write: at the lead into the stream, or on any replica of an available
+ * collection as a branch. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -10,13 +11,13 @@
 /* What became of a write before it is ordered. */
 struct decision {
 	enum status status;
-	bool ordered;          /* `change` is to be appended */
+	bool ordered; /* `change` is to be appended */
 	struct change change;
 	struct revision parent[1];
 	char hash[REVISION_HASH_CHARS];
 	struct revision answer; /* revision of the answer; borrows */
 	uint64_t conflicts;
-	struct buf body;       /* of a patch */
+	struct buf body; /* of a patch */
 };
 
 uint64_t write_stamp(struct storage *s, struct shard_copy *c)
@@ -37,8 +38,8 @@ void write_recent_clear(struct shard_copy *c)
 	c->recent_next = 0;
 }
 
-void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number, uint64_t status,
-		      const struct revision *revision)
+void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number,
+		      uint64_t status, const struct revision *revision)
 {
 	struct slice operation_id = m->operation_id;
 	CHECK(operation_id.len == sizeof c->recents->operation_id);
@@ -49,7 +50,8 @@ void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint6
 	struct recent *r = &c->recents[c->recent_next++ % RECENT_OPERATIONS];
 	if (r->used)
 		map_remove(&c->recent_by_id, slice_of(r->operation_id, sizeof r->operation_id));
-	*r = (struct recent){.number = number, .status = status, .generation = revision->generation, .used = true};
+	*r = (struct recent){
+	    .number = number, .status = status, .generation = revision->generation, .used = true};
 	r->hash_len = (uint8_t)revision->hash.len;
 	if (r->hash_len)
 		memcpy(r->hash, revision->hash.data, r->hash_len);
@@ -62,8 +64,8 @@ void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint6
 
 /* ---- answers ---- */
 
-static void answer(const struct event *e, enum effect_when when, enum status status, const struct revision *revision,
-		   uint64_t conflicts, struct effects *fx)
+static void answer(const struct event *e, enum effect_when when, enum status status,
+		   const struct revision *revision, uint64_t conflicts, struct effects *fx)
 {
 	struct msg_doc_write_ack ack = {.status = status, .conflicts = conflicts};
 	if (revision)
@@ -89,8 +91,8 @@ static void answer_when_applied(struct shard_copy *c, const struct event *e, uin
 }
 
 /* An answer that changes nothing: it may show only settled state, and only under a lease. */
-static void answer_unchanged(struct storage *s, struct shard_copy *c, const struct event *e, struct document_view *v,
-			     const struct decision *d, struct effects *fx)
+static void answer_unchanged(struct storage *s, struct shard_copy *c, const struct event *e,
+			     struct document_view *v, const struct decision *d, struct effects *fx)
 {
 	uint64_t number = v->overlay ? v->overlay->last_number : 0;
 	if (number == 0 && !lease_held(s, c)) {
@@ -125,21 +127,23 @@ static int known_among(const struct document *doc, const struct revision *expect
 }
 
 /* Finds the parent; false: refused with d->status. *branch: the parent is no leaf. */
-static bool choose_parent(struct document_view *v, const struct msg_doc_write *m, struct decision *d, int *parent,
-			  bool *branch)
+static bool choose_parent(struct document_view *v, const struct msg_doc_write *m,
+			  struct decision *d, int *parent, bool *branch)
 {
 	int winner = v->exists ? graph_winner(&v->doc) : GRAPH_NONE;
 	bool live = winner != GRAPH_NONE && graph_is_live(&v->doc, (uint32_t)winner);
 	*parent = winner;
 	*branch = false;
-	if (!live && (m->op == WRITE_PATCH || m->op == WRITE_DELETE) && m->expect != EXPECT_REVISION)
+	if (!live && (m->op == WRITE_PATCH || m->op == WRITE_DELETE) &&
+	    m->expect != EXPECT_REVISION)
 		d->status = STATUS_NOT_FOUND;
 	else if (m->expect == EXPECT_PRESENT && !live)
 		d->status = STATUS_NOT_FOUND;
 	else if (m->expect == EXPECT_ABSENT && live)
 		d->status = STATUS_PRECONDITION_FAILED;
 	if (m->expect == EXPECT_REVISION) {
-		*parent = v->exists ? leaf_among(&v->doc, m->expected, m->expected_count) : GRAPH_NONE;
+		*parent =
+		    v->exists ? leaf_among(&v->doc, m->expected, m->expected_count) : GRAPH_NONE;
 		if (*parent == GRAPH_NONE && m->keep_as_branch && v->exists) {
 			*parent = known_among(&v->doc, m->expected, m->expected_count);
 			*branch = true;
@@ -150,7 +154,8 @@ static bool choose_parent(struct document_view *v, const struct msg_doc_write *m
 	return d->status == STATUS_OK;
 }
 
-static bool make_body(struct document_view *v, const struct msg_doc_write *m, int parent, struct decision *d)
+static bool make_body(struct document_view *v, const struct msg_doc_write *m, int parent,
+		      struct decision *d)
 {
 	d->change.deleted = m->op == WRITE_DELETE;
 	if (m->op == WRITE_DELETE)
@@ -166,7 +171,8 @@ static bool make_body(struct document_view *v, const struct msg_doc_write *m, in
 	}
 	struct slice base = document_body(v, (uint32_t)parent);
 	if (base.len == 0) {
-		d->status = STATUS_CONFLICT; /* a branch of a revision whose body is no longer kept can't be patched */
+		d->status = STATUS_CONFLICT; /* a branch of a revision whose body is no longer kept
+						can't be patched */
 		return false;
 	}
 	value_merge_patch(base, m->body, &d->body);
@@ -187,7 +193,8 @@ static void current_revision(struct document_view *v, struct decision *d)
 }
 
 /* The same operation id: the same answer, or 422 if it was another request. */
-static bool seen_operation(struct document_view *v, const struct msg_doc_write *m, struct decision *d)
+static bool seen_operation(struct document_view *v, const struct msg_doc_write *m,
+			   struct decision *d)
 {
 	if (m->operation_digest.len == 0 || !v->exists)
 		return false;
@@ -213,8 +220,10 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	current_revision(v, d);
 	if (!choose_parent(v, m, d, &parent, &branch) || !make_body(v, m, parent, d))
 		return;
-	bool parent_live = parent != GRAPH_NONE && !(v->doc.revisions[parent].flags & REVISION_DELETED);
-	d->status = m->op == WRITE_POST || (m->op == WRITE_PUT && !parent_live) ? STATUS_CREATED : STATUS_OK;
+	bool parent_live =
+	    parent != GRAPH_NONE && !(v->doc.revisions[parent].flags & REVISION_DELETED);
+	d->status = m->op == WRITE_POST || (m->op == WRITE_PUT && !parent_live) ? STATUS_CREATED
+										: STATUS_OK;
 	struct revision_content content = {.deleted = d->change.deleted, .body = d->change.body};
 	if (parent != GRAPH_NONE) {
 		d->parent[0] = graph_name(&v->doc, (uint32_t)parent);
@@ -238,14 +247,15 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 
 /* ---- at the lead ---- */
 
-static bool repeat_recent(struct shard_copy *c, const struct event *e, const struct msg_doc_write *m,
-			  struct effects *fx)
+static bool repeat_recent(struct shard_copy *c, const struct event *e,
+			  const struct msg_doc_write *m, struct effects *fx)
 {
 	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
 	if (!r)
 		return false;
 	struct decision d = {.status = (enum status)r->status};
-	d.answer = (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
+	d.answer =
+	    (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
 	if (!slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
 		d = (struct decision){.status = STATUS_OPERATION_ID_REUSED};
 	answer_when_applied(c, e, r->number, &d, false, fx);
@@ -264,7 +274,8 @@ static enum status lead_refuses(struct storage *s, struct shard_copy *c, const s
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
-static void write_at_lead(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+static void write_at_lead(struct storage *s, struct shard_copy *c, const struct event *e,
+			  struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
 	struct document_view view;
@@ -288,7 +299,8 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 
 /* ---- on any replica: a branch ---- */
 
-static bool in_outbox(struct shard_copy *c, const struct event *e, const struct msg_doc_write *m, struct effects *fx)
+static bool in_outbox(struct shard_copy *c, const struct event *e, const struct msg_doc_write *m,
+		      struct effects *fx)
 {
 	for (uint32_t i = 0; i < c->outbox_count; i++) {
 		if (slice_equal(c->outbox[i].operation_id, m->operation_id)) {
@@ -299,7 +311,8 @@ static bool in_outbox(struct shard_copy *c, const struct event *e, const struct 
 	return false;
 }
 
-static void write_branch(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+static void write_branch(struct storage *s, struct shard_copy *c, const struct event *e,
+			 struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
 	enum status refused = STATUS_OK;

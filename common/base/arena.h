@@ -1,4 +1,5 @@
-/* A bump allocator: many small allocations, freed all at once. Zero-initialised is valid and empty. */
+/* A bump allocator: many small allocations, freed all at once. Zero-initialised is valid and empty.
+ */
 #ifndef PARLEY_BASE_ARENA_H
 #define PARLEY_BASE_ARENA_H
 

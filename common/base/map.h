@@ -1,7 +1,7 @@
-/* A hash map from byte strings to pointers that remembers the order of insertion, so that walking it
- * is the same in every run. Keys are copied; values are the caller's. Zero-initialised is valid and
- * empty. Hashes are seeded per map: a caller that stores outside input sets `seed` from a random
- * source before the first insert. */
+/* A hash map from byte strings to pointers that remembers the order of insertion, so that walking
+ * it is the same in every run. Keys are copied; values are the caller's. Zero-initialised is valid
+ * and empty. Hashes are seeded per map: a caller that stores outside input sets `seed` from a
+ * random source before the first insert. */
 #ifndef PARLEY_BASE_MAP_H
 #define PARLEY_BASE_MAP_H
 
@@ -32,11 +32,13 @@ void map_close(struct map *m);
 void map_clear(struct map *m);
 /* NULL when absent. */
 void *map_get(const struct map *m, struct slice key);
-/* Inserts or replaces; returns the value that stood there before, or NULL. value must not be NULL. */
+/* Inserts or replaces; returns the value that stood there before, or NULL. value must not be NULL.
+ */
 void *map_put(struct map *m, struct slice key, void *value);
 /* Returns the removed value, or NULL. */
 void *map_remove(struct map *m, struct slice key);
-/* Walk: at = 0; while ((e = map_next(m, &at))) ... The map may lose, not gain, entries meanwhile. */
+/* Walk: at = 0; while ((e = map_next(m, &at))) ... The map may lose, not gain, entries meanwhile.
+ */
 struct map_entry *map_next(const struct map *m, size_t *at);
 
 /* The same with 64-bit numbers as keys. */

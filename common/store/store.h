@@ -1,8 +1,8 @@
-/* The ordered key-value interface between cores and disks. Implemented by store_rocks.c in production and by
- * tests/sim/disk.c in simulation; both pass tests/unit/store_suite.c.
+/* The ordered key-value interface between cores and disks. Implemented by store_rocks.c in
+ * production and by tests/sim/disk.c in simulation; both pass tests/unit/store_suite.c.
  *
- * Puts collect in one pending batch per store, which the shell commits at the end of a turn (see common/core.h):
- * all of it becomes visible and durable together, or none. */
+ * Puts collect in one pending batch per store, which the shell commits at the end of a turn (see
+ * common/core.h): all of it becomes visible and durable together, or none. */
 #ifndef PARLEY_STORE_STORE_H
 #define PARLEY_STORE_STORE_H
 
@@ -15,7 +15,7 @@
 enum store_family {
 	STORE_META = 0,      /* identity, maps, promises, positions */
 	STORE_DOCUMENTS = 1, /* document records and other bodies */
-	STORE_STREAM = 2,    /* entries of the shards' streams; also outboxes and discarded entries */
+	STORE_STREAM = 2, /* entries of the shards' streams; also outboxes and discarded entries */
 	STORE_CONFLICTS = 3, /* open and resolved conflicts */
 	STORE_FAMILIES = 4
 };
@@ -23,8 +23,8 @@ enum store_family {
 enum store_result {
 	STORE_OK = 0,
 	STORE_ABSENT = 1,
-	STORE_FULL = 2,   /* no space; nothing was written */
-	STORE_BROKEN = 3  /* I/O error or corruption: this process must stop */
+	STORE_FULL = 2,  /* no space; nothing was written */
+	STORE_BROKEN = 3 /* I/O error or corruption: this process must stop */
 };
 
 struct store_iterator; /* opaque */
@@ -35,10 +35,13 @@ struct store {
 };
 
 struct store_ops {
-	enum store_result (*get)(struct store *s, enum store_family family, struct slice key, struct slice *value);
-	void (*put)(struct store *s, enum store_family family, struct slice key, struct slice value);
+	enum store_result (*get)(struct store *s, enum store_family family, struct slice key,
+				 struct slice *value);
+	void (*put)(struct store *s, enum store_family family, struct slice key,
+		    struct slice value);
 	void (*remove)(struct store *s, enum store_family family, struct slice key);
-	void (*remove_range)(struct store *s, enum store_family family, struct slice first, struct slice end);
+	void (*remove_range)(struct store *s, enum store_family family, struct slice first,
+			     struct slice end);
 	bool (*dirty)(const struct store *s);
 	enum store_result (*commit)(struct store *s, bool sync);
 	struct store_iterator *(*iterate)(struct store *s, enum store_family family);
@@ -52,15 +55,17 @@ struct store_ops {
 	void (*close)(struct store *s);
 };
 
-/* STORE_OK, STORE_ABSENT or STORE_BROKEN. Sees pending puts, removals and ranges. *value is borrowed until the
- * next call on this store, whatever it is. */
-static inline enum store_result store_get(struct store *s, enum store_family f, struct slice key, struct slice *value)
+/* STORE_OK, STORE_ABSENT or STORE_BROKEN. Sees pending puts, removals and ranges. *value is
+ * borrowed until the next call on this store, whatever it is. */
+static inline enum store_result store_get(struct store *s, enum store_family f, struct slice key,
+					  struct slice *value)
 {
 	return s->ops->get(s, f, key, value);
 }
 
 /* Into the pending batch; copies. Can't fail: failures show at commit. */
-static inline void store_put(struct store *s, enum store_family f, struct slice key, struct slice value)
+static inline void store_put(struct store *s, enum store_family f, struct slice key,
+			     struct slice value)
 {
 	s->ops->put(s, f, key, value);
 }
@@ -71,7 +76,8 @@ static inline void store_remove(struct store *s, enum store_family f, struct sli
 }
 
 /* All keys k with first <= k < end, those pending included. */
-static inline void store_remove_range(struct store *s, enum store_family f, struct slice first, struct slice end)
+static inline void store_remove_range(struct store *s, enum store_family f, struct slice first,
+				      struct slice end)
 {
 	s->ops->remove_range(s, f, first, end);
 }
@@ -82,17 +88,17 @@ static inline bool store_dirty(const struct store *s)
 	return s->ops->dirty(s);
 }
 
-/* Shell only. Writes the pending batch atomically; with sync, all earlier commits and this one are durable when
- * it returns STORE_OK. After STORE_FULL or STORE_BROKEN the batch is dropped and the core's memory no longer
- * agrees with the disk: the process must restart. */
+/* Shell only. Writes the pending batch atomically; with sync, all earlier commits and this one are
+ * durable when it returns STORE_OK. After STORE_FULL or STORE_BROKEN the batch is dropped and the
+ * core's memory no longer agrees with the disk: the process must restart. */
 static inline enum store_result store_commit(struct store *s, bool sync) MUST_CHECK;
 static inline enum store_result store_commit(struct store *s, bool sync)
 {
 	return s->ops->commit(s, sync);
 }
 
-/* A view of the last commit at this moment: later commits don't change what it shows. Never NULL; release with
- * store_iterator_free. Not positioned yet. */
+/* A view of the last commit at this moment: later commits don't change what it shows. Never NULL;
+ * release with store_iterator_free. Not positioned yet. */
 static inline struct store_iterator *store_iterate(struct store *s, enum store_family f)
 {
 	return s->ops->iterate(s, f);
@@ -131,7 +137,8 @@ static inline struct slice store_value(struct store *s, const struct store_itera
 	return s->ops->value(it);
 }
 
-static inline enum store_result store_iterator_result(struct store *s, const struct store_iterator *it)
+static inline enum store_result store_iterator_result(struct store *s,
+						      const struct store_iterator *it)
 {
 	return s->ops->iterator_result(it);
 }

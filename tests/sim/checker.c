@@ -1,11 +1,11 @@
 /* What must hold, whatever happened:
  *   acknowledged   every acknowledged write is in the graph of its document on every replica
- *   linearizable   in `consistent` collections each document is one chain of revisions, every link made by exactly one
- *                  client's operation, and the chain respects real time, reads and refusals included
- *   replicas       documents and conflicts are equal on all replicas after healing
- *   counts         counters equal what a walk finds; answers to counts fit
- *   cleanup        no trace goes before all replicas have passed the resolution and hold no branch of the document
- *   progress       after healing everything finishes: shards led, outboxes empty, conflicts resolved and cleaned up */
+ *   linearizable   in `consistent` collections each document is one chain of revisions, every link
+ * made by exactly one client's operation, and the chain respects real time, reads and refusals
+ * included replicas       documents and conflicts are equal on all replicas after healing counts
+ * counters equal what a walk finds; answers to counts fit cleanup        no trace goes before all
+ * replicas have passed the resolution and hold no branch of the document progress       after
+ * healing everything finishes: shards led, outboxes empty, conflicts resolved and cleaned up */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,13 +35,14 @@ static void take_exact(void *context, struct slice key, struct slice value)
 }
 
 /* Decodes the committed value under this key into the arena of the run. */
-static bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family, struct slice key,
-			const struct schema *schema, void *out)
+static bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family,
+			struct slice key, const struct schema *schema, void *out)
 {
 	struct buf value = {0};
 	struct found_value f = {key, &value, false};
 	disk_walk(disk, family, key, take_exact, &f);
-	bool ok = f.found && schema_decode(schema, arena_copy(&sim->arena, buf_slice(&value)), &sim->arena, out);
+	bool ok = f.found && schema_decode(schema, arena_copy(&sim->arena, buf_slice(&value)),
+					   &sim->arena, out);
 	buf_close(&value);
 	return ok;
 }
@@ -57,7 +58,8 @@ static void take_shard(void *context, struct slice key, struct slice value)
 	struct shard_list *list = context;
 	(void)key;
 	struct shard shard;
-	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena, &shard))
+	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena,
+			   &shard))
 		return;
 	for (int i = 0; i < list->count; i++) {
 		if (list->shards[i].id != shard.id)
@@ -77,15 +79,16 @@ static struct shard_list *all_shards(struct sim *sim)
 	list->sim = sim;
 	for (int i = 0; i < sim->nodes_count; i++)
 		if (sim->nodes[i].role == ROLE_STORAGE)
-			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard, list);
+			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard,
+				  list);
 	return list;
 }
 
 static bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out)
 {
 	struct buf key = {0};
-	bool ok = disk_record(sim, sim_node_of(sim, node)->disk, STORE_META, key_shard(&key, 'x', shard),
-			      &schema_shard_position, out);
+	bool ok = disk_record(sim, sim_node_of(sim, node)->disk, STORE_META,
+			      key_shard(&key, 'x', shard), &schema_shard_position, out);
 	buf_close(&key);
 	return ok;
 }
@@ -97,11 +100,13 @@ static void count_pair(void *context, struct slice key, struct slice value)
 	(*(int *)context)++;
 }
 
-static int pairs_under(struct sim *sim, uint64_t node, enum store_family family, char letter, uint64_t shard)
+static int pairs_under(struct sim *sim, uint64_t node, enum store_family family, char letter,
+		       uint64_t shard)
 {
 	struct buf key = {0};
 	int count = 0;
-	disk_walk(sim_node_of(sim, node)->disk, family, key_shard(&key, letter, shard), count_pair, &count);
+	disk_walk(sim_node_of(sim, node)->disk, family, key_shard(&key, letter, shard), count_pair,
+		  &count);
 	buf_close(&key);
 	return count;
 }
@@ -109,7 +114,8 @@ static int pairs_under(struct sim *sim, uint64_t node, enum store_family family,
 static uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard)
 {
 	struct buf key = {0};
-	uint64_t digest = disk_digest(sim_node_of(sim, node)->disk, family, key_shard(&key, 'd', shard));
+	uint64_t digest =
+	    disk_digest(sim_node_of(sim, node)->disk, family, key_shard(&key, 'd', shard));
 	buf_close(&key);
 	return digest;
 }
@@ -127,8 +133,8 @@ static bool shard_quiet(struct sim *sim, const struct shard *shard, struct buf *
 		struct shard_position p;
 		uint64_t node = shard->replicas[i].node;
 		if (shard->replicas[i].learning || !position_of(sim, node, shard->id, &p)) {
-			buf_printf(why, "shard %016llx: node %llu is not in sync", (unsigned long long)shard->id,
-				   (unsigned long long)node);
+			buf_printf(why, "shard %016llx: node %llu is not in sync",
+				   (unsigned long long)shard->id, (unsigned long long)node);
 			return false;
 		}
 		if (i == 0)
@@ -146,7 +152,8 @@ static bool shard_quiet(struct sim *sim, const struct shard *shard, struct buf *
 			return false;
 		}
 		if (sim->healed && pairs_under(sim, node, STORE_CONFLICTS, 'd', shard->id) > 0) {
-			buf_printf(why, "shard %016llx: conflicts are left", (unsigned long long)shard->id);
+			buf_printf(why, "shard %016llx: conflicts are left",
+				   (unsigned long long)shard->id);
 			return false;
 		}
 	}
@@ -176,13 +183,16 @@ static void check_cleanup(struct sim *sim, const struct shard *shard, const stru
 	struct conflict resolved;
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
 		const struct sim_node *node = sim_node_of(sim, shard->replicas[i].node);
-		if (node->incarnation != shard->replicas[i].incarnation || shard->replicas[i].learning)
+		if (node->incarnation != shard->replicas[i].incarnation ||
+		    shard->replicas[i].learning)
 			continue;
-		if (!disk_record(sim, node->disk, STORE_CONFLICTS,
-				 key_conflict_resolved(&key, shard->id, change->id, change->resolution_id),
-				 &schema_conflict, &resolved))
-			sim_violation(sim, "cleanup of %.*s ordered before %s had the resolution", (int)change->id.len,
-				      (const char *)change->id.data, node->name);
+		if (!disk_record(
+			sim, node->disk, STORE_CONFLICTS,
+			key_conflict_resolved(&key, shard->id, change->id, change->resolution_id),
+			&schema_conflict, &resolved))
+			sim_violation(sim, "cleanup of %.*s ordered before %s had the resolution",
+				      (int)change->id.len, (const char *)change->id.data,
+				      node->name);
 	}
 	buf_close(&key);
 }
@@ -217,7 +227,8 @@ static struct slice recall(const struct map *map, struct slice a, struct slice b
 
 void checker_close(struct sim *sim)
 {
-	struct map *maps[] = {&sim->operation_of_request, &sim->operation_of_branch, &sim->ordered_as};
+	struct map *maps[] = {&sim->operation_of_request, &sim->operation_of_branch,
+			      &sim->ordered_as};
 	for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
 		size_t at = 0;
 		for (struct map_entry *e; (e = map_next(maps[i], &at));) {
@@ -239,11 +250,12 @@ static void note_ordered(struct sim *sim, const struct change *change)
 	buf_close(&text);
 }
 
-/* An answer 202 promises the operation. If a lead had taken it too, it stands in the stream under the revision that
- * the lead gave it, and once is enough. */
+/* An answer 202 promises the operation. If a lead had taken it too, it stands in the stream under
+ * the revision that the lead gave it, and once is enough. */
 static void note_branches(struct sim *sim, const struct effect *effect)
 {
-	struct slice request = slice_of(&effect->send.envelope.request_id, sizeof effect->send.envelope.request_id);
+	struct slice request =
+	    slice_of(&effect->send.envelope.request_id, sizeof effect->send.envelope.request_id);
 	struct msg_doc_write write;
 	struct msg_doc_write_ack ack;
 	if (effect->send.envelope.type == MSG_doc_write) {
@@ -254,8 +266,10 @@ static void note_branches(struct sim *sim, const struct effect *effect)
 		remember(&sim->operation_of_request, request, (struct slice){0}, buf_slice(&both));
 		buf_close(&both);
 	} else if (effect->send.envelope.type == MSG_doc_write_ack) {
-		CHECK(schema_decode(&schema_msg_doc_write_ack, effect->send.body, &sim->arena, &ack));
-		struct slice operation = recall(&sim->operation_of_request, request, (struct slice){0});
+		CHECK(
+		    schema_decode(&schema_msg_doc_write_ack, effect->send.body, &sim->arena, &ack));
+		struct slice operation =
+		    recall(&sim->operation_of_request, request, (struct slice){0});
 		if (ack.status != STATUS_ACCEPTED || operation.len == 0)
 			return;
 		struct buf text = {0};
@@ -307,26 +321,27 @@ struct final_document {
 	struct document doc;
 };
 
-static const struct shard *shard_of(struct sim *sim, struct shard_list *list, enum collection_kind kind,
-				    struct slice id)
+static const struct shard *shard_of(struct sim *sim, struct shard_list *list,
+				    enum collection_kind kind, struct slice id)
 {
 	uint64_t hash = shard_hash(id);
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];
 		struct collection collection;
 		struct buf key = {0};
-		bool ok = disk_record(sim, sim_node_of(sim, shard->replicas[0].node)->disk, STORE_META,
-				      key_shard(&key, 'c', shard->collection), &schema_collection, &collection);
+		bool ok = disk_record(sim, sim_node_of(sim, shard->replicas[0].node)->disk,
+				      STORE_META, key_shard(&key, 'c', shard->collection),
+				      &schema_collection, &collection);
 		buf_close(&key);
-		if (ok && slice_is(collection.name, collection_names[kind]) && hash >= shard->hash_first &&
-		    hash <= shard->hash_last)
+		if (ok && slice_is(collection.name, collection_names[kind]) &&
+		    hash >= shard->hash_first && hash <= shard->hash_last)
 			return shard;
 	}
 	return NULL;
 }
 
-static struct final_document load_final(struct sim *sim, struct shard_list *list, enum collection_kind kind,
-					int document)
+static struct final_document load_final(struct sim *sim, struct shard_list *list,
+					enum collection_kind kind, int document)
 {
 	struct final_document out = {0};
 	char id[16];
@@ -335,8 +350,9 @@ static struct final_document load_final(struct sim *sim, struct shard_list *list
 	if (!shard)
 		return out;
 	struct buf key = {0};
-	out.exists = disk_record(sim, sim_node_of(sim, shard->replicas[0].node)->disk, STORE_DOCUMENTS,
-				 key_document(&key, shard->id, slice_text(id)), &schema_document, &out.doc);
+	out.exists =
+	    disk_record(sim, sim_node_of(sim, shard->replicas[0].node)->disk, STORE_DOCUMENTS,
+			key_document(&key, shard->id, slice_text(id)), &schema_document, &out.doc);
 	buf_close(&key);
 	return out;
 }
@@ -349,14 +365,17 @@ static int find_text(const struct document *doc, const char *text)
 
 static void describe(const struct op *op, char *out, size_t size)
 {
-	static const char *const kinds[] = {"GET", "PUT", "CREATE", "PATCH", "DELETE", "BRANCH", "COUNT"};
-	snprintf(out, size, "op %d client %d %s %s/d%d expected=%s status=%d rev=%s at %lld..%lld ms", op->number,
-		 op->client, kinds[op->kind], collection_names[op->collection], op->document, op->expected, op->status,
-		 op->revision, (long long)(op->start_us / 1000),
-		 (long long)(op->end_us == INT64_MAX ? -1 : op->end_us / 1000));
+	static const char *const kinds[] = {"GET",    "PUT",    "CREATE", "PATCH",
+					    "DELETE", "BRANCH", "COUNT"};
+	snprintf(
+	    out, size, "op %d client %d %s %s/d%d expected=%s status=%d rev=%s at %lld..%lld ms",
+	    op->number, op->client, kinds[op->kind], collection_names[op->collection], op->document,
+	    op->expected, op->status, op->revision, (long long)(op->start_us / 1000),
+	    (long long)(op->end_us == INT64_MAX ? -1 : op->end_us / 1000));
 }
 
-static void check_acknowledged(struct sim *sim, const struct op *op, const struct final_document *final)
+static void check_acknowledged(struct sim *sim, const struct op *op,
+			       const struct final_document *final)
 {
 	char text[400];
 	if (!op_writes(op) || !op_succeeded(op) || op->revision[0] == 0)
@@ -367,7 +386,8 @@ static void check_acknowledged(struct sim *sim, const struct op *op, const struc
 		return;
 	char id[16];
 	snprintf(id, sizeof id, "d%d", op->document);
-	struct slice operation = recall(&sim->operation_of_branch, slice_text(op->revision), slice_text(id));
+	struct slice operation =
+	    recall(&sim->operation_of_branch, slice_text(op->revision), slice_text(id));
 	struct slice ordered = {0};
 	if (operation.len > 16)
 		ordered = recall(&sim->ordered_as, slice_of(operation.data, 16), slice_text(id));
@@ -387,7 +407,8 @@ struct chain {
 	int made_by[513]; /* position -> op index, or -1 */
 };
 
-static bool build_chain(struct sim *sim, int document, const struct final_document *final, struct chain *chain)
+static bool build_chain(struct sim *sim, int document, const struct final_document *final,
+			struct chain *chain)
 {
 	chain->length = 0;
 	if (!final->exists)
@@ -413,7 +434,8 @@ static bool build_chain(struct sim *sim, int document, const struct final_docume
 	return true;
 }
 
-/* Would this operation, on this state, make this revision? On success the state becomes the one after it. */
+/* Would this operation, on this state, make this revision? On success the state becomes the one
+ * after it. */
 static bool makes(const struct op *op, const struct revision *parent, const struct revision *wanted,
 		  struct buf *state, bool *live)
 {
@@ -424,8 +446,10 @@ static bool makes(const struct op *op, const struct revision *parent, const stru
 		value_merge_patch(buf_slice(state), buf_slice(&op->body), &after);
 	else if (op->kind != OP_DELETE)
 		buf_append_slice(&after, buf_slice(&op->body));
-	struct revision_content content = {.parents = parent, .parents_count = parent ? 1 : 0,
-					   .deleted = op->kind == OP_DELETE, .body = buf_slice(&after)};
+	struct revision_content content = {.parents = parent,
+					   .parents_count = parent ? 1 : 0,
+					   .deleted = op->kind == OP_DELETE,
+					   .body = buf_slice(&after)};
 	revision_name(&content, hash, &name);
 	bool same = revision_equal(&name, wanted);
 	if (same) {
@@ -439,11 +463,12 @@ static bool makes(const struct op *op, const struct revision *parent, const stru
 
 static bool for_document(const struct op *op, int document)
 {
-	return op->collection == COLLECTION_STRICT && op->document == document && op->kind != OP_COUNT;
+	return op->collection == COLLECTION_STRICT && op->document == document &&
+	       op->kind != OP_COUNT;
 }
 
-/* Deletions of one parent all have one name. Who said so made it; else the first without an answer may have; one that
- * was refused is the last resort, and a violation. */
+/* Deletions of one parent all have one name. Who said so made it; else the first without an answer
+ * may have; one that was refused is the last resort, and a violation. */
 static int likelihood(const struct op *op, const char *revision)
 {
 	if (op_succeeded(op))
@@ -451,14 +476,14 @@ static int likelihood(const struct op *op, const char *revision)
 	return op_refused(op) ? 1 : 2;
 }
 
-static int maker_of(struct sim *sim, int document, const struct revision *parent, const struct revision *wanted,
-		    struct buf *state, bool *live, const bool *used)
+static int maker_of(struct sim *sim, int document, const struct revision *parent,
+		    const struct revision *wanted, struct buf *state, bool *live, const bool *used)
 {
 	const struct history *h = sim->history;
 	int maybe = -1;
 	char text[128];
-	snprintf(text, sizeof text, "%llu-%.*s", (unsigned long long)wanted->generation, (int)wanted->hash.len,
-		 (const char *)wanted->hash.data);
+	snprintf(text, sizeof text, "%llu-%.*s", (unsigned long long)wanted->generation,
+		 (int)wanted->hash.len, (const char *)wanted->hash.data);
 	struct buf trial = {0};
 	struct buf best = {0};
 	bool best_live = *live;
@@ -488,7 +513,8 @@ static int maker_of(struct sim *sim, int document, const struct revision *parent
 	return maybe;
 }
 
-static void attribute(struct sim *sim, int document, const struct final_document *final, struct chain *chain)
+static void attribute(struct sim *sim, int document, const struct final_document *final,
+		      struct chain *chain)
 {
 	struct buf state = {0};
 	bool live = false;
@@ -499,10 +525,13 @@ static void attribute(struct sim *sim, int document, const struct final_document
 		struct revision parent = {0};
 		if (p > 1)
 			parent = graph_name(&final->doc, (uint32_t)chain->nodes[p - 2]);
-		int maker = maker_of(sim, document, p > 1 ? &parent : NULL, &wanted, &state, &live, used);
+		int maker =
+		    maker_of(sim, document, p > 1 ? &parent : NULL, &wanted, &state, &live, used);
 		chain->made_by[p] = maker;
 		if (maker < 0) {
-			sim_violation(sim, "strict/d%d: nobody made revision %d of its chain, or it was made twice",
+			sim_violation(sim,
+				      "strict/d%d: nobody made revision %d of its chain, or it was "
+				      "made twice",
 				      document, p);
 			break;
 		}
@@ -516,14 +545,18 @@ static void attribute(struct sim *sim, int document, const struct final_document
 	buf_close(&state);
 }
 
-/* Positions that an operation's answer allows: exactly one, or for "absent" the smallest one from `low` on. */
-static int position_shown(const struct op *op, const struct final_document *final, const struct chain *chain, int low)
+/* Positions that an operation's answer allows: exactly one, or for "absent" the smallest one from
+ * `low` on. */
+static int position_shown(const struct op *op, const struct final_document *final,
+			  const struct chain *chain, int low)
 {
-	if (op->status == 404 || (op->kind == OP_CREATE && op->status == 412 && op->revision[0] == 0)) {
+	if (op->status == 404 ||
+	    (op->kind == OP_CREATE && op->status == 412 && op->revision[0] == 0)) {
 		if (op->status != 404)
 			return low;
 		for (int p = low; p <= chain->length; p++)
-			if (p == 0 || (final->doc.revisions[chain->nodes[p - 1]].flags & REVISION_DELETED))
+			if (p == 0 ||
+			    (final->doc.revisions[chain->nodes[p - 1]].flags & REVISION_DELETED))
 				return p;
 		return -1;
 	}
@@ -533,7 +566,8 @@ static int position_shown(const struct op *op, const struct final_document *fina
 	return index == GRAPH_NONE ? -1 : index + 1;
 }
 
-static void check_order(struct sim *sim, int document, const struct final_document *final, const struct chain *chain)
+static void check_order(struct sim *sim, int document, const struct final_document *final,
+			const struct chain *chain)
 {
 	const struct history *h = sim->history;
 	char text[400];
@@ -549,7 +583,8 @@ static void check_order(struct sim *sim, int document, const struct final_docume
 			continue;
 		int low = 0;
 		for (int k = 0; k < h->count; k++)
-			if (for_document(&h->ops[k], document) && h->ops[k].end_us < op->start_us && shown[k] > low)
+			if (for_document(&h->ops[k], document) && h->ops[k].end_us < op->start_us &&
+			    shown[k] > low)
 				low = shown[k];
 		bool made = shown[i] > 0;
 		if (!made && (op->status == 0 || op->status >= 500))
@@ -558,8 +593,9 @@ static void check_order(struct sim *sim, int document, const struct final_docume
 		shown[i] = position;
 		if (position < low || (made && position == low)) {
 			describe(op, text, sizeof text);
-			sim_violation(sim, "not linearizable: shows position %d, but %d was known before: %s", position,
-				      low, text);
+			sim_violation(
+			    sim, "not linearizable: shows position %d, but %d was known before: %s",
+			    position, low, text);
 		}
 	}
 	free(shown);
@@ -574,10 +610,13 @@ static void check_replicas(struct sim *sim, struct shard_list *list)
 		for (uint32_t k = 1; k < shard->replicas_count; k++)
 			for (int f = STORE_DOCUMENTS; f < STORE_FAMILIES; f++)
 				if (f != STORE_STREAM &&
-				    digest_of(sim, shard->replicas[k].node, (enum store_family)f, shard->id) !=
-					    digest_of(sim, shard->replicas[0].node, (enum store_family)f, shard->id))
-					sim_violation(sim, "replicas of shard %016llx differ in family %d",
-						      (unsigned long long)shard->id, f);
+				    digest_of(sim, shard->replicas[k].node, (enum store_family)f,
+					      shard->id) != digest_of(sim, shard->replicas[0].node,
+								      (enum store_family)f,
+								      shard->id))
+					sim_violation(
+					    sim, "replicas of shard %016llx differ in family %d",
+					    (unsigned long long)shard->id, f);
 	}
 }
 
@@ -612,14 +651,16 @@ static void check_counts(struct sim *sim, struct shard_list *list)
 		buf_close(&key);
 		if (position_of(sim, shard->replicas[0].node, shard->id, &p) &&
 		    (p.documents != counted.live || p.deleted != counted.deleted))
-			sim_violation(sim, "shard %016llx counts %llu live %llu deleted, holds %llu and %llu",
-				      (unsigned long long)shard->id, (unsigned long long)p.documents,
-				      (unsigned long long)p.deleted, (unsigned long long)counted.live,
-				      (unsigned long long)counted.deleted);
+			sim_violation(
+			    sim, "shard %016llx counts %llu live %llu deleted, holds %llu and %llu",
+			    (unsigned long long)shard->id, (unsigned long long)p.documents,
+			    (unsigned long long)p.deleted, (unsigned long long)counted.live,
+			    (unsigned long long)counted.deleted);
 	}
 }
 
-static void check_document(struct sim *sim, struct shard_list *list, enum collection_kind kind, int document)
+static void check_document(struct sim *sim, struct shard_list *list, enum collection_kind kind,
+			   int document)
 {
 	struct final_document final = load_final(sim, list, kind, document);
 	for (int i = 0; i < sim->history->count; i++) {

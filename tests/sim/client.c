@@ -1,5 +1,5 @@
-/* Clients: each asks one thing at a time through a random gateway, over HTTP as it reaches the gateway's core, and
- * writes down what it asked and what it got. */
+/* Clients: each asks one thing at a time through a random gateway, over HTTP as it reaches the
+ * gateway's core, and writes down what it asked and what it got. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,8 +12,8 @@ enum { CLIENT_TIMEOUT_US = 8000000, CLIENT_ATTEMPTS = 40 };
 const char *const collection_names[COLLECTION_KINDS] = {"strict", "open", "newest"};
 
 struct client {
-	int setup;   /* collections still to be made by client 0 */
-	int current; /* index of the op under way, or -1 */
+	int setup;        /* collections still to be made by client 0 */
+	int current;      /* index of the op under way, or -1 */
 	uint64_t request; /* id under way; answers to others are late */
 	int64_t deadline_us;
 	bool done;
@@ -66,10 +66,13 @@ static void post(struct sim *sim, struct client *c, struct sim_http *r)
 /* ---- making collections ---- */
 
 static const char *const setup_bodies[COLLECTION_KINDS] = {
-	"{\"name\":\"strict\",\"retainMs\":0}",
-	"{\"name\":\"open\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":\"merge\",\"paths\":"
-	"{\"f0\":\"newest\",\"f1\":\"max\",\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":\"newest\"}}}",
-	"{\"name\":\"newest\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":\"newest\"}}",
+    "{\"name\":\"strict\",\"retainMs\":0}",
+    "{\"name\":\"open\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":\"merge\","
+    "\"paths\":"
+    "{\"f0\":\"newest\",\"f1\":\"max\",\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":"
+    "\"newest\"}}}",
+    "{\"name\":\"newest\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":"
+    "\"newest\"}}",
 };
 
 static void send_setup(struct sim *sim, struct client *c)
@@ -99,10 +102,10 @@ static struct op *history_add(struct sim *sim)
 
 static enum op_kind draw_kind(struct rng *r, enum collection_kind collection)
 {
-	static const enum op_kind strict[] = {OP_GET, OP_GET, OP_GET, OP_PUT, OP_PUT, OP_CREATE, OP_PATCH, OP_PATCH,
-					      OP_DELETE, OP_COUNT};
-	static const enum op_kind open[] = {OP_GET, OP_PUT, OP_PATCH, OP_PATCH, OP_PATCH, OP_BRANCH, OP_BRANCH,
-					    OP_DELETE, OP_GET, OP_CREATE};
+	static const enum op_kind strict[] = {OP_GET,    OP_GET,   OP_GET,   OP_PUT,    OP_PUT,
+					      OP_CREATE, OP_PATCH, OP_PATCH, OP_DELETE, OP_COUNT};
+	static const enum op_kind open[] = {OP_GET,    OP_PUT,    OP_PATCH,  OP_PATCH, OP_PATCH,
+					    OP_BRANCH, OP_BRANCH, OP_DELETE, OP_GET,   OP_CREATE};
 	return collection == COLLECTION_STRICT ? strict[rng_below(r, ARRAY_LEN(strict))]
 					       : open[rng_below(r, ARRAY_LEN(open))];
 }
@@ -112,8 +115,8 @@ static void json_body(const struct op *op, struct buf *json)
 	if (op->kind == OP_PATCH)
 		buf_printf(json, "{\"f%d\":%d}", op->number % 4, op->number);
 	else
-		buf_printf(json, "{\"v\":%d,\"f%d\":%d,\"text\":\"value of %d\"}", op->number, op->number % 4,
-			   op->number, op->number);
+		buf_printf(json, "{\"v\":%d,\"f%d\":%d,\"text\":\"value of %d\"}", op->number,
+			   op->number % 4, op->number, op->number);
 }
 
 static void draw_op(struct sim *sim, struct client *c)
@@ -122,8 +125,9 @@ static void draw_op(struct sim *sim, struct client *c)
 	struct op *op = history_add(sim);
 	c->current = sim->history->count - 1;
 	op->client = index_of_client(sim, c);
-	op->collection = rng_below(r, 2) ? COLLECTION_STRICT
-					 : (enum collection_kind)(1 + rng_below(r, COLLECTION_KINDS - 1));
+	op->collection = rng_below(r, 2)
+			     ? COLLECTION_STRICT
+			     : (enum collection_kind)(1 + rng_below(r, COLLECTION_KINDS - 1));
 	op->document = (int)rng_below(r, (uint64_t)sim->settings.documents);
 	op->kind = draw_kind(r, op->collection);
 	op->start_us = sim->now_us;
@@ -150,8 +154,8 @@ static void draw_op(struct sim *sim, struct client *c)
 
 static void fill_request(const struct op *op, struct sim_http *r)
 {
-	static const enum http_method methods[] = {HTTP_GET, HTTP_PUT, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_PUT,
-						   HTTP_GET};
+	static const enum http_method methods[] = {HTTP_GET,    HTTP_PUT, HTTP_PUT, HTTP_PATCH,
+						   HTTP_DELETE, HTTP_PUT, HTTP_GET};
 	char text[160];
 	r->method = methods[op->kind];
 	buf_printf(&r->path, "/%s", collection_names[op->collection]);
@@ -174,7 +178,9 @@ static void fill_request(const struct op *op, struct sim_http *r)
 		add_header(r, "idempotency-key", text);
 	}
 	if (op_writes(op) && op->kind != OP_DELETE) {
-		add_header(r, "content-type", op->kind == OP_PATCH ? "application/merge-patch+json" : "application/json");
+		add_header(r, "content-type",
+			   op->kind == OP_PATCH ? "application/merge-patch+json"
+						: "application/json");
 		json_body(op, &r->body);
 	}
 }
@@ -192,7 +198,8 @@ static void think(struct sim *sim, struct client *c)
 {
 	c->current = -1;
 	c->request = 0;
-	c->deadline_us = sim->now_us + rng_between(&sim->client_rng, 1, sim->settings.think_max_ms) * 1000;
+	c->deadline_us =
+	    sim->now_us + rng_between(&sim->client_rng, 1, sim->settings.think_max_ms) * 1000;
 	sim_schedule(sim, c->deadline_us, SIM_CLIENT, index_of_client(sim, c), 0, NULL);
 }
 
@@ -249,7 +256,8 @@ static void finish_op(struct sim *sim, struct client *c, struct op *op, struct s
 	if (op->kind == OP_COUNT)
 		op->count = count_in(buf_slice(&answer->body));
 	if (op_succeeded(op) && op->revision[0] && op->kind != OP_COUNT)
-		snprintf(c->known[op->collection][op->document], sizeof op->revision, "%s", op->revision);
+		snprintf(c->known[op->collection][op->document], sizeof op->revision, "%s",
+			 op->revision);
 	think(sim, c);
 }
 
@@ -264,8 +272,9 @@ void client_answer(struct sim *sim, struct sim_answer *answer)
 {
 	struct client *c = &sim->clients[(answer->id >> 32) - 1];
 	struct op *op = op_of(sim, c);
-	sim_log(sim, "client %d gets %d %s %.*s", index_of_client(sim, c), answer->status, answer->etag,
-		(int)(answer->body.len < 100 ? answer->body.len : 100), (const char *)answer->body.data);
+	sim_log(sim, "client %d gets %d %s %.*s", index_of_client(sim, c), answer->status,
+		answer->etag, (int)(answer->body.len < 100 ? answer->body.len : 100),
+		(const char *)answer->body.data);
 	bool expected = answer->id == c->request;
 	if (expected && c->setup > 0) {
 		if (answer->status == 200 || answer->status == 201)

@@ -21,14 +21,14 @@ struct op {
 	int document;
 	bool conditional; /* If-Match: the revision in `expected` */
 	char expected[128];
-	bool keyed;       /* Idempotency-Key: repeated until it has an answer */
-	bool any;         /* GET with consistency=any */
+	bool keyed; /* Idempotency-Key: repeated until it has an answer */
+	bool any;   /* GET with consistency=any */
 	int64_t start_us;
-	int64_t end_us; /* INT64_MAX: no answer, it may have been done */
-	int status;     /* of the answer; 0: none */
+	int64_t end_us;     /* INT64_MAX: no answer, it may have been done */
+	int status;         /* of the answer; 0: none */
 	char revision[128]; /* ETag of the answer */
-	uint64_t count; /* OP_COUNT */
-	struct buf body; /* MessagePack of what it writes */
+	uint64_t count;     /* OP_COUNT */
+	struct buf body;    /* MessagePack of what it writes */
 	int attempts;
 };
 

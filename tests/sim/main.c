@@ -1,4 +1,5 @@
-/* parley-sim [--seeds N] [--seed FIRST] [--verbose]: runs seeds FIRST .. FIRST+N-1, each to its end. */
+/* parley-sim [--seeds N] [--seed FIRST] [--verbose]: runs seeds FIRST .. FIRST+N-1, each to its
+ * end. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +54,7 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < seeds; i++)
 		bad += run_seed(first + i, verbose, &simulated_ms) > 0;
 	printf("simulated_seconds=%llu\n", (unsigned long long)(simulated_ms / 1000));
-	printf("sim seeds=%llu violations=%llu seconds=%lld\n", (unsigned long long)seeds, (unsigned long long)bad,
-	       (long long)(time(NULL) - start));
+	printf("sim seeds=%llu violations=%llu seconds=%lld\n", (unsigned long long)seeds,
+	       (unsigned long long)bad, (long long)(time(NULL) - start));
 	return bad > 0;
 }

@@ -24,8 +24,10 @@ static void post(struct sim *sim, int from, int to, const struct effect *effect)
 {
 	size_t len = effect->send.body.len;
 	struct sim_message *m = mem_alloc(sizeof *m + len);
-	*m = (struct sim_message){.from = sim->nodes[from].member, .from_role = sim->nodes[from].role,
-				  .envelope = effect->send.envelope, .len = len};
+	*m = (struct sim_message){.from = sim->nodes[from].member,
+				  .from_role = sim->nodes[from].role,
+				  .envelope = effect->send.envelope,
+				  .len = len};
 	memcpy(m->bytes, effect->send.body.data, len);
 	sim_schedule(sim, sim->now_us + net_delay_us(sim), SIM_DELIVER, to, 0, m);
 }
@@ -77,7 +79,8 @@ void net_request_free(struct sim_http *r)
 
 void net_request(struct sim *sim, int gateway, struct sim_http *request)
 {
-	sim_schedule(sim, sim->now_us + rng_between(&sim->net_rng, 100, 2000), SIM_HTTP, gateway, 0, request);
+	sim_schedule(sim, sim->now_us + rng_between(&sim->net_rng, 100, 2000), SIM_HTTP, gateway, 0,
+		     request);
 }
 
 void net_http(struct sim *sim, const struct sim_event *event)
@@ -85,7 +88,8 @@ void net_http(struct sim *sim, const struct sim_event *event)
 	struct sim_node *node = &sim->nodes[event->index];
 	struct sim_http *request = event->payload;
 	if (!node->core) {
-		net_request_free(request); /* connection refused: the client finds out by its timeout */
+		net_request_free(
+		    request); /* connection refused: the client finds out by its timeout */
 		return;
 	}
 	request->next = NULL;
@@ -104,11 +108,13 @@ void net_answer(struct sim *sim, const struct effect *effect)
 	for (uint32_t i = 0; i < response->headers_count; i++) {
 		struct slice name = response->headers[i].name;
 		struct slice value = response->headers[i].value;
-		if (name.len == 4 && (name.data[0] | 32) == 'e' && (name.data[1] | 32) == 't' && value.len > 2 &&
-		    value.len < sizeof answer->etag) {
-			memcpy(answer->etag, value.data + 1, value.len - 2); /* without the quotes */
+		if (name.len == 4 && (name.data[0] | 32) == 'e' && (name.data[1] | 32) == 't' &&
+		    value.len > 2 && value.len < sizeof answer->etag) {
+			memcpy(answer->etag, value.data + 1,
+			       value.len - 2); /* without the quotes */
 			answer->etag[value.len - 2] = 0;
 		}
 	}
-	sim_schedule(sim, sim->now_us + rng_between(&sim->net_rng, 100, 2000), SIM_ANSWER, 0, 0, answer);
+	sim_schedule(sim, sim->now_us + rng_between(&sim->net_rng, 100, 2000), SIM_ANSWER, 0, 0,
+		     answer);
 }

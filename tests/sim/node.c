@@ -43,7 +43,8 @@ static void *new_coordinator(struct sim *sim, struct sim_node *node, uint64_t se
 {
 	struct coordinator_member members[SIM_NODES_MAX];
 	for (int i = 0; i < sim->nodes_count; i++)
-		members[i] = (struct coordinator_member){sim->nodes[i].member, sim->nodes[i].name, sim->nodes[i].role};
+		members[i] = (struct coordinator_member){sim->nodes[i].member, sim->nodes[i].name,
+							 sim->nodes[i].role};
 	struct coordinator_options options = {.self = node->member,
 					      .cluster = SIM_CLUSTER,
 					      .members = members,
@@ -125,10 +126,12 @@ static void free_core(struct sim_node *node)
 	node->core = NULL;
 }
 
-static struct event event_at(const struct sim *sim, const struct sim_node *node, enum event_kind kind)
+static struct event event_at(const struct sim *sim, const struct sim_node *node,
+			     enum event_kind kind)
 {
 	int64_t now_ms = sim->now_us / 1000;
-	return (struct event){.kind = kind, .now_ms = now_ms,
+	return (struct event){.kind = kind,
+			      .now_ms = now_ms,
 			      .wall_ms = 1700000000000 + now_ms + node->clock_skew_ms};
 }
 
@@ -225,13 +228,15 @@ static bool ends_life(struct sim *sim, int index)
 		const struct effect *e = &node->fx.items[i];
 		if (e->kind != EFFECT_RESET && e->kind != EFFECT_EXIT)
 			continue;
-		sim_log(sim, "%s ends: %.*s", node->name, (int)e->reason.len, (const char *)e->reason.data);
+		sim_log(sim, "%s ends: %.*s", node->name, (int)e->reason.len,
+			(const char *)e->reason.data);
 		bool reset = e->kind == EFFECT_RESET;
 		if (!reset)
-			sim_violation(sim, "%s: %.*s", node->name, (int)e->reason.len, (const char *)e->reason.data);
+			sim_violation(sim, "%s: %.*s", node->name, (int)e->reason.len,
+				      (const char *)e->reason.data);
 		else if (sim->wipes == 0)
-			sim_violation(sim, "%s sets its disk aside without a cause: %.*s", node->name,
-				      (int)e->reason.len, (const char *)e->reason.data);
+			sim_violation(sim, "%s sets its disk aside without a cause: %.*s",
+				      node->name, (int)e->reason.len, (const char *)e->reason.data);
 		node_crash(sim, index, false);
 		if (reset && node->disk) {
 			disk_wipe(node->disk);
@@ -258,7 +263,8 @@ static void run_effects(struct sim *sim, int index, enum effect_when when)
 			sim_trace(sim, e->respond.response.body.data, e->respond.response.body.len);
 			net_answer(sim, e);
 		} else if (e->kind == EFFECT_LOG) {
-			sim_log(sim, "%s %.*s", node->name, (int)e->log.text.len, (const char *)e->log.text.data);
+			sim_log(sim, "%s %.*s", node->name, (int)e->log.text.len,
+				(const char *)e->log.text.data);
 		}
 	}
 }
@@ -288,7 +294,8 @@ static void finish_turn(struct sim *sim, int index)
 			return;
 		}
 		const struct sim_settings *set = &sim->settings;
-		int64_t takes_us = node->sync_wanted ? rng_between(&sim->disk_rng, set->sync_min_us, set->sync_max_us)
+		int64_t takes_us = node->sync_wanted ? rng_between(&sim->disk_rng, set->sync_min_us,
+								   set->sync_max_us)
 						     : 10;
 		node->committing = true;
 		node->busy_until_us = sim->now_us + takes_us;
@@ -336,8 +343,9 @@ static void feed_message(struct sim *sim, struct sim_node *node, struct sim_mess
 		if (sim->verbose) {
 			struct buf text = {0};
 			schema_print(schema, body, &text);
-			sim_log(sim, "  %s <- %llu e%llu %s", node->name, (unsigned long long)m->from,
-				(unsigned long long)m->envelope.epoch, buf_cstr(&text));
+			sim_log(sim, "  %s <- %llu e%llu %s", node->name,
+				(unsigned long long)m->from, (unsigned long long)m->envelope.epoch,
+				buf_cstr(&text));
 			buf_close(&text);
 		}
 		node->ops->step(node->core, &event, &node->fx);

@@ -57,14 +57,17 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed)
 
 void sim_settings_print(const struct sim_settings *s)
 {
-	printf("seed=%llu storage=%d gateways=%d arbiters=%d clients=%d replicas=%d quorum=%d documents=%d "
-	       "operations=%d safety_ms=%lld drop=%u duplicate=%u delay_us=%lld..%lld tail=%u/%lld sync_us=%lld..%lld "
+	printf("seed=%llu storage=%d gateways=%d arbiters=%d clients=%d replicas=%d quorum=%d "
+	       "documents=%d "
+	       "operations=%d safety_ms=%lld drop=%u duplicate=%u delay_us=%lld..%lld tail=%u/%lld "
+	       "sync_us=%lld..%lld "
 	       "nemesis_ms=%lld crashes=%d power=%d pauses=%d partitions=%d wipes=%d keep=%llu\n",
-	       (unsigned long long)s->seed, s->storage_nodes, s->gateways, s->arbiters, s->clients, s->replicas,
-	       s->write_quorum, s->documents, s->operations, (long long)s->safety_ms, s->drop, s->duplicate,
-	       (long long)s->delay_min_us, (long long)s->delay_max_us, s->delay_tail, (long long)s->delay_tail_us,
-	       (long long)s->sync_min_us, (long long)s->sync_max_us, (long long)s->nemesis_every_ms, s->crashes,
-	       s->power_cuts, s->pauses, s->partitions, s->wipes, (unsigned long long)s->stream_keep);
+	       (unsigned long long)s->seed, s->storage_nodes, s->gateways, s->arbiters, s->clients,
+	       s->replicas, s->write_quorum, s->documents, s->operations, (long long)s->safety_ms,
+	       s->drop, s->duplicate, (long long)s->delay_min_us, (long long)s->delay_max_us,
+	       s->delay_tail, (long long)s->delay_tail_us, (long long)s->sync_min_us,
+	       (long long)s->sync_max_us, (long long)s->nemesis_every_ms, s->crashes, s->power_cuts,
+	       s->pauses, s->partitions, s->wipes, (unsigned long long)s->stream_keep);
 }
 
 /* ---- the heap of events, by time, then by order of scheduling ---- */
@@ -74,7 +77,8 @@ static bool before(const struct sim_event *a, const struct sim_event *b)
 	return a->at_us < b->at_us || (a->at_us == b->at_us && a->sequence < b->sequence);
 }
 
-void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index, uint64_t life, void *payload)
+void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index,
+		  uint64_t life, void *payload)
 {
 	if (sim->heap_len == sim->heap_cap) {
 		sim->heap_cap = sim->heap_cap ? sim->heap_cap * 2 : 1024;

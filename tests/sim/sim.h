@@ -1,9 +1,10 @@
-/* The whole cluster in one process, from a seed: the real cores, and in place of sockets, clocks and disks a heap of
- * events, a network that drops, doubles, delays and reorders real encoded bytes, and disks that lose what was not
- * synced. The same seed gives the same trace.
+/* The whole cluster in one process, from a seed: the real cores, and in place of sockets, clocks
+ * and disks a heap of events, a network that drops, doubles, delays and reorders real encoded
+ * bytes, and disks that lose what was not synced. The same seed gives the same trace.
  *
- * A run has two phases. Safety: faults go on, clients work. Liveness: faults stop, everything is up again, and all
- * must finish and agree. Then the checkers look at the history of the clients and at the disks. */
+ * A run has two phases. Safety: faults go on, clients work. Liveness: faults stop, everything is up
+ * again, and all must finish and agree. Then the checkers look at the history of the clients and at
+ * the disks. */
 #ifndef PARLEY_SIM_SIM_H
 #define PARLEY_SIM_SIM_H
 
@@ -44,7 +45,16 @@ struct sim_settings {
 	int64_t think_max_ms;
 };
 
-enum sim_event_kind { SIM_WAKE, SIM_STORED, SIM_DELIVER, SIM_HTTP, SIM_ANSWER, SIM_CLIENT, SIM_NEMESIS, SIM_RESTART };
+enum sim_event_kind {
+	SIM_WAKE,
+	SIM_STORED,
+	SIM_DELIVER,
+	SIM_HTTP,
+	SIM_ANSWER,
+	SIM_CLIENT,
+	SIM_NEMESIS,
+	SIM_RESTART
+};
 
 struct sim_message {
 	struct sim_message *next;
@@ -78,8 +88,8 @@ struct sim_event {
 	int64_t at_us;
 	uint64_t sequence;
 	enum sim_event_kind kind;
-	int index;      /* of node or client */
-	uint64_t life;  /* of the node: later lives ignore it */
+	int index;     /* of node or client */
+	uint64_t life; /* of the node: later lives ignore it */
 	void *payload;
 };
 
@@ -88,7 +98,7 @@ struct sim_node {
 	enum role role;
 	char name[32];
 	const struct core_ops *ops;
-	void *core; /* NULL: down */
+	void *core;        /* NULL: down */
 	struct disk *disk; /* storage nodes and the coordinator */
 	struct store *store;
 	uint64_t incarnation;
@@ -118,7 +128,7 @@ struct sim {
 	struct sim_node nodes[SIM_NODES_MAX];
 	int nodes_count;
 	bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: nothing passes */
-	bool healed;   /* liveness phase */
+	bool healed;                            /* liveness phase */
 	bool verbose;
 	uint64_t trace; /* hash over everything that happened */
 	uint64_t steps, messages;
@@ -126,10 +136,11 @@ struct sim {
 	struct history *history;
 	int violations;
 	int wipes;
-	struct map cleanups_seen; /* resolution id -> anything */
+	struct map cleanups_seen;        /* resolution id -> anything */
 	struct map operation_of_request; /* request id -> operation id, document id */
-	struct map operation_of_branch;  /* revision answered with 202, document id -> operation id */
-	struct map ordered_as;           /* operation id, document id -> revision in the stream */
+	struct map
+	    operation_of_branch; /* revision answered with 202, document id -> operation id */
+	struct map ordered_as;   /* operation id, document id -> revision in the stream */
 	struct arena arena;
 };
 
@@ -138,7 +149,8 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed);
 void sim_settings_print(const struct sim_settings *settings);
 /* Runs one seed to its end; returns violations. */
 int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms);
-void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index, uint64_t life, void *payload);
+void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index,
+		  uint64_t life, void *payload);
 void sim_trace(struct sim *sim, const void *data, size_t len);
 void sim_violation(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
 void sim_log(struct sim *sim, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -175,7 +187,8 @@ bool client_all_done(const struct sim *sim);
 void client_free_all(struct sim *sim);
 
 /* checker.c */
-/* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or clean. */
+/* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or
+ * clean. */
 bool checker_quiet(struct sim *sim, struct buf *why);
 void checker_final(struct sim *sim);
 void checker_close(struct sim *sim);
