@@ -115,10 +115,18 @@ fuzz-smoke: fuzz
 			-print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ_BUILD)/$$n- \
 			$(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
 
+# The unit tests once more under AddressSanitizer and UndefinedBehaviorSanitizer.
+unit-sanitized:
+	$(MAKE) SAN=address,undefined unit
+
+# Every suite; the packages it needs are installed first.
+test: deps-test
+	tests/run
+
 clean:
 	rm -rf build build-*
 
-.PHONY: all unit docs golden fuzz fuzzers fuzz-smoke clean
+.PHONY: all unit unit-sanitized test docs golden fuzz fuzzers fuzz-smoke clean
 .SECONDARY:
 
 include deploy/deploy.mk
