@@ -62,6 +62,8 @@ void reply_location(struct request *r, struct reply *reply, struct slice id)
 void reply_send(struct turn *t, struct request *r, struct reply *reply)
 {
 	reply_header(r, reply, "X-Request-Id", r->request_id);
+	if (r->unconfirmed)
+		reply_header(r, reply, "X-Parley-Unconfirmed", slice_text("map"));
 	if (t->gw->draining)
 		reply_header(r, reply, "Connection", slice_text("close"));
 	struct http_response response = {

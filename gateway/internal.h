@@ -64,6 +64,7 @@ struct request {
 	struct request *wait_prev;
 	struct request *wait_next;
 	struct request *next; /* among finished or free ones */
+	bool unconfirmed;     /* the coordinator could not say whether the map is the newest */
 	bool finished;
 };
 

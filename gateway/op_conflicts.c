@@ -217,7 +217,7 @@ static void map_came(struct turn *t, struct request *r, uint32_t index, enum sta
 {
 	(void)index;
 	(void)status;
-	(void)body;
+	r->unconfirmed = body == NULL;
 	if (t->gw->map.version == 0)
 		answer_status(t, r, STATUS_STARTING, "");
 	else

@@ -245,6 +245,13 @@ static void test_collections(void **state)
 	assert_string_equal(buf_cstr(&b->body), "[]");
 	list_collections(b, "GET /system.collections?count=true");
 	assert_string_equal(buf_cstr(&b->body), "{\"documentCount\":1}");
+	assert_null(strstr(buf_cstr(&b->headers), "X-Parley-Unconfirmed"));
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, OFFLINE_MS + 1);
+	gateway_bench_http(b, "GET /system.collections?count=true");
+	for (uint32_t i = 0; i < SHARDS; i++)
+		answer_count(b, i, i, "");
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-Unconfirmed: map\n"));
 }
 
 static void answer_nodes(struct gateway_bench *b)

@@ -474,13 +474,18 @@ static void test_unknown_collection_is_looked_for(void **state)
 		  "<- 3 404 " NOT_FOUND_BODY);
 }
 
-static void test_without_a_coordinator_the_map_is_enough(void **state)
+/* Cut off from the coordinator, others may have made it meanwhile. */
+static void test_only_the_coordinator_denies_a_collection(void **state)
 {
 	struct gateway_bench *b = *state;
 	map(b);
 	gateway_bench_advance(b, OFFLINE_MS + 1);
 	gateway_bench_http(b, "GET /other");
-	expect(b, "<- 1 200 []\n");
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"code\":\"coordinator_unavailable\""));
+	gateway_bench_http(b, "GET /c/a");
+	answer_read(b, 0, "{}", 0);
+	assert_int_equal(b->status, 200);
 }
 
 /* ---- bounds ---- */
@@ -589,7 +594,7 @@ int main(void)
 	    TEST(test_first_write_makes_the_collection),
 	    TEST(test_creation_refused),
 	    TEST(test_unknown_collection_is_looked_for),
-	    TEST(test_without_a_coordinator_the_map_is_enough),
+	    TEST(test_only_the_coordinator_denies_a_collection),
 	    TEST(test_request_id_and_trace),
 	    TEST(test_gone_and_drained),
 	    TEST(test_inflight_is_bounded),
