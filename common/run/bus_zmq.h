@@ -3,8 +3,9 @@
  * key gives the peer's identity and role.
  *
  * Messages of one turn for one peer travel in one ZeroMQ message. Nothing blocks: what a full queue
- * does not take is dropped and counted, and the cores ask again by their timers. A bus belongs to
- * one thread. */
+ * does not take, or what waits for a peer that has been away for BUS_WAIT_MS, is dropped and
+ * counted, and the cores ask again by their timers. A bus belongs to one thread; several may live
+ * in one process. */
 #ifndef PARLEY_RUN_BUS_ZMQ_H
 #define PARLEY_RUN_BUS_ZMQ_H
 
@@ -14,12 +15,20 @@
 
 struct bus;
 
+enum {
+	BUS_QUEUE_FRAMES = 1000,         /* per connection and direction */
+	BUS_FRAME_BYTES = 1024 * 1024,   /* a frame that passes this is sent early */
+	BUS_WAIT_MS = 2000,              /* a peer that is not connected is waited for so long, */
+	BUS_WAIT_BYTES = 8 * 1024 * 1024 /* and with so much */
+};
+
 struct bus_options {
 	const struct members *members; /* borrowed; must outlive the bus */
 	uint64_t self;
 	const char *secret_key; /* Z85; copied */
 	struct logger *logger;
-	bool bind; /* bind the own address */
+	bool bind;           /* listen at the own address, if the list has one, */
+	const char *bind_to; /* or here instead; NULL or empty: at the own address */
 };
 
 enum bus_refusal {
@@ -31,16 +40,27 @@ enum bus_refusal {
 	REFUSAL_KINDS
 };
 
+enum bus_drop {
+	DROPPED_FULL,     /* the queue of the connection is full */
+	DROPPED_AWAY,     /* the peer can't be reached */
+	DROPPED_NO_ROUTE, /* there is neither an address nor a connection to send it to */
+	DROP_KINDS
+};
+
 struct bus_counters {
-	uint64_t frames_in, frames_out, messages_in, messages_out, bytes_in, bytes_out, dropped;
+	uint64_t frames_in, frames_out, messages_in, messages_out, bytes_in, bytes_out;
+	uint64_t dropped[DROP_KINDS]; /* frames; of NO_ROUTE messages */
 	uint64_t refused[REFUSAL_KINDS];
 };
 
 /* NULL: *problem says why. */
 struct bus *bus_new(const struct bus_options *options, struct buf *problem);
-void bus_free(struct bus *b);
+/* What is queued may take linger_ms to leave; then it is lost. */
+void bus_free(struct bus *b, int linger_ms);
 /* Readable when bus_receive may have something to do. */
 int bus_fd(const struct bus *b);
+/* Where it listens, as ZeroMQ writes it; empty: nowhere. */
+const char *bus_endpoint(const struct bus *b);
 
 /* Called for each message with kind, message.from, .envelope and .body filled; the rest is the
  * caller's. */
@@ -53,7 +73,13 @@ void bus_flush(struct bus *b);
 /* True if something can be received without waiting: look here before sleeping, since ZMQ_FD is
  * edge-triggered. */
 bool bus_has_input(struct bus *b);
+/* The member list has other rows: connections to members that moved, changed keys or left are
+ * closed. */
+void bus_members_changed(struct bus *b);
+/* How many of the peers that this member connects to are connected. */
+uint32_t bus_connected(const struct bus *b);
 const struct bus_counters *bus_counters(const struct bus *b);
 extern const char *const bus_refusal_names[REFUSAL_KINDS];
+extern const char *const bus_drop_names[DROP_KINDS];
 
 #endif

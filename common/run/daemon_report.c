@@ -42,10 +42,12 @@ static void bus_metrics(const struct bus_counters *c, struct buf *out)
 		    {"parley_bus_messages_received_total", c->messages_in},
 		    {"parley_bus_messages_sent_total", c->messages_out},
 		    {"parley_bus_received_bytes_total", c->bytes_in},
-		    {"parley_bus_sent_bytes_total", c->bytes_out},
-		    {"parley_bus_dropped_total", c->dropped}};
+		    {"parley_bus_sent_bytes_total", c->bytes_out}};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+	for (int i = 0; i < DROP_KINDS; i++)
+		buf_printf(out, "parley_bus_dropped_total{reason=\"%s\"} %llu\n", bus_drop_names[i],
+			   (unsigned long long)c->dropped[i]);
 	for (int i = 0; i < REFUSAL_KINDS; i++)
 		buf_printf(out, "parley_bus_refused_total{reason=\"%s\"} %llu\n",
 			   bus_refusal_names[i], (unsigned long long)c->refused[i]);
@@ -64,6 +66,7 @@ static void report_metrics(void *context, struct buf *out)
 		   (unsigned long long)d->syncs);
 	buf_printf(out, "parley_commit_seconds_total %.6f\n", (double)d->commit_us / 1e6);
 	bus_metrics(bus_counters(d->bus), out);
+	buf_printf(out, "parley_bus_peers_connected %u\n", bus_connected(d->bus));
 	if (d->store)
 		store_rocks_metrics(d->store, out);
 	if (d->spec->ops->metrics)

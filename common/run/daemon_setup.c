@@ -12,7 +12,7 @@
 #include "common/run/file.h"
 #include "common/store/store_rocks.h"
 
-enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 60000000 };
+enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 60000000, BUS_LINGER_MS = 500 };
 
 /* ---- configuration and members ---- */
 
@@ -197,7 +197,7 @@ void daemon_teardown(struct daemon *d)
 	if (d->core)
 		d->spec->destroy(d->core);
 	if (d->bus)
-		bus_free(d->bus);
+		bus_free(d->bus, BUS_LINGER_MS);
 	if (d->store)
 		store_close(d->store);
 	effects_close(&d->fx);

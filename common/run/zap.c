@@ -80,9 +80,11 @@ bool zap_answer(struct zap *z, char refused_from[64])
 	if (count == 0)
 		return false;
 	const struct member_row *member = member_of(z, parts, count);
-	char id[24] = "";
+	/* the key goes along: a connection must not outlive the row that admitted it */
+	char id[24 + MEMBER_KEY_CHARS] = "";
 	if (member)
-		snprintf(id, sizeof id, "%llu", (unsigned long long)member->id);
+		snprintf(id, sizeof id, "%llu %s", (unsigned long long)member->id,
+			 member->public_key);
 	else
 		snprintf(refused_from, 64, "%.*s",
 			 count > ZAP_ADDRESS ? (int)parts[ZAP_ADDRESS].len : 0,

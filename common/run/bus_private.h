@@ -1,0 +1,78 @@
+/* What the files of the bus share. */
+#ifndef PARLEY_RUN_BUS_PRIVATE_H
+#define PARLEY_RUN_BUS_PRIVATE_H
+
+#include "common/base/map.h"
+#include "common/run/bus_zmq.h"
+#include "common/run/zap.h"
+
+enum { BUS_ENDPOINT_BYTES = 2 * MEMBER_ADDRESS_BYTES + 16 };
+
+/* ZMQ_FD tells of commands, not of messages, and sending eats such tellings: a socket is `hot`, to
+ * be asked, from either until a read finds nothing. */
+struct bus_socket {
+	void *zmq; /* NULL: none */
+	int fd;
+	bool hot;
+};
+
+/* A peer that this member connects to. */
+struct bus_peer {
+	uint64_t member; /* 0: a free place */
+	struct bus_socket socket;
+	struct bus_socket monitor; /* tells when the connection comes and goes */
+	bool up;
+	int64_t down_since_ms;
+	size_t waiting_bytes; /* queued since then */
+	char address[MEMBER_ADDRESS_BYTES];
+	char key[MEMBER_KEY_CHARS + 1];
+	struct buf out;
+};
+
+/* A connection that came in: its answers go back over it. */
+struct bus_route {
+	uint32_t route;
+	struct buf out;
+};
+
+struct bus {
+	struct bus_options options;
+	char secret[MEMBER_KEY_CHARS + 1];
+	char public[MEMBER_KEY_CHARS + 1];
+	char endpoint[BUS_ENDPOINT_BYTES];
+	enum role role;
+	void *context;
+	struct bus_socket router;
+	struct bus_socket authenticator; /* the socket of zap */
+	struct zap zap;
+	int epoll;
+	uint64_t monitors; /* opened so far: names the next */
+	struct bus_peer peers[LIMIT_MEMBERS];
+	uint32_t peers_count;    /* places in use or free again */
+	struct map routes;       /* route -> struct bus_route* */
+	struct map member_route; /* member -> its newest route, as a pointer-sized number */
+	struct map told;         /* what has been logged once */
+	struct arena arena;
+	struct bus_counters counters;
+	uint32_t next_socket; /* whose turn it is to be read first */
+};
+
+/* bus_sockets.c */
+bool bus_open_router(struct bus *b, const struct member_row *self, struct buf *problem);
+struct bus_peer *bus_connect(struct bus *b, const struct member_row *to);
+void bus_disconnect(struct bus *b, struct bus_peer *peer, int linger_ms);
+void bus_watch(struct bus *b, struct bus_socket *socket);
+void bus_close_socket(struct bus *b, struct bus_socket *socket, int linger_ms);
+/* Marks as hot what has been told of since the last call. */
+void bus_look(struct bus *b);
+/* Reads what the peer's monitor has to tell. */
+void bus_read_monitor(struct bus *b, struct bus_peer *peer);
+
+/* bus_send.c */
+void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame);
+void bus_forget_routes(struct bus *b);
+
+/* Logs once for each key, until there are too many keys to remember; true if it did. */
+bool bus_tell_once(struct bus *b, const char *key, const char *line);
+
+#endif

@@ -1,0 +1,132 @@
+/* The sending side of the bus: messages wait here for the end of the turn, then leave together. */
+#include <errno.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+#include "common/base/memory.h"
+#include "common/run/bus_private.h"
+#include "common/run/clock.h"
+
+enum {
+	ROUTE_BYTES = 5,   /* what ZeroMQ calls a connection: a zero byte and four of number */
+	ROUTES_KEPT = 256, /* buffers of routes kept for reuse */
+	BUFFER_KEPT_BYTES = 256 * 1024
+};
+
+/* A peer that is away is waited for a little: it may only be starting. Past that nothing is queued
+ * for it, or a dead peer would cost memory without end. */
+static bool may_wait(struct bus_peer *peer, size_t bytes)
+{
+	if (peer->up)
+		return true;
+	if (clock_boot_ms() - peer->down_since_ms >= BUS_WAIT_MS ||
+	    peer->waiting_bytes + bytes > BUS_WAIT_BYTES)
+		return false;
+	peer->waiting_bytes += bytes;
+	return true;
+}
+
+static int send_routed(struct bus *b, uint32_t route, const struct buf *frame)
+{
+	const uint8_t name[ROUTE_BYTES] = {0, (uint8_t)(route >> 24), (uint8_t)(route >> 16),
+					   (uint8_t)(route >> 8), (uint8_t)route};
+	int sent = zmq_send(b->router.zmq, name, sizeof name, ZMQ_DONTWAIT | ZMQ_SNDMORE);
+	return sent < 0 ? sent : zmq_send(b->router.zmq, frame->data, frame->len, ZMQ_DONTWAIT);
+}
+
+static void count_drop(struct bus *b, enum bus_drop why)
+{
+	b->counters.dropped[why]++;
+}
+
+void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame)
+{
+	if (peer && !may_wait(peer, frame->len)) {
+		count_drop(b, DROPPED_AWAY);
+		buf_clear(frame);
+		return;
+	}
+	struct bus_socket *socket = peer ? &peer->socket : &b->router;
+	int sent = peer ? zmq_send(socket->zmq, frame->data, frame->len, ZMQ_DONTWAIT)
+			: send_routed(b, route, frame);
+	socket->hot = true;
+	if (sent < 0) {
+		count_drop(b, errno == EHOSTUNREACH ? DROPPED_AWAY : DROPPED_FULL);
+	} else {
+		b->counters.frames_out++;
+		b->counters.bytes_out += frame->len;
+	}
+	if (frame->cap > BUFFER_KEPT_BYTES)
+		buf_close(frame);
+	buf_clear(frame);
+}
+
+static struct bus_route *route_of(struct bus *b, uint32_t route)
+{
+	struct bus_route *r = map_get_u64(&b->routes, route);
+	if (!r) {
+		r = mem_alloc_zero(sizeof *r);
+		r->route = route;
+		map_put_u64(&b->routes, route, r);
+	}
+	return r;
+}
+
+static struct bus_peer *peer_of(struct bus *b, uint64_t member)
+{
+	for (uint32_t i = 0; i < b->peers_count; i++)
+		if (b->peers[i].member == member)
+			return &b->peers[i];
+	const struct member_row *row = members_by_id(b->options.members, member);
+	return row && row->address[0] ? bus_connect(b, row) : NULL;
+}
+
+/* Never so much in one frame that the other side would refuse it. */
+static void append(struct bus *b, struct bus_peer *peer, uint32_t route, const struct effect *e)
+{
+	struct buf *out = peer ? &peer->out : &route_of(b, route)->out;
+	if (out->len > 0 && out->len + e->send.body.len > BUS_FRAME_BYTES)
+		bus_send_frame(b, peer, route, out);
+	if (out->len == 0)
+		frame_begin(out, b->options.members->cluster);
+	frame_append_raw(out, &e->send.envelope, e->send.body);
+	b->counters.messages_out++;
+}
+
+void bus_send(struct bus *b, const struct effect *effect)
+{
+	CHECK(effect->kind == EFFECT_SEND);
+	uint32_t route = effect->send.route;
+	struct bus_peer *peer = route ? NULL : peer_of(b, effect->send.member);
+	if (!route && !peer)
+		route = (uint32_t)(uintptr_t)map_get_u64(&b->member_route, effect->send.member);
+	if (peer || (route && b->router.zmq))
+		append(b, peer, route, effect);
+	else
+		count_drop(b, DROPPED_NO_ROUTE);
+}
+
+void bus_forget_routes(struct bus *b)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&b->routes, &at));) {
+		buf_close(&((struct bus_route *)e->value)->out);
+		free(e->value);
+	}
+	map_clear(&b->routes);
+}
+
+void bus_flush(struct bus *b)
+{
+	for (uint32_t i = 0; i < b->peers_count; i++)
+		if (b->peers[i].out.len > 0)
+			bus_send_frame(b, &b->peers[i], 0, &b->peers[i].out);
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&b->routes, &at));) {
+		struct bus_route *r = e->value;
+		if (r->out.len > 0)
+			bus_send_frame(b, NULL, r->route, &r->out);
+	}
+	if (b->routes.count > ROUTES_KEPT)
+		bus_forget_routes(b);
+}
