@@ -50,12 +50,14 @@ static uint64_t default_replicas(const struct coordinator *c)
 	return listed > 0 && listed < usual ? listed : usual;
 }
 
-static void fill_defaults(const struct coordinator *c, struct collection *s)
+static void fill_defaults(const struct coordinator *c, const struct msg_collection_create *m,
+			  struct collection *s)
 {
 	s->replicas = or_default(s->replicas, default_replicas(c));
 	s->write_quorum = or_default(s->write_quorum, s->replicas / 2 + 1);
 	s->mode = or_default(s->mode, c->options.mode);
-	s->retain_ms = or_default(s->retain_ms, c->options.retain_ms);
+	if (!m->retain_nothing)
+		s->retain_ms = or_default(s->retain_ms, c->options.retain_ms);
 	if (s->mode == MODE_AVAILABLE)
 		s->keep_ancestors = or_default(s->keep_ancestors, KEEP_ANCESTORS_AVAILABLE);
 	s->database = 0;
@@ -88,7 +90,8 @@ static bool compatible(const struct coordinator *c, const struct msg_collection_
 	const struct collection *asked = &m->collection;
 	return agrees(asked->replicas, has->replicas) &&
 	       agrees(asked->write_quorum, has->write_quorum) && agrees(asked->mode, has->mode) &&
-	       agrees(asked->retain_ms, has->retain_ms) &&
+	       (m->retain_nothing ? has->retain_ms == 0
+				  : agrees(asked->retain_ms, has->retain_ms)) &&
 	       agrees(asked->keep_ancestors, has->keep_ancestors) &&
 	       (asked->policy.len == 0 || slice_equal(asked->policy, has->policy)) &&
 	       agrees(m->shards, shards_of(c, has->id));
@@ -184,7 +187,7 @@ static enum status make(struct coordinator *c, const struct msg_collection_creat
 {
 	struct collection settings = m->collection;
 	uint64_t shards = or_default(m->shards, or_default(c->options.shards, COORDINATOR_SHARDS));
-	fill_defaults(c, &settings);
+	fill_defaults(c, m, &settings);
 	if (!quorum_valid(&settings) || shards > LIMIT_COLLECTION_SHARDS)
 		return STATUS_BAD_PARAMETER;
 	enum status status = check_policy(c, settings.policy, 0);

@@ -23,6 +23,7 @@ struct call {
 	struct request *request; /* NULL: free */
 	struct call_spec spec;
 	enum call_state state;
+	bool orphaned; /* sent to a lead of an older epoch: its answer is not waited for long */
 	bool lost; /* an earlier sending was given up without an answer: it may have been taken */
 	uint64_t first; /* number of the first sending */
 	uint64_t last;
@@ -102,6 +103,7 @@ static void transmit(struct turn *t, struct call *c, uint64_t member, uint64_t e
 	envelope.request_id = c->last << SLOT_BITS | c->slot;
 	memcpy(envelope.trace_id, c->request->trace_id, sizeof envelope.trace_id);
 	c->state = CALL_SENT;
+	c->orphaned = false;
 	c->epoch = epoch;
 	fx_send(t->fx, WHEN_NOW, member, 0, &envelope, c->spec.message);
 }
@@ -318,7 +320,20 @@ void call_timer(struct turn *t, struct timer *timer)
 	struct call *c = (struct call *)timer;
 	timers_clear(&t->gw->timers, timer);
 	c->lost |= c->state == CALL_SENT;
-	call_send(t, c);
+	if (c->orphaned)
+		call_end(t, c, STATUS_OUTCOME_UNKNOWN, NULL);
+	else
+		call_send(t, c);
+}
+
+/* The lead that got this write has been replaced. It may still answer, if it lives; if not, its
+ * client shall hear soon that nobody knows, and not at the deadline. */
+static void call_orphan(struct turn *t, struct call *c)
+{
+	if (c->orphaned || c->spec.reach != REACH_LEAD)
+		return;
+	c->orphaned = true;
+	timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_ORPHAN_MS);
 }
 
 void call_map_changed(struct turn *t)
@@ -330,8 +345,10 @@ void call_map_changed(struct turn *t)
 		const struct map_shard *s = cluster_map_shard(&t->gw->map, c->spec.shard);
 		if (!s || s->shard.epoch <= c->epoch)
 			continue;
-		if (c->state == CALL_SENT && !c->spec.repeatable)
+		if (c->state == CALL_SENT && !c->spec.repeatable) {
+			call_orphan(t, c);
 			continue;
+		}
 		c->lost |= c->state == CALL_SENT;
 		call_send(t, c);
 	}

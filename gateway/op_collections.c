@@ -152,8 +152,7 @@ static bool take_member(struct request *r, struct settings_op *op, struct slice 
 	if (slice_is(name, "retainMs")) {
 		if (!take_number(value, "/retainMs", most, &c->retain_ms, p))
 			return false;
-		/* In the message 0 stands for the default; a millisecond is as good as none. */
-		c->retain_ms += c->retain_ms == 0;
+		op->message.retain_nothing = c->retain_ms == 0;
 		return true;
 	}
 	if (!op->message.update && slice_is(name, "replicas"))

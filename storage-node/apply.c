@@ -11,6 +11,19 @@ static void put_conflict(struct storage *s, struct slice key, const struct confl
 	store_put(s->store, STORE_CONFLICTS, key, buf_slice(&s->value));
 }
 
+/* When the open conflict of this document began; otherwise, if there is none. */
+static uint64_t open_since(struct storage *s, struct shard_copy *c, struct slice id,
+			   uint64_t otherwise)
+{
+	struct slice value;
+	struct conflict open;
+	if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id), &value) ==
+		STORE_OK &&
+	    schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open))
+		return open.since_ms;
+	return otherwise;
+}
+
 /* An open conflict lists some of its leaves for people; the record has them all. */
 static void open_conflict(struct storage *s, struct shard_copy *c, struct document_view *v,
 			  const struct change *change, uint64_t number)
@@ -18,15 +31,8 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t *leaves;
 	uint32_t count = graph_live_leaves(&v->doc, &s->arena, &leaves);
 	uint32_t listed = count < OPEN_CONFLICT_LEAVES_LISTED ? count : OPEN_CONFLICT_LEAVES_LISTED;
-	struct conflict conflict = {
-	    .state = CONFLICT_OPEN, .since_ms = change->wall_ms, .number = number};
-	struct slice before;
-	if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, v->id),
-		      &before) == STORE_OK) {
-		struct conflict old;
-		if (schema_decode(&schema_conflict, arena_copy(&s->arena, before), &s->arena, &old))
-			conflict.since_ms = old.since_ms;
-	}
+	struct conflict conflict = {.state = CONFLICT_OPEN, .number = number};
+	conflict.since_ms = open_since(s, c, v->id, change->wall_ms);
 	conflict.leaves = arena_alloc(&s->arena, (listed + 1) * sizeof *conflict.leaves);
 	for (uint32_t i = 0; i < listed; i++)
 		conflict.leaves[conflict.leaves_count++] = graph_name(&v->doc, leaves[i]);
@@ -41,6 +47,7 @@ static void keep_resolution(struct storage *s, struct shard_copy *c, const struc
 {
 	struct conflict conflict = {
 	    .state = CONFLICT_RESOLVED,
+	    .since_ms = open_since(s, c, change->id, 0),
 	    .number = number,
 	    .leaves = edit->losers,
 	    .leaves_count = edit->losers_count,
@@ -108,13 +115,13 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id),
 		  buf_slice(&s->value));
 	count_document(c, &edit);
+	if (edit.resolved)
+		keep_resolution(s, c, change, &edit, number);
 	if (edit.is_conflict)
 		open_conflict(s, c, &view, change, number);
 	else if (edit.was_conflict)
 		store_remove(s->store, STORE_CONFLICTS,
 			     key_conflict_open(&s->key, c->id, change->id));
-	if (edit.resolved)
-		keep_resolution(s, c, change, &edit, number);
 	if (edit.resolution_gone.len > 0) {
 		store_remove(
 		    s->store, STORE_CONFLICTS,
