@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
+#include "gateway/call.h"
 #include "tests/sim/gateway_bench.h"
 
 static int setup(void **state)
@@ -176,11 +177,27 @@ static void test_write_that_may_be_taken_is_not_repeated(void **state)
 	struct gateway_bench *b = *state;
 	map(b);
 	gateway_bench_http(b, "PUT /c/a\nx-request-id: q\n\n{}");
-	gateway_bench_newer(b, 1, 2, 12);
 	gateway_bench_advance(b, REQUEST_DEADLINE_MS - 1);
 	expect(b, "-> 11@1 put a {}\n");
 	gateway_bench_advance(b, 1);
 	expect(b, "<- 1 503 Retry-After=1 " UNKNOWN_BODY);
+}
+
+/* The lead that has it is replaced: its client hears so soon, unless the old lead answers yet. */
+static void test_write_of_a_replaced_lead_ends_soon(void **state)
+{
+	struct gateway_bench *b = *state;
+	map(b);
+	gateway_bench_http(b, "PUT /c/a\nx-request-id: q\n\n{}");
+	gateway_bench_newer(b, 1, 2, 12);
+	gateway_bench_advance(b, CALL_ORPHAN_MS - 1);
+	expect(b, "-> 11@1 put a {}\n");
+	gateway_bench_advance(b, 1);
+	expect(b, "<- 1 503 Retry-After=1 " UNKNOWN_BODY);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_newer(b, 1, 3, 11);
+	answer_write(b, 0, STATUS_OK, 2);
+	expect(b, "-> 12@2 put a {}\n<- 2 200 ETag=\"2-r\" {\"changes\":1}\n");
 }
 
 static void test_late_answer_is_nobodys(void **state)
@@ -579,6 +596,7 @@ int main(void)
 	    TEST(test_refusal_is_retried),
 	    TEST(test_newer_placement_is_followed_at_once),
 	    TEST(test_write_that_may_be_taken_is_not_repeated),
+	    TEST(test_write_of_a_replaced_lead_ends_soon),
 	    TEST(test_late_answer_is_nobodys),
 	    TEST(test_refusals_only_are_definite),
 	    TEST(test_key_makes_repetition_safe),
