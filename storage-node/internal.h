@@ -14,16 +14,17 @@ enum {
 	STREAM_KEEP_BYTES = 256 * 1024 * 1024,
 	PENDING_ENTRIES_MAX = 32768,
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
+	PENDING_BYTES_NODE_MAX = 256 * 1024 * 1024, /* of all shards together */
 	APPEND_BYTES_MAX = 1024 * 1024, /* of one stream_append */
 	FLIGHT_ENTRIES_MAX = 16384,     /* sent to one replica and not acknowledged */
 	RESEND_MS = 300,
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
 	SNAPSHOT_RESEND_MS = 1000,
-	RECENT_OPERATIONS = 8192,
+	RECENT_OPERATIONS = 1024,
 	OUTBOX_ENTRIES_MAX = 100000,
 	OUTBOX_PUSH_MAX = 64,
-	QUERY_JOBS_MAX = 256,
+	QUERY_JOBS_MAX = 64,
 	QUERY_STEP_DOCUMENTS = 2000,
 	QUERY_ANSWER_BYTES = 1024 * 1024,
 	REVISIONS_KEPT = 100, /* generations of the graph below each leaf */
@@ -186,6 +187,7 @@ struct storage {
 	bool joined;
 	bool draining;
 	bool disk_full;
+	uint64_t pending_bytes; /* of all shards, as of the last turn */
 	int64_t now_ms;
 	int64_t wall_ms;
 	int64_t started_ms;

@@ -125,8 +125,10 @@ static void on_timer(struct storage *s, struct effects *fx)
 static void on_turn(struct storage *s, struct effects *fx)
 {
 	size_t at = 0;
+	s->pending_bytes = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
+		s->pending_bytes += c->pending.bytes;
 		if (!c->turn_dirty && !c->position_dirty)
 			continue;
 		follow_turn(s, c, fx);
