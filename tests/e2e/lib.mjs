@@ -231,6 +231,10 @@ export class Cluster {
     return json.find((row) => row.id === name);
   }
 
+  copy(from, to) {
+    return must('cp', ['-a', from, to]);
+  }
+
   log(name) {
     return readFileSync(join(this.dir, 'log', `${name}.log`), 'utf8');
   }
