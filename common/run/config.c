@@ -1,10 +1,12 @@
 #include "common/run/config.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "common/base/memory.h"
 #include "common/run/yaml_file.h"
+#include "common/version.h"
 
 extern char **environ;
 
@@ -15,9 +17,11 @@ static const struct config_option common_options[] = {
     {"members_file", CONFIG_TEXT, "/etc/parley/members.yaml", 0, 0,
      "member list: cluster, names, roles, public keys, addresses"},
     {"key_file", CONFIG_TEXT, NULL, 0, 0, "CURVE secret key of this member (Z85); mode 0600"},
+    {"bind", CONFIG_TEXT, "", 0, 0,
+     "listen for members here (tcp://host:port) instead of at the address in the list"},
     {"health_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the health listener"},
-    {"health_port", CONFIG_NUMBER, "9443", 1, 65535,
-     "port of the health listener (HTTPS, no client certificate)"},
+    {"health_port", CONFIG_NUMBER, "9443", 0, 65535,
+     "port of the health listener (HTTPS, no client certificate); 0: any, see the log"},
     {"tls_cert", CONFIG_TEXT, NULL, 0, 0, "server certificate chain (PEM)"},
     {"tls_key", CONFIG_TEXT, NULL, 0, 0,
      "its private key (PEM); mode 0600 or group-readable credentials"},
@@ -36,8 +40,9 @@ static bool set_value(struct config *c, uint32_t i, const char *text, const char
 	uint64_t number = 0;
 	if (o->type == CONFIG_NUMBER) {
 		char *end;
+		errno = 0;
 		number = strtoull(text, &end, 10);
-		if (!isdigit((unsigned char)text[0]) || *end || number < o->min ||
+		if (!isdigit((unsigned char)text[0]) || errno || *end || number < o->min ||
 		    number > o->max) {
 			buf_printf(problem, "%s: %s must be a number from %llu to %llu, not \"%s\"",
 				   origin, o->name, (unsigned long long)o->min,
@@ -58,11 +63,19 @@ static bool set_value(struct config *c, uint32_t i, const char *text, const char
 	return true;
 }
 
+/* Flags may be written with dashes. */
+static bool same_name(const char *option, const char *name, size_t len)
+{
+	size_t i = 0;
+	while (i < len && option[i] == (name[i] == '-' ? '_' : name[i]))
+		i++;
+	return i == len && option[len] == '\0';
+}
+
 static int option_index(const struct config *c, const char *name, size_t len)
 {
 	for (uint32_t i = 0; i < c->count; i++)
-		if (strlen(c->options[i]->name) == len &&
-		    memcmp(c->options[i]->name, name, len) == 0)
+		if (same_name(c->options[i]->name, name, len))
 			return (int)i;
 	return -1;
 }
@@ -128,20 +141,35 @@ static bool set_from_environment(struct config *c, struct buf *problem)
 	return ok;
 }
 
-/* --name=value or --name value. *at is moved past what was read. */
+static bool is_bool(const char *text)
+{
+	return text && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0);
+}
+
+/* The value of a flag without '=': the next argument, or true for a switch that stands alone. *at
+ * is moved past what was read. */
+static const char *next_value(const struct config_option *o, int argc, char **argv, int *at)
+{
+	const char *next = *at + 1 < argc ? argv[*at + 1] : NULL;
+	if (o->type == CONFIG_BOOL && !is_bool(next))
+		return "true";
+	*at += next != NULL;
+	return next;
+}
+
+/* --name=value or --name value. */
 static bool set_from_flag(struct config *c, int argc, char **argv, int *at, struct buf *problem)
 {
-	const char *flag = argv[*at] + 2;
+	const char *flag = argv[*at];
+	bool dashes = strncmp(flag, "--", 2) == 0;
 	const char *equals = strchr(flag, '=');
 	size_t len = equals ? (size_t)(equals - flag) : strlen(flag);
-	int i = strncmp(argv[*at], "--", 2) == 0 ? option_index(c, flag, len) : -1;
+	int i = dashes ? option_index(c, flag + 2, len - 2) : -1;
 	if (i < 0) {
-		buf_printf(problem, "unknown argument %s; --help lists them", argv[*at]);
+		buf_printf(problem, "unknown argument %s; --help lists them", flag);
 		return false;
 	}
-	const char *value = equals ? equals + 1 : NULL;
-	if (!value && *at + 1 < argc)
-		value = argv[++*at];
+	const char *value = equals ? equals + 1 : next_value(c->options[i], argc, argv, at);
 	if (!value) {
 		buf_printf(problem, "--%s needs a value", c->options[i]->name);
 		return false;
@@ -157,9 +185,9 @@ static bool set_from_flag(struct config *c, int argc, char **argv, int *at, stru
 
 static void print_help(const struct config *c, struct buf *out)
 {
-	buf_append_text(out,
-			"--config FILE        YAML file; may be repeated, later ones win\n"
-			"--print-config       effective values and where they come from\n--help\n");
+	buf_append_text(out, "--config FILE        YAML file; may be repeated, later ones win\n"
+			     "--print-config       effective values and where they come from\n"
+			     "--version, --help\n");
 	for (uint32_t i = 0; i < c->count; i++)
 		buf_printf(out, "--%-18s %s%s%s%s\n", c->options[i]->name, c->options[i]->meaning,
 			   c->options[i]->value ? " [" : " (required)",
@@ -167,12 +195,33 @@ static void print_help(const struct config *c, struct buf *out)
 			   c->options[i]->value ? "]" : "");
 }
 
+static void print_quoted(struct buf *out, const char *text)
+{
+	buf_append_byte(out, '"');
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		if (c == '"' || c == '\\')
+			buf_printf(out, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			buf_printf(out, "\\x%02x", c);
+		else
+			buf_append_byte(out, c);
+	}
+	buf_append_byte(out, '"');
+}
+
+/* YAML that loads again. */
 static void print_values(const struct config *c, struct buf *out)
 {
-	for (uint32_t i = 0; i < c->count; i++)
-		buf_printf(out, "%s: \"%s\" # %s\n", c->options[i]->name,
-			   c->values[i].text ? c->values[i].text : "",
-			   c->values[i].text ? c->values[i].origin : "not given");
+	for (uint32_t i = 0; i < c->count; i++) {
+		if (!c->values[i].text) {
+			buf_printf(out, "# %s: is not given\n", c->options[i]->name);
+			continue;
+		}
+		buf_printf(out, "%s: ", c->options[i]->name);
+		print_quoted(out, c->values[i].text);
+		buf_printf(out, " # %s\n", c->values[i].origin);
+	}
 }
 
 static bool all_given(const struct config *c, struct buf *problem)
@@ -192,6 +241,7 @@ struct wants {
 	int files_count;
 	bool help;
 	bool print;
+	bool version;
 };
 
 /* First pass: files and the like; the flags proper are taken last, since they win. */
@@ -200,6 +250,7 @@ static bool scan_arguments(int argc, char **argv, struct wants *w, struct buf *p
 	for (int i = 1; i < argc; i++) {
 		w->help = w->help || strcmp(argv[i], "--help") == 0;
 		w->print = w->print || strcmp(argv[i], "--print-config") == 0;
+		w->version = w->version || strcmp(argv[i], "--version") == 0;
 		const char *file = NULL;
 		if (strncmp(argv[i], "--config=", 9) == 0)
 			file = argv[i] + 9;
@@ -221,7 +272,7 @@ static bool take_flags(struct config *c, int argc, char **argv, struct buf *prob
 	bool ok = true;
 	for (int i = 1; ok && i < argc; i++) {
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "--print-config") == 0 ||
-		    strncmp(argv[i], "--config=", 9) == 0)
+		    strcmp(argv[i], "--version") == 0 || strncmp(argv[i], "--config=", 9) == 0)
 			continue;
 		if (strcmp(argv[i], "--config") == 0)
 			i++;
@@ -245,6 +296,10 @@ enum config_outcome config_read(struct config *c, const struct config_option *ow
 		return CONFIG_WRONG;
 	if (wants.help) {
 		print_help(c, text);
+		return CONFIG_DONE;
+	}
+	if (wants.version) {
+		buf_append_text(text, PARLEY_VERSION "\n");
 		return CONFIG_DONE;
 	}
 	bool ok = set_defaults(c, text);

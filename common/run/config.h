@@ -34,7 +34,7 @@ struct config {
 
 enum config_outcome {
 	CONFIG_RUN,
-	CONFIG_DONE /* --help, --print-config, --version: exit 0 */,
+	CONFIG_DONE, /* --help, --print-config, --version: exit 0 */
 	CONFIG_WRONG
 };
 

@@ -9,7 +9,7 @@
 #include "common/run/clock.h"
 #include "common/run/daemon_private.h"
 
-enum { DAEMON_FRAMES_A_TURN = 256, DAEMON_HOUSEKEEPING_MS = 500 };
+enum { DAEMON_FRAMES_A_TURN = 256, DAEMON_HOUSEKEEPING_MS = 500, DAEMON_DRAIN_LOOK_MS = 20 };
 
 /* ---- for hooks ---- */
 
@@ -92,27 +92,43 @@ static void stop(struct daemon *d, int exit_code)
 	d->exit_code = exit_code;
 }
 
+/* The last words of a core that ends its process. */
+static void write_log(struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->fx.count; i++)
+		if (d->fx.items[i].kind == EFFECT_LOG)
+			logger_text(&d->logger, d->fx.items[i].log.level, d->fx.items[i].log.text);
+}
+
+/* The core may hold iterators of the store: it goes first. */
+static void reset(struct daemon *d, struct slice reason)
+{
+	char text[200];
+	snprintf(text, sizeof text, "%.*s", (int)reason.len, (const char *)reason.data);
+	d->spec->destroy(d->core);
+	d->core = NULL;
+	if (d->store)
+		store_close(d->store);
+	d->store = NULL;
+	stop(d, daemon_set_aside(d, text) ? DAEMON_EXIT_RESET : DAEMON_EXIT_FAILED);
+}
+
 /* True if the process ends here: what else the list holds is not carried out. */
 static bool ends_process(struct daemon *d)
 {
 	for (uint32_t i = 0; i < d->fx.count; i++) {
 		const struct effect *e = &d->fx.items[i];
-		if (e->kind == EFFECT_EXIT) {
-			logger_printf(&d->logger, LOG_LEVEL_FATAL, "exit reason=\"%.*s\"",
-				      (int)e->reason.len, (const char *)e->reason.data);
-			stop(d, DAEMON_EXIT_FAILED);
-			return true;
-		}
+		if (e->kind != EFFECT_EXIT && e->kind != EFFECT_RESET)
+			continue;
+		write_log(d);
 		if (e->kind == EFFECT_RESET) {
-			char reason[200];
-			snprintf(reason, sizeof reason, "%.*s", (int)e->reason.len,
-				 (const char *)e->reason.data);
-			store_close(d->store);
-			d->store = NULL;
-			stop(d,
-			     daemon_set_aside(d, reason) ? DAEMON_EXIT_RESET : DAEMON_EXIT_FAILED);
+			reset(d, e->reason);
 			return true;
 		}
+		logger_printf(&d->logger, LOG_LEVEL_FATAL, "exit reason=\"%.*s\"",
+			      (int)e->reason.len, (const char *)e->reason.data);
+		stop(d, DAEMON_EXIT_FAILED);
+		return true;
 	}
 	return false;
 }
@@ -216,12 +232,26 @@ static void drain(struct daemon *d)
 
 static void wait_for_work(struct daemon *d)
 {
+	int64_t now_ms = clock_boot_ms();
 	int64_t deadline = d->spec->ops->deadline(d->core);
 	if (d->housekeeping_ms < deadline)
 		deadline = d->housekeeping_ms;
-	if (d->again || bus_has_input(d->bus) || (d->draining && deadline > clock_boot_ms() + 20))
-		deadline = d->again || !d->draining ? 0 : clock_boot_ms() + 20;
+	if (d->draining && now_ms + DAEMON_DRAIN_LOOK_MS < deadline)
+		deadline = now_ms + DAEMON_DRAIN_LOOK_MS;
+	if (d->again || bus_has_input(d->bus))
+		deadline = 0;
 	loop_wait(&d->loop, deadline);
+}
+
+/* More often until it is ready, since somebody is waiting for that. */
+static void look_after(struct daemon *d)
+{
+	int64_t now_ms = clock_boot_ms();
+	if (now_ms < d->housekeeping_ms)
+		return;
+	d->housekeeping_ms =
+	    now_ms + (d->ready_told ? DAEMON_HOUSEKEEPING_MS : DAEMON_HOUSEKEEPING_MS / 10);
+	daemon_housekeeping(d);
 }
 
 static void run(struct daemon *d)
@@ -235,10 +265,8 @@ static void run(struct daemon *d)
 		turn(d);
 		if (d->loop.term && !d->stopping)
 			drain(d);
-		if (clock_boot_ms() >= d->housekeeping_ms && !d->stopping) {
-			d->housekeeping_ms = clock_boot_ms() + DAEMON_HOUSEKEEPING_MS;
-			daemon_housekeeping(d);
-		}
+		if (!d->stopping)
+			look_after(d);
 	}
 }
 

@@ -29,6 +29,7 @@ struct daemon {
 	bool draining;
 	int64_t drain_until_ms;
 	bool ready_told;
+	char status[200]; /* as systemd was told last */
 	bool disk_full;
 	int64_t housekeeping_ms;
 	uint64_t turns, commits, syncs;
@@ -43,7 +44,7 @@ void daemon_reload(struct daemon *d);
 /* Moves the data directory's store aside, so that the next start begins with an empty one. */
 bool daemon_set_aside(struct daemon *d, const char *reason);
 /* daemon_report.c: what health and metrics show, and systemd is told. */
-void daemon_open_health(struct daemon *d, struct buf *problem);
+bool daemon_open_health(struct daemon *d, struct buf *problem) MUST_CHECK;
 void daemon_housekeeping(struct daemon *d);
 
 #endif

@@ -9,6 +9,7 @@
 #include "common/run/daemon_private.h"
 #include "common/run/file.h"
 #include "common/store/store_rocks.h"
+#include "common/version.h"
 
 enum { PEM_BYTES = 256 * 1024 };
 
@@ -56,7 +57,7 @@ static void bus_metrics(const struct bus_counters *c, struct buf *out)
 static void report_metrics(void *context, struct buf *out)
 {
 	struct daemon *d = context;
-	buf_printf(out, "parley_build_info{version=\"1.0\",role=\"%s\"} 1\n",
+	buf_printf(out, "parley_build_info{version=\"" PARLEY_VERSION "\",role=\"%s\"} 1\n",
 		   role_name(d->spec->ops->role));
 	buf_printf(out, "process_resident_memory_bytes %llu\n",
 		   (unsigned long long)resident_bytes());
@@ -78,22 +79,32 @@ static void on_health(void *context)
 	health_run(((struct daemon *)context)->health);
 }
 
-void daemon_open_health(struct daemon *d, struct buf *problem)
+/* Opens the listener, or gives it the certificate that lies in the files by now. */
+bool daemon_open_health(struct daemon *d, struct buf *problem)
 {
 	struct buf cert = {0};
 	struct buf key = {0};
 	struct health_source source = {report_ready, report_metrics, d};
-	if (file_read(config_text(&d->config, "tls_cert"), PEM_BYTES, &cert, problem) &&
-	    file_read_secret(config_text(&d->config, "tls_key"), PEM_BYTES, &key, problem))
+	int old_fd = d->health ? health_fd(d->health) : -1;
+	bool ok = file_read(config_text(&d->config, "tls_cert"), PEM_BYTES, &cert, problem) &&
+		  file_read_secret(config_text(&d->config, "tls_key"), PEM_BYTES, &key, problem);
+	if (ok && d->health) {
+		/* the old descriptor must leave the loop before its number is used again */
+		loop_remove(&d->loop, old_fd);
+		ok = health_reload(d->health, buf_cstr(&cert), buf_cstr(&key), problem);
+	} else if (ok) {
 		d->health = health_open(config_text(&d->config, "health_address"),
 					(unsigned)config_number(&d->config, "health_port"),
 					buf_cstr(&cert), buf_cstr(&key), &source, problem);
-	if (d->health)
-		loop_add(&d->loop, health_fd(d->health), on_health, d);
+		ok = d->health != NULL;
+	}
+	if (d->health && (ok || old_fd >= 0))
+		loop_set(&d->loop, health_fd(d->health), on_health, d);
 	if (key.data)
 		explicit_bzero(key.data, key.cap);
 	buf_close(&cert);
 	buf_close(&key);
+	return ok;
 }
 
 /* ---- now and then ---- */
@@ -114,17 +125,43 @@ static void look_at_disk(struct daemon *d)
 	daemon_inject(d, &event);
 }
 
+/* The first check that does not hold; "ready" if all do. */
+static struct slice status_of(const struct buf *checks)
+{
+	const char *at = (const char *)checks->data;
+	const char *end = at ? at + checks->len : at;
+	while (at < end) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		size_t len = (size_t)((newline ? newline : end) - at);
+		if (memmem(at, len, " failed", strlen(" failed")))
+			return slice_of(at, len);
+		at += len + 1;
+	}
+	return slice_text("ready");
+}
+
+/* Only when it has changed. */
+static void tell_status(struct daemon *d, const struct buf *checks)
+{
+	struct slice status = status_of(checks);
+	if (slice_is(status, d->status))
+		return;
+	snprintf(d->status, sizeof d->status, "%.*s", (int)status.len, (const char *)status.data);
+	sd_notifyf(0, "STATUS=%s", d->status);
+}
+
 static void tell_systemd(struct daemon *d)
 {
 	struct buf checks = {0};
-	bool ready = report_ready(d, &checks);
 	uint64_t watchdog_us;
+	bool ready = report_ready(d, &checks);
+	tell_status(d, &checks);
 	if (sd_watchdog_enabled(0, &watchdog_us) > 0)
 		sd_notify(0, "WATCHDOG=1");
 	if (ready && !d->ready_told) {
 		d->ready_told = true;
 		logger_printf(&d->logger, LOG_LEVEL_INFO, "ready");
-		sd_notify(0, "READY=1\nSTATUS=ready");
+		sd_notify(0, "READY=1");
 	}
 	buf_close(&checks);
 }

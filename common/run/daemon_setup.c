@@ -12,7 +12,7 @@
 #include "common/run/file.h"
 #include "common/store/store_rocks.h"
 
-enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 60000000, BUS_LINGER_MS = 500 };
+enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 600000000, BUS_LINGER_MS = 500 };
 
 /* ---- configuration and members ---- */
 
@@ -137,7 +137,8 @@ static bool open_bus(struct daemon *d, struct buf *problem)
 					      .self = d->self,
 					      .secret_key = buf_cstr(&key),
 					      .logger = &d->logger,
-					      .bind = true};
+					      .bind = true,
+					      .bind_to = config_text(&d->config, "bind")};
 		d->bus = bus_new(&options, problem);
 	}
 	if (key.data)
@@ -165,8 +166,11 @@ static bool open_all(struct daemon *d, struct buf *problem)
 	if (!create_core(d, problem) || !open_bus(d, problem))
 		return false;
 	loop_add(&d->loop, bus_fd(d->bus), on_bus, d);
-	daemon_open_health(d, problem);
-	return d->health != NULL;
+	if (!daemon_open_health(d, problem))
+		return false;
+	logger_printf(&d->logger, LOG_LEVEL_INFO, "listening listener=health address=%s port=%u",
+		      config_text(&d->config, "health_address"), health_port(d->health));
+	return true;
 }
 
 bool daemon_setup(struct daemon *d, int argc, char **argv)
@@ -224,6 +228,7 @@ static void reload_members(struct daemon *d)
 	if (ok) {
 		struct members old = d->members;
 		d->members = fresh; /* the bus reads it at its old address */
+		bus_members_changed(d->bus);
 		members_close(&old);
 	} else {
 		logger_printf(&d->logger, LOG_LEVEL_ERROR,
@@ -254,17 +259,13 @@ void daemon_reload(struct daemon *d)
 	reload_log_level(d);
 	reload_members(d);
 	struct buf problem = {0};
-	struct health_listener *old = d->health;
-	loop_remove(&d->loop, health_fd(old));
-	health_close(old);
-	d->health = NULL;
-	daemon_open_health(d, &problem);
-	if (!d->health)
+	if (!daemon_open_health(d, &problem))
 		logger_printf(&d->logger, LOG_LEVEL_ERROR,
-			      "reload_failed what=health reason=\"%s\"", buf_cstr(&problem));
+			      "reload_failed what=health_tls reason=\"%s\"", buf_cstr(&problem));
 	buf_close(&problem);
 	if (d->spec->reload)
 		d->spec->reload(d);
 	logger_printf(&d->logger, LOG_LEVEL_INFO, "reloaded");
-	sd_notify(0, "READY=1");
+	if (d->ready_told)
+		sd_notify(0, "READY=1");
 }

@@ -1,19 +1,29 @@
 #include "common/run/health.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
+#include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/base/memory.h"
 
-enum { HEALTH_CONNECTIONS_MAX = 64, HEALTH_TIMEOUT_S = 10, HEALTH_MEMORY_BYTES = 16 * 1024 };
+enum {
+	HEALTH_CONNECTIONS_MAX = 64,
+	HEALTH_TIMEOUT_S = 10,
+	HEALTH_MEMORY_BYTES = 16 * 1024,
+	HEALTH_ROUNDS_MAX = 8
+};
 
 struct health_listener {
 	struct MHD_Daemon *mhd;
+	int listener;
 	struct health_source source;
-	char *cert;
-	char *key;
 	struct buf text;
 };
 
@@ -36,9 +46,14 @@ static bool from_loopback(struct MHD_Connection *connection)
 	const union MHD_ConnectionInfo *info =
 	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	const struct sockaddr *address = info ? info->client_addr : NULL;
-	return address && address->sa_family == AF_INET &&
+	if (!address)
+		return false;
+	if (address->sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(
+		    &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+	return address->sa_family == AF_INET &&
 	       ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 ==
-		   127;
+		   IN_LOOPBACKNET;
 }
 
 static enum MHD_Result route(struct health_listener *h, struct MHD_Connection *connection,
@@ -85,34 +100,95 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	return route(context, connection, url);
 }
 
+/* The socket is ours, so that a new certificate does not interrupt listening. */
+static int open_socket(const char *address, unsigned port, struct buf *problem)
+{
+	char service[16];
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+				 .ai_socktype = SOCK_STREAM};
+	struct addrinfo *at = NULL;
+	int one = 1;
+	snprintf(service, sizeof service, "%u", port);
+	if (getaddrinfo(address, service, &hints, &at) != 0) {
+		buf_printf(problem, "health_address %s is not an IP address", address);
+		return -1;
+	}
+	int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+		  bind(fd, at->ai_addr, at->ai_addrlen) == 0 &&
+		  listen(fd, HEALTH_CONNECTIONS_MAX) == 0;
+	if (!ok)
+		buf_printf(problem, "can't listen on %s port %u: %s", address, port,
+			   strerror(errno));
+	freeaddrinfo(at);
+	if (!ok && fd >= 0)
+		close(fd);
+	return ok ? fd : -1;
+}
+
+/* A server on a copy of the listening socket. NULL: the certificate or the key is no good. */
+static struct MHD_Daemon *start_server(struct health_listener *h, const char *cert, const char *key)
+{
+	int fd = fcntl(h->listener, F_DUPFD_CLOEXEC, 0);
+	struct MHD_Daemon *mhd = MHD_start_daemon(
+	    MHD_USE_EPOLL | MHD_USE_TLS, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, fd,
+	    MHD_OPTION_HTTPS_MEM_CERT, cert, MHD_OPTION_HTTPS_MEM_KEY, key,
+	    MHD_OPTION_HTTPS_PRIORITIES, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2",
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)HEALTH_CONNECTIONS_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HEALTH_TIMEOUT_S,
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEALTH_MEMORY_BYTES, MHD_OPTION_END);
+	if (!mhd)
+		close(fd);
+	return mhd;
+}
+
+/* Without shutting the socket down, of which there may be other copies. */
+static void stop_server(struct MHD_Daemon *mhd)
+{
+	int fd = MHD_quiesce_daemon(mhd);
+	MHD_stop_daemon(mhd);
+	if (fd >= 0)
+		close(fd);
+}
+
 struct health_listener *health_open(const char *address, unsigned port, const char *cert,
 				    const char *key, const struct health_source *source,
 				    struct buf *problem)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	if (inet_pton(AF_INET, address, &at.sin_addr) != 1) {
-		buf_printf(problem, "health_address %s is not an IPv4 address", address);
+	int listener = open_socket(address, port, problem);
+	if (listener < 0)
 		return NULL;
-	}
 	struct health_listener *h = mem_alloc_zero(sizeof *h);
 	h->source = *source;
-	h->cert = mem_strdup(cert);
-	h->key = mem_strdup(key);
-	h->mhd = MHD_start_daemon(
-	    MHD_USE_EPOLL | MHD_USE_TLS, (uint16_t)port, NULL, NULL, on_request, h,
-	    MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_HTTPS_MEM_CERT, h->cert, MHD_OPTION_HTTPS_MEM_KEY,
-	    h->key, MHD_OPTION_HTTPS_PRIORITIES, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2",
-	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)HEALTH_CONNECTIONS_MAX,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HEALTH_TIMEOUT_S,
-	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEALTH_MEMORY_BYTES, MHD_OPTION_END);
-	if (h->mhd)
+	h->listener = listener;
+	if (health_reload(h, cert, key, problem))
 		return h;
-	buf_printf(
-	    problem,
-	    "can't serve health on https://%s:%u: is the port free, are certificate and key right?",
-	    address, port);
 	health_close(h);
 	return NULL;
+}
+
+bool health_reload(struct health_listener *h, const char *cert, const char *key,
+		   struct buf *problem)
+{
+	struct MHD_Daemon *fresh = start_server(h, cert, key);
+	if (!fresh) {
+		buf_append_text(problem, "tls_cert and tls_key are not a certificate and its key");
+		return false;
+	}
+	if (h->mhd)
+		stop_server(h->mhd);
+	h->mhd = fresh;
+	return true;
+}
+
+unsigned health_port(const struct health_listener *h)
+{
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	if (getsockname(h->listener, (struct sockaddr *)&at, &len) != 0)
+		return 0;
+	/* the port stands at the same place in both families */
+	return ntohs(((const struct sockaddr_in *)(const void *)&at)->sin_port);
 }
 
 void health_close(struct health_listener *h)
@@ -120,11 +196,8 @@ void health_close(struct health_listener *h)
 	if (!h)
 		return;
 	if (h->mhd)
-		MHD_stop_daemon(h->mhd);
-	free(h->cert);
-	if (h->key)
-		explicit_bzero(h->key, strlen(h->key));
-	free(h->key);
+		stop_server(h->mhd);
+	close(h->listener);
 	buf_close(&h->text);
 	free(h);
 }
@@ -134,7 +207,13 @@ int health_fd(const struct health_listener *h)
 	return MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 }
 
+/* What GnuTLS has read already does not show on the descriptor: go on until nothing is left. */
 void health_run(struct health_listener *h)
 {
-	MHD_run(h->mhd);
+	MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+	for (int i = 0; i < HEALTH_ROUNDS_MAX; i++) {
+		MHD_run(h->mhd);
+		if (MHD_get_timeout(h->mhd, &wait_ms) != MHD_YES || wait_ms > 0)
+			return;
+	}
 }

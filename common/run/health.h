@@ -16,11 +16,16 @@ struct health_source {
 	void *context;
 };
 
-/* cert and key are PEM texts, copied. NULL: *problem says why. */
+/* cert and key are PEM texts, copied; port 0: any free one. NULL: *problem says why. */
 struct health_listener *health_open(const char *address, unsigned port, const char *cert,
 				    const char *key, const struct health_source *source,
 				    struct buf *problem);
+/* Another certificate, without a moment of not listening; connections end. health_fd is another
+ * one afterwards. False: *problem says why, and the old one stays. */
+bool health_reload(struct health_listener *h, const char *cert, const char *key,
+		   struct buf *problem) MUST_CHECK;
 void health_close(struct health_listener *h);
+unsigned health_port(const struct health_listener *h);
 int health_fd(const struct health_listener *h);
 /* When something is ready on the descriptor, and once a second. */
 void health_run(struct health_listener *h);

@@ -28,6 +28,7 @@ static void on_timer(void *context)
 	uint64_t times;
 	ssize_t got = read(l->timer, &times, sizeof times);
 	(void)got; /* the deadline itself is compared by the caller */
+	l->armed_ms = 0;
 }
 
 void loop_open(struct loop *l)
@@ -62,6 +63,12 @@ void loop_add(struct loop *l, int fd, loop_callback *ready, void *context)
 	CHECK(epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) == 0);
 }
 
+void loop_set(struct loop *l, int fd, loop_callback *ready, void *context)
+{
+	loop_remove(l, fd);
+	loop_add(l, fd, ready, context);
+}
+
 void loop_remove(struct loop *l, int fd)
 {
 	for (int i = 0; i < l->count; i++) {
@@ -73,8 +80,12 @@ void loop_remove(struct loop *l, int fd)
 	}
 }
 
+/* Most turns wait for the same deadline as the one before. */
 static void arm(struct loop *l, int64_t deadline_ms)
 {
+	if (deadline_ms == l->armed_ms)
+		return;
+	l->armed_ms = deadline_ms;
 	struct itimerspec when = {
 	    .it_value = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000}};
 	CHECK(timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0);

@@ -23,8 +23,9 @@ struct loop {
 	int signals;
 	struct loop_source sources[LOOP_SOURCES_MAX];
 	int count;
-	bool term;   /* SIGTERM or SIGINT came */
-	bool hangup; /* SIGHUP came */
+	int64_t armed_ms; /* what the timer is set to; 0: nothing */
+	bool term;        /* SIGTERM or SIGINT came */
+	bool hangup;      /* SIGHUP came */
 };
 
 /* Blocks the signals it reads. */
@@ -32,6 +33,8 @@ void loop_open(struct loop *l);
 void loop_close(struct loop *l);
 /* Level-triggered; ready is called in the loop's thread. */
 void loop_add(struct loop *l, int fd, loop_callback *ready, void *context);
+/* The same for one that may be there already. */
+void loop_set(struct loop *l, int fd, loop_callback *ready, void *context);
 void loop_remove(struct loop *l, int fd);
 /* Waits until something is ready or the deadline (CLOCK_BOOTTIME ms) has come, then calls what is
  * ready once. */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <zmq.h>
 
 #include "common/base/memory.h"
 #include "common/run/yaml_file.h"
@@ -61,43 +62,103 @@ static enum role role_of(const char *name)
 	return ROLE_NONE;
 }
 
-static bool wrong(struct buf *problem, const char *path, const struct buf *text, const char *key,
-		  const char *value, const char *why)
+/* What checking needs to say where. */
+struct place {
+	const char *path;
+	const struct buf *text;
+	struct buf *problem;
+};
+
+/* The last of several equal lines is the one at fault. */
+static bool wrong(const struct place *at, const char *key, const char *value, const char *why)
 {
-	yaml_append_place(problem, path, yaml_where(text, key, value, 1));
-	buf_printf(problem, "%s \"%s\": %s", key, value, why);
+	yaml_append_place(at->problem, at->path, yaml_where(at->text, key, value, 0));
+	buf_printf(at->problem, "%s \"%s\": %s", key, value, why);
 	return false;
 }
 
-static bool take_cluster(const struct members_yaml *y, const char *path, const struct buf *text,
-			 struct members *out, struct buf *problem)
+static bool take_cluster(const struct members_yaml *y, const struct place *at, struct members *out)
 {
-	char *end;
-	out->cluster = strtoull(y->cluster, &end, 16);
-	if (*end || strlen(y->cluster) != 16 || out->cluster == 0)
-		return wrong(problem, path, text, "cluster", y->cluster,
-			     "must be 16 hexadecimal digits, not all 0");
+	if (strlen(y->cluster) != 16 || strspn(y->cluster, "0123456789abcdefABCDEF") != 16 ||
+	    (out->cluster = strtoull(y->cluster, NULL, 16)) == 0)
+		return wrong(at, "cluster", y->cluster, "must be 16 hexadecimal digits, not all 0");
 	return true;
 }
 
-static bool take_row(const struct row_yaml *y, const char *path, const struct buf *text,
-		     struct members *out, struct buf *problem)
+static bool is_name(const char *text)
 {
-	struct member_row row = {.id = y->id, .role = role_of(y->role)};
-	if (row.role == ROLE_NONE)
-		return wrong(problem, path, text, "role", y->role,
+	return strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") ==
+	       strlen(text);
+}
+
+static bool is_key(const char *text)
+{
+	uint8_t bytes[MEMBER_KEY_CHARS / 5 * 4];
+	return strlen(text) == MEMBER_KEY_CHARS && zmq_z85_decode(bytes, text) != NULL;
+}
+
+static bool is_address(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	if (strncmp(text, "tcp://", 6) != 0 || colon < text + 7 || strpbrk(text, " ;*\"'"))
+		return false;
+	size_t digits = strspn(colon + 1, "0123456789");
+	unsigned long port = strtoul(colon + 1, NULL, 10);
+	return digits > 0 && digits <= 5 && colon[1 + digits] == '\0' && port > 0 && port <= 65535;
+}
+
+static bool is_source(const char *text)
+{
+	return strpbrk(text, " ;/*\"'") == NULL;
+}
+
+static bool check_values(const struct row_yaml *y, const struct place *at)
+{
+	enum role role = role_of(y->role);
+	bool listens = role == ROLE_STORAGE || role == ROLE_COORDINATOR;
+	bool address = y->address && y->address[0];
+	if (!is_name(y->name))
+		return wrong(at, "name", y->name, "may hold a-z A-Z 0-9 . - _ only");
+	if (role == ROLE_NONE)
+		return wrong(at, "role", y->role,
 			     "must be gateway, storage, coordinator or arbiter");
-	if (y->id == 0 || members_by_id(out, y->id))
-		return wrong(problem, path, text, "name", y->name,
-			     "its id must be above 0 and its own");
-	if (members_by_name(out, y->name))
-		return wrong(problem, path, text, "name", y->name, "is there twice");
-	if (members_by_key(out, y->public_key))
-		return wrong(problem, path, text, "public_key", y->public_key, "is there twice");
-	bool listens = row.role == ROLE_STORAGE || row.role == ROLE_COORDINATOR;
-	if (listens && (!y->address || strncmp(y->address, "tcp://", 6) != 0))
-		return wrong(problem, path, text, "name", y->name,
-			     "needs an address tcp://host:port");
+	if (!is_key(y->public_key))
+		return wrong(at, "public_key", y->public_key, "is not a CURVE key (Z85)");
+	if (listens && !address)
+		return wrong(at, "name", y->name, "needs an address tcp://host:port");
+	if (address && !is_address(y->address))
+		return wrong(at, "address", y->address, "must be tcp://host:port");
+	if (address && !listens)
+		return wrong(at, "address", y->address,
+			     "only storage nodes and coordinators have one");
+	if (y->source && !is_source(y->source))
+		return wrong(at, "source", y->source, "must be an IP address of this member");
+	return true;
+}
+
+static bool check_unique(const struct row_yaml *y, const struct place *at, const struct members *m)
+{
+	char id[24];
+	snprintf(id, sizeof id, "%llu", (unsigned long long)y->id);
+	if (y->id == 0)
+		return wrong(at, "id", id, "must be above 0");
+	if (members_by_id(m, y->id))
+		return wrong(at, "id", id, "is there twice");
+	if (members_by_name(m, y->name))
+		return wrong(at, "name", y->name, "is there twice");
+	if (members_by_key(m, y->public_key))
+		return wrong(at, "public_key", y->public_key, "is there twice");
+	for (uint32_t i = 0; y->address && y->address[0] && i < m->count; i++)
+		if (strcmp(m->rows[i].address, y->address) == 0)
+			return wrong(at, "address", y->address, "is there twice");
+	return true;
+}
+
+static bool take_row(const struct row_yaml *y, const struct place *at, struct members *out)
+{
+	if (!check_values(y, at) || !check_unique(y, at, out))
+		return false;
+	struct member_row row = {.id = y->id, .role = role_of(y->role)};
 	snprintf(row.name, sizeof row.name, "%s", y->name);
 	snprintf(row.public_key, sizeof row.public_key, "%s", y->public_key);
 	snprintf(row.address, sizeof row.address, "%s", y->address ? y->address : "");
@@ -110,6 +171,7 @@ static bool take_row(const struct row_yaml *y, const char *path, const struct bu
 bool members_load(const char *path, struct members *out, struct buf *problem)
 {
 	struct buf text = {0};
+	struct place at = {path, &text, problem};
 	void *data = NULL;
 	*out = (struct members){0};
 	bool ok = yaml_load(path, &list_schema, &data, &text, problem);
@@ -118,9 +180,9 @@ bool members_load(const char *path, struct members *out, struct buf *problem)
 		buf_printf(problem, "%s: is empty", path);
 		ok = false;
 	}
-	ok = ok && take_cluster(y, path, &text, out, problem);
+	ok = ok && take_cluster(y, &at, out);
 	for (unsigned i = 0; ok && i < y->members_count; i++)
-		ok = take_row(&y->members[i], path, &text, out, problem);
+		ok = take_row(&y->members[i], &at, out);
 	if (data)
 		yaml_unload(&list_schema, data);
 	buf_close(&text);

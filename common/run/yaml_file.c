@@ -55,6 +55,19 @@ static bool is_key_end(int c)
 	return c == ':' || c == ' ' || c == '\t';
 }
 
+/* Is the value there as a whole, not only as part of a longer one? */
+static bool has_value(const char *rest, size_t len, const char *value)
+{
+	size_t value_len = strlen(value);
+	const char *end = rest + len;
+	for (const char *at = rest; (at = memmem(at, (size_t)(end - at), value, value_len)); at++) {
+		const char *after = at + value_len;
+		if (strchr(": \t\"'", at[-1]) && (after == end || strchr(" \t\"',}\r", *after)))
+			return true;
+	}
+	return false;
+}
+
 /* Does this line say `key: value`, perhaps as the first of a list item? Returns the key's column,
  * or 0. */
 static unsigned key_column(const char *line, size_t len, const char *key, const char *value)
@@ -71,7 +84,7 @@ static unsigned key_column(const char *line, size_t len, const char *key, const 
 		end++;
 	if (end >= len || !is_key_end(line[end]))
 		return 0;
-	if (value && !memmem(line + end, len - end, value, strlen(value)))
+	if (value && !has_value(line + end + 1, len - end - 1, value))
 		return 0;
 	return (unsigned)at + 1;
 }

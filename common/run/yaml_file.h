@@ -16,12 +16,12 @@ bool yaml_load(const char *path, const cyaml_schema_value_t *schema, void **data
 	       struct buf *problem) MUST_CHECK;
 void yaml_unload(const cyaml_schema_value_t *schema, void *data);
 
-/* Where `key: value` stands (value NULL: any): the last such line at or after from_line; 0 when not
- * found. */
 struct yaml_place {
-	unsigned line;
+	unsigned line; /* 0: unknown */
 	unsigned column;
 };
+/* Where `key: value` stands (value NULL: any): with from_line 0 the last such line, else the first
+ * at or after it. */
 struct yaml_place yaml_where(const struct buf *text, const char *key, const char *value,
 			     unsigned from_line);
 /* Appends "path:line:column: ", or "path: " where the line is unknown. */
