@@ -160,6 +160,7 @@ void fx_reply(struct effects *fx, enum effect_when when, const struct event *to,
 void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
+/* Has effect only if something is put in this turn: a commit without content is not made. */
 void fx_sync(struct effects *fx);
 void fx_reset(struct effects *fx, const char *reason);
 void fx_exit(struct effects *fx, const char *reason);

@@ -28,7 +28,10 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 		for (uint32_t i = 0; i < m->items_count; i++)
 			if (passed(c, &m->items[i]))
 				ack.items[ack.items_count++] = m->items[i];
-		fx_sync(fx); /* what it acknowledges, this batch included, must be on its disk */
+		/* what it acknowledges must be on its disk: a synced commit takes the earlier,
+		 * unsynced ones along, and for that it must write something */
+		c->position_dirty = true;
+		fx_sync(fx);
 	}
 	fx_reply(fx, WHEN_DURABLE, e, MSG_cleanup_prepare_ack, &ack);
 }
