@@ -25,8 +25,10 @@ enum {
 	OUTBOX_ENTRIES_MAX = 100000,
 	OUTBOX_PUSH_MAX = 64,
 	QUERY_JOBS_MAX = 64,
-	QUERY_STEP_DOCUMENTS = 2000,
+	QUERY_STEP_DOCUMENTS = 2000, /* looked at in one step, by all jobs together */
+	QUERY_STEP_BYTES = 4096,     /* so many bytes of a document count as another one */
 	QUERY_ANSWER_BYTES = 1024 * 1024,
+	QUERY_ORDERED_BYTES = 8 * 1024 * 1024,
 	REVISIONS_KEPT = 100, /* generations of the graph below each leaf */
 	OPEN_CONFLICT_LEAVES_LISTED = 64
 };

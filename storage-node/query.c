@@ -42,6 +42,14 @@ struct query_job {
 	struct buf scratch;
 };
 
+static size_t row_bytes(const struct query_row *row)
+{
+	size_t bytes = row->id.len + row->body.len;
+	for (uint32_t i = 0; i < LIMIT_ORDER_KEYS; i++)
+		bytes += row->keys[i].len;
+	return bytes;
+}
+
 static void row_free(struct query_row *row)
 {
 	buf_close(&row->id);
@@ -113,7 +121,7 @@ static void keep_best(struct query_job *job)
 	free(spare);
 	while (job->limit > 0 && job->rows_count > job->limit) {
 		struct query_row *row = job->rows[--job->rows_count];
-		job->bytes -= row->body.len + row->id.len;
+		job->bytes -= row_bytes(row);
 		row_free(row);
 	}
 	job->sorted = true;
@@ -145,7 +153,7 @@ static void add_row(struct query_job *job, struct query_row *row)
 		job->rows = mem_realloc(job->rows, job->rows_cap * sizeof *job->rows);
 	}
 	job->rows[job->rows_count++] = row;
-	job->bytes += row->body.len + row->id.len;
+	job->bytes += row_bytes(row);
 }
 
 static void take_row(struct query_job *job, struct slice id, const struct document *doc, int winner)
@@ -226,16 +234,23 @@ static void answer(struct query_job *job, enum status status, const char *text, 
 	arena_close(&arena);
 }
 
-static bool too_much(const struct query_job *job)
+/* An ordered list is one answer: it must fit, once the rows past the limit are dropped. */
+static bool too_much(struct query_job *job)
 {
-	return job->order_count > 0 &&
-	       (job->rows_count > 2 * LIMIT_ROWS + 64 || job->bytes > 8 * QUERY_ANSWER_BYTES);
+	if (job->order_count == 0)
+		return false;
+	bool large = job->bytes > QUERY_ORDERED_BYTES;
+	if (large && job->limit > 0 && job->rows_count > job->limit) {
+		keep_best(job);
+		large = job->bytes > QUERY_ORDERED_BYTES;
+	}
+	return (large && job->rows_count > 1) || (job->limit == 0 && job->rows_count > LIMIT_ROWS);
 }
 
-/* One step of a job; true when it is answered. */
-static bool job_step(struct storage *s, struct query_job *job, struct effects *fx)
+/* One step of a job, as far as the budget reaches; true when it is answered. */
+static bool job_step(struct storage *s, struct query_job *job, int64_t *budget, struct effects *fx)
 {
-	for (uint32_t i = 0; i < QUERY_STEP_DOCUMENTS && !job->full; i++) {
+	while (*budget > 0 && !job->full) {
 		struct slice id;
 		struct slice rest;
 		bool valid = store_valid(s->store, job->it);
@@ -249,9 +264,12 @@ static bool job_step(struct storage *s, struct query_job *job, struct effects *f
 		}
 		if (key_split(key, &id, &rest) && rest.len == 0) {
 			struct arena_mark mark = arena_mark(&s->arena);
-			look_at(s, job, id, store_value(s->store, job->it));
+			struct slice record = store_value(s->store, job->it);
+			*budget -= (int64_t)(record.len / QUERY_STEP_BYTES);
+			look_at(s, job, id, record);
 			arena_rewind(&s->arena, mark);
 		}
+		--*budget;
 		store_next(s->store, job->it);
 		if (too_much(job)) {
 			answer(job, STATUS_LIMIT_REACHED,
@@ -265,18 +283,29 @@ static bool job_step(struct storage *s, struct query_job *job, struct effects *f
 	return true;
 }
 
+static void job_append(struct storage *s, struct query_job *job)
+{
+	struct query_job **end = &s->jobs;
+	while (*end)
+		end = &(*end)->next;
+	job->next = NULL;
+	*end = job;
+	s->jobs_count++;
+}
+
+/* All jobs share one budget a step, in turns: however many there are, leases are renewed in time.
+ */
 void query_run_jobs(struct storage *s, struct effects *fx)
 {
-	struct query_job **at = &s->jobs;
-	while (*at) {
-		struct query_job *job = *at;
-		if (!job_step(s, job, fx)) {
-			at = &job->next;
-			continue;
-		}
-		*at = job->next;
+	int64_t budget = QUERY_STEP_DOCUMENTS;
+	while (s->jobs && budget > 0) {
+		struct query_job *job = s->jobs;
+		s->jobs = job->next;
 		s->jobs_count--;
-		job_free(s, job);
+		if (job_step(s, job, &budget, fx))
+			job_free(s, job);
+		else
+			job_append(s, job);
 	}
 }
 
@@ -311,7 +340,7 @@ static enum status may_query(struct storage *s, struct shard_copy *c, const stru
 	if (s->jobs_count >= QUERY_JOBS_MAX)
 		return STATUS_OVERLOADED;
 	if (m->any)
-		return c->position.copying ? STATUS_NOT_VOUCHING : STATUS_OK;
+		return shard_vouching(s, c) ? STATUS_OK : STATUS_NOT_VOUCHING;
 	if (e->message.envelope.epoch < c->placement.epoch)
 		return STATUS_OLD_EPOCH;
 	if (c->state != SHARD_SERVING || e->message.envelope.epoch != c->lead_epoch)
@@ -361,9 +390,5 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 		   m->after.len > 0 ? key_document_end(&s->key, m->shard, m->after)
 				    : key_shard(&s->key, 'd', m->shard));
 	s->queries_total++;
-	struct query_job **end = &s->jobs;
-	while (*end)
-		end = &(*end)->next;
-	*end = job;
-	s->jobs_count++;
+	job_append(s, job);
 }

@@ -6,8 +6,8 @@
 static enum status may_read(struct storage *s, struct shard_copy *c, const struct event *e,
 			    bool any)
 {
-	if (any)
-		return c->position.copying ? STATUS_NOT_VOUCHING : STATUS_OK;
+	if (any) /* a replica that has not been copied to yet knows nothing */
+		return shard_vouching(s, c) ? STATUS_OK : STATUS_NOT_VOUCHING;
 	if (e->message.envelope.epoch < c->placement.epoch)
 		return STATUS_OLD_EPOCH;
 	if (c->state != SHARD_SERVING || e->message.envelope.epoch != c->lead_epoch)
@@ -20,6 +20,8 @@ static void list_leaves(struct document_view *v, struct msg_doc_read_ack *ack)
 	uint32_t *leaves;
 	struct arena *arena = &v->storage->arena;
 	uint32_t count = graph_live_leaves(&v->doc, arena, &leaves);
+	if (count > LIMIT_LEAVES)
+		count = LIMIT_LEAVES;
 	ack->leaves = arena_alloc(arena, (count + 1) * sizeof *ack->leaves);
 	for (uint32_t i = 0; i < count; i++)
 		ack->leaves[ack->leaves_count++] = graph_name(&v->doc, leaves[i]);
