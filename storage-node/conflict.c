@@ -4,9 +4,15 @@
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "common/doc/value.h"
 #include "storage-node/internal.h"
 
-enum { CONFLICT_LIST_DEFAULT = 100, CONFLICT_LIST_BYTES = 1024 * 1024, CONFLICT_NOTES_MAX = 10000 };
+enum {
+	CONFLICT_LIST_DEFAULT = 100,
+	CONFLICT_LIST_BYTES = 1024 * 1024,
+	CONFLICT_LIST_DOCUMENT_BYTES = 8 * 1024 * 1024, /* rows of one document alone */
+	CONFLICT_NOTES_MAX = 10000
+};
 
 static enum status must_lead(struct storage *s, struct shard_copy *c, const struct event *e,
 			     struct effects *fx)
@@ -56,7 +62,7 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 			ack->more = true;
 			break;
 		}
-		if (ack->rows_count >= limit)
+		if (ack->rows_count >= limit || bytes > CONFLICT_LIST_DOCUMENT_BYTES)
 			continue;
 		struct conflict_row *row = &ack->rows[ack->rows_count];
 		struct slice value = arena_copy(&s->arena, store_value(s->store, it));
@@ -64,7 +70,7 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 			continue;
 		row->id = arena_copy(&s->arena, id);
 		add_note(c, row->id, &row->conflict);
-		bytes += key.len + value.len;
+		bytes += key.len + value.len + row->conflict.detail.len;
 		ack->rows_count++;
 	}
 	store_iterator_free(s->store, it);
@@ -86,6 +92,7 @@ static void read_graph(struct document_view *v, struct msg_conflict_read_ack *ac
 {
 	struct arena *arena = &v->storage->arena;
 	size_t bytes = 0;
+	int winner = graph_winner(&v->doc);
 	ack->nodes = arena_alloc(arena, (v->doc.revisions_count + 1) * sizeof *ack->nodes);
 	for (uint32_t i = 0; i < v->doc.revisions_count; i++) {
 		const struct revision_node *from = &v->doc.revisions[i];
@@ -95,7 +102,7 @@ static void read_graph(struct document_view *v, struct msg_conflict_read_ack *ac
 					  .parents_count = from->parents_count,
 					  .stamp = from->stamp,
 					  .flags = from->flags & ~(uint64_t)REVISION_HAS_BODY};
-		struct slice body = document_body(v, i);
+		struct slice body = document_body_beside(v, i, winner);
 		if (body.len == 0 || bytes + body.len > LIMIT_BODY_BYTES)
 			continue;
 		bytes += body.len;
@@ -131,19 +138,6 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 
 /* ---- resolving ---- */
 
-static bool leaves_match(struct document_view *v, const struct revision *leaves, uint32_t count)
-{
-	uint32_t *live;
-	if (!v->exists || graph_live_leaves(&v->doc, &v->storage->arena, &live) != count)
-		return false;
-	for (uint32_t i = 0; i < count; i++) {
-		int index = graph_find(&v->doc, &leaves[i]);
-		if (index == GRAPH_NONE || !graph_is_live(&v->doc, (uint32_t)index))
-			return false;
-	}
-	return true;
-}
-
 /* Does the name cover what it claims to? A resolution is refused rather than believed. */
 static bool name_is_true(const struct msg_conflict_resolve *m)
 {
@@ -164,11 +158,17 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c,
 	if (m->policy_version != c->settings.version)
 		return STATUS_POLICY_MOVED;
 	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 ||
-	    !name_is_true(m))
+	    m->revision.generation > GENERATION_MAX || !name_is_true(m) ||
+	    !(m->deleted ? m->body.len == 0 : value_is_document(m->body)))
 		return STATUS_BAD_MESSAGE;
 	document_load_pending(s, c, m->id, v);
-	if (!leaves_match(v, m->leaves, m->leaves_count))
+	if (!v->exists || !document_leaves_are(&v->doc, m->leaves, m->leaves_count, &s->arena))
 		return STATUS_LEAVES_MOVED;
+	int result = graph_find(&v->doc, &m->revision);
+	if (result != GRAPH_NONE && !graph_is_leaf(&v->doc, (uint32_t)result))
+		return STATUS_BAD_MESSAGE; /* it stands below the leaves: nothing would be left */
+	if (result == GRAPH_NONE && v->doc.revisions_count >= LIMIT_REVISIONS)
+		return STATUS_LIMIT_REACHED;
 	for (uint32_t i = 0; i < m->parents_count; i++)
 		if (graph_find(&v->doc, &m->parents[i]) == GRAPH_NONE)
 			return STATUS_BAD_MESSAGE;
@@ -246,7 +246,7 @@ void conflict_on_note(struct storage *s, const struct event *e, struct effects *
 	(void)fx;
 	const struct msg_conflict_note *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	if (!c || c->state != SHARD_SERVING)
+	if (!c || c->state != SHARD_SERVING || m->detail.len > NOTE_BYTES_MAX)
 		return;
 	if (c->notes.count >= CONFLICT_NOTES_MAX)
 		conflict_notes_clear(c); /* arbiters say it again */

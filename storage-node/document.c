@@ -33,9 +33,14 @@ static struct buf *overlay_body(const struct overlay *o, const struct revision *
 
 struct slice document_body(struct document_view *v, uint32_t index)
 {
+	return document_body_beside(v, index, graph_winner(&v->doc));
+}
+
+struct slice document_body_beside(struct document_view *v, uint32_t index, int winner)
+{
 	if (!(v->doc.revisions[index].flags & REVISION_HAS_BODY))
 		return (struct slice){0};
-	if (graph_winner(&v->doc) == (int)index)
+	if (winner == (int)index)
 		return v->doc.body;
 	struct revision name = graph_name(&v->doc, index);
 	struct buf *pending = v->overlay ? overlay_body(v->overlay, &name) : NULL;
@@ -46,6 +51,39 @@ struct slice document_body(struct document_view *v, uint32_t index)
 		      key_body(&v->storage->key, v->copy->id, v->id, &name), &value) != STORE_OK)
 		return (struct slice){0};
 	return arena_copy(&v->storage->arena, value);
+}
+
+/* ---- what a document can take ---- */
+
+bool document_leaves_are(const struct document *doc, const struct revision *leaves, uint32_t count,
+			 struct arena *arena)
+{
+	uint8_t *seen = arena_alloc(arena, doc->revisions_count + 1);
+	for (uint32_t i = 0; i < count; i++) {
+		int index = graph_find(doc, &leaves[i]);
+		if (index == GRAPH_NONE || seen[index] || !graph_is_live(doc, (uint32_t)index))
+			return false;
+		seen[index] = 1;
+	}
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (!seen[i] && graph_is_live(doc, i))
+			return false;
+	return true;
+}
+
+bool document_id_ok(struct slice id)
+{
+	for (size_t i = 0; i < id.len; i++)
+		if (id.data[i] < 32)
+			return false;
+	return id.len > 0;
+}
+
+enum status document_room(const struct document *doc, bool branch)
+{
+	if (doc->revisions_count >= LIMIT_REVISIONS - REVISIONS_RESERVED)
+		return STATUS_LIMIT_REACHED;
+	return branch && graph_conflicts(doc) + 1 >= LEAVES_MAX ? STATUS_LIMIT_REACHED : STATUS_OK;
 }
 
 /* ---- overlays ---- */

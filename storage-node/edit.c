@@ -137,8 +137,7 @@ static void place_bodies(struct editing *e)
 	uint8_t *marks = arena_alloc(e->arena, doc->revisions_count + 1);
 	mark_bases(e, marks);
 	int winner = graph_winner(doc);
-	CHECK(winner != GRAPH_NONE);
-	uint64_t generation = doc->revisions[winner].generation;
+	uint64_t generation = winner == GRAPH_NONE ? 0 : doc->revisions[winner].generation;
 	struct slice winner_body = {0};
 	for (uint32_t i = 0; i < doc->revisions_count; i++) {
 		struct revision_node *node = &doc->revisions[i];
@@ -166,28 +165,18 @@ static void place_bodies(struct editing *e)
 
 static bool edit_write(struct editing *e)
 {
-	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE)
+	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE ||
+	    e->doc->revisions_count >= LIMIT_REVISIONS)
 		return false;
 	add_revision(e, 0);
 	remember_operation(e);
 	return true;
 }
 
-static bool leaves_are(struct editing *e, const struct revision *leaves, uint32_t count)
-{
-	uint32_t *live;
-	if (graph_live_leaves(e->doc, e->arena, &live) != count)
-		return false;
-	for (uint32_t i = 0; i < count; i++) {
-		int index = graph_find(e->doc, &leaves[i]);
-		if (index == GRAPH_NONE || !graph_is_live(e->doc, (uint32_t)index))
-			return false;
-	}
-	return true;
-}
-
 static void pin(struct editing *e, uint32_t index)
 {
+	if (e->out->pinned_count == LIMIT_LEAVES)
+		return;
 	e->doc->revisions[index].pins++;
 	e->out->pinned[e->out->pinned_count++] = graph_name(e->doc, index);
 }
@@ -206,12 +195,16 @@ static void pin_inputs(struct editing *e, const uint32_t *leaves, uint32_t count
 static bool edit_resolve(struct editing *e)
 {
 	const struct change *change = e->change;
-	if (!leaves_are(e, change->leaves, change->leaves_count))
+	int result = graph_find(e->doc, &change->revision);
+	if (!document_leaves_are(e->doc, change->leaves, change->leaves_count, e->arena))
+		return false;
+	/* what it becomes must be a leaf afterwards: a document always has one */
+	if (result != GRAPH_NONE ? !graph_is_leaf(e->doc, (uint32_t)result)
+				 : e->doc->revisions_count >= LIMIT_REVISIONS)
 		return false;
 	uint32_t *leaves;
 	uint32_t count = graph_live_leaves(e->doc, e->arena, &leaves);
 	pin_inputs(e, leaves, count);
-	int result = graph_find(e->doc, &change->revision);
 	if (result == GRAPH_NONE)
 		add_revision(e, REVISION_RESOLVED);
 	result = graph_find(e->doc, &change->revision);
@@ -221,6 +214,8 @@ static bool edit_resolve(struct editing *e)
 			continue;
 		if (graph_is_leaf(e->doc, leaves[i]))
 			graph_close(e->doc, leaves[i], e->number);
+		if (e->out->losers_count == LIMIT_LEAVES)
+			continue;
 		e->out->losers[e->out->losers_count++] = graph_name(e->doc, leaves[i]);
 	}
 	e->out->resolved = true;
@@ -271,7 +266,7 @@ static void finish(struct editing *e)
 	    e->doc->revisions_count % STEM_SLACK == 0)
 		graph_stem(e->doc, e->arena, REVISIONS_KEPT);
 	int winner = graph_winner(e->doc);
-	e->out->is_live = graph_is_live(e->doc, (uint32_t)winner);
+	e->out->is_live = winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)winner);
 	e->out->is_conflict = graph_conflicts(e->doc) > 0;
 }
 

@@ -15,8 +15,8 @@ enum {
 	PENDING_ENTRIES_MAX = 32768,
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
 	PENDING_BYTES_NODE_MAX = 256 * 1024 * 1024, /* of all shards together */
-	APPEND_BYTES_MAX = 1024 * 1024, /* of one stream_append */
-	FLIGHT_ENTRIES_MAX = 16384,     /* sent to one replica and not acknowledged */
+	APPEND_BYTES_MAX = 1024 * 1024,             /* of one stream_append */
+	FLIGHT_ENTRIES_MAX = 16384,                 /* sent to one replica and not acknowledged */
 	RESEND_MS = 300,
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
@@ -30,7 +30,16 @@ enum {
 	QUERY_ANSWER_BYTES = 1024 * 1024,
 	QUERY_ORDERED_BYTES = 8 * 1024 * 1024,
 	REVISIONS_KEPT = 100, /* generations of the graph below each leaf */
-	OPEN_CONFLICT_LEAVES_LISTED = 64
+	OPEN_CONFLICT_LEAVES_LISTED = 64,
+	LEAVES_MAX = LIMIT_LEAVES / 2, /* a document with so many takes no further branch */
+	/* room that writes leave to resolutions, so that a full graph can still be merged */
+	REVISIONS_RESERVED = 1024,
+	GENERATION_MAX = 0x7fffffff,
+	WAITERS_MAX = 65536, /* answers that wait, per shard */
+	FLIGHT_BYTES_MAX = 8 * 1024 * 1024,
+	OUTBOX_BYTES_MAX = 256 * 1024 * 1024,
+	NOTE_BYTES_MAX = 4096,
+	SHARDS_MAX = LIMIT_SHARDS
 };
 
 /* An answer that waits until an entry is applied. */
@@ -119,6 +128,7 @@ struct outbox_item {
 	struct slice id;           /* inside change */
 	struct slice operation_id; /* inside change */
 	struct revision revision;  /* hash inside change */
+	struct revision parent;    /* likewise; generation 0: none */
 };
 
 struct shard_copy {
@@ -171,6 +181,9 @@ struct shard_copy {
 	struct outbox_item *outbox;
 	uint32_t outbox_count;
 	uint32_t outbox_cap;
+	uint64_t outbox_bytes;
+	uint32_t
+	    outbox_cursor; /* where the next push starts: one that is refused holds up no other */
 	uint64_t outbox_next; /* sequence */
 	int64_t outbox_pushed_ms;
 };
@@ -347,6 +360,15 @@ void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice 
 			  struct document_view *out);
 /* Body of a node: empty if it is not kept. In the arena or the record. */
 struct slice document_body(struct document_view *v, uint32_t index);
+/* Likewise, where the caller knows the winner: finding it walks the graph. */
+struct slice document_body_beside(struct document_view *v, uint32_t index, int winner);
+/* True if these are all live leaves, each named once. */
+bool document_leaves_are(const struct document *doc, const struct revision *leaves, uint32_t count,
+			 struct arena *arena);
+/* True if the id may be part of a key. */
+bool document_id_ok(struct slice id);
+/* OK, or why this document can't take one more revision; branch: one more leaf. */
+enum status document_room(const struct document *doc, bool branch);
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
 void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied);
 void overlays_clear(struct shard_copy *c);

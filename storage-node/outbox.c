@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "common/doc/value.h"
 #include "storage-node/internal.h"
 
 static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice encoded)
@@ -19,6 +20,8 @@ static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice e
 		item->id = change.id;
 		item->operation_id = change.operation_id;
 		item->revision = change.revision;
+		if (change.parents_count > 0)
+			item->parent = change.parents[0];
 	}
 	arena_close(&arena);
 	if (!ok)
@@ -35,6 +38,7 @@ static bool item_add(struct shard_copy *c, uint64_t sequence, struct slice encod
 	if (!item_set(&c->outbox[c->outbox_count], sequence, encoded))
 		return false;
 	c->outbox_count++;
+	c->outbox_bytes += encoded.len;
 	if (sequence >= c->outbox_next)
 		c->outbox_next = sequence + 1;
 	return true;
@@ -93,6 +97,7 @@ static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t inde
 {
 	store_remove(s->store, STORE_STREAM,
 		     key_number(&s->key, 'o', c->id, c->outbox[index].sequence));
+	c->outbox_bytes -= c->outbox[index].change.len;
 	free((void *)(uintptr_t)c->outbox[index].change.data);
 	memmove(&c->outbox[index], &c->outbox[index + 1],
 		(c->outbox_count - index - 1) * sizeof *c->outbox);
@@ -108,6 +113,7 @@ void outbox_applied(struct storage *s, struct shard_copy *c, const struct change
 		if (slice_equal(c->outbox[i].operation_id, change->operation_id) &&
 		    slice_equal(c->outbox[i].id, change->id)) {
 			outbox_remove(s, c, i);
+			c->outbox_pushed_ms = 0; /* its children may go now */
 			return;
 		}
 	}
@@ -140,25 +146,57 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
 			 struct effects *fx);
 
+/* A branch of a branch goes after it: the lead would not know its parent, and take it for a
+ * document of its own. */
+static bool waits_for_parent(const struct shard_copy *c, uint32_t index)
+{
+	const struct outbox_item *item = &c->outbox[index];
+	if (item->parent.generation == 0)
+		return false;
+	for (uint32_t i = 0; i < index; i++)
+		if (revision_equal(&c->outbox[i].revision, &item->parent) &&
+		    slice_equal(c->outbox[i].id, item->id))
+			return true;
+	return false;
+}
+
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->outbox_count == 0 || s->now_ms - c->outbox_pushed_ms < OUTBOX_RETRY_MS)
 		return;
-	if (c->position.copying ||
+	if (c->position.copying || c->placement.lead == 0 ||
 	    (c->state != SHARD_SERVING && c->placement.lead == s->options.self))
 		return;
 	c->outbox_pushed_ms = s->now_ms;
 	drop_known(s, c);
 	struct envelope envelope = {.type = MSG_outbox_push, .epoch = c->placement.epoch};
-	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX; i++) {
+	for (uint32_t n = 0; n < c->outbox_count && n < OUTBOX_PUSH_MAX; n++) {
+		uint32_t index = (c->outbox_cursor + n) % c->outbox_count;
+		const struct outbox_item *item = &c->outbox[index];
+		if (waits_for_parent(c, index))
+			continue;
 		if (c->state == SHARD_SERVING) {
-			push_to_self(s, c, c->outbox[i].change, fx);
+			push_to_self(s, c, item->change, fx);
 			continue;
 		}
-		struct msg_outbox_push m = {.shard = c->id, .change = c->outbox[i].change};
+		struct msg_outbox_push m = {.shard = c->id, .change = item->change};
 		envelope.request_id = s->next_request++;
 		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
 	}
+	/* those in front are pushed again first, while they are few */
+	c->outbox_cursor = c->outbox_count > OUTBOX_PUSH_MAX
+			       ? (c->outbox_cursor + OUTBOX_PUSH_MAX) % c->outbox_count
+			       : 0;
+}
+
+/* What a peer sends may be anything that can be decoded. */
+static bool is_branch(const struct change *change)
+{
+	const struct revision *r = &change->revision;
+	return change->kind == CHANGE_BRANCH && document_id_ok(change->id) && r->hash.len > 0 &&
+	       r->generation > 0 && r->generation <= GENERATION_MAX &&
+	       change->operation_id.len == 16 &&
+	       (change->deleted ? change->body.len == 0 : value_is_document(change->body));
 }
 
 /* The lead orders a branch unless its revision is known, applied or pending. */
@@ -166,13 +204,13 @@ static void push_to_self(struct storage *s, struct shard_copy *c, struct slice e
 			 struct effects *fx)
 {
 	struct change change;
-	if (!schema_decode(&schema_change, encoded, &s->arena, &change) ||
-	    change.kind != CHANGE_BRANCH || change.id.len == 0 || s->disk_full ||
-	    !stream_has_room(s, c))
+	if (!schema_decode(&schema_change, encoded, &s->arena, &change) || !is_branch(&change) ||
+	    s->disk_full || !stream_has_room(s, c))
 		return;
 	struct document_view view;
 	document_load_pending(s, c, change.id, &view);
-	if (view.exists && graph_find(&view.doc, &change.revision) != GRAPH_NONE)
+	if (view.exists && (graph_find(&view.doc, &change.revision) != GRAPH_NONE ||
+			    document_room(&view.doc, true) != STATUS_OK))
 		return;
 	change.floor = c->floor;
 	change.stamp = change.stamp ? change.stamp : write_stamp(s, c);

@@ -160,8 +160,7 @@ static bool make_body(struct document_view *v, const struct msg_doc_write *m, in
 	d->change.deleted = m->op == WRITE_DELETE;
 	if (m->op == WRITE_DELETE)
 		return true;
-	struct mp_reader reader = mp_reader_of(m->body);
-	if (mp_peek(&reader) != MP_MAP) {
+	if (!value_is_document(m->body)) {
 		d->status = STATUS_WRONG_TYPE;
 		return false;
 	}
@@ -176,6 +175,10 @@ static bool make_body(struct document_view *v, const struct msg_doc_write *m, in
 		return false;
 	}
 	value_merge_patch(base, m->body, &d->body);
+	if (d->body.len > LIMIT_BODY_BYTES) {
+		d->status = STATUS_BODY_TOO_LARGE; /* each patch may be small, what they make not */
+		return false;
+	}
 	d->change.body = buf_slice(&d->body);
 	return true;
 }
@@ -220,6 +223,12 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	current_revision(v, d);
 	if (!choose_parent(v, m, d, &parent, &branch) || !make_body(v, m, parent, d))
 		return;
+	if (v->exists && (d->status = document_room(&v->doc, branch)) != STATUS_OK)
+		return;
+	if (parent != GRAPH_NONE && v->doc.revisions[parent].generation >= GENERATION_MAX) {
+		d->status = STATUS_LIMIT_REACHED;
+		return;
+	}
 	bool parent_live =
 	    parent != GRAPH_NONE && !(v->doc.revisions[parent].flags & REVISION_DELETED);
 	d->status = m->op == WRITE_POST || (m->op == WRITE_PUT && !parent_live) ? STATUS_CREATED
@@ -311,6 +320,17 @@ static bool in_outbox(struct shard_copy *c, const struct event *e, const struct 
 	return false;
 }
 
+/* False: success rests on what stands in the outbox only, which is accepted, not settled. */
+static bool stands_applied(struct storage *s, struct shard_copy *c, struct slice id,
+			   const struct decision *d)
+{
+	struct document_view applied;
+	if (d->status != STATUS_OK && d->status != STATUS_CREATED)
+		return true;
+	document_load(s, c, id, &applied);
+	return applied.exists && graph_find(&applied.doc, &d->answer) != GRAPH_NONE;
+}
+
 static void write_branch(struct storage *s, struct shard_copy *c, const struct event *e,
 			 struct effects *fx)
 {
@@ -320,7 +340,7 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 		refused = STATUS_NO_LEAD;
 	else if (s->disk_full)
 		refused = STATUS_DISK_FULL;
-	else if (c->outbox_count >= OUTBOX_ENTRIES_MAX)
+	else if (c->outbox_count >= OUTBOX_ENTRIES_MAX || c->outbox_bytes >= OUTBOX_BYTES_MAX)
 		refused = STATUS_OVERLOADED;
 	if (refused != STATUS_OK) {
 		answer(e, WHEN_NOW, refused, NULL, 0, fx);
@@ -340,8 +360,9 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 		c->outbox_pushed_ms = 0;
 		c->turn_dirty = true;
 		s->writes_total++;
-		d.status = STATUS_ACCEPTED;
 	}
+	if (d.ordered || !stands_applied(s, c, m->id, &d))
+		d.status = STATUS_ACCEPTED;
 	answer(e, WHEN_DURABLE, d.status, &d.answer, d.conflicts, fx);
 	buf_close(&d.body);
 }
@@ -354,7 +375,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		answer(e, WHEN_NOW, STATUS_NO_SHARD, NULL, 0, fx);
 		return;
 	}
-	if (m->operation_id.len != 16 || m->id.len == 0) {
+	if (m->operation_id.len != 16 || !document_id_ok(m->id)) {
 		answer(e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, 0, fx);
 		return;
 	}
