@@ -8,6 +8,7 @@
 
 #include "common/run/clock.h"
 #include "common/run/daemon_private.h"
+#include "common/store/store_rocks.h"
 
 enum { DAEMON_FRAMES_A_TURN = 256, DAEMON_HOUSEKEEPING_MS = 500, DAEMON_DRAIN_LOOK_MS = 20 };
 
@@ -149,6 +150,28 @@ static void carry_out(struct daemon *d, enum effect_when when)
 	bus_flush(d->bus);
 }
 
+/* Damaged data are for the peers to replace; anything else may be better after a restart. */
+static void store_failed(struct daemon *d, enum store_result result)
+{
+	struct slice error = store_rocks_error(d->store);
+	logger_printf(&d->logger, LOG_LEVEL_FATAL, "store_failed reason=%s error=\"%.*s\"",
+		      result == STORE_FULL ? "no_space" : "input_output_error", (int)error.len,
+		      (const char *)error.data);
+	if (d->spec->identity && store_rocks_damaged(d->store))
+		reset(d, error);
+	else
+		stop(d, DAEMON_EXIT_FAILED);
+}
+
+/* What a core took for absent may only have been unreadable: nothing that it says may go out. */
+static bool store_ends_process(struct daemon *d)
+{
+	if (!d->store || !store_rocks_failed(d->store))
+		return false;
+	store_failed(d, STORE_BROKEN);
+	return true;
+}
+
 static bool commit(struct daemon *d)
 {
 	uint64_t start = clock_mono_us();
@@ -158,9 +181,7 @@ static bool commit(struct daemon *d)
 	d->syncs += d->fx.sync;
 	if (result == STORE_OK)
 		return true;
-	logger_printf(&d->logger, LOG_LEVEL_FATAL, "commit_failed reason=%s",
-		      result == STORE_FULL ? "no_space" : "input_output_error");
-	stop(d, DAEMON_EXIT_FAILED);
+	store_failed(d, result);
 	return false;
 }
 
@@ -169,7 +190,7 @@ static void finish_turn(struct daemon *d)
 {
 	d->turns++;
 	for (;;) {
-		if (ends_process(d))
+		if (store_ends_process(d) || ends_process(d))
 			break;
 		carry_out(d, WHEN_NOW);
 		bool dirty = d->store && store_dirty(d->store);

@@ -117,6 +117,20 @@ static bool open_store(struct daemon *d, struct buf *problem)
 
 /* ---- core and bus ---- */
 
+/* Damage that shows only when the store is read. */
+static void set_damaged_aside(struct daemon *d)
+{
+	char reason[200];
+	if (!d->store || d->core || !d->spec->identity || !store_rocks_damaged(d->store))
+		return;
+	struct slice error = store_rocks_error(d->store);
+	snprintf(reason, sizeof reason, "%.*s", (int)error.len, (const char *)error.data);
+	store_close(d->store);
+	d->store = NULL;
+	if (daemon_set_aside(d, reason))
+		d->exit_code = DAEMON_EXIT_RESET;
+}
+
 static bool create_core(struct daemon *d, struct buf *problem)
 {
 	d->core = d->spec->create(d, entropy_u64(), problem);
@@ -185,6 +199,7 @@ bool daemon_setup(struct daemon *d, int argc, char **argv)
 		logger_printf(&d->logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"",
 			      buf_cstr(&problem));
 		d->exit_code = DAEMON_EXIT_FAILED;
+		set_damaged_aside(d);
 	} else {
 		logger_printf(&d->logger, LOG_LEVEL_INFO, "started member=%llu boot=%llu",
 			      (unsigned long long)d->self, (unsigned long long)d->identity.boot);

@@ -284,6 +284,19 @@ static void rocks_close(struct store *s)
 	free(r);
 }
 
+bool store_rocks_failed(const struct store *s)
+{
+	return ((const struct rocks *)s)->failed != STORE_OK;
+}
+
+bool store_rocks_damaged(const struct store *s)
+{
+	static const char damage[] = "Corruption";
+	struct slice error = store_rocks_error(s);
+	return store_rocks_failed(s) && error.len >= strlen(damage) &&
+	       memcmp(error.data, damage, strlen(damage)) == 0;
+}
+
 struct slice store_rocks_error(const struct store *s)
 {
 	return buf_slice(&((const struct rocks *)s)->error);

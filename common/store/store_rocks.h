@@ -57,6 +57,12 @@ enum store_result store_rocks_verify(struct store *s, store_rocks_visit *visit, 
 /* Appends Prometheus text. Walks the directory: for scrapes, not for the hot path. */
 void store_rocks_metrics(struct store *s, struct buf *out);
 
+/* A read or a write has failed: what was concluded since may be wrong and must not leave the
+ * process. */
+bool store_rocks_failed(const struct store *s);
+/* And it failed because the data on disk are damaged: trying again won't help. */
+bool store_rocks_damaged(const struct store *s);
+
 /* What the last STORE_FULL or STORE_BROKEN was about; empty if there was none. Borrowed from the
  * store. */
 struct slice store_rocks_error(const struct store *s);
