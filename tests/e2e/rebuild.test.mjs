@@ -2,7 +2,7 @@
 // everything again. What a node holds is read from it alone, while all others are down.
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, openSync, readdirSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import { check, startCluster, until } from './lib.mjs';
 
@@ -106,36 +106,61 @@ describe('rebuilding', () => {
     await holdsEverything(c, 'storage-2');
   });
 
-  for (const suffix of ['.log', '.sst']) {
-    test(`a damaged ${suffix} file: set aside, rebuilt, kept`, async (c, t) => {
-      const name = suffix === '.log' ? 'storage-1' : 'storage-3';
-      // A start writes the log of the last run into a table, so there is one to damage.
-      if (suffix === '.sst') await c.dev('restart', name);
-      await healthy(c, name);
-      if (suffix === '.log') await writeBatch(c);
-      const { incarnation } = await c.node(name);
-      c.killNow(name);
-      const file = greatest(store(c, name), suffix);
-      assert.ok(file, `there is a ${suffix} file`);
-      t.diagnostic(`${file.split('/').pop()}: ${statSync(file).size} bytes`);
-      damage(file);
-      await writeBatch(c);
-      await c.dev('restart', name);
-      await healthy(c, name);
-      assert.notEqual((await c.node(name)).incarnation, incarnation);
-      const kept = setAside(c, name);
-      assert.equal(kept.length, 1, 'the damaged store is kept aside');
-      assert.ok(existsSync(join(c.dir, 'data', name, kept[0], file.split('/').pop())));
-      assert.match(c.log(name), /event=data_set_aside .*reason=/);
-      await holdsEverything(c, name);
-    });
+  /** Stops the node, damages its greatest file of a kind, writes on and starts it again; the file's name is returned. */
+  async function damageGreatest(c, name, suffix, t) {
+    c.killNow(name);
+    const file = greatest(store(c, name), suffix);
+    assert.ok(file, `there is a ${suffix} file`);
+    t.diagnostic(`${basename(file)}: ${statSync(file).size} bytes`);
+    damage(file);
+    await writeBatch(c);
+    await c.dev('restart', name);
+    return basename(file);
   }
+
+  function checkKept(c, name, file) {
+    const kept = setAside(c, name);
+    assert.equal(kept.length, 1, 'the damaged store is kept aside');
+    assert.ok(existsSync(join(c.dir, 'data', name, kept[0], file)));
+    assert.match(c.log(name), /event=data_set_aside .*reason=.*Corruption/);
+  }
+
+  test('a damaged log is seen at once: set aside, kept, rebuilt', async (c, t) => {
+    await writeBatch(c);
+    const { incarnation } = await c.node('storage-1');
+    const file = await damageGreatest(c, 'storage-1', '.log', t);
+    await healthy(c, 'storage-1');
+    assert.notEqual((await c.node('storage-1')).incarnation, incarnation);
+    checkKept(c, 'storage-1', file);
+    await holdsEverything(c, 'storage-1');
+  });
+
+  test('a damaged table is seen when it is read: nothing false is told, set aside, kept, rebuilt', async (c, t) => {
+    // A start writes the log of the last run into a table, so there is one to damage.
+    await c.dev('restart', 'storage-3');
+    await healthy(c, 'storage-3');
+    const { incarnation } = await c.node('storage-3');
+    const file = await damageGreatest(c, 'storage-3', '.sst', t);
+    let asked = 0;
+    await until('a new incarnation', 30000, async () => {
+      const id = `doc-${asked++ % written}`;
+      const one = await c.get(`/kept/${id}?consistency=any`);
+      assert.ok(one.status === 503 || one.json.id === id, `${id} was acknowledged, and then: ${one.status} ${one.text}`);
+      return asked % 20 === 0 && (await c.node('storage-3')).incarnation !== incarnation;
+    }, 1);
+    t.diagnostic(`seen after ${asked} reads`);
+    await healthy(c, 'storage-3');
+    checkKept(c, 'storage-3', file);
+    await holdsEverything(c, 'storage-3');
+  });
 
   test('a copy put back from before is noticed and rebuilt', async (c) => {
     const { incarnation } = await c.node('storage-2');
     const copy = `${store(c, 'storage-2')}.old`;
     c.killNow('storage-2');
     await c.copy(store(c, 'storage-2'), copy);
+    await c.dev('restart', 'storage-2');
+    await healthy(c, 'storage-2');
     await c.dev('restart', 'storage-2');
     await healthy(c, 'storage-2');
     await writeBatch(c);
