@@ -102,7 +102,10 @@ void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f,
 	snapshot_stop(s, f);
 	f->mode = FOLLOW_SNAPSHOT;
 	f->snapshot = mem_alloc_zero(sizeof *f->snapshot);
-	f->snapshot->id = rng_next(&s->rng) | 1;
+	f->snapshot->id =
+	    s->snapshots_total + 1; /* counts within this life; the epoch tells lives apart */
+	f->heard = false;
+	f->acked = 0;
 	f->sent_ms = s->now_ms;
 	s->snapshots_total++;
 	fx_log(fx, LOG_LEVEL_INFO, "snapshot_started shard=%016llx to=%llu",
@@ -194,7 +197,10 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id),
 			   key_shard_end(&end, 'e', c->id));
 	buf_close(&end);
-	c->position = (struct shard_position){.copying = true, .stamp = c->position.stamp};
+	c->position = (struct shard_position){.copying = true,
+					      .stamp = c->position.stamp,
+					      .copy_epoch = c->placement.epoch,
+					      .copy_snapshot = snapshot};
 	c->pending.first = 1;
 	c->durable = 0;
 	c->settled = 0;
@@ -223,8 +229,11 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 static void copy_end(struct shard_copy *c, const struct shard_position *position,
 		     struct effects *fx)
 {
+	uint64_t snapshot = c->position.copy_snapshot;
 	c->position = *position;
 	c->position.copying = false;
+	c->position.copy_epoch = c->placement.epoch;
+	c->position.copy_snapshot = snapshot;
 	c->pending.first = position->applied + 1;
 	c->durable = position->last;
 	c->settled = position->applied;
@@ -239,10 +248,16 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 {
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
-	if (m->sequence == 0 && c->copy_snapshot != m->snapshot)
+	const struct shard_position *p = &c->position;
+	uint64_t epoch = c->placement.epoch;
+	bool newer = epoch > p->copy_epoch || m->snapshot > p->copy_snapshot;
+	if (!p->copying && epoch == p->copy_epoch && m->snapshot == p->copy_snapshot)
+		return STATUS_OK; /* complete, and told so again */
+	if (m->sequence == 0 && c->copy_snapshot != m->snapshot && newer)
 		copy_begin(s, c, m->snapshot, fx);
-	if (c->copy_snapshot != m->snapshot)
-		return STATUS_STREAM_GAP;
+	if (c->copy_snapshot !=
+	    m->snapshot) /* a late message must not throw away what came since */
+		return newer ? STATUS_STREAM_GAP : STATUS_OLD_EPOCH;
 	if (m->sequence + 1 == c->copy_next)
 		return STATUS_OK; /* again */
 	if (m->sequence != c->copy_next)
