@@ -111,5 +111,5 @@ void cleanup_on_commit(struct storage *s, const struct event *e, struct effects 
 	w->ack.status = STATUS_OK;
 	w->cleaned = ack.cleaned;
 	buf_append_be64(&w->body, c->id);
-	waiter_add(ring_at(&c->pending, c->position.last), w);
+	waiter_add(&c->pending, ring_at(&c->pending, c->position.last), w);
 }

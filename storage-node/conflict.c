@@ -211,7 +211,7 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	w->ack.status = STATUS_OK;
 	buf_append_be64(&w->body, c->id);
 	buf_append_slice(&w->body, m->id);
-	waiter_add(ring_at(&c->pending, number), w);
+	waiter_add(&c->pending, ring_at(&c->pending, number), w);
 }
 
 void conflict_on_resolve(struct storage *s, const struct event *e, struct effects *fx)

@@ -58,9 +58,10 @@ struct waiter {
 /* An entry of the stream that is not applied yet. */
 struct pending {
 	uint64_t epoch;
-	struct slice change; /* heap, owned */
-	struct slice id;     /* document id inside change; empty: none */
-	struct waiter *waiters;
+	struct slice change;                   /* heap, owned */
+	struct slice id;                       /* document id inside change; empty: none */
+	struct waiter *waiters, **waiters_end; /* in order of arrival; end: NULL while empty */
+	uint32_t waiters_count;
 };
 
 /* Entries applied+1 .. last, as a ring indexed by number. */
@@ -70,6 +71,7 @@ struct pending_ring {
 	uint64_t first; /* number of the first entry */
 	uint64_t count;
 	uint64_t bytes;
+	uint64_t waiters;
 };
 
 /* What a lead must know of a document with pending entries. */
@@ -83,6 +85,7 @@ struct overlay {
 
 struct recent {
 	uint64_t number; /* entry, or 0: refused */
+	uint64_t epoch;  /* in which it was decided */
 	uint64_t status;
 	uint64_t generation;
 	uint8_t hash_len;
@@ -174,8 +177,9 @@ struct shard_copy {
 	struct map recent_by_id; /* operation id -> struct recent* */
 	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
-	struct map notes; /* document id -> struct buf*: why a conflict stays open */
-	bool turn_dirty;  /* something to send at the end of the turn */
+	int64_t recent_until_ms; /* no lead any more: they go then */
+	struct map notes;        /* document id -> struct buf*: why a conflict stays open */
+	bool turn_dirty;         /* something to send at the end of the turn */
 
 	/* outbox */
 	struct outbox_item *outbox;
@@ -266,7 +270,7 @@ struct pending *ring_at(const struct pending_ring *r, uint64_t number);
 void ring_pop_first(struct pending_ring *r);
 void ring_pop_last(struct pending_ring *r);
 void ring_close(struct pending_ring *r);
-void waiter_add(struct pending *p, struct waiter *w);
+void waiter_add(struct pending_ring *r, struct pending *p, struct waiter *w);
 struct waiter *waiter_new(const struct event *e, uint16_t type);
 void waiter_set_revision(struct waiter *w, const struct revision *r);
 void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
@@ -406,6 +410,8 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number,
 		      uint64_t status, const struct revision *revision);
 void write_recent_clear(struct shard_copy *c);
+/* They outlive the lead's epoch for as long as a request may be under way. */
+void write_recent_tick(const struct storage *s, struct shard_copy *c);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);
 
 /* read.c, query.c */

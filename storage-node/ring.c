@@ -53,6 +53,7 @@ static void ring_release(struct pending_ring *r, struct pending *p)
 {
 	CHECK(p->waiters == NULL);
 	r->bytes -= p->change.len;
+	r->waiters -= p->waiters_count;
 	free((void *)(uintptr_t)p->change.data);
 	*p = (struct pending){0};
 	r->count--;
@@ -105,13 +106,12 @@ void waiter_set_revision(struct waiter *w, const struct revision *r)
 	w->ack.revision.hash = slice_of(w->hash, r->hash.len);
 }
 
-/* In order of arrival. */
-void waiter_add(struct pending *p, struct waiter *w)
+void waiter_add(struct pending_ring *r, struct pending *p, struct waiter *w)
 {
-	struct waiter **at = &p->waiters;
-	while (*at)
-		at = &(*at)->next;
-	*at = w;
+	*(p->waiters_end ? p->waiters_end : &p->waiters) = w;
+	p->waiters_end = &w->next;
+	p->waiters_count++;
+	r->waiters++;
 }
 
 static void answer_write(struct waiter *w, const struct envelope *envelope, struct effects *fx)

@@ -119,6 +119,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 		if (shard_is_lead(c))
 			stream_tick(s, c, fx);
 		outbox_tick(s, c, fx);
+		write_recent_tick(s, c);
 	}
 }
 

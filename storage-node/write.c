@@ -38,20 +38,36 @@ void write_recent_clear(struct shard_copy *c)
 	c->recent_next = 0;
 }
 
+void write_recent_tick(const struct storage *s, struct shard_copy *c)
+{
+	if (c->recents && c->state != SHARD_SERVING && s->now_ms >= c->recent_until_ms)
+		write_recent_clear(c);
+}
+
+static void write_recent_forget(struct shard_copy *c, struct slice operation_id)
+{
+	struct recent *r = map_remove(&c->recent_by_id, operation_id);
+	if (r)
+		r->used = false;
+}
+
 void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number,
 		      uint64_t status, const struct revision *revision)
 {
 	struct slice operation_id = m->operation_id;
 	CHECK(operation_id.len == sizeof c->recents->operation_id);
 	if (map_get(&c->recent_by_id, operation_id))
-		return;
+		write_recent_forget(c, operation_id);
 	if (!c->recents)
 		c->recents = mem_alloc_zero(RECENT_OPERATIONS * sizeof *c->recents);
 	struct recent *r = &c->recents[c->recent_next++ % RECENT_OPERATIONS];
-	if (r->used)
+	if (r->used && map_get(&c->recent_by_id, slice_of(r->operation_id, 16)) == r)
 		map_remove(&c->recent_by_id, slice_of(r->operation_id, sizeof r->operation_id));
-	*r = (struct recent){
-	    .number = number, .status = status, .generation = revision->generation, .used = true};
+	*r = (struct recent){.number = number,
+			     .epoch = c->lead_epoch,
+			     .status = status,
+			     .generation = revision->generation,
+			     .used = true};
 	r->hash_len = (uint8_t)revision->hash.len;
 	if (r->hash_len)
 		memcpy(r->hash, revision->hash.data, r->hash_len);
@@ -87,7 +103,7 @@ static void answer_when_applied(struct shard_copy *c, const struct event *e, uin
 	waiter_set_revision(w, &d->answer);
 	if (want_body)
 		buf_append_slice(&w->body, d->change.body);
-	waiter_add(p, w);
+	waiter_add(&c->pending, p, w);
 }
 
 /* An answer that changes nothing: it may show only settled state, and only under a lease. */
@@ -256,12 +272,32 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 
 /* ---- at the lead ---- */
 
-static bool repeat_recent(struct shard_copy *c, const struct event *e,
-			  const struct msg_doc_write *m, struct effects *fx)
+/* Does the entry still stand in the stream? Not known of one that was trimmed since. */
+static bool recent_stands(struct storage *s, struct shard_copy *c, const struct recent *r)
 {
+	uint64_t epoch;
+	return stream_epoch_at(s, c, r->number, &epoch) && epoch == r->epoch;
+}
+
+/* True if the request is dealt with. One that an earlier epoch took gets no refusal, which its
+ * gateway would believe and do it again: it is answered if its entry stands and this is the lead,
+ * else not at all. */
+static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct event *e,
+			  struct effects *fx)
+{
+	const struct msg_doc_write *m = e->message.body;
 	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
-	if (!r)
+	if (!r || (r->number == 0 && r->epoch != c->lead_epoch))
 		return false;
+	if (c->state == SHARD_SERVING && r->number > c->position.trimmed &&
+	    !recent_stands(s, c, r)) {
+		write_recent_forget(c, m->operation_id); /* it was cut: as if it never came */
+		return false;
+	}
+	if (c->state != SHARD_SERVING ||
+	    (r->epoch != c->lead_epoch && r->number <= c->position.trimmed) ||
+	    c->pending.waiters >= WAITERS_MAX)
+		return r->number > 0;
 	struct decision d = {.status = (enum status)r->status};
 	d.answer =
 	    (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
@@ -384,7 +420,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		write_branch(s, c, e, fx);
 		return;
 	}
-	if (c->state == SHARD_SERVING && repeat_recent(c, e, m, fx))
+	if (repeat_recent(s, c, e, fx))
 		return;
 	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
 		map_send_newer(c, e, fx);
