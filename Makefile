@@ -88,10 +88,11 @@ unit: $(UNIT_TESTS)
 $(BUILD)/schema-doc: $(call objs,proto/schema_doc.c proto/schema.c proto/schema_rows.c proto/msgpack.c \
 	proto/status.c common/base/buf.c common/base/arena.c common/base/memory.c)
 	$(CC) $(LDFLAGS) -o $@ $^ -lmsgpackc
-docs: $(BUILD)/schema-doc
+docs: $(BUILD)/schema-doc $(DAEMONS)
 	@mkdir -p docs
 	$< protocol >proto/PROTOCOL.md
 	$< errors >docs/errors.md
+	docs/print-configuration $(BUILD) >docs/configuration.md
 
 # Encodings of fixed values, compared by unit tests, and the fuzzer's seeds made from them.
 golden: $(BUILD)/unit/schema_golden_test
