@@ -131,5 +131,6 @@ clean:
 .SECONDARY:
 
 include deploy/deploy.mk
+include tests/e2e/e2e.mk
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
