@@ -86,6 +86,29 @@ static void accept(struct storage *s, struct shard_copy *c, const struct event *
 	c->turn_dirty = true;
 }
 
+/* Entries that can't be read, or of epochs that can't be, would end every replica one day. On a
+ * full disk only what a new lead needs to serve reads goes into the reserve. */
+static enum status check_entries(struct storage *s, const struct event *e)
+{
+	const struct msg_stream_append *m = e->message.body;
+	uint64_t epoch = m->previous.epoch;
+	for (uint32_t i = 0; i < m->entries_count; i++) {
+		struct arena_mark mark = arena_mark(&s->arena);
+		struct change change;
+		bool ok = schema_decode(&schema_change, m->entries[i].change, &s->arena, &change);
+		bool small = ok && (change.kind == CHANGE_EPOCH || change.kind == CHANGE_SETTINGS ||
+				    change.kind == CHANGE_CLEANUP);
+		arena_rewind(&s->arena, mark);
+		if (!ok || m->entries[i].epoch < epoch ||
+		    m->entries[i].epoch > e->message.envelope.epoch)
+			return STATUS_BAD_MESSAGE;
+		if (s->disk_full && !small)
+			return STATUS_DISK_FULL;
+		epoch = m->entries[i].epoch;
+	}
+	return STATUS_OK;
+}
+
 void follow_on_append(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_stream_append *m = e->message.body;
@@ -99,8 +122,8 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 		map_send_newer(c, e, fx);
 	if (status == STATUS_OK && c->position.copying)
 		status = STATUS_NOT_VOUCHING;
-	if (status == STATUS_OK && s->disk_full && m->entries_count > 0)
-		status = STATUS_DISK_FULL;
+	if (status == STATUS_OK)
+		status = check_entries(s, e);
 	if (status != STATUS_OK) {
 		refuse(s, e, m->shard, status, NULL, fx);
 		return;

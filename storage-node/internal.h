@@ -116,8 +116,11 @@ struct follower {
 	uint64_t applied;
 	uint64_t outbox;
 	uint64_t settled_sent;
-	int64_t heard_ms; /* last progress */
-	int64_t sent_ms;  /* last send that wants an answer */
+	uint64_t window_bytes; /* sent since the window began; the next begins when all is acked */
+	uint64_t window_end;   /* number after the last entry of the window */
+	bool disk_full;        /* it takes no writes */
+	int64_t heard_ms;      /* last progress */
+	int64_t sent_ms;       /* last send that wants an answer */
 	int64_t lease_until_ms;
 	bool promised; /* take-over: answered OK in this epoch */
 	struct position promised_last;

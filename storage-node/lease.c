@@ -67,7 +67,11 @@ void lease_on_renew(struct storage *s, const struct event *e, struct effects *fx
 {
 	const struct msg_lease_renew *m = e->message.body;
 	struct msg_lease_grant g = {
-	    .sent_ms = m->sent_ms, .boot = m->boot, .incarnation = s->options.incarnation};
+	    .sent_ms = m->sent_ms,
+	    .boot = m->boot,
+	    .incarnation = s->options.incarnation,
+	    .disk_full = s->disk_full,
+	};
 	g.shards = arena_alloc(&s->arena, (m->shards_count + 1) * sizeof *g.shards);
 	for (uint32_t i = 0; i < m->shards_count; i++)
 		if (grant(s, e, &m->shards[i], m->boot, fx))
@@ -95,6 +99,7 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 		if (until > f->lease_until_ms)
 			f->lease_until_ms = until;
 		f->heard_ms = s->now_ms;
+		f->disk_full = m->disk_full;
 		f->applied = m->shards[i].settled;
 		stream_nudge(s, c, f, fx);
 	}

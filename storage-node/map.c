@@ -6,7 +6,8 @@
 static void adopt_collection(struct storage *s, const struct collection *collection)
 {
 	struct known_collection *known = map_get_u64(&s->collections, collection->id);
-	if (known && known->collection.version >= collection->version)
+	if (known ? known->collection.version >= collection->version
+		  : s->collections.count >= LIMIT_COLLECTIONS)
 		return;
 	if (!known) {
 		known = mem_alloc_zero(sizeof *known);
@@ -63,6 +64,19 @@ static bool same_placement(const struct shard *a, const struct shard *b)
 	return same;
 }
 
+/* What can be decoded may still be nonsense: nothing below may have to count with it. */
+static bool makes_sense(const struct shard *p)
+{
+	if (p->epoch == 0 || p->replicas_count == 0 || p->write_quorum > p->replicas_count ||
+	    2 * p->write_quorum <= p->replicas_count)
+		return false;
+	for (uint32_t i = 0; i < p->replicas_count; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (p->replicas[i].node == p->replicas[k].node)
+				return false;
+	return true;
+}
+
 static bool lists_us(const struct storage *s, const struct shard *placement)
 {
 	for (uint32_t i = 0; i < placement->replicas_count; i++)
@@ -87,7 +101,12 @@ static void keep_placement(struct storage *s, struct shard_copy *c, const struct
 bool map_adopt(struct storage *s, const struct shard *placement, struct effects *fx)
 {
 	struct shard_copy *c = shard_get(s, placement->id);
-	if (!c && (!lists_us(s, placement) || placement->dropped))
+	if (!makes_sense(placement) && !placement->dropped) {
+		fx_log(fx, LOG_LEVEL_ERROR, "placement_refused shard=%016llx epoch=%llu",
+		       (unsigned long long)placement->id, (unsigned long long)placement->epoch);
+		return false;
+	}
+	if (!c && (!lists_us(s, placement) || placement->dropped || s->shards.count >= SHARDS_MAX))
 		return false;
 	if (c && placement->epoch == c->placement.epoch &&
 	    !same_placement(placement, &c->placement)) {

@@ -148,6 +148,7 @@ static void finished(struct storage *s, struct shard_copy *c, struct follower *f
 	f->acked = reached;
 	f->applied = reached;
 	f->next = reached + 1;
+	f->window_bytes = 0;
 	f->mode = FOLLOW_STREAM;
 	c->turn_dirty = true;
 	fx_log(fx, LOG_LEVEL_INFO, "snapshot_done shard=%016llx to=%llu number=%llu",

@@ -120,6 +120,8 @@ static void send_append(struct storage *s, struct shard_copy *c, struct follower
 	    .type = MSG_stream_append, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &m);
 	f->next += m.entries_count;
+	for (uint32_t i = 0; i < m.entries_count; i++)
+		f->window_bytes += m.entries[i].change.len;
 	f->settled_sent = m.settled;
 	f->sent_ms = s->now_ms;
 }
@@ -139,10 +141,15 @@ static void send_probe(struct storage *s, struct shard_copy *c, struct follower 
 static void stream_to(struct storage *s, struct shard_copy *c, struct follower *f,
 		      struct effects *fx)
 {
+	if (f->acked + 1 >= f->window_end) {
+		f->window_bytes = 0;
+		f->window_end = UINT64_MAX;
+	}
 	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last &&
-	       f->next - f->acked <= FLIGHT_ENTRIES_MAX) {
+	       f->next - f->acked <= FLIGHT_ENTRIES_MAX && f->window_bytes < FLIGHT_BYTES_MAX) {
 		uint64_t before = f->next;
 		send_append(s, c, f, true, fx);
+		f->window_end = f->next;
 		if (f->next == before)
 			return;
 	}
@@ -207,6 +214,7 @@ static void ack_ok(struct shard_copy *c, struct follower *f, const struct msg_st
 	if (f->mode == FOLLOW_PROBE) {
 		f->mode = FOLLOW_STREAM;
 		f->next = f->acked + 1;
+		f->window_bytes = 0;
 	}
 	if (f->next <= f->acked)
 		f->next = f->acked + 1;
@@ -243,6 +251,8 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 	f->heard_ms = s->now_ms;
 	switch (m->status) {
 	case STATUS_OK:
+		if (f->mode == FOLLOW_SNAPSHOT)
+			break; /* from before the copy, which replaces what it speaks of */
 		ack_ok(c, f, m);
 		update_floor(s, c);
 		stream_settle(s, c, fx);

@@ -277,6 +277,12 @@ void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effe
 	} else if (m->status == STATUS_STREAM_GAP) {
 		if (m->previous.number != c->position.last)
 			return;
+		if (c->position.last == c->position.applied) {
+			fx_log(fx, LOG_LEVEL_ERROR, "settled_differs shard=%016llx number=%llu",
+			       (unsigned long long)c->id, (unsigned long long)c->position.last);
+			c->state = SHARD_STUCK;
+			return;
+		}
 		uint64_t back =
 		    m->last.number > c->position.applied ? m->last.number : c->position.applied;
 		stream_cut(s, c, back, fx);

@@ -307,6 +307,15 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	return true;
 }
 
+/* Fewer than W replicas have room: a write could only wait for its deadline. */
+static bool quorum_full(const struct storage *s, const struct shard_copy *c)
+{
+	uint32_t room = 1;
+	for (uint32_t i = 0; i < c->followers_count; i++)
+		room += !c->followers[i].learning && !c->followers[i].disk_full;
+	return s->disk_full || room < c->placement.write_quorum;
+}
+
 static enum status lead_refuses(struct storage *s, struct shard_copy *c, const struct event *e)
 {
 	uint64_t epoch = e->message.envelope.epoch;
@@ -314,7 +323,7 @@ static enum status lead_refuses(struct storage *s, struct shard_copy *c, const s
 		return STATUS_OLD_EPOCH;
 	if (c->state != SHARD_SERVING || epoch != c->lead_epoch)
 		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
-	if (s->disk_full)
+	if (quorum_full(s, c))
 		return STATUS_DISK_FULL;
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
