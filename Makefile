@@ -132,5 +132,6 @@ clean:
 
 include deploy/deploy.mk
 include tests/e2e/e2e.mk
+include tests/sim/sim.mk
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,75 @@
+/* The simulated cluster as a unit test: the seeds that once found something, some fresh ones, and
+ * that a seed is a run. SIM_SEED chooses the fresh ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/sim.h"
+
+enum { FRESH_SEEDS = 60, LINE_BYTES = 256 };
+
+static void run(uint64_t seed)
+{
+	uint64_t trace;
+	uint64_t simulated_ms;
+	int violations = sim_run(seed, false, &trace, &simulated_ms);
+	if (violations > 0)
+		print_error("replay: make sim SEED=%llu SEEDS=1 VERBOSE=1\n",
+			    (unsigned long long)seed);
+	assert_int_equal(violations, 0);
+}
+
+static void test_regressions(void **state)
+{
+	(void)state;
+	char line[LINE_BYTES];
+	int seeds = 0;
+	FILE *file = fopen("tests/sim/seeds/regress.txt", "r");
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file)) {
+		if (line[0] == '#')
+			continue;
+		run(strtoull(line, NULL, 10));
+		seeds++;
+	}
+	fclose(file);
+	assert_true(seeds > 10);
+}
+
+static void test_fresh(void **state)
+{
+	(void)state;
+	const char *given = getenv("SIM_SEED");
+	uint64_t first = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000;
+	print_message("fresh seeds from SIM_SEED=%llu\n", (unsigned long long)first);
+	for (uint64_t i = 0; i < FRESH_SEEDS; i++)
+		run(first + i);
+}
+
+static void test_same_seed_same_trace(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		uint64_t first, second, other, ms;
+		assert_int_equal(sim_run(seed, false, &first, &ms), 0);
+		assert_int_equal(sim_run(seed, false, &second, &ms), 0);
+		assert_int_equal(sim_run(seed + 100, false, &other, &ms), 0);
+		assert_true(first == second);
+		assert_true(first != other);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_regressions),
+	    cmocka_unit_test(test_fresh),
+	    cmocka_unit_test(test_same_seed_same_trace),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
