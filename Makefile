@@ -133,5 +133,6 @@ clean:
 include deploy/deploy.mk
 include tests/e2e/e2e.mk
 include tests/sim/sim.mk
+include tests/lint/lint.mk
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

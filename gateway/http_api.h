@@ -6,15 +6,15 @@
 #include "common/run/daemon.h"
 
 /* Options of the listener, for main.c's table. */
-#define HTTP_API_OPTIONS                                                                            \
-	{"api_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the api listener"},             \
-	    {"api_port", CONFIG_NUMBER, "8443", 1, 65535, "port of the api listener"},              \
-	    {"client_ca", CONFIG_TEXT, NULL, 0, 0, "authority of clients' certificates (PEM)"},     \
-	    {"max_connections", CONFIG_NUMBER, "4096", 1, 1000000, "connections at the same time"}, \
-	    {"idle_timeout_s", CONFIG_NUMBER, "60", 1, 86400, "silent connections are closed"},     \
-	{                                                                                           \
-		"max_bodies_bytes", CONFIG_NUMBER, "268435456", 1048576, UINT64_MAX,                \
-		    "memory for request bodies that are arriving; past it 503"                      \
+#define HTTP_API_OPTIONS                                                                           \
+	{"api_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the api listener"},            \
+	    {"api_port", CONFIG_NUMBER, "8443", 1, 65535, "port of the api listener"},             \
+	    {"client_ca", CONFIG_TEXT, NULL, 0, 0, "authority of clients' certificates (PEM)"},    \
+	    {"max_connections", CONFIG_NUMBER, "4096", 1, 1000000, "connections at once"},         \
+	    {"idle_timeout_s", CONFIG_NUMBER, "60", 1, 86400, "silent connections are closed"},    \
+	{                                                                                          \
+		"max_bodies_bytes", CONFIG_NUMBER, "268435456", 1048576, UINT64_MAX,               \
+		    "memory for request bodies that are arriving; past it 503"                     \
 	}
 
 bool http_api_setup(struct daemon *d, struct buf *problem);

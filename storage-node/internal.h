@@ -21,7 +21,8 @@ enum {
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
 	SNAPSHOT_RESEND_MS = 1000,
-	RECENT_OPERATIONS = 1024,
+	RECENT_OPERATIONS = 512,
+	RECENT_KEEP_MS = 3 * REQUEST_DEADLINE_MS,
 	OUTBOX_ENTRIES_MAX = 100000,
 	OUTBOX_PUSH_MAX = 64,
 	QUERY_JOBS_MAX = 64,
@@ -180,7 +181,7 @@ struct shard_copy {
 	struct map recent_by_id; /* operation id -> struct recent* */
 	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
-	int64_t recent_until_ms; /* no lead any more: they go then */
+	int64_t recent_until_ms; /* they go then; 0: as of the next tick */
 	struct map notes;        /* document id -> struct buf*: why a conflict stays open */
 	bool turn_dirty;         /* something to send at the end of the turn */
 
@@ -280,6 +281,8 @@ void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
 void waiters_fail(struct pending *p, enum status status, struct effects *fx);
 
 /* stream.c: the lead's side of the stream */
+/* The newest entry, just pushed to the ring: its document and its operation are noted. */
+void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number);
 uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change,
 			      struct effects *fx);
 bool stream_has_room(const struct storage *s, const struct shard_copy *c);
@@ -410,8 +413,9 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 
 /* write.c */
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
-void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number,
-		      uint64_t status, const struct revision *revision);
+/* Notes the operation of an entry of the stream. */
+void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
+			const struct change *change);
 void write_recent_clear(struct shard_copy *c);
 /* They outlive the lead's epoch for as long as a request may be under way. */
 void write_recent_tick(const struct storage *s, struct shard_copy *c);

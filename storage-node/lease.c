@@ -136,7 +136,6 @@ void lease_step_down(struct storage *s, struct shard_copy *c, struct effects *fx
 	c->matched_epoch = 0;
 	overlays_clear(c);
 	conflict_notes_clear(c);
-	c->recent_until_ms = s->now_ms + 2 * REQUEST_DEADLINE_MS;
 }
 
 void lease_on_release(struct storage *s, const struct event *e, struct effects *fx)

@@ -17,18 +17,6 @@ static void ring_grow(struct pending_ring *r)
 	r->cap = cap;
 }
 
-/* The document id inside an encoded change, borrowed; empty for kinds without one. */
-static struct slice change_id(struct slice encoded)
-{
-	struct arena arena = {0};
-	struct change change;
-	struct slice id = {0};
-	if (schema_decode(&schema_change, encoded, &arena, &change))
-		id = change.id;
-	arena_close(&arena);
-	return id;
-}
-
 void ring_push(struct pending_ring *r, uint64_t epoch, struct slice change)
 {
 	if (r->count == r->cap)
@@ -37,7 +25,6 @@ void ring_push(struct pending_ring *r, uint64_t epoch, struct slice change)
 	memcpy(copy, change.data, change.len);
 	struct pending *p = &r->slots[(r->first + r->count) & (r->cap - 1)];
 	*p = (struct pending){.epoch = epoch, .change = slice_of(copy, change.len)};
-	p->id = change_id(p->change);
 	r->count++;
 	r->bytes += change.len;
 }

@@ -145,6 +145,30 @@ static bool load_record(struct storage *s, char letter, uint64_t id, const struc
 	return schema_decode(schema, arena_copy(arena, value), arena, out);
 }
 
+/* The operations of the newest applied entries: a request may still come a second time. */
+static void load_recent(struct storage *s, struct shard_copy *c)
+{
+	uint64_t first = c->position.applied > RECENT_OPERATIONS / 2
+			     ? c->position.applied - RECENT_OPERATIONS / 2
+			     : 0;
+	if (first < c->position.trimmed)
+		first = c->position.trimmed;
+	for (uint64_t n = first + 1; n <= c->position.applied; n++) {
+		struct slice value;
+		struct change change;
+		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) !=
+			STORE_OK ||
+		    value.len < 8)
+			return;
+		uint64_t epoch = be64_read(value.data);
+		struct slice encoded =
+		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
+		if (schema_decode(&schema_change, encoded, &s->arena, &change))
+			write_recent_entry(c, n, epoch, &change);
+		arena_reset(&s->arena);
+	}
+}
+
 /* Entries applied+1 .. last come back into memory. */
 static bool load_pending(struct storage *s, struct shard_copy *c)
 {
@@ -157,6 +181,7 @@ static bool load_pending(struct storage *s, struct shard_copy *c)
 			return false;
 		ring_push(&c->pending, be64_read(value.data),
 			  slice_of(value.data + 8, value.len - 8));
+		stream_note_entry(s, c, n);
 	}
 	c->durable = c->position.last;
 	c->settled = c->position.applied;
@@ -183,6 +208,7 @@ static bool shard_load(struct storage *s, struct slice key, struct slice placeme
 	if (!load_record(s, 'p', c->id, &schema_shard_promise, &s->arena, &c->promise) ||
 	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position))
 		return false;
+	load_recent(s, c);
 	return load_settings(s, c) && load_pending(s, c) && outbox_load(s, c);
 }
 

@@ -35,6 +35,19 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, u
 	return true;
 }
 
+void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
+{
+	struct pending *p = ring_at(&c->pending, number);
+	struct arena_mark mark = arena_mark(&s->arena);
+	struct change change;
+	CHECK(p != NULL);
+	if (schema_decode(&schema_change, p->change, &s->arena, &change)) {
+		p->id = change.id;
+		write_recent_entry(c, number, p->epoch, &change);
+	}
+	arena_rewind(&s->arena, mark);
+}
+
 void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change)
 {
 	uint64_t number = c->position.last + 1;
@@ -44,6 +57,7 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 	store_put(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, number),
 		  buf_slice(&s->value));
 	ring_push(&c->pending, epoch, change);
+	stream_note_entry(s, c, number);
 	c->position.last = number;
 	c->position.last_epoch = epoch;
 	c->position_dirty = true;

@@ -28,7 +28,9 @@ uint64_t write_stamp(struct storage *s, struct shard_copy *c)
 	return c->position.stamp;
 }
 
-/* ---- recent operations: a request that the network delivers twice is done once ---- */
+/* ---- recent operations: a request that the network delivers twice is done once ----
+ * Every replica knows those of the newest entries of its stream, so that a successor, or a lead
+ * that restarted, knows what was taken; a lead also knows what it refused in its epoch. */
 
 void write_recent_clear(struct shard_copy *c)
 {
@@ -38,9 +40,14 @@ void write_recent_clear(struct shard_copy *c)
 	c->recent_next = 0;
 }
 
+/* Idle shards keep none: a copy of a request that is still on its way is not that old. */
 void write_recent_tick(const struct storage *s, struct shard_copy *c)
 {
-	if (c->recents && c->state != SHARD_SERVING && s->now_ms >= c->recent_until_ms)
+	if (!c->recents)
+		return;
+	if (c->recent_until_ms == 0)
+		c->recent_until_ms = s->now_ms + RECENT_KEEP_MS;
+	else if (s->now_ms >= c->recent_until_ms)
 		write_recent_clear(c);
 }
 
@@ -51,11 +58,11 @@ static void write_recent_forget(struct shard_copy *c, struct slice operation_id)
 		r->used = false;
 }
 
-void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint64_t number,
-		      uint64_t status, const struct revision *revision)
+static void write_recent_add(struct shard_copy *c, struct slice operation_id, struct slice digest,
+			     const struct recent *what, const struct revision *revision)
 {
-	struct slice operation_id = m->operation_id;
-	CHECK(operation_id.len == sizeof c->recents->operation_id);
+	CHECK(operation_id.len == sizeof what->operation_id && digest.len <= sizeof what->digest &&
+	      revision->hash.len <= sizeof what->hash);
 	if (map_get(&c->recent_by_id, operation_id))
 		write_recent_forget(c, operation_id);
 	if (!c->recents)
@@ -63,19 +70,28 @@ void write_recent_add(struct shard_copy *c, const struct msg_doc_write *m, uint6
 	struct recent *r = &c->recents[c->recent_next++ % RECENT_OPERATIONS];
 	if (r->used && map_get(&c->recent_by_id, slice_of(r->operation_id, 16)) == r)
 		map_remove(&c->recent_by_id, slice_of(r->operation_id, sizeof r->operation_id));
-	*r = (struct recent){.number = number,
-			     .epoch = c->lead_epoch,
-			     .status = status,
-			     .generation = revision->generation,
-			     .used = true};
+	*r = *what;
+	r->used = true;
+	r->generation = revision->generation;
 	r->hash_len = (uint8_t)revision->hash.len;
 	if (r->hash_len)
 		memcpy(r->hash, revision->hash.data, r->hash_len);
 	memcpy(r->operation_id, operation_id.data, sizeof r->operation_id);
-	r->digest_len = (uint8_t)m->operation_digest.len;
+	r->digest_len = (uint8_t)digest.len;
 	if (r->digest_len)
-		memcpy(r->digest, m->operation_digest.data, r->digest_len);
+		memcpy(r->digest, digest.data, r->digest_len);
 	map_put(&c->recent_by_id, operation_id, r);
+	c->recent_until_ms = 0;
+}
+
+void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
+			const struct change *change)
+{
+	struct recent what = {.number = number, .epoch = epoch, .status = change->status};
+	if ((change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH) &&
+	    change->operation_id.len == sizeof what.operation_id)
+		write_recent_add(c, change->operation_id, change->operation_digest, &what,
+				 &change->revision);
 }
 
 /* ---- answers ---- */
@@ -116,7 +132,8 @@ static void answer_unchanged(struct storage *s, struct shard_copy *c, const stru
 		return;
 	}
 	const struct msg_doc_write *m = e->message.body;
-	write_recent_add(c, m, number, d->status, &d->answer);
+	struct recent what = {.number = number, .epoch = c->lead_epoch, .status = d->status};
+	write_recent_add(c, m->operation_id, m->operation_digest, &what, &d->answer);
 	answer_when_applied(c, e, number, d, false, fx);
 }
 
@@ -344,7 +361,6 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 		d.change.wall_ms = (uint64_t)s->wall_ms;
 		uint64_t number = stream_append_change(s, c, &d.change, fx);
 		overlay_touch(s, c, m->id, number);
-		write_recent_add(c, m, number, d.status, &d.answer);
 		answer_when_applied(c, e, number, &d, m->want_body, fx);
 		s->writes_total++;
 	}

@@ -63,6 +63,7 @@ struct arena_mark arena_mark(const struct arena *a)
 void arena_rewind(struct arena *a, struct arena_mark mark)
 {
 	while (a->head != mark.head) {
+		CHECK(a->head); /* else the mark is another arena's */
 		struct arena_block *next = a->head->next;
 		if (!next && !mark.head)
 			break; /* the first block: kept for reuse */

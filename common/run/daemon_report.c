@@ -1,6 +1,7 @@
 /* What a daemon shows of itself: readiness, metrics, systemd's watchdog and status, disk space. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/statvfs.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -23,14 +24,17 @@ static bool report_ready(void *context, struct buf *out)
 
 static uint64_t resident_bytes(void)
 {
-	unsigned long pages = 0;
+	/* "size resident ...", in pages */
+	char line[256] = "";
 	FILE *f = fopen("/proc/self/statm", "r");
 	if (f) {
-		if (fscanf(f, "%*u %lu", &pages) != 1)
-			pages = 0;
+		if (!fgets(line, sizeof line, f))
+			line[0] = '\0';
 		fclose(f);
 	}
-	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	const char *second = strchr(line, ' ');
+	uint64_t pages = second ? strtoull(second, NULL, 10) : 0;
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void bus_metrics(const struct bus_counters *c, struct buf *out)

@@ -183,7 +183,7 @@ bool health_reload(struct health_listener *h, const char *cert, const char *key,
 
 unsigned health_port(const struct health_listener *h)
 {
-	struct sockaddr_storage at;
+	struct sockaddr_storage at = {0};
 	socklen_t len = sizeof at;
 	if (getsockname(h->listener, (struct sockaddr *)&at, &len) != 0)
 		return 0;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/run/file.h"
@@ -13,17 +14,24 @@ struct yaml_report {
 	struct yaml_place place;
 };
 
+/* The number that follows a label; 0 when there is none, as lines and columns start at 1. */
+static unsigned number_after(const char *line, const char *label)
+{
+	const char *at = strstr(line, label);
+	return at ? (unsigned)strtoul(at + strlen(label), NULL, 10) : 0;
+}
+
 static void note_line(struct yaml_report *report, const char *line)
 {
 	static const char unexpected[] = "Unexpected key: ";
 	const char *key = strstr(line, unexpected);
 	if (key)
 		snprintf(report->key, sizeof report->key, "%.100s", key + strlen(unexpected));
-	const char *place = strstr(line, "(line: ");
-	if (place && report->place.line == 0 &&
-	    sscanf(place, "(line: %u, column: %u)", &report->place.line, &report->place.column) !=
-		2)
-		report->place = (struct yaml_place){0, 0};
+	if (report->place.line == 0)
+		report->place = (struct yaml_place){
+		    .line = number_after(line, "(line: "),
+		    .column = number_after(line, ", column: "),
+		};
 	if (report->first[0] == '\0' && strstr(line, "Backtrace") == NULL) {
 		const char *text = strncmp(line, "Load: ", 6) == 0 ? line + 6 : line;
 		snprintf(report->first, sizeof report->first, "%.200s", text);

@@ -41,7 +41,7 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 static int setup(void **state)
 {
 	struct bench *b = mem_alloc_zero(sizeof *b);
-	strncpy(b->directory, "/tmp/parley-rocks-XXXXXX", sizeof b->directory - 1);
+	snprintf(b->directory, sizeof b->directory, "/tmp/parley-rocks-XXXXXX");
 	assert_non_null(mkdtemp(b->directory));
 	*state = b;
 	return 0;

@@ -54,7 +54,7 @@ static int setup(void **state)
 	if (b->backend == DISK) {
 		b->disk = disk_new();
 	} else {
-		strncpy(b->directory, "/tmp/parley-store-XXXXXX", sizeof b->directory - 1);
+		snprintf(b->directory, sizeof b->directory, "/tmp/parley-store-XXXXXX");
 		assert_non_null(mkdtemp(b->directory));
 	}
 	open_store(b);
