@@ -169,7 +169,7 @@ static void test_number_types(void **state)
 }
 
 /* Texts that look like JSON, each with one fault. */
-static const char *const bad[] = {
+static const char *const bad_texts[] = {
     "{",
     "}",
     "[",
@@ -263,8 +263,8 @@ static const char *const bad[] = {
 static void test_bad_json(void **state)
 {
 	struct fixture *f = *state;
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-		check_refused(f, bad[i], STATUS_INVALID_JSON, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(bad_texts); i++)
+		check_refused(f, bad_texts[i], STATUS_INVALID_JSON, NULL);
 	assert_false(pack(f, slice_of("1\0", 2)));
 	assert_false(pack(f, slice_of("\"a\0b\"", 5)));
 	assert_false(pack(f, slice_of("\0", 1)));
