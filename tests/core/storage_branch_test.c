@@ -1,0 +1,313 @@
+/* Branches, conflicts and their cleanup at the storage node's core. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "common/timing.h"
+#include "tests/sim/storage_peers.h"
+
+static int setup(void **state)
+{
+	struct storage_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	storage_bench_init(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	storage_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void expect(struct storage_bench *b, const char *trace)
+{
+	assert_string_equal(buf_cstr(&b->trace), trace);
+	storage_bench_clear(b);
+}
+
+/* ---- branches ---- */
+
+static void test_branch(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 1);
+	peers_write(b, 1, &m); /* again */
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 1);
+	m.operation_id =
+	    peers_operation(b, 9); /* the same edit in another request is not settled either */
+	m.expect = EXPECT_ABSENT;
+	peers_write(b, 1, &m);
+	assert_int_not_equal(b->written.status, STATUS_CREATED);
+	assert_int_equal(peers_read(b, 1, "d", true), STATUS_NOT_FOUND);
+	storage_bench_stop(b, true);
+	storage_bench_start(b);
+	storage_bench_clear(b);
+	storage_bench_advance(b, OUTBOX_RETRY_MS + 50);
+	expect(b, "-> 12 e1 outbox_push branch:d:1\n");
+	struct change change;
+	CHECK(schema_decode(&schema_change, b->pushed.change, &b->arena, &change));
+	peers_append(b, 1, 1, 2, 2, &change);
+	peers_append(b, 1, 1, 3, 3, NULL);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
+	assert_int_equal(peers_read(b, 1, "d", true), STATUS_OK);
+}
+
+static void test_branch_of_a_branch_waits(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	for (uint64_t v = 1; v <= 2; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v);
+		m.branch = true;
+		peers_write(b, 1, &m);
+		assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	}
+	storage_bench_clear(b);
+	storage_bench_advance(b, 50);
+	expect(b, "-> 12 e1 outbox_push branch:d:1\n");
+	struct change change;
+	CHECK(schema_decode(&schema_change, b->pushed.change, &b->arena, &change));
+	peers_append(b, 1, 1, 2, 3, &change);
+	storage_bench_clear(b);
+	storage_bench_advance(b, 50);
+	expect(b, "-> 12 e1 outbox_push branch:d:2\n");
+}
+
+static void test_lead_orders_a_push_once(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf bytes = {0};
+	peers_lead(b, MODE_AVAILABLE);
+	struct change change = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	schema_encode(&schema_change, &change, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	expect(b, "-> 12 e1 append after=1.2 settled=2 acked=2 branch:d:1\n");
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	expect(b, "");
+	m.change = slice_text("what is this");
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	buf_clear(&bytes);
+	change.revision =
+	    (struct revision){0xffffffff, slice_text("b")}; /* no child could follow */
+	schema_encode(&schema_change, &change, &bytes);
+	m.change = buf_slice(&bytes);
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	expect(b, "");
+	buf_close(&bytes);
+}
+
+static void test_any_needs_a_copy(void **state)
+{
+	struct storage_bench *b = *state;
+	struct replica replicas[] = {
+	    {.node = SELF, .incarnation = INCARNATION + SELF, .learning = true},
+	    {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+	    {.node = PEER_C, .incarnation = INCARNATION + PEER_C}};
+	struct msg_shard_newer newer = {.shard = {.id = SHARD,
+						  .collection = COLLECTION,
+						  .hash_last = UINT64_MAX,
+						  .epoch = 4,
+						  .lead = PEER_B,
+						  .replicas = replicas,
+						  .replicas_count = 3,
+						  .write_quorum = 2}};
+	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 4, &newer);
+	assert_int_equal(peers_read(b, 4, "d", true), STATUS_NOT_VOUCHING);
+	struct msg_shard_query query = {.shard = SHARD, .count = true, .any = true};
+	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 4, &query);
+	assert_int_equal(b->queried.status, STATUS_NOT_VOUCHING);
+}
+
+/* ---- conflicts ---- */
+
+/* Two roots of document d, settled; their names. */
+static void conflict(struct storage_bench *b, struct revision leaves[2])
+{
+	peers_lead(b, MODE_AVAILABLE);
+	for (uint64_t i = 0; i < 2; i++) {
+		struct buf bytes = {0};
+		struct change change = {.kind = CHANGE_BRANCH,
+					.id = slice_text("d"),
+					.revision = {1, i ? slice_text("b") : slice_text("a")},
+					.body = peers_body(b, i),
+					.operation_id = peers_operation(b, i)};
+		schema_encode(&schema_change, &change, &bytes);
+		struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+		storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+		peers_ack(b, PEER_B, 1, 3 + i);
+		buf_close(&bytes);
+		leaves[i] = (struct revision){1, i ? slice_text("b") : slice_text("a")};
+	}
+	storage_bench_clear(b);
+}
+
+static struct msg_conflict_resolve resolution(struct storage_bench *b, struct revision leaves[2],
+					      char *hash)
+{
+	struct msg_conflict_resolve m = {.shard = SHARD,
+					 .id = slice_text("d"),
+					 .leaves = leaves,
+					 .leaves_count = 2,
+					 .parents = leaves,
+					 .parents_count = 2,
+					 .body = peers_body(b, 5),
+					 .policy_version = 1,
+					 .resolution_id = peers_operation(b, 77)};
+	struct revision_content content = {
+	    .parents = leaves, .parents_count = 2, .body = m.body, .policy = 1};
+	revision_name(&content, hash, &m.revision);
+	return m;
+}
+
+static enum status resolve(struct storage_bench *b, const struct msg_conflict_resolve *m)
+{
+	b->resolved = (struct msg_conflict_resolve_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, m);
+	return b->resolved.status;
+}
+
+static void test_resolve_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2];
+	char hash[REVISION_HASH_CHARS];
+	conflict(b, leaves);
+	struct msg_conflict_resolve m = resolution(b, leaves, hash);
+	m.policy_version = 2;
+	assert_int_equal(resolve(b, &m), STATUS_POLICY_MOVED);
+	m = resolution(b, leaves, hash);
+	m.revision.generation++;
+	assert_int_equal(resolve(b, &m), STATUS_BAD_MESSAGE);
+	m = resolution(b, leaves, hash);
+	m.body = peers_body(b, 6); /* the name does not cover it */
+	assert_int_equal(resolve(b, &m), STATUS_BAD_MESSAGE);
+	m = resolution(b, leaves, hash);
+	struct revision twice[2] = {leaves[0], leaves[0]}; /* would close the other one unseen */
+	m.leaves = twice;
+	assert_int_equal(resolve(b, &m), STATUS_LEAVES_MOVED);
+	struct revision other[2] = {leaves[0], {1, slice_text("c")}};
+	m.leaves = other;
+	assert_int_equal(resolve(b, &m), STATUS_LEAVES_MOVED);
+	expect(b, "");
+}
+
+static void test_resolve_and_cleanup(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2];
+	char hash[REVISION_HASH_CHARS];
+	conflict(b, leaves);
+	struct msg_conflict_resolve m = resolution(b, leaves, hash);
+	assert_int_equal(resolve(b, &m), 999); /* not settled yet */
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(b->resolved.status, STATUS_OK);
+	struct cleanup_item item = {slice_text("d"), m.resolution_id, 5};
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, 5},
+					 {PEER_B, INCARNATION + PEER_B, 5},
+					 {PEER_C, INCARNATION + PEER_C, 4}};
+	struct msg_cleanup_commit commit = {
+	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 2};
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &commit);
+	assert_int_equal(b->cleaned.cleaned, 0); /* C said nothing */
+	commit.acks_count = 3;
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &commit);
+	assert_int_equal(b->cleaned.cleaned, 0); /* C is not that far */
+	acks[2].number = 5;
+	acks[2].incarnation++;
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &commit);
+	assert_int_equal(b->cleaned.cleaned, 0); /* it was another C */
+	acks[2].incarnation--;
+	storage_bench_clear(b);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &commit);
+	expect(b, "-> 12 e1 append after=1.5 settled=5 acked=5 cleanup:d\n");
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 1);
+	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(b->cleaned.cleaned, 1);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 0);
+}
+
+/* A result that stands below the leaves would leave the document without any. */
+static void test_resolve_to_an_ancestor(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2];
+	char hash[REVISION_HASH_CHARS];
+	struct buf bytes = {0};
+	conflict(b, leaves);
+	struct msg_conflict_resolve m = resolution(b, leaves, hash);
+	resolve(b, &m);
+	peers_ack(b, PEER_B, 1, 5);
+	struct msg_doc_write next = peers_put(b, "d", 8);
+	peers_write(b, 1, &next);
+	peers_ack(b, PEER_B, 1, 6);
+	struct change change = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("c")},
+				.body = peers_body(b, 3),
+				.operation_id = peers_operation(b, 3)};
+	schema_encode(&schema_change, &change, &bytes);
+	struct msg_outbox_push push = {.shard = SHARD, .change = buf_slice(&bytes)};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &push);
+	peers_ack(b, PEER_B, 1, 7);
+	struct revision now[2] = {b->written.revision, {1, slice_text("c")}};
+	m.leaves = now;
+	peers_grant(b, PEER_B, 1, false);
+	assert_int_equal(resolve(b, &m), STATUS_BAD_MESSAGE);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.leaves_count, 2);
+	buf_close(&bytes);
+}
+
+static void test_prepare_speaks_of_this_epoch(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	struct cleanup_item items[] = {{slice_text("d"), peers_operation(b, 1), 2},
+				       {slice_text("e"), peers_operation(b, 2), 3}};
+	struct msg_cleanup_prepare m = {.shard = SHARD, .items = items, .items_count = 2};
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 1, &m);
+	assert_int_equal(b->prepared.status, STATUS_OK);
+	assert_int_equal(b->prepared.items_count, 1); /* entry 3 is not applied here */
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 2, &m);
+	assert_int_equal(b->prepared.status, STATUS_OLD_EPOCH);
+	struct msg_doc_write write = peers_put(b, "d", 1);
+	write.branch = true;
+	peers_write(b, 1, &write);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 1, &m);
+	assert_int_equal(b->prepared.items_count, 0); /* its outbox holds a branch of d */
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_branch),
+	    CASE(test_branch_of_a_branch_waits),
+	    CASE(test_lead_orders_a_push_once),
+	    CASE(test_any_needs_a_copy),
+	    CASE(test_resolve_refused),
+	    CASE(test_resolve_and_cleanup),
+	    CASE(test_resolve_to_an_ancestor),
+	    CASE(test_prepare_speaks_of_this_epoch),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,227 @@
+/* Repeated operations, full disks and greatest sizes at the storage node's core. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/timing.h"
+#include "proto/msgpack.h"
+#include "tests/sim/storage_peers.h"
+
+static int setup(void **state)
+{
+	struct storage_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	storage_bench_init(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	storage_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void expect(struct storage_bench *b, const char *trace)
+{
+	assert_string_equal(buf_cstr(&b->trace), trace);
+	storage_bench_clear(b);
+}
+
+/* ---- operation ids ---- */
+
+static void test_operation_ids(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.operation_digest = peers_operation(b, 50);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	struct msg_doc_write next = peers_put(b, "d", 2);
+	peers_write(b, 1, &next);
+	peers_ack(b, PEER_B, 1, 4);
+	assert_int_equal(b->written.status, STATUS_OK);
+	peers_write(b, 1, &m); /* the first one again: its own answer, and nothing is done */
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	assert_int_equal(b->written.revision.generation, 1);
+	m.operation_digest = peers_operation(b, 51);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_OPERATION_ID_REUSED);
+	/* the record remembers what the lead of a later epoch can't */
+	m.operation_digest = peers_operation(b, 50);
+	peers_place(b, 2, SELF, MODE_CONSISTENT);
+	peers_promise(b, PEER_B, 2, STATUS_OK);
+	peers_ack(b, PEER_B, 2, 5);
+	peers_grant(b, PEER_B, 2, false);
+	storage_bench_advance(b, 3 * REQUEST_DEADLINE_MS);
+	peers_grant(b, PEER_B, 2, false);
+	peers_write(b, 2, &m);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	assert_int_equal(b->written.revision.generation, 1);
+}
+
+/* A refusal would be believed, and the write done again. */
+static void test_late_duplicate_is_not_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	peers_place(b, 2, SELF, MODE_CONSISTENT);
+	storage_bench_clear(b);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->answers, 0);
+	peers_promise(b, PEER_B, 2, STATUS_OK);
+	peers_ack(b, PEER_B, 2, 4); /* 3 is the write, 4 the new epoch */
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	assert_int_equal(b->written.revision.generation, 1);
+	struct msg_doc_write late = peers_put(b, "d", 2); /* one that nobody took */
+	peers_write(b, 1, &late);
+	assert_int_equal(b->written.status, STATUS_OLD_EPOCH);
+}
+
+/* ---- limits ---- */
+
+static void test_disk_full(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct event e = {.kind = EVENT_DISK};
+	e.disk.full = true;
+	storage_bench_step(b, &e);
+	storage_bench_turn(b);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_DISK_FULL);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	e.disk.full = false;
+	storage_bench_step(b, &e);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	/* both others are full: a write could never settle */
+	peers_grant(b, PEER_B, 1, true);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_CREATED); /* done already */
+	m = peers_put(b, "e", 2);
+	peers_grant(b, PEER_C, 1, true);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_DISK_FULL);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	peers_grant(b, PEER_C, 1, false);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, 999);
+}
+
+static void test_full_replica_lets_a_lead_begin(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	struct change epoch = {.kind = CHANGE_EPOCH};
+	peers_follow(b, MODE_CONSISTENT);
+	struct event e = {.kind = EVENT_DISK};
+	e.disk.full = true;
+	storage_bench_step(b, &e);
+	peers_append(b, 1, 1, 2, 2, &change);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=80 incarnation=211}\n");
+	peers_append(b, 1, 1, 2, 2, &epoch);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=0 last={epoch=1 number=3} "
+		  "incarnation=211 applied=2}\n");
+}
+
+static void test_patches_do_not_add_up(void **state)
+{
+	struct storage_bench *b = *state;
+	enum { PART_BYTES = 6 * 1024 * 1024 };
+	static char part[PART_BYTES];
+	peers_lead(b, MODE_CONSISTENT);
+	for (uint64_t i = 0; i < 3; i++) {
+		struct buf body = {0};
+		char name[2] = {(char)('a' + i), 0};
+		mp_write_map(&body, 1);
+		mp_write_text(&body, name);
+		memset(part, 'x', sizeof part);
+		mp_write_str(&body, slice_of(part, sizeof part));
+		struct msg_doc_write m = peers_put(b, "d", i + 1);
+		m.op = i ? WRITE_PATCH : WRITE_PUT;
+		m.body = buf_slice(&body);
+		peers_write(b, 1, &m);
+		if (i < 2)
+			peers_ack(b, PEER_B, 1, 3 + i);
+		buf_close(&body);
+		peers_grant(b, PEER_B, 1, false);
+	}
+	assert_int_equal(b->written.status, STATUS_BODY_TOO_LARGE);
+}
+
+static void test_body_must_be_a_document(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.body = slice_text("\x81\x01"); /* a map that ends too early, its key no string */
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_WRONG_TYPE);
+	m = peers_put(b, "d", 2);
+	m.id = slice_of("d\0\1", 3); /* a key of another document's body */
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_BAD_MESSAGE);
+}
+
+static void test_ordered_list_is_bounded(void **state)
+{
+	struct storage_bench *b = *state;
+	enum { DOCUMENTS = LIMIT_ROWS + 10 };
+	peers_lead(b, MODE_CONSISTENT);
+	for (uint64_t i = 0; i < DOCUMENTS; i++) {
+		char id[16];
+		snprintf(id, sizeof id, "d%06d", (int)i);
+		struct msg_doc_write m = peers_put(b, id, i);
+		storage_bench_deliver(b, GATEWAY, MSG_doc_write, 1, &m);
+		peers_ack(b, PEER_B, 1, 3 + i);
+		storage_bench_clear(b);
+		if (i % 1000 == 0)
+			arena_reset(&b->arena);
+	}
+	struct slice order = slice_text("asc(v)");
+	struct msg_shard_query m = {.shard = SHARD, .order = &order, .order_count = 1};
+	peers_grant(b, PEER_B, 1, false);
+	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, &m);
+	storage_bench_advance(b, 1000);
+	assert_int_equal(b->queried.status, STATUS_LIMIT_REACHED);
+	m.limit = LIMIT_ROWS;
+	peers_grant(b, PEER_B, 1, false);
+	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, &m);
+	storage_bench_advance(b, 1000);
+	assert_int_equal(b->queried.status, STATUS_OK);
+	assert_int_equal(b->queried.rows_count, LIMIT_ROWS);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_operation_ids),
+	    CASE(test_late_duplicate_is_not_refused),
+	    CASE(test_disk_full),
+	    CASE(test_full_replica_lets_a_lead_begin),
+	    CASE(test_patches_do_not_add_up),
+	    CASE(test_body_must_be_a_document),
+	    CASE(test_ordered_list_is_bounded),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,272 @@
+/* The storage node's core among scripted peers: each scenario is the trace that it leaves, and the
+ * answers that it gives. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/timing.h"
+#include "tests/sim/storage_peers.h"
+
+static int setup(void **state)
+{
+	struct storage_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	storage_bench_init(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	storage_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void expect(struct storage_bench *b, const char *trace)
+{
+	assert_string_equal(buf_cstr(&b->trace), trace);
+	storage_bench_clear(b);
+}
+
+/* ---- take-over ---- */
+
+static void test_takeover(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_place(b, 1, SELF, MODE_CONSISTENT);
+	expect(b, "-> 12 e1 promise_request\n-> 13 e1 promise_request\n");
+	peers_promise(b, PEER_C, 1, STATUS_NOT_VOUCHING);
+	expect(b, "");
+	peers_promise(b, PEER_B, 1, STATUS_OK);
+	expect(b, "");
+	storage_bench_advance(b, 50);
+	expect(b, "-> 12 e1 shard_newer epoch=1 lead=11\n"
+		  "-> 12 e1 append after=0.0 settled=0 acked=0\n"
+		  "-> 13 e1 shard_newer epoch=1 lead=11\n"
+		  "-> 13 e1 append after=0.0 settled=0 acked=0\n");
+	peers_ack(b, PEER_B, 1, 0);
+	expect(b, "-> 12 e1 append after=0.0 settled=0 acked=0 epoch\n");
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NO_LEAD);
+	peers_ack(b, PEER_B, 1, 1);
+	expect(b, "-> 12 e1 append after=1.1 settled=1 acked=1 settings\n");
+}
+
+static void test_epoch_of_another_incarnation(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_place(b, 1, SELF, MODE_CONSISTENT);
+	storage_bench_clear(b);
+	struct msg_promise_ack m = {.shard = SHARD, .incarnation = 999};
+	storage_bench_deliver(b, PEER_B, MSG_promise_ack, 1, &m);
+	storage_bench_advance(b, 50);
+	expect(b, "");
+	peers_promise(b, PEER_B, 1, STATUS_OK);
+	storage_bench_advance(b, 50);
+	assert_true(b->trace.len > 0);
+}
+
+/* ---- writing ---- */
+
+static void test_write_settles_at_quorum(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	expect(b, "-> 12 e1 append after=1.2 settled=2 acked=2 write:d:1\n");
+	storage_bench_advance(b, 200);
+	assert_int_equal(b->written.status, 999);
+	peers_ack(b, PEER_C, 1, 0); /* C answers, but has nothing yet */
+	assert_int_equal(b->written.status, 999);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	assert_int_equal(b->written.revision.generation, 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+}
+
+static void test_lease(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	storage_bench_advance(b, LEASE_MS - 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	storage_bench_advance(b, 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NO_LEAD);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.expect = EXPECT_PRESENT;
+	peers_write(b, 1, &m); /* a refusal is a read */
+	assert_int_equal(b->written.status, STATUS_NO_LEAD);
+	peers_grant(b, PEER_B, 1, false);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+}
+
+static void test_step_down(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	peers_place(b, 2, PEER_C, MODE_CONSISTENT);
+	expect(b, "-> 12 e1 lease_release{shard=7 boot=1}\n"
+		  "-> 13 e1 lease_release{shard=7 boot=1}\n");
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OLD_EPOCH);
+	assert_int_equal(peers_read(b, 2, "d", false), STATUS_NOT_LEAD);
+	struct msg_stream_append m = {.shard = SHARD, .previous = {1, 2}};
+	storage_bench_deliver(b, PEER_B, MSG_stream_append, 1, &m);
+	expect(b, "-> 12 e2 shard_newer epoch=2 lead=13\n"
+		  "-> 12 e1 stream_append_ack{shard=7 status=101 incarnation=211}\n");
+}
+
+static void test_restart_leads_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	storage_bench_stop(b, false);
+	storage_bench_start(b);
+	assert_int_equal(b->join.boot, 2);
+	assert_int_equal(b->join.reports_count, 1);
+	assert_int_equal(b->join.reports[0].state, SHARD_REPLICA);
+	assert_int_equal(b->join.reports[0].last.number, 2);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NO_LEAD);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NO_LEAD);
+	peers_place(b, 1, SELF, MODE_CONSISTENT); /* the same epoch again changes nothing */
+	storage_bench_advance(b, 3000);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NO_LEAD);
+}
+
+static void test_gap_probe_stream(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_stream_append_ack m = {
+	    .shard = SHARD, .status = STATUS_STREAM_GAP, .incarnation = INCARNATION + PEER_C};
+	storage_bench_deliver(b, PEER_C, MSG_stream_append_ack, 1, &m);
+	expect(b, "-> 13 e1 shard_newer epoch=1 lead=11\n"
+		  "-> 13 e1 append after=0.0 settled=2 acked=0\n");
+	peers_ack(b, PEER_C, 1, 0);
+	expect(b, "-> 13 e1 append after=0.0 settled=2 acked=0 epoch settings\n");
+	peers_ack(b, PEER_C, 1, 2);
+	expect(b, "");
+}
+
+/* ---- following ---- */
+
+static void test_promise_waits_for_the_lease(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_CONSISTENT);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	struct shard_epoch shard = {.shard = SHARD, .epoch = 1, .settled = 2};
+	struct msg_lease_renew renew = {
+	    .sent_ms = 5, .boot = 3, .shards = &shard, .shards_count = 1};
+	storage_bench_deliver(b, PEER_B, MSG_lease_renew, 0, &renew);
+	expect(b, "-> 12 e0 lease_grant{sent_ms=5 boot=3 incarnation=211 shards=[{shard=7 epoch=1 "
+		  "settled=2}]}\n");
+	peers_place(b, 2, PEER_C, MODE_CONSISTENT);
+	struct replica replicas[] = {{.node = SELF, .incarnation = INCARNATION + SELF},
+				     {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C}};
+	struct msg_promise_request m = {.shard = {.id = SHARD,
+						  .collection = COLLECTION,
+						  .hash_last = UINT64_MAX,
+						  .epoch = 2,
+						  .lead = PEER_C,
+						  .replicas = replicas,
+						  .replicas_count = 3,
+						  .write_quorum = 2},
+					.boot = 1};
+	storage_bench_deliver(b, PEER_C, MSG_promise_request, 2, &m);
+	expect(b, "-> 13 e2 promise_ack{shard=7 status=102 last={epoch=1 number=2} incarnation=211 "
+		  "wait_ms=1800 settled=2}\n");
+	storage_bench_advance(b, LEASE_HELD_MS);
+	storage_bench_clear(b);
+	storage_bench_deliver(b, PEER_C, MSG_promise_request, 2, &m);
+	expect(b, "-> 13 e2 promise_ack{shard=7 status=0 last={epoch=1 number=2} incarnation=211 "
+		  "settled=2}\n");
+	peers_append(b, 1, 1, 2, 2, NULL); /* the old lead is too late */
+	expect(b, "-> 12 e2 shard_newer epoch=2 lead=13\n"
+		  "-> 12 e1 stream_append_ack{shard=7 status=101 incarnation=211}\n");
+}
+
+static void cut_in(struct storage_bench *b, enum availability_mode mode, const char *outbox)
+{
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	struct change epoch = {.kind = CHANGE_EPOCH};
+	struct buf wanted = {0};
+	peers_follow(b, mode);
+	peers_append(b, 1, 1, 2, 2, &change);
+	peers_place(b, 2, PEER_B, mode);
+	storage_bench_clear(b);
+	peers_append(b, 2, 1, 2, 2, &epoch);
+	buf_printf(&wanted,
+		   "-> 12 e2 stream_append_ack{shard=7 status=0 last={epoch=2 number=3} "
+		   "incarnation=211 applied=2%s}\n",
+		   outbox);
+	expect(b, buf_cstr(&wanted));
+	buf_close(&wanted);
+}
+
+static void test_cut_is_discarded(void **state)
+{
+	struct storage_bench *b = *state;
+	cut_in(b, MODE_CONSISTENT, "");
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 1);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+}
+
+static void test_cut_goes_to_the_outbox(void **state)
+{
+	struct storage_bench *b = *state;
+	cut_in(b, MODE_AVAILABLE, " outbox=1");
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 0);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 1);
+	storage_bench_advance(b, OUTBOX_RETRY_MS);
+	expect(b, "-> 12 e2 outbox_push branch:d:1\n");
+}
+
+static void test_nonsense_is_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_CONSISTENT);
+	struct stream_entry entry = {.epoch = 1, .change = slice_text("no change")};
+	struct msg_stream_append m = {
+	    .shard = SHARD, .previous = {1, 2}, .entries = &entry, .entries_count = 1};
+	storage_bench_deliver(b, PEER_B, MSG_stream_append, 1, &m);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=19 incarnation=211}\n");
+	struct msg_shard_newer newer = {
+	    .shard = {.id = 8, .epoch = 1, .hash_last = 1, .replicas = NULL, .write_quorum = 0}};
+	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 1, &newer);
+	storage_bench_advance(b, 1000);
+	expect(b, "");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_takeover),
+	    CASE(test_epoch_of_another_incarnation),
+	    CASE(test_write_settles_at_quorum),
+	    CASE(test_lease),
+	    CASE(test_step_down),
+	    CASE(test_restart_leads_nothing),
+	    CASE(test_gap_probe_stream),
+	    CASE(test_promise_waits_for_the_lease),
+	    CASE(test_cut_is_discarded),
+	    CASE(test_cut_goes_to_the_outbox),
+	    CASE(test_nonsense_is_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

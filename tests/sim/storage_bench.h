@@ -1,0 +1,54 @@
+/* The storage node's core alone, on a disk in memory, for its scenarios: tests play its peers. What
+ * it sends is traced, one line a message; heartbeats and lease renewals are left out. Messages
+ * cross as encoded bytes. */
+#ifndef PARLEY_SIM_STORAGE_BENCH_H
+#define PARLEY_SIM_STORAGE_BENCH_H
+
+#include "storage-node/storage.h"
+#include "tests/sim/disk.h"
+
+/* Member ids; the core under test is SELF. The incarnation of node n is 200 + n. */
+enum { COORDINATOR = 1, SELF = 11, PEER_B = 12, PEER_C = 13, GATEWAY = 21, ARBITER = 31 };
+enum { SHARD = 7, COLLECTION = 5, INCARNATION = 200 };
+
+struct storage_bench {
+	struct disk *disk;
+	struct store *store;
+	struct storage *core;
+	struct effects fx;
+	struct arena arena; /* of the answers below; cleared with the trace */
+	struct buf trace;
+	int64_t now_ms;
+	uint64_t boot;
+	struct storage_options options;
+	/* the latest of each */
+	struct msg_doc_write_ack written;
+	struct msg_doc_read_ack was_read;
+	struct msg_shard_query_ack queried;
+	struct msg_conflict_resolve_ack resolved;
+	struct msg_conflict_list_ack listed;
+	struct msg_cleanup_prepare_ack prepared;
+	struct msg_cleanup_commit_ack cleaned;
+	struct msg_heartbeat beat;
+	struct msg_member_join join;
+	struct msg_outbox_push pushed;
+	uint32_t answers; /* of all these to gateway and arbiter since the trace was cleared */
+};
+
+void storage_bench_init(struct storage_bench *b);
+void storage_bench_close(struct storage_bench *b);
+void storage_bench_start(struct storage_bench *b);
+/* power: what was not synced is lost. */
+void storage_bench_stop(struct storage_bench *b, bool power);
+void storage_bench_clear(struct storage_bench *b);
+
+void storage_bench_step(struct storage_bench *b, struct event *e);
+/* Ends a turn as the shell does: commit, then what waited for it. */
+void storage_bench_turn(struct storage_bench *b);
+/* Time passes with timers and turns. */
+void storage_bench_advance(struct storage_bench *b, int64_t ms);
+/* One message and the turn that takes it. */
+void storage_bench_deliver(struct storage_bench *b, uint64_t from, uint16_t type, uint64_t epoch,
+			   const void *message);
+
+#endif
