@@ -296,7 +296,7 @@ static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
 	for (uint32_t i = 0; i < c->followers_count; i++)
 		if (!c->followers[i].learning && c->followers[i].heard)
 			numbers[count++] = c->followers[i].acked;
-	if (count < c->placement.write_quorum)
+	if (c->placement.write_quorum == 0 || count < c->placement.write_quorum)
 		return 0;
 	for (uint32_t i = 1; i < count; i++)
 		for (uint32_t j = i; j > 0 && numbers[j] > numbers[j - 1]; j--) {

@@ -62,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t schemas = 0;
 	while (schema_all[schemas])
 		schemas++;
+	CHECK(schemas > 0);
 	if (size >= 1 && data[0] == 'P')
 		try_frame(slice_of(data, size));
 	else if (size >= 2 && data[0] == 'S')

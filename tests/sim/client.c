@@ -94,6 +94,7 @@ static struct op *history_add(struct sim *sim)
 		h->cap = h->cap ? h->cap * 2 : 256;
 		h->ops = mem_realloc(h->ops, (size_t)h->cap * sizeof *h->ops);
 	}
+	CHECK(h->ops);
 	struct op *op = &h->ops[h->count];
 	memset(op, 0, sizeof *op);
 	op->number = ++h->count;
@@ -231,10 +232,8 @@ void client_wake(struct sim *sim, int index)
 		think(sim, c); /* no answer: it may have been done, or may yet be */
 		return;
 	}
-	if (op && c->request != 0)
-		send_op(sim, c); /* the same key: the same answer, or the first one */
-	else if (op)
-		send_op(sim, c);
+	if (op)
+		send_op(sim, c); /* once more: the same key, the same answer */
 	else
 		next_op(sim, c);
 }

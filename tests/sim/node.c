@@ -28,11 +28,11 @@ void node_build(struct sim *sim)
 {
 	add_node(sim, SIM_COORDINATOR, ROLE_COORDINATOR, "coordinator", 1);
 	for (int i = 0; i < sim->settings.storage_nodes; i++)
-		add_node(sim, (uint64_t)(SIM_STORAGE_FIRST + i), ROLE_STORAGE, "storage", i + 1);
+		add_node(sim, SIM_STORAGE_FIRST + (uint64_t)i, ROLE_STORAGE, "storage", i + 1);
 	for (int i = 0; i < sim->settings.gateways; i++)
-		add_node(sim, (uint64_t)(SIM_GATEWAY_FIRST + i), ROLE_GATEWAY, "gateway", i + 1);
+		add_node(sim, SIM_GATEWAY_FIRST + (uint64_t)i, ROLE_GATEWAY, "gateway", i + 1);
 	for (int i = 0; i < sim->settings.arbiters; i++)
-		add_node(sim, (uint64_t)(SIM_ARBITER_FIRST + i), ROLE_ARBITER, "arbiter", i + 1);
+		add_node(sim, SIM_ARBITER_FIRST + (uint64_t)i, ROLE_ARBITER, "arbiter", i + 1);
 	for (int i = 0; i < sim->nodes_count; i++)
 		node_start(sim, i);
 }
@@ -75,7 +75,7 @@ static void *new_gateway(struct sim *sim, struct sim_node *node, uint64_t seed)
 {
 	uint64_t storage[SIM_NODES_MAX];
 	for (int i = 0; i < sim->settings.storage_nodes; i++)
-		storage[i] = (uint64_t)(SIM_STORAGE_FIRST + i);
+		storage[i] = SIM_STORAGE_FIRST + (uint64_t)i;
 	struct gateway_options options = {.self = node->member,
 					  .coordinator = SIM_COORDINATOR,
 					  .storage = storage,
@@ -142,6 +142,12 @@ void node_start(struct sim *sim, int index)
 	struct sim_node *node = &sim->nodes[index];
 	if (node->disk)
 		node->store = disk_open(node->disk, NULL);
+	if (node->disk && !node->store) { /* torn: it can't vouch for what is left of it */
+		disk_wipe(node->disk);
+		node->incarnation = 0;
+		node->store = disk_open(node->disk, NULL);
+	}
+	node->disk_full_told = false;
 	node->core = new_core(sim, node);
 	if (!node->core) {
 		sim_violation(sim, "%s can't read its own disk", node->name);
@@ -402,6 +408,11 @@ void node_turn(struct sim *sim, int index)
 	if (node->ops->deadline(node->core) <= sim->now_us / 1000) {
 		struct event timer = event_at(sim, node, EVENT_TIMER);
 		node->ops->step(node->core, &timer, &node->fx);
+	}
+	if (node->disk_full != node->disk_full_told) {
+		struct event disk = event_at(sim, node, EVENT_DISK);
+		disk.disk.full = node->disk_full_told = node->disk_full;
+		node->ops->step(node->core, &disk, &node->fx);
 	}
 	struct event turn = event_at(sim, node, EVENT_TURN);
 	node->ops->step(node->core, &turn, &node->fx);

@@ -105,7 +105,7 @@ void versions_drop(struct versions *v, struct node *node)
 {
 	struct node *before[VERSIONS_HEIGHT_MAX];
 	struct node *found = walk(v, node_key(node), before);
-	CHECK(found == node);
+	CHECK(found == node && node->height <= v->height);
 	for (uint32_t level = 0; level < node->height; level++)
 		before[level]->next[level] = node->next[level];
 	node_free(node);
