@@ -599,6 +599,53 @@ static int position_shown(const struct op *op, const struct final_document *fina
 	return index == GRAPH_NONE ? -1 : index + 1;
 }
 
+/* Adds this document to what each count may have seen: the positions from what was known when it
+ * began to what had begun when it ended. */
+static void bound_counts(struct sim *sim, int document, const struct final_document *final,
+			 const struct chain *chain, const int *shown)
+{
+	const struct history *h = sim->history;
+	for (int i = 0; i < h->count; i++) {
+		struct op *count = &h->ops[i];
+		if (count->kind != OP_COUNT || count->collection != COLLECTION_STRICT)
+			continue;
+		int low = 0;
+		int high = 0;
+		for (int k = 0; k < h->count; k++)
+			if (for_document(&h->ops[k], document) &&
+			    h->ops[k].end_us < count->start_us && shown[k] > low)
+				low = shown[k];
+		while (high < chain->length && chain->made_by[high + 1] >= 0 &&
+		       h->ops[chain->made_by[high + 1]].start_us <= count->end_us)
+			high++;
+		bool may_live = false;
+		bool must_live = true;
+		for (int p = low; p <= high; p++) {
+			bool live = p > 0 && !(final->doc.revisions[chain->nodes[p - 1]].flags &
+					       REVISION_DELETED);
+			may_live = may_live || live;
+			must_live = must_live && live;
+		}
+		count->count_min += must_live;
+		count->count_max += may_live;
+	}
+}
+
+static void check_count_answers(struct sim *sim)
+{
+	char text[400];
+	for (int i = 0; i < sim->history->count; i++) {
+		const struct op *op = &sim->history->ops[i];
+		if (op->kind != OP_COUNT || op->collection != COLLECTION_STRICT ||
+		    !op_succeeded(op) || (op->count >= op->count_min && op->count <= op->count_max))
+			continue;
+		describe(op, text, sizeof text);
+		sim_violation(sim, "count %llu is not within %llu..%llu: %s",
+			      (unsigned long long)op->count, (unsigned long long)op->count_min,
+			      (unsigned long long)op->count_max, text);
+	}
+}
+
 static void check_order(struct sim *sim, int document, const struct final_document *final,
 			const struct chain *chain)
 {
@@ -631,6 +678,7 @@ static void check_order(struct sim *sim, int document, const struct final_docume
 			    position, low, text);
 		}
 	}
+	bound_counts(sim, document, final, chain, shown);
 	free(shown);
 }
 
@@ -719,5 +767,7 @@ void checker_final(struct sim *sim)
 	for (int kind = 0; kind < COLLECTION_KINDS; kind++)
 		for (int document = 0; document < sim->settings.documents; document++)
 			check_document(sim, list, (enum collection_kind)kind, document);
+	if (sim->violations == 0)
+		check_count_answers(sim);
 	arena_reset(&sim->arena);
 }

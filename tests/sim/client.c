@@ -67,12 +67,11 @@ static void post(struct sim *sim, struct client *c, struct sim_http *r)
 
 static const char *const setup_bodies[COLLECTION_KINDS] = {
     "{\"name\":\"strict\",\"retainMs\":0}",
-    "{\"name\":\"open\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":\"merge\","
-    "\"paths\":"
-    "{\"f0\":\"newest\",\"f1\":\"max\",\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":"
-    "\"newest\"}}}",
-    "{\"name\":\"newest\",\"mode\":\"available\",\"retainMs\":0,\"policy\":{\"strategy\":"
-    "\"newest\"}}",
+    ("{\"name\":\"open\",\"mode\":\"available\",\"retainMs\":0,"
+     "\"policy\":{\"strategy\":\"merge\",\"paths\":{\"f0\":\"newest\",\"f1\":\"max\","
+     "\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":\"newest\"}}}"),
+    ("{\"name\":\"newest\",\"mode\":\"available\",\"retainMs\":0,"
+     "\"policy\":{\"strategy\":\"newest\"}}"),
 };
 
 static void send_setup(struct sim *sim, struct client *c)

@@ -24,11 +24,12 @@ struct op {
 	bool keyed; /* Idempotency-Key: repeated until it has an answer */
 	bool any;   /* GET with consistency=any */
 	int64_t start_us;
-	int64_t end_us;     /* INT64_MAX: no answer, it may have been done */
-	int status;         /* of the answer; 0: none */
-	char revision[128]; /* ETag of the answer */
-	uint64_t count;     /* OP_COUNT */
-	struct buf body;    /* MessagePack of what it writes */
+	int64_t end_us;                /* INT64_MAX: no answer, it may have been done */
+	int status;                    /* of the answer; 0: none */
+	char revision[128];            /* ETag of the answer */
+	uint64_t count;                /* OP_COUNT */
+	uint64_t count_min, count_max; /* what the checker allows */
+	struct buf body;               /* MessagePack of what it writes */
 	int attempts;
 };
 

@@ -69,11 +69,32 @@ static void wipe(struct sim *sim)
 		sim_log(sim, "nemesis wipe %s", sim->nodes[node].name);
 		sim->wipes++;
 		node_crash(sim, node, false);
-		disk_wipe(sim->nodes[node].disk);
-		sim->nodes[node].incarnation = 0;
+		if (rng_below(&sim->nemesis_rng, 2)) {
+			disk_tear(sim->nodes[node].disk);
+		} else {
+			disk_wipe(sim->nodes[node].disk);
+			sim->nodes[node].incarnation = 0;
+		}
 		sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, node, 0, NULL);
 	}
 	buf_close(&why);
+}
+
+/* Full or not any more; or the next commit fails, which ends the process. */
+static void disk_trouble(struct sim *sim)
+{
+	struct sim_node *node = &sim->nodes[any_node(sim)];
+	if (!node->disk || !node->core)
+		return;
+	if (node->role == ROLE_STORAGE && rng_below(&sim->nemesis_rng, 3) != 0) {
+		node->disk_full = !node->disk_full;
+		sim_log(sim, "nemesis disk %s full=%d", node->name, node->disk_full);
+		node_wake(sim, (int)(node - sim->nodes), sim->now_us);
+	} else {
+		sim_log(sim, "nemesis commit of %s fails", node->name);
+		disk_fail_next_commit(node->disk,
+				      rng_below(&sim->nemesis_rng, 2) ? STORE_FULL : STORE_BROKEN);
+	}
 }
 
 static void clock_jump(struct sim *sim)
@@ -84,8 +105,10 @@ static void clock_jump(struct sim *sim)
 void nemesis_step(struct sim *sim)
 {
 	const struct sim_settings *set = &sim->settings;
-	uint64_t kind = rng_below(&sim->nemesis_rng, 12);
-	if (kind < 3 && set->crashes)
+	uint64_t kind = rng_below(&sim->nemesis_rng, set->disks ? 15 : 12);
+	if (kind >= 12)
+		disk_trouble(sim);
+	else if (kind < 3 && set->crashes)
 		crash(sim, any_node(sim));
 	else if (kind == 3 && set->crashes && rng_below(&sim->nemesis_rng, 4) == 0)
 		crash_all(sim);
@@ -111,6 +134,7 @@ void nemesis_heal(struct sim *sim)
 	heal_links(sim);
 	for (int i = 0; i < sim->nodes_count; i++) {
 		sim->nodes[i].paused_until_us = 0;
+		sim->nodes[i].disk_full = false;
 		if (!sim->nodes[i].core)
 			node_start(sim, i);
 		else

@@ -52,6 +52,7 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed)
 	out->pauses = rng_below(&r, 2) != 0;
 	out->partitions = rng_below(&r, 3) != 0;
 	out->wipes = out->replicas >= 3 && rng_below(&r, 3) == 0;
+	out->disks = rng_below(&r, 3) == 0;
 	out->stream_keep = rng_below(&r, 2) ? (uint64_t)rng_between(&r, 5, 100) : 100000;
 }
 
@@ -61,13 +62,14 @@ void sim_settings_print(const struct sim_settings *s)
 	       "documents=%d "
 	       "operations=%d safety_ms=%lld drop=%u duplicate=%u delay_us=%lld..%lld tail=%u/%lld "
 	       "sync_us=%lld..%lld "
-	       "nemesis_ms=%lld crashes=%d power=%d pauses=%d partitions=%d wipes=%d keep=%llu\n",
+	       "nemesis_ms=%lld crashes=%d power=%d pauses=%d partitions=%d wipes=%d disks=%d "
+	       "keep=%llu\n",
 	       (unsigned long long)s->seed, s->storage_nodes, s->gateways, s->arbiters, s->clients,
 	       s->replicas, s->write_quorum, s->documents, s->operations, (long long)s->safety_ms,
 	       s->drop, s->duplicate, (long long)s->delay_min_us, (long long)s->delay_max_us,
 	       s->delay_tail, (long long)s->delay_tail_us, (long long)s->sync_min_us,
 	       (long long)s->sync_max_us, (long long)s->nemesis_every_ms, s->crashes, s->power_cuts,
-	       s->pauses, s->partitions, s->wipes, (unsigned long long)s->stream_keep);
+	       s->pauses, s->partitions, s->wipes, s->disks, (unsigned long long)s->stream_keep);
 }
 
 /* ---- the heap of events, by time, then by order of scheduling ---- */

@@ -40,7 +40,7 @@ struct sim_settings {
 	uint32_t delay_tail;
 	int64_t sync_min_us, sync_max_us;
 	int64_t nemesis_every_ms; /* 0: no faults of nodes and links */
-	bool crashes, pauses, partitions, wipes, power_cuts;
+	bool crashes, pauses, partitions, wipes, power_cuts, disks;
 	uint64_t stream_keep;
 	int64_t think_max_ms;
 };
@@ -110,6 +110,8 @@ struct sim_node {
 	bool sync_wanted; /* of the commit under way */
 	bool committing;
 	int64_t clock_skew_ms; /* of wall time */
+	bool disk_full;        /* less space than the reserve */
+	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;
 	struct effects fx;
