@@ -17,6 +17,9 @@ static struct shard_report report_of(struct storage *s, struct shard_copy *c)
 	};
 	if (c->state != SHARD_SERVING)
 		return r;
+	/* cut off from its replicas only, a lead can answer nobody: the coordinator must see that */
+	if (!lease_held(s, c))
+		r.state = SHARD_PREPARING;
 	r.replicas = arena_alloc(&s->arena, (c->followers_count + 1) * sizeof *r.replicas);
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
