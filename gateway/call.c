@@ -132,7 +132,10 @@ static uint64_t pick_replica(struct turn *t, const struct call *c, const struct 
 
 static void send_branch(struct turn *t, struct call *c, const struct shard *s)
 {
-	uint64_t node = pick_replica(t, c, s, s->lead);
+	/* After each of the others the lead once more: it may be the only one in reach, and alone.
+	 */
+	bool lead = c->attempts > 0 && c->attempts % s->replicas_count == 0;
+	uint64_t node = lead ? s->lead : pick_replica(t, c, s, s->lead);
 	if (node == 0) {
 		wait_again(t, c, STATUS_NO_LEAD);
 		return;

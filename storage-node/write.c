@@ -345,6 +345,29 @@ static enum status lead_refuses(struct storage *s, struct shard_copy *c, const s
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
+/* A lead that is cut off from its replicas can't settle what it takes. On its disk that is as safe
+ * as a branch, and becomes one when a successor has it cut: asked for a branch it accepts. */
+static bool lead_is_alone(struct storage *s, struct shard_copy *c, const struct msg_doc_write *m)
+{
+	return m->branch && shard_is_available(c) && shard_vouching(s, c) && !lease_held(s, c);
+}
+
+/* True if the write is in the stream already, not settled, and was accepted now. */
+static bool accept_pending(struct storage *s, struct shard_copy *c, const struct event *e,
+			   struct effects *fx)
+{
+	const struct msg_doc_write *m = e->message.body;
+	const struct recent *r = map_get(&c->recent_by_id, m->operation_id);
+	if (!r || r->number <= c->position.applied || !status_is_success((enum status)r->status) ||
+	    !recent_stands(s, c, r) ||
+	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
+		return false;
+	struct revision revision = {.generation = r->generation,
+				    .hash = slice_of(r->hash, r->hash_len)};
+	answer(e, WHEN_DURABLE, STATUS_ACCEPTED, &revision, 0, fx);
+	return true;
+}
+
 static void write_at_lead(struct storage *s, struct shard_copy *c, const struct event *e,
 			  struct effects *fx)
 {
@@ -361,7 +384,10 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 		d.change.wall_ms = (uint64_t)s->wall_ms;
 		uint64_t number = stream_append_change(s, c, &d.change, fx);
 		overlay_touch(s, c, m->id, number);
-		answer_when_applied(c, e, number, &d, m->want_body, fx);
+		if (lead_is_alone(s, c, m))
+			answer(e, WHEN_DURABLE, STATUS_ACCEPTED, &d.answer, d.conflicts, fx);
+		else
+			answer_when_applied(c, e, number, &d, m->want_body, fx);
 		s->writes_total++;
 	}
 	buf_close(&d.body);
@@ -445,7 +471,8 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		write_branch(s, c, e, fx);
 		return;
 	}
-	if (repeat_recent(s, c, e, fx))
+	bool alone = refused == STATUS_OK && lead_is_alone(s, c, m);
+	if ((alone && accept_pending(s, c, e, fx)) || repeat_recent(s, c, e, fx))
 		return;
 	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
 		map_send_newer(c, e, fx);
