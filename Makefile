@@ -1,4 +1,11 @@
-# Parley: build, tests and the cluster in one command each. `make help` lists the targets.
+# Parley: build, tests and the cluster in one command each.
+#   make               the four daemons, in build/
+#   make run           packages, build, a cluster with data in it, a conflict shown; make stop
+#   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e (each is a target, too)
+#   make sim           the simulator: SEEDS=n SEED=first VERBOSE=1
+#   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
+#   make fuzz-smoke    every fuzzer for SECONDS=n
+#   make docs golden   generated documents and pinned encodings, after a change to proto/
 #   CC=clang CXX=clang++   another compiler
 #   SAN=address,undefined  sanitizers (objects go to a folder of their own)
 
@@ -124,13 +131,17 @@ unit-sanitized:
 test: deps-test
 	tests/run
 
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+
 clean:
 	rm -rf build build-*
 
-.PHONY: all unit unit-sanitized test docs golden fuzz fuzzers fuzz-smoke clean
+.PHONY: all help unit unit-sanitized test docs golden fuzz fuzzers fuzz-smoke clean
 .SECONDARY:
 
 include deploy/deploy.mk
+include tests/bench/bench.mk
 include tests/e2e/e2e.mk
 include tests/sim/sim.mk
 include tests/lint/lint.mk

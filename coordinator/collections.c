@@ -55,7 +55,8 @@ static void fill_defaults(const struct coordinator *c, const struct msg_collecti
 {
 	s->replicas = or_default(s->replicas, default_replicas(c));
 	s->write_quorum = or_default(s->write_quorum, s->replicas / 2 + 1);
-	s->mode = or_default(s->mode, c->options.mode);
+	if (!m->mode_given)
+		s->mode = or_default(s->mode, c->options.mode);
 	if (!m->retain_nothing)
 		s->retain_ms = or_default(s->retain_ms, c->options.retain_ms);
 	if (s->mode == MODE_AVAILABLE)
@@ -89,7 +90,8 @@ static bool compatible(const struct coordinator *c, const struct msg_collection_
 {
 	const struct collection *asked = &m->collection;
 	return agrees(asked->replicas, has->replicas) &&
-	       agrees(asked->write_quorum, has->write_quorum) && agrees(asked->mode, has->mode) &&
+	       agrees(asked->write_quorum, has->write_quorum) &&
+	       (m->mode_given ? asked->mode == has->mode : agrees(asked->mode, has->mode)) &&
 	       (m->retain_nothing ? has->retain_ms == 0
 				  : agrees(asked->retain_ms, has->retain_ms)) &&
 	       agrees(asked->keep_ancestors, has->keep_ancestors) &&

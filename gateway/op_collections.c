@@ -143,8 +143,10 @@ static bool take_member(struct request *r, struct settings_op *op, struct slice 
 	uint64_t most = UINT64_MAX / 2;
 	if (slice_is(name, "name"))
 		return take_name(r, value, &c->name, p);
-	if (slice_is(name, "mode"))
+	if (slice_is(name, "mode")) {
+		op->message.mode_given = true;
 		return take_mode(value, &c->mode, p);
+	}
 	if (slice_is(name, "policy"))
 		return take_policy(r, value, &c->policy, p);
 	if (slice_is(name, "keepAncestors"))

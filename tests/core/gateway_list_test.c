@@ -348,7 +348,7 @@ static void test_collection_is_made(void **state)
 	gateway_bench_message(b, &coordinator, &envelope, &newer);
 	assert_int_equal(b->status, 201);
 	assert_non_null(strstr(buf_cstr(&b->trace), "replicas=3 write_quorum=0 mode=1 policy="));
-	assert_non_null(strstr(buf_cstr(&b->trace), "} shards=4 retain_nothing=true}\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "} shards=4 retain_nothing=true mode_given=true}\n"));
 	assert_non_null(
 	    strstr(buf_cstr(&b->body), "\"collectionId\":\"c\",\"mode\":\"consistent\""));
 }
@@ -362,7 +362,7 @@ static void test_settings_are_patched(void **state)
 	assert_int_equal(b->status, 200);
 	assert_non_null(strstr(buf_cstr(&b->trace),
 			       "-> 1@0 collection_create{collection={id=7 name=\"c\" version=1 "
-			       "replicas=3 write_quorum=2 mode=1} update=true}\n"));
+			       "replicas=3 write_quorum=2 mode=1} update=true mode_given=true}\n"));
 	gateway_bench_clear(b);
 	gateway_bench_http(b, "PATCH /_/collections/c\n\n{\"shards\":9}");
 	assert_int_equal(b->status, 400);
