@@ -1,21 +1,23 @@
 # The house rules as programs; each fails with file, line and what is wrong. See tests/README.md.
 #   make check             all of them; some minutes, nearly all of it clang-tidy
-#   make check-fast        all but clang-tidy
+#   make check-fast        all but clang-tidy and the proof that each check can fail
 #   make check-sizes       one of them, likewise for the others
 
 LINTS := format sizes banned layers headers shell
 LINT_TARGETS := $(LINTS:%=check-%)
 
-check: check-fast check-tidy
+check: check-fast check-tidy check-selftest
 check-fast: $(LINT_TARGETS) check-purity check-fresh
 
 $(LINT_TARGETS): check-%:
 	@tests/lint/$*
 check-tidy:
 	@tests/lint/tidy
+check-selftest:
+	@tests/lint/selftest
 check-purity: $(BUILD)/libcores.a $(BUILD)/libpure.a
 	@BUILD=$(BUILD) tests/lint/purity
 check-fresh: $(BUILD)/schema-doc
 	@BUILD=$(BUILD) tests/lint/fresh
 
-.PHONY: check check-fast check-tidy check-purity check-fresh $(LINT_TARGETS)
+.PHONY: check check-fast check-tidy check-selftest check-purity check-fresh $(LINT_TARGETS)
