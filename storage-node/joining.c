@@ -17,7 +17,7 @@ static struct shard_report report_of(struct storage *s, struct shard_copy *c)
 	};
 	if (c->state != SHARD_SERVING)
 		return r;
-	/* cut off from its replicas only, a lead can answer nobody: the coordinator must see that */
+	/* cut off from its replicas only, a lead serves nobody: the coordinator must see that */
 	if (!lease_held(s, c))
 		r.state = SHARD_PREPARING;
 	r.replicas = arena_alloc(&s->arena, (c->followers_count + 1) * sizeof *r.replicas);

@@ -183,12 +183,12 @@ bool health_reload(struct health_listener *h, const char *cert, const char *key,
 
 unsigned health_port(const struct health_listener *h)
 {
-	struct sockaddr_storage at = {0};
+	/* of an IPv6 address this gets the start, where the port stands at the same place */
+	struct sockaddr_in at = {0};
 	socklen_t len = sizeof at;
 	if (getsockname(h->listener, (struct sockaddr *)&at, &len) != 0)
 		return 0;
-	/* the port stands at the same place in both families */
-	return ntohs(((const struct sockaddr_in *)(const void *)&at)->sin_port);
+	return ntohs(at.sin_port);
 }
 
 void health_close(struct health_listener *h)

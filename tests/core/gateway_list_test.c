@@ -348,7 +348,8 @@ static void test_collection_is_made(void **state)
 	gateway_bench_message(b, &coordinator, &envelope, &newer);
 	assert_int_equal(b->status, 201);
 	assert_non_null(strstr(buf_cstr(&b->trace), "replicas=3 write_quorum=0 mode=1 policy="));
-	assert_non_null(strstr(buf_cstr(&b->trace), "} shards=4 retain_nothing=true mode_given=true}\n"));
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace), "} shards=4 retain_nothing=true mode_given=true}\n"));
 	assert_non_null(
 	    strstr(buf_cstr(&b->body), "\"collectionId\":\"c\",\"mode\":\"consistent\""));
 }
