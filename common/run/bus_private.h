@@ -23,10 +23,12 @@ struct bus_peer {
 	struct bus_socket monitor; /* tells when the connection comes and goes */
 	bool up;
 	int64_t down_since_ms;
-	size_t waiting_bytes; /* queued since then */
 	char address[MEMBER_ADDRESS_BYTES];
 	char key[MEMBER_KEY_CHARS + 1];
 	struct buf out;
+	struct buf *waiting; /* frames for a peer that is down, oldest first */
+	uint32_t waiting_count;
+	size_t waiting_bytes;
 };
 
 /* A connection that came in: its answers go back over it. */
@@ -70,6 +72,8 @@ void bus_read_monitor(struct bus *b, struct bus_peer *peer);
 
 /* bus_send.c */
 void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame);
+/* The peer has come, or is not waited for any longer: what waits is sent if it is not too old. */
+void bus_end_waiting(struct bus *b, struct bus_peer *peer);
 void bus_forget_routes(struct bus *b);
 
 /* Logs once for each key, until there are too many keys to remember; true if it did. */

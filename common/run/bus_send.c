@@ -13,19 +13,6 @@ enum {
 	BUFFER_KEPT_BYTES = 256 * 1024
 };
 
-/* A peer that is away is waited for a little: it may only be starting. Past that nothing is queued
- * for it, or a dead peer would cost memory without end. */
-static bool may_wait(struct bus_peer *peer, size_t bytes)
-{
-	if (peer->up)
-		return true;
-	if (clock_boot_ms() - peer->down_since_ms >= BUS_WAIT_MS ||
-	    peer->waiting_bytes + bytes > BUS_WAIT_BYTES)
-		return false;
-	peer->waiting_bytes += bytes;
-	return true;
-}
-
 static int send_routed(struct bus *b, uint32_t route, const struct buf *frame)
 {
 	const uint8_t name[ROUTE_BYTES] = {0, (uint8_t)(route >> 24), (uint8_t)(route >> 16),
@@ -39,13 +26,31 @@ static void count_drop(struct bus *b, enum bus_drop why)
 	b->counters.dropped[why]++;
 }
 
-void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame)
+/* A peer that is away is waited for a little: it may only be starting. Past that nothing is kept
+ * for it: a dead peer would cost memory without end, and one that was cut off would be told what
+ * its sender has long given up. */
+static bool is_waited_for(const struct bus_peer *peer)
 {
-	if (peer && !may_wait(peer, frame->len)) {
-		count_drop(b, DROPPED_AWAY);
-		buf_clear(frame);
-		return;
-	}
+	return clock_boot_ms() - peer->down_since_ms < BUS_WAIT_MS;
+}
+
+static bool keep_waiting(struct bus *b, struct bus_peer *peer, struct buf *frame)
+{
+	if (!is_waited_for(peer))
+		bus_end_waiting(b, peer);
+	if (!is_waited_for(peer) || peer->waiting_count >= BUS_QUEUE_FRAMES ||
+	    peer->waiting_bytes + frame->len > BUS_WAIT_BYTES)
+		return false;
+	if (!peer->waiting)
+		peer->waiting = mem_alloc_zero(BUS_QUEUE_FRAMES * sizeof *peer->waiting);
+	peer->waiting_bytes += frame->len;
+	peer->waiting[peer->waiting_count++] = *frame;
+	*frame = (struct buf){0};
+	return true;
+}
+
+static void send_now(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame)
+{
 	struct bus_socket *socket = peer ? &peer->socket : &b->router;
 	int sent = peer ? zmq_send(socket->zmq, frame->data, frame->len, ZMQ_DONTWAIT)
 			: send_routed(b, route, frame);
@@ -56,6 +61,27 @@ void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct
 		b->counters.frames_out++;
 		b->counters.bytes_out += frame->len;
 	}
+}
+
+void bus_end_waiting(struct bus *b, struct bus_peer *peer)
+{
+	for (uint32_t i = 0; i < peer->waiting_count; i++) {
+		if (peer->up && is_waited_for(peer))
+			send_now(b, peer, 0, &peer->waiting[i]);
+		else
+			count_drop(b, DROPPED_AWAY);
+		buf_close(&peer->waiting[i]);
+	}
+	peer->waiting_count = 0;
+	peer->waiting_bytes = 0;
+}
+
+void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame)
+{
+	if (!peer || peer->up)
+		send_now(b, peer, route, frame);
+	else if (!keep_waiting(b, peer, frame))
+		count_drop(b, DROPPED_AWAY);
 	if (frame->cap > BUFFER_KEPT_BYTES)
 		buf_close(frame);
 	buf_clear(frame);

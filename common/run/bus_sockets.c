@@ -1,6 +1,7 @@
 /* Sockets of the bus: their options, and the comings and goings of connections. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <zmq.h>
 
@@ -120,6 +121,8 @@ struct bus_peer *bus_connect(struct bus *b, const struct member_row *to)
 	snprintf(peer->address, sizeof peer->address, "%s", to->address);
 	snprintf(peer->key, sizeof peer->key, "%s", to->public_key);
 	void *zmq = peer->socket.zmq = make_socket(b, ZMQ_DEALER);
+	/* what a broken connection did not take is gone, not kept for the next one */
+	set_int(zmq, ZMQ_IMMEDIATE, 1);
 	CHECK(zmq_setsockopt(zmq, ZMQ_CURVE_PUBLICKEY, b->public, sizeof b->public) == 0);
 	CHECK(zmq_setsockopt(zmq, ZMQ_CURVE_SERVERKEY, peer->key, sizeof peer->key) == 0);
 	open_monitor(b, peer);
@@ -141,8 +144,11 @@ void bus_disconnect(struct bus *b, struct bus_peer *peer, int linger_ms)
 	if (peer->socket.zmq)
 		zmq_socket_monitor(peer->socket.zmq, NULL, 0);
 	bus_close_socket(b, &peer->monitor, 0);
+	peer->up = false;
+	bus_end_waiting(b, peer);
 	bus_close_socket(b, &peer->socket, linger_ms);
 	buf_close(&peer->out);
+	free(peer->waiting);
 	*peer = (struct bus_peer){0};
 }
 
@@ -157,7 +163,7 @@ static const char *peer_name(const struct bus *b, const struct bus_peer *peer)
 static void peer_is_up(struct bus *b, struct bus_peer *peer)
 {
 	peer->up = true;
-	peer->waiting_bytes = 0;
+	bus_end_waiting(b, peer);
 	logger_printf(b->options.logger, LOG_LEVEL_INFO, "peer_connected peer=%s address=%s",
 		      peer_name(b, peer), peer->address);
 }
