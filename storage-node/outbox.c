@@ -104,13 +104,14 @@ static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t inde
 	c->outbox_count--;
 }
 
-/* It stands in the stream: in the same batch as its effect, the outbox lets go of it. */
+/* It stands in the stream: in the same batch as its effect, the outbox lets go of it. By revision:
+ * the same operation, come late to the lead as a plain write, has made another one. */
 void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change)
 {
-	if (c->outbox_count == 0 || change->operation_id.len == 0)
+	if (c->outbox_count == 0)
 		return;
 	for (uint32_t i = 0; i < c->outbox_count; i++) {
-		if (slice_equal(c->outbox[i].operation_id, change->operation_id) &&
+		if (revision_equal(&c->outbox[i].revision, &change->revision) &&
 		    slice_equal(c->outbox[i].id, change->id)) {
 			outbox_remove(s, c, i);
 			c->outbox_pushed_ms = 0; /* its children may go now */

@@ -433,8 +433,6 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 		answer(e, WHEN_NOW, refused, NULL, 0, fx);
 		return;
 	}
-	if (in_outbox(c, e, m, fx))
-		return;
 	struct document_view view;
 	struct decision d = {.status = STATUS_OK};
 	document_load_outbox(s, c, m->id, &view);
@@ -466,6 +464,9 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		answer(e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, 0, fx);
 		return;
 	}
+	/* again, or to one that has become the lead since */
+	if (in_outbox(c, e, m, fx))
+		return;
 	enum status refused = lead_refuses(s, c, e);
 	if (m->branch && refused != STATUS_OK) {
 		write_branch(s, c, e, fx);
