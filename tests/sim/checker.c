@@ -238,6 +238,7 @@ void checker_close(struct sim *sim)
 		map_close(maps[i]);
 	}
 	map_close(&sim->cleanups_seen);
+	map_close(&sim->entries_seen);
 }
 
 static bool slice_contains(struct slice whole, struct slice part)
@@ -321,11 +322,14 @@ void checker_on_send(struct sim *sim, const struct effect *effect)
 	struct msg_stream_fetch_ack fetched;
 	if (effect->send.envelope.type == MSG_stream_append) {
 		CHECK(schema_decode(&schema_msg_stream_append, effect->send.body, &sim->arena, &m));
+		entries_note(sim, m.shard, m.previous.number, m.entries, m.entries_count);
 		for (uint32_t i = 0; i < m.entries_count; i++)
 			check_entry(sim, m.shard, m.entries[i].change);
 	} else if (effect->send.envelope.type == MSG_stream_fetch_ack) {
 		CHECK(schema_decode(&schema_msg_stream_fetch_ack, effect->send.body, &sim->arena,
 				    &fetched));
+		entries_note(sim, fetched.shard, fetched.previous.number, fetched.entries,
+			     fetched.entries_count);
 		for (uint32_t i = 0; i < fetched.entries_count; i++)
 			check_entry(sim, fetched.shard, fetched.entries[i].change);
 	} else {

@@ -143,6 +143,7 @@ struct sim {
 	struct map
 	    operation_of_branch; /* revision answered with 202, document id -> operation id */
 	struct map ordered_as;   /* operation id, document id -> revision in the stream */
+	struct map entries_seen; /* shard, epoch, number -> digest of the entry */
 	struct arena arena;
 };
 
@@ -196,5 +197,10 @@ void checker_final(struct sim *sim);
 void checker_close(struct sim *sim);
 /* Called for every message sent: a cleanup must have been acknowledged by all replicas. */
 void checker_on_send(struct sim *sim, const struct effect *effect);
+
+/* entries.c */
+/* Entries after number `after` are sent. */
+void entries_note(struct sim *sim, uint64_t shard, uint64_t after,
+		  const struct stream_entry *entries, uint32_t count);
 
 #endif
