@@ -1,0 +1,237 @@
+/* What changes do to a document: random sequences of writes, branches, resolutions and cleanups,
+ * each compared with a simple model of counts, leaves, pins and bodies. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "common/base/rng.h"
+#include "common/doc/graph.h"
+#include "proto/msgpack.h"
+#include "storage-node/internal.h"
+#include "tests/sim/disk.h"
+
+enum { RUNS = 40, CHANGES = 60, SHARD = 7 };
+
+struct run {
+	struct disk *disk;
+	struct store *store;
+	struct storage *storage;
+	struct shard_copy *copy;
+	struct effects fx;
+	struct rng rng;
+	uint64_t number;
+	uint64_t made; /* revisions */
+	/* resolutions that wait for their cleanup */
+	uint64_t resolutions[CHANGES];
+	uint32_t resolutions_count;
+};
+
+static void begin(struct run *r, uint64_t seed, enum availability_mode mode)
+{
+	struct storage_options options = {.self = 1, .incarnation = 1, .boot = 1};
+	*r = (struct run){.disk = disk_new()};
+	r->store = disk_open(r->disk, NULL);
+	r->storage = storage_new(&options, r->store, seed);
+	assert_non_null(r->storage);
+	r->copy = shard_new(r->storage, SHARD);
+	r->copy->settings.mode = mode;
+	rng_init(&r->rng, seed);
+}
+
+static void end(struct run *r)
+{
+	storage_free(r->storage);
+	assert_int_equal(store_commit(r->store, true), STORE_OK);
+	store_close(r->store);
+	disk_free(r->disk);
+	effects_close(&r->fx);
+}
+
+static struct slice text(struct run *r, const char *prefix, uint64_t n)
+{
+	char chars[32];
+	int len = snprintf(chars, sizeof chars, "%s%012llu", prefix, (unsigned long long)n);
+	return arena_copy(&r->storage->arena, slice_of(chars, (size_t)len));
+}
+
+static struct slice body(struct run *r, uint64_t n)
+{
+	struct buf bytes = {0};
+	mp_write_map(&bytes, 1);
+	mp_write_text(&bytes, "v");
+	mp_write_u64(&bytes, n);
+	struct slice kept = arena_copy(&r->storage->arena, buf_slice(&bytes));
+	buf_close(&bytes);
+	return kept;
+}
+
+static void apply(struct run *r, struct change *change)
+{
+	struct buf bytes = {0};
+	change->id = slice_text("d");
+	change->wall_ms = r->number;
+	schema_encode(&schema_change, change, &bytes);
+	apply_change(r->storage, r->copy, ++r->number, buf_slice(&bytes), &r->fx);
+	buf_close(&bytes);
+}
+
+static void load(struct run *r, struct document_view *view)
+{
+	document_load(r->storage, r->copy, slice_text("d"), view);
+}
+
+static void write_revision(struct run *r, enum change_kind kind)
+{
+	struct document_view view;
+	struct revision parent;
+	struct change change = {.kind = kind, .revision = {1, text(r, "r", ++r->made)}};
+	load(r, &view);
+	if (view.exists && rng_below(&r->rng, 10) != 0) {
+		int index = kind == CHANGE_WRITE
+				? graph_winner(&view.doc)
+				: (int)rng_below(&r->rng, view.doc.revisions_count);
+		parent = graph_name(&view.doc, (uint32_t)index);
+		change.revision.generation = parent.generation + 1;
+		change.parents = &parent;
+		change.parents_count = 1;
+	}
+	change.deleted = rng_below(&r->rng, 6) == 0;
+	if (!change.deleted)
+		change.body = body(r, r->made);
+	apply(r, &change);
+	load(r, &view);
+	int index = graph_find(&view.doc, &change.revision);
+	assert_int_not_equal(index, GRAPH_NONE);
+	assert_true(graph_is_leaf(&view.doc, (uint32_t)index));
+	assert_true(slice_equal(document_body(&view, (uint32_t)index), change.body));
+}
+
+static void resolve(struct run *r)
+{
+	struct document_view view;
+	uint32_t *leaves;
+	load(r, &view);
+	uint32_t count =
+	    view.exists ? graph_live_leaves(&view.doc, &r->storage->arena, &leaves) : 0;
+	if (count < 2)
+		return;
+	struct revision *names = arena_alloc(&r->storage->arena, count * sizeof *names);
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = graph_name(&view.doc, leaves[i]);
+	struct change change = {.kind = CHANGE_RESOLVE,
+				.revision = {names[0].generation + 1, text(r, "r", ++r->made)},
+				.parents = names,
+				.parents_count = count,
+				.leaves = names,
+				.leaves_count = count - 1,
+				.body = body(r, r->made),
+				.resolution_id = text(r, "rid-", r->made)};
+	uint64_t changed = view.doc.changed;
+	apply(r, &change); /* one leaf is left out: nothing happens */
+	load(r, &view);
+	assert_true(view.doc.changed == changed);
+	change.leaves_count = count;
+	apply(r, &change);
+	load(r, &view);
+	assert_int_equal(graph_conflicts(&view.doc), 0);
+	for (uint32_t i = 0; i < count; i++) {
+		int index = graph_find(&view.doc, &names[i]);
+		assert_int_not_equal(index, GRAPH_NONE);
+		assert_true(document_body(&view, (uint32_t)index).len > 0); /* until its cleanup */
+	}
+	r->resolutions[r->resolutions_count++] = r->made;
+}
+
+static void clean(struct run *r)
+{
+	if (r->resolutions_count == 0)
+		return;
+	struct document_view view;
+	load(r, &view);
+	bool open = graph_conflicts(&view.doc) > 0;
+	struct change change = {.kind = CHANGE_CLEANUP,
+				.resolution_id =
+				    text(r, "rid-", r->resolutions[r->resolutions_count - 1])};
+	struct slice value;
+	struct buf key = {0};
+	apply(r, &change);
+	enum store_result left = store_get(
+	    r->store, STORE_CONFLICTS,
+	    key_conflict_resolved(&key, SHARD, slice_text("d"), change.resolution_id), &value);
+	assert_int_equal(left, open ? STORE_OK : STORE_ABSENT);
+	if (!open)
+		r->resolutions_count--;
+	buf_close(&key);
+}
+
+/* What must hold after every change. */
+static void check(struct run *r)
+{
+	struct document_view view;
+	struct slice value;
+	struct buf key = {0};
+	load(r, &view);
+	if (!view.exists)
+		return;
+	int winner = graph_winner(&view.doc);
+	assert_int_not_equal(winner, GRAPH_NONE);
+	bool live = graph_is_live(&view.doc, (uint32_t)winner);
+	bool open = graph_conflicts(&view.doc) > 0;
+	uint64_t pins = 0;
+	assert_int_equal(r->copy->position.documents, live);
+	assert_int_equal(r->copy->position.deleted, !live);
+	assert_int_equal(r->copy->position.conflicts, open);
+	assert_int_equal(store_get(r->store, STORE_CONFLICTS,
+				   key_conflict_open(&key, SHARD, slice_text("d")), &value),
+			 open ? STORE_OK : STORE_ABSENT);
+	for (uint32_t i = 0; i < view.doc.revisions_count; i++) {
+		const struct revision_node *node = &view.doc.revisions[i];
+		struct revision name = graph_name(&view.doc, i);
+		bool has = node->flags & REVISION_HAS_BODY;
+		bool apart = has && (int)i != winner; /* under a key of its own */
+		pins += node->pins;
+		assert_int_equal(store_get(r->store, STORE_DOCUMENTS,
+					   key_body(&key, SHARD, slice_text("d"), &name), &value),
+				 apart ? STORE_OK : STORE_ABSENT);
+		if (graph_is_live(&view.doc, i))
+			assert_true(has);
+	}
+	assert_int_equal(pins > 0, r->resolutions_count > 0);
+	buf_close(&key);
+}
+
+static void random_changes(uint64_t seed, enum availability_mode mode)
+{
+	struct run r;
+	begin(&r, seed, mode);
+	for (int i = 0; i < CHANGES; i++) {
+		uint64_t kind = rng_below(&r.rng, 10);
+		if (kind < 4)
+			write_revision(&r, CHANGE_WRITE);
+		else if (kind < 7)
+			write_revision(&r, CHANGE_BRANCH);
+		else if (kind < 9)
+			resolve(&r);
+		else
+			clean(&r);
+		check(&r);
+		arena_reset(&r.storage->arena);
+	}
+	end(&r);
+}
+
+static void test_random_changes(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= RUNS; seed++)
+		random_changes(seed, seed % 2 ? MODE_AVAILABLE : MODE_CONSISTENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_changes)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
