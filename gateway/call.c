@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/timing.h"
 
@@ -71,6 +72,7 @@ static struct call *call_take(struct gateway *gw)
 static void call_release(struct gateway *gw, struct call *c)
 {
 	struct request *r = c->request;
+	CHECK(r); /* else released twice */
 	timers_clear(&gw->timers, &c->timer);
 	if (c->prev)
 		c->prev->next = c->next;
