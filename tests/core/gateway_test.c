@@ -273,6 +273,24 @@ static void test_available_mode_takes_a_branch(void **state)
 		  "<- 2 503 Retry-After=1 " UNKNOWN_BODY);
 }
 
+/* On the smaller side of a cut it may be the only replica in reach. */
+static void test_old_lead_is_asked_for_a_branch_last(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_map(b, 1, MODE_AVAILABLE);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_advance(b, BRANCH_AFTER_MS);
+	gateway_bench_advance(b, CALL_RESEND_MS / 2);
+	gateway_bench_advance(b, CALL_RESEND_MS / 2);
+	answer_write(b, 1, STATUS_ACCEPTED, 2);
+	expect(b, "-> 11@1 put a {}\n"
+		  "-> 13@1 put a {} branch\n"
+		  "-> 12@1 put a {} branch\n"
+		  "-> 11@1 put a {} branch\n"
+		  "<- 1 202 ETag=\"2-r\" {\"changes\":1}\n");
+}
+
 static void test_new_lead_comes_before_a_branch(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -602,6 +620,7 @@ int main(void)
 	    TEST(test_key_makes_repetition_safe),
 	    TEST(test_lost_stays_unknown),
 	    TEST(test_available_mode_takes_a_branch),
+	    TEST(test_old_lead_is_asked_for_a_branch_last),
 	    TEST(test_new_lead_comes_before_a_branch),
 	    TEST(test_keys_name_operations),
 	    TEST(test_batch),
