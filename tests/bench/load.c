@@ -231,11 +231,22 @@ static void run(struct load *l, struct connection *connections, int count, int e
 	}
 }
 
+/* A whole number from 1 to max; else the end. */
+static int number_of(const char *text, long max)
+{
+	char *end;
+	long number = strtol(text, &end, 10);
+	if (end == text || *end != '\0' || number < 1 || number > max)
+		fail("a port, a count or a time is no number or out of its range");
+	return (int)number;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 7 && argc != 10)
 		fail("usage: load HOST PORT PREFIX OP CONNECTIONS SECONDS [CA CERT KEY]");
-	int count = atoi(argv[5]);
+	int port = number_of(argv[2], 65535);
+	int count = number_of(argv[5], 10000);
 	struct load l = {.op = argv[4], .prefix = argv[3]};
 	struct connection *connections = mem_alloc_zero((size_t)count * sizeof *connections);
 	SSL_CTX *ctx = tls_context(argc == 10 ? argv + 7 : NULL);
@@ -243,13 +254,13 @@ int main(int argc, char **argv)
 	l.latency = mem_alloc_zero(BUCKETS * sizeof *l.latency);
 	rng_init(&l.rng, (uint64_t)now_us());
 	for (int i = 0; i < count; i++) {
-		open_connection(&connections[i], ctx, argv[1], atoi(argv[2]));
+		open_connection(&connections[i], ctx, argv[1], port);
 		struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET,
 					    .data.ptr = &connections[i]};
 		epoll_ctl(epoll, EPOLL_CTL_ADD, connections[i].fd, &event);
 	}
 	int64_t start = now_us();
-	l.end_us = start + (int64_t)atoi(argv[6]) * 1000000;
+	l.end_us = start + (int64_t)number_of(argv[6], 86400) * 1000000;
 	run(&l, connections, count, epoll);
 	printf("RESULT n=%llu errors=%llu seconds=%.3f p50_ms=%.2f p99_ms=%.2f\n",
 	       (unsigned long long)l.answers, (unsigned long long)l.errors,
