@@ -26,7 +26,7 @@ static struct arena_block *block_new(size_t bytes, struct arena_block *next)
 	return block;
 }
 
-void *arena_alloc(struct arena *a, size_t bytes)
+static void *take(struct arena *a, size_t bytes)
 {
 	CHECK(bytes < SIZE_MAX / 4);
 	size_t step = alignof(max_align_t);
@@ -36,14 +36,20 @@ void *arena_alloc(struct arena *a, size_t bytes)
 	void *at = a->head->data + a->head->len;
 	a->head->len += rounded;
 	a->used += rounded;
-	return memset(at, 0, rounded);
+	return at;
 }
 
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+	return memset(take(a, bytes), 0, bytes);
+}
+
+/* What is copied over at once need not be zeroed before. */
 struct slice arena_copy(struct arena *a, struct slice s)
 {
 	if (s.len == 0)
 		return (struct slice){0};
-	return slice_of(memcpy(arena_alloc(a, s.len), s.data, s.len), s.len);
+	return slice_of(memcpy(take(a, s.len), s.data, s.len), s.len);
 }
 
 static void free_chain(struct arena_block *block)
