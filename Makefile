@@ -107,7 +107,7 @@ golden: $(BUILD)/unit/schema_golden_test
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libcores.a $(BUILD)/libpure.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libcores.a $(BUILD)/libpure.a $(PURE_LIBS)
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libcores.a $(BUILD)/libpure.a $(PURE_LIBS)
 
 # Everything a fuzzer links is instrumented, so it has a build directory of its own.
 FUZZ_BUILD := build-fuzz

@@ -7,6 +7,6 @@ $(BENCH_LOAD): $(BUILD)/tests/bench/load.c.o $(BUILD)/libpure.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a -lssl -lcrypto
 
-bench: all $(BENCH_LOAD)
+bench: all $(BENCH_LOAD) $(BUILD)/parley-keys
 	python3 tests/bench/bench.py $(BUILD) $(LIMITS_DIR)
 .PHONY: bench
