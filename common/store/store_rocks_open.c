@@ -8,6 +8,9 @@
 
 #define MIB ((size_t)1024 * 1024)
 
+/* Share of the write buffer that the memtable's filter takes. */
+#define MEMTABLE_BLOOM_RATIO 0.02
+
 enum { LEVELS = 7, BLOOM_BITS_PER_KEY = 10, INFO_LOG_WARN = 2 };
 
 const char *const rocks_family_names[STORE_FAMILIES] = {
@@ -81,6 +84,12 @@ static rocksdb_options_t *family_options(const struct rocks *r, enum store_famil
 	};
 	rocksdb_options_t *o = rocksdb_options_create_copy(r->options);
 	rocksdb_options_set_write_buffer_size(o, or_default(from->write_buffer_bytes, 16 * MIB));
+	if (family == STORE_DOCUMENTS) {
+		/* most writes ask for a document that is new: spare them the search in the memtable
+		 */
+		rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+		rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM_RATIO);
+	}
 	rocksdb_options_set_arena_block_size(o, MIB / 4);
 	rocksdb_options_set_max_bytes_for_level_base(o, 64 * MIB);
 	rocksdb_options_set_compression_per_level(o, compression, LEVELS);
