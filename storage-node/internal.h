@@ -49,6 +49,7 @@ struct waiter {
 	struct peer peer;
 	struct envelope envelope; /* of the request */
 	uint16_t type;            /* of the answer */
+	bool needs_lead; /* it changes nothing but shows a state: only a lead under its lease may */
 	struct msg_doc_write_ack
 	    ack; /* slices borrow from text and body below; other types use its status */
 	uint8_t hash[LIMIT_REV_HASH_BYTES];

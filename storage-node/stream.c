@@ -319,11 +319,18 @@ void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx)
 		takeover_settled(s, c, fx);
 }
 
-static void answer_waiters(struct pending *p, struct effects *fx)
+/* An entry may have been settled by another lead long before we hear of it: what was decided on it
+ * without a change may be out of date by then. */
+static void answer_waiters(const struct storage *s, const struct shard_copy *c, struct pending *p,
+			   struct effects *fx)
 {
 	while (p->waiters) {
 		struct waiter *w = p->waiters;
 		p->waiters = w->next;
+		if (w->needs_lead && (c->lead_epoch != w->envelope.epoch || !lease_held(s, c))) {
+			w->ack.status = STATUS_NO_LEAD;
+			w->ack.revision = (struct revision){0};
+		}
 		waiter_answer(w, fx);
 	}
 }
@@ -343,7 +350,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		arena_rewind(&s->arena, mark);
 		if (p->id.len && shard_is_lead(c))
 			overlay_forget(c, p->id, number);
-		answer_waiters(p, fx);
+		answer_waiters(s, c, p, fx);
 		ring_pop_first(&c->pending);
 		c->position_dirty = true;
 		c->turn_dirty = true;

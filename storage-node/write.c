@@ -114,6 +114,7 @@ static void answer_when_applied(struct shard_copy *c, const struct event *e, uin
 		return;
 	}
 	struct waiter *w = waiter_new(e, MSG_doc_write_ack);
+	w->needs_lead = !d->ordered;
 	w->ack.status = d->status;
 	w->ack.conflicts = d->conflicts;
 	waiter_set_revision(w, &d->answer);
@@ -306,6 +307,10 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
 	if (!r || (r->number == 0 && r->epoch != c->lead_epoch))
 		return false;
+	/* what was refused was not done: without a lease, or in another epoch, it is decided anew
+	 */
+	if (!status_is_success(r->status) && (r->epoch != c->lead_epoch || !lease_held(s, c)))
+		return false;
 	if (c->state == SHARD_SERVING && r->number > c->position.trimmed &&
 	    !recent_stands(s, c, r)) {
 		write_recent_forget(c, m->operation_id); /* it was cut: as if it never came */
@@ -315,7 +320,8 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	    (r->epoch != c->lead_epoch && r->number <= c->position.trimmed) ||
 	    c->pending.waiters >= WAITERS_MAX)
 		return r->number > 0;
-	struct decision d = {.status = (enum status)r->status};
+	struct decision d = {.status = (enum status)r->status,
+			     .ordered = status_is_success(r->status)};
 	d.answer =
 	    (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
 	if (!slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
