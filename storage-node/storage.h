@@ -20,7 +20,7 @@ struct storage_options {
 struct storage; /* private: storage-node/internal.h */
 
 /* Reads its state from the store, which it borrows for its life and which must outlive it. NULL:
- * the store holds what this version can't read (the caller sets the directory aside). */
+ * the store holds what this version can't read (the caller refuses to start). */
 struct storage *storage_new(const struct storage_options *options, struct store *store,
 			    uint64_t seed);
 void storage_free(struct storage *s);

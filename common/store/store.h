@@ -1,5 +1,5 @@
 /* The ordered key-value interface between cores and disks. Implemented by store_rocks.c in
- * production and by tests/sim/disk.c in simulation; both pass tests/unit/store_suite.c.
+ * production and by tests/sim/disk.c in simulation; both pass tests/unit/store_test.c.
  *
  * Puts collect in one pending batch per store, which the shell commits at the end of a turn (see
  * common/core.h): all of it becomes visible and durable together, or none. */
