@@ -104,11 +104,7 @@ static void arbiter_step(void *core, const struct event *e, struct effects *fx)
 	case EVENT_DRAIN:
 		a->draining = true;
 		break;
-	case EVENT_TURN:
-	case EVENT_HTTP_REQUEST:
-	case EVENT_HTTP_GONE:
-	case EVENT_STORED:
-	case EVENT_DISK:
+	default: /* of others */
 		break;
 	}
 	arena_reset(&a->arena);

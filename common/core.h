@@ -6,8 +6,8 @@
  * another shell.
  *
  * A turn. The shell collects what is queued and feeds it: any number of MESSAGE, HTTP_REQUEST,
- * HTTP_GONE, TIMER events, then one TURN event, with which the core finishes what it batches. Then,
- * in this order, the shell
+ * HTTP_GONE, STREAM_MESSAGE, TIMER ... events, then one TURN event, with which the core finishes
+ * what it batches. Then, in this order, the shell
  *   1. sends the effects marked WHEN_NOW;
  *   2. if the core put anything into the store, commits it (synced if any effect list said
  * fx_sync);
@@ -29,12 +29,15 @@
 #include "proto/schema.h"
 
 enum event_kind {
-	EVENT_START,        /* first event of a life */
-	EVENT_MESSAGE,      /* a decoded, role-checked message */
-	EVENT_HTTP_REQUEST, /* gateway: a whole request has arrived */
-	EVENT_HTTP_GONE,    /* gateway: its client went away before the answer */
-	EVENT_TIMER,        /* the deadline that the core asked for has come */
-	EVENT_TURN,         /* end of a turn: finish batches */
+	EVENT_START,          /* first event of a life */
+	EVENT_MESSAGE,        /* a decoded, role-checked message */
+	EVENT_HTTP_REQUEST,   /* gateway: a whole request has arrived */
+	EVENT_HTTP_GONE,      /* gateway: its client went away before the answer */
+	EVENT_HTTP_CLOSED,    /* gateway: a connection has ended, whatever was asked over it */
+	EVENT_STREAM_MESSAGE, /* gateway: a message of a WebSocket */
+	EVENT_STREAM_GONE,    /* gateway: a stream has ended, by whomever */
+	EVENT_TIMER,          /* the deadline that the core asked for has come */
+	EVENT_TURN,           /* end of a turn: finish batches */
 	EVENT_STORED, /* what was put before this is durable (or was committed, if no sync was asked
 			 for) */
 	EVENT_DISK,   /* free space fell below or rose above the reserve */
@@ -76,6 +79,8 @@ struct http_request {
 	uint32_t headers_count;
 	struct slice body;
 	bool body_too_large;    /* it passed max_request_bytes; body is empty */
+	bool websocket;         /* a valid opening handshake: may be answered HTTP_WEBSOCKET */
+	uint64_t connection;    /* over which it came; never reused */
 	struct slice principal; /* who the verified client certificate names */
 };
 
@@ -90,7 +95,13 @@ struct event {
 			const void *body; /* struct msg_* of envelope.type, borrowed for the step */
 		} message;
 		const struct http_request *http;
-		uint64_t http_gone; /* request id */
+		uint64_t http_gone;   /* request id */
+		uint64_t http_closed; /* connection id */
+		struct {
+			uint64_t stream;
+			struct slice bytes; /* whole message, borrowed for the step */
+			bool text;          /* else binary */
+		} stream;                   /* MESSAGE; of GONE only the id */
 		struct {
 			bool full;
 		} disk;
@@ -99,16 +110,28 @@ struct event {
 
 enum effect_when { WHEN_NOW, WHEN_DURABLE };
 enum effect_kind {
-	EFFECT_SEND,    /* one message to one peer */
-	EFFECT_RESPOND, /* answer of an HTTP request */
-	EFFECT_LOG,     /* a line for the log and the trace */
+	EFFECT_SEND,         /* one message to one peer */
+	EFFECT_RESPOND,      /* answer of an HTTP request */
+	EFFECT_STREAM_SEND,  /* more of a stream's answer, or a message of a WebSocket */
+	EFFECT_STREAM_CLOSE, /* no more; EVENT_STREAM_GONE follows */
+	EFFECT_LOG,          /* a line for the log and the trace */
 	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, restart with a new
 			 incarnation */
 	EFFECT_EXIT   /* this process can't go on; the text says why */
 };
 
+/* A stream is a response that goes on: it is named by the id of its request and lives until
+ * EVENT_STREAM_GONE. What its client does not take is held up to a limit of the shell's, past which
+ * the shell ends it with a reason. */
+enum http_kind {
+	HTTP_WHOLE,
+	HTTP_STREAM,   /* body is its beginning; more follows by EFFECT_STREAM_SEND */
+	HTTP_WEBSOCKET /* switch protocols: each EFFECT_STREAM_SEND is one text message */
+};
+
 struct http_response {
 	int status;
+	enum http_kind kind;
 	struct slice content_type;
 	const struct http_field *headers;
 	uint32_t headers_count;
@@ -129,6 +152,16 @@ struct effect {
 			uint64_t request;
 			struct http_response response; /* copied into the arena */
 		} respond;
+		struct {
+			const uint64_t *streams; /* in the arena */
+			uint32_t count;
+			struct slice body; /* once for all of them */
+		} stream_send;
+		struct {
+			uint64_t stream;
+			uint16_t code;       /* WebSocket close code; else only told to the log */
+			struct slice reason; /* at most 123 bytes */
+		} stream_close;
 		struct {
 			enum log_level level;
 			struct slice text;
@@ -158,6 +191,9 @@ void fx_reply(struct effects *fx, enum effect_when when, const struct event *to,
 	      const void *message);
 /* Copies the response. */
 void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response);
+/* Copies. The same bytes to many streams; those that are gone are skipped. */
+void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body);
+void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const char *reason);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
 /* Has effect only if something is put in this turn: a commit without content is not made. */

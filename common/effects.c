@@ -74,6 +74,26 @@ void fx_respond(struct effects *fx, uint64_t request, const struct http_response
 	copy->headers = fields;
 }
 
+void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body)
+{
+	if (count == 0)
+		return;
+	struct effect *e = effect_add(fx, EFFECT_STREAM_SEND, WHEN_NOW);
+	uint64_t *ids = arena_alloc(&fx->arena, count * sizeof *ids);
+	memcpy(ids, streams, count * sizeof *ids);
+	e->stream_send.streams = ids;
+	e->stream_send.count = count;
+	e->stream_send.body = arena_copy(&fx->arena, body);
+}
+
+void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const char *reason)
+{
+	struct effect *e = effect_add(fx, EFFECT_STREAM_CLOSE, WHEN_NOW);
+	e->stream_close.stream = stream;
+	e->stream_close.code = code;
+	e->stream_close.reason = arena_copy(&fx->arena, slice_text(reason));
+}
+
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...)
 {
 	va_list args;

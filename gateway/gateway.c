@@ -123,6 +123,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 	case EVENT_DRAIN:
 		t.gw->draining = true;
 		break;
+	case EVENT_HTTP_CLOSED:
+	case EVENT_STREAM_MESSAGE:
+	case EVENT_STREAM_GONE:
 	case EVENT_TURN:
 	case EVENT_STORED:
 	case EVENT_DISK:

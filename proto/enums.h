@@ -48,7 +48,10 @@ enum change_kind {
 	CHANGE_RESOLVE = 4,  /* leaves become one */
 	CHANGE_CLEANUP = 5,  /* a resolution's traces go */
 	CHANGE_SETTINGS = 6, /* the collection's settings, body = encoded collection */
-	CHANGE_KIND_MAX = 6
+	CHANGE_LOCK = 7,     /* a lock is granted: writes it covers need its id */
+	CHANGE_UNLOCK = 8,   /* it has ended */
+	CHANGE_EDIT = 9,     /* a write by query has passed all documents of the shard */
+	CHANGE_KIND_MAX = 9
 };
 
 enum write_op {
@@ -56,7 +59,8 @@ enum write_op {
 	WRITE_PUT = 2,
 	WRITE_PATCH = 3,
 	WRITE_DELETE = 4,
-	WRITE_OP_MAX = 4
+	WRITE_UPDATE = 5, /* PATCH by update operators: the body is {"$set": ...} */
+	WRITE_OP_MAX = 5
 };
 
 enum write_expect {
@@ -120,6 +124,13 @@ enum {
 	LIMIT_STREAM_ENTRIES = 4096,
 	LIMIT_SNAPSHOT_PAIRS = 4096,
 	LIMIT_CLEANUP_ITEMS = 1024,
+	LIMIT_INDEXES = 32,
+	LIMIT_INDEX_FIELDS = 8,
+	LIMIT_LOCK_PATHS = 64,
+	LIMIT_LOCK_IDS = 8,
+	LIMIT_LOCKS = 4096,
+	LIMIT_FEED_EVENTS = 4096,
+	LIMIT_NOTIFY_ROWS = 1024,
 	LIMIT_JSON_DEPTH = 100
 };
 

@@ -181,8 +181,7 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 	case EVENT_DRAIN:
 		s->draining = true;
 		break;
-	case EVENT_HTTP_REQUEST:
-	case EVENT_HTTP_GONE:
+	default: /* of gateways */
 		break;
 	}
 	arena_reset(&s->arena);
