@@ -46,6 +46,7 @@ struct member_row {
 	enum health health;
 	uint64_t incarnation; /* durable; 0: never joined */
 	uint64_t boot;        /* durable */
+	uint64_t life;        /* of that start, durable */
 	uint64_t *revoked;    /* past incarnations, durable, oldest first */
 	uint32_t revoked_count;
 	int64_t seen_ms;
@@ -53,6 +54,7 @@ struct member_row {
 	/* joins of a past incarnation or an earlier boot */
 	uint64_t behind_incarnation;
 	uint64_t behind_boot;
+	uint64_t behind_life;
 	uint32_t behind_count;
 	int64_t behind_since_ms;
 	int64_t behind_last_ms;

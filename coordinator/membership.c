@@ -120,9 +120,10 @@ static struct member_route *heard(struct coordinator *c, struct member_row *m,
 static bool put_back(struct coordinator *c, struct member_row *m, const struct msg_member_join *j)
 {
 	if (m->behind_incarnation != j->incarnation || m->behind_boot != j->boot ||
-	    c->now_ms - m->behind_last_ms > OFFLINE_MS) {
+	    m->behind_life != j->life || c->now_ms - m->behind_last_ms > OFFLINE_MS) {
 		m->behind_incarnation = j->incarnation;
 		m->behind_boot = j->boot;
+		m->behind_life = j->life;
 		m->behind_count = 0;
 		m->behind_since_ms = c->now_ms;
 	}
@@ -170,15 +171,23 @@ static bool other_alive(struct coordinator *c, struct member_row *m,
 static void adopt_identity(struct coordinator *c, struct member_row *m,
 			   const struct msg_member_join *j, struct effects *fx)
 {
-	if (m->incarnation == j->incarnation && m->boot == j->boot)
+	if (m->incarnation == j->incarnation && m->boot == j->boot && m->life == j->life)
 		return;
 	if (m->incarnation != j->incarnation)
 		state_revoke(c, m, fx);
 	m->incarnation = j->incarnation;
 	m->boot = j->boot;
+	m->life = j->life;
 	state_put_member(c, m, fx);
 	state_map_changed(c);
 	report_forget(c, m->id);
+}
+
+/* An older start of the same data, or the same one lived twice: a copy made one start ago and put
+ * back counts as many starts as the cluster remembers. */
+static bool is_behind(const struct member_row *m, const struct msg_member_join *j)
+{
+	return j->boot < m->boot || (j->boot == m->boot && j->life != m->life);
 }
 
 /* False: it is not let in, and has been answered if an answer is due. */
@@ -190,7 +199,7 @@ static bool admit_storage(struct coordinator *c, struct member_row *m, const str
 		answer_join(e, fx, STATUS_BAD_MESSAGE, "A storage node joins with an incarnation.");
 		return false;
 	}
-	bool behind = m->incarnation == j->incarnation ? j->boot < m->boot
+	bool behind = m->incarnation == j->incarnation ? is_behind(m, j)
 						       : state_is_revoked(m, j->incarnation);
 	if (behind) {
 		refuse_behind(c, m, e, fx);
@@ -244,7 +253,8 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	struct member_row *m = coordinator_member_row(c, e->message.from.member);
 	bool known = m && m->listed && m->joined;
 	bool storage = known && m->role == ROLE_STORAGE;
-	if (!known || (storage && (h->incarnation != m->incarnation || h->boot != m->boot))) {
+	if (!known || (storage && (h->incarnation != m->incarnation || h->boot != m->boot ||
+				   h->life != m->life))) {
 		answer_heartbeat(c, e, STATUS_NOT_FOUND, fx);
 		return;
 	}

@@ -53,7 +53,8 @@ void state_put_member(struct coordinator *c, const struct member_row *m, struct 
 				.name = member_name(m),
 				.role = m->role,
 				.incarnation = m->incarnation,
-				.boot = m->boot};
+				.boot = m->boot,
+				.life = m->life};
 	put(c, key_id(c, 'm', m->id), &schema_member, &member, fx);
 }
 
@@ -213,6 +214,7 @@ static bool load_member(struct coordinator *c, uint64_t id, struct slice value)
 	}
 	m->incarnation = member.incarnation;
 	m->boot = member.boot;
+	m->life = member.life;
 	return true;
 }
 

@@ -51,6 +51,7 @@ static struct shard_report *reports(struct storage *s, uint32_t *count)
 static void send_join(struct storage *s, struct effects *fx)
 {
 	struct msg_member_join join = {.boot = s->options.boot,
+				       .life = s->options.life,
 				       .incarnation = s->options.incarnation,
 				       .version = slice_text("parley 1.0"),
 				       .map_version = s->map_version};
@@ -72,6 +73,7 @@ static void send_join(struct storage *s, struct effects *fx)
 static void send_heartbeat(struct storage *s, struct effects *fx)
 {
 	struct msg_heartbeat beat = {.boot = s->options.boot,
+				     .life = s->options.life,
 				     .incarnation = s->options.incarnation,
 				     .map_version = s->map_version,
 				     .disk_full = s->disk_full};

@@ -21,6 +21,7 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .coordinator = daemon_coordinator(d),
 	    .incarnation = identity->incarnation,
 	    .boot = identity->boot,
+	    .life = identity->life,
 	    .stream_keep_entries = config_number(daemon_config(d), "stream_keep_entries"),
 	    .pending_bytes_max = config_number(daemon_config(d), "pending_bytes_max"),
 	};

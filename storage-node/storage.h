@@ -10,6 +10,7 @@ struct storage_options {
 	uint64_t coordinator;         /* member id */
 	uint64_t incarnation;         /* of the data directory */
 	uint64_t boot;                /* starts of this directory, this one included; from 1 */
+	uint64_t life;                /* random number of this start */
 	uint64_t stream_keep_entries; /* applied entries kept per shard for catch-up; 0: default */
 	uint64_t stream_keep_bytes;   /* likewise; 0: default */
 	uint64_t pending_entries_max; /* unsettled entries per shard before writes are refused; 0:

@@ -46,6 +46,7 @@ bool identity_take(struct store *store, uint64_t cluster, uint64_t member,
 	if (!ok)
 		return false;
 	out->boot++;
+	out->life = entropy_u64();
 	struct buf encoded = {0};
 	schema_encode(&schema_node_identity, out, &encoded);
 	store_put(store, STORE_META, slice_text(identity_key), buf_slice(&encoded));

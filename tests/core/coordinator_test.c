@@ -356,6 +356,18 @@ static void test_put_back_copy_is_revoked(void **state)
 	assert_int_equal(m->refused, STATUS_OK);
 	bench_advance(b, 1500);
 	assert_int_equal(m->refused, STATUS_INCARNATION_REVOKED);
+	/* one that is a single start old has counted as many starts as the one that is gone */
+	bench_boot(b, 11);
+	bench_advance(b, SETTLE_MS);
+	assert_true(bench_model(b, 11)->joined);
+	bench_down(b, 11);
+	bench_advance(b, SETTLE_MS);
+	struct model *same = bench_model(b, 11);
+	same->life++;
+	same->up = true;
+	same->joined = false;
+	bench_advance(b, 2500);
+	assert_int_equal(same->refused, STATUS_INCARNATION_REVOKED);
 	/* and so does one of an incarnation that was given up, even after a restart */
 	bench_wipe(b, 13);
 	bench_boot(b, 13);

@@ -159,9 +159,7 @@ describe('rebuilding', () => {
     const copy = `${store(c, 'storage-2')}.old`;
     c.killNow('storage-2');
     await c.copy(store(c, 'storage-2'), copy);
-    await c.dev('restart', 'storage-2');
-    await healthy(c, 'storage-2');
-    await c.dev('restart', 'storage-2');
+    await c.dev('restart', 'storage-2'); // a single start: the copy will count as many
     await healthy(c, 'storage-2');
     await writeBatch(c);
     c.killNow('storage-2');

@@ -235,6 +235,7 @@ void bench_join(struct bench *b, struct model *m)
 	for (uint32_t i = 0; i < m->copies_count; i++)
 		shards[i] = m->copies[i].placement.shard;
 	struct msg_member_join j = {.boot = m->boot,
+				    .life = m->life,
 				    .incarnation = m->incarnation,
 				    .map_version = m->map_version,
 				    .shards = shards,
@@ -253,6 +254,7 @@ static void beat(struct bench *b, struct model *m)
 		return;
 	}
 	struct msg_heartbeat h = {.boot = m->boot,
+				  .life = m->life,
 				  .incarnation = m->incarnation,
 				  .map_version = m->map_version,
 				  .shards = reports(b, m),
@@ -308,6 +310,7 @@ void bench_boot(struct bench *b, uint64_t id)
 	m->joined = false;
 	m->map_version = 0;
 	m->boot++;
+	m->life += 1000;
 	for (uint32_t i = 0; i < m->copies_count; i++)
 		m->copies[i].state = SHARD_REPLICA;
 }

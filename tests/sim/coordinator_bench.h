@@ -32,6 +32,7 @@ struct model {
 	bool out_of_sync;  /* what a lead says of it */
 	uint64_t incarnation;
 	uint64_t boot;
+	uint64_t life;
 	uint64_t map_version;
 	enum status refused; /* of the latest join */
 	struct copy copies[BENCH_SHARDS_MAX];
