@@ -4,6 +4,7 @@ deps:
 	@deploy/install-packages deploy/packages.build
 deps-test:
 	@deploy/install-packages deploy/packages.build deploy/packages.test
+	@$(MAKE) --no-print-directory $(NPM_STAMP)
 
 $(BUILD)/parley-keys: $(BUILD)/deploy/curve_keypair.c.o
 	$(CC) $(LDFLAGS) -o $@ $< -lzmq
