@@ -21,11 +21,14 @@ struct query_error {
  *
  * Members: {"path": value} or {"path": {"$op": ...}} all hold; $and, $or, $nor take lists of
  * filters. Operators: $eq $ne $gt $gte $lt $lte $in $nin $exists $type $not $regex $options $size
- * $all $elemMatch $mod, as in MongoDB, and $null (true: absent or null). A pattern that takes too
- * many steps on a value does not match it. */
+ * $all $elemMatch $mod, as in MongoDB, and $null (true: absent or null). */
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error);
 /* id: the document's id, addressed as member "id". body: MessagePack map without id. */
 bool query_matches(const struct query *q, struct slice id, struct slice body);
+/* True once a pattern has taken too many steps on some document, so that query_matches could not
+ * tell: who asked it must look here afterwards and refuse the whole query with
+ * STATUS_PATTERN_TOO_COSTLY. */
+bool query_too_costly(const struct query *q);
 
 /* "asc(path)" or "desc(path)"; path borrows. */
 struct query_order {

@@ -177,6 +177,8 @@ struct query_node *compile_filter(struct compiler *c, struct slice filter)
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error)
 {
 	struct compiler c = {.arena = arena, .error = error};
+	c.too_costly = arena_alloc(arena, sizeof *c.too_costly);
+	*c.too_costly = false;
 	static const uint8_t empty_map = 0x80;
 	*error = (struct query_error){0};
 	if (filter.len == 0)
@@ -190,6 +192,6 @@ struct query *query_compile(struct slice filter, struct arena *arena, struct que
 	if (!root)
 		return NULL;
 	struct query *q = arena_alloc(arena, sizeof *q);
-	*q = (struct query){.root = root, .uses_id = c.uses_id};
+	*q = (struct query){.root = root, .too_costly = c.too_costly, .uses_id = c.uses_id};
 	return q;
 }

@@ -110,7 +110,7 @@ static bool has_match(const struct query_node *node, struct slice value)
 {
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token t = mp_read(&r);
-	return t.type == MP_STR && query_regex_matches(node->regex, t.bytes);
+	return t.type == MP_STR && query_regex_matches(node->regex, t.bytes, node->too_costly);
 }
 
 static bool children_hold(const struct query_node *node, const struct subject *subject)
@@ -261,4 +261,9 @@ bool query_matches(const struct query *q, struct slice id, struct slice body)
 		subject.id = buf_slice(&value);
 	}
 	return node_holds(q->root, &subject);
+}
+
+bool query_too_costly(const struct query *q)
+{
+	return *q->too_costly;
 }

@@ -130,6 +130,7 @@ static bool fill_regex(struct compiler *c, struct query_node *node,
 	if (pattern.type != MP_STR || (given.len > 0 && options.type != MP_STR))
 		return compiler_fail(c, "takes a pattern as a string, and $options likewise");
 	char text[sizeof c->error->text];
+	node->too_costly = c->too_costly;
 	node->regex =
 	    query_regex_compile(pattern.bytes, given.len > 0 ? options.bytes : (struct slice){0},
 				c->arena, text, sizeof text);

@@ -56,10 +56,12 @@ struct query_node {
 	uint64_t divisor; /* MOD: its magnitude; the sign does not matter */
 	int64_t remainder;
 	const struct query_regex *regex;
+	bool *too_costly; /* REGEX: the query's */
 };
 
 struct query {
 	struct query_node *root;
+	bool *too_costly; /* set by its patterns; apart, as matching leaves the filter as it is */
 	bool uses_id;
 };
 
@@ -79,7 +81,7 @@ enum {
  */
 struct query_regex *query_regex_compile(struct slice pattern, struct slice options,
 					struct arena *arena, char *text, size_t text_bytes);
-/* False also where matching takes more steps than one document is worth. */
-bool query_regex_matches(const struct query_regex *regex, struct slice subject);
+/* False also where matching takes more steps than one value is worth; *too_costly is then set. */
+bool query_regex_matches(const struct query_regex *regex, struct slice subject, bool *too_costly);
 
 #endif

@@ -84,8 +84,11 @@ struct query_regex *query_regex_compile(struct slice pattern, struct slice optio
 	return regex;
 }
 
-bool query_regex_matches(const struct query_regex *regex, struct slice subject)
+bool query_regex_matches(const struct query_regex *regex, struct slice subject, bool *too_costly)
 {
-	return pcre2_match(regex->code, subject.len ? subject.data : (PCRE2_SPTR) "", subject.len,
-			   0, 0, regex->data, regex->context) >= 0;
+	int result = pcre2_match(regex->code, subject.len ? subject.data : (PCRE2_SPTR) "",
+				 subject.len, 0, 0, regex->data, regex->context);
+	if (result < 0 && result != PCRE2_ERROR_NOMATCH)
+		*too_costly = true;
+	return result >= 0;
 }
