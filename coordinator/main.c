@@ -14,6 +14,8 @@ static const struct config_option options[] = {
      "shards of collections that don't choose"},
     {"retain_ms", CONFIG_NUMBER, "604800000", 0, UINT64_MAX,
      "how long resolved conflicts keep their losers"},
+    {"accept_torn_log", CONFIG_BOOL, "false", 0, 0,
+     "last resort: open what is readable of a damaged log, as if nothing had been lost"},
     {"recover_from_nodes", CONFIG_BOOL, "false", 0, 0,
      "own state is lost or old: adopt the newest that the nodes know"},
 };

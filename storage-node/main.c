@@ -6,6 +6,8 @@ static const struct config_option options[] = {
     {"data_dir", CONFIG_TEXT, NULL, 0, 0, "directory of the store"},
     {"disk_reserve_bytes", CONFIG_NUMBER, "268435456", 0, UINT64_MAX,
      "with less free space writes are refused"},
+    {"accept_torn_log", CONFIG_BOOL, "false", 0, 0,
+     "last resort: open what is readable of a damaged log, as if nothing had been lost"},
     {"stream_keep_entries", CONFIG_NUMBER, "100000", 100, 100000000,
      "entries kept per shard for catch-up"},
     {"pending_bytes_max", CONFIG_NUMBER, "67108864", 1048576, UINT64_MAX,

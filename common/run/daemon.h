@@ -24,7 +24,7 @@ struct daemon_spec {
 	const struct core_ops *ops;
 	const struct config_option *options; /* beside the common ones */
 	uint32_t options_count;
-	bool stores;   /* has a data_dir (options data_dir and disk_reserve_bytes) */
+	bool stores;   /* has a data_dir (options data_dir, disk_reserve_bytes, accept_torn_log) */
 	bool identity; /* the directory has an incarnation; a corrupt one is set aside */
 	/* Makes the core. NULL: *problem says why not. */
 	void *(*create)(struct daemon *d, uint64_t seed, struct buf *problem);

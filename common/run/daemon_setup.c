@@ -94,7 +94,8 @@ static bool open_store(struct daemon *d, struct buf *problem)
 	}
 	store_path(d, path);
 	sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d\nSTATUS=opening the store", OPEN_TIMEOUT_US);
-	struct store_rocks_options options = {.path = path};
+	struct store_rocks_options options = {
+	    .path = path, .accept_torn_log = config_bool(&d->config, "accept_torn_log")};
 	enum store_open opened = store_rocks_open(&options, &d->store, &text);
 	if (opened == STORE_OPEN_CORRUPT && d->spec->identity &&
 	    daemon_set_aside(d, buf_cstr(&text))) {

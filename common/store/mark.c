@@ -123,6 +123,11 @@ bool mark_write(struct mark *m, uint64_t sequence, bool synced)
 	return save(m);
 }
 
+bool mark_sync(const struct mark *m)
+{
+	return fdatasync(m->fd) == 0;
+}
+
 void mark_close(struct mark *m)
 {
 	if (m->fd >= 0)

@@ -1,10 +1,10 @@
 /* The commit mark: a small file beside the log that says how far the store is known to have
  * committed, so that opening it can tell the harmless end of a crash from lost data.
  *
- * It is rewritten after every commit and never synced. What a process writes survives its own
- * death, so within one boot of the machine `done` covers every commit that returned. After a power
- * cut an older copy may be found, never a newer: `synced`, written only after the sync that it
- * speaks of, is then a lower bound. */
+ * It is rewritten after every commit, and synced now and then. What a process writes survives its
+ * own death, so within one boot of the machine `done` covers every commit that returned. After a
+ * power cut an older copy may be found, never a newer: `synced`, written only after the sync that
+ * it speaks of, is then a lower bound, by a second or so. */
 #ifndef PARLEY_STORE_MARK_H
 #define PARLEY_STORE_MARK_H
 
@@ -38,6 +38,8 @@ struct mark_found mark_read(const char *directory);
 bool mark_open(struct mark *m, const char *directory, uint64_t sequence) MUST_CHECK;
 /* False on an I/O error: then the mark on disk must not be relied on, and the store is broken. */
 bool mark_write(struct mark *m, uint64_t sequence, bool synced) MUST_CHECK;
+/* Makes what was written last durable. False on an I/O error. */
+bool mark_sync(const struct mark *m) MUST_CHECK;
 void mark_close(struct mark *m);
 
 #endif

@@ -159,9 +159,18 @@ static char *write_batch(struct rocks *r, bool sync)
 	return error;
 }
 
+/* So old may the mark be that is found after a power cut. */
+#define MARK_SYNC_NS UINT64_C(1000000000)
+
 static void mark_commit(struct rocks *r, bool sync)
 {
-	if (mark_write(&r->mark, rocksdb_get_latest_sequence_number(r->db), sync))
+	bool done = mark_write(&r->mark, rocksdb_get_latest_sequence_number(r->db), sync);
+	uint64_t now = sync ? now_ns() : 0;
+	if (done && sync && now - r->mark_synced_ns >= MARK_SYNC_NS) {
+		done = mark_sync(&r->mark);
+		r->mark_synced_ns = now;
+	}
+	if (done)
 		return;
 	buf_append_text(&r->error, "the commit mark could not be written");
 	r->failed = STORE_BROKEN;

@@ -7,10 +7,14 @@
  * If the process died and the machine did not, what is torn is a commit that never returned. It is
  * dropped, as if it had not begun: the store opens with everything that was ever committed.
  *
- * If the machine went down too, or the log is damaged elsewhere, or less is found than the mark
- * vouches for: STORE_OPEN_CORRUPT. The damaged files are left as they were; the caller sets the
- * directory aside, takes a new incarnation and rebuilds from its peers. accept_torn_log is the
- * operator's way out when no peer is left. */
+ * If the machine went down too, the last record of the log may be there in part: one thread writes,
+ * and syncs each commit before it begins the next, so no commit that returned is hit. That is
+ * dropped as well.
+ *
+ * If the log is damaged otherwise (a whole record with a false checksum, damage with more behind
+ * it), or less is found than the mark vouches for: STORE_OPEN_CORRUPT. The damaged files are left
+ * as they were; the caller sets the directory aside, takes a new incarnation and rebuilds from its
+ * peers. accept_torn_log is the operator's way out when no peer is left. */
 #ifndef PARLEY_STORE_STORE_ROCKS_H
 #define PARLEY_STORE_STORE_ROCKS_H
 

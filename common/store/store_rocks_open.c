@@ -97,21 +97,26 @@ static rocksdb_options_t *family_options(const struct rocks *r, enum store_famil
 	return o;
 }
 
-enum open_mode { OPEN_ALL, OPEN_READABLE, LOOK_AT_READABLE };
+enum open_mode { OPEN_ALL, OPEN_READABLE, LOOK_AT_READABLE, LOOK_AT_CUT };
 
-/* OPEN_ALL refuses a log with any damage; the others take it up to the first, LOOK changing nothing
+/* OPEN_ALL refuses a log with any damage. READABLE takes it up to the first; CUT takes a last
+ * record that is not there to its end, and refuses one that is, but false. To LOOK changes nothing
  * on disk. NULL on success. */
 static char *open_database(struct rocks *r, const struct store_rocks_options *from,
 			   enum open_mode mode)
 {
+	static const int recovery[] = {
+	    [OPEN_ALL] = rocksdb_absolute_consistency_recovery,
+	    [OPEN_READABLE] = rocksdb_point_in_time_recovery,
+	    [LOOK_AT_READABLE] = rocksdb_point_in_time_recovery,
+	    [LOOK_AT_CUT] = rocksdb_tolerate_corrupted_tail_records_recovery,
+	};
 	rocksdb_options_t *options[STORE_FAMILIES];
 	char *error = NULL;
-	rocksdb_options_set_wal_recovery_mode(
-	    r->options, mode == OPEN_ALL ? rocksdb_absolute_consistency_recovery
-					 : rocksdb_point_in_time_recovery);
+	rocksdb_options_set_wal_recovery_mode(r->options, recovery[mode]);
 	for (int f = 0; f < STORE_FAMILIES; f++)
 		options[f] = family_options(r, (enum store_family)f, from);
-	if (mode == LOOK_AT_READABLE)
+	if (mode == LOOK_AT_READABLE || mode == LOOK_AT_CUT)
 		r->db = rocksdb_open_for_read_only_column_families(
 		    r->options, r->path, STORE_FAMILIES, rocks_family_names,
 		    (const rocksdb_options_t *const *)options, r->families, 0, &error);
@@ -182,23 +187,41 @@ static bool falls_short(const struct mark_found *mark, uint64_t sequence)
 	       (sequence < mark->synced || (mark->same_boot && sequence < mark->done));
 }
 
-/* The log is damaged. If the mark proves that only a commit that never returned is hit, opens what
- * is there. */
+/* How far the log reads in this mode; false: it does not. */
+static bool look(struct rocks *r, const struct store_rocks_options *from, enum open_mode mode,
+		 uint64_t *sequence)
+{
+	char *error = open_database(r, from, mode);
+	*sequence = error ? 0 : rocksdb_get_latest_sequence_number(r->db);
+	bool read = error == NULL;
+	rocksdb_free(error);
+	close_database(r);
+	return read;
+}
+
+/* Is what is torn only what no commit that returned has written?
+ *
+ * Of a machine that stayed up the mark says so itself. After a power cut the mark is a second old.
+ * But the log is written by one thread, which syncs each commit before it begins the next: what
+ * the cut left unfinished is the last record, and it is not there to its end. A record that is
+ * there whole with a false checksum, or damage with more behind it, is none of that. */
+static bool only_unfinished(struct rocks *r, const struct store_rocks_options *from)
+{
+	struct mark_found mark = mark_read(r->path);
+	uint64_t readable, cut;
+	if (!mark.valid || !look(r, from, LOOK_AT_READABLE, &readable) ||
+	    falls_short(&mark, readable))
+		return false;
+	return mark.same_boot || (look(r, from, LOOK_AT_CUT, &cut) && cut == readable);
+}
+
+/* The log is damaged: opens what is there if that is all that was ever committed. */
 static enum store_open open_torn(struct rocks *r, const struct store_rocks_options *from,
 				 struct buf *text)
 {
 	struct mark_found mark = mark_read(r->path);
-	if (!from->accept_torn_log) {
-		if (!mark.valid || !mark.same_boot)
-			return STORE_OPEN_CORRUPT;
-		char *error = open_database(r, from, LOOK_AT_READABLE);
-		bool whole =
-		    !error && !falls_short(&mark, rocksdb_get_latest_sequence_number(r->db));
-		rocksdb_free(error);
-		close_database(r);
-		if (!whole)
-			return STORE_OPEN_CORRUPT;
-	}
+	if (!from->accept_torn_log && !only_unfinished(r, from))
+		return STORE_OPEN_CORRUPT;
 	char *error = open_database(r, from, OPEN_READABLE);
 	if (error) {
 		buf_printf(text, "; then %s", error);

@@ -23,6 +23,7 @@ struct rocks {
 	uint32_t iterators_open;
 	struct pending pending;
 	struct mark mark;
+	uint64_t mark_synced_ns;  /* when the mark was synced last */
 	bool unsynced;            /* there are commits since the last sync */
 	enum store_result failed; /* of the commit that failed; STORE_OK: none has */
 	struct buf error;

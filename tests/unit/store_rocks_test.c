@@ -364,16 +364,45 @@ static void mark_of_an_earlier_boot(struct bench *b, uint64_t done, uint64_t syn
 	mark_close(&mark);
 }
 
-static void a_torn_log_after_a_power_cut_is_corruption(void **state)
+static void what_a_power_cut_left_unfinished_is_dropped(void **state)
 {
 	struct bench *b = *state;
 	assert_int_equal(run("cut-short", b->directory), 0);
-	mark_of_an_earlier_boot(b, 10, 10);
+	mark_of_an_earlier_boot(b, 9, 9);
+	open_store(b);
+	assert_true(b->text.len > 0);
+	expect_keys(b, 10);
+}
+
+static void a_power_cut_explains_no_missing_commit(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(run("cut-short", b->directory), 0);
+	mark_of_an_earlier_boot(b, 11, 11);
 	expect_refusal(b, STORE_OPEN_CORRUPT);
 	delete_file(b, MARK_FILE);
 	expect_refusal(b, STORE_OPEN_CORRUPT);
 	assert_int_equal(try_open(b, true), STORE_OPEN_OK);
 	expect_keys(b, 10);
+}
+
+/* Its length is right, so it was written to the end: the disk lies. */
+static void a_power_cut_explains_no_false_record(void **state)
+{
+	struct bench *b = *state;
+	fill_log(b, 10);
+	mark_of_an_earlier_boot(b, 9, 9);
+	flip_byte(b, ".log", 98);
+	expect_refusal(b, STORE_OPEN_CORRUPT);
+}
+
+static void a_power_cut_explains_no_hole(void **state)
+{
+	struct bench *b = *state;
+	fill_log(b, 10);
+	mark_of_an_earlier_boot(b, 3, 3);
+	flip_byte(b, ".log", 50);
+	expect_refusal(b, STORE_OPEN_CORRUPT);
 }
 
 static void lost_synced_commits_are_corruption(void **state)
@@ -522,7 +551,10 @@ int main(int argc, char **argv)
 	    CASE(a_missing_log_is_corruption),
 	    CASE(a_flipped_byte_in_a_table_is_found),
 	    CASE(a_commit_cut_short_is_as_if_it_had_not_begun),
-	    CASE(a_torn_log_after_a_power_cut_is_corruption),
+	    CASE(what_a_power_cut_left_unfinished_is_dropped),
+	    CASE(a_power_cut_explains_no_missing_commit),
+	    CASE(a_power_cut_explains_no_false_record),
+	    CASE(a_power_cut_explains_no_hole),
 	    CASE(lost_synced_commits_are_corruption),
 	    CASE(the_mark_counts_every_commit),
 	    CASE(a_full_disk_loses_nothing),
