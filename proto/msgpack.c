@@ -233,7 +233,7 @@ static struct mp_token read_any(struct mp_reader *r)
 	return (struct mp_token){.type = MP_BOOL, .flag = head == 0xc3};
 }
 
-struct mp_token mp_read(struct mp_reader *r)
+struct mp_token mp_read_long(struct mp_reader *r)
 {
 	struct mp_reader ahead = *r;
 	struct mp_token t = read_any(&ahead);
@@ -243,14 +243,41 @@ struct mp_token mp_read(struct mp_reader *r)
 	return t;
 }
 
-enum mp_type mp_peek(const struct mp_reader *r)
+#define SAME_4(n)  n, n, n, n
+#define SAME_16(n) SAME_4(n), SAME_4(n), SAME_4(n), SAME_4(n)
+#define FROM_16(n)                                                                                 \
+	(n), (n) + 1, (n) + 2, (n) + 3, (n) + 4, (n) + 5, (n) + 6, (n) + 7, (n) + 8, (n) + 9,      \
+	    (n) + 10, (n) + 11, (n) + 12, (n) + 13, (n) + 14, (n) + 15
+const uint8_t mp_bytes_by_head[256] = {
+    /* 00..7f: small integers */
+    SAME_16(1), SAME_16(1), SAME_16(1), SAME_16(1), SAME_16(1), SAME_16(1), SAME_16(1), SAME_16(1),
+    /* 80..9f: small containers; a0..bf: short strings */
+    SAME_16(0), SAME_16(0), FROM_16(1), FROM_16(17),
+    /* c0..df: nil, -, booleans, bin, ext, floats, integers, fixext, str, array, map */
+    1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18, 0, 0, 0, 0, 0, 0,
+    0,
+    /* e0..ff: small negative integers */
+    SAME_16(1), SAME_16(1)};
+
+/* Steps over a string, bin or ext of up to 255 bytes, or any value whose head tells its length;
+ * false if it is something else. */
+static bool skip_flat(struct mp_reader *r)
 {
-	struct mp_reader ahead = *r;
-	return read_any(&ahead).type;
+	size_t room = remaining(r);
+	if (room == 0)
+		return false;
+	uint8_t head = *r->at;
+	size_t bytes = mp_bytes_by_head[head];
+	if ((head == 0xd9 || head == 0xc4) && room > 1)
+		bytes = (size_t)r->at[1] + 2;
+	if (bytes == 0 || bytes > room)
+		return false;
+	r->at += bytes;
+	return true;
 }
 
 /* Values still to come at each level. */
-bool mp_skip(struct mp_reader *r)
+bool mp_skip_long(struct mp_reader *r)
 {
 	struct mp_reader ahead = *r;
 	uint64_t left[SKIP_LEVELS + 1];
@@ -265,7 +292,9 @@ bool mp_skip(struct mp_reader *r)
 			level--;
 		}
 		left[level]--;
-		struct mp_token t = mp_read(&ahead);
+		if (skip_flat(&ahead))
+			continue;
+		struct mp_token t = mp_read_long(&ahead);
 		if (t.type == MP_INVALID)
 			return false;
 		if (t.type != MP_ARRAY && t.type != MP_MAP)

@@ -74,13 +74,57 @@ static inline bool mp_at_end(const struct mp_reader *r)
 	return r->at == r->end;
 }
 
+/* What the inline functions below leave to msgpack.c: heads of more than one byte, containers, bad
+ * bytes. Call those. */
+struct mp_token mp_read_long(struct mp_reader *r);
+bool mp_skip_long(struct mp_reader *r);
+/* By head: bytes of a value whose head alone tells its length; 0 for the others. */
+extern const uint8_t mp_bytes_by_head[256];
+
 /* Reads one token (of a container only its head). MP_INVALID at the end or on bad bytes; the reader
  * then stays where it was. Lengths are compared with what remains before any use. */
-struct mp_token mp_read(struct mp_reader *r);
+static inline struct mp_token mp_read(struct mp_reader *r)
+{
+	struct mp_token t;
+	t.type = MP_INVALID;
+	t.bytes = slice_of(NULL, 0);
+	t.ext_type = 0;
+	if (r->at == r->end)
+		return t;
+	uint8_t head = *r->at;
+	size_t len = head & 31u;
+	if (head < 0x80) {
+		r->at++;
+		t.type = MP_UINT;
+		t.u64 = head;
+		return t;
+	}
+	if (head >= 0xa0 && head < 0xc0 && len < (size_t)(r->end - r->at)) {
+		t.type = MP_STR;
+		t.bytes = slice_of(r->at + 1, len);
+		r->at += len + 1;
+		return t;
+	}
+	return mp_read_long(r);
+}
+
 /* The type of the next token without reading it. */
-enum mp_type mp_peek(const struct mp_reader *r);
+static inline enum mp_type mp_peek(const struct mp_reader *r)
+{
+	struct mp_reader ahead = *r;
+	return mp_read(&ahead).type;
+}
+
 /* Steps over one whole value; false on bad bytes or more than LIMIT_JSON_DEPTH + 28 levels. */
-bool mp_skip(struct mp_reader *r) MUST_CHECK;
+MUST_CHECK static inline bool mp_skip(struct mp_reader *r)
+{
+	size_t bytes = r->at == r->end ? 0 : mp_bytes_by_head[*r->at];
+	if (bytes == 0 || bytes > (size_t)(r->end - r->at))
+		return mp_skip_long(r);
+	r->at += bytes;
+	return true;
+}
+
 /* Steps over one whole value and gives its bytes; empty on bad bytes. */
 struct slice mp_value(struct mp_reader *r);
 /* True if the bytes are exactly one valid value. */

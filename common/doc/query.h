@@ -13,8 +13,8 @@
 struct query;
 
 struct query_error {
-	char place[128]; /* path in the query */
-	char text[160];  /* what is allowed there */
+	char place[128]; /* JSON pointer into the query, cut if long */
+	char text[192];  /* what is allowed there */
 };
 
 /* filter: MessagePack map, or empty (matches all). NULL on error.

@@ -1,5 +1,6 @@
 #include "common/doc/query_compiler.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "proto/enums.h"
@@ -14,22 +15,36 @@ bool compiler_fail(struct compiler *c, const char *format, ...)
 	return false;
 }
 
-/* Copies whole characters of the name only, so that the place stays valid UTF-8. */
+/* Copies whole characters of the name only, so that the place stays valid UTF-8; '~' and '/' are
+ * escaped as in a JSON pointer. */
 size_t compiler_enter(struct compiler *c, struct slice name)
 {
 	size_t before = c->place_len;
-	size_t room = sizeof c->place - 1 - c->place_len;
-	if (room == 0)
-		return before;
-	size_t len = name.len < room - 1 ? name.len : room - 1;
-	while (len > 0 && len < name.len && (name.data[len] & 0xc0) == 0x80)
-		len--;
-	c->place[c->place_len] = '/';
-	if (len)
-		memcpy(c->place + c->place_len + 1, name.data, len);
-	c->place_len += 1 + len;
+	size_t at = before;
+	size_t whole = before; /* up to here characters are complete */
+	if (at + 1 < sizeof c->place)
+		c->place[at++] = '/';
+	for (size_t i = 0; i < name.len && at + 2 < sizeof c->place; i++) {
+		uint8_t byte = name.data[i];
+		if ((byte & 0xc0) != 0x80)
+			whole = at;
+		bool escaped = byte == '~' || byte == '/';
+		c->place[at++] = escaped ? '~' : (char)byte;
+		if (escaped)
+			c->place[at++] = byte == '~' ? '0' : '1';
+		if (i + 1 == name.len)
+			whole = at;
+	}
+	c->place_len = name.len > 0 ? whole : at;
 	c->place[c->place_len] = 0;
 	return before;
+}
+
+size_t compiler_enter_index(struct compiler *c, uint32_t index)
+{
+	char digits[16];
+	int len = snprintf(digits, sizeof digits, "%" PRIu32, index);
+	return compiler_enter(c, slice_of(digits, (size_t)len));
 }
 
 void compiler_leave(struct compiler *c, size_t before)
@@ -49,6 +64,14 @@ struct query_node *compiler_node(struct compiler *c, enum query_op op,
 	node->op = op;
 	node->path = path;
 	return node;
+}
+
+void compiler_operand(struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	node->operand = value;
+	node->token = mp_read(&r);
+	node->rank = value_rank(value);
 }
 
 void compiler_append(struct query_node ***tail, struct query_node *child)
@@ -96,10 +119,8 @@ static struct query_node *compile_equal(struct compiler *c, const struct query_p
 					struct slice value)
 {
 	struct query_node *node = compiler_node(c, QUERY_EQ, path);
-	if (node) {
-		node->operand = value;
-		node->rank = value_rank(value);
-	}
+	if (node)
+		compiler_operand(node, value);
 	return node;
 }
 
@@ -119,7 +140,9 @@ static struct query_node *compile_logical(struct compiler *c, enum query_op op, 
 	node->negated = negated;
 	struct query_node **tail = &node->children;
 	for (uint32_t i = 0; i < count; i++) {
+		size_t before = compiler_enter_index(c, i);
 		struct query_node *child = compile_filter(c, mp_value(&r));
+		compiler_leave(c, before);
 		if (!child)
 			return NULL;
 		compiler_append(&tail, child);

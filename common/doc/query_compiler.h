@@ -24,10 +24,14 @@ struct compiler {
 bool compiler_fail(struct compiler *c, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Enters a member of the filter; returns what compiler_leave needs. */
 size_t compiler_enter(struct compiler *c, struct slice name);
+/* The same of an element of an array. */
+size_t compiler_enter_index(struct compiler *c, uint32_t index);
 void compiler_leave(struct compiler *c, size_t before);
 /* NULL, with the error set, when the filter has too many. */
 struct query_node *compiler_node(struct compiler *c, enum query_op op,
 				 const struct query_path *path);
+/* What a comparison compares with. */
+void compiler_operand(struct query_node *node, struct slice value);
 /* Adds a child at the end of the list that *tail points to. */
 void compiler_append(struct query_node ***tail, struct query_node *child);
 

@@ -22,14 +22,21 @@ static enum mp_type type_of(struct slice value)
 
 /* ---- one value ---- */
 
-/* As in MongoDB an absent value equals null, and values of other types neither precede nor follow.
- */
-static bool compares(const struct query_node *node, struct slice value)
+/* <0, 0, >0. The types that most values have are compared without reading the operand again. */
+static int order_to_operand(const struct query_node *node, const struct mp_token *t,
+			    struct slice value)
 {
-	if (value_rank(value) != node->rank)
-		return false;
-	int order = value_compare(value, node->operand);
-	switch (node->op) {
+	const struct mp_token *operand = &node->token;
+	if (t->type == MP_UINT && operand->type == MP_UINT)
+		return t->u64 < operand->u64 ? -1 : t->u64 > operand->u64;
+	if (t->type == MP_STR)
+		return slice_compare(t->bytes, operand->bytes);
+	return value_compare(value, node->operand);
+}
+
+static bool has_order(enum query_op op, int order)
+{
+	switch (op) {
 	case QUERY_EQ:
 		return order == 0;
 	case QUERY_GT:
@@ -41,6 +48,21 @@ static bool compares(const struct query_node *node, struct slice value)
 	default:
 		return order <= 0;
 	}
+}
+
+/* As in MongoDB an absent value equals null, and values of other types neither precede nor follow.
+ */
+static bool compares(const struct query_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token t = mp_read(&r);
+	bool same_type = t.type == node->token.type;
+	if (!same_type && value_rank(value) != node->rank)
+		return false;
+	/* Strings that are equal are of one length: most are told apart without a look. */
+	if (same_type && t.type == MP_STR && node->op == QUERY_EQ)
+		return slice_equal(t.bytes, node->token.bytes);
+	return has_order(node->op, order_to_operand(node, &t, value));
 }
 
 static bool is_listed(const struct query_node *node, struct slice value)
@@ -110,7 +132,8 @@ static bool has_match(const struct query_node *node, struct slice value)
 {
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token t = mp_read(&r);
-	return t.type == MP_STR && query_regex_matches(node->regex, t.bytes, node->too_costly);
+	return t.type == MP_STR && !*node->too_costly &&
+	       query_regex_matches(node->regex, t.bytes, node->too_costly);
 }
 
 static bool children_hold(const struct query_node *node, const struct subject *subject)

@@ -27,14 +27,22 @@ static struct mp_token token_of(struct slice value)
 	return mp_read(&r);
 }
 
+/* Of an element of the operand. */
+static bool fail_at(struct compiler *c, uint32_t index, const char *text)
+{
+	size_t before = compiler_enter_index(c, index);
+	compiler_fail(c, "%s", text);
+	compiler_leave(c, before);
+	return false;
+}
+
 /* ---- comparison ---- */
 
 static bool fill_value(struct compiler *c, struct query_node *node,
 		       const struct operator_call *call)
 {
 	(void)c;
-	node->operand = call->operand;
-	node->rank = value_rank(call->operand);
+	compiler_operand(node, call->operand);
 	return true;
 }
 
@@ -53,7 +61,7 @@ static bool fill_list(struct compiler *c, struct query_node *node, const struct 
 	for (uint32_t i = 0; i < head.count; i++) {
 		list[i] = mp_value(&r);
 		if (is_operators(list[i]))
-			return compiler_fail(c, "takes values; operators can't stand in the list");
+			return fail_at(c, i, "is an operator; allowed: values");
 		node->list_has_nil |= value_rank(list[i]) == RANK_NIL;
 	}
 	if (head.count > 1)
@@ -107,13 +115,17 @@ static bool fill_types(struct compiler *c, struct query_node *node,
 		       const struct operator_call *call)
 {
 	struct mp_reader r = mp_reader_of(call->operand);
-	uint32_t count = mp_peek(&r) == MP_ARRAY ? mp_read(&r).count : 1;
+	bool is_list = mp_peek(&r) == MP_ARRAY;
+	uint32_t count = is_list ? mp_read(&r).count : 1;
+	static const char text[] =
+	    "is no type; allowed: double, string, object, array, bool, null, "
+	    "int, long, decimal, number, or a list of them";
 	for (uint32_t i = 0; i < count; i++) {
-		struct mp_token t = mp_read(&r);
+		struct slice name = mp_value(&r);
+		struct mp_token t = token_of(name);
 		uint32_t bits = type_bits(&t);
 		if (bits == 0)
-			return compiler_fail(c, "takes double, string, object, array, bool, null, "
-						"int, long, decimal, number, or a list of them");
+			return is_list ? fail_at(c, i, text) : compiler_fail(c, "%s", text);
 		node->types |= bits;
 	}
 	return count > 0 || compiler_fail(c, "takes at least one type");
@@ -219,14 +231,12 @@ static struct query_node *compile_wanted(struct compiler *c, const struct operat
 	if (is_operators(value)) {
 		if (value_member(value, slice_text("$elemMatch")).len > 0)
 			return compile_operators(c, call->path, value);
-		compiler_fail(c, "takes an array of values or of $elemMatch objects");
+		compiler_fail(c, "is an operator; allowed: values and $elemMatch");
 		return NULL;
 	}
 	struct query_node *node = compiler_node(c, QUERY_EQ, call->path);
-	if (node) {
-		node->operand = value;
-		node->rank = value_rank(value);
-	}
+	if (node)
+		compiler_operand(node, value);
 	return node;
 }
 
@@ -235,13 +245,15 @@ static bool fill_all(struct compiler *c, struct query_node *node, const struct o
 	struct mp_reader r = mp_reader_of(call->operand);
 	struct mp_token head = mp_read(&r);
 	if (head.type != MP_ARRAY)
-		return compiler_fail(c, "takes an array of values");
+		return compiler_fail(c, "takes an array of values and of $elemMatch objects");
 	/* Of no values MongoDB matches nothing. */
 	if (head.count == 0)
 		node->op = QUERY_OR;
 	struct query_node **tail = &node->children;
 	for (uint32_t i = 0; i < head.count; i++) {
+		size_t before = compiler_enter_index(c, i);
 		struct query_node *child = compile_wanted(c, call, mp_value(&r));
+		compiler_leave(c, before);
 		if (!child)
 			return false;
 		compiler_append(&tail, child);

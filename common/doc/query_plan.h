@@ -47,6 +47,7 @@ struct query_node {
 	struct query_node *children;
 	struct query_node *next;
 	struct slice operand;
+	struct mp_token token;    /* its first */
 	enum value_rank rank;     /* of the operand */
 	const struct slice *list; /* IN: sorted */
 	uint32_t list_count;
@@ -55,7 +56,7 @@ struct query_node {
 	uint32_t size;
 	uint64_t divisor; /* MOD: its magnitude; the sign does not matter */
 	int64_t remainder;
-	const struct query_regex *regex;
+	struct query_regex *regex;
 	bool *too_costly; /* REGEX: the query's */
 };
 
@@ -81,7 +82,8 @@ enum {
  */
 struct query_regex *query_regex_compile(struct slice pattern, struct slice options,
 					struct arena *arena, char *text, size_t text_bytes);
-/* False also where matching takes more steps than one value is worth; *too_costly is then set. */
-bool query_regex_matches(const struct query_regex *regex, struct slice subject, bool *too_costly);
+/* False also where the pattern has taken more steps than the values seen so far are worth;
+ * *too_costly is then set. */
+bool query_regex_matches(struct query_regex *regex, struct slice subject, bool *too_costly);
 
 #endif

@@ -16,7 +16,7 @@ struct slice value_member(struct slice map, struct slice name)
 		return (struct slice){0};
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token key = mp_read(&r);
-		if (key.type == MP_STR && slice_equal(key.bytes, name))
+		if (key.type == MP_STR && key.bytes.len == name.len && slice_equal(key.bytes, name))
 			return mp_value(&r);
 		if (key.type == MP_INVALID || !mp_skip(&r))
 			break;
@@ -118,25 +118,13 @@ bool value_is_document(struct slice value)
 
 static enum value_rank rank_of(enum mp_type type)
 {
-	switch (type) {
-	case MP_UINT:
-	case MP_INT:
-	case MP_DOUBLE:
-	case MP_EXT:
-		return RANK_NUMBER;
-	case MP_STR:
-		return RANK_STRING;
-	case MP_MAP:
-		return RANK_MAP;
-	case MP_ARRAY:
-		return RANK_ARRAY;
-	case MP_BOOL:
-		return RANK_BOOL;
-	case MP_BIN:
-		return RANK_OTHER;
-	default:
-		return RANK_NIL;
-	}
+	static const uint8_t ranks[] = {
+	    [MP_INVALID] = RANK_NIL, [MP_NIL] = RANK_NIL,    [MP_BOOL] = RANK_BOOL,
+	    [MP_UINT] = RANK_NUMBER, [MP_INT] = RANK_NUMBER, [MP_DOUBLE] = RANK_NUMBER,
+	    [MP_STR] = RANK_STRING,  [MP_BIN] = RANK_OTHER,  [MP_ARRAY] = RANK_ARRAY,
+	    [MP_MAP] = RANK_MAP,     [MP_EXT] = RANK_NUMBER,
+	};
+	return (enum value_rank)ranks[type];
 }
 
 enum value_rank value_rank(struct slice value)

@@ -10,3 +10,13 @@ $(BENCH_LOAD): $(BUILD)/tests/bench/load.c.o $(BUILD)/libpure.a
 bench: all $(BENCH_LOAD) $(BUILD)/parley-keys
 	python3 tests/bench/bench.py $(BUILD) $(LIMITS_DIR)
 .PHONY: bench
+
+# Matching alone, without a store.
+BENCH_QUERY := $(BUILD)/bench-query
+$(BENCH_QUERY): $(BUILD)/tests/bench/query.c.o $(BUILD)/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a $(PURE_LIBS)
+
+bench-query: $(BENCH_QUERY)
+	$<
+.PHONY: bench-query

@@ -360,10 +360,10 @@ static void test_refusals(void **state)
 	    {"{\"a\":{\"$gt\":1,\"b\":2}}", "/a/b"},
 	    {"{\"$and\":[]}", "/$and"},
 	    {"{\"$or\":{\"a\":1}}", "/$or"},
-	    {"{\"$or\":[{\"a\":1},5]}", "/$or"},
-	    {"{\"$or\":[{\"a\":{\"$bad\":1}}]}", "/$or/a/$bad"},
+	    {"{\"$or\":[{\"a\":1},5]}", "/$or/1"},
+	    {"{\"$or\":[{\"a\":{\"$bad\":1}}]}", "/$or/0/a/$bad"},
 	    {"{\"a\":{\"$in\":5}}", "/a/$in"},
-	    {"{\"a\":{\"$in\":[{\"$gt\":1}]}}", "/a/$in"},
+	    {"{\"a\":{\"$in\":[{\"$gt\":1}]}}", "/a/$in/0"},
 	    {"{\"a\":{\"$exists\":\"yes\"}}", "/a/$exists"},
 	    {"{\"a\":{\"$null\":2}}", "/a/$null"},
 	    {"{\"a\":{\"$type\":\"regex\"}}", "/a/$type"},
@@ -379,7 +379,7 @@ static void test_refusals(void **state)
 	    {"{\"a\":{\"$size\":-1}}", "/a/$size"},
 	    {"{\"a\":{\"$size\":1.5}}", "/a/$size"},
 	    {"{\"a\":{\"$all\":5}}", "/a/$all"},
-	    {"{\"a\":{\"$all\":[{\"$gt\":1}]}}", "/a/$all"},
+	    {"{\"a\":{\"$all\":[{\"$gt\":1}]}}", "/a/$all/0"},
 	    {"{\"a\":{\"$elemMatch\":5}}", "/a/$elemMatch"},
 	    {"{\"a\":{\"$mod\":[0,1]}}", "/a/$mod"},
 	    {"{\"a\":{\"$mod\":[1]}}", "/a/$mod"},
@@ -454,18 +454,67 @@ static void test_limits(void **state)
 	arena_close(&arena);
 }
 
-/* A pattern that backtracks without end gives up instead of holding up the node. */
-static void test_costly_pattern(void **state)
+static bool is_too_costly(const char *pattern, const char *filler, int count)
+{
+	struct arena arena = {0};
+	struct query_error error;
+	struct buf text = {0}, filter = {0}, bytes = {0};
+	buf_printf(&text, "{\"a\":{\"$regex\":\"%s\"}}", pattern);
+	struct query *q = compile_text(&arena, &filter, buf_cstr(&text), &error);
+	assert_non_null(q);
+	buf_clear(&text);
+	buf_append_text(&text, "{\"a\":\"");
+	for (int i = 0; i < count; i++)
+		buf_append_text(&text, filler);
+	buf_append_text(&text, "!\"}");
+	bytes = packed(buf_cstr(&text));
+	bool matches = query_matches(q, slice_text("doc1"), buf_slice(&bytes));
+	bool costly = query_too_costly(q);
+	assert_false(matches && costly);
+	buf_close(&text);
+	buf_close(&filter);
+	buf_close(&bytes);
+	arena_close(&arena);
+	return costly;
+}
+
+/* A pattern that backtracks without end gives up, and says so, instead of holding up the node. */
+static void test_costly_patterns(void **state)
 {
 	(void)state;
-	struct buf text = {0};
-	buf_append_text(&text, "{\"a\":\"");
-	for (int i = 0; i < 200; i++)
-		buf_append_byte(&text, 'a');
-	buf_append_text(&text, "!\"}");
-	struct row row = {"{\"a\":{\"$regex\":\"^(a+)+$\"}}", buf_cstr(&text), false};
-	check_row(&row);
-	buf_close(&text);
+	assert_true(is_too_costly("^(a+)+$", "a", 200));
+	assert_true(is_too_costly("(x+x+)+[yz]", "x", 50));
+	assert_true(is_too_costly("^(a|aa)+$", "a", 100));
+	assert_true(is_too_costly("(.*)(.*)(.*)(.*)(.*)[bc]", "a", 100));
+	assert_true(is_too_costly("a*+[bc]", "a", 1000000));
+	assert_true(is_too_costly("(?:aa)*b[^!]|c", "a", 4000000));
+	assert_false(is_too_costly("^(a+)+$", "a", 2));
+	assert_false(is_too_costly(".*b[cd]", "a", 1000000));
+	assert_false(is_too_costly("^a.*!$", "a", 1000000));
+	assert_false(is_too_costly("lorem .* dolor", "lorem ipsum dolor sit amet ", 1000));
+	assert_false(is_too_costly("(lorem|ipsum) +sit", "lorem ipsum dolor sit amet ", 1000));
+	assert_false(is_too_costly("[a-z]+@[a-z]+[.]com", "lorem ipsum@dolor.sit amet ", 1000));
+}
+
+/* No single value takes long, but all of them together do. */
+static void test_patterns_costly_in_sum(void **state)
+{
+	(void)state;
+	struct arena arena = {0};
+	struct query_error error;
+	struct buf filter = {0};
+	struct query *q =
+	    compile_text(&arena, &filter, "{\"a\":{\"$regex\":\"(a+)+[bc]\"}}", &error);
+	struct buf bytes = packed("{\"a\":\"aaaaaaaaaaaa\"}");
+	int documents = 0;
+	while (!query_too_costly(q) && documents < 1000) {
+		query_matches(q, slice_text("doc1"), buf_slice(&bytes));
+		documents++;
+	}
+	assert_in_range(documents, 2, 500);
+	arena_close(&arena);
+	buf_close(&filter);
+	buf_close(&bytes);
 }
 
 static void check_order(const char *order_text, const char *document, const char *expected)
@@ -553,7 +602,8 @@ int main(void)
 	    cmocka_unit_test(test_id),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_limits),
-	    cmocka_unit_test(test_costly_pattern),
+	    cmocka_unit_test(test_costly_patterns),
+	    cmocka_unit_test(test_patterns_costly_in_sum),
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_long_order_values),
 	};
