@@ -3,6 +3,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 static void put_conflict(struct storage *s, struct slice key, const struct conflict *conflict)
 {
@@ -151,6 +152,8 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		c->position.stamp = change.stamp;
 	if (change.kind == CHANGE_SETTINGS)
 		apply_settings(s, c, &change);
+	else if (change.kind == CHANGE_LOCK || change.kind == CHANGE_UNLOCK)
+		lock_apply(s, c, number, &change);
 	else if (change.kind != CHANGE_EPOCH && change.id.len > 0)
 		apply_document(s, c, number, &change);
 	outbox_applied(s, c, &change);

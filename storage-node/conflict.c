@@ -55,6 +55,8 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id ||
 		    !key_split(key, &id, &rest))
 			break;
+		if (id.len == 0)
+			continue; /* a lock */
 		bool same =
 		    ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
 		/* a page ends between documents, since the next one starts after an id */

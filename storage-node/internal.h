@@ -182,9 +182,10 @@ struct shard_copy {
 	struct map recent_by_id; /* operation id -> struct recent* */
 	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
-	int64_t recent_until_ms; /* they go then; 0: as of the next tick */
-	struct map notes;        /* document id -> struct buf*: why a conflict stays open */
-	bool turn_dirty;         /* something to send at the end of the turn */
+	int64_t recent_until_ms;  /* they go then; 0: as of the next tick */
+	struct map notes;         /* document id -> struct buf*: why a conflict stays open */
+	struct lock_table *locks; /* lock.h; NULL: none so far */
+	bool turn_dirty;          /* something to send at the end of the turn */
 
 	/* outbox */
 	struct outbox_item *outbox;

@@ -57,6 +57,14 @@ struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice
 	return buf_slice(out);
 }
 
+struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id)
+{
+	key_document(out, shard, slice_of(NULL, 0));
+	buf_append_byte(out, 'l');
+	buf_append_slice(out, lock_id);
+	return buf_slice(out);
+}
+
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id)
 {
 	key_shard(out, 'd', shard);
@@ -74,6 +82,30 @@ struct slice key_shard_end(struct buf *out, char letter, uint64_t shard)
 		return buf_slice(out);
 	}
 	return key_shard(out, letter, shard + 1);
+}
+
+struct slice key_index(struct buf *out, uint64_t shard, uint64_t index)
+{
+	return key_number(out, 'i', shard, index);
+}
+
+struct slice key_index_end(struct buf *out, uint64_t shard, uint64_t index)
+{
+	return index == UINT64_MAX ? key_shard_end(out, 'i', shard)
+				   : key_number(out, 'i', shard, index + 1);
+}
+
+struct slice key_index_state(struct buf *out, uint64_t shard, uint64_t index)
+{
+	return key_number(out, 'n', shard, index);
+}
+
+struct slice key_index_document(struct slice key)
+{
+	size_t from = key.len;
+	while (from > KEY_INDEX_BYTES && key.data[from - 1] >= 32)
+		from--;
+	return slice_of(key.data + from, key.len - from);
 }
 
 bool key_split(struct slice key, struct slice *id, struct slice *rest)

@@ -11,22 +11,34 @@
  *   META       's' shard id                               shard: placement adopted
  *   META       'p' shard id                               shard_promise
  *   META       'x' shard id                               shard_position
- *   META       'g' shard id                               collection: settings as ordered in the
- * shard's stream DOCUMENTS  'd' shard id, document id, 0               document DOCUMENTS  'd'
- * shard id, document id, 0, 1, revision  body (MessagePack map) of a revision that is not the
- * winner STREAM     'e' shard id, number                       epoch (8 bytes), then change STREAM
- * 'o' shard id, sequence                     outbox_entry STREAM     'z' shard id, wall ms, number
- * discarded: epoch (8 bytes), then change CONFLICTS  'd' shard id, document id, 0, 'o' conflict,
- * open CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *   META       'g' shard id                               collection: as ordered in the stream
+ *   META       'n' shard id, index id                     index_state
+ *   DOCUMENTS  'd' shard id, document id, 0               document
+ *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
+ *                                                         that is not the winner
+ *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
+ *   STREAM     'o' shard id, sequence                     outbox_entry
+ *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
+ *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
+ *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *   INDEXES    'i' shard id, index id, values, 0, document id   nothing; values as in
+ *                                                         common/doc/index_key.h
+ *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; beside the documents,
+ * so that it travels in their snapshots
  *
- * Document ids hold no control characters, so 0 ends them. */
+ * Document ids hold no control characters, so 0 ends them; none is empty. */
 #ifndef PARLEY_STORAGE_KEYS_H
 #define PARLEY_STORAGE_KEYS_H
 
 #include "common/base/buf.h"
 #include "proto/schema.h"
 
-enum { KEY_SHARD_BYTES = 9 }; /* letter and shard id */
+enum {
+	KEY_SHARD_BYTES = 9,  /* letter and shard id */
+	KEY_INDEX_BYTES = 17, /* and index id */
+	KEY_LOCK_BYTES = 11,  /* before the lock id */
+	LOCK_ID_BYTES = 16
+};
 
 /* Each clears `out`, builds the key there and returns it; valid until out changes. */
 struct slice key_shard(struct buf *out, char letter, uint64_t shard);
@@ -38,10 +50,19 @@ struct slice key_body(struct buf *out, uint64_t shard, struct slice id,
 struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id);
 struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
 				   struct slice resolution_id);
+struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id);
 /* First key after all of a document's keys. */
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id);
 /* First key after all of this letter and shard; for a shard id of all ones the next letter. */
 struct slice key_shard_end(struct buf *out, char letter, uint64_t shard);
+
+/* What all keys of an index begin with, and the first key after them. */
+struct slice key_index(struct buf *out, uint64_t shard, uint64_t index);
+struct slice key_index_end(struct buf *out, uint64_t shard, uint64_t index);
+/* Where an index's build is remembered, in META. */
+struct slice key_index_state(struct buf *out, uint64_t shard, uint64_t index);
+/* The document id at the end of a key of INDEXES. */
+struct slice key_index_document(struct slice key);
 
 /* The document id inside a key of DOCUMENTS or CONFLICTS, and what follows its 0; false: not such a
  * key. */

@@ -107,6 +107,17 @@ static void answer_write(struct waiter *w, const struct envelope *envelope, stru
 	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &w->ack);
 }
 
+/* The body buffer holds the answer but for its status. */
+static void answer_lock(struct waiter *w, const struct envelope *envelope, struct effects *fx)
+{
+	struct arena arena = {0};
+	struct msg_lock_set_ack ack;
+	CHECK(schema_decode(&schema_msg_lock_set_ack, buf_slice(&w->body), &arena, &ack));
+	ack.status = w->ack.status;
+	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &ack);
+	arena_close(&arena);
+}
+
 void waiter_answer(struct waiter *w, struct effects *fx)
 {
 	struct envelope envelope = w->envelope;
@@ -123,6 +134,8 @@ void waiter_answer(struct waiter *w, struct effects *fx)
 						     .cleaned = w->cleaned};
 		ack.shard = be64_read(body.data);
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
+	} else if (w->type == MSG_lock_set_ack) {
+		answer_lock(w, &envelope, fx);
 	} else {
 		answer_write(w, &envelope, fx);
 	}

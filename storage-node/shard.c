@@ -3,6 +3,7 @@
 
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 struct shard_copy *shard_get(struct storage *s, uint64_t id)
 {
@@ -27,6 +28,7 @@ void shard_free(struct shard_copy *c)
 	map_close(&c->recent_by_id);
 	conflict_notes_clear(c);
 	map_close(&c->notes);
+	lock_free(c);
 	outbox_free(c);
 	ring_close(&c->pending);
 	arena_close(&c->placement_arena);
@@ -209,7 +211,7 @@ static bool shard_load(struct storage *s, struct slice key, struct slice placeme
 	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position))
 		return false;
 	load_recent(s, c);
-	return load_settings(s, c) && load_pending(s, c) && outbox_load(s, c);
+	return load_settings(s, c) && load_pending(s, c) && lock_load(s, c) && outbox_load(s, c);
 }
 
 bool shard_load_all(struct storage *s)

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 struct snapshot_out {
 	uint64_t id;
@@ -202,6 +203,7 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 					      .stamp = c->position.stamp,
 					      .copy_epoch = c->placement.epoch,
 					      .copy_snapshot = snapshot};
+	lock_clear(c);
 	c->pending.first = 1;
 	c->durable = 0;
 	c->settled = 0;
@@ -224,6 +226,8 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 		key_shard(&s->key, 'd', c->id);
 		buf_append_slice(&s->key, p->key);
 		store_put(s->store, (enum store_family)p->family, buf_slice(&s->key), p->value);
+		if (p->family == STORE_CONFLICTS)
+			lock_copied(c, p->key, p->value);
 	}
 }
 

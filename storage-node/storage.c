@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 /* ---- life ---- */
 
@@ -94,6 +95,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_conflict_note] = conflict_on_note,
     [MSG_cleanup_prepare] = cleanup_on_prepare,
     [MSG_cleanup_commit] = cleanup_on_commit,
+    [MSG_lock_set] = lock_on_set,
 };
 
 static void on_message(struct storage *s, const struct event *e, struct effects *fx)
@@ -120,6 +122,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 			stream_tick(s, c, fx);
 		outbox_tick(s, c, fx);
 		write_recent_tick(s, c);
+		lock_tick(s, c, fx);
 	}
 }
 
@@ -206,6 +209,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	uint64_t conflicts = 0;
 	uint64_t pending = 0;
 	uint64_t outbox = 0;
+	uint64_t locks = 0;
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		const struct shard_copy *c = entry->value;
@@ -214,6 +218,7 @@ static void storage_metrics(const void *core, struct buf *out)
 		conflicts += c->position.conflicts;
 		pending += c->pending.count;
 		outbox += c->outbox_count;
+		locks += lock_count(c);
 	}
 	for (int i = 0; i <= SHARD_STATE_MAX; i++)
 		buf_printf(out, "parley_shards{state=\"%s\"} %llu\n", state_names[i],
@@ -226,6 +231,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	    {"parley_conflicts_open", conflicts},
 	    {"parley_stream_pending_entries", pending},
 	    {"parley_outbox_entries", outbox},
+	    {"parley_locks", locks},
 	    {"parley_query_jobs", s->jobs_count},
 	    {"parley_writes_total", s->writes_total},
 	    {"parley_writes_refused_total", s->refused_total},

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t *epoch)
 {
@@ -442,5 +443,6 @@ void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct 
 	if (c->durable > after)
 		c->durable = after;
 	overlays_clear(c);
+	lock_cut(c, after);
 	fx_sync(fx);
 }

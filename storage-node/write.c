@@ -7,6 +7,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 /* What became of a write before it is ordered. */
 struct decision {
@@ -254,6 +255,9 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	d->status = STATUS_OK;
 	if (seen_operation(v, m, d))
 		return;
+	d->status = lock_check_write(v->copy, m);
+	if (d->status != STATUS_OK)
+		return;
 	current_revision(v, d);
 	if (!choose_parent(v, m, d, &parent, &branch) || !make_body(v, m, parent, d))
 		return;
@@ -380,9 +384,15 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 	const struct msg_doc_write *m = e->message.body;
 	struct document_view view;
 	struct decision d = {.status = STATUS_OK};
+	if (lock_refused_before(s, c, m)) {
+		answer(e, WHEN_NOW, STATUS_LOCKED, NULL, 0, fx);
+		return;
+	}
 	document_load_pending(s, c, m->id, &view);
 	decide(&view, m, &d);
-	if (!d.ordered) {
+	if (lock_is_refusal(d.status)) {
+		lock_refuse_write(s, c, e, d.status, fx);
+	} else if (!d.ordered) {
 		answer_unchanged(s, c, e, &view, &d, fx);
 	} else {
 		d.change.floor = c->floor;
@@ -454,6 +464,9 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	}
 	if (d.ordered || !stands_applied(s, c, m->id, &d))
 		d.status = STATUS_ACCEPTED;
+	/* this replica may not have heard of the writer's lock yet */
+	if (d.status == STATUS_LOCK_LOST)
+		d.status = STATUS_NO_LEAD;
 	answer(e, WHEN_DURABLE, d.status, &d.answer, d.conflicts, fx);
 	buf_close(&d.body);
 }

@@ -1,0 +1,210 @@
+/* May this be written? The lead asks for every write, as it decides it. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "proto/msgpack.h"
+#include "storage-node/lock_table.h"
+
+bool lock_is_refusal(enum status status)
+{
+	return status == STATUS_LOCKED || status == STATUS_LOCK_LOST;
+}
+
+/* ---- paths ---- */
+
+/* a is b, or above it: "o" is above "o.x". */
+static bool field_above(struct slice a, struct slice b)
+{
+	return a.len <= b.len && memcmp(a.data, b.data, a.len) == 0 &&
+	       (a.len == b.len || b.data[a.len] == '.');
+}
+
+struct check {
+	const struct lock_question *question;
+	const struct lock_paths *paths; /* of the document; NULL: none */
+	bool foreign_fields;
+	bool covered;     /* the whole document is */
+	bool lost;        /* something is touched that no lock of the writer's covers */
+	bool locked;      /* something is touched that another lock covers */
+	struct buf field; /* the path touched */
+};
+
+static bool is_mine(const struct lock_question *q, const struct held_lock *lock)
+{
+	for (uint32_t i = 0; i < q->lock_ids_count; i++)
+		if (slice_equal(q->lock_ids[i], slice_of(lock->id, sizeof lock->id)))
+			return true;
+	return false;
+}
+
+/* Locks of the whole document, or of the collection; of fields it is noted that there are some. */
+static void check_whole(struct check *k, const struct lock_paths *paths)
+{
+	for (uint32_t i = 0; paths && i < paths->count; i++) {
+		bool mine = is_mine(k->question, paths->items[i].lock);
+		if (paths->items[i].field.len > 0)
+			k->foreign_fields |= !mine;
+		else if (mine)
+			k->covered = true;
+		else
+			k->locked = true;
+	}
+}
+
+static void check_field(struct check *k)
+{
+	struct slice touched = buf_slice(&k->field);
+	bool covered = k->covered;
+	for (uint32_t i = 0; k->paths && i < k->paths->count; i++) {
+		struct slice field = k->paths->items[i].field;
+		bool above = field.len > 0 && field_above(field, touched);
+		if (is_mine(k->question, k->paths->items[i].lock))
+			covered |= above;
+		else if (above || (field.len > 0 && field_above(touched, field)))
+			k->locked = true;
+	}
+	k->lost |= !covered;
+}
+
+/* ---- what a patch touches: the leaves of a merge patch, the paths of an update's operators ----
+ */
+
+static void walk_patch(struct check *k, struct mp_reader *in, uint32_t depth)
+{
+	struct mp_token head = mp_read(in);
+	size_t above = k->field.len;
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct mp_token name = mp_read(in);
+		struct slice value = mp_value(in);
+		if (name.type != MP_STR || value.len == 0)
+			return;
+		if (above > 0)
+			buf_append_byte(&k->field, '.');
+		buf_append_slice(&k->field, name.bytes);
+		struct mp_reader inner = mp_reader_of(value);
+		struct mp_reader ahead = inner;
+		struct mp_token token = mp_read(&ahead);
+		if (token.type == MP_MAP && token.count > 0 && depth < LOCK_PATH_DEPTH)
+			walk_patch(k, &inner, depth + 1);
+		else
+			check_field(k);
+		k->field.len = above;
+	}
+}
+
+static void walk_update(struct check *k, struct mp_reader *in)
+{
+	struct mp_token head = mp_read(in);
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		if (mp_read(in).type != MP_STR)
+			return;
+		struct slice operands = mp_value(in);
+		struct mp_reader inner = mp_reader_of(operands);
+		struct mp_token paths = mp_read(&inner);
+		for (uint32_t n = 0; paths.type == MP_MAP && n < paths.count; n++) {
+			struct mp_token path = mp_read(&inner);
+			if (path.type != MP_STR || mp_value(&inner).len == 0)
+				return;
+			buf_clear(&k->field);
+			buf_append_slice(&k->field, path.bytes);
+			check_field(k);
+		}
+	}
+}
+
+static void check_touched(struct check *k)
+{
+	const struct lock_question *q = k->question;
+	struct mp_reader in = mp_reader_of(q->body);
+	if (q->op == WRITE_PATCH) {
+		walk_patch(k, &in, 0);
+	} else if (q->op == WRITE_UPDATE) {
+		walk_update(k, &in);
+	} else {
+		k->locked |= k->foreign_fields;
+		k->lost |= !k->covered;
+	}
+}
+
+enum status lock_check(const struct shard_copy *c, const struct lock_question *question)
+{
+	const struct lock_table *t = c->locks;
+	if (!t || t->by_id.count == 0)
+		return question->lock_ids_count > 0 ? STATUS_LOCK_LOST : STATUS_OK;
+	struct check k = {.question = question, .paths = map_get(&t->by_document, question->id)};
+	check_whole(&k, &t->whole);
+	check_whole(&k, k.paths);
+	bool names = question->lock_ids_count > 0;
+	if (k.foreign_fields || (names && !k.covered))
+		check_touched(&k);
+	buf_close(&k.field);
+	/* waiting for others would not help one whose own lock has ended */
+	if (names && k.lost)
+		return STATUS_LOCK_LOST;
+	return k.locked ? STATUS_LOCKED : STATUS_OK;
+}
+
+enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m)
+{
+	struct lock_question question = {.id = m->id,
+					 .op = m->op,
+					 .body = m->body,
+					 .lock_ids = m->lock_ids,
+					 .lock_ids_count = m->lock_ids_count};
+	return lock_check(c, &question);
+}
+
+/* ---- refused attempts ---- */
+
+/* One operation may be tried several times, each of which may be sent several times. */
+static void attempt_key(const struct msg_doc_write *m, uint8_t key[LOCK_ID_BYTES])
+{
+	memcpy(key, m->operation_id.data, LOCK_ID_BYTES);
+	be64_write(key, be64_read(key) ^ m->attempt);
+}
+
+static void attempt_add(struct storage *s, struct lock_table *t, const struct msg_doc_write *m,
+			enum status status)
+{
+	if (!t->attempts)
+		t->attempts = mem_alloc_zero(LOCK_REFUSED_MAX * sizeof *t->attempts);
+	struct lock_attempt *a = &t->attempts[t->attempts_next++ % LOCK_REFUSED_MAX];
+	if (a->until_ms && map_get(&t->refused, slice_of(a->key, sizeof a->key)) == a)
+		map_remove(&t->refused, slice_of(a->key, sizeof a->key));
+	attempt_key(m, a->key);
+	a->status = status;
+	a->until_ms = s->now_ms + RECENT_KEEP_MS;
+	t->refused_until_ms = a->until_ms;
+	map_put(&t->refused, slice_of(a->key, sizeof a->key), a);
+}
+
+void lock_forget_refused(const struct storage *s, struct lock_table *t)
+{
+	if (!t->attempts || s->now_ms < t->refused_until_ms)
+		return;
+	map_close(&t->refused);
+	free(t->attempts);
+	t->attempts = NULL;
+	t->attempts_next = 0;
+}
+
+bool lock_refused_before(const struct storage *s, const struct shard_copy *c,
+			 const struct msg_doc_write *m)
+{
+	uint8_t key[LOCK_ID_BYTES];
+	if (!c->locks || c->locks->refused.count == 0)
+		return false;
+	attempt_key(m, key);
+	const struct lock_attempt *a = map_get(&c->locks->refused, slice_of(key, sizeof key));
+	return a && s->now_ms < a->until_ms;
+}
+
+void lock_refuse_write(struct storage *s, struct shard_copy *c, const struct event *e,
+		       enum status status, struct effects *fx)
+{
+	struct msg_doc_write_ack ack = {.status = lease_held(s, c) ? status : STATUS_NO_LEAD};
+	if (lock_is_refusal(ack.status) && c->locks)
+		attempt_add(s, c->locks, e->message.body, status);
+	s->refused_total++;
+	fx_reply(fx, WHEN_NOW, e, MSG_doc_write_ack, &ack);
+}
