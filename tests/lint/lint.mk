@@ -7,17 +7,20 @@ LINTS := format sizes banned layers headers shell
 LINT_TARGETS := $(LINTS:%=check-%)
 
 check: check-fast check-tidy check-selftest
-check-fast: $(LINT_TARGETS) check-purity check-fresh
+check-fast: $(LINT_TARGETS) check-purity check-fresh check-openapi
 
 $(LINT_TARGETS): check-%:
 	@tests/lint/$*
 check-tidy:
 	@tests/lint/tidy
-check-selftest:
+check-selftest: $(NPM_STAMP)
 	@tests/lint/selftest
 check-purity: $(BUILD)/libcores.a $(BUILD)/libpure.a
 	@BUILD=$(BUILD) tests/lint/purity
 check-fresh: $(BUILD)/schema-doc
 	@BUILD=$(BUILD) tests/lint/fresh
 
-.PHONY: check check-fast check-tidy check-selftest check-purity check-fresh $(LINT_TARGETS)
+check-openapi: $(NPM_STAMP)
+	@tests/lint/openapi.mjs
+
+.PHONY: check-openapi check check-fast check-tidy check-selftest check-purity check-fresh $(LINT_TARGETS)

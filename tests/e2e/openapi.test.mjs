@@ -1,0 +1,277 @@
+// docs/openapi.yaml held to a running gateway: every operation is asked as its examples show and in ways that its schemas
+// forbid; status, headers, media type and body of every answer must be as described.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe } from 'node:test';
+import Ajv from 'ajv/dist/2020.js';
+import { parse } from 'yaml';
+import { ROOT, check, send, startCluster } from './lib.mjs';
+
+const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
+const NOT_JSON = ['{', 'nul', '{"a":1}x'];
+const STREAM = 'text/event-stream';
+// Asked for only while something fails, or by none of the examples; each has a test of its own elsewhere.
+const SEEN_ELSEWHERE = new Set(['202', '206']);
+
+const description = parse(readFileSync(join(ROOT, 'docs/openapi.yaml'), 'utf8'));
+const codes = new Set([...readFileSync(join(ROOT, 'docs/errors.md'), 'utf8').matchAll(/`([a-z0-9_]+)` \|/g)].map(([, code]) => code));
+const ajv = new Ajv.default({ strict: false, allErrors: true });
+ajv.addSchema(description, 'openapi');
+
+// ---- the description ----
+
+function resolve(node) {
+  if (!node?.$ref) return node;
+  return node.$ref.slice(2).split('/').reduce((at, name) => at[name.replaceAll('~1', '/').replaceAll('~0', '~')], description);
+}
+
+function operations() {
+  return Object.entries(description.paths).flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => {
+    const operation = item[method];
+    const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolve);
+    const responses = Object.fromEntries(Object.entries(operation.responses).map(([status, response]) => [status, resolve(response)]));
+    return { id: operation.operationId, path, method: method.toUpperCase(), parameters, responses, body: resolve(operation.requestBody) };
+  }));
+}
+
+/** The schema's references are into the whole description, so it is compiled where it stands. */
+const validators = new Map();
+function validator(schema) {
+  if (!validators.has(schema)) {
+    const absolute = JSON.parse(JSON.stringify(schema), (key, value) => (key === '$ref' ? `openapi${value}` : value));
+    validators.set(schema, ajv.compile(absolute));
+  }
+  return validators.get(schema);
+}
+
+function assertValid(schema, value, what) {
+  const validate = validator(schema);
+  assert.ok(validate(value), `${what}: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(value).slice(0, 500)}`);
+}
+
+// ---- answers ----
+
+function assertDescribed(operation, answer, what) {
+  const response = operation.responses[answer.status];
+  assert.ok(response, `${what}: status ${answer.status} is not described: ${answer.text}`);
+  for (const [name, reference] of Object.entries(response.headers ?? {})) {
+    const header = resolve(reference);
+    const value = answer.headers[name.toLowerCase()];
+    assert.ok(value !== undefined || !header.required, `${what}: ${answer.status} without ${name}`);
+    if (value !== undefined) assertValid(header.schema, value, `${what}: header ${name}`);
+  }
+  if (!response.content) {
+    assert.equal(answer.text, '', `${what}: no body is described`);
+    return;
+  }
+  const type = answer.headers['content-type']?.split(';')[0];
+  assert.ok(response.content[type], `${what}: media type ${type} is not described`);
+  assertValid(response.content[type].schema, answer.json, `${what}: body`);
+  if (answer.status >= 400) {
+    assert.equal(answer.json.status, answer.status, what);
+    assert.ok(codes.has(answer.json.code), `${what}: ${answer.json.code} does not stand in docs/errors.md`);
+  }
+}
+
+// ---- requests ----
+
+const example = (parameter) => parameter.example ?? parameter.examples?.default?.value;
+
+function request(operation, { path = {}, query = {}, headers = {}, body, type } = {}) {
+  const address = operation.path.replace(/{(\w+)}/g, (_, name) => {
+    const parameter = operation.parameters.find((candidate) => candidate.in === 'path' && candidate.name === name);
+    return encodeURIComponent(path[name] ?? example(parameter));
+  });
+  const search = new URLSearchParams(query).toString();
+  return { path: search ? `${address}?${search}` : address, method: operation.method, headers: type ? { ...headers, 'Content-Type': type } : headers, body };
+}
+
+/** The body of the first example, where there must be one. */
+function bodies(operation) {
+  return Object.entries(operation.body?.content ?? {}).flatMap(([type, media]) =>
+    Object.entries(media.examples ?? {}).map(([name, { value }]) => ({ name, type, body: JSON.stringify(value), schema: media.schema })));
+}
+
+function validRequests(operation) {
+  const [first, ...others] = bodies(operation);
+  const base = first ? { body: first.body, type: first.type } : {};
+  const requests = [{ what: 'as its first example', ...base }];
+  for (const { name, type, body } of others) requests.push({ what: `body ${name}`, type, body });
+  for (const parameter of operation.parameters) {
+    if (parameter.in === 'path' || example(parameter) === undefined) continue;
+    const part = parameter.in === 'query' ? 'query' : 'headers';
+    requests.push({ what: `with ${parameter.name}`, ...base, [part]: { [parameter.name]: String(example(parameter)) } });
+  }
+  return requests;
+}
+
+/** Values that the schema forbids: another type, and what its words exclude. */
+function wrongValues(reference) {
+  const schema = resolve(reference);
+  const ofType = { object: [[], 5, 'x'], array: [{}, 5, 'x'], integer: ['x', 1.5, [], -1], string: [5, {}, []], boolean: [5, 'x'] };
+  const wrong = [...(ofType[schema.type] ?? [])];
+  if (schema.enum) wrong.push('nonsense', 5);
+  if (schema.minimum !== undefined) wrong.push(schema.minimum - 1);
+  if (schema.maximum !== undefined) wrong.push(schema.maximum + 1);
+  if (schema.maxItems !== undefined && schema.type === 'array') wrong.push(Array(schema.maxItems + 1).fill('asc(a)'));
+  if (schema.type === 'array' && schema.items) wrong.push([5], [null]);
+  return wrong.filter((value) => !validator(schema)(value));
+}
+
+function wrongBodies(operation) {
+  const [first] = bodies(operation);
+  if (!first) return [];
+  const { schema: reference, type } = first;
+  const schema = resolve(reference);
+  const good = JSON.parse(first.body);
+  const texts = ['', ...NOT_JSON].map((body) => ({ what: `body ${body || 'empty'}`, body, type }));
+  const values = [null, 5, 'text', ...wrongValues(reference)];
+  for (const [name, member] of Object.entries(schema.properties ?? {}))
+    for (const value of wrongValues(member)) values.push({ ...good, [name]: value });
+  if (schema.additionalProperties === false) values.push({ ...good, nonsense: 1 });
+  for (const name of schema.required ?? []) values.push(Object.fromEntries(Object.entries(good).filter(([key]) => key !== name)));
+  const refused = values.filter((value) => !validator(reference)(value)).map((value) => ({ body: JSON.stringify(value), type }));
+  return [...texts, ...refused.map((wrong) => ({ what: `body ${wrong.body.slice(0, 60)}`, ...wrong }))];
+}
+
+function wrongParameters(operation) {
+  const [first] = bodies(operation);
+  const base = first ? { body: first.body, type: first.type } : {};
+  const requests = [];
+  const add = (parameter, value) => {
+    const part = { path: 'path', query: 'query', header: 'headers' }[parameter.in];
+    requests.push({ what: `${parameter.name}=${value.slice(0, 40)}`, ...base, [part]: { [parameter.name]: value } });
+  };
+  for (const parameter of operation.parameters) {
+    const json = parameter.content?.['application/json'];
+    const schema = resolve(json?.schema ?? parameter.schema);
+    if (json) for (const text of NOT_JSON) add(parameter, text);
+    if (json) for (const value of wrongValues(schema)) add(parameter, JSON.stringify(value));
+    if (!json && schema.enum && parameter.in === 'query') add(parameter, 'nonsense');
+    if (parameter.in === 'path' && schema.pattern) add(parameter, 'under_score');
+    if (parameter.in === 'path' && schema.maxLength) add(parameter, 'x'.repeat(schema.maxLength + 1));
+    if (parameter.in === 'header' && schema.const) add(parameter, 'nonsense');
+    if (parameter.name === 'If-Match') add(parameter, '"nonsense"');
+    if (parameter.name === 'Idempotency-Key') add(parameter, 'x'.repeat(schema.maxLength + 1));
+    if (parameter.name === 'rev') add(parameter, 'nonsense');
+    if (parameter.name === 'cursor') add(parameter, '!!');
+  }
+  return requests;
+}
+
+// ---- the tests ----
+
+/** What has to be there before an operation can be asked as its example says; gives what must be put into the request. */
+const prepared = {
+  async deleteLock(c) {
+    const { json } = await c.post('/_/locks', ['prepared']);
+    return { path: { id: json.id } };
+  },
+  async renewLock(c) {
+    const { json } = await c.post('/_/locks', [`renewed-${Math.random()}`]);
+    return { path: { id: json.id } };
+  },
+};
+
+const EMMA = { title: 'Emma', year: 1815, tags: ['novel'], author: { name: 'Jane Austen' } };
+
+describe('openapi.yaml', () => {
+  let cluster;
+  const seen = new Map();
+  const test = (what, body) => check(() => cluster, what, body);
+
+  async function ask(operation, details) {
+    const { path, ...options } = request(operation, details);
+    const answer = await send(cluster.url(path), { agent: cluster.agent, ...options });
+    const what = `${options.method} ${path} (${details.what})`;
+    assertDescribed(operation, answer, what);
+    if (!seen.has(operation.id)) seen.set(operation.id, new Set());
+    seen.get(operation.id).add(String(answer.status));
+    return { answer, what };
+  }
+
+  before(async () => {
+    cluster = await startCluster('openapi', { gateways: 1 });
+    await cluster.collection('books');
+  });
+  after(() => cluster?.down());
+
+  for (const operation of operations()) {
+    const stream = Object.values(operation.responses).some((response) => response.content?.[STREAM]);
+
+    test(`${operation.method} ${operation.path}: valid requests`, async (c) => {
+      if (stream) return;
+      for (const details of validRequests(operation)) {
+        await c.insist('PUT', '/books/emma', { body: EMMA });
+        const extra = await prepared[operation.id]?.(c);
+        const { answer, what } = await ask(operation, { ...details, ...extra });
+        assert.ok(answer.status < 400, `${what}: ${answer.status} ${answer.text}`);
+      }
+    });
+
+    test(`${operation.method} ${operation.path}: invalid requests`, async (c) => {
+      for (const details of [...wrongParameters(operation), ...wrongBodies(operation)]) {
+        const { answer, what } = await ask(operation, details);
+        assert.ok(answer.status >= 400 && answer.status < 500, `${what}: ${answer.status} ${answer.text}`);
+      }
+      assert.equal((await c.get('/')).status, 200, 'the gateway is well');
+    });
+
+    test(`${operation.method} ${operation.path}: without a certificate`, async (c) => {
+      const { path, ...options } = request(operation, validRequests(operation)[0]);
+      const answer = await send(c.url(path), { tls: { ca: c.tls.ca }, ...options });
+      assert.equal(answer.status, 403, answer.text);
+      assertDescribed(operation, answer, `${operation.id} without a certificate`);
+    });
+  }
+
+  test('methods that a path does not take: 405 with those that it takes', async (c) => {
+    for (const [path, item] of Object.entries(description.paths)) {
+      const taken = METHODS.filter((method) => item[method]).map((method) => method.toUpperCase());
+      const [operation] = operations().filter((candidate) => candidate.path === path);
+      const address = request(operation, {}).path;
+      for (const method of METHODS.map((name) => name.toUpperCase()).filter((name) => !taken.includes(name))) {
+        const answer = await c.send(method, address, { body: '{}' });
+        assert.equal(answer.status, 405, `${method} ${address}: ${answer.text}`);
+        assert.equal(answer.json.code, 'method_not_allowed');
+        const allowed = answer.headers.allow.split(', ').filter((name) => !['HEAD', 'OPTIONS'].includes(name));
+        assert.deepEqual(allowed.sort(), [...taken].sort(), address);
+      }
+      const options = await c.send('OPTIONS', address);
+      assert.equal(options.status, 204, address);
+    }
+  });
+
+  test('creation, revisions and conditions: the answers that need a story', async () => {
+    const byId = Object.fromEntries(operations().map((operation) => [operation.id, operation]));
+    const step = async (id, details, status) => {
+      const { answer, what } = await ask(byId[id], { what: `expects ${status}`, type: 'application/json', ...details });
+      assert.equal(answer.status, status, `${what}: ${answer.text}`);
+      return answer;
+    };
+    const path = { id: 'story' };
+    const made = await step('putDocument', { path, body: '{"n":1}', headers: { 'If-None-Match': '*' } }, 201);
+    await step('putDocument', { path, body: '{"n":1}', headers: { 'If-None-Match': '*' } }, 412);
+    const changed = await step('putDocument', { path, body: '{"n":2}', headers: { 'If-Match': made.etag } }, 200);
+    await step('putDocument', { path, body: '{"n":3}', headers: { 'If-Match': made.etag } }, 409);
+    await step('patchDocument', { path, body: '{"n":3}', headers: { 'If-Match': made.etag } }, 409);
+    await step('deleteDocument', { path, headers: { 'If-Match': made.etag } }, 409);
+    await step('getDocument', { path, headers: { 'If-None-Match': changed.etag } }, 304);
+    await step('createDocuments', { body: '{"id":"story"}' }, 409);
+    await step('deleteDocument', { path }, 200);
+    for (const id of ['getDocument', 'deleteDocument']) await step(id, { path }, 404);
+    await step('patchDocument', { path, body: '{}' }, 404);
+    await step('createCollection', { body: '{"name":"books"}' }, 200);
+    await step('createCollection', { body: '{"name":"books","shards":7}' }, 409);
+    await step('updateCollection', { path: { name: 'nowhere' }, body: '{}' }, 404);
+  });
+
+  test('every success that is described was seen', () => {
+    for (const operation of operations()) {
+      const described = Object.keys(operation.responses).filter((status) => status < '400' && !SEEN_ELSEWHERE.has(status));
+      if (Object.values(operation.responses).some((response) => response.content?.[STREAM])) continue;
+      for (const status of described) assert.ok(seen.get(operation.id)?.has(status), `${operation.id}: ${status} was never seen`);
+    }
+  });
+});
