@@ -1,5 +1,10 @@
-/* Listing, filtering, ordering and counting one shard. A query is a job that walks one store
- * iterator, a few thousand documents a step, so that nobody waits behind a long scan. */
+/* Listing, filtering, ordering and counting one shard. A query is a job that takes a scan some
+ * thousand documents further a step, so that nobody waits behind a long one.
+ *
+ * Rows come by id, or by (order, id). Both can be paged: the next page begins behind the last row
+ * of the one before. With an order all that matches is looked at for each page, unless an index
+ * has that order; only the rows of the page are kept. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -7,68 +12,39 @@
 #include "common/doc/query.h"
 #include "common/doc/value.h"
 #include "storage-node/internal.h"
+#include "storage-node/query_rows.h"
+#include "storage-node/scan.h"
 
-struct query_row {
-	struct buf id;
-	struct buf body;
-	struct buf keys[LIMIT_ORDER_KEYS];
-	uint64_t generation;
-	struct buf hash;
-	uint64_t conflicts;
-};
+enum { QUERY_FIRST_DOCUMENTS = 200 };
 
 struct query_job {
 	struct query_job *next;
 	struct peer peer;
 	struct envelope envelope;
-	uint64_t shard;
-	struct arena arena; /* filter, order, fields */
+	struct arena arena; /* filter, order, fields, plan */
 	struct query *query;
-	struct query_order order[LIMIT_ORDER_KEYS];
-	uint32_t order_count;
 	struct slice *fields;
 	uint32_t fields_count;
-	uint64_t limit; /* rows wanted; 0: as many as fit */
 	bool count_only;
 	uint64_t count;
-	uint64_t documents_read;
-	struct store_iterator *it;
-	struct query_row **rows;
-	uint32_t rows_count;
-	uint32_t rows_cap;
-	size_t bytes;
-	bool full;   /* no more rows fit: go on after the last one */
-	bool sorted; /* rows[0..limit) are the best so far */
-	struct buf scratch;
+	struct plan *plan;
+	struct scan scan;
+	struct query_rows rows;
+	uint64_t limit;          /* rows wanted; at most LIMIT_ROWS */
+	struct query_row *after; /* with an order: only rows behind this one; NULL: all */
+	bool full;               /* no more rows fit: the next page goes on after the last one */
+	struct buf body;         /* scratch for projections */
+	struct buf keys[LIMIT_ORDER_KEYS];
 };
 
-static size_t row_bytes(const struct query_row *row)
+static void job_free(struct query_job *job)
 {
-	size_t bytes = row->id.len + row->body.len;
-	for (uint32_t i = 0; i < LIMIT_ORDER_KEYS; i++)
-		bytes += row->keys[i].len;
-	return bytes;
-}
-
-static void row_free(struct query_row *row)
-{
-	buf_close(&row->id);
-	buf_close(&row->body);
-	buf_close(&row->hash);
-	for (uint32_t i = 0; i < LIMIT_ORDER_KEYS; i++)
-		buf_close(&row->keys[i]);
-	free(row);
-}
-
-static void job_free(struct storage *s, struct query_job *job)
-{
-	for (uint32_t i = 0; i < job->rows_count; i++)
-		row_free(job->rows[i]);
-	free(job->rows);
-	if (job->it)
-		store_iterator_free(s->store, job->it);
+	scan_close(&job->scan);
+	rows_close(&job->rows);
 	arena_close(&job->arena);
-	buf_close(&job->scratch);
+	buf_close(&job->body);
+	for (uint32_t i = 0; i < LIMIT_ORDER_KEYS; i++)
+		buf_close(&job->keys[i]);
 	free(job);
 }
 
@@ -77,156 +53,93 @@ void query_free_jobs(struct storage *s)
 	while (s->jobs) {
 		struct query_job *job = s->jobs;
 		s->jobs = job->next;
-		job_free(s, job);
+		job_free(job);
 	}
 	s->jobs_count = 0;
 }
 
-/* ---- order ---- */
-
-static int compare_rows(const struct query_job *job, const struct query_row *a,
-			const struct query_row *b)
+/* The index gives the rows in their order: the first ones are the ones. */
+static bool job_sorts(const struct query_job *job)
 {
-	for (uint32_t i = 0; i < job->order_count; i++) {
-		int order = value_compare(buf_slice(&a->keys[i]), buf_slice(&b->keys[i]));
-		if (order != 0)
-			return job->order[i].descending ? -order : order;
-	}
-	return slice_compare(buf_slice(&a->id), buf_slice(&b->id));
-}
-
-/* Sorts the rows (merge sort: qsort has no room for the job) and drops those past the limit. */
-static void sort_range(const struct query_job *job, struct query_row **rows,
-		       struct query_row **spare, uint32_t count)
-{
-	if (count < 2)
-		return;
-	uint32_t half = count / 2;
-	sort_range(job, rows, spare, half);
-	sort_range(job, rows + half, spare, count - half);
-	memcpy(spare, rows, count * sizeof *rows);
-	uint32_t left = 0;
-	uint32_t right = half;
-	for (uint32_t i = 0; i < count; i++) {
-		bool take_left = right == count ||
-				 (left < half && compare_rows(job, spare[left], spare[right]) <= 0);
-		rows[i] = take_left ? spare[left++] : spare[right++];
-	}
-}
-
-static void keep_best(struct query_job *job)
-{
-	struct query_row **spare = mem_alloc((job->rows_count + 1) * sizeof(struct query_row *));
-	sort_range(job, job->rows, spare, job->rows_count);
-	free(spare);
-	while (job->limit > 0 && job->rows_count > job->limit) {
-		struct query_row *row = job->rows[--job->rows_count];
-		job->bytes -= row_bytes(row);
-		row_free(row);
-	}
-	job->sorted = true;
-}
-
-/* A key that is too long to travel is cut: documents that differ only beyond that sort by id. */
-static void order_key(struct query_job *job, uint32_t i, struct slice id, struct slice body,
-		      struct buf *out)
-{
-	struct slice value = query_order_value(&job->order[i], id, body, &job->scratch);
-	if (value.len <= LIMIT_ORDER_KEY_BYTES) {
-		buf_append_slice(out, value);
-		return;
-	}
-	struct mp_reader reader = mp_reader_of(value);
-	struct mp_token token = mp_read(&reader);
-	if (token.type == MP_STR)
-		mp_write_str(out, slice_of(token.bytes.data, LIMIT_ORDER_KEY_BYTES - 8));
-	else
-		mp_write_nil(out);
+	return job->rows.order_count > 0 && !(job->plan && job->plan->ordered);
 }
 
 /* ---- rows ---- */
 
-static void add_row(struct query_job *job, struct query_row *row)
+/* Before the record is decoded: is it a row of this page? */
+static bool belongs(struct query_job *job, const struct scan_row *found, struct query_row *row)
 {
-	if (job->rows_count == job->rows_cap) {
-		job->rows_cap = job->rows_cap ? job->rows_cap * 2 : 64;
-		job->rows = mem_realloc(job->rows, job->rows_cap * sizeof *job->rows);
-	}
-	job->rows[job->rows_count++] = row;
-	job->bytes += row_bytes(row);
+	row->id = found->id;
+	for (uint32_t i = 0; i < job->rows.order_count; i++)
+		row->keys[i] =
+		    query_order_value(&job->rows.order[i], found->id, found->body, &job->keys[i]);
+	if (job->after && rows_compare(&job->rows, row, job->after) <= 0)
+		return false;
+	return !job_sorts(job) || rows_wants(&job->rows, row);
 }
 
-static void take_row(struct query_job *job, struct slice id, const struct document *doc, int winner)
+/* False if the record can't be read. */
+static bool take_row(struct storage *s, struct query_job *job, const struct scan_row *found)
 {
-	struct query_row *row = mem_alloc_zero(sizeof *row);
-	buf_append_slice(&row->id, id);
-	for (uint32_t i = 0; i < job->order_count; i++)
-		order_key(job, i, id, doc->body, &row->keys[i]);
-	if (job->order_count > 0 && job->sorted && job->limit > 0 &&
-	    job->rows_count >= job->limit &&
-	    compare_rows(job, row, job->rows[job->limit - 1]) >= 0) {
-		row_free(row);
-		return;
-	}
-	if (job->fields_count > 0)
-		value_project(doc->body, job->fields, job->fields_count, &row->body);
-	else
-		buf_append_slice(&row->body, doc->body);
-	row->generation = doc->revisions[winner].generation;
-	buf_append_slice(&row->hash, doc->revisions[winner].hash);
-	row->conflicts = graph_conflicts(doc);
-	add_row(job, row);
-	if (job->order_count == 0) {
-		bool enough = job->limit > 0 && job->rows_count >= job->limit;
-		job->full =
-		    enough || job->bytes >= QUERY_ANSWER_BYTES || job->rows_count >= LIMIT_ROWS;
-	} else if (job->limit > 0 && job->rows_count >= 2 * job->limit + 64) {
-		keep_best(job);
-	}
-}
-
-static void look_at(struct storage *s, struct query_job *job, struct slice id, struct slice record)
-{
+	struct query_row row = {0};
 	struct document doc;
-	if (!schema_decode(&schema_document, record, &s->arena, &doc))
-		return;
+	if (!belongs(job, found, &row))
+		return true;
+	if (!schema_decode(&schema_document, found->record, &s->arena, &doc))
+		return false;
 	int winner = graph_winner(&doc);
-	job->documents_read++;
-	if (winner == GRAPH_NONE || !graph_is_live(&doc, (uint32_t)winner))
-		return;
-	if (job->query && !query_matches(job->query, id, doc.body))
-		return;
-	if (job->count_only)
+	if (winner == GRAPH_NONE)
+		return false;
+	row.generation = doc.revisions[winner].generation;
+	row.hash = doc.revisions[winner].hash;
+	row.conflicts = graph_conflicts(&doc);
+	row.body = found->body;
+	if (job->fields_count > 0) {
+		buf_clear(&job->body);
+		value_project(found->body, job->fields, job->fields_count, &job->body);
+		row.body = buf_slice(&job->body);
+	}
+	if (job_sorts(job)) {
+		rows_add(&job->rows, &row);
+		return true;
+	}
+	rows_append(&job->rows, &row);
+	job->full = job->rows.count >= job->limit || job->rows.bytes >= QUERY_ANSWER_BYTES;
+	return true;
+}
+
+static bool look_at(struct storage *s, struct query_job *job, const struct scan_row *found)
+{
+	if (job->query && !query_matches(job->query, found->id, found->body))
+		return true;
+	if (job->count_only) {
 		job->count++;
-	else
-		take_row(job, id, &doc, winner);
+		return true;
+	}
+	struct arena_mark mark = arena_mark(&s->arena);
+	bool taken = take_row(s, job, found);
+	arena_rewind(&s->arena, mark);
+	return taken;
 }
 
 /* ---- steps ---- */
 
-static void answer(struct query_job *job, enum status status, const char *text, struct effects *fx)
+static void answer(struct query_job *job, enum status status, struct effects *fx)
 {
-	struct msg_shard_query_ack ack = {
-	    .status = status, .count = job->count, .documents_read = job->documents_read};
+	struct msg_shard_query_ack ack = {.status = status,
+					  .count = job->count,
+					  .documents_read = job->scan.documents_read,
+					  .keys_read = job->scan.keys_read,
+					  .sorted = job_sorts(job)};
 	struct arena arena = {0};
-	if (text)
-		ack.text = slice_text(text);
-	if (status == STATUS_OK) {
-		ack.rows = arena_alloc(&arena, (job->rows_count + 1) * sizeof *ack.rows);
-		for (uint32_t i = 0; i < job->rows_count; i++) {
-			struct query_row *from = job->rows[i];
-			struct row *to = &ack.rows[ack.rows_count++];
-			to->id = buf_slice(&from->id);
-			to->revision = (struct revision){from->generation, buf_slice(&from->hash)};
-			to->body = buf_slice(&from->body);
-			to->conflicts = from->conflicts;
-			to->order_key =
-			    arena_alloc(&arena, (job->order_count + 1) * sizeof *to->order_key);
-			for (uint32_t k = 0; k < job->order_count; k++)
-				to->order_key[to->order_key_count++] = buf_slice(&from->keys[k]);
-		}
-		if (job->full && job->rows_count > 0)
-			ack.more_after = buf_slice(&job->rows[job->rows_count - 1]->id);
+	if (scan_uses_index(&job->scan))
+		ack.index = job->plan->index;
+	if (status == STATUS_OK && !job->count_only) {
+		if (job_sorts(job))
+			rows_sort(&job->rows);
+		rows_fill(&job->rows, &arena, &ack);
+		if ((job->full || job->rows.dropped) && ack.rows_count > 0)
+			ack.more_after = ack.rows[ack.rows_count - 1].id;
 	}
 	struct envelope envelope = job->envelope;
 	envelope.type = MSG_shard_query_ack;
@@ -234,52 +147,25 @@ static void answer(struct query_job *job, enum status status, const char *text, 
 	arena_close(&arena);
 }
 
-/* An ordered list is one answer: it must fit, once the rows past the limit are dropped. */
-static bool too_much(struct query_job *job)
-{
-	if (job->order_count == 0)
-		return false;
-	bool large = job->bytes > QUERY_ORDERED_BYTES;
-	if (large && job->limit > 0 && job->rows_count > job->limit) {
-		keep_best(job);
-		large = job->bytes > QUERY_ORDERED_BYTES;
-	}
-	return (large && job->rows_count > 1) || (job->limit == 0 && job->rows_count > LIMIT_ROWS);
-}
-
 /* One step of a job, as far as the budget reaches; true when it is answered. */
 static bool job_step(struct storage *s, struct query_job *job, int64_t *budget, struct effects *fx)
 {
-	while (*budget > 0 && !job->full) {
-		struct slice id;
-		struct slice rest;
-		bool valid = store_valid(s->store, job->it);
-		struct slice key = valid ? store_key(s->store, job->it) : (struct slice){0};
-		if (!valid || key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != job->shard) {
-			bool broken = store_iterator_result(s->store, job->it) != STORE_OK;
-			if (job->order_count > 0)
-				keep_best(job);
-			answer(job, broken ? STATUS_INTERNAL : STATUS_OK, NULL, fx);
-			return true;
-		}
-		if (key_split(key, &id, &rest) && rest.len == 0) {
-			struct arena_mark mark = arena_mark(&s->arena);
-			struct slice record = store_value(s->store, job->it);
-			*budget -= (int64_t)(record.len / QUERY_STEP_BYTES);
-			look_at(s, job, id, record);
-			arena_rewind(&s->arena, mark);
-		}
-		--*budget;
-		store_next(s->store, job->it);
-		if (too_much(job)) {
-			answer(job, STATUS_LIMIT_REACHED,
-			       "an ordered list without a small limit: send limit", fx);
-			return true;
-		}
+	enum status status = STATUS_OK;
+	while (status == STATUS_OK && !job->full) {
+		struct scan_row row;
+		enum scan_result result = scan_next(&job->scan, budget, &row);
+		if (result == SCAN_LATER)
+			return false;
+		if (result == SCAN_END)
+			break;
+		if (result == SCAN_BROKEN || !look_at(s, job, &row))
+			status = STATUS_INTERNAL;
+		else if (job->query && query_too_costly(job->query))
+			status = STATUS_PATTERN_TOO_COSTLY;
+		else if (job_sorts(job) && job->rows.bytes > QUERY_ORDERED_BYTES)
+			status = STATUS_SORT_TOO_LARGE;
 	}
-	if (!job->full)
-		return false;
-	answer(job, STATUS_OK, NULL, fx);
+	answer(job, status, fx);
 	return true;
 }
 
@@ -293,23 +179,52 @@ static void job_append(struct storage *s, struct query_job *job)
 	s->jobs_count++;
 }
 
-/* All jobs share one budget a step, in turns: however many there are, leases are renewed in time.
- */
-void query_run_jobs(struct storage *s, struct effects *fx)
+static void run_jobs(struct storage *s, int64_t budget, struct effects *fx)
 {
-	int64_t budget = QUERY_STEP_DOCUMENTS;
 	while (s->jobs && budget > 0) {
 		struct query_job *job = s->jobs;
 		s->jobs = job->next;
 		s->jobs_count--;
 		if (job_step(s, job, &budget, fx))
-			job_free(s, job);
+			job_free(job);
 		else
 			job_append(s, job);
 	}
 }
 
+/* All jobs share one budget a step, in turns: however many there are, leases are renewed in time.
+ */
+void query_run_jobs(struct storage *s, struct effects *fx)
+{
+	run_jobs(s, QUERY_STEP_DOCUMENTS, fx);
+}
+
 /* ---- taking a query ---- */
+
+static bool parse_order(struct query_job *job, const struct msg_shard_query *m,
+			struct query_error *error)
+{
+	struct query_rows *rows = &job->rows;
+	for (uint32_t i = 0; i < m->order_count && !m->count; i++) {
+		if (!query_order_parse(arena_copy(&job->arena, m->order[i]), &rows->order[i],
+				       error))
+			return false;
+		rows->order_count++;
+	}
+	if (rows->order_count == 0 || m->after.len == 0)
+		return true;
+	if (m->after_keys_count != rows->order_count) {
+		snprintf(error->text, sizeof error->text,
+			 "a row to go on after has a value for "
+			 "each key of the order");
+		return false;
+	}
+	job->after = arena_alloc(&job->arena, sizeof *job->after);
+	job->after->id = arena_copy(&job->arena, m->after);
+	for (uint32_t i = 0; i < m->after_keys_count; i++)
+		job->after->keys[i] = arena_copy(&job->arena, m->after_keys[i]);
+	return true;
+}
 
 static bool job_parse(struct query_job *job, const struct msg_shard_query *m,
 		      struct query_error *error)
@@ -319,15 +234,13 @@ static bool job_parse(struct query_job *job, const struct msg_shard_query *m,
 		if (!job->query)
 			return false;
 	}
-	for (uint32_t i = 0; i < m->order_count; i++) {
-		if (!query_order_parse(arena_copy(&job->arena, m->order[i]), &job->order[i], error))
-			return false;
-		job->order_count++;
-	}
+	if (!parse_order(job, m, error))
+		return false;
 	job->fields = arena_alloc(&job->arena, (m->fields_count + 1) * sizeof *job->fields);
 	for (uint32_t i = 0; i < m->fields_count; i++)
 		job->fields[job->fields_count++] = arena_copy(&job->arena, m->fields[i]);
-	job->limit = m->limit > LIMIT_ROWS ? LIMIT_ROWS : m->limit;
+	job->limit = m->limit == 0 || m->limit > LIMIT_ROWS ? LIMIT_ROWS : m->limit;
+	job->rows.limit = job->limit;
 	job->count_only = m->count;
 	return true;
 }
@@ -356,6 +269,29 @@ static void refuse(const struct event *e, enum status status, const char *text, 
 	fx_reply(fx, WHEN_NOW, e, MSG_shard_query_ack, &ack);
 }
 
+static void start(struct storage *s, struct shard_copy *c, const struct event *e,
+		  struct effects *fx)
+{
+	const struct msg_shard_query *m = e->message.body;
+	struct query_job *job = mem_alloc_zero(sizeof *job);
+	struct query_error error = {{0}, {0}};
+	job->peer = e->message.from;
+	job->envelope = e->message.envelope;
+	if (!job_parse(job, m, &error)) {
+		buf_printf(&job->body, "%s: %s", error.place, error.text);
+		refuse(e, STATUS_BAD_QUERY, buf_cstr(&job->body), fx);
+		job_free(job);
+		return;
+	}
+	struct slice after = job->rows.order_count > 0 ? (struct slice){0} : m->after;
+	scan_open(&job->scan, s->store, m->shard, job->plan, after, c->position.documents);
+	s->queries_total++;
+	job_append(s, job);
+	/* a small one is done with that: it need not wait for the next turn */
+	if (s->jobs_count == 1)
+		run_jobs(s, QUERY_FIRST_DOCUMENTS, fx);
+}
+
 void query_on_shard_query(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_shard_query *m = e->message.body;
@@ -374,21 +310,5 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 		fx_reply(fx, WHEN_NOW, e, MSG_shard_query_ack, &ack);
 		return;
 	}
-	struct query_job *job = mem_alloc_zero(sizeof *job);
-	struct query_error error = {{0}, {0}};
-	job->peer = e->message.from;
-	job->envelope = e->message.envelope;
-	job->shard = m->shard;
-	if (!job_parse(job, m, &error)) {
-		buf_printf(&job->scratch, "%s: %s", error.place, error.text);
-		refuse(e, STATUS_BAD_QUERY, buf_cstr(&job->scratch), fx);
-		job_free(s, job);
-		return;
-	}
-	job->it = store_iterate(s->store, STORE_DOCUMENTS);
-	store_seek(s->store, job->it,
-		   m->after.len > 0 ? key_document_end(&s->key, m->shard, m->after)
-				    : key_shard(&s->key, 'd', m->shard));
-	s->queries_total++;
-	job_append(s, job);
+	start(s, c, e, fx);
 }

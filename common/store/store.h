@@ -17,7 +17,8 @@ enum store_family {
 	STORE_DOCUMENTS = 1, /* document records and other bodies */
 	STORE_STREAM = 2, /* entries of the shards' streams; also outboxes and discarded entries */
 	STORE_CONFLICTS = 3, /* open and resolved conflicts */
-	STORE_FAMILIES = 4
+	STORE_INDEXES = 4,   /* keys of secondary indexes; empty values */
+	STORE_FAMILIES = 5
 };
 
 enum store_result {
@@ -47,6 +48,7 @@ struct store_ops {
 	struct store_iterator *(*iterate)(struct store *s, enum store_family family);
 	void (*iterator_free)(struct store_iterator *it);
 	void (*seek)(struct store_iterator *it, struct slice key);
+	void (*seek_before)(struct store_iterator *it, struct slice key);
 	bool (*valid)(const struct store_iterator *it);
 	void (*next)(struct store_iterator *it);
 	struct slice (*key)(const struct store_iterator *it);
@@ -115,7 +117,14 @@ static inline void store_seek(struct store *s, struct store_iterator *it, struct
 	s->ops->seek(it, key);
 }
 
-/* False past the last key, or on an error: then store_iterator_result says STORE_BROKEN. */
+/* To the last key < the one given. */
+static inline void store_seek_before(struct store *s, struct store_iterator *it, struct slice key)
+{
+	s->ops->seek_before(it, key);
+}
+
+/* False past the last key or before the first, or on an error: then store_iterator_result says
+ * STORE_BROKEN. */
 static inline bool store_valid(struct store *s, const struct store_iterator *it)
 {
 	return s->ops->valid(it);

@@ -231,6 +231,19 @@ static void rocks_seek(struct store_iterator *it, struct slice key)
 	it->valid = rocksdb_iter_valid(it->it);
 }
 
+static void rocks_seek_before(struct store_iterator *it, struct slice key)
+{
+	rocksdb_iter_seek_for_prev(it->it, (const char *)key.data, key.len);
+	it->valid = rocksdb_iter_valid(it->it);
+	if (!it->valid)
+		return;
+	size_t len;
+	const char *found = rocksdb_iter_key(it->it, &len);
+	if (slice_equal(slice_of(found, len), key))
+		rocksdb_iter_prev(it->it);
+	it->valid = rocksdb_iter_valid(it->it);
+}
+
 static bool rocks_valid(const struct store_iterator *it)
 {
 	return it->valid;
@@ -321,6 +334,7 @@ static const struct store_ops rocks_ops = {
     .iterate = rocks_iterate,
     .iterator_free = rocks_iterator_free,
     .seek = rocks_seek,
+    .seek_before = rocks_seek_before,
     .valid = rocks_valid,
     .next = rocks_next,
     .key = rocks_key,

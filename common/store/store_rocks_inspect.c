@@ -12,6 +12,7 @@ static const char *const shown_names[STORE_FAMILIES] = {
     [STORE_DOCUMENTS] = "documents",
     [STORE_STREAM] = "stream",
     [STORE_CONFLICTS] = "conflicts",
+    [STORE_INDEXES] = "indexes",
 };
 
 static uint64_t directory_bytes(const char *path)

@@ -14,10 +14,8 @@
 enum { LEVELS = 7, BLOOM_BITS_PER_KEY = 10, INFO_LOG_WARN = 2 };
 
 const char *const rocks_family_names[STORE_FAMILIES] = {
-    [STORE_META] = "default",
-    [STORE_DOCUMENTS] = "documents",
-    [STORE_STREAM] = "stream",
-    [STORE_CONFLICTS] = "conflicts",
+    [STORE_META] = "default",        [STORE_DOCUMENTS] = "documents", [STORE_STREAM] = "stream",
+    [STORE_CONFLICTS] = "conflicts", [STORE_INDEXES] = "indexes",
 };
 
 static size_t or_default(size_t asked, size_t otherwise)
@@ -97,6 +95,21 @@ static rocksdb_options_t *family_options(const struct rocks *r, enum store_famil
 	return o;
 }
 
+/* Families are only ever added, at the end: a directory made earlier has fewer. Opening it makes
+ * those that lack, but looking at it may not. */
+static int families_on_disk(const struct rocks *r)
+{
+	size_t count = 0;
+	char *error = NULL;
+	char **names = rocksdb_list_column_families(r->options, r->path, &count, &error);
+	if (error) {
+		rocksdb_free(error);
+		return STORE_FAMILIES;
+	}
+	rocksdb_list_column_families_destroy(names, count);
+	return count < STORE_FAMILIES ? (int)count : STORE_FAMILIES;
+}
+
 enum open_mode { OPEN_ALL, OPEN_READABLE, LOOK_AT_READABLE, LOOK_AT_CUT };
 
 /* OPEN_ALL refuses a log with any damage. READABLE takes it up to the first; CUT takes a last
@@ -118,7 +131,7 @@ static char *open_database(struct rocks *r, const struct store_rocks_options *fr
 		options[f] = family_options(r, (enum store_family)f, from);
 	if (mode == LOOK_AT_READABLE || mode == LOOK_AT_CUT)
 		r->db = rocksdb_open_for_read_only_column_families(
-		    r->options, r->path, STORE_FAMILIES, rocks_family_names,
+		    r->options, r->path, families_on_disk(r), rocks_family_names,
 		    (const rocksdb_options_t *const *)options, r->families, 0, &error);
 	else
 		r->db = rocksdb_open_column_families(
@@ -135,8 +148,11 @@ static void close_database(struct rocks *r)
 {
 	if (!r->db)
 		return;
-	for (int f = 0; f < STORE_FAMILIES; f++)
-		rocksdb_column_family_handle_destroy(r->families[f]);
+	for (int f = 0; f < STORE_FAMILIES; f++) {
+		if (r->families[f])
+			rocksdb_column_family_handle_destroy(r->families[f]);
+		r->families[f] = NULL;
+	}
 	rocksdb_close(r->db);
 	r->db = NULL;
 }

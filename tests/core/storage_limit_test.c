@@ -181,33 +181,100 @@ static void test_body_must_be_a_document(void **state)
 	assert_int_equal(b->written.status, STATUS_BAD_MESSAGE);
 }
 
-static void test_ordered_list_is_bounded(void **state)
+static void ask(struct storage_bench *b, const struct msg_shard_query *m)
 {
-	struct storage_bench *b = *state;
-	enum { DOCUMENTS = LIMIT_ROWS + 10 };
-	peers_lead(b, MODE_CONSISTENT);
-	for (uint64_t i = 0; i < DOCUMENTS; i++) {
+	arena_reset(&b->arena);
+	peers_grant(b, PEER_B, 1, false);
+	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, m);
+	storage_bench_advance(b, 1000);
+}
+
+/* Puts {"v": i / 2}, so that each value is there twice. */
+static void fill(struct storage_bench *b, uint64_t documents)
+{
+	for (uint64_t i = 0; i < documents; i++) {
 		char id[16];
 		snprintf(id, sizeof id, "d%06d", (int)i);
-		struct msg_doc_write m = peers_put(b, id, i);
+		struct msg_doc_write m = peers_put(b, id, i / 2);
+		m.operation_id = peers_operation(b, i + 1);
 		storage_bench_deliver(b, GATEWAY, MSG_doc_write, 1, &m);
 		peers_ack(b, PEER_B, 1, 3 + i);
 		storage_bench_clear(b);
 		if (i % 1000 == 0)
 			arena_reset(&b->arena);
 	}
-	struct slice order = slice_text("asc(v)");
+}
+
+static void test_ordered_list_comes_in_pages(void **state)
+{
+	struct storage_bench *b = *state;
+	enum { DOCUMENTS = LIMIT_ROWS + 10 };
+	peers_lead(b, MODE_CONSISTENT);
+	fill(b, DOCUMENTS);
+	struct slice order = slice_text("desc(v)");
 	struct msg_shard_query m = {.shard = SHARD, .order = &order, .order_count = 1};
-	peers_grant(b, PEER_B, 1, false);
-	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, &m);
-	storage_bench_advance(b, 1000);
-	assert_int_equal(b->queried.status, STATUS_LIMIT_REACHED);
-	m.limit = LIMIT_ROWS;
-	peers_grant(b, PEER_B, 1, false);
-	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, &m);
-	storage_bench_advance(b, 1000);
+	ask(b, &m);
 	assert_int_equal(b->queried.status, STATUS_OK);
 	assert_int_equal(b->queried.rows_count, LIMIT_ROWS);
+	assert_true(b->queried.sorted);
+	assert_int_equal(b->queried.documents_read, DOCUMENTS);
+	struct row last = b->queried.rows[LIMIT_ROWS - 1];
+	char id[16];
+	uint8_t key[16];
+	assert_true(slice_is(last.id, "d000011")); /* of two that are equal the one that is later */
+	assert_true(slice_equal(b->queried.more_after, last.id));
+	memcpy(id, last.id.data, last.id.len);
+	memcpy(key, last.order_key[0].data, last.order_key[0].len);
+	struct slice after = slice_of(key, last.order_key[0].len);
+	m.after = slice_of(id, last.id.len);
+	m.after_keys = &after;
+	m.after_keys_count = 1;
+	ask(b, &m);
+	assert_int_equal(b->queried.rows_count, 10);
+	assert_true(slice_is(b->queried.rows[0].id, "d000008"));
+	assert_int_equal(b->queried.more_after.len, 0);
+	m.after_keys_count = 0; /* a row without its keys is nowhere */
+	ask(b, &m);
+	assert_int_equal(b->queried.status, STATUS_BAD_QUERY);
+}
+
+static void test_what_is_sorted_is_bounded(void **state)
+{
+	struct storage_bench *b = *state;
+	enum { PART_BYTES = 1024 * 1024, DOCUMENTS = 12 };
+	static char part[PART_BYTES];
+	peers_lead(b, MODE_CONSISTENT);
+	memset(part, 'x', sizeof part);
+	for (uint64_t i = 0; i < DOCUMENTS; i++) {
+		struct buf body = {0};
+		char id[2] = {(char)('a' + i), 0};
+		mp_write_map(&body, 1);
+		mp_write_text(&body, "v");
+		mp_write_str(&body, slice_of(part, sizeof part));
+		struct msg_doc_write m = peers_put(b, id, i + 1);
+		m.body = buf_slice(&body);
+		peers_write(b, 1, &m);
+		peers_ack(b, PEER_B, 1, 3 + i);
+		buf_close(&body);
+		peers_grant(b, PEER_B, 1, false);
+	}
+	struct slice order = slice_text("asc(v)");
+	struct msg_shard_query m = {
+	    .shard = SHARD, .order = &order, .order_count = 1, .limit = DOCUMENTS};
+	ask(b, &m);
+	assert_int_equal(b->queried.status, STATUS_SORT_TOO_LARGE);
+	m.limit = 2;
+	ask(b, &m);
+	assert_int_equal(b->queried.status, STATUS_OK);
+	assert_int_equal(b->queried.rows_count, 2);
+	assert_true(slice_is(b->queried.rows[1].id, "b"));
+	struct slice field = slice_text("w");
+	m.limit = 0;
+	m.fields = &field;
+	m.fields_count = 1;
+	ask(b, &m);
+	assert_int_equal(b->queried.status, STATUS_OK);
+	assert_int_equal(b->queried.rows_count, DOCUMENTS);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -221,7 +288,8 @@ int main(void)
 	    CASE(test_full_replica_lets_a_lead_begin),
 	    CASE(test_patches_do_not_add_up),
 	    CASE(test_body_must_be_a_document),
-	    CASE(test_ordered_list_is_bounded),
+	    CASE(test_ordered_list_comes_in_pages),
+	    CASE(test_what_is_sorted_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

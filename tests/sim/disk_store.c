@@ -190,6 +190,28 @@ static void sim_seek(struct store_iterator *it, struct slice key)
 	settle(it);
 }
 
+static void sim_seek_before(struct store_iterator *it, struct slice key)
+{
+	struct slice bound = key;
+	it->result = STORE_OK;
+	it->node = NULL;
+	for (;;) {
+		const struct node *node = versions_before(it->versions, bound);
+		if (!node)
+			return;
+		it->version = node_at(node, it->number);
+		if (it->version && !it->version->removed) {
+			it->node = node;
+			break;
+		}
+		bound = node_key(node);
+	}
+	if (it->version->corrupt) {
+		it->result = STORE_BROKEN;
+		it->node = NULL;
+	}
+}
+
 static bool sim_valid(const struct store_iterator *it)
 {
 	return it->node != NULL;
@@ -237,6 +259,7 @@ static const struct store_ops sim_ops = {
     .iterate = sim_iterate,
     .iterator_free = sim_iterator_free,
     .seek = sim_seek,
+    .seek_before = sim_seek_before,
     .valid = sim_valid,
     .next = sim_next,
     .key = sim_key,

@@ -67,6 +67,13 @@ struct node *versions_seek(const struct versions *v, struct slice key)
 	return walk(v, key, NULL);
 }
 
+struct node *versions_before(const struct versions *v, struct slice key)
+{
+	struct node *before[VERSIONS_HEIGHT_MAX];
+	walk(v, key, before);
+	return before[0] == v->head ? NULL : before[0];
+}
+
 struct node *versions_find(const struct versions *v, struct slice key)
 {
 	struct node *node = walk(v, key, NULL);

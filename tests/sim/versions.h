@@ -43,6 +43,8 @@ void versions_close(struct versions *v);
 struct node *versions_find(const struct versions *v, struct slice key);
 /* The first node whose key is not less; NULL past the last. */
 struct node *versions_seek(const struct versions *v, struct slice key);
+/* The last node whose key is less; NULL before the first. */
+struct node *versions_before(const struct versions *v, struct slice key);
 /* Finds or makes; a new node has no version yet. */
 struct node *versions_insert(struct versions *v, struct slice key);
 /* Takes the node out and frees it with all its versions. */

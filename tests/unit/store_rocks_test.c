@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <rocksdb/c.h>
 
 #include "common/base/memory.h"
 #include "common/base/rng.h"
@@ -533,6 +534,44 @@ static void metrics_tell_what_happened(void **state)
 	buf_close(&out);
 }
 
+/* As a directory was made before there were indexes. */
+static void make_without_indexes(const struct bench *b)
+{
+	static const char *const names[] = {"default", "documents", "stream", "conflicts"};
+	rocksdb_options_t *options = rocksdb_options_create();
+	rocksdb_options_set_create_if_missing(options, 1);
+	rocksdb_options_set_create_missing_column_families(options, 1);
+	const rocksdb_options_t *each[] = {options, options, options, options};
+	rocksdb_column_family_handle_t *families[ARRAY_LEN(names)];
+	char *error = NULL;
+	rocksdb_t *db = rocksdb_open_column_families(options, b->directory, ARRAY_LEN(names), names,
+						     each, families, &error);
+	assert_null(error);
+	rocksdb_writeoptions_t *write = rocksdb_writeoptions_create();
+	rocksdb_put_cf(db, write, families[STORE_DOCUMENTS], "key", 3, "value", 5, &error);
+	assert_null(error);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		rocksdb_column_family_handle_destroy(families[i]);
+	rocksdb_close(db);
+	rocksdb_writeoptions_destroy(write);
+	rocksdb_options_destroy(options);
+}
+
+static void a_directory_with_fewer_families_opens(void **state)
+{
+	struct bench *b = *state;
+	struct slice value;
+	make_without_indexes(b);
+	open_store(b);
+	assert_int_equal(store_get(b->store, STORE_DOCUMENTS, slice_text("key"), &value), STORE_OK);
+	assert_true(slice_is(value, "value"));
+	store_put(b->store, STORE_INDEXES, slice_text("k"), slice_text("v"));
+	assert_int_equal(store_commit(b->store, true), STORE_OK);
+	shut(b);
+	open_store(b);
+	assert_int_equal(store_get(b->store, STORE_INDEXES, slice_text("k"), &value), STORE_OK);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(int argc, char **argv)
@@ -560,6 +599,7 @@ int main(int argc, char **argv)
 	    CASE(a_full_disk_loses_nothing),
 	    CASE(verify_visits_everything),
 	    CASE(metrics_tell_what_happened),
+	    CASE(a_directory_with_fewer_families_opens),
 	};
 	return cmocka_run_group_tests_name("store_rocks", tests, NULL, NULL);
 }

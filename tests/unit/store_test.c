@@ -435,9 +435,28 @@ static struct slice slice_of_key(const struct model_key *key)
 	return slice_of(key->bytes, key->len);
 }
 
+/* The last key before this one. */
+static void check_before(struct bench *b, struct store_iterator *it, const uint32_t *row,
+			 uint32_t from)
+{
+	struct model_key key = key_of(from);
+	store_seek_before(b->store, it, slice_of_key(&key));
+	while (from > 0 && row[from - 1] == 0)
+		from--;
+	assert_int_equal(store_valid(b->store, it), from > 0);
+	assert_int_equal(store_iterator_result(b->store, it), STORE_OK);
+	if (from == 0)
+		return;
+	key = key_of(from - 1);
+	assert_true(slice_equal(store_key(b->store, it), slice_of_key(&key)));
+	assert_true(
+	    slice_equal(store_value(b->store, it), slice_of(&row[from - 1], sizeof row[from - 1])));
+}
+
 static void check_iterator(struct bench *b, struct store_iterator *it, const uint32_t *row,
 			   uint32_t from)
 {
+	check_before(b, it, row, from);
 	struct model_key key = key_of(from);
 	store_seek(b->store, it, slice_of_key(&key));
 	for (uint32_t i = from; i < MODEL_KEYS; i++) {
