@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "coordinator/arbiters.h"
 #include "coordinator/collections.h"
+#include "coordinator/lock.h"
 #include "coordinator/map_push.h"
 #include "coordinator/membership.h"
 #include "coordinator/recovery.h"
@@ -35,7 +36,7 @@ struct coordinator *coordinator_new(const struct coordinator_options *options, s
 	c->collections.seed = rng_next(&c->rng);
 	c->members.seed = rng_next(&c->rng);
 	membership_set(c, options->members, options->members_count);
-	if (state_load(c))
+	if (state_load(c) && lock_open(c))
 		return c;
 	coordinator_free(c);
 	return NULL;
@@ -45,6 +46,7 @@ void coordinator_free(struct coordinator *c)
 {
 	if (!c)
 		return;
+	lock_close(c);
 	state_close(c);
 	buf_close(&c->refused_text);
 	buf_close(&c->key);
@@ -73,6 +75,7 @@ static void on_start(struct coordinator *c, struct effects *fx)
 	c->state.boot++;
 	state_put_counters(c, fx);
 	membership_grace(c);
+	lock_start(c);
 	c->review_wanted = true;
 	fx_log(fx, LOG_LEVEL_INFO, "coordinator_started boot=%llu map_version=%llu shards=%llu",
 	       (unsigned long long)c->state.boot, (unsigned long long)c->state.map_version,
@@ -100,6 +103,18 @@ static void on_message(struct coordinator *c, const struct event *e, struct effe
 	case MSG_arbiter_lease:
 		arbiters_on_lease(c, e, fx);
 		break;
+	case MSG_lock_acquire:
+		lock_on_acquire(c, e, fx);
+		break;
+	case MSG_lock_release:
+		lock_on_release(c, e, fx);
+		break;
+	case MSG_lock_renew:
+		lock_on_renew(c, e, fx);
+		break;
+	case MSG_lock_set_ack:
+		lock_on_set_ack(c, e, fx);
+		break;
 	default:
 		fx_log(fx, LOG_LEVEL_WARN, "message_unexpected type=%u from=%llu",
 		       e->message.envelope.type, (unsigned long long)e->message.from.member);
@@ -118,6 +133,7 @@ static void on_turn(struct coordinator *c, struct effects *fx)
 	}
 	c->members_changed = false;
 	c->review_wanted = false;
+	lock_turn(c, fx);
 	if (!c->map_changed)
 		return;
 	state_put_counters(c, fx);
@@ -125,12 +141,19 @@ static void on_turn(struct coordinator *c, struct effects *fx)
 	c->map_changed = false;
 }
 
-static void on_timer(struct coordinator *c)
+static void on_timer(struct coordinator *c, struct effects *fx)
 {
 	if (c->now_ms < c->tick_ms)
 		return;
 	c->tick_ms = c->now_ms + TICK_MS;
 	c->review_wanted = true;
+	lock_tick(c, fx);
+}
+
+static void slept(struct coordinator *c, int64_t before_ms)
+{
+	membership_slept(c, before_ms);
+	lock_slept(c, c->now_ms - before_ms);
 }
 
 static void coordinator_step(void *core, const struct event *e, struct effects *fx)
@@ -142,7 +165,7 @@ static void coordinator_step(void *core, const struct event *e, struct effects *
 	c->now_ms = e->now_ms;
 	c->wall_ms = e->wall_ms;
 	if (c->started && e->now_ms - before_ms > ASLEEP_MS)
-		membership_slept(c, before_ms);
+		slept(c, before_ms);
 	switch (e->kind) {
 	case EVENT_START:
 		on_start(c, fx);
@@ -151,7 +174,7 @@ static void coordinator_step(void *core, const struct event *e, struct effects *
 		on_message(c, e, fx);
 		break;
 	case EVENT_TIMER:
-		on_timer(c);
+		on_timer(c, fx);
 		break;
 	case EVENT_TURN:
 		on_turn(c, fx);

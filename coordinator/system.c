@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "coordinator/lock.h"
 #include "coordinator/membership.h"
 #include "proto/msgpack.h"
 
@@ -84,6 +85,8 @@ void system_on_list(struct coordinator *c, const struct event *e, struct effects
 	struct msg_system_list_ack ack = {.status = STATUS_OK};
 	if (slice_is(m->collection, "system.nodes"))
 		list_nodes(c, &ack);
+	else if (slice_is(m->collection, "system.locks"))
+		lock_list(c, &ack);
 	else
 		ack.status = STATUS_NOT_FOUND;
 	fx_reply(fx, WHEN_DURABLE, e, MSG_system_list_ack, &ack);
@@ -140,6 +143,7 @@ void system_metrics(const void *core, struct buf *out)
 	const struct coordinator *c = core;
 	members_metric(c, out);
 	shards_metric(c, out);
+	lock_metrics(c, out);
 	buf_printf(out,
 		   "# HELP parley_failovers_total Leads replaced because they were lost.\n"
 		   "# TYPE parley_failovers_total counter\n"
