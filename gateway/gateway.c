@@ -16,14 +16,9 @@ static void default_u32(uint32_t *value, uint32_t given)
 
 static void limits_settle(struct gateway_limits *l)
 {
-	default_u32(&l->document_bytes_max, 8000000);
-	default_u32(&l->request_bytes_max, 64 * 1024 * 1024);
-	default_u32(&l->uri_bytes_max, 16 * 1024);
-	default_u32(&l->inflight_max, 10000);
-	default_u32(&l->batch_items_max, 1000);
-	default_u32(&l->list_rows_max, 10000);
-	default_u32(&l->list_bytes_max, 16 * 1024 * 1024);
-	default_u32(&l->deadline_ms, REQUEST_DEADLINE_MS);
+#define LIMIT(field, name, value, least, greatest, doc) default_u32(&l->field, value);
+#include "gateway/limits.def"
+#undef LIMIT
 	if (l->document_bytes_max > LIMIT_BODY_BYTES)
 		l->document_bytes_max = LIMIT_BODY_BYTES;
 	if (l->list_rows_max > LIMIT_ROWS)

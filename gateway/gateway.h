@@ -12,16 +12,12 @@
 
 struct gateway;
 
-/* Zero means the default given. */
+/* Zero means the default of limits.def. document_bytes_max is of the encoded body;
+ * request_bytes_max is enforced by the shell, told by the core. */
 struct gateway_limits {
-	uint32_t document_bytes_max; /* 8,000,000; of the encoded body, at most LIMIT_BODY_BYTES */
-	uint32_t request_bytes_max;  /* 64 MiB; enforced by the shell, told by the core */
-	uint32_t uri_bytes_max;      /* 16 KiB; path and query string */
-	uint32_t inflight_max;       /* 10,000 requests */
-	uint32_t batch_items_max;    /* 1,000 documents in one POST */
-	uint32_t list_rows_max;      /* 10,000 documents in one answer; more come with the cursor */
-	uint32_t list_bytes_max;     /* 16 MiB of JSON in one answer */
-	uint32_t deadline_ms;        /* REQUEST_DEADLINE_MS */
+#define LIMIT(field, name, value, least, greatest, doc) uint32_t field;
+#include "gateway/limits.def"
+#undef LIMIT
 };
 
 struct gateway_options {

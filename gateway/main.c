@@ -7,14 +7,10 @@
 
 static const struct config_option options[] = {
     HTTP_API_OPTIONS,
-    {"max_document_bytes", CONFIG_NUMBER, "8000000", 1024, LIMIT_BODY_BYTES, "greatest document"},
-    {"max_request_bytes", CONFIG_NUMBER, "67108864", 1024, UINT32_MAX, "greatest request body"},
-    {"max_uri_bytes", CONFIG_NUMBER, "16384", 1024, 32768, "longest path and query string"},
-    {"max_inflight", CONFIG_NUMBER, "10000", 1, 1000000, "requests at the same time; past it 429"},
-    {"max_batch_items", CONFIG_NUMBER, "1000", 1, 100000, "documents in one POST"},
-    {"max_list_rows", CONFIG_NUMBER, "10000", 1, LIMIT_ROWS, "documents in one answer"},
-    {"max_list_bytes", CONFIG_NUMBER, "16777216", 65536, UINT32_MAX, "bytes of one list"},
-    {"request_deadline_ms", CONFIG_NUMBER, "5000", 100, 600000, "then a request is given up"},
+#define LIMIT(field, name, value, least, greatest, doc)                                            \
+	{name, CONFIG_NUMBER, #value, least, greatest, doc},
+#include "gateway/limits.def"
+#undef LIMIT
 };
 
 /* Storage nodes of the member list; the caller frees. */
@@ -41,18 +37,10 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .self = daemon_self(d)->id,
 	    .coordinator = daemon_coordinator(d),
 	    .version = GATEWAY_VERSION,
-	    .limits =
-		{
-		    .document_bytes_max = number(c, "max_document_bytes"),
-		    .request_bytes_max = number(c, "max_request_bytes"),
-		    .uri_bytes_max = number(c, "max_uri_bytes"),
-		    .inflight_max = number(c, "max_inflight"),
-		    .batch_items_max = number(c, "max_batch_items"),
-		    .list_rows_max = number(c, "max_list_rows"),
-		    .list_bytes_max = number(c, "max_list_bytes"),
-		    .deadline_ms = number(c, "request_deadline_ms"),
-		},
 	};
+#define LIMIT(field, name, value, least, greatest, doc) o.limits.field = number(c, name);
+#include "gateway/limits.def"
+#undef LIMIT
 	if (o.coordinator == 0) {
 		buf_append_text(problem, "the member list has no coordinator");
 		return NULL;

@@ -4,6 +4,7 @@
 #include "common/doc/value.h"
 #include "gateway/native.h"
 #include "gateway/routes.h"
+#include "gateway/url.h"
 
 void native_root(struct turn *t, struct request *r)
 {
@@ -74,7 +75,9 @@ void native_nodes(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 		return;
 	}
-	op->list.collection = slice_text("system.nodes");
+	struct slice segments[URL_SEGMENTS_MAX];
+	(void)url_segments(slice_text(r->route->pattern), segments);
+	op->list.collection = segments[0];
 	struct call_spec spec = {
 	    .reach = REACH_COORDINATOR,
 	    .type = MSG_system_list,
