@@ -1,7 +1,9 @@
-/* Any bytes as requests of clients, with any answers of the cluster. Input: text of requests,
- * separated by a byte 0: "METHOD target\nname: value\n...\n\nbody". Each message that the core
- * sends is answered by a random valid one, drawn from a seed that is the input's first byte;
- * whatever comes, every request ends, and by then nothing is left. */
+/* Any bytes as requests of clients, with any answers of the cluster. Input: texts separated by a
+ * byte 0: requests, "METHOD target\nname: value\n...\n\nbody"; "WS target" is a GET that opens a
+ * WebSocket, "SAY\n\nbytes" a message of the last stream, "GONE" and "CLOSED" the end of the last
+ * request and of its connection. Each message that the core sends is answered by a random valid
+ * one, drawn from a seed that is the input's first byte; whatever comes, every request ends, and by
+ * then nothing is left but streams, which end when their clients go. */
 #include <stdlib.h>
 
 #include "common/base/rng.h"
@@ -13,9 +15,11 @@ enum {
 	HEADERS_MAX = 16,
 	SENT_MAX = 64,
 	REQUESTS_MAX = 8,
+	TEXTS_MAX = 24,
 	ROUNDS_MAX = 400,
 	NODES = 3,
-	START_MS = 1000
+	START_MS = 1000,
+	WAIT_MAX_MS = REQUEST_DEADLINE_MS
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -33,9 +37,21 @@ struct world {
 	int64_t now_ms;
 	struct sent sent[SENT_MAX]; /* not answered yet */
 	uint32_t sent_count;
-	uint32_t asked;
-	uint32_t answered;
+	uint64_t asked; /* ids count from 1, and are those of their connections, too */
+	uint32_t left;  /* asked, not answered, not gone */
+	bool waiting[REQUESTS_MAX + 1];
+	bool streaming[REQUESTS_MAX + 1];
+	bool closing[REQUESTS_MAX + 1]; /* a stream that the core has closed */
 };
+
+static void take_answer(struct world *w, uint64_t request, const struct http_response *response)
+{
+	CHECK(request > 0 && request <= w->asked && w->waiting[request]);
+	CHECK(response->status >= 101 && response->status < 600);
+	w->waiting[request] = false;
+	w->left--;
+	w->streaming[request] = response->kind != HTTP_WHOLE;
+}
 
 static void take_effects(struct world *w)
 {
@@ -44,10 +60,10 @@ static void take_effects(struct world *w)
 		bool room = w->sent_count < SENT_MAX;
 		if (e->kind == EFFECT_SEND && e->send.envelope.request_id != 0 && room)
 			w->sent[w->sent_count++] = (struct sent){e->send.member, e->send.envelope};
-		if (e->kind != EFFECT_RESPOND)
-			continue;
-		CHECK(e->respond.response.status >= 200 && e->respond.response.status < 600);
-		w->answered++;
+		if (e->kind == EFFECT_RESPOND)
+			take_answer(w, e->respond.request, &e->respond.response);
+		if (e->kind == EFFECT_STREAM_CLOSE && e->stream_close.stream <= w->asked)
+			w->closing[e->stream_close.stream] = true;
 	}
 	effects_clear(&w->fx);
 }
@@ -127,6 +143,18 @@ static uint16_t answer_of(uint16_t type)
 		return MSG_collection_create_ack;
 	case MSG_system_list:
 		return MSG_system_list_ack;
+	case MSG_shard_edit:
+		return MSG_shard_edit_ack;
+	case MSG_index_status:
+		return MSG_index_status_ack;
+	case MSG_lock_acquire:
+		return MSG_lock_acquire_ack;
+	case MSG_lock_release:
+		return MSG_lock_release_ack;
+	case MSG_lock_renew:
+		return MSG_lock_renew_ack;
+	case MSG_feed_open:
+		return MSG_feed_events;
 	default:
 		return MSG_map_push;
 	}
@@ -135,8 +163,8 @@ static uint16_t answer_of(uint16_t type)
 /* Often a success, with whatever else it holds. */
 static void settle_status(struct world *w, uint16_t type, void *value)
 {
-	static const enum status likely[] = {STATUS_OK, STATUS_CREATED, STATUS_ACCEPTED,
-					     STATUS_NOT_LEAD, STATUS_CONFLICT};
+	static const enum status likely[] = {STATUS_OK,       STATUS_CREATED,  STATUS_ACCEPTED,
+					     STATUS_NOT_LEAD, STATUS_CONFLICT, STATUS_LOCKED};
 	uint64_t *status = type == MSG_map_push ? NULL : (uint64_t *)value;
 	if (type == MSG_conflict_list_ack)
 		status = &((struct msg_conflict_list_ack *)value)->status;
@@ -181,13 +209,64 @@ static enum http_method method_of(struct slice name)
 	return HTTP_OTHER;
 }
 
-static void request(struct world *w, struct slice text)
+static void stream_event(struct world *w, enum event_kind kind, uint64_t stream, struct slice bytes)
 {
-	struct slice line = take_until(&text, '\n');
+	struct event event = {.kind = kind};
+	event.stream.stream = stream;
+	event.stream.bytes = bytes;
+	event.stream.text = true;
+	step(w, &event);
+}
+
+/* The core closed it, or its client went. */
+static void end_streams(struct world *w, bool all)
+{
+	for (uint64_t id = 1; id <= w->asked; id++) {
+		if (!w->streaming[id] || !(all || w->closing[id]))
+			continue;
+		w->streaming[id] = false;
+		stream_event(w, EVENT_STREAM_GONE, id, slice_of(NULL, 0));
+	}
+}
+
+static void say(struct world *w, struct slice text)
+{
+	uint64_t id = w->asked;
+	while (id > 0 && !w->streaming[id])
+		id--;
+	while (text.len > 0 && take_until(&text, '\n').len > 0)
+		;
+	if (id > 0)
+		stream_event(w, EVENT_STREAM_MESSAGE, id, text);
+}
+
+static void gone(struct world *w)
+{
+	struct event event = {.kind = EVENT_HTTP_GONE, .http_gone = w->asked};
+	if (w->asked == 0 || !w->waiting[w->asked])
+		return;
+	w->waiting[w->asked] = false;
+	w->left--;
+	step(w, &event);
+}
+
+static void closed(struct world *w)
+{
+	struct event event = {.kind = EVENT_HTTP_CLOSED, .http_closed = w->asked};
+	gone(w);
+	if (w->asked > 0 && !w->streaming[w->asked])
+		step(w, &event);
+}
+
+static void request(struct world *w, struct slice line, struct slice text, bool websocket)
+{
 	struct http_field headers[HEADERS_MAX];
-	struct http_request r = {.id = ++w->asked, .headers = headers};
+	struct http_request r = {.id = ++w->asked, .headers = headers, .websocket = websocket};
 	struct event event = {.kind = EVENT_HTTP_REQUEST, .http = &r};
+	r.connection = r.id;
 	r.method = method_of(take_until(&line, ' '));
+	if (websocket)
+		r.method = HTTP_GET;
 	r.path = take_until(&line, '?');
 	r.query = line;
 	while (text.len > 0 && (line = take_until(&text, '\n')).len > 0 &&
@@ -198,7 +277,47 @@ static void request(struct world *w, struct slice text)
 		field->value = line;
 	}
 	r.body = text;
+	w->waiting[r.id] = true;
+	w->left++;
 	step(w, &event);
+}
+
+static void client(struct world *w, struct slice text)
+{
+	struct slice rest = text;
+	struct slice line = take_until(&rest, '\n');
+	if (slice_is(line, "SAY"))
+		say(w, rest);
+	else if (slice_is(line, "GONE"))
+		gone(w);
+	else if (slice_is(line, "CLOSED"))
+		closed(w);
+	else if (w->asked < REQUESTS_MAX)
+		request(w, line, rest, line.len > 3 && memcmp(line.data, "WS ", 3) == 0);
+	end_streams(w, false);
+}
+
+/* ---- the end ---- */
+
+static void answer_all(struct world *w)
+{
+	for (int i = 0; i < ROUNDS_MAX && w->sent_count > 0; i++) {
+		answer_one(w);
+		end_streams(w, false);
+	}
+}
+
+/* Every request ends by its own deadline, whatever the cluster says or does not say. */
+static void run_out(struct world *w)
+{
+	while (w->left > 0) {
+		int64_t next_ms = gateway_ops.deadline(w->gw);
+		struct event timer = {.kind = EVENT_TIMER};
+		w->now_ms = next_ms > w->now_ms ? next_ms : w->now_ms;
+		CHECK(w->now_ms <= START_MS + WAIT_MAX_MS);
+		step(w, &timer);
+	}
+	end_streams(w, true);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -217,18 +336,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.gw = gateway_new(&options, 1);
 	step(&w, &start);
 	send_map(&w);
-	for (int i = 0; i < REQUESTS_MAX && rest.len > 0; i++)
-		request(&w, take_until(&rest, 0));
-	for (int i = 0; i < ROUNDS_MAX && w.sent_count > 0; i++)
-		answer_one(&w);
-	while (w.answered < w.asked) {
-		int64_t next_ms = gateway_ops.deadline(w.gw);
-		struct event timer = {.kind = EVENT_TIMER};
-		w.now_ms = next_ms > w.now_ms ? next_ms : w.now_ms;
-		CHECK(w.now_ms <= START_MS + REQUEST_DEADLINE_MS);
-		step(&w, &timer);
-	}
-	CHECK(w.answered == w.asked);
+	for (int i = 0; i < TEXTS_MAX && rest.len > 0; i++)
+		client(&w, take_until(&rest, 0));
+	answer_all(&w);
+	run_out(&w);
 	gateway_free(w.gw);
 	effects_close(&w.fx);
 	arena_close(&w.arena);
