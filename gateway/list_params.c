@@ -1,107 +1,254 @@
-/* The parameters of lists, the cursor, and the order of rows. */
-#include "gateway/native.h"
+/* The parameters of lists. A parameter of the query string is JSON text, but for names, flags and
+ * the cursor; a member of a POST's body is the value itself. Empty and null count as absent. */
+#include "gateway/list.h"
+
+#include <stdio.h>
 
 #include "common/doc/value.h"
-#include "gateway/url.h"
 
-/* The cursor's form, so that another one can follow. */
-static const char cursor_form = '1';
+struct source {
+	bool is_body;
+	struct slice body;
+};
 
-static bool take_filter(struct turn *t, struct request *r, struct list_params *out,
-			struct problem *p)
+/* below: a JSON pointer into the parameter's value; may be empty. */
+static bool refuse(const struct source *s, struct problem *p, const char *name, const char *below,
+		   const char *detail)
 {
-	struct query_error error = {0};
-	if (!native_json_parameter(t, r, "query", &out->filter, p))
-		return false;
-	if (out->filter.len == 0)
+	char place[PLACE_BYTES];
+	bool query = strcmp(name, "query") == 0;
+	snprintf(place, sizeof place, "%s%s%s", s->is_body ? "/" : "", name, below);
+	return problem_detail(p, query ? STATUS_BAD_QUERY : STATUS_BAD_PARAMETER, place, detail);
+}
+
+static enum mp_type type_of(struct slice value)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	return mp_peek(&reader);
+}
+
+static bool take_value(struct turn *t, struct request *r, const struct source *s, const char *name,
+		       struct slice *value, struct problem *p)
+{
+	if (!s->is_body)
+		return native_json_parameter(t, r, name, value, p);
+	*value = value_member(s->body, slice_text(name));
+	if (type_of(*value) == MP_NIL)
+		*value = slice_of(NULL, 0);
+	return true;
+}
+
+/* A name or a cursor: no JSON in the query string. */
+static bool take_text(struct request *r, const struct source *s, const char *name,
+		      struct slice *text, struct problem *p)
+{
+	*text = slice_of(NULL, 0);
+	if (!s->is_body) {
+		request_parameter(r, name, text);
 		return true;
-	struct mp_reader reader = mp_reader_of(out->filter);
-	if (mp_peek(&reader) != MP_MAP)
-		return problem_detail(p, STATUS_BAD_QUERY, "query", "A query is a JSON object.");
-	if (out->filter.len > LIMIT_QUERY_BYTES)
-		return problem_limit(p, STATUS_BAD_QUERY, "query", LIMIT_QUERY_BYTES,
-				     out->filter.len);
-	if (!query_compile(out->filter, &r->arena, &error))
-		return problem_detail(p, STATUS_BAD_QUERY, error.place, error.text);
+	}
+	struct mp_reader reader = mp_reader_of(value_member(s->body, slice_text(name)));
+	struct mp_token token = mp_read(&reader);
+	if (token.type == MP_STR)
+		*text = token.bytes;
+	else if (token.type != MP_NIL && token.type != MP_INVALID)
+		return refuse(s, p, name, "", "A string.");
 	return true;
 }
 
-static bool take_order(struct turn *t, struct request *r, struct list_params *out,
-		       struct problem *p)
+static bool take_flag(struct request *r, const struct source *s, const char *name, bool *flag,
+		      struct problem *p)
 {
-	struct query_error error = {0};
-	struct slice value;
-	if (!native_json_parameter(t, r, "order", &value, p))
-		return false;
-	if (!native_text_list(r, value, LIMIT_ORDER_KEYS, LIMIT_PATH_BYTES, &out->order))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "order",
-				      "An array of asc(field) or desc(field).");
-	out->orders = arena_alloc(&r->arena, (out->order.count + 1) * sizeof *out->orders);
-	for (uint32_t i = 0; i < out->order.count; i++)
-		if (!query_order_parse(out->order.texts[i], &out->orders[i], &error))
-			return problem_detail(p, STATUS_BAD_PARAMETER, "order", error.text);
+	*flag = !s->is_body && request_flag(r, name);
+	if (!s->is_body)
+		return true;
+	struct mp_reader reader = mp_reader_of(value_member(s->body, slice_text(name)));
+	struct mp_token token = mp_read(&reader);
+	if (token.type == MP_BOOL)
+		*flag = token.flag;
+	else if (token.type != MP_NIL && token.type != MP_INVALID)
+		return refuse(s, p, name, "", "true or false.");
 	return true;
 }
 
-static bool take_limit(struct turn *t, struct request *r, struct list_params *out,
-		       struct problem *p)
+static bool take_number(struct turn *t, struct request *r, const struct source *s, const char *name,
+			uint64_t *number, struct problem *p)
 {
 	struct slice value;
-	if (!native_json_parameter(t, r, "limit", &value, p))
+	*number = 0;
+	if (!take_value(t, r, s, name, &value, p))
 		return false;
 	if (value.len == 0)
 		return true;
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
 	if (token.type != MP_UINT)
-		return problem_detail(p, STATUS_BAD_PARAMETER, "limit",
-				      "A whole number, 0 for none.");
-	out->limit = token.u64;
+		return refuse(s, p, name, "", "A whole number, 0 or more.");
+	*number = token.u64;
 	return true;
 }
 
-static bool take_cursor(struct turn *t, struct request *r, struct list_params *out,
-			struct problem *p)
+static bool take_texts(struct turn *t, struct request *r, const struct source *s, const char *name,
+		       uint32_t max, struct text_list *out, struct problem *p)
+{
+	struct slice value;
+	char text[PLACE_BYTES];
+	char place[24];
+	*out = (struct text_list){0};
+	if (!take_value(t, r, s, name, &value, p))
+		return false;
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token head = mp_read(&reader);
+	if (value.len == 0)
+		return true;
+	if (head.type != MP_ARRAY || head.count > max) {
+		snprintf(text, sizeof text, "An array of at most %u strings.", (unsigned)max);
+		return refuse(s, p, name, "", text);
+	}
+	out->texts = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->texts);
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct mp_token token = mp_read(&reader);
+		snprintf(place, sizeof place, "/%u", (unsigned)i);
+		snprintf(text, sizeof text, "A string of 1 to %d bytes.", LIMIT_PATH_BYTES);
+		if (token.type != MP_STR || token.bytes.len == 0 ||
+		    token.bytes.len > LIMIT_PATH_BYTES)
+			return refuse(s, p, name, place, text);
+		out->texts[out->count++] = token.bytes;
+	}
+	return true;
+}
+
+static bool take_filter(struct turn *t, struct request *r, const struct source *s,
+			struct list_params *out, struct problem *p)
+{
+	struct query_error error = {0};
+	if (!take_value(t, r, s, "query", &out->filter, p))
+		return false;
+	if (out->filter.len == 0 || query_compile(out->filter, &r->arena, &error))
+		return true;
+	return refuse(s, p, "query", error.place, error.text);
+}
+
+static bool take_order(struct turn *t, struct request *r, const struct source *s,
+		       struct list_params *out, struct problem *p)
+{
+	struct query_error error = {0};
+	char place[24];
+	if (!take_texts(t, r, s, "order", LIMIT_ORDER_KEYS, &out->order, p))
+		return false;
+	out->orders = arena_alloc(&r->arena, (out->order.count + 1) * sizeof *out->orders);
+	for (uint32_t i = 0; i < out->order.count; i++) {
+		snprintf(place, sizeof place, "/%u", (unsigned)i);
+		if (!query_order_parse(out->order.texts[i], &out->orders[i], &error))
+			return refuse(s, p, "order", place, error.text);
+	}
+	return true;
+}
+
+static bool take_skip(struct turn *t, struct request *r, const struct source *s,
+		      struct list_params *out, struct problem *p)
+{
+	if (!take_number(t, r, s, "skip", &out->skip, p))
+		return false;
+	if (out->skip > LIST_SKIP_MAX) {
+		refuse(s, p, "skip", "", "Go on with the cursor instead.");
+		p->limit_key = "max_skip";
+		p->limit = LIST_SKIP_MAX;
+		p->actual = out->skip;
+		return false;
+	}
+	return true;
+}
+
+static bool take_cursor(struct turn *t, struct request *r, const struct source *s,
+			struct list_params *out, struct problem *p)
 {
 	struct slice text;
-	struct buf *bytes = &t->gw->scratch;
-	if (!request_parameter(r, "cursor", &text) || text.len == 0)
+	if (!take_text(r, s, "cursor", &text, p))
+		return false;
+	if (text.len == 0)
 		return true;
-	if (out->order.count > 0)
-		return problem_detail(p, STATUS_BAD_PARAMETER, "cursor",
-				      "Lists in an order of their own have no cursor.");
-	buf_clear(bytes);
-	bool fine =
-	    base64url_decode(text, bytes) && bytes->len > 1 && bytes->data[0] == cursor_form;
-	struct slice id = fine ? slice_of(bytes->data + 1, bytes->len - 1) : slice_of(NULL, 0);
-	if (!document_id_valid(id))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "cursor",
-				      "Send the value of X-Parley-Cursor unchanged.");
-	out->after = arena_copy(&r->arena, id);
+	/* The rows skipped lie before the first page. */
+	out->skip = 0;
+	return list_cursor_parse(t, r, text, out) ||
+	       refuse(s, p, "cursor", "",
+		      "Send the value of X-Parley-Cursor unchanged, with the same query and order "
+		      "in the same collection.");
+}
+
+static bool take_index(struct request *r, const struct source *s, struct list_params *out,
+		       struct problem *p)
+{
+	if (!take_text(r, s, "index", &out->index, p))
+		return false;
+	if (out->index.len > LIMIT_NAME_BYTES)
+		return refuse(s, p, "index", "", "The name of an index, or none.");
+	out->no_index = slice_is(out->index, "none");
+	if (out->no_index)
+		out->index = slice_of(NULL, 0);
+	return true;
+}
+
+static bool take_consistency(struct request *r, const struct source *s, struct list_params *out,
+			     struct problem *p)
+{
+	struct slice text;
+	if (!take_text(r, s, "consistency", &text, p))
+		return false;
+	out->any = slice_is(text, "any");
+	return out->any || text.len == 0 || slice_is(text, "strong") ||
+	       refuse(s, p, "consistency", "", "strong or any.");
+}
+
+/* A misspelt member would otherwise change the answer without a word. */
+static bool take_body(struct turn *t, struct request *r, struct source *s, struct problem *p)
+{
+	static const char *const members[] = {"query", "fields",  "order", "limit",       "skip",
+					      "count", "explain", "index", "consistency", "cursor"};
+	if (!native_body(t, r, &s->body, p))
+		return false;
+	s->is_body = true;
+	struct mp_reader reader = mp_reader_of(s->body);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_MAP)
+		return problem_detail(p, STATUS_WRONG_TYPE, "", "A JSON object.");
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct slice name = mp_read(&reader).bytes;
+		bool known = false;
+		for (size_t k = 0; k < ARRAY_LEN(members); k++)
+			known |= slice_is(name, members[k]);
+		char text[PLACE_BYTES];
+		snprintf(text, sizeof text, "%.*s", (int)(name.len < 64 ? name.len : 64),
+			 name.len > 0 ? (const char *)name.data : "");
+		if (!known)
+			return refuse(s, p, text, "",
+				      "Allowed: query, fields, order, limit, skip, count, cursor, "
+				      "consistency, explain, index.");
+		if (!mp_skip(&reader))
+			break;
+	}
 	return true;
 }
 
 bool list_params(struct turn *t, struct request *r, struct list_params *out, struct problem *p)
 {
-	struct slice value;
+	struct source s = {0};
 	*out = (struct list_params){0};
-	if (!take_filter(t, r, out, p) || !take_order(t, r, out, p) || !take_limit(t, r, out, p) ||
-	    !take_cursor(t, r, out, p) || !native_json_parameter(t, r, "fields", &value, p) ||
-	    !native_consistency(r, &out->any, p))
+	if (r->method == HTTP_POST && !take_body(t, r, &s, p))
 		return false;
-	if (!native_text_list(r, value, LIMIT_FIELDS, LIMIT_PATH_BYTES, &out->fields))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "fields", "An array of names.");
-	out->count = request_flag(r, "count");
-	return true;
+	/* The cursor last: it belongs to a query and an order. */
+	return take_filter(t, r, &s, out, p) && take_order(t, r, &s, out, p) &&
+	       take_number(t, r, &s, "limit", &out->limit, p) && take_skip(t, r, &s, out, p) &&
+	       take_texts(t, r, &s, "fields", LIMIT_FIELDS, &out->fields, p) &&
+	       take_flag(r, &s, "count", &out->count, p) &&
+	       take_flag(r, &s, "explain", &out->explain, p) && take_index(r, &s, out, p) &&
+	       take_consistency(r, &s, out, p) && take_cursor(t, r, &s, out, p);
 }
 
-void list_cursor_print(struct slice last_id, struct buf *out)
+bool list_fields(struct turn *t, struct request *r, struct text_list *out, struct problem *p)
 {
-	struct buf bytes = {0};
-	buf_append_byte(&bytes, (uint8_t)cursor_form);
-	buf_append_slice(&bytes, last_id);
-	base64url_encode(buf_slice(&bytes), out);
-	buf_close(&bytes);
+	struct source s = {0};
+	return take_texts(t, r, &s, "fields", LIMIT_FIELDS, out, p);
 }
 
 static struct slice key_at(const struct list_key *key, uint32_t i)
@@ -121,4 +268,12 @@ int list_compare(const struct list_params *params, const struct list_key *a,
 			return params->orders[i].descending ? -order : order;
 	}
 	return slice_compare(a->id, b->id);
+}
+
+struct list_key list_key_copy(struct request *r, const struct list_key *key)
+{
+	struct slice *keys = arena_alloc(&r->arena, (key->order_keys_count + 1) * sizeof *keys);
+	for (uint32_t i = 0; i < key->order_keys_count; i++)
+		keys[i] = arena_copy(&r->arena, key_at(key, i));
+	return (struct list_key){arena_copy(&r->arena, key->id), keys, key->order_keys_count};
 }

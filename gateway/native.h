@@ -79,41 +79,4 @@ void write_post_one(struct turn *t, struct request *r, struct slice value);
 void write_problem(uint64_t op, enum status status, const struct msg_doc_write_ack *ack,
 		   struct problem *p);
 
-/* ---- list_params.c ---- */
-
-struct list_params {
-	struct slice filter; /* MessagePack map; empty: all */
-	struct text_list fields;
-	struct text_list order;
-	struct query_order *orders; /* the same, parsed */
-	uint64_t limit;             /* 0: none */
-	struct slice after;         /* from the cursor */
-	bool count;
-	bool any;
-};
-bool list_params(struct turn *t, struct request *r, struct list_params *out,
-		 struct problem *p) MUST_CHECK;
-/* Opaque; names the last id of what was answered. */
-void list_cursor_print(struct slice last_id, struct buf *out);
-/* <0, 0, >0: which comes first under the orders, then by id. */
-struct list_key {
-	struct slice id;
-	const struct slice *order_keys; /* as many as orders; may be fewer: absent */
-	uint32_t order_keys_count;
-};
-int list_compare(const struct list_params *params, const struct list_key *a,
-		 const struct list_key *b);
-
-/* ---- system_rows.c: lists that the gateway filters itself ---- */
-
-struct system_row {
-	struct slice id;
-	struct slice body; /* MessagePack map without id */
-	struct slice *order_keys;
-};
-/* Answers with the rows: filtered, ordered, limited, projected, or counted; or the one with
- * r->resource as id. */
-void system_rows_answer(struct turn *t, struct request *r, struct system_row *rows, uint32_t count,
-			const struct list_params *params);
-
 #endif

@@ -1,10 +1,11 @@
-/* GET /_/conflicts: the conflicts of one collection or of all, from the leads of all shards. */
+/* The conflicts of one collection or of all, from the leads of all shards: GET /_/conflicts, and
+ * the rows of system.conflicts, which are queried like documents. */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "common/base/memory.h"
 #include "common/doc/value.h"
-#include "gateway/native.h"
+#include "gateway/list.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -32,6 +33,8 @@ struct conflicts_op {
 	uint32_t lines_count;
 	uint32_t lines_cap;
 	bool cut;
+	bool is_system; /* answered as rows of system.conflicts */
+	struct list_params params;
 };
 
 static void conflicts_close(struct request *r)
@@ -97,9 +100,56 @@ static int line_order(const void *a, const void *b)
 	return order ? order : slice_compare(x->json, y->json);
 }
 
+/* collection/id: ids of documents are unique within their collection only. */
+static struct slice row_id(struct turn *t, struct request *r, const struct conflict_line *line)
+{
+	struct buf *id = &t->gw->scratch;
+	buf_clear(id);
+	buf_append_slice(id, line->collection);
+	buf_append_byte(id, '/');
+	buf_append_slice(id, line->id);
+	return arena_copy(&r->arena, buf_slice(id));
+}
+
+/* The line's members but for its id, which is called documentId there. */
+static struct slice row_body(struct turn *t, struct request *r, const struct conflict_line *line)
+{
+	struct json_error error = {0};
+	struct buf *out = &t->gw->scratch;
+	buf_clear(out);
+	if (!json_to_msgpack(t->gw->json, line->json, out, &error))
+		return slice_of(NULL, 0);
+	struct slice whole = arena_copy(&r->arena, buf_slice(out));
+	struct mp_reader reader = mp_reader_of(whole);
+	struct mp_token head = mp_read(&reader);
+	buf_clear(out);
+	mp_write_map(out, head.count);
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct slice name = mp_read(&reader).bytes;
+		mp_write_str(out, slice_is(name, "id") ? slice_text("documentId") : name);
+		buf_append_slice(out, mp_value(&reader));
+	}
+	return arena_copy(&r->arena, buf_slice(out));
+}
+
+static void system_answer(struct turn *t, struct request *r)
+{
+	struct conflicts_op *op = r->op;
+	struct system_row *rows = arena_alloc(&r->arena, (op->lines_count + 1) * sizeof *rows);
+	for (uint32_t i = 0; i < op->lines_count; i++) {
+		rows[i].id = row_id(t, r, &op->lines[i]);
+		rows[i].body = row_body(t, r, &op->lines[i]);
+	}
+	system_rows_answer(t, r, rows, op->lines_count, op->cut, &op->params);
+}
+
 static void conflicts_answer(struct turn *t, struct request *r)
 {
 	struct conflicts_op *op = r->op;
+	if (op->is_system) {
+		system_answer(t, r);
+		return;
+	}
 	struct reply *reply = reply_begin(t, 200);
 	if (op->lines_count > 0)
 		qsort(op->lines, op->lines_count, sizeof *op->lines, line_order);
@@ -259,4 +309,17 @@ void native_conflicts(struct turn *t, struct request *r)
 		collection_find(t, r, false, conflicts_go);
 	else
 		map_refresh(t, r, map_came);
+}
+
+void native_system_conflicts(struct turn *t, struct request *r)
+{
+	struct conflicts_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	r->op = op;
+	op->is_system = true;
+	op->limit = CONFLICTS_MAX;
+	if (list_params(t, r, &op->params, &problem))
+		map_refresh(t, r, map_came);
+	else
+		answer_problem(t, r, &problem);
 }

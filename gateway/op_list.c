@@ -1,17 +1,17 @@
 /* Lists and counts: the leads of all shards are asked at once, their rows merged by id or by the
  * order asked for.
  *
- * Without an order a shard whose page is used up is asked for the next one, so that a list may be
- * longer than one answer of a node; what is longer than one answer of ours goes on with the cursor,
- * which names the last id. With an order each shard gives its first rows; there is no going on, so
- * a longer list is refused. */
+ * A shard whose page is used up is asked for the next one, behind the last row of the one before,
+ * so that a list may be longer than one answer of a node; what is longer than one answer of ours
+ * goes on with the cursor, which names the last row. Rows to skip are passed without their bodies
+ * where they are many. */
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "gateway/native.h"
+#include "gateway/list.h"
 #include "gateway/routes.h"
 
-enum { LIST_PAGE_ROWS = 1000 };
+enum { LIST_PAGE_ROWS = 1000, LIST_SKIP_WHOLE_ROWS = 1000 };
 
 struct list_shard {
 	struct msg_shard_query query;
@@ -26,13 +26,18 @@ struct list_shard {
 struct list_op {
 	struct list_params params;
 	struct list_shard *shards;
+	struct list_cost *costs; /* beside the shards */
 	uint32_t shards_count;
+	uint64_t skip; /* rows still to be passed */
+	bool blind;    /* while they are, without bodies */
 	uint64_t rows;
 	uint64_t rows_max;
 	uint64_t count;
 	struct buf json; /* not in the reply: other requests use that meanwhile */
-	uint8_t last_id[LIMIT_ID_BYTES];
-	size_t last_id_len;
+	/* A document whose values change between two pages of an ordered shard may come again. */
+	struct map seen;
+	struct arena last_memory;
+	struct list_key last; /* row passed or emitted; without id: none yet */
 };
 
 static void list_close(struct request *r)
@@ -41,15 +46,31 @@ static void list_close(struct request *r)
 	for (uint32_t i = 0; i < op->shards_count; i++)
 		arena_close(&op->shards[i].page);
 	buf_close(&op->json);
+	map_close(&op->seen);
+	arena_close(&op->last_memory);
 }
 
 static call_done page_came;
+
+static uint64_t page_rows(const struct list_op *op)
+{
+	uint64_t left = op->blind ? op->skip : op->skip + op->rows_max - op->rows;
+	uint64_t page = op->blind ? LIMIT_ROWS : LIST_PAGE_ROWS;
+	if (op->params.count)
+		return 0;
+	/* Sorting again for each page costs more than one large page; one row more than wanted
+	 * tells that there are more. */
+	if (op->params.order.count > 0) {
+		page = LIMIT_ROWS;
+		left++;
+	}
+	return left < page ? left : page;
+}
 
 static bool ask_page(struct turn *t, struct request *r, uint32_t index)
 {
 	struct list_op *op = r->op;
 	struct list_shard *s = &op->shards[index];
-	uint64_t left = op->rows_max - op->rows;
 	struct call_spec spec = {
 	    .reach = op->params.any ? REACH_ANY : REACH_LEAD,
 	    .shard = s->query.shard,
@@ -60,13 +81,7 @@ static bool ask_page(struct turn *t, struct request *r, uint32_t index)
 	    .index = index,
 	    .done = page_came,
 	};
-	/* One more than wanted tells whether an ordered list is complete. */
-	if (op->params.order.count > 0)
-		s->query.limit = left + 1;
-	else
-		s->query.limit = left < LIST_PAGE_ROWS ? left : LIST_PAGE_ROWS;
-	if (op->params.count)
-		s->query.limit = 0;
+	s->query.limit = page_rows(op);
 	s->asked = true;
 	return call_open(t, r, &spec);
 }
@@ -110,41 +125,89 @@ static bool list_has_more(const struct list_op *op)
 static void list_answer(struct turn *t, struct request *r)
 {
 	struct list_op *op = r->op;
-	const struct gateway_limits *limits = &t->gw->options.limits;
-	bool more = list_has_more(op);
-	bool as_asked = op->params.limit > 0 && op->rows >= op->params.limit;
-	struct reply *reply = reply_begin(t, 200);
-	if (more && !as_asked && op->params.order.count > 0) {
-		struct problem problem;
-		problem_limit(&problem, STATUS_LIMIT_REACHED, "max_list_rows",
-			      limits->list_rows_max, op->rows);
-		snprintf(problem.detail, sizeof problem.detail,
-			 "A list with an order must fit into one answer; give a limit.");
-		answer_problem(t, r, &problem);
+	if (op->params.explain) {
+		list_explain(t, r, &op->params, op->costs, op->shards_count, op->rows);
 		return;
 	}
+	struct reply *reply = reply_begin(t, 200);
 	buf_append_byte(&reply->body, '[');
 	buf_append_slice(&reply->body, buf_slice(&op->json));
 	buf_append_byte(&reply->body, ']');
-	if (more && op->params.order.count == 0 && op->last_id_len > 0) {
+	list_index_header(r, reply, &op->params, op->costs, op->shards_count);
+	if (list_has_more(op) && op->last.id.len > 0) {
 		struct buf cursor = {0};
-		list_cursor_print(slice_of(op->last_id, op->last_id_len), &cursor);
+		list_cursor_print(t, r, &op->params, &op->last, &cursor);
 		reply_header(r, reply, "X-Parley-Cursor", buf_slice(&cursor));
 		buf_close(&cursor);
 	}
 	reply_send(t, r, reply);
 }
 
+/* ---- rows ---- */
+
+static void remember_last(struct list_op *op, const struct row *row)
+{
+	arena_reset(&op->last_memory);
+	struct slice *keys =
+	    arena_alloc(&op->last_memory, (row->order_key_count + 1) * sizeof *keys);
+	for (uint32_t i = 0; i < row->order_key_count; i++)
+		keys[i] = arena_copy(&op->last_memory, row->order_key[i]);
+	op->last =
+	    (struct list_key){arena_copy(&op->last_memory, row->id), keys, row->order_key_count};
+}
+
+/* False if a row with that id was there already. */
+static bool is_new(struct list_op *op, struct slice id)
+{
+	return op->params.order.count == 0 || !map_put(&op->seen, id, op);
+}
+
 static bool emit_row(struct list_op *op, struct list_shard *s)
 {
 	const struct row *row = &s->rows[s->at++];
+	remember_last(op, row);
+	if (op->skip > 0) {
+		op->skip--;
+		return true;
+	}
+	if (!is_new(op, row->id))
+		return true;
 	if (op->rows++ > 0)
 		buf_append_byte(&op->json, ',');
-	op->last_id_len = row->id.len;
-	if (row->id.len > 0)
-		memcpy(op->last_id, row->id.data, row->id.len);
 	return json_document(row->id, row->body, &op->json);
 }
+
+/* What ids alone are asked for with: no body has a member "id". */
+static void fill_fields(struct request *r, struct msg_shard_query *query)
+{
+	const struct list_op *op = r->op;
+	query->fields = op->params.fields.texts;
+	query->fields_count = op->params.fields.count;
+	if (op->blind) {
+		query->fields = arena_alloc(&r->arena, sizeof *query->fields);
+		query->fields[0] = slice_text("id");
+		query->fields_count = 1;
+	}
+}
+
+/* Behind this row, from now on with bodies. */
+static void go_on_seeing(struct request *r)
+{
+	struct list_op *op = r->op;
+	struct list_key after = list_key_copy(r, &op->last);
+	op->blind = false;
+	for (uint32_t i = 0; i < op->shards_count; i++) {
+		struct list_shard *s = &op->shards[i];
+		s->more |= s->at < s->rows_count;
+		s->at = s->rows_count = 0;
+		fill_fields(r, &s->query);
+		s->query.after = after.id;
+		s->query.after_keys = (struct slice *)after.order_keys;
+		s->query.after_keys_count = after.order_keys_count;
+	}
+}
+
+/* ---- pages ---- */
 
 /* Asks for the pages that the merge needs next. True if it must wait for them. */
 static bool list_blocked(struct turn *t, struct request *r)
@@ -153,18 +216,10 @@ static bool list_blocked(struct turn *t, struct request *r)
 	bool blocked = false;
 	for (uint32_t i = 0; i < op->shards_count; i++) {
 		struct list_shard *s = &op->shards[i];
-		if (s->asked) {
-			blocked = true;
+		if (!s->asked && (s->at < s->rows_count || !s->more))
 			continue;
-		}
-		if (s->at < s->rows_count || !s->more)
-			continue;
-		if (op->params.order.count > 0) {
-			list_answer(t, r);
-			return true;
-		}
 		blocked = true;
-		if (!ask_page(t, r, i)) {
+		if (!s->asked && !ask_page(t, r, i)) {
 			answer_status(t, r, STATUS_OVERLOADED, "");
 			return true;
 		}
@@ -185,6 +240,8 @@ static void list_advance(struct turn *t, struct request *r)
 			answer_status(t, r, STATUS_INTERNAL, "");
 			return;
 		}
+		if (op->blind && op->skip == 0)
+			go_on_seeing(r);
 	}
 	list_answer(t, r);
 }
@@ -194,8 +251,13 @@ static void count_advance(struct turn *t, struct request *r)
 	struct list_op *op = r->op;
 	if (list_blocked(t, r))
 		return;
+	if (op->params.explain) {
+		list_explain(t, r, &op->params, op->costs, op->shards_count, op->count);
+		return;
+	}
 	struct reply *reply = reply_begin(t, 200);
 	buf_printf(&reply->body, "{\"documentCount\":%" PRIu64 "}", op->count);
+	list_index_header(r, reply, &op->params, op->costs, op->shards_count);
 	reply_send(t, r, reply);
 }
 
@@ -219,7 +281,44 @@ static void take_page(struct request *r, struct list_shard *s,
 			to->order_key[k] = arena_copy(page, from->order_key[k]);
 	}
 	s->more = ack->more_after.len > 0;
+	if (!s->more)
+		return;
 	s->query.after = arena_copy(&r->arena, ack->more_after);
+	if (s->query.order_count > 0 && ack->rows_count > 0) {
+		struct list_key last = key_of(&ack->rows[ack->rows_count - 1]);
+		last = list_key_copy(r, &last);
+		s->query.after = last.id;
+		s->query.after_keys = (struct slice *)last.order_keys;
+		s->query.after_keys_count = last.order_keys_count;
+	}
+}
+
+static void take_cost(struct request *r, struct list_cost *cost,
+		      const struct msg_shard_query_ack *ack)
+{
+	cost->keys_read += ack->keys_read;
+	cost->documents_read += ack->documents_read;
+	cost->rows += ack->rows_count;
+	cost->pages++;
+	cost->sorted |= ack->sorted;
+	if (!slice_equal(cost->index, ack->index))
+		cost->index = arena_copy(&r->arena, ack->index);
+}
+
+static void list_refused(struct turn *t, struct request *r, enum status status,
+			 const struct msg_shard_query_ack *ack)
+{
+	char text[PLACE_BYTES];
+	struct problem problem;
+	snprintf(text, sizeof text, "%.*s", ack ? (int)ack->text.len : 0,
+		 ack && ack->text.len ? (const char *)ack->text.data : "");
+	if (status == STATUS_SORT_TOO_LARGE)
+		problem_detail(&problem, status, "order", text);
+	else if (status == STATUS_PATTERN_TOO_COSTLY)
+		problem_detail(&problem, status, "query", text);
+	else
+		problem_set(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, text);
+	answer_problem(t, r, &problem);
 }
 
 static void page_came(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -227,17 +326,13 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 {
 	struct list_op *op = r->op;
 	const struct msg_shard_query_ack *ack = body;
-	struct problem problem;
 	op->shards[index].asked = false;
 	if (!ack || status != STATUS_OK) {
-		char text[PLACE_BYTES];
-		snprintf(text, sizeof text, "%.*s", ack ? (int)ack->text.len : 0,
-			 ack && ack->text.len ? (const char *)ack->text.data : "");
-		problem_set(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, text);
-		answer_problem(t, r, &problem);
+		list_refused(t, r, status, ack);
 		return;
 	}
 	take_page(r, &op->shards[index], ack);
+	take_cost(r, &op->costs[index], ack);
 	op->count += ack->count;
 	if (op->params.count)
 		count_advance(t, r);
@@ -245,41 +340,42 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 		list_advance(t, r);
 }
 
-static void list_nothing(struct turn *t, struct request *r)
+/* ---- beginning ---- */
+
+static void fill_query(const struct list_op *op, struct msg_shard_query *query)
 {
-	const struct list_op *op = r->op;
-	struct reply *reply = reply_begin(t, 200);
-	buf_append_text(&reply->body, op->params.count ? "{\"documentCount\":0}" : "[]");
-	reply_send(t, r, reply);
+	const struct list_params *params = &op->params;
+	query->filter = params->filter;
+	query->order = params->order.texts;
+	query->order_count = params->order.count;
+	query->after = params->after.id;
+	query->after_keys = (struct slice *)params->after.order_keys;
+	query->after_keys_count = params->after.order_keys_count;
+	query->index = params->index;
+	query->no_index = params->no_index;
+	query->count = params->count;
+	query->any = params->any;
 }
 
 static void list_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct list_op *op = r->op;
-	if (!c) {
-		list_nothing(t, r);
-		return;
-	}
-	op->shards = arena_alloc(&r->arena, c->shards_count * sizeof *op->shards);
-	op->shards_count = c->shards_count;
 	r->close = list_close;
-	for (uint32_t i = 0; i < c->shards_count; i++) {
-		struct msg_shard_query *query = &op->shards[i].query;
-		query->shard = c->shards[i]->shard.id;
-		query->filter = op->params.filter;
-		query->fields = op->params.fields.texts;
-		query->fields_count = op->params.fields.count;
-		query->order = op->params.order.texts;
-		query->order_count = op->params.order.count;
-		query->after = op->params.after;
-		query->count = op->params.count;
-		query->any = op->params.any;
+	uint32_t shards = c ? c->shards_count : 0;
+	op->shards = arena_alloc(&r->arena, (shards + 1) * sizeof *op->shards);
+	op->costs = arena_alloc(&r->arena, (shards + 1) * sizeof *op->costs);
+	op->shards_count = shards;
+	for (uint32_t i = 0; i < shards; i++) {
+		fill_query(op, &op->shards[i].query);
+		fill_fields(r, &op->shards[i].query);
+		op->shards[i].query.shard = op->costs[i].shard = c->shards[i]->shard.id;
+		op->shards[i].more = true;
 	}
-	for (uint32_t i = 0; i < op->shards_count; i++)
-		if (!ask_page(t, r, i)) {
-			answer_status(t, r, STATUS_OVERLOADED, "");
-			return;
-		}
+	/* A collection that does not exist is empty. */
+	if (op->params.count)
+		count_advance(t, r);
+	else
+		list_advance(t, r);
 }
 
 void native_list(struct turn *t, struct request *r)
@@ -292,9 +388,8 @@ void native_list(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 		return;
 	}
-	/* A shard gives LIMIT_ROWS at most; one more than wanted must fit. */
-	if (op->params.order.count > 0 && bound == LIMIT_ROWS)
-		bound = LIMIT_ROWS - 1;
+	op->skip = op->params.skip;
+	op->blind = op->skip > LIST_SKIP_WHOLE_ROWS;
 	op->rows_max = op->params.limit > 0 && op->params.limit < bound ? op->params.limit : bound;
 	collection_find(t, r, false, list_go);
 }

@@ -1,7 +1,7 @@
 /* Reading one document. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
-#include "gateway/native.h"
+#include "gateway/list.h"
 #include "gateway/routes.h"
 
 struct read_op {
@@ -101,11 +101,8 @@ static bool take_parameters(struct turn *t, struct request *r, struct read_op *o
 			    struct problem *p)
 {
 	struct slice value;
-	if (!native_json_parameter(t, r, "fields", &value, p) ||
-	    !native_consistency(r, &op->read.any, p))
+	if (!list_fields(t, r, &op->fields, p) || !native_consistency(r, &op->read.any, p))
 		return false;
-	if (!native_text_list(r, value, LIMIT_FIELDS, LIMIT_PATH_BYTES, &op->fields))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "fields", "An array of names.");
 	if (request_parameter(r, "rev", &value) && !revision_parse(value, &op->read.revision))
 		return problem_set(p, STATUS_BAD_REVISION, "rev");
 	op->conflicts = request_flag(r, "conflicts");

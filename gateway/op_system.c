@@ -2,9 +2,8 @@
 #include <inttypes.h>
 
 #include "common/doc/value.h"
-#include "gateway/native.h"
+#include "gateway/list.h"
 #include "gateway/routes.h"
-#include "gateway/url.h"
 
 void native_root(struct turn *t, struct request *r)
 {
@@ -33,17 +32,17 @@ void native_limits(struct turn *t, struct request *r)
 	reply_send(t, r, reply);
 }
 
-/* ---- system.nodes ---- */
+/* ---- rows that the coordinator has ---- */
 
-struct nodes_op {
+struct rows_op {
 	struct list_params params;
 	struct msg_system_list list;
 };
 
-static void nodes_came(struct turn *t, struct request *r, uint32_t index, enum status status,
-		       const void *body)
+static void rows_came(struct turn *t, struct request *r, uint32_t index, enum status status,
+		      const void *body)
 {
-	const struct nodes_op *op = r->op;
+	const struct rows_op *op = r->op;
 	const struct msg_system_list_ack *ack = body;
 	(void)index;
 	if (!ack || status != STATUS_OK) {
@@ -63,28 +62,27 @@ static void nodes_came(struct turn *t, struct request *r, uint32_t index, enum s
 		rows[count].id = arena_copy(&r->arena, id.bytes);
 		rows[count++].body = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 	}
-	system_rows_answer(t, r, rows, count, &op->params);
+	bool cut = ack->rows_count == LIMIT_SYSTEM_ROWS;
+	system_rows_answer(t, r, rows, count, cut, &op->params);
 }
 
-void native_nodes(struct turn *t, struct request *r)
+void native_system(struct turn *t, struct request *r)
 {
-	struct nodes_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct rows_op *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	r->op = op;
 	if (!list_params(t, r, &op->params, &problem)) {
 		answer_problem(t, r, &problem);
 		return;
 	}
-	struct slice segments[URL_SEGMENTS_MAX];
-	(void)url_segments(slice_text(r->route->pattern), segments);
-	op->list.collection = segments[0];
+	op->list.collection = system_collection(r);
 	struct call_spec spec = {
 	    .reach = REACH_COORDINATOR,
 	    .type = MSG_system_list,
 	    .answer = MSG_system_list_ack,
 	    .message = &op->list,
 	    .repeatable = true,
-	    .done = nodes_came,
+	    .done = rows_came,
 	};
 	if (!call_open(t, r, &spec))
 		answer_status(t, r, STATUS_OVERLOADED, "");
@@ -163,7 +161,7 @@ static void collections_answer(struct turn *t, struct request *r)
 			r->resource = rows[count].id;
 		count++;
 	}
-	system_rows_answer(t, r, rows, count, &op->params);
+	system_rows_answer(t, r, rows, count, false, &op->params);
 }
 
 static void collection_counted(struct turn *t, struct request *r, uint32_t index,

@@ -42,23 +42,23 @@ static bool pattern_fits(const char *pattern, const struct slice *segments, int 
 	return true;
 }
 
-static const struct route *first_fit(const struct slice *segments, int count)
+/* The methods that the path takes; false if it takes none: there is no such path. Several patterns
+ * may fit, as an id may look like a word of the API. */
+static bool fill_allow(const struct slice *segments, int count, struct buf *allow)
 {
-	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-		if (pattern_fits(routes[i].pattern, segments, count))
-			return &routes[i];
-	return NULL;
-}
-
-static void fill_allow(const char *pattern, struct buf *allow)
-{
+	bool taken[HTTP_METHODS] = {false};
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-		if (strcmp(routes[i].pattern, pattern) != 0)
+		const struct route *route = &routes[i];
+		if (taken[route->method] || !pattern_fits(route->pattern, segments, count))
 			continue;
-		buf_append_text(allow, http_method_name(routes[i].method));
-		buf_append_text(allow, routes[i].method == HTTP_GET ? ", HEAD, " : ", ");
+		taken[route->method] = true;
+		buf_append_text(allow, http_method_name(route->method));
+		buf_append_text(allow, route->method == HTTP_GET ? ", HEAD, " : ", ");
 	}
+	if (allow->len == 0)
+		return false;
 	buf_append_text(allow, "OPTIONS");
+	return true;
 }
 
 /* Decodes what the pattern leaves open. */
@@ -102,21 +102,17 @@ enum route_result route_find(struct request *r, struct slice path, struct buf *a
 {
 	struct slice segments[URL_SEGMENTS_MAX];
 	int count = url_segments(path, segments);
-	const struct route *fit = count < 0 ? NULL : first_fit(segments, count);
-	if (!fit)
-		return refuse_unknown(r, segments, count, allow, problem);
 	enum http_method method = r->method == HTTP_HEAD ? HTTP_GET : r->method;
-	if (method == HTTP_OPTIONS) {
-		fill_allow(fit->pattern, allow);
-		return ROUTE_OPTIONS;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-		if (routes[i].method == method && strcmp(routes[i].pattern, fit->pattern) == 0)
+	for (size_t i = 0; i < ARRAY_LEN(routes) && count >= 0 && !r->route; i++)
+		if (routes[i].method == method && pattern_fits(routes[i].pattern, segments, count))
 			r->route = &routes[i];
-	if (!r->route) {
-		fill_allow(fit->pattern, allow);
-		problem_set(problem, STATUS_METHOD_NOT_ALLOWED, "path");
-		return ROUTE_REFUSED;
-	}
-	return take_open(r, fit->pattern, segments, problem) ? ROUTE_FOUND : ROUTE_REFUSED;
+	if (r->route)
+		return take_open(r, r->route->pattern, segments, problem) ? ROUTE_FOUND
+									  : ROUTE_REFUSED;
+	if (count < 0 || !fill_allow(segments, count, allow))
+		return refuse_unknown(r, segments, count, allow, problem);
+	if (method == HTTP_OPTIONS)
+		return ROUTE_OPTIONS;
+	problem_set(problem, STATUS_METHOD_NOT_ALLOWED, "path");
+	return ROUTE_REFUSED;
 }

@@ -92,7 +92,8 @@ static void test_merge_by_id(void **state)
 	expect(b, "-> 11@1 query 1 filter={\"n\":{\"$gt\":0}} fields=n limit=1000\n"
 		  "-> 12@1 query 2 filter={\"n\":{\"$gt\":0}} fields=n limit=1000\n"
 		  "-> 13@1 query 3 filter={\"n\":{\"$gt\":0}} fields=n limit=1000\n"
-		  "<- 1 200 [{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},{\"id\":\"c\",\"n\":3},"
+		  "<- 1 200 X-Parley-Index=none "
+		  "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},{\"id\":\"c\",\"n\":3},"
 		  "{\"id\":\"d\",\"n\":4},{\"id\":\"e\",\"n\":5},{\"id\":\"f\",\"n\":6}]\n");
 }
 
@@ -104,11 +105,15 @@ static void test_merge_by_order(void **state)
 	answer_page(b, 0, ROWS({"a", 9}, {"b", 1}, ), false);
 	answer_page(b, 1, ROWS({"z", 7}, {"c", 7}, {"d", 2}, ), false);
 	answer_page(b, 2, ROWS({"e", 8}, ), false);
-	expect(b,
-	       "-> 11@1 query 1 order=desc(n) limit=4\n"
-	       "-> 12@1 query 2 order=desc(n) limit=4\n"
-	       "-> 13@1 query 3 order=desc(n) limit=4\n"
-	       "<- 1 200 [{\"id\":\"a\",\"n\":9},{\"id\":\"e\",\"n\":8},{\"id\":\"z\",\"n\":7}]\n");
+	expect(b, "-> 11@1 query 1 order=desc(n) limit=4\n"
+		  "-> 12@1 query 2 order=desc(n) limit=4\n"
+		  "-> 13@1 query 3 order=desc(n) limit=4\n"
+		  "<- 1 200 X-Parley-Index=none X-Parley-Cursor=Mt66hjQwOvZhAAAAAQd6 "
+		  "[{\"id\":\"a\",\"n\":9},{\"id\":\"e\",\"n\":8},{\"id\":\"z\",\"n\":7}]\n");
+	gateway_bench_http(b,
+			   "GET /c?order=%5B%22desc(n)%22%5D&limit=3&cursor=Mt66hjQwOvZhAAAAAQd6");
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace), "query 1 order=desc(n) limit=4 after=z after_keys=7\n"));
 }
 
 static void test_pages_and_cursor(void **state)
@@ -123,9 +128,10 @@ static void test_pages_and_cursor(void **state)
 		  "-> 12@1 query 2 limit=4\n"
 		  "-> 13@1 query 3 limit=4\n"
 		  "-> 11@1 query 1 limit=2 after=b\n"
-		  "<- 1 200 X-Parley-Cursor=MWM [{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},"
+		  "<- 1 200 X-Parley-Cursor=Mpe2ohqHiSWgYw "
+		  "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},"
 		  "{\"id\":\"bb\",\"n\":2},{\"id\":\"c\",\"n\":3}]\n");
-	gateway_bench_http(b, "GET /c?limit=4&cursor=MWM");
+	gateway_bench_http(b, "GET /c?limit=4&cursor=Mpe2ohqHiSWgYw");
 	assert_non_null(strstr(buf_cstr(&b->trace), "query 1 limit=4 after=c\n"));
 	assert_non_null(strstr(buf_cstr(&b->trace), "query 3 limit=4 after=c\n"));
 }
@@ -141,14 +147,12 @@ static void test_lists_are_bounded(void **state)
 	answer_page(b, 0, ROWS({"a", 1}, {"b", 2}, ), true);
 	gateway_bench_http(b, "GET /c?order=%5B%22asc(n)%22%5D\nx-request-id: q\n");
 	answer_page(b, 1, ROWS({"a", 1}, {"b", 2}, {"c", 3}, ), false);
-	expect(b,
-	       "-> 11@1 query 1 limit=2\n"
-	       "<- 1 200 X-Parley-Cursor=MWI [{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2}]\n"
-	       "-> 11@1 query 1 order=asc(n) limit=3\n"
-	       "<- 2 503 {\"error\":\"A limit of this cluster is reached; see the place named.\","
-	       "\"code\":\"limit_reached\",\"status\":503,\"place\":\"max_list_rows\","
-	       "\"detail\":\"A list with an order must fit into one answer; give a limit.\","
-	       "\"key\":\"max_list_rows\",\"limit\":2,\"size\":2,\"requestId\":\"q\"}\n");
+	expect(b, "-> 11@1 query 1 limit=2\n"
+		  "<- 1 200 X-Parley-Cursor=Mpe2ohqHiSWgYg "
+		  "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2}]\n"
+		  "-> 11@1 query 1 order=asc(n) limit=3\n"
+		  "<- 2 200 X-Parley-Index=none X-Parley-Cursor=MnrwCRk_7rljAAAAAQJi "
+		  "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2}]\n");
 }
 
 static void answer_count(struct gateway_bench *b, uint32_t index, uint64_t count, const char *more)

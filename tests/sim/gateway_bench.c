@@ -58,6 +58,10 @@ static void print_query(struct buf *out, const struct msg_shard_query *m)
 	if (m->limit > 0)
 		buf_printf(out, " limit=%" PRIu64, m->limit);
 	print_texts(out, " after=", &m->after, m->after.len > 0);
+	for (uint32_t i = 0; i < m->after_keys_count; i++)
+		print_json(out, i == 0 ? " after_keys=" : ",", m->after_keys[i]);
+	print_texts(out, " index=", &m->index, m->index.len > 0);
+	buf_append_text(out, m->no_index ? " no_index" : "");
 	buf_append_text(out, m->any ? " any" : "");
 }
 

@@ -1,0 +1,87 @@
+/* Lists: their parameters, the cursor, the order of rows, and what a list has cost. Documents of
+ * shards and rows that the gateway makes itself are listed alike. */
+#ifndef PARLEY_GATEWAY_LIST_H
+#define PARLEY_GATEWAY_LIST_H
+
+#include "gateway/native.h"
+
+enum { LIST_SKIP_MAX = 1000000 };
+
+/* Where a row stands in a list. */
+struct list_key {
+	struct slice id;
+	const struct slice *order_keys; /* as many as orders; may be fewer: absent */
+	uint32_t order_keys_count;
+};
+
+/* ---- list_params.c ---- */
+
+struct list_params {
+	struct slice filter; /* MessagePack map; empty: all */
+	struct text_list fields;
+	struct text_list order;
+	struct query_order *orders; /* the same, parsed */
+	uint64_t limit;             /* 0: none */
+	uint64_t skip;
+	struct list_key after; /* from the cursor; without id: from the beginning */
+	struct slice index;    /* the one to use; empty: the storage node chooses */
+	bool no_index;
+	bool count;
+	bool explain;
+	bool any;
+};
+/* From the query string, or, of a POST, from the members of the body. */
+bool list_params(struct turn *t, struct request *r, struct list_params *out,
+		 struct problem *p) MUST_CHECK;
+/* The list of fields of any read, given in the query string. */
+bool list_fields(struct turn *t, struct request *r, struct text_list *out,
+		 struct problem *p) MUST_CHECK;
+/* <0, 0, >0: which comes first under the orders, then by id. */
+int list_compare(const struct list_params *params, const struct list_key *a,
+		 const struct list_key *b);
+/* A copy in the request's arena. */
+struct list_key list_key_copy(struct request *r, const struct list_key *key);
+
+/* ---- list_cursor.c ---- */
+
+/* Opaque. It names the last row of what was answered, and the list that it belongs to. */
+void list_cursor_print(struct turn *t, struct request *r, const struct list_params *params,
+		       const struct list_key *last, struct buf *out);
+/* Fills params->after; false if the text is no cursor of this list. */
+bool list_cursor_parse(struct turn *t, struct request *r, struct slice text,
+		       struct list_params *params) MUST_CHECK;
+
+/* ---- list_explain.c ---- */
+
+/* What one shard did for a list. */
+struct list_cost {
+	uint64_t shard;
+	uint64_t keys_read;
+	uint64_t documents_read;
+	uint64_t rows;
+	uint64_t pages;
+	struct slice index; /* empty: none */
+	bool sorted;
+};
+/* X-Parley-Index, if the list has a query or an order: names of indexes, or none. */
+void list_index_header(struct request *r, struct reply *reply, const struct list_params *params,
+		       const struct list_cost *costs, uint32_t count);
+/* Answers explain=true. returned: rows, or of a count the documents counted. */
+void list_explain(struct turn *t, struct request *r, const struct list_params *params,
+		  const struct list_cost *costs, uint32_t count, uint64_t returned);
+
+/* ---- system_rows.c: lists that the gateway filters itself ---- */
+
+struct system_row {
+	struct slice id;
+	struct slice body; /* MessagePack map without id */
+	struct slice *order_keys;
+};
+/* Answers with the rows: filtered, ordered, paged, projected, or counted; or the one with
+ * r->resource as id. cut: there are more than these. */
+void system_rows_answer(struct turn *t, struct request *r, struct system_row *rows, uint32_t count,
+			bool cut, const struct list_params *params);
+/* The collection that the request's route names, such as system.nodes. */
+struct slice system_collection(const struct request *r);
+
+#endif
