@@ -4,6 +4,7 @@
 #include "common/doc/revision.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/shard_edit.h"
 
 static void put_conflict(struct storage *s, struct slice key, const struct conflict *conflict)
 {
@@ -156,5 +157,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		lock_apply(s, c, number, &change);
 	else if (change.kind != CHANGE_EPOCH && change.id.len > 0)
 		apply_document(s, c, number, &change);
+	if (change.edit_id.len > 0)
+		edits_apply(s, c, &change);
 	outbox_applied(s, c, &change);
 }

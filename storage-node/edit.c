@@ -78,7 +78,7 @@ static void remember_operation(struct editing *e)
 {
 	const struct change *change = e->change;
 	struct document *doc = e->doc;
-	if (change->operation_digest.len == 0)
+	if (change->operation_digest.len == 0 || change->edit_id.len > 0)
 		return;
 	struct operation *list = arena_alloc(e->arena, (doc->operations_count + 1) * sizeof *list);
 	uint32_t count = 0;

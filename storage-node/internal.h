@@ -54,6 +54,7 @@ struct waiter {
 	    ack; /* slices borrow from text and body below; other types use its status */
 	uint8_t hash[LIMIT_REV_HASH_BYTES];
 	struct buf body;
+	size_t place_len; /* of a refusal: body is the place, then the detail */
 	uint64_t cleaned; /* cleanup_commit_ack */
 };
 
@@ -187,6 +188,8 @@ struct shard_copy {
 	struct lock_table *locks; /* lock.h; NULL: none so far */
 	bool turn_dirty;          /* something to send at the end of the turn */
 
+	struct edit_list *edits; /* shard_edit.h: writes by query, as applied */
+
 	/* outbox */
 	struct outbox_item *outbox;
 	uint32_t outbox_count;
@@ -199,6 +202,7 @@ struct shard_copy {
 };
 
 struct query_job;
+struct edit_job;
 
 struct storage {
 	struct storage_options options;
@@ -223,6 +227,8 @@ struct storage {
 	uint64_t next_request;
 	struct query_job *jobs; /* list, oldest first */
 	uint32_t jobs_count;
+	struct edit_job *edit_jobs; /* likewise */
+	uint32_t edit_jobs_count;
 	struct arena arena;          /* for one step */
 	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
 	struct buf key;              /* scratch for keys */
@@ -231,6 +237,7 @@ struct storage {
 	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total,
 	    snapshots_total;
 	uint64_t refused_total, discarded_total, resolved_total, cleaned_total;
+	uint64_t stale_total, edits_total;
 };
 
 struct known_collection {

@@ -12,6 +12,7 @@
  *   META       'p' shard id                               shard_promise
  *   META       'x' shard id                               shard_position
  *   META       'g' shard id                               collection: as ordered in the stream
+ *   META       't' shard id, edit id                      edit_record
  *   META       'n' shard id, index id                     index_state
  *   DOCUMENTS  'd' shard id, document id, 0               document
  *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision

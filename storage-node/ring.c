@@ -103,7 +103,13 @@ void waiter_add(struct pending_ring *r, struct pending *p, struct waiter *w)
 
 static void answer_write(struct waiter *w, const struct envelope *envelope, struct effects *fx)
 {
-	w->ack.body = buf_slice(&w->body);
+	struct slice held = buf_slice(&w->body);
+	if (w->place_len > 0) {
+		w->ack.place = slice_of(held.data, w->place_len);
+		w->ack.detail = slice_of(held.data + w->place_len, held.len - w->place_len);
+	} else {
+		w->ack.body = held;
+	}
 	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &w->ack);
 }
 

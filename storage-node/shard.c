@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/shard_edit.h"
 
 struct shard_copy *shard_get(struct storage *s, uint64_t id)
 {
@@ -30,6 +31,7 @@ void shard_free(struct shard_copy *c)
 	map_close(&c->notes);
 	lock_free(c);
 	outbox_free(c);
+	edits_free(c);
 	ring_close(&c->pending);
 	arena_close(&c->placement_arena);
 	arena_close(&c->settings_arena);
@@ -54,6 +56,8 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 				   key_shard(&s->key, ranges[i].letter, c->id),
 				   key_shard_end(&end, ranges[i].letter, c->id));
 	buf_close(&end);
+	edits_remove_all(s, c);
+	edit_forget_shard(s, c);
 	for (const char *letter = "pxg"; *letter; letter++)
 		store_remove(s->store, STORE_META, key_shard(&s->key, *letter, c->id));
 	fx_sync(fx);
@@ -73,6 +77,7 @@ void shard_save_position(struct storage *s, struct shard_copy *c)
 	schema_encode(&schema_shard_position, &c->position, &s->value);
 	store_put(s->store, STORE_META, key_shard(&s->key, 'x', c->id), buf_slice(&s->value));
 	c->position_dirty = false;
+	edits_save(s, c);
 }
 
 void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects *fx)
@@ -211,7 +216,8 @@ static bool shard_load(struct storage *s, struct slice key, struct slice placeme
 	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position))
 		return false;
 	load_recent(s, c);
-	return load_settings(s, c) && load_pending(s, c) && lock_load(s, c) && outbox_load(s, c);
+	return load_settings(s, c) && load_pending(s, c) && lock_load(s, c) && outbox_load(s, c) &&
+	       edits_load(s, c);
 }
 
 bool shard_load_all(struct storage *s)

@@ -6,6 +6,7 @@
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/shard_edit.h"
 
 struct snapshot_out {
 	uint64_t id;
@@ -44,6 +45,8 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		    .family = STORE_META,
 		    .key = slice_text("g"),
 		    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
+	if (out->sequence == 0)
+		count += edits_pairs(c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
 	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES) {
 		bool inside = store_valid(s->store, out->it);
 		struct slice key = inside ? store_key(s->store, out->it) : (struct slice){0};
@@ -199,6 +202,7 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id),
 			   key_shard_end(&end, 'e', c->id));
 	buf_close(&end);
+	edits_remove_all(s, c);
 	c->position = (struct shard_position){.copying = true,
 					      .stamp = c->position.stamp,
 					      .copy_epoch = c->placement.epoch,
@@ -221,6 +225,8 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 			store_put(s->store, STORE_META, key_shard(&s->key, 'g', c->id), p->value);
 			shard_use_settings(s, c, p->value);
 		}
+		if (edits_take_pair(s, c, p))
+			continue;
 		if (p->family != STORE_DOCUMENTS && p->family != STORE_CONFLICTS)
 			continue;
 		key_shard(&s->key, 'd', c->id);

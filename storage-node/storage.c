@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/shard_edit.h"
 
 /* ---- life ---- */
 
@@ -40,6 +41,7 @@ void storage_free(struct storage *s)
 {
 	size_t at = 0;
 	query_free_jobs(s);
+	edit_free_jobs(s);
 	for (struct map_entry *e; (e = map_next(&s->shards, &at));) {
 		struct shard_copy *c = e->value;
 		for (uint32_t i = 0; i < c->followers_count; i++)
@@ -77,6 +79,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_doc_write] = write_on_doc_write,
     [MSG_doc_read] = read_on_doc_read,
     [MSG_shard_query] = query_on_shard_query,
+    [MSG_shard_edit] = edit_on_shard_edit,
     [MSG_stream_append] = follow_on_append,
     [MSG_stream_append_ack] = stream_on_ack,
     [MSG_promise_request] = takeover_on_promise_request,
@@ -109,6 +112,7 @@ static void on_message(struct storage *s, const struct event *e, struct effects 
 static void on_timer(struct storage *s, struct effects *fx)
 {
 	query_run_jobs(s, fx);
+	edit_run_jobs(s, fx);
 	if (s->now_ms < s->tick_ms)
 		return;
 	s->tick_ms = s->now_ms + TICK_MS;
@@ -193,7 +197,7 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 static int64_t storage_deadline(const void *core)
 {
 	const struct storage *s = core;
-	return s->jobs ? s->now_ms : s->tick_ms;
+	return s->jobs || edit_wants_step(s) ? s->now_ms : s->tick_ms;
 }
 
 /* ---- what an operator sees ---- */
@@ -233,7 +237,10 @@ static void storage_metrics(const void *core, struct buf *out)
 	    {"parley_outbox_entries", outbox},
 	    {"parley_locks", locks},
 	    {"parley_query_jobs", s->jobs_count},
+	    {"parley_edit_jobs", s->edit_jobs_count},
+	    {"parley_edits_total", s->edits_total},
 	    {"parley_writes_total", s->writes_total},
+	    {"parley_writes_stale_total", s->stale_total},
 	    {"parley_writes_refused_total", s->refused_total},
 	    {"parley_reads_total", s->reads_total},
 	    {"parley_queries_total", s->queries_total},

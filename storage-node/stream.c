@@ -332,6 +332,8 @@ static void answer_waiters(const struct storage *s, const struct shard_copy *c, 
 			w->ack.status = STATUS_NO_LEAD;
 			w->ack.revision = (struct revision){0};
 		}
+		w->ack.clock_ms = (uint64_t)s->now_ms;
+		w->ack.life = s->options.life;
 		waiter_answer(w, fx);
 	}
 }
@@ -405,7 +407,9 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 		return;
 	if (change.kind != CHANGE_WRITE && change.kind != CHANGE_BRANCH)
 		return;
-	if (shard_is_available(c)) {
+	/* part of a write by query is done again by whoever goes on with that; nobody was told of it
+	 */
+	if (shard_is_available(c) && change.edit_id.len == 0) {
 		change.kind = CHANGE_BRANCH;
 		outbox_add(s, c, &change, fx);
 	} else {

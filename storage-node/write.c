@@ -5,9 +5,11 @@
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "common/doc/update.h"
 #include "common/doc/value.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/shard_edit.h"
 
 /* What became of a write before it is ordered. */
 struct decision {
@@ -18,7 +20,9 @@ struct decision {
 	char hash[REVISION_HASH_CHARS];
 	struct revision answer; /* revision of the answer; borrows */
 	uint64_t conflicts;
-	struct buf body; /* of a patch */
+	struct buf body;          /* of a patch or an update */
+	bool accumulates;         /* done twice it would not be what it is done once */
+	struct update_error *why; /* of an update that is refused */
 };
 
 uint64_t write_stamp(struct storage *s, struct shard_copy *c)
@@ -89,6 +93,8 @@ void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 			const struct change *change)
 {
 	struct recent what = {.number = number, .epoch = epoch, .status = change->status};
+	if (change->edit_id.len > 0) /* its own record knows it */
+		return;
 	if ((change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH) &&
 	    change->operation_id.len == sizeof what.operation_id)
 		write_recent_add(c, change->operation_id, change->operation_digest, &what,
@@ -97,21 +103,34 @@ void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 
 /* ---- answers ---- */
 
-static void answer(const struct event *e, enum effect_when when, enum status status,
-		   const struct revision *revision, uint64_t conflicts, struct effects *fx)
+bool write_is_stale(const struct storage *s, uint64_t until_ms, uint64_t life)
 {
-	struct msg_doc_write_ack ack = {.status = status, .conflicts = conflicts};
-	if (revision)
-		ack.revision = *revision;
+	return until_ms > 0 && (life != s->options.life || (uint64_t)s->now_ms > until_ms);
+}
+
+static void answer(const struct storage *s, const struct event *e, enum effect_when when,
+		   enum status status, const struct decision *d, struct effects *fx)
+{
+	struct msg_doc_write_ack ack = {
+	    .status = status, .clock_ms = (uint64_t)s->now_ms, .life = s->options.life};
+	if (d) {
+		ack.revision = d->answer;
+		ack.conflicts = d->conflicts;
+	}
+	if (d && d->why) {
+		ack.place = slice_text(d->why->place);
+		ack.detail = slice_text(d->why->text);
+	}
 	fx_reply(fx, when, e, MSG_doc_write_ack, &ack);
 }
 
-static void answer_when_applied(struct shard_copy *c, const struct event *e, uint64_t number,
-				const struct decision *d, bool want_body, struct effects *fx)
+static void answer_when_applied(struct storage *s, struct shard_copy *c, const struct event *e,
+				uint64_t number, const struct decision *d, struct effects *fx)
 {
+	const struct msg_doc_write *m = e->message.body;
 	struct pending *p = ring_at(&c->pending, number);
 	if (!p) {
-		answer(e, WHEN_NOW, d->status, &d->answer, d->conflicts, fx);
+		answer(s, e, WHEN_NOW, d->status, d, fx);
 		return;
 	}
 	struct waiter *w = waiter_new(e, MSG_doc_write_ack);
@@ -119,8 +138,13 @@ static void answer_when_applied(struct shard_copy *c, const struct event *e, uin
 	w->ack.status = d->status;
 	w->ack.conflicts = d->conflicts;
 	waiter_set_revision(w, &d->answer);
-	if (want_body)
+	if (d->why) {
+		buf_append_text(&w->body, d->why->place);
+		w->place_len = w->body.len;
+		buf_append_text(&w->body, d->why->text);
+	} else if (d->ordered && m->want_body) {
 		buf_append_slice(&w->body, d->change.body);
+	}
 	waiter_add(&c->pending, p, w);
 }
 
@@ -130,13 +154,13 @@ static void answer_unchanged(struct storage *s, struct shard_copy *c, const stru
 {
 	uint64_t number = v->overlay ? v->overlay->last_number : 0;
 	if (number == 0 && !lease_held(s, c)) {
-		answer(e, WHEN_NOW, STATUS_NO_LEAD, NULL, 0, fx);
+		answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
 		return;
 	}
 	const struct msg_doc_write *m = e->message.body;
 	struct recent what = {.number = number, .epoch = c->lead_epoch, .status = d->status};
 	write_recent_add(c, m->operation_id, m->operation_digest, &what, &d->answer);
-	answer_when_applied(c, e, number, d, false, fx);
+	answer_when_applied(s, c, e, number, d, fx);
 }
 
 /* ---- deciding ---- */
@@ -169,8 +193,8 @@ static bool choose_parent(struct document_view *v, const struct msg_doc_write *m
 	bool live = winner != GRAPH_NONE && graph_is_live(&v->doc, (uint32_t)winner);
 	*parent = winner;
 	*branch = false;
-	if (!live && (m->op == WRITE_PATCH || m->op == WRITE_DELETE) &&
-	    m->expect != EXPECT_REVISION)
+	bool changes = m->op == WRITE_PATCH || m->op == WRITE_UPDATE || m->op == WRITE_DELETE;
+	if (!live && changes && m->expect != EXPECT_REVISION)
 		d->status = STATUS_NOT_FOUND;
 	else if (m->expect == EXPECT_PRESENT && !live)
 		d->status = STATUS_NOT_FOUND;
@@ -189,6 +213,23 @@ static bool choose_parent(struct document_view *v, const struct msg_doc_write *m
 	return d->status == STATUS_OK;
 }
 
+/* An error lives in the arena until the end of the step. */
+static bool make_update(struct document_view *v, const struct msg_doc_write *m, struct slice base,
+			struct decision *d)
+{
+	struct arena *arena = &v->storage->arena;
+	struct update_error *error = arena_alloc(arena, sizeof *error);
+	const struct update *update = update_compile(m->body, arena, error);
+	if (update && update_apply(update, base, &d->body, error)) {
+		d->accumulates = update_accumulates(update);
+		d->change.body = buf_slice(&d->body);
+		return true;
+	}
+	d->status = error->status;
+	d->why = error->place[0] ? error : NULL;
+	return false;
+}
+
 static bool make_body(struct document_view *v, const struct msg_doc_write *m, int parent,
 		      struct decision *d)
 {
@@ -199,7 +240,7 @@ static bool make_body(struct document_view *v, const struct msg_doc_write *m, in
 		d->status = STATUS_WRONG_TYPE;
 		return false;
 	}
-	if (m->op != WRITE_PATCH) {
+	if (m->op != WRITE_PATCH && m->op != WRITE_UPDATE) {
 		d->change.body = m->body;
 		return true;
 	}
@@ -209,6 +250,8 @@ static bool make_body(struct document_view *v, const struct msg_doc_write *m, in
 						can't be patched */
 		return false;
 	}
+	if (m->op == WRITE_UPDATE)
+		return make_update(v, m, base, d);
 	value_merge_patch(base, m->body, &d->body);
 	if (d->body.len > LIMIT_BODY_BYTES) {
 		d->status = STATUS_BODY_TOO_LARGE; /* each patch may be small, what they make not */
@@ -272,6 +315,8 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	d->status = m->op == WRITE_POST || (m->op == WRITE_PUT && !parent_live) ? STATUS_CREATED
 										: STATUS_OK;
 	struct revision_content content = {.deleted = d->change.deleted, .body = d->change.body};
+	if (d->accumulates) /* two of the same on two branches are two revisions */
+		content.operation_id = m->operation_id;
 	if (parent != GRAPH_NONE) {
 		d->parent[0] = graph_name(&v->doc, (uint32_t)parent);
 		content.parents = d->parent;
@@ -289,6 +334,7 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	d->change.operation_id = m->operation_id;
 	d->change.operation_digest = m->operation_digest;
 	d->change.status = d->status;
+	d->change.op = m->op;
 	d->ordered = true;
 }
 
@@ -330,12 +376,12 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	    (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
 	if (!slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
 		d = (struct decision){.status = STATUS_OPERATION_ID_REUSED};
-	answer_when_applied(c, e, r->number, &d, false, fx);
+	answer_when_applied(s, c, e, r->number, &d, fx);
 	return true;
 }
 
 /* Fewer than W replicas have room: a write could only wait for its deadline. */
-static bool quorum_full(const struct storage *s, const struct shard_copy *c)
+bool write_disks_full(const struct storage *s, const struct shard_copy *c)
 {
 	uint32_t room = 1;
 	for (uint32_t i = 0; i < c->followers_count; i++)
@@ -343,16 +389,24 @@ static bool quorum_full(const struct storage *s, const struct shard_copy *c)
 	return s->disk_full || room < c->placement.write_quorum;
 }
 
-static enum status lead_refuses(struct storage *s, struct shard_copy *c, const struct event *e)
+enum status write_lead_refuses(const struct storage *s, const struct shard_copy *c,
+			       const struct event *e)
 {
 	uint64_t epoch = e->message.envelope.epoch;
 	if (epoch < c->placement.epoch)
 		return STATUS_OLD_EPOCH;
 	if (c->state != SHARD_SERVING || epoch != c->lead_epoch)
 		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
-	if (quorum_full(s, c))
-		return STATUS_DISK_FULL;
-	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
+	return write_disks_full(s, c) ? STATUS_DISK_FULL : STATUS_OK;
+}
+
+static enum status lead_refuses(const struct storage *s, const struct shard_copy *c,
+				const struct event *e)
+{
+	enum status refused = write_lead_refuses(s, c, e);
+	if (refused == STATUS_OK && !stream_has_room(s, c))
+		return STATUS_OVERLOADED;
+	return refused;
 }
 
 /* A lead that is cut off from its replicas can't settle what it takes. On its disk that is as safe
@@ -372,10 +426,41 @@ static bool accept_pending(struct storage *s, struct shard_copy *c, const struct
 	    !recent_stands(s, c, r) ||
 	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
 		return false;
-	struct revision revision = {.generation = r->generation,
-				    .hash = slice_of(r->hash, r->hash_len)};
-	answer(e, WHEN_DURABLE, STATUS_ACCEPTED, &revision, 0, fx);
+	struct decision d = {
+	    .answer = {.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)}};
+	answer(s, e, WHEN_DURABLE, STATUS_ACCEPTED, &d, fx);
 	return true;
+}
+
+static uint64_t order(struct storage *s, struct shard_copy *c, struct change *change,
+		      struct effects *fx)
+{
+	change->floor = c->floor;
+	change->stamp = write_stamp(s, c);
+	change->wall_ms = (uint64_t)s->wall_ms;
+	uint64_t number = stream_append_change(s, c, change, fx);
+	overlay_touch(s, c, change->id, number);
+	s->writes_total++;
+	return number;
+}
+
+enum status write_edit_document(struct document_view *v, const struct msg_doc_write *m,
+				const struct edit_part *part, struct edit_written *out,
+				struct effects *fx)
+{
+	struct decision d = {.status = STATUS_OK};
+	*out = (struct edit_written){0};
+	decide(v, m, &d);
+	out->why = d.why;
+	if (d.ordered) {
+		d.change.edit_id = part->id;
+		d.change.edit_count = part->count;
+		d.change.operation_digest = part->digest;
+		out->number = order(v->storage, v->copy, &d.change, fx);
+		out->bytes = d.change.body.len;
+	}
+	buf_close(&d.body);
+	return d.status;
 }
 
 static void write_at_lead(struct storage *s, struct shard_copy *c, const struct event *e,
@@ -385,7 +470,7 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 	struct document_view view;
 	struct decision d = {.status = STATUS_OK};
 	if (lock_refused_before(s, c, m)) {
-		answer(e, WHEN_NOW, STATUS_LOCKED, NULL, 0, fx);
+		answer(s, e, WHEN_NOW, STATUS_LOCKED, NULL, fx);
 		return;
 	}
 	document_load_pending(s, c, m->id, &view);
@@ -395,28 +480,25 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 	} else if (!d.ordered) {
 		answer_unchanged(s, c, e, &view, &d, fx);
 	} else {
-		d.change.floor = c->floor;
-		d.change.stamp = write_stamp(s, c);
-		d.change.wall_ms = (uint64_t)s->wall_ms;
-		uint64_t number = stream_append_change(s, c, &d.change, fx);
-		overlay_touch(s, c, m->id, number);
+		uint64_t number = order(s, c, &d.change, fx);
 		if (lead_is_alone(s, c, m))
-			answer(e, WHEN_DURABLE, STATUS_ACCEPTED, &d.answer, d.conflicts, fx);
+			answer(s, e, WHEN_DURABLE, STATUS_ACCEPTED, &d, fx);
 		else
-			answer_when_applied(c, e, number, &d, m->want_body, fx);
-		s->writes_total++;
+			answer_when_applied(s, c, e, number, &d, fx);
 	}
 	buf_close(&d.body);
 }
 
 /* ---- on any replica: a branch ---- */
 
-static bool in_outbox(struct shard_copy *c, const struct event *e, const struct msg_doc_write *m,
+static bool in_outbox(struct storage *s, struct shard_copy *c, const struct event *e,
 		      struct effects *fx)
 {
+	const struct msg_doc_write *m = e->message.body;
 	for (uint32_t i = 0; i < c->outbox_count; i++) {
 		if (slice_equal(c->outbox[i].operation_id, m->operation_id)) {
-			answer(e, WHEN_DURABLE, STATUS_ACCEPTED, &c->outbox[i].revision, 0, fx);
+			struct decision d = {.answer = c->outbox[i].revision};
+			answer(s, e, WHEN_DURABLE, STATUS_ACCEPTED, &d, fx);
 			return true;
 		}
 	}
@@ -446,7 +528,7 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	else if (c->outbox_count >= OUTBOX_ENTRIES_MAX || c->outbox_bytes >= OUTBOX_BYTES_MAX)
 		refused = STATUS_OVERLOADED;
 	if (refused != STATUS_OK) {
-		answer(e, WHEN_NOW, refused, NULL, 0, fx);
+		answer(s, e, WHEN_NOW, refused, NULL, fx);
 		return;
 	}
 	struct document_view view;
@@ -467,7 +549,7 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	/* this replica may not have heard of the writer's lock yet */
 	if (d.status == STATUS_LOCK_LOST)
 		d.status = STATUS_NO_LEAD;
-	answer(e, WHEN_DURABLE, d.status, &d.answer, d.conflicts, fx);
+	answer(s, e, WHEN_DURABLE, d.status, &d, fx);
 	buf_close(&d.body);
 }
 
@@ -476,15 +558,22 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 	const struct msg_doc_write *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	if (!c) {
-		answer(e, WHEN_NOW, STATUS_NO_SHARD, NULL, 0, fx);
+		answer(s, e, WHEN_NOW, STATUS_NO_SHARD, NULL, fx);
 		return;
 	}
 	if (m->operation_id.len != 16 || !document_id_ok(m->id)) {
-		answer(e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, 0, fx);
+		answer(s, e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, fx);
+		return;
+	}
+	/* its client was told that nobody knows, or that it is a branch: it must not land on what
+	 * came since */
+	if (write_is_stale(s, m->until_ms, m->life)) {
+		s->stale_total++;
+		answer(s, e, WHEN_NOW, STATUS_STALE, NULL, fx);
 		return;
 	}
 	/* again, or to one that has become the lead since */
-	if (in_outbox(c, e, m, fx))
+	if (in_outbox(s, c, e, fx))
 		return;
 	enum status refused = lead_refuses(s, c, e);
 	if (m->branch && refused != STATUS_OK) {
@@ -498,7 +587,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		map_send_newer(c, e, fx);
 	if (refused != STATUS_OK) {
 		s->refused_total++;
-		answer(e, WHEN_DURABLE, refused, NULL, 0, fx);
+		answer(s, e, WHEN_DURABLE, refused, NULL, fx);
 		return;
 	}
 	write_at_lead(s, c, e, fx);
