@@ -10,6 +10,9 @@
  * without a search and an answer to an older life of the slot finds nothing. */
 enum { SLOT_BITS = 20, SLOTS_FIRST = 64 };
 
+/* Clocks differ in rate: what was learnt of one is not believed for longer. */
+enum { CLOCK_KEEP_MS = 60000 };
+
 enum call_state {
 	CALL_SENT,   /* an answer to the last sending may come */
 	CALL_REFUSED /* the last sending was refused, or there was nobody to send to */
@@ -94,6 +97,70 @@ static void call_end(struct turn *t, struct call *c, enum status status, const v
 	done(t, r, index, status, body);
 }
 
+/* ---- clocks of storage nodes ----
+ * A write that the network delivers late must not land on what came since. So it says until when,
+ * on its receiver's own clock, it may be taken: reckoned from a time that the receiver told. How
+ * long its answer travelled only makes that earlier. */
+
+static struct peer_clock *clock_find(const struct gateway *gw, uint64_t member)
+{
+	const struct call_table *table = &gw->calls;
+	for (uint32_t i = 0; i < table->clocks_count; i++)
+		if (table->clocks[i].member == member)
+			return (struct peer_clock *)&table->clocks[i];
+	return NULL;
+}
+
+static void clock_learn(struct turn *t, uint64_t clock_ms, uint64_t life)
+{
+	struct call_table *table = &t->gw->calls;
+	uint64_t member = t->event->message.from.member;
+	struct peer_clock *clock = clock_find(t->gw, member);
+	int64_t ahead_ms = (int64_t)(clock_ms - (uint64_t)t->now_ms);
+	if (clock_ms == 0)
+		return;
+	if (!clock && table->clocks_count < LIMIT_MEMBERS) {
+		clock = &table->clocks[table->clocks_count++];
+		*clock = (struct peer_clock){.member = member, .life = life, .ahead_ms = ahead_ms};
+	}
+	if (!clock)
+		return;
+	bool old = clock->life != life || t->now_ms - clock->seen_ms > CLOCK_KEEP_MS;
+	if (!old && ahead_ms < clock->ahead_ms)
+		return;
+	clock->life = life;
+	clock->ahead_ms = ahead_ms;
+	clock->seen_ms = t->now_ms;
+}
+
+/* Before anything is known of its clock: a time that it refuses, telling its own. */
+static void fill_until(const struct turn *t, uint64_t member, int64_t ttl_ms, uint64_t *until_ms,
+		       uint64_t *life)
+{
+	const struct peer_clock *clock = clock_find(t->gw, member);
+	*until_ms = 1;
+	*life = 0;
+	if (!clock)
+		return;
+	int64_t until = t->now_ms + clock->ahead_ms + ttl_ms;
+	*until_ms = until > 1 ? (uint64_t)until : 1;
+	*life = clock->life;
+}
+
+/* A message to a lead is worth taking while its call waits for just this; as a branch, until the
+ * next replica is asked. */
+static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t until_ms)
+{
+	int64_t ttl_ms = until_ms - t->now_ms;
+	if (c->spec.type == MSG_doc_write) {
+		struct msg_doc_write *m = c->spec.message;
+		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+	} else if (c->spec.type == MSG_shard_edit) {
+		struct msg_shard_edit *m = c->spec.message;
+		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+	}
+}
+
 static void transmit(struct turn *t, struct call *c, uint64_t member, uint64_t epoch)
 {
 	struct envelope envelope = {.type = c->spec.type, .epoch = epoch};
@@ -144,6 +211,7 @@ static void send_branch(struct turn *t, struct call *c, const struct shard *s)
 	}
 	c->lost |= c->state == CALL_SENT;
 	((struct msg_doc_write *)c->spec.message)->branch = true;
+	set_until(t, c, node, t->now_ms + CALL_RESEND_MS / 2);
 	transmit(t, c, node, s->epoch);
 	timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_RESEND_MS / 2);
 }
@@ -156,6 +224,8 @@ static void send_lead(struct turn *t, struct call *c, const struct shard *s)
 	}
 	if (c->spec.type == MSG_doc_write)
 		((struct msg_doc_write *)c->spec.message)->branch = false;
+	set_until(t, c, s->lead,
+		  c->spec.reach == REACH_BRANCH ? c->branch_ms : c->request->deadline.at_ms);
 	transmit(t, c, s->lead, s->epoch);
 	if (c->spec.repeatable)
 		timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_RESEND_MS);
@@ -232,6 +302,7 @@ static bool is_refusal(enum status status)
 	case STATUS_LEASED:
 	case STATUS_STARTING:
 	case STATUS_DRAINING:
+	case STATUS_STALE:
 		return true;
 	default:
 		return false;
@@ -252,7 +323,9 @@ static void call_refused(struct turn *t, struct call *c, enum status status)
 	bool newer = s && s->shard.epoch > c->epoch;
 	bool next_replica =
 	    c->spec.reach == REACH_ANY && s && c->attempts < s->shard.replicas_count;
-	if (newer || next_replica)
+	/* it did not know our time; now we know its */
+	bool told = status == STATUS_STALE && c->attempts == 1;
+	if (newer || next_replica || told)
 		call_send(t, c);
 	else
 		wait_again(t, c, status);
@@ -267,6 +340,8 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_doc_read_ack *)body)->status;
 	case MSG_shard_query_ack:
 		return ((const struct msg_shard_query_ack *)body)->status;
+	case MSG_shard_edit_ack:
+		return ((const struct msg_shard_edit_ack *)body)->status;
 	case MSG_conflict_list_ack:
 		return ((const struct msg_conflict_list_ack *)body)->status;
 	case MSG_collection_create_ack:
@@ -290,9 +365,22 @@ static struct call *call_find(const struct gateway *gw, uint64_t wire_id, uint64
 	return c;
 }
 
+static void learn_clock(struct turn *t)
+{
+	const void *body = t->event->message.body;
+	if (t->event->message.envelope.type == MSG_doc_write_ack) {
+		const struct msg_doc_write_ack *ack = body;
+		clock_learn(t, ack->clock_ms, ack->life);
+	} else if (t->event->message.envelope.type == MSG_shard_edit_ack) {
+		const struct msg_shard_edit_ack *ack = body;
+		clock_learn(t, ack->clock_ms, ack->life);
+	}
+}
+
 void call_answered(struct turn *t)
 {
 	const struct envelope *envelope = &t->event->message.envelope;
+	learn_clock(t);
 	enum role role = t->event->message.from.role;
 	uint64_t sending;
 	struct call *c = call_find(t->gw, envelope->request_id, &sending);

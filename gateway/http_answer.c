@@ -112,6 +112,13 @@ void problem_print(const struct problem *p, struct slice request_id, struct buf 
 		buf_append_text(out, ",\"current\":");
 		json_revision(&p->current, out);
 	}
+	if (p->partial) {
+		buf_printf(out, ",\"changes\":%" PRIu64, p->changes);
+		if (p->document.len > 0) {
+			buf_append_text(out, ",\"id\":");
+			json_string(p->document, out);
+		}
+	}
 	if (request_id.len > 0) {
 		buf_append_text(out, ",\"requestId\":");
 		json_string(request_id, out);

@@ -7,6 +7,7 @@
 #include "gateway/cluster_map.h"
 #include "gateway/gateway.h"
 #include "gateway/timers.h"
+#include "proto/enums.h"
 
 enum {
 	REQUEST_ID_BYTES = 128,
@@ -38,6 +39,9 @@ struct problem {
 	uint64_t limit;
 	uint64_t actual;
 	struct revision current; /* generation 0: none */
+	bool partial;            /* a write by query that stopped */
+	uint64_t changes;        /* partial: documents changed all the same */
+	struct slice document;   /* partial: id of the one it stopped at; borrowed */
 };
 
 struct request;
@@ -94,12 +98,22 @@ struct reply {
 	struct buf body;
 };
 
+/* What a storage node's clock shows beside ours, from its answers. */
+struct peer_clock {
+	uint64_t member;
+	uint64_t life;    /* of the process; another one has another clock */
+	int64_t ahead_ms; /* at least so much */
+	int64_t seen_ms;  /* when that was learnt */
+};
+
 struct call_table {
 	struct call **slots;
 	uint32_t slots_count;
 	uint32_t slots_cap;
 	struct call *free;
 	uint64_t sequence; /* of the last message sent */
+	struct peer_clock clocks[LIMIT_MEMBERS];
+	uint32_t clocks_count;
 };
 
 struct gateway {

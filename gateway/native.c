@@ -235,6 +235,13 @@ static struct slice digest_of(struct request *r, const struct buf *bytes)
 	return slice_of(out, 16);
 }
 
+/* Of a write by query. */
+static struct slice query_parameter(const struct request *r)
+{
+	struct slice text;
+	return request_parameter(r, "query", &text) ? text : slice_of(NULL, 0);
+}
+
 bool native_operation(struct turn *t, struct request *r, struct native_operation *out,
 		      struct problem *p)
 {
@@ -257,6 +264,9 @@ bool native_operation(struct turn *t, struct request *r, struct native_operation
 	digest_part(all, request_header(r, "if-match"));
 	digest_part(all, request_header(r, "if-none-match"));
 	buf_append_byte(all, request_flag(r, "branch"));
+	if (r->method == HTTP_PATCH)
+		digest_part(all, request_header(r, "content-type"));
+	digest_part(all, query_parameter(r));
 	digest_part(all, r->http->body);
 	out->key = arena_copy(&r->arena, key);
 	out->digest = digest_of(r, all);

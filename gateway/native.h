@@ -73,6 +73,11 @@ void batch_start(struct turn *t, struct request *r, struct slice array);
 /* Sends one write of a collection; the message lives in the request's arena. */
 bool write_send(struct turn *t, struct request *r, const struct map_collection *c,
 		struct msg_doc_write *write, uint32_t index, call_done *done) MUST_CHECK;
+/* WRITE_PUT, WRITE_DELETE; of PATCH by the media type WRITE_PATCH or WRITE_UPDATE. */
+bool write_op_of(const struct request *r, uint64_t *op, struct problem *p) MUST_CHECK;
+/* The body of an update: checked, at most max_document_bytes. */
+bool write_update_body(struct turn *t, struct request *r, struct slice *body,
+		       struct problem *p) MUST_CHECK;
 /* POST of one document. */
 void write_post_one(struct turn *t, struct request *r, struct slice value);
 /* The refusal of a write as the client sees it. */

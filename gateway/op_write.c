@@ -1,4 +1,7 @@
 /* Writes of one document: POST, PUT, PATCH, DELETE. */
+#include <stdio.h>
+
+#include "common/doc/update.h"
 #include "common/doc/value.h"
 #include "gateway/native.h"
 #include "gateway/routes.h"
@@ -42,6 +45,12 @@ void write_problem(uint64_t op, enum status status, const struct msg_doc_write_a
 	if (status >= STATUS_NOT_LEAD)
 		status = STATUS_NO_LEAD;
 	problem_set(p, status, "");
+	if (ack && ack->place.len > 0) {
+		snprintf(p->place, sizeof p->place, "%.*s", (int)ack->place.len,
+			 (const char *)ack->place.data);
+		snprintf(p->detail, sizeof p->detail, "%.*s", (int)ack->detail.len,
+			 ack->detail.len ? (const char *)ack->detail.data : "");
+	}
 	if (ack && (status == STATUS_CONFLICT || status == STATUS_PRECONDITION_FAILED))
 		p->current = ack->revision;
 }
@@ -122,19 +131,53 @@ static bool write_body(struct turn *t, struct request *r, struct write_state *op
 	return true;
 }
 
-static bool patch_type_known(const struct request *r, struct problem *p)
+/* The type without its parameters. */
+static struct slice media_type(const struct request *r)
 {
 	struct slice type = request_header(r, "content-type");
-	struct slice wrong = slice_text("application/json-patch+json");
-	if (type.len < wrong.len || memcmp(type.data, wrong.data, wrong.len) != 0)
-		return true;
-	return problem_detail(p, STATUS_BAD_PARAMETER, "Content-Type",
-			      "PATCH takes application/merge-patch+json (RFC 7396).");
+	size_t len = 0;
+	while (len < type.len && type.data[len] != ';' && type.data[len] != ' ')
+		len++;
+	return slice_of(type.data, len);
 }
 
-static uint64_t op_of_method(enum http_method method)
+static bool type_is(struct slice type, const char *name)
 {
-	return method == HTTP_PUT ? WRITE_PUT : method == HTTP_PATCH ? WRITE_PATCH : WRITE_DELETE;
+	return type.len == strlen(name) &&
+	       strncasecmp((const char *)type.data, name, type.len) == 0;
+}
+
+/* Whatever a client calls its JSON is a merge patch, but for types that mean another one. */
+bool write_op_of(const struct request *r, uint64_t *op, struct problem *p)
+{
+	struct slice type = media_type(r);
+	static const char suffix[] = "+json";
+	size_t end = sizeof suffix - 1;
+	*op = r->method == HTTP_PUT      ? WRITE_PUT
+	      : r->method == HTTP_DELETE ? WRITE_DELETE
+					 : WRITE_PATCH;
+	if (r->method != HTTP_PATCH || type_is(type, "application/merge-patch+json"))
+		return true;
+	if (type_is(type, "application/vnd.parley.update+json")) {
+		*op = WRITE_UPDATE;
+		return true;
+	}
+	bool other = type.len > end && type_is(slice_of(type.data + type.len - end, end), suffix);
+	return !other || problem_set(p, STATUS_UNSUPPORTED_TYPE, "Content-Type");
+}
+
+bool write_update_body(struct turn *t, struct request *r, struct slice *body, struct problem *p)
+{
+	struct update_error error;
+	uint32_t bytes_max = t->gw->options.limits.document_bytes_max;
+	if (!native_body(t, r, body, p))
+		return false;
+	if (body->len > bytes_max)
+		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_document_bytes", bytes_max,
+				     body->len);
+	if (!update_compile(*body, &r->arena, &error))
+		return problem_detail(p, error.status, error.place, error.text);
+	return true;
 }
 
 void native_write(struct turn *t, struct request *r)
@@ -142,12 +185,12 @@ void native_write(struct turn *t, struct request *r)
 	struct write_state *op = arena_alloc(&r->arena, sizeof *op);
 	struct native_operation operation;
 	struct problem problem;
-	op->write.op = op_of_method(r->method);
 	op->write.id = r->resource;
-	bool fine = native_operation(t, r, &operation, &problem);
-	if (fine && r->method == HTTP_PATCH)
-		fine = patch_type_known(r, &problem);
-	if (fine && r->method != HTTP_DELETE)
+	bool fine =
+	    native_operation(t, r, &operation, &problem) && write_op_of(r, &op->write.op, &problem);
+	if (fine && op->write.op == WRITE_UPDATE)
+		fine = write_update_body(t, r, &op->write.body, &problem);
+	else if (fine && op->write.op != WRITE_DELETE)
 		fine = write_body(t, r, op, &problem);
 	if (fine)
 		write_start(t, r, op, &operation);

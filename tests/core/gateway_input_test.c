@@ -41,8 +41,20 @@ static const struct refusal refusals[] = {
     {"PUT /c/a\n\n[]", 400, "wrong_type", NULL},
     {"PUT /c/a\n\n{\"id\":\"b\"}", 400, "bad_parameter", "/id"},
     {"PATCH /c/a\n\n{\"id\":null}", 400, "wrong_type", "/id"},
-    {"PATCH /c/a\ncontent-type: application/json-patch+json\n\n[]", 400, "bad_parameter",
+    {"PATCH /c/a\ncontent-type: application/json-patch+json\n\n[]", 415, "unsupported_type",
      "Content-Type"},
+    {"PATCH /c/a\ncontent-type: application/vnd.parley.update+json\n\n{\"a\":1}", 400, "bad_update",
+     "/a"},
+    {"PATCH /c/a\ncontent-type: Application/vnd.parley.Update+JSON; a=b\n\n{\"$set\":{\"id\":1}}",
+     400, "bad_update", "/$set/id"},
+    /* writes by query */
+    {"PUT /c", 400, "empty_body", NULL},
+    {"PUT /c\n\n[]", 400, "wrong_type", NULL},
+    {"PATCH /c?query={\n\n{}", 400, "bad_parameter", "query"},
+    {"DELETE /c?query=[]", 400, "bad_query", NULL},
+    {"DELETE /c?query={\"a\":{\"$foo\":1}}", 400, "bad_query", "/a/$foo"},
+    {"DELETE /c\nif-match: \"1-a\"", 400, "bad_parameter", "if-match"},
+    {"PUT /c?branch=true\n\n{}", 400, "bad_parameter", "branch"},
     {"PUT /c/a\n\n{\"t\":\"0123456789012345678901234567890123456789\"}", 413, "body_too_large",
      "max_document_bytes"},
     {"POST /c\n\n[{},{\"t\":\"0123456789012345678901234567890123456789\"}]", 413, "body_too_large",
@@ -68,7 +80,7 @@ static const struct refusal refusals[] = {
     {"GET /system.other", 404, "no_route", "path"},
     {"GET c", 404, "no_route", "path"},
     {"POST /", 405, "method_not_allowed", NULL},
-    {"DELETE /c", 405, "method_not_allowed", NULL},
+    {"DELETE /_/limits", 405, "method_not_allowed", NULL},
     {"POST /c/a\n\n{}", 405, "method_not_allowed", NULL},
     {"PUT /system.collections/a\n\n{}", 405, "method_not_allowed", NULL},
     {"POST /system.other\n\n{}", 405, "method_not_allowed", NULL},
@@ -235,8 +247,9 @@ static void test_allow_and_options(void **state)
 	struct gateway_bench b;
 	(void)state;
 	open_bench(&b);
-	gateway_bench_http(&b, "DELETE /c");
-	assert_non_null(strstr(buf_cstr(&b.headers), "Allow: GET, HEAD, POST, OPTIONS\n"));
+	gateway_bench_http(&b, "OPTIONS /c");
+	assert_non_null(
+	    strstr(buf_cstr(&b.headers), "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\n"));
 	gateway_bench_http(&b, "OPTIONS /c/a");
 	assert_int_equal(b.status, 204);
 	assert_non_null(
