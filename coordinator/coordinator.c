@@ -147,7 +147,7 @@ static void on_timer(struct coordinator *c, struct effects *fx)
 		return;
 	c->tick_ms = c->now_ms + TICK_MS;
 	c->review_wanted = true;
-	lock_tick(c, fx);
+	lock_review_time(c, fx);
 }
 
 static void slept(struct coordinator *c, int64_t before_ms)

@@ -47,7 +47,7 @@ void lock_start(struct coordinator *c);
 /* This process stood still for so long. */
 void lock_slept(struct coordinator *c, int64_t ms);
 /* What is over, what must be said again. */
-void lock_tick(struct coordinator *c, struct effects *fx);
+void lock_review_time(struct coordinator *c, struct effects *fx);
 /* Grants what can be granted after the messages of a turn. */
 void lock_turn(struct coordinator *c, struct effects *fx);
 

@@ -238,7 +238,7 @@ static void tick_waiting(struct coordinator *c, struct lock_row *row, struct eff
 	lock_row_drop(c, row);
 }
 
-void lock_tick(struct coordinator *c, struct effects *fx)
+void lock_review_time(struct coordinator *c, struct effects *fx)
 {
 	struct lock_row *next;
 	if (c->recovery != RECOVERY_DONE) {

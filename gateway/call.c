@@ -5,6 +5,7 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/timing.h"
+#include "gateway/lock.h"
 
 /* A wire id is the number of the sending and the slot of the call, so that an answer finds its call
  * without a search and an answer to an older life of the slot finds nothing. */
@@ -34,6 +35,7 @@ struct call {
 	uint64_t epoch; /* of the last sending */
 	uint32_t attempts;
 	int64_t branch_ms; /* when to turn to another replica */
+	uint32_t lock_tries;
 	enum status refusal;
 };
 
@@ -331,6 +333,22 @@ static void call_refused(struct turn *t, struct call *c, enum status status)
 		wait_again(t, c, status);
 }
 
+/* A lock of somebody else's is in the way: the write is tried again later, as another attempt. */
+static bool call_locked(struct turn *t, struct call *c)
+{
+	int64_t delay_ms;
+	if (!c->spec.write || !lock_wait(t, c->request, c->lock_tries, &delay_ms))
+		return false;
+	c->lock_tries++;
+	c->state = CALL_REFUSED;
+	c->refusal = STATUS_LOCKED;
+	c->branch_ms = t->now_ms + delay_ms + BRANCH_AFTER_MS;
+	if (c->spec.type == MSG_doc_write)
+		((struct msg_doc_write *)c->spec.message)->attempt = rng_next(&t->gw->rng);
+	timers_set(&t->gw->timers, &c->timer, t->now_ms + delay_ms);
+	return true;
+}
+
 static uint64_t answer_status(uint16_t type, const void *body)
 {
 	switch (type) {
@@ -348,6 +366,12 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_collection_create_ack *)body)->status;
 	case MSG_system_list_ack:
 		return ((const struct msg_system_list_ack *)body)->status;
+	case MSG_lock_acquire_ack:
+		return ((const struct msg_lock_acquire_ack *)body)->status;
+	case MSG_lock_release_ack:
+		return ((const struct msg_lock_release_ack *)body)->status;
+	case MSG_lock_renew_ack:
+		return ((const struct msg_lock_renew_ack *)body)->status;
 	default:
 		return STATUS_OK;
 	}
@@ -395,6 +419,8 @@ void call_answered(struct turn *t)
 	bool refused = is_refusal(status);
 	/* A write that was sent again may yet be done, whatever its first copy met. */
 	if (c->spec.write && sending != c->last && !status_is_success(status))
+		return;
+	if (status == STATUS_LOCKED && (c->state != CALL_SENT || call_locked(t, c)))
 		return;
 	bool again = c->spec.repeatable && is_uncertain(status);
 	if (!refused && !again) {
@@ -452,8 +478,10 @@ static enum status expiry_status(const struct call *c)
 	bool taken = c->lost || c->state == CALL_SENT;
 	if (c->spec.reach == REACH_COORDINATOR)
 		return STATUS_COORDINATOR_UNAVAILABLE;
+	if (!taken && (c->refusal == STATUS_STARTING || c->refusal == STATUS_LOCKED))
+		return c->refusal;
 	if (!taken)
-		return c->refusal == STATUS_STARTING ? STATUS_STARTING : STATUS_NO_LEAD;
+		return STATUS_NO_LEAD;
 	return c->spec.write ? STATUS_OUTCOME_UNKNOWN : STATUS_TIMED_OUT;
 }
 

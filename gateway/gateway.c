@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/timing.h"
 #include "gateway/call.h"
+#include "gateway/lock.h"
 
 enum { TIMERS_PER_STEP = 100000 };
 
@@ -38,6 +39,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	cluster_map_init(&gw->map, rng_next(&gw->rng));
 	gw->requests.seed = rng_next(&gw->rng);
 	call_table_init(gw);
+	lock_keeper_init(gw);
 	gw->json = json_parser_new();
 	return gw;
 }
@@ -73,6 +75,7 @@ void gateway_free(struct gateway *gw)
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
 	call_table_close(gw);
+	lock_keeper_close(gw);
 	timers_close(&gw->timers);
 	json_parser_free(gw->json);
 	buf_close(&gw->scratch);
@@ -93,6 +96,7 @@ static void run_timers(struct turn *t)
 			call_timer(t, timer);
 	}
 	member_tick(t);
+	lock_keeper_tick(t);
 }
 
 static void step(void *core, const struct event *event, struct effects *fx)
@@ -103,7 +107,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		member_start(&t);
 		break;
 	case EVENT_MESSAGE:
-		if (!member_message(&t))
+		if (!member_message(&t) && !lock_keeper_message(&t))
 			call_answered(&t);
 		break;
 	case EVENT_HTTP_REQUEST:
@@ -119,6 +123,8 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		t.gw->draining = true;
 		break;
 	case EVENT_HTTP_CLOSED:
+		lock_session_end(&t, LOCK_OF_CONNECTION, event->http_closed);
+		break;
 	case EVENT_STREAM_MESSAGE:
 	case EVENT_STREAM_GONE:
 	case EVENT_TURN:
@@ -134,6 +140,8 @@ static int64_t deadline(const void *core)
 	const struct gateway *gw = core;
 	const struct timer *timer = timers_first(&gw->timers);
 	int64_t tick_ms = gw->member.tick_ms;
+	if (lock_keeper_deadline(gw) < tick_ms)
+		tick_ms = lock_keeper_deadline(gw);
 	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
 }
 

@@ -64,11 +64,17 @@ struct request {
 	struct call *calls;               /* under way */
 	void *op;                         /* the operation's state, in the arena */
 	void (*close)(struct request *r); /* frees what op holds outside the arena; may be NULL */
+	request_step *gone;               /* its client went away before the answer; may be NULL */
 	request_step *wait;               /* called at every change of the map while set */
 	struct request *wait_prev;
 	struct request *wait_next;
-	struct request *next; /* among finished or free ones */
-	bool unconfirmed;     /* the coordinator could not say whether the map is the newest */
+	struct request *next;   /* among finished or free ones */
+	struct slice *lock_ids; /* writes: locks that the client holds (lock.h) */
+	uint32_t lock_ids_count;
+	bool lock_fail;        /* it does not wait for locks of others */
+	bool lock_waits;       /* it does, and is counted */
+	int64_t lock_until_ms; /* at most so long */
+	bool unconfirmed;      /* the coordinator could not say whether the map is the newest */
 	bool finished;
 };
 
@@ -129,6 +135,7 @@ struct gateway {
 	struct request *finished;
 	struct request *spare;
 	uint32_t spare_count;
+	struct lock_keeper *locks; /* lock.h */
 	struct json_parser *json;
 	struct buf scratch;
 	struct reply reply;

@@ -5,6 +5,7 @@
 
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/lock.h"
 #include "gateway/url.h"
 
 enum { KEY_BYTES_MAX = 255, EXPECTED_MAX = 16 };
@@ -247,6 +248,8 @@ bool native_operation(struct turn *t, struct request *r, struct native_operation
 {
 	struct slice key = trimmed(request_header(r, "idempotency-key"));
 	*out = (struct native_operation){0};
+	if (!lock_take_headers(t, r, p))
+		return false;
 	if (key.len == 0)
 		return true;
 	if (key.len > KEY_BYTES_MAX)
@@ -277,6 +280,8 @@ void native_operation_fill(struct turn *t, struct request *r,
 			   const struct native_operation *operation, uint32_t index,
 			   struct msg_doc_write *write)
 {
+	write->lock_ids = r->lock_ids;
+	write->lock_ids_count = r->lock_ids_count;
 	if (operation->key.len == 0) {
 		uint8_t *random = arena_alloc(&r->arena, 16);
 		rng_fill(&t->gw->rng, random, 16);
@@ -291,6 +296,7 @@ void native_operation_fill(struct turn *t, struct request *r,
 		buf_append_be32(all, index);
 	write->operation_id = digest_of(r, all);
 	write->operation_digest = operation->digest;
+	write->attempt = rng_next(&t->gw->rng);
 }
 
 struct slice native_new_id(struct turn *t, struct request *r, const struct msg_doc_write *write)

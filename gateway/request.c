@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "gateway/call.h"
 #include "gateway/http_answer.h"
+#include "gateway/lock.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -186,6 +187,7 @@ void request_finish(struct turn *t, struct request *r)
 	r->finished = true;
 	call_forget_all(t->gw, r);
 	request_wait_end(t, r);
+	lock_wait_end(t->gw, r);
 	if (r->close)
 		r->close(r);
 	timers_clear(&t->gw->timers, &r->deadline);
@@ -208,8 +210,11 @@ void request_deadline(struct turn *t, struct request *r)
 void request_gone(struct turn *t, uint64_t id)
 {
 	struct request *r = map_get_u64(&t->gw->requests, id);
-	if (r)
-		request_finish(t, r);
+	if (!r)
+		return;
+	if (r->gone)
+		r->gone(t, r);
+	request_finish(t, r);
 }
 
 void request_sweep(struct gateway *gw)
