@@ -4,6 +4,7 @@
 #   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e (each is a target, too)
 #   make sim           the simulator: SEEDS=n SEED=first VERBOSE=1
 #   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
+#   make chaos         a real cluster under real faults: MINUTES=n (root)
 #   make fuzz-smoke    every fuzzer for SECONDS=n
 #   make docs golden   generated documents and pinned encodings, after a change to proto/
 #   CC=clang CXX=clang++   another compiler
@@ -144,6 +145,7 @@ include deploy/deploy.mk
 include tests/bench/bench.mk
 include tests/e2e/e2e.mk
 include tests/sim/sim.mk
+include tests/chaos/chaos.mk
 include tests/lint/lint.mk
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -22,6 +22,7 @@ run_nft() {
 partition_add() { # "NAME,NAME" "NAME,NAME"
 	local a b side_a side_b rules="" table
 	table=$(partition_table)
+	[[ -z $HOSTS ]] || fail "hosts of their own are cut off by rules in their namespaces"
 	command -v nft >/dev/null || PATH=$PATH:/usr/sbin:/sbin
 	command -v nft >/dev/null || fail "nft is not there; install nftables"
 	IFS=, read -ra side_a <<<"$1"

@@ -63,15 +63,16 @@ supervisor_runs() { # NAME
 # Runs one member and stays until it ends. A member that set its data directory aside asks, by its exit code, to be
 # started again; after any other end it stays down, so that a test sees what it did.
 supervise() { # NAME
-	local name=$1 resets=0 code variable
+	local name=$1 resets=0 code variable launch
 	echo $$ >"$DIR/run/$name.supervisor"
 	rm -f "$DIR/run/$name.starting"
 	# What points clients at a cluster must not configure a daemon.
 	for variable in $(compgen -v PARLEY_); do
 		unset "$variable"
 	done
+	readarray -t launch < <(hosts_launch "$name")
 	while true; do
-		"$(program_of "$name")" --config "$DIR/conf/$name.yaml" &
+		"${launch[@]}" "$(program_of "$name")" --config "$DIR/conf/$name.yaml" &
 		echo $! >"$DIR/run/$name.pid"
 		code=0
 		wait $! || code=$?
@@ -122,8 +123,8 @@ members_stop() { # NAME...
 }
 
 ready_text() { # NAME [QUERY]; prints the body, succeeds on 200
-	curl --silent --show-error --noproxy '*' --max-time 2 --fail-with-body --cacert "$DIR/keys/ca.crt" \
-		"https://127.0.0.1:${HEALTH_OF[$1]}/readyz${2:-}" 2>&1
+	hosts_as_client curl --silent --show-error --noproxy '*' --max-time 2 --fail-with-body --cacert "$DIR/keys/ca.crt" \
+		"https://$(public_address "$1"):${HEALTH_OF[$1]}/readyz${2:-}" 2>&1
 }
 
 # One line per member, as soon as it is ready; the seconds are those since this program began.

@@ -6,7 +6,7 @@
 readonly OFFSET_BUS=-1343 OFFSET_COUCH=-1459 OFFSET_HEALTH=1000
 readonly GATEWAY_PORTS=10 MEMBERS_MAX=19
 
-NODES=3 GATEWAYS=2 ARBITERS=1 PORT_BASE=8443 NET=127.0.1
+NODES=3 GATEWAYS=2 ARBITERS=1 PORT_BASE=8443 NET=127.0.1 HOSTS=
 BUILD=$ROOT/build
 SETTINGS=()
 NAMES=()
@@ -35,8 +35,12 @@ topology_set() { # KEY VALUE
 		PORT_BASE=$value
 		;;
 	net)
-		[[ $value =~ ^127\.[0-9]+\.[0-9]+$ ]] || usage "--net must look like 127.0.1"
+		[[ $value =~ ^(127|10)\.[0-9]+\.[0-9]+$ ]] || usage "--net must look like 127.0.1"
 		NET=$value
+		;;
+	hosts)
+		[[ $value =~ ^[a-z][a-z0-9]{0,15}$ ]] || usage "--hosts must be a short name"
+		HOSTS=$value
 		;;
 	build) BUILD=$(realpath -m "$value") ;;
 	set)
@@ -58,6 +62,7 @@ topology_save() {
 	{
 		printf '%s\n' "nodes=$NODES" "gateways=$GATEWAYS" "arbiters=$ARBITERS" "port_base=$PORT_BASE" \
 			"net=$NET" "build=$BUILD"
+		[[ -z $HOSTS ]] || echo "hosts=$HOSTS"
 		((${#SETTINGS[@]} == 0)) || printf 'set=%s\n' "${SETTINGS[@]}"
 	} >"$DIR/topology.new"
 	mv "$DIR/topology.new" "$DIR/topology"
@@ -109,8 +114,18 @@ write_keys() {
 			;;
 		esac
 		specs+=(--member "$spec")
+		[[ -z $HOSTS ]] || specs+=(--host "${IP_OF[$name]}")
 	done
 	PARLEY_KEYS=${PARLEY_KEYS:-$BUILD/parley-keys} "$ROOT/deploy/make-keys" "$DIR/keys" "${specs[@]}"
+}
+
+# Where clients and operators find a member.
+public_address() { # NAME
+	if [[ -n $HOSTS ]]; then
+		echo "${IP_OF[$1]}"
+	else
+		echo 127.0.0.1
+	fi
 }
 
 write_config() { # NAME
@@ -122,13 +137,14 @@ write_config() { # NAME
 			key_file: "$DIR/keys/$name.key"
 			tls_cert: "$DIR/keys/server.crt"
 			tls_key: "$DIR/keys/server.key"
-			health_address: "127.0.0.1"
+			health_address: "$(public_address "$name")"
 			health_port: "${HEALTH_OF[$name]}"
 		YAML
 		case $role in
 		coordinator | storage) echo "data_dir: \"$DIR/data/$name\"" ;;
 		gateway)
-			printf '%s: "%s"\n' client_ca "$DIR/keys/ca.crt" api_address 127.0.0.1 api_port "${API_OF[$name]}"
+			printf '%s: "%s"\n' client_ca "$DIR/keys/ca.crt" \
+				api_address "$(public_address "$name")" api_port "${API_OF[$name]}"
 			;;
 		esac
 		for setting in "${SETTINGS[@]}"; do
@@ -143,9 +159,11 @@ write_config() { # NAME
 
 # What a client needs to know, as a shell file.
 write_env() {
-	local i urls=()
+	local i host urls=()
 	for ((i = 1; i <= GATEWAYS; i++)); do
-		urls+=("https://localhost:${API_OF[gateway-$i]}")
+		host=localhost
+		[[ -z $HOSTS ]] || host=${IP_OF[gateway-$i]}
+		urls+=("https://$host:${API_OF[gateway-$i]}")
 	done
 	{
 		echo "# Points clients at this cluster: source this file."

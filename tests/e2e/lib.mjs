@@ -135,7 +135,7 @@ export class Cluster {
     this.name = name;
     this.base = place.base;
     this.net = place.net;
-    this.dir = mkdtempSync(join(tmpdir(), `parley-e2e-${name}-`));
+    this.dir = name && mkdtempSync(join(tmpdir(), `parley-e2e-${name}-`));
   }
 
   /** A name, a gateway's number or nothing -> the address of its API. */
@@ -148,10 +148,15 @@ export class Cluster {
     running.add(this);
     await this.dev('--nodes', nodes, '--gateways', gateways, '--arbiters', arbiters, '--port-base', this.base,
       '--net', this.net, '--build', BUILD, ...settings.flatMap((setting) => ['--set', setting]), 'up');
+    this.identify();
+    return this;
+  }
+
+  /** Takes the certificates that the cluster's folder has. */
+  identify() {
     const pem = (file) => readFileSync(join(this.dir, 'keys', file));
     this.tls = { ca: pem('ca.crt'), cert: pem('admin.crt'), key: pem('admin.key') };
     this.agent = new Agent({ keepAlive: true, maxSockets: 32, ...this.tls });
-    return this;
   }
 
   dev(...args) {

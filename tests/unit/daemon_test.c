@@ -173,7 +173,7 @@ static int open_bench(void **state)
 {
 	static const struct config_option options[] = {
 	    {"data_dir", CONFIG_TEXT, NULL, 0, 0, ""},
-    {"accept_torn_log", CONFIG_BOOL, "false", 0, 0, ""},
+	    {"accept_torn_log", CONFIG_BOOL, "false", 0, 0, ""},
 	    {"disk_reserve_bytes", CONFIG_NUMBER, "0", 0, UINT64_MAX, ""},
 	};
 	bench = (struct bench){.dir = "/tmp/parley-daemon-XXXXXX", .name = "toy-1"};

@@ -1,0 +1,84 @@
+// chaos.mjs [MINUTES] [SEED]: a real cluster of hosts in network namespaces, clients that record what they are told, and
+// everything that can go wrong. Its last line sums up; exit code 0 only if nothing was lost and nothing came back.
+import { spawnSync } from 'node:child_process';
+import { choosePlace } from '../e2e/lib.mjs';
+import { Clients, COLLECTIONS } from './clients.mjs';
+import { Hosts, missing } from './hosts.mjs';
+import { Nemesis } from './nemesis.mjs';
+
+const minutes = Number(process.argv[2] ?? 1);
+const seed = Number(process.argv[3] ?? Math.floor(Math.random() * 1e9));
+const COUNT = { nodes: 3, gateways: 2, arbiters: 1 };
+const LOOPS = 6;
+
+/** mulberry32: the same seed, the same faults; what clients see differs with every run. */
+function randomOf(start) {
+  let state = start >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const percentile = (list, share) => [...list].sort((a, b) => a - b)[Math.max(0, Math.ceil(list.length * share) - 1)] ?? 0;
+
+const started = performance.now();
+function log(text) {
+  console.log(`${((performance.now() - started) / 1000).toFixed(1).padStart(7)} ${text}`);
+}
+
+/** Clients live in the network of the hosts: once that is there, this process enters it, by starting itself again. */
+function enter(cluster) {
+  const args = ['netns', 'exec', `${cluster.hosts}-client`, process.execPath, process.argv[1], minutes, seed, ...process.argv.slice(4)].map(String);
+  const env = { ...process.env, PARLEY_CHAOS: JSON.stringify({ dir: cluster.dir, base: cluster.base, net: cluster.net, hosts: cluster.hosts }) };
+  return spawnSync('ip', args, { env, stdio: 'inherit' }).status ?? 1;
+}
+
+async function main() {
+  const lacks = missing();
+  for (const what of lacks) console.log(`skipped here: ${what}`);
+  if (lacks.some((what) => what.startsWith('everything') || what.startsWith('network') || what.startsWith('nftables'))) {
+    console.log('chaos skipped: this machine can make no hosts');
+    process.exit(process.env.PARLEY_CHAOS_MAY_SKIP ? 0 : 1);
+  }
+  console.log(`seed ${seed}, ${minutes} minutes`);
+  const cluster = new Hosts('chaos', await choosePlace(), COUNT);
+  let code = 1;
+  try {
+    await cluster.up();
+    code = enter(cluster);
+  } finally {
+    cluster.failed = code !== 0;
+    await cluster.down();
+  }
+  process.exit(code);
+}
+
+async function run(cluster) {
+  const random = randomOf(seed);
+  for (const [name, settings] of Object.entries(COLLECTIONS)) await cluster.collection(name, settings);
+  const clients = new Clients(cluster, Math.random, { gateways: COUNT.gateways, loops: LOOPS });
+  const nemesis = new Nemesis(cluster, clients, random, log);
+  clients.start();
+  try {
+    await nemesis.run(started + minutes * 60000, process.argv.slice(4).length ? [process.argv.slice(4).join(' ')] : undefined);
+  } finally {
+    await clients.stop();
+  }
+  log('healed; looking for what was promised');
+  const { lost, resurrected, violations } = await clients.verify();
+  for (const text of [...lost.map((id) => `lost: ${id}`), ...resurrected.map((id) => `came back: ${id}`), ...violations].slice(0, 50))
+    console.log(text);
+  for (const [name, times] of [...nemesis.seen].sort()) console.log(`${String(times).padStart(5)} ${name}`);
+  console.log(`refused=${clients.refused} unanswered=${clients.unanswered} violations=${violations.length}`);
+  const p99 = Math.round(percentile(nemesis.failovers, 0.99));
+  console.log(`chaos minutes=${minutes} acked=${clients.acked} lost=${lost.length} resurrected=${resurrected.length} `
+    + `failovers=${nemesis.failovers.length} failover_p99_ms=${p99}`);
+  return lost.length + resurrected.length + violations.length === 0 ? 0 : 1;
+}
+
+if (process.env.PARLEY_CHAOS) process.exit(await run(Hosts.attach(JSON.parse(process.env.PARLEY_CHAOS), COUNT)));
+await main();

@@ -1,0 +1,119 @@
+// What clients were told, against what is there in the end. Pure: records in, a list of violations out.
+//
+// In a consistent collection the generation of a document's revision orders its writes, so a history can be checked
+// exactly and fast: each generation has one revision, made by one write, and time agrees with that order.
+
+/** A record: { doc, kind: 'get'|'put'|'delete', start, end, status, revision, expected, value }; times in ms, end is
+ *  Infinity and status 0 without an answer. Of a get, value is what was read; of a put, what was written. */
+export function generation(revision) {
+  return revision ? Number(/^"?(\d+)-/.exec(revision)?.[1] ?? NaN) : NaN;
+}
+
+const succeeded = (op) => op.status === 200 || op.status === 201;
+const refused = (op) => [400, 404, 409, 412, 422, 423, 429].includes(op.status);
+
+/** One document of a consistent collection. */
+function checkRegister(doc, ops, violations) {
+  const say = (text) => violations.push(`${doc}: ${text}`);
+  const revisions = new Map(); // generation -> { revision, value }
+  const writer = new Map(); // value -> put
+  for (const op of ops) if (op.kind === 'put') writer.set(op.value, op);
+
+  for (const op of ops) {
+    if (!succeeded(op)) continue;
+    const g = generation(op.revision);
+    if (!Number.isFinite(g)) {
+      say(`${op.kind} answered without a revision`);
+      continue;
+    }
+    op.generation = g;
+    const known = revisions.get(g);
+    const value = op.kind === 'delete' ? undefined : op.value;
+    if (!known) revisions.set(g, { revision: op.revision, value });
+    else if (known.revision !== op.revision) say(`generation ${g} is both ${known.revision} and ${op.revision}`);
+    else if (known.value !== value) say(`${op.revision} is both ${known.value} and ${value}`);
+    if (op.kind !== 'get' && op.expected && g !== generation(op.expected) + 1)
+      say(`a write on ${op.expected} became ${op.revision}`);
+    if (op.kind === 'get') {
+      const source = writer.get(op.value);
+      if (!source) say(`read ${op.value}, which nobody wrote`);
+      else if (refused(source)) say(`read ${op.value}, whose write was refused with ${source.status}`);
+      else if (source.start > op.end) say(`read ${op.value} before it was written`);
+    }
+  }
+  checkOrder(doc, ops.filter((op) => op.generation !== undefined), say);
+}
+
+/** What began after something had ended sees at least its generation; a later write a greater one. */
+function checkOrder(doc, ops, say) {
+  const byEnd = [...ops].sort((a, b) => a.end - b.end);
+  const byStart = [...ops].sort((a, b) => a.start - b.start);
+  let seen = 0;
+  let last;
+  let next = 0;
+  for (const op of byStart) {
+    while (next < byEnd.length && byEnd[next].end < op.start) {
+      if (byEnd[next].generation > seen) {
+        seen = byEnd[next].generation;
+        last = byEnd[next];
+      }
+      next++;
+    }
+    if (op.generation < seen || (op.kind !== 'get' && op.generation === seen && op !== last && !op.repeated))
+      say(`${op.kind} at ${op.start} gave ${op.revision} after a ${last.kind} that ended at ${last.end} gave ${last.revision}`);
+  }
+}
+
+export function checkRegisters(ops) {
+  const violations = [];
+  const byDocument = Map.groupBy ? Map.groupBy(ops, (op) => op.doc) : groupBy(ops);
+  for (const [doc, some] of byDocument) checkRegister(doc, some, violations);
+  return violations;
+}
+
+function groupBy(ops) {
+  const groups = new Map();
+  for (const op of ops) {
+    if (!groups.has(op.doc)) groups.set(op.doc, []);
+    groups.get(op.doc).push(op);
+  }
+  return groups;
+}
+
+/** Every acknowledged insertion is there with its value; nothing else is, unless its outcome is unknown.
+ *  tried: id -> { acked, value }; found: id -> value. */
+export function checkSet(tried, found) {
+  const lost = [];
+  const violations = [];
+  for (const [id, { acked, value }] of tried) {
+    if (acked && !found.has(id)) lost.push(id);
+    else if (found.has(id) && found.get(id) !== value) violations.push(`${id} holds ${found.get(id)}, not ${value}`);
+  }
+  for (const id of found.keys()) if (!tried.has(id)) violations.push(`${id} is there and nobody wrote it`);
+  return { lost, violations };
+}
+
+/** Deleted for good: none of these may be found. */
+export function checkDeleted(deleted, found) {
+  return [...deleted].filter((id) => found.has(id));
+}
+
+/** counters: name -> { acked, unknown }; found: name -> number. */
+export function checkCounters(counters, found) {
+  const violations = [];
+  for (const [name, { acked, unknown }] of counters) {
+    const n = found.get(name) ?? 0;
+    if (n < acked || n > acked + unknown) violations.push(`${name} is ${n}, not from ${acked} to ${acked + unknown}`);
+  }
+  return violations;
+}
+
+/** tags: document -> Set of acknowledged tags; found: document -> array. */
+export function checkTags(tags, found) {
+  const lost = [];
+  for (const [doc, acked] of tags) {
+    const there = new Set(found.get(doc) ?? []);
+    for (const tag of acked) if (!there.has(tag)) lost.push(`${doc} lacks ${tag}`);
+  }
+  return lost;
+}

@@ -1,0 +1,224 @@
+// What goes wrong, one thing at a time or two. Each fault begins, lasts, and is undone; `exclusive` ones take a node's data
+// away, so nothing else may be wrong then, and everybody has to be in sync before and after.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../e2e/lib.mjs';
+import { FULL_NODE } from './hosts.mjs';
+
+const IN_SYNC_MS = 90000;
+
+const others = (list, ...without) => list.filter((name) => !without.includes(name));
+
+export class Nemesis {
+  seen = new Map(); // fault -> times
+  failovers = [];
+
+  constructor(cluster, clients, random, log) {
+    Object.assign(this, { cluster, clients, random, log });
+  }
+
+  pick(list) {
+    return list[Math.floor(this.random() * list.length)];
+  }
+
+  between(least, most) {
+    return least + this.random() * (most - least);
+  }
+
+  some(list, count) {
+    return [...list].map((name) => [this.random(), name]).sort((a, b) => a[0] - b[0]).slice(0, count).map((pair) => pair[1]);
+  }
+
+  /** All storage nodes are in sync; without that a second loss could be one too many. */
+  inSync() {
+    return until('all nodes are healthy', IN_SYNC_MS, async () => {
+      const { json } = await this.cluster.get('/system.nodes');
+      return json.length === this.cluster.members.length && json.every((node) => node.health === 'healthy');
+    }, 200);
+  }
+
+  async leads() {
+    const { json } = await this.cluster.get('/system.nodes');
+    return json.filter((node) => node.leads > 0).map((node) => node.id);
+  }
+
+  // ---- faults: { seconds, begin, end }; begin returns what end needs ----
+
+  faults() {
+    const { cluster } = this;
+    const { storage, members } = cluster;
+    const restart = (name) => cluster.dev('restart', name);
+    const cutOff = (side, rest) => side.forEach((a) => rest.forEach((b) => (cluster.cut(a, b), cluster.cut(b, a))));
+    const healed = () => cluster.heal();
+    return {
+      'kill of a lead': { seconds: [0, 4], clean: true, begin: () => this.killLead(), end: restart },
+      'kill of a node': { seconds: [0, 8], begin: () => this.kill(this.pick(storage)), end: restart },
+      'kill of the coordinator': { seconds: [1, 60], begin: () => this.kill('coordinator-1'), end: restart },
+      'kill of a gateway': { seconds: [0, 3], begin: () => this.kill(this.pick(members.filter((m) => m.startsWith('gateway')))), end: restart },
+      'kill of an arbiter': { seconds: [0, 5], begin: () => this.kill('arbiter-1'), end: restart },
+      'pause': {
+        seconds: [1, 60],
+        begin: async () => { const name = this.pick(members); await cluster.dev('pause', name); return name; },
+        end: (name) => cluster.dev('resume', name),
+      },
+      'a node cut off': {
+        seconds: [2, 20],
+        begin: () => { const name = this.pick(storage); cutOff([name], others(members, name)); },
+        end: healed,
+      },
+      'a node cut off from its peers only': {
+        seconds: [2, 20],
+        begin: () => { const name = this.pick(storage); cutOff([name], others(storage, name)); },
+        end: healed,
+      },
+      'a one-way cut': {
+        seconds: [2, 20],
+        begin: () => { const [a, b] = this.some(members, 2); cluster.cut(a, b); },
+        end: healed,
+      },
+      'a node that hears nobody': {
+        seconds: [2, 15],
+        begin: () => { const name = this.pick(storage); for (const other of others(members, name)) cluster.cut(other, name); },
+        end: healed,
+      },
+      'a cut through the middle': {
+        seconds: [2, 20],
+        begin: () => { const side = this.some(members, Math.floor(members.length / 2)); cutOff(side, others(members, ...side)); },
+        end: healed,
+      },
+      'a flapping cut': { seconds: [5, 20], begin: () => this.flap(), end: async (stop) => { await stop(); cluster.heal(); } },
+      'loss of 30 %': { seconds: [3, 20], begin: () => this.some(members, 3).forEach((name) => cluster.lossy(name, 30)), end: healed },
+      'a clock that jumps': {
+        seconds: [2, 15],
+        begin: () => { const name = this.pick(others(members, 'gateway-1', 'gateway-2')); cluster.jump(name, this.pick([-3600, -60, 5, 3600])); return name; },
+        end: (name) => cluster.jump(name, 0),
+      },
+      'a full disk': {
+        seconds: [3, 15],
+        begin: () => cluster.fill(),
+        end: () => cluster.empty(),
+      },
+      'a rolling restart': { seconds: [0, 0], begin: () => this.rolling(), end: () => {} },
+      'a power cut of one': { seconds: [0, 3], begin: () => this.powerCut(this.some(storage, 1)), end: (names) => cluster.dev('restart', ...names) },
+      'a power cut of all': { seconds: [0, 2], begin: () => this.powerCut(storage), end: (names) => this.startTogether(names) },
+      'a disk replaced': {
+        exclusive: true, seconds: [0, 3],
+        begin: async () => { const name = await this.kill(this.pick(others(storage, FULL_NODE))); cluster.wipe(name); cluster.forgetSynced(name); return name; },
+        end: restart,
+      },
+      'flipped bits': {
+        exclusive: true, seconds: [0, 2],
+        begin: async () => {
+          const name = await this.kill(this.pick(others(storage, FULL_NODE)));
+          for (let i = 0; i < 3; i++) this.log(`  ${name}: ${cluster.damage(name, this.random)}`);
+          return name;
+        },
+        end: restart,
+      },
+      'an old disk put back': {
+        exclusive: true, seconds: [1, 5],
+        begin: async () => {
+          const name = await this.kill(this.pick(others(storage, FULL_NODE)));
+          await cluster.keepCopy(name);
+          await restart(name);
+          await this.inSync();
+          await sleep(2000);
+          await this.kill(name);
+          await cluster.putCopyBack(name);
+          return name;
+        },
+        end: restart,
+      },
+    };
+  }
+
+  async kill(name) {
+    await this.cluster.dev('kill', name);
+    return name;
+  }
+
+  /** When nothing else is wrong this measures a fail-over. */
+  async killLead() {
+    const leads = (await this.leads()).filter((name) => name.startsWith('storage'));
+    const name = this.pick(leads);
+    this.clients.forgetProbes();
+    const at = performance.now();
+    this.cluster.killNow(name);
+    const outage = await until('every shard takes writes again', 30000, async () => this.clients.outage(at), 20);
+    this.failovers.push(outage);
+    this.log(`  ${name}: ${Math.round(outage)} ms`);
+    return name;
+  }
+
+  async flap() {
+    const name = this.pick(this.cluster.storage);
+    let going = true;
+    const flapping = (async () => {
+      while (going) {
+        for (const other of others(this.cluster.members, name)) this.cluster.cut(other, name);
+        await sleep(this.between(200, 2500));
+        this.cluster.heal();
+        await sleep(this.between(200, 2500));
+      }
+    })();
+    return async () => { going = false; await flapping; };
+  }
+
+  async rolling() {
+    for (const name of this.cluster.members) {
+      await this.cluster.dev('restart', name);
+      await this.inSync();
+    }
+  }
+
+  async powerCut(names) {
+    for (const name of names) this.cluster.killNow(name);
+    for (const name of names) {
+      await until(`${name} is gone`, 5000, async () => {
+        try {
+          process.kill(this.cluster.pid(name), 0);
+          return false;
+        } catch {
+          return true;
+        }
+      }, 5);
+      this.log(`  ${name} lost ${this.cluster.loseUnsynced(name, this.random)} bytes`);
+    }
+    return names;
+  }
+
+  /** None is ready before the others are there. */
+  startTogether() {
+    return this.cluster.dev('up');
+  }
+
+  // ---- the run ----
+
+  async one(names) {
+    const all = this.faults();
+    const name = this.pick(names ?? Object.keys(all));
+    const fault = all[name];
+    if (fault.exclusive || fault.clean) await this.inSync();
+    this.clients.forgetProbes();
+    const seconds = this.between(...fault.seconds);
+    this.log(`${name}, ${seconds.toFixed(1)} s`);
+    const state = await fault.begin();
+    await sleep(seconds * 1000);
+    await fault.end(state);
+    if (fault.exclusive) {
+      await this.inSync();
+      for (const node of this.cluster.storage) this.cluster.forgetAside(node);
+    }
+    this.seen.set(name, (this.seen.get(name) ?? 0) + 1);
+  }
+
+  async run(untilMs, names) {
+    while (performance.now() < untilMs) {
+      await this.one(names);
+      await sleep(this.between(0, 3000));
+    }
+    this.cluster.heal();
+    this.cluster.empty();
+    await this.cluster.dev('up');
+    await this.inSync();
+  }
+}
