@@ -26,6 +26,7 @@
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/slice.h"
+#include "common/http_types.h"
 #include "proto/schema.h"
 
 enum event_kind {
@@ -50,38 +51,6 @@ struct peer {
 	enum role role;
 	uint32_t
 	    route; /* connection it came over, to answer on: a member may have several; 0: any */
-};
-
-enum http_method {
-	HTTP_GET,
-	HTTP_HEAD,
-	HTTP_POST,
-	HTTP_PUT,
-	HTTP_PATCH,
-	HTTP_DELETE,
-	HTTP_OPTIONS,
-	HTTP_OTHER
-};
-
-/* One name and value; names are lower-case for headers, decoded for query parameters. */
-struct http_field {
-	struct slice name;
-	struct slice value;
-};
-
-/* All slices are borrowed for the step. */
-struct http_request {
-	uint64_t id; /* names the request in effects */
-	enum http_method method;
-	struct slice path;  /* as sent: percent-encoded, without the query string */
-	struct slice query; /* as sent: percent-encoded, without '?' */
-	const struct http_field *headers;
-	uint32_t headers_count;
-	struct slice body;
-	bool body_too_large;    /* it passed max_request_bytes; body is empty */
-	bool websocket;         /* a valid opening handshake: may be answered HTTP_WEBSOCKET */
-	uint64_t connection;    /* over which it came; never reused */
-	struct slice principal; /* who the verified client certificate names */
 };
 
 struct event {
@@ -118,24 +87,6 @@ enum effect_kind {
 	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, restart with a new
 			 incarnation */
 	EFFECT_EXIT   /* this process can't go on; the text says why */
-};
-
-/* A stream is a response that goes on: it is named by the id of its request and lives until
- * EVENT_STREAM_GONE. What its client does not take is held up to a limit of the shell's, past which
- * the shell ends it with a reason. */
-enum http_kind {
-	HTTP_WHOLE,
-	HTTP_STREAM,   /* body is its beginning; more follows by EFFECT_STREAM_SEND */
-	HTTP_WEBSOCKET /* switch protocols: each EFFECT_STREAM_SEND is one text message */
-};
-
-struct http_response {
-	int status;
-	enum http_kind kind;
-	struct slice content_type;
-	const struct http_field *headers;
-	uint32_t headers_count;
-	struct slice body;
 };
 
 struct effect {
