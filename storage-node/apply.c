@@ -2,6 +2,7 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/feed.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -109,6 +110,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
 	document_load(s, c, change->id, &view);
 	edit_apply(&view, change, number, has_resolution ? &resolved : NULL, &edit);
+	feed_applied(s, c, number, change, edit.changed);
 	if (!edit.changed)
 		return;
 	put_bodies(s, c, change->id, &edit);

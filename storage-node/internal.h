@@ -186,6 +186,7 @@ struct shard_copy {
 	int64_t recent_until_ms;  /* they go then; 0: as of the next tick */
 	struct map notes;         /* document id -> struct buf*: why a conflict stays open */
 	struct lock_table *locks; /* lock.h; NULL: none so far */
+	struct feeds *feeds;      /* feed.h; NULL: nobody follows */
 	bool turn_dirty;          /* something to send at the end of the turn */
 
 	struct edit_list *edits; /* shard_edit.h: writes by query, as applied */
@@ -229,6 +230,7 @@ struct storage {
 	uint32_t jobs_count;
 	struct edit_job *edit_jobs; /* likewise */
 	uint32_t edit_jobs_count;
+	uint64_t feeds_count;        /* of all shards, as of the last tick, and those opened since */
 	struct arena arena;          /* for one step */
 	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
 	struct buf key;              /* scratch for keys */

@@ -18,6 +18,7 @@
  *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
  *                                                         that is not the winner
  *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
+ *   STREAM     'v' shard id, number                       nothing: this entry, a write, had no effect
  *   STREAM     'o' shard id, sequence                     outbox_entry
  *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
  *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open

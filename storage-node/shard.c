@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/feed.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -30,6 +31,7 @@ void shard_free(struct shard_copy *c)
 	conflict_notes_clear(c);
 	map_close(&c->notes);
 	lock_free(c);
+	feed_free(c);
 	outbox_free(c);
 	edits_free(c);
 	ring_close(&c->pending);
@@ -48,6 +50,7 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	} ranges[] = {{STORE_DOCUMENTS, 'd'},
 		      {STORE_CONFLICTS, 'd'},
 		      {STORE_STREAM, 'e'},
+		      {STORE_STREAM, 'v'},
 		      {STORE_STREAM, 'o'},
 		      {STORE_STREAM, 'z'}};
 	struct buf end = {0};

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/feed.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -99,6 +100,9 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_cleanup_prepare] = cleanup_on_prepare,
     [MSG_cleanup_commit] = cleanup_on_commit,
     [MSG_lock_set] = lock_on_set,
+    [MSG_feed_open] = feed_on_open,
+    [MSG_feed_ack] = feed_on_ack,
+    [MSG_feed_close] = feed_on_close,
 };
 
 static void on_message(struct storage *s, const struct event *e, struct effects *fx)
@@ -118,6 +122,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 	s->tick_ms = s->now_ms + TICK_MS;
 	joining_tick(s, fx);
 	lease_tick(s, fx);
+	s->feeds_count = 0;
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
@@ -127,6 +132,8 @@ static void on_timer(struct storage *s, struct effects *fx)
 		outbox_tick(s, c, fx);
 		write_recent_tick(s, c);
 		lock_tick(s, c, fx);
+		feed_tick(s, c, fx);
+		s->feeds_count += feed_count(c);
 	}
 }
 
@@ -137,6 +144,7 @@ static void on_turn(struct storage *s, struct effects *fx)
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
 		s->pending_bytes += c->pending.bytes;
+		feed_turn(s, c, fx);
 		if (!c->turn_dirty && !c->position_dirty)
 			continue;
 		follow_turn(s, c, fx);
@@ -214,6 +222,8 @@ static void storage_metrics(const void *core, struct buf *out)
 	uint64_t pending = 0;
 	uint64_t outbox = 0;
 	uint64_t locks = 0;
+	uint64_t feeds = 0;
+	uint64_t feeds_lag = 0;
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		const struct shard_copy *c = entry->value;
@@ -223,6 +233,9 @@ static void storage_metrics(const void *core, struct buf *out)
 		pending += c->pending.count;
 		outbox += c->outbox_count;
 		locks += lock_count(c);
+		feeds += feed_count(c);
+		if (feed_lag(c) > feeds_lag)
+			feeds_lag = feed_lag(c);
 	}
 	for (int i = 0; i <= SHARD_STATE_MAX; i++)
 		buf_printf(out, "parley_shards{state=\"%s\"} %llu\n", state_names[i],
@@ -236,6 +249,8 @@ static void storage_metrics(const void *core, struct buf *out)
 	    {"parley_stream_pending_entries", pending},
 	    {"parley_outbox_entries", outbox},
 	    {"parley_locks", locks},
+	    {"parley_feeds", feeds},
+	    {"parley_feed_lag_entries", feeds_lag},
 	    {"parley_query_jobs", s->jobs_count},
 	    {"parley_edit_jobs", s->edit_jobs_count},
 	    {"parley_edits_total", s->edits_total},

@@ -378,6 +378,8 @@ void stream_trim(struct storage *s, struct shard_copy *c)
 	struct buf end = {0};
 	store_remove_range(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, 0),
 			   key_number(&end, 'e', c->id, target + 1));
+	store_remove_range(s->store, STORE_STREAM, key_number(&s->key, 'v', c->id, 0),
+			   key_number(&end, 'v', c->id, target + 1));
 	buf_close(&end);
 	c->position.trimmed = target;
 	c->position.trimmed_epoch = epoch;

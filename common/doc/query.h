@@ -37,8 +37,9 @@ struct query_order {
 };
 bool query_order_parse(struct slice text, struct query_order *out,
 		       struct query_error *error) MUST_CHECK;
-/* The value to sort a document by under this order, as value_compare sees it: nil when absent, of
- * an array its least (descending: greatest) element. At most LIMIT_ORDER_KEY_BYTES: longer strings
+/* The value to sort a document by under this order, as value_compare sees it: nil when absent; of
+ * arrays, on the way and at the end, the least (descending: greatest) of what all elements have,
+ * those without a value as nil. At most LIMIT_ORDER_KEY_BYTES: longer strings
  * are cut, longer maps empty. Borrows from body or is written to scratch, whose content it
  * replaces. */
 struct slice query_order_value(const struct query_order *order, struct slice id, struct slice body,

@@ -36,22 +36,75 @@ static struct slice nil_value(void)
 	return slice_of(&nil, 1);
 }
 
-/* As in MongoDB an array sorts by its least element, or its greatest when descending; one without
- * elements as if it were absent. */
-static struct slice extreme_of(struct slice array, bool greatest)
+/* The least value seen, or the greatest. */
+struct extreme {
+	struct slice best;
+	bool greatest;
+};
+
+/* An empty value stands for one that is absent. */
+static void consider(struct extreme *x, struct slice value)
+{
+	if (value.len == 0)
+		value = nil_value();
+	int order = x->best.len ? value_compare(value, x->best) : 0;
+	if (x->best.len == 0 || (x->greatest ? order > 0 : order < 0))
+		x->best = value;
+}
+
+static enum mp_type type_of(struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	return mp_peek(&r);
+}
+
+static void collect(struct extreme *x, struct slice value, struct slice path);
+
+/* Every element counts: a map by what it has at the path, another as absent. */
+static void collect_elements(struct extreme *x, struct slice array, struct slice path)
 {
 	struct mp_reader r = mp_reader_of(array);
 	uint32_t count = mp_read(&r).count;
-	struct slice best = {0};
+	if (count == 0)
+		consider(x, nil_value());
 	for (uint32_t i = 0; i < count; i++) {
 		struct slice element = mp_value(&r);
 		if (element.len == 0)
 			break;
-		int order = best.len ? value_compare(element, best) : 0;
-		if (best.len == 0 || (greatest ? order > 0 : order < 0))
-			best = element;
+		if (path.len == 0)
+			consider(x, element);
+		else if (type_of(element) == MP_MAP)
+			collect(x, element, path);
+		else
+			consider(x, nil_value());
 	}
-	return best.len ? best : nil_value();
+}
+
+/* As in MongoDB an array sorts by its least element, or its greatest when descending; one without
+ * elements as if it were absent. Of an array on the way the element that the next name stands for
+ * is looked into, or all of them. A path left empty is at its end. */
+static void collect(struct extreme *x, struct slice value, struct slice path)
+{
+	while (path.len > 0) {
+		const uint8_t *dot = memchr(path.data, '.', path.len);
+		struct slice name = slice_of(path.data, dot ? (size_t)(dot - path.data) : path.len);
+		uint32_t index;
+		bool in_array = type_of(value) == MP_ARRAY;
+		if (in_array && !value_is_index(name, &index)) {
+			collect_elements(x, value, path);
+			return;
+		}
+		value = in_array ? value_element(value, index) : value_member(value, name);
+		if (value.len == 0) {
+			consider(x, nil_value());
+			return;
+		}
+		path = dot ? slice_of(dot + 1, path.len - name.len - 1) : slice_of(NULL, 0);
+	}
+	if (type_of(value) == MP_ARRAY)
+		collect_elements(x, value, path);
+	else
+		consider(x, value);
 }
 
 /* A value too long to travel as a key: a string by its beginning, cut between characters, anything
@@ -89,8 +142,7 @@ struct slice query_order_value(const struct query_order *order, struct slice id,
 			     slice_of(id.data, id.len < LIMIT_ID_BYTES ? id.len : LIMIT_ID_BYTES));
 		return buf_slice(scratch);
 	}
-	struct slice value = value_at(body, order->path);
-	if (value_rank(value) == RANK_ARRAY)
-		value = extreme_of(value, order->descending);
-	return value.len ? cut(value, scratch) : nil_value();
+	struct extreme x = {.greatest = order->descending};
+	collect(&x, body, order->path);
+	return cut(x.best, scratch);
 }

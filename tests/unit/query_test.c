@@ -205,6 +205,71 @@ static void test_sets(void **state)
 	check_rows(rows, ARRAY_LEN(rows));
 }
 
+/* What the manual of MongoDB says of each operator beyond the obvious. */
+static void test_documented_corners(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+	    /* $eq of an object: exactly this, members in this order */
+	    {"{\"a\":{\"$eq\":{\"b\":1}}}", "{\"a\":[{\"b\":1}]}", true},
+	    /* $ne and $nin: also what lacks the field */
+	    {"{\"a.b\":{\"$ne\":1}}", "{\"a\":[{\"b\":1},{\"b\":2}]}", false},
+	    {"{\"a.b\":{\"$nin\":[1]}}", "{\"a\":[{\"b\":2},{}]}", true},
+	    {"{\"a\":{\"$ne\":[1,2]}}", "{\"a\":[1,2]}", false},
+	    {"{\"a\":{\"$ne\":[1,2]}}", "{\"a\":[2,1]}", true},
+	    /* comparison only within a type; of arrays by element, of whole arrays with arrays */
+	    {"{\"a\":{\"$gte\":[1]}}", "{\"a\":[1,0]}", true},
+	    {"{\"a\":{\"$lt\":true}}", "{\"a\":false}", true},
+	    {"{\"a\":{\"$lt\":true}}", "{\"a\":0}", false},
+	    {"{\"a\":{\"$gt\":\"\"}}", "{\"a\":\"0\"}", true},
+	    {"{\"a\":{\"$lte\":null}}", "{}", true},
+	    {"{\"a\":{\"$lt\":null}}", "{}", false},
+	    {"{\"a\":{\"$gt\":{}}}", "{\"a\":{\"b\":1}}", true},
+	    /* integers, doubles and longer numbers by value */
+	    {"{\"a\":9007199254740993}", "{\"a\":9007199254740992.0}", false},
+	    {"{\"a\":{\"$lt\":0.1}}", "{\"a\":0.09999999999999999999}", true},
+	    {"{\"a\":100000000000000000000}", "{\"a\":1e20}", true},
+	    {"{\"a\":{\"$in\":[1.0]}}", "{\"a\":1}", true},
+	    {"{\"a\":{\"$gt\":-9223372036854775808}}", "{\"a\":-9223372036854775807}", true},
+	    /* $exists: null is there */
+	    {"{\"a.0\":{\"$exists\":true}}", "{\"a\":[null]}", true},
+	    {"{\"a.1\":{\"$exists\":false}}", "{\"a\":[null]}", true},
+	    /* $type of an array: of its elements, or array itself */
+	    {"{\"a\":{\"$type\":\"number\"}}", "{\"a\":[\"x\",1.5]}", true},
+	    {"{\"a\":{\"$type\":4}}", "{\"a\":[]}", true},
+	    {"{\"a\":{\"$type\":\"string\"}}", "{\"a\":[[\"x\"]]}", false},
+	    /* $not: also what lacks the field, and what is of another type */
+	    {"{\"a\":{\"$not\":{\"$gte\":5}}}", "{\"a\":\"x\"}", true},
+	    {"{\"a\":{\"$not\":{\"$regex\":\"x\"}}}", "{}", true},
+	    {"{\"a\":{\"$not\":{\"$exists\":true}}}", "{}", true},
+	    /* $nor with fields that are absent */
+	    {"{\"$nor\":[{\"a\":1},{\"b\":{\"$exists\":true}}]}", "{}", true},
+	    /* $all: like $and of each */
+	    {"{\"a\":{\"$all\":[\"x\",\"y\"]}}", "{\"a\":\"x\"}", false},
+	    {"{\"a.b\":{\"$all\":[1,2]}}", "{\"a\":[{\"b\":1},{\"b\":2}]}", true},
+	    {"{\"a\":{\"$all\":[null]}}", "{}", true},
+	    /* $elemMatch: one element for all conditions, which separate ones need not share */
+	    {"{\"a.b\":1,\"a.c\":2}", "{\"a\":[{\"b\":1},{\"c\":2}]}", true},
+	    {"{\"a\":{\"$elemMatch\":{\"b\":{\"$exists\":false}}}}", "{\"a\":[{\"b\":1},{}]}",
+	     true},
+	    {"{\"a\":{\"$elemMatch\":{\"$not\":{\"$gt\":1}}}}", "{\"a\":[2,1]}", true},
+	    {"{\"a\":{\"$elemMatch\":{\"0\":5}}}", "{\"a\":[[5]]}", false},
+	    {"{\"a\":{\"$elemMatch\":{\"$and\":[{\"b\":1},{\"c\":2}]}}}",
+	     "{\"a\":[{\"b\":1,\"c\":2}]}", true},
+	    /* $size: of the array itself; its elements do not count */
+	    {"{\"a.b\":{\"$size\":1}}", "{\"a\":[{\"b\":[]},{\"b\":[1]}]}", true},
+	    /* $mod: fractions are cut off */
+	    {"{\"a\":{\"$mod\":[4,0]}}", "{\"a\":[1,8]}", true},
+	    {"{\"a\":{\"$mod\":[4,0]}}", "{\"a\":0.5}", true},
+	    /* $regex beside others */
+	    {"{\"a\":{\"$regex\":\"^a\",\"$ne\":\"ab\"}}", "{\"a\":\"ab\"}", false},
+	    {"{\"a\":{\"$in\":[\"^a\"]}}", "{\"a\":\"ab\"}", false},
+	    /* several operators on one array need not hold for one element */
+	    {"{\"a\":{\"$gt\":15,\"$lt\":20}}", "{\"a\":[10,30]}", true},
+	};
+	check_rows(rows, ARRAY_LEN(rows));
+}
+
 static void test_presence_and_types(void **state)
 {
 	(void)state;
@@ -543,6 +608,16 @@ static void test_order(void **state)
 	check_order("asc(a)", "{\"a\":[3,1,2]}", "1");
 	check_order("desc(a)", "{\"a\":[1,3,2]}", "3");
 	check_order("asc(a)", "{\"a\":[]}", "null");
+	check_order("asc(a)", "{\"a\":[[1],2]}", "2");
+	check_order("asc(a.b)", "{\"a\":[{\"b\":3},{\"b\":2}]}", "2");
+	check_order("desc(a.b)", "{\"a\":[{\"b\":3},{\"b\":[2,9]},{}]}", "9");
+	check_order("asc(a.b)", "{\"a\":[{\"b\":3},{}]}", "null");
+	check_order("asc(a.b)", "{\"a\":[{\"b\":3},7]}", "null");
+	check_order("asc(a.b)", "{\"a\":[]}", "null");
+	check_order("desc(a.b)", "{\"a\":7}", "null");
+	check_order("asc(a.1)", "{\"a\":[4,5,6]}", "5");
+	check_order("asc(a.1.b)", "{\"a\":[{\"b\":1},{\"b\":5}]}", "5");
+	check_order("asc(a.b.c)", "{\"a\":[{\"b\":[{\"c\":8},{\"c\":6}]},{\"b\":{\"c\":7}}]}", "6");
 	struct query_order order;
 	struct query_error error;
 	static const char *const bad[] = {"",      "a",     "asc()",  "asc(a",
@@ -595,6 +670,7 @@ int main(void)
 	    cmocka_unit_test(test_paths),
 	    cmocka_unit_test(test_comparison),
 	    cmocka_unit_test(test_sets),
+	    cmocka_unit_test(test_documented_corners),
 	    cmocka_unit_test(test_presence_and_types),
 	    cmocka_unit_test(test_logic),
 	    cmocka_unit_test(test_element),
