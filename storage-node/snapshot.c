@@ -201,6 +201,8 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 			   key_shard_end(&end, 'd', c->id));
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id),
 			   key_shard_end(&end, 'e', c->id));
+	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'v', c->id),
+			   key_shard_end(&end, 'v', c->id));
 	buf_close(&end);
 	edits_remove_all(s, c);
 	c->position = (struct shard_position){.copying = true,
