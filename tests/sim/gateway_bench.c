@@ -113,7 +113,8 @@ static void note_send(struct gateway_bench *b, const struct effect *e)
 		return;
 	print_message(b, e);
 	if (b->sent_count < BENCH_SENT_MAX)
-		b->sent[b->sent_count++] = (struct bench_sent){e->send.member, e->send.envelope};
+		b->sent[b->sent_count++] = (struct bench_sent){
+		    e->send.member, e->send.envelope, arena_copy(&b->sent_bodies, e->send.body)};
 }
 
 static void note_answer(struct gateway_bench *b, const struct effect *e)
@@ -352,6 +353,7 @@ void gateway_bench_close(struct gateway_bench *b)
 	gateway_free(b->gw);
 	effects_close(&b->fx);
 	arena_close(&b->arena);
+	arena_close(&b->sent_bodies);
 	buf_close(&b->trace);
 	buf_close(&b->body);
 	buf_close(&b->headers);
@@ -360,6 +362,7 @@ void gateway_bench_close(struct gateway_bench *b)
 void gateway_bench_clear(struct gateway_bench *b)
 {
 	buf_clear(&b->trace);
+	arena_reset(&b->sent_bodies);
 	b->sent_count = 0;
 	b->status = 0;
 }

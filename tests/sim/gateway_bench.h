@@ -10,6 +10,7 @@ enum { BENCH_COORDINATOR = 1, BENCH_NODE = 11, BENCH_SENT_MAX = 256 };
 struct bench_sent {
 	uint64_t member;
 	struct envelope envelope;
+	struct slice body; /* encoded; until the next clearing */
 };
 
 struct gateway_bench {
@@ -23,6 +24,7 @@ struct gateway_bench {
 	struct bench_sent
 	    sent[BENCH_SENT_MAX]; /* since the last clearing, without member traffic */
 	uint32_t sent_count;
+	struct arena sent_bodies;
 	int status;         /* of the last answer */
 	struct buf body;    /* of the last answer */
 	struct buf headers; /* of the last answer, "Name: value\n" */
