@@ -2,6 +2,7 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/index.h"
 #include "storage-node/feed.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -109,6 +110,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	bool has_resolution =
 	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
 	document_load(s, c, change->id, &view);
+	struct slice body_before = view.exists ? view.doc.body : (struct slice){0};
 	edit_apply(&view, change, number, has_resolution ? &resolved : NULL, &edit);
 	feed_applied(s, c, number, change, edit.changed);
 	if (!edit.changed)
@@ -118,6 +120,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	schema_encode(&schema_document, &view.doc, &s->value);
 	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id),
 		  buf_slice(&s->value));
+	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},
+		     edit.is_live ? view.doc.body : (struct slice){0});
 	count_document(c, &edit);
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);

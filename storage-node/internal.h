@@ -186,6 +186,9 @@ struct shard_copy {
 	int64_t recent_until_ms;  /* they go then; 0: as of the next tick */
 	struct map notes;         /* document id -> struct buf*: why a conflict stays open */
 	struct lock_table *locks; /* lock.h; NULL: none so far */
+
+	struct shard_index **indexes; /* index.h; in the order of the settings */
+	uint32_t indexes_count;
 	struct feeds *feeds;      /* feed.h; NULL: nobody follows */
 	bool turn_dirty;          /* something to send at the end of the turn */
 
@@ -226,6 +229,8 @@ struct storage {
 	int64_t lease_ms;       /* next lease renewal */
 	uint64_t first_request; /* of this life: drawn at random */
 	uint64_t next_request;
+	bool indexes_building;  /* an index is not usable yet, perhaps */
+	bool index_step_due;    /* a step of the builds waits for the commit */
 	struct query_job *jobs; /* list, oldest first */
 	uint32_t jobs_count;
 	struct edit_job *edit_jobs; /* likewise */

@@ -27,10 +27,10 @@ struct plan {
 	struct slice start; /* ordered: a key to go on behind; empty: none */
 };
 
-/* order: as parsed from m. The best plan of the indexes that are ready here, or NULL: read all
- * documents. */
+/* order: as parsed from m; none for a count. The best plan of the indexes that are ready here, or
+ * NULL: read all documents. */
 struct plan *plan_make(const struct shard_copy *c, const struct msg_shard_query *m,
 		       const struct query *query, const struct query_order *order,
-		       struct arena *arena);
+		       uint32_t order_count, struct arena *arena);
 
 #endif

@@ -11,6 +11,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/query.h"
 #include "common/doc/value.h"
+#include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/query_rows.h"
 #include "storage-node/scan.h"
@@ -269,6 +270,19 @@ static void refuse(const struct event *e, enum status status, const char *text, 
 	fx_reply(fx, WHEN_NOW, e, MSG_shard_query_ack, &ack);
 }
 
+static bool plan(struct query_job *job, const struct shard_copy *c, const struct msg_shard_query *m,
+		 struct query_error *error)
+{
+	if (m->index.len > 0 && !index_named(c, m->index)) {
+		snprintf(error->place, sizeof error->place, "index");
+		snprintf(error->text, sizeof error->text, "the collection has no such index");
+		return false;
+	}
+	job->plan =
+	    plan_make(c, m, job->query, job->rows.order, job->rows.order_count, &job->arena);
+	return true;
+}
+
 static void start(struct storage *s, struct shard_copy *c, const struct event *e,
 		  struct effects *fx)
 {
@@ -277,7 +291,7 @@ static void start(struct storage *s, struct shard_copy *c, const struct event *e
 	struct query_error error = {{0}, {0}};
 	job->peer = e->message.from;
 	job->envelope = e->message.envelope;
-	if (!job_parse(job, m, &error)) {
+	if (!job_parse(job, m, &error) || !plan(job, c, m, &error)) {
 		buf_printf(&job->body, "%s: %s", error.place, error.text);
 		refuse(e, STATUS_BAD_QUERY, buf_cstr(&job->body), fx);
 		job_free(job);

@@ -65,7 +65,8 @@ enum scan_result {
  * this one; without effect on a plan that is ordered, which says itself where it starts. */
 void scan_open(struct scan *scan, struct store *store, uint64_t shard, const struct plan *plan,
 	       struct slice after, uint64_t documents);
-/* The next live document. Takes from the budget what it cost. */
+/* The next live document. Takes from the budget what it cost. Of all documents: SCAN_LATER leaves
+ * the id of the last one passed, live or not, in the row, if there was any. */
 enum scan_result scan_next(struct scan *scan, int64_t *budget, struct scan_row *row);
 /* False also once a plan was given up for reading all documents. */
 bool scan_uses_index(const struct scan *scan);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/index.h"
 #include "storage-node/feed.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -24,6 +25,7 @@ struct shard_copy *shard_new(struct storage *s, uint64_t id)
 
 void shard_free(struct shard_copy *c)
 {
+	index_free(c);
 	overlays_clear(c);
 	map_close(&c->overlays);
 	write_recent_clear(c);
@@ -59,6 +61,7 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 				   key_shard(&s->key, ranges[i].letter, c->id),
 				   key_shard_end(&end, ranges[i].letter, c->id));
 	buf_close(&end);
+	index_reset(s, c);
 	edits_remove_all(s, c);
 	edit_forget_shard(s, c);
 	for (const char *letter = "pxg"; *letter; letter++)
@@ -127,13 +130,13 @@ struct follower *shard_follower(struct shard_copy *c, uint64_t node)
 
 void shard_use_settings(struct storage *s, struct shard_copy *c, struct slice encoded)
 {
-	(void)s;
 	buf_clear(&c->settings_bytes);
 	buf_append_slice(&c->settings_bytes, encoded);
 	arena_reset(&c->settings_arena);
 	if (!schema_decode(&schema_collection, buf_slice(&c->settings_bytes), &c->settings_arena,
 			   &c->settings))
 		c->settings = (struct collection){0};
+	index_use_settings(s, c);
 }
 
 /* Before the first settings are ordered, the placement's collection decides nothing: consistent. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -204,6 +205,7 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'v', c->id),
 			   key_shard_end(&end, 'v', c->id));
 	buf_close(&end);
+	index_reset(s, c);
 	edits_remove_all(s, c);
 	c->position = (struct shard_position){.copying = true,
 					      .stamp = c->position.stamp,
@@ -277,8 +279,10 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 		return STATUS_STREAM_GAP;
 	copy_pairs(s, c, m);
 	c->copy_next++;
-	if (m->last)
+	if (m->last) {
 		copy_end(c, &m->position, fx);
+		s->indexes_building = true;
+	}
 	c->turn_dirty = true;
 	fx_sync(fx);
 	return STATUS_OK;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/index.h"
 #include "storage-node/feed.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -18,6 +19,8 @@ static void set_defaults(struct storage_options *o)
 		o->stream_keep_bytes = STREAM_KEEP_BYTES;
 	if (o->pending_entries_max == 0)
 		o->pending_entries_max = PENDING_ENTRIES_MAX;
+	if (o->index_step_documents == 0)
+		o->index_step_documents = INDEX_STEP_DOCUMENTS;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
@@ -80,6 +83,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_doc_write] = write_on_doc_write,
     [MSG_doc_read] = read_on_doc_read,
     [MSG_shard_query] = query_on_shard_query,
+    [MSG_index_status] = index_on_status,
     [MSG_shard_edit] = edit_on_shard_edit,
     [MSG_stream_append] = follow_on_append,
     [MSG_stream_append_ack] = stream_on_ack,
@@ -116,6 +120,7 @@ static void on_message(struct storage *s, const struct event *e, struct effects 
 static void on_timer(struct storage *s, struct effects *fx)
 {
 	query_run_jobs(s, fx);
+	index_run_now(s, fx);
 	edit_run_jobs(s, fx);
 	if (s->now_ms < s->tick_ms)
 		return;
@@ -155,6 +160,7 @@ static void on_turn(struct storage *s, struct effects *fx)
 /* All that was appended is on this disk: it counts towards W. */
 static void on_stored(struct storage *s, struct effects *fx)
 {
+	index_run_stored(s, fx);
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
@@ -205,7 +211,8 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 static int64_t storage_deadline(const void *core)
 {
 	const struct storage *s = core;
-	return s->jobs || edit_wants_step(s) ? s->now_ms : s->tick_ms;
+	bool building = s->indexes_building && !s->disk_full;
+	return s->jobs || building || edit_wants_step(s) ? s->now_ms : s->tick_ms;
 }
 
 /* ---- what an operator sees ---- */
