@@ -1,6 +1,8 @@
 /* parley-storage-node: documents, revision graphs and the streams of shards, on one RocksDB. */
 #include "common/run/daemon.h"
+#include "common/store/store_rocks.h"
 #include "storage-node/storage.h"
+#include "storage-node/verify.h"
 
 static const struct config_option options[] = {
     {"data_dir", CONFIG_TEXT, NULL, 0, 0, "directory of the store"},
@@ -8,6 +10,8 @@ static const struct config_option options[] = {
      "with less free space writes are refused"},
     {"accept_torn_log", CONFIG_BOOL, "false", 0, 0,
      "last resort: open what is readable of a damaged log, as if nothing had been lost"},
+    {"verify", CONFIG_BOOL, "false", 0, 0,
+     "read the whole store, say what it holds and what is wrong with it, and end"},
     {"stream_keep_entries", CONFIG_NUMBER, "100000", 100, 100000000,
      "entries kept per shard for catch-up"},
     {"pending_bytes_max", CONFIG_NUMBER, "67108864", 1048576, UINT64_MAX,
@@ -35,6 +39,21 @@ static void destroy(void *core)
 	storage_free(core);
 }
 
+static bool visit(void *context, enum store_family family, struct slice key, struct slice value)
+{
+	verify_pair(context, family, key, value);
+	return true;
+}
+
+static bool verify(struct daemon *d, struct buf *report)
+{
+	struct verify *v = verify_new();
+	bool read = store_rocks_verify(daemon_store(d), visit, v, report) == STORE_OK;
+	bool well = verify_report(v, report);
+	verify_free(v);
+	return read && well;
+}
+
 int main(int argc, char **argv)
 {
 	const struct daemon_spec spec = {
@@ -45,6 +64,7 @@ int main(int argc, char **argv)
 	    .identity = true,
 	    .create = create,
 	    .destroy = destroy,
+	    .verify = verify,
 	};
 	return daemon_run(argc, argv, &spec);
 }

@@ -142,10 +142,10 @@ static void carry_out(struct daemon *d, enum effect_when when)
 			continue;
 		if (e->kind == EFFECT_SEND)
 			bus_send(d->bus, e);
-		else if (e->kind == EFFECT_RESPOND && d->spec->respond)
-			d->spec->respond(d, e);
 		else if (e->kind == EFFECT_LOG)
 			logger_text(&d->logger, e->log.level, e->log.text);
+		else if (d->spec->respond)
+			d->spec->respond(d, e);
 	}
 	bus_flush(d->bus);
 }

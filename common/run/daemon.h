@@ -30,13 +30,18 @@ struct daemon_spec {
 	void *(*create)(struct daemon *d, uint64_t seed, struct buf *problem);
 	void (*destroy)(void *core);
 	/* All may be NULL: */
+	/* The option `verify`: reads the store, appends what is to be printed, says whether all is
+	 * well; the daemon ends with that. */
+	bool (*verify)(struct daemon *d, struct buf *report);
 	bool (*setup)(struct daemon *d,
 		      struct buf *problem); /* after START: listeners of its own */
 	void (*teardown)(struct daemon *d);
+	/* EFFECT_RESPOND, EFFECT_STREAM_SEND, EFFECT_STREAM_CLOSE; must not inject events. */
 	void (*respond)(struct daemon *d, const struct effect *effect);
-	void (*turn_end)(struct daemon *d); /* effects are out; may inject events */
-	void (*reload)(struct daemon *d);   /* SIGHUP: members are read already */
-	bool (*drained)(struct daemon *d);  /* nothing under way any more */
+	void (*metrics)(struct daemon *d, struct buf *out); /* the listeners' own */
+	void (*turn_end)(struct daemon *d);                 /* effects are out; may inject events */
+	void (*reload)(struct daemon *d);                   /* SIGHUP: members are read already */
+	bool (*drained)(struct daemon *d);                  /* nothing under way any more */
 };
 
 int daemon_run(int argc, char **argv, const struct daemon_spec *spec);

@@ -76,6 +76,8 @@ static void report_metrics(void *context, struct buf *out)
 		store_rocks_metrics(d->store, out);
 	if (d->spec->ops->metrics)
 		d->spec->ops->metrics(d->core, out);
+	if (d->spec->metrics)
+		d->spec->metrics(d, out);
 }
 
 static void on_health(void *context)

@@ -60,6 +60,11 @@ static bool find_self(struct daemon *d, struct buf *problem)
 
 /* ---- the store ---- */
 
+static bool verifying(const struct daemon *d)
+{
+	return d->spec->verify && config_bool(&d->config, "verify");
+}
+
 static void store_path(const struct daemon *d, char path[PATH_BYTES])
 {
 	snprintf(path, PATH_BYTES, "%s/store", config_text(&d->config, "data_dir"));
@@ -97,7 +102,7 @@ static bool open_store(struct daemon *d, struct buf *problem)
 	struct store_rocks_options options = {
 	    .path = path, .accept_torn_log = config_bool(&d->config, "accept_torn_log")};
 	enum store_open opened = store_rocks_open(&options, &d->store, &text);
-	if (opened == STORE_OPEN_CORRUPT && d->spec->identity &&
+	if (opened == STORE_OPEN_CORRUPT && d->spec->identity && !verifying(d) &&
 	    daemon_set_aside(d, buf_cstr(&text))) {
 		buf_clear(&text);
 		opened = store_rocks_open(&options, &d->store, &text);
@@ -167,6 +172,16 @@ static void on_bus(void *context)
 	(void)context; /* the turn that follows reads it */
 }
 
+/* Only looks at the store. */
+static void verify(struct daemon *d)
+{
+	struct buf report = {0};
+	bool well = d->spec->verify(d, &report);
+	fwrite(report.data, 1, report.len, stdout);
+	d->exit_code = fflush(stdout) == 0 && well ? DAEMON_EXIT_OK : DAEMON_EXIT_FAILED;
+	buf_close(&report);
+}
+
 static bool open_all(struct daemon *d, struct buf *problem)
 {
 	if (!open_log(d, problem) ||
@@ -175,6 +190,10 @@ static bool open_all(struct daemon *d, struct buf *problem)
 		return false;
 	if (d->spec->stores && !open_store(d, problem))
 		return false;
+	if (verifying(d)) {
+		verify(d);
+		return true;
+	}
 	if (d->spec->identity &&
 	    !identity_take(d->store, d->members.cluster, d->self, &d->identity, problem))
 		return false;
@@ -201,12 +220,12 @@ bool daemon_setup(struct daemon *d, int argc, char **argv)
 			      buf_cstr(&problem));
 		d->exit_code = DAEMON_EXIT_FAILED;
 		set_damaged_aside(d);
-	} else {
+	} else if (d->core) {
 		logger_printf(&d->logger, LOG_LEVEL_INFO, "started member=%llu boot=%llu",
 			      (unsigned long long)d->self, (unsigned long long)d->identity.boot);
 	}
 	buf_close(&problem);
-	return ok;
+	return ok && d->core != NULL;
 }
 
 void daemon_teardown(struct daemon *d)

@@ -1,6 +1,8 @@
 // chaos.mjs [MINUTES] [SEED]: a real cluster of hosts in network namespaces, clients that record what they are told, and
 // everything that can go wrong. Its last line sums up; exit code 0 only if nothing was lost and nothing came back.
 import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { choosePlace } from '../e2e/lib.mjs';
 import { Clients, COLLECTIONS } from './clients.mjs';
 import { Hosts, missing } from './hosts.mjs';
@@ -10,6 +12,7 @@ const minutes = Number(process.argv[2] ?? 1);
 const seed = Number(process.argv[3] ?? Math.floor(Math.random() * 1e9));
 const COUNT = { nodes: 3, gateways: 2, arbiters: 1 };
 const LOOPS = 6;
+const SUMMARY = 'summary'; // written within the cluster's network, printed last
 
 /** mulberry32: the same seed, the same faults; what clients see differs with every run. */
 function randomOf(start) {
@@ -50,6 +53,12 @@ async function main() {
   try {
     await cluster.up();
     code = enter(cluster);
+    await cluster.dev('down');
+    const faults = cluster.compareStores();
+    for (const text of faults) console.log(text);
+    console.log(`stores compared: ${faults.length} faults`);
+    code ||= Number(faults.length > 0);
+    console.log(readFileSync(join(cluster.dir, SUMMARY), 'utf8'));
   } finally {
     cluster.failed = code !== 0;
     await cluster.down();
@@ -75,7 +84,7 @@ async function run(cluster) {
   for (const [name, times] of [...nemesis.seen].sort()) console.log(`${String(times).padStart(5)} ${name}`);
   console.log(`refused=${clients.refused} unanswered=${clients.unanswered} violations=${violations.length}`);
   const p99 = Math.round(percentile(nemesis.failovers, 0.99));
-  console.log(`chaos minutes=${minutes} acked=${clients.acked} lost=${lost.length} resurrected=${resurrected.length} `
+  writeFileSync(join(cluster.dir, SUMMARY), `chaos minutes=${minutes} acked=${clients.acked} lost=${lost.length} resurrected=${resurrected.length} `
     + `failovers=${nemesis.failovers.length} failover_p99_ms=${p99}`);
   return lost.length + resurrected.length + violations.length === 0 ? 0 : 1;
 }

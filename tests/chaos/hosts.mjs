@@ -111,6 +111,26 @@ export class Hosts extends Cluster {
     await super.down();
   }
 
+  /** With all members stopped: every store is whole, and replicas hold the same, byte for byte. */
+  compareStores() {
+    const faults = [];
+    const digests = new Map(); // shard -> node -> line
+    for (const name of this.storage) {
+      const { status, stdout } = spawnSync(join(BUILD, 'parley-storage-node'),
+        ['--config', join(this.dir, 'conf', `${name}.yaml`), '--verify'], { env: { PATH: process.env.PATH } });
+      const lines = stdout.toString().split('\n');
+      if (status !== 0) faults.push(`${name}: ${lines.filter((line) => line.startsWith('fault')).join('; ').slice(0, 500)}`);
+      for (const line of lines) {
+        const [, shard, rest] = /^shard (\w+) last=\d+ (.*)/.exec(line) ?? [];
+        if (shard) digests.set(shard, [...(digests.get(shard) ?? []), [name, rest]]);
+      }
+    }
+    if (digests.size === 0) faults.push('no shard was found in any store');
+    for (const [shard, found] of digests)
+      if (found.some(([, rest]) => rest !== found[0][1])) faults.push(`shard ${shard}: ${found.map((pair) => pair.join(' ')).join(' | ')}`);
+    return faults;
+  }
+
   inside(member, program, ...args) {
     const done = spawnSync('ip', ['netns', 'exec', `${this.hosts}-${member}`, program, ...args]);
     if (done.status !== 0) throw new Error(`${program} ${args.join(' ')} in ${member}: ${done.stderr}`);
