@@ -6,12 +6,14 @@
 #include "common/base/memory.h"
 #include "common/doc/json.h"
 #include "tests/sim/history.h"
+#include "tests/sim/workload.h"
 
 enum { CLIENT_TIMEOUT_US = 8000000, CLIENT_ATTEMPTS = 40 };
 
 const char *const collection_names[COLLECTION_KINDS] = {"strict", "open", "newest"};
 
 struct client {
+	int index;
 	int setup;        /* collections still to be made by client 0 */
 	int current;      /* index of the op under way, or -1 */
 	uint64_t request; /* id under way; answers to others are late */
@@ -35,32 +37,26 @@ bool op_writes(const struct op *op)
 	return op->kind != OP_GET && op->kind != OP_COUNT;
 }
 
-static struct op *op_of(struct sim *sim, struct client *c)
+struct clients {
+	struct client all[SIM_CLIENTS_MAX];
+};
+
+static struct client *client_at(struct workload *w, int index)
 {
-	return c->current < 0 ? NULL : &sim->history->ops[c->current];
+	return &((struct clients *)w->state)->all[index];
 }
 
-static void add_header(struct sim_http *r, const char *name, const char *value)
+static struct op *op_of(struct workload *w, struct client *c)
 {
-	struct buf *text = &r->header_text[r->headers_count];
-	buf_append_text(text, value);
-	r->headers[r->headers_count++] = (struct http_field){slice_text(name), buf_slice(text)};
+	return c->current < 0 ? NULL : &w->sim->history->ops[c->current];
 }
 
-static int index_of_client(const struct sim *sim, const struct client *c)
+static void post(struct workload *w, struct client *c, struct sim_http *r)
 {
-	return (int)(c - sim->clients);
-}
-
-static void post(struct sim *sim, struct client *c, struct sim_http *r)
-{
-	int gateway = 1 + sim->settings.storage_nodes +
-		      (int)rng_below(&sim->client_rng, (uint64_t)sim->settings.gateways);
-	r->id = (uint64_t)(index_of_client(sim, c) + 1) << 32 | ++sim->sequence;
-	c->request = r->id;
-	c->deadline_us = sim->now_us + CLIENT_TIMEOUT_US;
-	net_request(sim, gateway, r);
-	sim_schedule(sim, c->deadline_us, SIM_CLIENT, index_of_client(sim, c), 0, NULL);
+	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	c->request = workload_post(w, gateway, r);
+	c->deadline_us = w->sim->now_us + CLIENT_TIMEOUT_US;
+	workload_wake(w, c->index, c->deadline_us);
 }
 
 /* ---- making collections ---- */
@@ -74,14 +70,12 @@ static const char *const setup_bodies[COLLECTION_KINDS] = {
      "\"policy\":{\"strategy\":\"newest\"}}"),
 };
 
-static void send_setup(struct sim *sim, struct client *c)
+static void send_setup(struct workload *w, struct client *c)
 {
-	struct sim_http *r = mem_alloc_zero(sizeof *r);
-	r->method = HTTP_POST;
-	buf_append_text(&r->path, "/_/collections");
+	struct sim_http *r = workload_request(w, c->index, HTTP_POST, "/_/collections");
 	buf_append_text(&r->body, setup_bodies[COLLECTION_KINDS - c->setup]);
-	add_header(r, "content-type", "application/json");
-	post(sim, c, r);
+	workload_header(r, "content-type", "application/json");
+	post(w, c, r);
 }
 
 /* ---- operations ---- */
@@ -119,12 +113,13 @@ static void json_body(const struct op *op, struct buf *json)
 			   op->number % 4, op->number, op->number);
 }
 
-static void draw_op(struct sim *sim, struct client *c)
+static void draw_op(struct workload *w, struct client *c)
 {
-	struct rng *r = &sim->client_rng;
+	struct sim *sim = w->sim;
+	struct rng *r = &w->rng;
 	struct op *op = history_add(sim);
 	c->current = sim->history->count - 1;
-	op->client = index_of_client(sim, c);
+	op->client = c->index;
 	op->collection = rng_below(r, 2)
 			     ? COLLECTION_STRICT
 			     : (enum collection_kind)(1 + rng_below(r, COLLECTION_KINDS - 1));
@@ -154,10 +149,7 @@ static void draw_op(struct sim *sim, struct client *c)
 
 static void fill_request(const struct op *op, struct sim_http *r)
 {
-	static const enum http_method methods[] = {HTTP_GET,    HTTP_PUT, HTTP_PUT, HTTP_PATCH,
-						   HTTP_DELETE, HTTP_PUT, HTTP_GET};
 	char text[160];
-	r->method = methods[op->kind];
 	buf_printf(&r->path, "/%s", collection_names[op->collection]);
 	if (op->kind != OP_COUNT)
 		buf_printf(&r->path, "/d%d", op->document);
@@ -168,73 +160,75 @@ static void fill_request(const struct op *op, struct sim_http *r)
 	if (op->kind == OP_BRANCH)
 		buf_append_text(&r->query, "branch=true");
 	if (op->kind == OP_CREATE)
-		add_header(r, "if-none-match", "*");
+		workload_header(r, "if-none-match", "*");
 	if (op->conditional) {
 		snprintf(text, sizeof text, "\"%s\"", op->expected);
-		add_header(r, "if-match", text);
+		workload_header(r, "if-match", text);
 	}
 	if (op->keyed) {
 		snprintf(text, sizeof text, "key-%d", op->number);
-		add_header(r, "idempotency-key", text);
+		workload_header(r, "idempotency-key", text);
 	}
 	if (op_writes(op) && op->kind != OP_DELETE) {
-		add_header(r, "content-type",
-			   op->kind == OP_PATCH ? "application/merge-patch+json"
-						: "application/json");
+		workload_header(r, "content-type",
+				op->kind == OP_PATCH ? "application/merge-patch+json"
+						     : "application/json");
 		json_body(op, &r->body);
 	}
 }
 
-static void send_op(struct sim *sim, struct client *c)
+static void send_op(struct workload *w, struct client *c)
 {
-	struct op *op = op_of(sim, c);
-	struct sim_http *r = mem_alloc_zero(sizeof *r);
+	static const enum http_method methods[] = {HTTP_GET,    HTTP_PUT, HTTP_PUT, HTTP_PATCH,
+						   HTTP_DELETE, HTTP_PUT, HTTP_GET};
+	struct op *op = op_of(w, c);
+	struct sim_http *r = workload_request(w, c->index, methods[op->kind], "");
 	op->attempts++;
 	fill_request(op, r);
-	post(sim, c, r);
+	post(w, c, r);
 }
 
-static void think(struct sim *sim, struct client *c)
+static void think(struct workload *w, struct client *c)
 {
 	c->current = -1;
 	c->request = 0;
 	c->deadline_us =
-	    sim->now_us + rng_between(&sim->client_rng, 1, sim->settings.think_max_ms) * 1000;
-	sim_schedule(sim, c->deadline_us, SIM_CLIENT, index_of_client(sim, c), 0, NULL);
+	    w->sim->now_us + rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000;
+	workload_wake(w, c->index, c->deadline_us);
 }
 
-static void next_op(struct sim *sim, struct client *c)
+static void next_op(struct workload *w, struct client *c)
 {
 	if (c->setup > 0) {
-		send_setup(sim, c);
+		send_setup(w, c);
 		return;
 	}
-	if (sim->clients[0].setup > 0) {
-		think(sim, c);
+	if (client_at(w, 0)->setup > 0) {
+		think(w, c);
 		return;
 	}
-	if (sim->healed || sim->history->count >= sim->settings.operations) {
+	if (w->sim->healed || w->sim->history->count >= w->sim->settings.operations) {
 		c->done = true;
 		return;
 	}
-	draw_op(sim, c);
-	send_op(sim, c);
+	draw_op(w, c);
+	send_op(w, c);
 }
 
-void client_wake(struct sim *sim, int index)
+static void client_step(struct workload *w, int actor)
 {
-	struct client *c = &sim->clients[index];
-	if (c->done || sim->now_us < c->deadline_us)
+	struct client *c = client_at(w, actor);
+	if (c->done || w->sim->now_us < c->deadline_us)
 		return;
-	struct op *op = op_of(sim, c);
+	struct op *op = op_of(w, c);
 	if (c->request != 0 && op && !(op->keyed && op->attempts < CLIENT_ATTEMPTS)) {
-		think(sim, c); /* no answer: it may have been done, or may yet be */
+		think(w, c); /* no answer: it may have been done, or may yet be */
 		return;
 	}
 	if (op)
-		send_op(sim, c); /* once more: the same key, the same answer */
+		send_op(w, c); /* once more: the same key, the same answer */
 	else
-		next_op(sim, c);
+		next_op(w, c);
 }
 
 static uint64_t count_in(struct slice body)
@@ -246,9 +240,10 @@ static uint64_t count_in(struct slice body)
 	return n;
 }
 
-static void finish_op(struct sim *sim, struct client *c, struct op *op, struct sim_answer *answer)
+static void finish_op(struct workload *w, struct client *c, struct op *op,
+		      const struct sim_answer *answer)
 {
-	op->end_us = sim->now_us;
+	op->end_us = w->sim->now_us;
 	op->status = answer->status;
 	snprintf(op->revision, sizeof op->revision, "%s", answer->etag);
 	if (op->kind == OP_COUNT)
@@ -256,66 +251,76 @@ static void finish_op(struct sim *sim, struct client *c, struct op *op, struct s
 	if (op_succeeded(op) && op->revision[0] && op->kind != OP_COUNT)
 		snprintf(c->known[op->collection][op->document], sizeof op->revision, "%s",
 			 op->revision);
-	think(sim, c);
+	think(w, c);
 }
 
-static void retry_soon(struct sim *sim, struct client *c)
+static void retry_soon(struct workload *w, struct client *c)
 {
 	c->request = 0;
-	c->deadline_us = sim->now_us + 200000;
-	sim_schedule(sim, c->deadline_us, SIM_CLIENT, index_of_client(sim, c), 0, NULL);
+	c->deadline_us = w->sim->now_us + 200000;
+	workload_wake(w, c->index, c->deadline_us);
 }
 
-void client_answer(struct sim *sim, struct sim_answer *answer)
+static void client_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct client *c = &sim->clients[(answer->id >> 32) - 1];
-	struct op *op = op_of(sim, c);
-	sim_log(sim, "client %d gets %d %s %.*s", index_of_client(sim, c), answer->status,
-		answer->etag, (int)(answer->body.len < 100 ? answer->body.len : 100),
-		(const char *)answer->body.data);
+	struct client *c = client_at(w, actor);
+	struct op *op = op_of(w, c);
 	bool expected = answer->id == c->request;
 	if (expected && c->setup > 0) {
 		if (answer->status == 200 || answer->status == 201)
 			c->setup--;
-		retry_soon(sim, c);
+		retry_soon(w, c);
 	} else if (expected && op) {
 		if (answer->status < 500)
-			finish_op(sim, c, op, answer);
+			finish_op(w, c, op, answer);
 		else if (op->keyed && op->attempts < CLIENT_ATTEMPTS)
-			retry_soon(sim, c);
+			retry_soon(w, c);
 		else
-			think(sim, c);
+			think(w, c);
 	}
-	buf_close(&answer->body);
-	free(answer);
 }
 
-void client_start_all(struct sim *sim)
+static void client_start(struct workload *w)
 {
-	sim->clients = mem_alloc_zero((size_t)sim->settings.clients * sizeof *sim->clients);
+	struct sim *sim = w->sim;
+	w->state = mem_alloc_zero(sizeof(struct clients));
 	sim->history = mem_alloc_zero(sizeof *sim->history);
 	for (int i = 0; i < sim->settings.clients; i++) {
-		struct client *c = &sim->clients[i];
+		struct client *c = client_at(w, i);
+		c->index = i;
 		c->current = -1;
 		c->setup = i == 0 ? COLLECTION_KINDS : 0;
 		c->deadline_us = sim->now_us + 300000;
-		sim_schedule(sim, c->deadline_us, SIM_CLIENT, i, 0, NULL);
+		workload_wake(w, i, c->deadline_us);
 	}
 }
 
-bool client_all_done(const struct sim *sim)
+static bool client_done(struct workload *w, struct buf *why)
 {
-	for (int i = 0; i < sim->settings.clients; i++)
-		if (!sim->clients[i].done)
-			return false;
+	for (int i = 0; i < w->sim->settings.clients; i++) {
+		if (client_at(w, i)->done)
+			continue;
+		buf_printf(why, "client %d waits", i);
+		return false;
+	}
 	return true;
 }
 
-void client_free_all(struct sim *sim)
+static void client_free(struct workload *w)
 {
-	for (int i = 0; i < sim->history->count; i++)
-		buf_close(&sim->history->ops[i].body);
-	free(sim->history->ops);
-	free(sim->history);
-	free(sim->clients);
+	struct history *h = w->sim->history;
+	for (int i = 0; i < h->count; i++)
+		buf_close(&h->ops[i].body);
+	free(h->ops);
+	free(h);
+	free(w->state);
 }
+
+const struct workload_ops client_workload = {
+    .name = "client",
+    .start = client_start,
+    .step = client_step,
+    .on_answer = client_on_answer,
+    .done = client_done,
+    .free = client_free,
+};

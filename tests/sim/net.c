@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/workload.h"
 
 int64_t net_delay_us(struct sim *sim)
 {
@@ -37,6 +37,7 @@ void net_send(struct sim *sim, int from, const struct effect *effect)
 	int to = index_of(sim, effect->send.member);
 	sim->messages++;
 	checker_on_send(sim, effect);
+	workload_on_send(sim, from, effect);
 	if (to < 0 || sim->cut[from][to])
 		return;
 	if (!sim->healed && rng_chance(&sim->net_rng, sim->settings.drop))
@@ -65,56 +66,4 @@ void net_deliver(struct sim *sim, const struct sim_event *event)
 	*node->inbox_end = m;
 	node->inbox_end = &m->next;
 	node_wake(sim, event->index, sim->now_us);
-}
-
-void net_request_free(struct sim_http *r)
-{
-	buf_close(&r->path);
-	buf_close(&r->query);
-	buf_close(&r->body);
-	for (int i = 0; i < 8; i++)
-		buf_close(&r->header_text[i]);
-	free(r);
-}
-
-void net_request(struct sim *sim, int gateway, struct sim_http *request)
-{
-	sim_schedule(sim, sim->now_us + rng_between(&sim->net_rng, 100, 2000), SIM_HTTP, gateway, 0,
-		     request);
-}
-
-void net_http(struct sim *sim, const struct sim_event *event)
-{
-	struct sim_node *node = &sim->nodes[event->index];
-	struct sim_http *request = event->payload;
-	if (!node->core) {
-		net_request_free(
-		    request); /* connection refused: the client finds out by its timeout */
-		return;
-	}
-	request->next = NULL;
-	*node->requests_end = request;
-	node->requests_end = &request->next;
-	node_wake(sim, event->index, sim->now_us);
-}
-
-void net_answer(struct sim *sim, const struct effect *effect)
-{
-	struct sim_answer *answer = mem_alloc_zero(sizeof *answer);
-	const struct http_response *response = &effect->respond.response;
-	answer->id = effect->respond.request;
-	answer->status = response->status;
-	buf_append_slice(&answer->body, response->body);
-	for (uint32_t i = 0; i < response->headers_count; i++) {
-		struct slice name = response->headers[i].name;
-		struct slice value = response->headers[i].value;
-		if (name.len == 4 && (name.data[0] | 32) == 'e' && (name.data[1] | 32) == 't' &&
-		    value.len > 2 && value.len < sizeof answer->etag) {
-			memcpy(answer->etag, value.data + 1,
-			       value.len - 2); /* without the quotes */
-			answer->etag[value.len - 2] = 0;
-		}
-	}
-	sim_schedule(sim, sim->now_us + rng_between(&sim->net_rng, 100, 2000), SIM_ANSWER, 0, 0,
-		     answer);
 }

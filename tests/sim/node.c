@@ -66,6 +66,7 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 					  .coordinator = SIM_COORDINATOR,
 					  .incarnation = node->incarnation,
 					  .boot = node->boot,
+					  .life = rng_next(&sim->core_rng),
 					  .stream_keep_entries = sim->settings.stream_keep};
 	node->ops = &storage_ops;
 	return storage_new(&options, node->store, seed);
@@ -170,7 +171,7 @@ static void clear_inbox(struct sim_node *node)
 	while (node->requests) {
 		struct sim_http *r = node->requests;
 		node->requests = r->next;
-		net_request_free(r);
+		http_request_free(r);
 	}
 	node->inbox_end = &node->inbox;
 	node->requests_end = &node->requests;
@@ -183,6 +184,7 @@ void node_crash(struct sim *sim, int index, bool power)
 		return;
 	free_core(node);
 	clear_inbox(node);
+	http_gateway_down(sim, index);
 	effects_clear(&node->fx);
 	node->life++;
 	node->committing = false;
@@ -202,6 +204,7 @@ void node_free_all(struct sim *sim)
 		node_crash(sim, i, false);
 		clear_inbox(&sim->nodes[i]);
 		effects_close(&sim->nodes[i].fx);
+		free(sim->nodes[i].open);
 		if (sim->nodes[i].disk)
 			disk_free(sim->nodes[i].disk);
 	}
@@ -267,7 +270,12 @@ static void run_effects(struct sim *sim, int index, enum effect_when when)
 			net_send(sim, index, e);
 		} else if (e->kind == EFFECT_RESPOND) {
 			sim_trace(sim, e->respond.response.body.data, e->respond.response.body.len);
-			net_answer(sim, e);
+			http_respond(sim, index, e);
+		} else if (e->kind == EFFECT_STREAM_SEND) {
+			sim_trace(sim, e->stream_send.body.data, e->stream_send.body.len);
+			http_stream_send(sim, index, e);
+		} else if (e->kind == EFFECT_STREAM_CLOSE) {
+			http_stream_close(sim, index, e);
 		} else if (e->kind == EFFECT_LOG) {
 			sim_log(sim, "%s %.*s", node->name, (int)e->log.text.len,
 				(const char *)e->log.text.data);
@@ -362,22 +370,6 @@ static void feed_message(struct sim *sim, struct sim_node *node, struct sim_mess
 	arena_close(&arena);
 }
 
-static void feed_request(struct sim *sim, struct sim_node *node, struct sim_http *r)
-{
-	struct http_request request = {.id = r->id,
-				       .method = r->method,
-				       .path = buf_slice(&r->path),
-				       .query = buf_slice(&r->query),
-				       .headers = r->headers,
-				       .headers_count = r->headers_count,
-				       .body = buf_slice(&r->body),
-				       .principal = slice_text("sim")};
-	struct event event = event_at(sim, node, EVENT_HTTP_REQUEST);
-	event.http = &request;
-	node->ops->step(node->core, &event, &node->fx);
-	sim->steps++;
-}
-
 void node_turn(struct sim *sim, int index)
 {
 	struct sim_node *node = &sim->nodes[index];
@@ -402,9 +394,11 @@ void node_turn(struct sim *sim, int index)
 		node->requests = r->next;
 		if (!node->requests)
 			node->requests_end = &node->requests;
-		feed_request(sim, node, r);
-		net_request_free(r);
+		http_feed(node, event_at(sim, node, EVENT_HTTP_REQUEST), r);
+		http_request_free(r);
+		sim->steps++;
 	}
+	http_feed_closed(node, event_at(sim, node, EVENT_STREAM_GONE));
 	if (node->ops->deadline(node->core) <= sim->now_us / 1000) {
 		struct event timer = event_at(sim, node, EVENT_TIMER);
 		node->ops->step(node->core, &timer, &node->fx);

@@ -1,4 +1,4 @@
-#include "tests/sim/sim.h"
+#include "tests/sim/workload.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -172,13 +172,13 @@ static void handle(struct sim *sim, struct sim_event *event)
 		net_deliver(sim, event);
 		break;
 	case SIM_HTTP:
-		net_http(sim, event);
+		http_arrive(sim, event);
 		break;
 	case SIM_ANSWER:
-		client_answer(sim, event->payload);
+		workload_answer(sim, event->payload);
 		break;
-	case SIM_CLIENT:
-		client_wake(sim, event->index);
+	case SIM_WORKLOAD:
+		workload_step(sim, event->index, (int)event->life);
 		break;
 	case SIM_NEMESIS:
 		if (!sim->healed)
@@ -206,7 +206,7 @@ static void drop_event(struct sim_event *event)
 	if (event->kind == SIM_DELIVER) {
 		free(event->payload);
 	} else if (event->kind == SIM_HTTP) {
-		net_request_free(event->payload);
+		http_request_free(event->payload);
 	} else if (event->kind == SIM_ANSWER) {
 		buf_close(&((struct sim_answer *)event->payload)->body);
 		free(event->payload);
@@ -215,11 +215,12 @@ static void drop_event(struct sim_event *event)
 
 static void sim_close(struct sim *sim)
 {
+	node_free_all(sim); /* may still schedule the ends of streams */
 	for (size_t i = 0; i < sim->heap_len; i++)
 		drop_event(&sim->heap[i]);
 	free(sim->heap);
-	client_free_all(sim);
-	node_free_all(sim);
+	workload_free_all(sim);
+	free(sim->workloads);
 	checker_close(sim);
 	arena_close(&sim->arena);
 }
@@ -228,16 +229,16 @@ static void liveness(struct sim *sim)
 {
 	struct buf why = {0};
 	nemesis_heal(sim);
+	workload_heal(sim);
 	int64_t deadline = sim->now_us + LIVENESS_MS * 1000ll;
 	int quiet = 0;
 	while (sim->now_us < deadline && quiet < 3 && sim->violations == 0) {
 		run_until(sim, sim->now_us + 500000);
 		buf_clear(&why);
-		quiet = client_all_done(sim) && checker_quiet(sim, &why) ? quiet + 1 : 0;
+		quiet = workload_all_done(sim, &why) && checker_quiet(sim, &why) ? quiet + 1 : 0;
 	}
 	if (quiet < 3 && sim->violations == 0)
-		sim_violation(sim, "no progress after healing: clients %s; %s",
-			      client_all_done(sim) ? "done" : "waiting", buf_cstr(&why));
+		sim_violation(sim, "no progress after healing: %s", buf_cstr(&why));
 	buf_close(&why);
 }
 
@@ -253,17 +254,19 @@ int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms
 	rng_fork(&root, &sim->net_rng);
 	rng_fork(&root, &sim->disk_rng);
 	rng_fork(&root, &sim->nemesis_rng);
-	rng_fork(&root, &sim->client_rng);
 	rng_fork(&root, &sim->core_rng);
 	sim->now_us = 1000000;
+	sim->workloads = mem_alloc_zero(WORKLOADS_MAX * sizeof *sim->workloads);
 	node_build(sim);
-	client_start_all(sim);
+	workload_start_all(sim);
 	if (sim->settings.nemesis_every_ms > 0)
 		sim_schedule(sim, 4000000, SIM_NEMESIS, 0, 0, NULL);
 	run_until(sim, sim->now_us + sim->settings.safety_ms * 1000);
 	liveness(sim);
 	if (sim->violations == 0)
 		checker_final(sim);
+	if (sim->violations == 0)
+		workload_check_all(sim);
 	int violations = sim->violations;
 	*trace = sim->trace;
 	*simulated_ms = (uint64_t)(sim->now_us / 1000);

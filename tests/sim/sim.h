@@ -20,7 +20,8 @@ enum {
 	SIM_STORAGE_FIRST = 11,
 	SIM_GATEWAY_FIRST = 41,
 	SIM_ARBITER_FIRST = 71,
-	SIM_CLUSTER = 77
+	SIM_CLUSTER = 77,
+	SIM_HEADERS_MAX = 8
 };
 
 /* What the seed draws; printed with every violation. Chances are in a million. */
@@ -51,7 +52,7 @@ enum sim_event_kind {
 	SIM_DELIVER,
 	SIM_HTTP,
 	SIM_ANSWER,
-	SIM_CLIENT,
+	SIM_WORKLOAD,
 	SIM_NEMESIS,
 	SIM_RESTART
 };
@@ -65,31 +66,59 @@ struct sim_message {
 	uint8_t bytes[];
 };
 
-/* A request on its way to a gateway, or in its hands. */
+enum sim_http_kind {
+	SIM_HTTP_REQUEST,
+	SIM_HTTP_MESSAGE, /* on a WebSocket: body */
+	SIM_HTTP_HANG_UP  /* the client has gone, and its connection with it */
+};
+
+/* What a client sends, on its way to a gateway or in its hands. */
 struct sim_http {
 	struct sim_http *next;
+	enum sim_http_kind kind;
 	uint64_t id;
+	uint64_t connection;
+	bool websocket; /* the opening handshake of one */
 	enum http_method method;
 	struct buf path, query, body;
-	struct http_field headers[8];
-	struct buf header_text[8];
+	struct http_field headers[SIM_HEADERS_MAX];
+	struct buf header_text[SIM_HEADERS_MAX];
 	uint32_t headers_count;
 };
 
-/* An answer on its way to a client. */
+enum sim_answer_kind {
+	SIM_ANSWER_WHOLE, /* or the beginning of a stream */
+	SIM_ANSWER_PART,  /* more of a stream: body; one message of a WebSocket */
+	SIM_ANSWER_END    /* the stream has ended; status: close code, 0 if the gateway crashed */
+};
+
+/* What a client gets. */
 struct sim_answer {
+	enum sim_answer_kind kind;
 	uint64_t id;
 	int status;
+	bool streaming; /* WHOLE: parts follow, then the end */
+	bool dropped;   /* its client hung up */
 	char etag[128];
 	struct buf body;
+};
+
+/* A request that a gateway has not answered to its end. */
+struct sim_open {
+	uint64_t id;
+	uint64_t connection;
+	bool streaming;
+	bool closing;          /* the gateway has closed the stream */
+	bool deaf;             /* the client has gone */
+	int64_t in_us, out_us; /* of the last thing sent each way: they stay in order */
 };
 
 struct sim_event {
 	int64_t at_us;
 	uint64_t sequence;
 	enum sim_event_kind kind;
-	int index;     /* of node or client */
-	uint64_t life; /* of the node: later lives ignore it */
+	int index;     /* of node or workload */
+	uint64_t life; /* of the node: later lives ignore it; of a workload the actor */
 	void *payload;
 };
 
@@ -114,15 +143,19 @@ struct sim_node {
 	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;
+	struct sim_open *open; /* gateways */
+	uint32_t open_count, open_cap;
 	struct effects fx;
 };
 
 struct history;
-struct client;
+
+struct workload;
+struct workload_ops;
 
 struct sim {
 	struct sim_settings settings;
-	struct rng net_rng, disk_rng, nemesis_rng, client_rng, core_rng;
+	struct rng net_rng, disk_rng, nemesis_rng, core_rng;
 	int64_t now_us;
 	struct sim_event *heap;
 	size_t heap_len, heap_cap;
@@ -134,7 +167,7 @@ struct sim {
 	bool verbose;
 	uint64_t trace; /* hash over everything that happened */
 	uint64_t steps, messages;
-	struct client *clients;
+	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
 	int wipes;
@@ -172,22 +205,24 @@ void node_free_all(struct sim *sim);
 /* net.c */
 void net_send(struct sim *sim, int from, const struct effect *effect);
 void net_deliver(struct sim *sim, const struct sim_event *event);
-void net_request(struct sim *sim, int gateway, struct sim_http *request);
-void net_http(struct sim *sim, const struct sim_event *event);
-void net_answer(struct sim *sim, const struct effect *effect);
-void net_request_free(struct sim_http *request);
 int64_t net_delay_us(struct sim *sim);
+
+/* http.c: gateway is an index in sim->nodes */
+void http_send(struct workload *w, int gateway, struct sim_http *r); /* takes it */
+void http_arrive(struct sim *sim, const struct sim_event *event);
+void http_request_free(struct sim_http *r);
+void http_feed(struct sim_node *node, struct event event, const struct sim_http *r);
+void http_feed_closed(struct sim_node *node, struct event event);
+void http_respond(struct sim *sim, int index, const struct effect *effect);
+void http_stream_send(struct sim *sim, int index, const struct effect *effect);
+void http_stream_close(struct sim *sim, int index, const struct effect *effect);
+/* Drops what is on its way to the client of this request, and what comes later. */
+void http_forget(struct sim *sim, int index, uint64_t id);
+void http_gateway_down(struct sim *sim, int index);
 
 /* nemesis.c */
 void nemesis_step(struct sim *sim);
 void nemesis_heal(struct sim *sim);
-
-/* client.c */
-void client_start_all(struct sim *sim);
-void client_wake(struct sim *sim, int index);
-void client_answer(struct sim *sim, struct sim_answer *answer);
-bool client_all_done(const struct sim *sim);
-void client_free_all(struct sim *sim);
 
 /* checker.c */
 /* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or
