@@ -1,0 +1,170 @@
+#include "tests/sim/workload.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "common/base/memory.h"
+
+/* New ones go to the end. */
+static const struct workload_ops *const table[] = {
+    &client_workload,
+};
+_Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
+
+/* A request's id: workload + 1, actor, gateway, number. */
+enum { WORKLOAD_SHIFT = 56, ACTOR_SHIFT = 40, GATEWAY_SHIFT = 32 };
+
+struct workload *workload_of(struct sim *sim, uint64_t request)
+{
+	return &sim->workloads[(request >> WORKLOAD_SHIFT) - 1];
+}
+
+static int actor_of(uint64_t request)
+{
+	return (int)(request >> ACTOR_SHIFT & 0xffff);
+}
+
+static int gateway_of(uint64_t request)
+{
+	return (int)(request >> GATEWAY_SHIFT & 0xff);
+}
+
+int workload_gateway_node(const struct sim *sim, int gateway)
+{
+	return 1 + sim->settings.storage_nodes + gateway;
+}
+
+void workload_wake(struct workload *w, int actor, int64_t at_us)
+{
+	sim_schedule(w->sim, at_us, SIM_WORKLOAD, w->index, (uint64_t)actor, NULL);
+}
+
+struct sim_http *workload_request(struct workload *w, int actor, enum http_method method,
+				  const char *path)
+{
+	struct sim_http *r = mem_alloc_zero(sizeof *r);
+	r->kind = SIM_HTTP_REQUEST;
+	r->id = (uint64_t)(w->index + 1) << WORKLOAD_SHIFT | (uint64_t)actor << ACTOR_SHIFT |
+		++w->requests;
+	r->method = method;
+	buf_append_text(&r->path, path);
+	return r;
+}
+
+void workload_header(struct sim_http *r, const char *name, const char *value)
+{
+	CHECK(r->headers_count < SIM_HEADERS_MAX);
+	struct buf *text = &r->header_text[r->headers_count];
+	buf_append_text(text, value);
+	r->headers[r->headers_count++] = (struct http_field){slice_text(name), buf_slice(text)};
+}
+
+uint64_t workload_post(struct workload *w, int gateway, struct sim_http *r)
+{
+	r->id |= (uint64_t)gateway << GATEWAY_SHIFT;
+	if (r->connection == 0)
+		r->connection = r->id;
+	uint64_t id = r->id;
+	http_send(w, workload_gateway_node(w->sim, gateway), r);
+	return id;
+}
+
+static void post_kind(struct workload *w, enum sim_http_kind kind, uint64_t id, struct slice text)
+{
+	struct sim_http *r = mem_alloc_zero(sizeof *r);
+	r->kind = kind;
+	r->id = id;
+	buf_append_slice(&r->body, text);
+	http_send(w, workload_gateway_node(w->sim, gateway_of(id)), r);
+}
+
+void workload_stream_send(struct workload *w, uint64_t id, struct slice text)
+{
+	post_kind(w, SIM_HTTP_MESSAGE, id, text);
+}
+
+void workload_hang_up(struct workload *w, uint64_t id)
+{
+	http_forget(w->sim, workload_gateway_node(w->sim, gateway_of(id)), id);
+	post_kind(w, SIM_HTTP_HANG_UP, id, (struct slice){0});
+}
+
+/* ---- all of them ---- */
+
+void workload_start_all(struct sim *sim)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct workload *w = &sim->workloads[i];
+		const char *name = table[i]->name;
+		*w = (struct workload){.ops = table[i], .sim = sim, .index = (int)i};
+		rng_init(&w->rng, XXH3_64bits_withSeed(name, strlen(name), sim->settings.seed));
+		if (w->ops->wanted && !w->ops->wanted(w)) {
+			w->ops = NULL;
+			continue;
+		}
+		w->ops->start(w);
+	}
+}
+
+void workload_step(struct sim *sim, int index, int actor)
+{
+	struct workload *w = &sim->workloads[index];
+	w->ops->step(w, actor);
+}
+
+void workload_answer(struct sim *sim, struct sim_answer *answer)
+{
+	struct workload *w = workload_of(sim, answer->id);
+	int actor = actor_of(answer->id);
+	sim_log(sim, "%s %d gets %d %s %.*s", w->ops->name, actor, answer->status, answer->etag,
+		(int)(answer->body.len < 100 ? answer->body.len : 100),
+		(const char *)answer->body.data);
+	if (!answer->dropped)
+		w->ops->on_answer(w, actor, answer);
+	buf_close(&answer->body);
+	free(answer);
+}
+
+void workload_on_send(struct sim *sim, int from, const struct effect *effect)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct workload *w = &sim->workloads[i];
+		if (w->ops && w->ops->on_send)
+			w->ops->on_send(w, from, effect);
+	}
+}
+
+void workload_heal(struct sim *sim)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct workload *w = &sim->workloads[i];
+		if (w->ops && w->ops->on_heal)
+			w->ops->on_heal(w);
+	}
+}
+
+bool workload_all_done(struct sim *sim, struct buf *why)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct workload *w = &sim->workloads[i];
+		if (w->ops && !w->ops->done(w, why))
+			return false;
+	}
+	return true;
+}
+
+void workload_check_all(struct sim *sim)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct workload *w = &sim->workloads[i];
+		if (w->ops && w->ops->check)
+			w->ops->check(w);
+	}
+}
+
+void workload_free_all(struct sim *sim)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (sim->workloads[i].ops)
+			sim->workloads[i].ops->free(&sim->workloads[i]);
+}
