@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/timing.h"
 #include "gateway/call.h"
+#include "gateway/notify.h"
 #include "gateway/lock.h"
 
 enum { TIMERS_PER_STEP = 100000 };
@@ -97,6 +98,7 @@ static void run_timers(struct turn *t)
 	}
 	member_tick(t);
 	lock_keeper_tick(t);
+	notify_tick(t);
 }
 
 static void step(void *core, const struct event *event, struct effects *fx)
@@ -107,7 +109,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		member_start(&t);
 		break;
 	case EVENT_MESSAGE:
-		if (!member_message(&t) && !lock_keeper_message(&t))
+		if (!member_message(&t) && !lock_keeper_message(&t) && !notify_message(&t))
 			call_answered(&t);
 		break;
 	case EVENT_HTTP_REQUEST:
@@ -121,12 +123,18 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_DRAIN:
 		t.gw->draining = true;
+		notify_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
 		lock_session_end(&t, LOCK_OF_CONNECTION, event->http_closed);
 		break;
 	case EVENT_STREAM_MESSAGE:
+		notify_stream_message(&t);
+		break;
 	case EVENT_STREAM_GONE:
+		lock_session_end(&t, LOCK_OF_STREAM, event->stream.stream);
+		notify_stream_gone(&t, event->stream.stream);
+		break;
 	case EVENT_TURN:
 	case EVENT_STORED:
 	case EVENT_DISK:
@@ -142,6 +150,8 @@ static int64_t deadline(const void *core)
 	int64_t tick_ms = gw->member.tick_ms;
 	if (lock_keeper_deadline(gw) < tick_ms)
 		tick_ms = lock_keeper_deadline(gw);
+	if (notify_deadline(gw) < tick_ms)
+		tick_ms = notify_deadline(gw);
 	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
 }
 

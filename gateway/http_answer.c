@@ -61,6 +61,11 @@ void reply_location(struct request *r, struct reply *reply, struct slice id)
 
 void reply_send(struct turn *t, struct request *r, struct reply *reply)
 {
+	if (r->reply) {
+		r->reply(t, r, reply);
+		request_finish(t, r);
+		return;
+	}
 	reply_header(r, reply, "X-Request-Id", r->request_id);
 	if (r->unconfirmed)
 		reply_header(r, reply, "X-Parley-Unconfirmed", slice_text("map"));

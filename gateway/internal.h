@@ -45,7 +45,9 @@ struct problem {
 };
 
 struct request;
+struct reply;
 typedef void request_step(struct turn *t, struct request *r);
+typedef void request_reply(struct turn *t, struct request *r, const struct reply *reply);
 
 struct request {
 	struct timer deadline; /* first: timers lead back here */
@@ -69,6 +71,8 @@ struct request {
 	struct request *wait_prev;
 	struct request *wait_next;
 	struct request *next;   /* among finished or free ones */
+	request_reply *reply;   /* made inside: its answer goes there, not to the shell */
+	struct slice origin;    /* for it */
 	struct slice *lock_ids; /* writes: locks that the client holds (lock.h) */
 	uint32_t lock_ids_count;
 	bool lock_fail;        /* it does not wait for locks of others */
@@ -140,12 +144,17 @@ struct gateway {
 	struct buf scratch;
 	struct reply reply;
 	struct gateway_metrics metrics;
+	struct notify *notify; /* notify_internal.h */
 	bool draining;
 };
 
 /* ---- request.c ---- */
 
 void request_arrived(struct turn *t, const struct http_request *http);
+/* A request that did not come over HTTP: the same code, but its answer goes to `reply`. origin is
+ * copied into r->origin. */
+void request_internal(struct turn *t, const struct http_request *http, request_reply *reply,
+		      struct slice origin);
 /* Ends it: its calls are forgotten, its memory goes at the end of the step. */
 void request_finish(struct turn *t, struct request *r);
 void request_deadline(struct turn *t, struct request *r);

@@ -33,6 +33,9 @@ struct list_params {
 /* From the query string, or, of a POST, from the members of the body. */
 bool list_params(struct turn *t, struct request *r, struct list_params *out,
 		 struct problem *p) MUST_CHECK;
+/* The filter alone, of requests that are no lists: from the query string, checked. */
+bool list_filter(struct turn *t, struct request *r, struct slice *filter,
+		 struct problem *p) MUST_CHECK;
 /* The list of fields of any read, given in the query string. */
 bool list_fields(struct turn *t, struct request *r, struct text_list *out,
 		 struct problem *p) MUST_CHECK;

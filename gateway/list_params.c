@@ -119,12 +119,12 @@ static bool take_texts(struct turn *t, struct request *r, const struct source *s
 }
 
 static bool take_filter(struct turn *t, struct request *r, const struct source *s,
-			struct list_params *out, struct problem *p)
+			struct slice *filter, struct problem *p)
 {
 	struct query_error error = {0};
-	if (!take_value(t, r, s, "query", &out->filter, p))
+	if (!take_value(t, r, s, "query", filter, p))
 		return false;
-	if (out->filter.len == 0 || query_compile(out->filter, &r->arena, &error))
+	if (filter->len == 0 || query_compile(*filter, &r->arena, &error))
 		return true;
 	return refuse(s, p, "query", error.place, error.text);
 }
@@ -237,12 +237,18 @@ bool list_params(struct turn *t, struct request *r, struct list_params *out, str
 	if (r->method == HTTP_POST && !take_body(t, r, &s, p))
 		return false;
 	/* The cursor last: it belongs to a query and an order. */
-	return take_filter(t, r, &s, out, p) && take_order(t, r, &s, out, p) &&
+	return take_filter(t, r, &s, &out->filter, p) && take_order(t, r, &s, out, p) &&
 	       take_number(t, r, &s, "limit", &out->limit, p) && take_skip(t, r, &s, out, p) &&
 	       take_texts(t, r, &s, "fields", LIMIT_FIELDS, &out->fields, p) &&
 	       take_flag(r, &s, "count", &out->count, p) &&
 	       take_flag(r, &s, "explain", &out->explain, p) && take_index(r, &s, out, p) &&
 	       take_consistency(r, &s, out, p) && take_cursor(t, r, &s, out, p);
+}
+
+bool list_filter(struct turn *t, struct request *r, struct slice *filter, struct problem *p)
+{
+	struct source s = {0};
+	return take_filter(t, r, &s, filter, p);
 }
 
 bool list_fields(struct turn *t, struct request *r, struct text_list *out, struct problem *p)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "common/doc/value.h"
-#include "gateway/native.h"
+#include "gateway/list.h"
 #include "gateway/routes.h"
 
 struct edit_shard {
@@ -161,16 +161,6 @@ static void edit_go(struct turn *t, struct request *r, struct map_collection *c)
 
 /* ---- the request ---- */
 
-static bool take_filter(struct turn *t, struct request *r, struct edit_op *op, struct problem *p)
-{
-	struct query_error error;
-	if (!native_json_parameter(t, r, "query", &op->edit.filter, p))
-		return false;
-	if (op->edit.filter.len > 0 && !query_compile(op->edit.filter, &r->arena, &error))
-		return problem_detail(p, STATUS_BAD_QUERY, error.place, error.text);
-	return true;
-}
-
 /* Of many documents none has the id that the body names: it is left out, as ids don't change. */
 static bool take_document(struct turn *t, struct request *r, struct edit_op *op, struct problem *p)
 {
@@ -200,7 +190,7 @@ static bool take_edit(struct turn *t, struct request *r, struct edit_op *op, str
 	struct native_operation operation;
 	struct msg_doc_write ids = {0};
 	if (!native_operation(t, r, &operation, p) || !write_op_of(r, &op->edit.op, p) ||
-	    !no_preconditions(r, p) || !take_filter(t, r, op, p))
+	    !no_preconditions(r, p) || !list_filter(t, r, &op->edit.filter, p))
 		return false;
 	native_operation_fill(t, r, &operation, 0, &ids);
 	op->edit.operation_id = ids.operation_id;

@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "gateway/call.h"
 #include "gateway/http_answer.h"
+#include "gateway/notify.h"
 #include "gateway/lock.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -164,9 +165,8 @@ static void request_route(struct turn *t, struct request *r)
 	buf_close(&allow);
 }
 
-void request_arrived(struct turn *t, const struct http_request *http)
+static void request_begin(struct turn *t, struct request *r, const struct http_request *http)
 {
-	struct request *r = request_take(t->gw, http->id);
 	struct problem problem = {0};
 	r->http = http;
 	r->method = http->method;
@@ -174,11 +174,27 @@ void request_arrived(struct turn *t, const struct http_request *http)
 	take_request_id(t, r);
 	take_trace_id(r);
 	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
-	if (check_bounds(t, r, &problem))
-		request_route(t, r);
-	else
+	if (!check_bounds(t, r, &problem))
 		answer_problem(t, r, &problem);
+	else if (http->websocket)
+		notify_socket_open(t, r);
+	else
+		request_route(t, r);
 	r->http = NULL;
+}
+
+void request_arrived(struct turn *t, const struct http_request *http)
+{
+	request_begin(t, request_take(t->gw, http->id), http);
+}
+
+void request_internal(struct turn *t, const struct http_request *http, request_reply *reply,
+		      struct slice origin)
+{
+	struct request *r = request_take(t->gw, http->id);
+	r->reply = reply;
+	r->origin = arena_copy(&r->arena, origin);
+	request_begin(t, r, http);
 }
 
 void request_finish(struct turn *t, struct request *r)
