@@ -144,5 +144,6 @@ struct slice query_order_value(const struct query_order *order, struct slice id,
 	}
 	struct extreme x = {.greatest = order->descending};
 	collect(&x, body, order->path);
-	return cut(x.best, scratch);
+	/* Of an array of broken bytes there may be nothing. */
+	return x.best.len ? cut(x.best, scratch) : nil_value();
 }

@@ -52,7 +52,7 @@ static const struct refusal refusals[] = {
     {"PUT /c\n\n[]", 400, "wrong_type", NULL},
     {"PATCH /c?query={\n\n{}", 400, "bad_parameter", "query"},
     {"DELETE /c?query=[]", 400, "bad_query", NULL},
-    {"DELETE /c?query={\"a\":{\"$foo\":1}}", 400, "bad_query", "/a/$foo"},
+    {"DELETE /c?query={\"a\":{\"$foo\":1}}", 400, "bad_query", "query/a/$foo"},
     {"DELETE /c\nif-match: \"1-a\"", 400, "bad_parameter", "if-match"},
     {"PUT /c?branch=true\n\n{}", 400, "bad_parameter", "branch"},
     {"PUT /c/a\n\n{\"t\":\"0123456789012345678901234567890123456789\"}", 413, "body_too_large",
