@@ -10,7 +10,7 @@ enum { HEADERS_MAX = 32, START_MS = 1000000, CLUSTER_COLLECTION = 7 };
 
 static const char *const method_names[] = {"GET",   "HEAD",   "POST",   "PUT",
 					   "PATCH", "DELETE", "OPTIONS"};
-static const char *const op_names[] = {"?", "post", "put", "patch", "delete"};
+static const char *const op_names[] = {"?", "post", "put", "patch", "delete", "update"};
 
 /* ---- effects as text ---- */
 
@@ -32,6 +32,13 @@ static void print_texts(struct buf *out, const char *name, const struct slice *t
 	}
 }
 
+/* Before a clock is known nothing is said. */
+static void print_until(struct buf *out, uint64_t until_ms, uint64_t life)
+{
+	if (life > 0)
+		buf_printf(out, " until=%" PRIu64, until_ms);
+}
+
 static void print_write(struct buf *out, const struct msg_doc_write *m)
 {
 	static const char *const expects[] = {"", "", " absent", " present"};
@@ -46,6 +53,16 @@ static void print_write(struct buf *out, const struct msg_doc_write *m)
 	buf_append_text(out, m->operation_digest.len ? " key" : "");
 	buf_append_text(out, m->branch ? " branch" : "");
 	buf_append_text(out, m->keep_as_branch ? " keep" : "");
+	print_until(out, m->until_ms, m->life);
+}
+
+static void print_edit(struct buf *out, const struct msg_shard_edit *m)
+{
+	buf_printf(out, "edit %" PRIu64 " %s", m->shard, op_names[m->op]);
+	print_json(out, " filter=", m->filter);
+	print_json(out, " ", m->body);
+	buf_append_text(out, slice_equal(m->operation_id, m->operation_digest) ? "" : " key");
+	print_until(out, m->until_ms, m->life);
 }
 
 static void print_query(struct buf *out, const struct msg_shard_query *m)
@@ -88,6 +105,9 @@ static void print_message(struct gateway_bench *b, const struct effect *e)
 	switch (e->send.envelope.type) {
 	case MSG_doc_write:
 		print_write(&b->trace, message);
+		break;
+	case MSG_shard_edit:
+		print_edit(&b->trace, message);
 		break;
 	case MSG_doc_read:
 		print_read(&b->trace, message);
