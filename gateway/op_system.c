@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "common/doc/value.h"
+#include "gateway/index_params.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 
@@ -25,10 +26,10 @@ void native_limits(struct turn *t, struct request *r)
 	    ",\"max_batch_items\":%" PRIu32 ",\"max_list_rows\":%" PRIu32
 	    ",\"max_list_bytes\":%" PRIu32 ",\"request_deadline_ms\":%" PRIu32
 	    ",\"max_id_bytes\":%d,\"max_json_depth\":%d,\"max_query_bytes\":%d,\"max_fields\":%d"
-	    ",\"max_order_keys\":%d}",
+	    ",\"max_order_keys\":%d,\"max_skip\":%d}",
 	    l->document_bytes_max, l->request_bytes_max, l->uri_bytes_max, l->inflight_max,
 	    l->batch_items_max, l->list_rows_max, l->list_bytes_max, l->deadline_ms, LIMIT_ID_BYTES,
-	    LIMIT_JSON_DEPTH, LIMIT_QUERY_BYTES, LIMIT_FIELDS, LIMIT_ORDER_KEYS);
+	    LIMIT_JSON_DEPTH, LIMIT_QUERY_BYTES, LIMIT_FIELDS, LIMIT_ORDER_KEYS, LIST_SKIP_MAX);
 	reply_send(t, r, reply);
 }
 
@@ -126,7 +127,7 @@ static struct slice collection_row_body(struct turn *t, struct request *r,
 	const struct collection *s = &c->settings;
 	struct buf *out = &t->gw->scratch;
 	buf_clear(out);
-	mp_write_map(out, s->policy.len > 0 ? 10 : 9);
+	mp_write_map(out, 9 + (s->policy.len > 0) + (s->indexes_count > 0));
 	mp_write_text(out, "collectionId");
 	mp_write_str(out, s->name);
 	write_number(out, "documentCount", documents);
@@ -141,6 +142,10 @@ static struct slice collection_row_body(struct turn *t, struct request *r,
 	if (s->policy.len > 0) {
 		mp_write_text(out, "policy");
 		buf_append_slice(out, s->policy);
+	}
+	if (s->indexes_count > 0) {
+		mp_write_text(out, "indexes");
+		index_write_list(s, out);
 	}
 	return arena_copy(&r->arena, buf_slice(out));
 }
