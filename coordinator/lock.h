@@ -1,10 +1,14 @@
 /* Locks: who holds which paths, who waits.
  *
- *   WAITING    asked for; kept in memory only. Served first come, first served, all paths or none:
- * it waits as long as it overlaps a lock that is not gone, or a request that came before it.
- *   GRANTING   it has its fencing token and is on disk; the leads of all shards concerned order it
- * in their streams HELD       all have settled it, and only then its holder is told RELEASING  it
- * has ended; on disk until all shards have settled that. Only then it makes room for others.
+ * - WAITING: asked for; kept in memory only. Served first come, first served, all paths or none: it
+ *   waits as long as it overlaps a lock that is not gone, or a request that came before it.
+ *
+ * - GRANTING: it has its fencing token and is on disk; the leads of all shards concerned order it
+ * in their streams.
+ *
+ * - HELD: all have settled it, and only then its holder is told.
+ *
+ * - RELEASING: it has ended; on disk until all shards have settled that. Only then it makes room.
  *
  * A lock ends by request, when it was not renewed for its lifetime, or with its session: when the
  * gateway says that the session is over, or has not spoken of it for LOCK_SESSION_MS. Lifetimes are

@@ -41,6 +41,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	gw->requests.seed = rng_next(&gw->rng);
 	call_table_init(gw);
 	lock_keeper_init(gw);
+	notify_init(gw);
 	gw->json = json_parser_new();
 	return gw;
 }
@@ -73,6 +74,7 @@ void gateway_free(struct gateway *gw)
 		arena_close(&r->arena);
 		free(r);
 	}
+	notify_close(gw);
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
 	call_table_close(gw);

@@ -3,6 +3,7 @@
 
 #include "common/timing.h"
 #include "gateway/call.h"
+#include "gateway/notify.h"
 
 bool member_coordinator_alive(const struct gateway *gw, int64_t now_ms)
 {
@@ -61,6 +62,7 @@ static void map_changed(struct turn *t)
 {
 	call_map_changed(t);
 	request_map_changed(t);
+	notify_map_changed(t);
 }
 
 static void joined(struct turn *t, const struct msg_member_join_ack *ack)

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 
+#include "gateway/notify.h"
 #include "gateway/routes.h"
 
 /* Upper bounds of the histogram, in milliseconds; one more bucket takes the rest. */
@@ -78,4 +79,5 @@ void metrics_print(const void *core, struct buf *out)
 		   "# TYPE parley_gateway_map_version gauge\n"
 		   "parley_gateway_map_version %" PRIu64 "\n",
 		   gw->metrics.calls_retried, gw->metrics.calls_stray, gw->map.version);
+	notify_metrics(gw, out);
 }
