@@ -1,6 +1,7 @@
 #include "coordinator/collections.h"
 
 #include "common/doc/policy.h"
+#include "coordinator/indexes.h"
 #include "coordinator/membership.h"
 #include "coordinator/state.h"
 
@@ -96,7 +97,7 @@ static bool compatible(const struct coordinator *c, const struct msg_collection_
 				  : agrees(asked->retain_ms, has->retain_ms)) &&
 	       agrees(asked->keep_ancestors, has->keep_ancestors) &&
 	       (asked->policy.len == 0 || slice_equal(asked->policy, has->policy)) &&
-	       agrees(m->shards, shards_of(c, has->id));
+	       agrees(m->shards, shards_of(c, has->id)) && indexes_agree(asked, has);
 }
 
 /* Storage nodes by whether they can take a replica: those alive first. */
@@ -193,6 +194,8 @@ static enum status make(struct coordinator *c, const struct msg_collection_creat
 	if (!quorum_valid(&settings) || shards > LIMIT_COLLECTION_SHARDS)
 		return STATUS_BAD_PARAMETER;
 	enum status status = check_policy(c, settings.policy, 0);
+	if (status == STATUS_OK)
+		status = indexes_make(c, &settings);
 	if (status != STATUS_OK)
 		return status;
 	if (c->collections.count >= LIMIT_COLLECTIONS || c->shards.count + shards > LIMIT_SHARDS)
@@ -253,6 +256,8 @@ static enum status create(struct coordinator *c, const struct msg_collection_cre
 		return compatible(c, m, has) ? STATUS_OK : STATUS_EXISTS;
 	if (c->disk_full)
 		return STATUS_DISK_FULL;
+	if (m->update && has && (m->index_add_count > 0 || m->index_drop.len > 0))
+		return indexes_change(c, m, has, fx);
 	if (m->update)
 		return has ? update(c, m, has, fx) : STATUS_NOT_FOUND;
 	return make(c, m, fx);

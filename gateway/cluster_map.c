@@ -20,6 +20,7 @@ void cluster_map_close(struct cluster_map *m)
 	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;) {
 		struct map_collection *c = e->value;
 		buf_close(&c->memory);
+		arena_close(&c->lists);
 		free(c->shards);
 		free(c);
 	}
@@ -44,12 +45,9 @@ static bool adopt_collection(struct cluster_map *m, const struct collection *fro
 		map_put(&m->collections, from->name, c);
 	}
 	buf_clear(&c->memory);
-	(void)buf_reserve(&c->memory, from->name.len + from->policy.len + 1);
-	buf_append_slice(&c->memory, from->name);
-	buf_append_slice(&c->memory, from->policy);
-	c->settings = *from;
-	c->settings.name = slice_of(c->memory.data, from->name.len);
-	c->settings.policy = slice_of(c->memory.data + from->name.len, from->policy.len);
+	arena_reset(&c->lists);
+	schema_encode(&schema_collection, from, &c->memory);
+	CHECK(schema_decode(&schema_collection, buf_slice(&c->memory), &c->lists, &c->settings));
 	return true;
 }
 

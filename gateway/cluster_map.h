@@ -12,10 +12,11 @@ struct map_shard {
 	struct replica replicas[LIMIT_REPLICAS];
 };
 
-/* A copy of a collection's settings; slices point into `memory`. */
+/* A copy of a collection's settings; slices point into `memory`, which is their encoding. */
 struct map_collection {
 	struct collection settings;
 	struct buf memory;
+	struct arena lists;
 	struct map_shard **shards; /* by first hash, without dropped ones */
 	uint32_t shards_count;
 	uint32_t shards_cap;

@@ -4,6 +4,7 @@
 
 #include "common/doc/policy.h"
 #include "common/doc/value.h"
+#include "gateway/index_params.h"
 #include "gateway/native.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -35,6 +36,10 @@ static void settings_answer(struct turn *t, struct request *r, const struct map_
 		buf_append_text(out, ",\"policy\":");
 		if (!json_from_msgpack(s->policy, out))
 			buf_append_text(out, "null");
+	}
+	if (s->indexes_count > 0) {
+		buf_append_text(out, ",\"indexes\":");
+		index_print_list(s, out);
 	}
 	buf_append_byte(out, '}');
 	reply_send(t, r, reply);
@@ -161,6 +166,8 @@ static bool take_member(struct request *r, struct settings_op *op, struct slice 
 		return take_number(value, "/replicas", LIMIT_REPLICAS, &c->replicas, p);
 	if (!op->message.update && slice_is(name, "writeQuorum"))
 		return take_number(value, "/writeQuorum", LIMIT_REPLICAS, &c->write_quorum, p);
+	if (!op->message.update && slice_is(name, "indexes"))
+		return index_take_list(r, value, c, p);
 	if (!op->message.update && slice_is(name, "shards"))
 		return take_number(value, "/shards", LIMIT_COLLECTION_SHARDS, &op->message.shards,
 				   p);
@@ -226,6 +233,8 @@ static void update_go(struct turn *t, struct request *r, struct map_collection *
 	op->message.update = true;
 	op->message.collection = c->settings;
 	op->message.collection.name = r->collection;
+	op->message.collection.indexes = NULL; /* they have requests of their own */
+	op->message.collection.indexes_count = 0;
 	op->message.collection.policy = arena_copy(&r->arena, c->settings.policy);
 	if (take_settings(r, op, op->patch, &problem))
 		settings_send(t, r);
