@@ -28,7 +28,7 @@ CFLAGS := -std=c11 $(FLAGS) $(CWARN)
 CXXFLAGS := -std=c++17 $(FLAGS) $(WARN) -fno-exceptions
 LDFLAGS := -pie $(SANFLAGS)
 PURE_LIBS := -lsimdjson -lpcre2-8 -lxxhash -lcrypto -lmsgpackc -lm -lstdc++
-SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
+SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lwslay -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
 
 objs = $(patsubst %,$(BUILD)/%.o,$(1))
 
@@ -37,12 +37,13 @@ PURE_SRC := $(wildcard common/base/*.c common/doc/*.c common/doc/*.cc common/*.c
 	$(filter-out proto/schema_doc.c,$(wildcard proto/*.c))
 COORDINATOR_SRC := $(filter-out %/main.c,$(wildcard coordinator/*.c))
 STORAGE_SRC := $(filter-out %/main.c,$(wildcard storage-node/*.c))
-GATEWAY_SRC := $(filter-out %/main.c %/http_mhd.c %/http_tls.c %/http_api.c,$(wildcard gateway/*.c))
+HTTP_SRC := $(wildcard gateway/http_mhd.c gateway/http_tls.c gateway/http_api.c gateway/http_head.c \
+	gateway/http_ws.c gateway/http_stream*.c)
+GATEWAY_SRC := $(filter-out %/main.c $(HTTP_SRC),$(wildcard gateway/*.c))
 ARBITER_SRC := $(filter-out %/main.c,$(wildcard arbiter/*.c))
 CORE_SRC := $(PURE_SRC) $(COORDINATOR_SRC) $(STORAGE_SRC) $(GATEWAY_SRC) $(ARBITER_SRC)
 # The shell: sockets, disks, timers.
 RUN_SRC := $(wildcard common/run/*.c common/store/*.c)
-HTTP_SRC := $(wildcard gateway/http_mhd.c gateway/http_tls.c gateway/http_api.c)
 SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 
 DAEMONS := $(BUILD)/parley-coordinator $(BUILD)/parley-storage-node $(BUILD)/parley-gateway $(BUILD)/parley-arbiter

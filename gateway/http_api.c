@@ -1,6 +1,9 @@
 #include "gateway/http_api.h"
 
+#include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "common/base/memory.h"
 #include "common/run/clock.h"
@@ -8,12 +11,20 @@
 #include "gateway/gateway.h"
 #include "gateway/http_mhd.h"
 
-enum { PEM_BYTES = 1024 * 1024, CONNECTION_MEMORY_BYTES = 32 * 1024, IDLE_RUN_MS = 1000 };
+enum {
+	PEM_BYTES = 1024 * 1024,
+	CONNECTION_MEMORY_BYTES = 32 * 1024,
+	IDLE_RUN_MS = 1000,
+	STREAM_CLOSE_MS = 3000,
+	SPARE_DESCRIPTORS = 256,
+	TRIM_CLOSED = 1000
+};
 
 struct http_api {
 	struct daemon *daemon;
 	struct http_server *server;
-	int64_t run_ms; /* timeouts of connections are seen only when it runs */
+	int64_t run_ms;  /* timeouts of connections are seen only when it runs */
+	uint32_t closed; /* connections since memory was given back */
 	bool draining;
 };
 
@@ -64,6 +75,39 @@ static void on_refused(void *context, enum http_refusal why)
 				certificate ? REJECT_CERTIFICATE : REJECT_OVERLOAD);
 }
 
+static void on_closed(void *context, uint64_t connection)
+{
+	struct http_api *api = context;
+	struct event event = {.kind = EVENT_HTTP_CLOSED, .http_closed = connection};
+	api->closed++;
+	daemon_inject(api->daemon, &event);
+}
+
+static void on_stream_message(void *context, uint64_t stream, struct slice bytes, bool text)
+{
+	struct http_api *api = context;
+	struct event event = {.kind = EVENT_STREAM_MESSAGE,
+			      .stream = {.stream = stream, .bytes = bytes, .text = text}};
+	daemon_inject(api->daemon, &event);
+}
+
+static void on_stream_gone(void *context, uint64_t stream, enum stream_end why, uint64_t queued)
+{
+	struct http_api *api = context;
+	struct event event = {.kind = EVENT_STREAM_GONE, .stream = {.stream = stream}};
+	if (why == STREAM_SLOW || why == STREAM_BAD || why == STREAM_REFUSED)
+		logger_printf(daemon_logger(api->daemon), LOG_LEVEL_WARN,
+			      "stream_ended stream=%" PRIu64 " reason=%s queued_bytes=%" PRIu64,
+			      stream, stream_end_names[why], queued);
+	daemon_inject(api->daemon, &event);
+}
+
+static void on_streams(void *context)
+{
+	struct http_api *api = context;
+	http_server_run_streams(api->server);
+}
+
 static void on_ready(void *context)
 {
 	struct http_api *api = context;
@@ -91,7 +135,17 @@ static struct http_server *open_server(struct http_api *api, struct buf *problem
 		    .connections_max = (uint32_t)config_number(c, "max_connections"),
 		    .idle_timeout_s = (uint32_t)config_number(c, "idle_timeout_s"),
 		    .connection_memory_bytes = CONNECTION_MEMORY_BYTES,
-		    .callbacks = {api, on_request, on_gone, on_refused},
+		    .streams =
+			{
+			    .streams_max = (uint32_t)config_number(c, "max_streams"),
+			    .message_bytes_max = (uint32_t)config_number(c, "max_ws_message_bytes"),
+			    .queue_bytes_max = config_number(c, "max_stream_queue_bytes"),
+			    .total_bytes_max = config_number(c, "max_streams_bytes"),
+			    .ping_ms = (uint32_t)config_number(c, "stream_ping_s") * 1000,
+			    .close_ms = STREAM_CLOSE_MS,
+			},
+		    .callbacks = {api, on_request, on_gone, on_refused, on_closed,
+				  on_stream_message, on_stream_gone},
 		};
 		if (options.authority.len == 0)
 			buf_append_text(problem, "client_ca is an empty file");
@@ -100,6 +154,21 @@ static struct http_server *open_server(struct http_api *api, struct buf *problem
 	}
 	pem_close(&pem);
 	return server;
+}
+
+/* A connection takes one descriptor. */
+static void reserve_descriptors(struct daemon *d)
+{
+	uint64_t wanted =
+	    config_number(daemon_config(d), "max_connections") + (uint64_t)SPARE_DESCRIPTORS;
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+		logger_printf(daemon_logger(d), LOG_LEVEL_WARN,
+			      "descriptors_short limit=%llu wanted=%llu",
+			      (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
 bool http_api_setup(struct daemon *d, struct buf *problem)
@@ -112,7 +181,9 @@ bool http_api_setup(struct daemon *d, struct buf *problem)
 		return false;
 	}
 	daemon_set_user(d, api);
+	reserve_descriptors(d);
 	loop_add(daemon_loop(d), http_server_fd(api->server), on_ready, api);
+	loop_add(daemon_loop(d), http_server_stream_fd(api->server), on_streams, api);
 	logger_printf(daemon_logger(d), LOG_LEVEL_INFO, "listening listener=api address=%s port=%u",
 		      config_text(daemon_config(d), "api_address"), http_server_port(api->server));
 	return true;
@@ -123,6 +194,7 @@ void http_api_teardown(struct daemon *d)
 	struct http_api *api = daemon_user(d);
 	if (!api)
 		return;
+	loop_remove(daemon_loop(d), http_server_stream_fd(api->server));
 	loop_remove(daemon_loop(d), http_server_fd(api->server));
 	http_server_free(api->server);
 	free(api);
@@ -131,9 +203,33 @@ void http_api_teardown(struct daemon *d)
 void http_api_respond(struct daemon *d, const struct effect *effect)
 {
 	struct http_api *api = daemon_user(d);
-	if (api)
+	if (!api)
+		return;
+	if (effect->kind == EFFECT_RESPOND)
 		http_server_respond(api->server, effect->respond.request,
 				    &effect->respond.response);
+	else if (effect->kind == EFFECT_STREAM_SEND)
+		http_server_stream_send(api->server, effect->stream_send.streams,
+					effect->stream_send.count, effect->stream_send.body);
+	else if (effect->kind == EFFECT_STREAM_CLOSE)
+		http_server_stream_close(api->server, effect->stream_close.stream,
+					 effect->stream_close.code, effect->stream_close.reason);
+}
+
+void http_api_metrics(struct daemon *d, struct buf *out)
+{
+	struct http_api *api = daemon_user(d);
+	struct stream_counts counts;
+	if (!api)
+		return;
+	http_server_count_streams(api->server, &counts);
+	buf_printf(out, "parley_http_connections %u\n", http_server_connections(api->server));
+	buf_printf(out, "parley_streams{kind=\"websocket\"} %u\n", counts.websockets);
+	buf_printf(out, "parley_streams{kind=\"events\"} %u\n", counts.open - counts.websockets);
+	buf_printf(out, "parley_streams_held_bytes %" PRIu64 "\n", counts.bytes);
+	for (int i = 0; i < STREAM_ENDS; i++)
+		buf_printf(out, "parley_streams_ended_total{reason=\"%s\"} %" PRIu64 "\n",
+			   stream_end_names[i], counts.ended[i]);
 }
 
 void http_api_turn_end(struct daemon *d)
@@ -147,6 +243,10 @@ void http_api_turn_end(struct daemon *d)
 	if (http_server_timeout_ms(api->server) == 0) {
 		on_ready(api);
 		daemon_again(d);
+	}
+	if (api->closed >= TRIM_CLOSED) {
+		api->closed = 0;
+		(void)malloc_trim(0);
 	}
 }
 
@@ -173,5 +273,7 @@ bool http_api_drained(struct daemon *d)
 	if (!api->draining)
 		http_server_drain(api->server);
 	api->draining = true;
-	return http_server_inflight(api->server) == 0;
+	struct stream_counts counts;
+	http_server_count_streams(api->server, &counts);
+	return http_server_inflight(api->server) == 0 && counts.open == 0;
 }

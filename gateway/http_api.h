@@ -10,7 +10,31 @@
 	{"api_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the api listener"},            \
 	    {"api_port", CONFIG_NUMBER, "8443", 1, 65535, "port of the api listener"},             \
 	    {"client_ca", CONFIG_TEXT, NULL, 0, 0, "authority of clients' certificates (PEM)"},    \
-	    {"max_connections", CONFIG_NUMBER, "4096", 1, 1000000, "connections at once"},         \
+	    {"max_connections", CONFIG_NUMBER, "16384", 1, 1000000, "connections at once"},        \
+	    {"max_streams", CONFIG_NUMBER,                                                         \
+	     "12000",       1,                                                                     \
+	     1000000,       "of these, WebSockets and event streams; past it 503"},                \
+	    {"max_stream_queue_bytes",                                                             \
+	     CONFIG_NUMBER,                                                                        \
+	     "262144",                                                                             \
+	     4096,                                                                                 \
+	     1073741824,                                                                           \
+	     "held for one stream that does not take them; past it the stream ends"},              \
+	    {"max_streams_bytes", CONFIG_NUMBER,                                                   \
+	     "134217728",         1048576,                                                         \
+	     UINT64_MAX,          "held for all streams; past it those that wait end"},            \
+	    {"max_ws_message_bytes",                                                               \
+	     CONFIG_NUMBER,                                                                        \
+	     "1048576",                                                                            \
+	     1024,                                                                                 \
+	     67108864,                                                                             \
+	     "greatest message of a WebSocket's client"},                                          \
+	    {"stream_ping_s",                                                                      \
+	     CONFIG_NUMBER,                                                                        \
+	     "30",                                                                                 \
+	     1,                                                                                    \
+	     3600,                                                                                 \
+	     "streams are asked for a sign of life; silent for two of these they end"},            \
 	    {"idle_timeout_s", CONFIG_NUMBER, "60", 1, 86400, "silent connections are closed"},    \
 	{                                                                                          \
 		"max_bodies_bytes", CONFIG_NUMBER, "268435456", 1048576, UINT64_MAX,               \
@@ -20,6 +44,7 @@
 bool http_api_setup(struct daemon *d, struct buf *problem);
 void http_api_teardown(struct daemon *d);
 void http_api_respond(struct daemon *d, const struct effect *effect);
+void http_api_metrics(struct daemon *d, struct buf *out);
 void http_api_turn_end(struct daemon *d);
 void http_api_reload(struct daemon *d);
 bool http_api_drained(struct daemon *d);

@@ -9,15 +9,21 @@
 #include <unistd.h>
 
 #include "common/base/memory.h"
+#include "common/run/clock.h"
+#include "gateway/http_head.h"
+#include "gateway/http_stream.h"
 #include "gateway/http_tls.h"
+#include "gateway/http_ws.h"
 
-enum { HEADERS_MAX = 64, BACKLOG = 1024, SLOT_BITS = 24, SLOTS_FIRST = 64 };
+enum { BACKLOG = 1024, SLOT_BITS = 24, SLOTS_FIRST = 64 };
 
 /* One connection. */
 struct client {
 	struct http_server *server;
+	uint64_t id;
 	struct tls_credentials *credentials;
 	struct tls_sender sender;
+	bool told; /* a request of it */
 	bool checked;
 	bool verified;
 	char principal[TLS_PRINCIPAL_BYTES];
@@ -34,13 +40,18 @@ struct exchange {
 	bool begun;     /* the head is complete */
 	bool suspended; /* told, waits for the answer */
 	bool too_large;
+	bool http_1_1;
+	bool ended;          /* the connection shall be closed */
 	enum status refused; /* OK: not */
+	int refused_status;  /* other than the table's */
 	enum http_method method;
 	struct buf uri; /* path?query as sent */
 	struct buf body;
 	struct MHD_Response *response;
 	int status;
 	size_t answer_bytes;
+	char accept[WS_ACCEPT_BYTES]; /* of a WebSocket's handshake */
+	struct http_stream *stream;   /* it has the connection */
 };
 
 struct http_server {
@@ -58,8 +69,11 @@ struct http_server {
 	uint64_t bodies_bytes;
 	uint32_t inflight;
 	uint32_t connections;
+	uint64_t connection_ids;
+	struct http_streams *streams;
 	bool resumed;
-	struct buf scratch; /* names of headers, in lower case, and joined values */
+	struct header_list headers;
+	struct buf scratch;
 };
 
 /* ---- the table of exchanges ---- */
@@ -110,13 +124,13 @@ static uint64_t exchange_id(const struct exchange *x)
 	return (uint64_t)x->generation << SLOT_BITS | x->slot;
 }
 
-static struct exchange *exchange_find(const struct http_server *s, uint64_t id)
+static struct exchange *exchange_at(const struct http_server *s, uint64_t id)
 {
 	uint64_t slot = id & ((1u << SLOT_BITS) - 1);
 	if (slot >= s->slots_count)
 		return NULL;
 	struct exchange *x = s->slots[slot];
-	return x->used && x->suspended && exchange_id(x) == id ? x : NULL;
+	return x->used && exchange_id(x) == id ? x : NULL;
 }
 
 /* ---- answers made here ---- */
@@ -162,98 +176,45 @@ static enum MHD_Result answer_refusal(struct exchange *x)
 	s->options.callbacks.on_refused(s->options.callbacks.context, certificate
 									  ? HTTP_REFUSED_CERTIFICATE
 									  : HTTP_REFUSED_OVERLOAD);
-	enum MHD_Result result = queue(x, status_row(x->refused)->http, response, 1);
+	int status = x->refused_status ? x->refused_status : status_row(x->refused)->http;
+	if (status == MHD_HTTP_UPGRADE_REQUIRED)
+		(void)MHD_add_response_header(response, "Sec-WebSocket-Version", "13");
+	enum MHD_Result result = queue(x, status, response, 1);
 	MHD_destroy_response(response);
 	return result;
 }
 
 /* ---- a request is whole ---- */
 
-static enum http_method method_of(const char *name)
+/* False: it is refused. */
+static bool check_handshake(struct exchange *x, const struct header_list *list, bool *websocket)
 {
-	static const struct {
-		const char *name;
-		enum http_method method;
-	} methods[] = {{"GET", HTTP_GET},        {"HEAD", HTTP_HEAD},   {"POST", HTTP_POST},
-		       {"PUT", HTTP_PUT},        {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE},
-		       {"OPTIONS", HTTP_OPTIONS}};
-	for (size_t i = 0; i < ARRAY_LEN(methods); i++)
-		if (strcmp(methods[i].name, name) == 0)
-			return methods[i].method;
-	return HTTP_OTHER;
-}
-
-struct header_list {
-	struct http_field fields[HEADERS_MAX];
-	uint32_t count;
-	struct buf text; /* what the fields point into; reserved before, never moved */
-	bool overflow;
-};
-
-static struct slice header_copy(struct header_list *list, const char *bytes, size_t len, bool lower)
-{
-	size_t at = list->text.len;
-	buf_append(&list->text, bytes, len);
-	for (size_t i = at; lower && i < list->text.len; i++)
-		if (list->text.data[i] >= 'A' && list->text.data[i] <= 'Z')
-			list->text.data[i] += 'a' - 'A';
-	return slice_of(list->text.data + at, len);
-}
-
-/* Headers that come more than once are one list (RFC 9110, 5.3). */
-static bool header_join(struct header_list *list, struct slice name, const char *value, size_t len)
-{
-	for (uint32_t i = 0; i < list->count; i++) {
-		struct http_field *field = &list->fields[i];
-		if (!slice_equal(field->name, name))
-			continue;
-		size_t at = list->text.len;
-		buf_append(&list->text, field->value.data, field->value.len);
-		buf_append(&list->text, ", ", 2);
-		buf_append(&list->text, value, len);
-		field->value = slice_of(list->text.data + at, list->text.len - at);
+	struct slice key;
+	enum ws_handshake asked =
+	    ws_handshake_check(x->method, x->http_1_1, list->fields, list->count, &key);
+	*websocket = asked == WS_VALID;
+	if (asked == WS_VALID)
+		ws_accept_print(key, x->accept);
+	if (asked != WS_BAD_REQUEST && asked != WS_BAD_VERSION)
 		return true;
-	}
+	x->refused = STATUS_BAD_MESSAGE;
+	if (asked == WS_BAD_VERSION)
+		x->refused_status = MHD_HTTP_UPGRADE_REQUIRED;
 	return false;
-}
-
-static enum MHD_Result header_take(void *context, enum MHD_ValueKind kind, const char *name,
-				   size_t name_len, const char *value, size_t value_len)
-{
-	struct header_list *list = context;
-	(void)kind;
-	/* A joined value repeats what came before: the whole may grow past what was reserved. */
-	if (list->text.cap - list->text.len < name_len + 2 * list->text.len + value_len + 2) {
-		list->overflow = true;
-		return MHD_NO;
-	}
-	struct slice lower = header_copy(list, name, name_len, true);
-	if (header_join(list, lower, value, value_len))
-		return MHD_YES;
-	if (list->count == HEADERS_MAX) {
-		list->overflow = true;
-		return MHD_NO;
-	}
-	struct http_field *field = &list->fields[list->count++];
-	field->name = lower;
-	field->value = header_copy(list, value, value_len, false);
-	return MHD_YES;
 }
 
 static void tell_request(struct exchange *x)
 {
 	struct http_server *s = x->server;
-	const struct client *client = client_of(x->connection);
-	struct header_list list = {.text = s->scratch};
-	buf_clear(&list.text);
-	buf_reserve(&list.text, 4 * (size_t)s->options.connection_memory_bytes);
-	MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, header_take, &list);
-	s->scratch = list.text;
-	if (list.overflow) {
+	struct client *client = client_of(x->connection);
+	struct header_list *list = &s->headers;
+	bool websocket;
+	header_list_read(list, x->connection, 4 * (size_t)s->options.connection_memory_bytes);
+	if (list->overflow)
 		/* A precondition may be among those that did not fit: it must not be lost. */
 		x->refused = STATUS_BAD_MESSAGE;
+	if (x->refused || !check_handshake(x, list, &websocket))
 		return;
-	}
 	size_t path = 0;
 	while (path < x->uri.len && x->uri.data[path] != '?')
 		path++;
@@ -263,12 +224,16 @@ static void tell_request(struct exchange *x)
 	    .method = x->method,
 	    .path = slice_of(x->uri.data, path),
 	    .query = slice_of(x->uri.data + query, x->uri.len - query),
-	    .headers = list.fields,
-	    .headers_count = list.count,
+	    .headers = list->fields,
+	    .headers_count = list->count,
 	    .body = x->too_large ? slice_of(NULL, 0) : buf_slice(&x->body),
 	    .body_too_large = x->too_large,
+	    .websocket = websocket,
+	    .connection = client ? client->id : 0,
 	    .principal = client ? slice_text(client->principal) : slice_of(NULL, 0),
 	};
+	if (client)
+		client->told = true;
 	x->suspended = true;
 	s->inflight++;
 	MHD_suspend_connection(x->connection);
@@ -321,13 +286,13 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 	struct http_server *s = context;
 	struct exchange *x = *at;
 	(void)url;
-	(void)version;
-	if (!x)
+	if (!x || x->ended)
 		return MHD_NO;
 	if (!x->begun) {
 		x->begun = true;
+		x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
 		x->connection = connection;
-		x->method = method_of(method);
+		x->method = http_method_of(method);
 		if (!client_allowed(s, connection))
 			x->refused = STATUS_CERTIFICATE_REQUIRED;
 		return MHD_YES;
@@ -389,6 +354,7 @@ static void client_begins(struct http_server *s, struct MHD_Connection *connecti
 	struct client *client = mem_alloc_zero(sizeof *client);
 	int one = 1;
 	client->server = s;
+	client->id = ++s->connection_ids;
 	client->credentials = tls_credentials_hold(s->credentials);
 	*at = client;
 	s->connections++;
@@ -418,7 +384,97 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
 	s->connections--;
 	tls_sender_close(&client->sender);
 	tls_credentials_release(client->credentials);
+	if (client->told)
+		s->options.callbacks.on_closed(s->options.callbacks.context, client->id);
 	free(client);
+}
+
+/* ---- streams ---- */
+
+static void stream_message_told(void *context, uint64_t stream, struct slice bytes, bool text)
+{
+	const struct http_callbacks *to = &((struct http_server *)context)->options.callbacks;
+	to->on_stream_message(to->context, stream, bytes, text);
+}
+
+static void stream_gone_told(void *context, uint64_t stream, enum stream_end why, uint64_t queued)
+{
+	const struct http_callbacks *to = &((struct http_server *)context)->options.callbacks;
+	to->on_stream_gone(to->context, stream, why, queued);
+}
+
+static void release_stream(void *context, void *connection)
+{
+	struct http_server *s = context;
+	struct exchange *x = connection;
+	x->stream = NULL;
+	x->ended = true;
+	s->resumed = true;
+	MHD_resume_connection(x->connection);
+}
+
+static void resume(struct exchange *x)
+{
+	x->suspended = false;
+	x->server->inflight--;
+	x->server->resumed = true;
+	MHD_resume_connection(x->connection);
+}
+
+static void open_stream(struct exchange *x, const struct http_response *response, int64_t now_ms)
+{
+	struct http_server *s = x->server;
+	const union MHD_ConnectionInfo *session =
+	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	const union MHD_ConnectionInfo *fd =
+	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct stream_start start = {
+	    .id = exchange_id(x),
+	    .kind = response->kind,
+	    .chunked = x->http_1_1,
+	    .session = session->tls_session,
+	    .fd = fd->connect_fd,
+	    .connection = x,
+	    .body = response->body,
+	};
+	buf_clear(&s->scratch);
+	stream_head_print(response, x->accept, x->http_1_1, &s->scratch);
+	start.head = buf_slice(&s->scratch);
+	x->stream = http_stream_open(s->streams, &start, now_ms);
+	if (x->stream) {
+		x->suspended = false;
+		s->inflight--;
+	} else {
+		x->refused = STATUS_OVERLOADED;
+		resume(x);
+	}
+}
+
+static struct http_stream *stream_find(const struct http_server *s, uint64_t id)
+{
+	const struct exchange *x = exchange_at(s, id);
+	return x ? x->stream : NULL;
+}
+
+void http_server_stream_send(struct http_server *s, const uint64_t *streams, uint32_t count,
+			     struct slice body)
+{
+	struct stream_message message = {.body = body};
+	int64_t now_ms = clock_boot_ms();
+	for (uint32_t i = 0; i < count; i++) {
+		struct http_stream *st = stream_find(s, streams[i]);
+		if (st)
+			http_stream_send(st, &message, now_ms);
+	}
+	stream_message_close(&message);
+}
+
+void http_server_stream_close(struct http_server *s, uint64_t stream, uint16_t code,
+			      struct slice reason)
+{
+	struct http_stream *st = stream_find(s, stream);
+	if (st)
+		http_stream_close(st, code, reason, clock_boot_ms());
 }
 
 /* ---- life ---- */
@@ -495,6 +551,9 @@ struct http_server *http_server_new(const struct http_options *options, struct b
 	s->options.certificate = s->options.key = s->options.authority = slice_of(NULL, 0);
 	s->asks_client = options->authority.len > 0;
 	s->listen_fd = -1;
+	struct stream_callbacks callbacks = {s, stream_message_told, stream_gone_told,
+					     release_stream};
+	s->streams = http_streams_new(&options->streams, &callbacks);
 	s->credentials =
 	    tls_credentials_new(options->certificate, options->key, options->authority, problem);
 	if (s->credentials)
@@ -530,6 +589,7 @@ void http_server_drain(struct http_server *s)
 	if (fd != MHD_INVALID_SOCKET)
 		(void)close(fd);
 	s->listen_fd = -1;
+	http_streams_drain(s->streams, clock_boot_ms());
 }
 
 /* libmicrohttpd must not be stopped while a connection is suspended. */
@@ -551,6 +611,7 @@ void http_server_free(struct http_server *s)
 {
 	if (!s)
 		return;
+	http_streams_free(s->streams);
 	if (s->daemon) {
 		resume_all(s);
 		MHD_stop_daemon(s->daemon);
@@ -561,6 +622,7 @@ void http_server_free(struct http_server *s)
 	}
 	free(s->slots);
 	tls_credentials_release(s->credentials);
+	buf_close(&s->headers.text);
 	buf_close(&s->scratch);
 	free(s);
 }
@@ -570,6 +632,21 @@ void http_server_free(struct http_server *s)
 int http_server_fd(const struct http_server *s)
 {
 	return s->epoll_fd;
+}
+
+int http_server_stream_fd(const struct http_server *s)
+{
+	return http_streams_fd(s->streams);
+}
+
+void http_server_run_streams(struct http_server *s)
+{
+	http_streams_run(s->streams, clock_boot_ms());
+}
+
+void http_server_count_streams(const struct http_server *s, struct stream_counts *counts)
+{
+	http_streams_count(s->streams, counts);
 }
 
 uint16_t http_server_port(const struct http_server *s)
@@ -605,9 +682,13 @@ static void add_header(struct MHD_Response *out, struct buf *text, const struct 
 void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response)
 {
-	struct exchange *x = exchange_find(s, request);
-	if (!x)
+	struct exchange *x = exchange_at(s, request);
+	if (!x || !x->suspended)
 		return;
+	if (response->kind != HTTP_WHOLE) {
+		open_stream(x, response, clock_boot_ms());
+		return;
+	}
 	struct MHD_Response *out = MHD_create_response_from_buffer(
 	    response->body.len, (void *)(uintptr_t)response->body.data, MHD_RESPMEM_MUST_COPY);
 	CHECK(out != NULL);
@@ -620,14 +701,12 @@ void http_server_respond(struct http_server *s, uint64_t request,
 	x->response = out;
 	x->status = response->status;
 	x->answer_bytes = response->body.len;
-	x->suspended = false;
-	s->inflight--;
-	s->resumed = true;
-	MHD_resume_connection(x->connection);
+	resume(x);
 }
 
 void http_server_flush(struct http_server *s)
 {
+	http_streams_turn(s->streams, clock_boot_ms());
 	if (s->resumed)
 		http_server_run(s);
 }

@@ -8,6 +8,7 @@
 #define PARLEY_GATEWAY_HTTP_MHD_H
 
 #include "common/core.h"
+#include "gateway/http_stream.h"
 
 struct http_server;
 
@@ -20,6 +21,12 @@ struct http_callbacks {
 	void (*on_gone)(void *context, uint64_t request);
 	/* Answered here, without the core. */
 	void (*on_refused)(void *context, enum http_refusal why);
+	/* A connection over which requests were told has ended. */
+	void (*on_closed)(void *context, uint64_t connection);
+	void (*on_stream_message)(void *context, uint64_t stream, struct slice bytes, bool text);
+	/* Told once, whoever ended it. queued: bytes that its client did not take. */
+	void (*on_stream_gone)(void *context, uint64_t stream, enum stream_end why,
+			       uint64_t queued);
 };
 
 struct http_options {
@@ -34,6 +41,7 @@ struct http_options {
 	uint32_t connections_max;
 	uint32_t idle_timeout_s;
 	uint32_t connection_memory_bytes; /* bounds a request's head */
+	struct stream_limits streams;
 	struct http_callbacks callbacks;
 };
 
@@ -45,7 +53,7 @@ void http_server_free(struct http_server *s);
  * why. */
 bool http_server_reload(struct http_server *s, struct slice certificate, struct slice key,
 			struct slice authority, struct buf *problem) MUST_CHECK;
-/* No new connections from now on. */
+/* No new connections from now on, and all streams end. */
 void http_server_drain(struct http_server *s);
 
 int http_server_fd(const struct http_server *s);
@@ -54,13 +62,22 @@ uint16_t http_server_port(const struct http_server *s);
 void http_server_run(struct http_server *s);
 /* How long the loop may sleep; -1: until the descriptor is readable. */
 int http_server_timeout_ms(const struct http_server *s);
+/* The same for its streams: a descriptor to watch, too, and what to call then. */
+int http_server_stream_fd(const struct http_server *s);
+void http_server_run_streams(struct http_server *s);
 /* Copies. An unknown request is one that has gone meanwhile. */
 void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response);
-/* Ends a turn: the answers given in it go out. */
+/* Copies. The same to many; unknown streams are those that have gone meanwhile. */
+void http_server_stream_send(struct http_server *s, const uint64_t *streams, uint32_t count,
+			     struct slice body);
+void http_server_stream_close(struct http_server *s, uint64_t stream, uint16_t code,
+			      struct slice reason);
+/* Ends a turn: the answers given in it go out, and what has ended is told. */
 void http_server_flush(struct http_server *s);
 /* Requests told and not answered yet. */
 uint32_t http_server_inflight(const struct http_server *s);
+void http_server_count_streams(const struct http_server *s, struct stream_counts *counts);
 uint32_t http_server_connections(const struct http_server *s);
 int64_t http_server_certificate_expiry_s(const struct http_server *s);
 

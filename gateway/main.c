@@ -77,6 +77,7 @@ int main(int argc, char **argv)
 	    .setup = http_api_setup,
 	    .teardown = http_api_teardown,
 	    .respond = http_api_respond,
+	    .metrics = http_api_metrics,
 	    .turn_end = http_api_turn_end,
 	    .reload = reload,
 	    .drained = http_api_drained,

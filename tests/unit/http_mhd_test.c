@@ -9,72 +9,19 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { BODY_MAX = 100000, PEM_MAX = 4096, ANSWER_MAX = 8192, ANSWERS_MAX = 16 };
+#include "tests/unit/tls_identity.h"
+
+enum { BODY_MAX = 100000, ANSWER_MAX = 8192, ANSWERS_MAX = 16 };
 
 /* ---- certificates ---- */
 
-struct identity {
-	gnutls_x509_privkey_t key;
-	gnutls_x509_crt_t certificate;
-	char key_pem[PEM_MAX];
-	char certificate_pem[PEM_MAX];
-};
-
 static struct identity authority, stranger, server, alice, service, foreign;
-
-static void identity_make(struct identity *id, const char *name, const char *purpose,
-			  const char *uri, const struct identity *issuer)
-{
-	static unsigned char serial = 1;
-	size_t size = PEM_MAX;
-	assert_int_equal(gnutls_x509_privkey_init(&id->key), 0);
-	assert_int_equal(
-	    gnutls_x509_privkey_generate(id->key, GNUTLS_PK_ECDSA,
-					 GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0),
-	    0);
-	assert_int_equal(gnutls_x509_crt_init(&id->certificate), 0);
-	gnutls_x509_crt_t c = id->certificate;
-	gnutls_x509_crt_set_version(c, 3);
-	gnutls_x509_crt_set_serial(c, &serial, 1);
-	serial++;
-	gnutls_x509_crt_set_activation_time(c, time(NULL) - 60);
-	gnutls_x509_crt_set_expiration_time(c, time(NULL) + 3600);
-	gnutls_x509_crt_set_dn_by_oid(c, GNUTLS_OID_X520_COMMON_NAME, 0, name,
-				      (unsigned)strlen(name));
-	gnutls_x509_crt_set_key(c, id->key);
-	gnutls_x509_crt_set_basic_constraints(c, issuer == NULL, -1);
-	if (purpose)
-		gnutls_x509_crt_set_key_purpose_oid(c, purpose, 0);
-	if (uri)
-		gnutls_x509_crt_set_subject_alt_name(c, GNUTLS_SAN_URI, uri, (unsigned)strlen(uri),
-						     GNUTLS_FSAN_SET);
-	if (!issuer)
-		gnutls_x509_crt_set_key_usage(c, GNUTLS_KEY_KEY_CERT_SIGN);
-	assert_int_equal(gnutls_x509_crt_sign2(c, issuer ? issuer->certificate : c,
-					       issuer ? issuer->key : id->key, GNUTLS_DIG_SHA256,
-					       0),
-			 0);
-	assert_int_equal(gnutls_x509_crt_export(c, GNUTLS_X509_FMT_PEM, id->certificate_pem, &size),
-			 0);
-	size = PEM_MAX;
-	assert_int_equal(
-	    gnutls_x509_privkey_export(id->key, GNUTLS_X509_FMT_PEM, id->key_pem, &size), 0);
-}
-
-static void identity_close(struct identity *id)
-{
-	gnutls_x509_crt_deinit(id->certificate);
-	gnutls_x509_privkey_deinit(id->key);
-}
 
 static int make_identities(void **state)
 {
@@ -216,6 +163,7 @@ struct fixture {
 	int told_count;
 	int refused;
 	int gone;
+	int closed;
 	bool silent; /* gives no answers */
 };
 
@@ -225,6 +173,7 @@ static void on_request(void *context, const struct http_request *r)
 	struct told *t = &f->told[f->told_count++];
 	assert_true(f->told_count <= ANSWERS_MAX);
 	t->id = r->id;
+	assert_true(r->connection != 0);
 	int at = snprintf(t->text, sizeof t->text, "%d %.*s ? %.*s body %zu%s by %.*s", r->method,
 			  (int)r->path.len, (const char *)r->path.data, (int)r->query.len,
 			  r->query.len ? (const char *)r->query.data : "", r->body.len,
@@ -247,6 +196,12 @@ static void on_refused(void *context, enum http_refusal why)
 {
 	(void)why;
 	((struct fixture *)context)->refused++;
+}
+
+static void on_closed(void *context, uint64_t connection)
+{
+	assert_true(connection != 0);
+	((struct fixture *)context)->closed++;
 }
 
 static void give_answers(struct fixture *f)
@@ -305,7 +260,7 @@ static int setup(void **state)
 	    .connections_max = 16,
 	    .idle_timeout_s = 30,
 	    .connection_memory_bytes = 32 * 1024,
-	    .callbacks = {f, on_request, on_gone, on_refused},
+	    .callbacks = {f, on_request, on_gone, on_refused, on_closed, NULL, NULL},
 	};
 	f->server = http_server_new(&options, &problem);
 	assert_non_null(f->server);
@@ -433,6 +388,7 @@ static void test_end_with_requests_under_way(void **state)
 	serve(f, &c);
 	assert_int_equal(f->told_count, 1);
 	assert_int_equal(f->gone, 1);
+	assert_int_equal(f->closed, 1);
 	assert_null(strstr(c.answers[0], " 200 "));
 	client_close(&c);
 }
