@@ -8,6 +8,7 @@
 #include "coordinator/lock.h"
 #include "coordinator/map_push.h"
 #include "coordinator/membership.h"
+#include "coordinator/notifys.h"
 #include "coordinator/recovery.h"
 #include "coordinator/state.h"
 #include "coordinator/succession.h"
@@ -47,6 +48,7 @@ void coordinator_free(struct coordinator *c)
 	if (!c)
 		return;
 	lock_close(c);
+	notifys_close(c);
 	state_close(c);
 	buf_close(&c->refused_text);
 	buf_close(&c->key);
@@ -111,6 +113,9 @@ static void on_message(struct coordinator *c, const struct event *e, struct effe
 		break;
 	case MSG_lock_renew:
 		lock_on_renew(c, e, fx);
+		break;
+	case MSG_notify_report:
+		notifys_on_report(c, e);
 		break;
 	case MSG_lock_set_ack:
 		lock_on_set_ack(c, e, fx);

@@ -108,6 +108,7 @@ struct coordinator {
 	struct map collections;         /* id -> struct collection_row* */
 	struct coordinator_state state; /* durable counters */
 	struct locks *locks;            /* lock_rows.h */
+	struct map notifys;             /* gateway -> struct notify_rows* */
 	bool map_changed;               /* map_version was raised in this turn: push at its end */
 	bool map_waits;                 /* it is to be raised once recovered */
 	bool members_changed;           /* by a reload */

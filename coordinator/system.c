@@ -4,6 +4,7 @@
 
 #include "coordinator/lock.h"
 #include "coordinator/membership.h"
+#include "coordinator/notifys.h"
 #include "proto/msgpack.h"
 
 enum { INCARNATION_TEXT_BYTES = 17 };
@@ -87,6 +88,8 @@ void system_on_list(struct coordinator *c, const struct event *e, struct effects
 		list_nodes(c, &ack);
 	else if (slice_is(m->collection, "system.locks"))
 		lock_list(c, &ack);
+	else if (slice_is(m->collection, "system.notifys"))
+		notifys_list(c, &ack);
 	else
 		ack.status = STATUS_NOT_FOUND;
 	fx_reply(fx, WHEN_DURABLE, e, MSG_system_list_ack, &ack);

@@ -1,0 +1,195 @@
+#include "gateway/notify_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+
+void notify_init(struct gateway *gw)
+{
+	struct notify *n = mem_alloc_zero(sizeof *n);
+	gw->notify = n;
+	n->subscribers.seed = rng_next(&gw->rng);
+	n->patterns.seed = rng_next(&gw->rng);
+	n->interests.seed = rng_next(&gw->rng);
+	/* what still comes to an earlier life of this gateway must find nothing */
+	n->next_feed = rng_next(&gw->rng) >> 8;
+	n->next_request = 1ull << 63;
+	n->report_due = true; /* an earlier life may have had subscribers */
+}
+
+void notify_close(struct gateway *gw)
+{
+	struct notify *n = gw->notify;
+	struct turn t = {.gw = gw};
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&n->subscribers, &at));)
+		subscriber_free(&t, e->value);
+	map_close(&n->subscribers);
+	map_close(&n->patterns);
+	map_close(&n->interests);
+	map_close(&n->live);
+	map_close(&n->feeds);
+	buf_close(&n->all.id);
+	buf_close(&n->path);
+	buf_close(&n->frame);
+	buf_close(&n->json);
+	buf_close(&n->id);
+	free(n->streams);
+	free(n);
+}
+
+bool notify_room(const struct gateway *gw, struct problem *p)
+{
+	uint32_t max = gw->options.limits.subscribers_max;
+	if (gw->notify->subscribers.count < max)
+		return true;
+	return problem_limit(p, STATUS_TOO_MANY_SUBSCRIBERS, "max_subscribers", max,
+			     gw->notify->subscribers.count);
+}
+
+/* ---- answers that wait for feeds ---- */
+
+void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
+		 struct slice accept)
+{
+	struct notify *n = t->gw->notify;
+	struct waiter *w = mem_alloc_zero(sizeof *w);
+	w->owner = sub;
+	w->subscription = s;
+	buf_append_slice(&w->accept, accept);
+	w->next = n->waiters;
+	n->waiters = w;
+	n->recheck = true;
+}
+
+static bool ready(struct turn *t, const struct waiter *w)
+{
+	if (w->subscription)
+		return feeds_ready(t, w->subscription->pattern->interest);
+	if (w->owner->refusal != STATUS_OK)
+		return true;
+	for (uint32_t i = 0; i < w->owner->count; i++)
+		if (!feeds_ready(t, w->owner->items[i]->pattern->interest))
+			return false;
+	if (w->owner->resumes && !w->owner->replays && !replays_open(t, w->owner)) {
+		w->owner->refusal = STATUS_OVERLOADED;
+		return true;
+	}
+	return replays_ready(w->owner);
+}
+
+static void answer(struct turn *t, struct waiter *w)
+{
+	if (w->subscription) {
+		subscription_activate(w->subscription);
+		socket_accept(t, w->owner, buf_slice(&w->accept));
+	} else {
+		events_begin(t, w->owner);
+	}
+	buf_close(&w->accept);
+	free(w);
+}
+
+static void answer_ready(struct turn *t)
+{
+	struct notify *n = t->gw->notify;
+	struct waiter *list = NULL;
+	struct waiter **end = &list;
+	for (struct waiter **at = &n->waiters; *at;) {
+		struct waiter *w = *at;
+		if (!ready(t, w)) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		*end = w;
+		end = &w->next;
+	}
+	*end = NULL;
+	while (list) {
+		struct waiter *w = list;
+		list = w->next;
+		answer(t, w);
+	}
+}
+
+void notify_finish(struct turn *t)
+{
+	struct notify *n = t->gw->notify;
+	if (n->costly)
+		tell_costly(t);
+	if (!n->recheck)
+		return;
+	n->recheck = false;
+	answer_ready(t);
+}
+
+/* ---- events ---- */
+
+void notify_stream_gone(struct turn *t, uint64_t stream)
+{
+	struct subscriber *sub = subscriber_find(t->gw, stream);
+	if (sub)
+		subscriber_free(t, sub);
+}
+
+void notify_drain(struct turn *t)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&t->gw->notify->subscribers, &at));) {
+		struct subscriber *sub = e->value;
+		if (sub->kind == SUBSCRIBER_EVENTS && !sub->answered)
+			continue; /* a request under way is answered */
+		subscriber_clear(t, sub);
+		if (!sub->closing)
+			fx_stream_close(t->fx, sub->stream, NOTIFY_CODE_LEAVING, "draining");
+		sub->closing = true;
+	}
+}
+
+void notify_tick(struct turn *t)
+{
+	struct notify *n = t->gw->notify;
+	if (t->now_ms < n->tick_ms)
+		return;
+	n->tick_ms = t->now_ms + NOTIFY_TICK_MS;
+	if (n->subscribers.count > 0) {
+		feeds_tick(t);
+		events_tick(t);
+	}
+	report_tick(t);
+}
+
+int64_t notify_deadline(const struct gateway *gw)
+{
+	const struct notify *n = gw->notify;
+	return n->subscribers.count > 0 || n->report_due ? n->tick_ms : NO_DEADLINE;
+}
+
+void notify_metrics(const struct gateway *gw, struct buf *out)
+{
+	const struct notify *n = gw->notify;
+	const struct {
+		const char *name;
+		const char *type;
+		uint64_t value;
+	} rows[] = {
+	    {"parley_notify_patterns", "gauge", n->patterns.count},
+	    {"parley_notify_feeds", "gauge", n->live.count},
+	    {"parley_notify_replays", "gauge", n->replays},
+	    {"parley_notify_events_total", "counter", n->events},
+	    {"parley_notify_sent_total", "counter", n->sent},
+	    {"parley_notify_cut_off_total", "counter", n->cut_off},
+	    {"parley_notify_feeds_reopened_total", "counter", n->reopened},
+	    {"parley_notify_gaps_total", "counter", n->gaps},
+	};
+	buf_printf(out,
+		   "# TYPE parley_notify_subscribers gauge\n"
+		   "parley_notify_subscribers{kind=\"websocket\"} %" PRIu32 "\n"
+		   "parley_notify_subscribers{kind=\"events\"} %" PRIu32 "\n",
+		   n->counts[SUBSCRIBER_SOCKET], n->counts[SUBSCRIBER_EVENTS]);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		buf_printf(out, "# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].type,
+			   rows[i].name, rows[i].value);
+}

@@ -1,0 +1,221 @@
+/* What the files of notifications share. */
+#ifndef PARLEY_GATEWAY_NOTIFY_INTERNAL_H
+#define PARLEY_GATEWAY_NOTIFY_INTERNAL_H
+
+#include "gateway/notify.h"
+
+enum {
+	NOTIFY_TICK_MS = 100,
+	NOTIFY_ID_SHARDS = 64, /* more: an id only once a second */
+	NOTIFY_ID_SHARDS_MAX = 512,
+	NOTIFY_REPLAYS_MAX = 8192,
+	NOTIFY_BAD_FRAMES = 10,
+	NOTIFY_REQUESTS_MAX = 64, /* of one WebSocket, under way */
+	NOTIFY_ACCEPT_BYTES = 256,
+	FEED_OPEN_MS = 1000, /* without an answer it is opened again */
+	FEED_SILENCE_MS = 3000,
+	FEED_REFUSED_MS = 100,
+	NOTIFY_KEEP_ALIVE_MS = 15000,
+	NOTIFY_IDS_MS = 1000,
+	NOTIFY_REPORT_MS = 1000,
+	NOTIFY_REPORT_AGAIN_MS = 5000 /* unchanged ones, as the coordinator may have restarted */
+};
+
+enum subscriber_kind { SUBSCRIBER_SOCKET, SUBSCRIBER_EVENTS, SUBSCRIBER_KINDS };
+
+struct pattern;
+struct subscriber;
+
+/* A collection that somebody follows, or all of them. */
+struct interest {
+	uint8_t name[LIMIT_NAME_BYTES];
+	size_t name_len; /* 0: all */
+	uint32_t users;  /* patterns */
+	struct pattern *patterns;
+	uint64_t id_seq; /* of the event that `id` was made for */
+	struct buf id;   /* position of its shards, for Server-Sent Events */
+};
+
+struct subscription {
+	struct subscriber *owner;
+	struct pattern *pattern;
+	uint32_t place; /* in the pattern's list */
+	bool active;
+};
+
+/* The subscriptions of a pattern that are told, of one kind. */
+struct audience {
+	struct subscription **items;
+	uint64_t *streams; /* the same, as effects take them */
+	uint32_t count;
+	uint32_t cap;
+};
+
+struct pattern {
+	struct slice text; /* in the arena */
+	struct interest *interest;
+	struct arena arena;
+	struct query_regex *regex;
+	struct pattern *prev, *next; /* of the interest */
+	uint32_t users;
+	struct audience audience[SUBSCRIBER_KINDS];
+	int64_t since_wall_ms;
+	bool costly;
+};
+
+/* Changes of a shard. Live, or the replay of one subscriber. */
+struct feed {
+	uint64_t id; /* a new one each time that it is opened */
+	uint64_t shard;
+	uint64_t collection;
+	struct subscriber *only; /* NULL: live */
+	uint64_t position;
+	bool positioned; /* else it is opened at the end */
+	bool open;       /* its lead has answered */
+	bool held;       /* replay: answered, but its subscriber has no answer yet */
+	uint64_t lead;
+	uint64_t epoch;
+	int64_t heard_ms;
+	int64_t retry_ms; /* when to open again, unless something comes */
+};
+
+struct position_of {
+	uint64_t shard;
+	uint64_t number;
+};
+
+struct subscriber {
+	uint64_t stream;
+	enum subscriber_kind kind;
+	struct subscription **items;
+	uint32_t count;
+	uint32_t cap;
+	uint32_t bad_frames;
+	uint32_t requests; /* under way */
+	bool answered;     /* Server-Sent Events: the stream has begun */
+	bool closing;
+	enum status refusal;   /* of one that has no answer yet; OK: none */
+	uint64_t told_seq;     /* the last event it was sent */
+	struct feed **replays; /* NULL where one is done */
+	uint32_t replays_count;
+	uint32_t replays_left;
+	struct position_of *skips; /* live changes up to there have been sent */
+	uint32_t skips_count;
+	struct position_of *resume; /* where it wants to go on */
+	uint32_t resume_count;
+	bool resumes;
+};
+
+/* Somebody who is answered when the feeds are open. */
+struct waiter {
+	struct waiter *next;
+	struct subscriber *owner;
+	struct subscription *subscription; /* NULL: a request for a stream of events */
+	struct buf accept;                 /* JSON */
+};
+
+struct notify {
+	struct map subscribers; /* stream -> struct subscriber* */
+	uint32_t counts[SUBSCRIBER_KINDS];
+	struct map patterns;  /* text -> struct pattern* */
+	struct map interests; /* name -> struct interest* */
+	struct interest all;
+	struct map live;  /* shard -> struct feed* */
+	struct map feeds; /* feed id -> struct feed*, replays too */
+	uint32_t replays;
+	struct waiter *waiters;
+	bool recheck; /* a feed got its position */
+	bool costly;  /* a pattern was given up */
+	bool had_map;
+	uint64_t seq; /* of events */
+	uint64_t next_feed;
+	uint64_t next_request;
+	int64_t tick_ms;
+	int64_t keep_alive_ms;
+	int64_t ids_ms;
+	int64_t report_ms;
+	bool report_due;
+	struct buf path, frame, json, id;
+	uint64_t *streams; /* scratch */
+	uint32_t streams_cap;
+	uint64_t events, sent, cut_off, reopened, gaps;
+};
+
+/* ---- notify.c ---- */
+
+/* What a step leaves to its end: subscriptions that can be answered now, costly patterns. */
+void notify_finish(struct turn *t);
+/* The subscriber is answered, by accept or refusal, once its feeds are open. */
+void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
+		 struct slice accept);
+/* False with *p: there are too many. */
+bool notify_room(const struct gateway *gw, struct problem *p);
+
+/* ---- notify_pattern.c ---- */
+
+/* The pattern of this text, made if there is none; NULL with *p. Used by pattern_use. */
+struct pattern *pattern_get(struct turn *t, struct slice text, struct problem *p);
+/* One user less; nobody's pattern goes. */
+void pattern_drop(struct turn *t, struct pattern *pattern);
+struct subscription *subscription_add(struct turn *t, struct subscriber *sub,
+				      struct pattern *pattern);
+struct subscription *subscription_find(const struct subscriber *sub, struct slice text);
+/* From now on it is told. */
+void subscription_activate(struct subscription *s);
+void subscription_remove(struct turn *t, struct subscription *s);
+/* All that this subscriber has: subscriptions, replays, waiters. */
+void subscriber_clear(struct turn *t, struct subscriber *sub);
+struct subscriber *subscriber_new(struct turn *t, uint64_t stream, enum subscriber_kind kind);
+void subscriber_free(struct turn *t, struct subscriber *sub);
+struct subscriber *subscriber_find(const struct gateway *gw, uint64_t stream);
+/* Tells why, and ends the stream. */
+void subscriber_cut(struct turn *t, struct subscriber *sub, uint16_t code, enum status status);
+/* The collection that a pattern fixes; empty: none. Exported for its test. */
+struct slice pattern_collection(struct slice pattern);
+
+/* ---- notify_feed.c ---- */
+
+void feeds_follow(struct turn *t, struct interest *interest);
+void feeds_unfollow(struct turn *t, struct interest *interest);
+/* All its shards have a position. */
+bool feeds_ready(struct turn *t, const struct interest *interest);
+void feeds_tick(struct turn *t);
+void feed_close(struct turn *t, struct feed *f);
+struct feed *feed_of_shard(const struct gateway *gw, uint64_t shard);
+/* Replays of all its shards, as `resume` says. False: too many. */
+bool replays_open(struct turn *t, struct subscriber *sub);
+bool replays_ready(const struct subscriber *sub);
+void replays_start(struct turn *t, struct subscriber *sub);
+bool subscriber_follows(const struct gateway *gw, const struct subscriber *sub,
+			uint64_t collection);
+
+/* ---- notify_tell.c ---- */
+
+void tell_all(struct turn *t, const struct feed *f, const struct feed_event *event);
+void tell_one(struct turn *t, const struct feed *f, const struct feed_event *event);
+/* Patterns that took too many steps: their subscribers are cut off. */
+void tell_costly(struct turn *t);
+
+/* ---- notify_events.c: Server-Sent Events ---- */
+
+/* Its feeds are open: the stream begins. */
+void events_begin(struct turn *t, struct subscriber *sub);
+/* Opaque position of what the subscriber follows; empty if that is too much. */
+void events_position(struct turn *t, const struct subscriber *sub, uint32_t shards_max,
+		     struct buf *out);
+/* Base64url of a list of positions. */
+void events_position_print(const struct position_of *list, uint32_t count, struct buf *out);
+void events_tick(struct turn *t);
+
+/* ---- notify_socket.c ---- */
+
+/* A NOTIFY is answered. */
+void socket_accept(struct turn *t, struct subscriber *sub, struct slice accept);
+void socket_error(struct turn *t, struct subscriber *sub, struct slice accept,
+		  const struct problem *p);
+
+/* ---- notify_report.c ---- */
+
+void report_tick(struct turn *t);
+
+#endif
