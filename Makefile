@@ -3,6 +3,7 @@
 #   make run           packages, build, a cluster with data in it, a conflict shown; make stop
 #   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e (each is a target, too)
 #   make sim           the simulator: SEEDS=n SEED=first VERBOSE=1
+#   make sim-mutations the simulator's own test: planted bugs must be found
 #   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
 #   make chaos         a real cluster under real faults: MINUTES=n (root)
 #   make fuzz-smoke    every fuzzer for SECONDS=n
@@ -87,8 +88,6 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.c.o $(BUILD)/libsim.a $(LIBS)
 $(BUILD)/core/%: $(BUILD)/tests/core/%.c.o $(BUILD)/libsim.a $(LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
-$(BUILD)/parley-sim: $(BUILD)/tests/sim/main.c.o $(BUILD)/libsim.a $(BUILD)/libcores.a $(BUILD)/libpure.a
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(BUILD)/libcores.a $(BUILD)/libpure.a $(PURE_LIBS)
 
 unit: $(UNIT_TESTS)
 	@for t in $(UNIT_TESTS); do $$t || exit 1; done

@@ -187,6 +187,8 @@ static void adopt_identity(struct coordinator *c, struct member_row *m,
  * back counts as many starts as the cluster remembers. */
 static bool is_behind(const struct member_row *m, const struct msg_member_join *j)
 {
+	if (MUTATION(old_disk_trusted))
+		return false;
 	return j->boot < m->boot || (j->boot == m->boot && j->life != m->life);
 }
 

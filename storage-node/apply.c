@@ -2,8 +2,8 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
-#include "storage-node/index.h"
 #include "storage-node/feed.h"
+#include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -74,7 +74,8 @@ static void count_document(struct shard_copy *c, const struct document_edit *edi
 	p->documents += edit->is_live;
 	p->documents -= edit->was_live;
 	p->deleted += !edit->is_live;
-	p->deleted -= edit->existed && !edit->was_live;
+	if (!MUTATION(count_of_deleted))
+		p->deleted -= edit->existed && !edit->was_live;
 	p->conflicts += edit->is_conflict;
 	p->conflicts -= edit->was_conflict;
 }
@@ -116,6 +117,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	if (!edit.changed)
 		return;
 	put_bodies(s, c, change->id, &edit);
+	if (MUTATION(tombstone_dropped) && edit.was_live && !edit.is_live)
+		view.doc.revisions_count = 0;
 	buf_clear(&s->value);
 	schema_encode(&schema_document, &view.doc, &s->value);
 	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id),
@@ -125,7 +128,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	count_document(c, &edit);
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);
-	if (edit.is_conflict)
+	if (edit.is_conflict && !MUTATION(conflict_hidden))
 		open_conflict(s, c, &view, change, number);
 	else if (edit.was_conflict)
 		store_remove(s->store, STORE_CONFLICTS,

@@ -59,6 +59,8 @@ bool document_leaves_are(const struct document *doc, const struct revision *leav
 			 struct arena *arena)
 {
 	uint8_t *seen = arena_alloc(arena, doc->revisions_count + 1);
+	if (MUTATION(leaves_moved))
+		return true;
 	for (uint32_t i = 0; i < count; i++) {
 		int index = graph_find(doc, &leaves[i]);
 		if (index == GRAPH_NONE || seen[index] || !graph_is_live(doc, (uint32_t)index))

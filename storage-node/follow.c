@@ -24,9 +24,9 @@ enum status follow_take(struct storage *s, struct shard_copy *c, const struct po
 			const struct stream_entry *entries, uint32_t count, struct effects *fx)
 {
 	uint64_t epoch;
-	if (previous->number > c->position.last)
+	if (previous->number > c->position.last && !MUTATION(gap_accepted))
 		return STATUS_STREAM_GAP;
-	if (previous->number > c->position.applied &&
+	if (previous->number > c->position.applied && !MUTATION(gap_accepted) &&
 	    (!stream_epoch_at(s, c, previous->number, &epoch) || epoch != previous->epoch))
 		return STATUS_STREAM_GAP;
 	for (uint32_t i = 0; i < count; i++) {
@@ -35,7 +35,7 @@ enum status follow_take(struct storage *s, struct shard_copy *c, const struct po
 			continue;
 		if (number <= c->position.last) {
 			CHECK(stream_epoch_at(s, c, number, &epoch));
-			if (epoch == entries[i].epoch)
+			if (epoch == entries[i].epoch || MUTATION(tail_kept))
 				continue;
 			stream_cut(s, c, number - 1, fx);
 		}
@@ -51,7 +51,7 @@ static enum status check_lead(struct storage *s, struct shard_copy *c, const str
 {
 	uint64_t epoch = e->message.envelope.epoch;
 	if (epoch < c->placement.epoch || epoch < c->promise.epoch)
-		return STATUS_OLD_EPOCH;
+		return MUTATION(old_epoch_accepted) ? STATUS_OK : STATUS_OLD_EPOCH;
 	if (epoch > c->placement.epoch)
 		return STATUS_NO_SHARD; /* the placement is on its way */
 	const struct replica *self = shard_self(s, c);
@@ -79,7 +79,8 @@ static void accept(struct storage *s, struct shard_copy *c, const struct event *
 		c->matched = reached;
 	if (c->matched < c->position.applied)
 		c->matched = c->position.applied;
-	stream_apply(s, c, m->settled < c->matched ? m->settled : c->matched, fx);
+	bool all = m->settled < c->matched || MUTATION(settled_beyond_match);
+	stream_apply(s, c, all ? m->settled : c->matched, fx);
 	c->ack_wanted = true;
 	c->ack_peer = e->message.from;
 	c->ack_envelope = e->message.envelope;
@@ -128,7 +129,7 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 		refuse(s, e, m->shard, status, NULL, fx);
 		return;
 	}
-	if (m->acked > c->position.last) {
+	if (m->acked > c->position.last && !MUTATION(old_disk_trusted)) {
 		fx_reset(
 		    fx,
 		    "the lead remembers acknowledgements that this data directory does not hold");
@@ -165,5 +166,6 @@ void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 	CHECK(stream_epoch_at(s, c, c->matched, &ack.last.epoch));
 	struct envelope envelope = c->ack_envelope;
 	envelope.type = MSG_stream_append_ack;
-	fx_send(fx, WHEN_DURABLE, c->ack_peer.member, c->ack_peer.route, &envelope, &ack);
+	enum effect_when when = MUTATION(ack_before_sync) ? WHEN_NOW : WHEN_DURABLE;
+	fx_send(fx, when, c->ack_peer.member, c->ack_peer.route, &envelope, &ack);
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/map.h"
 #include "common/base/rng.h"
+#include "common/probe.h"
 #include "common/timing.h"
 #include "storage-node/keys.h"
 #include "storage-node/storage.h"

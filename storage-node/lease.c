@@ -96,6 +96,8 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 		if (!f || f->incarnation != m->incarnation)
 			continue;
 		int64_t until = (int64_t)m->sent_ms + LEASE_MS;
+		if (MUTATION(lease_counted_late))
+			until = s->now_ms + LEASE_MS;
 		if (until > f->lease_until_ms)
 			f->lease_until_ms = until;
 		f->heard_ms = s->now_ms;
@@ -113,7 +115,7 @@ bool lease_held(const struct storage *s, const struct shard_copy *c)
 	for (uint32_t i = 0; i < c->followers_count; i++)
 		if (!c->followers[i].learning && c->followers[i].lease_until_ms > s->now_ms)
 			held++;
-	return held >= c->placement.write_quorum;
+	return held >= c->placement.write_quorum || MUTATION(lead_without_lease);
 }
 
 /* The successor need not wait for our lease to run out: from this step on nothing is answered under
@@ -152,6 +154,8 @@ int64_t lease_wait_ms(const struct storage *s, const struct shard_copy *c, uint6
 		      uint64_t boot)
 {
 	int64_t wait = 0;
+	if (MUTATION(lease_not_awaited))
+		return 0;
 	bool same_life = c->lease_lead == lead && c->lease_boot == boot;
 	if (!same_life && c->lease_until_ms > s->now_ms)
 		wait = c->lease_until_ms - s->now_ms;

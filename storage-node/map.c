@@ -90,7 +90,8 @@ static void keep_placement(struct storage *s, struct shard_copy *c, const struct
 {
 	struct buf bytes = {0};
 	schema_encode(&schema_shard, placement, &bytes);
-	store_put(s->store, STORE_META, key_shard(&s->key, 's', c->id), buf_slice(&bytes));
+	if (!MUTATION(promise_not_durable) || placement->epoch == 1)
+		store_put(s->store, STORE_META, key_shard(&s->key, 's', c->id), buf_slice(&bytes));
 	fx_sync(fx);
 	arena_reset(&c->placement_arena);
 	struct slice copy = arena_copy(&c->placement_arena, buf_slice(&bytes));

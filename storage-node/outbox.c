@@ -60,6 +60,8 @@ bool outbox_load(struct storage *s, struct shard_copy *c)
 	uint8_t prefix[KEY_SHARD_BYTES];
 	memcpy(prefix, key_shard(&s->key, 'o', c->id).data, sizeof prefix);
 	bool ok = true;
+	if (MUTATION(outbox_lost))
+		prefix[0]++;
 	for (store_seek(s->store, it, slice_of(prefix, sizeof prefix));
 	     ok && store_valid(s->store, it); store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);

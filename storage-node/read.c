@@ -59,7 +59,10 @@ void read_on_doc_read(struct storage *s, const struct event *e, struct effects *
 	}
 	if (ack.status == STATUS_OK) {
 		struct document_view view;
-		document_load(s, c, m->id, &view);
+		if (MUTATION(unsettled_shown))
+			document_load_pending(s, c, m->id, &view);
+		else
+			document_load(s, c, m->id, &view);
 		fill(&view, m, &ack);
 		s->reads_total++;
 	}

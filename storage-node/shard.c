@@ -2,8 +2,8 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "storage-node/index.h"
 #include "storage-node/feed.h"
+#include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -49,12 +49,8 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	static const struct {
 		enum store_family family;
 		char letter;
-	} ranges[] = {{STORE_DOCUMENTS, 'd'},
-		      {STORE_CONFLICTS, 'd'},
-		      {STORE_STREAM, 'e'},
-		      {STORE_STREAM, 'v'},
-		      {STORE_STREAM, 'o'},
-		      {STORE_STREAM, 'z'}};
+	} ranges[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_STREAM, 'e'},
+		      {STORE_STREAM, 'v'},    {STORE_STREAM, 'o'},    {STORE_STREAM, 'z'}};
 	struct buf end = {0};
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
 		store_remove_range(s->store, ranges[i].family,
@@ -90,6 +86,8 @@ void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects 
 {
 	buf_clear(&s->value);
 	schema_encode(&schema_shard_promise, &c->promise, &s->value);
+	if (MUTATION(promise_not_durable))
+		return;
 	store_put(s->store, STORE_META, key_shard(&s->key, 'p', c->id), buf_slice(&s->value));
 	fx_sync(fx);
 }
@@ -111,8 +109,8 @@ const struct replica *shard_self(const struct storage *s, const struct shard_cop
 bool shard_vouching(const struct storage *s, const struct shard_copy *c)
 {
 	const struct replica *self = shard_self(s, c);
-	return self && self->incarnation == s->options.incarnation && !self->learning &&
-	       !c->position.copying;
+	return self && self->incarnation == s->options.incarnation &&
+	       (!self->learning || MUTATION(learner_votes)) && !c->position.copying;
 }
 
 bool shard_is_lead(const struct shard_copy *c)

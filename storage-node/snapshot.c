@@ -53,7 +53,7 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		struct slice key = inside ? store_key(s->store, out->it) : (struct slice){0};
 		if (!inside || key.len < sizeof prefix ||
 		    memcmp(key.data, prefix, sizeof prefix) != 0) {
-			if (out->family == STORE_CONFLICTS)
+			if (out->family == STORE_CONFLICTS || MUTATION(snapshot_without_conflicts))
 				break;
 			store_iterator_free(s->store, out->it);
 			out->it = out->conflicts;

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "storage-node/index.h"
 #include "storage-node/feed.h"
+#include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -172,6 +172,17 @@ static void on_stored(struct storage *s, struct effects *fx)
 	on_turn(s, fx);
 }
 
+/* The bug restarted_lead_leads: without a new epoch. */
+static void lead_again(struct storage *s, struct effects *fx)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		if (c->placement.lead == s->options.self)
+			takeover_start(s, c, fx);
+	}
+}
+
 static void storage_step(void *core, const struct event *e, struct effects *fx)
 {
 	struct storage *s = core;
@@ -181,6 +192,8 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 	case EVENT_START:
 		s->started = true;
 		s->started_ms = e->now_ms;
+		if (MUTATION(restarted_lead_leads))
+			lead_again(s, fx);
 		on_timer(s, fx);
 		break;
 	case EVENT_MESSAGE:

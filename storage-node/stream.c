@@ -295,7 +295,7 @@ static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
 	if (shard_vouching(s, c))
 		numbers[count++] = c->durable;
 	for (uint32_t i = 0; i < c->followers_count; i++)
-		if (!c->followers[i].learning && c->followers[i].heard)
+		if ((!c->followers[i].learning || MUTATION(learner_votes)) && c->followers[i].heard)
 			numbers[count++] = c->followers[i].acked;
 	if (c->placement.write_quorum == 0 || count < c->placement.write_quorum)
 		return 0;
@@ -305,6 +305,8 @@ static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
 			numbers[j] = numbers[j - 1];
 			numbers[j - 1] = swap;
 		}
+	if (MUTATION(settled_by_one_less) && c->placement.write_quorum > 1)
+		return numbers[c->placement.write_quorum - 2];
 	return numbers[c->placement.write_quorum - 1];
 }
 
@@ -313,7 +315,8 @@ void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx)
 	if (!shard_is_lead(c))
 		return;
 	uint64_t number = quorum_number(s, c);
-	if (number < c->epoch_start || number <= c->settled)
+	bool own = number >= c->epoch_start || MUTATION(own_entry_not_awaited);
+	if (!own || number <= c->settled)
 		return;
 	stream_apply(s, c, number, fx);
 	if (c->state == SHARD_PREPARING)
@@ -328,7 +331,8 @@ static void answer_waiters(const struct storage *s, const struct shard_copy *c, 
 	while (p->waiters) {
 		struct waiter *w = p->waiters;
 		p->waiters = w->next;
-		if (w->needs_lead && (c->lead_epoch != w->envelope.epoch || !lease_held(s, c))) {
+		if (w->needs_lead && !MUTATION(late_answer) &&
+		    (c->lead_epoch != w->envelope.epoch || !lease_held(s, c))) {
 			w->ack.status = STATUS_NO_LEAD;
 			w->ack.revision = (struct revision){0};
 		}
@@ -409,7 +413,8 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 		return;
 	if (change.kind != CHANGE_WRITE && change.kind != CHANGE_BRANCH)
 		return;
-	/* part of a write by query is done again by whoever goes on with that; nobody was told of it
+	/* part of a write by query is done again by whoever goes on with that; nobody was told of
+	 * it
 	 */
 	if (shard_is_available(c) && change.edit_id.len == 0) {
 		change.kind = CHANGE_BRANCH;

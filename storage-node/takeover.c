@@ -44,7 +44,8 @@ static void ask_promises(struct storage *s, struct shard_copy *c, struct effects
 	struct envelope envelope = {
 	    .type = MSG_promise_request, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	for (uint32_t i = 0; i < c->followers_count; i++)
-		if (!c->followers[i].promised && !c->followers[i].learning)
+		if (!c->followers[i].promised &&
+		    (!c->followers[i].learning || MUTATION(learner_votes)))
 			fx_send(fx, WHEN_DURABLE, c->followers[i].node, 0, &envelope, &m);
 }
 
@@ -84,7 +85,8 @@ static void choose_source(struct storage *s, struct shard_copy *c, struct effect
 	c->fetch_from = 0;
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
-		if (f->promised && more_advanced(&f->promised_last, &best)) {
+		if (f->promised && !MUTATION(own_stream_trusted) &&
+		    more_advanced(&f->promised_last, &best)) {
 			best = f->promised_last;
 			c->fetch_from = f->node;
 		}
@@ -107,9 +109,10 @@ static void count_promises(struct storage *s, struct shard_copy *c, struct effec
 {
 	uint32_t promised = 0;
 	for (uint32_t i = 0; i < c->followers_count; i++)
-		if (c->followers[i].promised && !c->followers[i].learning)
+		if (c->followers[i].promised &&
+		    (!c->followers[i].learning || MUTATION(learner_votes)))
 			promised++;
-	if (promised >= shard_replicas_needed(c))
+	if (promised + MUTATION(promise_too_few) >= shard_replicas_needed(c))
 		choose_source(s, c, fx);
 }
 

@@ -152,7 +152,7 @@ static void answer_when_applied(struct storage *s, struct shard_copy *c, const s
 static void answer_unchanged(struct storage *s, struct shard_copy *c, const struct event *e,
 			     struct document_view *v, const struct decision *d, struct effects *fx)
 {
-	uint64_t number = v->overlay ? v->overlay->last_number : 0;
+	uint64_t number = v->overlay && !MUTATION(refusal_at_once) ? v->overlay->last_number : 0;
 	if (number == 0 && !lease_held(s, c)) {
 		answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
 		return;
@@ -277,7 +277,7 @@ static void current_revision(struct document_view *v, struct decision *d)
 static bool seen_operation(struct document_view *v, const struct msg_doc_write *m,
 			   struct decision *d)
 {
-	if (m->operation_digest.len == 0 || !v->exists)
+	if (m->operation_digest.len == 0 || !v->exists || MUTATION(key_forgotten))
 		return false;
 	for (uint32_t i = 0; i < v->doc.operations_count; i++) {
 		const struct operation *o = &v->doc.operations[i];
@@ -355,7 +355,7 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 {
 	const struct msg_doc_write *m = e->message.body;
 	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
-	if (!r || (r->number == 0 && r->epoch != c->lead_epoch))
+	if (!r || (r->number == 0 && r->epoch != c->lead_epoch) || MUTATION(doubled_write))
 		return false;
 	/* what was refused was not done: without a lease, or in another epoch, it is decided anew
 	 */
@@ -549,7 +549,7 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	/* this replica may not have heard of the writer's lock yet */
 	if (d.status == STATUS_LOCK_LOST)
 		d.status = STATUS_NO_LEAD;
-	answer(s, e, WHEN_DURABLE, d.status, &d, fx);
+	answer(s, e, MUTATION(branch_before_sync) ? WHEN_NOW : WHEN_DURABLE, d.status, &d, fx);
 	buf_close(&d.body);
 }
 

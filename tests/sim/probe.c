@@ -1,0 +1,4 @@
+#include "common/probe.h"
+
+bool probe_planted[MUTATIONS_COUNT];
+bool probe_reached[MARKS_COUNT];
