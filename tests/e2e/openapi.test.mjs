@@ -198,6 +198,10 @@ const prepared = {
     return { path: { id }, after: () => socket.terminate() };
   },
   getSystemConflict: conflicting,
+  async deleteIndex(c) {
+    await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'prepared', fields: ['x'] } });
+    return { path: { name: 'prepared' } };
+  },
 };
 
 const EMMA = { title: 'Emma', year: 1815, tags: ['novel'], author: { name: 'Jane Austen' } };
@@ -301,6 +305,10 @@ describe('openapi.yaml', () => {
     for (const id of ['getDocument', 'deleteDocument']) await step(id, { path }, 404);
     await step('patchDocument', { path, body: '{}' }, 404);
     await step('createCollection', { body: '{"name":"books"}' }, 200);
+    await step('createIndex', { body: '{"name":"by-year","fields":["year"]}' }, 200);
+    await step('createIndex', { body: '{"name":"by-year","fields":["title"]}' }, 409);
+    for (const id of ['listIndexes', 'createIndex']) await step(id, { path: { collection: 'nowhere' }, body: '{"name":"x","fields":["x"]}' }, 404);
+    await step('deleteIndex', { path: { name: 'nothing' } }, 404);
     await step('createCollection', { body: '{"name":"books","shards":7}' }, 409);
     await step('updateCollection', { path: { name: 'nowhere' }, body: '{}' }, 404);
   });
