@@ -6,7 +6,9 @@
 Starts 1 coordinator, 3 storage nodes, 1 gateway and 1 arbiter with TLS, client certificates, CURVE and synced
 writes, and loads them with load.c; CPU time is that of all server processes. One line an operation:
   bench <operation> cpu_us=<n> limit_us=<n> ratio=<n> ops_s=<n> p50_ms=<n> p99_ms=<n>
-(of a batch cpu_us and ops_s are per document; limit_us and ratio are 0 where there is no prototype of it)."""
+(of a batch cpu_us and ops_s are per document; limit_us and ratio are 0 where there is no prototype of it).
+Queries over the cities of the world: query-unindexed is per document read, query-indexed finds 10 of them."""
+import json
 import os
 import re
 import shutil
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(sys.argv[1])
@@ -150,6 +153,35 @@ def load_cities(cluster, pids):
           f'cpu_s={cpu_seconds(pids) - before:.1f}', flush=True)
 
 
+def curl(cluster, path, *args):
+    ca, cert, key = cluster.files
+    command = ['curl', '-sS', '--cacert', ca, '--cert', cert, '--key', key, *args,
+               f'https://localhost:{cluster.port}{path}']
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def find(**query):
+    return '/cities?query=' + urllib.parse.quote(json.dumps(query))
+
+
+def queries(cluster, pids):
+    documents = curl(cluster, '/cities?count=true')['documentCount']
+    nothing = find(name='Nowhere') + '&count=true'
+    line('query-unindexed', measure(pids, cluster.port, nothing, 'path', cluster.files, 4), None, documents)
+    before = cpu_seconds(pids)
+    start = time.time()
+    index = json.dumps({'name': 'by-name', 'fields': ['name']})
+    curl(cluster, '/_/collections/cities/indexes', '-X', 'POST', '-d', index)
+    while not curl(cluster, '/_/collections/cities/indexes')[0]['ready']:
+        time.sleep(0.05)
+    print(f'bench index-build documents={documents} seconds={time.time() - start:.2f} '
+          f'cpu_s={cpu_seconds(pids) - before:.2f}', flush=True)
+    ten = find(name='Miramar')
+    print(f'bench query-indexed rows={len(curl(cluster, ten))}', flush=True)
+    line('get-city', measure(pids, cluster.port, '/cities/city-000001', 'path', cluster.files), None)
+    line('query-indexed', measure(pids, cluster.port, ten, 'path', cluster.files), None)
+
+
 def main():
     limits = prototypes()
     cluster = Cluster()
@@ -161,6 +193,7 @@ def main():
         time.sleep(IDLE_S)
         print(f'bench idle cpu_percent={(cpu_seconds(pids) - before) / IDLE_S * 100:.2f}', flush=True)
         load_cities(cluster, pids)
+        queries(cluster, pids)
         cities = cluster.resident()
         for n in cluster.names:
             print(f'bench memory daemon={n} fresh_mib={fresh[n]:.1f} cities_mib={cities[n]:.1f}', flush=True)
