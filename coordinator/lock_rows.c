@@ -196,7 +196,7 @@ bool lock_open(struct coordinator *c)
 	struct store_iterator *it = store_iterate(c->store, STORE_META);
 	bool ok = true;
 	c->locks = mem_alloc_zero(sizeof *c->locks);
-	c->locks->claims.seed = rng_next(&c->rng);
+	c->locks->claims.seed = c->shards.seed;
 	for (store_seek(c->store, it, slice_text("l")); ok && store_valid(c->store, it);
 	     store_next(c->store, it)) {
 		struct slice key = store_key(c->store, it);

@@ -119,6 +119,42 @@ static void model_listed(struct bench *b, const struct msg_system_list_ack *ack)
 	}
 }
 
+static void take_set(struct bench *b, const struct effect *e, const struct msg_lock_set *m)
+{
+	CHECK(b->sets_count < BENCH_SETS_MAX);
+	b->sets[b->sets_count++] = (struct bench_set){.node = e->send.member,
+						      .epoch = e->send.envelope.epoch,
+						      .shard = m->shard,
+						      .token = m->lock.token,
+						      .paths = m->lock.paths_count,
+						      .id = m->lock.id.data[0],
+						      .release = m->release};
+}
+
+/* True if it is about locks. */
+static bool model_locks(struct bench *b, const struct effect *e, const void *body)
+{
+	const struct msg_lock_acquire_ack *acquired = body;
+	const struct msg_lock_release_ack *released = body;
+	switch (e->send.envelope.type) {
+	case MSG_lock_set:
+		take_set(b, e, body);
+		return true;
+	case MSG_lock_acquire_ack:
+		b->acquired[acquired->id.data[0]] = acquired->status;
+		b->tokens[acquired->id.data[0]] = acquired->token;
+		return true;
+	case MSG_lock_release_ack:
+		b->released[released->id.data[0]] = released->status;
+		return true;
+	case MSG_lock_renew_ack:
+		b->unknown = ((const struct msg_lock_renew_ack *)body)->unknown_count;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void model_receive(struct bench *b, const struct effect *e)
 {
 	struct model *m = bench_model(b, e->send.member);
@@ -128,7 +164,7 @@ static void model_receive(struct bench *b, const struct effect *e)
 	CHECK(schema_decode(schema, e->send.body, &b->arena, body));
 	/* nobody may hear of what is not on the disk */
 	CHECK(e->when == WHEN_DURABLE);
-	if (!m->up)
+	if (!m->up || model_locks(b, e, body))
 		return;
 	switch (e->send.envelope.type) {
 	case MSG_map_push:

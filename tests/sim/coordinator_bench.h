@@ -12,7 +12,8 @@
 /* Member ids. */
 enum { COORDINATOR = 1, NODE_A = 11, NODES = 3, GATEWAY = 21, ARBITER_A = 31, ARBITER_B = 32 };
 
-enum { BENCH_MEMBERS = 7, BENCH_SHARDS_MAX = 16 };
+enum { BENCH_MEMBERS = 7, BENCH_SHARDS_MAX = 16, BENCH_SETS_MAX = 256 };
+#define BENCH_NONE UINT64_MAX
 extern const struct coordinator_member bench_members[BENCH_MEMBERS];
 
 /* A replica as its node sees it. */
@@ -39,6 +40,14 @@ struct model {
 	uint32_t copies_count;
 };
 
+/* A lock_set as it was sent. */
+struct bench_set {
+	uint64_t node, epoch, shard, token;
+	uint32_t paths;
+	uint8_t id; /* its first byte */
+	bool release;
+};
+
 struct bench {
 	struct disk *disk;
 	struct store *store;
@@ -53,6 +62,13 @@ struct bench {
 	struct buf rows;
 	uint64_t leased[2][BENCH_SHARDS_MAX];
 	uint32_t leased_count[2];
+	/* what it said of locks: by the first byte of their ids */
+	struct bench_set sets[BENCH_SETS_MAX];
+	uint32_t sets_count;
+	uint64_t acquired[256]; /* status; BENCH_NONE: no answer */
+	uint64_t tokens[256];
+	uint64_t released[256];
+	uint32_t unknown;  /* of the latest renewal */
 	bool lose_commits; /* the process dies before its next commit */
 };
 

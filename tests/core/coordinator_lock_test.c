@@ -1,0 +1,468 @@
+/* The coordinator's core granting locks: the test plays the gateway that asks and the leads that
+ * settle. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/timing.h"
+#include "coordinator/lock.h"
+#include "tests/sim/coordinator_bench.h"
+
+enum { SETTLE_MS = 2000, SHARDS = 3 };
+
+static int setup(void **state)
+{
+	struct bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	bench_init(b);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(
+	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("c")},
+							   .shards = SHARDS}),
+	    STATUS_CREATED);
+	bench_advance(b, SETTLE_MS);
+	memset(b->acquired, 0xff, sizeof b->acquired);
+	memset(b->released, 0xff, sizeof b->released);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+/* ---- what gateways and leads say ---- */
+
+static struct slice id_of(struct bench *b, uint8_t id)
+{
+	uint8_t *bytes = arena_alloc(&b->arena, 16);
+	memset(bytes, id, 16);
+	return slice_of(bytes, 16);
+}
+
+/* "c", "c/d", "c/d/f"; "!name": advisory. */
+static struct lock_key key_of(struct bench *b, const char *text)
+{
+	struct lock_key key = {0};
+	struct slice rest = arena_copy(&b->arena, slice_text(text));
+	struct slice *parts[] = {&key.name, &key.path.document, &key.path.field};
+	if (text[0] == '!') {
+		key.advisory = true;
+		key.name = rest;
+		return key;
+	}
+	for (int i = 0; i < 3 && rest.len > 0; i++) {
+		size_t len = 0;
+		while (len < rest.len && rest.data[len] != '/')
+			len++;
+		*parts[i] = slice_of(rest.data, len);
+		size_t used = len < rest.len ? len + 1 : len;
+		rest = slice_of(rest.data + used, rest.len - used);
+	}
+	return key;
+}
+
+struct asked {
+	uint8_t id;
+	const char *key;
+	const char *other; /* NULL: one key */
+	uint64_t wait_ms, ttl_ms;
+	uint8_t session; /* 0: none */
+};
+
+static void say(struct bench *b, uint16_t type, const void *message)
+{
+	bench_deliver(b, bench_model(b, GATEWAY), type, message);
+	bench_turn(b);
+}
+
+static void acquire(struct bench *b, struct asked a)
+{
+	struct lock_key keys[2];
+	keys[0] = key_of(b, a.key);
+	keys[1] = key_of(b, a.other ? a.other : a.key);
+	struct msg_lock_acquire m = {.id = id_of(b, a.id),
+				     .keys = keys,
+				     .keys_count = a.other ? 2 : 1,
+				     .wait_ms = a.wait_ms,
+				     .ttl_ms = a.ttl_ms};
+	if (a.session)
+		m.session = id_of(b, a.session);
+	b->acquired[a.id] = BENCH_NONE;
+	say(b, MSG_lock_acquire, &m);
+}
+
+static void unlock(struct bench *b, uint8_t id, uint8_t request)
+{
+	struct msg_lock_release m = {.id = id_of(b, id), .request = id_of(b, request)};
+	b->released[id] = BENCH_NONE;
+	say(b, MSG_lock_release, &m);
+}
+
+static void ack_set(struct bench *b, const struct bench_set *set, enum status status,
+		    uint64_t greatest)
+{
+	struct msg_lock_set_ack m = {.status = status,
+				     .shard = set->shard,
+				     .id = id_of(b, set->id),
+				     .release = set->release,
+				     .token = set->token,
+				     .greatest = greatest};
+	bench_deliver(b, bench_model(b, set->node), MSG_lock_set_ack, &m);
+	bench_turn(b);
+}
+
+/* The leads settle all that was said, and what is said to that. */
+static void settle(struct bench *b)
+{
+	for (uint32_t i = 0; i < b->sets_count; i++) {
+		struct bench_set set = b->sets[i];
+		ack_set(b, &set, STATUS_OK, set.token);
+	}
+	b->sets_count = 0;
+}
+
+static void held(struct bench *b, struct asked a)
+{
+	acquire(b, a);
+	settle(b);
+	assert_int_equal(b->acquired[a.id], STATUS_OK);
+}
+
+/* ---- granting ---- */
+
+static void test_told_when_all_have_settled(void **state)
+{
+	struct bench *b = *state;
+	acquire(b, (struct asked){.id = 1, .key = "c"});
+	assert_int_equal(b->sets_count, SHARDS);
+	for (uint32_t i = 0; i < SHARDS; i++) {
+		assert_int_equal(b->acquired[1], BENCH_NONE);
+		assert_int_equal(b->sets[i].paths, 1);
+		struct bench_set set = b->sets[i];
+		ack_set(b, &set, STATUS_OK, set.token);
+		ack_set(b, &set, STATUS_OK, set.token); /* twice is once */
+	}
+	assert_int_equal(b->acquired[1], STATUS_OK);
+	assert_int_equal(b->tokens[1], 1);
+	b->sets_count = 0;
+	acquire(b, (struct asked){.id = 2, .key = "!name"});
+	assert_int_equal(b->sets_count, 0);
+	assert_int_equal(b->acquired[2], STATUS_OK);
+	assert_int_equal(b->tokens[2], 2);
+}
+
+static void test_a_document_concerns_its_shard(void **state)
+{
+	struct bench *b = *state;
+	acquire(b, (struct asked){.id = 1, .key = "c/d", .other = "c/d/f"});
+	assert_int_equal(b->sets_count, 1);
+	acquire(b, (struct asked){.id = 2, .key = "nowhere/d"});
+	assert_int_equal(b->acquired[2], STATUS_NOT_FOUND);
+}
+
+static void test_what_excludes_what(void **state)
+{
+	static const struct {
+		const char *has, *wants;
+		bool excluded;
+	} rows[] = {
+	    {"c", "c", true},           {"c", "c/d", true},
+	    {"c", "c/d/f", true},       {"c/d", "c", true},
+	    {"c/d", "c/d", true},       {"c/d", "c/d/f", true},
+	    {"c/d", "c/e", false},      {"c/d/f", "c", true},
+	    {"c/d/f", "c/d", true},     {"c/d/f", "c/d/f", true},
+	    {"c/d/f", "c/d/g", false},  {"c/d/f", "c/d/f.x", true},
+	    {"c/d/f.x", "c/d/f", true}, {"c/d/f.x", "c/d/f.y", false},
+	    {"c/d/fx", "c/d/f", false}, {"!c", "c", false},
+	    {"!a", "!a", true},         {"!a", "!a.b", false},
+	};
+	struct bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		held(b, (struct asked){.id = 1, .key = rows[i].has});
+		acquire(b, (struct asked){.id = 2, .key = rows[i].wants});
+		settle(b);
+		if ((b->acquired[2] == STATUS_LOCKED) != rows[i].excluded)
+			fail_msg("%s held, %s wanted: %d", rows[i].has, rows[i].wants,
+				 (int)b->acquired[2]);
+		unlock(b, 1, 99);
+		unlock(b, 2, 99);
+		settle(b);
+		bench_advance(b, LOCK_ENDED_KEEP_MS + 50);
+	}
+}
+
+static void test_first_come_first_served(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	acquire(b, (struct asked){.id = 2, .key = "c/a", .other = "c/b", .wait_ms = 4000});
+	/* free, but somebody who wants it came first */
+	acquire(b, (struct asked){.id = 3, .key = "c/b", .wait_ms = 4000});
+	acquire(b, (struct asked){.id = 4, .key = "c/x", .wait_ms = 4000});
+	settle(b);
+	assert_int_equal(b->acquired[2], BENCH_NONE);
+	assert_int_equal(b->acquired[3], BENCH_NONE);
+	assert_int_equal(b->acquired[4], STATUS_OK);
+	unlock(b, 1, 99);
+	assert_int_equal(b->released[1], BENCH_NONE);
+	assert_int_equal(b->sets_count, 1); /* the release alone: the next waits for it */
+	settle(b);
+	assert_int_equal(b->released[1], STATUS_OK);
+	settle(b);
+	assert_int_equal(b->acquired[2], STATUS_OK);
+	assert_int_equal(b->acquired[3], BENCH_NONE);
+	unlock(b, 2, 99);
+	settle(b);
+	settle(b);
+	assert_int_equal(b->acquired[3], STATUS_OK);
+	assert_true(b->tokens[3] > b->tokens[2]);
+}
+
+static void test_waiting_ends(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c", .ttl_ms = 100000});
+	acquire(b, (struct asked){.id = 2, .key = "c", .wait_ms = 1000});
+	bench_advance(b, 900);
+	assert_int_equal(b->acquired[2], BENCH_NONE);
+	bench_advance(b, 200);
+	assert_int_equal(b->acquired[2], STATUS_LOCKED);
+	/* who does not ask again has gone */
+	acquire(b, (struct asked){.id = 3, .key = "c", .wait_ms = 60000});
+	bench_advance(b, LOCK_SILENT_MS + 50);
+	assert_int_equal(b->acquired[3], STATUS_LOCKED);
+	/* one that is not wanted any more */
+	acquire(b, (struct asked){.id = 4, .key = "c", .wait_ms = 4000});
+	unlock(b, 4, 99);
+	assert_int_equal(b->released[4], STATUS_OK);
+	assert_int_equal(b->acquired[4], STATUS_LOCK_LOST);
+}
+
+static void test_the_same_id_is_the_same_lock(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	uint64_t token = b->tokens[1];
+	acquire(b, (struct asked){.id = 1, .key = "c/a"});
+	assert_int_equal(b->acquired[1], STATUS_OK);
+	assert_int_equal(b->tokens[1], token);
+	acquire(b, (struct asked){.id = 1, .key = "c/b"});
+	assert_int_equal(b->acquired[1], STATUS_OPERATION_ID_REUSED);
+	unlock(b, 1, 50);
+	settle(b);
+	acquire(b, (struct asked){.id = 1, .key = "c/a"});
+	assert_int_equal(b->acquired[1], STATUS_LOCK_LOST);
+	unlock(b, 1, 50); /* the same request, sent again */
+	assert_int_equal(b->released[1], STATUS_OK);
+	unlock(b, 1, 51);
+	assert_int_equal(b->released[1], STATUS_NOT_FOUND);
+}
+
+/* ---- ending ---- */
+
+static void renew(struct bench *b, uint8_t id, uint8_t session, uint8_t ended, uint64_t ttl_ms)
+{
+	struct slice ids[] = {id_of(b, id), id_of(b, session), id_of(b, ended)};
+	struct msg_lock_renew m = {.ids = &ids[0],
+				   .ids_count = id > 0,
+				   .sessions = &ids[1],
+				   .sessions_count = session > 0,
+				   .ended = &ids[2],
+				   .ended_count = ended > 0,
+				   .ttl_ms = ttl_ms};
+	say(b, MSG_lock_renew, &m);
+}
+
+static bool releasing(const struct bench *b, uint8_t id)
+{
+	for (uint32_t i = 0; i < b->sets_count; i++)
+		if (b->sets[i].id == id && b->sets[i].release)
+			return true;
+	return false;
+}
+
+static void test_lifetime(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 2000});
+	bench_advance(b, 1900);
+	assert_false(releasing(b, 1));
+	renew(b, 1, 0, 0, 0);
+	assert_int_equal(b->unknown, 0);
+	bench_advance(b, 1900);
+	assert_false(releasing(b, 1));
+	renew(b, 1, 0, 0, 500);
+	bench_advance(b, 600);
+	assert_true(releasing(b, 1));
+	renew(b, 1, 0, 0, 0);
+	assert_int_equal(b->unknown, 1);
+}
+
+static void test_sessions(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .session = 70});
+	held(b, (struct asked){.id = 2, .key = "c/b", .session = 71});
+	for (int i = 0; i < 5; i++) {
+		bench_advance(b, LOCK_SESSION_MS / 2);
+		renew(b, 0, 70, 0, 0);
+		assert_int_equal(b->unknown, 0);
+	}
+	assert_true(releasing(b, 2)); /* nobody spoke of its session */
+	assert_false(releasing(b, 1));
+	renew(b, 0, 0, 70, 0);
+	assert_true(releasing(b, 1));
+	settle(b);
+	/* what comes late for a session that is over */
+	acquire(b, (struct asked){.id = 3, .key = "c/a", .session = 70});
+	assert_int_equal(b->acquired[3], STATUS_LOCK_LOST);
+}
+
+static void test_lifetimes_begin_anew_after_a_start(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 3000});
+	uint64_t token = b->tokens[1];
+	bench_advance(b, 2800);
+	bench_restart(b);
+	bench_advance(b, 2500);
+	assert_false(releasing(b, 1));
+	/* the shards are asked whether they keep it; then it is held, and known to who asks */
+	assert_true(b->sets_count > 0);
+	settle(b);
+	acquire(b, (struct asked){.id = 1, .key = "c/a"});
+	assert_int_equal(b->acquired[1], STATUS_OK);
+	assert_int_equal(b->tokens[1], token);
+	held(b, (struct asked){.id = 2, .key = "c/b"});
+	assert_true(b->tokens[2] > token);
+	bench_advance(b, 3100);
+	assert_true(releasing(b, 1));
+}
+
+static void test_a_release_outlives_a_start(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	unlock(b, 1, 99);
+	bench_restart(b);
+	b->sets_count = 0;
+	bench_advance(b, 1000);
+	assert_true(releasing(b, 1));
+	settle(b);
+	b->sets_count = 0;
+	bench_advance(b, 1000);
+	assert_int_equal(b->sets_count, 0);
+}
+
+static void test_a_standstill_ends_no_lock(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 2000});
+	b->now_ms += 60000;
+	bench_advance(b, 1500);
+	assert_false(releasing(b, 1));
+}
+
+/* ---- shards ---- */
+
+static void test_a_passed_token_is_raised(void **state)
+{
+	struct bench *b = *state;
+	acquire(b, (struct asked){.id = 1, .key = "c/a"});
+	struct bench_set set = b->sets[0];
+	b->sets_count = 0;
+	ack_set(b, &set, STATUS_LOCK_LOST, 500);
+	assert_int_equal(b->sets_count, 1);
+	assert_int_equal(b->sets[0].token, 501);
+	ack_set(b, &set, STATUS_OK, 500); /* of the token before */
+	assert_int_equal(b->acquired[1], BENCH_NONE);
+	settle(b);
+	assert_int_equal(b->acquired[1], STATUS_OK);
+	assert_int_equal(b->tokens[1], 501);
+}
+
+static void test_one_that_its_shard_lost_ends(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 60000});
+	bench_restart(b);
+	bench_advance(b, 1000);
+	assert_true(b->sets_count > 0);
+	struct bench_set set = b->sets[0];
+	b->sets_count = 0;
+	ack_set(b, &set, STATUS_LOCK_LOST, 500);
+	assert_true(releasing(b, 1));
+}
+
+static void test_said_again_and_to_the_next_lead(void **state)
+{
+	struct bench *b = *state;
+	acquire(b, (struct asked){.id = 1, .key = "c/a"});
+	uint64_t lead = b->sets[0].node;
+	bench_advance(b, LOCK_RESEND_MS + 50);
+	assert_int_equal(b->sets_count, 2);
+	assert_int_equal(b->sets[1].node, lead);
+	bench_down(b, lead);
+	b->sets_count = 0;
+	bench_advance(b, OFFLINE_MS + 500);
+	struct bench_set last = b->sets[b->sets_count - 1];
+	assert_int_not_equal(last.node, lead);
+	assert_int_equal(last.epoch, 2);
+	ack_set(b, &last, STATUS_OK, last.token);
+	assert_int_equal(b->acquired[1], STATUS_OK);
+}
+
+static void test_a_stray_lock_is_released(void **state)
+{
+	struct bench *b = *state;
+	struct bench_set stray = {.node = NODE_A, .shard = 7, .token = 9, .id = 200};
+	ack_set(b, &stray, STATUS_OK, 9);
+	assert_int_equal(b->sets_count, 1);
+	assert_true(releasing(b, 200));
+	b->sets_count = 0;
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	assert_int_equal(b->tokens[1], 10);
+}
+
+static void test_system_locks(void **state)
+{
+	struct bench *b = *state;
+	struct msg_system_list list = {.collection = slice_text("system.locks")};
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	acquire(b, (struct asked){.id = 2, .key = "c/a", .wait_ms = 3000});
+	say(b, MSG_system_list, &list);
+	assert_non_null(memmem(b->rows.data, b->rows.len, "held", 4));
+	assert_non_null(memmem(b->rows.data, b->rows.len, "waiting", 7));
+	assert_non_null(memmem(b->rows.data, b->rows.len, "c/a", 3));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    TEST(test_told_when_all_have_settled),
+	    TEST(test_a_document_concerns_its_shard),
+	    TEST(test_what_excludes_what),
+	    TEST(test_first_come_first_served),
+	    TEST(test_waiting_ends),
+	    TEST(test_the_same_id_is_the_same_lock),
+	    TEST(test_lifetime),
+	    TEST(test_sessions),
+	    TEST(test_lifetimes_begin_anew_after_a_start),
+	    TEST(test_a_release_outlives_a_start),
+	    TEST(test_a_standstill_ends_no_lock),
+	    TEST(test_a_passed_token_is_raised),
+	    TEST(test_one_that_its_shard_lost_ends),
+	    TEST(test_said_again_and_to_the_next_lead),
+	    TEST(test_a_stray_lock_is_released),
+	    TEST(test_system_locks),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
