@@ -163,6 +163,17 @@ static void note_answer(struct gateway_bench *b, const struct effect *e)
 	buf_append_byte(&b->trace, '\n');
 }
 
+/* << stream,stream: text */
+static void note_stream(struct gateway_bench *b, const struct effect *e)
+{
+	for (uint32_t i = 0; i < e->stream_send.count; i++)
+		buf_printf(&b->trace, "%s%" PRIu64, i == 0 ? "<< " : ",",
+			   e->stream_send.streams[i]);
+	buf_append_text(&b->trace, ": ");
+	buf_append_slice(&b->trace, e->stream_send.body);
+	buf_append_byte(&b->trace, '\n');
+}
+
 static void note_effects(struct gateway_bench *b)
 {
 	for (uint32_t i = 0; i < b->fx.count; i++) {
@@ -171,6 +182,12 @@ static void note_effects(struct gateway_bench *b)
 			note_send(b, e);
 		else if (e->kind == EFFECT_RESPOND)
 			note_answer(b, e);
+		else if (e->kind == EFFECT_STREAM_SEND)
+			note_stream(b, e);
+		else if (e->kind == EFFECT_STREAM_CLOSE)
+			buf_printf(&b->trace, "|| %" PRIu64 " %u %.*s\n", e->stream_close.stream,
+				   e->stream_close.code, (int)e->stream_close.reason.len,
+				   (const char *)e->stream_close.reason.data);
 	}
 	effects_clear(&b->fx);
 	arena_reset(&b->arena);

@@ -1,0 +1,502 @@
+/* The gateway's core: notifications. `<< streams: text` is sent to streams, `|| stream code reason`
+ * closes one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "gateway/notify_internal.h"
+#include "tests/sim/gateway_bench.h"
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	struct gateway_limits limits = {.subscribers_max = 4};
+	gateway_bench_open(b, &limits);
+	gateway_bench_map(b, 2, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	gateway_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void expect(struct gateway_bench *b, const char *trace)
+{
+	assert_string_equal(buf_cstr(&b->trace), trace);
+	gateway_bench_clear(b);
+}
+
+/* ---- what peers and clients do ---- */
+
+static uint64_t socket_open(struct gateway_bench *b)
+{
+	struct http_request request = {
+	    .id = ++b->requests, .method = HTTP_GET, .path = slice_text("/"), .websocket = true};
+	gateway_bench_request(b, &request);
+	return request.id;
+}
+
+static void say(struct gateway_bench *b, uint64_t stream, const char *text)
+{
+	struct event event = {.kind = EVENT_STREAM_MESSAGE};
+	event.stream.stream = stream;
+	event.stream.bytes = slice_text(text);
+	event.stream.text = true;
+	gateway_bench_event(b, &event);
+}
+
+static void gone(struct gateway_bench *b, uint64_t stream)
+{
+	struct event event = {.kind = EVENT_STREAM_GONE};
+	event.stream.stream = stream;
+	gateway_bench_event(b, &event);
+}
+
+/* The lead answers the sending `index`, which opened a feed: its id is the request id. */
+static void feed_says(struct gateway_bench *b, const struct bench_sent *open, uint64_t shard,
+		      uint64_t status, uint64_t previous, uint64_t last,
+		      const struct feed_event *events, uint32_t count)
+{
+	struct msg_feed_events m = {.status = status,
+				    .shard = shard,
+				    .feed = open->envelope.request_id,
+				    .previous = previous,
+				    .last = last,
+				    .events = (struct feed_event *)events,
+				    .events_count = count};
+	struct peer from = {open->member, ROLE_STORAGE, 1};
+	struct envelope envelope = {.type = MSG_feed_events, .epoch = open->envelope.epoch};
+	gateway_bench_message(b, &from, &envelope, &m);
+}
+
+static struct feed_event event_of(uint64_t number, uint64_t op, const char *id)
+{
+	return (struct feed_event){number, op, slice_text(id), {1, slice_text("r")}};
+}
+
+/* A socket that listens to this pattern; its two feeds stand at 5. */
+static uint64_t listen(struct gateway_bench *b, const char *pattern, struct bench_sent open[2])
+{
+	uint64_t stream = socket_open(b);
+	struct buf frame = {0};
+	gateway_bench_clear(b);
+	buf_printf(&frame, "[1,\"NOTIFY\",\"%s\"]", pattern);
+	say(b, stream, buf_cstr(&frame));
+	buf_close(&frame);
+	assert_int_equal(b->sent_count, 2);
+	for (int i = 0; i < 2; i++)
+		open[i] = b->sent[i];
+	for (uint64_t i = 0; i < 2; i++) {
+		assert_null(strstr(buf_cstr(&b->trace), "<< "));
+		feed_says(b, &open[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+	}
+	return stream;
+}
+
+/* ---- subscriptions ---- */
+
+static void test_notify_waits_for_feeds(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	uint64_t stream = listen(b, "POST:/c/.*", open);
+	char wanted[64];
+	snprintf(wanted, sizeof wanted, "<< %llu: [\"A\",1]\n", (unsigned long long)stream);
+	assert_non_null(strstr(buf_cstr(&b->trace), wanted));
+	gateway_bench_clear(b);
+	struct feed_event events[] = {event_of(6, WRITE_POST, "a"), event_of(7, WRITE_PUT, "a")};
+	feed_says(b, &open[0], 1, STATUS_OK, 5, 8, events, 2);
+	assert_non_null(strstr(buf_cstr(&b->trace),
+			       "<< 1: [\"T\",[\"POST:/c/a\",\"c\",\"a\",\"POST:/c/.*\"]]\n"));
+	assert_null(strstr(buf_cstr(&b->trace), "PUT:"));
+	gateway_bench_clear(b);
+	/* the same once more, as its acknowledgement was lost: nothing but another one */
+	feed_says(b, &open[0], 1, STATUS_OK, 5, 8, events, 2);
+	assert_null(strstr(buf_cstr(&b->trace), "<<"));
+	assert_int_equal(b->sent_count, 1);
+	assert_int_equal(b->sent[0].envelope.type, MSG_feed_ack);
+}
+
+static void test_notify_twice_and_unnotify(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	uint64_t stream = listen(b, "c", open);
+	gateway_bench_clear(b);
+	say(b, stream, "[\"x\",\"NOTIFY\",\"c\"]");
+	say(b, stream, "[3,\"UNNOTIFY\",\"never\"]");
+	expect(b, "<< 1: [\"A\",\"x\"]\n<< 1: [\"A\",3]\n");
+	say(b, stream, "[4,\"UNNOTIFY\",\"c\"]");
+	assert_int_equal(b->sent_count, 2); /* both feeds are closed */
+	assert_int_equal(b->sent[0].envelope.type, MSG_feed_close);
+	gateway_bench_clear(b);
+	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
+	feed_says(b, &open[0], 1, STATUS_OK, 5, 6, events, 1);
+	expect(b, "");
+}
+
+static void test_equal_patterns_are_one_effect(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	listen(b, "^POST:", open);
+	uint64_t second = socket_open(b);
+	gateway_bench_clear(b);
+	say(b, second, "[7,\"NOTIFY\",\"^POST:\"]");
+	expect(b, "<< 2: [\"A\",7]\n");
+	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
+	feed_says(b, &open[1], 2, STATUS_OK, 5, 6, events, 1);
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1,2: [\"T\""));
+	gone(b, 1);
+	gateway_bench_clear(b);
+	events[0].number = 7;
+	feed_says(b, &open[1], 2, STATUS_OK, 6, 7, events, 1);
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 2: [\"T\""));
+}
+
+static void test_new_lead_goes_on(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	listen(b, "c", open);
+	gateway_bench_clear(b);
+	gateway_bench_newer(b, 1, 2, BENCH_NODE + 2);
+	bool opened = false;
+	for (uint32_t i = 0; i < b->sent_count; i++)
+		opened |= b->sent[i].envelope.type == MSG_feed_open &&
+			  b->sent[i].member == BENCH_NODE + 2 && b->sent[i].envelope.epoch == 2;
+	assert_true(opened);
+	assert_non_null(strstr(buf_cstr(&b->trace), "after=5"));
+	gateway_bench_clear(b);
+	/* silence: the other one is opened again, too */
+	gateway_bench_advance(b, FEED_SILENCE_MS + 2 * NOTIFY_TICK_MS);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 12@1 feed_open"));
+}
+
+static void test_gap_cuts_off(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	listen(b, "c", open);
+	gateway_bench_clear(b);
+	feed_says(b, &open[0], 1, STATUS_STREAM_TRIMMED, 0, 100, NULL, 0);
+	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1013 events_gone\n"));
+}
+
+static void test_bad_frames(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const bad[] = {"{", "null", "[]", "[1]", "{\"a\":1}", "", "[1,2,3,4]"};
+	uint64_t stream = socket_open(b);
+	gateway_bench_clear(b);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		say(b, stream, bad[i]);
+		assert_int_equal(strncmp(buf_cstr(&b->trace), "<< 1: [\"E\",null,", 16), 0);
+		gateway_bench_clear(b);
+	}
+	say(b, stream, "[5,\"PUT\",{}]");
+	say(b, stream, "[6,7]");
+	expect(b, "<< 1: [\"R\",5,\"COMMAND_NOT_FOUND\"]\n<< 1: [\"R\",6,\"COMMAND_NOT_FOUND\"]\n");
+	say(b, stream, "[8,\"NOTIFY\",\"(\"]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: [\"E\",8,"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "\"code\":\"bad_pattern\""));
+	gateway_bench_clear(b);
+	for (int i = 0; i < 10; i++)
+		say(b, stream, "x");
+	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1008 invalid_json\n"));
+	gateway_bench_clear(b);
+	say(b, stream, "[1,\"NOTIFY\",\"c\"]");
+	expect(b, "");
+}
+
+static void test_exploding_pattern(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	char id[400];
+	listen(b, "(a+)+(b+)+(a+)+$", open);
+	uint64_t other = socket_open(b);
+	say(b, other, "[1,\"NOTIFY\",\"POST\"]");
+	gateway_bench_clear(b);
+	memset(id, 'a', sizeof id - 1);
+	id[sizeof id - 1] = 0;
+	struct feed_event events[] = {event_of(6, WRITE_POST, id)};
+	for (uint64_t n = 6; n < 40; n++) {
+		events[0].number = n;
+		feed_says(b, &open[0], 1, STATUS_OK, n - 1, n, events, 1);
+	}
+	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1008 subscription_costly\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 2: [\"T\""));
+	assert_null(strstr(buf_cstr(&b->trace), "|| 2"));
+}
+
+static void test_too_many_subscribers(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (int i = 0; i < 4; i++)
+		socket_open(b);
+	gateway_bench_clear(b);
+	socket_open(b);
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "too_many_subscribers"));
+	gone(b, 1);
+	socket_open(b);
+	assert_int_equal(b->status, 101);
+}
+
+static void test_drain(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	listen(b, "c", open);
+	gateway_bench_clear(b);
+	struct event event = {.kind = EVENT_DRAIN};
+	gateway_bench_event(b, &event);
+	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1001 draining\n"));
+}
+
+/* ---- GET and POST ---- */
+
+static void test_socket_get(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = socket_open(b);
+	gateway_bench_clear(b);
+	say(b, stream, "[1,\"GET\",{\"20\":\"c\",\"22\":{\"x\":1},\"24\":1}]");
+	assert_int_equal(b->sent_count, 2);
+	struct row row = {.id = slice_text("i"), .revision = {1, slice_text("r")}};
+	row.body = gateway_bench_document(b, "{\"x\":1}");
+	struct msg_shard_query_ack ack = {.status = STATUS_OK, .rows = &row, .rows_count = 1};
+	gateway_bench_answer(b, 0, MSG_shard_query_ack, &ack);
+	ack = (struct msg_shard_query_ack){.status = STATUS_OK};
+	gateway_bench_answer(b, 1, MSG_shard_query_ack, &ack);
+	assert_non_null(strstr(buf_cstr(&b->trace),
+			       "<< 1: [\"A\",1,{\"1\":200,\"3\":[{\"id\":\"i\",\"x\":1}]}]\n"));
+	gateway_bench_clear(b);
+	say(b, stream, "[2,\"GET\",{\"20\":\"c\",\"22\":{\"$nin\":[\"1\"]},\"24\":1}]");
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace), "<< 1: [\"A\",2,{\"1\":400,\"4\":{\"error\":\""));
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace),
+		   ",\"type\":\"GET\",\"collectionId\":\"c\",\"query\":{\"$nin\":[\"1\"]},"
+		   "\"limit\":1}}]\n"));
+	gateway_bench_clear(b);
+	say(b, stream, "[3,\"GET\",{\"20\":\"../../evil\"}]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "[\"A\",3,{\"1\":422,\"4\":{"));
+}
+
+static void test_socket_post(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = socket_open(b);
+	gateway_bench_clear(b);
+	say(b, stream, "[1,\"POST\",{\"20\":\"c\",\"2\":{\"id\":\"i\",\"x\":1}}]");
+	struct msg_doc_write_ack ack = {.status = STATUS_CREATED, .revision = {1, slice_text("r")}};
+	gateway_bench_answer(b, 0, MSG_doc_write_ack, &ack);
+	assert_non_null(strstr(buf_cstr(&b->trace),
+			       "<< 1: [\"A\",1,{\"1\":201,\"2\":{\"id\":\"i\",\"x\":1}}]\n"));
+	gateway_bench_clear(b);
+	say(b, stream, "[2,\"POST\",{\"20\":\"c\",\"2\":null}]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "[\"A\",2,{\"1\":400,\"4\":{\"error\":"));
+	gateway_bench_clear(b);
+	say(b, stream, "[3,\"POST\",{\"20\":\"c\",\"2\":{\"id\":\"j\"}}]");
+	gone(b, stream); /* the write goes on; nobody hears of it */
+	gateway_bench_answer(b, 0, MSG_doc_write_ack, &ack);
+	assert_null(strstr(buf_cstr(&b->trace), "<<"));
+}
+
+/* ---- Server-Sent Events ---- */
+
+static void test_events(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	uint64_t id = gateway_bench_http(b, "GET /_/notify?path=c/a&path=POST\n");
+	assert_int_equal(id, 1);
+	assert_int_equal(b->sent_count, 2);
+	for (int i = 0; i < 2; i++)
+		open[i] = b->sent[i];
+	for (uint64_t i = 0; i < 2; i++) {
+		assert_int_equal(b->status, 0);
+		feed_says(b, &open[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+	}
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->headers), "Cache-Control: no-store"));
+	gateway_bench_clear(b);
+	/* both patterns match: one event */
+	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
+	feed_says(b, &open[0], 1, STATUS_OK, 5, 7, events, 1);
+	const char *first = strstr(buf_cstr(&b->trace), "<< 1: id: ");
+	assert_non_null(first);
+	assert_null(strstr(first + 1, "<< "));
+	assert_non_null(strstr(first,
+			       "data: {\"path\":\"POST:/c/a\",\"collection\":\"c\",\"id\":\"a\","
+			       "\"revision\":\"1-r\",\"pattern\":\""));
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, NOTIFY_KEEP_ALIVE_MS);
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: : still here\n"));
+}
+
+static void resume_request(struct gateway_bench *b, const struct position_of *at, uint32_t count)
+{
+	struct buf text = {0};
+	buf_append_text(&text, "GET /_/notify?path=c\nlast-event-id: ");
+	events_position_print(at, count, &text);
+	buf_append_text(&text, "\n");
+	gateway_bench_http(b, buf_cstr(&text));
+	buf_close(&text);
+}
+
+static void test_events_resume(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent live[2];
+	struct position_of at[] = {{1, 3}, {2, 4}};
+	resume_request(b, at, 2);
+	for (int i = 0; i < 2; i++)
+		live[i] = b->sent[i];
+	assert_int_equal(b->sent_count, 2);
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+	struct bench_sent replay[2];
+	uint32_t replays = 0;
+	for (uint32_t i = 2; i < b->sent_count; i++)
+		if (b->sent[i].envelope.type == MSG_feed_open)
+			replay[replays++ % 2] = b->sent[i];
+	assert_int_equal(replays, 2);
+	assert_int_equal(b->status, 0);
+	assert_non_null(strstr(buf_cstr(&b->trace), "after=3"));
+	gateway_bench_clear(b);
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &replay[i], i + 1, STATUS_OK, at[i].number, 5, NULL, 0);
+	assert_int_equal(b->status, 200);
+	for (uint32_t i = 0, k = 0; i < b->sent_count; i++)
+		if (b->sent[i].envelope.type == MSG_feed_open)
+			replay[k++] = b->sent[i];
+	gateway_bench_clear(b);
+	struct feed_event missed[] = {event_of(4, WRITE_PUT, "a"), event_of(6, WRITE_PUT, "b")};
+	/* the replay runs past the live feed, which then says nothing new */
+	feed_says(b, &replay[0], 1, STATUS_OK, 3, 6, missed, 2);
+	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/a"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/b"));
+	gateway_bench_clear(b);
+	struct feed_event again[] = {event_of(6, WRITE_PUT, "b"), event_of(7, WRITE_PUT, "e")};
+	feed_says(b, &live[0], 1, STATUS_OK, 5, 7, again, 2);
+	assert_null(strstr(buf_cstr(&b->trace), "PUT:/c/b"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/e"));
+	gateway_bench_clear(b);
+	/* of the other shard, the replay still runs: live changes wait for it */
+	struct feed_event later[] = {event_of(6, WRITE_PUT, "f")};
+	feed_says(b, &live[1], 2, STATUS_OK, 5, 6, later, 1);
+	assert_null(strstr(buf_cstr(&b->trace), "<<"));
+	feed_says(b, &replay[1], 2, STATUS_OK, 4, 6, later, 1);
+	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/f"));
+}
+
+static void test_events_gone(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent live[2];
+	struct position_of at[] = {{1, 3}, {2, 4}};
+	resume_request(b, at, 2);
+	for (int i = 0; i < 2; i++)
+		live[i] = b->sent[i];
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+	struct bench_sent replay = {0};
+	for (uint32_t i = 2; i < b->sent_count; i++)
+		if (b->sent[i].envelope.type == MSG_feed_open && b->sent[i].member == BENCH_NODE)
+			replay = b->sent[i];
+	feed_says(b, &replay, 1, STATUS_STREAM_TRIMMED, 0, 4, NULL, 0);
+	assert_int_equal(b->status, 410);
+	assert_non_null(strstr(buf_cstr(&b->body), "events_gone"));
+}
+
+static void test_events_refused(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const bad[] = {
+	    "GET /_/notify\n", "GET /_/notify?path=\n", "GET /_/notify?path=(\n",
+	    "GET /_/notify?path=c&since=x!\n", "GET /_/notify?path=c\nlast-event-id: MQA\n"};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		gateway_bench_clear(b);
+		gateway_bench_http(b, bad[i]);
+		assert_int_equal(b->status, 400);
+	}
+	gateway_bench_http(b, "HEAD /_/notify?path=c\n");
+	assert_int_equal(b->status, 200);
+	gateway_bench_clear(b);
+	/* no lead answers: after the deadline */
+	gateway_bench_http(b, "GET /_/notify?path=c\n");
+	gateway_bench_advance(b, 6000);
+	assert_int_equal(b->status, 503);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 10000);
+	assert_null(strstr(buf_cstr(&b->trace), "feed_open")); /* nobody wants it any more */
+}
+
+/* ---- patterns ---- */
+
+static void test_collections_of_patterns(void **state)
+{
+	static const struct {
+		const char *pattern;
+		const char *collection;
+	} rows[] = {
+	    {"POST:/tests/.*", "tests"},
+	    {"^PUT:/tests/a$", "tests"},
+	    {".*:/a-B9/", "a-B9"},
+	    {"(POST|PUT):/tests/x", "tests"},
+	    {"(?:POST|PUT):/tests/x", "tests"},
+	    {"\\w+:/tests/", "tests"},
+	    {"POST:/tests", ""},
+	    {"POST:/tests/?", ""},
+	    {"POST:/tests/.*|PUT:/other/.*", ""},
+	    {"POST:/te.ts/", ""},
+	    {"POST:/(a|b)/", ""},
+	    {"(?i)post:/tests/", ""},
+	    {"(POST|PUT:/tests/", ""},
+	    {"tests", ""},
+	    {"", ""},
+	    {"POST:/", ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct slice found = pattern_collection(slice_text(rows[i].pattern));
+		if (!slice_is(found, rows[i].collection))
+			fail_msg("%s", rows[i].pattern);
+	}
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_notify_waits_for_feeds),
+	    T(test_notify_twice_and_unnotify),
+	    T(test_equal_patterns_are_one_effect),
+	    T(test_new_lead_goes_on),
+	    T(test_gap_cuts_off),
+	    T(test_bad_frames),
+	    T(test_exploding_pattern),
+	    T(test_too_many_subscribers),
+	    T(test_drain),
+	    T(test_socket_get),
+	    T(test_socket_post),
+	    T(test_events),
+	    T(test_events_resume),
+	    T(test_events_gone),
+	    T(test_events_refused),
+	    cmocka_unit_test(test_collections_of_patterns),
+	};
+#undef T
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
