@@ -9,6 +9,8 @@
 static const struct workload_ops *const table[] = {
     &client_workload,
     &lock_workload,
+    &edit_workload,
+    &late_workload,
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 
