@@ -416,19 +416,20 @@ static bool lead_is_alone(struct storage *s, struct shard_copy *c, const struct 
 	return m->branch && shard_is_available(c) && shard_vouching(s, c) && !lease_held(s, c);
 }
 
-/* True if the write is in the stream already, not settled, and was accepted now. */
-static bool accept_pending(struct storage *s, struct shard_copy *c, const struct event *e,
-			   struct effects *fx)
+/* True if the write stands in the stream here already: it is as safe as a branch, as which it would
+ * go on if it were cut. Made into a branch as well it could land on what came after it. */
+static bool accept_standing(struct storage *s, struct shard_copy *c, const struct event *e,
+			    struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
 	const struct recent *r = map_get(&c->recent_by_id, m->operation_id);
-	if (!r || r->number <= c->position.applied || !status_is_success((enum status)r->status) ||
-	    !recent_stands(s, c, r) ||
+	if (!r || !status_is_success((enum status)r->status) || !recent_stands(s, c, r) ||
 	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
 		return false;
+	bool applied = r->number <= c->position.applied;
 	struct decision d = {
 	    .answer = {.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)}};
-	answer(s, e, WHEN_DURABLE, STATUS_ACCEPTED, &d, fx);
+	answer(s, e, WHEN_DURABLE, applied ? (enum status)r->status : STATUS_ACCEPTED, &d, fx);
 	return true;
 }
 
@@ -531,6 +532,8 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 		answer(s, e, WHEN_NOW, refused, NULL, fx);
 		return;
 	}
+	if (accept_standing(s, c, e, fx))
+		return;
 	struct document_view view;
 	struct decision d = {.status = STATUS_OK};
 	document_load_outbox(s, c, m->id, &view);
@@ -581,7 +584,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		return;
 	}
 	bool alone = refused == STATUS_OK && lead_is_alone(s, c, m);
-	if ((alone && accept_pending(s, c, e, fx)) || repeat_recent(s, c, e, fx))
+	if ((alone && accept_standing(s, c, e, fx)) || repeat_recent(s, c, e, fx))
 		return;
 	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
 		map_send_newer(c, e, fx);
