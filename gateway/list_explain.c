@@ -50,7 +50,7 @@ static void print_index(const struct list_cost *costs, uint32_t count, struct bu
 
 static void print_cost(const struct list_cost *cost, struct buf *out)
 {
-	buf_printf(out, "{\"shard\":%" PRIu64 ",\"index\":", cost->shard);
+	buf_printf(out, "{\"shard\":\"%016" PRIx64 "\",\"index\":", cost->shard);
 	print_index(cost, 1, out);
 	buf_printf(out,
 		   ",\"keysRead\":%" PRIu64 ",\"documentsRead\":%" PRIu64 ",\"rows\":%" PRIu64

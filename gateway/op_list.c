@@ -305,19 +305,26 @@ static void take_cost(struct request *r, struct list_cost *cost,
 		cost->index = arena_copy(&r->arena, ack->index);
 }
 
+/* A storage node says "place: what is allowed", or only one of the two. */
 static void list_refused(struct turn *t, struct request *r, enum status status,
 			 const struct msg_shard_query_ack *ack)
 {
-	char text[PLACE_BYTES];
+	char text[2 * PLACE_BYTES];
 	struct problem problem;
 	snprintf(text, sizeof text, "%.*s", ack ? (int)ack->text.len : 0,
 		 ack && ack->text.len ? (const char *)ack->text.data : "");
+	char *colon = strstr(text, ": ");
+	if (colon)
+		*colon = 0;
 	if (status == STATUS_SORT_TOO_LARGE)
-		problem_detail(&problem, status, "order", text);
+		problem_set(&problem, status, "order");
 	else if (status == STATUS_PATTERN_TOO_COSTLY)
-		problem_detail(&problem, status, "query", text);
+		problem_set(&problem, status, "query");
+	else if (status == STATUS_BAD_QUERY && strcmp(text, "index") == 0)
+		problem_detail(&problem, STATUS_BAD_PARAMETER, text, colon ? colon + 2 : "");
 	else
-		problem_set(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, text);
+		problem_detail(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, text,
+			       colon ? colon + 2 : "");
 	answer_problem(t, r, &problem);
 }
 

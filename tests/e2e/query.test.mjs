@@ -169,6 +169,17 @@ describe('queries', () => {
     assert.deepEqual((await c.post('/system.conflicts/_query', { count: true })).json, { documentCount: 1 });
   });
 
+  test('indexes are a collection, too', async (c) => {
+    await c.collection('indexed', { indexes: [{ name: 'by-n', fields: ['n', 'a.b'] }] });
+    await c.insist('PUT', '/indexed/a', { body: { n: 1 } });
+    const { json } = await c.get(`/system.indexes?query=${q({ collection: 'indexed' })}`);
+    assert.equal(json.length, 1, JSON.stringify(json));
+    assert.equal(json[0].id, 'indexed/by-n');
+    assert.deepEqual(json[0].fields, ['n', 'a.b']);
+    assert.equal((await c.get('/system.indexes/indexed%2Fby-n')).json.name, 'by-n');
+    refused(await c.get('/indexed?index=other'), 'bad_parameter', 'index');
+  });
+
   test('system collections are paged like others', async (c) => {
     const all = (await c.get('/system.nodes')).json;
     const first = await c.get('/system.nodes?limit=2&order=["desc(id)"]');
