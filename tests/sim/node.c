@@ -67,7 +67,8 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 					  .incarnation = node->incarnation,
 					  .boot = node->boot,
 					  .life = rng_next(&sim->core_rng),
-					  .stream_keep_entries = sim->settings.stream_keep};
+					  .stream_keep_entries = sim->settings.stream_keep,
+					  .index_step_documents = 3};
 	node->ops = &storage_ops;
 	return storage_new(&options, node->store, seed);
 }

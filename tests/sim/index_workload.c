@@ -1,0 +1,294 @@
+/* Indexes that come and go while documents change and nodes fail. One actor makes and drops indexes
+ * of all collections; the others write documents of their own and ask for them by value. Checked:
+ *
+ * - what was acknowledged is found by its newest value, and by no older one, whichever way a query
+ *   takes
+ *
+ * - index equals documents (index_checker.h), on every disk, at any time; in the end every build
+ *   has come to its end */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "storage-node/keys.h"
+#include "tests/sim/index_checker.h"
+#include "tests/sim/workload.h"
+
+enum {
+	ACTORS = 4,
+	KEEPER = 0,    /* the actor that makes and drops */
+	DOCUMENTS = 6, /* of each of the others */
+	ROUNDS = 60,
+	INDEXES = 5,
+	UNKNOWN = -1,
+	TIMEOUT_US = 20 * 1000 * 1000
+};
+
+#define COLLECTION "indexed"
+
+struct known {
+	int lives; /* after a write of which nothing is known another document takes its place */
+	int value; /* acknowledged; UNKNOWN: none */
+	int older; /* one that it had before; UNKNOWN: none */
+};
+
+enum step { IDLE, WRITE, FIND, FIND_OLDER };
+
+struct actor {
+	enum step step;
+	uint64_t request;
+	int64_t until_us;
+	struct known documents[DOCUMENTS];
+	int document;
+	int value; /* written or asked for */
+	int rounds;
+	bool done;
+};
+
+struct state {
+	struct actor actors[ACTORS];
+	int values; /* given out so far */
+	bool ending;
+};
+
+static struct state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static int below(struct workload *w, int bound)
+{
+	return (int)rng_below(&w->rng, (uint64_t)bound);
+}
+
+static bool wanted(struct workload *w)
+{
+	return rng_below(&w->rng, 2) == 0;
+}
+
+static void sleep_ms(struct workload *w, int actor, int64_t ms)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	a->step = IDLE;
+	a->request = 0;
+	a->until_us = w->sim->now_us + ms * 1000;
+	workload_wake(w, actor, a->until_us);
+}
+
+static void start(struct workload *w)
+{
+	struct state *s = mem_alloc_zero(sizeof *s);
+	w->state = s;
+	for (int i = 0; i < ACTORS; i++) {
+		for (int k = 0; k < DOCUMENTS; k++)
+			s->actors[i].documents[k] = (struct known){0, UNKNOWN, UNKNOWN};
+		sleep_ms(w, i, 2000 + below(w, 500));
+	}
+}
+
+static void post(struct workload *w, int actor, enum step step, struct sim_http *r)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	a->step = step;
+	a->until_us = w->sim->now_us + TIMEOUT_US;
+	a->request = workload_post(w, below(w, w->sim->settings.gateways), r);
+	workload_wake(w, actor, a->until_us);
+}
+
+/* ---- every disk ---- */
+
+struct visit {
+	struct workload *w;
+	const struct disk *disk;
+	const char *node;
+	bool ready;
+};
+
+static void check_shard(void *context, struct slice key, struct slice value)
+{
+	struct visit *v = context;
+	struct index_counts counts;
+	struct buf why = {0};
+	(void)value;
+	if (key.len != KEY_SHARD_BYTES)
+		return;
+	if (!index_checker_run(v->disk, be64_read(key.data + 1), &counts, &why))
+		sim_violation(v->w->sim, "%s: %s", v->node, buf_cstr(&why));
+	v->ready = v->ready && counts.ready == counts.indexes;
+	buf_close(&why);
+}
+
+static bool check_disks(struct workload *w, const char **unready)
+{
+	struct sim *sim = w->sim;
+	for (int i = 0; i < sim->nodes_count; i++) {
+		struct visit v = {w, sim->nodes[i].disk, sim->nodes[i].name, true};
+		if (sim->nodes[i].role != ROLE_STORAGE)
+			continue;
+		disk_walk(v.disk, STORE_META, slice_text("s"), check_shard, &v);
+		*unready = v.ready ? *unready : v.node;
+		if (!v.ready)
+			return false;
+	}
+	return true;
+}
+
+/* ---- the keeper ---- */
+
+static void keep(struct workload *w)
+{
+	static const char *const collections[] = {COLLECTION, COLLECTION, "strict", "open",
+						  "newest"};
+	static const char *const fields[INDEXES] = {"\"v\"", "\"w\"", "\"w\",\"v\"",
+						    "\"f0\",\"f1\"", "\"f2\""};
+	int index = below(w, INDEXES);
+	bool makes = below(w, 3) > 0;
+	char path[96];
+	const char *unready = NULL;
+	(void)check_disks(w, &unready);
+	int len = snprintf(path, sizeof path, "/_/collections/%s/indexes",
+			   collections[below(w, ARRAY_LEN(collections))]);
+	if (!makes)
+		snprintf(path + len, sizeof path - (size_t)len, "/i%d", index);
+	struct sim_http *r = workload_request(w, KEEPER, makes ? HTTP_POST : HTTP_DELETE, path);
+	if (makes) {
+		buf_printf(&r->body, "{\"name\":\"i%d\",\"fields\":[%s]}", index, fields[index]);
+		workload_header(r, "content-type", "application/json");
+	}
+	post(w, KEEPER, WRITE, r);
+}
+
+/* ---- the others ---- */
+
+static void send_write(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	char path[64];
+	a->document = below(w, DOCUMENTS);
+	a->value = ++s->values;
+	snprintf(path, sizeof path, "/" COLLECTION "/a%d-d%d-l%d", actor, a->document,
+		 a->documents[a->document].lives);
+	struct sim_http *r = workload_request(w, actor, HTTP_PUT, path);
+	buf_printf(&r->body, "{\"v\":%d,\"w\":[%d,\"x\"],\"f2\":%d}", a->value, a->value,
+		   a->value % 3);
+	workload_header(r, "content-type", "application/json");
+	post(w, actor, WRITE, r);
+}
+
+static void send_query(struct workload *w, int actor, enum step step, int value)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	struct sim_http *r = workload_request(w, actor, HTTP_GET, "/" COLLECTION);
+	buf_printf(&r->query, "query=%%7B%%22%s%%22%%3A%d%%7D", below(w, 2) ? "v" : "w", value);
+	a->value = value;
+	post(w, actor, step, r);
+}
+
+static void act(struct workload *w, int actor)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	const struct known *d = &a->documents[below(w, DOCUMENTS)];
+	a->done = state_of(w)->ending || a->rounds++ >= ROUNDS;
+	if (a->done)
+		return;
+	if (actor == KEEPER)
+		keep(w);
+	else if (below(w, 2) || d->value == UNKNOWN)
+		send_write(w, actor);
+	else if (d->older != UNKNOWN && below(w, 3) == 0)
+		send_query(w, actor, FIND_OLDER, d->older);
+	else
+		send_query(w, actor, FIND, d->value);
+}
+
+static void step(struct workload *w, int actor)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	struct known *d = &a->documents[a->document];
+	if (a->done || w->sim->now_us < a->until_us)
+		return;
+	if (a->step == WRITE && actor != KEEPER)
+		*d = (struct known){d->lives + 1, UNKNOWN, UNKNOWN};
+	act(w, actor);
+}
+
+static void written(struct actor *a, int status)
+{
+	struct known *d = &a->documents[a->document];
+	if (status == 200 || status == 201)
+		*d = (struct known){d->lives, a->value, d->value};
+	else
+		*d = (struct known){d->lives + 1, UNKNOWN, UNKNOWN};
+}
+
+static void found(struct workload *w, const struct actor *a, const struct sim_answer *answer)
+{
+	char text[32];
+	struct buf body = {0};
+	snprintf(text, sizeof text, "\"v\":%d,", a->value);
+	buf_append_slice(&body, buf_slice(&answer->body));
+	const char *at = strstr(buf_cstr(&body), text);
+	if (a->step == FIND && (!at || strstr(at + 1, "\"v\":")))
+		sim_violation(w->sim, "asked for the acknowledged value %d, found %s", a->value,
+			      buf_cstr(&body));
+	if (a->step == FIND_OLDER && at)
+		sim_violation(w->sim, "value %d was replaced, but is found", a->value);
+	buf_close(&body);
+}
+
+static void on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	if (answer->id != a->request || a->done)
+		return;
+	if (a->step == WRITE && actor != KEEPER)
+		written(a, answer->status);
+	else if (a->step != WRITE && answer->status == 200)
+		found(w, a, answer);
+	sleep_ms(w, actor, actor == KEEPER ? 200 + below(w, 1500) : 1 + below(w, 300));
+}
+
+/* ---- the end ---- */
+
+static void on_heal(struct workload *w)
+{
+	state_of(w)->ending = true;
+}
+
+static bool done(struct workload *w, struct buf *why)
+{
+	const char *unready = NULL;
+	for (int i = 0; i < ACTORS; i++)
+		if (!state_of(w)->actors[i].done) {
+			buf_printf(why, "actor %d of the indexes waits", i);
+			return false;
+		}
+	if (check_disks(w, &unready))
+		return true;
+	buf_printf(why, "an index of %s is not built to its end", unready);
+	return false;
+}
+
+static void check(struct workload *w)
+{
+	const char *unready = NULL;
+	(void)check_disks(w, &unready);
+}
+
+static void free_state(struct workload *w)
+{
+	free(w->state);
+}
+
+const struct workload_ops index_workload = {
+    .name = "index",
+    .wanted = wanted,
+    .start = start,
+    .step = step,
+    .on_answer = on_answer,
+    .on_heal = on_heal,
+    .done = done,
+    .check = check,
+    .free = free_state,
+};
