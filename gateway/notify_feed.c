@@ -213,27 +213,43 @@ static uint64_t resume_number(const struct subscriber *sub, uint64_t shard)
 	return 0;
 }
 
+static bool has_replay(const struct subscriber *sub, uint64_t shard)
+{
+	for (uint32_t i = 0; i < sub->replays_count; i++)
+		if (sub->replays[i]->shard == shard)
+			return true;
+	return false;
+}
+
+static void replay_add(struct turn *t, struct subscriber *sub, const struct feed *live)
+{
+	struct shard shard = {.id = live->shard, .collection = live->collection};
+	struct feed *f = feed_new(t, &shard, sub);
+	sub->replays[sub->replays_count++] = f;
+	sub->replays_left++;
+	f->positioned = true;
+	f->held = true;
+	f->position = resume_number(sub, f->shard);
+	feed_open(t, f);
+}
+
 bool replays_open(struct turn *t, struct subscriber *sub)
 {
 	struct notify *n = t->gw->notify;
 	size_t at = 0;
-	uint32_t cap = (uint32_t)n->live.count;
-	sub->replays = mem_alloc_zero((cap + 1) * sizeof(struct feed *));
-	sub->skips = mem_alloc_zero((cap + 1) * sizeof *sub->skips);
+	if (sub->replays_count < n->live.count) {
+		size_t cap = n->live.count;
+		sub->replays = mem_realloc(sub->replays, cap * sizeof(struct feed *));
+		sub->skips = mem_realloc(sub->skips, cap * sizeof *sub->skips);
+	}
 	for (struct map_entry *e; (e = map_next(&n->live, &at));) {
 		const struct feed *live = e->value;
-		if (!subscriber_follows(t->gw, sub, live->collection))
+		if (!subscriber_follows(t->gw, sub, live->collection) ||
+		    has_replay(sub, live->shard))
 			continue;
 		if (n->replays >= NOTIFY_REPLAYS_MAX)
 			return false;
-		struct shard shard = {.id = live->shard, .collection = live->collection};
-		struct feed *f = feed_new(t, &shard, sub);
-		sub->replays[sub->replays_count++] = f;
-		sub->replays_left++;
-		f->positioned = true;
-		f->held = true;
-		f->position = resume_number(sub, f->shard);
-		feed_open(t, f);
+		replay_add(t, sub, live);
 	}
 	return true;
 }

@@ -182,7 +182,7 @@ bool feeds_ready(struct turn *t, const struct interest *interest);
 void feeds_tick(struct turn *t);
 void feed_close(struct turn *t, struct feed *f);
 struct feed *feed_of_shard(const struct gateway *gw, uint64_t shard);
-/* Replays of all its shards, as `resume` says. False: too many. */
+/* Replays of all its shards that have none yet, as `resume` says. False: too many. */
 bool replays_open(struct turn *t, struct subscriber *sub);
 bool replays_ready(const struct subscriber *sub);
 void replays_start(struct turn *t, struct subscriber *sub);

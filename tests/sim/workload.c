@@ -9,6 +9,7 @@
 static const struct workload_ops *const table[] = {
     &client_workload,
     &lock_workload,
+    &notify_workload,
     &edit_workload,
     &late_workload,
 };
