@@ -133,7 +133,7 @@ static bool choose_id(struct turn *t, struct request *r, struct acquire *op, str
 static bool join_session(struct turn *t, struct request *r, struct acquire *op, struct problem *p)
 {
 	if (!op->own_session) {
-		if (op->message.ttl_ms == 0)
+		if (op->message.ttl_ms == 0) /* a lease of its own must end */
 			op->message.ttl_ms = t->gw->options.limits.lock_ttl_ms;
 		return true;
 	}

@@ -39,6 +39,13 @@ static void print_until(struct buf *out, uint64_t until_ms, uint64_t life)
 		buf_printf(out, " until=%" PRIu64, until_ms);
 }
 
+/* Their first bytes. */
+static void print_locks(struct buf *out, const struct slice *ids, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		buf_printf(out, "%s%02x", i == 0 ? " locks=" : ",", ids[i].data[0]);
+}
+
 static void print_write(struct buf *out, const struct msg_doc_write *m)
 {
 	static const char *const expects[] = {"", "", " absent", " present"};
@@ -53,6 +60,7 @@ static void print_write(struct buf *out, const struct msg_doc_write *m)
 	buf_append_text(out, m->operation_digest.len ? " key" : "");
 	buf_append_text(out, m->branch ? " branch" : "");
 	buf_append_text(out, m->keep_as_branch ? " keep" : "");
+	print_locks(out, m->lock_ids, m->lock_ids_count);
 	print_until(out, m->until_ms, m->life);
 }
 
@@ -62,6 +70,7 @@ static void print_edit(struct buf *out, const struct msg_shard_edit *m)
 	print_json(out, " filter=", m->filter);
 	print_json(out, " ", m->body);
 	buf_append_text(out, slice_equal(m->operation_id, m->operation_digest) ? "" : " key");
+	print_locks(out, m->lock_ids, m->lock_ids_count);
 	print_until(out, m->until_ms, m->life);
 }
 
@@ -124,7 +133,8 @@ static void print_message(struct gateway_bench *b, const struct effect *e)
 
 static bool is_member_traffic(const struct envelope *envelope)
 {
-	return envelope->request_id == 0;
+	bool locks = envelope->type == MSG_lock_renew || envelope->type == MSG_lock_release;
+	return envelope->request_id == 0 && !locks;
 }
 
 static void note_send(struct gateway_bench *b, const struct effect *e)
@@ -340,6 +350,7 @@ uint64_t gateway_bench_http(struct gateway_bench *b, const char *text)
 	struct slice line = take_until(&rest, '\n');
 	struct http_field headers[HEADERS_MAX];
 	struct http_request request = {.id = ++b->requests, .headers = headers};
+	request.connection = request.id;
 	request.method = method_of(take_until(&line, ' '));
 	request.path = take_until(&line, '?');
 	request.query = line;

@@ -1,0 +1,336 @@
+/* The gateway's core and locks: keys, waiting, sessions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "gateway/lock.h"
+#include "tests/sim/gateway_bench.h"
+
+#define UUID "11111111-2222-4333-8444-555555555555"
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	gateway_bench_open(b, NULL);
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	gateway_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static bool says(struct gateway_bench *b, const char *text)
+{
+	return strstr(buf_cstr(&b->trace), text) != NULL;
+}
+
+static void expect_says(struct gateway_bench *b, const char *text)
+{
+	if (!says(b, text))
+		fail_msg("not said: %s\nbut: %s", text, buf_cstr(&b->trace));
+}
+
+static uint16_t last_type(const struct gateway_bench *b)
+{
+	return b->sent_count ? b->sent[b->sent_count - 1].envelope.type : 0;
+}
+
+/* The coordinator answers the last question. */
+static void answer(struct gateway_bench *b, uint16_t type, const void *message)
+{
+	gateway_bench_answer(b, b->sent_count - 1, type, message);
+}
+
+static void answer_map(struct gateway_bench *b)
+{
+	struct msg_map_push push = {.map_version = 5};
+	answer(b, MSG_map_push, &push);
+}
+
+static void answer_acquire(struct gateway_bench *b, enum status status)
+{
+	struct msg_lock_acquire_ack ack = {
+	    .status = status, .id = slice_text("0123456789abcdef"), .token = 7, .ttl_ms = 60000};
+	answer(b, MSG_lock_acquire_ack, &ack);
+}
+
+/* ---- keys ---- */
+
+static void test_keys(void **state)
+{
+	static const struct {
+		const char *key, *sent; /* sent NULL: refused */
+	} rows[] = {
+	    {"c", "{name=\"c\"}"},
+	    {"c/", "{name=\"c\"}"},
+	    {"c/d", "{name=\"c\" path={document=\"d\"}}"},
+	    {"c/d/f.g", "{name=\"c\" path={document=\"d\" field=\"f.g\"}}"},
+	    {"c/a%2Fb/%66", "{name=\"c\" path={document=\"a/b\" field=\"f\"}}"},
+	    {"c.d", "{name=\"c\" path={document=\"d\"}}"},
+	    {"c.d.f.g", "{name=\"c\" path={document=\"d\" field=\"f.g\"}}"},
+	    {"a lock", "{name=\"a lock\" advisory=true}"},
+	    {"a lock/x/y/z", "{name=\"a lock/x/y/z\" advisory=true}"},
+	    {"system.nodes", "{name=\"system.nodes\" advisory=true}"},
+	    {"c/d/f/g", NULL},
+	    {"c//f", NULL},
+	    {"c/%zz", NULL},
+	    {"", NULL},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char text[256];
+		snprintf(text, sizeof text, "POST /_/locks\n\n[\"%s\"]", rows[i].key);
+		gateway_bench_clear(b);
+		gateway_bench_http(b, text);
+		if (last_type(b) == MSG_map_request)
+			answer_map(b);
+		if (rows[i].sent)
+			expect_says(b, rows[i].sent);
+		else
+			assert_int_equal(b->status, 400);
+	}
+}
+
+static void test_bad_requests(void **state)
+{
+	static const char *const bodies[] = {"{}",
+					     "5",
+					     "\"text\"",
+					     "[5]",
+					     "[null]",
+					     "not json",
+					     "",
+					     "{\"keys\":5}",
+					     "{\"keys\":[\"c\"],\"ttl\":5}",
+					     "{\"keys\":[\"c\"],\"ttlMs\":-1}",
+					     "{\"keys\":[\"c\"],\"ttlMs\":99999999999}",
+					     "{\"keys\":[\"c\"],\"waitMs\":\"x\"}",
+					     "{\"keys\":[\"c\"],\"session\":\"mine\"}"};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		char text[256];
+		snprintf(text, sizeof text, "POST /_/locks\n\n%s", bodies[i]);
+		gateway_bench_http(b, text);
+		if (b->status != 400)
+			fail_msg("%s: %d", bodies[i], b->status);
+	}
+	assert_int_equal(b->sent_count, 0);
+}
+
+static void test_a_collection_is_made(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack made = {.status = STATUS_CREATED, .map_version = 6};
+	gateway_bench_http(b, "POST /_/locks\n\n[\"new/d\"]");
+	assert_int_equal(last_type(b), MSG_collection_create);
+	answer(b, MSG_collection_create_ack, &made);
+	assert_int_equal(last_type(b), MSG_lock_acquire);
+	answer_acquire(b, STATUS_OK);
+	assert_int_equal(b->status, 200);
+	assert_string_equal(
+	    buf_cstr(&b->body),
+	    "{\"id\":\"30313233-3435-3637-3839-616263646566\",\"token\":7,\"ttlMs\":60000}");
+}
+
+/* ---- asking ---- */
+
+static void test_waits_and_fails(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/locks\n\n[\"c\"]");
+	expect_says(b, "wait_ms=30000 ttl_ms=60000");
+	answer_acquire(b, STATUS_LOCKED);
+	assert_int_equal(b->status, 423);
+	gateway_bench_clear(b);
+	gateway_bench_http(
+	    b, "POST /_/locks\nx-lock-strategy: fail\n\n{\"keys\":[\"c\"],\"ttlMs\":5000}");
+	expect_says(b, "ttl_ms=5000");
+	assert_false(says(b, "wait_ms=3"));
+}
+
+static void test_who_goes_away_unlocks(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t id = gateway_bench_http(b, "POST /_/locks\n\n[\"c\"]");
+	struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = id};
+	gateway_bench_event(b, &gone);
+	expect_says(b, "lock_release{id=");
+	gateway_bench_clear(b);
+	/* until it is heard */
+	gateway_bench_advance(b, LOCK_RENEW_MS);
+	expect_says(b, "lock_release{id=");
+	for (int i = 0; i < LOCK_RELEASE_TRIES; i++)
+		gateway_bench_advance(b, LOCK_RENEW_MS);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 5 * LOCK_RENEW_MS);
+	assert_false(says(b, "lock_release"));
+}
+
+static void test_sessions(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t id =
+	    gateway_bench_http(b, "POST /_/locks\n\n{\"keys\":[\"c\"],\"session\":\"connection\"}");
+	expect_says(b, "session=");
+	assert_false(says(b, "ttl_ms"));
+	answer_acquire(b, STATUS_OK);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, LOCK_RENEW_MS);
+	expect_says(b, "lock_renew{sessions=[");
+	gateway_bench_clear(b);
+	struct event closed = {.kind = EVENT_HTTP_CLOSED, .http_closed = id};
+	gateway_bench_event(b, &closed);
+	expect_says(b, "lock_renew{ended=[");
+	struct msg_lock_renew_ack ack = {.status = STATUS_OK};
+	answer(b, MSG_lock_renew_ack, &ack);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 3 * LOCK_RENEW_MS);
+	assert_false(says(b, "lock_renew"));
+}
+
+static void test_unlock_and_renew(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_lock_release_ack released = {.status = STATUS_OK, .id = slice_text("x")};
+	gateway_bench_http(b, "DELETE /_/locks/" UUID "\n");
+	answer(b, MSG_lock_release_ack, &released);
+	assert_int_equal(b->status, 200);
+	assert_string_equal(buf_cstr(&b->body), "{}");
+	released.status = STATUS_NOT_FOUND;
+	gateway_bench_http(b, "DELETE /_/locks/" UUID "\n");
+	answer(b, MSG_lock_release_ack, &released);
+	assert_int_equal(b->status, 404);
+	assert_string_equal(buf_cstr(&b->body), "{}");
+	gateway_bench_http(b, "DELETE /_/locks/no-id\n");
+	assert_int_equal(b->status, 404);
+	struct msg_lock_renew_ack renewed = {.status = STATUS_OK, .ttl_ms = 9000};
+	gateway_bench_http(b, "PUT /_/locks/" UUID "\n\n{\"ttlMs\":9000}");
+	answer(b, MSG_lock_renew_ack, &renewed);
+	assert_string_equal(buf_cstr(&b->body), "{\"id\":\"" UUID "\",\"ttlMs\":9000}");
+	struct slice unknown[] = {slice_text("0123456789abcdef")};
+	renewed.unknown = unknown;
+	renewed.unknown_count = 1;
+	gateway_bench_http(b, "PUT /_/locks/" UUID "\n");
+	answer(b, MSG_lock_renew_ack, &renewed);
+	assert_int_equal(b->status, 404);
+}
+
+/* ---- writes ---- */
+
+static void refuse(struct gateway_bench *b, enum status status)
+{
+	struct msg_doc_write_ack ack = {.status = status};
+	answer(b, MSG_doc_write_ack, &ack);
+}
+
+static void test_writes_carry_ids(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\nx-lock-id: " UUID
+			      ", 22222222-2222-4333-8444-555555555555\n\n{}");
+	expect_says(b, "put a {} locks=11,22");
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /c?lockId=" UUID
+			      "&lockStrategy=\n\n[{\"id\":\"x\"},{\"id\":\"y\"}]");
+	expect_says(b, "post x {} absent locks=11");
+	expect_says(b, "post y {} absent locks=11");
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "DELETE /c?query=%7B%7D\nx-lock-id: " UUID "\n");
+	expect_says(b, "locks=11");
+	gateway_bench_http(b, "PUT /c/a\nx-lock-id: nonsense\n\n{}");
+	assert_int_equal(b->status, 400);
+	gateway_bench_http(b, "PUT /c/a\nx-lock-strategy: hope\n\n{}");
+	assert_int_equal(b->status, 400);
+}
+
+static void test_a_write_waits_for_locks(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	for (uint32_t i = 1; i <= 4; i++) {
+		refuse(b, STATUS_LOCKED);
+		assert_int_equal(b->sent_count, i);
+		gateway_bench_advance(b, (LOCK_BACKOFF_MS << (i - 1)) - 1);
+		assert_int_equal(b->sent_count, i);
+		gateway_bench_advance(b, 1);
+		assert_int_equal(b->sent_count, i + 1);
+	}
+	refuse(b, STATUS_OK);
+	assert_int_equal(b->status, 200);
+}
+
+static void test_a_write_waits_so_long(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	int64_t began_ms = b->now_ms;
+	while (b->status == 0 && b->now_ms - began_ms < 60000) {
+		refuse(b, STATUS_LOCKED);
+		if (b->sent_count > 200)
+			gateway_bench_clear(b);
+		uint32_t sent = b->sent_count;
+		for (int i = 0; b->status == 0 && b->sent_count == sent && i < 100; i++)
+			gateway_bench_advance(b, 10);
+	}
+	assert_int_equal(b->status, 423);
+	assert_true(b->now_ms - began_ms > 29000 && b->now_ms - began_ms <= 30000);
+	assert_non_null(strstr(buf_cstr(&b->headers), "Retry-After"));
+}
+
+static void test_a_write_does_not_wait(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\nx-lock-strategy: fail\n\n{}");
+	refuse(b, STATUS_LOCKED);
+	assert_int_equal(b->status, 423);
+	gateway_bench_http(b, "PUT /c/a\nx-lock-id: " UUID "\n\n{}");
+	refuse(b, STATUS_LOCK_LOST);
+	assert_int_equal(b->status, 412);
+}
+
+static void test_so_many_wait(void **state)
+{
+	struct gateway_bench *b = *state;
+	const struct gateway_limits limits = {.lock_waiters_max = 1};
+	gateway_bench_close(b);
+	gateway_bench_open(b, &limits);
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	refuse(b, STATUS_LOCKED);
+	gateway_bench_http(b, "PUT /c/b\n\n{}");
+	refuse(b, STATUS_LOCKED);
+	assert_int_equal(b->status, 423);
+	gateway_bench_http(b, "POST /_/locks\n\n[\"c\"]");
+	assert_int_equal(b->status, 429);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    TEST(test_keys),
+	    TEST(test_bad_requests),
+	    TEST(test_a_collection_is_made),
+	    TEST(test_waits_and_fails),
+	    TEST(test_who_goes_away_unlocks),
+	    TEST(test_sessions),
+	    TEST(test_unlock_and_renew),
+	    TEST(test_writes_carry_ids),
+	    TEST(test_a_write_waits_for_locks),
+	    TEST(test_a_write_waits_so_long),
+	    TEST(test_a_write_does_not_wait),
+	    TEST(test_so_many_wait),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
