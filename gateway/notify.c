@@ -72,6 +72,8 @@ static bool ready(struct turn *t, const struct waiter *w)
 	for (uint32_t i = 0; i < w->owner->count; i++)
 		if (!feeds_ready(t, w->owner->items[i]->pattern->interest))
 			return false;
+	if (!resume_known(t->gw, w->owner))
+		return false;
 	/* once more each time: there may be new shards */
 	if (w->owner->resumes && !replays_open(t, w->owner)) {
 		w->owner->refusal = STATUS_OVERLOADED;

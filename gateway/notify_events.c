@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "gateway/http_answer.h"
+#include "gateway/native.h"
 #include "gateway/notify_internal.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -151,6 +151,25 @@ static void events_close(struct request *r)
 	effects_close(&fx);
 }
 
+/* Also the newest map does not know a shard of the position: it is of another cluster, or made up.
+ * Without the coordinator the map may yet come. */
+static void map_looked(struct turn *t, struct request *r, uint32_t index, enum status status,
+		       const void *body)
+{
+	const struct subscriber *sub = subscriber_find(t->gw, r->id);
+	(void)index;
+	(void)status;
+	if (body && sub && !resume_known(t->gw, sub))
+		answer_status(t, r, STATUS_EVENTS_GONE, "");
+}
+
+static void begin_waiting(struct turn *t, struct request *r, struct subscriber *sub)
+{
+	notify_wait(t, sub, NULL, slice_of(NULL, 0));
+	if (!resume_known(t->gw, sub))
+		map_refresh(t, r, map_looked);
+}
+
 void native_notify(struct turn *t, struct request *r)
 {
 	struct events_op *op = arena_alloc(&r->arena, sizeof *op);
@@ -168,7 +187,7 @@ void native_notify(struct turn *t, struct request *r)
 	else if (r->method == HTTP_HEAD)
 		reply_send(t, r, reply_begin(t, 200));
 	else
-		notify_wait(t, sub, NULL, slice_of(NULL, 0));
+		begin_waiting(t, r, sub);
 	notify_finish(t);
 }
 

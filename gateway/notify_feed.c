@@ -213,6 +213,14 @@ static uint64_t resume_number(const struct subscriber *sub, uint64_t shard)
 	return 0;
 }
 
+bool resume_known(const struct gateway *gw, const struct subscriber *sub)
+{
+	for (uint32_t i = 0; i < sub->resume_count; i++)
+		if (!cluster_map_shard(&gw->map, sub->resume[i].shard))
+			return false;
+	return true;
+}
+
 static bool has_replay(const struct subscriber *sub, uint64_t shard)
 {
 	for (uint32_t i = 0; i < sub->replays_count; i++)
