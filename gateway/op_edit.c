@@ -196,6 +196,8 @@ static bool take_edit(struct turn *t, struct request *r, struct edit_op *op, str
 	op->edit.lock_ids = r->lock_ids;
 	op->edit.lock_ids_count = r->lock_ids_count;
 	op->edit.operation_id = ids.operation_id;
+	op->edit.lock_ids = ids.lock_ids;
+	op->edit.lock_ids_count = ids.lock_ids_count;
 	op->edit.operation_digest =
 	    ids.operation_digest.len ? ids.operation_digest : ids.operation_id;
 	if (op->edit.op == WRITE_DELETE)

@@ -7,6 +7,7 @@
 #include "common/doc/query.h"
 #include "common/doc/update.h"
 #include "common/doc/value.h"
+#include "storage-node/plan.h"
 #include "storage-node/scan.h"
 
 struct asker {
@@ -369,7 +370,11 @@ static bool well_formed(const struct msg_shard_edit *m)
 
 static void open_scan(struct storage *s, struct edit_job *job, struct slice after)
 {
-	scan_open(&job->scan, s->store, job->copy->id, NULL, after, job->copy->position.documents);
+	const struct msg_shard_query as_query = {
+	    .shard = job->copy->id, .filter = job->edit.filter, .after = after};
+	const struct plan *plan =
+	    job->query ? plan_make(job->copy, &as_query, job->query, NULL, 0, &job->arena) : NULL;
+	scan_open(&job->scan, s->store, job->copy->id, plan, after, job->copy->position.documents);
 }
 
 static void job_start(struct storage *s, struct shard_copy *c, const struct event *e,
