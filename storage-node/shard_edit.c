@@ -7,6 +7,7 @@
 #include "common/doc/query.h"
 #include "common/doc/update.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "storage-node/plan.h"
 #include "storage-node/scan.h"
 
@@ -177,7 +178,10 @@ static void edit_document(struct storage *s, struct edit_job *job, struct slice 
 {
 	struct document_view view;
 	struct edit_written written;
-	document_load_pending(s, job->copy, id, &view);
+	if (MUTATION(edit_without_look))
+		document_load(s, job->copy, id, &view);
+	else
+		document_load_pending(s, job->copy, id, &view);
 	if (!matches_pending(job, &view))
 		return;
 	struct msg_doc_write m = {.shard = job->copy->id,
@@ -228,7 +232,9 @@ static bool has_room(const struct storage *s, const struct edit_job *job)
 	const struct shard_copy *c = job->copy;
 	if (!stream_has_room(s, c))
 		return false;
-	return !under_way(job) || (job->last_number - c->position.applied < EDIT_FLIGHT_ENTRIES &&
+	uint64_t flight = s->options.edit_flight_entries;
+	flight = flight ? flight : EDIT_FLIGHT_ENTRIES;
+	return !under_way(job) || (job->last_number - c->position.applied < flight &&
 				   job->flight_bytes < EDIT_FLIGHT_BYTES);
 }
 
@@ -395,6 +401,8 @@ static void job_start(struct storage *s, struct shard_copy *c, const struct even
 	job->copy = c;
 	job->epoch = c->lead_epoch;
 	job->answer_ms = s->now_ms + EDIT_ANSWER_MS;
+	if (MUTATION(edit_from_start))
+		record = NULL;
 	job->count = record ? record->count : 0;
 	open_scan(s, job, record ? record->last : slice_of(NULL, 0));
 	add_asker(s, job, e);

@@ -16,6 +16,7 @@ struct storage_options {
 	uint64_t pending_entries_max; /* unsettled entries per shard before writes are refused; 0:
 					 default */
 	uint64_t pending_bytes_max;   /* likewise; 0: default */
+	uint64_t edit_flight_entries; /* of one write by query that are under way; 0: default */
 	int64_t index_step_documents; /* passed in one step by builds of indexes; 0: default */
 };
 

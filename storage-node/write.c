@@ -7,6 +7,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/update.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
@@ -105,7 +106,8 @@ void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 
 bool write_is_stale(const struct storage *s, uint64_t until_ms, uint64_t life)
 {
-	return until_ms > 0 && (life != s->options.life || (uint64_t)s->now_ms > until_ms);
+	return !MUTATION(late_write_taken) && until_ms > 0 &&
+	       (life != s->options.life || (uint64_t)s->now_ms > until_ms);
 }
 
 static void answer(const struct storage *s, const struct event *e, enum effect_when when,

@@ -62,13 +62,16 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 		node->boot = 0;
 	}
 	node->boot++;
-	struct storage_options options = {.self = node->member,
-					  .coordinator = SIM_COORDINATOR,
-					  .incarnation = node->incarnation,
-					  .boot = node->boot,
-					  .life = rng_next(&sim->core_rng),
-					  .stream_keep_entries = sim->settings.stream_keep,
-					  .index_step_documents = 3};
+	struct storage_options options = {
+	    .self = node->member,
+	    .coordinator = SIM_COORDINATOR,
+	    .incarnation = node->incarnation,
+	    .boot = node->boot,
+	    .life = rng_next(&sim->core_rng),
+	    .stream_keep_entries = sim->settings.stream_keep,
+	    /* few at once, so that faults meet a write by query in its middle */
+	    .edit_flight_entries = sim->settings.seed % 3 ? 3 : 0,
+	    .index_step_documents = 3};
 	node->ops = &storage_ops;
 	return storage_new(&options, node->store, seed);
 }
