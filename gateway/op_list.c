@@ -313,18 +313,19 @@ static void list_refused(struct turn *t, struct request *r, enum status status,
 	struct problem problem;
 	snprintf(text, sizeof text, "%.*s", ack ? (int)ack->text.len : 0,
 		 ack && ack->text.len ? (const char *)ack->text.data : "");
-	char *colon = strstr(text, ": ");
-	if (colon)
+	char *colon = strchr(text, ':');
+	const char *detail = colon && colon[1] == ' ' ? colon + 2 : "";
+	if (*detail)
 		*colon = 0;
 	if (status == STATUS_SORT_TOO_LARGE)
 		problem_set(&problem, status, "order");
 	else if (status == STATUS_PATTERN_TOO_COSTLY)
 		problem_set(&problem, status, "query");
 	else if (status == STATUS_BAD_QUERY && strcmp(text, "index") == 0)
-		problem_detail(&problem, STATUS_BAD_PARAMETER, text, colon ? colon + 2 : "");
+		problem_detail(&problem, STATUS_BAD_PARAMETER, text, detail);
 	else
 		problem_detail(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, text,
-			       colon ? colon + 2 : "");
+			       detail);
 	answer_problem(t, r, &problem);
 }
 

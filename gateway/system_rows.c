@@ -8,7 +8,8 @@
 struct slice system_collection(const struct request *r)
 {
 	const char *from = r->route->pattern + 1;
-	return slice_of(from, strcspn(from, "/"));
+	const char *end = strchr(from, '/');
+	return slice_of(from, end ? (size_t)(end - from) : strlen(from));
 }
 
 static struct list_key key_of(const struct system_row *row, const struct list_params *params)
