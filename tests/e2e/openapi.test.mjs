@@ -192,12 +192,18 @@ const prepared = {
     return { after: async (answer) => c.send('DELETE', `/_/locks/${answer.json.id}`) };
   },
   async getNotify(c) {
+    const pattern = `prepared-${Math.random()}`;
     const socket = new WebSocket(c.url('/').href.replace('https:', 'wss:'), c.tls);
-    socket.on('open', () => socket.send('[1,"NOTIFY","prepared"]'));
-    const id = await until('the pattern is listed', 10000, async () => (await c.get('/system.notifys')).json[0]?.id);
+    socket.on('open', () => socket.send(JSON.stringify([1, 'NOTIFY', pattern])));
+    const listed = async () => (await c.get('/system.notifys')).json.find((row) => row.notifyPath === pattern);
+    const { id } = await until('the pattern is listed', 10000, listed);
     return { path: { id }, after: () => socket.terminate() };
   },
   getSystemConflict: conflicting,
+  async getSystemIndex(c) {
+    await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'listed', fields: ['y'] } });
+    return { path: { id: 'books/listed' } };
+  },
   async deleteIndex(c) {
     await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'prepared', fields: ['x'] } });
     return { path: { name: 'prepared' } };
