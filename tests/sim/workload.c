@@ -12,6 +12,7 @@ static const struct workload_ops *const table[] = {
     &notify_workload,
     &edit_workload,
     &late_workload,
+    &index_workload,
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 

@@ -79,6 +79,7 @@ struct workload *workload_of(struct sim *sim, uint64_t request);
 extern const struct workload_ops client_workload; /* client.c */
 extern const struct workload_ops lock_workload;
 extern const struct workload_ops notify_workload;
+extern const struct workload_ops index_workload;
 extern const struct workload_ops edit_workload; /* edit_workload.c */
 extern const struct workload_ops late_workload; /* late_workload.c */
 
