@@ -19,7 +19,10 @@ enum {
 	ROUNDS_MAX = 400,
 	NODES = 3,
 	START_MS = 1000,
-	WAIT_MAX_MS = REQUEST_DEADLINE_MS
+	LOCK_WAIT_MS = 3000,
+	EDIT_MS = 8000,
+	/* the longest that a request may live on */
+	WAIT_MAX_MS = EDIT_MS + LOCK_WAIT_MS + REQUEST_DEADLINE_MS
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -327,7 +330,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					  .coordinator = 1,
 					  .storage = nodes,
 					  .storage_count = NODES,
-					  .version = "fuzz"};
+					  .version = "fuzz",
+					  .limits = {.edit_ms_max = EDIT_MS,
+						     .lock_wait_ms = LOCK_WAIT_MS,
+						     .lock_wait_max_ms = LOCK_WAIT_MS}};
 	struct world w = {.now_ms = START_MS};
 	struct event start = {.kind = EVENT_START};
 	struct slice rest = slice_of(data, size);
