@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@
 #include "gateway/http_tls.h"
 #include "gateway/http_ws.h"
 
-enum { BACKLOG = 1024, SLOT_BITS = 24, SLOTS_FIRST = 64 };
+enum { BACKLOG = 1024, SLOT_BITS = 24, SLOTS_FIRST = 64, LOOK_MS = 500 };
 
 /* One connection. */
 struct client {
@@ -39,6 +40,7 @@ struct exchange {
 	bool used;
 	bool begun;     /* the head is complete */
 	bool suspended; /* told, waits for the answer */
+	bool waits; /* for longer than a moment: whether its client is still there is looked at */
 	bool too_large;
 	bool http_1_1;
 	bool ended;          /* the connection shall be closed */
@@ -72,6 +74,7 @@ struct http_server {
 	uint64_t connection_ids;
 	struct http_streams *streams;
 	bool resumed;
+	int64_t looked_ms; /* when it was looked who is gone */
 	struct header_list headers;
 	struct buf scratch;
 };
@@ -235,6 +238,7 @@ static void tell_request(struct exchange *x)
 	if (client)
 		client->told = true;
 	x->suspended = true;
+	x->waits = false;
 	s->inflight++;
 	MHD_suspend_connection(x->connection);
 	s->options.callbacks.on_request(s->options.callbacks.context, &request);
@@ -704,8 +708,37 @@ void http_server_respond(struct http_server *s, uint64_t request,
 	resume(x);
 }
 
+static bool has_left(const struct exchange *x)
+{
+	const union MHD_ConnectionInfo *fd =
+	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct pollfd look = {.fd = fd->connect_fd, .events = POLLRDHUP};
+	return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+/* libmicrohttpd does not look at suspended connections. Who has gone shall not be waited for: his
+ * locks would be nobody's. */
+static void look_who_left(struct http_server *s)
+{
+	int64_t now_ms = clock_boot_ms();
+	if (s->inflight == 0 || now_ms - s->looked_ms < LOOK_MS)
+		return;
+	s->looked_ms = now_ms;
+	for (uint32_t i = 0; i < s->slots_count; i++) {
+		struct exchange *x = s->slots[i];
+		bool waited = x->waits;
+		x->waits = true;
+		if (!x->used || !x->suspended || !waited || !has_left(x))
+			continue;
+		x->refused = STATUS_TIMED_OUT;
+		s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
+		resume(x);
+	}
+}
+
 void http_server_flush(struct http_server *s)
 {
+	look_who_left(s);
 	http_streams_turn(s->streams, clock_boot_ms());
 	if (s->resumed)
 		http_server_run(s);
