@@ -15,9 +15,8 @@ static void refuse(struct storage *s, const struct event *e, uint64_t shard, enu
 /* Where both streams surely agree: all that is applied here is settled, so the lead has it too. */
 static struct position agreed(struct storage *s, struct shard_copy *c)
 {
-	struct position p = {.number = c->position.applied};
-	CHECK(stream_epoch_at(s, c, p.number, &p.epoch));
-	return p;
+	uint64_t number = c->position.applied;
+	return (struct position){.number = number, .epoch = stream_epoch_of(s, c, number)};
 }
 
 enum status follow_take(struct storage *s, struct shard_copy *c, const struct position *previous,
@@ -34,7 +33,7 @@ enum status follow_take(struct storage *s, struct shard_copy *c, const struct po
 		if (number <= c->position.applied)
 			continue;
 		if (number <= c->position.last) {
-			CHECK(stream_epoch_at(s, c, number, &epoch));
+			epoch = stream_epoch_of(s, c, number);
 			if (epoch == entries[i].epoch || MUTATION(tail_kept))
 				continue;
 			stream_cut(s, c, number - 1, fx);
@@ -163,7 +162,7 @@ void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 	    .outbox = c->outbox_count,
 	};
 	ack.last.number = c->matched;
-	CHECK(stream_epoch_at(s, c, c->matched, &ack.last.epoch));
+	ack.last.epoch = stream_epoch_of(s, c, c->matched);
 	struct envelope envelope = c->ack_envelope;
 	envelope.type = MSG_stream_append_ack;
 	enum effect_when when = MUTATION(ack_before_sync) ? WHEN_NOW : WHEN_DURABLE;

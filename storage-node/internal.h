@@ -313,6 +313,9 @@ void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, struct effects *fx);
 bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number,
 		     uint64_t *epoch) MUST_CHECK;
+/* Of an entry that is kept. 0: it can't be read, which ends the process before anything of this
+ * turn is said (common/store/store.h). */
+uint64_t stream_epoch_of(struct storage *s, struct shard_copy *c, uint64_t number);
 /* Lends entries from `first` on: slices into the ring or the arena. */
 uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 			struct stream_entry **out);

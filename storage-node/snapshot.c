@@ -23,10 +23,9 @@ struct snapshot_out {
 
 static void take_position(struct storage *s, struct shard_copy *c, struct snapshot_out *out)
 {
-	uint64_t epoch = 0;
+	uint64_t epoch = stream_epoch_of(s, c, c->position.applied);
 	out->position = c->position;
 	out->position.last = c->position.applied;
-	CHECK(stream_epoch_at(s, c, c->position.applied, &epoch));
 	out->position.last_epoch = epoch;
 	out->position.trimmed = c->position.applied;
 	out->position.trimmed_epoch = epoch;

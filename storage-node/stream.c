@@ -36,6 +36,13 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number, u
 	return true;
 }
 
+uint64_t stream_epoch_of(struct storage *s, struct shard_copy *c, uint64_t number)
+{
+	uint64_t epoch;
+	CHECK(number >= c->position.trimmed && number <= c->position.last);
+	return stream_epoch_at(s, c, number, &epoch) ? epoch : 0;
+}
+
 void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 {
 	struct pending *p = ring_at(&c->pending, number);
@@ -435,8 +442,7 @@ void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct 
 	fx_log(fx, LOG_LEVEL_WARN, "stream_cut shard=%016llx after=%llu last=%llu",
 	       (unsigned long long)c->id, (unsigned long long)after,
 	       (unsigned long long)c->position.last);
-	uint64_t epoch;
-	CHECK(stream_epoch_at(s, c, after, &epoch));
+	uint64_t epoch = stream_epoch_of(s, c, after);
 	for (uint64_t n = after + 1; n <= c->position.last; n++) {
 		struct pending *p = ring_at(&c->pending, n);
 		CHECK(p != NULL);

@@ -16,82 +16,9 @@
 #include "common/doc/value.h"
 #include "storage-node/keys.h"
 #include "tests/sim/history.h"
+#include "tests/sim/records.h"
 
-/* ---- reading disks ---- */
-
-struct found_value {
-	struct slice key;
-	struct buf *out;
-	bool found;
-};
-
-static void take_exact(void *context, struct slice key, struct slice value)
-{
-	struct found_value *f = context;
-	if (f->found || !slice_equal(key, f->key))
-		return;
-	buf_append_slice(f->out, value);
-	f->found = true;
-}
-
-/* Decodes the committed value under this key into the arena of the run. */
-static bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family,
-			struct slice key, const struct schema *schema, void *out)
-{
-	struct buf value = {0};
-	struct found_value f = {key, &value, false};
-	disk_walk(disk, family, key, take_exact, &f);
-	bool ok = f.found && schema_decode(schema, arena_copy(&sim->arena, buf_slice(&value)),
-					   &sim->arena, out);
-	buf_close(&value);
-	return ok;
-}
-
-struct shard_list {
-	struct sim *sim;
-	struct shard shards[64];
-	int count;
-};
-
-static void take_shard(void *context, struct slice key, struct slice value)
-{
-	struct shard_list *list = context;
-	(void)key;
-	struct shard shard;
-	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena,
-			   &shard))
-		return;
-	for (int i = 0; i < list->count; i++) {
-		if (list->shards[i].id != shard.id)
-			continue;
-		if (shard.epoch > list->shards[i].epoch)
-			list->shards[i] = shard;
-		return;
-	}
-	CHECK(list->count < 64);
-	list->shards[list->count++] = shard;
-}
-
-/* The newest placement of each shard that any storage node keeps. */
-static struct shard_list *all_shards(struct sim *sim)
-{
-	struct shard_list *list = arena_alloc(&sim->arena, sizeof *list);
-	list->sim = sim;
-	for (int i = 0; i < sim->nodes_count; i++)
-		if (sim->nodes[i].role == ROLE_STORAGE)
-			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard,
-				  list);
-	return list;
-}
-
-static bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out)
-{
-	struct buf key = {0};
-	bool ok = disk_record(sim, sim_node_of(sim, node)->disk, STORE_META,
-			      key_shard(&key, 'x', shard), &schema_shard_position, out);
-	buf_close(&key);
-	return ok;
-}
+/* ---- quiet: nothing left to do ---- */
 
 static void count_pair(void *context, struct slice key, struct slice value)
 {
@@ -110,17 +37,6 @@ static int pairs_under(struct sim *sim, uint64_t node, enum store_family family,
 	buf_close(&key);
 	return count;
 }
-
-static uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard)
-{
-	struct buf key = {0};
-	uint64_t digest =
-	    disk_digest(sim_node_of(sim, node)->disk, family, key_shard(&key, 'd', shard));
-	buf_close(&key);
-	return digest;
-}
-
-/* ---- quiet: nothing left to do ---- */
 
 static bool shard_quiet(struct sim *sim, const struct shard *shard, struct buf *why)
 {
@@ -419,7 +335,7 @@ static void check_acknowledged(struct sim *sim, const struct op *op,
 	char text[400];
 	if (!op_writes(op) || !op_succeeded(op) || op->revision[0] == 0)
 		return;
-	if (op->status == 202 && sim->wipes > 0)
+	if (op->status == 202 && sim->losses > 0)
 		return; /* durable on one disk, lost only with it */
 	if (final->exists && find_text(&final->doc, op->revision) != GRAPH_NONE)
 		return;

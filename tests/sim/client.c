@@ -19,7 +19,8 @@ struct client {
 	uint64_t request; /* id under way; answers to others are late */
 	int64_t deadline_us;
 	bool done;
-	char known[COLLECTION_KINDS][16][128]; /* last revision seen of each document */
+	char known[COLLECTION_KINDS][SIM_DOCUMENTS_MAX]
+		  [128]; /* last revision seen of each document */
 };
 
 bool op_succeeded(const struct op *op)
@@ -61,19 +62,21 @@ static void post(struct workload *w, struct client *c, struct sim_http *r)
 
 /* ---- making collections ---- */
 
-static const char *const setup_bodies[COLLECTION_KINDS] = {
-    "{\"name\":\"strict\",\"retainMs\":0}",
-    ("{\"name\":\"open\",\"mode\":\"available\",\"retainMs\":0,"
+static const char *const setup_settings[COLLECTION_KINDS] = {
+    "\"name\":\"strict\"",
+    ("\"name\":\"open\",\"mode\":\"available\","
      "\"policy\":{\"strategy\":\"merge\",\"paths\":{\"f0\":\"newest\",\"f1\":\"max\","
-     "\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":\"newest\"}}}"),
-    ("{\"name\":\"newest\",\"mode\":\"available\",\"retainMs\":0,"
-     "\"policy\":{\"strategy\":\"newest\"}}"),
+     "\"f2\":\"min\",\"f3\":\"newest\",\"v\":\"max\",\"text\":\"newest\"}}"),
+    "\"name\":\"newest\",\"mode\":\"available\",\"policy\":{\"strategy\":\"newest\"}",
 };
 
 static void send_setup(struct workload *w, struct client *c)
 {
 	struct sim_http *r = workload_request(w, c->index, HTTP_POST, "/_/collections");
-	buf_append_text(&r->body, setup_bodies[COLLECTION_KINDS - c->setup]);
+	const struct sim_settings *set = &w->sim->settings;
+	buf_printf(&r->body, "{%s,\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d}",
+		   setup_settings[COLLECTION_KINDS - c->setup], (long long)set->retain_ms,
+		   set->replicas, set->write_quorum);
 	workload_header(r, "content-type", "application/json");
 	post(w, c, r);
 }

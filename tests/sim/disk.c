@@ -199,6 +199,20 @@ bool disk_corrupt(struct disk *d, enum store_family family, struct slice key)
 	return true;
 }
 
+void disk_corrupt_any(struct disk *d, struct rng *rng)
+{
+	struct version *chosen = NULL;
+	uint64_t seen = 0;
+	for (int f = 0; f < STORE_FAMILIES; f++)
+		for (struct node *n = d->families[f].head->next[0]; n; n = n->next[0]) {
+			struct version *v = node_at(n, d->committed);
+			if (v && !v->removed && rng_below(rng, ++seen) == 0)
+				chosen = v;
+		}
+	if (chosen)
+		chosen->corrupt = true;
+}
+
 static bool starts_with(struct slice key, struct slice prefix)
 {
 	return key.len >= prefix.len && slice_equal(slice_of(key.data, prefix.len), prefix);

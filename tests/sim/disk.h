@@ -33,6 +33,12 @@ void disk_free(struct disk *d);
  * its iterators. */
 struct store *disk_open(struct disk *d, const struct disk_faults *faults);
 
+/* What it has shown so far can't be trusted: a get or an iterator gave STORE_BROKEN. *damaged: the
+ * data are not what was written, which a restart does not mend. */
+bool disk_store_failed(const struct store *store, bool *damaged);
+/* No random faults from now on. */
+void disk_end_faults(struct store *store);
+
 /* A power cut, the store being closed: drops the last unsynced commits, a random number of them.
  * Returns how many. */
 uint64_t disk_crash(struct disk *d, struct rng *rng);
@@ -56,6 +62,8 @@ uint64_t disk_used(const struct disk *d);
 /* Reading the key's committed value gives STORE_BROKEN until it is written anew. False: there is no
  * such key. */
 bool disk_corrupt(struct disk *d, enum store_family family, struct slice key);
+/* Any one key that has a value. */
+void disk_corrupt_any(struct disk *d, struct rng *rng);
 
 /* Calls visit for each committed pair whose key starts with the prefix, in key order. */
 typedef void disk_visit(void *context, struct slice key, struct slice value);

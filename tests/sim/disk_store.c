@@ -23,11 +23,13 @@ struct disk_store {
 	struct rng commit_rng;
 	struct rng get_rng;
 	enum store_result failed; /* STORE_OK, or why no further commit is taken */
+	bool damaged;             /* a corrupt value was read */
 	bool dirty;
 	uint8_t *lent; /* NULL unless LEND_COPIES */
 };
 
 struct store_iterator {
+	struct disk_store *store;
 	struct disk *disk;
 	const struct versions *versions;
 	const struct node *node; /* NULL: not valid */
@@ -69,6 +71,7 @@ static enum store_result sim_get(struct store *s, enum store_family family, stru
 	take_back(ds);
 	bool broken = ds->faults.get_broken && rng_chance(&ds->get_rng, ds->faults.get_broken);
 	if (broken || (v && v->corrupt)) {
+		ds->damaged |= !broken;
 		ds->failed = STORE_BROKEN;
 		return STORE_BROKEN;
 	}
@@ -153,6 +156,7 @@ static struct store_iterator *sim_iterate(struct store *s, enum store_family fam
 	struct disk *d = disk_store_of(s)->disk;
 	take_back(disk_store_of(s));
 	struct store_iterator *it = mem_alloc_zero(sizeof *it);
+	it->store = disk_store_of(s);
 	it->disk = d;
 	it->versions = &d->families[family];
 	it->number = d->committed;
@@ -169,6 +173,14 @@ static void sim_iterator_free(struct store_iterator *it)
 		disk_prune(d);
 }
 
+static void found_corrupt(struct store_iterator *it)
+{
+	it->result = STORE_BROKEN;
+	it->node = NULL;
+	it->store->failed = STORE_BROKEN;
+	it->store->damaged = true;
+}
+
 /* To the first node from here on that shows a value. */
 static void settle(struct store_iterator *it)
 {
@@ -177,10 +189,8 @@ static void settle(struct store_iterator *it)
 		if (it->version && !it->version->removed)
 			break;
 	}
-	if (it->node && it->version->corrupt) {
-		it->result = STORE_BROKEN;
-		it->node = NULL;
-	}
+	if (it->node && it->version->corrupt)
+		found_corrupt(it);
 }
 
 static void sim_seek(struct store_iterator *it, struct slice key)
@@ -206,10 +216,8 @@ static void sim_seek_before(struct store_iterator *it, struct slice key)
 		}
 		bound = node_key(node);
 	}
-	if (it->version->corrupt) {
-		it->result = STORE_BROKEN;
-		it->node = NULL;
-	}
+	if (it->version->corrupt)
+		found_corrupt(it);
 }
 
 static bool sim_valid(const struct store_iterator *it)
@@ -286,4 +294,16 @@ struct store *disk_open(struct disk *d, const struct disk_faults *faults)
 	d->durable = d->committed;
 	disk_prune(d);
 	return &ds->base;
+}
+
+bool disk_store_failed(const struct store *store, bool *damaged)
+{
+	const struct disk_store *ds = (const struct disk_store *)store;
+	*damaged = ds->damaged;
+	return ds->failed != STORE_OK;
+}
+
+void disk_end_faults(struct store *store)
+{
+	disk_store_of(store)->faults = (struct disk_faults){0};
 }

@@ -42,7 +42,8 @@ const char *mutation_text(int mutation)
 }
 
 /* In the child: what it prints would only confuse. */
-static void search(int mutation, uint64_t first, uint64_t seeds, volatile uint64_t *under_way)
+static void search(int mutation, uint64_t first, uint64_t seeds, const struct sim_options *options,
+		   volatile uint64_t *under_way)
 {
 	uint64_t trace;
 	uint64_t ms;
@@ -53,13 +54,14 @@ static void search(int mutation, uint64_t first, uint64_t seeds, volatile uint64
 	for (uint64_t seed = first; seed < first + seeds; seed++) {
 		*under_way = seed;
 		alarm(STUCK_SECONDS);
-		if (sim_run(seed, false, &trace, &ms) > 0)
+		if (sim_run(seed, options, &trace, &ms) > 0)
 			_exit(1);
 	}
 	_exit(0);
 }
 
-bool mutation_run(int mutation, uint64_t first, uint64_t seeds, uint64_t *found)
+bool mutation_run(int mutation, uint64_t first, uint64_t seeds, const struct sim_options *options,
+		  uint64_t *found)
 {
 	int status;
 	uint64_t *under_way = mmap(NULL, sizeof *under_way, PROT_READ | PROT_WRITE,
@@ -69,7 +71,7 @@ bool mutation_run(int mutation, uint64_t first, uint64_t seeds, uint64_t *found)
 	pid_t child = fork();
 	CHECK(child >= 0);
 	if (child == 0)
-		search(mutation, first, seeds, under_way);
+		search(mutation, first, seeds, options, under_way);
 	CHECK(waitpid(child, &status, 0) == child);
 	*found = *under_way;
 	munmap(under_way, sizeof *under_way);

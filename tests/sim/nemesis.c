@@ -1,29 +1,57 @@
-/* Faults of nodes and links, drawn from a stream of their own. */
+/* Faults of nodes, links, clocks and disks, drawn from a stream of their own. */
 #include "tests/sim/sim.h"
+
+enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000 };
+
+static struct rng *dice(struct sim *sim)
+{
+	return &sim->nemesis_rng;
+}
 
 static int any_node(struct sim *sim)
 {
-	return (int)rng_below(&sim->nemesis_rng, (uint64_t)sim->nodes_count);
+	return (int)rng_below(dice(sim), (uint64_t)sim->nodes_count);
 }
+
+static int any_storage(struct sim *sim)
+{
+	return 1 + (int)rng_below(dice(sim), (uint64_t)sim->settings.storage_nodes);
+}
+
+static void later(struct sim *sim, int64_t ms, enum nemesis_action action, int node)
+{
+	sim_schedule(sim, sim->now_us + ms * 1000, SIM_NEMESIS, (int)action, (uint64_t)node, NULL);
+}
+
+/* ---- links ---- */
 
 static void partition(struct sim *sim)
 {
 	bool side[SIM_NODES_MAX];
-	bool one_way = rng_below(&sim->nemesis_rng, 3) == 0;
+	bool one_way = rng_below(dice(sim), 3) == 0;
 	for (int i = 0; i < sim->nodes_count; i++)
-		side[i] = rng_below(&sim->nemesis_rng, 2);
+		side[i] = rng_below(dice(sim), 2);
 	for (int i = 0; i < sim->nodes_count; i++)
 		for (int k = 0; k < sim->nodes_count; k++)
 			sim->cut[i][k] = side[i] != side[k] && (!one_way || side[i]);
 	sim_log(sim, "nemesis partition one_way=%d", one_way);
 }
 
-static void isolate(struct sim *sim)
+static void cut_node(struct sim *sim, int node, bool cut)
 {
-	int node = any_node(sim);
 	for (int i = 0; i < sim->nodes_count; i++)
+		sim->cut[node][i] = sim->cut[i][node] = cut && i != node;
+	sim_log(sim, "nemesis %s %s", cut ? "isolate" : "join", sim->nodes[node].name);
+}
+
+/* Cut off from its kind and the coordinator, but not from gateways: who asks it must not be told
+ * what was so a while ago. */
+static void island(struct sim *sim)
+{
+	int node = any_storage(sim);
+	for (int i = 0; i <= sim->settings.storage_nodes; i++)
 		sim->cut[node][i] = sim->cut[i][node] = i != node;
-	sim_log(sim, "nemesis isolate %s", sim->nodes[node].name);
+	sim_log(sim, "nemesis island %s", sim->nodes[node].name);
 }
 
 static void heal_links(struct sim *sim)
@@ -32,14 +60,77 @@ static void heal_links(struct sim *sim)
 	sim_log(sim, "nemesis heal_links");
 }
 
+/* A node that comes and goes. */
+static void flap(struct sim *sim)
+{
+	int node = any_node(sim);
+	int64_t at_ms = 0;
+	int flaps = (int)rng_between(dice(sim), 2, FLAPS_MAX);
+	for (int i = 0; i < flaps; i++) {
+		at_ms += rng_between(dice(sim), 20, 900);
+		later(sim, at_ms, i % 2 ? NEMESIS_JOIN : NEMESIS_CUT, node);
+	}
+	later(sim, at_ms + 500, NEMESIS_JOIN, node);
+}
+
+/* Some nodes are cut off one after another, and come back in another order. */
+static void swizzle(struct sim *sim)
+{
+	for (int i = 0; i < sim->nodes_count; i++) {
+		if (rng_below(dice(sim), 2))
+			continue;
+		later(sim, rng_between(dice(sim), 0, 3000), NEMESIS_CUT, i);
+		later(sim, rng_between(dice(sim), 3000, 8000), NEMESIS_JOIN, i);
+	}
+}
+
+/* What is sent over one link arrives only when it is free again. */
+static void clog_link(struct sim *sim)
+{
+	int from = any_node(sim);
+	int to = any_node(sim);
+	int64_t ms = rng_between(dice(sim), 100, CLOG_MS);
+	sim->clogged_until_us[from][to] = sim->now_us + ms * 1000;
+	sim_log(sim, "nemesis clog %s to %s ms=%lld", sim->nodes[from].name, sim->nodes[to].name,
+		(long long)ms);
+}
+
+static void trouble_links(struct sim *sim)
+{
+	switch (rng_below(dice(sim), 8)) {
+	case 0:
+	case 1:
+		partition(sim);
+		break;
+	case 2:
+		cut_node(sim, any_node(sim), true);
+		break;
+	case 3:
+	case 4:
+		island(sim);
+		break;
+	case 5:
+		flap(sim);
+		break;
+	case 6:
+		swizzle(sim);
+		break;
+	default:
+		clog_link(sim);
+		break;
+	}
+}
+
+/* ---- processes ---- */
+
 static void crash(struct sim *sim, int node)
 {
 	if (!sim->nodes[node].core)
 		return;
-	bool power = sim->settings.power_cuts && rng_below(&sim->nemesis_rng, 2);
+	bool power = sim->settings.power_cuts && rng_below(dice(sim), 2);
 	sim_log(sim, "nemesis crash %s power=%d", sim->nodes[node].name, power);
 	node_crash(sim, node, power);
-	int64_t down_ms = rng_between(&sim->nemesis_rng, 1, 8000);
+	int64_t down_ms = rng_between(dice(sim), 1, rng_below(dice(sim), 4) ? 3000 : 8000);
 	sim_schedule(sim, sim->now_us + down_ms * 1000, SIM_RESTART, node, 0, NULL);
 }
 
@@ -52,32 +143,71 @@ static void crash_all(struct sim *sim)
 static void pause_node(struct sim *sim)
 {
 	struct sim_node *node = &sim->nodes[any_node(sim)];
-	int64_t ms = rng_between(&sim->nemesis_rng, 50, 6000);
+	int64_t ms = rng_between(dice(sim), 50, sim->settings.pause_max_ms);
 	node->paused_until_us = sim->now_us + ms * 1000;
 	sim_log(sim, "nemesis pause %s ms=%lld", node->name, (long long)ms);
 }
 
-/* A disk is lost only while no other copy is missing: what is acknowledged has W copies, not N. */
-static void wipe(struct sim *sim)
+/* ---- disks ---- */
+
+/* The node starts on the disk as it was when the copy was made. */
+static void put_back(struct sim *sim, struct sim_node *node)
+{
+	sim_log(sim, "nemesis old disk of %s boot=%llu now=%llu", node->name,
+		(unsigned long long)node->copy_boot, (unsigned long long)node->boot);
+	disk_restore(node->disk, node->copy);
+	node->incarnation = node->copy_incarnation;
+	node->boot = node->copy_boot;
+}
+
+/* Data are lost only while no other copy is missing: what is acknowledged has W copies, not N. */
+static void lose_disk(struct sim *sim)
 {
 	struct buf why = {0};
-	if (sim->wipes == 0 && checker_quiet(sim, &why)) {
-		int node;
-		do {
-			node = any_node(sim);
-		} while (sim->nodes[node].role != ROLE_STORAGE);
-		sim_log(sim, "nemesis wipe %s", sim->nodes[node].name);
-		sim->wipes++;
-		node_crash(sim, node, false);
-		if (rng_below(&sim->nemesis_rng, 2)) {
-			disk_tear(sim->nodes[node].disk);
+	int index = any_storage(sim);
+	struct sim_node *node = &sim->nodes[index];
+	uint64_t kind = rng_below(dice(sim), 5);
+	if (sim->losses < sim->settings.losses && checker_quiet(sim, &why)) {
+		sim->losses++;
+		if (kind == 0) {
+			/* found when it is read: until then it counts as a copy, so it is the last
+			 * one to go */
+			sim->losses = sim->settings.losses;
+			sim_log(sim, "nemesis flips a bit of %s", node->name);
+			disk_corrupt_any(node->disk, dice(sim));
 		} else {
-			disk_wipe(sim->nodes[node].disk);
-			sim->nodes[node].incarnation = 0;
+			sim_log(sim, "nemesis loses the disk of %s", node->name);
+			node_crash(sim, index, false);
+			if (kind < 3 && node->copy) {
+				put_back(sim, node);
+			} else if (kind == 3) {
+				disk_tear(node->disk);
+			} else {
+				disk_wipe(node->disk);
+				node->incarnation = 0;
+			}
+			sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, index, 0, NULL);
 		}
-		sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, node, 0, NULL);
 	}
 	buf_close(&why);
+}
+
+static void copy_disk(struct sim *sim)
+{
+	struct sim_node *node = &sim->nodes[any_storage(sim)];
+	if (node->copy)
+		disk_free(node->copy);
+	node->copy = disk_clone(node->disk);
+	node->copy_incarnation = node->incarnation;
+	node->copy_boot = node->boot;
+	sim_log(sim, "nemesis copies the disk of %s", node->name);
+}
+
+static void slow_disk(struct sim *sim)
+{
+	struct sim_node *node = &sim->nodes[any_node(sim)];
+	node->slow_until_us = sim->now_us + rng_between(dice(sim), 100, SLOW_DISK_MS) * 1000;
+	sim_log(sim, "nemesis slow disk of %s", node->name);
 }
 
 /* Full or not any more; or the next commit fails, which ends the process. */
@@ -86,56 +216,75 @@ static void disk_trouble(struct sim *sim)
 	struct sim_node *node = &sim->nodes[any_node(sim)];
 	if (!node->disk || !node->core)
 		return;
-	if (node->role == ROLE_STORAGE && rng_below(&sim->nemesis_rng, 3) != 0) {
+	if (node->role == ROLE_STORAGE && rng_below(dice(sim), 3) != 0) {
 		node->disk_full = !node->disk_full;
 		sim_log(sim, "nemesis disk %s full=%d", node->name, node->disk_full);
 		node_wake(sim, (int)(node - sim->nodes), sim->now_us);
 	} else {
 		sim_log(sim, "nemesis commit of %s fails", node->name);
 		disk_fail_next_commit(node->disk,
-				      rng_below(&sim->nemesis_rng, 2) ? STORE_FULL : STORE_BROKEN);
+				      rng_below(dice(sim), 2) ? STORE_FULL : STORE_BROKEN);
 	}
 }
 
+/* ---- all together ---- */
+
 static void clock_jump(struct sim *sim)
 {
-	sim->nodes[any_node(sim)].clock_skew_ms = rng_between(&sim->nemesis_rng, -3600000, 3600000);
+	sim->nodes[any_node(sim)].clock_skew_ms = rng_between(dice(sim), -3600000, 3600000);
 }
 
-void nemesis_step(struct sim *sim)
+static void draw(struct sim *sim)
 {
 	const struct sim_settings *set = &sim->settings;
-	uint64_t kind = rng_below(&sim->nemesis_rng, set->disks ? 15 : 12);
-	if (kind >= 12)
-		disk_trouble(sim);
-	else if (kind < 3 && set->crashes)
+	uint64_t kind = rng_below(dice(sim), 20);
+	if (kind < 4 && set->crashes)
 		crash(sim, any_node(sim));
-	else if (kind == 3 && set->crashes && rng_below(&sim->nemesis_rng, 4) == 0)
+	else if (kind == 4 && set->crashes && rng_below(dice(sim), 4) == 0)
 		crash_all(sim);
-	else if (kind < 6 && set->partitions)
-		partition(sim);
-	else if (kind < 7 && set->partitions)
-		isolate(sim);
-	else if (kind < 9)
+	else if (kind < 9 && set->partitions)
+		trouble_links(sim);
+	else if (kind < 12)
 		heal_links(sim);
-	else if (kind < 10 && set->pauses)
+	else if (kind == 12 && set->pauses)
 		pause_node(sim);
-	else if (kind < 11)
+	else if (kind == 13)
 		clock_jump(sim);
-	else if (set->wipes)
-		wipe(sim);
-	int64_t next_ms = rng_between(&sim->nemesis_rng, 1, 2 * set->nemesis_every_ms);
-	sim_schedule(sim, sim->now_us + next_ms * 1000, SIM_NEMESIS, 0, 0, NULL);
+	else if (kind < 16 && set->losses > 0)
+		lose_disk(sim);
+	else if (kind == 16 && set->losses > 0)
+		copy_disk(sim);
+	else if (kind == 17 && set->slow_disks)
+		slow_disk(sim);
+	else if (set->disks)
+		disk_trouble(sim);
+	int64_t next_ms = rng_between(dice(sim), 1, 2 * set->nemesis_every_ms);
+	later(sim, next_ms, NEMESIS_DRAW, 0);
+}
+
+void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
+{
+	if (sim->healed)
+		return;
+	if (action == NEMESIS_DRAW)
+		draw(sim);
+	else
+		cut_node(sim, node, action == NEMESIS_CUT);
 }
 
 void nemesis_heal(struct sim *sim)
 {
 	sim->healed = true;
 	heal_links(sim);
+	memset(sim->clogged_until_us, 0, sizeof sim->clogged_until_us);
 	for (int i = 0; i < sim->nodes_count; i++) {
-		sim->nodes[i].paused_until_us = 0;
-		sim->nodes[i].disk_full = false;
-		if (!sim->nodes[i].core)
+		struct sim_node *node = &sim->nodes[i];
+		node->paused_until_us = 0;
+		node->slow_until_us = 0;
+		node->disk_full = false;
+		if (node->store)
+			disk_end_faults(node->store);
+		if (!node->core)
 			node_start(sim, i);
 		else
 			node_wake(sim, i, sim->now_us);

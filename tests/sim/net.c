@@ -29,7 +29,10 @@ static void post(struct sim *sim, int from, int to, const struct effect *effect)
 				  .envelope = effect->send.envelope,
 				  .len = len};
 	memcpy(m->bytes, effect->send.body.data, len);
-	sim_schedule(sim, sim->now_us + net_delay_us(sim), SIM_DELIVER, to, 0, m);
+	int64_t at_us = sim->now_us + net_delay_us(sim);
+	if (at_us < sim->clogged_until_us[from][to])
+		at_us = sim->clogged_until_us[from][to] + (at_us - sim->now_us);
+	sim_schedule(sim, at_us, SIM_DELIVER, to, 0, m);
 }
 
 void net_send(struct sim *sim, int from, const struct effect *effect)

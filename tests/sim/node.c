@@ -9,7 +9,28 @@
 #include "storage-node/storage.h"
 #include "tests/sim/sim.h"
 
-enum { TURN_MESSAGES_MAX = 256 };
+enum { TURN_MESSAGES_MAX = 256, SLOW_SYNC_US = 1000000 };
+
+/* Only differences of it count, so each machine begins anywhere. */
+static void new_clock(struct sim *sim, struct sim_node *node)
+{
+	int64_t most = sim->settings.drift_ppm;
+	node->clock_base_ms = rng_between(&sim->core_rng, 0, 1000000);
+	node->drift_ppm = rng_between(&sim->core_rng, -most, most);
+}
+
+static int64_t clock_ms(const struct sim *sim, const struct sim_node *node)
+{
+	return node->clock_base_ms + (sim->now_us + sim->now_us / 1000000 * node->drift_ppm) / 1000;
+}
+
+/* When the node's clock shows at least this. */
+static int64_t clock_reached_us(const struct sim *sim, const struct sim_node *node, int64_t at_ms)
+{
+	int64_t wait_ms = at_ms - clock_ms(sim, node);
+	return sim->now_us +
+	       (wait_ms > 0 ? wait_ms * 1000 * 1000000 / (1000000 + node->drift_ppm) + 1 : 0);
+}
 
 static void add_node(struct sim *sim, uint64_t member, enum role role, const char *name, int number)
 {
@@ -22,6 +43,7 @@ static void add_node(struct sim *sim, uint64_t member, enum role role, const cha
 	node->requests_end = &node->requests;
 	if (role == ROLE_STORAGE || role == ROLE_COORDINATOR)
 		node->disk = disk_new();
+	new_clock(sim, node);
 }
 
 void node_build(struct sim *sim)
@@ -50,7 +72,7 @@ static void *new_coordinator(struct sim *sim, struct sim_node *node, uint64_t se
 					      .members = members,
 					      .members_count = (uint32_t)sim->nodes_count,
 					      .replicas = (uint64_t)sim->settings.replicas,
-					      .shards = 2};
+					      .shards = (uint64_t)sim->settings.shards};
 	node->ops = &coordinator_ops;
 	return coordinator_new(&options, node->store, seed);
 }
@@ -134,28 +156,63 @@ static void free_core(struct sim_node *node)
 static struct event event_at(const struct sim *sim, const struct sim_node *node,
 			     enum event_kind kind)
 {
-	int64_t now_ms = sim->now_us / 1000;
 	return (struct event){.kind = kind,
-			      .now_ms = now_ms,
-			      .wall_ms = 1700000000000 + now_ms + node->clock_skew_ms};
+			      .now_ms = clock_ms(sim, node),
+			      .wall_ms = 1700000000000 + sim->now_us / 1000 + node->clock_skew_ms};
 }
 
 static void finish_turn(struct sim *sim, int index);
 
+static bool open_disk(struct sim *sim, struct sim_node *node)
+{
+	struct disk_faults faults = {0};
+	if (!sim->healed)
+		faults = (struct disk_faults){.seed = rng_next(&sim->disk_rng),
+					      .commit_full = sim->settings.commit_full,
+					      .commit_broken = sim->settings.commit_broken,
+					      .get_broken = sim->settings.get_broken};
+	node->store = disk_open(node->disk, &faults);
+	return node->store != NULL;
+}
+
+/* A new data directory; the store is closed. */
+static void set_aside(struct sim_node *node)
+{
+	disk_wipe(node->disk);
+	node->incarnation = 0;
+}
+
+static void restart_soon(struct sim *sim, int index)
+{
+	sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+}
+
+/* What it can't read may be readable next time, or is damaged. */
+static void cannot_start(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	bool damaged;
+	bool failed = disk_store_failed(node->store, &damaged);
+	store_close(node->store);
+	node->store = NULL;
+	if (!failed || (damaged && sim->losses == 0))
+		sim_violation(sim, "%s can't read its own disk", node->name);
+	if (damaged)
+		set_aside(node);
+	restart_soon(sim, index);
+}
+
 void node_start(struct sim *sim, int index)
 {
 	struct sim_node *node = &sim->nodes[index];
-	if (node->disk)
-		node->store = disk_open(node->disk, NULL);
-	if (node->disk && !node->store) { /* torn: it can't vouch for what is left of it */
-		disk_wipe(node->disk);
-		node->incarnation = 0;
-		node->store = disk_open(node->disk, NULL);
+	if (node->disk && !open_disk(sim, node)) { /* torn: it can't vouch for what is left */
+		set_aside(node);
+		open_disk(sim, node);
 	}
 	node->disk_full_told = false;
 	node->core = new_core(sim, node);
 	if (!node->core) {
-		sim_violation(sim, "%s can't read its own disk", node->name);
+		cannot_start(sim, index);
 		return;
 	}
 	node->life++;
@@ -200,6 +257,9 @@ void node_crash(struct sim *sim, int index, bool power)
 		if (power)
 			disk_crash(node->disk, &sim->disk_rng);
 	}
+	if (power) {
+		new_clock(sim, node);
+	}
 }
 
 void node_free_all(struct sim *sim)
@@ -211,6 +271,8 @@ void node_free_all(struct sim *sim)
 		free(sim->nodes[i].open);
 		if (sim->nodes[i].disk)
 			disk_free(sim->nodes[i].disk);
+		if (sim->nodes[i].copy)
+			disk_free(sim->nodes[i].copy);
 	}
 }
 
@@ -247,18 +309,31 @@ static bool ends_life(struct sim *sim, int index)
 		if (!reset)
 			sim_violation(sim, "%s: %.*s", node->name, (int)e->reason.len,
 				      (const char *)e->reason.data);
-		else if (sim->wipes == 0)
+		else if (sim->losses == 0)
 			sim_violation(sim, "%s sets its disk aside without a cause: %.*s",
 				      node->name, (int)e->reason.len, (const char *)e->reason.data);
 		node_crash(sim, index, false);
-		if (reset && node->disk) {
-			disk_wipe(node->disk);
-			node->incarnation = 0;
-		}
-		sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+		if (reset && node->disk)
+			set_aside(node);
+		restart_soon(sim, index);
 		return true;
 	}
 	return false;
+}
+
+/* As the daemon does: what a core took for absent may only have been unreadable. */
+static bool store_ends_life(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
+	bool damaged;
+	if (!node->store || !disk_store_failed(node->store, &damaged))
+		return false;
+	sim_log(sim, "%s can't read its disk damaged=%d", node->name, damaged);
+	node_crash(sim, index, false);
+	if (damaged)
+		set_aside(node);
+	restart_soon(sim, index);
+	return true;
 }
 
 static void run_effects(struct sim *sim, int index, enum effect_when when)
@@ -292,7 +367,7 @@ static void schedule_timer(struct sim *sim, int index)
 	struct sim_node *node = &sim->nodes[index];
 	int64_t deadline = node->ops->deadline(node->core);
 	if (deadline != NO_DEADLINE)
-		node_wake(sim, index, deadline * 1000);
+		node_wake(sim, index, clock_reached_us(sim, node, deadline));
 	if (node->inbox || node->requests)
 		node_wake(sim, index, sim->now_us);
 }
@@ -301,20 +376,22 @@ static void schedule_timer(struct sim *sim, int index)
 static void finish_turn(struct sim *sim, int index)
 {
 	struct sim_node *node = &sim->nodes[index];
-	if (ends_life(sim, index))
+	if (store_ends_life(sim, index) || ends_life(sim, index))
 		return;
 	run_effects(sim, index, WHEN_NOW);
 	if (node->store && store_dirty(node->store)) {
 		node->sync_wanted = node->fx.sync;
 		if (store_commit(node->store, false) != STORE_OK) {
 			node_crash(sim, index, true);
-			sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+			restart_soon(sim, index);
 			return;
 		}
 		const struct sim_settings *set = &sim->settings;
-		int64_t takes_us = node->sync_wanted ? rng_between(&sim->disk_rng, set->sync_min_us,
-								   set->sync_max_us)
-						     : 10;
+		int64_t slowest_us =
+		    sim->now_us < node->slow_until_us ? SLOW_SYNC_US : set->sync_max_us;
+		int64_t takes_us = node->sync_wanted
+				       ? rng_between(&sim->disk_rng, set->sync_min_us, slowest_us)
+				       : 10;
 		node->committing = true;
 		node->busy_until_us = sim->now_us + takes_us;
 		sim_schedule(sim, node->busy_until_us, SIM_STORED, index, node->life, NULL);
@@ -338,7 +415,7 @@ void node_stored(struct sim *sim, int index, uint64_t life)
 	node->busy_until_us = sim->now_us;
 	if (node->sync_wanted && store_commit(node->store, true) != STORE_OK) {
 		node_crash(sim, index, true);
-		sim_schedule(sim, sim->now_us + 100000, SIM_RESTART, index, 0, NULL);
+		restart_soon(sim, index);
 		return;
 	}
 	run_effects(sim, index, WHEN_DURABLE);
@@ -403,7 +480,7 @@ void node_turn(struct sim *sim, int index)
 		sim->steps++;
 	}
 	http_feed_closed(node, event_at(sim, node, EVENT_STREAM_GONE));
-	if (node->ops->deadline(node->core) <= sim->now_us / 1000) {
+	if (node->ops->deadline(node->core) <= clock_ms(sim, node)) {
 		struct event timer = event_at(sim, node, EVENT_TIMER);
 		node->ops->step(node->core, &timer, &node->fx);
 	}

@@ -9,69 +9,6 @@
 
 enum { LIVENESS_MS = 90000 };
 
-/* ---- settings ---- */
-
-static void draw_topology(struct sim_settings *set, struct rng *r)
-{
-	set->storage_nodes = (int)rng_between(r, 3, 5);
-	set->gateways = (int)rng_between(r, 1, 3);
-	set->arbiters = (int)rng_between(r, 1, 2);
-	set->clients = (int)rng_between(r, 3, 8);
-	set->replicas = 3;
-	set->write_quorum = 2;
-	if (rng_below(r, 8) == 0) {
-		set->storage_nodes = (int)rng_between(r, 1, 3);
-		set->replicas = set->write_quorum = 1;
-	} else if (set->storage_nodes == 5 && rng_below(r, 3) == 0) {
-		set->replicas = 5;
-		set->write_quorum = (int)rng_between(r, 3, 4);
-	}
-	set->documents = (int)rng_between(r, 2, 12);
-	set->operations = (int)rng_between(r, 200, 500);
-	set->think_max_ms = rng_between(r, 5, 600);
-}
-
-void sim_settings_draw(struct sim_settings *out, uint64_t seed)
-{
-	struct rng r;
-	rng_init(&r, seed);
-	*out = (struct sim_settings){.seed = seed, .safety_ms = rng_between(&r, 15000, 40000)};
-	draw_topology(out, &r);
-	bool rough = rng_below(&r, 3) != 0;
-	out->drop = rough ? (uint32_t)rng_below(&r, 100000) : 0;
-	out->duplicate = rough ? (uint32_t)rng_below(&r, 100000) : 0;
-	out->delay_min_us = 50;
-	out->delay_max_us = rng_between(&r, 300, 20000);
-	out->delay_tail = rough ? (uint32_t)rng_below(&r, 50000) : 0;
-	out->delay_tail_us = rng_between(&r, 100000, 3000000);
-	out->sync_min_us = 50;
-	out->sync_max_us = rng_between(&r, 200, 30000);
-	out->nemesis_every_ms = rng_below(&r, 6) == 0 ? 0 : rng_between(&r, 200, 4000);
-	out->crashes = rng_below(&r, 4) != 0;
-	out->power_cuts = rng_below(&r, 2) != 0;
-	out->pauses = rng_below(&r, 2) != 0;
-	out->partitions = rng_below(&r, 3) != 0;
-	out->wipes = out->replicas >= 3 && rng_below(&r, 3) == 0;
-	out->disks = rng_below(&r, 3) == 0;
-	out->stream_keep = rng_below(&r, 2) ? (uint64_t)rng_between(&r, 5, 100) : 100000;
-}
-
-void sim_settings_print(const struct sim_settings *s)
-{
-	printf("seed=%llu storage=%d gateways=%d arbiters=%d clients=%d replicas=%d quorum=%d "
-	       "documents=%d "
-	       "operations=%d safety_ms=%lld drop=%u duplicate=%u delay_us=%lld..%lld tail=%u/%lld "
-	       "sync_us=%lld..%lld "
-	       "nemesis_ms=%lld crashes=%d power=%d pauses=%d partitions=%d wipes=%d disks=%d "
-	       "keep=%llu\n",
-	       (unsigned long long)s->seed, s->storage_nodes, s->gateways, s->arbiters, s->clients,
-	       s->replicas, s->write_quorum, s->documents, s->operations, (long long)s->safety_ms,
-	       s->drop, s->duplicate, (long long)s->delay_min_us, (long long)s->delay_max_us,
-	       s->delay_tail, (long long)s->delay_tail_us, (long long)s->sync_min_us,
-	       (long long)s->sync_max_us, (long long)s->nemesis_every_ms, s->crashes, s->power_cuts,
-	       s->pauses, s->partitions, s->wipes, s->disks, (unsigned long long)s->stream_keep);
-}
-
 /* ---- the heap of events, by time, then by order of scheduling ---- */
 
 static bool before(const struct sim_event *a, const struct sim_event *b)
@@ -181,8 +118,10 @@ static void handle(struct sim *sim, struct sim_event *event)
 		workload_step(sim, event->index, (int)event->life);
 		break;
 	case SIM_NEMESIS:
-		if (!sim->healed)
-			nemesis_step(sim);
+		nemesis_step(sim, (enum nemesis_action)event->index, (int)event->life);
+		break;
+	case SIM_WATCH:
+		watch(sim);
 		break;
 	case SIM_RESTART:
 		if (!sim->nodes[event->index].core)
@@ -222,6 +161,7 @@ static void sim_close(struct sim *sim)
 	workload_free_all(sim);
 	free(sim->workloads);
 	checker_close(sim);
+	watch_close(sim);
 	arena_close(&sim->arena);
 }
 
@@ -234,6 +174,7 @@ static void liveness(struct sim *sim)
 	int quiet = 0;
 	while (sim->now_us < deadline && quiet < 3 && sim->violations == 0) {
 		run_until(sim, sim->now_us + 500000);
+		watch(sim);
 		buf_clear(&why);
 		quiet = workload_all_done(sim, &why) && checker_quiet(sim, &why) ? quiet + 1 : 0;
 	}
@@ -242,13 +183,14 @@ static void liveness(struct sim *sim)
 	buf_close(&why);
 }
 
-int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms)
+int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
+	    uint64_t *simulated_ms)
 {
 	struct sim *sim = mem_alloc_zero(sizeof *sim);
 	struct rng root;
-	sim->verbose = verbose;
-	sim_settings_draw(&sim->settings, seed);
-	if (verbose)
+	sim->verbose = options->verbose;
+	sim_settings_draw(&sim->settings, seed, options->deep);
+	if (options->verbose)
 		sim_settings_print(&sim->settings);
 	rng_init(&root, seed ^ 0x5eed);
 	rng_fork(&root, &sim->net_rng);
@@ -260,7 +202,8 @@ int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms
 	node_build(sim);
 	workload_start_all(sim);
 	if (sim->settings.nemesis_every_ms > 0)
-		sim_schedule(sim, 4000000, SIM_NEMESIS, 0, 0, NULL);
+		sim_schedule(sim, 4000000, SIM_NEMESIS, NEMESIS_DRAW, 0, NULL);
+	sim_schedule(sim, sim->now_us + WATCH_EVERY_MS * 1000, SIM_WATCH, 0, 0, NULL);
 	run_until(sim, sim->now_us + sim->settings.safety_ms * 1000);
 	liveness(sim);
 	if (sim->violations == 0)

@@ -16,6 +16,7 @@
 enum {
 	SIM_NODES_MAX = 32,
 	SIM_CLIENTS_MAX = 16,
+	SIM_DOCUMENTS_MAX = 32,
 	SIM_COORDINATOR = 1,
 	SIM_STORAGE_FIRST = 11,
 	SIM_GATEWAY_FIRST = 41,
@@ -27,12 +28,14 @@ enum {
 /* What the seed draws; printed with every violation. Chances are in a million. */
 struct sim_settings {
 	uint64_t seed;
+	bool deep; /* at least a minute and 500 operations */
 	int storage_nodes;
 	int gateways;
 	int arbiters;
 	int clients;
 	int replicas;
 	int write_quorum;
+	int shards;     /* per collection */
 	int documents;  /* per collection */
 	int operations; /* all clients together */
 	int64_t safety_ms;
@@ -41,7 +44,12 @@ struct sim_settings {
 	uint32_t delay_tail;
 	int64_t sync_min_us, sync_max_us;
 	int64_t nemesis_every_ms; /* 0: no faults of nodes and links */
-	bool crashes, pauses, partitions, wipes, power_cuts, disks;
+	bool crashes, pauses, partitions, power_cuts, disks, slow_disks;
+	int64_t pause_max_ms;
+	int losses; /* of disks, one after another */
+	uint32_t commit_broken, commit_full, get_broken;
+	int64_t drift_ppm; /* how fast or slow clocks may be */
+	int64_t retain_ms;
 	uint64_t stream_keep;
 	int64_t think_max_ms;
 };
@@ -54,8 +62,12 @@ enum sim_event_kind {
 	SIM_ANSWER,
 	SIM_WORKLOAD,
 	SIM_NEMESIS,
-	SIM_RESTART
+	SIM_RESTART,
+	SIM_WATCH
 };
+
+/* Index of a SIM_NEMESIS event; its `life` is the node. */
+enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN };
 
 struct sim_message {
 	struct sim_message *next;
@@ -139,7 +151,12 @@ struct sim_node {
 	bool sync_wanted; /* of the commit under way */
 	bool committing;
 	int64_t clock_skew_ms; /* of wall time */
-	bool disk_full;        /* less space than the reserve */
+	int64_t clock_base_ms; /* of the clock that only counts */
+	int64_t drift_ppm;
+	int64_t slow_until_us; /* its disk */
+	struct disk *copy;     /* of its disk, made earlier; may be NULL */
+	uint64_t copy_incarnation, copy_boot;
+	bool disk_full; /* less space than the reserve */
 	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;
@@ -163,28 +180,37 @@ struct sim {
 	struct sim_node nodes[SIM_NODES_MAX];
 	int nodes_count;
 	bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: nothing passes */
-	bool healed;                            /* liveness phase */
+	int64_t clogged_until_us[SIM_NODES_MAX][SIM_NODES_MAX];
+	bool healed; /* liveness phase */
 	bool verbose;
 	uint64_t trace; /* hash over everything that happened */
 	uint64_t steps, messages;
 	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
-	int wipes;
+	int losses;                      /* of disks */
 	struct map cleanups_seen;        /* resolution id -> anything */
 	struct map operation_of_request; /* request id -> operation id, document id */
 	struct map
 	    operation_of_branch; /* revision answered with 202, document id -> operation id */
 	struct map ordered_as;   /* operation id, document id -> revision in the stream */
 	struct map entries_seen; /* shard, epoch, number -> digest of the entry */
+	struct map entries_applied, copies_watched, shards_watched; /* watch.c */
 	struct arena arena;
 };
 
-/* sim.c */
-void sim_settings_draw(struct sim_settings *out, uint64_t seed);
+/* settings.c */
+void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep);
 void sim_settings_print(const struct sim_settings *settings);
+
+/* sim.c */
+struct sim_options {
+	bool verbose;
+	bool deep;
+};
 /* Runs one seed to its end; returns violations. */
-int sim_run(uint64_t seed, bool verbose, uint64_t *trace, uint64_t *simulated_ms);
+int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
+	    uint64_t *simulated_ms);
 void sim_schedule(struct sim *sim, int64_t at_us, enum sim_event_kind kind, int index,
 		  uint64_t life, void *payload);
 void sim_trace(struct sim *sim, const void *data, size_t len);
@@ -221,7 +247,7 @@ void http_forget(struct sim *sim, int index, uint64_t id);
 void http_gateway_down(struct sim *sim, int index);
 
 /* nemesis.c */
-void nemesis_step(struct sim *sim);
+void nemesis_step(struct sim *sim, enum nemesis_action action, int node);
 void nemesis_heal(struct sim *sim);
 
 /* checker.c */
@@ -232,6 +258,11 @@ void checker_final(struct sim *sim);
 void checker_close(struct sim *sim);
 /* Called for every message sent: a cleanup must have been acknowledged by all replicas. */
 void checker_on_send(struct sim *sim, const struct effect *effect);
+
+/* watch.c */
+enum { WATCH_EVERY_MS = 400 };
+void watch(struct sim *sim);
+void watch_close(struct sim *sim);
 
 /* entries.c */
 /* Entries after number `after` are sent. */

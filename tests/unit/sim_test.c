@@ -9,15 +9,18 @@
 
 #include <cmocka.h>
 
+#include "tests/sim/mutations.h"
 #include "tests/sim/sim.h"
 
 enum { FRESH_SEEDS = 60, LINE_BYTES = 256 };
+
+static const struct sim_options normal = {0};
 
 static void run(uint64_t seed)
 {
 	uint64_t trace;
 	uint64_t simulated_ms;
-	int violations = sim_run(seed, false, &trace, &simulated_ms);
+	int violations = sim_run(seed, &normal, &trace, &simulated_ms);
 	if (violations > 0)
 		print_error("replay: make sim SEED=%llu SEEDS=1 VERBOSE=1\n",
 			    (unsigned long long)seed);
@@ -41,6 +44,33 @@ static void test_regressions(void **state)
 	assert_true(seeds > 10);
 }
 
+/* Each planted bug is found by its seed, which is clean without the bug. */
+static void test_mutations(void **state)
+{
+	(void)state;
+	char line[LINE_BYTES];
+	int bugs = 0;
+	FILE *file = fopen("tests/sim/seeds/mutations.txt", "r");
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file)) {
+		char name[64];
+		unsigned long long seed;
+		uint64_t found;
+		if (line[0] == '#')
+			continue;
+		assert_int_equal(sscanf(line, "%63s %llu", name, &seed), 2);
+		int mutation = mutation_find(name);
+		assert_true(mutation >= 0);
+		if (!mutation_run(mutation, seed, 1, &normal, &found))
+			fail_msg("seed %llu does not find %s: make sim-mutations", seed, name);
+		if (mutation_run(-1, seed, 1, &normal, &found))
+			fail_msg("seed %llu fails without %s, too", seed, name);
+		bugs++;
+	}
+	fclose(file);
+	assert_true(bugs >= 15);
+}
+
 static void test_fresh(void **state)
 {
 	(void)state;
@@ -56,9 +86,9 @@ static void test_same_seed_same_trace(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= 5; seed++) {
 		uint64_t first, second, other, ms;
-		assert_int_equal(sim_run(seed, false, &first, &ms), 0);
-		assert_int_equal(sim_run(seed, false, &second, &ms), 0);
-		assert_int_equal(sim_run(seed + 100, false, &other, &ms), 0);
+		assert_int_equal(sim_run(seed, &normal, &first, &ms), 0);
+		assert_int_equal(sim_run(seed, &normal, &second, &ms), 0);
+		assert_int_equal(sim_run(seed + 100, &normal, &other, &ms), 0);
 		assert_true(first == second);
 		assert_true(first != other);
 	}
@@ -68,6 +98,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_regressions),
+	    cmocka_unit_test(test_mutations),
 	    cmocka_unit_test(test_fresh),
 	    cmocka_unit_test(test_same_seed_same_trace),
 	};

@@ -1,0 +1,86 @@
+#include "tests/sim/records.h"
+
+#include "common/base/memory.h"
+#include "storage-node/keys.h"
+
+struct found_value {
+	struct slice key;
+	struct buf *out;
+	bool found;
+};
+
+static void take_exact(void *context, struct slice key, struct slice value)
+{
+	struct found_value *f = context;
+	if (f->found || !slice_equal(key, f->key))
+		return;
+	buf_append_slice(f->out, value);
+	f->found = true;
+}
+
+bool disk_value(const struct disk *disk, enum store_family family, struct slice key,
+		struct buf *out)
+{
+	struct found_value f = {key, out, false};
+	disk_walk(disk, family, key, take_exact, &f);
+	return f.found;
+}
+
+bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family,
+		 struct slice key, const struct schema *schema, void *out)
+{
+	struct buf value = {0};
+	bool ok =
+	    disk_value(disk, family, key, &value) &&
+	    schema_decode(schema, arena_copy(&sim->arena, buf_slice(&value)), &sim->arena, out);
+	buf_close(&value);
+	return ok;
+}
+
+static void take_shard(void *context, struct slice key, struct slice value)
+{
+	struct shard_list *list = context;
+	(void)key;
+	struct shard shard;
+	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena,
+			   &shard))
+		return;
+	for (int i = 0; i < list->count; i++) {
+		if (list->shards[i].id != shard.id)
+			continue;
+		if (shard.epoch > list->shards[i].epoch)
+			list->shards[i] = shard;
+		return;
+	}
+	CHECK(list->count < SHARD_LIST_MAX);
+	list->shards[list->count++] = shard;
+}
+
+struct shard_list *all_shards(struct sim *sim)
+{
+	struct shard_list *list = arena_alloc(&sim->arena, sizeof *list);
+	list->sim = sim;
+	for (int i = 0; i < sim->nodes_count; i++)
+		if (sim->nodes[i].role == ROLE_STORAGE)
+			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard,
+				  list);
+	return list;
+}
+
+bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out)
+{
+	struct buf key = {0};
+	bool ok = disk_record(sim, sim_node_of(sim, node)->disk, STORE_META,
+			      key_shard(&key, 'x', shard), &schema_shard_position, out);
+	buf_close(&key);
+	return ok;
+}
+
+uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard)
+{
+	struct buf key = {0};
+	uint64_t digest =
+	    disk_digest(sim_node_of(sim, node)->disk, family, key_shard(&key, 'd', shard));
+	buf_close(&key);
+	return digest;
+}

@@ -1,0 +1,28 @@
+/* What lies on the disks of storage nodes, for checks. All is decoded into the arena of the run,
+ * which the caller resets. */
+#ifndef PARLEY_SIM_RECORDS_H
+#define PARLEY_SIM_RECORDS_H
+
+#include "tests/sim/sim.h"
+
+enum { SHARD_LIST_MAX = 256 };
+
+struct shard_list {
+	struct sim *sim;
+	struct shard shards[SHARD_LIST_MAX];
+	int count;
+};
+
+/* Decodes the committed value under this key. */
+bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family,
+		 struct slice key, const struct schema *schema, void *out);
+/* Appends the committed value. */
+bool disk_value(const struct disk *disk, enum store_family family, struct slice key,
+		struct buf *out);
+/* The newest placement of each shard that any storage node keeps. */
+struct shard_list *all_shards(struct sim *sim);
+bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out);
+/* A hash over the shard's pairs of a family. */
+uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard);
+
+#endif
