@@ -260,6 +260,7 @@ static struct plan *plan_of(struct planner *p, const struct candidate *x)
 	struct slice prefix = arena_copy(p->arena, key_index(&key, p->copy->id, x->index->id));
 	buf_close(&key);
 	plan->index = arena_copy(p->arena, x->index->name);
+	plan->named = p->query->index.len > 0;
 	plan->ordered = x->ordered;
 	plan->descending = x->descending;
 	plan->ranges = arena_alloc(p->arena, (x->ranges + 1) * sizeof *plan->ranges);

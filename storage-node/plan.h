@@ -24,6 +24,7 @@ struct plan {
 	uint32_t ranges_count;
 	bool ordered; /* the keys stand in the order of the query, or just against it: one range */
 	bool descending;    /* ordered: from the end */
+	bool named;         /* by who asks: many documents are no reason to give it up */
 	struct slice start; /* ordered: a key to go on behind; empty: none */
 };
 

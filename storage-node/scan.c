@@ -255,6 +255,8 @@ void scan_open(struct scan *scan, struct store *store, uint64_t shard, const str
 	scan->keys = store_iterate(store, STORE_INDEXES);
 	scan->kind = !plan->ordered ? SCAN_GATHER : plan->descending ? SCAN_BACKWARD : SCAN_FORWARD;
 	uint64_t share = documents / 8 < UINT32_MAX / 2 ? documents / 8 : UINT32_MAX / 2;
+	if (plan->named)
+		share = UINT32_MAX;
 	scan->ids_max = share > SCAN_IDS_MIN ? (uint32_t)share : SCAN_IDS_MIN;
 }
 
