@@ -210,6 +210,91 @@ static void test_one_shard_fails(void **state)
 	assert_int_equal(b->status, 503);
 }
 
+static void answer_cost(struct gateway_bench *b, uint32_t index, const char *name, bool sorted)
+{
+	struct msg_shard_query_ack ack = {.status = STATUS_OK,
+					  .index = slice_text(name),
+					  .keys_read = 5,
+					  .documents_read = 7,
+					  .sorted = sorted};
+	gateway_bench_answer(b, index, MSG_shard_query_ack, &ack);
+}
+
+static void test_explain(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c?explain=true&index=by-n&order=%5B%22asc(n)%22%5D&limit=2");
+	assert_non_null(strstr(buf_cstr(&b->trace), "query 1 order=asc(n) limit=3 index=by-n\n"));
+	answer_cost(b, 0, "by-n", false);
+	answer_cost(b, 1, "", true);
+	answer_cost(b, 2, "by-n", false);
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-Index: by-n, none\n"));
+	assert_string_equal(
+	    buf_cstr(&b->body),
+	    "{\"collection\":\"c\",\"plan\":\"all documents, sorted, merged from 3 shards\","
+	    "\"index\":\"by-n, none\",\"keysRead\":15,\"documentsRead\":21,\"rows\":0,"
+	    "\"sorted\":true,\"shards\":["
+	    "{\"shard\":\"0000000000000001\",\"index\":\"by-n\",\"keysRead\":5,"
+	    "\"documentsRead\":7,\"rows\":0,\"pages\":1,\"sorted\":false},"
+	    "{\"shard\":\"0000000000000002\",\"index\":\"none\",\"keysRead\":5,"
+	    "\"documentsRead\":7,\"rows\":0,\"pages\":1,\"sorted\":true},"
+	    "{\"shard\":\"0000000000000003\",\"index\":\"by-n\",\"keysRead\":5,"
+	    "\"documentsRead\":7,\"rows\":0,\"pages\":1,\"sorted\":false}]}");
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /c?index=none");
+	assert_non_null(strstr(buf_cstr(&b->trace), "query 1 limit=1000 no_index\n"));
+	for (uint32_t i = 0; i < SHARDS; i++)
+		answer_cost(b, i, "", false);
+	/* a list of all by id has no use for an index */
+	assert_null(strstr(buf_cstr(&b->headers), "X-Parley-Index"));
+}
+
+/* What a shard refuses is told with its place. */
+static void test_refusals_of_shards(void **state)
+{
+	static const struct {
+		enum status status;
+		const char *text;
+		int http;
+		const char *body;
+	} rows[] = {
+	    {STATUS_SORT_TOO_LARGE, "", 400,
+	     "\"code\":\"sort_too_large\",\"status\":400,\"place\":\"order\""},
+	    {STATUS_PATTERN_TOO_COSTLY, "", 400,
+	     "\"code\":\"pattern_too_costly\",\"status\":400,\"place\":\"query\""},
+	    {STATUS_BAD_QUERY, "index: there is none", 400,
+	     "\"code\":\"bad_parameter\",\"status\":400,\"place\":\"index\",\"detail\":\"there is "
+	     "none\""},
+	    {STATUS_OVERLOADED, "", 503, "\"code\":\"overloaded\""},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct msg_shard_query_ack ack = {.status = rows[i].status,
+						  .text = slice_text(rows[i].text)};
+		gateway_bench_clear(b);
+		gateway_bench_http(b, "GET /c?order=%5B%22asc(n)%22%5D");
+		gateway_bench_answer(b, 1, MSG_shard_query_ack, &ack);
+		assert_int_equal(b->status, rows[i].http);
+		assert_non_null(strstr(buf_cstr(&b->body), rows[i].body));
+	}
+}
+
+/* A document that moves from one page of a shard to the next, as its value changes meanwhile. */
+static void test_no_document_comes_twice(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_close(b);
+	gateway_bench_open(b, NULL);
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /c?order=%5B%22asc(n)%22%5D");
+	answer_page(b, 0, ROWS({"a", 1}, {"b", 2}, ), true);
+	assert_non_null(strstr(buf_cstr(&b->trace), "after=b after_keys=2\n"));
+	answer_page(b, 1, ROWS({"c", 3}, {"a", 4}, {"d", 5}, ), false);
+	assert_string_equal(buf_cstr(&b->body), "[{\"id\":\"a\",\"n\":1},{\"id\":\"b\",\"n\":2},"
+						"{\"id\":\"c\",\"n\":3},{\"id\":\"d\",\"n\":5}]");
+}
+
 /* ---- system collections ---- */
 
 static void refresh_map(struct gateway_bench *b, uint32_t index)
@@ -388,6 +473,9 @@ int main(void)
 	    TEST(test_count),
 	    TEST(test_list_survives_a_fail_over),
 	    TEST(test_one_shard_fails),
+	    TEST(test_explain),
+	    TEST(test_refusals_of_shards),
+	    TEST(test_no_document_comes_twice),
 	    TEST(test_collections),
 	    TEST(test_nodes),
 	    TEST(test_conflicts),

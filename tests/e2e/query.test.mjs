@@ -141,6 +141,13 @@ describe('queries', () => {
     refused(await c.post('/towns/_query', { filter: {} }), 'bad_parameter', '/filter');
   });
 
+  test('long queries go in a body, up to their limit', async (c) => {
+    const long = (count) => ({ query: { id: { $in: [towns[5].id, ...Array.from({ length: count }, (_, n) => `nobody-${n}`)] } } });
+    assert.deepEqual(ids((await c.post('/towns/_query', long(10000))).json), [towns[5].id]);
+    assert.equal((await c.get(`/towns?query=${q(long(900).query)}`)).json.code, 'uri_too_long');
+    refused(await c.post('/towns/_query', long(30000)), 'bad_query', '/query');
+  });
+
   test('a cursor belongs to its list', async (c) => {
     const cursor = (await list(c, `limit=5&order=${q(['asc(n)'])}`)).headers['x-parley-cursor'];
     assert.equal((await list(c, `limit=5&order=${q(['asc(n)'])}&cursor=${cursor}`)).json[0].n, 5);
