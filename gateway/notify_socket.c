@@ -4,8 +4,9 @@
  *   ["A", acceptId, answer]   ["T", [path, collection, id, pattern]]
  *   ["R", acceptId, "COMMAND_NOT_FOUND"]   ["E", acceptId or null, {error, code, ...}]
  *
- * Members of data and answers are numbers as strings (enum wire). GET and POST become requests as
- * they come over HTTP. NOTIFY and UNNOTIFY are answered also when they change nothing. */
+ * Members of data and answers are numbers as strings (WIRE_*). GET and POST become requests as
+ * they come over HTTP. NOTIFY and UNNOTIFY are answered also when they change nothing,
+ * and what can't be done with the error in the answer: the client waits for no other kind. */
 #include <inttypes.h>
 
 #include "common/base/memory.h"
@@ -14,16 +15,20 @@
 #include "gateway/notify_internal.h"
 #include "gateway/url.h"
 
-#define WIRE_STATUS     "1"
-#define WIRE_DOCUMENT   "2"
-#define WIRE_DOCUMENTS  "3"
-#define WIRE_DATA       "4"
-#define WIRE_COLLECTION "20"
-#define WIRE_RESOURCE   "21"
-#define WIRE_QUERY      "22"
-#define WIRE_FIELDS     "23"
-#define WIRE_LIMIT      "24"
-#define WIRE_ORDER      "25"
+#define WIRE_STATUS        "1"
+#define WIRE_DOCUMENT      "2"
+#define WIRE_DOCUMENTS     "3"
+#define WIRE_DATA          "4"
+#define WIRE_LOCK_ID       "16"
+#define WIRE_LOCK_STRATEGY "17"
+#define WIRE_COLLECTION    "20"
+#define WIRE_RESOURCE      "21"
+#define WIRE_QUERY         "22"
+#define WIRE_FIELDS        "23"
+#define WIRE_LIMIT         "24"
+#define WIRE_ORDER         "25"
+
+enum { WIRE_STRATEGY_FAIL = 18 };
 
 /* One message: [accept, command, data], each as MessagePack. */
 struct frame {
@@ -203,6 +208,46 @@ static void frame_answered(struct turn *t, struct request *r, const struct reply
 	socket_send(t, stream, out);
 }
 
+/* A command that can't be carried out is answered all the same: who asked waits for that. */
+static void frame_refuse(struct turn *t, struct subscriber *sub, const struct frame *f,
+			 const char *type, const struct problem *p)
+{
+	struct buf body = {0};
+	struct buf *out = wire_begin(t, "A", f->accept);
+	problem_print(p, slice_of(NULL, 0), &body);
+	buf_printf(out, ",{\"" WIRE_STATUS "\":%d,\"" WIRE_DATA "\":{\"error\":",
+		   status_row(p->status)->http);
+	print_error(t, buf_slice(&body), out);
+	buf_printf(out, ",\"type\":\"%s\"", type);
+	append_member(out, "collectionId", data_member(f, WIRE_COLLECTION));
+	buf_append_text(out, "}}]");
+	socket_send(t, sub->stream, out);
+	buf_close(&body);
+}
+
+static bool may_request(const struct subscriber *sub, struct slice collection, struct problem *p)
+{
+	if (sub->requests >= NOTIFY_REQUESTS_MAX)
+		return problem_limit(p, STATUS_TOO_MANY_REQUESTS, "requests", NOTIFY_REQUESTS_MAX,
+				     sub->requests + 1);
+	return collection.len > 0 || problem_set(p, STATUS_BAD_NAME, WIRE_COLLECTION);
+}
+
+/* x-lock-id and x-lock-strategy of a POST. */
+static uint32_t lock_headers(const struct frame *f, struct http_field out[2])
+{
+	struct mp_reader reader = mp_reader_of(data_member(f, WIRE_LOCK_STRATEGY));
+	struct mp_token strategy = mp_read(&reader);
+	struct slice id = data_text(f, WIRE_LOCK_ID);
+	uint32_t count = 0;
+	if (id.len > 0)
+		out[count++] = (struct http_field){slice_text("x-lock-id"), id};
+	if (strategy.type == MP_UINT && strategy.u64 == WIRE_STRATEGY_FAIL)
+		out[count++] =
+		    (struct http_field){slice_text("x-lock-strategy"), slice_text("fail")};
+	return count;
+}
+
 static void frame_request(struct turn *t, struct subscriber *sub, const struct frame *f,
 			  enum origin_kind kind)
 {
@@ -212,15 +257,9 @@ static void frame_request(struct turn *t, struct subscriber *sub, const struct f
 	struct buf path = {0};
 	struct buf body = {0};
 	struct buf origin = {0};
-	if (sub->requests >= NOTIFY_REQUESTS_MAX) {
-		problem_limit(&problem, STATUS_TOO_MANY_REQUESTS, "requests", NOTIFY_REQUESTS_MAX,
-			      sub->requests + 1);
-		socket_error(t, sub, f->accept, &problem);
-		return;
-	}
-	if (collection.len == 0) {
-		problem_set(&problem, STATUS_BAD_NAME, WIRE_COLLECTION);
-		socket_error(t, sub, f->accept, &problem);
+	struct http_field headers[2];
+	if (!may_request(sub, collection, &problem)) {
+		frame_refuse(t, sub, f, kind == ORIGIN_POST ? "POST" : "GET", &problem);
 		return;
 	}
 	sub->requests++;
@@ -242,6 +281,8 @@ static void frame_request(struct turn *t, struct subscriber *sub, const struct f
 		buf_clear(&body); /* refused as empty */
 	}
 	print_origin(&origin, sub, f, kind);
+	http.headers = headers;
+	http.headers_count = kind == ORIGIN_POST ? lock_headers(f, headers) : 0;
 	http.path = buf_slice(&path);
 	http.body = buf_slice(&body);
 	request_internal(t, &http, frame_answered, buf_slice(&origin));
@@ -269,7 +310,7 @@ static void frame_notify(struct turn *t, struct subscriber *sub, const struct fr
 		else
 			pattern = pattern_get(t, text.bytes, &problem);
 		if (!pattern) {
-			socket_error(t, sub, f->accept, &problem);
+			frame_refuse(t, sub, f, "NOTIFY", &problem);
 			return;
 		}
 		s = subscription_add(t, sub, pattern);
