@@ -190,8 +190,8 @@ struct shard_copy {
 
 	struct shard_index **indexes; /* index.h; in the order of the settings */
 	uint32_t indexes_count;
-	struct feeds *feeds;      /* feed.h; NULL: nobody follows */
-	bool turn_dirty;          /* something to send at the end of the turn */
+	struct feeds *feeds; /* feed.h; NULL: nobody follows */
+	bool turn_dirty;     /* something to send at the end of the turn */
 
 	struct edit_list *edits; /* shard_edit.h: writes by query, as applied */
 
@@ -236,8 +236,8 @@ struct storage {
 	uint32_t jobs_count;
 	struct edit_job *edit_jobs; /* likewise */
 	uint32_t edit_jobs_count;
-	uint64_t feeds_count;        /* of all shards, as of the last tick, and those opened since */
-	struct arena arena;          /* for one step */
+	uint64_t feeds_count; /* of all shards, as of the last tick, and those opened since */
+	struct arena arena;   /* for one step */
 	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
 	struct buf key;              /* scratch for keys */
 	struct buf value;            /* scratch for values */

@@ -18,15 +18,15 @@
  *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
  *                                                         that is not the winner
  *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
- *   STREAM     'v' shard id, number                       nothing: this entry, a write, had no effect
+ *   STREAM     'v' shard id, number                       nothing: this write had no effect
  *   STREAM     'o' shard id, sequence                     outbox_entry
  *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
  *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
  *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
- *   INDEXES    'i' shard id, index id, values, 0, document id   nothing; values as in
- *                                                         common/doc/index_key.h
- *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; beside the documents,
- * so that it travels in their snapshots
+ *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
+ *                                                         travels in snapshots
+ *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
+ *              document id                                common/doc/index_key.h
  *
  * Document ids hold no control characters, so 0 ends them; none is empty. */
 #ifndef PARLEY_STORAGE_KEYS_H

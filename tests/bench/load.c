@@ -1,8 +1,8 @@
 /* A load of HTTPS requests over N keep-alive connections, for a product and for a prototype alike.
  *   load HOST PORT PREFIX OP CONNECTIONS SECONDS [CA CERT KEY]
  * OP: fill (PUT of doc-0 .. doc-19999 in turn), put (random id of a million), get (random id of the
- * filled ones), batch (POST of 500 documents), list (GET ?limit=100), path (GET of PREFIX as it is).
- * Prints one line: RESULT n=<answers> errors=<not 2xx> seconds=<s> p50_ms=<n> p99_ms=<n> */
+ * filled ones), batch (POST of 500 documents), list (GET ?limit=100), path (GET of PREFIX as it
+ * is). Prints one line: RESULT n=<answers> errors=<not 2xx> seconds=<s> p50_ms=<n> p99_ms=<n> */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -67,7 +67,7 @@ static void order_settings(struct bench *t)
 {
 	struct index_definition list[INDEXES];
 	struct slice fields[INDEXES][3];
-	char names[INDEXES][8];
+	char names[INDEXES][16];
 	struct collection c = {.id = COLLECTION,
 			       .name = slice_text("c"),
 			       .version = ++t->settings,
@@ -176,7 +176,7 @@ static struct revision new_revision(struct bench *t, uint64_t generation)
 /* A write on the winner, a branch beside it, a deletion, or a resolution of all leaves. */
 static void random_change(struct bench *t)
 {
-	char id[8];
+	char id[16];
 	snprintf(id, sizeof id, "d%02d", (int)rng_below(&t->rng, DOCUMENTS));
 	(void)peers_read(&t->b, 1, id, true);
 	struct msg_doc_read_ack now = t->b.was_read;
@@ -370,7 +370,7 @@ static void test_queries_answer_as_without_an_index_again(void **state)
 /* {"a": v, "b": [0, 1, ... elements-1]} */
 static void put(struct bench *t, int number, uint32_t elements)
 {
-	char id[8];
+	char id[16];
 	struct buf body = {0};
 	snprintf(id, sizeof id, "d%02d", number);
 	mp_write_map(&body, 2);
