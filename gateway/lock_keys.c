@@ -63,7 +63,7 @@ static void advisory(struct lock_key *key, struct slice text)
 }
 
 /* Up to the separator; *rest is what follows it, empty if there is none. */
-static struct slice cut(struct slice text, char separator, struct slice *rest)
+static struct slice cut(struct slice text, uint8_t separator, struct slice *rest)
 {
 	size_t at = 0;
 	while (at < text.len && text.data[at] != separator)

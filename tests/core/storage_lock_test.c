@@ -313,6 +313,30 @@ static void test_a_replica_follows(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 0);
 }
 
+/* A grant that another lead had cut counts no longer. */
+static void test_a_cut_grant(void **state)
+{
+	struct storage_bench *b = *state;
+	set(b, 1, 5, "d", "", false);
+	assert_int_equal(put(b, NO_LOCK, "d"), STATUS_LOCKED);
+	struct change epoch = {.kind = CHANGE_EPOCH};
+	peers_place(b, 2, PEER_B, MODE_CONSISTENT);
+	peers_append(b, 2, 1, 2, 2, &epoch);
+	assert_int_not_equal(b->set.status, STATUS_OK);
+	peers_place(b, 3, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_promise(b, PEER_B, 3, STATUS_OK);
+	storage_bench_advance(b, 100);
+	peers_ack(b, PEER_B, 3, 3);
+	peers_ack(b, PEER_B, 3, 4);
+	peers_grant(b, PEER_B, 3, false);
+	struct msg_doc_write m = peers_put(b, "d", ++operations);
+	peers_write(b, 3, &m);
+	assert_int_equal(b->written.status, NO_ANSWER);
+	peers_ack(b, PEER_B, 3, 5);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -325,6 +349,7 @@ int main(void)
 	    TEST(test_no_refusal_without_a_lease),
 	    TEST(test_kept_over_a_restart),
 	    TEST(test_a_replica_follows),
+	    TEST(test_a_cut_grant),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
