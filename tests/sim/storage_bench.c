@@ -71,6 +71,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(heartbeat, beat);
 		KEEP(member_join, join);
 		KEEP(outbox_push, pushed);
+		KEEP(feed_events, fed);
 		KEEP(lock_set_ack, set);
 	default:
 		break;

@@ -33,6 +33,7 @@ struct storage_bench {
 	struct msg_heartbeat beat;
 	struct msg_member_join join;
 	struct msg_outbox_push pushed;
+	struct msg_feed_events fed;
 	struct msg_lock_set_ack set;
 	uint32_t answers; /* of all these to gateway and arbiter since the trace was cleared */
 };
