@@ -108,7 +108,11 @@ golden: $(BUILD)/unit/schema_golden_test
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libcores.a $(BUILD)/libpure.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/libcores.a $(BUILD)/libpure.a $(PURE_LIBS)
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(BUILD)/libcores.a $(BUILD)/libpure.a \
+		$(PURE_LIBS) $(FUZZ_LIBS)
+# Of the shell, what reads bytes of clients.
+$(BUILD)/fuzz/socket_fuzz: $(BUILD)/gateway/http_ws.c.o
+$(BUILD)/fuzz/socket_fuzz: FUZZ_LIBS := -lwslay -lgnutls
 
 # Everything a fuzzer links is instrumented, so it has a build directory of its own.
 FUZZ_BUILD := build-fuzz

@@ -306,7 +306,7 @@ enum ws_outcome ws_reader_feed(struct ws_reader *r, struct slice bytes, ws_messa
 	if (result == 0)
 		result = wslay_event_send(r->wslay);
 	r->ended = r->closed || result != 0 || !wslay_event_want_read(r->wslay);
-	if (!valid && !r->ended) {
+	if (result != 0 || (!valid && !r->ended)) {
 		ws_close_append(WS_PROTOCOL_ERROR, slice_text("wrong frame"), answer);
 		r->ended = true;
 	}
