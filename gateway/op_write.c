@@ -141,10 +141,17 @@ static struct slice media_type(const struct request *r)
 	return slice_of(type.data, len);
 }
 
+/* The name is in lower case; types are compared without regard to it. */
 static bool type_is(struct slice type, const char *name)
 {
-	return type.len == strlen(name) &&
-	       strncasecmp((const char *)type.data, name, type.len) == 0;
+	if (type.len != strlen(name))
+		return false;
+	for (size_t i = 0; i < type.len; i++) {
+		uint8_t c = type.data[i];
+		if ((c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c) != (uint8_t)name[i])
+			return false;
+	}
+	return true;
 }
 
 /* Whatever a client calls its JSON is a merge patch, but for types that mean another one. */

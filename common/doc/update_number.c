@@ -3,9 +3,17 @@
 
 #include "common/doc/update_plan.h"
 
-static __int128 integer_of(const struct mp_token *t)
+/* An integer of the range -2^63 .. 2^64-1, by sign and size. */
+struct integer {
+	bool negative;
+	uint64_t size;
+};
+
+static struct integer integer_of(const struct mp_token *t)
 {
-	return t->type == MP_UINT ? (__int128)t->u64 : (__int128)t->i64;
+	if (t->type == MP_UINT)
+		return (struct integer){false, t->u64};
+	return (struct integer){true, 0 - (uint64_t)t->i64};
 }
 
 static bool is_integer(const struct mp_token *t)
@@ -16,20 +24,36 @@ static bool is_integer(const struct mp_token *t)
 /* False if no double is this number. */
 static bool double_of(const struct mp_token *t, double *out)
 {
-	static const double exact = 0x1p53;
-	*out = t->type == MP_DOUBLE ? t->number : (double)integer_of(t);
-	return t->type == MP_DOUBLE || fabs(*out) < exact;
+	static const uint64_t exact = UINT64_C(1) << 53;
+	if (t->type == MP_DOUBLE) {
+		*out = t->number;
+		return true;
+	}
+	struct integer i = integer_of(t);
+	*out = i.negative ? -(double)i.size : (double)i.size;
+	return i.size < exact;
 }
 
 static const char *add_integers(const struct mp_token *a, const struct mp_token *b, struct buf *out)
 {
-	__int128 sum = integer_of(a) + integer_of(b);
-	if (sum > (__int128)UINT64_MAX || sum < (__int128)INT64_MIN)
-		return "The sum does not fit 64 bits.";
-	if (sum < 0)
-		mp_write_i64(out, (int64_t)sum);
-	else
-		mp_write_u64(out, (uint64_t)sum);
+	static const char too_large[] = "The sum does not fit 64 bits.";
+	struct integer x = integer_of(a), y = integer_of(b);
+	struct integer sum = {x.negative, x.size + y.size};
+	if (x.negative == y.negative) {
+		if (sum.size < x.size)
+			return too_large;
+	} else if (x.size >= y.size) {
+		sum.size = x.size - y.size;
+	} else {
+		sum = (struct integer){y.negative, y.size - x.size};
+	}
+	if (!sum.negative) {
+		mp_write_u64(out, sum.size);
+		return NULL;
+	}
+	if (sum.size > UINT64_C(1) << 63)
+		return too_large;
+	mp_write_i64(out, (int64_t)(0 - sum.size));
 	return NULL;
 }
 
