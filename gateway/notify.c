@@ -1,4 +1,4 @@
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 
 #include "common/base/memory.h"
 #include "gateway/native.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 

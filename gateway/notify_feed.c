@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 
 struct feed *feed_of_shard(const struct gateway *gw, uint64_t shard)
 {

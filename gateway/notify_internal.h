@@ -12,9 +12,6 @@ enum {
 	NOTIFY_BAD_FRAMES = 10,
 	NOTIFY_REQUESTS_MAX = 64, /* of one WebSocket, under way */
 	NOTIFY_ACCEPT_BYTES = 256,
-	FEED_OPEN_MS = 1000, /* without an answer it is opened again */
-	FEED_SILENCE_MS = 3000,
-	FEED_REFUSED_MS = 100,
 	NOTIFY_KEEP_ALIVE_MS = 15000,
 	NOTIFY_IDS_MS = 1000,
 	NOTIFY_REPORT_MS = 1000,
@@ -25,6 +22,7 @@ enum subscriber_kind { SUBSCRIBER_SOCKET, SUBSCRIBER_EVENTS, SUBSCRIBER_KINDS };
 
 struct pattern;
 struct subscriber;
+struct feed; /* notify_feed.h */
 
 /* A collection that somebody follows, or all of them. */
 struct interest {
@@ -61,22 +59,6 @@ struct pattern {
 	struct audience audience[SUBSCRIBER_KINDS];
 	int64_t since_wall_ms;
 	bool costly;
-};
-
-/* Changes of a shard. Live, or the replay of one subscriber. */
-struct feed {
-	uint64_t id; /* a new one each time that it is opened */
-	uint64_t shard;
-	uint64_t collection;
-	struct subscriber *only; /* NULL: live */
-	uint64_t position;
-	bool positioned; /* else it is opened at the end */
-	bool open;       /* its lead has answered */
-	bool held;       /* replay: answered, but its subscriber has no answer yet */
-	uint64_t lead;
-	uint64_t epoch;
-	int64_t heard_ms;
-	int64_t retry_ms; /* when to open again, unless something comes */
 };
 
 struct position_of {
@@ -173,25 +155,6 @@ void subscriber_cut(struct turn *t, struct subscriber *sub, uint16_t code, enum 
 /* The collection that a pattern fixes; empty: none. Exported for its test. */
 struct slice pattern_collection(struct slice pattern);
 
-/* ---- notify_feed.c ---- */
-
-void feeds_follow(struct turn *t, struct interest *interest);
-void feeds_unfollow(struct turn *t, struct interest *interest);
-/* All its shards have a position. */
-bool feeds_ready(struct turn *t, const struct interest *interest);
-void feeds_tick(struct turn *t);
-void feed_close(struct turn *t, struct feed *f);
-struct feed *feed_of_shard(const struct gateway *gw, uint64_t shard);
-/* Replays of all its shards that have none yet, as `resume` says. False: too many. */
-bool replays_open(struct turn *t, struct subscriber *sub);
-/* The map knows all shards of `resume`. Else it is older than the position: what is missing would
- * look new. */
-bool resume_known(const struct gateway *gw, const struct subscriber *sub);
-bool replays_ready(const struct subscriber *sub);
-void replays_start(struct turn *t, struct subscriber *sub);
-bool subscriber_follows(const struct gateway *gw, const struct subscriber *sub,
-			uint64_t collection);
-
 /* ---- notify_tell.c ---- */
 
 void tell_all(struct turn *t, const struct feed *f, const struct feed_event *event);
@@ -214,8 +177,6 @@ void events_tick(struct turn *t);
 
 /* A NOTIFY is answered. */
 void socket_accept(struct turn *t, struct subscriber *sub, struct slice accept);
-void socket_error(struct turn *t, struct subscriber *sub, struct slice accept,
-		  const struct problem *p);
 
 /* ---- notify_report.c ---- */
 

@@ -4,7 +4,7 @@
 #include "common/base/memory.h"
 #include "common/doc/query_plan.h"
 #include "gateway/http_answer.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 #include "gateway/url.h"
 
 /* ---- the collection that a pattern fixes ---- */

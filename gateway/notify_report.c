@@ -2,7 +2,7 @@
 #include <inttypes.h>
 
 #include "common/doc/revision.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 #include "proto/msgpack.h"
 
 static const char *const kind_names[SUBSCRIBER_KINDS] = {"websocket", "events"};

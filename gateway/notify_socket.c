@@ -12,7 +12,7 @@
 #include "common/base/memory.h"
 #include "common/doc/value.h"
 #include "gateway/http_answer.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 #include "gateway/url.h"
 
 #define WIRE_STATUS        "1"
@@ -79,8 +79,8 @@ void socket_accept(struct turn *t, struct subscriber *sub, struct slice accept)
 	socket_send(t, sub->stream, out);
 }
 
-void socket_error(struct turn *t, struct subscriber *sub, struct slice accept,
-		  const struct problem *p)
+static void socket_error(struct turn *t, struct subscriber *sub, struct slice accept,
+			 const struct problem *p)
 {
 	struct buf *out = wire_begin(t, "E", accept);
 	buf_append_byte(out, ',');

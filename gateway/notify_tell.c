@@ -6,7 +6,7 @@
 #include "common/doc/json.h"
 #include "common/doc/query_plan.h"
 #include "gateway/http_answer.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 
 /* What all encodings of an event are made of. */
 struct telling {

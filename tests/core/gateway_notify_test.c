@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "gateway/notify_internal.h"
+#include "gateway/notify_feed.h"
 #include "tests/sim/gateway_bench.h"
 
 static int setup(void **state)
@@ -60,21 +60,43 @@ static void gone(struct gateway_bench *b, uint64_t stream)
 	gateway_bench_event(b, &event);
 }
 
-/* The lead answers the sending `index`, which opened a feed: its id is the request id. */
-static void feed_says(struct gateway_bench *b, const struct bench_sent *open, uint64_t shard,
-		      uint64_t status, uint64_t previous, uint64_t last,
-		      const struct feed_event *events, uint32_t count)
+/* The lead of the feed that was opened by `open` says this: events after `previous` up to `last`.
+ */
+static void feed_sends(struct gateway_bench *b, const struct bench_sent *open,
+		       struct msg_feed_events *m)
 {
-	struct msg_feed_events m = {.status = status,
-				    .shard = shard,
-				    .feed = open->envelope.request_id,
+	struct peer from = {open->member, ROLE_STORAGE, 1};
+	struct envelope envelope = {.type = MSG_feed_events, .epoch = open->envelope.epoch};
+	m->feed = open->envelope.request_id;
+	gateway_bench_message(b, &from, &envelope, m);
+}
+
+static void feed_says(struct gateway_bench *b, const struct bench_sent *open, uint64_t shard,
+		      uint64_t previous, uint64_t last, const struct feed_event *event)
+{
+	struct msg_feed_events m = {.shard = shard,
+				    .previous = previous,
+				    .last = last,
+				    .events = (struct feed_event *)event,
+				    .events_count = event != NULL};
+	feed_sends(b, open, &m);
+}
+
+static void feed_says_two(struct gateway_bench *b, const struct bench_sent *open, uint64_t previous,
+			  uint64_t last, const struct feed_event *events)
+{
+	struct msg_feed_events m = {.shard = 1,
 				    .previous = previous,
 				    .last = last,
 				    .events = (struct feed_event *)events,
-				    .events_count = count};
-	struct peer from = {open->member, ROLE_STORAGE, 1};
-	struct envelope envelope = {.type = MSG_feed_events, .epoch = open->envelope.epoch};
-	gateway_bench_message(b, &from, &envelope, &m);
+				    .events_count = 2};
+	feed_sends(b, open, &m);
+}
+
+static void feed_is_trimmed(struct gateway_bench *b, const struct bench_sent *open, uint64_t shard)
+{
+	struct msg_feed_events m = {.status = STATUS_STREAM_TRIMMED, .shard = shard, .last = 100};
+	feed_sends(b, open, &m);
 }
 
 static struct feed_event event_of(uint64_t number, uint64_t op, const char *id)
@@ -96,7 +118,7 @@ static uint64_t listen(struct gateway_bench *b, const char *pattern, struct benc
 		open[i] = b->sent[i];
 	for (uint64_t i = 0; i < 2; i++) {
 		assert_null(strstr(buf_cstr(&b->trace), "<< "));
-		feed_says(b, &open[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+		feed_says(b, &open[i], i + 1, 5, 5, NULL);
 	}
 	return stream;
 }
@@ -113,13 +135,13 @@ static void test_notify_waits_for_feeds(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), wanted));
 	gateway_bench_clear(b);
 	struct feed_event events[] = {event_of(6, WRITE_POST, "a"), event_of(7, WRITE_PUT, "a")};
-	feed_says(b, &open[0], 1, STATUS_OK, 5, 8, events, 2);
+	feed_says_two(b, &open[0], 5, 8, events);
 	assert_non_null(strstr(buf_cstr(&b->trace),
 			       "<< 1: [\"T\",[\"POST:/c/a\",\"c\",\"a\",\"POST:/c/.*\"]]\n"));
 	assert_null(strstr(buf_cstr(&b->trace), "PUT:"));
 	gateway_bench_clear(b);
 	/* the same once more, as its acknowledgement was lost: nothing but another one */
-	feed_says(b, &open[0], 1, STATUS_OK, 5, 8, events, 2);
+	feed_says_two(b, &open[0], 5, 8, events);
 	assert_null(strstr(buf_cstr(&b->trace), "<<"));
 	assert_int_equal(b->sent_count, 1);
 	assert_int_equal(b->sent[0].envelope.type, MSG_feed_ack);
@@ -139,7 +161,7 @@ static void test_notify_twice_and_unnotify(void **state)
 	assert_int_equal(b->sent[0].envelope.type, MSG_feed_close);
 	gateway_bench_clear(b);
 	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
-	feed_says(b, &open[0], 1, STATUS_OK, 5, 6, events, 1);
+	feed_says(b, &open[0], 1, 5, 6, events);
 	expect(b, "");
 }
 
@@ -153,12 +175,12 @@ static void test_equal_patterns_are_one_effect(void **state)
 	say(b, second, "[7,\"NOTIFY\",\"^POST:\"]");
 	expect(b, "<< 2: [\"A\",7]\n");
 	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
-	feed_says(b, &open[1], 2, STATUS_OK, 5, 6, events, 1);
+	feed_says(b, &open[1], 2, 5, 6, events);
 	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1,2: [\"T\""));
 	gone(b, 1);
 	gateway_bench_clear(b);
 	events[0].number = 7;
-	feed_says(b, &open[1], 2, STATUS_OK, 6, 7, events, 1);
+	feed_says(b, &open[1], 2, 6, 7, events);
 	assert_non_null(strstr(buf_cstr(&b->trace), "<< 2: [\"T\""));
 }
 
@@ -187,7 +209,7 @@ static void test_gap_cuts_off(void **state)
 	struct bench_sent open[2];
 	listen(b, "c", open);
 	gateway_bench_clear(b);
-	feed_says(b, &open[0], 1, STATUS_STREAM_TRIMMED, 0, 100, NULL, 0);
+	feed_is_trimmed(b, &open[0], 1);
 	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1013 events_gone\n"));
 }
 
@@ -230,7 +252,7 @@ static void test_exploding_pattern(void **state)
 	struct feed_event events[] = {event_of(6, WRITE_POST, id)};
 	for (uint64_t n = 6; n < 40; n++) {
 		events[0].number = n;
-		feed_says(b, &open[0], 1, STATUS_OK, n - 1, n, events, 1);
+		feed_says(b, &open[0], 1, n - 1, n, events);
 	}
 	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1008 subscription_costly\n"));
 	assert_non_null(strstr(buf_cstr(&b->trace), "<< 2: [\"T\""));
@@ -325,14 +347,14 @@ static void test_events(void **state)
 		open[i] = b->sent[i];
 	for (uint64_t i = 0; i < 2; i++) {
 		assert_int_equal(b->status, 0);
-		feed_says(b, &open[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+		feed_says(b, &open[i], i + 1, 5, 5, NULL);
 	}
 	assert_int_equal(b->status, 200);
 	assert_non_null(strstr(buf_cstr(&b->headers), "Cache-Control: no-store"));
 	gateway_bench_clear(b);
 	/* both patterns match: one event */
 	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
-	feed_says(b, &open[0], 1, STATUS_OK, 5, 7, events, 1);
+	feed_says(b, &open[0], 1, 5, 7, events);
 	const char *first = strstr(buf_cstr(&b->trace), "<< 1: id: ");
 	assert_non_null(first);
 	assert_null(strstr(first + 1, "<< "));
@@ -364,7 +386,7 @@ static void test_events_resume(void **state)
 		live[i] = b->sent[i];
 	assert_int_equal(b->sent_count, 2);
 	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
 	struct bench_sent replay[2];
 	uint32_t replays = 0;
 	for (uint32_t i = 2; i < b->sent_count; i++)
@@ -375,7 +397,7 @@ static void test_events_resume(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "after=3"));
 	gateway_bench_clear(b);
 	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &replay[i], i + 1, STATUS_OK, at[i].number, 5, NULL, 0);
+		feed_says(b, &replay[i], i + 1, at[i].number, 5, NULL);
 	assert_int_equal(b->status, 200);
 	for (uint32_t i = 0, k = 0; i < b->sent_count; i++)
 		if (b->sent[i].envelope.type == MSG_feed_open)
@@ -383,20 +405,20 @@ static void test_events_resume(void **state)
 	gateway_bench_clear(b);
 	struct feed_event missed[] = {event_of(4, WRITE_PUT, "a"), event_of(6, WRITE_PUT, "b")};
 	/* the replay runs past the live feed, which then says nothing new */
-	feed_says(b, &replay[0], 1, STATUS_OK, 3, 6, missed, 2);
+	feed_says_two(b, &replay[0], 3, 6, missed);
 	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/a"));
 	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/b"));
 	gateway_bench_clear(b);
 	struct feed_event again[] = {event_of(6, WRITE_PUT, "b"), event_of(7, WRITE_PUT, "e")};
-	feed_says(b, &live[0], 1, STATUS_OK, 5, 7, again, 2);
+	feed_says_two(b, &live[0], 5, 7, again);
 	assert_null(strstr(buf_cstr(&b->trace), "PUT:/c/b"));
 	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/e"));
 	gateway_bench_clear(b);
 	/* of the other shard, the replay still runs: live changes wait for it */
 	struct feed_event later[] = {event_of(6, WRITE_PUT, "f")};
-	feed_says(b, &live[1], 2, STATUS_OK, 5, 6, later, 1);
+	feed_says(b, &live[1], 2, 5, 6, later);
 	assert_null(strstr(buf_cstr(&b->trace), "<<"));
-	feed_says(b, &replay[1], 2, STATUS_OK, 4, 6, later, 1);
+	feed_says(b, &replay[1], 2, 4, 6, later);
 	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/f"));
 }
 
@@ -409,12 +431,12 @@ static void test_events_gone(void **state)
 	for (int i = 0; i < 2; i++)
 		live[i] = b->sent[i];
 	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, STATUS_OK, 5, 5, NULL, 0);
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
 	struct bench_sent replay = {0};
 	for (uint32_t i = 2; i < b->sent_count; i++)
 		if (b->sent[i].envelope.type == MSG_feed_open && b->sent[i].member == BENCH_NODE)
 			replay = b->sent[i];
-	feed_says(b, &replay, 1, STATUS_STREAM_TRIMMED, 0, 4, NULL, 0);
+	feed_is_trimmed(b, &replay, 1);
 	assert_int_equal(b->status, 410);
 	assert_non_null(strstr(buf_cstr(&b->body), "events_gone"));
 }
