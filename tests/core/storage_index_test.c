@@ -114,7 +114,7 @@ static void write_scalar(struct bench *t, struct buf *out)
 		mp_write_bool(out, rng_below(&t->rng, 2));
 		break;
 	case 2:
-		mp_write_str(out, slice_of("abc" + rng_below(&t->rng, 3), 1));
+		mp_write_str(out, slice_of(&"abc"[rng_below(&t->rng, 3)], 1));
 		break;
 	case 3:
 		mp_write_double(out, (double)rng_below(&t->rng, 6) / 2);
@@ -153,7 +153,7 @@ static struct slice random_body(struct bench *t)
 	for (int i = 0; i < 3; i++) {
 		if (!(members & (1u << i)))
 			continue;
-		mp_write_str(&out, slice_of("abc" + i, 1));
+		mp_write_str(&out, slice_of(&"abc"[i], 1));
 		if (i < 2) {
 			write_value(t, &out, arrays);
 			continue;

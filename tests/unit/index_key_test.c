@@ -109,7 +109,7 @@ static void random_value(struct rng *rng, struct buf *out, int depth)
 	default:
 		mp_write_map(out, count);
 		for (uint32_t i = 0; i < count; i++) {
-			mp_write_str(out, slice_of("abc" + rng_below(rng, 3), 1));
+			mp_write_str(out, slice_of(&"abc"[rng_below(rng, 3)], 1));
 			random_value(rng, out, depth - 1);
 		}
 		break;
