@@ -187,7 +187,10 @@ bool native_preconditions(struct request *r, struct msg_doc_write *write, struct
 {
 	struct slice match = request_header(r, "if-match");
 	struct slice none = request_header(r, "if-none-match");
+	struct slice mode;
 	bool post = write->op == WRITE_POST;
+	if (request_parameter(r, "mode", &mode) && mode.len > 0 && !slice_is(mode, "consistent"))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "mode", "consistent, or left out.");
 	if (post && (match.len > 0 || request_flag(r, "branch")))
 		return problem_detail(p, STATUS_BAD_PARAMETER, match.len ? "If-Match" : "branch",
 				      "POST creates documents; use PUT to replace one.");

@@ -303,21 +303,17 @@ void native_lock(struct turn *t, struct request *r)
 
 /* ---- unlock ---- */
 
-static void answer_empty(struct turn *t, struct request *r, int http)
-{
-	struct reply *reply = reply_begin(t, http);
-	buf_append_text(&reply->body, "{}");
-	reply_send(t, r, reply);
-}
-
 static void released(struct turn *t, struct request *r, uint32_t index, enum status status,
 		     const void *body)
 {
 	(void)index;
-	if (body && (status == STATUS_OK || status == STATUS_NOT_FOUND))
-		answer_empty(t, r, status == STATUS_OK ? 200 : 404);
-	else
-		answer_status(t, r, status, "");
+	if (!body || status != STATUS_OK) {
+		answer_status(t, r, status, status == STATUS_NOT_FOUND ? "lock" : "");
+		return;
+	}
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_text(&reply->body, "{}");
+	reply_send(t, r, reply);
 }
 
 void native_unlock(struct turn *t, struct request *r)
@@ -325,7 +321,7 @@ void native_unlock(struct turn *t, struct request *r)
 	struct msg_lock_release *m = arena_alloc(&r->arena, sizeof *m);
 	uint8_t *id = arena_alloc(&r->arena, 2 * LOCK_ID_BYTES);
 	if (!lock_id_parse(r->resource, id)) {
-		answer_empty(t, r, 404);
+		answer_status(t, r, STATUS_NOT_FOUND, "lock");
 		return;
 	}
 	rng_fill(&t->gw->rng, id + LOCK_ID_BYTES, LOCK_ID_BYTES);
