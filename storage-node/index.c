@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/probe.h"
 #include "storage-node/scan.h"
 
 /* ---- which there are ---- */
@@ -164,6 +165,8 @@ static void put_key(struct storage *s, const struct shard_copy *c, struct shard_
 static void remove_key(struct storage *s, const struct shard_copy *c, struct shard_index *x,
 		       struct slice values, struct slice id)
 {
+	if (MUTATION(index_key_stays))
+		return;
 	store_remove(s->store, STORE_INDEXES, whole_key(s, c, x, values, id));
 	x->keys -= x->keys > 0;
 }
@@ -190,6 +193,8 @@ static void write_difference(struct storage *s, const struct shard_copy *c, stru
 
 static bool is_passed(const struct shard_index *x, struct slice id)
 {
+	if (MUTATION(index_passed_ignored))
+		return x->ready;
 	return x->ready || (x->after.len > 0 && slice_compare(id, buf_slice(&x->after)) <= 0);
 }
 
@@ -270,7 +275,8 @@ static bool build(struct storage *s, struct shard_copy *c, int64_t *budget, stru
 	bool left = false;
 	for (uint32_t i = 0; i < c->indexes_count && !c->position.copying; i++) {
 		struct shard_index *x = c->indexes[i];
-		x->usable = x->ready; /* nothing is pending: it is committed */
+		/* nothing is pending: it is committed */
+		x->usable = x->ready || MUTATION(index_used_early);
 		if (!x->ready && *budget > 0)
 			build_step(s, c, x, budget, fx);
 		left = left || !x->usable;

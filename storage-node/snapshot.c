@@ -204,7 +204,8 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'v', c->id),
 			   key_shard_end(&end, 'v', c->id));
 	buf_close(&end);
-	index_reset(s, c);
+	if (!MUTATION(index_survives_copy))
+		index_reset(s, c);
 	edits_remove_all(s, c);
 	c->position = (struct shard_position){.copying = true,
 					      .stamp = c->position.stamp,
