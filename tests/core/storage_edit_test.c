@@ -428,6 +428,26 @@ static void test_records_travel_in_snapshots(void **state)
 	buf_close(&key);
 }
 
+static void test_snapshots_begin_with_records(void **state)
+{
+	struct storage_bench *b = *state;
+	three(b);
+	struct msg_shard_edit m = edit_of(b, 1, WRITE_DELETE, "{\"v\":9}", "");
+	send_edit(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 6);
+	storage_bench_clear(b);
+	struct msg_stream_append_ack lost = {
+	    .shard = SHARD, .status = STATUS_NOT_VOUCHING, .incarnation = INCARNATION + PEER_C};
+	storage_bench_deliver(b, PEER_C, MSG_stream_append_ack, 1, &lost);
+	storage_bench_advance(b, 100);
+	struct buf key = {0};
+	buf_append_text(&key, "0x74"); /* 't' and the id */
+	buf_append_hex(&key, m.operation_id.data, m.operation_id.len);
+	if (!strstr(buf_cstr(&b->trace), buf_cstr(&key)))
+		fail_msg("no %s in %s", buf_cstr(&key), buf_cstr(&b->trace));
+	buf_close(&key);
+}
+
 /* ---- updates by id ---- */
 
 static struct msg_doc_write increment(struct storage_bench *b, uint64_t operation)
@@ -557,6 +577,7 @@ int main(void)
 	    ON_BENCH(test_records_are_bounded),
 	    ON_BENCH(test_jobs_are_bounded),
 	    ON_BENCH(test_records_travel_in_snapshots),
+	    ON_BENCH(test_snapshots_begin_with_records),
 	    ON_BENCH(test_update),
 	    ON_BENCH(test_refusal_waits),
 	    ON_BENCH(test_increments_on_branches),
