@@ -3,6 +3,7 @@
  * waits for a silent replica as long as the placement lists it; another epoch makes the round void.
  */
 #include "arbiter/internal.h"
+#include "common/probe.h"
 
 bool arbiter_cleanup_collects(const struct arbiter *a, const struct shard_row *row)
 {
@@ -153,6 +154,9 @@ static void mark_items(struct cleanup *c, uint32_t replica, const struct msg_cle
 static void keep_acknowledged(struct cleanup *c)
 {
 	uint8_t all = (uint8_t)((1u << c->replicas_count) - 1);
+	if (MUTATION(cleanup_by_one_less))
+		for (uint32_t i = 0; i < c->items_count; i++)
+			c->acks[i] |= 1;
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < c->items_count; i++)
 		if (c->acks[i] == all)
@@ -163,7 +167,7 @@ static void keep_acknowledged(struct cleanup *c)
 static void proceed_if_all(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
 	struct cleanup *c = &row->cleanup;
-	for (uint32_t i = 0; i < c->replicas_count; i++)
+	for (uint32_t i = MUTATION(cleanup_by_one_less); i < c->replicas_count; i++)
 		if (!c->replicas[i].acked)
 			return;
 	keep_acknowledged(c);

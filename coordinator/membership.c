@@ -144,6 +144,7 @@ static void refuse_behind(struct coordinator *c, struct member_row *m, const str
 	    (unsigned long long)m->id, (unsigned long long)j->incarnation,
 	    (unsigned long long)j->boot, (unsigned long long)m->incarnation,
 	    (unsigned long long)m->boot);
+	REACHED(incarnation_revoked);
 	m->behind_count = 0;
 	if (!membership_alive(c, m))
 		m->fatal = true;
@@ -158,6 +159,7 @@ static bool other_alive(struct coordinator *c, struct member_row *m,
 {
 	if (m->incarnation == 0 || m->incarnation == j->incarnation || !membership_alive(c, m))
 		return false;
+	REACHED(two_incarnations);
 	if (!m->other_logged)
 		fx_log(fx, LOG_LEVEL_WARN,
 		       "join_waits member=%llu incarnation=%016llx alive=%016llx",

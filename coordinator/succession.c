@@ -52,6 +52,7 @@ static bool raise_in_doubt(struct coordinator *c, struct shard_row *row, struct 
 	uint64_t lead = placement_successor(&row->placement.shard, candidates);
 	if (lead == 0)
 		return false;
+	REACHED(epoch_raised_in_doubt);
 	row->raise = false;
 	if (row->promised_max > row->placement.shard.epoch)
 		row->placement.shard.epoch = row->promised_max;
@@ -130,8 +131,10 @@ static bool fail_over(struct coordinator *c, struct shard_row *row, struct effec
 	uint64_t lead = placement_successor(s, candidates);
 	if (lead == 0)
 		return false;
-	if (!again)
+	if (!again) {
+		REACHED(successor_too_slow);
 		row->views[i].failed_ms = c->now_ms;
+	}
 	c->failovers++;
 	name_lead(c, row, lead, why, fx);
 	return true;
@@ -167,8 +170,10 @@ static bool move_back(struct coordinator *c, struct shard_row *row, struct effec
 			   c->now_ms - view->in_sync_since_ms >= MOVE_BACK_MS;
 	}
 	uint64_t lead = placement_preferred(s, ready);
-	if (lead != 0)
+	if (lead != 0) {
+		REACHED(lead_moved_back);
 		name_lead(c, row, lead, "move_back", fx);
+	}
 	return lead != 0;
 }
 

@@ -126,6 +126,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},
 		     edit.is_live ? view.doc.body : (struct slice){0});
 	count_document(c, &edit);
+	if (change->kind == CHANGE_BRANCH && edit.is_conflict && !edit.was_conflict)
+		REACHED(branch_makes_conflict);
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);
 	if (edit.is_conflict && !MUTATION(conflict_hidden))

@@ -7,8 +7,11 @@
 
 static bool passed(struct shard_copy *c, const struct cleanup_item *item)
 {
-	return (c->position.applied >= item->number || MUTATION(cleanup_of_passed)) &&
-	       !outbox_holds(c, item->id);
+	if (outbox_holds(c, item->id)) {
+		REACHED(cleanup_awaits_branch);
+		return false;
+	}
+	return c->position.applied >= item->number || MUTATION(cleanup_of_passed);
 }
 
 void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects *fx)
@@ -24,7 +27,7 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 		ack.status = STATUS_NOT_VOUCHING;
 	} else if (c) {
 		ack.status = STATUS_OK;
-		ack.number = c->position.applied;
+		ack.number = MUTATION(cleanup_of_passed) ? INT64_MAX : c->position.applied;
 		ack.items = arena_alloc(&s->arena, (m->items_count + 1) * sizeof *ack.items);
 		for (uint32_t i = 0; i < m->items_count; i++)
 			if (passed(c, &m->items[i]))
@@ -69,6 +72,8 @@ static bool still_resolved(struct storage *s, struct shard_copy *c, const struct
 	    resolved.number != item->number)
 		return false;
 	document_load_pending(s, c, item->id, &view);
+	if (view.exists && graph_conflicts(&view.doc) > 0)
+		REACHED(cleanup_cancelled);
 	return view.exists && graph_conflicts(&view.doc) == 0;
 }
 

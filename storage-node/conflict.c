@@ -164,8 +164,10 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c,
 	    !(m->deleted ? m->body.len == 0 : value_is_document(m->body)))
 		return STATUS_BAD_MESSAGE;
 	document_load_pending(s, c, m->id, v);
-	if (!v->exists || !document_leaves_are(&v->doc, m->leaves, m->leaves_count, &s->arena))
+	if (!v->exists || !document_leaves_are(&v->doc, m->leaves, m->leaves_count, &s->arena)) {
+		REACHED(resolution_too_late);
 		return STATUS_LEAVES_MOVED;
+	}
 	int result = graph_find(&v->doc, &m->revision);
 	if (result != GRAPH_NONE && !graph_is_leaf(&v->doc, (uint32_t)result))
 		return STATUS_BAD_MESSAGE; /* it stands below the leaves: nothing would be left */

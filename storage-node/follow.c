@@ -36,6 +36,7 @@ enum status follow_take(struct storage *s, struct shard_copy *c, const struct po
 			epoch = stream_epoch_of(s, c, number);
 			if (epoch == entries[i].epoch || MUTATION(tail_kept))
 				continue;
+			REACHED(departing_tail_cut);
 			stream_cut(s, c, number - 1, fx);
 		}
 		stream_put_entry(s, c, entries[i].epoch, entries[i].change);
@@ -118,8 +119,10 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 		return;
 	}
 	enum status status = check_lead(s, c, e, fx);
-	if (status == STATUS_OLD_EPOCH)
+	if (status == STATUS_OLD_EPOCH) {
+		REACHED(append_of_old_lead);
 		map_send_newer(c, e, fx);
+	}
 	if (status == STATUS_OK && c->position.copying)
 		status = STATUS_NOT_VOUCHING;
 	if (status == STATUS_OK)
@@ -129,6 +132,7 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 		return;
 	}
 	if (m->acked > c->position.last && !MUTATION(old_disk_trusted)) {
+		REACHED(lead_remembers_more);
 		fx_reset(
 		    fx,
 		    "the lead remembers acknowledgements that this data directory does not hold");

@@ -138,6 +138,7 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 		struct document_view view;
 		document_load(s, c, c->outbox[i].id, &view);
 		if (view.exists && graph_find(&view.doc, &c->outbox[i].revision) != GRAPH_NONE) {
+			REACHED(branch_known_already);
 			outbox_remove(s, c, i);
 			c->turn_dirty = true;
 		} else {
@@ -176,8 +177,10 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 	for (uint32_t n = 0; n < c->outbox_count && n < OUTBOX_PUSH_MAX; n++) {
 		uint32_t index = (c->outbox_cursor + n) % c->outbox_count;
 		const struct outbox_item *item = &c->outbox[index];
-		if (waits_for_parent(c, index))
+		if (waits_for_parent(c, index)) {
+			REACHED(branch_waits_for_parent);
 			continue;
+		}
 		if (c->state == SHARD_SERVING) {
 			push_to_self(s, c, item->change, fx);
 			continue;

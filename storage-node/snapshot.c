@@ -157,6 +157,8 @@ static void finished(struct storage *s, struct shard_copy *c, struct follower *f
 	c->turn_dirty = true;
 	fx_log(fx, LOG_LEVEL_INFO, "snapshot_done shard=%016llx to=%llu number=%llu",
 	       (unsigned long long)c->id, (unsigned long long)f->node, (unsigned long long)reached);
+	if (reached < c->position.applied)
+		REACHED(snapshot_during_writes);
 	stream_settle(s, c, fx);
 }
 
@@ -172,6 +174,7 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 		return;
 	f->heard_ms = s->now_ms;
 	if (m->status == STATUS_STREAM_GAP) {
+		REACHED(snapshot_begun_again);
 		snapshot_start(s, c, f, fx);
 		return;
 	}
@@ -193,6 +196,8 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapshot,
 		       struct effects *fx)
 {
+	if (c->position.last > c->position.applied)
+		REACHED(snapshot_over_tail);
 	stream_cut(s, c, c->position.applied, fx);
 	struct buf end = {0};
 	store_remove_range(s->store, STORE_DOCUMENTS, key_shard(&s->key, 'd', c->id),

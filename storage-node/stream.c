@@ -301,6 +301,8 @@ static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
 	uint32_t count = 0;
 	if (shard_vouching(s, c))
 		numbers[count++] = c->durable;
+	if (c->durable < c->position.last)
+		REACHED(counted_before_own_sync);
 	for (uint32_t i = 0; i < c->followers_count; i++)
 		if ((!c->followers[i].learning || MUTATION(learner_votes)) && c->followers[i].heard)
 			numbers[count++] = c->followers[i].acked;
@@ -340,6 +342,7 @@ static void answer_waiters(const struct storage *s, const struct shard_copy *c, 
 		p->waiters = w->next;
 		if (w->needs_lead && !MUTATION(late_answer) &&
 		    (c->lead_epoch != w->envelope.epoch || !lease_held(s, c))) {
+			REACHED(answer_after_lead_lost);
 			w->ack.status = STATUS_NO_LEAD;
 			w->ack.revision = (struct revision){0};
 		}
@@ -382,6 +385,7 @@ void stream_trim(struct storage *s, struct shard_copy *c)
 		return;
 	if (c->position.applied <= c->position.trimmed + keep)
 		return;
+	REACHED(stream_trimmed);
 	uint64_t target = c->position.applied - keep;
 	uint64_t epoch;
 	if (!stream_epoch_at(s, c, target, &epoch))
@@ -424,9 +428,11 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 	 * it
 	 */
 	if (shard_is_available(c) && change.edit_id.len == 0) {
+		REACHED(cut_becomes_branch);
 		change.kind = CHANGE_BRANCH;
 		outbox_add(s, c, &change, fx);
 	} else {
+		REACHED(cut_is_discarded);
 		keep_discarded(s, c, number, p);
 	}
 }

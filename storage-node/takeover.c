@@ -95,6 +95,7 @@ static void choose_source(struct storage *s, struct shard_copy *c, struct effect
 		begin_epoch(s, c, fx);
 		return;
 	}
+	REACHED(takeover_fetches);
 	c->state = SHARD_FETCHING;
 	send_fetch(s, c, fx);
 }
@@ -186,6 +187,8 @@ void takeover_on_promise_request(struct storage *s, const struct event *e, struc
 							    .lead = e->message.from.member};
 			shard_save_promise(s, c, fx);
 		}
+		if (ack.status == STATUS_NOT_VOUCHING)
+			REACHED(promise_refused_learning);
 		if (ack.status == STATUS_OLD_EPOCH)
 			map_send_newer(c, e, fx);
 	}
@@ -202,10 +205,12 @@ void takeover_on_promise_ack(struct storage *s, const struct event *e, struct ef
 	if (!f || f->incarnation != m->incarnation)
 		return;
 	if (m->status == STATUS_OLD_EPOCH) {
+		REACHED(takeover_outbid);
 		c->state = SHARD_STUCK;
 		return;
 	}
 	if (m->status == STATUS_LEASED) {
+		REACHED(takeover_waits_for_lease);
 		int64_t wait =
 		    (int64_t)m->wait_ms < PROMISE_RETRY_MS ? (int64_t)m->wait_ms : PROMISE_RETRY_MS;
 		if (c->retry_ms > s->now_ms + wait)
@@ -233,6 +238,7 @@ void takeover_on_fetch(struct storage *s, const struct event *e, struct effects 
 		ack.last =
 		    (struct position){.epoch = c->position.last_epoch, .number = c->position.last};
 		if (m->previous.number < c->position.trimmed) {
+			REACHED(takeover_source_trimmed);
 			ack.status = STATUS_STREAM_TRIMMED;
 		} else if (m->previous.number > c->position.last ||
 			   !stream_epoch_at(s, c, m->previous.number, &epoch) ||
@@ -286,6 +292,7 @@ void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effe
 			c->state = SHARD_STUCK;
 			return;
 		}
+		REACHED(takeover_cuts_own_tail);
 		uint64_t back =
 		    m->last.number > c->position.applied ? m->last.number : c->position.applied;
 		stream_cut(s, c, back, fx);

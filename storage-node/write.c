@@ -288,6 +288,7 @@ static bool seen_operation(struct document_view *v, const struct msg_doc_write *
 		bool same = slice_equal(o->digest, m->operation_digest);
 		d->status = same ? (enum status)o->status : STATUS_OPERATION_ID_REUSED;
 		d->answer = same ? o->revision : (struct revision){0};
+		REACHED(repeat_answered_from_record);
 		return true;
 	}
 	return false;
@@ -365,6 +366,7 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 		return false;
 	if (c->state == SHARD_SERVING && r->number > c->position.trimmed &&
 	    !recent_stands(s, c, r)) {
+		REACHED(repeat_of_what_was_cut);
 		write_recent_forget(c, m->operation_id); /* it was cut: as if it never came */
 		return false;
 	}
@@ -378,6 +380,7 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	    (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
 	if (!slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
 		d = (struct decision){.status = STATUS_OPERATION_ID_REUSED};
+	REACHED(repeat_answered_from_memory);
 	answer_when_applied(s, c, e, r->number, &d, fx);
 	return true;
 }
@@ -429,6 +432,7 @@ static bool accept_standing(struct storage *s, struct shard_copy *c, const struc
 	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
 		return false;
 	bool applied = r->number <= c->position.applied;
+	REACHED(pending_accepted_as_branch);
 	struct decision d = {
 	    .answer = {.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)}};
 	answer(s, e, WHEN_DURABLE, applied ? (enum status)r->status : STATUS_ACCEPTED, &d, fx);

@@ -91,6 +91,24 @@ bool checker_quiet(struct sim *sim, struct buf *why)
 	return quiet;
 }
 
+bool checker_whole(struct sim *sim)
+{
+	struct shard_list *list = all_shards(sim);
+	bool whole = list->count > 0;
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		for (uint32_t k = 0; k < shard->replicas_count; k++) {
+			const struct replica *r = &shard->replicas[k];
+			struct shard_position p;
+			whole = whole && !r->learning &&
+				sim_node_of(sim, r->node)->incarnation == r->incarnation &&
+				position_of(sim, r->node, shard->id, &p) && !p.copying;
+		}
+	}
+	arena_reset(&sim->arena);
+	return whole;
+}
+
 /* ---- cleanup: only after all have acknowledged ---- */
 
 static void check_cleanup(struct sim *sim, const struct shard *shard, const struct change *change)
@@ -100,7 +118,7 @@ static void check_cleanup(struct sim *sim, const struct shard *shard, const stru
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
 		const struct sim_node *node = sim_node_of(sim, shard->replicas[i].node);
 		if (node->incarnation != shard->replicas[i].incarnation ||
-		    shard->replicas[i].learning)
+		    node->incarnation == node->aged || shard->replicas[i].learning)
 			continue;
 		if (!disk_record(
 			sim, node->disk, STORE_CONFLICTS,
@@ -350,6 +368,52 @@ static void check_acknowledged(struct sim *sim, const struct op *op,
 		return;
 	describe(op, text, sizeof text);
 	sim_violation(sim, "acknowledged write lost: %s", text);
+}
+
+/* What a reader was shown stays known, whoever answered. */
+static void check_shown(struct sim *sim, const struct op *op, const struct final_document *final)
+{
+	char text[400];
+	bool shown = op->kind == OP_GET && op_succeeded(op) && op->revision[0];
+	if (!shown || (final->exists && find_text(&final->doc, op->revision) != GRAPH_NONE))
+		return;
+	describe(op, text, sizeof text);
+	sim_violation(sim, "a reader was shown what was never settled: %s", text);
+}
+
+/* ---- conflicts: nothing is hidden ---- */
+
+static bool is_parent(const struct document *doc, uint32_t index)
+{
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		for (uint64_t p = 0; p < doc->revisions[i].parents_count; p++)
+			if (doc->revisions[i].parents[p] == index)
+				return true;
+	return false;
+}
+
+/* Every revision of a client is a leaf, or something was made of it. When all is quiet, one leaf is
+ * left, and nothing is pinned. */
+static void check_leaves(struct sim *sim, enum collection_kind kind, int document,
+			 const struct final_document *final)
+{
+	const char *name = collection_names[kind];
+	if (!final->exists)
+		return;
+	if (graph_conflicts(&final->doc) > 0)
+		sim_violation(sim, "%s/d%d is still in conflict", name, document);
+	for (uint32_t i = 0; i < final->doc.revisions_count; i++) {
+		const struct revision_node *node = &final->doc.revisions[i];
+		if (node->pins > 0)
+			sim_violation(sim, "%s/d%d: generation %llu is still pinned", name,
+				      document, (unsigned long long)node->generation);
+		if ((node->flags & REVISION_CLOSED) && node->policy == 0 &&
+		    !is_parent(&final->doc, i))
+			sim_violation(sim,
+				      "%s/d%d: a revision of generation %llu was closed, and "
+				      "nothing made of it",
+				      name, document, (unsigned long long)node->generation);
+	}
 }
 
 /* ---- linearizability of one document of the consistent collection ---- */
@@ -668,7 +732,10 @@ static void check_document(struct sim *sim, struct shard_list *list, enum collec
 		const struct op *op = &sim->history->ops[i];
 		if (op->collection == kind && op->document == document && op->kind != OP_COUNT)
 			check_acknowledged(sim, op, &final);
+		if (op->collection == kind && op->document == document)
+			check_shown(sim, op, &final);
 	}
+	check_leaves(sim, kind, document, &final);
 	if (kind != COLLECTION_STRICT)
 		return;
 	struct chain *chain = arena_alloc(&sim->arena, sizeof *chain);

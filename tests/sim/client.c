@@ -16,6 +16,7 @@ struct client {
 	int index;
 	int setup;        /* collections still to be made by client 0 */
 	int current;      /* index of the op under way, or -1 */
+	int repeated;     /* index of an old op that is sent once more, or -1 */
 	uint64_t request; /* id under way; answers to others are late */
 	int64_t deadline_us;
 	bool done;
@@ -180,12 +181,17 @@ static void fill_request(const struct op *op, struct sim_http *r)
 	}
 }
 
-static void send_op(struct workload *w, struct client *c)
+static enum http_method method_of(const struct op *op)
 {
 	static const enum http_method methods[] = {HTTP_GET,    HTTP_PUT, HTTP_PUT, HTTP_PATCH,
 						   HTTP_DELETE, HTTP_PUT, HTTP_GET};
+	return methods[op->kind];
+}
+
+static void send_op(struct workload *w, struct client *c)
+{
 	struct op *op = op_of(w, c);
-	struct sim_http *r = workload_request(w, c->index, methods[op->kind], "");
+	struct sim_http *r = workload_request(w, c->index, method_of(op), "");
 	op->attempts++;
 	fill_request(op, r);
 	post(w, c, r);
@@ -198,6 +204,36 @@ static void think(struct workload *w, struct client *c)
 	c->deadline_us =
 	    w->sim->now_us + rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000;
 	workload_wake(w, c->index, c->deadline_us);
+}
+
+/* A client that goes on after a long time, with the key that it used then. */
+static int draw_repeat(struct workload *w, const struct client *c)
+{
+	const struct history *h = w->sim->history;
+	if (h->count == 0 || rng_below(&w->rng, 12) != 0)
+		return -1;
+	int i = (int)rng_below(&w->rng, (uint64_t)h->count);
+	const struct op *op = &h->ops[i];
+	bool settled = op->collection == COLLECTION_STRICT && op_succeeded(op);
+	return op->client == c->index && op->keyed && settled ? i : -1;
+}
+
+static void send_repeat(struct workload *w, struct client *c)
+{
+	const struct op *op = &w->sim->history->ops[c->repeated];
+	struct sim_http *r = workload_request(w, c->index, method_of(op), "");
+	fill_request(op, r);
+	post(w, c, r);
+}
+
+static void check_repeat(struct workload *w, struct client *c, const struct sim_answer *answer)
+{
+	const struct op *op = &w->sim->history->ops[c->repeated];
+	c->repeated = -1;
+	if (answer->status < 500 &&
+	    (answer->status != op->status || strcmp(answer->etag, op->revision) != 0))
+		sim_violation(w->sim, "operation %d was answered %d %s, repeated it is %d %s",
+			      op->number, op->status, op->revision, answer->status, answer->etag);
 }
 
 static void next_op(struct workload *w, struct client *c)
@@ -214,6 +250,11 @@ static void next_op(struct workload *w, struct client *c)
 		c->done = true;
 		return;
 	}
+	c->repeated = draw_repeat(w, c);
+	if (c->repeated >= 0) {
+		send_repeat(w, c);
+		return;
+	}
 	draw_op(w, c);
 	send_op(w, c);
 }
@@ -224,6 +265,11 @@ static void client_step(struct workload *w, int actor)
 	if (c->done || w->sim->now_us < c->deadline_us)
 		return;
 	struct op *op = op_of(w, c);
+	if (c->repeated >= 0) {
+		c->repeated = -1;
+		think(w, c);
+		return;
+	}
 	if (c->request != 0 && op && !(op->keyed && op->attempts < CLIENT_ATTEMPTS)) {
 		think(w, c); /* no answer: it may have been done, or may yet be */
 		return;
@@ -273,6 +319,9 @@ static void client_on_answer(struct workload *w, int actor, const struct sim_ans
 		if (answer->status == 200 || answer->status == 201)
 			c->setup--;
 		retry_soon(w, c);
+	} else if (expected && c->repeated >= 0) {
+		check_repeat(w, c, answer);
+		think(w, c);
 	} else if (expected && op) {
 		if (answer->status < 500)
 			finish_op(w, c, op, answer);
@@ -292,6 +341,7 @@ static void client_start(struct workload *w)
 		struct client *c = client_at(w, i);
 		c->index = i;
 		c->current = -1;
+		c->repeated = -1;
 		c->setup = i == 0 ? COLLECTION_KINDS : 0;
 		c->deadline_us = sim->now_us + 300000;
 		workload_wake(w, i, c->deadline_us);

@@ -44,14 +44,29 @@ static void cut_node(struct sim *sim, int node, bool cut)
 	sim_log(sim, "nemesis %s %s", cut ? "isolate" : "join", sim->nodes[node].name);
 }
 
-/* Cut off from its kind and the coordinator, but not from gateways: who asks it must not be told
- * what was so a while ago. */
-static void island(struct sim *sim)
+/* Cut off from its kind and the coordinator, with some of the gateways: whoever asks there must not
+ * be told what was so a while ago. */
+static void island(struct sim *sim, int node)
+{
+	bool inside[SIM_NODES_MAX] = {false};
+	inside[node] = true;
+	for (int i = 1 + sim->settings.storage_nodes; i < sim->nodes_count; i++)
+		inside[i] = rng_below(dice(sim), 2);
+	for (int i = 0; i < sim->nodes_count; i++)
+		for (int k = 0; k < sim->nodes_count; k++)
+			sim->cut[i][k] = inside[i] != inside[k];
+	sim_log(sim, "nemesis island %s", sim->nodes[node].name);
+}
+
+/* What others send it arrives only once it is an island. */
+static void late_island(struct sim *sim)
 {
 	int node = any_storage(sim);
+	int64_t ms = rng_between(dice(sim), 500, CLOG_MS);
 	for (int i = 0; i <= sim->settings.storage_nodes; i++)
-		sim->cut[node][i] = sim->cut[i][node] = i != node;
-	sim_log(sim, "nemesis island %s", sim->nodes[node].name);
+		sim->clogged_until_us[i][node] = sim->now_us + ms * 1000;
+	later(sim, rng_between(dice(sim), 50, 700), NEMESIS_ISLAND, node);
+	sim_log(sim, "nemesis clog all to %s ms=%lld", sim->nodes[node].name, (long long)ms);
 }
 
 static void heal_links(struct sim *sim)
@@ -97,7 +112,7 @@ static void clog_link(struct sim *sim)
 
 static void trouble_links(struct sim *sim)
 {
-	switch (rng_below(dice(sim), 8)) {
+	switch (rng_below(dice(sim), 10)) {
 	case 0:
 	case 1:
 		partition(sim);
@@ -107,7 +122,11 @@ static void trouble_links(struct sim *sim)
 		break;
 	case 3:
 	case 4:
-		island(sim);
+		island(sim, any_storage(sim));
+		break;
+	case 8:
+	case 9:
+		late_island(sim);
 		break;
 	case 5:
 		flap(sim);
@@ -158,16 +177,17 @@ static void put_back(struct sim *sim, struct sim_node *node)
 	disk_restore(node->disk, node->copy);
 	node->incarnation = node->copy_incarnation;
 	node->boot = node->copy_boot;
+	node->aged = node->incarnation;
 }
 
-/* Data are lost only while no other copy is missing: what is acknowledged has W copies, not N. */
+/* Data are lost only while no other replica is missing: what is acknowledged has W copies, not N.
+ */
 static void lose_disk(struct sim *sim)
 {
-	struct buf why = {0};
 	int index = any_storage(sim);
 	struct sim_node *node = &sim->nodes[index];
 	uint64_t kind = rng_below(dice(sim), 5);
-	if (sim->losses < sim->settings.losses && checker_quiet(sim, &why)) {
+	if (sim->losses < sim->settings.losses && checker_whole(sim)) {
 		sim->losses++;
 		if (kind == 0) {
 			/* found when it is read: until then it counts as a copy, so it is the last
@@ -189,7 +209,6 @@ static void lose_disk(struct sim *sim)
 			sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, index, 0, NULL);
 		}
 	}
-	buf_close(&why);
 }
 
 static void copy_disk(struct sim *sim)
@@ -268,6 +287,8 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 		return;
 	if (action == NEMESIS_DRAW)
 		draw(sim);
+	else if (action == NEMESIS_ISLAND)
+		island(sim, node);
 	else
 		cut_node(sim, node, action == NEMESIS_CUT);
 }

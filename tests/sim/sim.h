@@ -67,7 +67,7 @@ enum sim_event_kind {
 };
 
 /* Index of a SIM_NEMESIS event; its `life` is the node. */
-enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN };
+enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN, NEMESIS_ISLAND };
 
 struct sim_message {
 	struct sim_message *next;
@@ -156,6 +156,7 @@ struct sim_node {
 	int64_t slow_until_us; /* its disk */
 	struct disk *copy;     /* of its disk, made earlier; may be NULL */
 	uint64_t copy_incarnation, copy_boot;
+	uint64_t aged;  /* incarnation whose disk was put back: it lacks what it acknowledged */
 	bool disk_full; /* less space than the reserve */
 	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
@@ -254,6 +255,8 @@ void nemesis_heal(struct sim *sim);
 /* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or
  * clean. */
 bool checker_quiet(struct sim *sim, struct buf *why);
+/* No replica is missing: each may be behind, but votes. */
+bool checker_whole(struct sim *sim);
 void checker_final(struct sim *sim);
 void checker_close(struct sim *sim);
 /* Called for every message sent: a cleanup must have been acknowledged by all replicas. */
