@@ -134,6 +134,8 @@ describe('the WebSocket protocol of canhazdb', () => {
         const none = (await socket.ask(++last, 'POST', { [COLLECTION]: 'tests', [DOCUMENT]: document }))[2];
         assert.deepEqual(none, { [STATUS]: 400, [DATA]: { error: none[DATA].error, type: 'POST', collectionId: 'tests' } }, JSON.stringify(document));
       }
+      const batch = (await socket.ask(++last, 'POST', { [COLLECTION]: 'batch', [DOCUMENT]: [{ id: 'a' }, { id: 'b' }] }))[2];
+      assert.deepEqual([batch[STATUS], batch[DOCUMENT].map((item) => item.document)], [201, [{ id: 'a' }, { id: 'b' }]]);
       for (const name of ['../../evil', 'under_score', '', 5]) {
         const evil = (await socket.ask(++last, 'POST', { [COLLECTION]: name, [DOCUMENT]: {} }))[2];
         assert.ok(evil[STATUS] === 422 || evil[STATUS] === 400, JSON.stringify(evil));

@@ -1,4 +1,5 @@
-// What README.md promises to somebody who has just cloned the repository, done word by word in a fresh clone.
+// What README.md promises to somebody who has just cloned the repository, done word by word in a fresh clone; then what
+// the other documents tell to type, in the same cluster.
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,8 +23,11 @@ async function shell(text, timeoutMs = BLOCK_MS) {
   return out;
 }
 
-function shellBlocks() {
-  return [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/^```sh\n(.*?)^```$/gms)].map((found) => found[1]);
+// In this order: README makes the file that the others' curl lines use.
+const DOCUMENTS = ['README.md', 'docs/native-api.md', 'docs/operations.md'];
+
+function shellBlocks(document) {
+  return [...readFileSync(join(ROOT, document), 'utf8').matchAll(/^```sh\n(.*?)^```$/gms)].map((found) => found[1]);
 }
 
 describe('README', () => {
@@ -56,8 +60,9 @@ describe('README', () => {
     assert.match(out, /make stop/);
   });
 
-  for (const [n, block] of shellBlocks().entries()) {
-    it(`what README tells to type works (${n + 1}): ${block.trim().split('\n').at(-1).slice(0, 60)}`, () => shell(block));
+  for (const document of DOCUMENTS) {
+    for (const [n, block] of shellBlocks(document).entries())
+      it(`what ${document} tells to type works (${n + 1}): ${block.trim().split('\n').at(-1).slice(0, 60)}`, () => shell(block));
   }
 
   it('make run again is harmless', async () => {
