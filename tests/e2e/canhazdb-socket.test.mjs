@@ -26,10 +26,8 @@ class Socket {
     self.socket.on('message', (data, binary) => self.frames.push({ binary, text: data.toString() }));
     self.socket.on('close', (code, reason) => (self.closed = { code, reason: reason.toString() }));
     self.socket.on('error', (error) => (self.error = error));
-    await until('the socket opens', ANSWER_MS, () => {
-      if (self.error) throw self.error;
-      return self.socket.readyState === WebSocket.OPEN;
-    }, 5);
+    await until('the socket opens', ANSWER_MS, () => self.error ?? self.socket.readyState === WebSocket.OPEN, 5);
+    if (self.error) throw self.error;
     return self;
   }
 

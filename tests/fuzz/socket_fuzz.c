@@ -2,8 +2,8 @@
  *
  * Input: a first byte that draws where the rest is cut, then the bytes of frames; if the first byte
  * is 255, lines "name: value" of a handshake. However the bytes are cut, and whenever an idle
- * reader is exchanged for a new one, the same messages are told, the same answers given and the
- * same end is come to; nothing is told or held beyond the limit. */
+ * reader is exchanged for a new one, the same messages are told and the same end is come to, with a
+ * closing frame; nothing is told or held beyond the limit. */
 #include <stdlib.h>
 
 #include "common/base/buf.h"
@@ -76,20 +76,19 @@ static void run_close(struct run *r)
 	buf_close(&r->answer);
 }
 
-/* Inside a frame what is wrong may be seen sooner or later, of two wrongs either may be told, and
- * who is about to be cut off may miss a pong. */
+/* Inside a frame what is wrong may be seen sooner or later (libwslay looks at the text of a close
+ * only as far as it has come), and who is about to be cut off may miss a pong. */
 static void check_same(const struct run *a, const struct run *b)
 {
+	bool a_open = a->outcome == WS_OPEN;
+	bool b_open = b->outcome == WS_OPEN;
 	CHECK(slice_equal(buf_slice(&a->told), buf_slice(&b->told)));
-	if (a->outcome != b->outcome) {
-		CHECK(a->outcome == WS_OPEN ? !a->idle : b->outcome == WS_OPEN && !b->idle);
-		return;
-	}
-	struct slice close = check_answer(buf_slice(&a->answer));
-	struct slice other = check_answer(buf_slice(&b->answer));
-	CHECK((close.len > 0) == (a->outcome != WS_OPEN) && (other.len > 0) == (close.len > 0));
-	CHECK(a->outcome == WS_BAD || slice_equal(close, other));
-	CHECK(a->outcome != WS_OPEN || a->answer.len == b->answer.len);
+	CHECK((check_answer(buf_slice(&a->answer)).len > 0) == !a_open);
+	CHECK((check_answer(buf_slice(&b->answer)).len > 0) == !b_open);
+	if (a_open != b_open)
+		CHECK(a_open ? !a->idle : !b->idle);
+	else
+		CHECK(!a_open || a->answer.len == b->answer.len);
 }
 
 static void frames(uint8_t seed, struct slice bytes)
