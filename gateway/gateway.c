@@ -5,8 +5,8 @@
 #include "common/base/memory.h"
 #include "common/timing.h"
 #include "gateway/call.h"
-#include "gateway/notify.h"
 #include "gateway/lock.h"
+#include "gateway/notify.h"
 
 enum { TIMERS_PER_STEP = 100000 };
 

@@ -4,8 +4,8 @@
 #include "common/base/memory.h"
 #include "gateway/call.h"
 #include "gateway/http_answer.h"
-#include "gateway/notify.h"
 #include "gateway/lock.h"
+#include "gateway/notify.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
