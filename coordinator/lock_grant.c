@@ -231,7 +231,8 @@ void lock_start(struct coordinator *c)
 static void tick_waiting(struct coordinator *c, struct lock_row *row, struct effects *fx)
 {
 	bool silent = c->now_ms - row->heard_ms >= LOCK_SILENT_MS;
-	if (!silent && c->now_ms < row->wait_until_ms)
+	/* What came in this very turn is looked at at its end, and refused there if need be. */
+	if (!silent && (c->locks->dirty || c->now_ms < row->wait_until_ms))
 		return;
 	lock_answer_acquire(c, row, STATUS_LOCKED,
 			    slice_text("Others were first, and it was not waited longer."), fx);
