@@ -219,6 +219,7 @@ struct storage {
 	uint64_t map_version;
 	bool started;
 	bool joined;
+	bool admitted; /* the coordinator let this start in: it is no copy that was put back */
 	bool draining;
 	bool disk_full;
 	uint64_t pending_bytes; /* of all shards, as of the last turn */

@@ -124,6 +124,7 @@ void joining_on_join_ack(struct storage *s, const struct event *e, struct effect
 	if (!s->joined)
 		fx_log(fx, LOG_LEVEL_INFO, "joined boot=%llu", (unsigned long long)s->options.boot);
 	s->joined = true;
+	s->admitted = true;
 }
 
 void joining_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx)

@@ -50,8 +50,9 @@ static bool grant(struct storage *s, const struct event *e, const struct shard_e
 		  uint64_t boot, struct effects *fx)
 {
 	struct shard_copy *c = shard_get(s, wanted->shard);
-	if (!c || c->promise.epoch != wanted->epoch || c->promise.lead != e->message.from.member ||
-	    c->placement.epoch != wanted->epoch || c->position.copying)
+	if (!c || !s->admitted || c->promise.epoch != wanted->epoch ||
+	    c->promise.lead != e->message.from.member || c->placement.epoch != wanted->epoch ||
+	    c->position.copying)
 		return false; /* a learning replica answers too: the lead does not count it, but
 				 hears how far it is */
 	c->lease_lead = e->message.from.member;

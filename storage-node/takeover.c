@@ -117,6 +117,15 @@ static void count_promises(struct storage *s, struct shard_copy *c, struct effec
 		choose_source(s, c, fx);
 }
 
+/* 0: this replica may promise to `lead` now. */
+static int64_t promise_wait_ms(const struct storage *s, const struct shard_copy *c, uint64_t lead,
+			       uint64_t boot)
+{
+	if (!s->admitted) /* a copy put back has forgotten what it promised and acknowledged */
+		return PROMISE_RETRY_MS;
+	return lease_wait_ms(s, c, lead, boot);
+}
+
 static void promising_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->promise.epoch > c->lead_epoch) {
@@ -124,7 +133,7 @@ static void promising_tick(struct storage *s, struct shard_copy *c, struct effec
 		return;
 	}
 	if (c->promise.epoch < c->lead_epoch || c->promise.lead != s->options.self) {
-		int64_t wait = lease_wait_ms(s, c, s->options.self, s->options.boot);
+		int64_t wait = promise_wait_ms(s, c, s->options.self, s->options.boot);
 		if (wait > 0) {
 			c->retry_ms =
 			    s->now_ms + (wait < PROMISE_RETRY_MS ? wait : PROMISE_RETRY_MS);
@@ -163,7 +172,7 @@ static enum status may_promise(struct storage *s, struct shard_copy *c, const st
 		return STATUS_OLD_EPOCH;
 	if (!shard_vouching(s, c))
 		return STATUS_NOT_VOUCHING;
-	*wait_ms = lease_wait_ms(s, c, e->message.from.member, m->boot);
+	*wait_ms = promise_wait_ms(s, c, e->message.from.member, m->boot);
 	return *wait_ms > 0 ? STATUS_LEASED : STATUS_OK;
 }
 

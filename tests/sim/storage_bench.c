@@ -86,6 +86,8 @@ static void on_send(struct storage_bench *b, const struct effect *e)
 	void *message = arena_alloc(&b->arena, schema->size);
 	CHECK(schema_decode(schema, body, &b->arena, message));
 	keep_answer(b, type, body);
+	if (type == MSG_member_join)
+		b->join_request = e->send.envelope.request_id;
 	if (e->send.member == GATEWAY || e->send.member == ARBITER)
 		b->answers += type != MSG_shard_newer;
 	else if (type != MSG_heartbeat && type != MSG_member_join && type != MSG_lease_renew)
@@ -187,6 +189,23 @@ void storage_bench_start(struct storage_bench *b)
 	CHECK(b->core != NULL);
 	struct event start = {.kind = EVENT_START};
 	storage_bench_step(b, &start);
+	storage_bench_turn(b);
+	if (!b->strange)
+		storage_bench_admit(b);
+}
+
+void storage_bench_admit(struct storage_bench *b)
+{
+	struct event timer = {.kind = EVENT_TIMER};
+	storage_bench_step(b, &timer);
+	storage_bench_turn(b);
+	struct msg_member_join_ack ack = {.status = STATUS_OK};
+	struct event e = {.kind = EVENT_MESSAGE};
+	e.message.from = (struct peer){.member = COORDINATOR, .role = ROLE_COORDINATOR};
+	e.message.envelope =
+	    (struct envelope){.type = MSG_member_join_ack, .request_id = b->join_request};
+	e.message.body = &ack;
+	storage_bench_step(b, &e);
 	storage_bench_turn(b);
 }
 

@@ -20,6 +20,8 @@ struct storage_bench {
 	struct buf trace;
 	int64_t now_ms;
 	uint64_t boot;
+	uint64_t join_request; /* of the last one sent */
+	bool strange;          /* the coordinator does not answer a start */
 	struct storage_options options;
 	/* the latest of each */
 	struct msg_doc_write_ack written;
@@ -40,6 +42,8 @@ struct storage_bench {
 
 void storage_bench_init(struct storage_bench *b);
 void storage_bench_close(struct storage_bench *b);
+/* The coordinator lets it in; a start does that by itself unless it is `strange`. */
+void storage_bench_admit(struct storage_bench *b);
 void storage_bench_start(struct storage_bench *b);
 /* power: what was not synced is lost. */
 void storage_bench_stop(struct storage_bench *b, bool power);
