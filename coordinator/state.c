@@ -28,7 +28,8 @@ static void put(struct coordinator *c, struct slice key, const struct schema *sc
 	buf_clear(&c->value);
 	schema_encode(schema, value, &c->value);
 	store_put(c->store, STORE_META, key, buf_slice(&c->value));
-	fx_sync(fx);
+	if (!MUTATION(coordinator_not_synced))
+		fx_sync(fx);
 }
 
 void state_map_changed(struct coordinator *c)

@@ -52,7 +52,6 @@ static bool raise_in_doubt(struct coordinator *c, struct shard_row *row, struct 
 	uint64_t lead = placement_successor(&row->placement.shard, candidates);
 	if (lead == 0)
 		return false;
-	REACHED(epoch_raised_in_doubt);
 	row->raise = false;
 	if (row->promised_max > row->placement.shard.epoch)
 		row->placement.shard.epoch = row->promised_max;

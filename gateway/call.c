@@ -12,7 +12,10 @@
 enum { SLOT_BITS = 20, SLOTS_FIRST = 64 };
 
 /* Clocks differ in rate: what was learnt of one is not believed for longer. */
-enum { CLOCK_KEEP_MS = 60000 };
+enum {
+	CLOCK_KEEP_MS = 60000,
+	CLOCK_DRIFT = 10 /* two clocks differ by a tenth of what they count at most */
+};
 
 enum call_state {
 	CALL_SENT,   /* an answer to the last sending may come */
@@ -113,6 +116,12 @@ static struct peer_clock *clock_find(const struct gateway *gw, uint64_t member)
 	return NULL;
 }
 
+/* How far it is ahead at least, whatever became of both clocks since that was learnt. */
+static int64_t clock_ahead(const struct turn *t, const struct peer_clock *clock)
+{
+	return clock->ahead_ms - (t->now_ms - clock->seen_ms) / CLOCK_DRIFT;
+}
+
 static void clock_learn(struct turn *t, uint64_t clock_ms, uint64_t life)
 {
 	struct call_table *table = &t->gw->calls;
@@ -128,7 +137,7 @@ static void clock_learn(struct turn *t, uint64_t clock_ms, uint64_t life)
 	if (!clock)
 		return;
 	bool old = clock->life != life || t->now_ms - clock->seen_ms > CLOCK_KEEP_MS;
-	if (!old && ahead_ms < clock->ahead_ms)
+	if (!old && ahead_ms < clock_ahead(t, clock))
 		return;
 	clock->life = life;
 	clock->ahead_ms = ahead_ms;
@@ -144,7 +153,7 @@ static void fill_until(const struct turn *t, uint64_t member, int64_t ttl_ms, ui
 	*life = 0;
 	if (!clock)
 		return;
-	int64_t until = t->now_ms + clock->ahead_ms + ttl_ms;
+	int64_t until = t->now_ms + clock_ahead(t, clock) + ttl_ms - ttl_ms / CLOCK_DRIFT;
 	*until_ms = until > 1 ? (uint64_t)until : 1;
 	*life = clock->life;
 }

@@ -302,7 +302,7 @@ void feed_on_open(struct storage *s, const struct event *e, struct effects *fx)
 	if (!f)
 		f = feed_add(s, c);
 	asked.next = f->next;
-	asked.acked = asked.sent = m->tail ? c->position.applied : m->after;
+	asked.acked = asked.sent = m->tail || MUTATION(feed_skips) ? c->position.applied : m->after;
 	*f = asked;
 	if (!feed_send(s, c, f, fx)) {
 		refuse(f, c->id, STATUS_STREAM_TRIMMED, c->position.trimmed, fx);

@@ -175,6 +175,8 @@ struct shard_copy {
 	enum shard_state state;
 	uint64_t lead_epoch;
 	uint64_t epoch_start; /* number of our CHANGE_EPOCH entry */
+	/* began to serve since the last commit: lists would not show what was applied for that */
+	bool serving_unseen;
 	uint64_t floor;
 	int64_t retry_ms;
 	uint64_t fetch_from; /* node */

@@ -110,7 +110,8 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 
 bool lease_held(const struct storage *s, const struct shard_copy *c)
 {
-	if (c->state != SHARD_SERVING || !shard_vouching(s, c))
+	if (c->state != SHARD_SERVING || !shard_vouching(s, c) ||
+	    (c->serving_unseen && !MUTATION(lists_too_early)))
 		return false;
 	uint32_t held = 1;
 	for (uint32_t i = 0; i < c->followers_count; i++)

@@ -130,7 +130,9 @@ enum status lock_check(const struct shard_copy *c, const struct lock_question *q
 {
 	const struct lock_table *t = c->locks;
 	if (!t || t->by_id.count == 0)
-		return question->lock_ids_count > 0 ? STATUS_LOCK_LOST : STATUS_OK;
+		return question->lock_ids_count > 0 && !MUTATION(lock_token_ignored)
+			   ? STATUS_LOCK_LOST
+			   : STATUS_OK;
 	struct check k = {.question = question, .paths = map_get(&t->by_document, question->id)};
 	check_whole(&k, &t->whole);
 	check_whole(&k, k.paths);
@@ -139,9 +141,9 @@ enum status lock_check(const struct shard_copy *c, const struct lock_question *q
 		check_touched(&k);
 	buf_close(&k.field);
 	/* waiting for others would not help one whose own lock has ended */
-	if (names && k.lost)
+	if (names && k.lost && !MUTATION(lock_token_ignored))
 		return STATUS_LOCK_LOST;
-	return k.locked ? STATUS_LOCKED : STATUS_OK;
+	return k.locked && !MUTATION(lock_of_others_ignored) ? STATUS_LOCKED : STATUS_OK;
 }
 
 enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m)

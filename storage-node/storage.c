@@ -164,6 +164,7 @@ static void on_stored(struct storage *s, struct effects *fx)
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
+		c->serving_unseen = false;
 		if (c->durable == c->position.last)
 			continue;
 		c->durable = c->position.last;

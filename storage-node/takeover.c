@@ -316,6 +316,7 @@ void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effe
 void takeover_settled(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	c->state = SHARD_SERVING;
+	c->serving_unseen = true;
 	fx_log(fx, LOG_LEVEL_INFO, "serving shard=%016llx epoch=%llu applied=%llu",
 	       (unsigned long long)c->id, (unsigned long long)c->lead_epoch,
 	       (unsigned long long)c->position.applied);

@@ -400,7 +400,7 @@ enum status write_lead_refuses(const struct storage *s, const struct shard_copy 
 	uint64_t epoch = e->message.envelope.epoch;
 	if (epoch < c->placement.epoch)
 		return STATUS_OLD_EPOCH;
-	if (c->state != SHARD_SERVING || epoch != c->lead_epoch)
+	if (c->state != SHARD_SERVING || epoch != c->lead_epoch || c->serving_unseen)
 		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
 	return write_disks_full(s, c) ? STATUS_DISK_FULL : STATUS_OK;
 }

@@ -100,8 +100,9 @@ bool checker_whole(struct sim *sim)
 		for (uint32_t k = 0; k < shard->replicas_count; k++) {
 			const struct replica *r = &shard->replicas[k];
 			struct shard_position p;
-			whole = whole && !r->learning &&
-				sim_node_of(sim, r->node)->incarnation == r->incarnation &&
+			const struct sim_node *node = sim_node_of(sim, r->node);
+			whole = whole && !r->learning && node->incarnation == r->incarnation &&
+				node->incarnation != node->aged &&
 				position_of(sim, r->node, shard->id, &p) && !p.copying;
 		}
 	}

@@ -202,6 +202,7 @@ static void lose_disk(struct sim *sim)
 				put_back(sim, node);
 			} else if (kind == 3) {
 				disk_tear(node->disk);
+				node->aged = node->incarnation;
 			} else {
 				disk_wipe(node->disk);
 				node->incarnation = 0;
