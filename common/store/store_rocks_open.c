@@ -102,11 +102,12 @@ static int families_on_disk(const struct rocks *r)
 	size_t count = 0;
 	char *error = NULL;
 	char **names = rocksdb_list_column_families(r->options, r->path, &count, &error);
+	/* an empty list is one, too */
+	rocksdb_list_column_families_destroy(names, count);
 	if (error) {
 		rocksdb_free(error);
 		return STORE_FAMILIES;
 	}
-	rocksdb_list_column_families_destroy(names, count);
 	return count < STORE_FAMILIES ? (int)count : STORE_FAMILIES;
 }
 

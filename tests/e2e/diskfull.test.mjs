@@ -59,8 +59,10 @@ describe('a full disk', { skip: CAN_MOUNT ? false : 'a file system of its own ne
     rmSync(ballast);
   }
 
+  let writes = 0;
   async function write(id, statuses = [200, 201]) {
-    const answer = await cluster.insist('PUT', `/full/${id}`, { body: { text: 'x'.repeat(2000) } }, statuses);
+    const headers = { 'Idempotency-Key': `write-${writes++}` }; // an outcome that is unknown is asked for again
+    const answer = await cluster.insist('PUT', `/full/${id}`, { headers, body: { text: 'x'.repeat(2000) } }, statuses);
     if (answer.status < 300) acknowledged.set(id, answer.etag);
     return answer;
   }
