@@ -109,14 +109,17 @@ describe('a full disk', { skip: CAN_MOUNT ? false : 'a file system of its own ne
         else refused++;
       }
     });
-    await until('the writers write', 5000, () => next > 50);
-    fill(0);
-    await until('writes are refused', NOTICED_MS, () => refused > 10);
-    await checkAllPresent();
-    free();
-    const before = acknowledged.size;
-    await until('writes are taken again', 30000, () => acknowledged.size > before + 20);
-    stop = true;
+    try {
+      await until('the writers write', 5000, () => next > 50);
+      fill(0);
+      await until('writes are refused', NOTICED_MS, () => refused > 10);
+      await checkAllPresent();
+      free();
+      const before = acknowledged.size;
+      await until('writes are taken again', 30000, () => acknowledged.size > before + 20);
+    } finally {
+      stop = true;
+    }
     await Promise.all(writers);
     await checkAllPresent();
     for (const name of NODES) await cluster.ready(name);
