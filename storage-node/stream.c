@@ -202,7 +202,10 @@ void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 			snapshot_tick(s, c, f, fx);
 			continue;
 		}
-		bool waiting = f->mode == FOLLOW_PROBE || f->acked < c->position.last;
+		/* one that grants no lease may have come back with an older disk: it must see what
+		 * it acknowledged, though there is nothing new to send */
+		bool silent = s->now_ms - f->heard_ms >= OFFLINE_MS;
+		bool waiting = f->mode == FOLLOW_PROBE || f->acked < c->position.last || silent;
 		if (!waiting || s->now_ms - f->sent_ms < RESEND_MS)
 			continue;
 		f->mode = FOLLOW_PROBE;
