@@ -47,7 +47,7 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
 	if (out->sequence == 0)
 		count += edits_pairs(c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
-	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES) {
+	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < s->options.snapshot_chunk_bytes) {
 		bool inside = store_valid(s->store, out->it);
 		struct slice key = inside ? store_key(s->store, out->it) : (struct slice){0};
 		if (!inside || key.len < sizeof prefix ||
@@ -69,7 +69,7 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		bytes += key.len + value.len;
 		store_next(s->store, out->it);
 	}
-	bool complete = count < LIMIT_SNAPSHOT_PAIRS && bytes < SNAPSHOT_CHUNK_BYTES;
+	bool complete = count < LIMIT_SNAPSHOT_PAIRS && bytes < s->options.snapshot_chunk_bytes;
 	out->chunk = (struct msg_snapshot_chunk){.shard = c->id,
 						 .snapshot = out->id,
 						 .sequence = out->sequence,
@@ -275,9 +275,13 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 		return STATUS_OK; /* complete, and told so again */
 	if (m->sequence == 0 && c->copy_snapshot != m->snapshot && newer)
 		copy_begin(s, c, m->snapshot, fx);
-	if (c->copy_snapshot !=
-	    m->snapshot) /* a late message must not throw away what came since */
-		return newer ? STATUS_STREAM_GAP : STATUS_OLD_EPOCH;
+	/* restarted in its middle, it no longer knows how far the copy had come */
+	bool lost = p->copying && c->copy_snapshot == 0;
+	if (lost)
+		REACHED(copy_interrupted);
+	/* a late message must not throw away what came since */
+	if (c->copy_snapshot != m->snapshot)
+		return newer || lost ? STATUS_STREAM_GAP : STATUS_OLD_EPOCH;
 	if (m->sequence + 1 == c->copy_next)
 		return STATUS_OK; /* again */
 	if (m->sequence != c->copy_next)

@@ -21,6 +21,8 @@ static void set_defaults(struct storage_options *o)
 		o->pending_entries_max = PENDING_ENTRIES_MAX;
 	if (o->index_step_documents == 0)
 		o->index_step_documents = INDEX_STEP_DOCUMENTS;
+	if (o->snapshot_chunk_bytes == 0)
+		o->snapshot_chunk_bytes = SNAPSHOT_CHUNK_BYTES;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }

@@ -6,18 +6,19 @@
 #include "common/store/store.h"
 
 struct storage_options {
-	uint64_t self;                /* member id */
-	uint64_t coordinator;         /* member id */
-	uint64_t incarnation;         /* of the data directory */
-	uint64_t boot;                /* starts of this directory, this one included; from 1 */
-	uint64_t life;                /* random number of this start */
-	uint64_t stream_keep_entries; /* applied entries kept per shard for catch-up; 0: default */
-	uint64_t stream_keep_bytes;   /* likewise; 0: default */
-	uint64_t pending_entries_max; /* unsettled entries per shard before writes are refused; 0:
-					 default */
-	uint64_t pending_bytes_max;   /* likewise; 0: default */
-	uint64_t edit_flight_entries; /* of one write by query that are under way; 0: default */
-	int64_t index_step_documents; /* passed in one step by builds of indexes; 0: default */
+	uint64_t self;                 /* member id */
+	uint64_t coordinator;          /* member id */
+	uint64_t incarnation;          /* of the data directory */
+	uint64_t boot;                 /* starts of this directory, this one included; from 1 */
+	uint64_t life;                 /* random number of this start */
+	uint64_t stream_keep_entries;  /* applied entries kept per shard for catch-up; 0: default */
+	uint64_t stream_keep_bytes;    /* likewise; 0: default */
+	uint64_t pending_entries_max;  /* unsettled entries per shard before writes are refused; 0:
+					  default */
+	uint64_t pending_bytes_max;    /* likewise; 0: default */
+	uint64_t snapshot_chunk_bytes; /* sent at once when a shard is copied; 0: default */
+	uint64_t edit_flight_entries;  /* of one write by query that are under way; 0: default */
+	int64_t index_step_documents;  /* passed in one step by builds of indexes; 0: default */
 };
 
 struct storage; /* private: storage-node/internal.h */

@@ -127,7 +127,8 @@ static void draw_op(struct workload *w, struct client *c)
 	op->collection = rng_below(r, 2)
 			     ? COLLECTION_STRICT
 			     : (enum collection_kind)(1 + rng_below(r, COLLECTION_KINDS - 1));
-	op->document = (int)rng_below(r, (uint64_t)sim->settings.documents);
+	if (rng_below(r, 3) != 0) /* the first one is hot */
+		op->document = (int)rng_below(r, (uint64_t)sim->settings.documents);
 	op->kind = draw_kind(r, op->collection);
 	op->start_us = sim->now_us;
 	op->end_us = INT64_MAX;

@@ -110,34 +110,26 @@ static void clog_link(struct sim *sim)
 		(long long)ms);
 }
 
+static void isolate(struct sim *sim)
+{
+	cut_node(sim, any_node(sim), true);
+}
+
+static void any_island(struct sim *sim)
+{
+	island(sim, any_storage(sim));
+}
+
+/* Of the kinds that the seed has drawn. */
 static void trouble_links(struct sim *sim)
 {
-	switch (rng_below(dice(sim), 10)) {
-	case 0:
-	case 1:
-		partition(sim);
-		break;
-	case 2:
-		cut_node(sim, any_node(sim), true);
-		break;
-	case 3:
-	case 4:
-		island(sim, any_storage(sim));
-		break;
-	case 8:
-	case 9:
-		late_island(sim);
-		break;
-	case 5:
-		flap(sim);
-		break;
-	case 6:
-		swizzle(sim);
-		break;
-	default:
-		clog_link(sim);
-		break;
-	}
+	static void (*const kinds[LINK_TROUBLES])(struct sim *) = {
+	    partition, isolate, any_island, flap, swizzle, clog_link, late_island};
+	uint64_t kind;
+	do {
+		kind = rng_below(dice(sim), LINK_TROUBLES);
+	} while (!(sim->settings.links & 1u << kind));
+	kinds[kind](sim);
 }
 
 /* ---- processes ---- */
@@ -198,7 +190,8 @@ static void lose_disk(struct sim *sim)
 		} else {
 			sim_log(sim, "nemesis loses the disk of %s", node->name);
 			node_crash(sim, index, false);
-			if (kind < 3 && node->copy) {
+			/* one made in the newest start looks like that start's successor */
+			if (kind < 3 && node->copy && node->copy_boot < node->boot) {
 				put_back(sim, node);
 			} else if (kind == 3) {
 				disk_tear(node->disk);

@@ -93,6 +93,8 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 	    .stream_keep_entries = sim->settings.stream_keep,
 	    /* few at once, so that faults meet a write by query in its middle */
 	    .edit_flight_entries = sim->settings.seed % 3 ? 3 : 0,
+	    .snapshot_chunk_bytes = sim->settings.chunk_bytes,
+	    .pending_entries_max = sim->settings.pending_max,
 	    .index_step_documents = 3};
 	node->ops = &storage_ops;
 	return storage_new(&options, node->store, seed);

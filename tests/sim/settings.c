@@ -83,6 +83,11 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 	out->pause_max_ms = one_in(&r, 4) ? 20000 : 6000;
 	out->partitions = !one_in(&r, 3);
 	out->stream_keep = one_in(&r, 2) ? (uint64_t)rng_between(&r, 5, 100) : 100000;
+	out->chunk_bytes = one_in(&r, 2) ? (uint64_t)rng_between(&r, 100, 5000) : 0;
+	out->pending_max = one_in(&r, 6) ? (uint64_t)rng_between(&r, 3, 50) : 0;
+	if (one_in(&r, 5) && out->nemesis_every_ms > 0)
+		out->nemesis_every_ms = rng_between(&r, 50, 300);
+	out->links = (uint32_t)rng_between(&r, 1, (1 << LINK_TROUBLES) - 1);
 	out->drift_ppm = one_in(&r, 3) ? rng_between(&r, 0, 50000) : 0;
 }
 
@@ -90,19 +95,21 @@ void sim_settings_print(const struct sim_settings *s)
 {
 	printf("seed=%llu storage=%d gateways=%d arbiters=%d clients=%d replicas=%d quorum=%d "
 	       "shards=%d documents=%d operations=%d safety_ms=%lld think_ms=%lld retain_ms=%lld "
-	       "keep=%llu ",
+	       "keep=%llu chunk=%llu pending=%llu ",
 	       (unsigned long long)s->seed, s->storage_nodes, s->gateways, s->arbiters, s->clients,
 	       s->replicas, s->write_quorum, s->shards, s->documents, s->operations,
 	       (long long)s->safety_ms, (long long)s->think_max_ms, (long long)s->retain_ms,
-	       (unsigned long long)s->stream_keep);
+	       (unsigned long long)s->stream_keep, (unsigned long long)s->chunk_bytes,
+	       (unsigned long long)s->pending_max);
 	printf("drop=%u duplicate=%u delay_us=%lld..%lld tail=%u/%lld sync_us=%lld..%lld "
 	       "commit_broken=%u commit_full=%u get_broken=%u ",
 	       s->drop, s->duplicate, (long long)s->delay_min_us, (long long)s->delay_max_us,
 	       s->delay_tail, (long long)s->delay_tail_us, (long long)s->sync_min_us,
 	       (long long)s->sync_max_us, s->commit_broken, s->commit_full, s->get_broken);
-	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d disks=%d slow=%d "
+	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
+	       "slow=%d "
 	       "losses=%d drift_ppm=%lld deep=%d\n",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
-	       (long long)s->pause_max_ms, s->partitions, s->disks, s->slow_disks, s->losses,
-	       (long long)s->drift_ppm, s->deep);
+	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
+	       s->losses, (long long)s->drift_ppm, s->deep);
 }

@@ -46,11 +46,12 @@ struct sim_settings {
 	int64_t nemesis_every_ms; /* 0: no faults of nodes and links */
 	bool crashes, pauses, partitions, power_cuts, disks, slow_disks;
 	int64_t pause_max_ms;
-	int losses; /* of disks, one after another */
+	uint32_t links; /* which kinds of trouble links have: nemesis.c */
+	int losses;     /* of disks, one after another */
 	uint32_t commit_broken, commit_full, get_broken;
 	int64_t drift_ppm; /* how fast or slow clocks may be */
 	int64_t retain_ms;
-	uint64_t stream_keep;
+	uint64_t stream_keep, chunk_bytes, pending_max;
 	int64_t think_max_ms;
 };
 
@@ -67,6 +68,7 @@ enum sim_event_kind {
 };
 
 /* Index of a SIM_NEMESIS event; its `life` is the node. */
+enum { LINK_TROUBLES = 7 };
 enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN, NEMESIS_ISLAND };
 
 struct sim_message {
