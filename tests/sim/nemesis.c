@@ -1,5 +1,5 @@
 /* Faults of nodes, links, clocks and disks, drawn from a stream of their own. */
-#include "tests/sim/sim.h"
+#include "tests/sim/records.h"
 
 enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000 };
 
@@ -190,8 +190,7 @@ static void lose_disk(struct sim *sim)
 		} else {
 			sim_log(sim, "nemesis loses the disk of %s", node->name);
 			node_crash(sim, index, false);
-			/* one made in the newest start looks like that start's successor */
-			if (kind < 3 && node->copy && node->copy_boot < node->boot) {
+			if (kind < 3 && node->copy && copy_is_known(sim, node)) {
 				put_back(sim, node);
 			} else if (kind == 3) {
 				disk_tear(node->disk);

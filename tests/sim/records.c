@@ -84,3 +84,17 @@ uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uin
 	buf_close(&key);
 	return digest;
 }
+
+bool copy_is_known(struct sim *sim, const struct sim_node *node)
+{
+	struct member member;
+	struct buf key = {0};
+	buf_append_byte(&key, 'm');
+	buf_append_be64(&key, node->member);
+	bool found =
+	    !sim->nodes[0].committing && disk_record(sim, sim->nodes[0].disk, STORE_META,
+						     buf_slice(&key), &schema_member, &member);
+	buf_close(&key);
+	return found &&
+	       (member.incarnation != node->copy_incarnation || member.boot > node->copy_boot);
+}

@@ -22,6 +22,9 @@ bool disk_value(const struct disk *disk, enum store_family family, struct slice 
 /* The newest placement of each shard that any storage node keeps. */
 struct shard_list *all_shards(struct sim *sim);
 bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out);
+/* Would the coordinator know a start of this copy as one that was there before? One made in the
+ * newest start that it knows looks like that start's successor: nobody can tell. */
+bool copy_is_known(struct sim *sim, const struct sim_node *node);
 /* A hash over the shard's pairs of a family. */
 uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard);
 
