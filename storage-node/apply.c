@@ -2,17 +2,19 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/digest.h"
 #include "storage-node/feed.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
 
-static void put_conflict(struct storage *s, struct slice key, const struct conflict *conflict)
+static void put_conflict(struct storage *s, struct shard_copy *c, struct slice key,
+			 const struct conflict *conflict)
 {
 	buf_clear(&s->value);
 	schema_encode(&schema_conflict, conflict, &s->value);
-	store_put(s->store, STORE_CONFLICTS, key, buf_slice(&s->value));
+	digest_put(s, c, STORE_CONFLICTS, key, buf_slice(&s->value));
 }
 
 /* When the open conflict of this document began; otherwise, if there is none. */
@@ -43,7 +45,7 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t *bases;
 	if (graph_common_ancestors(&v->doc, leaves, count, &s->arena, &bases) == 0)
 		conflict.kind = CONFLICT_ROOTS;
-	put_conflict(s, key_conflict_open(&s->key, c->id, v->id), &conflict);
+	put_conflict(s, c, key_conflict_open(&s->key, c->id, v->id), &conflict);
 }
 
 static void keep_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
@@ -63,7 +65,7 @@ static void keep_resolution(struct storage *s, struct shard_copy *c, const struc
 	    .detail = change->detail,
 	    .resolved_ms = change->wall_ms,
 	};
-	put_conflict(s, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
+	put_conflict(s, c, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
 		     &conflict);
 	s->resolved_total++;
 }
@@ -86,9 +88,9 @@ static void put_bodies(struct storage *s, struct shard_copy *c, struct slice id,
 	for (uint32_t i = 0; i < edit->bodies_count; i++) {
 		struct slice key = key_body(&s->key, c->id, id, &edit->bodies[i].revision);
 		if (edit->bodies[i].body.len > 0)
-			store_put(s->store, STORE_DOCUMENTS, key, edit->bodies[i].body);
+			digest_put(s, c, STORE_DOCUMENTS, key, edit->bodies[i].body);
 		else
-			store_remove(s->store, STORE_DOCUMENTS, key);
+			digest_remove(s, c, STORE_DOCUMENTS, key);
 	}
 }
 
@@ -121,8 +123,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		view.doc.revisions_count = 0;
 	buf_clear(&s->value);
 	schema_encode(&schema_document, &view.doc, &s->value);
-	store_put(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id),
-		  buf_slice(&s->value));
+	digest_replace(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id), view.record,
+		       buf_slice(&s->value));
 	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},
 		     edit.is_live ? view.doc.body : (struct slice){0});
 	count_document(c, &edit);
@@ -133,11 +135,10 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	if (edit.is_conflict && !MUTATION(conflict_hidden))
 		open_conflict(s, c, &view, change, number);
 	else if (edit.was_conflict)
-		store_remove(s->store, STORE_CONFLICTS,
-			     key_conflict_open(&s->key, c->id, change->id));
+		digest_remove(s, c, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
 	if (edit.resolution_gone.len > 0) {
-		store_remove(
-		    s->store, STORE_CONFLICTS,
+		digest_remove(
+		    s, c, STORE_CONFLICTS,
 		    key_conflict_resolved(&s->key, c->id, change->id, edit.resolution_gone));
 		s->cleaned_total++;
 	}

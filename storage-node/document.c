@@ -18,8 +18,10 @@ void document_load(struct storage *s, struct shard_copy *c, struct slice id,
 	*out = (struct document_view){.storage = s, .copy = c, .id = id};
 	struct slice value;
 	if (store_get(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, id), &value) ==
-	    STORE_OK)
-		view_decode(out, arena_copy(&s->arena, value));
+	    STORE_OK) {
+		out->record = arena_copy(&s->arena, value);
+		view_decode(out, out->record);
+	}
 }
 
 static struct buf *overlay_body(const struct overlay *o, const struct revision *name)

@@ -6,6 +6,7 @@
 #include "common/base/rng.h"
 #include "common/probe.h"
 #include "common/timing.h"
+#include "storage-node/digest.h"
 #include "storage-node/keys.h"
 #include "storage-node/storage.h"
 
@@ -129,6 +130,9 @@ struct follower {
 	bool promised; /* take-over: answered OK in this epoch */
 	struct position promised_last;
 	struct snapshot_out *snapshot;
+	uint64_t asked; /* compare.c: entry whose digest it was asked about; 0: none */
+	uint64_t asked_digest;
+	enum digest_verdict verdict;
 };
 
 /* A branch that waits for the lead. */
@@ -170,6 +174,7 @@ struct shard_copy {
 	int64_t lease_until_ms;
 	uint64_t copy_snapshot; /* id of the snapshot being received */
 	uint64_t copy_next;     /* its next chunk */
+	uint64_t copy_digest;   /* of the pairs that have come */
 
 	/* as the lead, or on the way there */
 	enum shard_state state;
@@ -195,6 +200,8 @@ struct shard_copy {
 	struct feeds *feeds; /* feed.h; NULL: nobody follows */
 	bool turn_dirty;     /* something to send at the end of the turn */
 
+	struct shard_integrity integrity; /* digest.h */
+
 	struct edit_list *edits; /* shard_edit.h: writes by query, as applied */
 
 	/* outbox */
@@ -210,6 +217,7 @@ struct shard_copy {
 
 struct query_job;
 struct edit_job;
+struct scrub;
 
 struct storage {
 	struct storage_options options;
@@ -249,6 +257,10 @@ struct storage {
 	    snapshots_total;
 	uint64_t refused_total, discarded_total, resolved_total, cleaned_total;
 	uint64_t stale_total, edits_total;
+	uint64_t damage_total, differs_total;
+	struct scrub *scrub; /* scrub.c; NULL: not begun */
+	bool starting_anew;  /* at the next tick */
+	int64_t damage_told_ms;
 };
 
 struct known_collection {
@@ -379,6 +391,7 @@ struct document_view {
 	struct shard_copy *copy;
 	struct slice id;
 	struct overlay *overlay; /* NULL: as applied */
+	struct slice record;     /* as read from the store; empty: none there */
 	bool exists;
 	struct document doc; /* lists in storage->arena */
 };

@@ -1,7 +1,7 @@
 /* Leases: what lets a lead answer reads without asking. They come from the replicas (DESIGN 3):
  * each promises for LEASE_HELD_MS, counted from receiving, to promise no other lead a higher epoch;
  * the lead counts LEASE_MS from sending. Only durations on one clock are compared. */
-#include "storage-node/internal.h"
+#include "storage-node/scrub.h"
 
 static void renew_with(struct storage *s, uint64_t node, struct effects *fx)
 {
@@ -10,9 +10,13 @@ static void renew_with(struct storage *s, uint64_t node, struct effects *fx)
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
-		if (shard_is_lead(c) && shard_follower(c, node))
-			m.shards[m.shards_count++] = (struct shard_epoch){
-			    .shard = c->id, .epoch = c->lead_epoch, .settled = c->settled};
+		struct follower *f = shard_is_lead(c) ? shard_follower(c, node) : NULL;
+		if (!f)
+			continue;
+		struct shard_epoch *e = &m.shards[m.shards_count++];
+		*e = (struct shard_epoch){
+		    .shard = c->id, .epoch = c->lead_epoch, .settled = c->settled};
+		compare_ask(s, c, f, e);
 	}
 	if (m.shards_count == 0)
 		return;
@@ -75,11 +79,14 @@ void lease_on_renew(struct storage *s, const struct event *e, struct effects *fx
 	};
 	g.shards = arena_alloc(&s->arena, (m->shards_count + 1) * sizeof *g.shards);
 	for (uint32_t i = 0; i < m->shards_count; i++)
-		if (grant(s, e, &m->shards[i], m->boot, fx))
-			g.shards[g.shards_count++] = (struct shard_epoch){
-			    .shard = m->shards[i].shard,
-			    .epoch = m->shards[i].epoch,
-			    .settled = shard_get(s, m->shards[i].shard)->position.applied};
+		if (grant(s, e, &m->shards[i], m->boot, fx)) {
+			struct shard_copy *c = shard_get(s, m->shards[i].shard);
+			struct shard_epoch *granted = &g.shards[g.shards_count++];
+			*granted = (struct shard_epoch){.shard = c->id,
+							.epoch = m->shards[i].epoch,
+							.settled = c->position.applied};
+			compare_answer(s, c, &m->shards[i], granted, fx);
+		}
 	/* the promise behind a grant must be durable before the lead may count on it */
 	fx_reply(fx, WHEN_DURABLE, e, MSG_lease_grant, &g);
 }
@@ -104,6 +111,7 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 		f->heard_ms = s->now_ms;
 		f->disk_full = m->disk_full;
 		f->applied = m->shards[i].settled;
+		compare_conclude(s, c, f, &m->shards[i], fx);
 		stream_nudge(s, c, f, fx);
 	}
 }

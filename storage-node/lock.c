@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/digest.h"
 #include "storage-node/lock_table.h"
 
 static struct lock_table *table_of(struct shard_copy *c)
@@ -119,8 +120,7 @@ static void apply_lock(struct storage *s, struct shard_copy *c, uint64_t number,
 		lock->number = 0;
 	buf_clear(&s->value);
 	schema_encode(&schema_shard_lock, what, &s->value);
-	store_put(s->store, STORE_CONFLICTS, key_lock(&s->key, c->id, what->id),
-		  buf_slice(&s->value));
+	digest_put(s, c, STORE_CONFLICTS, key_lock(&s->key, c->id, what->id), buf_slice(&s->value));
 }
 
 static void apply_unlock(struct storage *s, struct shard_copy *c, uint64_t number,
@@ -129,7 +129,7 @@ static void apply_unlock(struct storage *s, struct shard_copy *c, uint64_t numbe
 	struct held_lock *lock = c->locks ? map_get(&c->locks->by_id, what->id) : NULL;
 	if (!lock || lock->applied == 0 || lock->applied > what->token)
 		return;
-	store_remove(s->store, STORE_CONFLICTS, key_lock(&s->key, c->id, what->id));
+	digest_remove(s, c, STORE_CONFLICTS, key_lock(&s->key, c->id, what->id));
 	lock->applied = 0;
 	if (lock->unlock == number)
 		lock->unlock = 0;

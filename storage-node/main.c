@@ -14,6 +14,10 @@ static const struct config_option options[] = {
      "read the whole store, say what it holds and what is wrong with it, and end"},
     {"stream_keep_entries", CONFIG_NUMBER, "100000", 100, 100000000,
      "entries kept per shard for catch-up"},
+    {"scrub_bytes_per_second", CONFIG_NUMBER, "4194304", 0, 1073741824,
+     "read in the background to check what is stored; 0: none"},
+    {"scrub_rest_seconds", CONFIG_NUMBER, "900", 1, 31536000,
+     "from the start of such a pass to that of the next, at least"},
     {"pending_bytes_max", CONFIG_NUMBER, "67108864", 1048576, UINT64_MAX,
      "unsettled bytes per shard before writes are refused"},
 };
@@ -29,6 +33,8 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .boot = identity->boot,
 	    .life = identity->life,
 	    .stream_keep_entries = config_number(daemon_config(d), "stream_keep_entries"),
+	    .scrub_bytes_per_second = config_number(daemon_config(d), "scrub_bytes_per_second"),
+	    .scrub_rest_ms = (int64_t)config_number(daemon_config(d), "scrub_rest_seconds") * 1000,
 	    .pending_bytes_max = config_number(daemon_config(d), "pending_bytes_max"),
 	};
 	return storage_new(&o, daemon_store(d), seed);

@@ -6,6 +6,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
 struct shard_copy *shard_get(struct storage *s, uint64_t id)
@@ -19,6 +20,7 @@ struct shard_copy *shard_new(struct storage *s, uint64_t id)
 	c->id = id;
 	c->pending.first = 1;
 	c->outbox_next = 1;
+	c->position.digested = true;
 	map_put_u64(&s->shards, id, c);
 	return c;
 }
@@ -35,6 +37,7 @@ void shard_free(struct shard_copy *c)
 	lock_free(c);
 	feed_free(c);
 	outbox_free(c);
+	digest_forget(c);
 	edits_free(c);
 	ring_close(&c->pending);
 	arena_close(&c->placement_arena);
@@ -60,6 +63,7 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	index_reset(s, c);
 	edits_remove_all(s, c);
 	edit_forget_shard(s, c);
+	scrub_forget(s, c);
 	for (const char *letter = "pxg"; *letter; letter++)
 		store_remove(s->store, STORE_META, key_shard(&s->key, *letter, c->id));
 	fx_sync(fx);

@@ -7,6 +7,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
 struct snapshot_out {
@@ -17,6 +18,7 @@ struct snapshot_out {
 	struct store_iterator
 	    *conflicts; /* opened with the first, so that both show the same commit */
 	uint64_t sequence;
+	uint64_t digest;    /* of the pairs sent */
 	struct arena arena; /* of the chunk under way */
 	struct msg_snapshot_chunk chunk;
 };
@@ -32,7 +34,19 @@ static void take_position(struct storage *s, struct shard_copy *c, struct snapsh
 	out->position.copying = false;
 }
 
-static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_out *out)
+/* What was sent is what is there: if it does not add up, a copy of it is none the worse. */
+static void end_with_position(struct storage *s, struct shard_copy *c, struct snapshot_out *out,
+			      struct effects *fx)
+{
+	if (out->position.digested && out->digest != out->position.digest)
+		damage_found(s, c, "what was copied does not add up to its digest", fx);
+	out->position.digest = out->digest;
+	out->position.digested = true;
+	out->chunk.position = out->position;
+}
+
+static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_out *out,
+		       struct effects *fx)
 {
 	arena_reset(&out->arena);
 	struct key_value *pairs = arena_alloc(&out->arena, LIMIT_SNAPSHOT_PAIRS * sizeof *pairs);
@@ -66,6 +80,7 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		pairs[count++] = (struct key_value){.family = out->family,
 						    .key = arena_copy(&out->arena, rest),
 						    .value = arena_copy(&out->arena, value)};
+		out->digest += digest_pair(out->family, key, value);
 		bytes += key.len + value.len;
 		store_next(s->store, out->it);
 	}
@@ -77,7 +92,7 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 						 .pairs_count = count,
 						 .last = complete};
 	if (complete)
-		out->chunk.position = out->position;
+		end_with_position(s, c, out, fx);
 }
 
 static void send_chunk(struct storage *s, struct shard_copy *c, struct follower *f,
@@ -90,7 +105,8 @@ static void send_chunk(struct storage *s, struct shard_copy *c, struct follower 
 }
 
 /* The copy can begin only where memory and the last commit agree; else at the next tick. */
-static void open_iterators(struct storage *s, struct shard_copy *c, struct follower *f)
+static void open_iterators(struct storage *s, struct shard_copy *c, struct follower *f,
+			   struct effects *fx)
 {
 	struct snapshot_out *out = f->snapshot;
 	take_position(s, c, out);
@@ -98,7 +114,7 @@ static void open_iterators(struct storage *s, struct shard_copy *c, struct follo
 	out->conflicts = store_iterate(s->store, STORE_CONFLICTS);
 	out->family = STORE_DOCUMENTS;
 	store_seek(s->store, out->it, key_shard(&s->key, 'd', c->id));
-	fill_chunk(s, c, out);
+	fill_chunk(s, c, out, fx);
 }
 
 void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
@@ -136,7 +152,7 @@ void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, 
 	if (!f->snapshot->it) {
 		if (store_dirty(s->store))
 			return;
-		open_iterators(s, c, f);
+		open_iterators(s, c, f, fx);
 		send_chunk(s, c, f, fx);
 	} else if (s->now_ms - f->sent_ms >= SNAPSHOT_RESEND_MS) {
 		send_chunk(s, c, f, fx);
@@ -185,7 +201,7 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 		return;
 	}
 	f->snapshot->sequence++;
-	fill_chunk(s, c, f->snapshot);
+	fill_chunk(s, c, f->snapshot, fx);
 	send_chunk(s, c, f, fx);
 }
 
@@ -217,6 +233,9 @@ static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapsho
 					      .copy_epoch = c->placement.epoch,
 					      .copy_snapshot = snapshot};
 	lock_clear(c);
+	scrub_forget(s, c);
+	digest_forget(c);
+	c->copy_digest = 0;
 	c->pending.first = 1;
 	c->durable = 0;
 	c->settled = 0;
@@ -241,6 +260,8 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 		key_shard(&s->key, 'd', c->id);
 		buf_append_slice(&s->key, p->key);
 		store_put(s->store, (enum store_family)p->family, buf_slice(&s->key), p->value);
+		c->copy_digest +=
+		    digest_pair((enum store_family)p->family, buf_slice(&s->key), p->value);
 		if (p->family == STORE_CONFLICTS)
 			lock_copied(c, p->key, p->value);
 	}
@@ -252,6 +273,8 @@ static void copy_end(struct shard_copy *c, const struct shard_position *position
 	uint64_t snapshot = c->position.copy_snapshot;
 	c->position = *position;
 	c->position.copying = false;
+	c->position.digest = c->copy_digest;
+	c->position.digested = true;
 	c->position.copy_epoch = c->placement.epoch;
 	c->position.copy_snapshot = snapshot;
 	c->pending.first = position->applied + 1;
@@ -288,6 +311,11 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 		return STATUS_STREAM_GAP;
 	copy_pairs(s, c, m);
 	c->copy_next++;
+	if (m->last && m->position.digested && m->position.digest != c->copy_digest) {
+		fx_log(fx, LOG_LEVEL_ERROR, "copy_differs shard=%016llx number=%llu",
+		       (unsigned long long)c->id, (unsigned long long)m->position.applied);
+		return STATUS_STREAM_GAP;
+	}
 	if (m->last) {
 		copy_end(c, &m->position, fx);
 		s->indexes_building = true;

@@ -7,6 +7,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
 /* ---- life ---- */
@@ -23,6 +24,8 @@ static void set_defaults(struct storage_options *o)
 		o->index_step_documents = INDEX_STEP_DOCUMENTS;
 	if (o->snapshot_chunk_bytes == 0)
 		o->snapshot_chunk_bytes = SNAPSHOT_CHUNK_BYTES;
+	if (o->scrub_rest_ms == 0)
+		o->scrub_rest_ms = SCRUB_REST_MS;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
@@ -48,6 +51,7 @@ void storage_free(struct storage *s)
 	size_t at = 0;
 	query_free_jobs(s);
 	edit_free_jobs(s);
+	scrub_free(s);
 	for (struct map_entry *e; (e = map_next(&s->shards, &at));) {
 		struct shard_copy *c = e->value;
 		for (uint32_t i = 0; i < c->followers_count; i++)
@@ -129,6 +133,8 @@ static void on_timer(struct storage *s, struct effects *fx)
 	s->tick_ms = s->now_ms + TICK_MS;
 	joining_tick(s, fx);
 	lease_tick(s, fx);
+	scrub_tick(s, fx);
+	damage_tick(s, fx);
 	s->feeds_count = 0;
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
@@ -163,6 +169,7 @@ static void on_turn(struct storage *s, struct effects *fx)
 static void on_stored(struct storage *s, struct effects *fx)
 {
 	index_run_stored(s, fx);
+	scrub_stored(s, fx);
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
@@ -292,6 +299,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+	scrub_metrics(s, out);
 }
 
 static bool storage_ready(const void *core, int64_t now_ms, struct buf *out)

@@ -18,7 +18,9 @@ struct storage_options {
 	uint64_t pending_bytes_max;    /* likewise; 0: default */
 	uint64_t snapshot_chunk_bytes; /* sent at once when a shard is copied; 0: default */
 	uint64_t edit_flight_entries;  /* of one write by query that are under way; 0: default */
-	int64_t index_step_documents;  /* passed in one step by builds of indexes; 0: default */
+	uint64_t scrub_bytes_per_second; /* read in the background to check it; 0: none */
+	int64_t scrub_rest_ms;           /* between the starts of two such passes; 0: default */
+	int64_t index_step_documents;    /* passed in one step by builds of indexes; 0: default */
 };
 
 struct storage; /* private: storage-node/internal.h */

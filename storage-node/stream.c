@@ -367,6 +367,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		c->position.applied = number;
 		struct arena_mark mark = arena_mark(&s->arena);
 		apply_change(s, c, number, p->change, fx);
+		digest_mark(c);
 		arena_rewind(&s->arena, mark);
 		if (p->id.len && shard_is_lead(c))
 			overlay_forget(c, p->id, number);

@@ -2,12 +2,12 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "common/base/map.h"
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/value.h"
+#include "storage-node/digest.h"
 #include "storage-node/keys.h"
 
 enum { VERIFY_FAULTS_SHOWN = 100 };
@@ -64,13 +64,6 @@ static struct verified_shard *shard_of(struct verify *v, uint64_t id)
 		map_put(&v->shards, key, shard);
 	}
 	return shard;
-}
-
-/* Order matters: the same pairs in the same order, the same digest. */
-static void digest(struct verified_shard *shard, struct slice key, struct slice value)
-{
-	shard->digest = XXH3_64bits_withSeed(key.data, key.len, shard->digest);
-	shard->digest = XXH3_64bits_withSeed(value.data, value.len, shard->digest);
 }
 
 static bool decodes(struct verify *v, const struct schema *schema, struct slice value, void *out)
@@ -136,7 +129,7 @@ static const char *check_documents(struct verify *v, struct slice key, struct sl
 	if (key.len <= KEY_SHARD_BYTES || key.data[0] != 'd' || !key_split(key, &id, &rest))
 		return "a key of no known kind";
 	struct verified_shard *shard = shard_of(v, be64_read(key.data + 1));
-	digest(shard, key, value);
+	shard->digest += digest_pair(STORE_DOCUMENTS, key, value);
 	if (rest.len == 0)
 		return check_document(v, shard, value);
 	return value_is_document(value) ? NULL : "the body is not well formed";
@@ -192,7 +185,7 @@ static const char *check_conflicts(struct verify *v, struct slice key, struct sl
 	    rest.len == 0)
 		return "a key of no known kind";
 	struct verified_shard *shard = shard_of(v, be64_read(key.data + 1));
-	digest(shard, key, value);
+	shard->digest += digest_pair(STORE_CONFLICTS, key, value);
 	if (id.len == 0)
 		return decodes(v, &schema_shard_lock, value, &lock) ? NULL : "no lock";
 	if (!decodes(v, &schema_conflict, value, &conflict))
@@ -242,6 +235,8 @@ static void report_shard(struct verify *v, const struct verified_shard *s, struc
 	else if (s->documents != p->documents || s->deleted != p->deleted ||
 		 s->conflicts != p->conflicts)
 		wrong = "its counters differ from what is there";
+	else if (p->digested && s->digest != p->digest)
+		wrong = "its digest differs from what is there";
 	else if (s->entries > 0 && s->last_entry != p->last)
 		wrong = "its stream does not end where its position says";
 	if (!wrong)

@@ -1,0 +1,153 @@
+/* Replicas compare their digests with the leases, which go to and fro anyway; and what follows when
+ * a copy turns out to be wrong.
+ *
+ * Who is wrong? Each side reads all it has. Whose disk does not add up to its own digest is. If
+ * both add up, what was wrong came in before it was counted; then the majority is right. */
+#include "storage-node/scrub.h"
+
+/* The newest number at or below `most` whose digest is known here; 0: none. */
+static uint64_t known_number(const struct shard_copy *c, uint64_t most, uint64_t *digest)
+{
+	if (digest_at(c, most, digest))
+		return most;
+	most -= most % DIGEST_EVERY;
+	return digest_at(c, most, digest) ? most : 0;
+}
+
+/* Voting replicas besides `but` (NULL: the lead itself) that hold all that is settled. */
+static bool can_spare(const struct shard_copy *c, const struct follower *but)
+{
+	uint32_t whole = but != NULL && c->durable >= c->settled;
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		whole += f != but && !f->learning && f->heard && f->acked >= c->settled;
+	}
+	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum;
+}
+
+/* How many voting replicas agree with the lead, itself included, and how many do not. */
+static void count_votes(const struct shard_copy *c, uint32_t *same, uint32_t *other)
+{
+	*same = 1;
+	*other = 0;
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		*same += !f->learning && f->verdict == VERDICT_SAME;
+		*other += !f->learning && f->verdict == VERDICT_OTHER;
+	}
+}
+
+void compare_ask(struct storage *s, struct shard_copy *c, struct follower *f,
+		 struct shard_epoch *question)
+{
+	(void)s;
+	uint32_t same, other;
+	count_votes(c, &same, &other);
+	question->spare = can_spare(c, f);
+	question->outvoted = f->verdict == VERDICT_OTHER && c->integrity.sound && same > other;
+	f->asked = f->heard ? known_number(c, f->applied, &f->asked_digest) : 0;
+	question->digest_number = f->asked;
+	question->digest = f->asked ? f->asked_digest : 0;
+}
+
+static void tell_difference(struct storage *s, struct shard_copy *c, uint64_t node, uint64_t number,
+			    struct effects *fx)
+{
+	if (c->integrity.differs)
+		return;
+	c->integrity.differs = true;
+	c->integrity.sound = false;
+	s->differs_total++;
+	fx_log(fx, LOG_LEVEL_ERROR, "digest_differs shard=%016llx number=%llu peer=%llu",
+	       (unsigned long long)c->id, (unsigned long long)number, (unsigned long long)node);
+}
+
+void compare_answer(struct storage *s, struct shard_copy *c, const struct shard_epoch *question,
+		    struct shard_epoch *answer, struct effects *fx)
+{
+	struct shard_integrity *i = &c->integrity;
+	if (question->spare)
+		i->spare_until_ms = s->now_ms + SPARE_MS;
+	if (question->digest_number == 0 || !digest_at(c, question->digest_number, &answer->digest))
+		return;
+	answer->digest_number = question->digest_number;
+	if (answer->digest == question->digest) {
+		i->differs = false;
+		return;
+	}
+	tell_difference(s, c, c->placement.lead, question->digest_number, fx);
+	if (question->outvoted && i->sound && !i->damaged)
+		damage_found(s, c, "most replicas have something else", fx);
+}
+
+void compare_conclude(struct storage *s, struct shard_copy *c, struct follower *f,
+		      const struct shard_epoch *answer, struct effects *fx)
+{
+	if (answer->digest_number == 0 || answer->digest_number != f->asked)
+		return;
+	f->verdict = answer->digest == f->asked_digest ? VERDICT_SAME : VERDICT_OTHER;
+	if (f->verdict == VERDICT_OTHER)
+		tell_difference(s, c, f->node, f->asked, fx);
+	uint32_t same, other;
+	count_votes(c, &same, &other);
+	if (other == 0)
+		c->integrity.differs = false;
+	else if (other > same && c->integrity.sound && !c->integrity.damaged)
+		damage_found(s, c, "most replicas have something else", fx);
+}
+
+/* ---- damage ---- */
+
+void damage_found(struct storage *s, struct shard_copy *c, const char *what, struct effects *fx)
+{
+	if (!c->integrity.damaged)
+		s->damage_total++;
+	c->integrity.damaged = true;
+	REACHED(damage_found);
+	fx_log(fx, LOG_LEVEL_ERROR, "damage_found shard=%016llx applied=%llu what=\"%s\"",
+	       (unsigned long long)c->id, (unsigned long long)c->position.applied, what);
+}
+
+/* May this copy go? Only where W other disks hold all that is settled, or nobody counts on it. */
+static bool spared(const struct storage *s, const struct shard_copy *c)
+{
+	if (!shard_vouching(s, c))
+		return true;
+	if (shard_is_lead(c))
+		return can_spare(c, NULL);
+	return c->integrity.spare_until_ms > s->now_ms;
+}
+
+/* The successors need not wait for the leases of this life to run out. */
+static void step_down(struct storage *s, struct effects *fx)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
+		if (shard_is_lead(entry->value))
+			lease_step_down(s, entry->value, fx);
+}
+
+void damage_tick(struct storage *s, struct effects *fx)
+{
+	bool damaged = false;
+	bool all_spared = true;
+	size_t at = 0;
+	if (s->starting_anew) {
+		fx_reset(fx, "damaged data: to be rebuilt from the peers");
+		return;
+	}
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		const struct shard_copy *c = entry->value;
+		damaged = damaged || c->integrity.damaged;
+		all_spared = all_spared && spared(s, c);
+	}
+	if (damaged && all_spared) {
+		REACHED(damage_starts_anew);
+		s->starting_anew = true;
+		step_down(s, fx);
+	} else if (damaged && s->now_ms >= s->damage_told_ms) {
+		s->damage_told_ms = s->now_ms + DAMAGE_TOLD_MS;
+		fx_log(fx, LOG_LEVEL_ERROR,
+		       "damage_kept why=\"too few other replicas have all that is settled\"");
+	}
+}

@@ -1,0 +1,260 @@
+#include "storage-node/scrub.h"
+
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+
+struct scrub {
+	struct store_iterator *documents; /* NULL: between shards */
+	struct store_iterator *conflicts; /* opened with it, so that both show the same commit */
+	bool in_conflicts;
+	bool urgent;
+	uint64_t shard;
+	uint64_t digest;                /* of what was read */
+	struct shard_position position; /* of the commit shown */
+	const char *wrong;              /* beside the digest; NULL: nothing */
+	bool start_due;                 /* the next shard waits for the commit */
+	bool passing;
+	uint64_t after; /* shards up to this one are done in this pass */
+	int64_t next_pass_ms;
+	int64_t passed_ms; /* end of the last pass; 0: none yet */
+	uint64_t passes, pairs, bytes, shards;
+};
+
+static struct scrub *scrub_of(struct storage *s)
+{
+	if (!s->scrub)
+		s->scrub = mem_alloc_zero(sizeof *s->scrub);
+	return s->scrub;
+}
+
+static void close_shard(struct storage *s, struct scrub *w)
+{
+	if (w->documents)
+		store_iterator_free(s->store, w->documents);
+	if (w->conflicts)
+		store_iterator_free(s->store, w->conflicts);
+	w->documents = w->conflicts = NULL;
+}
+
+void scrub_free(struct storage *s)
+{
+	if (!s->scrub)
+		return;
+	close_shard(s, s->scrub);
+	free(s->scrub);
+	s->scrub = NULL;
+}
+
+void scrub_forget(struct storage *s, const struct shard_copy *c)
+{
+	if (s->scrub && s->scrub->documents && s->scrub->shard == c->id)
+		close_shard(s, s->scrub);
+}
+
+/* ---- which shard is next ---- */
+
+static struct shard_copy *urgent_shard(struct storage *s)
+{
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		const struct shard_integrity *i = &c->integrity;
+		if (i->differs && !i->sound && !i->damaged && !c->position.copying)
+			return c;
+	}
+	return NULL;
+}
+
+/* The one with the least id above those done; NULL: the pass is over. */
+static struct shard_copy *next_shard(struct storage *s, const struct scrub *w)
+{
+	struct shard_copy *next = NULL;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		if (c->id > w->after && !c->position.copying && (!next || c->id < next->id))
+			next = c;
+	}
+	return next;
+}
+
+static void open_shard(struct storage *s, struct scrub *w, struct shard_copy *c)
+{
+	w->shard = c->id;
+	w->position = c->position;
+	w->digest = 0;
+	w->wrong = NULL;
+	w->in_conflicts = false;
+	w->documents = store_iterate(s->store, STORE_DOCUMENTS);
+	w->conflicts = store_iterate(s->store, STORE_CONFLICTS);
+	store_seek(s->store, w->documents, key_shard(&s->key, 'd', c->id));
+	store_seek(s->store, w->conflicts, key_shard(&s->key, 'd', c->id));
+}
+
+static void start_next(struct storage *s, struct scrub *w, struct effects *fx)
+{
+	struct shard_copy *c = urgent_shard(s);
+	w->urgent = c != NULL;
+	if (!c && !w->passing && s->now_ms >= w->next_pass_ms) {
+		w->passing = true;
+		w->after = 0;
+		w->next_pass_ms = s->now_ms + s->options.scrub_rest_ms;
+	}
+	if (!c && !w->passing)
+		return;
+	if (!c)
+		c = next_shard(s, w);
+	if (c) {
+		open_shard(s, w, c);
+		return;
+	}
+	w->passing = false;
+	w->passes++;
+	w->passed_ms = s->now_ms;
+	fx_log(fx, LOG_LEVEL_DEBUG, "scrub_pass_done passes=%llu", (unsigned long long)w->passes);
+}
+
+/* ---- reading ---- */
+
+static const char *what_is_wrong(struct storage *s, bool conflict, struct slice key,
+				 struct slice value)
+{
+	union {
+		struct document document;
+		struct conflict conflict;
+		struct shard_lock lock;
+	} out;
+	struct slice id;
+	struct slice rest;
+	if (!key_split(key, &id, &rest))
+		return "a key of no known kind";
+	const struct schema *schema = conflict && id.len > 0 ? &schema_conflict
+				      : conflict             ? &schema_shard_lock
+				      : rest.len == 0        ? &schema_document
+							     : NULL;
+	if (!schema)
+		return NULL; /* a body: what is in it only its client knows */
+	struct arena_mark mark = arena_mark(&s->arena);
+	bool decodes = schema_decode(schema, value, &s->arena, &out);
+	arena_rewind(&s->arena, mark);
+	return decodes ? NULL : "a record can't be read";
+}
+
+/* False: the family's part of the shard is at its end. */
+static bool read_pair(struct storage *s, struct scrub *w, struct store_iterator *it,
+		      int64_t *budget)
+{
+	if (!store_valid(s->store, it))
+		return false;
+	struct slice key = store_key(s->store, it);
+	if (key.len < KEY_SHARD_BYTES || key.data[0] != 'd' || be64_read(key.data + 1) != w->shard)
+		return false;
+	struct slice value = store_value(s->store, it);
+	w->digest += digest_pair(w->in_conflicts ? STORE_CONFLICTS : STORE_DOCUMENTS, key, value);
+	const char *wrong = what_is_wrong(s, w->in_conflicts, key, value);
+	if (wrong)
+		w->wrong = wrong;
+	w->pairs++;
+	w->bytes += key.len + value.len;
+	*budget -= (int64_t)(key.len + value.len + SCRUB_PAIR_BYTES);
+	store_next(s->store, it);
+	return true;
+}
+
+/* What an older version stored has no digest yet: what changed meanwhile is in the difference. */
+static void adopt_digest(struct scrub *w, struct shard_copy *c)
+{
+	c->position.digest += w->digest - w->position.digest;
+	c->position.digested = true;
+	c->position_dirty = true;
+	w->position.digest = w->digest;
+}
+
+static void finish_shard(struct storage *s, struct scrub *w, struct effects *fx)
+{
+	struct shard_copy *c = shard_get(s, w->shard);
+	bool read = store_iterator_result(s->store, w->documents) == STORE_OK &&
+		    store_iterator_result(s->store, w->conflicts) == STORE_OK;
+	close_shard(s, w);
+	if (!w->urgent)
+		w->after = w->shard;
+	if (!read || !c)
+		return; /* the shell ends a process whose store can't be read */
+	w->shards++;
+	if (!w->position.digested && !c->position.digested)
+		adopt_digest(w, c);
+	if (w->position.digested && w->digest != w->position.digest)
+		w->wrong = "what is stored does not add up to its digest";
+	if (w->wrong)
+		damage_found(s, c, w->wrong, fx);
+	else
+		c->integrity.sound = true;
+}
+
+static void step(struct storage *s, struct scrub *w, struct effects *fx)
+{
+	int64_t budget = (int64_t)(s->options.scrub_bytes_per_second * TICK_MS / 1000);
+	if (w->urgent)
+		budget *= SCRUB_URGENT;
+	while (budget > 0) {
+		struct store_iterator *it = w->in_conflicts ? w->conflicts : w->documents;
+		if (read_pair(s, w, it, &budget))
+			continue;
+		if (w->in_conflicts) {
+			finish_shard(s, w, fx);
+			return;
+		}
+		w->in_conflicts = true;
+	}
+}
+
+void scrub_tick(struct storage *s, struct effects *fx)
+{
+	if (s->options.scrub_bytes_per_second == 0)
+		return;
+	struct scrub *w = scrub_of(s);
+	if (w->documents) {
+		step(s, w, fx);
+		return;
+	}
+	w->start_due = store_dirty(s->store);
+	if (!w->start_due)
+		start_next(s, w, fx);
+}
+
+void scrub_stored(struct storage *s, struct effects *fx)
+{
+	if (!s->scrub || !s->scrub->start_due || store_dirty(s->store))
+		return;
+	s->scrub->start_due = false;
+	start_next(s, s->scrub, fx);
+}
+
+/* ---- metrics ---- */
+
+void scrub_metrics(const struct storage *s, struct buf *out)
+{
+	static const struct scrub none;
+	const struct scrub *w = s->scrub ? s->scrub : &none;
+	uint64_t damaged = 0;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
+		damaged += ((const struct shard_copy *)entry->value)->integrity.damaged;
+	uint64_t age_s = w->passed_ms ? (uint64_t)(s->now_ms - w->passed_ms) / 1000 : 0;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+	    {"parley_shards_damaged", damaged},
+	    {"parley_damage_found_total", s->damage_total},
+	    {"parley_digest_differs_total", s->differs_total},
+	    {"parley_scrub_passes_total", w->passes},
+	    {"parley_scrub_shards_total", w->shards},
+	    {"parley_scrub_pairs_total", w->pairs},
+	    {"parley_scrub_bytes_total", w->bytes},
+	    {"parley_scrub_last_pass_age_seconds", age_s},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+}
