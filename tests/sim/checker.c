@@ -82,6 +82,9 @@ bool checker_quiet(struct sim *sim, struct buf *why)
 		if (!sim->nodes[i].core) {
 			buf_printf(why, "%s is down", sim->nodes[i].name);
 			return false;
+		} else if (sim_node_flipped(&sim->nodes[i])) {
+			buf_printf(why, "%s has not noticed its flipped bit", sim->nodes[i].name);
+			return false;
 		}
 	struct shard_list *list = all_shards(sim);
 	bool quiet = true;
@@ -108,6 +111,20 @@ bool checker_whole(struct sim *sim)
 	}
 	arena_reset(&sim->arena);
 	return whole;
+}
+
+uint64_t checker_followed(struct sim *sim, uint64_t member)
+{
+	struct shard_list *list = all_shards(sim);
+	uint64_t found = 0;
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		for (uint32_t k = 1; k < shard->replicas_count && !shard->dropped; k++)
+			if (shard->replicas[k].node == member && shard->lead != member)
+				found = shard->id;
+	}
+	arena_reset(&sim->arena);
+	return found;
 }
 
 /* ---- cleanup: only after all have acknowledged ---- */

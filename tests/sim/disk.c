@@ -218,6 +218,24 @@ static bool starts_with(struct slice key, struct slice prefix)
 	return key.len >= prefix.len && slice_equal(slice_of(key.data, prefix.len), prefix);
 }
 
+bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng)
+{
+	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS};
+	struct version *chosen = NULL;
+	uint64_t seen = 0;
+	for (size_t f = 0; f < ARRAY_LEN(families); f++) {
+		struct node *n = versions_seek(&d->families[families[f]], prefix);
+		for (; n && starts_with(node_key(n), prefix); n = n->next[0]) {
+			struct version *v = node_at(n, d->committed);
+			if (v && !v->removed && v->len > 0 && rng_below(rng, ++seen) == 0)
+				chosen = v;
+		}
+	}
+	if (chosen)
+		chosen->data[rng_below(rng, chosen->len)] ^= (uint8_t)(1u << rng_below(rng, 8));
+	return chosen != NULL;
+}
+
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,
 	       disk_visit *visit, void *context)
 {

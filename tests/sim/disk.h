@@ -65,6 +65,10 @@ bool disk_corrupt(struct disk *d, enum store_family family, struct slice key);
 /* Any one key that has a value. */
 void disk_corrupt_any(struct disk *d, struct rng *rng);
 
+/* Changes a bit of a document or conflict under this prefix; reading it fails no more than before.
+ * False: there is none. */
+bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng);
+
 /* Calls visit for each committed pair whose key starts with the prefix, in key order. */
 typedef void disk_visit(void *context, struct slice key, struct slice value);
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,

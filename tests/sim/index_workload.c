@@ -123,7 +123,7 @@ static bool check_disks(struct workload *w, const char **unready)
 	struct sim *sim = w->sim;
 	for (int i = 0; i < sim->nodes_count; i++) {
 		struct visit v = {w, sim->nodes[i].disk, sim->nodes[i].name, true};
-		if (sim->nodes[i].role != ROLE_STORAGE)
+		if (sim->nodes[i].role != ROLE_STORAGE || sim_node_flipped(&sim->nodes[i]))
 			continue;
 		disk_walk(v.disk, STORE_META, slice_text("s"), check_shard, &v);
 		*unready = v.ready ? *unready : v.node;

@@ -1,7 +1,8 @@
 /* Faults of nodes, links, clocks and disks, drawn from a stream of their own. */
+#include "storage-node/keys.h"
 #include "tests/sim/records.h"
 
-enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000 };
+enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000, FLIP_AFTER_MS = 3000 };
 
 static struct rng *dice(struct sim *sim)
 {
@@ -204,6 +205,26 @@ static void lose_disk(struct sim *sim)
 	}
 }
 
+/* Of a shard that the node follows: what it holds there is not asked for, unless a client puts up
+ * with any replica. No checksum tells it; the node must find out itself. */
+static void flip_silently(struct sim *sim)
+{
+	for (int i = 1; i <= sim->settings.storage_nodes; i++) {
+		struct sim_node *node = &sim->nodes[i];
+		uint64_t shard = checker_followed(sim, node->member);
+		struct buf prefix = {0};
+		bool flipped =
+		    shard && disk_flip_any(node->disk, key_shard(&prefix, 'd', shard), dice(sim));
+		buf_close(&prefix);
+		if (!flipped)
+			continue;
+		node->flipped = node->incarnation;
+		sim->losses++;
+		sim_log(sim, "nemesis flips a bit of %s, unnoticed", node->name);
+		return;
+	}
+}
+
 static void copy_disk(struct sim *sim)
 {
 	struct sim_node *node = &sim->nodes[any_storage(sim)];
@@ -276,7 +297,9 @@ static void draw(struct sim *sim)
 
 void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 {
-	if (sim->healed)
+	if (action == NEMESIS_FLIP && checker_whole(sim))
+		flip_silently(sim);
+	if (sim->healed || action == NEMESIS_FLIP)
 		return;
 	if (action == NEMESIS_DRAW)
 		draw(sim);
@@ -289,6 +312,8 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 void nemesis_heal(struct sim *sim)
 {
 	sim->healed = true;
+	if (sim->settings.flips)
+		later(sim, FLIP_AFTER_MS, NEMESIS_FLIP, 0);
 	heal_links(sim);
 	memset(sim->clogged_until_us, 0, sizeof sim->clogged_until_us);
 	for (int i = 0; i < sim->nodes_count; i++) {

@@ -89,6 +89,8 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 		out->nemesis_every_ms = rng_between(&r, 50, 300);
 	out->links = (uint32_t)rng_between(&r, 1, (1 << LINK_TROUBLES) - 1);
 	out->drift_ppm = one_in(&r, 3) ? rng_between(&r, 0, 50000) : 0;
+	/* by now all faults but this one have ended: one copy less leaves enough */
+	out->flips = out->replicas > out->write_quorum && one_in(&r, 3);
 }
 
 void sim_settings_print(const struct sim_settings *s)
@@ -108,8 +110,8 @@ void sim_settings_print(const struct sim_settings *s)
 	       (long long)s->sync_max_us, s->commit_broken, s->commit_full, s->get_broken);
 	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
 	       "slow=%d "
-	       "losses=%d drift_ppm=%lld deep=%d\n",
+	       "losses=%d drift_ppm=%lld deep=%d flips=%d\n",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
 	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
-	       s->losses, (long long)s->drift_ppm, s->deep);
+	       s->losses, (long long)s->drift_ppm, s->deep, s->flips);
 }

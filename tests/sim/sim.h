@@ -49,6 +49,7 @@ struct sim_settings {
 	uint32_t links; /* which kinds of trouble links have: nemesis.c */
 	int losses;     /* of disks, one after another */
 	uint32_t commit_broken, commit_full, get_broken;
+	bool flips;        /* a bit of a follower's disk, unnoticed, after all else has healed */
 	int64_t drift_ppm; /* how fast or slow clocks may be */
 	int64_t retain_ms;
 	uint64_t stream_keep, chunk_bytes, pending_max;
@@ -69,7 +70,7 @@ enum sim_event_kind {
 
 /* Index of a SIM_NEMESIS event; its `life` is the node. */
 enum { LINK_TROUBLES = 7 };
-enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN, NEMESIS_ISLAND };
+enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN, NEMESIS_ISLAND, NEMESIS_FLIP };
 
 struct sim_message {
 	struct sim_message *next;
@@ -158,8 +159,9 @@ struct sim_node {
 	int64_t slow_until_us; /* its disk */
 	struct disk *copy;     /* of its disk, made earlier; may be NULL */
 	uint64_t copy_incarnation, copy_boot;
-	uint64_t aged;  /* incarnation whose disk was put back: it lacks what it acknowledged */
-	bool disk_full; /* less space than the reserve */
+	uint64_t flipped; /* incarnation whose disk has a flipped bit */
+	uint64_t aged;    /* incarnation whose disk was put back: it lacks what it acknowledged */
+	bool disk_full;   /* less space than the reserve */
 	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;
@@ -167,6 +169,12 @@ struct sim_node {
 	uint32_t open_count, open_cap;
 	struct effects fx;
 };
+
+/* A bit of its disk was flipped, and it is still the same data directory. */
+static inline bool sim_node_flipped(const struct sim_node *node)
+{
+	return node->flipped != 0 && node->flipped == node->incarnation;
+}
 
 struct history;
 
@@ -259,6 +267,8 @@ void nemesis_heal(struct sim *sim);
 bool checker_quiet(struct sim *sim, struct buf *why);
 /* No replica is missing: each may be behind, but votes. */
 bool checker_whole(struct sim *sim);
+/* A shard that it has a replica of, does not lead, and is not to lead again; 0: none. */
+uint64_t checker_followed(struct sim *sim, uint64_t member);
 void checker_final(struct sim *sim);
 void checker_close(struct sim *sim);
 /* Called for every message sent: a cleanup must have been acknowledged by all replicas. */

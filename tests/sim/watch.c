@@ -137,7 +137,7 @@ static void watch_shard(struct sim *sim, const struct shard *shard)
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
 		nodes[count] = sim_node_of(sim, shard->replicas[i].node);
 		if (!position_of(sim, shard->replicas[i].node, shard->id, &p[count]) ||
-		    p[count].copying)
+		    p[count].copying || sim_node_flipped(nodes[count]))
 			continue;
 		watch_copy(sim, nodes[count], shard->id, &p[count]);
 		if (p[count].applied > most)
