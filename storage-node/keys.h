@@ -28,6 +28,10 @@
  *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
  *              document id                                common/doc/index_key.h
  *
+ * A shard_position carries the shard's digest: the sum, modulo 2^64, of digest_pair (digest.h) over
+ * all its pairs of DOCUMENTS and CONFLICTS. Positions of older versions lack it: the first scrub
+ * adds it.
+ *
  * Document ids hold no control characters, so 0 ends them; none is empty. */
 #ifndef PARLEY_STORAGE_KEYS_H
 #define PARLEY_STORAGE_KEYS_H

@@ -1,0 +1,215 @@
+/* The digest of a shard, what is read in the background, and what a node does with a copy that is
+ * wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/timing.h"
+#include "storage-node/digest.h"
+#include "storage-node/keys.h"
+#include "tests/sim/storage_peers.h"
+
+enum { REST_MS = 1000, FIRST = 3 /* number of the first write */ };
+
+static int setup(void **state)
+{
+	struct storage_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	storage_bench_init(b);
+	storage_bench_stop(b, false);
+	b->options.scrub_bytes_per_second = 1024 * 1024;
+	b->options.scrub_rest_ms = REST_MS;
+	storage_bench_start(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	storage_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+/* ---- what the digest is ---- */
+
+struct sum {
+	enum store_family family;
+	uint64_t digest;
+};
+
+static void add_pair(void *context, struct slice key, struct slice value)
+{
+	struct sum *sum = context;
+	sum->digest += digest_pair(sum->family, key, value);
+}
+
+static uint64_t stored_sum(struct storage_bench *b)
+{
+	struct buf key = {0};
+	struct sum sum = {.family = STORE_DOCUMENTS};
+	disk_walk(b->disk, STORE_DOCUMENTS, key_shard(&key, 'd', SHARD), add_pair, &sum);
+	sum.family = STORE_CONFLICTS;
+	disk_walk(b->disk, STORE_CONFLICTS, key_shard(&key, 'd', SHARD), add_pair, &sum);
+	buf_close(&key);
+	return sum.digest;
+}
+
+static void take_position(void *context, struct slice key, struct slice value)
+{
+	struct arena arena = {0};
+	(void)key;
+	assert_true(schema_decode(&schema_shard_position, value, &arena, context));
+	arena_close(&arena);
+}
+
+static struct shard_position position(struct storage_bench *b)
+{
+	struct buf key = {0};
+	struct shard_position p = {0};
+	disk_walk(b->disk, STORE_META, key_shard(&key, 'x', SHARD), take_position, &p);
+	buf_close(&key);
+	return p;
+}
+
+static void test_digest_is_the_sum_of_what_is_stored(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	assert_true(position(b).digested);
+	assert_true(position(b).digest == 0);
+	for (uint64_t n = 0; n < 6; n++) { /* bodies of ancestors come and go */
+		struct msg_doc_write m = peers_put(b, n % 2 ? "a" : "b", n + 1);
+		peers_write(b, 1, &m);
+		peers_ack(b, PEER_B, 1, FIRST + n);
+	}
+	struct msg_doc_write branch = peers_put(b, "a", 90);
+	branch.branch = true;
+	peers_write(b, 1, &branch);
+	peers_ack(b, PEER_B, 1, FIRST + 6);
+	assert_true(peers_pairs(b, STORE_DOCUMENTS, 'd') >= 2);
+	assert_true(position(b).digest != 0);
+	assert_true(position(b).digest == stored_sum(b));
+}
+
+/* ---- a replica of B ---- */
+
+static void follow_with_a_document(struct storage_bench *b)
+{
+	uint8_t hash[16] = {1};
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("a"),
+				.revision = {.generation = 1, .hash = slice_of(hash, sizeof hash)},
+				.body = peers_body(b, 1)};
+	peers_follow(b, MODE_CONSISTENT);
+	peers_append(b, 1, 1, 2, FIRST, &change);
+	peers_append(b, 1, 1, FIRST, FIRST, NULL);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 1);
+	storage_bench_clear(b);
+}
+
+static void renew(struct storage_bench *b, bool spare, uint64_t digest, bool outvoted)
+{
+	struct shard_epoch shard = {.shard = SHARD,
+				    .epoch = 1,
+				    .settled = FIRST,
+				    .digest_number = digest ? FIRST : 0,
+				    .digest = digest,
+				    .spare = spare,
+				    .outvoted = outvoted};
+	struct msg_lease_renew m = {
+	    .sent_ms = (uint64_t)b->now_ms, .boot = 1, .shards = &shard, .shards_count = 1};
+	storage_bench_deliver(b, PEER_B, MSG_lease_renew, 0, &m);
+}
+
+static bool traced(const struct storage_bench *b, const char *text)
+{
+	return b->trace.len > 0 && strstr(buf_cstr((struct buf *)&b->trace), text) != NULL;
+}
+
+static void flip(struct storage_bench *b)
+{
+	struct rng rng;
+	struct buf key = {0};
+	rng_init(&rng, 7);
+	assert_true(disk_flip_any(b->disk, key_shard(&key, 'd', SHARD), &rng));
+	buf_close(&key);
+}
+
+static void test_sound_copy_is_kept(void **state)
+{
+	struct storage_bench *b = *state;
+	follow_with_a_document(b);
+	for (int i = 0; i < 10; i++) {
+		renew(b, true, 0, false);
+		storage_bench_advance(b, REST_MS / 2);
+	}
+	assert_false(traced(b, "reset"));
+}
+
+static void test_flipped_bit_is_found(void **state)
+{
+	struct storage_bench *b = *state;
+	follow_with_a_document(b);
+	flip(b);
+	renew(b, true, 0, false);
+	storage_bench_advance(b, REST_MS / 2);
+	renew(b, true, 0, false);
+	storage_bench_advance(b, REST_MS);
+	renew(b, true, 0, false);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
+static void test_last_copies_are_kept(void **state)
+{
+	struct storage_bench *b = *state;
+	follow_with_a_document(b);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_false(traced(b, "reset"));
+	renew(b, false, 0, false);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_false(traced(b, "reset"));
+	struct buf text = {0};
+	storage_ops.metrics(b->core, &text);
+	assert_non_null(strstr(buf_cstr(&text), "parley_shards_damaged 1\n"));
+	buf_close(&text);
+	renew(b, true, 0, false); /* now the others have it all */
+	storage_bench_advance(b, REST_MS / 2);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
+static void test_majority_decides_where_all_add_up(void **state)
+{
+	struct storage_bench *b = *state;
+	follow_with_a_document(b);
+	uint64_t mine = position(b).digest;
+	renew(b, true, mine, true);
+	storage_bench_advance(b, 100);
+	assert_false(traced(b, "reset"));
+	renew(b, true, mine + 1, false); /* different; nobody knows yet who is wrong */
+	storage_bench_advance(b, REST_MS / 2);
+	assert_false(traced(b, "reset"));
+	renew(b, true, mine + 1, true);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_digest_is_the_sum_of_what_is_stored),
+	    CASE(test_sound_copy_is_kept),
+	    CASE(test_flipped_bit_is_found),
+	    CASE(test_last_copies_are_kept),
+	    CASE(test_majority_decides_where_all_add_up),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
