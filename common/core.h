@@ -32,6 +32,7 @@
 enum event_kind {
 	EVENT_START,          /* first event of a life */
 	EVENT_MESSAGE,        /* a decoded, role-checked message */
+	EVENT_UNSENT,         /* a message was not sent at all: its receiver is not there */
 	EVENT_HTTP_REQUEST,   /* gateway: a whole request has arrived */
 	EVENT_HTTP_GONE,      /* gateway: its client went away before the answer */
 	EVENT_HTTP_CLOSED,    /* gateway: a connection has ended, whatever was asked over it */
@@ -63,6 +64,10 @@ struct event {
 			struct envelope envelope;
 			const void *body; /* struct msg_* of envelope.type, borrowed for the step */
 		} message;
+		struct {
+			uint64_t member;
+			struct envelope envelope;
+		} unsent;
 		const struct http_request *http;
 		uint64_t http_gone;   /* request id */
 		uint64_t http_closed; /* connection id */

@@ -445,6 +445,15 @@ void call_answered(struct turn *t)
 	call_refused(t, c, status);
 }
 
+void call_unsent(struct turn *t)
+{
+	const struct envelope *envelope = &t->event->unsent.envelope;
+	uint64_t sending;
+	struct call *c = call_find(t->gw, envelope->request_id, &sending);
+	if (c && c->spec.type == envelope->type && sending == c->last && c->state == CALL_SENT)
+		call_refused(t, c, STATUS_NO_LEAD);
+}
+
 void call_timer(struct turn *t, struct timer *timer)
 {
 	struct call *c = (struct call *)timer;

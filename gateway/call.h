@@ -47,6 +47,8 @@ struct call_spec {
 bool call_open(struct turn *t, struct request *r, const struct call_spec *spec) MUST_CHECK;
 /* An answer has come: finds its call. */
 void call_answered(struct turn *t);
+/* A message was not sent: as good as a refusal. */
+void call_unsent(struct turn *t);
 void call_timer(struct turn *t, struct timer *timer);
 /* Calls that wait for another placement go on. */
 void call_map_changed(struct turn *t);

@@ -114,6 +114,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		if (!member_message(&t) && !lock_keeper_message(&t) && !notify_message(&t))
 			call_answered(&t);
 		break;
+	case EVENT_UNSENT:
+		call_unsent(&t);
+		break;
 	case EVENT_HTTP_REQUEST:
 		request_arrived(&t, event->http);
 		break;

@@ -16,6 +16,12 @@ struct bus_socket {
 	bool hot;
 };
 
+/* A frame for a peer that is down. */
+struct bus_waiting {
+	struct buf frame;
+	int64_t since_ms;
+};
+
 /* A peer that this member connects to. */
 struct bus_peer {
 	uint64_t member; /* 0: a free place */
@@ -26,7 +32,7 @@ struct bus_peer {
 	char address[MEMBER_ADDRESS_BYTES];
 	char key[MEMBER_KEY_CHARS + 1];
 	struct buf out;
-	struct buf *waiting; /* frames for a peer that is down, oldest first */
+	struct bus_waiting *waiting; /* for a peer that is down, oldest first */
 	uint32_t waiting_count;
 	size_t waiting_bytes;
 };

@@ -26,25 +26,23 @@ static void count_drop(struct bus *b, enum bus_drop why)
 	b->counters.dropped[why]++;
 }
 
-/* A peer that is away is waited for a little: it may only be starting. Past that nothing is kept
- * for it: a dead peer would cost memory without end, and one that was cut off would be told what
- * its sender has long given up. */
+/* A peer that is away is waited for a little: it may only be starting. Past that nothing more is
+ * taken for it: a dead peer would cost memory without end. */
 static bool is_waited_for(const struct bus_peer *peer)
 {
 	return clock_boot_ms() - peer->down_since_ms < BUS_WAIT_MS;
 }
 
-static bool keep_waiting(struct bus *b, struct bus_peer *peer, struct buf *frame)
+static bool keep_waiting(struct bus_peer *peer, struct buf *frame)
 {
-	if (!is_waited_for(peer))
-		bus_end_waiting(b, peer);
 	if (!is_waited_for(peer) || peer->waiting_count >= BUS_QUEUE_FRAMES ||
 	    peer->waiting_bytes + frame->len > BUS_WAIT_BYTES)
 		return false;
 	if (!peer->waiting)
 		peer->waiting = mem_alloc_zero(BUS_QUEUE_FRAMES * sizeof *peer->waiting);
 	peer->waiting_bytes += frame->len;
-	peer->waiting[peer->waiting_count++] = *frame;
+	peer->waiting[peer->waiting_count++] =
+	    (struct bus_waiting){.frame = *frame, .since_ms = clock_boot_ms()};
 	*frame = (struct buf){0};
 	return true;
 }
@@ -65,12 +63,15 @@ static void send_now(struct bus *b, struct bus_peer *peer, uint32_t route, struc
 
 void bus_end_waiting(struct bus *b, struct bus_peer *peer)
 {
+	int64_t now_ms = clock_boot_ms();
 	for (uint32_t i = 0; i < peer->waiting_count; i++) {
-		if (peer->up && is_waited_for(peer))
-			send_now(b, peer, 0, &peer->waiting[i]);
+		struct bus_waiting *w = &peer->waiting[i];
+		/* what is older its sender may have given up */
+		if (peer->up && now_ms - w->since_ms < BUS_WAIT_MS)
+			send_now(b, peer, 0, &w->frame);
 		else
 			count_drop(b, DROPPED_AWAY);
-		buf_close(&peer->waiting[i]);
+		buf_close(&w->frame);
 	}
 	peer->waiting_count = 0;
 	peer->waiting_bytes = 0;
@@ -80,7 +81,7 @@ void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct
 {
 	if (!peer || peer->up)
 		send_now(b, peer, route, frame);
-	else if (!keep_waiting(b, peer, frame))
+	else if (!keep_waiting(peer, frame))
 		count_drop(b, DROPPED_AWAY);
 	if (frame->cap > BUFFER_KEPT_BYTES)
 		buf_close(frame);
@@ -119,17 +120,24 @@ static void append(struct bus *b, struct bus_peer *peer, uint32_t route, const s
 	b->counters.messages_out++;
 }
 
-void bus_send(struct bus *b, const struct effect *effect)
+bool bus_send(struct bus *b, const struct effect *effect)
 {
 	CHECK(effect->kind == EFFECT_SEND);
 	uint32_t route = effect->send.route;
 	struct bus_peer *peer = route ? NULL : peer_of(b, effect->send.member);
 	if (!route && !peer)
 		route = (uint32_t)(uintptr_t)map_get_u64(&b->member_route, effect->send.member);
+	if (peer && !peer->up && !is_waited_for(peer)) {
+		if (clock_boot_ms() - peer->down_since_ms >= 2 * BUS_WAIT_MS)
+			bus_end_waiting(b, peer); /* all of it is too old by now */
+		count_drop(b, DROPPED_AWAY);
+		return false;
+	}
 	if (peer || (route && b->router.zmq))
 		append(b, peer, route, effect);
 	else
 		count_drop(b, DROPPED_NO_ROUTE);
+	return true;
 }
 
 void bus_forget_routes(struct bus *b)

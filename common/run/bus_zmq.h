@@ -67,8 +67,9 @@ const char *bus_endpoint(const struct bus *b);
 typedef void bus_handler(void *context, struct event *event);
 /* Takes at most `max` frames. True: there may be more. */
 bool bus_receive(struct bus *b, uint32_t max, bus_handler *handler, void *context);
-/* Queues an effect of kind SEND until bus_flush. */
-void bus_send(struct bus *b, const struct effect *effect);
+/* Queues an effect of kind SEND until bus_flush. False: its receiver has been away for too long,
+ * and nothing was kept. */
+bool bus_send(struct bus *b, const struct effect *effect);
 void bus_flush(struct bus *b);
 /* True if something can be received without waiting: look here before sleeping, since ZMQ_FD is
  * edge-triggered. */

@@ -6,11 +6,17 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
+#include "common/base/memory.h"
 #include "common/run/clock.h"
 #include "common/run/daemon_private.h"
 #include "common/store/store_rocks.h"
 
-enum { DAEMON_FRAMES_A_TURN = 256, DAEMON_HOUSEKEEPING_MS = 500, DAEMON_DRAIN_LOOK_MS = 20 };
+enum {
+	DAEMON_FRAMES_A_TURN = 256,
+	DAEMON_HOUSEKEEPING_MS = 500,
+	DAEMON_DRAIN_LOOK_MS = 20,
+	DAEMON_UNSENT_MAX = 4096
+};
 
 /* ---- for hooks ---- */
 
@@ -134,18 +140,34 @@ static bool ends_process(struct daemon *d)
 	return false;
 }
 
+/* Past the bound the core waits for an answer, as if the message had been lost. */
+static void note_unsent(struct daemon *d, const struct effect *e)
+{
+	if (d->unsent_count == DAEMON_UNSENT_MAX)
+		return;
+	if (!d->unsent)
+		d->unsent = mem_alloc_zero(DAEMON_UNSENT_MAX * sizeof *d->unsent);
+	struct event *event = &d->unsent[d->unsent_count++];
+	*event = (struct event){.kind = EVENT_UNSENT};
+	event->unsent.member = e->send.member;
+	event->unsent.envelope = e->send.envelope;
+	d->again = true;
+}
+
 static void carry_out(struct daemon *d, enum effect_when when)
 {
 	for (uint32_t i = 0; i < d->fx.count; i++) {
 		const struct effect *e = &d->fx.items[i];
 		if (e->when != when)
 			continue;
-		if (e->kind == EFFECT_SEND)
-			bus_send(d->bus, e);
-		else if (e->kind == EFFECT_LOG)
+		if (e->kind == EFFECT_SEND) {
+			if (!bus_send(d->bus, e))
+				note_unsent(d, e);
+		} else if (e->kind == EFFECT_LOG) {
 			logger_text(&d->logger, e->log.level, e->log.text);
-		else if (d->spec->respond)
+		} else if (d->spec->respond) {
 			d->spec->respond(d, e);
+		}
 	}
 	bus_flush(d->bus);
 }
@@ -226,6 +248,9 @@ static void feed(struct daemon *d, enum event_kind kind)
 static void turn(struct daemon *d)
 {
 	d->again = bus_receive(d->bus, DAEMON_FRAMES_A_TURN, on_message, d);
+	for (uint32_t i = 0; i < d->unsent_count; i++)
+		on_message(d, &d->unsent[i]);
+	d->unsent_count = 0;
 	if (d->spec->ops->deadline(d->core) <= clock_boot_ms())
 		feed(d, EVENT_TIMER);
 	feed(d, EVENT_TURN);

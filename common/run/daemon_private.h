@@ -23,7 +23,9 @@ struct daemon {
 	void *core;
 	void *user;
 	struct effects fx;
-	bool again;    /* come round without waiting */
+	bool again;           /* come round without waiting */
+	struct event *unsent; /* of the last turn, for the next */
+	uint32_t unsent_count;
 	bool stopping; /* leave the loop with exit_code */
 	int exit_code;
 	bool draining;

@@ -1,6 +1,7 @@
 /* Start and end of a daemon: configuration, members, keys, store, core, bus. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -240,6 +241,7 @@ void daemon_teardown(struct daemon *d)
 	if (d->store)
 		store_close(d->store);
 	effects_close(&d->fx);
+	free(d->unsent);
 	members_close(&d->members);
 	if (d->loop.epoll > 0)
 		loop_close(&d->loop);

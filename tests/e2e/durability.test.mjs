@@ -100,6 +100,19 @@ describe('durability', () => {
     });
   }
 
+  test('a node that was gone for a while is written to as soon as it is back', async (c) => {
+    await c.collection('back');
+    c.killNow('storage-2');
+    await until('the others lead', 20000, async () => {
+      const some = Array.from({ length: 12 }, () => c.post('/back', {}));
+      return (await Promise.all(some)).every((answer) => answer.status === 201);
+    });
+    await c.dev('restart', 'storage-2');
+    await c.collection('fresh'); // which storage-2 leads a part of
+    const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => c.post('/fresh', { n }, {}, { gateway: 2 })));
+    assert.deepEqual(answers.filter((answer) => answer.status !== 201).map((answer) => answer.text), []);
+  });
+
   test('the quorum is killed: nothing is acknowledged; it comes back: all is there', async (c) => {
     await c.collection('quorum');
     const writers = new Writers(c, 'quorum', { count: 4 });
