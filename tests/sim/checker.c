@@ -1,11 +1,16 @@
 /* What must hold, whatever happened:
- *   acknowledged   every acknowledged write is in the graph of its document on every replica
- *   linearizable   in `consistent` collections each document is one chain of revisions, every link
- * made by exactly one client's operation, and the chain respects real time, reads and refusals
- * included replicas       documents and conflicts are equal on all replicas after healing counts
- * counters equal what a walk finds; answers to counts fit cleanup        no trace goes before all
- * replicas have passed the resolution and hold no branch of the document progress       after
- * healing everything finishes: shards led, outboxes empty, conflicts resolved and cleaned up */
+ * - acknowledged: every acknowledged write is in the graph of its document, and so is every
+ * revision that a reader was shown
+ * - linearizable: in `consistent` collections each document is one chain of revisions, every link
+ *   made by exactly one client's operation, and the chain respects real time, reads and refusals
+ *   included
+ * - replicas: documents and conflicts are equal on all replicas after healing
+ * - counts: counters equal what a walk finds; answers to counts fit
+ * - conflicts: none is left, every loser went into something, nothing is pinned any more
+ * - cleanup: no trace goes before all replicas have passed the resolution and hold no branch of the
+ *   document
+ * - progress: after healing everything finishes: shards led, outboxes empty, conflicts resolved and
+ *   cleaned up */
 #include <stdio.h>
 #include <stdlib.h>
 

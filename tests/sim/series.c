@@ -110,6 +110,21 @@ uint64_t series_run(const struct series *s)
 	return bad + (s->seeds >= MARKS_NEED_SEEDS ? missing : 0);
 }
 
+/* The first seed that fails with the bug, and only with it. */
+static bool find_mutation(int mutation, const struct series *s, uint64_t *seed)
+{
+	uint64_t end = s->first + s->seeds;
+	for (uint64_t first = s->first; first < end; first = *seed + 1) {
+		uint64_t alone;
+		if (!mutation_run(mutation, first, end - first, &s->options, seed))
+			return false;
+		if (!mutation_run(-1, *seed, 1, &s->options, &alone))
+			return true;
+		printf("violation seed=%llu, without any bug planted\n", (unsigned long long)*seed);
+	}
+	return false;
+}
+
 int series_mutations(const struct series *s)
 {
 	int tried = 0;
@@ -119,7 +134,7 @@ int series_mutations(const struct series *s)
 		if (s->only && strncmp(mutation_name(i), s->only, strlen(s->only)) != 0)
 			continue;
 		tried++;
-		if (mutation_run(i, s->first, s->seeds, &s->options, &seed)) {
+		if (find_mutation(i, s, &seed)) {
 			printf("%s %llu\n", mutation_name(i), (unsigned long long)seed);
 		} else {
 			missed++;

@@ -1,8 +1,8 @@
 /* A set that only grows: clients add numbers, others list them. Checked for every list, and for a
  * last one when all is quiet:
- *   complete   what was acknowledged before the list was asked for is in it
- *   honest     what is in it was asked for before it was answered
- *   once       each number is in it once */
+ * - complete: what was acknowledged before the list was asked for is in it
+ * - honest: what is in it was asked for before it was answered
+ * - once: each number is in it once */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,8 @@
 /* What must hold at any moment, looked at every so often while faults go on:
- *   one history    replicas apply the same entry under the same number, for ever
- *   equal replicas those that have applied as much hold the same documents and conflicts
- *   open conflicts a document with several live leaves is in the list of conflicts, and no other */
+ * - one history: replicas apply the same entry under the same number, for ever
+ * - equal replicas: those that have applied as much hold the same documents and conflicts
+ * - open conflicts: a document with several live leaves is in the list of conflicts, and no other
+ */
 #include <stdlib.h>
 #include <xxhash.h>
 
