@@ -296,14 +296,18 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 	bool newer = epoch > p->copy_epoch || m->snapshot > p->copy_snapshot;
 	if (!p->copying && epoch == p->copy_epoch && m->snapshot == p->copy_snapshot)
 		return STATUS_OK; /* complete, and told so again */
-	if (m->sequence == 0 && c->copy_snapshot != m->snapshot && newer)
+	/* ids begin anew with each life of a lead */
+	bool same = c->copy_snapshot == m->snapshot && p->copy_epoch == epoch;
+	if (m->sequence == 0 && !same && newer) {
 		copy_begin(s, c, m->snapshot, fx);
+		same = true;
+	}
 	/* restarted in its middle, it no longer knows how far the copy had come */
 	bool lost = p->copying && c->copy_snapshot == 0;
 	if (lost)
 		REACHED(copy_interrupted);
 	/* a late message must not throw away what came since */
-	if (c->copy_snapshot != m->snapshot)
+	if (!same)
 		return newer || lost ? STATUS_STREAM_GAP : STATUS_OLD_EPOCH;
 	if (m->sequence + 1 == c->copy_next)
 		return STATUS_OK; /* again */
