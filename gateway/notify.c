@@ -50,19 +50,6 @@ bool notify_room(const struct gateway *gw, struct problem *p)
 
 /* ---- answers that wait for feeds ---- */
 
-void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
-		 struct slice accept)
-{
-	struct notify *n = t->gw->notify;
-	struct waiter *w = mem_alloc_zero(sizeof *w);
-	w->owner = sub;
-	w->subscription = s;
-	buf_append_slice(&w->accept, accept);
-	w->next = n->waiters;
-	n->waiters = w;
-	n->recheck = true;
-}
-
 static bool ready(struct turn *t, const struct waiter *w)
 {
 	if (w->subscription)
@@ -82,8 +69,24 @@ static bool ready(struct turn *t, const struct waiter *w)
 	return replays_ready(w->owner);
 }
 
+void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
+		 struct slice accept)
+{
+	struct notify *n = t->gw->notify;
+	struct waiter *w = mem_alloc_zero(sizeof *w);
+	w->owner = sub;
+	w->subscription = s;
+	buf_append_slice(&w->accept, accept);
+	w->next = n->waiters;
+	n->waiters = w;
+	sub->waits++;
+	if (ready(t, w)) /* else an answer of its feeds has all looked at: not each newcomer */
+		n->recheck = true;
+}
+
 static void answer(struct turn *t, struct waiter *w)
 {
+	w->owner->waits--;
 	if (w->subscription) {
 		subscription_activate(w->subscription);
 		socket_accept(t, w->owner, buf_slice(&w->accept));

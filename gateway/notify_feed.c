@@ -245,11 +245,10 @@ bool replays_open(struct turn *t, struct subscriber *sub)
 {
 	struct notify *n = t->gw->notify;
 	size_t at = 0;
-	if (sub->replays_count < n->live.count) {
-		size_t cap = n->live.count;
-		sub->replays = mem_realloc(sub->replays, cap * sizeof(struct feed *));
-		sub->skips = mem_realloc(sub->skips, cap * sizeof *sub->skips);
-	}
+	/* those of shards that were dropped since stay in the list */
+	size_t cap = sub->replays_count + n->live.count + 1;
+	sub->replays = mem_realloc(sub->replays, cap * sizeof(struct feed *));
+	sub->skips = mem_realloc(sub->skips, cap * sizeof *sub->skips);
 	for (struct map_entry *e; (e = map_next(&n->live, &at));) {
 		const struct feed *live = e->value;
 		if (!subscriber_follows(t->gw, sub, live->collection) ||

@@ -10,7 +10,8 @@ enum {
 	NOTIFY_ID_SHARDS_MAX = 512,
 	NOTIFY_REPLAYS_MAX = 8192,
 	NOTIFY_BAD_FRAMES = 10,
-	NOTIFY_REQUESTS_MAX = 64, /* of one WebSocket, under way */
+	NOTIFY_REQUESTS_MAX = 64,                   /* of one WebSocket, under way */
+	NOTIFY_WAITS_MAX = 2 * NOTIFY_PATTERNS_MAX, /* of one WebSocket, for feeds to open */
 	NOTIFY_ACCEPT_BYTES = 256,
 	NOTIFY_KEEP_ALIVE_MS = 15000,
 	NOTIFY_IDS_MS = 1000,
@@ -74,6 +75,7 @@ struct subscriber {
 	uint32_t cap;
 	uint32_t bad_frames;
 	uint32_t requests; /* under way */
+	uint32_t waits;    /* answers that wait for feeds */
 	bool answered;     /* Server-Sent Events: the stream has begun */
 	bool closing;
 	enum status refusal;   /* of one that has no answer yet; OK: none */

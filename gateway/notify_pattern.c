@@ -221,6 +221,7 @@ static void waiters_drop(struct notify *n, const struct subscriber *sub,
 			continue;
 		}
 		*at = w->next;
+		w->owner->waits--;
 		buf_close(&w->accept);
 		free(w);
 	}

@@ -299,6 +299,12 @@ static void frame_notify(struct turn *t, struct subscriber *sub, const struct fr
 	struct mp_token text = mp_read(&reader);
 	struct problem problem;
 	struct subscription *s = text.type == MP_STR ? subscription_find(sub, text.bytes) : NULL;
+	if (sub->waits == NOTIFY_WAITS_MAX) { /* no lead, and the client asks and asks */
+		problem_limit(&problem, STATUS_TOO_MANY_REQUESTS, "requests", NOTIFY_WAITS_MAX,
+			      sub->waits + 1);
+		frame_refuse(t, sub, f, "NOTIFY", &problem);
+		return;
+	}
 	if (!s) {
 		struct pattern *pattern = NULL;
 		if (text.type != MP_STR)

@@ -165,6 +165,26 @@ static void test_notify_twice_and_unnotify(void **state)
 	expect(b, "");
 }
 
+/* No lead answers: what one client may have waiting is bounded, and told from the first that is
+ * not taken. */
+static void test_notify_again_and_again(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = socket_open(b);
+	for (uint32_t i = 0; i < 2 * NOTIFY_PATTERNS_MAX; i++) {
+		gateway_bench_clear(b);
+		say(b, stream, "[1,\"NOTIFY\",\"c\"]");
+		assert_null(strstr(buf_cstr(&b->trace), "<<"));
+	}
+	say(b, stream, "[2,\"NOTIFY\",\"c\"]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: [\"A\",2,{\"1\":429,"));
+	gateway_bench_clear(b);
+	say(b, stream, "[3,\"UNNOTIFY\",\"c\"]");
+	say(b, stream, "[4,\"NOTIFY\",\"c\"]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: [\"A\",3]\n"));
+	assert_null(strstr(buf_cstr(&b->trace), "429"));
+}
+
 static void test_equal_patterns_are_one_effect(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -503,6 +523,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_notify_waits_for_feeds),
 	    T(test_notify_twice_and_unnotify),
+	    T(test_notify_again_and_again),
 	    T(test_equal_patterns_are_one_effect),
 	    T(test_new_lead_goes_on),
 	    T(test_gap_cuts_off),
