@@ -193,8 +193,6 @@ static bool take_edit(struct turn *t, struct request *r, struct edit_op *op, str
 	    !no_preconditions(r, p) || !list_filter(t, r, &op->edit.filter, p))
 		return false;
 	native_operation_fill(t, r, &operation, 0, &ids);
-	op->edit.lock_ids = r->lock_ids;
-	op->edit.lock_ids_count = r->lock_ids_count;
 	op->edit.operation_id = ids.operation_id;
 	op->edit.lock_ids = ids.lock_ids;
 	op->edit.lock_ids_count = ids.lock_ids_count;
