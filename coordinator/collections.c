@@ -115,8 +115,8 @@ static void hosts_of(const struct coordinator *c, struct hosts *h)
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&c->members, &at));) {
 		const struct member_row *m = e->value;
-		bool usable =
-		    m->listed && m->role == ROLE_STORAGE && m->incarnation != 0 && !m->fatal;
+		bool usable = m->listed && m->role == ROLE_STORAGE && m->incarnation != 0 &&
+			      !m->fatal && !m->draining;
 		if (usable && membership_alive(c, m) && h->alive_count < LIMIT_MEMBERS)
 			h->alive[h->alive_count++] = m->id;
 		else if (usable && h->away_count < LIMIT_MEMBERS)

@@ -8,6 +8,7 @@
 #include "coordinator/lock.h"
 #include "coordinator/map_push.h"
 #include "coordinator/membership.h"
+#include "coordinator/moves.h"
 #include "coordinator/notifys.h"
 #include "coordinator/recovery.h"
 #include "coordinator/state.h"
@@ -74,6 +75,7 @@ static void on_start(struct coordinator *c, struct effects *fx)
 {
 	c->started = true;
 	c->tick_ms = c->now_ms + TICK_MS;
+	moves_pause(c);
 	c->state.boot++;
 	state_put_counters(c, fx);
 	membership_grace(c);
@@ -98,6 +100,9 @@ static void on_message(struct coordinator *c, const struct event *e, struct effe
 		break;
 	case MSG_collection_create:
 		collections_on_create(c, e, fx);
+		break;
+	case MSG_node_update:
+		moves_on_update(c, e, fx);
 		break;
 	case MSG_system_list:
 		system_on_list(c, e, fx);

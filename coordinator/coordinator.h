@@ -25,10 +25,12 @@ struct coordinator_options {
 	bool
 	    recover_from_nodes; /* own state is lost or old: adopt the newest that the nodes know */
 	/* settings of collections that don't choose */
-	uint64_t replicas;  /* N; 0: COORDINATOR_REPLICAS */
-	uint64_t shards;    /* per collection; 0: COORDINATOR_SHARDS */
-	uint64_t mode;      /* enum availability_mode */
-	uint64_t retain_ms; /* as given: 0 is 0 */
+	uint64_t replicas;       /* N; 0: COORDINATOR_REPLICAS */
+	uint64_t shards;         /* per collection; 0: COORDINATOR_SHARDS */
+	uint64_t mode;           /* enum availability_mode */
+	uint64_t retain_ms;      /* as given: 0 is 0 */
+	bool rebalance;          /* replicas move to nodes that have fewer */
+	uint64_t evict_after_ms; /* away for so long, a node loses its replicas; 0: never */
 };
 
 struct coordinator; /* private: coordinator/internal.h */

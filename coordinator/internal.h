@@ -48,6 +48,8 @@ struct member_row {
 	uint64_t incarnation; /* durable; 0: never joined */
 	uint64_t boot;        /* durable */
 	uint64_t life;        /* of that start, durable */
+	bool draining;        /* durable: its replicas move to others */
+	uint64_t replaced_by; /* durable: all to this one; 0: to any */
 	uint64_t *revoked;    /* past incarnations, durable, oldest first */
 	uint32_t revoked_count;
 	int64_t seen_ms;
@@ -64,6 +66,8 @@ struct member_row {
 	/* for one pass over the shards */
 	bool catching_up;
 	bool lost_shard;
+	bool moving;     /* a replica joins or leaves it */
+	uint64_t placed; /* replicas listed */
 };
 
 /* What a listed replica's node said of it last; `known` is false until then. */
@@ -73,6 +77,7 @@ struct replica_view {
 	bool in_sync; /* says the serving lead, of the incarnation that is listed */
 	uint64_t epoch;
 	enum shard_state state;
+	uint64_t outbox; /* branches that wait there */
 	struct position last;
 	int64_t in_sync_since_ms;
 	int64_t failed_ms; /* named lead, and did not get there; NO_TIME: never */
@@ -121,6 +126,8 @@ struct coordinator {
 	int64_t wall_ms;
 	int64_t tick_ms; /* next */
 	uint64_t failovers;
+	uint64_t moved;       /* replicas, to another node */
+	int64_t rebalance_ms; /* not before */
 	enum recovery_state recovery;
 	struct buf refused_text; /* why */
 	struct arena arena;      /* of one step */

@@ -14,6 +14,9 @@ static const struct config_option options[] = {
      "shards of collections that don't choose"},
     {"retain_ms", CONFIG_NUMBER, "604800000", 0, UINT64_MAX,
      "how long resolved conflicts keep their losers"},
+    {"rebalance", CONFIG_BOOL, "true", 0, 0, "move replicas to nodes that have fewer of them"},
+    {"evict_after_ms", CONFIG_NUMBER, "604800000", 0, UINT64_MAX,
+     "away for so long, a storage node loses its replicas to others; 0: never"},
     {"accept_torn_log", CONFIG_BOOL, "false", 0, 0,
      "last resort: open what is readable of a damaged log, as if nothing had been lost"},
     {"recover_from_nodes", CONFIG_BOOL, "false", 0, 0,
@@ -42,6 +45,8 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .replicas = config_number(c, "replicas"),
 	    .shards = config_number(c, "shards"),
 	    .retain_ms = config_number(c, "retain_ms"),
+	    .rebalance = config_bool(c, "rebalance"),
+	    .evict_after_ms = config_number(c, "evict_after_ms"),
 	};
 	struct coordinator_member *rows = member_rows(d, &o.members_count);
 	o.members = rows;

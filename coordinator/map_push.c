@@ -9,7 +9,8 @@ static struct member member_of(const struct member_row *m)
 			       .role = m->role,
 			       .health = m->health,
 			       .incarnation = m->incarnation,
-			       .boot = m->boot};
+			       .boot = m->boot,
+			       .draining = m->draining};
 }
 
 /* Lists in the step's arena, contents borrowed from the rows. */

@@ -276,7 +276,10 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 static void mark_replicas(const struct coordinator *c, const struct shard_row *row)
 {
 	const struct shard *s = &row->placement.shard;
-	bool lost = placement_voting(s) < placement_takeover_quorum(s) && !row->serving;
+	bool all[LIMIT_REPLICAS];
+	for (uint32_t i = 0; i < s->replicas_count; i++)
+		all[i] = true;
+	bool lost = !placement_can_elect(s, all) && !row->serving;
 	for (uint32_t i = 0; i < s->replicas_count; i++) {
 		struct member_row *m = coordinator_member_row(c, s->replicas[i].node);
 		if (!m)

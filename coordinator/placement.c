@@ -1,5 +1,8 @@
 #include "coordinator/placement.h"
 
+#include "common/probe.h"
+#include "common/quorum.h"
+
 void placement_copy(struct placement *to, const struct shard *from)
 {
 	CHECK(from->replicas_count <= LIMIT_REPLICAS);
@@ -33,24 +36,43 @@ uint32_t placement_voting(const struct shard *shard)
 	return voting;
 }
 
-uint32_t placement_takeover_quorum(const struct shard *shard)
+uint32_t placement_joining(const struct shard *shard)
 {
-	return shard->replicas_count - (uint32_t)shard->write_quorum + 1;
+	uint32_t i = 0;
+	while (i < shard->replicas_count && !shard->replicas[i].joining)
+		i++;
+	return i;
+}
+
+uint32_t placement_leaving(const struct shard *shard)
+{
+	uint32_t i = 0;
+	while (i < shard->replicas_count && !shard->replicas[i].leaving)
+		i++;
+	return i;
+}
+
+bool placement_can_elect(const struct shard *shard, const bool *here)
+{
+	bool voting[LIMIT_REPLICAS];
+	for (uint32_t i = 0; i < shard->replicas_count; i++)
+		voting[i] = here[i] && !shard->replicas[i].learning;
+	return quorum_reached(shard, voting, quorum_takeover(shard));
 }
 
 const char *placement_problem(const struct shard *shard)
 {
-	uint64_t n = shard->replicas_count;
 	uint64_t w = shard->write_quorum;
 	if (shard->id == 0 || shard->epoch == 0)
 		return "id or epoch is 0";
 	if (shard->hash_first > shard->hash_last)
 		return "the range is empty";
-	if (n == 0 || n > LIMIT_REPLICAS)
-		return "too few or too many replicas";
+	if (shard->replicas_count > LIMIT_REPLICAS)
+		return "too many replicas";
+	uint64_t n = quorum_places(shard);
 	if (w > n || 2 * w <= n)
 		return "the write quorum is no majority";
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < shard->replicas_count; i++) {
 		if (shard->replicas[i].node == 0 || shard->replicas[i].incarnation == 0)
 			return "a replica has no node or no incarnation";
 		if (placement_index(shard, shard->replicas[i].node) != i)
@@ -58,7 +80,7 @@ const char *placement_problem(const struct shard *shard)
 	}
 	if (shard->lead != 0 && !votes(shard, shard->lead))
 		return "the lead is no voting replica";
-	return NULL;
+	return quorum_problem(shard);
 }
 
 static bool apply_lead(struct shard *s, const struct placement_move *move)
@@ -86,17 +108,81 @@ static bool apply_renew(struct shard *s, const struct placement_move *move)
 static bool apply_promote(struct shard *s, const struct placement_move *move)
 {
 	uint32_t i = placement_index(s, move->node);
-	if (i == s->replicas_count || !s->replicas[i].learning ||
+	if (i == s->replicas_count || !s->replicas[i].learning || s->replicas[i].joining ||
 	    s->replicas[i].incarnation != move->incarnation)
 		return false;
 	s->replicas[i].learning = false;
 	return true;
 }
 
+static void remove_at(struct shard *s, uint32_t at)
+{
+	s->replicas_count--;
+	for (uint32_t i = at; i < s->replicas_count; i++)
+		s->replicas[i] = s->replicas[i + 1];
+}
+
+static bool apply_join(struct shard *s, const struct placement_move *move)
+{
+	uint32_t leaving = placement_index(s, move->leaving);
+	uint32_t joining = s->replicas_count;
+	if (joining == LIMIT_REPLICAS || placement_joining(s) < joining || leaving == joining ||
+	    placement_index(s, move->node) < joining || move->node == 0 || move->incarnation == 0)
+		return false;
+	s->replicas[leaving].leaving = true;
+	s->replicas[s->replicas_count++] = (struct replica){.node = move->node,
+							    .incarnation = move->incarnation,
+							    .learning = true,
+							    .joining = true};
+	return true;
+}
+
+static bool apply_admit(struct shard *s, const struct placement_move *move)
+{
+	uint32_t i = placement_joining(s);
+	if (i == s->replicas_count || !s->replicas[i].learning ||
+	    s->replicas[i].incarnation != move->incarnation)
+		return false;
+	s->replicas[i].learning = false;
+	s->lead = move->lead;
+	return votes(s, move->lead);
+}
+
+/* The list's order is that of preference for lead: it keeps the place, also in that. */
+static bool apply_swap(struct shard *s, const struct placement_move *move)
+{
+	uint32_t from = placement_joining(s);
+	uint32_t to = placement_leaving(s);
+	(void)move;
+	if (from == s->replicas_count ||
+	    (s->replicas[from].learning && !MUTATION(move_not_awaited)) ||
+	    s->lead == s->replicas[to].node)
+		return false;
+	struct replica r = s->replicas[from];
+	r.joining = false;
+	r.learning = false;
+	s->replicas[to] = r;
+	remove_at(s, from);
+	return true;
+}
+
+static bool apply_stay(struct shard *s, const struct placement_move *move)
+{
+	uint32_t i = placement_joining(s);
+	if (i == s->replicas_count)
+		return false;
+	if (s->lead == s->replicas[i].node)
+		s->lead = move->lead;
+	s->replicas[placement_leaving(s)].leaving = false;
+	remove_at(s, i);
+	return s->lead == 0 || votes(s, s->lead);
+}
+
 static bool (*const moves[PLACEMENT_MOVES])(struct shard *, const struct placement_move *) = {
-    [PLACEMENT_LEAD] = apply_lead,
-    [PLACEMENT_RENEW] = apply_renew,
-    [PLACEMENT_PROMOTE] = apply_promote,
+    [PLACEMENT_LEAD] = apply_lead,       [PLACEMENT_RENEW] = apply_renew,
+    [PLACEMENT_PROMOTE] = apply_promote, [PLACEMENT_JOIN] = apply_join,
+    [PLACEMENT_ADMIT] = apply_admit,     [PLACEMENT_SWAP] = apply_swap,
+    [PLACEMENT_STAY] = apply_stay,
 };
 
 bool placement_apply(const struct shard *from, const struct placement_move *move,
@@ -205,7 +291,8 @@ uint64_t placement_preferred(const struct shard *shard, const bool *ready)
 
 static bool replica_equal(const struct replica *a, const struct replica *b)
 {
-	return a->node == b->node && a->incarnation == b->incarnation && a->learning == b->learning;
+	return a->node == b->node && a->incarnation == b->incarnation &&
+	       a->learning == b->learning && a->joining == b->joining && a->leaving == b->leaving;
 }
 
 bool placement_equal(const struct shard *a, const struct shard *b)

@@ -6,10 +6,16 @@
  *   move      from                           to
  *   LEAD      any                            lead = a voting replica
  *   RENEW     a replica with incarnation I   the same node with incarnation J, learning; if it led:
- * another lead, or 0 PROMOTE   a learning replica             the same node and incarnation, voting
+ *                                            another lead, or 0
+ *   PROMOTE   a learning replica             the same node and incarnation, voting
+ *   JOIN      none joining                   a node more, joining and learning; another one leaving
+ *   ADMIT     joining, learning              joining, voting: two sets decide (common/quorum.h); a
+ *                                            lead that leaves gives way to a voting replica
+ *   SWAP      joining, voting                it has the place of the one that leaves, which is gone
+ *   STAY      joining                        it is gone, nobody leaves; if it led: another lead
  *
- * and always holds: 2W > N, W <= N, nodes distinct, a lead that is 0 or a voting replica
- * (placement_problem). */
+ * and always holds: 2W > N, W <= N, where N counts all but the joining; nodes distinct; a lead that
+ * is 0 or a voting replica; at most one joins, for one that leaves (placement_problem). */
 #ifndef PARLEY_COORDINATOR_PLACEMENT_H
 #define PARLEY_COORDINATOR_PLACEMENT_H
 
@@ -25,14 +31,25 @@ struct placement {
 	struct replica replicas[LIMIT_REPLICAS];
 };
 
-enum placement_move_kind { PLACEMENT_LEAD, PLACEMENT_RENEW, PLACEMENT_PROMOTE, PLACEMENT_MOVES };
+enum placement_move_kind {
+	PLACEMENT_LEAD,
+	PLACEMENT_RENEW,
+	PLACEMENT_PROMOTE,
+	PLACEMENT_JOIN,
+	PLACEMENT_ADMIT,
+	PLACEMENT_SWAP,
+	PLACEMENT_STAY,
+	PLACEMENT_MOVES
+};
 
 struct placement_move {
 	enum placement_move_kind kind;
-	uint64_t node;        /* RENEW, PROMOTE: whose replica */
-	uint64_t incarnation; /* RENEW: the new one; PROMOTE: the one that is in sync */
+	uint64_t node; /* RENEW, PROMOTE: whose replica; JOIN: who joins */
 	uint64_t
-	    lead; /* LEAD: the successor; RENEW: successor if `node` leads, 0 if there is none */
+	    incarnation;  /* RENEW: the new one; PROMOTE, ADMIT: the one that is in sync; JOIN */
+	uint64_t leaving; /* JOIN */
+	uint64_t lead;    /* LEAD: the successor; RENEW, STAY: successor if `node` or the one that
+			     joins leads, 0 if there is none; ADMIT: the lead from now on */
 };
 
 /* What the coordinator knows of a replica when it looks for a successor; one per listed replica,
@@ -78,11 +95,15 @@ uint64_t placement_preferred(const struct shard *shard, const bool *ready);
 /* Voting replicas. */
 uint32_t placement_voting(const struct shard *shard);
 
-/* How many voting replicas, the successor included, a take-over needs: N - W + 1. */
-uint32_t placement_takeover_quorum(const struct shard *shard);
+/* Are those of `here` (one per replica) enough for a take-over, the successor included? Only
+ * voting ones count. */
+bool placement_can_elect(const struct shard *shard, const bool *here);
 
 /* Index of the node in the list; replicas_count if it is not there. */
 uint32_t placement_index(const struct shard *shard, uint64_t node);
+/* Index of the replica that joins or leaves; replicas_count: none. */
+uint32_t placement_joining(const struct shard *shard);
+uint32_t placement_leaving(const struct shard *shard);
 
 bool placement_equal(const struct shard *a, const struct shard *b);
 

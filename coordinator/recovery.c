@@ -138,17 +138,16 @@ void recovery_on_heartbeat(struct coordinator *c, const struct member_row *m,
 /* Enough have spoken to be sure that the newest epoch of this shard is known. */
 static bool heard_enough(const struct coordinator *c, const struct shard *s)
 {
-	uint32_t vouching = 0;
+	bool here[LIMIT_REPLICAS] = {false};
 	uint32_t joined = 0;
 	for (uint32_t i = 0; i < s->replicas_count; i++) {
 		const struct member_row *m = coordinator_member_row(c, s->replicas[i].node);
 		if (!m || !m->joined)
 			continue;
 		joined++;
-		vouching +=
-		    !s->replicas[i].learning && s->replicas[i].incarnation == m->incarnation;
+		here[i] = s->replicas[i].incarnation == m->incarnation;
 	}
-	return vouching >= placement_takeover_quorum(s) || joined == s->replicas_count;
+	return placement_can_elect(s, here) || joined == s->replicas_count;
 }
 
 static bool complete(const struct coordinator *c)

@@ -39,6 +39,7 @@ static void take_one(struct coordinator *c, const struct member_row *m,
 	view->vouching = r->vouching;
 	view->epoch = r->epoch;
 	view->state = (enum shard_state)r->state;
+	view->outbox = r->outbox;
 	view->last = r->last;
 	if (s->lead != m->id)
 		return;

@@ -55,7 +55,9 @@ void state_put_member(struct coordinator *c, const struct member_row *m, struct 
 				.role = m->role,
 				.incarnation = m->incarnation,
 				.boot = m->boot,
-				.life = m->life};
+				.life = m->life,
+				.draining = m->draining,
+				.replaced_by = m->replaced_by};
 	put(c, key_id(c, 'm', m->id), &schema_member, &member, fx);
 }
 
@@ -103,15 +105,20 @@ static void view_reset(struct replica_view *view)
 	*view = (struct replica_view){.failed_ms = NO_TIME};
 }
 
-/* The list's nodes never change, but an incarnation may: what was said of the old one is void. */
+/* What was said of a replica holds for its incarnation, wherever it stands in the list. */
 static void shard_set(struct shard_row *row, const struct shard *shard)
 {
+	struct replica_view views[LIMIT_REPLICAS];
 	const struct shard *old = &row->placement.shard;
-	bool same_list = old->replicas_count == shard->replicas_count;
-	for (uint32_t i = 0; i < shard->replicas_count; i++)
-		if (!same_list || old->replicas[i].node != shard->replicas[i].node ||
-		    old->replicas[i].incarnation != shard->replicas[i].incarnation)
-			view_reset(&row->views[i]);
+	for (uint32_t i = 0; i < shard->replicas_count; i++) {
+		uint32_t was = placement_index(old, shard->replicas[i].node);
+		if (was < old->replicas_count &&
+		    old->replicas[was].incarnation == shard->replicas[i].incarnation)
+			views[i] = row->views[was];
+		else
+			view_reset(&views[i]);
+	}
+	memcpy(row->views, views, shard->replicas_count * sizeof *views);
 	placement_copy(&row->placement, shard);
 }
 
@@ -216,6 +223,8 @@ static bool load_member(struct coordinator *c, uint64_t id, struct slice value)
 	m->incarnation = member.incarnation;
 	m->boot = member.boot;
 	m->life = member.life;
+	m->draining = member.draining;
+	m->replaced_by = member.replaced_by;
 	return true;
 }
 

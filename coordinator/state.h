@@ -4,10 +4,11 @@
  *   META    "coordinator"                coordinator_state
  *   META    'c' collection id            collection
  *   META    's' shard id                 shard
- *   META    'm' member id                member: incarnation and boot last accepted (health is not
- * kept) META    'l' lock id                  lock_record: granted, or not yet let go of by all
- * shards META    'r' member id, incarnation   order (8 bytes): a past incarnation of this member,
- * never accepted again
+ *   META    'm' member id                member: incarnation and boot last accepted, and whether it
+ *                                        is to be emptied, for whom (health is not kept)
+ *   META    'l' lock id                  lock_record: granted, or not yet let go of by all shards
+ *   META    'r' member id, incarnation   order (8 bytes): a past incarnation of this member, never
+ *                                        accepted again
  *
  * Every put asks for a sync; whoever tells others of a change does so WHEN_DURABLE. */
 #ifndef PARLEY_COORDINATOR_STATE_H

@@ -1,10 +1,11 @@
 #include "coordinator/succession.h"
 
 #include "coordinator/membership.h"
+#include "coordinator/moves.h"
 #include "coordinator/state.h"
 
-static void candidates_of(const struct coordinator *c, const struct shard_row *row,
-			  struct placement_candidate *out)
+void succession_candidates(const struct coordinator *c, const struct shard_row *row,
+			   struct placement_candidate *out)
 {
 	const struct shard *s = &row->placement.shard;
 	for (uint32_t i = 0; i < s->replicas_count; i++) {
@@ -24,8 +25,8 @@ static void candidates_of(const struct coordinator *c, const struct shard_row *r
 }
 
 /* Makes the move durable and tells why. */
-static void make_move(struct coordinator *c, struct shard_row *row, const struct placement_move *m,
-		      const char *why, struct effects *fx)
+void succession_move(struct coordinator *c, struct shard_row *row, const struct placement_move *m,
+		     const char *why, struct effects *fx)
 {
 	struct placement next;
 	CHECK(placement_apply(&row->placement.shard, m, &next));
@@ -39,7 +40,7 @@ static void name_lead(struct coordinator *c, struct shard_row *row, uint64_t lea
 		      struct effects *fx)
 {
 	struct placement_move m = {.kind = PLACEMENT_LEAD, .lead = lead};
-	make_move(c, row, &m, why, fx);
+	succession_move(c, row, &m, why, fx);
 }
 
 /* Promises above the adopted epoch bind their replicas: the new epoch must pass them. */
@@ -48,7 +49,7 @@ static bool raise_in_doubt(struct coordinator *c, struct shard_row *row, struct 
 	if (!row->raise)
 		return false;
 	struct placement_candidate candidates[LIMIT_REPLICAS];
-	candidates_of(c, row, candidates);
+	succession_candidates(c, row, candidates);
 	uint64_t lead = placement_successor(&row->placement.shard, candidates);
 	if (lead == 0)
 		return false;
@@ -67,24 +68,24 @@ static bool renew(struct coordinator *c, struct shard_row *row, struct effects *
 		if (!m || !m->joined || m->incarnation == s->replicas[i].incarnation)
 			continue;
 		struct placement_candidate candidates[LIMIT_REPLICAS];
-		candidates_of(c, row, candidates);
+		succession_candidates(c, row, candidates);
 		struct placement_move change = {.kind = PLACEMENT_RENEW,
 						.node = m->id,
 						.incarnation = m->incarnation,
 						.lead = placement_successor(s, candidates)};
 		c->failovers += s->lead == m->id;
-		make_move(c, row, &change, "new_incarnation", fx);
+		succession_move(c, row, &change, "new_incarnation", fx);
 		return true;
 	}
 	return false;
 }
 
-static uint32_t voting_alive(const struct shard *s, const struct placement_candidate *candidates)
+static bool can_elect(const struct shard *s, const struct placement_candidate *candidates)
 {
-	uint32_t alive = 0;
+	bool alive[LIMIT_REPLICAS];
 	for (uint32_t i = 0; i < s->replicas_count; i++)
-		alive += !s->replicas[i].learning && candidates[i].alive;
-	return alive;
+		alive[i] = candidates[i].alive;
+	return placement_can_elect(s, alive);
 }
 
 /* Why the lead has to go, or NULL. *again: it may be the successor itself. */
@@ -116,9 +117,9 @@ static bool fail_over(struct coordinator *c, struct shard_row *row, struct effec
 {
 	const struct shard *s = &row->placement.shard;
 	struct placement_candidate candidates[LIMIT_REPLICAS];
-	candidates_of(c, row, candidates);
+	succession_candidates(c, row, candidates);
 	/* a take-over is slow only if it could have been quick */
-	if (voting_alive(s, candidates) < placement_takeover_quorum(s))
+	if (!can_elect(s, candidates))
 		row->quorum_since_ms = c->now_ms;
 	bool again;
 	const char *why = lead_lost(c, row, candidates, &again);
@@ -143,12 +144,12 @@ static bool promote(struct coordinator *c, struct shard_row *row, struct effects
 {
 	const struct shard *s = &row->placement.shard;
 	for (uint32_t i = 0; row->serving && i < s->replicas_count; i++) {
-		if (!s->replicas[i].learning || !row->views[i].in_sync)
+		if (!s->replicas[i].learning || s->replicas[i].joining || !row->views[i].in_sync)
 			continue;
 		struct placement_move change = {.kind = PLACEMENT_PROMOTE,
 						.node = s->replicas[i].node,
 						.incarnation = s->replicas[i].incarnation};
-		make_move(c, row, &change, "in_sync", fx);
+		succession_move(c, row, &change, "in_sync", fx);
 		return true;
 	}
 	return false;
@@ -165,6 +166,7 @@ static bool move_back(struct coordinator *c, struct shard_row *row, struct effec
 		const struct member_row *m = coordinator_member_row(c, s->replicas[i].node);
 		bool failed = view->failed_ms != NO_TIME && c->now_ms - view->failed_ms < AVOID_MS;
 		ready[i] = m && !m->disk_full && !failed && view->in_sync &&
+			   !s->replicas[i].leaving &&
 			   membership_replica_alive(c, &s->replicas[i]) &&
 			   c->now_ms - view->in_sync_since_ms >= MOVE_BACK_MS;
 	}
@@ -187,10 +189,11 @@ void succession_review(struct coordinator *c, struct effects *fx)
 		if (row->placement.shard.dropped)
 			continue;
 		if (raise_in_doubt(c, row, fx) || renew(c, row, fx) || fail_over(c, row, fx) ||
-		    promote(c, row, fx))
+		    promote(c, row, fx) || moves_step(c, row, fx))
 			continue;
 		/* each is a short pause of a shard that works: not of all at once */
 		if (moved_back < MOVES_BACK_PER_TICK)
 			moved_back += move_back(c, row, fx);
 	}
+	moves_plan(c, fx);
 }

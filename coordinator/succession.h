@@ -8,6 +8,8 @@
  * serving lead says that a learning replica is in sync LEAD         back to the first voting
  * replica in the list, after MOVE_BACK_MS in sync
  *
+ * JOIN ..      a replica moves to another node (moves.h)
+ *
  * Without a live voting replica a shard is left as it is. */
 #ifndef PARLEY_COORDINATOR_SUCCESSION_H
 #define PARLEY_COORDINATOR_SUCCESSION_H
@@ -15,5 +17,12 @@
 #include "coordinator/internal.h"
 
 void succession_review(struct coordinator *c, struct effects *fx);
+
+/* For moves.c. Makes a move that fits, durable, and tells why. */
+void succession_move(struct coordinator *c, struct shard_row *row, const struct placement_move *m,
+		     const char *why, struct effects *fx);
+/* One per listed replica. */
+void succession_candidates(const struct coordinator *c, const struct shard_row *row,
+			   struct placement_candidate *out);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "coordinator/lock.h"
 #include "coordinator/membership.h"
+#include "coordinator/moves.h"
 #include "coordinator/notifys.h"
 #include "proto/msgpack.h"
 
@@ -50,7 +51,7 @@ static void write_row(const struct coordinator *c, const struct member_row *m, s
 	if (m->incarnation != 0)
 		snprintf(incarnation, sizeof incarnation, "%016llx",
 			 (unsigned long long)m->incarnation);
-	mp_write_map(out, 10);
+	mp_write_map(out, 12);
 	mp_write_text(out, "id");
 	mp_write_str(out, member_name(m));
 	write_number(out, "member", m->id);
@@ -64,6 +65,9 @@ static void write_row(const struct coordinator *c, const struct member_row *m, s
 	write_number(out, "lastSeenMs", seen > 0 ? (uint64_t)seen : 0);
 	mp_write_text(out, "diskFull");
 	mp_write_bool(out, self ? c->disk_full : m->disk_full);
+	mp_write_text(out, "draining");
+	mp_write_bool(out, m->draining);
+	write_number(out, "toMove", moves_left(c, m));
 }
 
 static void list_nodes(struct coordinator *c, struct msg_system_list_ack *ack)
@@ -151,12 +155,16 @@ void system_metrics(const void *core, struct buf *out)
 		   "# HELP parley_failovers_total Leads replaced because they were lost.\n"
 		   "# TYPE parley_failovers_total counter\n"
 		   "parley_failovers_total %llu\n"
+		   "# HELP parley_moves_total Replicas moved to another node.\n"
+		   "# TYPE parley_moves_total counter\n"
+		   "parley_moves_total %llu\n"
 		   "# HELP parley_map_version Version of the cluster map.\n"
 		   "# TYPE parley_map_version gauge\n"
 		   "parley_map_version %llu\n"
 		   "# HELP parley_recovery 1 for the state that the coordinator is in.\n"
 		   "# TYPE parley_recovery gauge\n",
-		   (unsigned long long)c->failovers, (unsigned long long)c->state.map_version);
+		   (unsigned long long)c->failovers, (unsigned long long)c->moved,
+		   (unsigned long long)c->state.map_version);
 	for (size_t i = 0; i < ARRAY_LEN(recovery_names); i++)
 		buf_printf(out, "parley_recovery{state=\"%s\"} %d\n", recovery_names[i],
 			   i == (size_t)c->recovery);

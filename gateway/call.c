@@ -375,6 +375,8 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_conflict_list_ack *)body)->status;
 	case MSG_collection_create_ack:
 		return ((const struct msg_collection_create_ack *)body)->status;
+	case MSG_node_update_ack:
+		return ((const struct msg_node_update_ack *)body)->status;
 	case MSG_system_list_ack:
 		return ((const struct msg_system_list_ack *)body)->status;
 	case MSG_lock_acquire_ack:

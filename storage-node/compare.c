@@ -3,6 +3,7 @@
  *
  * Who is wrong? Each side reads all it has. Whose disk does not add up to its own digest is. If
  * both add up, what was wrong came in before it was counted; then the majority is right. */
+#include "common/quorum.h"
 #include "storage-node/scrub.h"
 
 /* The newest number at or below `most` whose digest is known here; 0: none. */
@@ -22,7 +23,9 @@ static bool can_spare(const struct shard_copy *c, const struct follower *but)
 		const struct follower *f = &c->followers[i];
 		whole += f != but && !f->learning && f->heard && f->acked >= c->settled;
 	}
-	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum;
+	/* while two sets decide, W of both together may be too few of one */
+	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum &&
+	       !quorum_joint(&c->placement);
 }
 
 /* How many voting replicas agree with the lead, itself included, and how many do not. */

@@ -113,6 +113,7 @@ struct snapshot_out; /* snapshot.c */
 struct follower {
 	uint64_t node;
 	uint64_t incarnation;
+	uint32_t place; /* its index in the placement's list */
 	bool learning;
 	enum follower_mode mode;
 	bool heard;     /* it answered in this epoch */
@@ -275,8 +276,6 @@ bool shard_load_all(struct storage *s);
 void shard_free(struct shard_copy *c);
 void shard_save_position(struct storage *s, struct shard_copy *c);
 void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects *fx);
-uint32_t
-shard_replicas_needed(const struct shard_copy *c); /* N - W: other promises a successor needs */
 const struct replica *shard_self(const struct storage *s, const struct shard_copy *c);
 bool shard_vouching(const struct storage *s, const struct shard_copy *c);
 bool shard_is_lead(const struct shard_copy *c);
@@ -371,6 +370,8 @@ void takeover_order_settings(struct storage *s, struct shard_copy *c, struct eff
 void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f,
 		    struct effects *fx);
 void snapshot_stop(struct storage *s, struct follower *f);
+/* Takes the copy away, so that snapshot `snapshot` can be received. */
+void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx);
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
 void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects *fx);
 void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effects *fx);
@@ -380,6 +381,8 @@ bool outbox_load(struct storage *s, struct shard_copy *c);
 void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change,
 		struct effects *fx);
 void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change);
+void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
+		    const struct revision *revision);
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
 bool outbox_holds(const struct shard_copy *c, struct slice id);

@@ -1,6 +1,7 @@
 /* Leases: what lets a lead answer reads without asking. They come from the replicas (DESIGN 3):
  * each promises for LEASE_HELD_MS, counted from receiving, to promise no other lead a higher epoch;
  * the lead counts LEASE_MS from sending. Only durations on one clock are compared. */
+#include "storage-node/placed.h"
 #include "storage-node/scrub.h"
 
 static void renew_with(struct storage *s, uint64_t node, struct effects *fx)
@@ -116,16 +117,18 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 	}
 }
 
+static bool has_leased(const struct storage *s, const struct follower *f)
+{
+	return f->lease_until_ms > s->now_ms;
+}
+
 bool lease_held(const struct storage *s, const struct shard_copy *c)
 {
 	if (c->state != SHARD_SERVING || !shard_vouching(s, c) ||
 	    (c->serving_unseen && !MUTATION(lists_too_early)))
 		return false;
-	uint32_t held = 1;
-	for (uint32_t i = 0; i < c->followers_count; i++)
-		if (!c->followers[i].learning && c->followers[i].lease_until_ms > s->now_ms)
-			held++;
-	return held >= c->placement.write_quorum || MUTATION(lead_without_lease);
+	return placed_quorum(s, c, has_leased, (uint32_t)c->placement.write_quorum) ||
+	       MUTATION(lead_without_lease);
 }
 
 /* The successor need not wait for our lease to run out: from this step on nothing is answered under

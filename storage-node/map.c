@@ -1,6 +1,7 @@
 /* The cluster map as this node keeps it: placements and collections, durable before they are acted
  * on. */
 #include "common/base/memory.h"
+#include "common/quorum.h"
 #include "storage-node/internal.h"
 
 static void adopt_collection(struct storage *s, const struct collection *collection)
@@ -67,8 +68,9 @@ static bool same_placement(const struct shard *a, const struct shard *b)
 /* What can be decoded may still be nonsense: nothing below may have to count with it. */
 static bool makes_sense(const struct shard *p)
 {
-	if (p->epoch == 0 || p->replicas_count == 0 || p->write_quorum > p->replicas_count ||
-	    2 * p->write_quorum <= p->replicas_count)
+	uint32_t places = quorum_places(p);
+	if (p->epoch == 0 || places == 0 || p->write_quorum > places ||
+	    2 * p->write_quorum <= places || quorum_problem(p) != NULL)
 		return false;
 	for (uint32_t i = 0; i < p->replicas_count; i++)
 		for (uint32_t k = 0; k < i; k++)

@@ -110,15 +110,19 @@ static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t inde
  * the same operation, come late to the lead as a plain write, has made another one. */
 void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change)
 {
-	if (c->outbox_count == 0)
-		return;
+	outbox_settled(s, c, change->id, &change->revision);
+}
+
+void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
+		    const struct revision *revision)
+{
 	for (uint32_t i = 0; i < c->outbox_count; i++) {
-		if (revision_equal(&c->outbox[i].revision, &change->revision) &&
-		    slice_equal(c->outbox[i].id, change->id)) {
-			outbox_remove(s, c, i);
-			c->outbox_pushed_ms = 0; /* its children may go now */
-			return;
-		}
+		if (!revision_equal(&c->outbox[i].revision, revision) ||
+		    !slice_equal(c->outbox[i].id, id))
+			continue;
+		outbox_remove(s, c, i);
+		c->outbox_pushed_ms = 0; /* its children may go now */
+		return;
 	}
 }
 
@@ -168,7 +172,8 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->outbox_count == 0 || s->now_ms - c->outbox_pushed_ms < OUTBOX_RETRY_MS)
 		return;
-	if (c->position.copying || c->placement.lead == 0 ||
+	bool listed = shard_self(s, c) != NULL;
+	if ((c->position.copying && listed) || c->placement.lead == 0 ||
 	    (c->state != SHARD_SERVING && c->placement.lead == s->options.self))
 		return;
 	c->outbox_pushed_ms = s->now_ms;
@@ -225,6 +230,23 @@ static void push_to_self(struct storage *s, struct shard_copy *c, struct slice e
 	overlay_touch(s, c, change.id, number);
 }
 
+/* A node that has no place any more sees no stream: it is told. What is applied here is settled. */
+static void tell_settled(struct storage *s, struct shard_copy *c, const struct event *e,
+			 struct effects *fx)
+{
+	const struct msg_outbox_push *m = e->message.body;
+	struct change change;
+	struct document_view view;
+	if (!schema_decode(&schema_change, m->change, &s->arena, &change) || !is_branch(&change))
+		return;
+	document_load(s, c, change.id, &view);
+	if (!view.exists || graph_find(&view.doc, &change.revision) == GRAPH_NONE)
+		return;
+	struct msg_outbox_push_ack ack = {
+	    .shard = c->id, .id = change.id, .revision = change.revision};
+	fx_reply(fx, WHEN_DURABLE, e, MSG_outbox_push_ack, &ack);
+}
+
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_outbox_push *m = e->message.body;
@@ -233,6 +255,11 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		return;
 	if (e->message.envelope.epoch < c->placement.epoch)
 		map_send_newer(c, e, fx);
-	if (c->state == SHARD_SERVING && shard_is_available(c))
+	if (c->state != SHARD_SERVING)
+		return;
+	if (shard_is_available(c))
 		push_to_self(s, c, m->change, fx);
+	if (e->message.envelope.epoch == c->lead_epoch &&
+	    !shard_follower(c, e->message.from.member))
+		tell_settled(s, c, e, fx);
 }

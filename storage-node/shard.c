@@ -96,11 +96,6 @@ void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects 
 	fx_sync(fx);
 }
 
-uint32_t shard_replicas_needed(const struct shard_copy *c)
-{
-	return c->placement.replicas_count - (uint32_t)c->placement.write_quorum;
-}
-
 const struct replica *shard_self(const struct storage *s, const struct shard_copy *c)
 {
 	for (uint32_t i = 0; i < c->placement.replicas_count; i++)

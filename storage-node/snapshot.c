@@ -209,8 +209,7 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 
 /* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with
  * the copy. */
-static void copy_begin(struct storage *s, struct shard_copy *c, uint64_t snapshot,
-		       struct effects *fx)
+void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx)
 {
 	if (c->position.last > c->position.applied)
 		REACHED(snapshot_over_tail);
@@ -299,7 +298,7 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 	/* ids begin anew with each life of a lead */
 	bool same = c->copy_snapshot == m->snapshot && p->copy_epoch == epoch;
 	if (m->sequence == 0 && !same && newer) {
-		copy_begin(s, c, m->snapshot, fx);
+		snapshot_clear(s, c, m->snapshot, fx);
 		same = true;
 	}
 	/* restarted in its middle, it no longer knows how far the copy had come */

@@ -7,6 +7,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/placed.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
@@ -22,10 +23,10 @@ static void set_defaults(struct storage_options *o)
 		o->pending_entries_max = PENDING_ENTRIES_MAX;
 	if (o->index_step_documents == 0)
 		o->index_step_documents = INDEX_STEP_DOCUMENTS;
-	if (o->snapshot_chunk_bytes == 0)
-		o->snapshot_chunk_bytes = SNAPSHOT_CHUNK_BYTES;
 	if (o->scrub_rest_ms == 0)
 		o->scrub_rest_ms = SCRUB_REST_MS;
+	if (o->snapshot_chunk_bytes == 0)
+		o->snapshot_chunk_bytes = SNAPSHOT_CHUNK_BYTES;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
@@ -103,6 +104,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_snapshot_chunk] = snapshot_on_chunk,
     [MSG_snapshot_chunk_ack] = snapshot_on_chunk_ack,
     [MSG_outbox_push] = outbox_on_push,
+    [MSG_outbox_push_ack] = placed_on_push_ack,
     [MSG_conflict_list] = conflict_on_list,
     [MSG_conflict_read] = conflict_on_read,
     [MSG_conflict_resolve] = conflict_on_resolve,
@@ -143,6 +145,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 		if (shard_is_lead(c))
 			stream_tick(s, c, fx);
 		outbox_tick(s, c, fx);
+		placed_tick(s, c, fx);
 		write_recent_tick(s, c);
 		lock_tick(s, c, fx);
 		feed_tick(s, c, fx);
@@ -308,8 +311,10 @@ static bool storage_ready(const void *core, int64_t now_ms, struct buf *out)
 	const struct storage *s = core;
 	bool copying = false;
 	size_t at = 0;
-	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
-		copying = copying || ((const struct shard_copy *)entry->value)->position.copying;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		const struct shard_copy *c = entry->value;
+		copying = copying || (c->position.copying && shard_self(s, c));
+	}
 	buf_append_text(out, s->joined ? "joined ok\n"
 				       : "joined failed: the coordinator has not answered\n");
 	buf_append_text(out,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/quorum.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 
@@ -297,19 +298,23 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 
 /* ---- settling ---- */
 
-/* The greatest number that at least W voting replicas, this one included, have synced. */
-static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
+/* The greatest number that at least W voting replicas of this set have synced, this node included
+ * if it is one of them. */
+static uint64_t set_number(const struct storage *s, const struct shard_copy *c, enum quorum_set set)
 {
 	uint64_t numbers[LIMIT_REPLICAS + 1];
 	uint32_t count = 0;
-	if (shard_vouching(s, c))
+	const struct replica *self = shard_self(s, c);
+	uint64_t needed = c->placement.write_quorum;
+	if (shard_vouching(s, c) && quorum_has(self, set))
 		numbers[count++] = c->durable;
-	if (c->durable < c->position.last)
-		REACHED(counted_before_own_sync);
-	for (uint32_t i = 0; i < c->followers_count; i++)
-		if ((!c->followers[i].learning || MUTATION(learner_votes)) && c->followers[i].heard)
-			numbers[count++] = c->followers[i].acked;
-	if (c->placement.write_quorum == 0 || count < c->placement.write_quorum)
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		if ((!f->learning || MUTATION(learner_votes)) && f->heard &&
+		    quorum_has(&c->placement.replicas[f->place], set))
+			numbers[count++] = f->acked;
+	}
+	if (needed == 0 || count < needed)
 		return 0;
 	for (uint32_t i = 1; i < count; i++)
 		for (uint32_t j = i; j > 0 && numbers[j] > numbers[j - 1]; j--) {
@@ -317,9 +322,16 @@ static uint64_t quorum_number(struct storage *s, const struct shard_copy *c)
 			numbers[j] = numbers[j - 1];
 			numbers[j - 1] = swap;
 		}
-	if (MUTATION(settled_by_one_less) && c->placement.write_quorum > 1)
-		return numbers[c->placement.write_quorum - 2];
-	return numbers[c->placement.write_quorum - 1];
+	return numbers[needed - 1 - (MUTATION(settled_by_one_less) && needed > 1)];
+}
+
+static uint64_t quorum_number(const struct storage *s, const struct shard_copy *c)
+{
+	uint64_t number = set_number(s, c, QUORUM_OLD);
+	uint64_t joint = quorum_joint(&c->placement) ? set_number(s, c, QUORUM_NEW) : number;
+	if (c->durable < c->position.last)
+		REACHED(counted_before_own_sync);
+	return joint < number ? joint : number;
 }
 
 void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx)

@@ -1,6 +1,8 @@
 /* Becoming the lead of a shard: promises from N - W others, the most advanced stream among them, W
  * copies of an entry under the own epoch; only then it serves (DESIGN 6). */
+#include "common/quorum.h"
 #include "storage-node/internal.h"
+#include "storage-node/placed.h"
 
 static void followers_begin(struct storage *s, struct shard_copy *c)
 {
@@ -14,6 +16,7 @@ static void followers_begin(struct storage *s, struct shard_copy *c)
 		c->followers[c->followers_count++] =
 		    (struct follower){.node = r->node,
 				      .incarnation = r->incarnation,
+				      .place = i,
 				      .learning = r->learning,
 				      .next = c->position.last + 1,
 				      .sent_ms = s->now_ms - RESEND_MS,
@@ -106,14 +109,16 @@ static void promise_self(struct storage *s, struct shard_copy *c, struct effects
 	shard_save_promise(s, c, fx);
 }
 
+static bool has_promised(const struct storage *s, const struct follower *f)
+{
+	(void)s;
+	return f->promised;
+}
+
 static void count_promises(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
-	uint32_t promised = 0;
-	for (uint32_t i = 0; i < c->followers_count; i++)
-		if (c->followers[i].promised &&
-		    (!c->followers[i].learning || MUTATION(learner_votes)))
-			promised++;
-	if (promised + MUTATION(promise_too_few) >= shard_replicas_needed(c))
+	uint32_t needed = quorum_takeover(&c->placement) - MUTATION(promise_too_few);
+	if (placed_quorum(s, c, has_promised, needed))
 		choose_source(s, c, fx);
 }
 

@@ -10,6 +10,7 @@
 #include "common/probe.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/placed.h"
 #include "storage-node/shard_edit.h"
 
 /* What became of a write before it is ordered. */
@@ -418,7 +419,8 @@ static enum status lead_refuses(const struct storage *s, const struct shard_copy
  * as a branch, and becomes one when a successor has it cut: asked for a branch it accepts. */
 static bool lead_is_alone(struct storage *s, struct shard_copy *c, const struct msg_doc_write *m)
 {
-	return m->branch && shard_is_available(c) && shard_vouching(s, c) && !lease_held(s, c);
+	return m->branch && shard_is_available(c) && placed_takes_branches(s, c) &&
+	       !lease_held(s, c);
 }
 
 /* True if the write stands in the stream here already: it is as safe as a branch, as which it would
@@ -528,7 +530,7 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 {
 	const struct msg_doc_write *m = e->message.body;
 	enum status refused = STATUS_OK;
-	if (!shard_is_available(c) || !shard_vouching(s, c))
+	if (!shard_is_available(c) || !placed_takes_branches(s, c))
 		refused = STATUS_NO_LEAD;
 	else if (s->disk_full)
 		refused = STATUS_DISK_FULL;

@@ -19,6 +19,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/shard_hash.h"
 #include "common/doc/value.h"
+#include "common/quorum.h"
 #include "storage-node/keys.h"
 #include "tests/sim/history.h"
 #include "tests/sim/records.h"
@@ -138,6 +139,9 @@ static void check_cleanup(struct sim *sim, const struct shard *shard, const stru
 {
 	struct buf key = {0};
 	struct conflict resolved;
+	/* the only replica has done it long before it sends the entry to one that joins */
+	if (quorum_places(shard) == 1)
+		return;
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
 		const struct sim_node *node = sim_node_of(sim, shard->replicas[i].node);
 		if (node->incarnation != shard->replicas[i].incarnation ||

@@ -2,23 +2,26 @@
 
 #include <ctype.h>
 
+#include "common/quorum.h"
 #include "common/timing.h"
 #include "proto/msgpack.h"
 
 enum { STEP_MS = 50, ID_DIGITS = 16, SEED = 42, CLUSTER = 5 };
 
-const struct coordinator_member bench_members[BENCH_MEMBERS] = {
+const struct coordinator_member bench_members[BENCH_MEMBERS + BENCH_MORE] = {
     {COORDINATOR, "coordinator", ROLE_COORDINATOR},
     {11, "a", ROLE_STORAGE},
     {12, "b", ROLE_STORAGE},
     {13, "c", ROLE_STORAGE},
     {GATEWAY, "gateway", ROLE_GATEWAY},
     {ARBITER_A, "arbiter-a", ROLE_ARBITER},
-    {ARBITER_B, "arbiter-b", ROLE_ARBITER}};
+    {ARBITER_B, "arbiter-b", ROLE_ARBITER},
+    {14, "d", ROLE_STORAGE},
+    {15, "e", ROLE_STORAGE}};
 
 struct model *bench_model(struct bench *b, uint64_t id)
 {
-	for (size_t i = 0; i < BENCH_MEMBERS; i++)
+	for (size_t i = 0; i < ARRAY_LEN(b->models); i++)
 		if (b->models[i].id == id)
 			return &b->models[i];
 	CHECK(false);
@@ -67,7 +70,7 @@ static void trace_push(struct bench *b, const struct msg_map_push *push)
 static void model_adopt(struct model *m, const struct shard *shard)
 {
 	struct copy *copy = copy_of(m, shard->id);
-	if (placement_index(shard, m->id) == shard->replicas_count)
+	if (!copy && placement_index(shard, m->id) == shard->replicas_count)
 		return;
 	if (!copy) {
 		CHECK(m->copies_count < BENCH_SHARDS_MAX);
@@ -81,6 +84,8 @@ static void model_adopt(struct model *m, const struct shard *shard)
 	placement_copy(&copy->placement, shard);
 	copy->promised = shard->epoch;
 	copy->state = SHARD_REPLICA;
+	if (quorum_joint(shard)) /* the lead's entry has come */
+		copy->last.epoch = shard->epoch;
 	if (shard->lead == m->id)
 		copy->state = m->never_serves ? SHARD_PROMISING : SHARD_SERVING;
 }
@@ -179,6 +184,9 @@ static void model_receive(struct bench *b, const struct effect *e)
 		break;
 	case MSG_collection_create_ack:
 		b->created = ((struct msg_collection_create_ack *)body)->status;
+		break;
+	case MSG_node_update_ack:
+		b->updated = ((struct msg_node_update_ack *)body)->status;
 		break;
 	case MSG_arbiter_lease_ack:
 		model_leased(b, m, body);
@@ -302,7 +310,7 @@ void bench_advance(struct bench *b, int64_t ms)
 {
 	for (int64_t end = b->now_ms + ms; b->now_ms < end;) {
 		b->now_ms += STEP_MS;
-		for (size_t i = 0; i < BENCH_MEMBERS; i++)
+		for (size_t i = 0; i < b->members_count; i++)
 			if (b->models[i].id != COORDINATOR && b->now_ms % HEARTBEAT_MS == 0)
 				beat(b, &b->models[i]);
 		if (coordinator_ops.deadline(b->core) <= b->now_ms)
@@ -316,7 +324,9 @@ void bench_start(struct bench *b, bool recover)
 	struct coordinator_options options = {.self = COORDINATOR,
 					      .cluster = CLUSTER,
 					      .members = bench_members,
-					      .members_count = BENCH_MEMBERS,
+					      .members_count = b->members_count,
+					      .rebalance = b->rebalance,
+					      .evict_after_ms = b->evict_after_ms,
 					      .recover_from_nodes = recover,
 					      .retain_ms = 1};
 	b->store = disk_open(b->disk, NULL);
@@ -337,6 +347,14 @@ void bench_restart(struct bench *b)
 {
 	bench_stop(b);
 	bench_start(b, false);
+}
+
+void bench_grow(struct bench *b)
+{
+	b->members_count = BENCH_MEMBERS + BENCH_MORE;
+	coordinator_members_set(b->core, bench_members, b->members_count);
+	bench_boot(b, 14);
+	bench_boot(b, 15);
 }
 
 void bench_boot(struct bench *b, uint64_t id)
@@ -375,7 +393,7 @@ uint64_t bench_create(struct bench *b, struct msg_collection_create m)
 const struct shard *bench_placement(struct bench *b)
 {
 	const struct shard *newest = NULL;
-	for (uint64_t id = NODE_A; id < NODE_A + NODES; id++) {
+	for (uint64_t id = NODE_A; id < NODE_A + NODES + BENCH_MORE; id++) {
 		const struct shard *s = &bench_model(b, id)->copies[0].placement.shard;
 		if (!newest || s->epoch > newest->epoch)
 			newest = s;
@@ -385,8 +403,8 @@ const struct shard *bench_placement(struct bench *b)
 
 void bench_init(struct bench *b)
 {
-	*b = (struct bench){.disk = disk_new()};
-	for (size_t i = 0; i < BENCH_MEMBERS; i++) {
+	*b = (struct bench){.disk = disk_new(), .members_count = BENCH_MEMBERS};
+	for (size_t i = 0; i < ARRAY_LEN(b->models); i++) {
 		b->models[i].id = bench_members[i].id;
 		b->models[i].role = bench_members[i].role;
 		if (bench_members[i].role == ROLE_STORAGE)

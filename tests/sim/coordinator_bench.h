@@ -12,9 +12,10 @@
 /* Member ids. */
 enum { COORDINATOR = 1, NODE_A = 11, NODES = 3, GATEWAY = 21, ARBITER_A = 31, ARBITER_B = 32 };
 
-enum { BENCH_MEMBERS = 7, BENCH_SHARDS_MAX = 16, BENCH_SETS_MAX = 256 };
+enum { BENCH_MEMBERS = 7, BENCH_MORE = 2, BENCH_SHARDS_MAX = 16, BENCH_SETS_MAX = 256 };
 #define BENCH_NONE UINT64_MAX
-extern const struct coordinator_member bench_members[BENCH_MEMBERS];
+/* The last BENCH_MORE are storage nodes that join with bench_grow. */
+extern const struct coordinator_member bench_members[BENCH_MEMBERS + BENCH_MORE];
 
 /* A replica as its node sees it. */
 struct copy {
@@ -56,9 +57,13 @@ struct bench {
 	struct arena arena;
 	struct buf trace; /* log lines, and maps as the gateway gets them */
 	int64_t now_ms;
-	struct model models[BENCH_MEMBERS];
+	uint32_t members_count; /* listed: the first of bench_members */
+	bool rebalance;         /* options, from the next bench_start on */
+	uint64_t evict_after_ms;
+	struct model models[BENCH_MEMBERS + BENCH_MORE];
 	/* latest answers to the gateway */
 	uint64_t created;
+	uint64_t updated; /* of a node */
 	struct buf rows;
 	uint64_t leased[2][BENCH_SHARDS_MAX];
 	uint32_t leased_count[2];
@@ -84,6 +89,9 @@ const struct shard *bench_placement(struct bench *b);
 void bench_start(struct bench *b, bool recover_from_nodes);
 void bench_stop(struct bench *b);
 void bench_restart(struct bench *b);
+
+/* Two storage nodes more, 14 and 15, are listed and up. */
+void bench_grow(struct bench *b);
 
 /* A member's life: a new start, silence, another data directory. */
 void bench_boot(struct bench *b, uint64_t id);

@@ -1,4 +1,5 @@
 /* Placement: the moves, their invariants, and the choices. */
+#include "common/quorum.h"
 #include "coordinator/placement.h"
 
 #include <setjmp.h>
@@ -160,11 +161,11 @@ static void test_takeover_quorum(void **state)
 	(void)state;
 	struct placement p;
 	build(&p, 3, 2);
-	assert_int_equal(placement_takeover_quorum(&p.shard), 2);
+	assert_int_equal(quorum_takeover(&p.shard), 2);
 	build(&p, 5, 4);
-	assert_int_equal(placement_takeover_quorum(&p.shard), 2);
+	assert_int_equal(quorum_takeover(&p.shard), 2);
 	build(&p, 1, 1);
-	assert_int_equal(placement_takeover_quorum(&p.shard), 1);
+	assert_int_equal(quorum_takeover(&p.shard), 1);
 }
 
 static void test_ranges_cover_all(void **state)

@@ -1,0 +1,373 @@
+/* Replicas that move to other nodes: each step, and what happens when somebody is lost in between.
+ */
+#include "tests/sim/coordinator_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/quorum.h"
+#include "common/timing.h"
+#include "coordinator/moves.h"
+
+enum { SETTLE_MS = 2000, STEP_MS = 50, LONG_MS = 20000, LEAD = 12, OLD = 11 };
+
+/* Everybody up, five storage nodes, one collection on the first three: 12 leads, 13, 11. */
+static int setup(void **state)
+{
+	struct bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	bench_init(b);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(
+	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("t")},
+							   .shards = 1}),
+	    STATUS_CREATED);
+	bench_grow(b);
+	bench_advance(b, SETTLE_MS);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+static uint64_t update(struct bench *b, const char *name, bool drain, const char *by)
+{
+	struct msg_node_update m = {
+	    .name = slice_text(name), .drain = drain, .replaced_by = slice_text(by)};
+	b->updated = BENCH_NONE;
+	bench_deliver(b, bench_model(b, GATEWAY), MSG_node_update, &m);
+	bench_turn(b);
+	return b->updated;
+}
+
+static bool lists(struct bench *b, uint64_t node)
+{
+	const struct shard *s = bench_placement(b);
+	return placement_index(s, node) < s->replicas_count;
+}
+
+static bool joining(struct bench *b)
+{
+	const struct shard *s = bench_placement(b);
+	return placement_joining(s) < s->replicas_count;
+}
+
+/* Until the placement is of that kind; checks each on the way. */
+static void advance_until(struct bench *b, bool (*reached)(struct bench *b))
+{
+	for (int i = 0; i < LONG_MS / STEP_MS && !reached(b); i++) {
+		bench_advance(b, STEP_MS);
+		assert_null(placement_problem(bench_placement(b)));
+	}
+	assert_true(reached(b));
+}
+
+static bool is_joint(struct bench *b)
+{
+	return quorum_joint(bench_placement(b));
+}
+
+static bool is_settled(struct bench *b)
+{
+	return !joining(b) && bench_placement(b)->replicas_count == 3 &&
+	       placement_voting(bench_placement(b)) == 3;
+}
+
+static bool old_gone(struct bench *b)
+{
+	return is_settled(b) && !lists(b, OLD);
+}
+
+static bool lead_gone(struct bench *b)
+{
+	return is_settled(b) && !lists(b, LEAD);
+}
+
+/* One epoch a step: joins, votes beside the old one, has its place. */
+static void test_drain(void **state)
+{
+	struct bench *b = *state;
+	uint64_t epoch = bench_placement(b)->epoch;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	advance_until(b, joining);
+	const struct shard *s = bench_placement(b);
+	assert_int_equal(s->epoch, epoch + 1);
+	assert_int_equal(s->replicas_count, 4);
+	assert_int_equal(s->replicas[placement_joining(s)].node, 14);
+	assert_true(s->replicas[placement_joining(s)].learning);
+	assert_int_equal(s->replicas[placement_leaving(s)].node, OLD);
+	advance_until(b, is_joint);
+	assert_int_equal(bench_placement(b)->epoch, epoch + 2);
+	assert_int_equal(bench_placement(b)->lead, LEAD);
+	advance_until(b, old_gone);
+	assert_int_equal(bench_placement(b)->epoch, epoch + 3);
+	assert_int_equal(bench_placement(b)->replicas[2].node, 14);
+	bench_advance(b, LONG_MS);
+	assert_int_equal(bench_placement(b)->epoch, epoch + 3);
+}
+
+/* The place in the list goes along, and with it the lead, once the new node has proved itself. */
+static void test_drain_of_lead(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "b", true, "e"), STATUS_OK);
+	advance_until(b, is_joint);
+	assert_int_not_equal(bench_placement(b)->lead, LEAD);
+	advance_until(b, lead_gone);
+	bench_advance(b, MOVE_BACK_MS * 2);
+	assert_int_equal(bench_placement(b)->lead, 15);
+}
+
+/* Nothing is admitted before it is in sync, and nobody leaves before a lead has served with both
+ * sets. */
+static void test_waits_for_sync_and_serving(void **state)
+{
+	struct bench *b = *state;
+	bench_model(b, 14)->out_of_sync = true;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	advance_until(b, joining);
+	bench_advance(b, LONG_MS);
+	assert_false(is_joint(b));
+	bench_model(b, 14)->out_of_sync = false;
+	for (uint64_t id = 11; id <= 15; id++)
+		bench_model(b, id)->never_serves = true;
+	advance_until(b, is_joint);
+	bench_advance(b, LONG_MS);
+	assert_true(lists(b, OLD) && is_joint(b));
+	for (uint64_t id = 11; id <= 15; id++)
+		bench_model(b, id)->never_serves = false;
+	advance_until(b, old_gone);
+}
+
+/* The old node has not come to the joint lead's entry, or has branches: it stays. */
+static void test_waits_for_the_old_node(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	advance_until(b, joining);
+	/* admitted with the next heartbeats: from then on the old node says that it lags */
+	while (!is_joint(b))
+		bench_advance(b, STEP_MS);
+	bench_model(b, OLD)->copies[0].last = (struct position){0};
+	bench_advance(b, LONG_MS);
+	assert_true(lists(b, OLD));
+	bench_model(b, OLD)->copies[0].last.epoch = bench_placement(b)->epoch;
+	advance_until(b, old_gone);
+}
+
+static void test_coordinator_restarts_at_each_step(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	bench_restart(b);
+	advance_until(b, joining);
+	bench_restart(b);
+	advance_until(b, is_joint);
+	bench_restart(b);
+	advance_until(b, old_gone);
+	bench_restart(b);
+	bench_advance(b, LONG_MS);
+	assert_true(old_gone(b));
+}
+
+static void test_coordinator_dies_before_commit(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	for (int64_t at_ms = 0; !old_gone(b); at_ms += STEP_MS) {
+		assert_true(at_ms < LONG_MS);
+		b->lose_commits = true;
+		bench_advance(b, STEP_MS);
+		b->lose_commits = false;
+		bench_restart(b);
+		bench_advance(b, 600);
+		assert_null(placement_problem(bench_placement(b)));
+	}
+}
+
+static bool is_on_e(struct bench *b)
+{
+	return old_gone(b) && lists(b, 15);
+}
+
+/* Lost while it learns: called off, and another one is chosen. */
+static void test_target_dies_learning(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	bench_model(b, 14)->out_of_sync = true;
+	bench_model(b, 15)->out_of_sync = true;
+	advance_until(b, joining);
+	const struct shard *s = bench_placement(b);
+	uint64_t target = s->replicas[placement_joining(s)].node;
+	bench_down(b, target);
+	bench_model(b, 14)->out_of_sync = false;
+	bench_model(b, 15)->out_of_sync = false;
+	bench_advance(b, MOVE_PATIENCE_MS + SETTLE_MS);
+	advance_until(b, old_gone);
+	assert_false(lists(b, target));
+}
+
+/* Lost while both sets decide: back to the old one, from whoever leads. */
+static void test_target_dies_joint(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	advance_until(b, is_joint);
+	bench_down(b, 14);
+	bench_advance(b, MOVE_PATIENCE_MS + SETTLE_MS);
+	assert_true(is_settled(b));
+	assert_true(lists(b, OLD));
+	bench_boot(b, 14);
+	advance_until(b, old_gone);
+}
+
+/* It lost its disk while it voted: it learns again, and only the old set decides. */
+static void test_target_wiped_joint(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	advance_until(b, is_joint);
+	bench_down(b, 14);
+	bench_advance(b, SETTLE_MS);
+	bench_wipe(b, 14);
+	bench_model(b, 14)->out_of_sync = true;
+	bench_boot(b, 14);
+	bench_advance(b, SETTLE_MS);
+	assert_true(joining(b) && !is_joint(b));
+	bench_model(b, 14)->out_of_sync = false;
+	advance_until(b, old_gone);
+}
+
+/* A node that is gone for good is replaced without it. */
+static void test_source_is_dead(void **state)
+{
+	struct bench *b = *state;
+	bench_down(b, LEAD);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(update(b, "b", true, "e"), STATUS_OK);
+	advance_until(b, lead_gone);
+	assert_true(lists(b, 15));
+}
+
+static void test_source_dies_on_the_way(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "b", true, ""), STATUS_OK);
+	advance_until(b, joining);
+	bench_down(b, LEAD);
+	advance_until(b, lead_gone);
+}
+
+static void test_called_off(void **state)
+{
+	struct bench *b = *state;
+	uint64_t epoch = bench_placement(b)->epoch;
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	assert_int_equal(update(b, "a", false, ""), STATUS_OK);
+	advance_until(b, is_settled);
+	epoch = bench_placement(b)->epoch;
+	bench_advance(b, LONG_MS);
+	assert_int_equal(bench_placement(b)->epoch, epoch);
+}
+
+static void test_update_checks(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "x", true, ""), STATUS_NOT_FOUND);
+	assert_int_equal(update(b, "gateway", true, ""), STATUS_NOT_FOUND);
+	assert_int_equal(update(b, "a", true, "a"), STATUS_BAD_PARAMETER);
+	assert_int_equal(update(b, "a", true, "gateway"), STATUS_BAD_PARAMETER);
+	assert_int_equal(update(b, "a", false, "d"), STATUS_BAD_PARAMETER);
+	assert_int_equal(update(b, "d", true, ""), STATUS_OK);
+	assert_int_equal(update(b, "a", true, "d"), STATUS_BAD_PARAMETER);
+	/* and nothing goes to a node that is to be emptied */
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	advance_until(b, is_on_e);
+}
+
+static void test_nowhere_to_go(void **state)
+{
+	struct bench *b = *state;
+	bench_down(b, 14);
+	bench_down(b, 15);
+	bench_advance(b, SETTLE_MS);
+	uint64_t epoch = bench_placement(b)->epoch;
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	bench_advance(b, LONG_MS);
+	assert_int_equal(bench_placement(b)->epoch, epoch);
+	bench_boot(b, 15);
+	advance_until(b, is_on_e);
+}
+
+static void test_evicted(void **state)
+{
+	struct bench *b = *state;
+	b->evict_after_ms = 60000;
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	bench_down(b, OLD);
+	bench_advance(b, 50000);
+	assert_true(lists(b, OLD));
+	bench_advance(b, LONG_MS);
+	assert_true(old_gone(b));
+	/* back again: it has no place any more, and gets none back */
+	bench_boot(b, OLD);
+	bench_advance(b, LONG_MS);
+	assert_true(old_gone(b));
+}
+
+static void test_rebalance(void **state)
+{
+	struct bench *b = *state;
+	struct msg_collection_create m = {.collection = {.name = slice_text("u")}, .shards = 9};
+	assert_int_equal(update(b, "d", true, ""), STATUS_OK);
+	assert_int_equal(update(b, "e", true, ""), STATUS_OK);
+	assert_int_equal(bench_create(b, m), STATUS_CREATED);
+	assert_int_equal(update(b, "d", false, ""), STATUS_OK);
+	assert_int_equal(update(b, "e", false, ""), STATUS_OK);
+	b->rebalance = true;
+	bench_restart(b);
+	bench_advance(b, 20 * LONG_MS);
+	uint32_t placed[5] = {0};
+	for (uint64_t id = NODE_A; id < NODE_A + 5; id++)
+		for (uint32_t i = 0; i < bench_model(b, id)->copies_count; i++) {
+			const struct shard *s = &bench_model(b, id)->copies[i].placement.shard;
+			placed[id - NODE_A] += placement_index(s, id) < s->replicas_count;
+		}
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(placed[i], 6);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_drain),
+	    CASE(test_drain_of_lead),
+	    CASE(test_waits_for_sync_and_serving),
+	    CASE(test_waits_for_the_old_node),
+	    CASE(test_coordinator_restarts_at_each_step),
+	    CASE(test_coordinator_dies_before_commit),
+	    CASE(test_target_dies_learning),
+	    CASE(test_target_dies_joint),
+	    CASE(test_target_wiped_joint),
+	    CASE(test_source_is_dead),
+	    CASE(test_source_dies_on_the_way),
+	    CASE(test_called_off),
+	    CASE(test_update_checks),
+	    CASE(test_nowhere_to_go),
+	    CASE(test_evicted),
+	    CASE(test_rebalance),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
