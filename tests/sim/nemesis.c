@@ -188,6 +188,7 @@ static void lose_disk(struct sim *sim)
 			sim->losses = sim->settings.losses;
 			sim_log(sim, "nemesis flips a bit of %s", node->name);
 			disk_corrupt_any(node->disk, dice(sim));
+			sim->rotten = true;
 		} else {
 			sim_log(sim, "nemesis loses the disk of %s", node->name);
 			node_crash(sim, index, false);
@@ -297,7 +298,8 @@ static void draw(struct sim *sim)
 
 void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 {
-	if (action == NEMESIS_FLIP && checker_whole(sim))
+	/* not while another copy may hold damage that nobody has read yet */
+	if (action == NEMESIS_FLIP && !sim->rotten && checker_whole(sim))
 		flip_silently(sim);
 	if (sim->healed || action == NEMESIS_FLIP)
 		return;

@@ -199,8 +199,9 @@ struct sim {
 	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
-	int losses;                      /* of disks */
-	struct map cleanups_seen;        /* resolution id -> anything */
+	int losses;               /* of disks */
+	bool rotten;              /* a disk was damaged where it may not have been read since */
+	struct map cleanups_seen; /* resolution id -> anything */
 	struct map operation_of_request; /* request id -> operation id, document id */
 	struct map
 	    operation_of_branch; /* revision answered with 202, document id -> operation id */
