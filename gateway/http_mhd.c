@@ -1,8 +1,7 @@
 #include "gateway/http_mhd.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -12,18 +11,19 @@
 #include "common/base/memory.h"
 #include "common/run/clock.h"
 #include "gateway/http_head.h"
+#include "gateway/http_listen.h"
 #include "gateway/http_stream.h"
 #include "gateway/http_tls.h"
 #include "gateway/http_ws.h"
 
-enum { BACKLOG = 1024, SLOT_BITS = 24, SLOTS_FIRST = 64, LOOK_MS = 500 };
+enum { SLOT_BITS = 24, SLOTS_FIRST = 64, LOOK_MS = 500 };
 
 /* One connection. */
 struct client {
 	struct http_server *server;
 	uint64_t id;
 	struct tls_credentials *credentials;
-	struct tls_sender sender;
+	struct tls_transport transport;
 	bool told; /* a request of it */
 	bool checked;
 	bool verified;
@@ -38,9 +38,9 @@ struct exchange {
 	uint32_t generation;
 	struct exchange *next_free;
 	bool used;
-	bool begun;     /* the head is complete */
-	bool suspended; /* told, waits for the answer */
-	bool waits; /* for longer than a moment: whether its client is still there is looked at */
+	bool begun;  /* the head is complete */
+	bool told;   /* waits for the answer */
+	bool parked; /* suspended */
 	bool too_large;
 	bool http_1_1;
 	bool ended;          /* the connection shall be closed */
@@ -73,7 +73,10 @@ struct http_server {
 	uint32_t connections;
 	uint64_t connection_ids;
 	struct http_streams *streams;
-	bool resumed;
+	struct tls_traffic traffic;
+	bool answered;     /* libmicrohttpd has answers to fetch */
+	bool busy;         /* it has not come to the end of its work */
+	bool moved;        /* something, when it ran last */
 	int64_t looked_ms; /* when it was looked who is gone */
 	struct header_list headers;
 	struct buf scratch;
@@ -167,7 +170,7 @@ static enum MHD_Result queue(struct exchange *x, int status, struct MHD_Response
 {
 	struct client *client = client_of(x->connection);
 	if (client)
-		client->sender.hold = x->method != HTTP_HEAD && len > 0;
+		client->transport.hold = x->method != HTTP_HEAD && len > 0;
 	return MHD_queue_response(x->connection, (unsigned)status, response);
 }
 
@@ -237,10 +240,8 @@ static void tell_request(struct exchange *x)
 	};
 	if (client)
 		client->told = true;
-	x->suspended = true;
-	x->waits = false;
+	x->told = true;
 	s->inflight++;
-	MHD_suspend_connection(x->connection);
 	s->options.callbacks.on_request(s->options.callbacks.context, &request);
 	body_drop(x);
 }
@@ -292,6 +293,9 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 	(void)url;
 	if (!x || x->ended)
 		return MHD_NO;
+	if (x->told)
+		return MHD_YES;
+	s->traffic.moved++;
 	if (!x->begun) {
 		x->begun = true;
 		x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
@@ -340,9 +344,9 @@ static void completed(void *context, struct MHD_Connection *connection, void **a
 	if (!x)
 		return;
 	*at = NULL;
-	if (x->suspended) {
+	if (x->told) {
 		uint64_t id = exchange_id(x);
-		x->suspended = false;
+		x->told = false;
 		s->inflight--;
 		s->options.callbacks.on_gone(s->options.callbacks.context, id);
 	}
@@ -370,7 +374,8 @@ static void client_begins(struct http_server *s, struct MHD_Connection *connecti
 		return;
 	}
 	(void)setsockopt(fd->connect_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	tls_sender_install(&client->sender, session->tls_session, fd->connect_fd);
+	tls_transport_install(&client->transport, session->tls_session, fd->connect_fd,
+			      &s->traffic);
 }
 
 static void connection_changed(void *context, struct MHD_Connection *connection, void **at,
@@ -386,11 +391,37 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
 		return;
 	*at = NULL;
 	s->connections--;
-	tls_sender_close(&client->sender);
+	tls_transport_close(&client->transport);
 	tls_credentials_release(client->credentials);
 	if (client->told)
 		s->options.callbacks.on_closed(s->options.callbacks.context, client->id);
 	free(client);
+}
+
+/* ---- waiting for answers ---- */
+
+/* Resuming walks over all that are suspended, so only those are that wait long. For the others
+ * libmicrohttpd asks each time it runs. */
+static void park(struct exchange *x)
+{
+	if (!x->parked)
+		MHD_suspend_connection(x->connection);
+	x->parked = true;
+}
+
+static void unpark(struct exchange *x)
+{
+	x->server->answered = true;
+	if (x->parked)
+		MHD_resume_connection(x->connection);
+	x->parked = false;
+}
+
+static void answered(struct exchange *x)
+{
+	x->told = false;
+	x->server->inflight--;
+	unpark(x);
 }
 
 /* ---- streams ---- */
@@ -409,20 +440,11 @@ static void stream_gone_told(void *context, uint64_t stream, enum stream_end why
 
 static void release_stream(void *context, void *connection)
 {
-	struct http_server *s = context;
 	struct exchange *x = connection;
+	(void)context;
 	x->stream = NULL;
 	x->ended = true;
-	s->resumed = true;
-	MHD_resume_connection(x->connection);
-}
-
-static void resume(struct exchange *x)
-{
-	x->suspended = false;
-	x->server->inflight--;
-	x->server->resumed = true;
-	MHD_resume_connection(x->connection);
+	unpark(x);
 }
 
 static void open_stream(struct exchange *x, const struct http_response *response, int64_t now_ms)
@@ -446,11 +468,12 @@ static void open_stream(struct exchange *x, const struct http_response *response
 	start.head = buf_slice(&s->scratch);
 	x->stream = http_stream_open(s->streams, &start, now_ms);
 	if (x->stream) {
-		x->suspended = false;
+		x->told = false;
 		s->inflight--;
+		park(x);
 	} else {
 		x->refused = STATUS_OVERLOADED;
-		resume(x);
+		answered(x);
 	}
 }
 
@@ -482,38 +505,6 @@ void http_server_stream_close(struct http_server *s, uint64_t stream, uint16_t c
 }
 
 /* ---- life ---- */
-
-static int listen_on(const struct http_options *o, uint16_t *port, struct buf *problem)
-{
-	struct sockaddr_storage address = {0};
-	struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
-	socklen_t len = sizeof *v4;
-	int one = 1;
-	v4->sin_port = htons(o->port);
-	if (inet_pton(AF_INET, o->address, &v4->sin_addr) == 1) {
-		address.ss_family = AF_INET;
-	} else if (inet_pton(AF_INET6, o->address, &v6->sin6_addr) == 1) {
-		address.ss_family = AF_INET6;
-		len = sizeof *v6;
-	} else {
-		buf_printf(problem, "%s is no IP address", o->address);
-		return -1;
-	}
-	int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 ||
-	    bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, BACKLOG) != 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
-		buf_printf(problem, "can't listen on %s:%u: %s", o->address, o->port,
-			   strerror(errno));
-		if (fd >= 0)
-			(void)close(fd);
-		return -1;
-	}
-	*port = ntohs(v4->sin_port); /* at the same place in both */
-	return fd;
-}
 
 static bool start_daemon(struct http_server *s, const struct http_options *o, struct buf *problem)
 {
@@ -561,7 +552,7 @@ struct http_server *http_server_new(const struct http_options *options, struct b
 	s->credentials =
 	    tls_credentials_new(options->certificate, options->key, options->authority, problem);
 	if (s->credentials)
-		s->listen_fd = listen_on(options, &s->port, problem);
+		s->listen_fd = http_listen(options->address, options->port, &s->port, problem);
 	if (s->listen_fd >= 0 && start_daemon(s, options, problem))
 		return s;
 	if (s->listen_fd >= 0)
@@ -601,13 +592,13 @@ static void resume_all(struct http_server *s)
 {
 	for (uint32_t i = 0; i < s->slots_count; i++) {
 		struct exchange *x = s->slots[i];
-		if (!x->used || !x->suspended)
+		if (!x->used || !x->told || !x->parked)
 			continue;
-		x->suspended = false;
+		x->told = false;
 		s->inflight--;
 		x->refused = STATUS_DRAINING;
 		s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
-		MHD_resume_connection(x->connection);
+		unpark(x);
 	}
 }
 
@@ -660,8 +651,13 @@ uint16_t http_server_port(const struct http_server *s)
 
 void http_server_run(struct http_server *s)
 {
-	s->resumed = false;
+	uint64_t before = s->traffic.moved;
+	s->answered = false;
 	(void)MHD_run(s->daemon);
+	/* One run that moves nothing may be a change of state between two that do. */
+	bool moved = tls_traffic_pending(&s->traffic) || s->traffic.moved != before;
+	s->busy = moved || s->moved;
+	s->moved = moved;
 }
 
 int http_server_timeout_ms(const struct http_server *s)
@@ -669,6 +665,10 @@ int http_server_timeout_ms(const struct http_server *s)
 	MHD_UNSIGNED_LONG_LONG ms;
 	if (MHD_get_timeout(s->daemon, &ms) != MHD_YES)
 		return -1;
+	/* It would ask again and again whether there are answers, and whether more of a handshake
+	 * has come. */
+	if (ms == 0 && !s->busy && !s->answered)
+		return LOOK_MS;
 	return ms > 60000 ? 60000 : (int)ms;
 }
 
@@ -687,7 +687,7 @@ void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response)
 {
 	struct exchange *x = exchange_at(s, request);
-	if (!x || !x->suspended)
+	if (!x || !x->told)
 		return;
 	if (response->kind != HTTP_WHOLE) {
 		open_stream(x, response, clock_boot_ms());
@@ -705,7 +705,7 @@ void http_server_respond(struct http_server *s, uint64_t request,
 	x->response = out;
 	x->status = response->status;
 	x->answer_bytes = response->body.len;
-	resume(x);
+	answered(x);
 }
 
 static bool has_left(const struct exchange *x)
@@ -716,9 +716,10 @@ static bool has_left(const struct exchange *x)
 	return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
-/* libmicrohttpd does not look at suspended connections. Who has gone shall not be waited for: his
- * locks would be nobody's. */
-static void look_who_left(struct http_server *s)
+/* Those that wait for longer than a moment are suspended: they are not asked after then, and have
+ * no time limit. Nor does libmicrohttpd look whether their clients are still there. Who has gone
+ * shall not be waited for: his locks would be nobody's. */
+static void look_who_waits(struct http_server *s)
 {
 	int64_t now_ms = clock_boot_ms();
 	if (s->inflight == 0 || now_ms - s->looked_ms < LOOK_MS)
@@ -726,21 +727,23 @@ static void look_who_left(struct http_server *s)
 	s->looked_ms = now_ms;
 	for (uint32_t i = 0; i < s->slots_count; i++) {
 		struct exchange *x = s->slots[i];
-		bool waited = x->waits;
-		x->waits = true;
-		if (!x->used || !x->suspended || !waited || !has_left(x))
+		if (!x->used || !x->told)
 			continue;
-		x->refused = STATUS_TIMED_OUT;
-		s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
-		resume(x);
+		if (!x->parked) {
+			park(x);
+		} else if (has_left(x)) {
+			x->refused = STATUS_TIMED_OUT;
+			s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
+			answered(x);
+		}
 	}
 }
 
 void http_server_flush(struct http_server *s)
 {
-	look_who_left(s);
+	look_who_waits(s);
 	http_streams_turn(s->streams, clock_boot_ms());
-	if (s->resumed)
+	if (s->answered)
 		http_server_run(s);
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <gnutls/x509.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -181,50 +182,98 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 
 /* ---- one packet per answer ---- */
 
-static ssize_t send_both(struct tls_sender *sender, const void *data, size_t len)
+static ssize_t send_both(struct tls_transport *transport, const void *data, size_t len)
 {
+	struct buf *held = &transport->held;
 	struct iovec parts[2] = {
-	    {.iov_base = sender->held.data, .iov_len = sender->held.len},
+	    {.iov_base = held->data, .iov_len = held->len},
 	    {.iov_base = (void *)(uintptr_t)data, .iov_len = len},
 	};
 	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-	ssize_t sent = sendmsg(sender->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t sent = sendmsg(transport->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent < 0)
 		return -1;
-	if ((size_t)sent > sender->held.len) {
-		sent -= (ssize_t)sender->held.len;
-		buf_clear(&sender->held);
+	transport->traffic->moved++;
+	if ((size_t)sent > held->len) {
+		sent -= (ssize_t)held->len;
+		buf_clear(held);
 		return sent;
 	}
 	/* None of the new bytes has gone: GnuTLS shall offer them again. */
-	memmove(sender->held.data, sender->held.data + sent, sender->held.len - (size_t)sent);
-	sender->held.len -= (size_t)sent;
+	memmove(held->data, held->data + sent, held->len - (size_t)sent);
+	held->len -= (size_t)sent;
 	errno = EAGAIN;
 	return -1;
 }
 
 static ssize_t push(gnutls_transport_ptr_t at, const void *data, size_t len)
 {
-	struct tls_sender *sender = at;
-	if (sender->hold > 0) {
-		sender->hold--;
-		buf_append(&sender->held, data, len);
+	struct tls_transport *transport = at;
+	if (transport->hold > 0) {
+		transport->hold--;
+		transport->traffic->moved++;
+		buf_append(&transport->held, data, len);
 		return (ssize_t)len;
 	}
-	if (sender->held.len > 0)
-		return send_both(sender, data, len);
-	return send(sender->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (transport->held.len > 0)
+		return send_both(transport, data, len);
+	ssize_t sent = send(transport->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	transport->traffic->moved += sent > 0;
+	return sent;
 }
 
-void tls_sender_install(struct tls_sender *sender, gnutls_session_t session, int fd)
+static ssize_t pull(gnutls_transport_ptr_t at, void *data, size_t len)
 {
-	gnutls_transport_ptr_t receive = gnutls_transport_get_ptr(session);
-	sender->fd = fd;
-	gnutls_transport_set_ptr2(session, receive, sender);
+	struct tls_transport *transport = at;
+	struct tls_traffic *traffic = transport->traffic;
+	ssize_t got = recv(transport->fd, data, len, MSG_DONTWAIT);
+	if (got <= 0)
+		return got;
+	traffic->moved++;
+	if (!transport->listed && traffic->read_count < TLS_READ_MAX) {
+		transport->listed = true;
+		traffic->read[traffic->read_count++] = transport;
+	}
+	return got;
+}
+
+static int pull_timeout(gnutls_transport_ptr_t at, unsigned ms)
+{
+	const struct tls_transport *transport = at;
+	struct pollfd look = {.fd = transport->fd, .events = POLLIN};
+	return poll(&look, 1, (int)ms);
+}
+
+static void unlist(struct tls_traffic *traffic, unsigned i)
+{
+	traffic->read[i]->listed = false;
+	traffic->read[i] = traffic->read[--traffic->read_count];
+}
+
+bool tls_traffic_pending(struct tls_traffic *traffic)
+{
+	for (unsigned i = traffic->read_count; i-- > 0;)
+		if (gnutls_record_check_pending(traffic->read[i]->session) == 0)
+			unlist(traffic, i);
+	return traffic->read_count > 0;
+}
+
+void tls_transport_install(struct tls_transport *transport, gnutls_session_t session, int fd,
+			   struct tls_traffic *traffic)
+{
+	transport->fd = fd;
+	transport->session = session;
+	transport->traffic = traffic;
+	gnutls_transport_set_ptr(session, transport);
 	gnutls_transport_set_push_function(session, push);
+	gnutls_transport_set_pull_function(session, pull);
+	gnutls_transport_set_pull_timeout_function(session, pull_timeout);
 }
 
-void tls_sender_close(struct tls_sender *sender)
+void tls_transport_close(struct tls_transport *transport)
 {
-	buf_close(&sender->held);
+	for (unsigned i = 0; transport->listed && i < transport->traffic->read_count; i++)
+		if (transport->traffic->read[i] == transport)
+			unlist(transport->traffic, i);
+	buf_close(&transport->held);
 }

@@ -31,14 +31,29 @@ bool tls_session_prepare(struct tls_credentials *c, gnutls_session_t session) MU
  * client authentication. principal: its first URI name, else its common name. */
 bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES]) MUST_CHECK;
 
-/* What holds the record of the headers back until the record of the body comes, so that an answer
- * is one packet and one system call. */
-struct tls_sender {
+enum { TLS_READ_MAX = 256 };
+
+/* What the sessions of a listener have done. */
+struct tls_traffic {
+	uint64_t moved; /* reads and writes that moved bytes */
+	struct tls_transport *read[TLS_READ_MAX];
+	unsigned read_count;
+};
+/* Some session has decrypted bytes that nobody has taken yet. */
+bool tls_traffic_pending(struct tls_traffic *traffic);
+
+/* What a session reads and writes by. It holds the record of the headers back until the record of
+ * the body comes, so that an answer is one packet and one system call. */
+struct tls_transport {
 	int fd;
+	gnutls_session_t session;
+	struct tls_traffic *traffic;
+	bool listed;   /* in traffic->read */
 	unsigned hold; /* so many records more */
 	struct buf held;
 };
-void tls_sender_install(struct tls_sender *sender, gnutls_session_t session, int fd);
-void tls_sender_close(struct tls_sender *sender);
+void tls_transport_install(struct tls_transport *transport, gnutls_session_t session, int fd,
+			   struct tls_traffic *traffic);
+void tls_transport_close(struct tls_transport *transport);
 
 #endif

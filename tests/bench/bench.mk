@@ -20,3 +20,14 @@ $(BENCH_QUERY): $(BUILD)/tests/bench/query.c.o $(BUILD)/libpure.a
 bench-query: $(BENCH_QUERY)
 	$<
 .PHONY: bench-query
+
+# Idle subscribers of one gateway: its memory, and how soon an event is with a thousand of them.
+#   SUBSCRIBERS=10000 MATCHING=1000 EVENTS=100; each subscriber takes one descriptor at either end
+BENCH_SUBSCRIBERS := $(BUILD)/bench-subscribers
+$(BENCH_SUBSCRIBERS): $(BUILD)/tests/bench/subscribers.c.o $(BUILD)/libpure.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a -lssl -lcrypto
+
+bench-subscribers: all $(BENCH_SUBSCRIBERS) $(BUILD)/parley-keys
+	python3 tests/bench/subscribers.py $(BUILD)
+.PHONY: bench-subscribers

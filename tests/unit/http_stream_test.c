@@ -1,5 +1,4 @@
-/* WebSockets and event streams over real sockets of the loopback. Clients and server share one
- * thread: whoever waits for something lets the server run meanwhile. */
+/* WebSockets and event streams over real sockets of the loopback. */
 #include "gateway/http_mhd.h"
 
 #include <setjmp.h>
@@ -9,6 +8,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,18 +17,12 @@
 
 #include "common/base/memory.h"
 #include "common/run/clock.h"
-#include "tests/unit/tls_identity.h"
+#include "tests/unit/surfer.h"
 
 enum {
 	REQUESTS_MAX = 256,
 	QUEUE_BYTES = 64 * 1024,
 	MESSAGE_BYTES = 4096,
-	PATIENCE_MS = 20000,
-	TEXT = 1,
-	BINARY = 2,
-	CLOSE = 8,
-	PING = 9,
-	PONG = 10
 };
 
 static struct identity authority, server_identity, alice;
@@ -45,6 +39,7 @@ struct fixture {
 	uint64_t streams[REQUESTS_MAX]; /* all that were opened */
 	int streams_count;
 	struct buf messages; /* of clients, each followed by a newline */
+	bool whole;          /* answers are */
 	bool echo;
 	uint64_t echo_to[REQUESTS_MAX];
 	struct buf echoes[REQUESTS_MAX];
@@ -117,7 +112,15 @@ static void answer(struct fixture *f)
 		    .headers = &header,
 		    .headers_count = 1,
 		    .body = f->requests[i].websocket ? slice_of(NULL, 0) : slice_text(": hi\n\n")};
+		static char large[100000];
+		if (f->whole) {
+			memset(large, 'x', sizeof large);
+			response.kind = HTTP_WHOLE;
+			response.body = slice_of(large, sizeof large);
+		}
 		http_server_respond(f->server, f->requests[i].id, &response);
+		if (f->whole)
+			continue;
 		f->streams[f->streams_count++] = f->requests[i].id;
 	}
 	f->requests_count = 0;
@@ -128,8 +131,7 @@ static void answer(struct fixture *f)
 	f->echo_count = 0;
 }
 
-/* One turn of the server; waits a little if it has nothing to do. */
-static void turn(struct fixture *f, int client_fd)
+void fixture_turn(struct fixture *f, int client_fd)
 {
 	struct pollfd fds[] = {{http_server_fd(f->server), POLLIN, 0},
 			       {http_server_stream_fd(f->server), POLLIN, 0},
@@ -154,16 +156,6 @@ static struct stream_counts counts(struct fixture *f)
 	http_server_count_streams(f->server, &c);
 	return c;
 }
-
-/* Waits for something, while the server runs. */
-#define UNTIL(f, fd, condition)                                                                    \
-	do {                                                                                       \
-		int64_t until_ms = clock_boot_ms() + PATIENCE_MS;                                  \
-		while (!(condition)) {                                                             \
-			assert_true(clock_boot_ms() < until_ms);                                   \
-			turn((f), (fd));                                                           \
-		}                                                                                  \
-	} while (0)
 
 static struct http_options options_of(struct fixture *f)
 {
@@ -216,97 +208,12 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- a client ---- */
-
-struct surfer {
-	struct fixture *f;
-	int fd;
-	gnutls_certificate_credentials_t credentials;
-	gnutls_session_t session;
-	struct buf in;
-	bool ended;
-};
-
-static gnutls_datum_t datum(const char *text)
-{
-	return (gnutls_datum_t){(unsigned char *)(uintptr_t)text, (unsigned)strlen(text)};
-}
+/* ---- its clients ---- */
 
 static void peer_open(struct fixture *f, struct surfer *p)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET,
-				 .sin_port = htons(http_server_port(f->server))};
-	gnutls_datum_t certificate = datum(alice.certificate_pem);
-	gnutls_datum_t key = datum(alice.key_pem);
-	int result;
-	*p = (struct surfer){.f = f};
-	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	p->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	assert_true(p->fd >= 0);
-	(void)connect(p->fd, (struct sockaddr *)&at, sizeof at);
-	gnutls_certificate_allocate_credentials(&p->credentials);
-	gnutls_certificate_set_x509_key_mem(p->credentials, &certificate, &key,
-					    GNUTLS_X509_FMT_PEM);
-	gnutls_init(&p->session, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
-	gnutls_set_default_priority(p->session);
-	gnutls_credentials_set(p->session, GNUTLS_CRD_CERTIFICATE, p->credentials);
-	gnutls_transport_set_int(p->session, p->fd);
-	UNTIL(f, p->fd, (result = gnutls_handshake(p->session)) != GNUTLS_E_AGAIN);
-	assert_int_equal(result, 0);
+	surfer_connect(f, p, http_server_port(f->server), &alice);
 }
-
-static void peer_close(struct surfer *p)
-{
-	gnutls_deinit(p->session);
-	gnutls_certificate_free_credentials(p->credentials);
-	close(p->fd);
-	buf_close(&p->in);
-}
-
-static void peer_send(struct surfer *p, const void *bytes, size_t len)
-{
-	const uint8_t *at = bytes;
-	while (len > 0) {
-		ssize_t sent;
-		UNTIL(p->f, p->fd,
-		      (sent = gnutls_record_send(p->session, at, len)) != GNUTLS_E_AGAIN);
-		if (sent < 0)
-			return; /* the server has had enough */
-		at += sent;
-		len -= (size_t)sent;
-	}
-}
-
-static void peer_read(struct surfer *p)
-{
-	uint8_t bytes[16384];
-	while (!p->ended) {
-		ssize_t got = gnutls_record_recv(p->session, bytes, sizeof bytes);
-		if (got == GNUTLS_E_AGAIN)
-			return;
-		if (got < 0 && !gnutls_error_is_fatal((int)got))
-			continue;
-		if (got <= 0)
-			p->ended = true;
-		else
-			buf_append(&p->in, bytes, (size_t)got);
-	}
-}
-
-static bool peer_has(struct surfer *p, const char *text)
-{
-	peer_read(p);
-	return strstr(buf_cstr(&p->in), text) != NULL;
-}
-
-static bool peer_ended(struct surfer *p)
-{
-	peer_read(p);
-	return p->ended;
-}
-
-#define EXPECT_TEXT(p, text) UNTIL((p)->f, (p)->fd, peer_has((p), (text)))
-#define EXPECT_END(p)        UNTIL((p)->f, (p)->fd, peer_ended(p))
 
 static void peer_ask(struct surfer *p, const char *extra)
 {
@@ -342,78 +249,6 @@ static void peer_events(struct fixture *f, struct surfer *p)
 	assert_non_null(strstr(buf_cstr(&p->in), "Content-Type: text/event-stream\r\n"));
 	assert_non_null(strstr(buf_cstr(&p->in), "X-Request-Id: r1\r\n"));
 	buf_clear(&p->in);
-}
-
-/* first: FIN, RSV and opcode. Masked with a key of one byte four times. */
-static void frame_raw(struct surfer *p, uint8_t first, const void *payload, size_t len, bool masked)
-{
-	struct buf frame = {0};
-	uint8_t mask = masked ? 0x80 : 0;
-	buf_append_byte(&frame, first);
-	if (len < 126) {
-		buf_append_byte(&frame, mask | (uint8_t)len);
-	} else {
-		buf_append_byte(&frame, mask | 126);
-		buf_append_byte(&frame, (uint8_t)(len >> 8));
-		buf_append_byte(&frame, (uint8_t)len);
-	}
-	for (int i = 0; i < 4 && masked; i++)
-		buf_append_byte(&frame, 0x55);
-	for (size_t i = 0; i < len; i++)
-		buf_append_byte(&frame, ((const uint8_t *)payload)[i] ^ (masked ? 0x55 : 0));
-	peer_send(p, frame.data, frame.len);
-	buf_close(&frame);
-}
-
-static void frame_send(struct surfer *p, uint8_t opcode, const char *text)
-{
-	frame_raw(p, 0x80 | opcode, text, strlen(text), true);
-}
-
-/* The next frame: its opcode, its payload in *payload. */
-static bool frame_take(struct surfer *p, uint8_t *opcode, struct buf *payload)
-{
-	peer_read(p);
-	if (p->in.len < 2)
-		return false;
-	size_t head = 2;
-	size_t len = p->in.data[1];
-	if (len == 126) {
-		head = 4;
-		if (p->in.len < head)
-			return false;
-		len = (size_t)p->in.data[2] << 8 | p->in.data[3];
-	}
-	assert_true(len < 65536 && p->in.data[1] != 127);
-	if (p->in.len < head + len)
-		return false;
-	*opcode = p->in.data[0] & 15;
-	buf_clear(payload);
-	buf_append(payload, p->in.data + head, len);
-	p->in.len -= head + len;
-	memmove(p->in.data, p->in.data + head + len, p->in.len);
-	return true;
-}
-
-static void expect_frame(struct surfer *p, uint8_t opcode, const char *text)
-{
-	uint8_t got = 0;
-	struct buf payload = {0};
-	UNTIL(p->f, p->fd, frame_take(p, &got, &payload));
-	assert_int_equal(got, opcode);
-	assert_string_equal(buf_cstr(&payload), text);
-	buf_close(&payload);
-}
-
-static void expect_close(struct surfer *p, uint16_t code)
-{
-	uint8_t got = 0;
-	struct buf payload = {0};
-	UNTIL(p->f, p->fd, frame_take(p, &got, &payload));
-	assert_int_equal(got, CLOSE);
-	assert_true(payload.len >= 2);
-	assert_int_equal(payload.data[0] << 8 | payload.data[1], code);
-	buf_close(&payload);
 }
 
 /* ---- tests ---- */
@@ -456,7 +291,7 @@ static void test_a_message_arrives_in_any_pieces(void **state)
 	peer_websocket(f, &p);
 	for (size_t i = 0; i < sizeof frames; i++) {
 		peer_send(&p, frames + i, 1);
-		turn(f, p.fd);
+		fixture_turn(f, p.fd);
 	}
 	UNTIL(f, p.fd, strcmp(buf_cstr(&f->messages), "abc\nde\n") == 0);
 	peer_close(&p);
@@ -596,7 +431,7 @@ static void slow(struct fixture *f, struct surfer *other)
 		peer_read(other);
 		buf_clear(&other->in);
 		assert_true(counts(f).bytes < 2 * QUEUE_BYTES);
-		turn(f, other->fd);
+		fixture_turn(f, other->fd);
 	}
 	assert_int_equal(f->gone_why[STREAM_SLOW], 1);
 	send_to_all(f, "after");
@@ -783,18 +618,55 @@ static void test_garbage(void **state)
 			(void)!write(p.fd, bytes, sizeof bytes); /* beneath TLS */
 		else
 			peer_send(&p, bytes, sizeof bytes);
-		turn(f, p.fd);
+		fixture_turn(f, p.fd);
 		if (round % 3 == 1)
 			(void)shutdown(p.fd, SHUT_WR);
 		if (round % 5 == 2)
 			gnutls_alert_send(p.session, GNUTLS_AL_FATAL, GNUTLS_A_INTERNAL_ERROR);
-		turn(f, p.fd);
+		fixture_turn(f, p.fd);
 		peer_close(&p);
 	}
 	UNTIL(f, -1, f->gone == 50 && f->closed == 50);
 	send_to_all(f, "still here");
 	expect_frame(&other, TEXT, "still here");
 	peer_close(&other);
+}
+
+/* The server runs only when there is something to read or it asks for it: that must be enough,
+ * without its timeouts, for large heads, bodies and answers, too. */
+static void test_nothing_waits_for_time(void **state)
+{
+	struct fixture *f = *state;
+	struct surfer p;
+	struct buf request = {0};
+	f->whole = true;
+	peer_open(f, &p);
+	buf_append_text(&request, "POST /c HTTP/1.1\r\nHost: h\r\nX-Large: ");
+	for (int i = 0; i < 9000; i++)
+		buf_append_byte(&request, 'h');
+	buf_append_text(&request, "\r\nContent-Length: 60000\r\n\r\n");
+	for (int i = 0; i < 60000; i++)
+		buf_append_byte(&request, 'b');
+	for (int round = 0; round < 20; round++) {
+		peer_send(&p, request.data, request.len);
+		buf_clear(&p.in);
+		for (int idle = 0; p.in.len < 100000;) {
+			struct pollfd look = {http_server_fd(f->server), POLLIN, 0};
+			bool wanted = http_server_timeout_ms(f->server) == 0;
+			if (poll(&look, 1, 0) > 0 || wanted) {
+				http_server_run(f->server);
+				answer(f);
+				http_server_flush(f->server);
+			}
+			size_t before = p.in.len;
+			peer_read(&p);
+			idle = p.in.len == before && !wanted && look.revents == 0 ? idle + 1 : 0;
+			assert_true(idle < 1000);
+		}
+		assert_non_null(strstr(buf_cstr(&p.in), "HTTP/1.1 200 OK\r\n"));
+	}
+	buf_close(&request);
+	peer_close(&p);
 }
 
 static int make_identities(void **state)
@@ -836,6 +708,7 @@ int main(void)
 	    TEST_OF(test_end_with_open_streams),
 	    TEST_OF(test_idle_timeout_and_reload_spare_streams),
 	    TEST_OF(test_garbage),
+	    TEST_OF(test_nothing_waits_for_time),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, make_identities, close_identities);
