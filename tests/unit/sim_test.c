@@ -44,8 +44,8 @@ static void test_regressions(void **state)
 	assert_true(seeds > 10);
 }
 
-/* Each planted bug is found by its seed, or by one soon after it (a change of a core makes other runs
- * of the same seeds), which is clean without the bug. */
+/* Each planted bug is found by its seed, or by one soon after it (a change of a core makes other
+ * runs of the same seeds), which is clean without the bug. */
 static void test_mutations(void **state)
 {
 	(void)state;
