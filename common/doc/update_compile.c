@@ -94,14 +94,13 @@ static bool compile_inc(struct compiling *c, struct update_action *action, struc
 
 static bool compile_list(struct compiling *c, struct update_action *action, struct slice operand)
 {
-	struct slice each = operand;
 	if (!is_modifier(operand)) {
 		action->list = arena_alloc(c->arena, sizeof *action->list);
 		action->list[action->list_count++] = operand;
 		return true;
 	}
-	if (token_of(operand).count != 1 ||
-	    (each = value_member(operand, slice_text("$each"))).len == 0)
+	struct slice each = value_member(operand, slice_text("$each"));
+	if (token_of(operand).count != 1 || each.len == 0)
 		return bad(c, action, "takes a value, or an object with the only member $each");
 	struct mp_reader r = mp_reader_of(each);
 	struct mp_token head = mp_read(&r);
