@@ -150,8 +150,8 @@ static void place(struct coordinator *c, struct hosts *h, const struct collectio
 {
 	struct shard *s = &out->shard;
 	uint32_t n = (uint32_t)collection->replicas;
-	uint64_t nodes[LIMIT_REPLICAS];
-	uint64_t leads[LIMIT_REPLICAS];
+	uint64_t nodes[LIMIT_REPLICAS] = {0};
+	uint64_t leads[LIMIT_REPLICAS] = {0};
 	placement_rank(s->id, h->alive, h->alive_count);
 	placement_rank(s->id, h->away, h->away_count);
 	uint32_t alive = h->alive_count < n ? h->alive_count : n;

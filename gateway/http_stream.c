@@ -363,9 +363,11 @@ static void finish(struct http_streams *all)
 		to->on_gone(to->context, gone.id, gone.why, gone.queued);
 	}
 	buf_clear(&all->gone);
-	while (all->over.first) {
-		struct http_stream *st = all->over.first;
-		list_leave(st);
+	struct http_stream *next = all->over.first;
+	all->over = (struct stream_list){NULL, NULL};
+	while (next) {
+		struct http_stream *st = next;
+		next = st->next;
 		all->counts.open--;
 		all->counts.websockets -= st->form == FORM_WEBSOCKET;
 		to->release(to->context, st->connection);

@@ -148,8 +148,10 @@ static struct mp_token unsigned_of(uint64_t v)
 	return (struct mp_token){.type = MP_UINT, .u64 = v};
 }
 
+/* width: 1 to 8 bytes. */
 static struct mp_token signed_of(uint64_t bits, size_t width)
 {
+	CHECK(width > 0);
 	unsigned shift = 64 - 8 * (unsigned)width;
 	int64_t v = (int64_t)(bits << shift) >> shift;
 	if (v >= 0)
