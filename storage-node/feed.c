@@ -404,7 +404,8 @@ void feed_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 	if (!c->feeds)
 		return;
 	struct feed *next;
-	for (struct feed *f = c->feeds->list; f; f = next) {
+	/* the table goes with its last feed */
+	for (struct feed *f = c->feeds->list; c->feeds && f; f = next) {
 		next = f->next;
 		if (!feed_live(s, c, f, fx))
 			feed_remove(c, f);
