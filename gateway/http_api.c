@@ -17,7 +17,7 @@ enum {
 	IDLE_RUN_MS = 1000,
 	STREAM_CLOSE_MS = 3000,
 	SPARE_DESCRIPTORS = 256,
-	TRIM_CLOSED = 1000
+	TRIM_CONNECTIONS = 1000
 };
 
 struct http_api {
@@ -25,6 +25,7 @@ struct http_api {
 	struct http_server *server;
 	int64_t run_ms;  /* timeouts of connections are seen only when it runs */
 	uint32_t closed; /* connections since memory was given back */
+	uint32_t open;   /* streams then */
 	bool draining;
 };
 
@@ -232,6 +233,20 @@ void http_api_metrics(struct daemon *d, struct buf *out)
 			   stream_end_names[i], counts.ended[i]);
 }
 
+/* What beginnings and ends of connections leave is free, but lies between what lives on. */
+static void give_memory_back(struct http_api *api)
+{
+	struct stream_counts counts;
+	http_server_count_streams(api->server, &counts);
+	if (counts.open < api->open) /* ends are counted as closed connections */
+		api->open = counts.open;
+	if (api->closed + counts.open - api->open < TRIM_CONNECTIONS)
+		return;
+	api->closed = 0;
+	api->open = counts.open;
+	(void)malloc_trim(0);
+}
+
 void http_api_turn_end(struct daemon *d)
 {
 	struct http_api *api = daemon_user(d);
@@ -244,10 +259,7 @@ void http_api_turn_end(struct daemon *d)
 		on_ready(api);
 		daemon_again(d);
 	}
-	if (api->closed >= TRIM_CLOSED) {
-		api->closed = 0;
-		(void)malloc_trim(0);
-	}
+	give_memory_back(api);
 }
 
 void http_api_reload(struct daemon *d)

@@ -65,6 +65,7 @@ static void gone(struct gateway_bench *b, uint64_t stream)
 static void feed_sends(struct gateway_bench *b, const struct bench_sent *open,
 		       struct msg_feed_events *m)
 {
+	assert_non_null(open);
 	struct peer from = {open->member, ROLE_STORAGE, 1};
 	struct envelope envelope = {.type = MSG_feed_events, .epoch = open->envelope.epoch};
 	m->feed = open->envelope.request_id;

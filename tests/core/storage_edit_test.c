@@ -498,7 +498,7 @@ static void test_refusal_waits(void **state)
 /* As branches on the same parent: two increments are two revisions, one done twice is one. */
 static void test_increments_on_branches(void **state)
 {
-	struct storage_bench *b = *state;
+	struct storage_bench *b;
 	struct revision names[3];
 	static const uint64_t operations[] = {2001, 2002, 2001};
 	for (int i = 0; i < 3; i++) {

@@ -101,7 +101,9 @@ static void message(struct world *w, uint64_t member, enum role role,
 
 static void send_map(struct world *w)
 {
-	struct replica replicas[NODES] = {{2, 1, false}, {3, 1, false}, {4, 1, true}};
+	struct replica replicas[NODES] = {{.node = 2, .incarnation = 1},
+					  {.node = 3, .incarnation = 1},
+					  {.node = 4, .incarnation = 1, .stale = true}};
 	struct shard shards[2] = {
 	    {.id = 1, .collection = 7, .hash_last = UINT64_MAX / 2, .epoch = 1, .lead = 2},
 	    {.id = 2,

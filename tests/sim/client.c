@@ -211,7 +211,7 @@ static void think(struct workload *w, struct client *c)
 static int draw_repeat(struct workload *w, const struct client *c)
 {
 	const struct history *h = w->sim->history;
-	if (h->count == 0 || rng_below(&w->rng, 12) != 0)
+	if (!h->ops || h->count == 0 || rng_below(&w->rng, 12) != 0)
 		return -1;
 	int i = (int)rng_below(&w->rng, (uint64_t)h->count);
 	const struct op *op = &h->ops[i];
