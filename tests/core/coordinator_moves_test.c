@@ -270,11 +270,10 @@ static void test_source_dies_on_the_way(void **state)
 static void test_called_off(void **state)
 {
 	struct bench *b = *state;
-	uint64_t epoch = bench_placement(b)->epoch;
 	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
 	assert_int_equal(update(b, "a", false, ""), STATUS_OK);
 	advance_until(b, is_settled);
-	epoch = bench_placement(b)->epoch;
+	uint64_t epoch = bench_placement(b)->epoch;
 	bench_advance(b, LONG_MS);
 	assert_int_equal(bench_placement(b)->epoch, epoch);
 }

@@ -1,4 +1,5 @@
 /* The gateway's core: writes by query, updates, and until when writes may be taken. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -319,8 +320,8 @@ static void test_until_a_branch(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), " branch until="));
 	char until[40];
 	since_ms = BRANCH_AFTER_MS; /* the replica answered the branch before this one */
-	snprintf(until, sizeof until, "until=%lld\n",
-		 (long long)(b->now_ms + AHEAD_MS - since_ms / 10 + surely(CALL_RESEND_MS / 2)));
+	int64_t until_ms = b->now_ms + AHEAD_MS - since_ms / 10 + surely(CALL_RESEND_MS / 2);
+	snprintf(until, sizeof until, "until=%" PRId64 "\n", until_ms);
 	assert_non_null(strstr(buf_cstr(&b->trace), until));
 }
 

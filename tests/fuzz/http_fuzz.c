@@ -103,7 +103,7 @@ static void send_map(struct world *w)
 {
 	struct replica replicas[NODES] = {{.node = 2, .incarnation = 1},
 					  {.node = 3, .incarnation = 1},
-					  {.node = 4, .incarnation = 1, .stale = true}};
+					  {.node = 4, .incarnation = 1, .learning = true}};
 	struct shard shards[2] = {
 	    {.id = 1, .collection = 7, .hash_last = UINT64_MAX / 2, .epoch = 1, .lead = 2},
 	    {.id = 2,

@@ -423,7 +423,7 @@ static void edit_check(struct workload *w)
 		struct slice body = mp_value(&r);
 		struct mp_reader id = mp_reader_of(value_member(body, slice_text("id")));
 		struct slice name = mp_read(&id).bytes;
-		if (name.data[0] != 'e')
+		if (name.len == 0 || name.data[0] != 'e')
 			continue; /* made, and not removed before the end */
 		int document = 0;
 		for (size_t k = 1; k < name.len; k++)

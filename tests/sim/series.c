@@ -1,5 +1,6 @@
 #include "tests/sim/series.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,14 +15,14 @@ enum {
 	MARKS_NEED_SEEDS = 10000 /* so many reach everything that can be reached */
 };
 
-static uint64_t seed_under_way;
+/* Written beforehand: a signal's handler may not print. */
+static char last_words[64];
 
 /* A broken invariant is a violation: say of which seed, then end as the signal wants. */
 static void on_fatal(int number)
 {
-	fflush(stdout);
-	dprintf(STDOUT_FILENO, "violation seed=%llu: signal %d\n",
-		(unsigned long long)seed_under_way, number);
+	ssize_t written = write(STDOUT_FILENO, last_words, strlen(last_words));
+	(void)written;
 	signal(number, SIG_DFL);
 	raise(number);
 }
@@ -72,7 +73,8 @@ static int run_seed(uint64_t seed, const struct series *s, uint64_t *simulated_m
 	uint64_t ms;
 	struct sim_settings settings;
 	struct sim_options quiet = {.deep = s->options.deep};
-	seed_under_way = seed;
+	fflush(stdout);
+	snprintf(last_words, sizeof last_words, "violation seed=%" PRIu64 ": a signal\n", seed);
 	if (s->lines) {
 		sim_settings_draw(&settings, seed, s->options.deep);
 		sim_settings_print(&settings);
