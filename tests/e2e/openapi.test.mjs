@@ -199,6 +199,10 @@ const prepared = {
     const { id } = await until('the pattern is listed', 10000, listed);
     return { path: { id }, after: () => socket.terminate() };
   },
+  async updateNode(c) {
+    const name = 'storage-1';
+    return { path: { name }, after: () => c.insist('PATCH', `/_/nodes/${name}`, { body: { drain: false } }) };
+  },
   getSystemConflict: conflicting,
   async getSystemIndex(c) {
     await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'listed', fields: ['y'] } });
