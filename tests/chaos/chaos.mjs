@@ -1,4 +1,4 @@
-// chaos.mjs [MINUTES] [SEED]: a real cluster of hosts in network namespaces, clients that record what they are told, and
+// chaos.mjs [MINUTES] [SEED] [FAULT]: a real cluster of hosts in network namespaces, clients that record what they are told, and
 // everything that can go wrong. Its last line sums up; exit code 0 only if nothing was lost and nothing came back.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -12,6 +12,8 @@ const minutes = Number(process.argv[2] ?? 1);
 const seed = Number(process.argv[3] ?? Math.floor(Math.random() * 1e9));
 const COUNT = { nodes: 3, gateways: 2, arbiters: 1 };
 const LOOPS = 6;
+const RATE = Number(process.env.PARLEY_CHAOS_RATE || 0); // rounds of clients a second, each about one write; 0: no limit
+const STATUS_MS = 60000;
 const SUMMARY = 'summary'; // written within the cluster's network, printed last
 
 /** mulberry32: the same seed, the same faults; what clients see differs with every run. */
@@ -69,12 +71,15 @@ async function main() {
 async function run(cluster) {
   const random = randomOf(seed);
   for (const [name, settings] of Object.entries(COLLECTIONS)) await cluster.collection(name, settings);
-  const clients = new Clients(cluster, Math.random, { gateways: COUNT.gateways, loops: LOOPS });
+  const clients = new Clients(cluster, Math.random, { gateways: COUNT.gateways, loops: LOOPS, rate: RATE });
   const nemesis = new Nemesis(cluster, clients, random, log);
   clients.start();
+  const status = setInterval(() => log(`acked=${clients.acked} refused=${clients.refused} unanswered=${clients.unanswered} `
+    + `violations=${clients.violations.length} checker=${Math.round(process.memoryUsage.rss() / 1048576)}MiB`), STATUS_MS);
   try {
     await nemesis.run(started + minutes * 60000, process.argv.slice(4).length ? [process.argv.slice(4).join(' ')] : undefined);
   } finally {
+    clearInterval(status);
     await clients.stop();
   }
   log('healed; looking for what was promised');

@@ -1,5 +1,5 @@
 # Real daemons as hosts of their own, and everything that can go wrong. Needs root. Included by the Makefile.
-#   make chaos MINUTES=n [SEED=n]
+#   make chaos MINUTES=n [SEED=n] [RATE=n]     RATE: writes a second, about; without it as many as there can be
 
 MINUTES ?= 1
 UNSYNCED := $(BUILD)/chaos/unsynced.so
@@ -9,5 +9,5 @@ $(UNSYNCED): tests/chaos/unsynced.c
 
 chaos: all $(UNSYNCED)
 	PARLEY_BUILD=$(BUILD) node --test --test-reporter=spec tests/chaos/check.test.mjs
-	PARLEY_BUILD=$(BUILD) node tests/chaos/chaos.mjs $(MINUTES) $(SEED)
+	PARLEY_BUILD=$(BUILD) PARLEY_CHAOS_RATE=$(RATE) node tests/chaos/chaos.mjs $(MINUTES) $(SEED)
 .PHONY: chaos

@@ -117,3 +117,26 @@ export function checkTags(tags, found) {
   }
   return lost;
 }
+
+/** Documents whose only writer waits for each answer. probed: document -> { acked, unknown: Set }; found: document -> number. */
+export function checkProbes(probed, found) {
+  const lost = [];
+  for (const [doc, { acked, unknown }] of probed) {
+    const n = found.get(doc) ?? 0;
+    if (n < acked && !unknown.has(n)) lost.push(`${doc} is ${n}, after ${acked}`);
+  }
+  return lost;
+}
+
+/** Documents that nobody wrote any more since they were read. ended: document -> { status, revision, maybe }, where a
+ *  write that was never answered may have come since; found: document -> { status, etag }. */
+export function checkEnded(ended, found) {
+  const violations = [];
+  for (const [doc, { status, revision, maybe }] of ended) {
+    const now = found.get(doc);
+    const newer = now.etag === undefined || revision === undefined || generation(now.etag) > generation(revision);
+    if ((now.status !== status || now.etag !== revision) && !(maybe && newer))
+      violations.push(`${doc} was ${status} ${revision}, and is ${now.status} ${now.etag}`);
+  }
+  return violations;
+}

@@ -1,7 +1,7 @@
 // The checker finds what it is for: each history below is wrong in one way, but for the first.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkCounters, checkDeleted, checkRegisters, checkSet, checkTags } from './check.mjs';
+import { checkCounters, checkDeleted, checkEnded, checkProbes, checkRegisters, checkSet, checkTags } from './check.mjs';
 
 const put = (start, end, value, revision, more = {}) =>
   ({ doc: 'd', kind: 'put', start, end, status: revision ? 200 : 0, revision, value, ...more });
@@ -48,5 +48,20 @@ describe('the other checkers', () => {
   });
   it('tags that are missing', () => {
     assert.deepEqual(checkTags(new Map([['d', new Set(['x', 'y'])]]), new Map([['d', ['x']]])), ['d lacks y']);
+  });
+  it('probes that went back', () => {
+    const probed = new Map([['p', { acked: 5, unknown: new Set([3, 7]) }]]);
+    for (const [n, wrong] of [[5, 0], [7, 0], [3, 0], [4, 1]])
+      assert.equal(checkProbes(probed, new Map([['p', n]])).length, wrong);
+    assert.equal(checkProbes(probed, new Map()).length, 1);
+  });
+  it('documents of an ended era that changed', () => {
+    const was = (maybe) => new Map([['d', { status: 200, revision: '"4-a"', maybe }]]);
+    const is = (status, etag) => new Map([['d', { status, etag }]]);
+    assert.deepEqual(checkEnded(was(false), is(200, '"4-a"')), []);
+    assert.deepEqual(checkEnded(was(true), is(200, '"5-b"')), []);
+    assert.equal(checkEnded(was(false), is(200, '"5-b"')).length, 1);
+    assert.equal(checkEnded(was(true), is(200, '"3-b"')).length, 1);
+    assert.equal(checkEnded(was(false), is(404)).length, 1);
   });
 });

@@ -1,13 +1,17 @@
 // What applications do while faults go on, with a record of what they were told. Each loop is one application that waits
 // for its answers; all stop at `stop`, and `verify` holds the records against what is there.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkCounters, checkDeleted, checkRegisters, checkSet, checkTags } from './check.mjs';
+import { checkCounters, checkDeleted, checkEnded, checkProbes, checkRegisters, checkSet, checkTags } from './check.mjs';
 
 const REGISTERS = 12;
 const COUNTERS = 4;
 const TAGGED = 6; // applications, two for each document
 const RETRY_MS = 50;
+const RETRY_MOST_MS = 1000;
+const PROBE_IDLE_MS = 1000; // between probes while nobody measures
 const REQUEST_MS = 8000;
+const BURST_S = 60; // of rounds that faults held up and that are made up for
+const ERA_MS = 180000; // then the registers' documents are others, and the records of the old ones are checked and dropped
 const KEEP_TAGS = 40; // of a document, so that they stay small; then comes the next
 
 export const COLLECTIONS = {
@@ -17,25 +21,45 @@ export const COLLECTIONS = {
   'chaos.tags': { mode: 'available', retainMs: 1000, policy: { strategy: 'merge', paths: { tags: 'set' } } },
 };
 
+/** So many rounds a second on average; 0: as many as there can be. */
+class Pace {
+  constructor(rate) {
+    this.stepMs = rate > 0 ? 1000 / rate : 0;
+    this.next = 0;
+  }
+
+  async turn() {
+    const now = performance.now();
+    this.next = Math.max(this.next, now - BURST_S * 1000) + this.stepMs;
+    if (this.stepMs > 0 && this.next > now) await sleep(this.next - now);
+  }
+}
 
 export class Clients {
   going = true;
+  measuring = false;
   acked = 0;
   refused = 0;
   unanswered = 0;
-  registers = [];
+  violations = [];
+  era = 0;
+  eraEnd = 0;
+  registers = new Map(); // era -> records
+  ended = new Map(); // register of an ended era -> { status, revision, maybe }
   set = new Map(); // id -> { acked, value }
   deleted = new Set();
   counters = new Map();
   tags = new Map(); // document -> Set of acknowledged tags
   tagsOf = Array(TAGGED / 2).fill(0); // tried so far, per line of documents
   probes = []; // { doc, start, end }: acknowledged writes
+  probed = new Map(); // document -> { acked: number, unknown: Set of numbers }
 
-  constructor(cluster, random, { gateways, loops }) {
+  constructor(cluster, random, { gateways, loops, rate }) {
     this.cluster = cluster;
     this.random = random;
     this.gateways = gateways;
     this.loops = loops;
+    this.pace = new Pace(rate);
     this.number = 0;
   }
 
@@ -43,7 +67,7 @@ export class Clients {
     const some = (count, loop) => Array.from({ length: count }, (_, i) => this.#forever(loop, i));
     this.running = Promise.all([
       ...some(this.loops, this.#insert), ...some(this.loops, this.#register), ...some(COUNTERS, this.#count),
-      ...some(TAGGED, this.#tag), ...some(REGISTERS, this.#probe),
+      ...some(TAGGED, this.#tag), ...Array.from({ length: REGISTERS }, (_, i) => this.#probeForever(i)),
     ]);
   }
 
@@ -53,9 +77,12 @@ export class Clients {
   }
 
   async #forever(loop, i) {
+    let pause = RETRY_MS;
     while (this.going) {
+      await this.pace.turn();
       const done = await loop.call(this, i);
-      if (!done) await sleep(RETRY_MS);
+      if (!done) await sleep(pause);
+      pause = done ? RETRY_MS : Math.min(2 * pause, RETRY_MOST_MS);
     }
   }
 
@@ -79,11 +106,11 @@ export class Clients {
   /** Asks until it is answered for good; with a key that is harmless. 0: not before the end. */
   async #insist(method, path, body, headers = {}) {
     headers['Idempotency-Key'] = `k${++this.number}-${Math.floor(this.random() * 1e9)}`;
-    for (;;) {
+    for (let pause = RETRY_MS; ; pause = Math.min(2 * pause, RETRY_MOST_MS)) {
       const answer = await this.#ask(method, path, { body, headers });
       if (answer.status !== 0 && answer.status !== 503 && answer.status !== 429 && answer.status !== 507) return this.#told(answer);
       if (!this.going) return this.#told({ status: 0, headers: {} });
-      await sleep(RETRY_MS);
+      await sleep(pause);
     }
   }
 
@@ -106,7 +133,8 @@ export class Clients {
   }
 
   async #register() {
-    const doc = `r${Math.floor(this.random() * REGISTERS)}`;
+    if (performance.now() > this.eraEnd) await this.#nextEra();
+    const doc = `r${this.era}-${Math.floor(this.random() * REGISTERS)}`;
     const read = await this.#record(doc, 'get', 'GET');
     if (read.status !== 200 && read.status !== 404) return false;
     if (this.random() < 0.4) return true;
@@ -119,7 +147,7 @@ export class Clients {
   async #record(doc, kind, method, headers = {}) {
     const value = kind === 'put' ? ++this.number : undefined;
     const op = { doc, kind, start: performance.now(), end: Infinity, status: 0, value, expected: headers['If-Match'] };
-    this.registers.push(op);
+    this.registers.get(Number(/\d+/.exec(doc)[0])).push(op);
     const body = kind === 'put' ? { value } : undefined;
     const answer = await this.#ask(method, `/chaos.register/${doc}`, { headers, body });
     if (kind !== 'get') this.#told(answer);
@@ -127,6 +155,28 @@ export class Clients {
     Object.assign(op, { end: performance.now(), status: answer.status, revision: answer.etag });
     if (kind === 'get') op.value = answer.json?.value;
     return answer;
+  }
+
+  /** New documents; the era before the last has had its last answer long ago. */
+  async #nextEra() {
+    this.eraEnd = performance.now() + ERA_MS;
+    this.registers.set(++this.era, []);
+    if (this.registers.has(this.era - 2)) await this.#endEra(this.era - 2);
+  }
+
+  async #endEra(era) {
+    const finals = new Map();
+    for (let i = 0; i < REGISTERS; i++) {
+      const doc = `r${era}-${i}`;
+      let answer;
+      while (![200, 404].includes((answer = await this.#record(doc, 'get', 'GET')).status)) await sleep(RETRY_MOST_MS);
+      finals.set(doc, { status: answer.status, revision: answer.etag, maybe: false });
+    }
+    const ops = this.registers.get(era);
+    this.registers.delete(era);
+    for (const op of ops) if (op.status === 0 && op.kind !== 'get') finals.get(op.doc).maybe = true;
+    for (const [doc, final] of finals) this.ended.set(doc, final);
+    this.violations.push(...checkRegisters(ops));
   }
 
   async #count(client) {
@@ -159,13 +209,31 @@ export class Clients {
 
   async #probe(i) {
     const doc = `p${i}`;
+    if (!this.probed.has(doc)) this.probed.set(doc, { acked: 0, unknown: new Set() });
+    const probed = this.probed.get(doc);
+    const n = ++this.number;
     const start = performance.now();
-    const answer = await this.#ask('PUT', `/chaos.probe/${doc}`, { body: { n: ++this.number } });
-    this.#told(answer);
-    if (answer.status !== 200 && answer.status !== 201) return false;
+    const answer = this.#told(await this.#ask('PUT', `/chaos.probe/${doc}`, { body: { n } }));
+    if (answer.status !== 200 && answer.status !== 201) {
+      if (answer.status === 0 || answer.status === 503) probed.unknown.add(n);
+      return;
+    }
+    probed.acked = n;
     this.probes.push({ doc, start, end: performance.now() });
-    await sleep(RETRY_MS);
-    return true;
+  }
+
+  async #probeForever(i) {
+    while (this.going) {
+      await this.#probe(i);
+      await sleep(this.measuring ? RETRY_MS : PROBE_IDLE_MS);
+    }
+  }
+
+  /** From now on probes come often enough to measure by. */
+  async measure() {
+    this.measuring = true;
+    await sleep(2 * PROBE_IDLE_MS);
+    this.forgetProbes();
   }
 
   /** How long the slowest document could not be written after this moment; ms. */
@@ -182,11 +250,12 @@ export class Clients {
 
   // ---- the end ----
 
-  async #all(collection) {
+  /** id -> what `pick` takes of the row; whole rows of a long run would be too many. */
+  async #all(collection, pick) {
     const rows = new Map();
     for (let cursor = ''; cursor !== undefined;) {
       const page = await this.cluster.insist('GET', `/${collection}?limit=1000&cursor=${encodeURIComponent(cursor)}`, {}, [200], 60000);
-      for (const row of page.json) rows.set(row.id, row);
+      for (const row of page.json) rows.set(row.id, pick(row));
       cursor = page.headers['x-parley-cursor'];
     }
     const { json } = await this.cluster.insist('GET', `/system.collections/${collection}`);
@@ -195,18 +264,24 @@ export class Clients {
     return rows;
   }
 
+  async #verifyRegisters() {
+    const numbers = await this.#all('chaos.register', (row) => row.n);
+    this.violations.push(...checkCounters(this.counters, numbers));
+    const before = [...this.ended];
+    for (const era of [...this.registers.keys()]) await this.#endEra(era);
+    const now = new Map();
+    for (const [doc] of before) now.set(doc, await this.cluster.insist('GET', `/chaos.register/${doc}`, {}, [200, 404]));
+    this.violations.push(...checkEnded(new Map(before), now));
+  }
+
   async verify() {
-    this.violations = [];
-    const set = await this.#all('chaos.set');
-    const values = new Map([...set].map(([id, row]) => [id, row.value]));
+    const values = await this.#all('chaos.set', (row) => row.value);
     const { lost, violations } = checkSet(this.set, values);
     const resurrected = checkDeleted(this.deleted, values);
     this.violations.push(...violations.filter((text) => !resurrected.some((id) => text.startsWith(`${id} `))));
-    const register = await this.#all('chaos.register');
-    this.violations.push(...checkCounters(this.counters, new Map([...register].map(([id, row]) => [id, row.n]))));
-    for (let i = 0; i < REGISTERS; i++) await this.#record(`r${i}`, 'get', 'GET');
-    this.violations.push(...checkRegisters(this.registers));
-    const tagged = await this.#all('chaos.tags');
-    lost.push(...checkTags(this.tags, new Map([...tagged].map(([id, row]) => [id, row.tags]))));
+    await this.#verifyRegisters();
+    lost.push(...checkProbes(this.probed, await this.#all('chaos.probe', (row) => row.n)));
+    lost.push(...checkTags(this.tags, await this.#all('chaos.tags', (row) => row.tags)));
     return { lost, resurrected, violations: this.violations };
-  }}
+  }
+}

@@ -228,6 +228,7 @@ export class Hosts extends Cluster {
       if (existsSync(small) && durable.get(ino) <= 512 && size <= 512) copyFileSync(small, file);
       else if (durable.has(ino) || name.endsWith('.log')) lost += this.#cutBack(file, durable.get(ino) ?? 0, size, random);
     }
+    if (durable.size > 0) writeFileSync(log, [...durable].map((pair) => `${pair.join(' ')}\n`).join(''));
     this.newBoot(member);
     return lost;
   }
