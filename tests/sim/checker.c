@@ -144,8 +144,12 @@ static void check_cleanup(struct sim *sim, const struct shard *shard, const stru
 		return;
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
 		const struct sim_node *node = sim_node_of(sim, shard->replicas[i].node);
+		struct shard_position p;
 		if (node->incarnation != shard->replicas[i].incarnation ||
 		    node->incarnation == node->aged || shard->replicas[i].learning)
+			continue;
+		/* one that is copied to since is given the lead's state in place of its own */
+		if (position_of(sim, node->member, shard->id, &p) && p.copying)
 			continue;
 		if (!disk_record(
 			sim, node->disk, STORE_CONFLICTS,

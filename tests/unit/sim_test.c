@@ -16,15 +16,16 @@
 enum { FRESH_SEEDS = 60, SEEDS_TRIED = 100, LINE_BYTES = 256 };
 
 static const struct sim_options normal = {0};
+static const struct sim_options deep = {.deep = true};
 
-static void run(uint64_t seed)
+static void run(uint64_t seed, const struct sim_options *options)
 {
 	uint64_t trace;
 	uint64_t simulated_ms;
-	int violations = sim_run(seed, &normal, &trace, &simulated_ms);
+	int violations = sim_run(seed, options, &trace, &simulated_ms);
 	if (violations > 0)
-		print_error("replay: make sim SEED=%llu SEEDS=1 VERBOSE=1\n",
-			    (unsigned long long)seed);
+		print_error("replay: make sim SEED=%llu SEEDS=1%s VERBOSE=1\n",
+			    (unsigned long long)seed, options->deep ? " DEEP=1" : "");
 	assert_int_equal(violations, 0);
 }
 
@@ -38,7 +39,9 @@ static void test_regressions(void **state)
 	while (fgets(line, sizeof line, file)) {
 		if (line[0] == '#')
 			continue;
-		run(strtoull(line, NULL, 10));
+		char *rest;
+		uint64_t seed = strtoull(line, &rest, 10);
+		run(seed, strncmp(rest, " deep ", 6) == 0 ? &deep : &normal);
 		seeds++;
 	}
 	fclose(file);
@@ -84,7 +87,7 @@ static void test_fresh(void **state)
 	uint64_t first = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000;
 	print_message("fresh seeds from SIM_SEED=%llu\n", (unsigned long long)first);
 	for (uint64_t i = 0; i < FRESH_SEEDS; i++)
-		run(first + i);
+		run(first + i, &normal);
 }
 
 static void test_same_seed_same_trace(void **state)
