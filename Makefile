@@ -1,11 +1,11 @@
 # Parley: build, tests and the cluster in one command each.
 #   make               the four daemons, in build/
 #   make run           packages, build, a cluster with data in it, a conflict shown; make stop
-#   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e (each is a target, too)
+#   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e chaos (each is a target, too)
 #   make sim           the simulator: SEEDS=n SEED=first VERBOSE=1
 #   make sim-mutations the simulator's own test: planted bugs must be found
 #   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
-#   make chaos         a real cluster under real faults: MINUTES=n (root)
+#   make chaos         a real cluster under real faults: MINUTES=n SEED=n RATE=n (root)
 #   make fuzz-smoke    every fuzzer for SECONDS=n
 #   make docs golden   generated documents and pinned encodings, after a change to proto/
 #   CC=clang CXX=clang++   another compiler
