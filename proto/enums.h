@@ -51,7 +51,8 @@ enum change_kind {
 	CHANGE_LOCK = 7,     /* a lock is granted: writes it covers need its id */
 	CHANGE_UNLOCK = 8,   /* it has ended */
 	CHANGE_EDIT = 9,     /* a write by query has passed all documents of the shard */
-	CHANGE_KIND_MAX = 9
+	CHANGE_REOPEN = 10,  /* a resolution is taken apart: its inputs are leaves again */
+	CHANGE_KIND_MAX = 10
 };
 
 enum write_op {
@@ -131,6 +132,8 @@ enum {
 	LIMIT_LOCKS = 4096,
 	LIMIT_FEED_EVENTS = 4096,
 	LIMIT_NOTIFY_ROWS = 1024,
+	LIMIT_HELD_SETS = 16,
+	LIMIT_ANCESTORS = 1000,
 	LIMIT_JSON_DEPTH = 100
 };
 

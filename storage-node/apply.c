@@ -4,9 +4,11 @@
 #include "common/doc/revision.h"
 #include "storage-node/digest.h"
 #include "storage-node/feed.h"
+#include "storage-node/history.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/reopen.h"
 #include "storage-node/shard_edit.h"
 
 static void put_conflict(struct storage *s, struct shard_copy *c, struct slice key,
@@ -17,17 +19,14 @@ static void put_conflict(struct storage *s, struct shard_copy *c, struct slice k
 	digest_put(s, c, STORE_CONFLICTS, key, buf_slice(&s->value));
 }
 
-/* When the open conflict of this document began; otherwise, if there is none. */
-static uint64_t open_since(struct storage *s, struct shard_copy *c, struct slice id,
-			   uint64_t otherwise)
+/* The document's open conflict as it was before; false: there is none. */
+static bool load_open(struct storage *s, struct shard_copy *c, struct slice id,
+		      struct conflict *out)
 {
 	struct slice value;
-	struct conflict open;
-	if (store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id), &value) ==
-		STORE_OK &&
-	    schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open))
-		return open.since_ms;
-	return otherwise;
+	return store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id),
+			 &value) == STORE_OK &&
+	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
 }
 
 /* An open conflict lists some of its leaves for people; the record has them all. */
@@ -38,7 +37,10 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t count = graph_live_leaves(&v->doc, &s->arena, &leaves);
 	uint32_t listed = count < OPEN_CONFLICT_LEAVES_LISTED ? count : OPEN_CONFLICT_LEAVES_LISTED;
 	struct conflict conflict = {.state = CONFLICT_OPEN, .number = number};
-	conflict.since_ms = open_since(s, c, v->id, change->wall_ms);
+	struct conflict before;
+	bool was_open = load_open(s, c, v->id, &before);
+	conflict.since_ms = was_open ? before.since_ms : change->wall_ms;
+	conflict.held = (was_open && before.held) || reopen_is_held(&v->doc, &s->arena);
 	conflict.leaves = arena_alloc(&s->arena, (listed + 1) * sizeof *conflict.leaves);
 	for (uint32_t i = 0; i < listed; i++)
 		conflict.leaves[conflict.leaves_count++] = graph_name(&v->doc, leaves[i]);
@@ -51,9 +53,12 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 static void keep_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
 			    const struct document_edit *edit, uint64_t number)
 {
+	struct conflict open;
+	bool was_open = load_open(s, c, change->id, &open);
 	struct conflict conflict = {
 	    .state = CONFLICT_RESOLVED,
-	    .since_ms = open_since(s, c, change->id, 0),
+	    .since_ms = was_open ? open.since_ms : 0,
+	    .kind = was_open ? open.kind : CONFLICT_EDITS,
 	    .number = number,
 	    .leaves = edit->losers,
 	    .leaves_count = edit->losers_count,
@@ -67,7 +72,20 @@ static void keep_resolution(struct storage *s, struct shard_copy *c, const struc
 	};
 	put_conflict(s, c, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
 		     &conflict);
+	history_add(s, c, change, &conflict, false);
 	s->resolved_total++;
+}
+
+static void keep_undo(struct storage *s, struct shard_copy *c, const struct change *change)
+{
+	struct conflict conflict = {
+	    .leaves = change->parents,
+	    .leaves_count = change->parents_count,
+	    .result = change->closed_count > 0 ? change->closed[0] : (struct revision){0},
+	    .resolution_id = change->resolution_id,
+	    .policy = change->policy,
+	};
+	history_add(s, c, change, &conflict, true);
 }
 
 static void count_document(struct shard_copy *c, const struct document_edit *edit)
@@ -132,6 +150,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		REACHED(branch_makes_conflict);
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);
+	if (change->kind == CHANGE_REOPEN)
+		keep_undo(s, c, change);
 	if (edit.is_conflict && !MUTATION(conflict_hidden))
 		open_conflict(s, c, &view, change, number);
 	else if (edit.was_conflict)

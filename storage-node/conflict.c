@@ -1,11 +1,14 @@
 /* The conflict queue: listing, showing, and "these leaves, exactly, become this". */
+#include "storage-node/conflict.h"
+
 #include <stdlib.h>
 
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
-#include "storage-node/internal.h"
+#include "storage-node/history.h"
+#include "storage-node/reopen.h"
 
 enum {
 	CONFLICT_LIST_DEFAULT = 100,
@@ -14,8 +17,8 @@ enum {
 	CONFLICT_NOTES_MAX = 10000
 };
 
-static enum status must_lead(struct storage *s, struct shard_copy *c, const struct event *e,
-			     struct effects *fx)
+enum status conflict_must_lead(struct storage *s, struct shard_copy *c, const struct event *e,
+			       struct effects *fx)
 {
 	if (!c)
 		return STATUS_NO_SHARD;
@@ -56,7 +59,7 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 		    !key_split(key, &id, &rest))
 			break;
 		if (id.len == 0)
-			continue; /* a lock */
+			continue; /* a lock, or history */
 		bool same =
 		    ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
 		/* a page ends between documents, since the next one starts after an id */
@@ -82,8 +85,11 @@ void conflict_on_list(struct storage *s, const struct event *e, struct effects *
 {
 	const struct msg_conflict_list *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_conflict_list_ack ack = {.shard = m->shard, .status = must_lead(s, c, e, fx)};
-	if (ack.status == STATUS_OK)
+	struct msg_conflict_list_ack ack = {.shard = m->shard,
+					    .status = conflict_must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK && m->history)
+		history_list(s, c, m, &ack);
+	else if (ack.status == STATUS_OK)
 		list_rows(s, c, m, &ack);
 	fx_reply(fx, WHEN_NOW, e, MSG_conflict_list_ack, &ack);
 }
@@ -118,7 +124,7 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 	const struct msg_conflict_read *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct msg_conflict_read_ack ack = {
-	    .shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
+	    .shard = m->shard, .id = m->id, .status = conflict_must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK) {
 		struct document_view view;
 		struct slice value;
@@ -154,9 +160,21 @@ static bool name_is_true(const struct msg_conflict_resolve *m)
 	return revision_equal(&name, &m->revision);
 }
 
-static enum status check_resolve(struct storage *s, struct shard_copy *c,
-				 const struct msg_conflict_resolve *m, struct document_view *v)
+/* What people took apart only people put together again. */
+static bool is_held(struct storage *s, struct shard_copy *c, struct slice id)
 {
+	struct slice value;
+	struct conflict open;
+	return store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id),
+			 &value) == STORE_OK &&
+	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open) &&
+	       open.held;
+}
+
+static enum status check_resolve(struct storage *s, struct shard_copy *c, const struct event *e,
+				 struct document_view *v)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
 	if (m->policy_version != c->settings.version)
 		return STATUS_POLICY_MOVED;
 	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 ||
@@ -168,6 +186,9 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c,
 		REACHED(resolution_too_late);
 		return STATUS_LEAVES_MOVED;
 	}
+	if (e->message.from.role == ROLE_ARBITER &&
+	    (reopen_is_held(&v->doc, &s->arena) || is_held(s, c, m->id)))
+		return STATUS_LEAVES_MOVED;
 	int result = graph_find(&v->doc, &m->revision);
 	if (result != GRAPH_NONE && !graph_is_leaf(&v->doc, (uint32_t)result))
 		return STATUS_BAD_MESSAGE; /* it stands below the leaves: nothing would be left */
@@ -224,9 +245,9 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct document_view view;
 	struct msg_conflict_resolve_ack ack = {
-	    .shard = m->shard, .id = m->id, .status = must_lead(s, c, e, fx)};
+	    .shard = m->shard, .id = m->id, .status = conflict_must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK)
-		ack.status = check_resolve(s, c, m, &view);
+		ack.status = check_resolve(s, c, e, &view);
 	if (ack.status == STATUS_OK)
 		order_resolution(s, c, e, &view, fx);
 	else

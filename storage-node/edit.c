@@ -5,6 +5,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "storage-node/internal.h"
+#include "storage-node/reopen.h"
 
 enum { STEM_SLACK = 32 };
 
@@ -15,9 +16,10 @@ struct editing {
 	struct arena *arena;
 	const struct change *change;
 	uint64_t number;
-	int old_winner;        /* index before, or GRAPH_NONE */
-	struct slice old_body; /* its body, when kept */
-	int added;             /* index of the revision made, or GRAPH_NONE */
+	int old_winner;         /* index before, or GRAPH_NONE */
+	struct slice old_body;  /* its body, when kept */
+	int added;              /* index of the revision made, or GRAPH_NONE */
+	struct slice *reopened; /* REOPEN: bodies of the revisions made, by index; else NULL */
 	struct document_edit *out;
 	uint32_t bodies_cap;
 };
@@ -129,6 +131,16 @@ static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *m
 	       node->generation + settings->keep_ancestors >= winner_generation;
 }
 
+/* The body of a revision that is under no key of its own yet; empty: it is, or has none. */
+static struct slice body_in_hand(const struct editing *e, uint32_t index)
+{
+	if ((int)index == e->added)
+		return e->change->body;
+	if (e->reopened && e->reopened[index].len > 0)
+		return e->reopened[index];
+	return (int)index == e->old_winner ? e->old_body : (struct slice){0};
+}
+
 /* Puts the winner's body into the record, every other one that stays under its own key, and drops
  * the rest. */
 static void place_bodies(struct editing *e)
@@ -144,8 +156,8 @@ static void place_bodies(struct editing *e)
 		if (!(node->flags & REVISION_HAS_BODY))
 			continue;
 		bool stays = body_stays(e, i, marks, generation);
-		bool in_hand = (int)i == e->added || (int)i == e->old_winner;
-		struct slice held = (int)i == e->added ? e->change->body : e->old_body;
+		struct slice held = body_in_hand(e, i);
+		bool in_hand = held.len > 0;
 		if ((int)i == winner) {
 			winner_body = in_hand ? held : document_body(e->view, i);
 			if (!in_hand)
@@ -222,6 +234,30 @@ static bool edit_resolve(struct editing *e)
 	return true;
 }
 
+static bool edit_reopen(struct editing *e)
+{
+	const struct change *change = e->change;
+	struct reopened *list;
+	if (!document_leaves_are(e->doc, change->leaves, change->leaves_count, e->arena))
+		return false;
+	uint32_t count = reopen_list(e->view, change, &list);
+	if (count == 0 || e->doc->revisions_count + count > LIMIT_REVISIONS)
+		return false;
+	e->reopened =
+	    arena_alloc(e->arena, (e->doc->revisions_count + count) * sizeof *e->reopened);
+	for (uint32_t i = 0; i < count; i++) {
+		struct revision name = {list[i].node.generation, list[i].node.hash};
+		if (graph_find(e->doc, &name) != GRAPH_NONE)
+			continue;
+		e->reopened[graph_add(e->doc, e->arena, &list[i].node, e->number)] = list[i].body;
+	}
+	int result = change->closed_count > 0 ? graph_find(e->doc, &change->closed[0]) : GRAPH_NONE;
+	if (count > 1 && result != GRAPH_NONE && graph_is_leaf(e->doc, (uint32_t)result))
+		graph_close(e->doc, (uint32_t)result, e->number);
+	reopen_hold(e->doc, e->arena);
+	return true;
+}
+
 /* Nothing goes while the document is in conflict again: a merge may need it. */
 static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 {
@@ -287,6 +323,8 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 		out->changed = edit_write(&e);
 	else if (change->kind == CHANGE_RESOLVE && view->exists)
 		out->changed = edit_resolve(&e);
+	else if (change->kind == CHANGE_REOPEN && view->exists)
+		out->changed = edit_reopen(&e);
 	else if (change->kind == CHANGE_CLEANUP && view->exists)
 		out->changed = edit_cleanup(&e, resolved);
 	if (out->changed) {

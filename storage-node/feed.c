@@ -42,14 +42,14 @@ static bool is_told(const struct change *change)
 {
 	return change->id.len > 0 &&
 	       (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
-		change->kind == CHANGE_RESOLVE);
+		change->kind == CHANGE_RESOLVE || change->kind == CHANGE_REOPEN);
 }
 
 static uint64_t op_of(const struct change *change)
 {
 	if (change->deleted)
 		return WRITE_DELETE;
-	if (change->kind == CHANGE_RESOLVE)
+	if (change->kind == CHANGE_RESOLVE || change->kind == CHANGE_REOPEN)
 		return WRITE_PUT;
 	if (change->op == WRITE_UPDATE)
 		return WRITE_PATCH;

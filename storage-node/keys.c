@@ -57,12 +57,25 @@ struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice
 	return buf_slice(out);
 }
 
+struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence)
+{
+	key_document(out, shard, slice_of(NULL, 0));
+	buf_append_byte(out, 'h');
+	buf_append_be64(out, sequence);
+	return buf_slice(out);
+}
+
 struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id)
 {
 	key_document(out, shard, slice_of(NULL, 0));
 	buf_append_byte(out, 'l');
 	buf_append_slice(out, lock_id);
 	return buf_slice(out);
+}
+
+bool key_is_lock(struct slice id, struct slice rest)
+{
+	return id.len == 0 && rest.len > 0 && rest.data[0] == 'l';
 }
 
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id)

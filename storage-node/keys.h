@@ -23,6 +23,7 @@
  *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
  *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
  *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *   CONFLICTS  'd' shard id, 0, 'h', number              conflict, resolved: of the history
  *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
  *                                                         travels in snapshots
  *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
@@ -56,6 +57,7 @@ struct slice key_body(struct buf *out, uint64_t shard, struct slice id,
 struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id);
 struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
 				   struct slice resolution_id);
+struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence);
 struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id);
 /* First key after all of a document's keys. */
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id);
@@ -69,6 +71,9 @@ struct slice key_index_end(struct buf *out, uint64_t shard, uint64_t index);
 struct slice key_index_state(struct buf *out, uint64_t shard, uint64_t index);
 /* The document id at the end of a key of INDEXES. */
 struct slice key_index_document(struct slice key);
+
+/* Of a key of CONFLICTS, split: is it a lock's, or a conflict's? */
+bool key_is_lock(struct slice id, struct slice rest);
 
 /* The document id inside a key of DOCUMENTS or CONFLICTS, and what follows its 0; false: not such a
  * key. */

@@ -1,6 +1,7 @@
 /* Reading one document by id: from settled state, by a lead under its lease or, if asked so, by any
  * replica. */
 #include "common/doc/graph.h"
+#include "common/doc/revision.h"
 #include "storage-node/internal.h"
 
 static enum status may_read(struct storage *s, struct shard_copy *c, const struct event *e,
@@ -27,6 +28,32 @@ static void list_leaves(struct document_view *v, struct msg_doc_read_ack *ack)
 		ack->leaves[ack->leaves_count++] = graph_name(&v->doc, leaves[i]);
 }
 
+/* Towards the root, the greatest names first; a stemmed graph knows only the newest. */
+static void list_ancestors(struct document_view *v, uint32_t of, struct msg_doc_read_ack *ack)
+{
+	struct arena *arena = &v->storage->arena;
+	uint8_t *marks = arena_alloc(arena, v->doc.revisions_count);
+	ack->ancestors = arena_alloc(arena, v->doc.revisions_count * sizeof *ack->ancestors);
+	marks[of] = 1;
+	for (uint32_t i = of + 1; i-- > 0;) {
+		const struct revision_node *node = &v->doc.revisions[i];
+		if (!marks[i])
+			continue;
+		for (uint32_t p = 0; p < node->parents_count; p++)
+			marks[node->parents[p]] = 1;
+		if (i != of)
+			ack->ancestors[ack->ancestors_count++] = graph_name(&v->doc, i);
+	}
+	revision_sort(ack->ancestors, ack->ancestors_count);
+	for (uint32_t i = 0; i < ack->ancestors_count / 2; i++) {
+		struct revision other = ack->ancestors[ack->ancestors_count - 1 - i];
+		ack->ancestors[ack->ancestors_count - 1 - i] = ack->ancestors[i];
+		ack->ancestors[i] = other;
+	}
+	if (ack->ancestors_count > LIMIT_ANCESTORS)
+		ack->ancestors_count = LIMIT_ANCESTORS;
+}
+
 static void fill(struct document_view *v, const struct msg_doc_read *m,
 		 struct msg_doc_read_ack *ack)
 {
@@ -42,6 +69,8 @@ static void fill(struct document_view *v, const struct msg_doc_read *m,
 	ack->conflicts = graph_conflicts(&v->doc);
 	if (m->want_leaves)
 		list_leaves(v, ack);
+	if (m->want_ancestors)
+		list_ancestors(v, (uint32_t)index, ack);
 	ack->body = document_body(v, (uint32_t)index);
 	if (!ack->deleted && ack->body.len > 0)
 		ack->status = STATUS_OK;

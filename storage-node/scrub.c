@@ -129,10 +129,9 @@ static const char *what_is_wrong(struct storage *s, bool conflict, struct slice 
 	struct slice rest;
 	if (!key_split(key, &id, &rest))
 		return "a key of no known kind";
-	const struct schema *schema = conflict && id.len > 0 ? &schema_conflict
-				      : conflict             ? &schema_shard_lock
-				      : rest.len == 0        ? &schema_document
-							     : NULL;
+	const struct schema *schema = rest.len == 0 ? &schema_document : NULL;
+	if (conflict)
+		schema = key_is_lock(id, rest) ? &schema_shard_lock : &schema_conflict;
 	if (!schema)
 		return NULL; /* a body: what is in it only its client knows */
 	struct arena_mark mark = arena_mark(&s->arena);

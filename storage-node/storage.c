@@ -8,6 +8,7 @@
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/placed.h"
+#include "storage-node/reopen.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
@@ -109,6 +110,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_conflict_read] = conflict_on_read,
     [MSG_conflict_resolve] = conflict_on_resolve,
     [MSG_conflict_note] = conflict_on_note,
+    [MSG_conflict_undo] = reopen_on_undo,
     [MSG_cleanup_prepare] = cleanup_on_prepare,
     [MSG_cleanup_commit] = cleanup_on_commit,
     [MSG_lock_set] = lock_on_set,

@@ -186,7 +186,7 @@ static const char *check_conflicts(struct verify *v, struct slice key, struct sl
 		return "a key of no known kind";
 	struct verified_shard *shard = shard_of(v, be64_read(key.data + 1));
 	shard->digest += digest_pair(STORE_CONFLICTS, key, value);
-	if (id.len == 0)
+	if (key_is_lock(id, rest))
 		return decodes(v, &schema_shard_lock, value, &lock) ? NULL : "no lock";
 	if (!decodes(v, &schema_conflict, value, &conflict))
 		return "no conflict";

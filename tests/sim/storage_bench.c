@@ -9,8 +9,9 @@ enum { STEP_MS = 50, SEED = 42, WALL_MS = 1700000000 };
 
 static void print_change(struct storage_bench *b, struct slice encoded)
 {
-	static const char *const kinds[] = {"?",       "epoch",    "write", "branch", "resolve",
-					    "cleanup", "settings", "lock",  "unlock", "edit"};
+	static const char *const kinds[] = {"?",       "epoch",   "write",    "branch",
+					    "resolve", "cleanup", "settings", "lock",
+					    "unlock",  "edit",    "reopen"};
 	struct change change;
 	CHECK(schema_decode(&schema_change, encoded, &b->arena, &change));
 	buf_printf(&b->trace, " %s", kinds[change.kind]);
@@ -66,6 +67,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(shard_edit_ack, edited);
 		KEEP(conflict_resolve_ack, resolved);
 		KEEP(conflict_list_ack, listed);
+		KEEP(conflict_undo_ack, undone);
 		KEEP(cleanup_prepare_ack, prepared);
 		KEEP(cleanup_commit_ack, cleaned);
 		KEEP(heartbeat, beat);

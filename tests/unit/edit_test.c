@@ -10,7 +10,7 @@
 #include "common/base/rng.h"
 #include "common/doc/graph.h"
 #include "proto/msgpack.h"
-#include "storage-node/internal.h"
+#include "storage-node/reopen.h"
 #include "tests/sim/disk.h"
 
 enum { RUNS = 40, CHANGES = 60, SHARD = 7 };
@@ -27,6 +27,7 @@ struct run {
 	/* resolutions that wait for their cleanup */
 	uint64_t resolutions[CHANGES];
 	uint32_t resolutions_count;
+	uint32_t reopened;
 };
 
 static void begin(struct run *r, uint64_t seed, enum availability_mode mode)
@@ -167,6 +168,57 @@ static void clean(struct run *r)
 	buf_close(&key);
 }
 
+/* Takes the newest resolution apart, if its losers are there: each is a leaf again. */
+static void reopen(struct run *r)
+{
+	struct document_view view;
+	struct conflict row;
+	struct slice value;
+	struct revision names[LIMIT_HELD_SETS];
+	struct buf key = {0};
+	if (r->resolutions_count == 0)
+		return;
+	struct slice rid = text(r, "rid-", r->resolutions[r->resolutions_count - 1]);
+	assert_int_equal(store_get(r->store, STORE_CONFLICTS,
+				   key_conflict_resolved(&key, SHARD, slice_text("d"), rid),
+				   &value),
+			 STORE_OK);
+	value = arena_copy(&r->storage->arena, value);
+	buf_close(&key);
+	assert_true(schema_decode(&schema_conflict, value, &r->storage->arena, &row));
+	struct change change = {.kind = CHANGE_REOPEN,
+				.parents = row.leaves,
+				.parents_count = row.leaves_count,
+				.closed = &row.result,
+				.closed_count = 1,
+				.resolution_id = rid};
+	struct reopened *list;
+	load(r, &view);
+	uint32_t *leaves;
+	uint32_t live = graph_live_leaves(&view.doc, &r->storage->arena, &leaves);
+	if (live > ARRAY_LEN(names))
+		return;
+	for (uint32_t i = 0; i < live; i++)
+		names[i] = graph_name(&view.doc, leaves[i]);
+	change.leaves = names;
+	change.leaves_count = live;
+	uint32_t count = reopen_list(&view, &change, &list);
+	if (count == 0 || graph_find(&view.doc, &(struct revision){list[0].node.generation,
+								   list[0].node.hash}) >= 0)
+		return; /* it was done before */
+	apply(r, &change);
+	load(r, &view);
+	for (uint32_t i = 0; i < count; i++) {
+		struct revision name = {list[i].node.generation, list[i].node.hash};
+		int index = graph_find(&view.doc, &name);
+		assert_int_not_equal(index, GRAPH_NONE);
+		assert_true(graph_is_live(&view.doc, (uint32_t)index));
+		assert_true(slice_equal(document_body(&view, (uint32_t)index), list[i].body));
+	}
+	assert_true(reopen_is_held(&view.doc, &r->storage->arena));
+	r->reopened++;
+}
+
 /* What must hold after every change. */
 static void check(struct run *r)
 {
@@ -203,7 +255,7 @@ static void check(struct run *r)
 	buf_close(&key);
 }
 
-static void random_changes(uint64_t seed, enum availability_mode mode)
+static uint32_t random_changes(uint64_t seed, enum availability_mode mode)
 {
 	struct run r;
 	begin(&r, seed, mode);
@@ -215,19 +267,24 @@ static void random_changes(uint64_t seed, enum availability_mode mode)
 			write_revision(&r, CHANGE_BRANCH);
 		else if (kind < 9)
 			resolve(&r);
-		else
+		else if (rng_below(&r.rng, 2) == 0)
 			clean(&r);
+		else
+			reopen(&r);
 		check(&r);
 		arena_reset(&r.storage->arena);
 	}
 	end(&r);
+	return r.reopened;
 }
 
 static void test_random_changes(void **state)
 {
 	(void)state;
+	uint32_t reopened = 0;
 	for (uint64_t seed = 1; seed <= RUNS; seed++)
-		random_changes(seed, seed % 2 ? MODE_AVAILABLE : MODE_CONSISTENT);
+		reopened += random_changes(seed, seed % 2 ? MODE_AVAILABLE : MODE_CONSISTENT);
+	assert_true(reopened > 0);
 }
 
 int main(void)

@@ -1,0 +1,13 @@
+/* Conflicts as a lead shows them. Resolving one is in conflict.c, taking a resolution apart in
+ * reopen.c, what is remembered of resolutions in history.c, their cleanup in cleanup.c. */
+#ifndef PARLEY_STORAGE_CONFLICT_H
+#define PARLEY_STORAGE_CONFLICT_H
+
+#include "storage-node/internal.h"
+
+/* OK if this node may answer for the shard as its lead; sends the newer placement along with a
+ * refusal. c may be NULL. */
+enum status conflict_must_lead(struct storage *s, struct shard_copy *c, const struct event *e,
+			       struct effects *fx);
+
+#endif

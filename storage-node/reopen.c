@@ -1,0 +1,172 @@
+#include "storage-node/reopen.h"
+
+#include "common/doc/graph.h"
+#include "common/doc/revision.h"
+#include "proto/msgpack.h"
+#include "storage-node/conflict.h"
+
+/* ---- what becomes of the losers ---- */
+
+/* The name covers the resolution's id: an edit of a client with the same content is another one. */
+static void name_reopened(const struct document *doc, uint32_t loser, const struct change *change,
+			  struct arena *arena, struct reopened *out)
+{
+	struct revision parent = graph_name(doc, loser);
+	struct revision_content content = {.parents = &parent,
+					   .parents_count = 1,
+					   .body = out->body,
+					   .operation_id = change->resolution_id};
+	struct revision name;
+	revision_name(&content, arena_alloc(arena, REVISION_HASH_CHARS), &name);
+	out->node = (struct revision_node){.generation = name.generation,
+					   .hash = name.hash,
+					   .flags = REVISION_HAS_BODY,
+					   .stamp = doc->revisions[loser].stamp};
+	out->node.parents = arena_alloc(arena, sizeof *out->node.parents);
+	out->node.parents[0] = loser;
+	out->node.parents_count = 1;
+}
+
+uint32_t reopen_list(struct document_view *view, const struct change *change, struct reopened **out)
+{
+	struct arena *arena = &view->storage->arena;
+	*out = arena_alloc(arena, (change->parents_count + 1) * sizeof **out);
+	for (uint32_t i = 0; i < change->parents_count; i++) {
+		int loser = graph_find(&view->doc, &change->parents[i]);
+		if (loser == GRAPH_NONE)
+			return 0;
+		(*out)[i].body = document_body(view, (uint32_t)loser);
+		if ((*out)[i].body.len == 0)
+			return 0;
+		name_reopened(&view->doc, (uint32_t)loser, change, arena, &(*out)[i]);
+	}
+	return change->parents_count;
+}
+
+/* ---- sets that are held ---- */
+
+static void leaves_digest(const struct document *doc, struct arena *arena, uint8_t digest[16])
+{
+	uint32_t *leaves;
+	uint32_t count = graph_live_leaves(doc, arena, &leaves);
+	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = graph_name(doc, leaves[i]);
+	revision_sort(names, count);
+	struct buf form = {0};
+	for (uint32_t i = 0; i < count; i++) {
+		revision_print(&names[i], &form);
+		buf_append_byte(&form, ',');
+	}
+	digest16(buf_slice(&form), digest);
+	buf_close(&form);
+}
+
+void reopen_hold(struct document *doc, struct arena *arena)
+{
+	uint32_t skip = doc->held_count >= LIMIT_HELD_SETS ? 1 : 0;
+	struct slice *sets = arena_alloc(arena, (doc->held_count + 1) * sizeof *sets);
+	uint32_t count = 0;
+	for (uint32_t i = skip; i < doc->held_count; i++)
+		sets[count++] = doc->held[i];
+	uint8_t *digest = arena_alloc(arena, 16);
+	leaves_digest(doc, arena, digest);
+	sets[count++] = slice_of(digest, 16);
+	doc->held = sets;
+	doc->held_count = count;
+}
+
+bool reopen_is_held(const struct document *doc, struct arena *arena)
+{
+	uint8_t digest[16];
+	if (doc->held_count == 0)
+		return false;
+	leaves_digest(doc, arena, digest);
+	for (uint32_t i = 0; i < doc->held_count; i++)
+		if (slice_equal(doc->held[i], slice_of(digest, sizeof digest)))
+			return true;
+	return false;
+}
+
+/* ---- the lead ---- */
+
+/* The leaves as they are now: on these it was decided. */
+static void name_leaves(struct document_view *view, struct change *change)
+{
+	uint32_t *leaves;
+	struct arena *arena = &view->storage->arena;
+	uint32_t count = graph_live_leaves(&view->doc, arena, &leaves);
+	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = graph_name(&view->doc, leaves[i]);
+	change->leaves = names;
+	change->leaves_count = count;
+}
+
+/* Undone before, whoever asked: the first of them is there. */
+static bool is_done(const struct document *doc, const struct reopened *first)
+{
+	struct revision name = {first->node.generation, first->node.hash};
+	return graph_find(doc, &name) != GRAPH_NONE;
+}
+
+static enum status prepare(struct storage *s, struct shard_copy *c,
+			   const struct msg_conflict_undo *m, struct document_view *view,
+			   struct change *change)
+{
+	struct slice value;
+	struct conflict row;
+	struct reopened *list;
+	document_load_pending(s, c, m->id, view);
+	if (!view->exists || m->resolution_id.len != 16 ||
+	    store_get(s->store, STORE_CONFLICTS,
+		      key_conflict_resolved(&s->key, c->id, m->id, m->resolution_id),
+		      &value) != STORE_OK ||
+	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &row))
+		return STATUS_NOT_FOUND;
+	change->parents = row.leaves;
+	change->parents_count = row.leaves_count;
+	change->closed = arena_alloc(&s->arena, sizeof *change->closed);
+	change->closed[0] = row.result;
+	change->closed_count = 1;
+	change->policy = row.policy;
+	if (reopen_list(view, change, &list) == 0)
+		return STATUS_NOT_FOUND;
+	if (is_done(&view->doc, list))
+		return STATUS_EXISTS;
+	change->revision = (struct revision){list[0].node.generation, list[0].node.hash};
+	if (view->doc.revisions_count + change->parents_count > LIMIT_REVISIONS)
+		return STATUS_LIMIT_REACHED;
+	if (s->disk_full)
+		return STATUS_DISK_FULL;
+	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
+}
+
+void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_undo *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct document_view view;
+	struct change change = {.kind = CHANGE_REOPEN,
+				.id = m->id,
+				.resolution_id = m->resolution_id,
+				.detail = m->detail,
+				.wall_ms = (uint64_t)s->wall_ms};
+	struct msg_conflict_undo_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK)
+		ack.status = prepare(s, c, m, &view, &change);
+	if (ack.status != STATUS_OK) {
+		if (ack.status == STATUS_EXISTS)
+			ack.status = STATUS_OK;
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
+		return;
+	}
+	name_leaves(&view, &change);
+	change.stamp = write_stamp(s, c);
+	change.floor = c->floor;
+	uint64_t number = stream_append_change(s, c, &change, fx);
+	overlay_touch(s, c, m->id, number);
+	struct waiter *w = waiter_new(e, MSG_conflict_undo_ack);
+	w->ack.status = STATUS_OK;
+	waiter_add(&c->pending, ring_at(&c->pending, number), w);
+}

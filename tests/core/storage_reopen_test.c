@@ -1,0 +1,185 @@
+/* Undo at the storage node's core: losers are leaves again, nobody but people resolves them, and
+ * the history knows. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "tests/sim/storage_peers.h"
+
+enum { RESOLUTION = 77 };
+
+static int setup(void **state)
+{
+	struct storage_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	storage_bench_init(b);
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	storage_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
+/* Document d has the roots a and b. */
+static void conflict(struct storage_bench *b)
+{
+	static const char *const names[] = {"a", "b"};
+	peers_lead(b, MODE_AVAILABLE);
+	for (uint64_t i = 0; i < 2; i++) {
+		struct buf bytes = {0};
+		struct change change = {.kind = CHANGE_BRANCH,
+					.id = slice_text("d"),
+					.revision = {1, slice_text(names[i])},
+					.body = peers_body(b, i),
+					.operation_id = peers_operation(b, i)};
+		schema_encode(&schema_change, &change, &bytes);
+		struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+		storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+		peers_ack(b, PEER_B, 1, 3 + i);
+		buf_close(&bytes);
+	}
+	storage_bench_clear(b);
+}
+
+/* Whatever the live leaves are, they become {"v": v}. */
+static enum status resolve(struct storage_bench *b, uint64_t from, uint64_t v, uint64_t number)
+{
+	struct msg_doc_read read = {.shard = SHARD, .id = slice_text("d"), .want_leaves = true};
+	struct revision leaves[3];
+	char hash[REVISION_HASH_CHARS];
+	storage_bench_deliver(b, GATEWAY, MSG_doc_read, 1, &read);
+	uint32_t count = b->was_read.leaves_count;
+	assert_in_range(count, 2, 3);
+	memcpy(leaves, b->was_read.leaves, count * sizeof *leaves);
+	revision_sort(leaves, count);
+	struct msg_conflict_resolve m = {.shard = SHARD,
+					 .id = slice_text("d"),
+					 .leaves = leaves,
+					 .leaves_count = count,
+					 .parents = leaves,
+					 .parents_count = count,
+					 .body = peers_body(b, v),
+					 .policy_version = 1,
+					 .resolution_id = peers_operation(b, RESOLUTION + v)};
+	struct revision_content content = {
+	    .parents = leaves, .parents_count = count, .body = m.body, .policy = 1};
+	revision_name(&content, hash, &m.revision);
+	b->resolved = (struct msg_conflict_resolve_ack){.status = 999};
+	storage_bench_deliver(b, from, MSG_conflict_resolve, 1, &m);
+	if (b->resolved.status == 999)
+		peers_ack(b, PEER_B, 1, number);
+	return b->resolved.status;
+}
+
+static enum status undo(struct storage_bench *b, uint64_t resolution, uint64_t number)
+{
+	struct msg_conflict_undo m = {
+	    .shard = SHARD, .id = slice_text("d"), .resolution_id = peers_operation(b, resolution)};
+	b->undone = (struct msg_conflict_undo_ack){.status = 999};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
+	if (b->undone.status == 999)
+		peers_ack(b, PEER_B, 1, number);
+	return b->undone.status;
+}
+
+static const struct conflict *row(struct storage_bench *b, bool history, uint32_t index)
+{
+	struct msg_conflict_list list = {.shard = SHARD, .history = history};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_true(index < b->listed.rows_count);
+	return &b->listed.rows[index].conflict;
+}
+
+static void test_losers_are_leaves_again(void **state)
+{
+	struct storage_bench *b = *state;
+	conflict(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 0);
+	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 1);
+	assert_int_equal(b->was_read.revision.generation, 2);
+	const struct conflict *open = row(b, false, 0);
+	assert_int_equal(open->state, CONFLICT_OPEN);
+	assert_true(open->held);
+}
+
+static void test_only_people_resolve_it(void **state)
+{
+	struct storage_bench *b = *state;
+	conflict(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
+	assert_int_equal(resolve(b, ARBITER, 6, 7), STATUS_LEAVES_MOVED);
+	assert_int_equal(resolve(b, GATEWAY, 6, 7), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 0);
+}
+
+static void test_again_is_harmless(void **state)
+{
+	struct storage_bench *b = *state;
+	conflict(b);
+	assert_int_equal(undo(b, RESOLUTION + 5, 5), STATUS_NOT_FOUND);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
+	storage_bench_clear(b);
+	assert_int_equal(undo(b, RESOLUTION + 5, 7), STATUS_OK);
+	assert_string_equal(buf_cstr(&b->trace), "");
+}
+
+static void test_later_edits_stay(void **state)
+{
+	struct storage_bench *b = *state;
+	conflict(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	struct msg_doc_write edit = peers_put(b, "d", 9);
+	peers_write(b, 1, &edit);
+	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(b->written.status, STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 7), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 2);
+	assert_int_equal(b->was_read.revision.generation, 3); /* the edit */
+}
+
+static void test_history(void **state)
+{
+	struct storage_bench *b = *state;
+	conflict(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
+	const struct conflict *newest = row(b, true, 0);
+	assert_int_equal(b->listed.rows_count, 2);
+	assert_true(newest->undone);
+	assert_int_equal(newest->sequence, 1);
+	assert_int_equal(newest->leaves_count, 2);
+	assert_int_equal(row(b, true, 1)->result.generation, 2);
+	assert_true(slice_equal(b->listed.rows[1].id, slice_text("d")));
+	struct msg_conflict_list before = {.shard = SHARD, .history = true, .before = 1};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &before);
+	assert_int_equal(b->listed.rows_count, 1);
+	assert_int_equal(b->listed.rows[0].conflict.sequence, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_losers_are_leaves_again, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_only_people_resolve_it, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_again_is_harmless, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_later_edits_stay, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_history, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
