@@ -168,7 +168,7 @@ void request_map_changed(struct turn *t);
 /* Empty if absent. Header names are lower-case. */
 struct slice request_header(const struct request *r, const char *name);
 bool request_parameter(const struct request *r, const char *name, struct slice *value);
-/* absent, "", "false" and "0" are false. */
+/* absent, "", "null", "false" and "0" are false. */
 bool request_flag(const struct request *r, const char *name);
 
 /* ---- member.c: joining, heartbeats, maps ---- */

@@ -44,7 +44,8 @@ static bool take_text(struct request *r, const struct source *s, const char *nam
 {
 	*text = slice_of(NULL, 0);
 	if (!s->is_body) {
-		request_parameter(r, name, text);
+		if (request_parameter(r, name, text) && slice_is(*text, "null"))
+			*text = slice_of(NULL, 0);
 		return true;
 	}
 	struct mp_reader reader = mp_reader_of(value_member(s->body, slice_text(name)));

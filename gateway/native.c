@@ -44,8 +44,13 @@ bool native_json_parameter(struct turn *t, struct request *r, const char *name, 
 		return true;
 	buf_clear(scratch);
 	if (!json_to_msgpack(t->gw->json, text, scratch, &error)) {
-		problem_detail(p, STATUS_BAD_PARAMETER, name, "Its value must be JSON text.");
-		return false;
+		char place[PLACE_BYTES], text_detail[PLACE_BYTES];
+		snprintf(place, sizeof place, "%s%s", name, error.place);
+		snprintf(text_detail, sizeof text_detail,
+			 "Its value must be JSON text%s; see byte %zu.",
+			 error.status == STATUS_DUPLICATE_KEY ? " that names no member twice" : "",
+			 error.offset);
+		return problem_detail(p, STATUS_BAD_PARAMETER, place, text_detail);
 	}
 	*value = arena_copy(&r->arena, buf_slice(scratch));
 	struct mp_reader reader = mp_reader_of(*value);

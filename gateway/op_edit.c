@@ -185,12 +185,30 @@ static bool no_preconditions(const struct request *r, struct problem *p)
 	return true;
 }
 
+/* Who sends these means fewer documents, or another way: better none than all. */
+static bool no_list_parameters(const struct request *r, struct problem *p)
+{
+	static const char *const names[] = {"limit", "skip",    "cursor", "order", "fields",
+					    "count", "explain", "index",  "rev"};
+	struct slice value;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (request_parameter(r, names[i], &value) && value.len > 0 &&
+		    !slice_is(value, "null"))
+			return problem_detail(p, STATUS_BAD_PARAMETER, names[i],
+					      "A write by query takes all that match; allowed: "
+					      "query, mode, lockId, lockStrategy.");
+	if (request_parameter(r, "mode", &value) && value.len > 0 && !slice_is(value, "consistent"))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "mode", "consistent, or left out.");
+	return true;
+}
+
 static bool take_edit(struct turn *t, struct request *r, struct edit_op *op, struct problem *p)
 {
 	struct native_operation operation;
 	struct msg_doc_write ids = {0};
 	if (!native_operation(t, r, &operation, p) || !write_op_of(r, &op->edit.op, p) ||
-	    !no_preconditions(r, p) || !list_filter(t, r, &op->edit.filter, p))
+	    !no_preconditions(r, p) || !no_list_parameters(r, p) ||
+	    !list_filter(t, r, &op->edit.filter, p))
 		return false;
 	native_operation_fill(t, r, &operation, 0, &ids);
 	op->edit.operation_id = ids.operation_id;

@@ -19,17 +19,16 @@ void native_limits(struct turn *t, struct request *r)
 {
 	const struct gateway_limits *l = &t->gw->options.limits;
 	struct reply *reply = reply_begin(t, 200);
-	buf_printf(
-	    &reply->body,
-	    "{\"max_document_bytes\":%" PRIu32 ",\"max_request_bytes\":%" PRIu32
-	    ",\"max_uri_bytes\":%" PRIu32 ",\"max_inflight\":%" PRIu32
-	    ",\"max_batch_items\":%" PRIu32 ",\"max_list_rows\":%" PRIu32
-	    ",\"max_list_bytes\":%" PRIu32 ",\"request_deadline_ms\":%" PRIu32
-	    ",\"max_id_bytes\":%d,\"max_json_depth\":%d,\"max_query_bytes\":%d,\"max_fields\":%d"
-	    ",\"max_order_keys\":%d,\"max_skip\":%d}",
-	    l->document_bytes_max, l->request_bytes_max, l->uri_bytes_max, l->inflight_max,
-	    l->batch_items_max, l->list_rows_max, l->list_bytes_max, l->deadline_ms, LIMIT_ID_BYTES,
-	    LIMIT_JSON_DEPTH, LIMIT_QUERY_BYTES, LIMIT_FIELDS, LIMIT_ORDER_KEYS, LIST_SKIP_MAX);
+	buf_append_byte(&reply->body, '{');
+#define LIMIT(field, option, initial, least, greatest, doc)                                        \
+	buf_printf(&reply->body, "\"" option "\":%" PRIu32 ",", l->field);
+#include "gateway/limits.def"
+#undef LIMIT
+	buf_printf(&reply->body,
+		   "\"max_id_bytes\":%d,\"max_json_depth\":%d,\"max_query_bytes\":%d,"
+		   "\"max_fields\":%d,\"max_order_keys\":%d,\"max_skip\":%d}",
+		   LIMIT_ID_BYTES, LIMIT_JSON_DEPTH, LIMIT_QUERY_BYTES, LIMIT_FIELDS,
+		   LIMIT_ORDER_KEYS, LIST_SKIP_MAX);
 	reply_send(t, r, reply);
 }
 

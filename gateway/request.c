@@ -50,7 +50,7 @@ bool request_flag(const struct request *r, const char *name)
 {
 	struct slice value;
 	return request_parameter(r, name, &value) && value.len > 0 && !slice_is(value, "false") &&
-	       !slice_is(value, "0");
+	       !slice_is(value, "0") && !slice_is(value, "null");
 }
 
 static bool request_id_safe(struct slice text)

@@ -216,6 +216,14 @@ static bool end_passes(const struct query_node *node, struct slice value)
 	return value_passes(node, value);
 }
 
+/* An index at the path's end names the element itself: as in MongoDB, if that is an array, it is
+ * not looked into. */
+static bool element_passes(const struct query_node *node, struct slice element, uint32_t at)
+{
+	return at + 1 == node->path->count ? value_passes(node, element)
+					   : any_at(node, element, at + 1);
+}
+
 /* On the way every map in an array is looked into, and the element that the next name may stand
  * for. Where neither is found there is no value, not even an absent one. */
 static bool any_in_array(const struct query_node *node, struct slice array, uint32_t at)
@@ -229,7 +237,7 @@ static bool any_in_array(const struct query_node *node, struct slice array, uint
 			return false;
 		if (type_of(element) == MP_MAP && any_at(node, element, at))
 			return true;
-		if (segment->is_index && segment->index == i && any_at(node, element, at + 1))
+		if (segment->is_index && segment->index == i && element_passes(node, element, at))
 			return true;
 	}
 	return false;

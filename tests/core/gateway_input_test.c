@@ -50,7 +50,11 @@ static const struct refusal refusals[] = {
     /* writes by query */
     {"PUT /c", 400, "empty_body", NULL},
     {"PUT /c\n\n[]", 400, "wrong_type", NULL},
-    {"PATCH /c?query={\n\n{}", 400, "bad_parameter", "query"},
+    {"PATCH /c?query={\n\n{}", 400, "bad_parameter", "query/"},
+    {"DELETE /c?query={}&limit=1", 400, "bad_parameter", "limit"},
+    {"PUT /c?order=%5B%5D\n\n{}", 400, "bad_parameter", "order"},
+    {"DELETE /c?mode=odd", 400, "bad_parameter", "mode"},
+    {"DELETE /c?query={%22a%22:{%22b%22:1,%22b%22:2}}", 400, "bad_parameter", "query/a/b"},
     {"DELETE /c?query=[]", 400, "bad_query", NULL},
     {"DELETE /c?query={\"a\":{\"$foo\":1}}", 400, "bad_query", "query/a/$foo"},
     {"DELETE /c\nif-match: \"1-a\"", 400, "bad_parameter", "if-match"},
@@ -291,6 +295,7 @@ static void test_accepted(void **state)
 			    "{\"status\":200,\"name\":\"parley\",\"version\":\"0.0-test\"}");
 	gateway_bench_http(&b, "GET /_/limits");
 	assert_non_null(strstr(buf_cstr(&b.body), "\"max_document_bytes\":40,"));
+	assert_non_null(strstr(buf_cstr(&b.body), "\"max_lock_waiters\":"));
 	gateway_bench_close(&b);
 }
 
