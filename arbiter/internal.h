@@ -4,8 +4,8 @@
 
 #include "arbiter/arbiter.h"
 #include "arbiter/cleanup.h"
-#include "arbiter/decide.h"
 #include "common/base/map.h"
+#include "common/doc/decide.h"
 #include "common/timing.h"
 
 enum {

@@ -3,10 +3,8 @@
 #include "arbiter/internal.h"
 
 static const char *const how_names[] = {
-    [HOW_MERGE] = "merge",
-    [HOW_NEWEST] = "newest",
-    [HOW_OLDEST] = "oldest",
-    [HOW_SINGLE] = "single",
+    [HOW_MERGE] = "merge",   [HOW_NEWEST] = "newest", [HOW_OLDEST] = "oldest",
+    [HOW_SINGLE] = "single", [HOW_SCRIPT] = "script", [HOW_EXTERNAL] = "external",
 };
 
 static void task_end(struct arbiter *a, struct task *t)
@@ -175,7 +173,9 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	struct shard_row *row = shard_row(a, t->shard);
 	struct slice id = buf_slice(&t->id);
 	struct decision d;
-	arbiter_decide(m, id, &a->arena, &d);
+	decide_conflict(m, id, &a->arena, &d);
+	if (d.kind == DECISION_SCRIPT)
+		decide_fallback(m, id, "script_unavailable", (struct slice){0}, &a->arena, &d);
 	d.resolve.shard = t->shard;
 	d.note.shard = t->shard;
 	switch (d.kind) {
@@ -186,6 +186,11 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 		arbiter_queue_remember(a, row, id, &m->conflict);
 		send_note(a, t, row, &d, fx);
 		return;
+	case DECISION_SCRIPT:
+	case DECISION_EXTERNAL:
+		/* clients' business; it is looked at again */
+		arbiter_queue_remember(a, row, id, &m->conflict);
+		break;
 	case DECISION_BROKEN:
 		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",
 		       (unsigned long long)t->shard);

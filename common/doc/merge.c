@@ -161,14 +161,52 @@ static bool apply_rule(struct merge *m, const struct merge_place *changed,
 	case RULE_MAP:
 		return merge_map(m, changed, rule, out);
 	case RULE_NEWEST:
+	case RULE_OLDEST:
 	case RULE_MAX:
 	case RULE_MIN:
 		return merge_pick(m, changed, rule->rule, out);
+	case RULE_APPEND:
 	case RULE_COUNTER:
 	case RULE_MANUAL:
+	case POLICY_RULES:
 		break;
 	}
 	return false;
+}
+
+/* Under these two sides that did the same thing did it twice: equal values hide that, at the path
+ * and in all that it is part of. */
+static bool is_sum(const struct policy_path *rule)
+{
+	return rule && (rule->rule == RULE_COUNTER || rule->rule == RULE_APPEND);
+}
+
+static bool has_sums(const struct policy *policy)
+{
+	for (uint32_t i = 0; i < policy->paths_count; i++)
+		if (is_sum(&policy->paths[i]))
+			return true;
+	return false;
+}
+
+static bool apply_sum(struct merge *m, const struct merge_place *changed,
+		      const struct policy_path *rule, struct merge_piece **out)
+{
+	if (!is_sum(rule))
+		return false;
+	return rule->rule == RULE_COUNTER ? merge_counter(m, changed, out)
+					  : merge_append(m, changed, out);
+}
+
+/* What no rule decided, unless it was declared to be for people. */
+static bool apply_fallback(struct merge *m, const struct merge_place *changed,
+			   const struct policy_path *rule, struct merge_piece **out)
+{
+	if (rule && rule->rule == RULE_MANUAL)
+		return false;
+	if (m->policy->fallback == POLICY_NEWEST)
+		return merge_pick(m, changed, RULE_NEWEST, out);
+	return m->policy->fallback == POLICY_OLDEST && merge_pick(m, changed, RULE_OLDEST, out);
 }
 
 struct merge_piece *merge_value(struct merge *m, const struct merge_place *place)
@@ -187,10 +225,11 @@ struct merge_piece *merge_value(struct merge *m, const struct merge_place *place
 	changed.sides = sides;
 	changed.sides_count = count;
 	const struct policy_path *rule = policy_find(m->policy, buf_slice(&m->path));
-	/* before the next line: two that each add one have the same value, and it is too small */
-	if (rule && rule->rule == RULE_COUNTER && merge_counter(m, &changed, &result))
+	if (apply_sum(m, &changed, rule, &result))
 		return result;
-	if (all_same(m, sides, count))
+	bool same = all_same(m, sides, count);
+	bool has_parts = all_maps(&changed) || (rule && rule->rule == RULE_MAP);
+	if (same && !(m->has_sums && has_parts))
 		return merge_raw(m, sides[0].value);
 	if (apply_rule(m, &changed, rule, &result))
 		return result;
@@ -199,6 +238,10 @@ struct merge_piece *merge_value(struct merge *m, const struct merge_place *place
 			changed.base = (struct slice){0};
 		return merge_object(m, &changed);
 	}
+	if (same)
+		return merge_raw(m, sides[0].value);
+	if (apply_fallback(m, &changed, rule, &result))
+		return result;
 	merge_note(m, NOTE_OPEN, place->sides, place->sides_count);
 	return NULL;
 }
@@ -326,7 +369,8 @@ static void merge_paths(struct merge *m, const struct merge_input *input, struct
 void merge_run(const struct merge_input *input, struct arena *arena, struct merge_result *out)
 {
 	CHECK(input->leaves_count > 0);
-	struct merge m = {.policy = input->policy, .arena = arena};
+	struct merge m = {
+	    .policy = input->policy, .arena = arena, .has_sums = has_sums(input->policy)};
 	*out = (struct merge_result){.outcome = MERGE_DONE};
 	rank_leaves(&m, input);
 	switch (input->policy->strategy) {
@@ -340,6 +384,10 @@ void merge_run(const struct merge_input *input, struct arena *arena, struct merg
 	case POLICY_MERGE:
 		merge_paths(&m, input, out);
 		break;
+	case POLICY_SCRIPT:
+	case POLICY_EXTERNAL:
+	case POLICY_STRATEGIES:
+		CHECK(false);
 	}
 	buf_close(&m.path);
 	buf_close(&m.shown);

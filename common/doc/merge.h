@@ -18,8 +18,9 @@ struct merge_input {
 	const struct merge_leaf *leaves; /* any order */
 	uint32_t leaves_count;           /* >= 1 */
 	bool has_base;
-	struct slice base; /* MessagePack map */
-	const struct policy *policy;
+	struct slice base;           /* MessagePack map */
+	const struct policy *policy; /* strategy neither SCRIPT nor EXTERNAL; of the fallbacks only
+				      * NEWEST and OLDEST count, for paths that would stay open */
 };
 
 enum merge_outcome {

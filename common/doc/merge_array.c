@@ -125,3 +125,88 @@ bool merge_map(struct merge *m, const struct merge_place *place, const struct po
 	}
 	return true;
 }
+
+/* ---- append ---- */
+
+/* The elements of an array, in the arena. False: it is none. */
+static bool elements_of(struct merge *m, struct slice array, struct slice **out, uint32_t *count)
+{
+	struct mp_reader r = mp_reader_of(array);
+	struct mp_token head = mp_read(&r);
+	if (head.type != MP_ARRAY)
+		return false;
+	*count = head.count;
+	*out = arena_alloc(m->arena, head.count * sizeof **out);
+	for (uint32_t i = 0; i < head.count; i++)
+		(*out)[i] = mp_value(&r);
+	return true;
+}
+
+struct appended {
+	uint32_t rank;
+	struct slice *elements;
+	uint32_t count;
+};
+
+static uint32_t common_prefix(struct merge *m, const struct appended *a, const struct appended *b,
+			      uint32_t limit)
+{
+	uint32_t same = 0;
+	while (same < limit && same < a->count && same < b->count &&
+	       merge_same(m, a->elements[same], b->elements[same]))
+		same++;
+	return same;
+}
+
+/* How many elements at the front were there before. Without a base: those that all sides begin
+ * with. False: a side did more than append. */
+static bool find_prefix(struct merge *m, const struct appended *base, const struct appended *sides,
+			uint32_t count, uint32_t *out)
+{
+	*out = base->count;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t same = common_prefix(m, base, &sides[i], *out);
+		if (m->has_base && same < base->count)
+			return false;
+		*out = same;
+	}
+	return true;
+}
+
+/* Insertion by age: there are few sides, and mostly they are in order. */
+static void sort_by_age(const struct merge *m, struct appended *sides, uint32_t count)
+{
+	for (uint32_t i = 1; i < count; i++) {
+		struct appended moved = sides[i];
+		uint32_t at = i;
+		for (; at > 0 && merge_is_newer(m, sides[at - 1].rank, moved.rank); at--)
+			sides[at] = sides[at - 1];
+		sides[at] = moved;
+	}
+}
+
+bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out)
+{
+	struct appended base = {0};
+	struct appended *sides = arena_alloc(m->arena, place->sides_count * sizeof *sides);
+	if (place->base.len > 0 && !elements_of(m, place->base, &base.elements, &base.count))
+		return false;
+	for (uint32_t i = 0; i < place->sides_count; i++) {
+		sides[i].rank = place->sides[i].rank;
+		if (!elements_of(m, place->sides[i].value, &sides[i].elements, &sides[i].count))
+			return false;
+	}
+	if (!m->has_base)
+		base = sides[0];
+	uint32_t before;
+	if (!find_prefix(m, &base, sides, place->sides_count, &before))
+		return false;
+	*out = merge_container(m, PIECE_ARRAY);
+	for (uint32_t i = 0; i < before; i++)
+		merge_attach(*out, merge_raw(m, sides[0].elements[i]), (struct slice){0});
+	sort_by_age(m, sides, place->sides_count);
+	for (uint32_t s = 0; s < place->sides_count; s++)
+		for (uint32_t i = before; i < sides[s].count; i++)
+			merge_attach(*out, merge_raw(m, sides[s].elements[i]), (struct slice){0});
+	return true;
+}

@@ -21,19 +21,6 @@ struct detail {
 	bool cut;
 };
 
-static const char *const strategy_names[] = {
-    [POLICY_NONE] = "none",
-    [POLICY_NEWEST] = "newest",
-    [POLICY_OLDEST] = "oldest",
-    [POLICY_MERGE] = "merge",
-};
-
-static const char *const rule_names[] = {
-    [RULE_NEWEST] = "newest",
-    [RULE_MAX] = "max",
-    [RULE_MIN] = "min",
-};
-
 static void member(struct detail *d, const char *name)
 {
 	mp_write_text(&d->members, name);
@@ -85,7 +72,7 @@ static void write_note(struct detail *d, const struct merge_note *note, struct b
 	mp_write_str(out, note->path);
 	if (note->kind == NOTE_DROPPED) {
 		mp_write_text(out, "rule");
-		mp_write_text(out, rule_names[note->rule]);
+		mp_write_text(out, policy_rule_name(note->rule));
 		mp_write_text(out, "kept");
 		mp_write_str(out, d->m->leaves[note->kept].revision);
 	}
@@ -126,7 +113,7 @@ void merge_detail(struct merge *m, const struct merge_outline *outline, struct b
 {
 	struct detail d = {.m = m, .cut = m->notes_count > MERGE_NOTES_MAX};
 	member(&d, "strategy");
-	mp_write_text(&d.members, strategy_names[m->policy->strategy]);
+	mp_write_text(&d.members, policy_strategy_name(m->policy->strategy));
 	if (outline->reason) {
 		member(&d, "reason");
 		mp_write_text(&d.members, outline->reason);

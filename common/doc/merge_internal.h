@@ -64,6 +64,7 @@ struct merge {
 	const struct merge_leaf *leaves; /* by rank */
 	uint32_t leaves_count;
 	bool has_base;
+	bool has_sums;    /* the policy has rules under which equal changes add up */
 	struct buf path;  /* as in the policy */
 	struct buf shown; /* for people: with the keys of elements */
 	struct buf form_a;
@@ -139,7 +140,9 @@ struct merge_piece *merge_object(struct merge *m, const struct merge_place *plac
 bool merge_set(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 bool merge_map(struct merge *m, const struct merge_place *place, const struct policy_path *rule,
 	       struct merge_piece **out);
-/* RULE_NEWEST, RULE_MAX, RULE_MIN */
+/* All that the sides put at the end of the base, the oldest side's first. */
+bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out);
+/* RULE_NEWEST, RULE_OLDEST, RULE_MAX, RULE_MIN */
 bool merge_pick(struct merge *m, const struct merge_place *place, enum policy_rule rule,
 		struct merge_piece **out);
 bool merge_counter(struct merge *m, const struct merge_place *place, struct merge_piece **out);

@@ -13,7 +13,7 @@ bool merge_is_newer(const struct merge *m, uint32_t a, uint32_t b)
 	return a_stamp != b_stamp ? a_stamp > b_stamp : a < b;
 }
 
-/* ---- newest, max, min ---- */
+/* ---- newest, oldest, max, min ---- */
 
 enum scalar_class { CLASS_NONE, CLASS_NUMBER, CLASS_STRING };
 
@@ -49,6 +49,8 @@ static bool is_better(const struct merge *m, const struct merge_side *a, const s
 {
 	if (rule == RULE_NEWEST)
 		return merge_is_newer(m, a->rank, b->rank);
+	if (rule == RULE_OLDEST)
+		return merge_is_newer(m, b->rank, a->rank);
 	int order = value_compare(a->value, b->value);
 	return rule == RULE_MAX ? order > 0 : order < 0;
 }
@@ -56,7 +58,7 @@ static bool is_better(const struct merge *m, const struct merge_side *a, const s
 bool merge_pick(struct merge *m, const struct merge_place *place, enum policy_rule rule,
 		struct merge_piece **out)
 {
-	if (rule != RULE_NEWEST && !are_comparable(place))
+	if (rule != RULE_NEWEST && rule != RULE_OLDEST && !are_comparable(place))
 		return false;
 	uint32_t best = 0;
 	for (uint32_t i = 1; i < place->sides_count; i++)

@@ -75,6 +75,79 @@ static void test_strategies(void **state)
 	assert_true(parse(f, "{\"strategy\":\"merge\",\"deletes\":\"delete-wins\"}"));
 	assert_int_equal(f->policy.strategy, POLICY_MERGE);
 	assert_true(f->policy.delete_wins);
+	assert_true(parse(f, "{\"strategy\":\"script\",\"script\":\"function () {}\"}"));
+	assert_int_equal(f->policy.strategy, POLICY_SCRIPT);
+	assert_true(slice_is(f->policy.script, "function () {}"));
+	assert_int_equal(f->policy.fallback, POLICY_NONE);
+	assert_true(parse(f, "{\"strategy\":\"external\"}"));
+	assert_int_equal(f->policy.strategy, POLICY_EXTERNAL);
+	assert_int_equal(f->policy.deadline_ms, 0);
+	for (uint32_t i = 0; i < POLICY_STRATEGIES; i++)
+		assert_non_null(policy_strategy_name((enum policy_strategy)i));
+	for (uint32_t i = 0; i < POLICY_RULES; i++)
+		assert_non_null(policy_rule_name((enum policy_rule)i));
+}
+
+static void test_fallbacks_and_times(void **state)
+{
+	struct fixture *f = *state;
+	assert_true(parse(f, "{\"strategy\":\"external\",\"fallback\":\"script\",\"script\":\"f\","
+			     "\"deadlineMs\":86400000,\"leaseMs\":100}"));
+	assert_int_equal(f->policy.fallback, POLICY_SCRIPT);
+	assert_int_equal(f->policy.deadline_ms, 86400000);
+	assert_int_equal(f->policy.lease_ms, 100);
+	/* what the strategy has no use for stays for the day it has */
+	assert_true(parse(f, "{\"strategy\":\"none\",\"script\":\"f\",\"deadlineMs\":0}"));
+	refused(f, "{\"fallback\":\"external\"}", "/fallback", "\"script\"");
+	refused(f, "{\"fallback\":\"merge\"}", "/fallback", "differ");
+	refused(f, "{\"fallback\":\"script\"}", "/script", "needed");
+	refused(f, "{\"strategy\":\"script\"}", "/script", "needed");
+	refused(f, "{\"script\":\"\"}", "/script", "function");
+	refused(f, "{\"script\":[]}", "/script", "function");
+	refused(f, "{\"deadlineMs\":-1}", "/deadlineMs", "year");
+	refused(f, "{\"deadlineMs\":31622400001}", "/deadlineMs", "year");
+	refused(f, "{\"leaseMs\":99}", "/leaseMs", "100");
+	refused(f, "{\"leaseMs\":1.5}", "/leaseMs", "100");
+}
+
+static void test_roots(void **state)
+{
+	struct fixture *f = *state;
+	assert_true(parse(f, "{\"roots\":{}}"));
+	assert_int_equal(f->policy.roots.kind_count, 0);
+	assert_false(f->policy.roots.same_stays_open || f->policy.roots.different_stays_open);
+	assert_true(parse(f, "{\"roots\":{\"kind\":[\"type\",\"meta.form\"],\"same\":\"open\","
+			     "\"different\":\"open\"}}"));
+	assert_int_equal(f->policy.roots.kind_count, 2);
+	assert_true(slice_is(f->policy.roots.kind[1], "meta.form"));
+	assert_true(f->policy.roots.same_stays_open && f->policy.roots.different_stays_open);
+	assert_true(parse(f, "{\"roots\":{\"same\":\"merge\",\"different\":\"split\"}}"));
+	assert_false(f->policy.roots.same_stays_open || f->policy.roots.different_stays_open);
+	refused(f, "{\"roots\":1}", "/roots", "object");
+	refused(f, "{\"roots\":{\"kinds\":[]}}", "/roots/kinds", "kind, same");
+	refused(f, "{\"roots\":{\"kind\":[]}}", "/roots/kind", "1 to 8");
+	refused(f, "{\"roots\":{\"kind\":[\"a..b\"]}}", "/roots/kind", "dotted");
+	refused(f, "{\"roots\":{\"kind\":\"type\"}}", "/roots/kind", "list");
+	refused(f, "{\"roots\":{\"same\":\"split\"}}", "/roots/same", "\"open\"");
+	refused(f, "{\"roots\":{\"different\":\"merge\"}}", "/roots/different", "\"split\"");
+}
+
+static void test_references(void **state)
+{
+	struct fixture *f = *state;
+	assert_true(parse(f, "{\"references\":[{\"path\":\"parent._id\",\"kind\":\"person\"},"
+			     "{\"path\":\"subject\"}]}"));
+	assert_int_equal(f->policy.references_count, 2);
+	assert_true(slice_is(f->policy.references[0].path, "parent._id"));
+	assert_true(slice_is(f->policy.references[0].kind, "person"));
+	assert_int_equal(f->policy.references[1].kind.len, 0);
+	refused(f, "{\"references\":{}}", "/references", "list");
+	refused(f, "{\"references\":[\"a\"]}", "/references", "path");
+	refused(f, "{\"references\":[{}]}", "/references", "path");
+	refused(f, "{\"references\":[{\"kind\":\"a\"}]}", "/references", "path");
+	refused(f, "{\"references\":[{\"path\":\"a.\"}]}", "/references", "dotted");
+	refused(f, "{\"references\":[{\"path\":[1]}]}", "/references", "dotted");
+	refused(f, "{\"references\":[{\"path\":\"a\",\"kin\":\"a\"}]}", "/references", "kind");
 }
 
 static void test_paths_are_found_exactly(void **state)
@@ -82,8 +155,10 @@ static void test_paths_are_found_exactly(void **state)
 	struct fixture *f = *state;
 	assert_true(parse(f, "{\"paths\":{\"z\":\"max\",\"a.b\":\"set\",\"m\":{\"map\":[\"x\","
 			     "\"y\"]},\"c\":\"counter\",\"n\":\"newest\",\"l\":\"min\","
-			     "\"q\":\"manual\"}}"));
-	assert_int_equal(f->policy.paths_count, 7);
+			     "\"q\":\"manual\",\"log\":\"append\",\"o\":\"oldest\"}}"));
+	assert_int_equal(f->policy.paths_count, 9);
+	assert_int_equal(policy_find(&f->policy, slice_text("log"))->rule, RULE_APPEND);
+	assert_int_equal(policy_find(&f->policy, slice_text("o"))->rule, RULE_OLDEST);
 	assert_int_equal(policy_find(&f->policy, slice_text("a.b"))->rule, RULE_SET);
 	assert_int_equal(policy_find(&f->policy, slice_text("z"))->rule, RULE_MAX);
 	assert_int_equal(policy_find(&f->policy, slice_text("l"))->rule, RULE_MIN);
@@ -111,6 +186,7 @@ static void test_mistakes_are_named(void **state)
 	refused(f, "{\"paths\":{\"a..b\":\"set\"}}", "/paths/a..b", "dots");
 	refused(f, "{\"paths\":{\"a.\":\"set\"}}", "/paths/a.", "dots");
 	refused(f, "{\"paths\":{\"a\":\"sett\"}}", "/paths/a", "\"counter\"");
+	refused(f, "{\"paths\":{\"a\":\"map\"}}", "/paths/a", "{\"map\"");
 	refused(f, "{\"paths\":{\"a\":7}}", "/paths/a", "\"counter\"");
 	refused(f, "{\"paths\":{\"a\":{\"mop\":[\"k\"]}}}", "/paths/a", "{\"map\"");
 	refused(f, "{\"paths\":{\"a\":{\"map\":[]}}}", "/paths/a", "1 to 8");
@@ -175,6 +251,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_nothing_means_merge, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_strategies, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_fallbacks_and_times, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_roots, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_references, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_paths_are_found_exactly, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_mistakes_are_named, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_bytes_that_are_no_policy, setup, teardown),

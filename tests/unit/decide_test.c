@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "arbiter/decide.h"
+#include "common/doc/decide.h"
 #include "common/doc/json.h"
 
 enum { NODES_MAX = 16 };
@@ -88,7 +88,7 @@ static void run(struct fixture *f)
 					      .nodes_count = f->nodes_count,
 					      .policy_version = 3,
 					      .policy = f->policy};
-	arbiter_decide(&graph, slice_text("doc"), &f->arena, &f->decision);
+	decide_conflict(&graph, slice_text("doc"), &f->arena, &f->decision);
 }
 
 static const char *names(struct fixture *f, const struct revision *list, uint32_t count)
@@ -290,7 +290,7 @@ static void test_the_name_covers_the_policy_version(void **state)
 					      .nodes_count = f->nodes_count,
 					      .policy_version = 4,
 					      .policy = f->policy};
-	arbiter_decide(&graph, slice_text("doc"), &f->arena, &f->decision);
+	decide_conflict(&graph, slice_text("doc"), &f->arena, &f->decision);
 	assert_memory_not_equal(first.hash, f->decision.hash, sizeof first.hash);
 	assert_memory_not_equal(first.resolution_id, f->decision.resolution_id, 16);
 }
@@ -338,6 +338,175 @@ static void test_what_can_not_be_decided(void **state)
 	assert_int_equal(f->decision.kind, DECISION_BROKEN);
 }
 
+/* ---- scripts and clients ---- */
+
+#define SCRIPT_POLICY "{\"strategy\":\"script\",\"script\":\"f\",\"fallback\":\"newest\"}"
+
+static void two_edits(struct fixture *f, const char *policy)
+{
+	start(f, policy);
+	node(f, "1-o", ROOT, "{\"a\":1}");
+	node(f, "2-a", P(0), "{\"a\":2}")->stamp = 7;
+	node(f, "2-b", P(0), "{\"a\":3}")->stamp = 6;
+}
+
+static struct msg_conflict_read_ack graph_of(struct fixture *f)
+{
+	return (struct msg_conflict_read_ack){.nodes = f->nodes,
+					      .nodes_count = f->nodes_count,
+					      .policy_version = 3,
+					      .policy = f->policy};
+}
+
+static void answered(struct fixture *f, const struct answer *answer)
+{
+	struct msg_conflict_read_ack graph = graph_of(f);
+	decide_answer(&graph, slice_text("doc"), answer, &f->arena, &f->decision);
+}
+
+static void falls_back(struct fixture *f, const char *reason, const char *text)
+{
+	struct msg_conflict_read_ack graph = graph_of(f);
+	decide_fallback(&graph, slice_text("doc"), reason, slice_text(text), &f->arena,
+			&f->decision);
+}
+
+static const char *detail_of(struct fixture *f)
+{
+	return to_json(f, f->decision.kind == DECISION_RESOLVE ? f->decision.resolve.detail
+							       : f->decision.note.detail);
+}
+
+static void test_a_script_is_asked(void **state)
+{
+	struct fixture *f = *state;
+	two_edits(f, SCRIPT_POLICY);
+	node(f, "2-c", P(0), "{\"a\":4,\"_rev\":\"x\"}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	assert_true(slice_is(f->decision.policy.script, "f"));
+	assert_string_equal(to_json(f, f->decision.input),
+			    "[{\"_id\":\"doc\",\"_rev\":\"1-o\",\"a\":1},["
+			    "{\"_id\":\"doc\",\"_rev\":\"2-c\",\"a\":4},"
+			    "{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":3},"
+			    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":2}]]");
+}
+
+static void test_a_script_sees_deletions_and_missing_bases(void **state)
+{
+	struct fixture *f = *state;
+	start(f, SCRIPT_POLICY);
+	node(f, "1-o", ROOT, NULL);
+	node(f, "2-a", P(0), "{\"a\":2}");
+	node(f, "2-d", P(0), NULL)->flags |= REVISION_DELETED;
+	node(f, "3-r", P(1, 2), "{\"a\":2}")->flags |= REVISION_RESOLVED;
+	node(f, "2-b", P(0), "{\"a\":3}");
+	run(f);
+	assert_string_equal(to_json(f, f->decision.input),
+			    "[null,[{\"_id\":\"doc\",\"_rev\":\"2-d\",\"_deleted\":true},"
+			    "{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":3},"
+			    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":2}]]");
+}
+
+static void test_what_a_script_returned(void **state)
+{
+	struct fixture *f = *state;
+	struct answer answer;
+	two_edits(f, SCRIPT_POLICY);
+	assert_true(decide_script_answer(
+	    from_json(f, "{\"_id\":\"doc\",\"a\":[5],\"_rev\":\"2-b\",\"b\":{\"_rev\":1}}"),
+	    &answer));
+	answered(f, &answer);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_int_equal(f->decision.how, HOW_SCRIPT);
+	assert_string_equal(to_json(f, f->decision.resolve.body), "{\"a\":[5],\"b\":{\"_rev\":1}}");
+	assert_string_equal(detail_of(f),
+			    "{\"by\":\"arbiter\",\"strategy\":\"script\",\"answer\":\"merge\"}");
+	assert_true(decide_script_answer(from_json(f, "{\"_deleted\":true,\"a\":1}"), &answer));
+	answered(f, &answer);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_true(f->decision.resolve.deleted);
+	assert_int_equal(f->decision.resolve.body.len, 0);
+	const uint8_t nil = 0xc0;
+	assert_false(decide_script_answer(slice_of(&nil, 1), &answer));
+	const uint8_t list[] = {0x91, 0x01};
+	assert_false(decide_script_answer(slice_of(list, 2), &answer));
+	const uint8_t cut[] = {0x81, 0xa1, 'a'};
+	assert_false(decide_script_answer(slice_of(cut, 3), &answer));
+}
+
+static void test_what_a_client_answers(void **state)
+{
+	struct fixture *f = *state;
+	two_edits(f, "{\"strategy\":\"external\"}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_EXTERNAL);
+	assert_true(f->decision.input.len > 0);
+	struct answer answer = {.kind = ANSWER_PICK, .how = HOW_EXTERNAL, .by = slice_text("ann")};
+	assert_true(revision_parse(slice_text("2-a"), &answer.pick));
+	answered(f, &answer);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_string_equal(to_json(f, f->decision.resolve.body), "{\"a\":2}");
+	assert_int_equal(f->decision.resolve.parents_count, 2);
+	assert_string_equal(detail_of(f), "{\"by\":\"ann\",\"strategy\":\"external\","
+					  "\"answer\":\"pick\",\"winner\":\"2-a\"}");
+	assert_true(revision_parse(slice_text("1-o"), &answer.pick));
+	answered(f, &answer);
+	assert_string_equal(detail_of(f), "{\"by\":\"ann\",\"reason\":\"invalid_answer\"}");
+	answer = (struct answer){.kind = ANSWER_BODY, .how = HOW_EXTERNAL};
+	answered(f, &answer);
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"reason\":\"invalid_answer\"}");
+}
+
+static void test_fallbacks(void **state)
+{
+	struct fixture *f = *state;
+	two_edits(f, SCRIPT_POLICY);
+	falls_back(f, "script_failed", "");
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_int_equal(f->decision.how, HOW_NEWEST);
+	assert_string_equal(to_json(f, f->decision.resolve.body), "{\"a\":2}");
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"script_failed\","
+					  "\"strategy\":\"newest\",\"winner\":\"2-a\","
+					  "\"losers\":[\"2-b\"]}");
+	two_edits(f, "{\"strategy\":\"script\",\"script\":\"f\"}");
+	falls_back(f, "script_failed", "x is not defined");
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"reason\":\"script_failed\","
+					  "\"text\":\"x is not defined\"}");
+	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"script\",\"script\":\"f\"}");
+	falls_back(f, "deadline", "");
+	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"merge\"}");
+	falls_back(f, "deadline", "");
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"deadline\","
+					  "\"strategy\":\"merge\",\"reason\":\"paths\",\"open\":["
+					  "{\"path\":\"a\",\"values\":[{\"revision\":\"2-b\","
+					  "\"value\":3},{\"revision\":\"2-a\",\"value\":2}]}]}");
+}
+
+static void test_merge_asks_a_script_only_for_what_it_leaves_open(void **state)
+{
+	struct fixture *f = *state;
+	two_edits(f, "{\"fallback\":\"script\",\"script\":\"f\"}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	falls_back(f, "script_failed", "");
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"reason\":\"script_failed\"}");
+	f->nodes[2].body = from_json(f, "{\"a\":1,\"b\":1}");
+	becomes(f, "2-a 2-b", "2-a 2-b", "{\"a\":2,\"b\":1}");
+}
+
+static void test_what_needs_nobody_is_not_asked(void **state)
+{
+	struct fixture *f = *state;
+	two_edits(f, "{\"strategy\":\"external\"}");
+	node(f, "3-r", P(1, 2), "{\"a\":9}")->flags |= REVISION_RESOLVED;
+	node(f, "3-h", P(1, 2), "{\"a\":5}");
+	becomes(f, "3-h 3-r", "3-h", "{\"a\":5}");
+	assert_int_equal(f->decision.how, HOW_SINGLE);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -357,6 +526,13 @@ int main(void)
 	    T(test_the_order_of_nodes_does_not_matter),
 	    T(test_no_conflict_any_more),
 	    T(test_what_can_not_be_decided),
+	    T(test_a_script_is_asked),
+	    T(test_a_script_sees_deletions_and_missing_bases),
+	    T(test_what_a_script_returned),
+	    T(test_what_a_client_answers),
+	    T(test_fallbacks),
+	    T(test_merge_asks_a_script_only_for_what_it_leaves_open),
+	    T(test_what_needs_nobody_is_not_asked),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,275 @@
+/* What is merged are human revisions: resolutions among the leaves give way to what they were made
+ * of, so that arbiters that saw different parts arrive at the same result once they see all of it.
+ */
+#include "common/doc/decide.h"
+
+#include "common/doc/decide_internal.h"
+#include "common/doc/graph.h"
+#include "proto/msgpack.h"
+
+enum { BASE_DEPTH_MAX = 8 };
+
+static const uint8_t empty_map[] = {0x80};
+
+/* ---- the graph ---- */
+
+static bool load_graph(struct decide *w)
+{
+	const struct msg_conflict_read_ack *g = w->graph;
+	w->doc.revisions = arena_alloc(w->arena, g->nodes_count * sizeof *w->doc.revisions);
+	w->doc.revisions_count = g->nodes_count;
+	for (uint32_t i = 0; i < g->nodes_count; i++) {
+		const struct graph_node *node = &g->nodes[i];
+		for (uint32_t p = 0; p < node->parents_count; p++)
+			if (node->parents[p] >= i)
+				return false;
+		w->doc.revisions[i] =
+		    (struct revision_node){.generation = node->revision.generation,
+					   .hash = node->revision.hash,
+					   .parents = node->parents,
+					   .parents_count = node->parents_count,
+					   .flags = node->flags,
+					   .stamp = node->stamp};
+	}
+	return true;
+}
+
+bool decide_is_deleted(const struct decide *w, uint32_t index)
+{
+	return w->graph->nodes[index].flags & REVISION_DELETED;
+}
+
+bool decide_body(const struct decide *w, uint32_t index, struct slice *out)
+{
+	const struct graph_node *node = &w->graph->nodes[index];
+	*out = decide_is_deleted(w, index) ? slice_of(empty_map, 1) : node->body;
+	return decide_is_deleted(w, index) || (node->flags & REVISION_HAS_BODY);
+}
+
+static bool all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t count)
+{
+	struct slice body;
+	for (uint32_t i = 0; i < count; i++)
+		if (!decide_body(w, nodes[i], &body))
+			return false;
+	return true;
+}
+
+struct slice decide_revision_text(struct decide *w, uint32_t index)
+{
+	struct buf text = {0};
+	struct revision name = graph_name(&w->doc, index);
+	revision_print(&name, &text);
+	struct slice copy = arena_copy(w->arena, buf_slice(&text));
+	buf_close(&text);
+	return copy;
+}
+
+/* Their names, sorted. */
+static struct revision *names_of(struct decide *w, const uint32_t *nodes, uint32_t count)
+{
+	struct revision *names = arena_alloc(w->arena, count * sizeof *names);
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = graph_name(&w->doc, nodes[i]);
+	revision_sort(names, count);
+	return names;
+}
+
+/* The human revisions below the leaves; where cleanup has taken their bodies, the leaves as they
+ * are. */
+static bool find_inputs(struct decide *w, const uint32_t *leaves, uint32_t count)
+{
+	w->inputs_count = graph_human_inputs(&w->doc, leaves, count, w->arena, &w->inputs);
+	if (all_bodies(w, w->inputs, w->inputs_count))
+		return true;
+	w->inputs = arena_alloc(w->arena, count * sizeof *w->inputs);
+	memcpy(w->inputs, leaves, count * sizeof *w->inputs);
+	w->inputs_count = count;
+	return all_bodies(w, w->inputs, count);
+}
+
+/* ---- merging ---- */
+
+static void merge_nodes(struct decide *w, const uint32_t *nodes, uint32_t count,
+			const struct slice *base, struct merge_result *out)
+{
+	struct merge_leaf *leaves = arena_alloc(w->arena, count * sizeof *leaves);
+	for (uint32_t i = 0; i < count; i++) {
+		leaves[i].revision = decide_revision_text(w, nodes[i]);
+		leaves[i].stamp = w->graph->nodes[nodes[i]].stamp;
+		leaves[i].deleted = decide_is_deleted(w, nodes[i]);
+		if (!leaves[i].deleted)
+			leaves[i].body = w->graph->nodes[nodes[i]].body;
+	}
+	struct merge_input input = {.leaves = leaves,
+				    .leaves_count = count,
+				    .has_base = base != NULL,
+				    .base = base ? *base : (struct slice){0},
+				    .policy = &w->policy};
+	merge_run(&input, w->arena, out);
+}
+
+/* The body that the nodes have in common. Several ancestors (a criss-cross) are merged in their
+ * turn; what of that would stay open is left out, so that it counts as changed on every side.
+ * False: none is kept. */
+static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
+		      struct slice *out)
+{
+	uint32_t *ancestors;
+	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
+	if (found == 0 || depth == BASE_DEPTH_MAX || !all_bodies(w, ancestors, found))
+		return false;
+	if (found == 1)
+		return decide_body(w, ancestors[0], out);
+	struct slice below;
+	bool has_below = find_base(w, ancestors, found, depth + 1, &below);
+	struct merge_result merged;
+	merge_nodes(w, ancestors, found, has_below ? &below : NULL, &merged);
+	*out =
+	    merged.deleted ? slice_of(empty_map, 1) : arena_copy(w->arena, buf_slice(&merged.body));
+	buf_close(&merged.body);
+	buf_close(&merged.detail);
+	return out->len > 0;
+}
+
+bool decide_base(struct decide *w, struct slice *out, int *ancestor)
+{
+	uint32_t *ancestors;
+	*ancestor = GRAPH_NONE;
+	if (graph_common_ancestors(&w->doc, w->inputs, w->inputs_count, w->arena, &ancestors) == 1)
+		*ancestor = (int)ancestors[0];
+	return find_base(w, w->inputs, w->inputs_count, 0, out);
+}
+
+/* ---- by policy ---- */
+
+/* All other leaves came out of the one that is left: it says what they did, and more. */
+static void take_single(struct decide *w, struct decision *out)
+{
+	struct buf detail = {0};
+	struct slice body;
+	mp_write_map(&detail, 1);
+	mp_write_text(&detail, "strategy");
+	mp_write_text(&detail, "single");
+	CHECK(decide_body(w, w->inputs[0], &body));
+	out->how = HOW_SINGLE;
+	decide_becomes(w, decide_is_deleted(w, w->inputs[0]), body, buf_slice(&detail), out);
+	buf_close(&detail);
+}
+
+static void merge_inputs(struct decide *w, enum decision_how how, struct decision *out)
+{
+	struct slice base;
+	int ancestor;
+	bool has_base = w->policy.strategy == POLICY_MERGE && decide_base(w, &base, &ancestor);
+	struct merge_result merged;
+	merge_nodes(w, w->inputs, w->inputs_count, has_base ? &base : NULL, &merged);
+	out->how = how;
+	if (merged.outcome != MERGE_DONE)
+		decide_notes(w, buf_slice(&merged.detail), out);
+	else if (merged.body.len > LIMIT_BODY_BYTES)
+		decide_stays_open(w, "too_large", NULL, (struct slice){0}, out);
+	else
+		decide_becomes(w, merged.deleted, buf_slice(&merged.body),
+			       buf_slice(&merged.detail), out);
+	buf_close(&merged.body);
+	buf_close(&merged.detail);
+}
+
+bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
+{
+	const struct msg_conflict_read_ack *graph = w->graph;
+	struct policy_error error;
+	uint32_t *leaves;
+	*out = (struct decision){.kind = DECISION_BROKEN};
+	if (!load_graph(w))
+		return false;
+	uint32_t count = graph_live_leaves(&w->doc, w->arena, &leaves);
+	out->kind = DECISION_NOTHING;
+	if (count < 2)
+		return false;
+	out->note = (struct msg_conflict_note){.shard = graph->shard,
+					       .id = id,
+					       .leaves = names_of(w, leaves, count),
+					       .leaves_count = count};
+	out->resolve = (struct msg_conflict_resolve){.shard = graph->shard,
+						     .id = id,
+						     .leaves = out->note.leaves,
+						     .leaves_count = count,
+						     .policy_version = graph->policy_version};
+	const char *reason = NULL;
+	const char *place = NULL;
+	if (count > LIMIT_LEAVES) {
+		out->note.leaves_count = LIMIT_LEAVES;
+		reason = "too_many_leaves";
+	} else if (!policy_parse(graph->policy, w->arena, &w->policy, &error)) {
+		reason = "invalid_policy";
+		place = error.place;
+	} else if (!find_inputs(w, leaves, count)) {
+		reason = "body_missing";
+	} else if (w->inputs_count > LIMIT_LEAVES) {
+		reason = "too_many_inputs";
+	}
+	out->policy = w->policy;
+	if (reason)
+		decide_stays_open(w, reason, place, (struct slice){0}, out);
+	return !reason;
+}
+
+static void apply_policy(struct decide *w, struct slice id, struct decision *out)
+{
+	switch (w->policy.strategy) {
+	case POLICY_NONE:
+		decide_stays_open(w, w->reason ? w->reason : "policy_none", NULL, w->text, out);
+		break;
+	case POLICY_NEWEST:
+		merge_inputs(w, HOW_NEWEST, out);
+		break;
+	case POLICY_OLDEST:
+		merge_inputs(w, HOW_OLDEST, out);
+		break;
+	case POLICY_MERGE:
+		merge_inputs(w, HOW_MERGE, out);
+		break;
+	case POLICY_SCRIPT:
+		decide_asks(w, DECISION_SCRIPT, id, out);
+		break;
+	case POLICY_EXTERNAL:
+		decide_asks(w, DECISION_EXTERNAL, id, out);
+		break;
+	case POLICY_STRATEGIES:
+		CHECK(false);
+	}
+}
+
+void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
+		     struct arena *arena, struct decision *out)
+{
+	struct decide w = {.graph = graph, .arena = arena};
+	if (!decide_prepare(&w, id, out))
+		return;
+	if (w.policy.strategy == POLICY_NONE)
+		decide_stays_open(&w, "policy_none", NULL, (struct slice){0}, out);
+	else if (w.inputs_count == 1)
+		take_single(&w, out);
+	else
+		apply_policy(&w, id, out);
+	if (out->kind == DECISION_NOTE && w.policy.strategy == POLICY_MERGE &&
+	    w.policy.fallback == POLICY_SCRIPT && w.inputs_count > 1)
+		decide_asks(&w, DECISION_SCRIPT, id, out);
+}
+
+void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
+		     struct slice text, struct arena *arena, struct decision *out)
+{
+	struct decide w = {.graph = graph, .arena = arena, .reason = reason, .text = text};
+	if (!decide_prepare(&w, id, out))
+		return;
+	/* of merge, a fallback that decides has been used already; what is left has a reason */
+	w.policy.strategy = w.policy.strategy == POLICY_MERGE ? POLICY_NONE : w.policy.fallback;
+	w.policy.fallback = POLICY_NONE;
+	if (w.inputs_count == 1)
+		take_single(&w, out);
+	else
+		apply_policy(&w, id, out);
+}

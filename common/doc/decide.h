@@ -1,0 +1,79 @@
+/* From a document's graph to a resolution: pure, and the same whoever asks.
+ *
+ * decide_conflict says what the policy does. Where a script or a client has to say more, it says
+ * so; what they answer goes through decide_answer, and decide_fallback tells what is done without
+ * an answer. All three may be asked again with the same graph and say the same. */
+#ifndef PARLEY_DOC_DECIDE_H
+#define PARLEY_DOC_DECIDE_H
+
+#include "common/base/arena.h"
+#include "common/doc/policy.h"
+#include "common/doc/revision.h"
+#include "proto/schema.h"
+
+enum decision_kind {
+	DECISION_NOTHING,  /* there is no conflict (any more) */
+	DECISION_RESOLVE,  /* `resolve` is what the lead shall order */
+	DECISION_NOTE,     /* it stays open; `note` says why */
+	DECISION_SCRIPT,   /* run `policy.script` on `input` */
+	DECISION_EXTERNAL, /* give `input` to a client, until policy.deadline_ms are over */
+	DECISION_BROKEN    /* the graph is none; nothing can be said */
+};
+
+enum decision_how {
+	HOW_MERGE,
+	HOW_NEWEST,
+	HOW_OLDEST,
+	HOW_SINGLE, /* the other leaves were merged into the one that is left */
+	HOW_SCRIPT,
+	HOW_EXTERNAL,
+	HOW_KINDS
+};
+
+struct decision {
+	enum decision_kind kind;
+	enum decision_how how; /* RESOLVE */
+	struct policy policy;  /* borrows from the graph; not of BROKEN, nor of invalid policies */
+	struct slice input;    /* SCRIPT, EXTERNAL: MessagePack array [base or nil, [leaf, ...]].
+				* Each is a document with "_id", "_rev" and, if it is a deletion,
+				* "_deleted": true; leaves in order of winning */
+	struct msg_conflict_resolve resolve;
+	struct msg_conflict_note note;
+	char hash[REVISION_HASH_CHARS]; /* borrowed by resolve.revision */
+	uint8_t resolution_id[16];      /* borrowed by resolve.resolution_id */
+};
+
+/* `graph` is an answer with status OK; what would happen under another policy is asked by replacing
+ * its policy. *out borrows from it, from the arena and from itself. */
+void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
+		     struct arena *arena, struct decision *out);
+
+enum answer_kind {
+	ANSWER_BODY,  /* `body` is the result */
+	ANSWER_PICK,  /* `pick`, one of the revisions in `input`, is */
+	ANSWER_DELETE /* the result is a deletion */
+};
+
+struct answer {
+	enum answer_kind kind;
+	enum decision_how how; /* HOW_SCRIPT or HOW_EXTERNAL */
+	struct slice body;     /* MessagePack; "_id", "_rev" and "_deleted" in it are left out */
+	struct revision pick;
+	struct slice by; /* who, for the record; empty: "arbiter" */
+};
+
+/* RESOLVE with what was answered; NOTE if that can't be done ("invalid_answer", "too_large") or the
+ * conflict can't be resolved at all; NOTHING, BROKEN as above. */
+void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
+		   const struct answer *answer, struct arena *arena, struct decision *out);
+/* What a script returned, as an answer: an object, or one with "_deleted": true. False: it is
+ * neither. */
+bool decide_script_answer(struct slice output, struct answer *out) MUST_CHECK;
+
+/* What is done instead, because of `reason` (a word such as "script_failed", "deadline"), with
+ * `text` for people (may be empty). NOTE unless the policy has a fallback that decides; SCRIPT if
+ * that is one. */
+void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
+		     struct slice text, struct arena *arena, struct decision *out);
+
+#endif

@@ -1,0 +1,203 @@
+/* Questions to scripts and clients, and what becomes of their answers. */
+#include "common/doc/decide_internal.h"
+#include "common/doc/graph.h"
+#include "common/doc/value.h"
+#include "proto/msgpack.h"
+
+static const char *const own_members[] = {"_id", "_rev", "_deleted"};
+
+static bool is_own(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(own_members); i++)
+		if (slice_is(name, own_members[i]))
+			return true;
+	return false;
+}
+
+/* How many members of the map are the document's. */
+static uint32_t count_members(struct slice map)
+{
+	struct mp_reader r = mp_reader_of(map);
+	uint32_t members = mp_read(&r).count;
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < members; i++) {
+		count += !is_own(mp_read(&r).bytes);
+		(void)mp_value(&r);
+	}
+	return count;
+}
+
+static void append_members(struct slice map, struct buf *out)
+{
+	struct mp_reader r = mp_reader_of(map);
+	uint32_t members = mp_read(&r).count;
+	for (uint32_t i = 0; i < members; i++) {
+		struct slice name = mp_read(&r).bytes;
+		struct slice value = mp_value(&r);
+		if (is_own(name))
+			continue;
+		mp_write_str(out, name);
+		buf_append_slice(out, value);
+	}
+}
+
+/* ---- questions ---- */
+
+/* rev: empty for a base that is itself a merge. */
+static void write_document(struct slice id, struct slice rev, bool deleted, struct slice body,
+			   struct buf *out)
+{
+	mp_write_map(out, count_members(body) + 1 + (rev.len > 0) + deleted);
+	mp_write_text(out, "_id");
+	mp_write_str(out, id);
+	if (rev.len > 0) {
+		mp_write_text(out, "_rev");
+		mp_write_str(out, rev);
+	}
+	if (deleted) {
+		mp_write_text(out, "_deleted");
+		mp_write_bool(out, true);
+	}
+	append_members(body, out);
+}
+
+static void write_base(struct decide *w, struct slice id, struct buf *out)
+{
+	struct slice body;
+	int ancestor;
+	if (!decide_base(w, &body, &ancestor)) {
+		mp_write_nil(out);
+		return;
+	}
+	struct slice rev = {0};
+	if (ancestor != GRAPH_NONE)
+		rev = decide_revision_text(w, (uint32_t)ancestor);
+	write_document(id, rev, ancestor != GRAPH_NONE && decide_is_deleted(w, (uint32_t)ancestor),
+		       body, out);
+}
+
+/* Their indexes in order of winning. */
+static uint32_t *by_winning(struct decide *w)
+{
+	uint32_t *order = arena_alloc(w->arena, w->inputs_count * sizeof *order);
+	for (uint32_t i = 0; i < w->inputs_count; i++) {
+		struct revision name = graph_name(&w->doc, w->inputs[i]);
+		uint32_t at = i;
+		for (; at > 0; at--) {
+			struct revision before = graph_name(&w->doc, order[at - 1]);
+			if (revision_compare(&before, &name) > 0)
+				break;
+			order[at] = order[at - 1];
+		}
+		order[at] = w->inputs[i];
+	}
+	return order;
+}
+
+void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, struct decision *out)
+{
+	struct buf input = {0};
+	const uint32_t *order = by_winning(w);
+	mp_write_array(&input, 2);
+	write_base(w, id, &input);
+	mp_write_array(&input, w->inputs_count);
+	for (uint32_t i = 0; i < w->inputs_count; i++) {
+		struct slice body;
+		CHECK(decide_body(w, order[i], &body));
+		write_document(id, decide_revision_text(w, order[i]),
+			       decide_is_deleted(w, order[i]), body, &input);
+	}
+	out->kind = kind;
+	out->input = arena_copy(w->arena, buf_slice(&input));
+	buf_close(&input);
+}
+
+/* ---- answers ---- */
+
+bool decide_script_answer(struct slice output, struct answer *out)
+{
+	*out = (struct answer){.kind = ANSWER_BODY, .how = HOW_SCRIPT, .body = output};
+	if (!value_is_document(output))
+		return false;
+	struct slice deleted = value_member(output, slice_text("_deleted"));
+	struct mp_reader r = mp_reader_of(deleted);
+	struct mp_token token = mp_read(&r);
+	if (token.type == MP_BOOL && token.flag)
+		out->kind = ANSWER_DELETE;
+	return true;
+}
+
+static void take_body(struct decide *w, struct slice body, struct slice detail,
+		      struct decision *out)
+{
+	struct buf own = {0};
+	mp_write_map(&own, count_members(body));
+	append_members(body, &own);
+	if (own.len > LIMIT_BODY_BYTES)
+		decide_stays_open(w, "too_large", NULL, (struct slice){0}, out);
+	else
+		decide_becomes(w, false, buf_slice(&own), detail, out);
+	buf_close(&own);
+}
+
+static int find_pick(const struct decide *w, const struct revision *pick)
+{
+	for (uint32_t i = 0; i < w->inputs_count; i++) {
+		struct revision name = graph_name(&w->doc, w->inputs[i]);
+		if (revision_equal(&name, pick))
+			return (int)w->inputs[i];
+	}
+	return GRAPH_NONE;
+}
+
+/* False: it is not one that can be followed. */
+static bool follow(struct decide *w, const struct answer *answer, struct slice detail,
+		   struct decision *out)
+{
+	struct slice body;
+	int picked;
+	switch (answer->kind) {
+	case ANSWER_BODY:
+		if (!value_is_document(answer->body))
+			return false;
+		take_body(w, answer->body, detail, out);
+		return true;
+	case ANSWER_PICK:
+		picked = find_pick(w, &answer->pick);
+		if (picked == GRAPH_NONE || !decide_body(w, (uint32_t)picked, &body))
+			return false;
+		decide_becomes(w, decide_is_deleted(w, (uint32_t)picked), body, detail, out);
+		return true;
+	case ANSWER_DELETE:
+		decide_becomes(w, true, (struct slice){0}, detail, out);
+		return true;
+	}
+	return false;
+}
+
+void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
+		   const struct answer *answer, struct arena *arena, struct decision *out)
+{
+	static const char *const kinds[] = {
+	    [ANSWER_BODY] = "merge", [ANSWER_PICK] = "pick", [ANSWER_DELETE] = "delete"};
+	struct decide w = {.graph = graph, .arena = arena, .by = answer->by};
+	struct buf detail = {0};
+	if (!decide_prepare(&w, id, out))
+		return;
+	mp_write_map(&detail, answer->kind == ANSWER_PICK ? 3 : 2);
+	mp_write_text(&detail, "strategy");
+	mp_write_text(&detail, answer->how == HOW_SCRIPT ? "script" : "external");
+	mp_write_text(&detail, "answer");
+	mp_write_text(&detail, kinds[answer->kind]);
+	if (answer->kind == ANSWER_PICK) {
+		mp_write_text(&detail, "winner");
+		struct buf text = {0};
+		revision_print(&answer->pick, &text);
+		mp_write_str(&detail, buf_slice(&text));
+		buf_close(&text);
+	}
+	out->how = answer->how;
+	if (!follow(&w, answer, buf_slice(&detail), out))
+		decide_stays_open(&w, "invalid_answer", NULL, (struct slice){0}, out);
+	buf_close(&detail);
+}

@@ -1,0 +1,48 @@
+/* What the files of the decision share; nobody else includes it. */
+#ifndef PARLEY_DOC_DECIDE_INTERNAL_H
+#define PARLEY_DOC_DECIDE_INTERNAL_H
+
+#include "common/doc/decide.h"
+#include "common/doc/merge.h"
+
+struct decide {
+	const struct msg_conflict_read_ack *graph;
+	struct document doc; /* the graph without bodies */
+	struct arena *arena;
+	struct policy policy; /* as it is applied: with the fallback as strategy in its place */
+	const char *reason;   /* of the fallback; NULL: it is not one */
+	struct slice text;    /* of the fallback */
+	struct slice by;      /* empty: "arbiter" */
+	uint32_t *inputs;     /* what is merged; by name */
+	uint32_t inputs_count;
+};
+
+/* ---- decide.c ---- */
+
+/* Fills everything but what comes of the policy. False: *out says it all (there is nothing to
+ * resolve, or it can't be). */
+bool decide_prepare(struct decide *w, struct slice id, struct decision *out);
+bool decide_is_deleted(const struct decide *w, uint32_t index);
+/* Of a deletion: the empty map. False: it is not kept. */
+bool decide_body(const struct decide *w, uint32_t index, struct slice *out);
+/* False: no common ancestor, or none is kept. *ancestor is its index, GRAPH_NONE if several were
+ * merged. */
+bool decide_base(struct decide *w, struct slice *out, int *ancestor);
+struct slice decide_revision_text(struct decide *w, uint32_t index);
+
+/* ---- decide_outcome.c ---- */
+
+void decide_becomes(struct decide *w, bool deleted, struct slice body, struct slice detail,
+		    struct decision *out);
+/* place, text: for people, may be NULL or empty. */
+void decide_stays_open(struct decide *w, const char *reason, const char *place, struct slice text,
+		       struct decision *out);
+/* With this map (it has a "reason") as detail. */
+void decide_notes(struct decide *w, struct slice detail, struct decision *out);
+
+/* ---- decide_answer.c ---- */
+
+/* DECISION_SCRIPT or DECISION_EXTERNAL with its input. */
+void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, struct decision *out);
+
+#endif
