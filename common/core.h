@@ -34,7 +34,8 @@ enum event_kind {
 	EVENT_MESSAGE,        /* a decoded, role-checked message */
 	EVENT_UNSENT,         /* a message was not sent at all: its receiver is not there */
 	EVENT_HTTP_REQUEST,   /* gateway: a whole request has arrived */
-	EVENT_HTTP_GONE,      /* gateway: its client went away before the answer */
+	EVENT_HTTP_GONE,      /* gateway: its client went away before the answer, or before
+				 it took one that asks to be told so */
 	EVENT_HTTP_CLOSED,    /* gateway: a connection has ended, whatever was asked over it */
 	EVENT_STREAM_MESSAGE, /* gateway: a message of a WebSocket */
 	EVENT_STREAM_GONE,    /* gateway: a stream has ended, by whomever */

@@ -56,6 +56,7 @@ struct http_response {
 	const struct http_field *headers;
 	uint32_t headers_count;
 	struct slice body;
+	bool tell_if_lost; /* WHOLE: HTTP_GONE follows when its client is seen not to take it */
 };
 
 #endif

@@ -122,6 +122,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_HTTP_GONE:
 		request_gone(&t, event->http_gone);
+		lock_answer_lost(&t, event->http_gone);
 		break;
 	case EVENT_TIMER:
 		run_timers(&t);

@@ -11,6 +11,7 @@ struct reply *reply_begin(struct turn *t, int http_status)
 	struct reply *reply = &t->gw->reply;
 	reply->status = http_status;
 	reply->headers_count = 0;
+	reply->tell_if_lost = false;
 	buf_clear(&reply->body);
 	return reply;
 }
@@ -77,6 +78,7 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply)
 	    .headers = reply->headers,
 	    .headers_count = reply->headers_count,
 	    .body = buf_slice(&reply->body),
+	    .tell_if_lost = reply->tell_if_lost,
 	};
 	fx_respond(t->fx, r->id, &response);
 	metrics_answered(t->gw, r, reply->status, t->now_ms);

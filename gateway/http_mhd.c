@@ -38,9 +38,11 @@ struct exchange {
 	uint32_t generation;
 	struct exchange *next_free;
 	bool used;
-	bool begun;  /* the head is complete */
-	bool told;   /* waits for the answer */
-	bool parked; /* suspended */
+	bool begun;   /* the head is complete */
+	bool told;    /* waits for the answer */
+	bool left;    /* its client went before it: to be told at the end of the turn */
+	bool watched; /* whether its answer is taken is to be told */
+	bool parked;  /* suspended */
 	bool too_large;
 	bool http_1_1;
 	bool ended;          /* the connection shall be closed */
@@ -75,6 +77,7 @@ struct http_server {
 	struct http_streams *streams;
 	struct tls_traffic traffic;
 	bool answered;     /* libmicrohttpd has answers to fetch */
+	bool left;         /* some exchange's client has */
 	bool busy;         /* it has not come to the end of its work */
 	bool moved;        /* something, when it ran last */
 	int64_t looked_ms; /* when it was looked who is gone */
@@ -340,16 +343,15 @@ static void completed(void *context, struct MHD_Connection *connection, void **a
 	struct http_server *s = context;
 	struct exchange *x = *at;
 	(void)connection;
-	(void)why;
 	if (!x)
 		return;
 	*at = NULL;
-	if (x->told) {
-		uint64_t id = exchange_id(x);
-		x->told = false;
+	bool lost = x->watched && why != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+	if (x->told)
 		s->inflight--;
-		s->options.callbacks.on_gone(s->options.callbacks.context, id);
-	}
+	if (x->told || lost)
+		s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
+	x->told = false;
 	exchange_release(x);
 }
 
@@ -683,6 +685,14 @@ static void add_header(struct MHD_Response *out, struct buf *text, const struct 
 	(void)MHD_add_response_header(out, (const char *)text->data, (const char *)text->data + at);
 }
 
+static bool has_left(const struct exchange *x)
+{
+	const union MHD_ConnectionInfo *fd =
+	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct pollfd look = {.fd = fd->connect_fd, .events = POLLRDHUP};
+	return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
 void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response)
 {
@@ -693,6 +703,11 @@ void http_server_respond(struct http_server *s, uint64_t request,
 		open_stream(x, response, clock_boot_ms());
 		return;
 	}
+	if (response->tell_if_lost && has_left(x)) {
+		x->left = s->left = true;
+		return;
+	}
+	x->watched = response->tell_if_lost;
 	struct MHD_Response *out = MHD_create_response_from_buffer(
 	    response->body.len, (void *)(uintptr_t)response->body.data, MHD_RESPMEM_MUST_COPY);
 	CHECK(out != NULL);
@@ -708,30 +723,23 @@ void http_server_respond(struct http_server *s, uint64_t request,
 	answered(x);
 }
 
-static bool has_left(const struct exchange *x)
-{
-	const union MHD_ConnectionInfo *fd =
-	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct pollfd look = {.fd = fd->connect_fd, .events = POLLRDHUP};
-	return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR));
-}
-
 /* Those that wait for longer than a moment are suspended: they are not asked after then, and have
  * no time limit. Nor does libmicrohttpd look whether their clients are still there. Who has gone
  * shall not be waited for: his locks would be nobody's. */
 static void look_who_waits(struct http_server *s)
 {
 	int64_t now_ms = clock_boot_ms();
-	if (s->inflight == 0 || now_ms - s->looked_ms < LOOK_MS)
+	if (s->inflight == 0 || (!s->left && now_ms - s->looked_ms < LOOK_MS))
 		return;
 	s->looked_ms = now_ms;
+	s->left = false;
 	for (uint32_t i = 0; i < s->slots_count; i++) {
 		struct exchange *x = s->slots[i];
 		if (!x->used || !x->told)
 			continue;
-		if (!x->parked) {
+		if (!x->parked && !x->left) {
 			park(x);
-		} else if (has_left(x)) {
+		} else if (x->left || has_left(x)) {
 			x->refused = STATUS_TIMED_OUT;
 			s->options.callbacks.on_gone(s->options.callbacks.context, exchange_id(x));
 			answered(x);

@@ -17,7 +17,8 @@ enum http_refusal { HTTP_REFUSED_CERTIFICATE, HTTP_REFUSED_OVERLOAD };
 struct http_callbacks {
 	void *context;
 	void (*on_request)(void *context, const struct http_request *request);
-	/* The client is gone before the answer: it is not wanted any more. */
+	/* The client is gone before the answer: it is not wanted any more. Or it did not take one
+	 * that has tell_if_lost. */
 	void (*on_gone)(void *context, uint64_t request);
 	/* Answered here, without the core. */
 	void (*on_refused)(void *context, enum http_refusal why);

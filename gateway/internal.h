@@ -106,6 +106,7 @@ struct reply {
 	struct http_field headers[REPLY_HEADERS_MAX];
 	uint32_t headers_count;
 	struct buf body;
+	bool tell_if_lost; /* as in http_response */
 };
 
 /* What a storage node's clock shows beside ours, from its answers. */

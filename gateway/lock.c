@@ -4,6 +4,9 @@
 
 #include "common/base/memory.h"
 
+/* Marks the keeper's own request ids; those of calls never come so far. */
+#define LOCK_RENEWAL (1ull << 63)
+
 struct lock_session {
 	uint8_t id[LOCK_ID_BYTES];
 };
@@ -12,6 +15,7 @@ struct lock_session {
 struct lock_errand {
 	uint8_t id[LOCK_ID_BYTES];
 	uint32_t tries;
+	uint64_t renewal; /* of a session: the first that says so */
 };
 
 struct lock_errands {
@@ -20,12 +24,21 @@ struct lock_errands {
 	uint32_t cap;
 };
 
+/* A grant that was answered. */
+struct lock_answer {
+	uint64_t request; /* 0: none */
+	uint8_t id[LOCK_ID_BYTES];
+};
+
 struct lock_keeper {
-	struct map sessions;           /* kind, owner -> struct lock_session* */
-	struct lock_errands ended;     /* sessions */
-	struct lock_errands abandoned; /* locks */
-	int64_t tick_ms;               /* next; NO_DEADLINE: nothing to say */
-	uint32_t waiting;              /* requests */
+	struct map sessions;                           /* kind, owner -> struct lock_session* */
+	struct lock_errands ended;                     /* sessions */
+	struct lock_errands abandoned;                 /* locks */
+	int64_t tick_ms;                               /* next; NO_DEADLINE: nothing to say */
+	uint32_t waiting;                              /* requests */
+	uint64_t renewals;                             /* sent */
+	struct lock_answer answers[LOCK_ANSWERS_KEPT]; /* the latest: a ring */
+	uint32_t answers_next;
 };
 
 void lock_keeper_init(struct gateway *gw)
@@ -52,7 +65,7 @@ int64_t lock_keeper_deadline(const struct gateway *gw)
 
 /* ---- errands ---- */
 
-static void errand_add(struct lock_errands *list, const uint8_t *id)
+static void errand_add(struct lock_errands *list, const uint8_t *id, uint64_t renewal)
 {
 	if (list->count == LIMIT_LOCKS)
 		return; /* the coordinator forgets them by itself, only later */
@@ -61,7 +74,7 @@ static void errand_add(struct lock_errands *list, const uint8_t *id)
 		list->items = mem_realloc(list->items, list->cap * sizeof *list->items);
 	}
 	struct lock_errand *errand = &list->items[list->count++];
-	*errand = (struct lock_errand){0};
+	*errand = (struct lock_errand){.renewal = renewal};
 	memcpy(errand->id, id, sizeof errand->id);
 }
 
@@ -70,6 +83,16 @@ static void errand_done(struct lock_errands *list, struct slice id)
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < list->count; i++)
 		if (!slice_equal(slice_of(list->items[i].id, LOCK_ID_BYTES), id))
+			list->items[kept++] = list->items[i];
+	list->count = kept;
+}
+
+/* The coordinator has heard this renewal, and so all that were to be told by then. */
+static void errands_told(struct lock_errands *list, uint64_t renewal)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < list->count; i++)
+		if (list->items[i].renewal > renewal)
 			list->items[kept++] = list->items[i];
 	list->count = kept;
 }
@@ -125,7 +148,8 @@ static void send_renewal(struct turn *t)
 		    slice_of(((struct lock_session *)e->value)->id, LOCK_ID_BYTES);
 	for (uint32_t i = 0; i < k->ended.count; i++)
 		m.ended[m.ended_count++] = slice_of(k->ended.items[i].id, LOCK_ID_BYTES);
-	struct envelope envelope = {.type = MSG_lock_renew};
+	struct envelope envelope = {.type = MSG_lock_renew,
+				    .request_id = LOCK_RENEWAL | ++k->renewals};
 	fx_send(t->fx, WHEN_NOW, t->gw->options.coordinator, 0, &envelope, &m);
 	arena_close(&arena);
 }
@@ -164,7 +188,7 @@ void lock_session_end(struct turn *t, enum lock_owner kind, uint64_t owner)
 	struct lock_session *session = map_remove(&k->sessions, session_key(bytes, kind, owner));
 	if (!session)
 		return;
-	errand_add(&k->ended, session->id);
+	errand_add(&k->ended, session->id, k->renewals + 1);
 	free(session);
 	send_renewal(t);
 	set_tick(t);
@@ -172,24 +196,42 @@ void lock_session_end(struct turn *t, enum lock_owner kind, uint64_t owner)
 
 void lock_abandon(struct turn *t, struct slice id)
 {
-	errand_add(&t->gw->locks->abandoned, id.data);
+	errand_add(&t->gw->locks->abandoned, id.data, 0);
 	send_release(t, id.data);
 	set_tick(t);
+}
+
+void lock_answered(struct gateway *gw, uint64_t request, struct slice id)
+{
+	struct lock_keeper *k = gw->locks;
+	struct lock_answer *answer = &k->answers[k->answers_next++ % LOCK_ANSWERS_KEPT];
+	answer->request = request;
+	memcpy(answer->id, id.data, sizeof answer->id);
+}
+
+void lock_answer_lost(struct turn *t, uint64_t request)
+{
+	struct lock_answer *answers = t->gw->locks->answers;
+	for (uint32_t i = 0; i < LOCK_ANSWERS_KEPT; i++) {
+		if (answers[i].request != request)
+			continue;
+		answers[i].request = 0;
+		lock_abandon(t, slice_of(answers[i].id, LOCK_ID_BYTES));
+		return;
+	}
 }
 
 bool lock_keeper_message(struct turn *t)
 {
 	const struct envelope *envelope = &t->event->message.envelope;
 	struct lock_keeper *k = t->gw->locks;
-	if (envelope->request_id != 0)
-		return false;
-	if (envelope->type == MSG_lock_renew_ack) {
+	if (envelope->type == MSG_lock_renew_ack && (envelope->request_id & LOCK_RENEWAL)) {
 		const struct msg_lock_renew_ack *ack = t->event->message.body;
 		if (ack->status == STATUS_OK)
-			k->ended.count = 0;
+			errands_told(&k->ended, envelope->request_id & ~LOCK_RENEWAL);
 		return true;
 	}
-	if (envelope->type != MSG_lock_release_ack)
+	if (envelope->type != MSG_lock_release_ack || envelope->request_id != 0)
 		return false;
 	const struct msg_lock_release_ack *ack = t->event->message.body;
 	if (ack->status == STATUS_OK || ack->status == STATUS_NOT_FOUND)

@@ -14,6 +14,7 @@ enum {
 	LOCK_RELEASE_TRIES = 8,
 	LOCK_BACKOFF_MS = 20, /* doubled with each attempt */
 	LOCK_BACKOFF_MAX_MS = 500,
+	LOCK_ANSWERS_KEPT = 512,
 	LOCK_ID_BYTES = 16
 };
 
@@ -40,6 +41,10 @@ void lock_session_end(struct turn *t, enum lock_owner kind, uint64_t owner);
 /* Somebody asked for this lock and is no longer there to hold it: it is released, however far it
  * came. */
 void lock_abandon(struct turn *t, struct slice id);
+/* A grant was answered to this request; if its client turns out not to have taken the answer, the
+ * lock is abandoned. */
+void lock_answered(struct gateway *gw, uint64_t request, struct slice id);
+void lock_answer_lost(struct turn *t, uint64_t request);
 
 void lock_keeper_tick(struct turn *t);
 int64_t lock_keeper_deadline(const struct gateway *gw);

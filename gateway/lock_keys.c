@@ -47,6 +47,23 @@ static bool is_collection(struct slice name)
 	return !system && collection_name_valid(name);
 }
 
+static bool has_empty_part(struct slice field)
+{
+	uint8_t before = '.';
+	for (size_t i = 0; i < field.len; i++) {
+		if (field.data[i] == '.' && before == '.')
+			return true;
+		before = field.data[i];
+	}
+	return field.len > 0 && before == '.';
+}
+
+static bool empty_part(const char *place, struct problem *p)
+{
+	return problem_detail(p, STATUS_BAD_PARAMETER, place,
+			      "Nothing stands before, between or behind dots.");
+}
+
 static bool fits(const struct lock_key *key, const char *place, struct problem *p)
 {
 	if (key->path.document.len > 0 && !document_id_valid(key->path.document))
@@ -54,7 +71,7 @@ static bool fits(const struct lock_key *key, const char *place, struct problem *
 	if (key->path.field.len > LIMIT_PATH_BYTES)
 		return problem_limit(p, STATUS_BAD_PARAMETER, place, LIMIT_PATH_BYTES,
 				     key->path.field.len);
-	return true;
+	return !has_empty_part(key->path.field) || empty_part(place, p);
 }
 
 static void advisory(struct lock_key *key, struct slice text)
@@ -158,10 +175,10 @@ bool lock_key_resolve(const struct gateway *gw, const char *place, struct lock_p
 	size_t len = name_length(gw, text);
 	size_t used = len < text.len ? len + 1 : len;
 	struct slice rest = slice_of(text.data + used, text.len - used);
+	if (len < text.len && (rest.len == 0 || has_empty_part(rest)))
+		return empty_part(place, p);
 	out->key.name = slice_of(text.data, len);
 	out->key.path.document = cut(rest, '.', &out->key.path.field);
-	if (out->key.path.document.len == 0)
-		out->key.path.field.len = 0;
 	out->dotted = false;
 	return fits(&out->key, place, p);
 }

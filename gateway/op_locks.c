@@ -13,6 +13,7 @@ struct acquire {
 	struct lock_parsed keys[LIMIT_LOCK_PATHS];
 	uint32_t count;
 	bool own_session; /* it belongs to the connection */
+	bool named;       /* by an Idempotency-Key: it may be asked for again */
 	bool sent;
 	bool answered;
 	uint32_t creating; /* index of the key whose collection is being made */
@@ -115,7 +116,8 @@ static bool choose_id(struct turn *t, struct request *r, struct acquire *op, str
 	uint8_t *id = arena_alloc(&r->arena, LOCK_ID_BYTES);
 	if (!native_operation(t, r, &operation, p))
 		return false;
-	if (operation.key.len > 0) {
+	op->named = operation.key.len > 0;
+	if (op->named) {
 		struct buf text = {0};
 		buf_append_text(&text, "lock");
 		buf_append_slice(&text, operation.key);
@@ -152,11 +154,15 @@ static bool join_session(struct turn *t, struct request *r, struct acquire *op, 
 
 static void answer_lock(struct turn *t, struct request *r, const struct msg_lock_acquire_ack *ack)
 {
+	const struct acquire *op = r->op;
 	struct reply *reply = reply_begin(t, 200);
 	buf_append_text(&reply->body, "{\"id\":\"");
 	lock_id_print(ack->id, &reply->body);
 	buf_printf(&reply->body, "\",\"token\":%" PRIu64 ",\"ttlMs\":%" PRIu64 "}", ack->token,
 		   ack->ttl_ms);
+	reply->tell_if_lost = !op->named;
+	if (reply->tell_if_lost)
+		lock_answered(t->gw, r->id, op->message.id);
 	reply_send(t, r, reply);
 }
 
@@ -168,7 +174,7 @@ static void acquired(struct turn *t, struct request *r, uint32_t index, enum sta
 	struct problem problem;
 	(void)index;
 	op->answered = ack != NULL;
-	if (!ack)
+	if (!ack && !op->named)
 		lock_abandon(t, op->message.id);
 	if (ack && status == STATUS_OK) {
 		answer_lock(t, r, ack);
@@ -182,11 +188,12 @@ static void acquired(struct turn *t, struct request *r, uint32_t index, enum sta
 	answer_problem(t, r, &problem);
 }
 
-/* Its client went away: nobody could unlock it. */
+/* Its client went away: nobody could unlock it. One that it gave a name to is left to its next try;
+ * who does not come is forgotten by the coordinator. */
 static void acquire_gone(struct turn *t, struct request *r)
 {
 	const struct acquire *op = r->op;
-	if (op->sent && !op->answered)
+	if (op->sent && !op->answered && !op->named)
 		lock_abandon(t, op->message.id);
 }
 

@@ -83,6 +83,14 @@ static void test_keys(void **state)
 	    {"system.nodes", "{name=\"system.nodes\" advisory=true}"},
 	    {"c/d/f/g", NULL},
 	    {"c//f", NULL},
+	    {"c/d/a.", NULL},
+	    {"c/d/.a", NULL},
+	    {"c/d/a..b", NULL},
+	    {"c/d/a%2e%2eb", NULL},
+	    {"c.", NULL},
+	    {"c..f", NULL},
+	    {"c.d.", NULL},
+	    {"c.d.f..g", NULL},
 	    {"c/%zz", NULL},
 	    {"", NULL},
 	};
@@ -96,8 +104,10 @@ static void test_keys(void **state)
 			answer_map(b);
 		if (rows[i].sent)
 			expect_says(b, rows[i].sent);
-		else
-			assert_int_equal(b->status, 400);
+		else if (b->status != 400 ||
+			 (*rows[i].key && !strstr(buf_cstr(&b->body), "\"/0\"") &&
+			  !strstr(buf_cstr(&b->body), "\"/keys/0\"")))
+			fail_msg("%s: %d %s", rows[i].key, b->status, buf_cstr(&b->body));
 	}
 }
 
@@ -174,6 +184,61 @@ static void test_who_goes_away_unlocks(void **state)
 	gateway_bench_clear(b);
 	gateway_bench_advance(b, 5 * LOCK_RENEW_MS);
 	assert_false(says(b, "lock_release"));
+}
+
+/* Nobody could unlock it. A client that named its request may find it again. */
+static void test_an_answer_that_nobody_took(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t id = gateway_bench_http(b, "POST /_/locks\n\n[\"c\"]");
+	answer_acquire(b, STATUS_OK);
+	assert_true(b->tell_if_lost);
+	gateway_bench_clear(b);
+	struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = id};
+	gateway_bench_event(b, &gone);
+	expect_says(b, "lock_release{id=");
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &gone); /* once is enough */
+	assert_false(says(b, "lock_release"));
+	gateway_bench_http(b, "POST /_/locks\nidempotency-key: mine\n\n[\"c\"]");
+	answer_acquire(b, STATUS_OK);
+	assert_false(b->tell_if_lost);
+}
+
+static void test_who_named_his_lock_may_come_again(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t id = gateway_bench_http(b, "POST /_/locks\nidempotency-key: mine\n\n[\"c\"]");
+	struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = id};
+	gateway_bench_event(b, &gone);
+	assert_false(says(b, "lock_release"));
+}
+
+/* An answer to what was said before a session ended does not say that its end was heard. */
+static void test_each_end_is_told_until_it_is_heard(void **state)
+{
+	struct gateway_bench *b = *state;
+	const char *body = "POST /_/locks\n\n{\"keys\":[\"c\"],\"session\":\"connection\"}";
+	struct event closed = {.kind = EVENT_HTTP_CLOSED};
+	struct msg_lock_renew_ack ack = {.status = STATUS_OK};
+	closed.http_closed = gateway_bench_http(b, body);
+	answer_acquire(b, STATUS_OK);
+	uint64_t other = gateway_bench_http(b, body);
+	answer_acquire(b, STATUS_OK);
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &closed);
+	assert_int_equal(last_type(b), MSG_lock_renew);
+	uint32_t first = b->sent_count - 1;
+	closed.http_closed = other;
+	gateway_bench_event(b, &closed);
+	gateway_bench_answer(b, first, MSG_lock_renew_ack, &ack);
+	buf_clear(&b->trace);
+	gateway_bench_advance(b, LOCK_RENEW_MS);
+	expect_says(b, "lock_renew{ended=[");
+	answer(b, MSG_lock_renew_ack, &ack);
+	buf_clear(&b->trace);
+	gateway_bench_advance(b, 3 * LOCK_RENEW_MS);
+	assert_false(says(b, "lock_renew"));
 }
 
 static void test_sessions(void **state)
@@ -324,6 +389,9 @@ int main(void)
 	    TEST(test_a_collection_is_made),
 	    TEST(test_waits_and_fails),
 	    TEST(test_who_goes_away_unlocks),
+	    TEST(test_an_answer_that_nobody_took),
+	    TEST(test_who_named_his_lock_may_come_again),
+	    TEST(test_each_end_is_told_until_it_is_heard),
 	    TEST(test_sessions),
 	    TEST(test_unlock_and_renew),
 	    TEST(test_writes_carry_ids),

@@ -151,6 +151,7 @@ static void note_answer(struct gateway_bench *b, const struct effect *e)
 {
 	const struct http_response *response = &e->respond.response;
 	b->status = response->status;
+	b->tell_if_lost = response->tell_if_lost;
 	buf_clear(&b->body);
 	buf_append_slice(&b->body, response->body);
 	buf_clear(&b->headers);

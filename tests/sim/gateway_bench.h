@@ -26,6 +26,7 @@ struct gateway_bench {
 	uint32_t sent_count;
 	struct arena sent_bodies;
 	int status;         /* of the last answer */
+	bool tell_if_lost;  /* it */
 	struct buf body;    /* of the last answer */
 	struct buf headers; /* of the last answer, "Name: value\n" */
 };

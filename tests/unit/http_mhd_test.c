@@ -52,6 +52,8 @@ struct client {
 	const char *requests[4];         /* ended by NULL */
 	char answers[4][ANSWER_MAX];     /* up to the end of the body */
 	gnutls_datum_t session;          /* in: to resume; out: to be resumed */
+	bool leaves;                     /* before the answer, and says so by left_fd */
+	int left_fd;
 	bool resumed;
 	bool failed; /* no handshake */
 	int done_fd;
@@ -98,7 +100,7 @@ static void talk(struct client *c, gnutls_session_t session)
 	for (int i = 0; i < 4 && c->requests[i]; i++) {
 		size_t len = 0;
 		bool head = strncmp(c->requests[i], "HEAD", 4) == 0;
-		if (!send_all(session, c->requests[i]))
+		if (!send_all(session, c->requests[i]) || c->leaves)
 			return;
 		while (!answer_complete(c->answers[i], head)) {
 			ssize_t got =
@@ -110,6 +112,16 @@ static void talk(struct client *c, gnutls_session_t session)
 			len += (size_t)got;
 		}
 	}
+}
+
+/* No more will come of it, nor is anything read; the server closes the connection some time. */
+static void leave(struct client *c, int fd)
+{
+	char rest[ANSWER_MAX];
+	shutdown(fd, SHUT_WR);
+	(void)!write(c->left_fd, "x", 1);
+	while (recv(fd, rest, sizeof rest, 0) > 0)
+		;
 }
 
 static void *client_thread(void *context)
@@ -142,6 +154,8 @@ static void *client_thread(void *context)
 		if (!c->session.data)
 			gnutls_session_get_data2(session, &c->session);
 	}
+	if (c->leaves)
+		leave(c, fd);
 	gnutls_deinit(session);
 	gnutls_certificate_free_credentials(credentials);
 	if (fd >= 0)
@@ -164,7 +178,8 @@ struct fixture {
 	int refused;
 	int gone;
 	int closed;
-	bool silent; /* gives no answers */
+	bool silent;   /* gives no answers */
+	bool watching; /* wants to know whether they are taken */
 };
 
 static void on_request(void *context, const struct http_request *r)
@@ -212,7 +227,8 @@ static void give_answers(struct fixture *f)
 						 .content_type = slice_text("text/plain"),
 						 .headers = &header,
 						 .headers_count = 1,
-						 .body = slice_text(f->told[i].text)};
+						 .body = slice_text(f->told[i].text),
+						 .tell_if_lost = f->watching};
 		http_server_respond(f->server, f->told[i].id, &response);
 	}
 	if (!f->silent)
@@ -220,21 +236,27 @@ static void give_answers(struct fixture *f)
 	http_server_flush(f->server);
 }
 
-/* Serves until the client has ended (or, silent, until its request was told). */
+/* Serves until the client has ended (or, silent, until its request was told). Who leaves is
+ * answered after that. */
 static void serve(struct fixture *f, struct client *c)
 {
 	int done[2];
+	int left[2];
 	pthread_t thread;
 	assert_int_equal(pipe(done), 0);
+	assert_int_equal(pipe(left), 0);
 	c->port = http_server_port(f->server);
 	c->done_fd = done[1];
+	c->left_fd = left[1];
 	assert_int_equal(pthread_create(&thread, NULL, client_thread, c), 0);
 	for (bool over = false; !over;) {
 		struct pollfd fds[] = {{http_server_fd(f->server), POLLIN, 0},
-				       {done[0], POLLIN, 0}};
-		(void)poll(fds, 2, http_server_timeout_ms(f->server));
+				       {done[0], POLLIN, 0},
+				       {left[0], POLLIN, 0}};
+		(void)poll(fds, 3, http_server_timeout_ms(f->server));
 		http_server_run(f->server);
-		give_answers(f);
+		if (!c->leaves || (fds[2].revents & POLLIN))
+			give_answers(f);
 		over = (fds[1].revents & POLLIN) || (f->silent && f->told_count > 0);
 	}
 	if (f->silent) {
@@ -242,8 +264,10 @@ static void serve(struct fixture *f, struct client *c)
 		f->server = NULL;
 	}
 	pthread_join(thread, NULL);
-	close(done[0]);
-	close(done[1]);
+	for (int i = 0; i < 2; i++) {
+		close(done[i]);
+		close(left[i]);
+	}
 }
 
 static int setup(void **state)
@@ -393,6 +417,26 @@ static void test_end_with_requests_under_way(void **state)
 	client_close(&c);
 }
 
+static void test_an_answer_that_nobody_takes(void **state)
+{
+	struct fixture *f = *state;
+	struct client c = {
+	    .identity = &alice, .requests = {"GET / HTTP/1.1\r\nHost: h\r\n\r\n"}, .leaves = true};
+	serve(f, &c);
+	assert_int_equal(f->gone, 0); /* nobody asked */
+	client_close(&c);
+	f->watching = true;
+	serve(f, &c);
+	assert_int_equal(f->gone, 1);
+	client_close(&c);
+	c.leaves = false;
+	serve(f, &c);
+	assert_int_equal(f->gone, 1);
+	assert_non_null(strstr(c.answers[0], " 200 "));
+	assert_int_equal(http_server_inflight(f->server), 0);
+	client_close(&c);
+}
+
 static void test_wrong_options(void **state)
 {
 	struct buf problem = {0};
@@ -417,7 +461,8 @@ int main(void)
 	    TEST(test_requests_arrive_whole),       TEST(test_uri_names_the_principal),
 	    TEST(test_certificates_are_checked),    TEST(test_sessions_resume),
 	    TEST(test_large_bodies_are_dropped),    TEST(test_reload),
-	    TEST(test_end_with_requests_under_way), cmocka_unit_test(test_wrong_options),
+	    TEST(test_end_with_requests_under_way), TEST(test_an_answer_that_nobody_takes),
+	    cmocka_unit_test(test_wrong_options),
 	};
 	return cmocka_run_group_tests(tests, make_identities, close_identities);
 }
