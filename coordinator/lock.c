@@ -18,6 +18,18 @@ static void refuse(const struct event *e, enum status status, struct effects *fx
 	fx_reply(fx, WHEN_DURABLE, e, MSG_lock_acquire_ack, &ack);
 }
 
+/* Names with a dot between each two; empty is the whole document. */
+static bool field_valid(struct slice field)
+{
+	uint8_t before = '.';
+	for (size_t i = 0; i < field.len; i++) {
+		if (field.data[i] == '.' && before == '.')
+			return false;
+		before = field.data[i];
+	}
+	return field.len == 0 || before != '.';
+}
+
 static bool keys_valid(const struct msg_lock_acquire *m)
 {
 	for (uint32_t i = 0; i < m->keys_count; i++) {
@@ -26,6 +38,8 @@ static bool keys_valid(const struct msg_lock_acquire *m)
 		if (key->advisory ? path || key->name.len == 0 : !collections_name_valid(key->name))
 			return false;
 		if (key->path.field.len > 0 && key->path.document.len == 0)
+			return false;
+		if (!field_valid(key->path.field))
 			return false;
 	}
 	return true;
@@ -75,13 +89,26 @@ static uint64_t at_most(uint64_t value, uint64_t max)
 	return value < max ? value : max;
 }
 
+static bool owner_has_all(const struct coordinator *c, const struct msg_lock_acquire *m)
+{
+	const struct lock_owner *owner = lock_owner_find(c, m->owner);
+	return owner && (owner->locks >= LOCK_OWNER_LOCKS ||
+			 owner->paths + m->keys_count > LOCK_OWNER_PATHS);
+}
+
 static void acquire_first(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_lock_acquire *m = e->message.body;
-	bool ended = lock_ended_find(c, m->id) ||
-		     (m->session.len == LOCK_ID_BYTES && lock_ended_find(c, m->session));
-	if (ended || c->locks->by_id.count >= LIMIT_LOCKS) {
-		refuse(e, ended ? STATUS_LOCK_LOST : STATUS_LIMIT_REACHED, fx);
+	enum status status = STATUS_OK;
+	if (lock_ended_find(c, m->id) ||
+	    (m->session.len == LOCK_ID_BYTES && lock_ended_find(c, m->session)))
+		status = STATUS_LOCK_LOST;
+	else if (owner_has_all(c, m))
+		status = STATUS_TOO_MANY_LOCKS;
+	else if (c->locks->by_id.count >= LIMIT_LOCKS)
+		status = STATUS_LIMIT_REACHED;
+	if (status != STATUS_OK) {
+		refuse(e, status, fx);
 		return;
 	}
 	uint64_t ttl = at_most(m->ttl_ms, LOCK_TTL_MAX_MS);
@@ -134,8 +161,12 @@ void lock_on_release(struct coordinator *c, const struct event *e, struct effect
 	const struct msg_lock_release *m = e->message.body;
 	enum status status = not_ready(c);
 	struct lock_row *row = lock_row_find(c, m->id);
-	if (status == STATUS_OK && !row)
+	if (status == STATUS_OK && !row) {
 		status = released_by_this(c, m) ? STATUS_OK : STATUS_NOT_FOUND;
+		/* given up by its gateway; what still comes for it comes late */
+		if (m->request.len == 0 && m->id.len == LOCK_ID_BYTES && !lock_ended_find(c, m->id))
+			lock_ended_add(c, m->id, m->request);
+	}
 	if (status != STATUS_OK || !row) {
 		answer_release(e, status, fx);
 		return;

@@ -34,7 +34,10 @@ enum {
 	LOCK_SHARDS_MAX = 512, /* of one lock */
 	LOCK_ENDED_MAX = 1024, /* remembered, so that a late request does not lock again */
 	LOCK_ENDED_KEEP_MS = 600 * 1000,
-	LOCK_ASKERS_MAX = 4
+	LOCK_ASKERS_MAX = 4,
+	/* of one client certificate, held and waited for: nobody takes all there are */
+	LOCK_OWNER_LOCKS = LIMIT_LOCKS / 4,
+	LOCK_OWNER_PATHS = LIMIT_LOCKS
 };
 
 /* False: the store holds what can't be read. */

@@ -112,13 +112,14 @@ static void settled(struct coordinator *c, struct lock_row *row, struct effects 
 	lock_row_drop(c, row);
 }
 
-static void begin_grant(struct coordinator *c, struct lock_row *row, struct effects *fx)
+/* False: it can't be had, and is gone. */
+static bool begin_grant(struct coordinator *c, struct lock_row *row, struct effects *fx)
 {
 	enum status why = STATUS_DISK_FULL;
 	if (c->disk_full || !lock_row_shards(c, row, &why)) {
 		lock_answer_acquire(c, row, why, slice_of(NULL, 0), fx);
 		lock_row_drop(c, row);
-		return;
+		return false;
 	}
 	row->record.token = ++c->state.token;
 	row->record.since_ms = c->wall_ms > 0 ? (uint64_t)c->wall_ms : 0;
@@ -127,6 +128,7 @@ static void begin_grant(struct coordinator *c, struct lock_row *row, struct effe
 	tell_shards(c, row, fx);
 	if (row->unsettled == 0)
 		settled(c, row, fx);
+	return true;
 }
 
 void lock_begin_release(struct coordinator *c, struct lock_row *row, struct effects *fx)
@@ -276,9 +278,8 @@ static void review_waiting(struct coordinator *c, struct lock_row *row, struct e
 		lock_row_drop(c, row);
 		return;
 	}
-	lock_claims_add(c->locks, &row->record);
-	if (!taken)
-		begin_grant(c, row, fx);
+	if (taken || begin_grant(c, row, fx))
+		lock_claims_add(c->locks, &row->record);
 }
 
 void lock_turn(struct coordinator *c, struct effects *fx)

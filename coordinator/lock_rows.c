@@ -11,6 +11,50 @@ enum { KEY_LOCK_BYTES = 1 + LOCK_ID_BYTES };
 
 static const char *const state_names[LOCK_STATES] = {"waiting", "granting", "held", "releasing"};
 
+/* ---- owners ---- */
+
+/* Of a name that may be empty. */
+static struct slice owner_key(struct buf *key, struct slice name)
+{
+	buf_append_byte(key, 'o');
+	buf_append_slice(key, name);
+	return buf_slice(key);
+}
+
+struct lock_owner *lock_owner_find(const struct coordinator *c, struct slice name)
+{
+	struct buf key = {0};
+	struct lock_owner *owner = map_get(&c->locks->owners, owner_key(&key, name));
+	buf_close(&key);
+	return owner;
+}
+
+static void owner_add(struct coordinator *c, const struct lock_record *record)
+{
+	struct lock_owner *owner = lock_owner_find(c, record->owner);
+	if (!owner) {
+		struct buf key = {0};
+		owner = mem_alloc_zero(sizeof *owner);
+		map_put(&c->locks->owners, owner_key(&key, record->owner), owner);
+		buf_close(&key);
+	}
+	owner->locks++;
+	owner->paths += record->keys_count;
+}
+
+static void owner_remove(struct coordinator *c, const struct lock_record *record)
+{
+	struct buf key = {0};
+	struct lock_owner *owner = lock_owner_find(c, record->owner);
+	CHECK(owner != NULL);
+	owner->paths -= record->keys_count;
+	if (--owner->locks == 0) {
+		map_remove(&c->locks->owners, owner_key(&key, record->owner));
+		free(owner);
+	}
+	buf_close(&key);
+}
+
 /* ---- rows ---- */
 
 struct lock_row *lock_row_find(const struct coordinator *c, struct slice id)
@@ -43,6 +87,7 @@ struct lock_row *lock_row_add(struct coordinator *c, const struct lock_record *r
 	buf_close(&bytes);
 	CHECK(schema_decode(&schema_lock_record, copy, &row->arena, &row->record));
 	row->session = session_of(c, row->record.session);
+	owner_add(c, &row->record);
 	row->prev = l->last;
 	*(l->last ? &l->last->next : &l->first) = row;
 	l->last = row;
@@ -61,6 +106,7 @@ void lock_row_drop(struct coordinator *c, struct lock_row *row)
 	*(row->prev ? &row->prev->next : &l->first) = row->next;
 	*(row->next ? &row->next->prev : &l->last) = row->prev;
 	map_remove(&l->by_id, row->record.id);
+	owner_remove(c, &row->record);
 	arena_close(&row->arena);
 	free(row);
 	l->dirty = true;
@@ -82,6 +128,7 @@ static bool row_has_shard(const struct lock_row *row, uint64_t id)
 	return false;
 }
 
+/* False: they are too many. */
 static bool add_shards(struct coordinator *c, struct lock_row *row, const struct lock_key *key,
 		       uint64_t collection)
 {
@@ -100,6 +147,7 @@ static bool add_shards(struct coordinator *c, struct lock_row *row, const struct
 
 bool lock_row_shards(struct coordinator *c, struct lock_row *row, enum status *why)
 {
+	bool all = true;
 	if (!row->shards)
 		row->shards = arena_alloc(&row->arena, LOCK_SHARDS_MAX * sizeof *row->shards);
 	row->shards_count = 0;
@@ -108,12 +156,14 @@ bool lock_row_shards(struct coordinator *c, struct lock_row *row, enum status *w
 		if (key->advisory)
 			continue;
 		const struct collection *collection = state_collection(c, key->name);
-		*why = collection ? STATUS_LIMIT_REACHED : STATUS_NOT_FOUND;
-		if (!collection || !add_shards(c, row, key, collection->id))
-			return false;
+		if (collection && add_shards(c, row, key, collection->id))
+			continue;
+		if (all)
+			*why = collection ? STATUS_LIMIT_REACHED : STATUS_NOT_FOUND;
+		all = false;
 	}
 	row->unsettled = row->shards_count;
-	return true;
+	return all;
 }
 
 void lock_row_renew(struct coordinator *c, struct lock_row *row)
@@ -177,7 +227,9 @@ void lock_row_remove(struct coordinator *c, const struct lock_row *row, struct e
 	fx_sync(fx);
 }
 
-/* Shards must let go of what was released, and say again that they keep the rest. */
+/* Shards must let go of what was released, and say again that they keep the rest. A lock of
+ * something that does not exist any more locks nothing as it was granted: what is left of it is
+ * released. */
 static bool load_row(struct coordinator *c, struct slice value)
 {
 	struct lock_record record;
@@ -187,8 +239,10 @@ static bool load_row(struct coordinator *c, struct slice value)
 		return false;
 	struct lock_row *row = lock_row_add(c, &record);
 	row->loaded = true;
-	row->state = record.releasing ? LOCK_RELEASING : LOCK_GRANTING;
-	return lock_row_shards(c, row, &why);
+	if (!lock_row_shards(c, row, &why))
+		row->record.releasing = true;
+	row->state = row->record.releasing ? LOCK_RELEASING : LOCK_GRANTING;
+	return true;
 }
 
 bool lock_open(struct coordinator *c)
@@ -197,6 +251,7 @@ bool lock_open(struct coordinator *c)
 	bool ok = true;
 	c->locks = mem_alloc_zero(sizeof *c->locks);
 	c->locks->claims.seed = c->shards.seed;
+	c->locks->owners.seed = c->shards.seed;
 	for (store_seek(c->store, it, slice_text("l")); ok && store_valid(c->store, it);
 	     store_next(c->store, it)) {
 		struct slice key = store_key(c->store, it);
@@ -218,6 +273,7 @@ void lock_close(struct coordinator *c)
 		lock_row_drop(c, c->locks->first);
 	map_close(&c->locks->by_id);
 	map_close(&c->locks->sessions);
+	map_close(&c->locks->owners);
 	map_close(&c->locks->claims);
 	free(c->locks);
 	c->locks = NULL;

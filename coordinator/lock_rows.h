@@ -29,6 +29,12 @@ struct lock_session {
 	uint32_t locks;
 };
 
+/* What one client certificate has, by all gateways. */
+struct lock_owner {
+	uint32_t locks;
+	uint32_t paths;
+};
+
 struct lock_row {
 	struct lock_row *prev, *next; /* in order of arrival */
 	enum lock_state state;
@@ -57,6 +63,7 @@ struct locks {
 	struct lock_row *first, *last;
 	struct map by_id;
 	struct map sessions; /* id -> struct lock_session* */
+	struct map owners;   /* name -> struct lock_owner* */
 	struct map claims;   /* of one pass: lock_claims.c */
 	struct lock_ended ended[LOCK_ENDED_MAX];
 	uint32_t ended_next;
@@ -71,11 +78,14 @@ static inline struct slice lock_row_id(const struct lock_row *row)
 	return row->record.id;
 }
 struct lock_row *lock_row_find(const struct coordinator *c, struct slice id);
+/* NULL: it has no lock. */
+struct lock_owner *lock_owner_find(const struct coordinator *c, struct slice name);
 /* Copies the record; appended as the latest. */
 struct lock_row *lock_row_add(struct coordinator *c, const struct lock_record *record);
 /* Frees it; nobody is answered. */
 void lock_row_drop(struct coordinator *c, struct lock_row *row);
-/* False: one of its collections does not exist, or it concerns too many shards: *why. */
+/* False: one of its collections does not exist, or it concerns too many shards: *why. Those that
+ * there are are noted all the same. */
 bool lock_row_shards(struct coordinator *c, struct lock_row *row, enum status *why);
 void lock_row_put(struct coordinator *c, const struct lock_row *row, struct effects *fx);
 void lock_row_remove(struct coordinator *c, const struct lock_row *row, struct effects *fx);

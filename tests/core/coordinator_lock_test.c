@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -82,7 +83,8 @@ static void say(struct bench *b, uint16_t type, const void *message)
 	bench_turn(b);
 }
 
-static void acquire(struct bench *b, struct asked a)
+/* Within a turn that is not over yet. */
+static void ask(struct bench *b, struct asked a)
 {
 	struct lock_key keys[2];
 	keys[0] = key_of(b, a.key);
@@ -95,7 +97,13 @@ static void acquire(struct bench *b, struct asked a)
 	if (a.session)
 		m.session = id_of(b, a.session);
 	b->acquired[a.id] = BENCH_NONE;
-	say(b, MSG_lock_acquire, &m);
+	bench_deliver(b, bench_model(b, GATEWAY), MSG_lock_acquire, &m);
+}
+
+static void acquire(struct bench *b, struct asked a)
+{
+	ask(b, a);
+	bench_turn(b);
 }
 
 static void unlock(struct bench *b, uint8_t id, uint8_t request)
@@ -225,6 +233,106 @@ static void test_first_come_first_served(void **state)
 	assert_true(b->tokens[3] > b->tokens[2]);
 }
 
+/* With a timer in the same turn, as a busy coordinator has it. */
+static void test_not_waiting_is_granted_what_is_free(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	unlock(b, 1, 99);
+	settle(b);
+	ask(b, (struct asked){.id = 2, .key = "c/b"});
+	bench_advance(b, 50);
+	settle(b);
+	assert_int_equal(b->acquired[2], STATUS_OK);
+	ask(b, (struct asked){.id = 3, .key = "c/b"});
+	bench_advance(b, 50);
+	assert_int_equal(b->acquired[3], STATUS_LOCKED);
+}
+
+/* One that can't be granted stands in nobody's way, not even in the same turn. */
+static void test_what_is_refused_claims_nothing(void **state)
+{
+	struct bench *b = *state;
+	ask(b, (struct asked){.id = 1, .key = "c/a", .other = "nowhere/a", .wait_ms = 4000});
+	ask(b, (struct asked){.id = 2, .key = "c/a"});
+	bench_turn(b);
+	settle(b);
+	assert_int_equal(b->acquired[1], STATUS_NOT_FOUND);
+	assert_int_equal(b->acquired[2], STATUS_OK);
+}
+
+static void test_fields_have_names(void **state)
+{
+	static const char *const keys[] = {"c/d/a.", "c/d/.a", "c/d/a..b", "c/d/."};
+	struct bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		acquire(b, (struct asked){.id = 1, .key = keys[i]});
+		assert_int_equal(b->acquired[1], STATUS_BAD_MESSAGE);
+	}
+}
+
+/* ---- how many ---- */
+
+/* Number n of an owner, with so many paths, all free; the bench knows it by `id`. */
+static void acquire_many(struct bench *b, const char *owner, uint32_t n, uint8_t id, uint32_t paths)
+{
+	uint8_t bytes[16] = {id};
+	struct lock_key keys[LIMIT_LOCK_PATHS] = {0};
+	char names[LIMIT_LOCK_PATHS][32];
+	struct msg_lock_acquire m = {.id = slice_of(bytes, sizeof bytes),
+				     .keys = keys,
+				     .keys_count = paths,
+				     .ttl_ms = 60000,
+				     .owner = slice_text(owner)};
+	memcpy(bytes + 4, &n, sizeof n);
+	memcpy(bytes + 8, owner, 4);
+	for (uint32_t i = 0; i < paths; i++) {
+		snprintf(names[i], sizeof names[i], "%s-%u-%u", owner, (unsigned)n, (unsigned)i);
+		keys[i] = (struct lock_key){.name = slice_text(names[i]), .advisory = true};
+	}
+	b->acquired[id] = BENCH_NONE;
+	say(b, MSG_lock_acquire, &m);
+}
+
+static void test_one_client_does_not_take_all_locks(void **state)
+{
+	struct bench *b = *state;
+	for (uint32_t n = 0; n < LOCK_OWNER_LOCKS; n++) {
+		acquire_many(b, "greedy", n, 1, 0);
+		assert_int_equal(b->acquired[1], STATUS_OK);
+	}
+	acquire_many(b, "greedy", LOCK_OWNER_LOCKS, 2, 0);
+	assert_int_equal(b->acquired[2], STATUS_TOO_MANY_LOCKS);
+	acquire_many(b, "modest", 0, 3, 1);
+	assert_int_equal(b->acquired[3], STATUS_OK);
+	/* one that goes makes room */
+	uint8_t id[16] = {1};
+	memcpy(id + 8, "greedy", 4);
+	struct msg_lock_release m = {.id = slice_of(id, sizeof id)};
+	say(b, MSG_lock_release, &m);
+	acquire_many(b, "greedy", LOCK_OWNER_LOCKS, 2, 0);
+	assert_int_equal(b->acquired[2], STATUS_OK);
+	/* also after a start */
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	acquire_many(b, "greedy", LOCK_OWNER_LOCKS + 1, 2, 0);
+	assert_int_equal(b->acquired[2], STATUS_TOO_MANY_LOCKS);
+}
+
+static void test_one_client_does_not_take_all_paths(void **state)
+{
+	struct bench *b = *state;
+	uint32_t most = LOCK_OWNER_PATHS / LIMIT_LOCK_PATHS;
+	for (uint32_t n = 0; n < most; n++) {
+		acquire_many(b, "greedy", n, 1, LIMIT_LOCK_PATHS);
+		assert_int_equal(b->acquired[1], STATUS_OK);
+	}
+	acquire_many(b, "greedy", most, 2, 1);
+	assert_int_equal(b->acquired[2], STATUS_TOO_MANY_LOCKS);
+	acquire_many(b, "greedy", most, 3, 0);
+	assert_int_equal(b->acquired[3], STATUS_OK);
+}
+
 static void test_waiting_ends(void **state)
 {
 	struct bench *b = *state;
@@ -263,6 +371,18 @@ static void test_the_same_id_is_the_same_lock(void **state)
 	assert_int_equal(b->released[1], STATUS_OK);
 	unlock(b, 1, 51);
 	assert_int_equal(b->released[1], STATUS_NOT_FOUND);
+}
+
+/* A gateway gives up what its client does not want any more; the question may come after that. */
+static void test_a_late_question_for_what_was_given_up(void **state)
+{
+	struct bench *b = *state;
+	struct msg_lock_release m = {.id = id_of(b, 1)};
+	say(b, MSG_lock_release, &m);
+	assert_int_equal(b->released[1], STATUS_NOT_FOUND);
+	acquire(b, (struct asked){.id = 1, .key = "c/a", .wait_ms = 4000});
+	assert_int_equal(b->acquired[1], STATUS_LOCK_LOST);
+	assert_int_equal(b->sets_count, 0);
 }
 
 /* ---- ending ---- */
@@ -361,6 +481,51 @@ static void test_a_release_outlives_a_start(void **state)
 	assert_int_equal(b->sets_count, 0);
 }
 
+static void put_on_disk(struct bench *b, const struct lock_record *record)
+{
+	struct store *store = disk_open(b->disk, NULL);
+	struct buf key = {0};
+	struct buf value = {0};
+	buf_append_byte(&key, 'l');
+	buf_append_slice(&key, record->id);
+	schema_encode(&schema_lock_record, record, &value);
+	store_put(store, STORE_META, buf_slice(&key), buf_slice(&value));
+	assert_int_equal(store_commit(store, true), STORE_OK);
+	store_close(store);
+	buf_close(&key);
+	buf_close(&value);
+}
+
+/* What is left of it is released, and then forgotten; nothing else suffers. */
+static void test_a_lock_of_what_is_no_more(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 60000});
+	bench_stop(b);
+	struct lock_key keys[] = {key_of(b, "gone/a"), key_of(b, "c/b"), key_of(b, "gone")};
+	struct lock_record record = {
+	    .id = id_of(b, 7), .keys = keys, .keys_count = 3, .token = 1, .ttl_ms = 60000};
+	put_on_disk(b, &record);
+	record.id = id_of(b, 8);
+	record.keys_count = 1;
+	put_on_disk(b, &record);
+	arena_reset(&b->arena);
+	b->sets_count = 0;
+	bench_start(b, false);
+	bench_advance(b, SETTLE_MS);
+	assert_true(releasing(b, 7));
+	assert_false(releasing(b, 8)); /* it has no shard at all */
+	assert_false(releasing(b, 1));
+	settle(b);
+	held(b, (struct asked){.id = 2, .key = "c/b"});
+	acquire(b, (struct asked){.id = 1, .key = "c/a"});
+	assert_int_equal(b->acquired[1], STATUS_OK);
+	b->sets_count = 0;
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	assert_false(releasing(b, 7));
+}
+
 static void test_a_standstill_ends_no_lock(void **state)
 {
 	struct bench *b = *state;
@@ -451,12 +616,19 @@ int main(void)
 	    TEST(test_a_document_concerns_its_shard),
 	    TEST(test_what_excludes_what),
 	    TEST(test_first_come_first_served),
+	    TEST(test_not_waiting_is_granted_what_is_free),
+	    TEST(test_what_is_refused_claims_nothing),
+	    TEST(test_fields_have_names),
+	    TEST(test_one_client_does_not_take_all_locks),
+	    TEST(test_one_client_does_not_take_all_paths),
 	    TEST(test_waiting_ends),
 	    TEST(test_the_same_id_is_the_same_lock),
+	    TEST(test_a_late_question_for_what_was_given_up),
 	    TEST(test_lifetime),
 	    TEST(test_sessions),
 	    TEST(test_lifetimes_begin_anew_after_a_start),
 	    TEST(test_a_release_outlives_a_start),
+	    TEST(test_a_lock_of_what_is_no_more),
 	    TEST(test_a_standstill_ends_no_lock),
 	    TEST(test_a_passed_token_is_raised),
 	    TEST(test_one_that_its_shard_lost_ends),
