@@ -361,9 +361,12 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
 	if (!r || (r->number == 0 && r->epoch != c->lead_epoch) || MUTATION(doubled_write))
 		return false;
-	/* what was refused was not done: without a lease, or in another epoch, it is decided anew
+	/* what was refused was not done: without a lease, or in another epoch, it is decided anew.
+	 * So a message for a later epoch gets no answer from this one: a copy of it may come then
 	 */
-	if (!status_is_success(r->status) && (r->epoch != c->lead_epoch || !lease_held(s, c)))
+	if (!status_is_success(r->status) &&
+	    (r->epoch != c->lead_epoch || e->message.envelope.epoch != r->epoch ||
+	     !lease_held(s, c)))
 		return false;
 	if (c->state == SHARD_SERVING && r->number > c->position.trimmed &&
 	    !recent_stands(s, c, r)) {
