@@ -45,12 +45,13 @@ struct member_row {
 	bool fatal;        /* told that its incarnation is revoked */
 	bool other_logged; /* another incarnation knocked while this one is alive */
 	enum health health;
-	uint64_t incarnation; /* durable; 0: never joined */
-	uint64_t boot;        /* durable */
-	uint64_t life;        /* of that start, durable */
-	bool draining;        /* durable: its replicas move to others */
-	uint64_t replaced_by; /* durable: all to this one; 0: to any */
-	uint64_t *revoked;    /* past incarnations, durable, oldest first */
+	uint64_t incarnation;            /* durable; 0: never joined */
+	uint64_t boot;                   /* durable */
+	uint64_t life;                   /* of that start, durable */
+	uint64_t trail_number, trail_id; /* newest step heard of, durable; 0: none */
+	bool draining;                   /* durable: its replicas move to others */
+	uint64_t replaced_by;            /* durable: all to this one; 0: to any */
+	uint64_t *revoked;               /* past incarnations, durable, oldest first */
 	uint32_t revoked_count;
 	int64_t seen_ms;
 	int64_t seen_wall_ms; /* 0: never in this life of the coordinator */

@@ -87,6 +87,13 @@ static void answer_join(const struct event *e, struct effects *fx, enum status s
 	fx_reply(fx, WHEN_DURABLE, e, MSG_member_join_ack, &ack);
 }
 
+static void welcome(const struct member_row *m, const struct event *e, struct effects *fx)
+{
+	struct msg_member_join_ack ack = {
+	    .status = STATUS_OK, .text = slice_text("Welcome."), .trail_number = m->trail_number};
+	fx_reply(fx, WHEN_DURABLE, e, MSG_member_join_ack, &ack);
+}
+
 /* The connection's row; the one silent for longest makes room when there are too many. */
 static struct member_route *route_of(struct member_row *m, uint32_t route)
 {
@@ -169,14 +176,27 @@ static bool other_alive(struct coordinator *c, struct member_row *m,
 	return true;
 }
 
+/* A late message may tell of an earlier step. */
+static void adopt_step(struct coordinator *c, struct member_row *m, uint64_t number, uint64_t id,
+		       struct effects *fx)
+{
+	if (number <= m->trail_number)
+		return;
+	m->trail_number = number;
+	m->trail_id = id;
+	state_put_member(c, m, fx);
+}
+
 /* Remembers who it is now. */
 static void adopt_identity(struct coordinator *c, struct member_row *m,
 			   const struct msg_member_join *j, struct effects *fx)
 {
 	if (m->incarnation == j->incarnation && m->boot == j->boot && m->life == j->life)
 		return;
-	if (m->incarnation != j->incarnation)
+	if (m->incarnation != j->incarnation) {
 		state_revoke(c, m, fx);
+		m->trail_number = 0;
+	}
 	m->incarnation = j->incarnation;
 	m->boot = j->boot;
 	m->life = j->life;
@@ -185,13 +205,30 @@ static void adopt_identity(struct coordinator *c, struct member_row *m,
 	report_forget(c, m->id);
 }
 
-/* An older start of the same data, or the same one lived twice: a copy made one start ago and put
- * back counts as many starts as the cluster remembers. */
+/* The step that is remembered is not on its trail. One that goes on longer than it lists can't be
+ * told. */
+static bool lacks_step(const struct member_row *m, const struct trail *trail)
+{
+	if (m->trail_number == 0 || trail->ids_count == 0 || MUTATION(trail_ignored))
+		return false;
+	uint64_t back = trail->number - m->trail_number;
+	return trail->number < m->trail_number ||
+	       (back < trail->ids_count && trail->ids[back] != m->trail_id);
+}
+
+/* An older start of the same data; the same one lived twice, as a copy made one start ago and put
+ * back counts as many starts as the cluster remembers; or a new one of a copy made while its
+ * original ran. */
 static bool is_behind(const struct member_row *m, const struct msg_member_join *j)
 {
 	if (MUTATION(old_disk_trusted))
 		return false;
-	return j->boot < m->boot || (j->boot == m->boot && j->life != m->life);
+	if (j->boot <= m->boot)
+		return j->boot < m->boot || j->life != m->life;
+	bool lacks = lacks_step(m, &j->trail);
+	if (lacks)
+		REACHED(copy_lacks_step);
+	return lacks;
 }
 
 /* False: it is not let in, and has been answered if an answer is due. */
@@ -212,6 +249,8 @@ static bool admit_storage(struct coordinator *c, struct member_row *m, const str
 	if (other_alive(c, m, j, fx))
 		return false;
 	adopt_identity(c, m, j, fx);
+	if (j->trail.ids_count > 0)
+		adopt_step(c, m, j->trail.number, j->trail.ids[0], fx);
 	return true;
 }
 
@@ -240,14 +279,15 @@ void membership_on_join(struct coordinator *c, const struct event *e, struct eff
 	if (storage)
 		report_take(c, m, j->reports, j->reports_count);
 	c->review_wanted = true;
-	answer_join(e, fx, STATUS_OK, "Welcome.");
+	welcome(m, e, fx);
 	map_push_if_old(c, m, route, fx);
 }
 
 static void answer_heartbeat(struct coordinator *c, const struct event *e, enum status status,
-			     struct effects *fx)
+			     uint64_t trail_number, struct effects *fx)
 {
-	struct msg_heartbeat_ack ack = {.status = status, .map_version = c->state.map_version};
+	struct msg_heartbeat_ack ack = {
+	    .status = status, .map_version = c->state.map_version, .trail_number = trail_number};
 	fx_reply(fx, WHEN_DURABLE, e, MSG_heartbeat_ack, &ack);
 }
 
@@ -259,7 +299,7 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	bool storage = known && m->role == ROLE_STORAGE;
 	if (!known || (storage && (h->incarnation != m->incarnation || h->boot != m->boot ||
 				   h->life != m->life))) {
-		answer_heartbeat(c, e, STATUS_NOT_FOUND, fx);
+		answer_heartbeat(c, e, STATUS_NOT_FOUND, 0, fx);
 		return;
 	}
 	struct member_route *route = heard(c, m, e, h->map_version);
@@ -267,8 +307,9 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	if (storage) {
 		m->disk_full = h->disk_full;
 		report_take(c, m, h->shards, h->shards_count);
+		adopt_step(c, m, h->trail_number, h->trail_id, fx);
 	}
-	answer_heartbeat(c, e, STATUS_OK, fx);
+	answer_heartbeat(c, e, STATUS_OK, m->trail_number, fx);
 	map_push_if_old(c, m, route, fx);
 }
 

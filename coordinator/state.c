@@ -57,7 +57,9 @@ void state_put_member(struct coordinator *c, const struct member_row *m, struct 
 				.boot = m->boot,
 				.life = m->life,
 				.draining = m->draining,
-				.replaced_by = m->replaced_by};
+				.replaced_by = m->replaced_by,
+				.trail_number = m->trail_number,
+				.trail_id = m->trail_id};
 	put(c, key_id(c, 'm', m->id), &schema_member, &member, fx);
 }
 
@@ -223,6 +225,8 @@ static bool load_member(struct coordinator *c, uint64_t id, struct slice value)
 	m->incarnation = member.incarnation;
 	m->boot = member.boot;
 	m->life = member.life;
+	m->trail_number = member.trail_number;
+	m->trail_id = member.trail_id;
 	m->draining = member.draining;
 	m->replaced_by = member.replaced_by;
 	return true;

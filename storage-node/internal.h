@@ -9,6 +9,7 @@
 #include "storage-node/digest.h"
 #include "storage-node/keys.h"
 #include "storage-node/storage.h"
+#include "storage-node/trail.h"
 
 enum {
 	TICK_MS = 50,
@@ -262,6 +263,7 @@ struct storage {
 	struct scrub *scrub; /* scrub.c; NULL: not begun */
 	bool starting_anew;  /* at the next tick */
 	int64_t damage_told_ms;
+	struct trail_kept trail;
 };
 
 struct known_collection {

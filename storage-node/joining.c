@@ -54,7 +54,8 @@ static void send_join(struct storage *s, struct effects *fx)
 				       .life = s->options.life,
 				       .incarnation = s->options.incarnation,
 				       .version = slice_text("parley 1.0"),
-				       .map_version = s->map_version};
+				       .map_version = s->map_version,
+				       .trail = trail_of(s)};
 	join.reports = reports(s, &join.reports_count);
 	join.shards = arena_alloc(&s->arena, (s->shards.count + 1) * sizeof *join.shards);
 	join.collections =
@@ -76,7 +77,9 @@ static void send_heartbeat(struct storage *s, struct effects *fx)
 				     .life = s->options.life,
 				     .incarnation = s->options.incarnation,
 				     .map_version = s->map_version,
-				     .disk_full = s->disk_full};
+				     .disk_full = s->disk_full,
+				     .trail_number = s->trail.number,
+				     .trail_id = s->trail.ids[0]};
 	beat.shards = reports(s, &beat.shards_count);
 	struct envelope envelope = {.type = MSG_heartbeat, .request_id = s->next_request++};
 	fx_send(fx, WHEN_DURABLE, s->options.coordinator, 0, &envelope, &beat);
@@ -87,6 +90,7 @@ void joining_tick(struct storage *s, struct effects *fx)
 	if (s->now_ms < s->heartbeat_ms)
 		return;
 	s->heartbeat_ms = s->now_ms + HEARTBEAT_MS;
+	trail_tick(s, fx);
 	if (s->joined)
 		send_heartbeat(s, fx);
 	else
@@ -125,6 +129,7 @@ void joining_on_join_ack(struct storage *s, const struct event *e, struct effect
 		fx_log(fx, LOG_LEVEL_INFO, "joined boot=%llu", (unsigned long long)s->options.boot);
 	s->joined = true;
 	s->admitted = true;
+	trail_heard(s, m->trail_number);
 }
 
 void joining_on_heartbeat_ack(struct storage *s, const struct event *e, struct effects *fx)
@@ -136,4 +141,6 @@ void joining_on_heartbeat_ack(struct storage *s, const struct event *e, struct e
 		revoked(s, fx);
 	else if (m->status == STATUS_NOT_FOUND)
 		s->joined = false;
+	else
+		trail_heard(s, m->trail_number);
 }

@@ -7,6 +7,7 @@
  *
  *   family     key                                        value
  *   META       "identity"                                 node_identity (written by the shell)
+ *   META       "trail"                                    trail
  *   META       'c' collection id                          collection, newest known from the map
  *   META       's' shard id                               shard: placement adopted
  *   META       'p' shard id                               shard_promise

@@ -41,7 +41,7 @@ struct storage *storage_new(const struct storage_options *options, struct store 
 	s->store = store;
 	rng_init(&s->rng, seed);
 	s->first_request = s->next_request = 1 + (rng_next(&s->rng) >> 1);
-	if (!map_load_collections(s) || !shard_load_all(s)) {
+	if (!map_load_collections(s) || !shard_load_all(s) || !trail_load(s)) {
 		storage_free(s);
 		return NULL;
 	}
@@ -207,6 +207,7 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 	case EVENT_START:
 		s->started = true;
 		s->started_ms = e->now_ms;
+		trail_start(s, fx);
 		if (MUTATION(restarted_lead_leads))
 			lead_again(s, fx);
 		on_timer(s, fx);

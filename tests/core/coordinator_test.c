@@ -384,6 +384,41 @@ static void test_put_back_copy_is_revoked(void **state)
 	assert_int_equal(m->refused, STATUS_INCARNATION_REVOKED);
 }
 
+static void come_back(struct bench *b, uint64_t id, uint64_t number, const uint64_t *ids,
+		      uint32_t count)
+{
+	struct model *m = bench_model(b, id);
+	bench_boot(b, id);
+	memcpy(m->trail_ids, ids, count * sizeof *ids);
+	m->trail = (struct trail){.number = number, .ids = m->trail_ids, .ids_count = count};
+	bench_advance(b, SETTLE_MS);
+}
+
+/* One made while the node ran counts as the next start: it lacks the step that is remembered. */
+static void test_copy_of_running_node_is_revoked(void **state)
+{
+	static const uint64_t old[] = {41, 40}, later[] = {55, 43, 42, 41, 40};
+	static const uint64_t other[] = {60, 77, 42}, far[] = {99, 98};
+	struct bench *b = *state;
+	begin(b);
+	come_back(b, 13, 2, old, 2);
+	assert_true(bench_model(b, 13)->joined);
+	come_back(b, 13, 5, later, 5); /* further steps, and the known one among them */
+	assert_true(bench_model(b, 13)->joined);
+	bench_down(b, 13);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	come_back(b, 13, 3, (const uint64_t[]){44, 41, 40}, 3);
+	assert_false(bench_model(b, 13)->joined);
+	assert_int_equal(bench_model(b, 13)->refused, STATUS_INCARNATION_REVOKED);
+	come_back(b, 12, 4, later, 2);
+	come_back(b, 12, 5, other, 3); /* it went on from the step before */
+	assert_int_equal(bench_model(b, 12)->refused, STATUS_INCARNATION_REVOKED);
+	come_back(b, 11, 4, later, 2);
+	come_back(b, 11, 90, far, 2); /* what is remembered is no longer listed: let in */
+	assert_true(bench_model(b, 11)->joined);
+}
+
 static void test_stranger(void **state)
 {
 	struct bench *b = *state;
@@ -629,6 +664,7 @@ int main(void)
 	    CASE(test_recover_from_nodes),
 	    CASE(test_lost_state_is_refused),
 	    CASE(test_put_back_copy_is_revoked),
+	    CASE(test_copy_of_running_node_is_revoked),
 	    CASE(test_stranger),
 	    CASE(test_sleep_moves_nothing),
 	    CASE(test_crash_before_commit),

@@ -140,6 +140,75 @@ static void test_restart_leads_nothing(void **state)
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NO_LEAD);
 }
 
+/* What an epoch refuses it may say only of messages for it: a copy of one for the next epoch may
+ * come when that takes it. */
+static void test_refusal_is_of_its_epoch(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	peers_grant(b, PEER_B, 1, false);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.expect = EXPECT_PRESENT;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	peers_write(b, 2, &m);
+	assert_int_equal(b->written.status, STATUS_NO_LEAD);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+}
+
+/* ---- the trail ---- */
+
+static void remember(struct storage_bench *b, uint64_t number)
+{
+	struct msg_heartbeat_ack ack = {.status = STATUS_OK, .trail_number = number};
+	struct event e = {.kind = EVENT_MESSAGE};
+	e.message.from = (struct peer){.member = COORDINATOR, .role = ROLE_COORDINATOR};
+	e.message.envelope =
+	    (struct envelope){.type = MSG_heartbeat_ack, .request_id = b->join_request};
+	e.message.body = &ack;
+	storage_bench_step(b, &e);
+	storage_bench_turn(b);
+}
+
+/* A step at each start; the next ones only when the last is remembered. */
+static void test_trail_grows(void **state)
+{
+	struct storage_bench *b = *state;
+	assert_int_equal(b->join.trail.number, 1);
+	storage_bench_advance(b, 20000);
+	assert_int_equal(b->beat.trail_number, 1);
+	uint64_t first = b->beat.trail_id;
+	remember(b, 1);
+	storage_bench_advance(b, 500);
+	assert_int_equal(b->beat.trail_number, 2);
+	uint64_t second = b->beat.trail_id;
+	remember(b, 2);
+	storage_bench_advance(b, 3000);
+	assert_int_equal(b->beat.trail_number, 2);
+	storage_bench_stop(b, true);
+	storage_bench_start(b);
+	assert_int_equal(b->join.trail.number, 3);
+	assert_int_equal(b->join.trail.ids_count, 3);
+	assert_int_equal(b->join.trail.ids[1], second);
+	assert_int_equal(b->join.trail.ids[2], first);
+}
+
+/* However often it starts unheard, what may be remembered of it stays on its trail. */
+static void test_trail_keeps_what_is_remembered(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t first = b->join.trail.ids[0];
+	for (int i = 0; i < 3 * LIMIT_TRAIL; i++) {
+		storage_bench_stop(b, true);
+		storage_bench_start(b);
+	}
+	uint32_t count = b->join.trail.ids_count;
+	assert_true(count > 1 && count <= LIMIT_TRAIL);
+	assert_int_equal(b->join.trail.ids[count - 1], first);
+	assert_int_equal(b->join.trail.number, count);
+}
+
 static void test_gap_probe_stream(void **state)
 {
 	struct storage_bench *b = *state;
@@ -262,6 +331,9 @@ int main(void)
 	    CASE(test_lease),
 	    CASE(test_step_down),
 	    CASE(test_restart_leads_nothing),
+	    CASE(test_refusal_is_of_its_epoch),
+	    CASE(test_trail_grows),
+	    CASE(test_trail_keeps_what_is_remembered),
 	    CASE(test_gap_probe_stream),
 	    CASE(test_promise_waits_for_the_lease),
 	    CASE(test_cut_is_discarded),

@@ -285,7 +285,8 @@ void bench_join(struct bench *b, struct model *m)
 				    .shards = shards,
 				    .shards_count = m->copies_count,
 				    .reports = reports(b, m),
-				    .reports_count = m->copies_count};
+				    .reports_count = m->copies_count,
+				    .trail = m->trail};
 	bench_deliver(b, m, MSG_member_join, &j);
 }
 

@@ -35,6 +35,8 @@ struct model {
 	uint64_t incarnation;
 	uint64_t boot;
 	uint64_t life;
+	struct trail trail; /* empty at first */
+	uint64_t trail_ids[LIMIT_TRAIL];
 	uint64_t map_version;
 	enum status refused; /* of the latest join */
 	struct copy copies[BENCH_SHARDS_MAX];

@@ -85,9 +85,17 @@ uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uin
 	return digest;
 }
 
+static bool on_trail(const struct trail *trail, const struct member *member)
+{
+	uint64_t back = trail->number - member->trail_number;
+	return trail->number >= member->trail_number &&
+	       (back >= trail->ids_count || trail->ids[back] == member->trail_id);
+}
+
 bool copy_is_known(struct sim *sim, const struct sim_node *node)
 {
 	struct member member;
+	struct trail trail = {0};
 	struct buf key = {0};
 	buf_append_byte(&key, 'm');
 	buf_append_be64(&key, node->member);
@@ -95,6 +103,10 @@ bool copy_is_known(struct sim *sim, const struct sim_node *node)
 	    !sim->nodes[0].committing && disk_record(sim, sim->nodes[0].disk, STORE_META,
 						     buf_slice(&key), &schema_member, &member);
 	buf_close(&key);
-	return found &&
-	       (member.incarnation != node->copy_incarnation || member.boot > node->copy_boot);
+	if (!found)
+		return false;
+	if (member.incarnation != node->copy_incarnation)
+		return true;
+	disk_record(sim, node->copy, STORE_META, slice_text("trail"), &schema_trail, &trail);
+	return member.trail_number > 0 && !on_trail(&trail, &member);
 }
