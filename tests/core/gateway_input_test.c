@@ -54,6 +54,8 @@ static const struct refusal refusals[] = {
     {"DELETE /c?query={}&limit=1", 400, "bad_parameter", "limit"},
     {"PUT /c?order=%5B%5D\n\n{}", 400, "bad_parameter", "order"},
     {"DELETE /c?mode=odd", 400, "bad_parameter", "mode"},
+    {"POST /_/collections/c/indexes\n\n{\"name\":\"none\",\"fields\":[\"a\"]}", 400,
+     "bad_parameter", "/name"},
     {"DELETE /c?query={%22a%22:{%22b%22:1,%22b%22:2}}", 400, "bad_parameter", "query/a/b"},
     {"DELETE /c?query=[]", 400, "bad_query", NULL},
     {"DELETE /c?query={\"a\":{\"$foo\":1}}", 400, "bad_query", "query/a/$foo"},
