@@ -132,13 +132,12 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		notify_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
-		lock_session_end(&t, LOCK_OF_CONNECTION, event->http_closed);
+		lock_session_end(&t, event->http_closed);
 		break;
 	case EVENT_STREAM_MESSAGE:
 		notify_stream_message(&t);
 		break;
 	case EVENT_STREAM_GONE:
-		lock_session_end(&t, LOCK_OF_STREAM, event->stream.stream);
 		notify_stream_gone(&t, event->stream.stream);
 		break;
 	case EVENT_TURN:

@@ -31,7 +31,7 @@ struct lock_answer {
 };
 
 struct lock_keeper {
-	struct map sessions;                           /* kind, owner -> struct lock_session* */
+	struct map sessions;                           /* connection -> struct lock_session* */
 	struct lock_errands ended;                     /* sessions */
 	struct lock_errands abandoned;                 /* locks */
 	int64_t tick_ms;                               /* next; NO_DEADLINE: nothing to say */
@@ -108,25 +108,16 @@ static void errands_tried(struct lock_errands *list)
 
 /* ---- sessions ---- */
 
-static struct slice session_key(uint8_t key[9], enum lock_owner kind, uint64_t owner)
+struct slice lock_session(struct gateway *gw, uint64_t connection)
 {
-	key[0] = (uint8_t)kind;
-	be64_write(key + 1, owner);
-	return slice_of(key, 9);
-}
-
-struct slice lock_session(struct gateway *gw, enum lock_owner kind, uint64_t owner)
-{
-	uint8_t bytes[9];
 	struct lock_keeper *k = gw->locks;
-	struct slice key = session_key(bytes, kind, owner);
-	struct lock_session *session = map_get(&k->sessions, key);
+	struct lock_session *session = map_get_u64(&k->sessions, connection);
 	if (!session) {
 		if (k->sessions.count >= LOCK_SESSIONS_MAX)
 			return slice_of(NULL, 0);
 		session = mem_alloc_zero(sizeof *session);
 		rng_fill(&gw->rng, session->id, sizeof session->id);
-		map_put(&k->sessions, key, session);
+		map_put_u64(&k->sessions, connection, session);
 		if (k->tick_ms == NO_DEADLINE)
 			k->tick_ms = 0; /* soon */
 	}
@@ -181,11 +172,10 @@ void lock_keeper_tick(struct turn *t)
 	set_tick(t);
 }
 
-void lock_session_end(struct turn *t, enum lock_owner kind, uint64_t owner)
+void lock_session_end(struct turn *t, uint64_t connection)
 {
-	uint8_t bytes[9];
 	struct lock_keeper *k = t->gw->locks;
-	struct lock_session *session = map_remove(&k->sessions, session_key(bytes, kind, owner));
+	struct lock_session *session = map_remove_u64(&k->sessions, connection);
 	if (!session)
 		return;
 	errand_add(&k->ended, session->id, k->renewals + 1);

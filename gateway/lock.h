@@ -31,13 +31,11 @@ void lock_wait_end(struct gateway *gw, struct request *r);
 
 /* ---- sessions ---- */
 
-enum lock_owner { LOCK_OF_CONNECTION, LOCK_OF_STREAM };
-
-/* The session of a connection (http_request.connection) or of a stream, made if there is none; 16
- * bytes that live as long as it. Empty: too many sessions. */
-struct slice lock_session(struct gateway *gw, enum lock_owner kind, uint64_t owner);
+/* The session of a connection (http_request.connection), made if there is none; 16 bytes that live
+ * as long as it. Empty: too many sessions. */
+struct slice lock_session(struct gateway *gw, uint64_t connection);
 /* Its locks are released. No session: nothing happens. */
-void lock_session_end(struct turn *t, enum lock_owner kind, uint64_t owner);
+void lock_session_end(struct turn *t, uint64_t connection);
 /* Somebody asked for this lock and is no longer there to hold it: it is released, however far it
  * came. */
 void lock_abandon(struct turn *t, struct slice id);

@@ -64,13 +64,19 @@ static bool empty_part(const char *place, struct problem *p)
 			      "Nothing stands before, between or behind dots.");
 }
 
+static bool too_long(const char *place, uint64_t limit, uint64_t actual, struct problem *p)
+{
+	problem_limit(p, STATUS_BAD_PARAMETER, "lock_key_bytes", limit, actual);
+	snprintf(p->place, sizeof p->place, "%s", place);
+	return false;
+}
+
 static bool fits(const struct lock_key *key, const char *place, struct problem *p)
 {
 	if (key->path.document.len > 0 && !document_id_valid(key->path.document))
 		return problem_set(p, STATUS_BAD_ID, place);
 	if (key->path.field.len > LIMIT_PATH_BYTES)
-		return problem_limit(p, STATUS_BAD_PARAMETER, place, LIMIT_PATH_BYTES,
-				     key->path.field.len);
+		return too_long(place, LIMIT_PATH_BYTES, key->path.field.len, p);
 	return !has_empty_part(key->path.field) || empty_part(place, p);
 }
 
@@ -127,7 +133,8 @@ bool lock_key_parse(struct request *r, struct slice text, const char *place,
 	if (text.len == 0)
 		return problem_detail(p, STATUS_BAD_PARAMETER, place, "A lock has a name.");
 	if (text.len > LIMIT_ID_BYTES + LIMIT_NAME_BYTES + LIMIT_PATH_BYTES)
-		return problem_limit(p, STATUS_BAD_PARAMETER, place, LIMIT_ID_BYTES, text.len);
+		return too_long(place, LIMIT_ID_BYTES + LIMIT_NAME_BYTES + LIMIT_PATH_BYTES,
+				text.len, p);
 	bool slashes = memchr(text.data, '/', text.len) != NULL;
 	struct slice rest;
 	struct slice first = cut(text, '.', &rest);
@@ -145,8 +152,7 @@ bool lock_key_parse(struct request *r, struct slice text, const char *place,
 		advisory(&out->key, text);
 	}
 	if (out->key.advisory && out->key.name.len > LIMIT_ID_BYTES)
-		return problem_limit(p, STATUS_BAD_PARAMETER, place, LIMIT_ID_BYTES,
-				     out->key.name.len);
+		return too_long(place, LIMIT_ID_BYTES, out->key.name.len, p);
 	return true;
 }
 

@@ -48,8 +48,7 @@ static bool take_keys(struct request *r, struct acquire *op, struct slice array,
 	if (head.type != MP_ARRAY)
 		return problem_detail(p, STATUS_WRONG_TYPE, place, "An array of keys.");
 	if (head.count > LIMIT_LOCK_PATHS)
-		return problem_limit(p, STATUS_BAD_PARAMETER, *place ? place : "keys",
-				     LIMIT_LOCK_PATHS, head.count);
+		return problem_limit(p, STATUS_BAD_PARAMETER, "keys", LIMIT_LOCK_PATHS, head.count);
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token token = mp_read(&reader);
 		snprintf(where, sizeof where, "%s/%u", place, (unsigned)i);
@@ -85,7 +84,10 @@ static bool take_member(struct turn *t, struct request *r, struct slice name, st
 	if (slice_is(name, "waitMs"))
 		return take_ms(value, "/waitMs", limits->lock_wait_max_ms, "max_lock_wait_ms",
 			       &op->message.wait_ms, p);
-	return problem_detail(p, STATUS_BAD_PARAMETER, "",
+	char place[PLACE_BYTES];
+	snprintf(place, sizeof place, "/%.*s",
+		 (int)(name.len < PLACE_BYTES ? name.len : PLACE_BYTES), (const char *)name.data);
+	return problem_detail(p, STATUS_BAD_PARAMETER, place,
 			      "Members are keys, ttlMs, waitMs, session.");
 }
 
@@ -142,7 +144,7 @@ static bool join_session(struct turn *t, struct request *r, struct acquire *op, 
 	if (r->http->connection == 0)
 		return problem_detail(p, STATUS_BAD_PARAMETER, "/session",
 				      "This connection can't hold a session.");
-	struct slice session = lock_session(t->gw, LOCK_OF_CONNECTION, r->http->connection);
+	struct slice session = lock_session(t->gw, r->http->connection);
 	if (session.len == 0)
 		return problem_limit(p, STATUS_LIMIT_REACHED, "sessions", LOCK_SESSIONS_MAX,
 				     LOCK_SESSIONS_MAX + 1);
@@ -310,12 +312,24 @@ void native_lock(struct turn *t, struct request *r)
 
 /* ---- unlock ---- */
 
+static void answer_unknown(struct turn *t, struct request *r)
+{
+	struct problem problem;
+	problem_detail(&problem, STATUS_NOT_FOUND, "lock",
+		       "No lock has this id: it has ended, or there never was one.");
+	answer_problem(t, r, &problem);
+}
+
 static void released(struct turn *t, struct request *r, uint32_t index, enum status status,
 		     const void *body)
 {
 	(void)index;
+	if (status == STATUS_NOT_FOUND) {
+		answer_unknown(t, r);
+		return;
+	}
 	if (!body || status != STATUS_OK) {
-		answer_status(t, r, status, status == STATUS_NOT_FOUND ? "lock" : "");
+		answer_status(t, r, status, "");
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);
@@ -328,7 +342,7 @@ void native_unlock(struct turn *t, struct request *r)
 	struct msg_lock_release *m = arena_alloc(&r->arena, sizeof *m);
 	uint8_t *id = arena_alloc(&r->arena, 2 * LOCK_ID_BYTES);
 	if (!lock_id_parse(r->resource, id)) {
-		answer_status(t, r, STATUS_NOT_FOUND, "lock");
+		answer_unknown(t, r);
 		return;
 	}
 	rng_fill(&t->gw->rng, id + LOCK_ID_BYTES, LOCK_ID_BYTES);
@@ -354,8 +368,12 @@ static void renewed(struct turn *t, struct request *r, uint32_t index, enum stat
 	const struct msg_lock_renew_ack *ack = body;
 	const struct msg_lock_renew *m = r->op;
 	(void)index;
-	if (!ack || status != STATUS_OK || ack->unknown_count > 0) {
-		answer_status(t, r, ack && status == STATUS_OK ? STATUS_NOT_FOUND : status, "lock");
+	if (ack && status == STATUS_OK && ack->unknown_count > 0) {
+		answer_unknown(t, r);
+		return;
+	}
+	if (!ack || status != STATUS_OK) {
+		answer_status(t, r, status, "lock");
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);
@@ -392,7 +410,7 @@ void native_lock_renew(struct turn *t, struct request *r)
 	m->ids[0] = slice_of(id, LOCK_ID_BYTES);
 	r->op = m;
 	if (!lock_id_parse(r->resource, id)) {
-		answer_status(t, r, STATUS_NOT_FOUND, "lock");
+		answer_unknown(t, r);
 		return;
 	}
 	if (!take_renewal(t, r, m, &problem)) {

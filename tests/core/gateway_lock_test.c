@@ -137,6 +137,24 @@ static void test_bad_requests(void **state)
 	assert_int_equal(b->sent_count, 0);
 }
 
+static void test_the_place_is_named(void **state)
+{
+	struct gateway_bench *b = *state;
+	char text[2200] = "POST /_/locks\n\n{\"keys\":[\"fine\",\"";
+	size_t len = strlen(text);
+	memset(text + len, 'a', 2000);
+	memcpy(text + len + 2000, "\"]}", 4);
+	gateway_bench_http(b, text);
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"/keys/1\""));
+	assert_non_null(strstr(buf_cstr(&b->body), "\"lock_key_bytes\""));
+	gateway_bench_http(b, "POST /_/locks\n\n{\"keys\":[\"c\"],\"foo\":1}");
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"/foo\""));
+	gateway_bench_http(b, "DELETE /_/locks/no-id\n");
+	assert_non_null(strstr(buf_cstr(&b->body), "No lock has this id"));
+}
+
 static void test_a_collection_is_made(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -386,6 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_keys),
 	    TEST(test_bad_requests),
+	    TEST(test_the_place_is_named),
 	    TEST(test_a_collection_is_made),
 	    TEST(test_waits_and_fails),
 	    TEST(test_who_goes_away_unlocks),
