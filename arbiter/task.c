@@ -1,6 +1,7 @@
 /* One document: read its graph, decide, have the lead order the result. Nothing here is remembered
  * beyond the task; whatever goes wrong, the conflict is still in its shard's queue. */
 #include "arbiter/internal.h"
+#include "proto/msgpack.h"
 
 static const char *const how_names[] = {
     [HOW_MERGE] = "merge",   [HOW_NEWEST] = "newest", [HOW_OLDEST] = "oldest",
@@ -167,6 +168,20 @@ static void send_note(struct arbiter *a, struct task *t, const struct shard_row 
 	task_end(a, t);
 }
 
+/* People took a resolution of these apart: it is theirs. */
+static void leave_to_people(struct arbiter *a, struct decision *d)
+{
+	struct buf detail = {0};
+	mp_write_map(&detail, 2);
+	mp_write_text(&detail, "by");
+	mp_write_text(&detail, "arbiter");
+	mp_write_text(&detail, "reason");
+	mp_write_text(&detail, "held");
+	d->note.detail = arena_copy(&a->arena, buf_slice(&detail));
+	d->kind = DECISION_NOTE;
+	buf_close(&detail);
+}
+
 static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
 			 struct effects *fx)
 {
@@ -174,6 +189,8 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	struct slice id = buf_slice(&t->id);
 	struct decision d;
 	decide_conflict(m, id, &a->arena, &d);
+	if (m->conflict.held && d.kind != DECISION_NOTHING && d.kind != DECISION_BROKEN)
+		leave_to_people(a, &d);
 	if (d.kind == DECISION_SCRIPT)
 		decide_fallback(m, id, "script_unavailable", (struct slice){0}, &a->arena, &d);
 	d.resolve.shard = t->shard;

@@ -373,6 +373,12 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_shard_edit_ack *)body)->status;
 	case MSG_conflict_list_ack:
 		return ((const struct msg_conflict_list_ack *)body)->status;
+	case MSG_conflict_read_ack:
+		return ((const struct msg_conflict_read_ack *)body)->status;
+	case MSG_conflict_resolve_ack:
+		return ((const struct msg_conflict_resolve_ack *)body)->status;
+	case MSG_conflict_undo_ack:
+		return ((const struct msg_conflict_undo_ack *)body)->status;
 	case MSG_collection_create_ack:
 		return ((const struct msg_collection_create_ack *)body)->status;
 	case MSG_node_update_ack:
@@ -385,8 +391,10 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_lock_release_ack *)body)->status;
 	case MSG_lock_renew_ack:
 		return ((const struct msg_lock_renew_ack *)body)->status;
+	case MSG_map_push:
+		return STATUS_OK; /* it says none */
 	default:
-		return STATUS_OK;
+		return STATUS_INTERNAL; /* not listed above */
 	}
 }
 

@@ -1,15 +1,19 @@
 /* The conflicts of one collection or of all, from the leads of all shards: GET /_/conflicts, and
- * the rows of system.conflicts, which are queried like documents. */
+ * the rows of system.conflicts and system.resolutions, which are queried like documents.
+ *
+ * Each shard gives its rows in order, so of each no more are needed than the answer may hold; of
+ * all together the first ones are kept, and who can't give better ones is not asked further. */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "common/base/memory.h"
 #include "common/doc/value.h"
+#include "gateway/conflict_print.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
-enum { CONFLICTS_PAGE = 500, CONFLICTS_MAX = 10000 };
+enum { CONFLICTS_PAGE = 500, CONFLICTS_DEFAULT = 1000, CONFLICTS_MAX = 10000, ASKED_MAX = 32 };
 
 struct conflict_shard {
 	struct msg_conflict_list list;
@@ -20,20 +24,29 @@ struct conflict_shard {
 struct conflict_line {
 	struct slice collection;
 	struct slice id;
+	uint64_t at_ms;    /* history */
+	uint64_t sequence; /* history: within its shard */
+	uint64_t shard;
 	struct slice json;
 };
 
 struct conflicts_op {
 	struct conflict_shard *shards;
 	uint32_t shards_count;
-	uint32_t left;
-	uint64_t state; /* 0: any */
+	uint32_t next;     /* to be asked */
+	uint32_t left;     /* asked */
+	uint64_t state;    /* 0: any */
+	uint64_t kind;     /* UINT64_MAX: any */
+	uint64_t until_ms; /* since then at the latest; 0: any */
 	uint64_t limit;
+	struct slice after_collection; /* from the cursor */
+	struct slice after_id;
 	struct conflict_line *lines; /* on the heap */
 	uint32_t lines_count;
 	uint32_t lines_cap;
-	bool cut;
-	bool is_system; /* answered as rows of system.conflicts */
+	bool cut;       /* some were left out */
+	bool is_system; /* answered as rows of a system collection */
+	bool history;
 	struct list_params params;
 };
 
@@ -43,52 +56,7 @@ static void conflicts_close(struct request *r)
 	free(op->lines);
 }
 
-static const char *kind_name(uint64_t kind)
-{
-	static const char *const names[] = {"edits", "roots", "delete"};
-	return kind < ARRAY_LEN(names) ? names[kind] : "edits";
-}
-
-static void print_leaves(const struct conflict *c, struct buf *out)
-{
-	buf_append_text(out, ",\"leaves\":[");
-	for (uint32_t i = 0; i < c->leaves_count; i++) {
-		if (i > 0)
-			buf_append_byte(out, ',');
-		json_revision(&c->leaves[i], out);
-	}
-	buf_append_byte(out, ']');
-}
-
-static void print_row(struct slice collection, const struct conflict_row *row, struct buf *out)
-{
-	const struct conflict *c = &row->conflict;
-	buf_append_text(out, "{\"collection\":");
-	json_string(collection, out);
-	buf_append_text(out, ",\"id\":");
-	json_string(row->id, out);
-	buf_printf(out, ",\"state\":\"%s\",\"kind\":\"%s\",\"since\":%" PRIu64,
-		   c->state == CONFLICT_RESOLVED ? "resolved" : "open", kind_name(c->kind),
-		   c->since_ms);
-	print_leaves(c, out);
-	if (c->result.generation > 0) {
-		buf_append_text(out, ",\"result\":");
-		json_revision(&c->result, out);
-		buf_printf(out, ",\"resolvedAt\":%" PRIu64 ",\"policyVersion\":%" PRIu64,
-			   c->resolved_ms, c->policy);
-	}
-	if (c->resolution_id.len > 0) {
-		buf_append_text(out, ",\"resolutionId\":\"");
-		buf_append_hex(out, c->resolution_id.data, c->resolution_id.len);
-		buf_append_byte(out, '"');
-	}
-	if (c->detail.len > 0) {
-		buf_append_text(out, ",\"detail\":");
-		if (!json_from_msgpack(c->detail, out))
-			buf_append_text(out, "null");
-	}
-	buf_append_byte(out, '}');
-}
+/* ---- order ---- */
 
 static int line_order(const void *a, const void *b)
 {
@@ -100,14 +68,60 @@ static int line_order(const void *a, const void *b)
 	return order ? order : slice_compare(x->json, y->json);
 }
 
-/* collection/id: ids of documents are unique within their collection only. */
+/* The newest first. */
+static int history_order(const void *a, const void *b)
+{
+	const struct conflict_line *x = a;
+	const struct conflict_line *y = b;
+	if (x->at_ms != y->at_ms)
+		return x->at_ms > y->at_ms ? -1 : 1;
+	if (x->shard != y->shard)
+		return x->shard < y->shard ? -1 : 1;
+	return (x->sequence < y->sequence) - (x->sequence > y->sequence);
+}
+
+static void sort_lines(struct conflicts_op *op)
+{
+	if (op->lines_count > 1)
+		qsort(op->lines, op->lines_count, sizeof *op->lines,
+		      op->history ? history_order : line_order);
+}
+
+/* Where the first `limit` end; with the rest of the last one's document, as the next page begins
+ * behind it. */
+static uint32_t page_end(const struct conflicts_op *op)
+{
+	uint32_t end = op->lines_count < op->limit ? op->lines_count : (uint32_t)op->limit;
+	while (!op->history && end > 0 && end < op->lines_count &&
+	       slice_equal(op->lines[end].id, op->lines[end - 1].id) &&
+	       slice_equal(op->lines[end].collection, op->lines[end - 1].collection))
+		end++;
+	return end;
+}
+
+static void keep_first(struct conflicts_op *op)
+{
+	sort_lines(op);
+	uint32_t end = page_end(op);
+	op->cut = op->cut || end < op->lines_count;
+	op->lines_count = end;
+}
+
+/* ---- answers ---- */
+
+/* collection/id: ids of documents are unique within their collection only. Of the history:
+ * collection/shard-number. */
 static struct slice row_id(struct turn *t, struct request *r, const struct conflict_line *line)
 {
+	const struct conflicts_op *op = r->op;
 	struct buf *id = &t->gw->scratch;
 	buf_clear(id);
 	buf_append_slice(id, line->collection);
 	buf_append_byte(id, '/');
-	buf_append_slice(id, line->id);
+	if (op->history)
+		buf_printf(id, "%016" PRIx64 "-%" PRIu64, line->shard, line->sequence);
+	else
+		buf_append_slice(id, line->id);
 	return arena_copy(&r->arena, buf_slice(id));
 }
 
@@ -143,54 +157,79 @@ static void system_answer(struct turn *t, struct request *r)
 	system_rows_answer(t, r, rows, op->lines_count, op->cut, &op->params);
 }
 
+static void cursor_header(struct turn *t, struct request *r, struct reply *reply)
+{
+	const struct conflicts_op *op = r->op;
+	const struct conflict_line *last = &op->lines[op->lines_count - 1];
+	struct buf *text = &t->gw->scratch;
+	struct buf cursor = {0};
+	buf_clear(text);
+	buf_append_slice(text, last->collection);
+	buf_append_byte(text, '/');
+	buf_append_slice(text, last->id);
+	base64url_encode(buf_slice(text), &cursor);
+	reply_header(r, reply, "X-Parley-Cursor", buf_slice(&cursor));
+	buf_close(&cursor);
+}
+
 static void conflicts_answer(struct turn *t, struct request *r)
 {
 	struct conflicts_op *op = r->op;
+	keep_first(op);
 	if (op->is_system) {
 		system_answer(t, r);
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);
-	if (op->lines_count > 0)
-		qsort(op->lines, op->lines_count, sizeof *op->lines, line_order);
-	uint64_t count = op->lines_count < op->limit ? op->lines_count : op->limit;
 	buf_append_byte(&reply->body, '[');
-	for (uint64_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < op->lines_count; i++) {
 		if (i > 0)
 			buf_append_byte(&reply->body, ',');
 		buf_append_slice(&reply->body, op->lines[i].json);
 	}
 	buf_append_byte(&reply->body, ']');
-	if (op->cut || count < op->lines_count)
+	if (op->cut) {
 		reply_header(r, reply, "X-Parley-More", slice_text("true"));
+		cursor_header(t, r, reply);
+	}
 	reply_send(t, r, reply);
 }
 
-static void take_row(struct turn *t, struct request *r, const struct conflict_shard *s,
+static bool is_wanted(const struct conflicts_op *op, const struct conflict *c)
+{
+	return (op->state == 0 || c->state == op->state) &&
+	       (op->kind == UINT64_MAX || c->kind == op->kind) &&
+	       (op->until_ms == 0 || c->since_ms <= op->until_ms);
+}
+
+static void take_row(struct turn *t, struct request *r, struct conflict_shard *s,
 		     const struct conflict_row *row)
 {
 	struct conflicts_op *op = r->op;
-	if (op->state != 0 && row->conflict.state != op->state)
+	if (!is_wanted(op, &row->conflict))
 		return;
-	if (op->lines_count == CONFLICTS_MAX) {
-		op->cut = true;
-		return;
-	}
 	if (op->lines_count == op->lines_cap) {
 		op->lines_cap = op->lines_cap ? op->lines_cap * 2 : 64;
 		op->lines = mem_realloc(op->lines, op->lines_cap * sizeof *op->lines);
 	}
 	buf_clear(&t->gw->scratch);
-	print_row(s->collection, row, &t->gw->scratch);
+	conflict_print(s->collection, row, op->history, &t->gw->scratch);
 	struct conflict_line *line = &op->lines[op->lines_count++];
-	line->collection = s->collection;
-	line->id = arena_copy(&r->arena, row->id);
+	*line = (struct conflict_line){.collection = s->collection,
+				       .id = arena_copy(&r->arena, row->id),
+				       .at_ms = row->conflict.resolved_ms,
+				       .sequence = row->conflict.sequence,
+				       .shard = s->list.shard};
 	line->json = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
+	if (op->lines_count > 2 * op->limit + CONFLICTS_PAGE)
+		keep_first(op);
 }
+
+/* ---- asking the leads ---- */
 
 static call_done page_came;
 
-static bool ask_page(struct turn *t, struct request *r, uint32_t index)
+static void ask_page(struct turn *t, struct request *r, uint32_t index)
 {
 	struct conflicts_op *op = r->op;
 	struct call_spec spec = {
@@ -203,7 +242,34 @@ static bool ask_page(struct turn *t, struct request *r, uint32_t index)
 	    .index = index,
 	    .done = page_came,
 	};
-	return call_open(t, r, &spec);
+	op->left++;
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* What the shard gives behind this row comes after all that is kept. */
+static bool is_behind(struct conflicts_op *op, const struct conflict_shard *s,
+		      const struct conflict_row *row)
+{
+	if (op->lines_count < op->limit)
+		return false;
+	sort_lines(op);
+	const struct conflict_line *last = &op->lines[op->limit - 1];
+	struct conflict_line line = {.collection = s->collection,
+				     .id = row->id,
+				     .at_ms = row->conflict.resolved_ms,
+				     .sequence = row->conflict.sequence,
+				     .shard = s->list.shard};
+	return (op->history ? history_order(&line, last) : line_order(&line, last)) > 0;
+}
+
+static void ask_more(struct turn *t, struct request *r)
+{
+	struct conflicts_op *op = r->op;
+	while (op->left < ASKED_MAX && op->next < op->shards_count && !r->finished)
+		ask_page(t, r, op->next++);
+	if (op->left == 0 && !r->finished)
+		conflicts_answer(t, r);
 }
 
 static void page_came(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -219,25 +285,33 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 	for (uint32_t i = 0; i < ack->rows_count; i++)
 		take_row(t, r, s, &ack->rows[i]);
 	op->left--;
-	if (ack->more && ack->rows_count > 0 && !op->cut) {
-		s->list.after = arena_copy(&r->arena, ack->rows[ack->rows_count - 1].id);
-		op->left++;
-		if (!ask_page(t, r, index))
-			answer_status(t, r, STATUS_OVERLOADED, "");
-		return;
+	const struct conflict_row *last =
+	    ack->rows_count > 0 ? &ack->rows[ack->rows_count - 1] : NULL;
+	if (ack->more && last && is_behind(op, s, last)) {
+		op->cut = true;
+	} else if (ack->more && last) {
+		s->list.after = arena_copy(&r->arena, last->id);
+		s->list.before = last->conflict.sequence;
+		ask_page(t, r, index);
 	}
-	if (op->left == 0)
-		conflicts_answer(t, r);
+	if (!r->finished)
+		ask_more(t, r);
 }
 
 static void add_collection(struct request *r, const struct map_collection *c)
 {
 	struct conflicts_op *op = r->op;
 	struct slice name = arena_copy(&r->arena, c->settings.name);
+	int order = slice_compare(name, op->after_collection);
+	if (order < 0)
+		return;
 	for (uint32_t i = 0; i < c->shards_count; i++) {
 		struct conflict_shard *s = &op->shards[op->shards_count++];
 		s->list.shard = c->shards[i]->shard.id;
 		s->list.limit = CONFLICTS_PAGE;
+		s->list.history = op->history;
+		if (order == 0)
+			s->list.after = op->after_id;
 		s->collection = name;
 	}
 }
@@ -254,12 +328,7 @@ static void conflicts_go(struct turn *t, struct request *r, struct map_collectio
 	else if (r->collection.len == 0)
 		for (struct map_entry *e; (e = map_next(&map->collections_by_id, &at)) != NULL;)
 			add_collection(r, e->value);
-	op->left = op->shards_count;
-	if (op->left == 0)
-		conflicts_answer(t, r);
-	for (uint32_t i = 0; i < op->shards_count && !r->finished; i++)
-		if (!ask_page(t, r, i))
-			answer_status(t, r, STATUS_OVERLOADED, "");
+	ask_more(t, r);
 }
 
 static void map_came(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -274,17 +343,39 @@ static void map_came(struct turn *t, struct request *r, uint32_t index, enum sta
 		conflicts_go(t, r, NULL);
 }
 
-static bool take_parameters(struct turn *t, struct request *r, struct conflicts_op *op,
-			    struct problem *p)
+static bool take_cursor(struct request *r, struct conflicts_op *op, struct slice text)
+{
+	struct buf bytes = {0};
+	bool fine = base64url_decode(text, &bytes);
+	struct slice all = fine ? arena_copy(&r->arena, buf_slice(&bytes)) : slice_of(NULL, 0);
+	buf_close(&bytes);
+	const uint8_t *slash = all.len > 0 ? memchr(all.data, '/', all.len) : NULL;
+	if (!slash)
+		return false;
+	op->after_collection = slice_of(all.data, (size_t)(slash - all.data));
+	op->after_id = slice_of(slash + 1, all.len - op->after_collection.len - 1);
+	return collection_name_valid(op->after_collection) && document_id_valid(op->after_id);
+}
+
+/* A whole number from 1; *number stays as it is if the parameter is absent. */
+static bool take_number(struct turn *t, struct request *r, const char *name, uint64_t *number,
+			struct problem *p)
 {
 	struct slice value;
-	if (!native_json_parameter(t, r, "limit", &value, p))
+	if (!native_json_parameter(t, r, name, &value, p))
 		return false;
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
 	if (value.len > 0 && (token.type != MP_UINT || token.u64 == 0))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "limit", "A whole number from 1.");
-	op->limit = value.len > 0 && token.u64 < CONFLICTS_MAX ? token.u64 : CONFLICTS_MAX;
+		return problem_detail(p, STATUS_BAD_PARAMETER, name, "A whole number from 1.");
+	if (value.len > 0)
+		*number = token.u64;
+	return true;
+}
+
+static bool take_words(struct request *r, struct conflicts_op *op, struct problem *p)
+{
+	struct slice value;
 	if (request_parameter(r, "state", &value) && value.len > 0) {
 		bool open = slice_is(value, "open");
 		if (!open && !slice_is(value, "resolved"))
@@ -292,6 +383,29 @@ static bool take_parameters(struct turn *t, struct request *r, struct conflicts_
 					      "open or resolved.");
 		op->state = open ? CONFLICT_OPEN : CONFLICT_RESOLVED;
 	}
+	if (request_parameter(r, "kind", &value) && value.len > 0 &&
+	    !conflict_kind_of(value, &op->kind))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "kind", "edits, roots or delete.");
+	if (request_parameter(r, "cursor", &value) && value.len > 0 && !take_cursor(r, op, value))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "cursor",
+				      "Send the value of X-Parley-Cursor unchanged.");
+	return true;
+}
+
+static bool take_parameters(struct turn *t, struct request *r, struct conflicts_op *op,
+			    struct problem *p)
+{
+	uint64_t age_ms = 0;
+	op->kind = UINT64_MAX;
+	op->limit = CONFLICTS_DEFAULT;
+	if (!take_number(t, r, "limit", &op->limit, p) ||
+	    !take_number(t, r, "olderThanMs", &age_ms, p) || !take_words(r, op, p))
+		return false;
+	if (op->limit > CONFLICTS_MAX)
+		op->limit = CONFLICTS_MAX;
+	uint64_t now_ms = (uint64_t)t->event->wall_ms;
+	if (age_ms > 0)
+		op->until_ms = age_ms < now_ms ? now_ms - age_ms : 1;
 	if (request_parameter(r, "collection", &r->collection) && r->collection.len > 0 &&
 	    !collection_name_valid(r->collection))
 		return problem_set(p, STATUS_BAD_NAME, "collection");
@@ -311,15 +425,27 @@ void native_conflicts(struct turn *t, struct request *r)
 		map_refresh(t, r, map_came);
 }
 
-void native_system_conflicts(struct turn *t, struct request *r)
+static void list_as_system(struct turn *t, struct request *r, bool history)
 {
 	struct conflicts_op *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	r->op = op;
 	op->is_system = true;
+	op->history = history;
+	op->kind = UINT64_MAX;
 	op->limit = CONFLICTS_MAX;
 	if (list_params(t, r, &op->params, &problem))
 		map_refresh(t, r, map_came);
 	else
 		answer_problem(t, r, &problem);
+}
+
+void native_system_conflicts(struct turn *t, struct request *r)
+{
+	list_as_system(t, r, false);
+}
+
+void native_system_resolutions(struct turn *t, struct request *r)
+{
+	list_as_system(t, r, true);
 }

@@ -1,6 +1,7 @@
 /* Reading one document. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/conflict_print.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 
@@ -8,21 +9,28 @@ struct read_op {
 	struct msg_doc_read read;
 	struct text_list fields;
 	struct slice if_none_match;
-	bool conflicts;
+	bool conflicts; /* show the other leaves */
+	bool revs;      /* show the ancestors */
 };
 
 /* {"id":...,...,"_conflicts":[...]} */
-static void append_conflicts(const struct msg_doc_read_ack *ack, struct buf *out)
+static void append_revisions(const char *name, const struct revision *revisions, uint32_t count,
+			     struct buf *out)
 {
 	CHECK(out->len > 0 && out->data[out->len - 1] == '}');
 	out->len--;
-	buf_append_text(out, ",\"_conflicts\":[");
-	for (uint32_t i = 1; i < ack->leaves_count; i++) {
-		if (i > 1)
-			buf_append_byte(out, ',');
-		json_revision(&ack->leaves[i], out);
-	}
-	buf_append_text(out, "]}");
+	buf_printf(out, ",\"%s\":", name);
+	conflict_print_revisions(revisions, count, out);
+	buf_append_byte(out, '}');
+}
+
+static struct slice without(struct turn *t, struct request *r, struct slice body, const char *name)
+{
+	if (value_member(body, slice_text(name)).len == 0)
+		return body;
+	buf_clear(&t->gw->scratch);
+	value_without_member(body, slice_text(name), &t->gw->scratch);
+	return arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 }
 
 static bool print_document(struct turn *t, struct request *r, const struct msg_doc_read_ack *ack,
@@ -36,15 +44,17 @@ static bool print_document(struct turn *t, struct request *r, const struct msg_d
 		value_project(body, op->fields.texts, op->fields.count, scratch);
 		body = arena_copy(&r->arena, buf_slice(scratch));
 	}
-	if (op->conflicts && value_member(body, slice_text("_conflicts")).len > 0) {
-		buf_clear(scratch);
-		value_without_member(body, slice_text("_conflicts"), scratch);
-		body = arena_copy(&r->arena, buf_slice(scratch));
-	}
+	if (op->conflicts)
+		body = without(t, r, body, "_conflicts");
+	if (op->revs)
+		body = without(t, r, body, "_revs");
 	if (!json_document(op->read.id, body, out))
 		return false;
+	uint32_t others = ack->leaves_count > 0 ? ack->leaves_count - 1 : 0;
 	if (op->conflicts)
-		append_conflicts(ack, out);
+		append_revisions("_conflicts", ack->leaves + (others > 0), others, out);
+	if (op->revs)
+		append_revisions("_revs", ack->ancestors, ack->ancestors_count, out);
 	return true;
 }
 
@@ -107,6 +117,8 @@ static bool take_parameters(struct turn *t, struct request *r, struct read_op *o
 		return problem_set(p, STATUS_BAD_REVISION, "rev");
 	op->conflicts = request_flag(r, "conflicts");
 	op->read.want_leaves = op->conflicts;
+	op->revs = request_flag(r, "revs");
+	op->read.want_ancestors = op->revs;
 	op->if_none_match = arena_copy(&r->arena, request_header(r, "if-none-match"));
 	return true;
 }

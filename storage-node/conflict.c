@@ -202,6 +202,16 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
+/* Asked again, since the answer was lost. */
+static bool is_resolved(struct storage *s, struct shard_copy *c,
+			const struct msg_conflict_resolve *m)
+{
+	struct slice value;
+	return store_get(s->store, STORE_CONFLICTS,
+			 key_conflict_resolved(&s->key, c->id, m->id, m->resolution_id),
+			 &value) == STORE_OK;
+}
+
 static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e,
 			     struct document_view *v, struct effects *fx)
 {
@@ -248,6 +258,11 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 	    .shard = m->shard, .id = m->id, .status = conflict_must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK)
 		ack.status = check_resolve(s, c, e, &view);
+	if (ack.status == STATUS_LEAVES_MOVED && is_resolved(s, c, m)) {
+		ack.status = STATUS_OK;
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
+		return;
+	}
 	if (ack.status == STATUS_OK)
 		order_resolution(s, c, e, &view, fx);
 	else

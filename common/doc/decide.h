@@ -27,7 +27,8 @@ enum decision_how {
 	HOW_SINGLE, /* the other leaves were merged into the one that is left */
 	HOW_SCRIPT,
 	HOW_EXTERNAL,
-	HOW_KINDS
+	HOW_KINDS,             /* of arbiters */
+	HOW_PERSON = HOW_KINDS /* by hand */
 };
 
 struct decision {
@@ -56,7 +57,7 @@ enum answer_kind {
 
 struct answer {
 	enum answer_kind kind;
-	enum decision_how how; /* HOW_SCRIPT or HOW_EXTERNAL */
+	enum decision_how how; /* HOW_SCRIPT, HOW_EXTERNAL or HOW_PERSON */
 	struct slice body;     /* MessagePack; "_id", "_rev" and "_deleted" in it are left out */
 	struct revision pick;
 	struct slice by; /* who, for the record; empty: "arbiter" */

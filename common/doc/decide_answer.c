@@ -186,7 +186,9 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		return;
 	mp_write_map(&detail, answer->kind == ANSWER_PICK ? 3 : 2);
 	mp_write_text(&detail, "strategy");
-	mp_write_text(&detail, answer->how == HOW_SCRIPT ? "script" : "external");
+	mp_write_text(&detail, answer->how == HOW_SCRIPT   ? "script"
+			       : answer->how == HOW_PERSON ? "person"
+							   : "external");
 	mp_write_text(&detail, "answer");
 	mp_write_text(&detail, kinds[answer->kind]);
 	if (answer->kind == ANSWER_PICK) {

@@ -172,6 +172,14 @@ async function conflicting(c) {
   return { path: { id: 'contested/one' } };
 }
 
+/** A conflict that was resolved by hand: the resolution's id. */
+async function resolution(c) {
+  await conflicting(c);
+  const { json } = await c.get('/_/conflicts/contested/one');
+  const body = { leaves: json.leaves, pick: json.leaves[0] };
+  return (await c.insist('POST', '/_/conflicts/contested/one/resolve', { body })).json.resolutionId;
+}
+
 async function locked(c) {
   const { json } = await c.insist('POST', '/_/locks', { body: ['prepared'], headers: { 'Idempotency-Key': `prepared-${Math.random()}` } });
   return json.id;
@@ -204,6 +212,23 @@ const prepared = {
     return { path: { name }, after: () => c.insist('PATCH', `/_/nodes/${name}`, { body: { drain: false } }) };
   },
   getSystemConflict: conflicting,
+  async getConflict(c) {
+    await conflicting(c);
+    return { path: { collection: 'contested', id: 'one' } };
+  },
+  async resolveConflict(c) {
+    await conflicting(c);
+    const { json } = await c.get('/_/conflicts/contested/one');
+    return { path: { collection: 'contested', id: 'one' }, body: JSON.stringify({ leaves: json.leaves, pick: json.leaves[0] }) };
+  },
+  async undoResolution(c) {
+    return { path: { collection: 'contested', id: 'one' }, body: JSON.stringify({ resolutionId: await resolution(c) }) };
+  },
+  async getResolution(c) {
+    await resolution(c);
+    const { json } = await c.get('/system.resolutions?limit=1');
+    return { path: { id: json[0].id } };
+  },
   async getSystemIndex(c) {
     await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'listed', fields: ['y'] } });
     return { path: { id: 'books/listed' } };

@@ -1,0 +1,22 @@
+/* Requests about one conflict: the collection is found, its lead asked. In op_conflict.c. */
+#ifndef PARLEY_GATEWAY_CONFLICT_ASK_H
+#define PARLEY_GATEWAY_CONFLICT_ASK_H
+
+#include "gateway/native.h"
+
+/* The beginning of what r->op points to. */
+struct conflict_ask {
+	struct msg_conflict_read read;
+	collection_step *go;
+};
+
+/* Finds the shard of r->resource in r->collection, then calls go. */
+void conflict_begin(struct turn *t, struct request *r, collection_step *go);
+/* Sends a message of which doing it again does nothing to the shard's lead. */
+void conflict_call(struct turn *t, struct request *r, struct call_spec *spec);
+void conflict_ask_graph(struct turn *t, struct request *r, call_done *done);
+/* The lead's answer; NULL: it was none, and the client has been told. */
+const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct request *r,
+						   enum status status, const void *body);
+
+#endif

@@ -1,0 +1,273 @@
+/* One conflict as people are shown it: versions, base, what differs, what each policy would do. */
+#include "gateway/conflict_ask.h"
+
+#include <inttypes.h>
+
+#include "common/doc/decide.h"
+#include "common/doc/diff.h"
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "gateway/conflict_print.h"
+#include "gateway/routes.h"
+
+enum { VERSIONS_SHOWN = 64, PATHS_SHOWN = 1000 };
+
+/* ---- finding it ---- */
+
+void conflict_call(struct turn *t, struct request *r, struct call_spec *spec)
+{
+	const struct conflict_ask *op = r->op;
+	spec->reach = REACH_LEAD;
+	spec->shard = op->read.shard;
+	spec->repeatable = true; /* each of them does nothing when done again */
+	if (!call_open(t, r, spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+void conflict_ask_graph(struct turn *t, struct request *r, call_done *done)
+{
+	struct conflict_ask *op = r->op;
+	struct call_spec spec = {.type = MSG_conflict_read,
+				 .answer = MSG_conflict_read_ack,
+				 .message = &op->read,
+				 .done = done};
+	conflict_call(t, r, &spec);
+}
+
+static void collection_found(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct conflict_ask *op = r->op;
+	const struct map_shard *shard = c ? map_collection_shard(c, r->resource) : NULL;
+	if (!shard) {
+		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		return;
+	}
+	op->read.id = r->resource;
+	op->read.shard = shard->shard.id;
+	op->go(t, r, c);
+}
+
+const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct request *r,
+						   enum status status, const void *body)
+{
+	if (!body || !status_is_success(status)) {
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "path");
+		return NULL;
+	}
+	return body;
+}
+
+void conflict_begin(struct turn *t, struct request *r, collection_step *go)
+{
+	struct conflict_ask *op = r->op;
+	op->go = go;
+	collection_find(t, r, false, collection_found);
+}
+
+/* ---- showing ---- */
+
+/* The collection's policy with another strategy. */
+static struct slice other_strategy(struct request *r, struct slice policy, const char *strategy)
+{
+	struct buf out = {0};
+	struct buf rest = {0};
+	if (policy.len > 0)
+		value_without_member(policy, slice_text("strategy"), &rest);
+	struct mp_reader reader = mp_reader_of(buf_slice(&rest));
+	uint32_t members = rest.len > 0 ? mp_read(&reader).count : 0;
+	mp_write_map(&out, members + 1);
+	mp_write_text(&out, "strategy");
+	mp_write_text(&out, strategy);
+	if (rest.len > 0)
+		buf_append(&out, reader.at, (size_t)(reader.end - reader.at));
+	struct slice copy = arena_copy(&r->arena, buf_slice(&out));
+	buf_close(&out);
+	buf_close(&rest);
+	return copy;
+}
+
+static void print_value(struct slice value, struct buf *out)
+{
+	if (!json_from_msgpack(value, out))
+		buf_append_text(out, "null");
+}
+
+static void print_outcome(const struct decision *d, struct buf *out)
+{
+	static const char *const kinds[] = {
+	    [DECISION_NOTHING] = "nothing",   [DECISION_RESOLVE] = "resolved",
+	    [DECISION_NOTE] = "open",         [DECISION_SCRIPT] = "script",
+	    [DECISION_EXTERNAL] = "external", [DECISION_BROKEN] = "open"};
+	buf_printf(out, "{\"outcome\":\"%s\"", kinds[d->kind]);
+	if (d->kind == DECISION_RESOLVE) {
+		buf_append_text(out, ",\"rev\":");
+		json_revision(&d->resolve.revision, out);
+		buf_append_text(out, ",\"document\":");
+		print_value(d->resolve.deleted ? slice_of("\xc0", 1) : d->resolve.body, out);
+	}
+	struct slice detail = d->kind == DECISION_RESOLVE ? d->resolve.detail : d->note.detail;
+	if ((d->kind == DECISION_RESOLVE || d->kind == DECISION_NOTE) && detail.len > 0) {
+		buf_append_text(out, ",\"detail\":");
+		print_value(detail, out);
+	}
+	buf_append_byte(out, '}');
+}
+
+static void print_outcomes(struct request *r, const struct msg_conflict_read_ack *graph,
+			   struct buf *out)
+{
+	static const char *const strategies[] = {"merge", "newest", "oldest"};
+	struct msg_conflict_read_ack asked = *graph;
+	struct decision d;
+	decide_conflict(&asked, r->resource, &r->arena, &d);
+	buf_append_text(out, ",\"outcomes\":{\"policy\":");
+	print_outcome(&d, out);
+	for (size_t i = 0; i < ARRAY_LEN(strategies); i++) {
+		asked.policy = other_strategy(r, graph->policy, strategies[i]);
+		decide_conflict(&asked, r->resource, &r->arena, &d);
+		buf_printf(out, ",\"%s\":", strategies[i]);
+		print_outcome(&d, out);
+	}
+	buf_append_byte(out, '}');
+}
+
+/* The base, if there is one, and the versions, in order of winning, out of a question to a client.
+ */
+struct versions {
+	struct slice items[VERSIONS_SHOWN + 1]; /* the base's first; empty: none */
+	uint32_t count;                         /* the base included */
+	uint32_t all;                           /* the base not included */
+};
+
+static void take_versions(struct slice input, struct versions *v)
+{
+	struct slice base = value_element(input, 0);
+	struct mp_reader list = mp_reader_of(value_element(input, 1));
+	v->all = mp_read(&list).count;
+	v->items[0] = value_rank(base) == RANK_NIL ? (struct slice){0} : base;
+	v->count = 1;
+	for (uint32_t i = 0; i < v->all && v->count <= VERSIONS_SHOWN; i++)
+		v->items[v->count++] = mp_value(&list);
+}
+
+static bool is_own_member(struct slice pointer)
+{
+	return slice_is(pointer, "/_id") || slice_is(pointer, "/_rev") ||
+	       slice_is(pointer, "/_deleted");
+}
+
+static void print_path(const struct versions *v, const struct diff_row *row, uint32_t first,
+		       struct buf *out)
+{
+	buf_append_text(out, "{\"path\":");
+	json_string(row->pointer, out);
+	if (first == 0 && row->values[0].len > 0) {
+		buf_append_text(out, ",\"base\":");
+		print_value(row->values[0], out);
+	}
+	buf_append_text(out, ",\"values\":{");
+	bool begun = false;
+	for (uint32_t i = 1; i < v->count; i++) {
+		struct slice value = row->values[i - first];
+		if (value.len == 0)
+			continue;
+		if (begun)
+			buf_append_byte(out, ',');
+		begun = true;
+		print_value(value_member(v->items[i], slice_text("_rev")), out);
+		buf_append_byte(out, ':');
+		print_value(value, out);
+	}
+	buf_append_text(out, "}}");
+}
+
+static void print_paths(struct request *r, const struct versions *v, struct buf *out)
+{
+	struct diff_row *rows;
+	bool cut;
+	uint32_t first = v->items[0].len > 0 ? 0 : 1;
+	uint32_t count =
+	    diff_rows(&v->items[first], v->count - first, PATHS_SHOWN, &r->arena, &rows, &cut);
+	bool begun = false;
+	buf_append_text(out, ",\"paths\":[");
+	for (uint32_t i = 0; i < count; i++) {
+		if (is_own_member(rows[i].pointer))
+			continue;
+		if (begun)
+			buf_append_byte(out, ',');
+		begun = true;
+		print_path(v, &rows[i], first, out);
+	}
+	buf_append_byte(out, ']');
+	if (cut)
+		buf_append_text(out, ",\"pathsCut\":true");
+}
+
+static void print_versions(struct request *r, const struct decision *d, struct buf *out)
+{
+	struct versions v;
+	if (d->kind != DECISION_EXTERNAL)
+		return; /* the outcomes say why */
+	take_versions(d->input, &v);
+	buf_append_text(out, ",\"base\":");
+	print_value(v.items[0].len > 0 ? v.items[0] : slice_of("\xc0", 1), out);
+	buf_append_text(out, ",\"versions\":[");
+	for (uint32_t i = 1; i < v.count; i++) {
+		if (i > 1)
+			buf_append_byte(out, ',');
+		print_value(v.items[i], out);
+	}
+	buf_printf(out, "],\"versionsCount\":%" PRIu32, v.all);
+	print_paths(r, &v, out);
+}
+
+static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
+		       const void *body)
+{
+	const struct msg_conflict_read_ack *graph = conflict_graph(t, r, status, body);
+	struct decision asked;
+	(void)index;
+	if (!graph)
+		return;
+	struct msg_conflict_read_ack external = *graph;
+	external.policy = other_strategy(r, (struct slice){0}, "external");
+	decide_conflict(&external, r->resource, &r->arena, &asked);
+	if (asked.kind == DECISION_NOTHING || asked.kind == DECISION_BROKEN) {
+		answer_status(t, r,
+			      asked.kind == DECISION_NOTHING ? STATUS_NOT_FOUND : STATUS_INTERNAL,
+			      "path");
+		return;
+	}
+	struct reply *reply = reply_begin(t, 200);
+	struct buf *out = &reply->body;
+	buf_append_text(out, "{\"collection\":");
+	json_string(r->collection, out);
+	buf_append_text(out, ",\"id\":");
+	json_string(r->resource, out);
+	buf_printf(out,
+		   ",\"kind\":\"%s\",\"since\":%" PRIu64 ",\"held\":%s,\"policyVersion\":%" PRIu64,
+		   conflict_kind_name(graph->conflict.kind), graph->conflict.since_ms,
+		   graph->conflict.held ? "true" : "false", graph->policy_version);
+	uint32_t leaves = asked.note.leaves_count;
+	buf_append_text(out, ",\"leaves\":");
+	conflict_print_revisions(asked.note.leaves,
+				 leaves < VERSIONS_SHOWN ? leaves : VERSIONS_SHOWN, out);
+	buf_printf(out, ",\"leavesCount\":%" PRIu32, leaves);
+	print_versions(r, &asked, out);
+	print_outcomes(r, graph, out);
+	buf_append_byte(out, '}');
+	reply_send(t, r, reply);
+}
+
+static void show_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	conflict_ask_graph(t, r, have_graph);
+}
+
+void native_conflict(struct turn *t, struct request *r)
+{
+	struct conflict_ask *op = arena_alloc(&r->arena, sizeof *op);
+	r->op = op;
+	conflict_begin(t, r, show_go);
+}

@@ -1,0 +1,277 @@
+/* Conflicts resolved by hand, and resolutions taken apart. */
+#include "common/doc/decide.h"
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "gateway/conflict_ask.h"
+#include "gateway/routes.h"
+
+enum { RESOLUTION_ID_BYTES = 16 };
+
+struct resolve_op {
+	struct conflict_ask ask;
+	struct answer answer;
+	struct revision *leaves; /* that must be there, sorted */
+	uint32_t leaves_count;
+	struct msg_conflict_resolve resolve;
+	struct decision decision; /* what `resolve` borrows from */
+	struct slice by;
+};
+
+struct undo_op {
+	struct conflict_ask ask;
+	struct msg_conflict_undo undo;
+};
+
+static void have_resolved(struct turn *t, struct request *r, uint32_t index, enum status status,
+			  const void *body)
+{
+	const struct resolve_op *op = r->op;
+	(void)index;
+	if (!body || !status_is_success(status)) {
+		bool moved = status == STATUS_LEAVES_MOVED || status == STATUS_POLICY_MOVED;
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
+			      moved ? "/leaves" : "");
+		return;
+	}
+	struct reply *reply = reply_begin(t, 200);
+	reply_etag(r, reply, &op->resolve.revision);
+	buf_append_text(&reply->body, "{\"collection\":");
+	json_string(r->collection, &reply->body);
+	buf_append_text(&reply->body, ",\"id\":");
+	json_string(r->resource, &reply->body);
+	buf_append_text(&reply->body, ",\"rev\":");
+	json_revision(&op->resolve.revision, &reply->body);
+	buf_append_text(&reply->body, ",\"resolutionId\":\"");
+	buf_append_hex(&reply->body, op->resolve.resolution_id.data, op->resolve.resolution_id.len);
+	buf_append_text(&reply->body, "\"}");
+	reply_send(t, r, reply);
+}
+
+/* Copies what the decision borrows from the graph's message, which ends with this step. */
+static void keep_resolution(struct request *r, const struct decision *d)
+{
+	struct resolve_op *op = r->op;
+	struct arena *arena = &r->arena;
+	struct msg_conflict_resolve *m = &op->resolve;
+	*m = d->resolve;
+	m->shard = op->ask.read.shard;
+	m->id = r->resource;
+	m->body = arena_copy(arena, m->body);
+	m->detail = arena_copy(arena, m->detail);
+	m->resolution_id = arena_copy(arena, m->resolution_id);
+	m->revision.hash = arena_copy(arena, m->revision.hash);
+	m->leaves = op->leaves; /* the same set */
+	for (uint32_t i = 0; i < m->parents_count; i++)
+		m->parents[i].hash = arena_copy(arena, m->parents[i].hash);
+}
+
+static bool same_leaves(const struct resolve_op *op, const struct decision *d)
+{
+	if (d->resolve.leaves_count != op->leaves_count)
+		return false;
+	for (uint32_t i = 0; i < op->leaves_count; i++)
+		if (!revision_equal(&d->resolve.leaves[i], &op->leaves[i]))
+			return false;
+	return true;
+}
+
+static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
+			  const void *body)
+{
+	struct resolve_op *op = r->op;
+	const struct msg_conflict_read_ack *graph = conflict_graph(t, r, status, body);
+	(void)index;
+	if (!graph)
+		return;
+	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
+	const struct decision *d = &op->decision;
+	if (d->kind == DECISION_NOTHING) {
+		answer_status(t, r, STATUS_LEAVES_MOVED, "/leaves");
+		return;
+	}
+	if (d->kind == DECISION_RESOLVE && !same_leaves(op, d)) {
+		answer_status(t, r, STATUS_LEAVES_MOVED, "/leaves");
+		return;
+	}
+	if (d->kind != DECISION_RESOLVE) {
+		answer_status(t, r, STATUS_BAD_PARAMETER, "/pick");
+		return;
+	}
+	keep_resolution(r, d);
+	struct call_spec spec = {.type = MSG_conflict_resolve,
+				 .answer = MSG_conflict_resolve_ack,
+				 .message = &op->resolve,
+				 .done = have_resolved};
+	conflict_call(t, r, &spec);
+}
+
+static void resolve_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	conflict_ask_graph(t, r, resolve_graph);
+}
+
+static bool take_revision(struct slice value, struct revision *out)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	return token.type == MP_STR && revision_parse(token.bytes, out);
+}
+
+static bool take_leaves(struct request *r, struct slice list, struct resolve_op *op)
+{
+	struct mp_reader reader = mp_reader_of(list);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_ARRAY || head.count < 2 || head.count > LIMIT_LEAVES)
+		return false;
+	op->leaves = arena_alloc(&r->arena, head.count * sizeof *op->leaves);
+	op->leaves_count = head.count;
+	for (uint32_t i = 0; i < head.count; i++)
+		if (!take_revision(mp_value(&reader), &op->leaves[i]))
+			return false;
+	revision_sort(op->leaves, op->leaves_count);
+	return true;
+}
+
+/* Exactly one of pick, document and delete. */
+static bool take_decision(struct turn *t, struct request *r, struct slice body,
+			  struct resolve_op *op, struct problem *p)
+{
+	struct slice pick = value_member(body, slice_text("pick"));
+	struct slice document = value_member(body, slice_text("document"));
+	struct slice remove = value_member(body, slice_text("delete"));
+	struct native_document taken;
+	op->answer.how = HOW_PERSON;
+	op->answer.by = op->by;
+	if ((pick.len > 0) + (document.len > 0) + (remove.len > 0) != 1)
+		return problem_detail(p, STATUS_BAD_PARAMETER, "",
+				      "Exactly one of pick, document and delete.");
+	if (pick.len > 0) {
+		op->answer.kind = ANSWER_PICK;
+		return take_revision(pick, &op->answer.pick) ||
+		       problem_set(p, STATUS_BAD_REVISION, "/pick");
+	}
+	if (remove.len > 0) {
+		op->answer.kind = ANSWER_DELETE;
+		return slice_equal(remove, slice_of("\xc3", 1)) ||
+		       problem_detail(p, STATUS_BAD_PARAMETER, "/delete", "true");
+	}
+	op->answer.kind = ANSWER_BODY;
+	if (!native_document(t, r, document, "/document", &taken, p))
+		return false;
+	if (taken.id.len > 0 && !slice_equal(taken.id, r->resource))
+		return problem_set(p, STATUS_BAD_ID, "/document/id");
+	op->answer.body = taken.body;
+	return true;
+}
+
+static struct slice principal_of(struct request *r)
+{
+	return arena_copy(&r->arena, r->http->principal);
+}
+
+void native_conflict_resolve(struct turn *t, struct request *r)
+{
+	struct resolve_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem = {0};
+	struct slice body;
+	r->op = op;
+	op->by = principal_of(r);
+	bool fine = native_body(t, r, &body, &problem);
+	if (fine && !take_leaves(r, value_member(body, slice_text("leaves")), op))
+		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/leaves",
+				      "The revisions of all leaves, as the conflict lists them.");
+	if (fine)
+		fine = take_decision(t, r, body, op, &problem);
+	if (fine)
+		conflict_begin(t, r, resolve_go);
+	else
+		answer_problem(t, r, &problem);
+}
+
+/* ---- taking a resolution apart ---- */
+
+static void have_undone(struct turn *t, struct request *r, uint32_t index, enum status status,
+			const void *body)
+{
+	(void)index;
+	if (!body || !status_is_success(status)) {
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
+			      status == STATUS_NOT_FOUND ? "/resolutionId" : "");
+		return;
+	}
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_text(&reply->body, "{\"collection\":");
+	json_string(r->collection, &reply->body);
+	buf_append_text(&reply->body, ",\"id\":");
+	json_string(r->resource, &reply->body);
+	buf_append_text(&reply->body, ",\"held\":true}");
+	reply_send(t, r, reply);
+}
+
+static void undo_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct undo_op *op = r->op;
+	(void)c;
+	op->undo.shard = op->ask.read.shard;
+	op->undo.id = r->resource;
+	struct call_spec spec = {.type = MSG_conflict_undo,
+				 .answer = MSG_conflict_undo_ack,
+				 .message = &op->undo,
+				 .done = have_undone};
+	conflict_call(t, r, &spec);
+}
+
+static int hex_digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool take_resolution_id(struct request *r, struct slice value, struct slice *out)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	uint8_t *id = arena_alloc(&r->arena, RESOLUTION_ID_BYTES);
+	if (token.type != MP_STR || token.bytes.len != 2 * RESOLUTION_ID_BYTES)
+		return false;
+	for (size_t i = 0; i < RESOLUTION_ID_BYTES; i++) {
+		int high = hex_digit(token.bytes.data[2 * i]);
+		int low = hex_digit(token.bytes.data[2 * i + 1]);
+		if (high < 0 || low < 0)
+			return false;
+		id[i] = (uint8_t)(high << 4 | low);
+	}
+	*out = slice_of(id, RESOLUTION_ID_BYTES);
+	return true;
+}
+
+static struct slice undo_detail(struct request *r)
+{
+	struct buf detail = {0};
+	mp_write_map(&detail, 1);
+	mp_write_text(&detail, "by");
+	mp_write_str(&detail, r->http->principal);
+	struct slice copy = arena_copy(&r->arena, buf_slice(&detail));
+	buf_close(&detail);
+	return copy;
+}
+
+void native_conflict_undo(struct turn *t, struct request *r)
+{
+	struct undo_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem = {0};
+	struct slice body;
+	r->op = op;
+	bool fine = native_body(t, r, &body, &problem);
+	if (fine && !take_resolution_id(r, value_member(body, slice_text("resolutionId")),
+					&op->undo.resolution_id))
+		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/resolutionId",
+				      "32 hexadecimal digits, as the conflict lists them.");
+	op->undo.detail = undo_detail(r);
+	if (fine)
+		conflict_begin(t, r, undo_go);
+	else
+		answer_problem(t, r, &problem);
+}

@@ -1,0 +1,161 @@
+// Conflicts in people's hands: shown with what differs and what each policy would do, resolved, taken apart again, and
+// remembered.
+import assert from 'node:assert/strict';
+import { after, before, describe } from 'node:test';
+import { check, startCluster, until } from './lib.mjs';
+
+const DEADLINE_MS = 15000;
+const KEEP_MS = 3600000;
+
+let cluster;
+const test = (what, body) => check(() => cluster, what, body);
+const bare = (etag) => etag.replaceAll('"', '');
+
+/** Two edits of one revision; gives the revisions of both and of their base. */
+async function diverge(c, path, base, online, offline) {
+  const first = await c.insist('PUT', path, { body: base });
+  const second = await c.insist('PUT', path, { body: online, headers: { 'If-Match': first.etag } });
+  const third = await c.insist('PUT', `${path}?branch=true`, { body: offline, headers: { 'If-Match': first.etag } });
+  return { base: bare(first.etag), online: bare(second.etag), offline: bare(third.etag) };
+}
+
+const shown = (c, path) => c.get(`/_/conflicts${path}`);
+const resolve = (c, path, body) => c.send('POST', `/_/conflicts${path}/resolve`, { body });
+
+async function resolved(c, collection, id) {
+  return until(`${collection}/${id} is resolved`, DEADLINE_MS, async () => {
+    const { json } = await c.get(`/_/conflicts?collection=${collection}&state=resolved`);
+    return json.find((row) => row.id === id);
+  });
+}
+
+describe('conflicts in people\'s hands', () => {
+  before(async () => {
+    cluster = await startCluster('resolve', { gateways: 1 });
+    await cluster.collection('open', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'none' } });
+    await cluster.collection('auto', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'newest' } });
+  });
+  after(() => cluster?.down());
+
+  test('a conflict is shown: versions, base, what differs, what each policy would do', async (c) => {
+    const made = await diverge(c, '/open/a', { n: 0, tags: ['x'], same: 1 }, { n: 1, tags: ['x'], same: 1 }, { n: 0, same: 1, more: { deep: true } });
+    const { status, json } = await shown(c, '/open/a');
+    assert.equal(status, 200);
+    assert.deepEqual([...json.leaves].sort(), [made.online, made.offline].sort());
+    assert.equal(json.base._rev, made.base);
+    assert.deepEqual(json.versions.map((version) => version._rev).sort(), [made.online, made.offline].sort());
+    assert.deepEqual(json.paths, [
+      { path: '/more/deep', values: { [made.offline]: true } },
+      { path: '/n', base: 0, values: { [made.online]: 1, [made.offline]: 0 } },
+      { path: '/tags', base: ['x'], values: { [made.online]: ['x'] } },
+    ]);
+    assert.equal(json.outcomes.policy.outcome, 'open');
+    assert.deepEqual(json.outcomes.merge.document, { n: 1, same: 1, more: { deep: true } });
+    assert.equal(json.outcomes.newest.document.more.deep, true);
+    assert.equal(json.outcomes.oldest.document.n, 1);
+    assert.equal((await c.get('/open/a')).headers['x-parley-conflicts'], '1', 'showing changes nothing');
+  });
+
+  test('it is resolved on exactly the leaves that are there', async (c) => {
+    const { json } = await shown(c, '/open/a');
+    const late = await resolve(c, '/open/a', { leaves: [json.leaves[0], '9-ffff'], pick: json.leaves[0] });
+    assert.deepEqual([late.status, late.json.code, late.json.place], [409, 'leaves_moved', '/leaves']);
+    const made = await resolve(c, '/open/a', { leaves: json.leaves, document: { n: 7, by: 'hand' } });
+    assert.equal(made.status, 200, made.text);
+    const read = await c.get('/open/a?revs=true');
+    assert.equal(bare(read.etag), made.json.rev);
+    assert.equal(read.json.n, 7);
+    assert.equal(read.headers['x-parley-conflicts'], undefined);
+    for (const leaf of json.leaves) assert.ok(read.json._revs.includes(leaf), 'its parents are all versions');
+    const row = await resolved(c, 'open', 'a');
+    assert.equal(row.resolutionId, made.json.resolutionId);
+    assert.equal(row.detail.strategy, 'person');
+    assert.equal((await shown(c, '/open/a')).status, 404);
+  });
+
+  test('pick and delete', async (c) => {
+    const picked = await diverge(c, '/open/b', { n: 0 }, { n: 1 }, { n: 2 });
+    const chosen = await resolve(c, '/open/b', { leaves: [picked.online, picked.offline], pick: picked.offline });
+    assert.equal(chosen.status, 200, chosen.text);
+    assert.equal((await c.get('/open/b')).json.n, 2);
+    const gone = await diverge(c, '/open/c', { n: 0 }, { n: 1 }, { n: 2 });
+    assert.equal((await resolve(c, '/open/c', { leaves: [gone.online, gone.offline], delete: true })).status, 200);
+    assert.equal((await c.get('/open/c')).status, 404);
+  });
+
+  test('a resolution is taken apart: its inputs are leaves again, and no arbiter touches them', async (c) => {
+    await diverge(c, '/auto/a', { n: 0 }, { n: 1 }, { n: 2 });
+    const row = await resolved(c, 'auto', 'a');
+    const undone = await c.send('POST', '/_/conflicts/auto/a/undo', { body: { resolutionId: row.resolutionId } });
+    assert.equal(undone.status, 200, undone.text);
+    const read = await c.get('/auto/a?conflicts=true');
+    assert.equal(read.headers['x-parley-conflicts'], '1');
+    const noted = await until('the arbiter leaves it to people', DEADLINE_MS, async () => {
+      const { json } = await c.get('/_/conflicts?collection=auto&state=open');
+      return json.find((open) => open.id === 'a' && open.detail?.reason === 'held');
+    });
+    assert.equal(noted.held, true);
+    const values = await Promise.all([bare(read.etag), ...read.json._conflicts].map(async (rev) => (await c.get(`/auto/a?rev=${rev}`)).json.n));
+    assert.deepEqual(values.sort(), [1, 2]);
+    const again = await c.send('POST', '/_/conflicts/auto/a/undo', { body: { resolutionId: row.resolutionId } });
+    assert.equal(again.status, 200, 'once more changes nothing');
+    const { json } = await shown(c, '/auto/a');
+    assert.equal((await resolve(c, '/auto/a', { leaves: json.leaves, pick: json.leaves[1] })).status, 200);
+    assert.equal((await c.get('/auto/a')).headers['x-parley-conflicts'], undefined);
+  });
+
+  test('the history knows who did what', async (c) => {
+    const query = encodeURIComponent(JSON.stringify({ documentId: 'a', collection: 'auto' }));
+    const { json } = await c.get(`/system.resolutions?query=${query}&order=["asc(at)"]`);
+    assert.deepEqual(json.map((row) => [row.action, row.detail.by === 'arbiter']), [['resolved', true], ['undone', false], ['resolved', false]]);
+    assert.equal(json[0].resolutionId, json[1].resolutionId);
+    const one = await c.get(`/system.resolutions/${encodeURIComponent(json[0].id)}`);
+    assert.equal(one.json.action, 'resolved');
+  });
+
+  test('lists come in pages, by kind and age', async (c) => {
+    for (let i = 0; i < 5; i++) await diverge(c, `/open/page-${i}`, { n: 0 }, { n: 1 }, { n: 2 });
+    const ids = [];
+    let cursor = '';
+    do {
+      const page = await c.get(`/_/conflicts?collection=open&state=open&limit=2&cursor=${cursor}`);
+      assert.ok(page.json.length <= 2, page.text);
+      ids.push(...page.json.map((row) => row.id));
+      cursor = page.headers['x-parley-cursor'];
+      assert.equal(page.headers['x-parley-more'], cursor && 'true');
+    } while (cursor);
+    assert.deepEqual(ids, [0, 1, 2, 3, 4].map((i) => `page-${i}`));
+    assert.equal((await c.get('/_/conflicts?collection=open&state=open&kind=roots')).json.length, 0);
+    assert.equal((await c.get('/_/conflicts?collection=open&state=open&kind=edits')).json.length, 5);
+    assert.equal((await c.get(`/_/conflicts?collection=open&state=open&olderThanMs=${KEEP_MS}`)).json.length, 0);
+  });
+
+  test('what is malformed is refused, with the place', async (c) => {
+    const leaves = ['1-a', '1-b'];
+    const cases = [
+      ['/resolve', {}, 400, '/leaves'],
+      ['/resolve', { leaves: 'all', pick: '1-a' }, 400, '/leaves'],
+      ['/resolve', { leaves: ['1-a'], pick: '1-a' }, 400, '/leaves'],
+      ['/resolve', { leaves }, 400, ''],
+      ['/resolve', { leaves, pick: '1-a', delete: true }, 400, ''],
+      ['/resolve', { leaves, pick: 'none' }, 400, '/pick'],
+      ['/resolve', { leaves, delete: 'yes' }, 400, '/delete'],
+      ['/resolve', { leaves, document: [] }, 400, '/document'],
+      ['/resolve', { leaves, document: { id: 'other' } }, 422, '/document/id'],
+      ['/undo', {}, 400, '/resolutionId'],
+      ['/undo', { resolutionId: 'zz' }, 400, '/resolutionId'],
+      ['/undo', { resolutionId: '0'.repeat(32) }, 404, '/resolutionId'],
+    ];
+    for (const [action, body, status, place] of cases) {
+      const answer = await c.send('POST', `/_/conflicts/open/page-0${action}`, { body });
+      assert.equal(answer.status, status, `${action} ${JSON.stringify(body)}: ${answer.text}`);
+      assert.equal(answer.json.place ?? '', place, `${action} ${JSON.stringify(body)}: ${answer.text}`);
+    }
+    const { json } = await shown(c, '/open/page-0');
+    const odd = await resolve(c, '/open/page-0', { leaves: json.leaves, pick: '9-ffff' });
+    assert.deepEqual([odd.status, odd.json.place], [400, '/pick']);
+    for (const parameter of ['kind=odd', 'limit=0', 'olderThanMs=-1', 'cursor=!', 'state=closed'])
+      assert.equal((await c.get(`/_/conflicts?${parameter}`)).status, 400, parameter);
+    assert.equal((await c.get('/_/conflicts/nowhere/a')).status, 404);
+  });
+});
