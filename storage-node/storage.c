@@ -211,6 +211,7 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 		if (MUTATION(restarted_lead_leads))
 			lead_again(s, fx);
 		on_timer(s, fx);
+		on_turn(s, fx); /* what it removed and the positions are one commit */
 		break;
 	case EVENT_MESSAGE:
 		on_message(s, e, fx);

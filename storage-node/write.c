@@ -374,9 +374,10 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 		write_recent_forget(c, m->operation_id); /* it was cut: as if it never came */
 		return false;
 	}
-	if (c->state != SHARD_SERVING ||
-	    (r->epoch != c->lead_epoch && r->number <= c->position.trimmed) ||
-	    c->pending.waiters >= WAITERS_MAX)
+	bool unknown = r->epoch != c->lead_epoch && r->number <= c->position.trimmed;
+	if (unknown && c->state == SHARD_SERVING && m->operation_digest.len > 0)
+		return false; /* the document's record knows a client's key */
+	if (c->state != SHARD_SERVING || unknown || c->pending.waiters >= WAITERS_MAX)
 		return r->number > 0;
 	struct decision d = {.status = (enum status)r->status,
 			     .ordered = status_is_success(r->status)};
