@@ -355,6 +355,14 @@ static uint64_t least_count(const struct state *s, const struct actor *a, int do
 	return n;
 }
 
+static bool hears_too_little(const struct state *s, const struct actor *a)
+{
+	for (int d = 0; d < DOCUMENTS; d++)
+		if (a->count[d] < least_count(s, a, d))
+			return true;
+	return false;
+}
+
 /* All that may have been done: what lay in a feed when it asked is told, too. */
 static uint64_t most_count(const struct state *s, int document)
 {
@@ -385,6 +393,10 @@ static bool done(struct workload *w, struct buf *why)
 		if (lost) {
 			buf_printf(why, "listener %d has not heard of generation %llu of d%d", i,
 				   (unsigned long long)lost->generation, lost->document);
+			return false;
+		}
+		if (a->socket && hears_too_little(s, a)) {
+			buf_printf(why, "listener %d has not heard of all changes", i);
 			return false;
 		}
 	}
