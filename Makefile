@@ -31,6 +31,10 @@ LDFLAGS := -pie $(SANFLAGS)
 PURE_LIBS := -lsimdjson -lpcre2-8 -lxxhash -lcrypto -lmsgpackc -lm -lstdc++
 SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lwslay -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
 
+# The engine of the script worker: no other program links it.
+JSC_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags javascriptcoregtk-4.1))
+JSC_LIBS = $(shell pkg-config --libs javascriptcoregtk-4.1) -lseccomp
+
 objs = $(patsubst %,$(BUILD)/%.o,$(1))
 
 # Pure code: no I/O, no clock; what the simulator links.
@@ -45,6 +49,7 @@ ARBITER_SRC := $(filter-out %/main.c,$(wildcard arbiter/*.c))
 CORE_SRC := $(PURE_SRC) $(COORDINATOR_SRC) $(STORAGE_SRC) $(GATEWAY_SRC) $(ARBITER_SRC)
 # The shell: sockets, disks, timers.
 RUN_SRC := $(wildcard common/run/*.c common/store/*.c)
+SCRIPT_SRC := $(wildcard script-worker/*.c)
 SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 
 DAEMONS := $(BUILD)/parley-coordinator $(BUILD)/parley-storage-node $(BUILD)/parley-gateway $(BUILD)/parley-arbiter
@@ -54,7 +59,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_
 FUZZ_NAMES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZERS := $(patsubst %,$(BUILD)/fuzz/%_fuzz,$(FUZZ_NAMES))
 
-all: $(DAEMONS)
+all: $(DAEMONS) $(BUILD)/parley-script-worker
 
 $(BUILD)/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -82,12 +87,18 @@ LIBS := $(BUILD)/librun.a $(BUILD)/libcores.a $(BUILD)/libpure.a
 $(BUILD)/parley-%: $(BUILD)/%/main.c.o $(LIBS)
 	$(CC) $(LDFLAGS) -o $@ $< $(LIBS) $(SHELL_LIBS)
 
+$(BUILD)/script-worker/%.c.o: CFLAGS += $(JSC_CFLAGS)
+$(BUILD)/parley-script-worker: $(call objs,$(SCRIPT_SRC)) $(BUILD)/libpure.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(JSC_LIBS) $(PURE_LIBS)
+
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.c.o $(BUILD)/libsim.a $(LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
 $(BUILD)/core/%: $(BUILD)/tests/core/%.c.o $(BUILD)/libsim.a $(LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
+
+$(BUILD)/unit/script_pool_test: $(BUILD)/parley-script-worker
 
 unit: $(UNIT_TESTS)
 	@for t in $(UNIT_TESTS); do $$t || exit 1; done

@@ -28,6 +28,7 @@
 #include "common/base/slice.h"
 #include "common/http_types.h"
 #include "proto/schema.h"
+#include "proto/script_frame.h"
 
 enum event_kind {
 	EVENT_START,          /* first event of a life */
@@ -44,6 +45,7 @@ enum event_kind {
 	EVENT_STORED, /* what was put before this is durable (or was committed, if no sync was asked
 			 for) */
 	EVENT_DISK,   /* free space fell below or rose above the reserve */
+	EVENT_SCRIPT, /* a script has ended, or can't be run */
 	EVENT_DRAIN   /* SIGTERM: finish what is under way, take nothing new */
 };
 
@@ -80,6 +82,12 @@ struct event {
 		struct {
 			bool full;
 		} disk;
+		struct {
+			uint64_t id; /* the effect's */
+			enum script_status status;
+			struct slice
+			    output; /* OK: MessagePack; else a text. Borrowed for the step */
+		} script;
 	};
 };
 
@@ -89,6 +97,7 @@ enum effect_kind {
 	EFFECT_RESPOND,      /* answer of an HTTP request */
 	EFFECT_STREAM_SEND,  /* more of a stream's answer, or a message of a WebSocket */
 	EFFECT_STREAM_CLOSE, /* no more; EVENT_STREAM_GONE follows */
+	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, unless the process ends */
 	EFFECT_LOG,          /* a line for the log and the trace */
 	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, restart with a new
 			 incarnation */
@@ -119,6 +128,7 @@ struct effect {
 			uint16_t code;       /* WebSocket close code; else only told to the log */
 			struct slice reason; /* at most 123 bytes */
 		} stream_close;
+		struct script_request script;
 		struct {
 			enum log_level level;
 			struct slice text;
@@ -151,6 +161,8 @@ void fx_respond(struct effects *fx, uint64_t request, const struct http_response
 /* Copies. The same bytes to many streams; those that are gone are skipped. */
 void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body);
 void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const char *reason);
+/* Copies. Scripts run beside the loop, in no order. */
+void fx_script(struct effects *fx, const struct script_request *request);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
 /* Has effect only if something is put in this turn: a commit without content is not made. */

@@ -94,6 +94,14 @@ void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const c
 	e->stream_close.reason = arena_copy(&fx->arena, slice_text(reason));
 }
 
+void fx_script(struct effects *fx, const struct script_request *request)
+{
+	struct script_request *copy = &effect_add(fx, EFFECT_SCRIPT, WHEN_NOW)->script;
+	*copy = *request;
+	copy->source = arena_copy(&fx->arena, request->source);
+	copy->arguments = arena_copy(&fx->arena, request->arguments);
+}
+
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...)
 {
 	va_list args;

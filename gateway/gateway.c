@@ -143,6 +143,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 	case EVENT_TURN:
 	case EVENT_STORED:
 	case EVENT_DISK:
+	case EVENT_SCRIPT:
 		break;
 	}
 	request_sweep(t.gw);

@@ -163,6 +163,8 @@ static void carry_out(struct daemon *d, enum effect_when when)
 		if (e->kind == EFFECT_SEND) {
 			if (!bus_send(d->bus, e))
 				note_unsent(d, e);
+		} else if (e->kind == EFFECT_SCRIPT) {
+			script_pool_submit(d->scripts, &e->script);
 		} else if (e->kind == EFFECT_LOG) {
 			logger_text(&d->logger, e->log.level, e->log.text);
 		} else if (d->spec->respond) {
@@ -251,6 +253,8 @@ static void turn(struct daemon *d)
 	for (uint32_t i = 0; i < d->unsent_count; i++)
 		on_message(d, &d->unsent[i]);
 	d->unsent_count = 0;
+	if (d->scripts)
+		script_pool_turn(d->scripts, on_message, d);
 	if (d->spec->ops->deadline(d->core) <= clock_boot_ms())
 		feed(d, EVENT_TIMER);
 	feed(d, EVENT_TURN);
@@ -282,6 +286,8 @@ static void wait_for_work(struct daemon *d)
 	int64_t deadline = d->spec->ops->deadline(d->core);
 	if (d->housekeeping_ms < deadline)
 		deadline = d->housekeeping_ms;
+	if (d->scripts && script_pool_deadline(d->scripts) < deadline)
+		deadline = script_pool_deadline(d->scripts);
 	if (d->draining && now_ms + DAEMON_DRAIN_LOOK_MS < deadline)
 		deadline = now_ms + DAEMON_DRAIN_LOOK_MS;
 	if (d->again || bus_has_input(d->bus))

@@ -26,6 +26,7 @@ struct daemon_spec {
 	uint32_t options_count;
 	bool stores;   /* has a data_dir (options data_dir, disk_reserve_bytes, accept_torn_log) */
 	bool identity; /* the directory has an incarnation; a corrupt one is set aside */
+	bool scripts;  /* the core asks for scripts (options of common/run/script_pool.h) */
 	/* Makes the core. NULL: *problem says why not. */
 	void *(*create)(struct daemon *d, uint64_t seed, struct buf *problem);
 	void (*destroy)(void *core);

@@ -6,6 +6,7 @@
 #include "common/run/daemon.h"
 #include "common/run/health.h"
 #include "common/run/identity.h"
+#include "common/run/script_pool.h"
 
 struct daemon {
 	const struct daemon_spec *spec;
@@ -19,6 +20,7 @@ struct daemon {
 	struct bus *bus;
 	struct health_listener *health;
 	struct store *store;
+	struct script_pool *scripts;
 	struct node_identity identity;
 	void *core;
 	void *user;

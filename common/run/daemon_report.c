@@ -74,6 +74,8 @@ static void report_metrics(void *context, struct buf *out)
 	buf_printf(out, "parley_bus_peers_connected %u\n", bus_connected(d->bus));
 	if (d->store)
 		store_rocks_metrics(d->store, out);
+	if (d->scripts)
+		script_pool_metrics(d->scripts, out);
 	if (d->spec->ops->metrics)
 		d->spec->ops->metrics(d->core, out);
 	if (d->spec->metrics)

@@ -138,6 +138,16 @@ static void set_damaged_aside(struct daemon *d)
 		d->exit_code = DAEMON_EXIT_RESET;
 }
 
+static void open_scripts(struct daemon *d)
+{
+	struct script_pool_setup setup = {.program = config_text(&d->config, "script_worker"),
+					  .workers =
+					      (uint32_t)config_number(&d->config, "script_workers"),
+					  .loop = &d->loop,
+					  .logger = &d->logger};
+	d->scripts = script_pool_new(&setup);
+}
+
 static bool create_core(struct daemon *d, struct buf *problem)
 {
 	d->core = d->spec->create(d, entropy_u64(), problem);
@@ -201,6 +211,8 @@ static bool open_all(struct daemon *d, struct buf *problem)
 	if (!create_core(d, problem) || !open_bus(d, problem))
 		return false;
 	loop_add(&d->loop, bus_fd(d->bus), on_bus, d);
+	if (d->spec->scripts)
+		open_scripts(d);
 	if (!daemon_open_health(d, problem))
 		return false;
 	logger_printf(&d->logger, LOG_LEVEL_INFO, "listening listener=health address=%s port=%u",
@@ -234,6 +246,7 @@ void daemon_teardown(struct daemon *d)
 	if (d->spec->teardown && d->core)
 		d->spec->teardown(d);
 	health_close(d->health);
+	script_pool_free(d->scripts);
 	if (d->core)
 		d->spec->destroy(d->core);
 	if (d->bus)

@@ -63,6 +63,14 @@ void loop_add(struct loop *l, int fd, loop_callback *ready, void *context)
 	CHECK(epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) == 0);
 }
 
+void loop_want_write(struct loop *l, int fd, bool wanted)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	if (wanted)
+		event.events |= EPOLLOUT;
+	CHECK(epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &event) == 0);
+}
+
 void loop_set(struct loop *l, int fd, loop_callback *ready, void *context)
 {
 	loop_remove(l, fd);

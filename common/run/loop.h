@@ -35,6 +35,8 @@ void loop_close(struct loop *l);
 void loop_add(struct loop *l, int fd, loop_callback *ready, void *context);
 /* The same for one that may be there already. */
 void loop_set(struct loop *l, int fd, loop_callback *ready, void *context);
+/* Whether ready is called also when the descriptor can be written to. */
+void loop_want_write(struct loop *l, int fd, bool wanted);
 void loop_remove(struct loop *l, int fd);
 /* Waits until something is ready or the deadline (CLOCK_BOOTTIME ms) has come, then calls what is
  * ready once. */
