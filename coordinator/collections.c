@@ -243,6 +243,18 @@ static enum status update(struct coordinator *c, const struct msg_collection_cre
 	return STATUS_OK;
 }
 
+/* Asked again after an answer that was lost, it finds the policy there already. */
+static enum status update_policy(struct coordinator *c, const struct msg_collection_create *m,
+				 const struct collection *has, struct effects *fx)
+{
+	if (m->if_version != 0 && m->if_version != has->version &&
+	    !slice_equal(m->collection.policy, has->policy))
+		return STATUS_CONFLICT;
+	struct msg_collection_create whole = {.collection = *has};
+	whole.collection.policy = m->collection.policy;
+	return update(c, &whole, has, fx);
+}
+
 static enum status create(struct coordinator *c, const struct msg_collection_create *m,
 			  struct effects *fx)
 {
@@ -258,6 +270,8 @@ static enum status create(struct coordinator *c, const struct msg_collection_cre
 		return STATUS_DISK_FULL;
 	if (m->update && has && (m->index_add_count > 0 || m->index_drop.len > 0))
 		return indexes_change(c, m, has, fx);
+	if (m->update && has && m->policy_only)
+		return update_policy(c, m, has, fx);
 	if (m->update)
 		return has ? update(c, m, has, fx) : STATUS_NOT_FOUND;
 	return make(c, m, fx);

@@ -2,10 +2,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "common/doc/policy.h"
 #include "common/doc/value.h"
 #include "gateway/index_params.h"
 #include "gateway/native.h"
+#include "gateway/policy.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -111,23 +111,6 @@ static bool take_mode(struct slice value, uint64_t *out, struct problem *p)
 	return true;
 }
 
-static bool take_policy(struct request *r, struct slice value, struct slice *out, struct problem *p)
-{
-	struct policy policy;
-	struct policy_error error = {0};
-	char place[PLACE_BYTES];
-	if (value.len > LIMIT_POLICY_BYTES)
-		return problem_limit(p, STATUS_BAD_PARAMETER, "/policy", LIMIT_POLICY_BYTES,
-				     value.len);
-	if (!policy_parse(value, &r->arena, &policy, &error)) {
-		snprintf(place, sizeof place, "/policy%s%s",
-			 *error.place == '/' || !*error.place ? "" : "/", error.place);
-		return problem_detail(p, STATUS_BAD_PARAMETER, place, error.text);
-	}
-	*out = value;
-	return true;
-}
-
 static bool take_name(struct request *r, struct slice value, struct slice *out, struct problem *p)
 {
 	struct mp_reader reader = mp_reader_of(value);
@@ -152,8 +135,10 @@ static bool take_member(struct request *r, struct settings_op *op, struct slice 
 		op->message.mode_given = true;
 		return take_mode(value, &c->mode, p);
 	}
-	if (slice_is(name, "policy"))
-		return take_policy(r, value, &c->policy, p);
+	if (slice_is(name, "policy")) {
+		c->policy = value;
+		return policy_check(r, value, "/policy", p);
+	}
 	if (slice_is(name, "keepAncestors"))
 		return take_number(value, "/keepAncestors", 64, &c->keep_ancestors, p);
 	if (slice_is(name, "retainMs")) {

@@ -517,6 +517,39 @@ static void test_create_checks(void **state)
 	assert_int_equal(create_with(b, settings, 0, false), STATUS_NOT_ENOUGH_NODES);
 }
 
+static uint64_t policy_of(struct bench *b, const char *text, uint64_t if_version)
+{
+	struct msg_collection_create m = {
+	    .collection = {.name = slice_text("t"), .policy = slice_text(text)},
+	    .update = true,
+	    .policy_only = true,
+	    .if_version = if_version};
+	return bench_create(b, m);
+}
+
+static void test_a_policy_alone(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	struct collection settings = {
+	    .name = slice_text("t"), .mode = MODE_AVAILABLE, .retain_ms = 77};
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_OK); /* version 2 */
+	const char *newest = "\x81\xa8strategy\xa6newest";
+	const char *oldest = "\x81\xa8strategy\xa6oldest";
+	assert_int_equal(policy_of(b, newest, 1), STATUS_CONFLICT);
+	assert_int_equal(policy_of(b, newest, 2), STATUS_OK);
+	/* asked again, as the answer was lost */
+	assert_int_equal(policy_of(b, newest, 2), STATUS_OK);
+	assert_int_equal(policy_of(b, oldest, 2), STATUS_CONFLICT);
+	assert_int_equal(policy_of(b, oldest, 3), STATUS_OK);
+	assert_int_equal(policy_of(b, "\x80", 0), STATUS_OK);
+	assert_int_equal(policy_of(b, "\x90", 0), STATUS_BAD_PARAMETER);
+	/* the other settings are what they were: giving them again changes nothing */
+	settings.policy = slice_text("\x80");
+	assert_int_equal(create_with(b, settings, 0, true), STATUS_OK);
+	assert_int_equal(policy_of(b, newest, 5), STATUS_OK);
+}
+
 static void test_update(void **state)
 {
 	struct bench *b = *state;
@@ -669,6 +702,7 @@ int main(void)
 	    CASE(test_sleep_moves_nothing),
 	    CASE(test_crash_before_commit),
 	    CASE(test_create_checks),
+	    CASE(test_a_policy_alone),
 	    CASE(test_update),
 	    CASE(test_balance_and_leases),
 	    CASE(test_system_nodes),

@@ -24,7 +24,7 @@ async function shell(text, timeoutMs = BLOCK_MS) {
 }
 
 // In this order: README makes the file that the others' curl lines use.
-const DOCUMENTS = ['README.md', 'docs/native-api.md', 'docs/operations.md'];
+const DOCUMENTS = ['README.md', 'docs/native-api.md', 'docs/conflicts.md', 'docs/operations.md'];
 
 function shellBlocks(document) {
   return [...readFileSync(join(ROOT, document), 'utf8').matchAll(/^```sh\n(.*?)^```$/gms)].map((found) => found[1]);

@@ -1,0 +1,70 @@
+#include <stdio.h>
+
+#include "gateway/policy.h"
+#include "gateway/routes.h"
+
+bool policy_check(struct request *r, struct slice value, const char *place, struct problem *p)
+{
+	struct policy policy;
+	struct policy_error error = {0};
+	char where[PLACE_BYTES];
+	if (value.len > LIMIT_POLICY_BYTES)
+		return problem_limit(p, STATUS_BAD_PARAMETER, place, LIMIT_POLICY_BYTES, value.len);
+	if (policy_parse(value, &r->arena, &policy, &error))
+		return true;
+	snprintf(where, sizeof where, "%s%s%s", place,
+		 *error.place == '/' || !*error.place ? "" : "/", error.place);
+	return problem_detail(p, STATUS_BAD_PARAMETER, where, error.text);
+}
+
+static void print_value(const char *name, struct slice value, struct buf *out)
+{
+	struct buf json = {0};
+	if (value.len > 0 && json_from_msgpack(value, &json)) {
+		buf_printf(out, ",\"%s\":", name);
+		buf_append_slice(out, buf_slice(&json));
+	}
+	buf_close(&json);
+}
+
+static void print_resolved(const struct decision *d, struct slice id, bool document,
+			   struct buf *out)
+{
+	static const char *const how[HOW_KINDS] = {
+	    [HOW_MERGE] = "merge",   [HOW_NEWEST] = "newest", [HOW_OLDEST] = "oldest",
+	    [HOW_SINGLE] = "single", [HOW_SCRIPT] = "script", [HOW_EXTERNAL] = "external",
+	};
+	buf_printf(out, "\"outcome\":\"resolved\",\"how\":\"%s\",\"revision\":", how[d->how]);
+	json_revision(&d->resolve.revision, out);
+	buf_printf(out, ",\"deleted\":%s", d->resolve.deleted ? "true" : "false");
+	struct buf json = {0};
+	if (document && !d->resolve.deleted && json_document(id, d->resolve.body, &json)) {
+		buf_append_text(out, ",\"document\":");
+		buf_append_slice(out, buf_slice(&json));
+	}
+	buf_close(&json);
+	print_value("detail", d->resolve.detail, out);
+}
+
+void decision_print(const struct decision *d, struct slice id, bool document, struct buf *out)
+{
+	switch (d->kind) {
+	case DECISION_RESOLVE:
+		print_resolved(d, id, document, out);
+		return;
+	case DECISION_NOTE:
+		buf_append_text(out, "\"outcome\":\"open\"");
+		print_value("detail", d->note.detail, out);
+		return;
+	case DECISION_SCRIPT:
+		buf_append_text(out, "\"outcome\":\"script\"");
+		return;
+	case DECISION_EXTERNAL:
+		buf_append_text(out, "\"outcome\":\"external\"");
+		return;
+	case DECISION_NOTHING:
+	case DECISION_BROKEN:
+		break;
+	}
+	buf_append_text(out, "\"outcome\":\"none\"");
+}
