@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/query_plan.h"
 
 void notify_init(struct gateway *gw)
 {
@@ -16,6 +17,10 @@ void notify_init(struct gateway *gw)
 	n->next_feed = rng_next(&gw->rng) >> 8;
 	n->next_request = 1ull << 63;
 	n->report_due = true; /* an earlier life may have had subscribers */
+	char why[1];
+	n->lender =
+	    query_regex_compile(slice_of(NULL, 0), slice_of(NULL, 0), &n->arena, why, sizeof why);
+	CHECK(n->lender != NULL);
 }
 
 void notify_close(struct gateway *gw)
@@ -30,6 +35,7 @@ void notify_close(struct gateway *gw)
 	map_close(&n->interests);
 	map_close(&n->live);
 	map_close(&n->feeds);
+	arena_close(&n->arena);
 	buf_close(&n->all.id);
 	buf_close(&n->path);
 	buf_close(&n->frame);
@@ -46,89 +52,6 @@ bool notify_room(const struct gateway *gw, struct problem *p)
 		return true;
 	return problem_limit(p, STATUS_TOO_MANY_SUBSCRIBERS, "max_subscribers", max,
 			     gw->notify->subscribers.count);
-}
-
-/* ---- answers that wait for feeds ---- */
-
-static bool ready(struct turn *t, const struct waiter *w)
-{
-	if (w->subscription)
-		return feeds_ready(t, w->subscription->pattern->interest);
-	if (w->owner->refusal != STATUS_OK)
-		return true;
-	for (uint32_t i = 0; i < w->owner->count; i++)
-		if (!feeds_ready(t, w->owner->items[i]->pattern->interest))
-			return false;
-	if (!resume_known(t->gw, w->owner))
-		return false;
-	/* once more each time: there may be new shards */
-	if (w->owner->resumes && !replays_open(t, w->owner)) {
-		w->owner->refusal = STATUS_OVERLOADED;
-		return true;
-	}
-	return replays_ready(w->owner);
-}
-
-void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
-		 struct slice accept)
-{
-	struct notify *n = t->gw->notify;
-	struct waiter *w = mem_alloc_zero(sizeof *w);
-	w->owner = sub;
-	w->subscription = s;
-	buf_append_slice(&w->accept, accept);
-	w->next = n->waiters;
-	n->waiters = w;
-	sub->waits++;
-	if (ready(t, w)) /* else an answer of its feeds has all looked at: not each newcomer */
-		n->recheck = true;
-}
-
-static void answer(struct turn *t, struct waiter *w)
-{
-	w->owner->waits--;
-	if (w->subscription) {
-		subscription_activate(w->subscription);
-		socket_accept(t, w->owner, buf_slice(&w->accept));
-	} else {
-		events_begin(t, w->owner);
-	}
-	buf_close(&w->accept);
-	free(w);
-}
-
-static void answer_ready(struct turn *t)
-{
-	struct notify *n = t->gw->notify;
-	struct waiter *list = NULL;
-	struct waiter **end = &list;
-	for (struct waiter **at = &n->waiters; *at;) {
-		struct waiter *w = *at;
-		if (!ready(t, w)) {
-			at = &w->next;
-			continue;
-		}
-		*at = w->next;
-		*end = w;
-		end = &w->next;
-	}
-	*end = NULL;
-	while (list) {
-		struct waiter *w = list;
-		list = w->next;
-		answer(t, w);
-	}
-}
-
-void notify_finish(struct turn *t)
-{
-	struct notify *n = t->gw->notify;
-	if (n->costly)
-		tell_costly(t);
-	if (!n->recheck)
-		return;
-	n->recheck = false;
-	answer_ready(t);
 }
 
 /* ---- events ---- */

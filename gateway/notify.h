@@ -16,9 +16,10 @@
 enum {
 	NOTIFY_PATTERNS_MAX = 64, /* of one subscriber */
 	NOTIFY_PATTERN_BYTES = 1024,
-	NOTIFY_CODE_BAD = 1008,     /* close codes of RFC 6455: policy violation */
-	NOTIFY_CODE_LEAVING = 1001, /* going away */
-	NOTIFY_CODE_LATER = 1013    /* try again later */
+	NOTIFY_COMPILED_BYTES = 2048, /* of a pattern, on average of all */
+	NOTIFY_CODE_BAD = 1008,       /* close codes of RFC 6455: policy violation */
+	NOTIFY_CODE_LEAVING = 1001,   /* going away */
+	NOTIFY_CODE_LATER = 1013      /* try again later */
 };
 
 struct notify;

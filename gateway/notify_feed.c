@@ -361,9 +361,12 @@ static void feed_answer(struct turn *t, struct feed *f, const struct msg_feed_ev
 		f->position = m->previous;
 		f->positioned = true;
 	}
-	if (!f->open)
-		n->recheck = true;
+	bool opened = !f->open;
 	f->open = true;
+	if (opened && f->only)
+		waiters_look(t, f->only);
+	else if (opened)
+		n->recheck = true;
 	f->heard_ms = t->now_ms;
 	f->retry_ms = t->now_ms + FEED_SILENCE_MS;
 	if (f->held)

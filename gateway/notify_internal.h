@@ -23,7 +23,8 @@ enum subscriber_kind { SUBSCRIBER_SOCKET, SUBSCRIBER_EVENTS, SUBSCRIBER_KINDS };
 
 struct pattern;
 struct subscriber;
-struct feed; /* notify_feed.h */
+struct waiter; /* notify_wait.c */
+struct feed;   /* notify_feed.h */
 
 /* A collection that somebody follows, or all of them. */
 struct interest {
@@ -31,6 +32,8 @@ struct interest {
 	size_t name_len; /* 0: all */
 	uint32_t users;  /* patterns */
 	struct pattern *patterns;
+	uint64_t looked; /* the look at all who wait that `ready` is of */
+	bool ready;      /* all its feeds have a position */
 	uint64_t id_seq; /* of the event that `id` was made for */
 	struct buf id;   /* position of its shards, for Server-Sent Events */
 };
@@ -74,9 +77,10 @@ struct subscriber {
 	uint32_t count;
 	uint32_t cap;
 	uint32_t bad_frames;
-	uint32_t requests; /* under way */
-	uint32_t waits;    /* answers that wait for feeds */
-	bool answered;     /* Server-Sent Events: the stream has begun */
+	uint32_t requests;      /* under way */
+	uint32_t waits;         /* answers that wait for feeds */
+	struct waiter *waiters; /* these */
+	bool answered;          /* Server-Sent Events: the stream has begun */
 	bool closing;
 	enum status refusal;   /* of one that has no answer yet; OK: none */
 	uint64_t told_seq;     /* the last event it was sent */
@@ -90,24 +94,25 @@ struct subscriber {
 	bool resumes;
 };
 
-/* Somebody who is answered when the feeds are open. */
-struct waiter {
-	struct waiter *next;
-	struct subscriber *owner;
-	struct subscription *subscription; /* NULL: a request for a stream of events */
-	struct buf accept;                 /* JSON */
+struct waiter_list {
+	struct waiter *first, *last;
 };
 
 struct notify {
 	struct map subscribers; /* stream -> struct subscriber* */
 	uint32_t counts[SUBSCRIBER_KINDS];
-	struct map patterns;  /* text -> struct pattern* */
-	struct map interests; /* name -> struct interest* */
+	struct map patterns;     /* text -> struct pattern* */
+	uint64_t patterns_bytes; /* compiled */
+	struct arena arena;
+	struct query_regex *lender; /* patterns match in its memory */
+	struct map interests;       /* name -> struct interest* */
 	struct interest all;
 	struct map live;  /* shard -> struct feed* */
 	struct map feeds; /* feed id -> struct feed*, replays too */
 	uint32_t replays;
-	struct waiter *waiters;
+	struct waiter_list waiting;
+	struct waiter_list due; /* are answered at the end of the step */
+	uint64_t looks;
 	bool recheck; /* a feed got its position */
 	bool costly;  /* a pattern was given up */
 	bool had_map;
@@ -127,13 +132,20 @@ struct notify {
 
 /* ---- notify.c ---- */
 
+/* False with *p: there are too many. */
+bool notify_room(const struct gateway *gw, struct problem *p);
+
+/* ---- notify_wait.c ---- */
+
 /* What a step leaves to its end: subscriptions that can be answered now, costly patterns. */
 void notify_finish(struct turn *t);
 /* The subscriber is answered, by accept or refusal, once its feeds are open. */
 void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
 		 struct slice accept);
-/* False with *p: there are too many. */
-bool notify_room(const struct gateway *gw, struct problem *p);
+/* Something has changed for this subscriber alone: it may be answered. */
+void waiters_look(struct turn *t, struct subscriber *sub);
+/* Waiters of the subscription, or all of the subscriber if that is NULL. */
+void waiters_drop(struct subscriber *sub, const struct subscription *s);
 
 /* ---- notify_pattern.c ---- */
 

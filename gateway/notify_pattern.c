@@ -115,10 +115,52 @@ static void interest_leave(struct turn *t, struct pattern *pattern)
 
 /* ---- patterns ---- */
 
+static void pattern_free(struct pattern *pattern)
+{
+	for (int kind = 0; kind < SUBSCRIBER_KINDS; kind++) {
+		free(pattern->audience[kind].items);
+		free(pattern->audience[kind].streams);
+	}
+	arena_close(&pattern->arena);
+	free(pattern);
+}
+
+/* One more is no more than all may be. */
+static bool pattern_fits(const struct gateway *gw, const struct pattern *pattern, struct problem *p)
+{
+	const struct notify *n = gw->notify;
+	uint32_t max = gw->options.limits.patterns_max;
+	if (n->patterns.count >= max)
+		return problem_limit(p, STATUS_TOO_MANY_PATTERNS, "max_patterns", max,
+				     n->patterns.count + 1);
+	/* Few bytes of text can make many compiled ones. */
+	uint64_t bytes_max = (uint64_t)max * NOTIFY_COMPILED_BYTES;
+	uint64_t bytes = n->patterns_bytes + pattern->arena.used;
+	return bytes <= bytes_max ||
+	       problem_limit(p, STATUS_TOO_MANY_PATTERNS, "compiled_bytes", bytes_max, bytes);
+}
+
+static struct pattern *pattern_new(const struct gateway *gw, struct slice text, struct problem *p)
+{
+	char why[PLACE_BYTES] = "";
+	struct pattern *pattern = mem_alloc_zero(sizeof *pattern);
+	pattern->arena.block_bytes = NOTIFY_COMPILED_BYTES / 2;
+	pattern->text = arena_copy(&pattern->arena, text);
+	pattern->regex =
+	    query_regex_compile(pattern->text, slice_of(NULL, 0), &pattern->arena, why, sizeof why);
+	if (!pattern->regex)
+		problem_detail(p, STATUS_BAD_PATTERN, "path", why);
+	if (pattern->regex && pattern_fits(gw, pattern, p)) {
+		query_regex_borrow(pattern->regex, gw->notify->lender);
+		return pattern;
+	}
+	pattern_free(pattern);
+	return NULL;
+}
+
 struct pattern *pattern_get(struct turn *t, struct slice text, struct problem *p)
 {
 	struct notify *n = t->gw->notify;
-	char why[PLACE_BYTES] = "";
 	if (text.len == 0 || text.len > NOTIFY_PATTERN_BYTES) {
 		problem_limit(p, STATUS_BAD_PATTERN, "path", NOTIFY_PATTERN_BYTES, text.len);
 		return NULL;
@@ -126,17 +168,11 @@ struct pattern *pattern_get(struct turn *t, struct slice text, struct problem *p
 	struct pattern *pattern = map_get(&n->patterns, text);
 	if (pattern)
 		return pattern;
-	pattern = mem_alloc_zero(sizeof *pattern);
-	pattern->text = arena_copy(&pattern->arena, text);
-	pattern->regex =
-	    query_regex_compile(pattern->text, slice_of(NULL, 0), &pattern->arena, why, sizeof why);
-	if (!pattern->regex) {
-		arena_close(&pattern->arena);
-		free(pattern);
-		problem_detail(p, STATUS_BAD_PATTERN, "path", why);
+	pattern = pattern_new(t->gw, text, p);
+	if (!pattern)
 		return NULL;
-	}
 	pattern->since_wall_ms = t->event ? t->event->wall_ms : 0;
+	n->patterns_bytes += pattern->arena.used;
 	map_put(&n->patterns, pattern->text, pattern);
 	interest_join(t, interest_get(n, pattern_collection(pattern->text)), pattern);
 	return pattern;
@@ -147,13 +183,9 @@ void pattern_drop(struct turn *t, struct pattern *pattern)
 	if (--pattern->users > 0)
 		return;
 	map_remove(&t->gw->notify->patterns, pattern->text);
+	t->gw->notify->patterns_bytes -= pattern->arena.used;
 	interest_leave(t, pattern);
-	for (int kind = 0; kind < SUBSCRIBER_KINDS; kind++) {
-		free(pattern->audience[kind].items);
-		free(pattern->audience[kind].streams);
-	}
-	arena_close(&pattern->arena);
-	free(pattern);
+	pattern_free(pattern);
 }
 
 /* ---- subscriptions ---- */
@@ -210,23 +242,6 @@ static void deactivate(struct subscription *s)
 	s->active = false;
 }
 
-/* Waiters of the subscription, or of the subscriber if that is NULL. */
-static void waiters_drop(struct notify *n, const struct subscriber *sub,
-			 const struct subscription *s)
-{
-	for (struct waiter **at = &n->waiters; *at;) {
-		struct waiter *w = *at;
-		if (w->owner != sub || (s && w->subscription != s)) {
-			at = &w->next;
-			continue;
-		}
-		*at = w->next;
-		w->owner->waits--;
-		buf_close(&w->accept);
-		free(w);
-	}
-}
-
 void subscription_remove(struct turn *t, struct subscription *s)
 {
 	struct subscriber *sub = s->owner;
@@ -235,7 +250,7 @@ void subscription_remove(struct turn *t, struct subscription *s)
 		at++;
 	sub->items[at] = sub->items[--sub->count];
 	if (!s->active)
-		waiters_drop(t->gw->notify, sub, s);
+		waiters_drop(sub, s);
 	deactivate(s);
 	pattern_drop(t, s->pattern);
 	free(s);
@@ -265,7 +280,7 @@ void subscriber_clear(struct turn *t, struct subscriber *sub)
 		if (sub->replays[i])
 			feed_close(t, sub->replays[i]);
 	sub->replays_count = sub->replays_left = 0;
-	waiters_drop(t->gw->notify, sub, NULL);
+	waiters_drop(sub, NULL);
 	while (sub->count > 0)
 		subscription_remove(t, sub->items[sub->count - 1]);
 }
@@ -290,7 +305,7 @@ void subscriber_cut(struct turn *t, struct subscriber *sub, uint16_t code, enum 
 		return;
 	if (sub->kind == SUBSCRIBER_EVENTS && !sub->answered) {
 		sub->refusal = status; /* its answer says so */
-		n->recheck = true;
+		waiters_look(t, sub);
 		return;
 	}
 	sub->closing = true;

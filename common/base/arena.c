@@ -16,9 +16,9 @@ struct arena_block {
 	alignas(max_align_t) uint8_t data[];
 };
 
-static struct arena_block *block_new(size_t bytes, struct arena_block *next)
+static struct arena_block *block_new(size_t bytes, size_t least, struct arena_block *next)
 {
-	size_t cap = bytes > ARENA_BLOCK_BYTES ? bytes : ARENA_BLOCK_BYTES;
+	size_t cap = bytes > least ? bytes : least;
 	struct arena_block *block = mem_alloc(sizeof *block + cap);
 	block->next = next;
 	block->cap = cap;
@@ -31,8 +31,9 @@ static void *take(struct arena *a, size_t bytes)
 	CHECK(bytes < SIZE_MAX / 4);
 	size_t step = alignof(max_align_t);
 	size_t rounded = (bytes + step - 1) / step * step;
+	size_t least = a->block_bytes > 0 ? a->block_bytes : ARENA_BLOCK_BYTES;
 	if (!a->head || a->head->cap - a->head->len < rounded)
-		a->head = block_new(rounded, a->head);
+		a->head = block_new(rounded, least, a->head);
 	void *at = a->head->data + a->head->len;
 	a->head->len += rounded;
 	a->used += rounded;

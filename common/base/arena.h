@@ -12,6 +12,7 @@ struct arena_block;
 struct arena {
 	struct arena_block *head; /* newest block; older ones are linked behind it */
 	size_t used;              /* bytes given out since the last reset */
+	size_t block_bytes;       /* of a new block, at least; 0: as fits most */
 };
 
 /* Aligned for any type, zeroed. Lives until arena_reset or arena_close. */

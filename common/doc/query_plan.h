@@ -82,6 +82,9 @@ enum {
  */
 struct query_regex *query_regex_compile(struct slice pattern, struct slice options,
 					struct arena *arena, char *text, size_t text_bytes);
+/* It matches in the memory of another from now on, which must live as long: that of many patterns
+ * which are matched one after the other is then needed once (about 20 KiB). */
+void query_regex_borrow(struct query_regex *regex, const struct query_regex *lender);
 /* False also where the pattern has taken more steps than the values seen so far are worth;
  * *too_costly is then set. */
 bool query_regex_matches(struct query_regex *regex, struct slice subject, bool *too_costly);

@@ -114,6 +114,11 @@ struct query_regex *query_regex_compile(struct slice pattern, struct slice optio
 	return regex;
 }
 
+void query_regex_borrow(struct query_regex *regex, const struct query_regex *lender)
+{
+	regex->data = lender->data;
+}
+
 bool query_regex_matches(struct query_regex *regex, struct slice subject, bool *too_costly)
 {
 	int64_t earned = REGEX_STEPS_EARNED;

@@ -186,6 +186,61 @@ static void test_notify_again_and_again(void **state)
 	assert_null(strstr(buf_cstr(&b->trace), "429"));
 }
 
+/* Of all subscribers together; what others listen to already is no more. */
+static void test_too_many_patterns(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->gw->options.limits.patterns_max = 2;
+	uint64_t first = socket_open(b);
+	uint64_t second = socket_open(b);
+	say(b, first, "[1,\"NOTIFY\",\"POST:/x/\"]");
+	say(b, first, "[2,\"NOTIFY\",\"PUT:/x/\"]");
+	gateway_bench_clear(b);
+	say(b, second, "[3,\"NOTIFY\",\"DELETE:/x/\"]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 2: [\"A\",3,{\"1\":503,"));
+	gateway_bench_clear(b);
+	say(b, second, "[4,\"NOTIFY\",\"PUT:/x/\"]");
+	expect(b, "<< 2: [\"A\",4]\n");
+	gone(b, first);
+	gateway_bench_clear(b);
+	say(b, second, "[5,\"NOTIFY\",\"DELETE:/x/\"]");
+	expect(b, "<< 2: [\"A\",5]\n");
+}
+
+/* Few bytes that are compiled to many count as many patterns. */
+static void test_patterns_compiled_large(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->gw->options.limits.patterns_max = 4;
+	uint64_t stream = socket_open(b);
+	say(b, stream, "[1,\"NOTIFY\",\"POST:/x/(((a{20}){50}){20})\"]");
+	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: [\"A\",1,{\"1\":503,"));
+	gateway_bench_clear(b);
+	say(b, stream, "[2,\"NOTIFY\",\"POST:/x/a{20}\"]");
+	expect(b, "<< 1: [\"A\",2]\n");
+}
+
+/* Those that wait are answered in the order in which they asked; who went meanwhile is not. */
+static void test_waiters_in_order(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t streams[3];
+	for (int i = 0; i < 3; i++) {
+		streams[i] = socket_open(b);
+		say(b, streams[i], "[1,\"NOTIFY\",\"c\"]");
+		say(b, streams[i], "[2,\"NOTIFY\",\"POST:/c/\"]");
+	}
+	struct bench_sent open[2] = {b->sent[0], b->sent[1]};
+	say(b, streams[0], "[3,\"UNNOTIFY\",\"c\"]");
+	gone(b, streams[1]);
+	feed_says(b, &open[0], 1, 5, 5, NULL);
+	gateway_bench_clear(b);
+	feed_says(b, &open[1], 2, 5, 5, NULL);
+	const char *rest = strstr(buf_cstr(&b->trace), "<<");
+	assert_non_null(rest);
+	assert_string_equal(rest, "<< 1: [\"A\",2]\n<< 3: [\"A\",1]\n<< 3: [\"A\",2]\n");
+}
+
 static void test_equal_patterns_are_one_effect(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -525,6 +580,9 @@ int main(void)
 	    T(test_notify_waits_for_feeds),
 	    T(test_notify_twice_and_unnotify),
 	    T(test_notify_again_and_again),
+	    T(test_too_many_patterns),
+	    T(test_patterns_compiled_large),
+	    T(test_waiters_in_order),
 	    T(test_equal_patterns_are_one_effect),
 	    T(test_new_lead_goes_on),
 	    T(test_gap_cuts_off),
