@@ -36,9 +36,26 @@ static void list_join(struct waiter_list *list, struct waiter *w)
 	list->last = w;
 }
 
+/* NULL: the list is empty. */
+static struct waiter *list_take(struct waiter_list *list)
+{
+	struct waiter *w = list->first;
+	if (!w)
+		return NULL;
+	list->first = w->next;
+	if (w->next)
+		w->next->prev = NULL;
+	else
+		list->last = NULL;
+	w->next = NULL;
+	w->in = NULL;
+	return w;
+}
+
 static void detach(struct waiter *w)
 {
-	list_leave(w);
+	if (w->in)
+		list_leave(w);
 	*(w->own_prev ? &w->own_prev->own_next : &w->owner->waiters) = w->own_next;
 	if (w->own_next)
 		w->own_next->own_prev = w->own_prev;
@@ -160,6 +177,6 @@ void notify_finish(struct turn *t)
 		n->recheck = false;
 		look_at_all(t);
 	}
-	while (n->due.first)
-		answer(t, n->due.first);
+	for (struct waiter *w; (w = list_take(&n->due));)
+		answer(t, w);
 }
