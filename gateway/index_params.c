@@ -24,8 +24,9 @@ static bool take_name(struct slice value, const char *place, struct slice *out, 
 	if (!collection_name_valid(token.bytes))
 		return fail(p, STATUS_BAD_PARAMETER, place, "/name",
 			    "1 to 64 characters of a-z, A-Z, 0-9, dot and dash.");
-	if (slice_is(token.bytes, "none")) /* index=none: without any */
-		return fail(p, STATUS_BAD_PARAMETER, place, "/name", "Any name but none.");
+	/* index=none: without any; id: what X-Parley-Index says of documents looked up by id */
+	if (slice_is(token.bytes, "none") || slice_is(token.bytes, "id"))
+		return fail(p, STATUS_BAD_PARAMETER, place, "/name", "Any name but none and id.");
 	*out = token.bytes;
 	return true;
 }

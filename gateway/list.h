@@ -45,6 +45,12 @@ int list_compare(const struct list_params *params, const struct list_key *a,
 /* A copy in the request's arena. */
 struct list_key list_key_copy(struct request *r, const struct list_key *key);
 
+/* ---- list_shards.c ---- */
+
+/* Ids of the shards that may hold a document for which the (valid) filter holds. */
+uint32_t list_shards(struct request *r, const struct map_collection *c, struct slice filter,
+		     uint64_t **out);
+
 /* ---- list_cursor.c ---- */
 
 /* Opaque. It names the last row of what was answered, and the list that it belongs to. */

@@ -144,14 +144,15 @@ static void edit_go(struct turn *t, struct request *r, struct map_collection *c)
 		edit_answer(t, r); /* no documents */
 		return;
 	}
-	op->shards = arena_alloc(&r->arena, c->shards_count * sizeof *op->shards);
-	op->shards_count = c->shards_count;
+	uint64_t *ids;
+	op->shards_count = list_shards(r, c, op->edit.filter, &ids);
+	op->shards = arena_alloc(&r->arena, (op->shards_count + 1) * sizeof *op->shards);
 	/* One more than there are, so that an early failure does not answer before all were asked.
 	 */
-	op->left = c->shards_count + 1;
-	for (uint32_t i = 0; i < c->shards_count; i++) {
+	op->left = op->shards_count + 1;
+	for (uint32_t i = 0; i < op->shards_count; i++) {
 		op->shards[i].edit = op->edit;
-		op->shards[i].edit.shard = c->shards[i]->shard.id;
+		op->shards[i].edit.shard = ids[i];
 		if (!ask_shard(t, r, i))
 			shard_ended(t, r, i, STATUS_OVERLOADED, NULL);
 	}

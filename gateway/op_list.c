@@ -369,14 +369,15 @@ static void list_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct list_op *op = r->op;
 	r->close = list_close;
-	uint32_t shards = c ? c->shards_count : 0;
+	uint64_t *ids = NULL;
+	uint32_t shards = c ? list_shards(r, c, op->params.filter, &ids) : 0;
 	op->shards = arena_alloc(&r->arena, (shards + 1) * sizeof *op->shards);
 	op->costs = arena_alloc(&r->arena, (shards + 1) * sizeof *op->costs);
 	op->shards_count = shards;
 	for (uint32_t i = 0; i < shards; i++) {
 		fill_query(op, &op->shards[i].query);
 		fill_fields(r, &op->shards[i].query);
-		op->shards[i].query.shard = op->costs[i].shard = c->shards[i]->shard.id;
+		op->shards[i].query.shard = op->costs[i].shard = ids[i];
 		op->shards[i].more = true;
 	}
 	/* A collection that does not exist is empty. */

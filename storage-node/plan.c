@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/doc/query_conditions.h"
+#include "proto/msgpack.h"
 #include "storage-node/index.h"
 
 /* Behind what keys begin with: the next byte of a key is a type or 0, never this. */
@@ -275,6 +276,48 @@ static struct plan *plan_of(struct planner *p, const struct candidate *x)
 	return plan;
 }
 
+/* ---- no index ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+	return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+/* No document has another id than a text. */
+static struct plan *plan_of_ids(struct planner *p, const struct query_condition *c)
+{
+	struct plan *plan = arena_alloc(p->arena, sizeof *plan);
+	uint32_t unique = 0;
+	plan->index = slice_text("id");
+	plan->ids = arena_alloc(p->arena, (c->values_count + 1) * sizeof *plan->ids);
+	for (uint32_t i = 0; i < c->values_count; i++) {
+		struct mp_reader r = mp_reader_of(c->values[i]);
+		struct mp_token token = mp_read(&r);
+		if (token.type == MP_STR)
+			plan->ids[plan->ids_count++] = arena_copy(p->arena, token.bytes);
+	}
+	if (plan->ids_count > 1)
+		qsort(plan->ids, plan->ids_count, sizeof *plan->ids, compare_ids);
+	for (uint32_t i = 0; i < plan->ids_count; i++)
+		if (i == 0 || !slice_equal(plan->ids[i], plan->ids[unique - 1]))
+			plan->ids[unique++] = plan->ids[i];
+	plan->ids_count = unique;
+	return plan;
+}
+
+/* The shortest list of ids that the filter demands; NULL: it demands none. */
+static struct plan *ids_demanded(struct planner *p)
+{
+	const struct query_condition *best = NULL;
+	for (uint32_t i = 0; i < p->conditions_count; i++) {
+		const struct query_condition *c = &p->conditions[i];
+		if (slice_is(c->path, "id") && c->comparison == COMPARE_IN &&
+		    (!best || c->values_count < best->values_count))
+			best = c;
+	}
+	return best ? plan_of_ids(p, best) : NULL;
+}
+
 struct plan *plan_make(const struct shard_copy *c, const struct msg_shard_query *m,
 		       const struct query *query, const struct query_order *order,
 		       uint32_t order_count, struct arena *arena)
@@ -282,10 +325,13 @@ struct plan *plan_make(const struct shard_copy *c, const struct msg_shard_query 
 	struct planner p = {
 	    .arena = arena, .copy = c, .query = m, .order = order, .order_count = order_count};
 	struct candidate *best = NULL;
-	if (m->no_index || c->indexes_count == 0)
+	if (m->no_index)
 		return NULL;
 	if (query)
 		p.conditions_count = query_conditions(query, arena, &p.conditions);
+	struct plan *ids = m->index.len == 0 ? ids_demanded(&p) : NULL;
+	if (ids)
+		return ids;
 	for (uint32_t i = 0; i < c->indexes_count; i++) {
 		const struct shard_index *index = c->indexes[i];
 		struct candidate *x = arena_alloc(arena, sizeof *x);

@@ -26,10 +26,13 @@ struct plan {
 	bool descending;    /* ordered: from the end */
 	bool named;         /* by who asks: many documents are no reason to give it up */
 	struct slice start; /* ordered: a key to go on behind; empty: none */
+	/* no index at all: the filter names the ids, ascending, each once; may be none */
+	struct slice *ids;
+	uint32_t ids_count;
 };
 
-/* order: as parsed from m; none for a count. The best plan of the indexes that are ready here, or
- * NULL: read all documents. */
+/* order: as parsed from m; none for a count. The ids that the filter names, or the best plan of the
+ * indexes that are ready here, or NULL: read all documents. */
 struct plan *plan_make(const struct shard_copy *c, const struct msg_shard_query *m,
 		       const struct query *query, const struct query_order *order,
 		       uint32_t order_count, struct arena *arena);

@@ -137,6 +137,18 @@ static enum scan_result gather(struct scan *scan, int64_t *budget)
 	return SCAN_END;
 }
 
+/* Those that the plan names, from behind `after` on. */
+static void start_ids(struct scan *scan)
+{
+	const struct plan *plan = scan->plan;
+	scan->kind = SCAN_IDS;
+	scan->sorted = mem_alloc((plan->ids_count + 1) * sizeof *scan->sorted);
+	for (uint32_t i = 0; i < plan->ids_count; i++)
+		if (scan->after.len == 0 ||
+		    slice_compare(plan->ids[i], buf_slice(&scan->after)) > 0)
+			scan->sorted[scan->ids_count++] = plan->ids[i];
+}
+
 static enum scan_result next_of_ids(struct scan *scan, int64_t *budget, struct scan_row *row)
 {
 	while (scan->at < scan->ids_count) {
@@ -250,6 +262,10 @@ void scan_open(struct scan *scan, struct store *store, uint64_t shard, const str
 	scan->documents = store_iterate(store, STORE_DOCUMENTS);
 	if (!plan) {
 		start_documents(scan);
+		return;
+	}
+	if (plan->ids) {
+		start_ids(scan);
 		return;
 	}
 	scan->keys = store_iterate(store, STORE_INDEXES);

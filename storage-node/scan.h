@@ -21,7 +21,7 @@ enum {
 enum scan_kind {
 	SCAN_DOCUMENTS, /* all, by id */
 	SCAN_GATHER,    /* collecting ids from the index; goes on as SCAN_IDS */
-	SCAN_IDS,       /* those collected, by id */
+	SCAN_IDS,       /* those collected, or named by the filter, by id */
 	SCAN_FORWARD,   /* in the index's order */
 	SCAN_BACKWARD   /* against it, but equal ones by id */
 };
@@ -40,7 +40,7 @@ struct scan {
 	struct buf group;            /* BACKWARD: what the keys read now begin with */
 	uint32_t range;              /* GATHER: which of the plan's */
 	struct buf ids;              /* those collected, each behind its length in 4 bytes */
-	struct slice *sorted;        /* the same, in order */
+	struct slice *sorted;        /* the same, in order; or the plan's ids */
 	uint32_t ids_count;
 	uint32_t ids_max;
 	uint32_t at; /* IDS: the next of them */

@@ -97,6 +97,25 @@ static void test_merge_by_id(void **state)
 		  "{\"id\":\"d\",\"n\":4},{\"id\":\"e\",\"n\":5},{\"id\":\"f\",\"n\":6}]\n");
 }
 
+/* Who names ids asks only the shards that have them. */
+static void test_ids_name_shards(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c?query=%7B%22id%22%3A%22a%22%7D");
+	assert_non_null(strstr(buf_cstr(&b->trace), "filter={\"id\":\"a\"}"));
+	assert_null(strstr(strstr(buf_cstr(&b->trace), " query ") + 1, " query "));
+	answer_page(b, 0, ROWS({"a", 1}, ), false);
+	assert_string_equal(buf_cstr(&b->body), "[{\"id\":\"a\",\"n\":1}]");
+	gateway_bench_http(b, "GET /c?query=%7B%22id%22%3A7%7D");
+	assert_string_equal(buf_cstr(&b->body), "[]");
+	gateway_bench_http(b,
+			   "GET /c?count=true&query=%7B%22id%22%3A%7B%22%24in%22%3A%5B%5D%7D%7D");
+	assert_string_equal(buf_cstr(&b->body), "{\"documentCount\":0}");
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "DELETE /c?query=%7B%22id%22%3A%22a%22%7D");
+	assert_null(strstr(strstr(buf_cstr(&b->trace), " delete ") + 1, " delete "));
+}
+
 /* The limit counts after the merge, and the rows are the first ones of all shards. */
 static void test_merge_by_order(void **state)
 {
@@ -414,8 +433,9 @@ static void test_conflicts(void **state)
 		  "<- 1 200 [" CONFLICT_ROW("b") "," CONFLICT_ROW("m") "," CONFLICT_ROW("n") "]\n");
 	gateway_bench_http(b, "GET /_/conflicts?limit=1");
 	refresh_map(b, 0);
-	for (uint32_t i = 1; i <= SHARDS; i++)
-		answer_conflicts(b, i, "b", CONFLICT_OPEN, false);
+	answer_conflicts(b, 1, "c", CONFLICT_OPEN, false);
+	answer_conflicts(b, 2, "b", CONFLICT_OPEN, false);
+	answer_conflicts(b, 3, "d", CONFLICT_OPEN, false);
 	assert_string_equal(buf_cstr(&b->body), "[" CONFLICT_ROW("b") "]");
 	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
 }
@@ -467,6 +487,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_merge_by_id),
+	    TEST(test_ids_name_shards),
 	    TEST(test_merge_by_order),
 	    TEST(test_pages_and_cursor),
 	    TEST(test_lists_are_bounded),

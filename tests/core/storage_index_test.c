@@ -207,7 +207,7 @@ static void random_change(struct bench *t)
 
 /* ---- queries ---- */
 
-static void write_condition(struct bench *t, struct buf *out)
+static void write_condition(struct bench *t, bool id, struct buf *out)
 {
 	static const char *const operators[] = {"$gt", "$gte", "$lt", "$lte", "$ne", "$eq"};
 	uint64_t kind = rng_below(&t->rng, 10);
@@ -220,6 +220,15 @@ static void write_condition(struct bench *t, struct buf *out)
 		mp_write_array(out, count);
 		for (uint32_t i = 0; i < count; i++)
 			write_scalar(t, out);
+	} else if (kind == 4 && id) {
+		char name[8];
+		mp_write_map(out, 1);
+		mp_write_text(out, "$in");
+		mp_write_array(out, 12);
+		for (int i = 0; i < 12; i++) {
+			snprintf(name, sizeof name, "d%02d", (int)rng_below(&t->rng, DOCUMENTS));
+			mp_write_text(out, name);
+		}
 	} else if (kind == 4) {
 		mp_write_map(out, 1);
 		mp_write_text(out, "$exists");
@@ -244,7 +253,7 @@ static struct slice random_filter(struct bench *t)
 		if (!(members & (1u << i)))
 			continue;
 		mp_write_text(&out, paths[i]);
-		write_condition(t, &out);
+		write_condition(t, i + 1 == ARRAY_LEN(paths), &out);
 	}
 	struct slice kept = arena_copy(&t->b.arena, buf_slice(&out));
 	buf_close(&out);
@@ -444,6 +453,36 @@ static void test_only_what_is_asked_for_is_read(void **state)
 	assert_int_equal(t->b.queried.status, STATUS_BAD_QUERY);
 }
 
+static void test_ids_are_looked_up(void **state)
+{
+	struct bench *t = *state;
+	for (int i = 0; i < DOCUMENTS; i++)
+		put(t, i, 0);
+	struct buf filter = {0};
+	mp_write_map(&filter, 1);
+	mp_write_text(&filter, "id");
+	mp_write_map(&filter, 1);
+	mp_write_text(&filter, "$in");
+	mp_write_array(&filter, 4);
+	mp_write_text(&filter, "d07");
+	mp_write_text(&filter, "nobody");
+	mp_write_u64(&filter, 7);
+	mp_write_text(&filter, "d03");
+	struct msg_shard_query m = {.shard = SHARD, .any = true, .filter = buf_slice(&filter)};
+	struct msg_shard_query_ack found = ask(t, &m);
+	assert_true(slice_is(found.index, "id"));
+	assert_int_equal(found.documents_read, 2);
+	assert_int_equal(found.rows_count, 2);
+	assert_true(slice_is(found.rows[0].id, "d03"));
+	m.after = slice_text("d03");
+	found = ask(t, &m);
+	assert_int_equal(found.rows_count, 1);
+	assert_true(slice_is(found.rows[0].id, "d07"));
+	m.no_index = true;
+	assert_int_equal(ask(t, &m).rows_count, 1);
+	buf_close(&filter);
+}
+
 /* One document has more values than keys are kept of. */
 static void test_too_many_values_lose_no_document(void **state)
 {
@@ -544,6 +583,7 @@ int main(void)
 	    CASE(test_queries_answer_as_without_an_index),
 	    CASE(test_queries_answer_as_without_an_index_again),
 	    CASE(test_only_what_is_asked_for_is_read),
+	    CASE(test_ids_are_looked_up),
 	    CASE(test_too_many_values_lose_no_document),
 	    CASE(test_an_unchanged_field_writes_no_key),
 	    CASE(test_a_copy_is_indexed_anew),

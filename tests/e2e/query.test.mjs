@@ -78,7 +78,7 @@ describe('queries', () => {
       assert.ok(want.length > 0 && want.length < TOWNS, JSON.stringify(query));
       const answer = await list(c, `query=${q(query)}`);
       assert.deepEqual(ids(answer.json), want, JSON.stringify(query));
-      assert.equal(answer.headers['x-parley-index'], 'none');
+      assert.equal(answer.headers['x-parley-index'], query.id ? 'id' : 'none');
       assert.deepEqual(ids((await c.post('/towns/_query', { query })).json), want);
       assert.equal((await list(c, `count=true&query=${q(query)}`)).json.documentCount, want.length);
     }
