@@ -141,6 +141,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		view.doc.revisions_count = 0;
 	buf_clear(&s->value);
 	schema_encode(&schema_document, &view.doc, &s->value);
+	s->applied_bytes += s->value.len;
 	digest_replace(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id), view.record,
 		       buf_slice(&s->value));
 	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},

@@ -19,7 +19,9 @@ enum {
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
 	PENDING_BYTES_NODE_MAX = 256 * 1024 * 1024, /* of all shards together */
 	APPEND_BYTES_MAX = 1024 * 1024,             /* of one stream_append */
-	FLIGHT_ENTRIES_MAX = 16384,                 /* sent to one replica and not acknowledged */
+	/* of records made by applying; a small entry can rewrite a great document */
+	APPLY_BYTES_TURN = 4 * 1024 * 1024,
+	FLIGHT_ENTRIES_MAX = 16384, /* sent to one replica and not acknowledged */
 	RESEND_MS = 300,
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
@@ -254,6 +256,8 @@ struct storage {
 	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
 	struct buf key;              /* scratch for keys */
 	struct buf value;            /* scratch for values */
+	uint64_t applied_bytes;      /* in this turn; see APPLY_BYTES_TURN */
+	bool apply_rest;             /* it was not enough */
 	/* counters for metrics */
 	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total,
 	    snapshots_total;
@@ -327,6 +331,8 @@ void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx);
 void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, struct effects *fx);
+/* Goes on with what one turn could not apply. */
+void stream_apply_rest(struct storage *s, struct effects *fx);
 bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number,
 		     uint64_t *epoch) MUST_CHECK;
 /* Of an entry that is kept. 0: it can't be read, which ends the process before anything of this

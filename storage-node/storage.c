@@ -28,6 +28,8 @@ static void set_defaults(struct storage_options *o)
 		o->scrub_rest_ms = SCRUB_REST_MS;
 	if (o->snapshot_chunk_bytes == 0)
 		o->snapshot_chunk_bytes = SNAPSHOT_CHUNK_BYTES;
+	if (o->apply_bytes_turn == 0)
+		o->apply_bytes_turn = APPLY_BYTES_TURN;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
@@ -132,6 +134,8 @@ static void on_timer(struct storage *s, struct effects *fx)
 	query_run_jobs(s, fx);
 	index_run_now(s, fx);
 	edit_run_jobs(s, fx);
+	if (s->apply_rest)
+		stream_apply_rest(s, fx);
 	if (s->now_ms < s->tick_ms)
 		return;
 	s->tick_ms = s->now_ms + TICK_MS;
@@ -159,6 +163,7 @@ static void on_turn(struct storage *s, struct effects *fx)
 {
 	size_t at = 0;
 	s->pending_bytes = 0;
+	s->applied_bytes = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
 		s->pending_bytes += c->pending.bytes;
@@ -242,7 +247,8 @@ static int64_t storage_deadline(const void *core)
 {
 	const struct storage *s = core;
 	bool building = s->indexes_building && !s->disk_full;
-	return s->jobs || building || edit_wants_step(s) ? s->now_ms : s->tick_ms;
+	bool work = s->jobs || building || s->apply_rest || edit_wants_step(s);
+	return work ? s->now_ms : s->tick_ms;
 }
 
 /* ---- what an operator sees ---- */

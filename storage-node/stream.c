@@ -340,10 +340,10 @@ void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx)
 		return;
 	uint64_t number = quorum_number(s, c);
 	bool own = number >= c->epoch_start || MUTATION(own_entry_not_awaited);
-	if (!own || number <= c->settled)
+	if (!own || (number <= c->settled && c->position.applied >= c->settled))
 		return;
 	stream_apply(s, c, number, fx);
-	if (c->state == SHARD_PREPARING)
+	if (c->state == SHARD_PREPARING && c->position.applied >= number)
 		takeover_settled(s, c, fx);
 }
 
@@ -373,6 +373,11 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		c->settled = settled;
 	uint64_t target = settled < c->position.last ? settled : c->position.last;
 	while (c->position.applied < target) {
+		if (c->state != SHARD_SERVING && s->applied_bytes >= s->options.apply_bytes_turn) {
+			REACHED(applied_in_parts);
+			s->apply_rest = true;
+			break;
+		}
 		uint64_t number = c->position.applied + 1;
 		struct pending *p = ring_at(&c->pending, number);
 		CHECK(p != NULL);
@@ -390,6 +395,21 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		s->applied_total++;
 	}
 	stream_trim(s, c);
+}
+
+void stream_apply_rest(struct storage *s, struct effects *fx)
+{
+	s->apply_rest = false;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		if (c->position.applied >= c->settled)
+			continue;
+		if (shard_is_lead(c))
+			stream_settle(s, c, fx);
+		else
+			stream_apply(s, c, c->settled, fx);
+	}
 }
 
 void stream_trim(struct storage *s, struct shard_copy *c)

@@ -1,6 +1,7 @@
 #include "common/store/pending.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "common/base/check.h"
@@ -68,17 +69,30 @@ static struct pending_entry *entry_for(struct pending *p, enum store_family fami
 	return e;
 }
 
+/* A record that is written again and again in one turn, growing, must not fill the arena: what it
+ * outgrows is a part of what it has then. */
+static void replace_value(struct pending *p, struct pending_entry *e, struct slice value)
+{
+	size_t room = e->room > 0 ? value.len + value.len / 2 : value.len;
+	uint8_t *data = arena_alloc(&p->arena, room);
+	memcpy(data, value.data, value.len);
+	e->value = slice_of(data, value.len);
+	e->room = room;
+}
+
 void pending_put(struct pending *p, enum store_family family, struct slice key, struct slice value)
 {
 	struct pending_entry *e = entry_for(p, family, key);
 	e->removed = false;
-	if (value.len > 0 && value.len <= e->value.len) {
-		/* a counter written again and again in one turn must not fill the arena; the new
-		 * value may be the old one, borrowed */
+	if (value.len == 0) {
+		e->value = (struct slice){0};
+		e->room = 0;
+	} else if (value.len <= e->room) {
+		/* the new value may be the old one, borrowed */
 		memmove((uint8_t *)(uintptr_t)e->value.data, value.data, value.len);
 		e->value.len = value.len;
 	} else {
-		e->value = arena_copy(&p->arena, value);
+		replace_value(p, e, value);
 	}
 }
 
@@ -87,6 +101,7 @@ void pending_remove(struct pending *p, enum store_family family, struct slice ke
 	struct pending_entry *e = entry_for(p, family, key);
 	e->removed = true;
 	e->value = (struct slice){0};
+	e->room = 0;
 }
 
 void pending_remove_range(struct pending *p, enum store_family family, struct slice first,

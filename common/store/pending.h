@@ -18,6 +18,7 @@ struct pending_entry {
 	uint64_t hash;
 	struct slice key;
 	struct slice value;
+	size_t room;    /* bytes that the value's memory has */
 	uint32_t order; /* counts operations of the batch */
 	uint8_t family;
 	bool removed;

@@ -94,6 +94,7 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 	    /* few at once, so that faults meet a write by query in its middle */
 	    .edit_flight_entries = sim->settings.seed % 3 ? 3 : 0,
 	    .snapshot_chunk_bytes = sim->settings.chunk_bytes,
+	    .apply_bytes_turn = sim->settings.chunk_bytes,
 	    .pending_entries_max = sim->settings.pending_max,
 	    .scrub_bytes_per_second = 64 * 1024 * 1024,
 	    .scrub_rest_ms = 2000,
