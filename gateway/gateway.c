@@ -40,6 +40,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	cluster_map_init(&gw->map, rng_next(&gw->rng));
 	gw->requests.seed = rng_next(&gw->rng);
 	call_table_init(gw);
+	admission_init(&gw->admission);
 	lock_keeper_init(gw);
 	notify_init(gw);
 	gw->json = json_parser_new();

@@ -4,6 +4,7 @@
 
 #include "common/base/rng.h"
 #include "common/doc/json.h"
+#include "gateway/admission.h"
 #include "gateway/cluster_map.h"
 #include "gateway/gateway.h"
 #include "gateway/timers.h"
@@ -140,6 +141,7 @@ struct gateway {
 	struct request *finished;
 	struct request *spare;
 	uint32_t spare_count;
+	struct admission admission;
 	struct lock_keeper *locks; /* lock.h */
 	struct json_parser *json;
 	struct buf scratch;

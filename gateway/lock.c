@@ -297,6 +297,11 @@ bool lock_wait_begin(struct turn *t, struct request *r)
 	return true;
 }
 
+uint32_t lock_waiting(const struct gateway *gw)
+{
+	return gw->locks->waiting;
+}
+
 void lock_wait_end(struct gateway *gw, struct request *r)
 {
 	if (r->lock_waits)

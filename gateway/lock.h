@@ -27,6 +27,8 @@ bool lock_take_headers(struct turn *t, struct request *r, struct problem *p) MUS
 bool lock_wait(struct turn *t, struct request *r, uint32_t tries, int64_t *delay_ms);
 /* Notes that a request waits; false: too many do. */
 bool lock_wait_begin(struct turn *t, struct request *r);
+/* Requests that wait for locks of others. */
+uint32_t lock_waiting(const struct gateway *gw);
 void lock_wait_end(struct gateway *gw, struct request *r);
 
 /* ---- sessions ---- */
