@@ -10,6 +10,7 @@ writes, and loads them with load.c; CPU time is that of all server processes. On
 Queries over the cities of the world: query-unindexed is per document read, query-indexed finds 10 of them."""
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -114,8 +115,9 @@ class Cluster:
 
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix='parley-bench-')
-        self.run('--nodes', '3', '--gateways', '1', '--arbiters', '1', '--port-base', '24343', '--net', '127.0.77',
-                 '--build', BUILD, 'up')
+        place = random.Random()
+        self.run('--nodes', '3', '--gateways', '1', '--arbiters', '1', '--port-base', str(12000 + 100 * place.randrange(180)),
+                 '--net', f'127.{place.randrange(10, 240)}.{place.randrange(10, 240)}', '--build', BUILD, 'up')
         self.pids = {n: int(self.run('pid', n).split()[-1]) for n in self.names}
         with open(f'{self.dir}/env') as f:
             self.env = dict(re.findall(r"(PARLEY_\w+)=['\"]?([^'\"\n]*)", f.read()))
