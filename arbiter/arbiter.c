@@ -5,6 +5,7 @@
 #include "arbiter/internal.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
+#include "common/doc/json.h"
 
 struct arbiter *arbiter_new(const struct arbiter_options *options, uint64_t seed)
 {
@@ -48,6 +49,7 @@ void arbiter_free(struct arbiter *a)
 	close_values(&a->ahead);
 	arbiter_task_close(a);
 	arena_close(&a->arena);
+	json_parser_free(a->json);
 	buf_close(&a->key);
 	free(a);
 }
@@ -100,6 +102,9 @@ static void arbiter_step(void *core, const struct event *e, struct effects *fx)
 		break;
 	case EVENT_TIMER:
 		on_timer(a, fx);
+		break;
+	case EVENT_SCRIPT:
+		arbiter_script_on_end(a, e, fx);
 		break;
 	case EVENT_DRAIN:
 		a->draining = true;

@@ -7,10 +7,12 @@
 #include "common/core.h"
 
 struct arbiter_options {
-	uint64_t self;        /* member id */
-	uint64_t coordinator; /* member id */
-	uint64_t poll_ms;     /* pause between looks at a shard's queue; 0: 200 */
-	uint64_t tasks_max;   /* documents worked on at once; 0: 64, which is also the most */
+	uint64_t self;                /* member id */
+	uint64_t coordinator;         /* member id */
+	uint64_t poll_ms;             /* pause between looks at a shard's queue; 0: 200 */
+	uint64_t script_time_ms;      /* of one run; 0: 500 */
+	uint64_t script_memory_bytes; /* of one run; 0: 64 MiB */
+	uint64_t tasks_max; /* documents worked on at once; 0: 64, which is also the most */
 };
 
 struct arbiter; /* private: arbiter/internal.h */

@@ -4,6 +4,7 @@
 
 #include "arbiter/arbiter.h"
 #include "arbiter/cleanup.h"
+#include "arbiter/script.h"
 #include "common/base/map.h"
 #include "common/doc/decide.h"
 #include "common/timing.h"
@@ -32,6 +33,7 @@ struct shard_row {
 	struct shard placement; /* replicas point to the array below */
 	struct replica replicas[LIMIT_REPLICAS];
 	bool leased;
+	bool scripted;         /* the last document's policy was a script */
 	bool listed;           /* in the lease's answer that is being read */
 	uint64_t list_request; /* 0: none under way */
 	int64_t list_ms;       /* when to ask, or to ask again */
@@ -47,7 +49,7 @@ struct collection_row {
 	uint64_t retain_ms;
 };
 
-enum task_state { TASK_FREE = 0, TASK_WAITING, TASK_READING, TASK_RESOLVING };
+enum task_state { TASK_FREE = 0, TASK_WAITING, TASK_READING, TASK_SCRIPTING, TASK_RESOLVING };
 
 /* One document at work. */
 struct task {
@@ -58,6 +60,8 @@ struct task {
 	int64_t due_ms; /* WAITING: start; else: no answer came */
 	uint32_t attempts;
 	enum decision_how how; /* RESOLVING */
+	bool scripted;         /* its policy is a script, or its shard's was lately */
+	struct script_run script;
 };
 
 /* A conflict that stayed open, as it was then. */
@@ -69,6 +73,7 @@ struct known {
 struct counters {
 	uint64_t resolved[HOW_KINDS];
 	uint64_t noted;
+	uint64_t scripts_failed; /* whatever was done instead */
 	uint64_t retries;
 	uint64_t given_up;
 	uint64_t cleanup_rounds;
@@ -76,6 +81,8 @@ struct counters {
 	uint64_t cleanup_items;
 	uint64_t cleanup_refused; /* acknowledgements of another incarnation */
 };
+
+struct json_parser;
 
 struct arbiter {
 	struct arbiter_options options;
@@ -99,6 +106,7 @@ struct arbiter {
 	struct task tasks[TASKS_MAX];
 	struct counters counters;
 	struct arena arena; /* for the step */
+	struct json_parser *json;
 	struct buf key;
 };
 
@@ -156,6 +164,9 @@ bool arbiter_task_exists(const struct arbiter *a, uint64_t shard, struct slice i
 /* False: no room. */
 bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice id,
 			struct effects *fx);
+void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx);
+/* Later, or not at all if it has been tried too often. */
+void arbiter_task_wait(struct arbiter *a, struct task *t, struct effects *fx);
 void arbiter_task_timer(struct arbiter *a, struct effects *fx);
 int64_t arbiter_task_deadline(const struct arbiter *a);
 /* The lead is another now: begin again. */

@@ -73,6 +73,7 @@ void arbiter_metrics_print(const void *core, struct buf *out)
 	print_resolved(a, out);
 	gauge(out, "parley_conflicts_open_seen", open_seen(a));
 	counter(out, "parley_conflicts_noted_total", a->counters.noted);
+	counter(out, "parley_conflicts_scripts_failed_total", a->counters.scripts_failed);
 	counter(out, "parley_conflicts_retries_total", a->counters.retries);
 	counter(out, "parley_conflicts_given_up_total", a->counters.given_up);
 	gauge(out, "parley_arbiter_tasks", tasks);

@@ -12,6 +12,7 @@ static void task_end(struct arbiter *a, struct task *t)
 {
 	struct shard_row *row = shard_row(a, t->shard);
 	t->state = TASK_FREE;
+	buf_close(&t->script.output);
 	if (!row)
 		return;
 	row->tasks--;
@@ -20,7 +21,7 @@ static void task_end(struct arbiter *a, struct task *t)
 		arbiter_queue_wake(a, row);
 }
 
-static void task_read(struct arbiter *a, struct task *t, struct effects *fx)
+void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx)
 {
 	struct shard_row *row = shard_row(a, t->shard);
 	if (!row || !row->placement.lead) {
@@ -47,7 +48,7 @@ static bool task_may_retry(struct arbiter *a, struct task *t, struct effects *fx
 	return false;
 }
 
-static void task_wait(struct arbiter *a, struct task *t, struct effects *fx)
+void arbiter_task_wait(struct arbiter *a, struct task *t, struct effects *fx)
 {
 	if (!task_may_retry(a, t, fx))
 		return;
@@ -75,7 +76,7 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 	uint64_t room = a->options.tasks_max;
 	if (room == 0 || room > TASKS_MAX)
 		room = TASKS_MAX;
-	if (row->tasks >= TASKS_PER_SHARD)
+	if (row->tasks >= TASKS_PER_SHARD || !arbiter_script_has_room(a, row))
 		return false;
 	for (uint32_t i = 0; i < room; i++) {
 		struct task *t = &a->tasks[i];
@@ -83,10 +84,12 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 			continue;
 		t->shard = row->placement.id;
 		t->attempts = 0;
+		t->scripted = row->scripted;
+		t->script.done = false;
 		buf_clear(&t->id);
 		buf_append_slice(&t->id, id);
 		row->tasks++;
-		task_read(a, t, fx);
+		arbiter_task_read(a, t, fx);
 		return true;
 	}
 	return false;
@@ -99,9 +102,9 @@ void arbiter_task_timer(struct arbiter *a, struct effects *fx)
 		if (t->state == TASK_FREE || t->due_ms > a->now_ms)
 			continue;
 		if (t->state == TASK_WAITING)
-			task_read(a, t, fx);
+			arbiter_task_read(a, t, fx);
 		else
-			task_wait(a, t, fx);
+			arbiter_task_wait(a, t, fx);
 	}
 }
 
@@ -128,8 +131,10 @@ void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row)
 
 void arbiter_task_close(struct arbiter *a)
 {
-	for (uint32_t i = 0; i < TASKS_MAX; i++)
+	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		buf_close(&a->tasks[i].id);
+		buf_close(&a->tasks[i].script.output);
+	}
 }
 
 /* ---- answers ---- */
@@ -191,8 +196,9 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	decide_conflict(m, id, &a->arena, &d);
 	if (m->conflict.held && d.kind != DECISION_NOTHING && d.kind != DECISION_BROKEN)
 		leave_to_people(a, &d);
-	if (d.kind == DECISION_SCRIPT)
-		decide_fallback(m, id, "script_unavailable", (struct slice){0}, &a->arena, &d);
+	row->scripted = d.kind == DECISION_SCRIPT;
+	if (d.kind == DECISION_SCRIPT && !arbiter_script_decide(a, t, m, &d, fx))
+		return;
 	d.resolve.shard = t->shard;
 	d.note.shard = t->shard;
 	switch (d.kind) {
@@ -230,7 +236,7 @@ void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effe
 	else if (m->status == STATUS_NOT_FOUND)
 		task_end(a, t);
 	else
-		task_wait(a, t, fx);
+		arbiter_task_wait(a, t, fx);
 }
 
 void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx)
@@ -249,9 +255,9 @@ void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct e
 	case STATUS_LEAVES_MOVED:
 	case STATUS_POLICY_MOVED:
 		if (task_may_retry(a, t, fx))
-			task_read(a, t, fx);
+			arbiter_task_read(a, t, fx);
 		break;
 	default:
-		task_wait(a, t, fx);
+		arbiter_task_wait(a, t, fx);
 	}
 }

@@ -129,7 +129,7 @@ bool script_reply_read(struct slice body, struct script_reply *out)
 	out->status = (enum script_status)status;
 	if (status == SCRIPT_OK)
 		out->value = mp_value(&r);
-	else if (!read_text(&r, &out->text))
+	else if (!read_text(&r, &out->text) || out->text.len > SCRIPT_TEXT_BYTES_MAX)
 		return false;
 	struct mp_token last = mp_read(&r);
 	out->last = last.type == MP_BOOL && last.flag;

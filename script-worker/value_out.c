@@ -6,7 +6,10 @@
 #include "proto/msgpack.h"
 #include "script-worker/value.h"
 
-enum { UTF8_BYTES_A_UNIT = 3 };
+enum {
+	UTF8_BYTES_A_UNIT = 3,
+	DEPTH_MAX = LIMIT_JSON_DEPTH + 4 /* results may wrap documents */
+};
 
 static const double TWO_63 = 9223372036854775808.0;
 static const double TWO_64 = 18446744073709551616.0;
@@ -306,7 +309,7 @@ static bool write_object(struct walk *w, JSObjectRef object, uint32_t depth)
 		mp_write_ext(w->out, MP_EXT_NUMBER, *text);
 		return true;
 	}
-	if (depth == LIMIT_JSON_DEPTH)
+	if (depth == DEPTH_MAX)
 		return refuse(w, SCRIPT_BAD_RESULT, "the result is too deep, or a cycle");
 	if (JSValueIsArray(w->v->ctx, object))
 		return write_array(w, object, depth + 1);

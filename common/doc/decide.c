@@ -273,3 +273,11 @@ void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id,
 	else
 		apply_policy(&w, id, out);
 }
+
+void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
+		 struct slice text, struct arena *arena, struct decision *out)
+{
+	struct decide w = {.graph = graph, .arena = arena};
+	if (decide_prepare(&w, id, out))
+		decide_stays_open(&w, reason, NULL, text, out);
+}

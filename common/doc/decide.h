@@ -67,14 +67,14 @@ struct answer {
  * conflict can't be resolved at all; NOTHING, BROKEN as above. */
 void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		   const struct answer *answer, struct arena *arena, struct decision *out);
-/* What a script returned, as an answer: an object, or one with "_deleted": true. False: it is
- * neither. */
-bool decide_script_answer(struct slice output, struct answer *out) MUST_CHECK;
-
 /* What is done instead, because of `reason` (a word such as "script_failed", "deadline"), with
  * `text` for people (may be empty). NOTE unless the policy has a fallback that decides; SCRIPT if
  * that is one. */
 void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
 		     struct slice text, struct arena *arena, struct decision *out);
+
+/* NOTE: it stays open, whatever the policy's fallback is. NOTHING, BROKEN as above. */
+void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
+		 struct slice text, struct arena *arena, struct decision *out);
 
 #endif

@@ -114,19 +114,6 @@ void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, str
 
 /* ---- answers ---- */
 
-bool decide_script_answer(struct slice output, struct answer *out)
-{
-	*out = (struct answer){.kind = ANSWER_BODY, .how = HOW_SCRIPT, .body = output};
-	if (!value_is_document(output))
-		return false;
-	struct slice deleted = value_member(output, slice_text("_deleted"));
-	struct mp_reader r = mp_reader_of(deleted);
-	struct mp_token token = mp_read(&r);
-	if (token.type == MP_BOOL && token.flag)
-		out->kind = ANSWER_DELETE;
-	return true;
-}
-
 static void take_body(struct decide *w, struct slice body, struct slice detail,
 		      struct decision *out)
 {

@@ -9,13 +9,6 @@
 
 enum { PATH_BYTES = 4096 };
 
-const struct config_option script_pool_options[SCRIPT_POOL_OPTIONS] = {
-    {"script_worker", CONFIG_TEXT, "", 0, 0,
-     "program that runs scripts; empty: parley-script-worker beside this program"},
-    {"script_workers", CONFIG_NUMBER, "1", 1, SCRIPT_WORKERS_MAX,
-     "processes that run scripts, started when first needed"},
-};
-
 /* ---- life ---- */
 
 static char *program_beside(void)

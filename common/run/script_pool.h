@@ -14,9 +14,14 @@
 
 enum { SCRIPT_WORKERS_MAX = 4, SCRIPT_QUEUE_MAX = 256, SCRIPT_QUEUE_BYTES_MAX = 64 * 1024 * 1024 };
 
-/* For the option tables of daemons whose cores ask for scripts. */
-extern const struct config_option script_pool_options[];
-enum { SCRIPT_POOL_OPTIONS = 2 };
+/* Rows for the option tables of daemons whose cores ask for scripts. */
+/* clang-format off */
+#define SCRIPT_POOL_OPTIONS \
+	{"script_worker", CONFIG_TEXT, "", 0, 0, \
+	 "program that runs scripts; empty: parley-script-worker beside this program"}, \
+	{"script_workers", CONFIG_NUMBER, "1", 1, SCRIPT_WORKERS_MAX, \
+	 "processes that run scripts, started when first needed"}
+/* clang-format on */
 
 struct script_pool_setup {
 	const char *program; /* "": parley-script-worker beside the own program */

@@ -8,6 +8,7 @@
 
 #include "common/doc/decide.h"
 #include "common/doc/json.h"
+#include "common/doc/script_answer.h"
 
 enum { NODES_MAX = 16 };
 
@@ -412,27 +413,67 @@ static void test_what_a_script_returned(void **state)
 {
 	struct fixture *f = *state;
 	struct answer answer;
+	struct slice text;
 	two_edits(f, SCRIPT_POLICY);
-	assert_true(decide_script_answer(
-	    from_json(f, "{\"_id\":\"doc\",\"a\":[5],\"_rev\":\"2-b\",\"b\":{\"_rev\":1}}"),
-	    &answer));
+	assert_int_equal(script_answer_read(from_json(f, "{\"resolve\":{\"_id\":\"doc\",\"a\":[5],"
+							 "\"_rev\":\"2-b\",\"b\":{\"_rev\":1}}}"),
+					    &answer, &text),
+			 SCRIPT_ANSWERS);
 	answered(f, &answer);
 	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
 	assert_int_equal(f->decision.how, HOW_SCRIPT);
 	assert_string_equal(to_json(f, f->decision.resolve.body), "{\"a\":[5],\"b\":{\"_rev\":1}}");
 	assert_string_equal(detail_of(f),
 			    "{\"by\":\"arbiter\",\"strategy\":\"script\",\"answer\":\"merge\"}");
-	assert_true(decide_script_answer(from_json(f, "{\"_deleted\":true,\"a\":1}"), &answer));
+	assert_int_equal(script_answer_read(from_json(f, "{\"delete\":true}"), &answer, &text),
+			 SCRIPT_ANSWERS);
 	answered(f, &answer);
 	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
 	assert_true(f->decision.resolve.deleted);
 	assert_int_equal(f->decision.resolve.body.len, 0);
-	const uint8_t nil = 0xc0;
-	assert_false(decide_script_answer(slice_of(&nil, 1), &answer));
-	const uint8_t list[] = {0x91, 0x01};
-	assert_false(decide_script_answer(slice_of(list, 2), &answer));
-	const uint8_t cut[] = {0x81, 0xa1, 'a'};
-	assert_false(decide_script_answer(slice_of(cut, 3), &answer));
+	assert_int_equal(script_answer_read(from_json(f, "{\"pick\":\"2-b\"}"), &answer, &text),
+			 SCRIPT_ANSWERS);
+	assert_int_equal(answer.kind, ANSWER_PICK);
+	assert_int_equal(answer.pick.generation, 2);
+	assert_int_equal(script_answer_read(from_json(f, "{\"open\":\"ask Ann\"}"), &answer, &text),
+			 SCRIPT_LEAVES_OPEN);
+	assert_true(slice_is(text, "ask Ann"));
+	struct msg_conflict_read_ack graph = graph_of(f);
+	decide_open(&graph, slice_text("doc"), "script_open", text, &f->arena, &f->decision);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_string_equal(detail_of(f),
+			    "{\"by\":\"arbiter\",\"reason\":\"script_open\",\"text\":\"ask Ann\"}");
+}
+
+static void test_what_a_script_should_not_return(void **state)
+{
+	struct fixture *f = *state;
+	struct answer answer;
+	struct slice text;
+	static const char *const wrong[] = {
+	    "null",
+	    "[1]",
+	    "{}",
+	    "{\"a\":1}",
+	    "{\"resolve\":1}",
+	    "{\"resolve\":{},\"open\":\"x\"}",
+	    "{\"delete\":false}",
+	    "{\"delete\":1}",
+	    "{\"pick\":2}",
+	    "{\"pick\":\"nonsense\"}",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		assert_int_equal(script_answer_read(from_json(f, wrong[i]), &answer, &text),
+				 SCRIPT_SAYS_NOTHING);
+		assert_true(text.len > 0);
+	}
+	const uint8_t cut[] = {0x81, 0xa4, 'o', 'p', 'e', 'n'};
+	assert_int_equal(script_answer_read(slice_of(cut, sizeof cut), &answer, &text),
+			 SCRIPT_SAYS_NOTHING);
+	const uint8_t no_text[] = {0x81, 0xa4, 'o', 'p', 'e', 'n', 0xa2, 'x', 0xff};
+	assert_int_equal(script_answer_read(slice_of(no_text, sizeof no_text), &answer, &text),
+			 SCRIPT_LEAVES_OPEN);
+	assert_true(slice_is(text, "x"));
 }
 
 static void test_what_a_client_answers(void **state)
@@ -529,6 +570,7 @@ int main(void)
 	    T(test_a_script_is_asked),
 	    T(test_a_script_sees_deletions_and_missing_bases),
 	    T(test_what_a_script_returned),
+	    T(test_what_a_script_should_not_return),
 	    T(test_what_a_client_answers),
 	    T(test_fallbacks),
 	    T(test_merge_asks_a_script_only_for_what_it_leaves_open),

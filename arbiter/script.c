@@ -1,0 +1,165 @@
+#include "arbiter/script.h"
+
+#include "arbiter/internal.h"
+#include "common/doc/json.h"
+#include "common/doc/script_answer.h"
+
+enum {
+	SCRIPT_TIME_MS = 500,
+	SCRIPT_MEMORY_BYTES = 64 * 1024 * 1024,
+	/* Runs wait for each other; an answer that is not there by then is not counted on. */
+	SCRIPT_PATIENCE_MS = 30000,
+	SCRIPT_CRASHES_MAX = 2
+};
+
+/* ---- asking ---- */
+
+static void digest_of(const struct decision *d, uint8_t out[32])
+{
+	digest16(d->policy.script, out);
+	digest16(d->input, out + 16);
+}
+
+static void start(struct arbiter *a, struct task *t, const struct decision *d, struct effects *fx)
+{
+	const struct arbiter_options *o = &a->options;
+	struct script_request request = {
+	    .id = ++a->last_request,
+	    .time_ms = o->script_time_ms ? o->script_time_ms : SCRIPT_TIME_MS,
+	    .memory_bytes = o->script_memory_bytes ? o->script_memory_bytes : SCRIPT_MEMORY_BYTES,
+	    .source = d->policy.script,
+	    .arguments = d->input};
+	t->scripted = true;
+	t->script.done = false;
+	digest_of(d, t->script.digest);
+	t->state = TASK_SCRIPTING;
+	t->request = request.id;
+	t->due_ms = a->now_ms + SCRIPT_PATIENCE_MS;
+	fx_script(fx, &request);
+}
+
+/* ---- what it said ---- */
+
+/* The script could have decided, and did not. */
+static void instead(struct arbiter *a, const struct task *t, const struct msg_conflict_read_ack *m,
+		    struct slice text, struct decision *d)
+{
+	struct slice id = buf_slice(&t->id);
+	a->counters.scripts_failed++;
+	/* of `external`, the script was the fallback already */
+	if (d->policy.strategy == POLICY_EXTERNAL)
+		decide_open(m, id, "script_failed", text, &a->arena, d);
+	else
+		decide_fallback(m, id, "script_failed", text, &a->arena, d);
+}
+
+static void failed(struct arbiter *a, const struct task *t, const struct msg_conflict_read_ack *m,
+		   struct decision *d)
+{
+	struct buf text = {0};
+	buf_append_text(&text, script_status_name(t->script.status));
+	buf_append_text(&text, ": ");
+	buf_append_slice(&text, script_text(buf_slice(&t->script.output)));
+	instead(a, t, m, arena_copy(&a->arena, buf_slice(&text)), d);
+	buf_close(&text);
+}
+
+/* In the form in which a client's document would be stored: a worker may have been taken over, and
+ * nobody else looks at what it made. */
+static bool clean_body(struct arbiter *a, struct answer *answer)
+{
+	struct buf text = {0}, body = {0};
+	struct json_error error;
+	if (!a->json)
+		a->json = json_parser_new();
+	bool ok = json_from_msgpack(answer->body, &text) &&
+		  json_to_msgpack(a->json, buf_slice(&text), &body, &error);
+	answer->body = arena_copy(&a->arena, buf_slice(&body));
+	buf_close(&text);
+	buf_close(&body);
+	return ok;
+}
+
+static void answered(struct arbiter *a, const struct task *t, const struct msg_conflict_read_ack *m,
+		     struct decision *d)
+{
+	struct answer answer;
+	struct slice id = buf_slice(&t->id), text;
+	const struct decision asked = *d;
+	switch (script_answer_read(buf_slice(&t->script.output), &answer, &text)) {
+	case SCRIPT_ANSWERS:
+		if (answer.kind != ANSWER_BODY || clean_body(a, &answer))
+			decide_answer(m, id, &answer, &a->arena, d);
+		if (d->kind != DECISION_NOTE && d->kind != DECISION_SCRIPT)
+			return;
+		*d = asked;
+		instead(a, t, m, slice_text("no document, no leaf, or too large"), d);
+		return;
+	case SCRIPT_LEAVES_OPEN:
+		decide_open(m, id, "script_open", text, &a->arena, d);
+		return;
+	case SCRIPT_SAYS_NOTHING:
+		instead(a, t, m, text, d);
+		return;
+	}
+}
+
+bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
+			   struct decision *d, struct effects *fx)
+{
+	uint8_t digest[32];
+	digest_of(d, digest);
+	if (!t->script.done || memcmp(digest, t->script.digest, sizeof digest) != 0) {
+		start(a, t, d, fx);
+		return false;
+	}
+	if (t->script.status == SCRIPT_OK)
+		answered(a, t, m, d);
+	else if (t->script.status == SCRIPT_UNAVAILABLE)
+		decide_open(m, buf_slice(&t->id), "script_unavailable",
+			    script_text(buf_slice(&t->script.output)), &a->arena, d);
+	else
+		failed(a, t, m, d);
+	return true;
+}
+
+/* ---- its end ---- */
+
+static struct task *task_of(struct arbiter *a, uint64_t request)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++)
+		if (a->tasks[i].state == TASK_SCRIPTING && a->tasks[i].request == request)
+			return &a->tasks[i];
+	return NULL;
+}
+
+/* Not the script's doing, perhaps: once more. */
+static bool tries_again(const struct task *t, enum script_status status)
+{
+	return status == SCRIPT_BUSY ||
+	       (status == SCRIPT_CRASHED && t->attempts + 1 < SCRIPT_CRASHES_MAX);
+}
+
+void arbiter_script_on_end(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	struct task *t = task_of(a, e->script.id);
+	if (!t)
+		return;
+	if (tries_again(t, e->script.status)) {
+		arbiter_task_wait(a, t, fx);
+		return;
+	}
+	t->script.done = true;
+	t->script.status = e->script.status;
+	buf_clear(&t->script.output);
+	buf_append_slice(&t->script.output, e->script.output);
+	arbiter_task_read(a, t, fx);
+}
+
+bool arbiter_script_has_room(const struct arbiter *a, const struct shard_row *row)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; row->scripted && i < TASKS_MAX; i++)
+		count += a->tasks[i].state != TASK_FREE && a->tasks[i].scripted;
+	return count < SCRIPT_TASKS_MAX;
+}

@@ -1,0 +1,34 @@
+/* Conflicts whose policy is a function: it is run beside the loop, and the answer is applied to the
+ * graph as it is then. */
+#ifndef PARLEY_ARBITER_SCRIPT_H
+#define PARLEY_ARBITER_SCRIPT_H
+
+#include "common/core.h"
+#include "common/doc/decide.h"
+
+struct arbiter;
+struct shard_row;
+struct task;
+
+/* Shards whose policy is a script have at most so many documents at work together: scripts that are
+ * slow, or never end, keep nobody else waiting. */
+enum { SCRIPT_TASKS_MAX = 16 };
+
+/* What the last run of a task's script came to. Kept while the task is, as the graph is read again
+ * before it is used: the answer to these very arguments stays right. */
+struct script_run {
+	bool done;
+	uint8_t digest[32]; /* of source and arguments */
+	enum script_status status;
+	struct buf output; /* as in EVENT_SCRIPT */
+};
+
+/* *d is a DECISION_SCRIPT. True: it has become another one. False: the script was started, and the
+ * task waits for it. */
+bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
+			   struct decision *d, struct effects *fx);
+void arbiter_script_on_end(struct arbiter *a, const struct event *e, struct effects *fx);
+/* Whether a document of this shard may be taken on. */
+bool arbiter_script_has_room(const struct arbiter *a, const struct shard_row *row);
+
+#endif

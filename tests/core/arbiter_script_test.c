@@ -1,0 +1,430 @@
+/* One arbiter and a conflict whose policy is a script: what is asked, and what becomes of answers,
+ * failures and silence. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arbiter/arbiter.h"
+#include "common/doc/json.h"
+
+enum { COORDINATOR = 1, SELF = 9, NODE_A = 11, SHARD = 81, COLLECTION = 7, EPOCH = 4 };
+
+struct world {
+	struct arbiter *arbiter;
+	struct json_parser *parser;
+	struct effects fx;
+	struct arena arena;
+	struct buf trace; /* what it asks of the lead and of scripts */
+	struct buf scratch;
+	int64_t now_ms;
+	struct envelope sent; /* the last message to the lead */
+	struct buf sent_body; /* encoded */
+	uint64_t script;      /* the last that was asked for */
+	struct replica replica;
+};
+
+/* ---- the shell ---- */
+
+static void note_send(struct world *w, const struct effect *effect)
+{
+	if (effect->send.member != NODE_A)
+		return;
+	w->sent = effect->send.envelope;
+	buf_clear(&w->sent_body);
+	buf_append_slice(&w->sent_body, effect->send.body);
+	buf_printf(&w->trace, "%s\n", schema_of_message(w->sent.type)->name);
+}
+
+static void note_script(struct world *w, const struct effect *effect)
+{
+	const struct script_request *r = &effect->script;
+	w->script = r->id;
+	buf_printf(&w->trace, "script %.*s %llu ms %llu MiB ", (int)r->source.len,
+		   (const char *)r->source.data, (unsigned long long)r->time_ms,
+		   (unsigned long long)r->memory_bytes >> 20);
+	assert_true(json_from_msgpack(r->arguments, &w->trace));
+	buf_append_byte(&w->trace, '\n');
+}
+
+static void step(struct world *w, struct event *event)
+{
+	event->now_ms = w->now_ms;
+	event->wall_ms = w->now_ms;
+	arbiter_ops.step(w->arbiter, event, &w->fx);
+	for (uint32_t i = 0; i < w->fx.count; i++) {
+		if (w->fx.items[i].kind == EFFECT_SEND)
+			note_send(w, &w->fx.items[i]);
+		if (w->fx.items[i].kind == EFFECT_SCRIPT)
+			note_script(w, &w->fx.items[i]);
+	}
+	effects_clear(&w->fx);
+}
+
+static void run_until(struct world *w, int64_t until_ms)
+{
+	for (int64_t at; (at = arbiter_ops.deadline(w->arbiter)) <= until_ms;) {
+		struct event event = {.kind = EVENT_TIMER};
+		w->now_ms = at > w->now_ms ? at : w->now_ms;
+		step(w, &event);
+	}
+	w->now_ms = until_ms;
+}
+
+static void deliver(struct world *w, uint64_t from, uint16_t type, const void *message)
+{
+	struct event event = {.kind = EVENT_MESSAGE};
+	event.message.from = (struct peer){
+	    .member = from, .role = from == COORDINATOR ? ROLE_COORDINATOR : ROLE_STORAGE};
+	event.message.envelope.type = type;
+	if (from == NODE_A) {
+		event.message.envelope.request_id = w->sent.request_id;
+		event.message.envelope.epoch = w->sent.epoch;
+	}
+	event.message.body = message;
+	step(w, &event);
+}
+
+static void trace_is(struct world *w, const char *expected)
+{
+	assert_string_equal(buf_cstr(&w->trace), expected);
+	buf_clear(&w->trace);
+}
+
+static bool metric_is(struct world *w, const char *line)
+{
+	buf_clear(&w->scratch);
+	buf_append_byte(&w->scratch, '\n');
+	arbiter_ops.metrics(w->arbiter, &w->scratch);
+	return strstr(buf_cstr(&w->scratch), line) != NULL;
+}
+
+/* ---- the cluster ---- */
+
+static void push_map(struct world *w)
+{
+	w->replica = (struct replica){.node = NODE_A, .incarnation = 111};
+	struct shard shard = {.id = SHARD,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = EPOCH,
+			      .lead = NODE_A,
+			      .replicas = &w->replica,
+			      .replicas_count = 1,
+			      .write_quorum = 1};
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("things"),
+					.version = 3,
+					.replicas = 1,
+					.write_quorum = 1};
+	struct msg_map_push push = {.map_version = 5,
+				    .collections = &collection,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	deliver(w, COORDINATOR, MSG_map_push, &push);
+}
+
+static int setup(void **state)
+{
+	static struct world w;
+	struct arbiter_options options = {.self = SELF, .coordinator = COORDINATOR};
+	struct event start = {.kind = EVENT_START};
+	struct msg_member_join_ack joined = {.status = STATUS_OK};
+	uint64_t shard = SHARD;
+	struct msg_arbiter_lease_ack lease = {.shards = &shard, .shards_count = 1, .ttl_ms = 2000};
+	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
+	step(&w, &start);
+	deliver(&w, COORDINATOR, MSG_member_join_ack, &joined);
+	push_map(&w);
+	deliver(&w, COORDINATOR, MSG_arbiter_lease_ack, &lease);
+	run_until(&w, 0);
+	trace_is(&w, "conflict_list\n");
+	*state = &w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	arbiter_free(w->arbiter);
+	json_parser_free(w->parser);
+	effects_close(&w->fx);
+	arena_close(&w->arena);
+	buf_close(&w->trace);
+	buf_close(&w->scratch);
+	buf_close(&w->sent_body);
+	return 0;
+}
+
+static struct slice body(struct world *w, const char *json)
+{
+	struct json_error error;
+	buf_clear(&w->scratch);
+	assert_true(json_to_msgpack(w->parser, slice_text(json), &w->scratch, &error));
+	return arena_copy(&w->arena, buf_slice(&w->scratch));
+}
+
+static struct revision rev(uint64_t generation, const char *hash)
+{
+	return (struct revision){.generation = generation, .hash = slice_text(hash)};
+}
+
+/* Conflicts of these documents; MSG_conflict_list must have been the last that was asked. */
+static void list_shows(struct world *w, char names[][8], uint32_t count)
+{
+	struct conflict_row rows[64];
+	for (uint32_t i = 0; i < count; i++) {
+		rows[i] = (struct conflict_row){.id = slice_text(names[i])};
+		rows[i].conflict.state = CONFLICT_OPEN;
+	}
+	struct msg_conflict_list_ack ack = {
+	    .status = STATUS_OK, .shard = SHARD, .rows = rows, .rows_count = count};
+	assert_int_equal(w->sent.type, MSG_conflict_list);
+	deliver(w, NODE_A, MSG_conflict_list_ack, &ack);
+}
+
+/* 1-o {a:1,b:1} with children 2-b {a:2,b:1} and 2-a, whose body is given. */
+static struct msg_conflict_read_ack graph(struct world *w, const char *second, const char *policy)
+{
+	static uint64_t root[] = {0};
+	struct graph_node *nodes = arena_alloc(&w->arena, 3 * sizeof *nodes);
+	nodes[0] = (struct graph_node){.revision = rev(1, "o"),
+				       .flags = REVISION_HAS_BODY,
+				       .body = body(w, "{\"a\":1,\"b\":1}")};
+	nodes[1] = (struct graph_node){.revision = rev(2, "b"),
+				       .parents = root,
+				       .parents_count = 1,
+				       .flags = REVISION_LEAF | REVISION_HAS_BODY,
+				       .body = body(w, "{\"a\":2,\"b\":1}")};
+	nodes[2] = nodes[1];
+	nodes[2].revision = rev(2, "a");
+	nodes[2].body = body(w, second);
+	return (struct msg_conflict_read_ack){.status = STATUS_OK,
+					      .shard = SHARD,
+					      .nodes = nodes,
+					      .nodes_count = 3,
+					      .policy_version = 3,
+					      .policy = body(w, policy)};
+}
+
+static void lead_shows(struct world *w, const struct msg_conflict_read_ack *ack)
+{
+	assert_int_equal(w->sent.type, MSG_conflict_read);
+	deliver(w, NODE_A, MSG_conflict_read_ack, ack);
+}
+
+static void lead_resolves(struct world *w)
+{
+	struct msg_conflict_resolve_ack ack = {.status = STATUS_OK, .shard = SHARD};
+	assert_int_equal(w->sent.type, MSG_conflict_resolve);
+	deliver(w, NODE_A, MSG_conflict_resolve_ack, &ack);
+}
+
+static void script_ends(struct world *w, enum script_status status, const char *output)
+{
+	struct event event = {.kind = EVENT_SCRIPT};
+	event.script.id = w->script;
+	event.script.status = status;
+	event.script.output = status == SCRIPT_OK ? body(w, output) : slice_text(output);
+	step(w, &event);
+}
+
+/* ---- tests ---- */
+
+#define SCRIPT    "{\"strategy\":\"script\",\"script\":\"f\"}"
+#define OR_NEWEST "{\"strategy\":\"script\",\"script\":\"f\",\"fallback\":\"newest\"}"
+
+/* Reads the graph, and asks the script. */
+static void script_is_asked(struct world *w, const char *policy, struct msg_conflict_read_ack *ack)
+{
+	list_shows(w, (char[][8]){"doc"}, 1);
+	*ack = graph(w, "{\"a\":3,\"b\":1}", policy);
+	buf_clear(&w->trace);
+	lead_shows(w, ack);
+	trace_is(w, "script f 500 ms 64 MiB [{\"_id\":\"doc\",\"_rev\":\"1-o\",\"a\":1,\"b\":1},"
+		    "[{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":2,\"b\":1},"
+		    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":3,\"b\":1}]]\n");
+}
+
+/* The script ends, the graph is read once more: what is said then, as JSON; empty for a resolution.
+ */
+static const char *said(struct world *w, struct msg_conflict_read_ack *ack,
+			enum script_status status, const char *output)
+{
+	struct msg_conflict_note note;
+	script_ends(w, status, output);
+	trace_is(w, "conflict_read\n");
+	lead_shows(w, ack);
+	buf_clear(&w->scratch);
+	if (w->sent.type == MSG_conflict_resolve)
+		return "";
+	assert_int_equal(w->sent.type, MSG_conflict_note);
+	assert_true(schema_decode(schema_of_message(MSG_conflict_note), buf_slice(&w->sent_body),
+				  &w->arena, &note));
+	assert_true(json_from_msgpack(note.detail, &w->scratch));
+	return buf_cstr(&w->scratch);
+}
+
+static void test_a_script_resolves(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	struct msg_conflict_resolve resolve;
+	script_is_asked(w, SCRIPT, &ack);
+	assert_string_equal(said(w, &ack, SCRIPT_OK, "{\"resolve\":{\"_id\":\"doc\",\"a\":5}}"),
+			    "");
+	assert_true(schema_decode(schema_of_message(MSG_conflict_resolve), buf_slice(&w->sent_body),
+				  &w->arena, &resolve));
+	assert_true(json_from_msgpack(resolve.body, &w->scratch));
+	assert_string_equal(buf_cstr(&w->scratch), "{\"a\":5}");
+	lead_resolves(w);
+	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"script\"} 1\n"));
+	assert_true(metric_is(w, "\nparley_arbiter_tasks 0\n"));
+}
+
+static void test_a_script_is_asked_again_when_leaves_moved(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack, moved;
+	script_is_asked(w, SCRIPT, &ack);
+	uint64_t first = w->script;
+	script_ends(w, SCRIPT_OK, "{\"pick\":\"2-a\"}");
+	moved = graph(w, "{\"a\":4,\"b\":1}", SCRIPT);
+	buf_clear(&w->trace);
+	lead_shows(w, &moved);
+	assert_non_null(strstr(buf_cstr(&w->trace), "script f"));
+	assert_true(w->script != first);
+	/* what the first one says again counts no more */
+	buf_clear(&w->trace);
+	uint64_t second = w->script;
+	w->script = first;
+	script_ends(w, SCRIPT_OK, "{\"delete\":true}");
+	trace_is(w, "");
+	w->script = second;
+	assert_string_equal(said(w, &moved, SCRIPT_OK, "{\"pick\":\"2-b\"}"), "");
+}
+
+static void test_a_script_that_fails_leaves_it_open(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, SCRIPT, &ack);
+	assert_string_equal(said(w, &ack, SCRIPT_TIME, "ran longer than 500 ms"),
+			    "{\"by\":\"arbiter\",\"reason\":\"script_failed\","
+			    "\"text\":\"time: ran longer than 500 ms\"}");
+	assert_true(metric_is(w, "\nparley_conflicts_scripts_failed_total 1\n"));
+	assert_true(metric_is(w, "\nparley_arbiter_tasks 0\n"));
+}
+
+static void test_a_script_that_says_rubbish(void **state)
+{
+	struct world *w;
+	static const char *const rubbish[] = {
+	    "null", "{\"a\":1}", "{\"resolve\":[]}", "{\"pick\":\"2-z\"}", "{\"delete\":0}",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rubbish); i++) {
+		struct msg_conflict_read_ack ack;
+		teardown(state);
+		setup(state);
+		w = *state;
+		script_is_asked(w, SCRIPT, &ack);
+		assert_non_null(strstr(said(w, &ack, SCRIPT_OK, rubbish[i]), "script_failed"));
+	}
+}
+
+static void test_a_script_wants_a_person(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, OR_NEWEST, &ack);
+	assert_string_equal(said(w, &ack, SCRIPT_OK, "{\"open\":\"ask Ann\"}"),
+			    "{\"by\":\"arbiter\",\"reason\":\"script_open\",\"text\":\"ask Ann\"}");
+}
+
+static void test_a_script_has_a_fallback(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, OR_NEWEST, &ack);
+	assert_string_equal(said(w, &ack, SCRIPT_THREW, "Error: no"), "");
+	lead_resolves(w);
+	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"newest\"} 1\n"));
+}
+
+/* That is not the script's fault: no fallback. */
+static void test_no_worker_for_scripts(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, OR_NEWEST, &ack);
+	assert_non_null(strstr(said(w, &ack, SCRIPT_UNAVAILABLE, "can't be started"),
+			       "\"reason\":\"script_unavailable\""));
+}
+
+/* Lets time pass until the graph is read again. */
+static void await_read(struct world *w)
+{
+	w->sent.type = 0;
+	for (int i = 0; i < 5000 && w->sent.type != MSG_conflict_read; i++)
+		run_until(w, w->now_ms + 10);
+}
+
+static void test_busy_crashed_and_lost_scripts_are_run_again(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, SCRIPT, &ack);
+	uint64_t asked = w->script;
+	for (int i = 0; i < 3; i++) {
+		if (i == 0)
+			script_ends(w, SCRIPT_CRASHED, "the worker ended with signal 11");
+		if (i == 1)
+			script_ends(w, SCRIPT_BUSY, "");
+		/* and one answer is lost */
+		await_read(w);
+		lead_shows(w, &ack);
+		assert_true(w->script != asked);
+		asked = w->script;
+	}
+	assert_int_equal(w->now_ms > 30000, true);
+	assert_true(metric_is(w, "\nparley_conflicts_noted_total 0\n"));
+	/* what crashes again is the script's fault */
+	buf_clear(&w->trace);
+	assert_non_null(strstr(said(w, &ack, SCRIPT_CRASHED, "signal 11"), "crashed: signal 11"));
+}
+
+/* Slow scripts leave room for other shards' documents. */
+static void test_scripts_in_hand_are_bounded(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":3,\"b\":1}", SCRIPT);
+	list_shows(w, (char[][8]){"first"}, 1);
+	lead_shows(w, &ack);
+	run_until(w, 200);
+	char names[40][8];
+	for (int i = 0; i < 40; i++)
+		snprintf(names[i], sizeof names[i], "d%02d", i);
+	list_shows(w, names, 40);
+	assert_true(metric_is(w, "\nparley_arbiter_tasks 16\n"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_a_script_resolves),
+	    T(test_a_script_is_asked_again_when_leaves_moved),
+	    T(test_a_script_that_fails_leaves_it_open),
+	    T(test_a_script_that_says_rubbish),
+	    T(test_a_script_wants_a_person),
+	    T(test_a_script_has_a_fallback),
+	    T(test_no_worker_for_scripts),
+	    T(test_busy_crashed_and_lost_scripts_are_run_again),
+	    T(test_scripts_in_hand_are_bounded),
+	};
+#undef T
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
