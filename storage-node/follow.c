@@ -87,25 +87,31 @@ static void accept(struct storage *s, struct shard_copy *c, const struct event *
 	c->turn_dirty = true;
 }
 
-/* Entries that can't be read, or of epochs that can't be, would end every replica one day. On a
- * full disk only what a new lead needs to serve reads goes into the reserve. */
-static enum status check_entries(struct storage *s, const struct event *e)
+/* Its own bytes, and those inside: settings are kept as they come. */
+static bool readable(struct storage *s, struct slice encoded, struct change *change)
 {
-	const struct msg_stream_append *m = e->message.body;
-	uint64_t epoch = m->previous.epoch;
-	for (uint32_t i = 0; i < m->entries_count; i++) {
+	struct collection settings;
+	if (!schema_decode(&schema_change, encoded, &s->arena, change))
+		return false;
+	return change->kind != CHANGE_SETTINGS ||
+	       schema_decode(&schema_collection, change->body, &s->arena, &settings);
+}
+
+enum status follow_check_entries(struct storage *s, uint64_t previous, uint64_t epoch,
+				 const struct stream_entry *entries, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
 		struct arena_mark mark = arena_mark(&s->arena);
 		struct change change;
-		bool ok = schema_decode(&schema_change, m->entries[i].change, &s->arena, &change);
+		bool ok = readable(s, entries[i].change, &change);
 		bool small = ok && (change.kind == CHANGE_EPOCH || change.kind == CHANGE_SETTINGS ||
 				    change.kind == CHANGE_CLEANUP);
 		arena_rewind(&s->arena, mark);
-		if (!ok || m->entries[i].epoch < epoch ||
-		    m->entries[i].epoch > e->message.envelope.epoch)
+		if (!ok || entries[i].epoch < previous || entries[i].epoch > epoch)
 			return STATUS_BAD_MESSAGE;
 		if (s->disk_full && !small)
 			return STATUS_DISK_FULL;
-		epoch = m->entries[i].epoch;
+		previous = entries[i].epoch;
 	}
 	return STATUS_OK;
 }
@@ -126,7 +132,8 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 	if (status == STATUS_OK && c->position.copying)
 		status = STATUS_NOT_VOUCHING;
 	if (status == STATUS_OK)
-		status = check_entries(s, e);
+		status = follow_check_entries(s, m->previous.epoch, e->message.envelope.epoch,
+					      m->entries, m->entries_count);
 	if (status != STATUS_OK) {
 		refuse(s, e, m->shard, status, NULL, fx);
 		return;

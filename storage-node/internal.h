@@ -280,6 +280,8 @@ struct known_collection {
 struct shard_copy *shard_get(struct storage *s, uint64_t id);
 bool shard_load_all(struct storage *s);
 void shard_free(struct shard_copy *c);
+/* What a disk or a peer says of a stream: could it be? */
+bool shard_position_sound(const struct shard_position *p);
 void shard_save_position(struct storage *s, struct shard_copy *c);
 void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects *fx);
 const struct replica *shard_self(const struct storage *s, const struct shard_copy *c);
@@ -348,6 +350,10 @@ void stream_trim(struct storage *s, struct shard_copy *c);
 /* follow.c: the replica's side of the stream */
 void follow_on_append(struct storage *s, const struct event *e, struct effects *fx);
 void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
+/* Entries that can't be read, or of epochs that can't be, would end every replica one day:
+ * BAD_MESSAGE. DISK_FULL: only what a new lead needs to serve reads goes into the reserve. */
+enum status follow_check_entries(struct storage *s, uint64_t previous, uint64_t epoch,
+				 const struct stream_entry *entries, uint32_t count);
 /* Takes entries after `previous`: skips those held, cuts a departing suffix, stores the rest. */
 enum status follow_take(struct storage *s, struct shard_copy *c, const struct position *previous,
 			const struct stream_entry *entries, uint32_t count, struct effects *fx);

@@ -155,6 +155,13 @@ static bool load_record(struct storage *s, char letter, uint64_t id, const struc
 	return schema_decode(schema, arena_copy(arena, value), arena, out);
 }
 
+/* No honest number gets to the bound, and beyond it there would be no room for a next one. */
+bool shard_position_sound(const struct shard_position *p)
+{
+	return p->trimmed <= p->applied && p->applied <= p->last && p->last <= UINT64_MAX / 4 &&
+	       p->trimmed_epoch <= p->last_epoch;
+}
+
 /* The operations of the newest applied entries: a request may still come a second time. */
 static void load_recent(struct storage *s, struct shard_copy *c)
 {
@@ -216,7 +223,8 @@ static bool shard_load(struct storage *s, struct slice key, struct slice placeme
 	if (!schema_decode(&schema_shard, copy, &c->placement_arena, &c->placement))
 		return false;
 	if (!load_record(s, 'p', c->id, &schema_shard_promise, &s->arena, &c->promise) ||
-	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position))
+	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position) ||
+	    !shard_position_sound(&c->position))
 		return false;
 	load_recent(s, c);
 	return load_settings(s, c) && load_pending(s, c) && lock_load(s, c) && outbox_load(s, c) &&

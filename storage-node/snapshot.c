@@ -285,11 +285,20 @@ static void copy_end(struct shard_copy *c, const struct shard_position *position
 	       (unsigned long long)position->applied);
 }
 
+/* A copy is of what was applied, and nothing else. */
+static bool position_fits(const struct shard_copy *c, const struct shard_position *p)
+{
+	return shard_position_sound(p) && p->trimmed == p->last &&
+	       p->trimmed_epoch == p->last_epoch && p->last_epoch <= c->placement.epoch;
+}
+
 static enum status take_chunk(struct storage *s, struct shard_copy *c,
 			      const struct msg_snapshot_chunk *m, struct effects *fx)
 {
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
+	if (m->last && !position_fits(c, &m->position))
+		return STATUS_BAD_MESSAGE;
 	const struct shard_position *p = &c->position;
 	uint64_t epoch = c->placement.epoch;
 	bool newer = epoch > p->copy_epoch || m->snapshot > p->copy_snapshot;

@@ -279,6 +279,13 @@ static void fetched(struct storage *s, struct shard_copy *c, const struct msg_st
 {
 	if (m->previous.number != c->position.last || m->previous.epoch != c->position.last_epoch)
 		return; /* an answer to an older question */
+	if (follow_check_entries(s, m->previous.epoch, c->lead_epoch, m->entries,
+				 m->entries_count) == STATUS_BAD_MESSAGE) {
+		fx_log(fx, LOG_LEVEL_ERROR, "fetched_unreadable shard=%016llx from=%llu",
+		       (unsigned long long)c->id, (unsigned long long)c->fetch_from);
+		c->state = SHARD_STUCK;
+		return;
+	}
 	if (follow_take(s, c, &m->previous, m->entries, m->entries_count, fx) != STATUS_OK)
 		return;
 	struct position mine = {.epoch = c->position.last_epoch, .number = c->position.last};

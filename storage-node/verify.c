@@ -82,6 +82,7 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 		struct shard_promise promise;
 		struct edit_record edit;
 		struct index_state index;
+		struct trail trail;
 	} out;
 	static const struct {
 		char letter;
@@ -92,6 +93,8 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 	};
 	if (slice_equal(key, slice_text("identity")))
 		return decodes(v, &schema_node_identity, value, &out) ? NULL : "no identity";
+	if (slice_equal(key, slice_text("trail")))
+		return decodes(v, &schema_trail, value, &out) ? NULL : "no trail";
 	if (key.len < KEY_SHARD_BYTES)
 		return "a key of no known kind";
 	if (key.data[0] == 'x') {

@@ -5,6 +5,7 @@
 
 #include "common/doc/decide_internal.h"
 #include "common/doc/graph.h"
+#include "common/doc/value.h"
 #include "proto/msgpack.h"
 
 enum { BASE_DEPTH_MAX = 8 };
@@ -12,6 +13,13 @@ enum { BASE_DEPTH_MAX = 8 };
 static const uint8_t empty_map[] = {0x80};
 
 /* ---- the graph ---- */
+
+/* Everything that is made of a body walks its bytes, so they must be one. */
+static bool body_is_sound(const struct graph_node *node)
+{
+	return (node->flags & REVISION_DELETED) || !(node->flags & REVISION_HAS_BODY) ||
+	       value_is_document(node->body);
+}
 
 static bool load_graph(struct decide *w)
 {
@@ -23,6 +31,8 @@ static bool load_graph(struct decide *w)
 		for (uint32_t p = 0; p < node->parents_count; p++)
 			if (node->parents[p] >= i)
 				return false;
+		if (!body_is_sound(node))
+			return false;
 		w->doc.revisions[i] =
 		    (struct revision_node){.generation = node->revision.generation,
 					   .hash = node->revision.hash,

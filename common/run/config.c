@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/utf8.h"
 #include "common/run/yaml_file.h"
 #include "common/version.h"
 
@@ -195,17 +196,37 @@ static void print_help(const struct config *c, struct buf *out)
 			   c->options[i]->value ? "]" : "");
 }
 
+/* Of a character of `len` bytes. */
+static uint32_t code_point(const char *at, size_t len)
+{
+	uint32_t code = (uint8_t)at[0] & (0xffu >> (len + 1));
+	for (size_t i = 1; i < len; i++)
+		code = code << 6 | ((uint8_t)at[i] & 0x3f);
+	return code;
+}
+
+/* YAML takes these only as escapes, or reads a line's end in them. */
+static bool must_escape(uint32_t code)
+{
+	return code < 0xa0 || code == 0x2028 || code == 0x2029 || code == 0xfeff ||
+	       code == 0xfffe || code == 0xffff;
+}
+
 static void print_quoted(struct buf *out, const char *text)
 {
 	buf_append_byte(out, '"');
-	for (; *text; text++) {
+	for (size_t left = strlen(text), len; left > 0; text += len, left -= len) {
 		unsigned char c = (unsigned char)*text;
+		len = utf8_char((const uint8_t *)text, left);
 		if (c == '"' || c == '\\')
 			buf_printf(out, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
+		else if (len == 0 || c < 0x20 || c == 0x7f)
 			buf_printf(out, "\\x%02x", c);
+		else if (len > 1 && must_escape(code_point(text, len)))
+			buf_printf(out, "\\u%04x", code_point(text, len));
 		else
-			buf_append_byte(out, c);
+			buf_append(out, text, len);
+		len += len == 0;
 	}
 	buf_append_byte(out, '"');
 }

@@ -411,12 +411,14 @@ static void test_records_travel_in_snapshots(void **state)
 	buf_append_slice(&key, record.id);
 	struct key_value pair = {
 	    .family = STORE_META, .key = buf_slice(&key), .value = buf_slice(&bytes)};
-	struct msg_snapshot_chunk m = {.shard = SHARD,
-				       .snapshot = 1,
-				       .pairs = &pair,
-				       .pairs_count = 1,
-				       .last = true,
-				       .position = {.last = 4, .last_epoch = 1, .applied = 4}};
+	struct msg_snapshot_chunk m = {
+	    .shard = SHARD,
+	    .snapshot = 1,
+	    .pairs = &pair,
+	    .pairs_count = 1,
+	    .last = true,
+	    .position = {
+		.last = 4, .last_epoch = 1, .applied = 4, .trimmed = 4, .trimmed_epoch = 1}};
 	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &m);
 	assert_int_equal(peers_pairs(b, STORE_META, 't'), 1);
 	/* and is the only one once another copy has come */

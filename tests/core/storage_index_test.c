@@ -560,8 +560,12 @@ static void test_a_copy_is_indexed_anew(void **state)
 	assert_int_equal(peers_pairs(&t->b, STORE_INDEXES, 'i'), 0);
 	chunk =
 	    (struct msg_snapshot_chunk){.shard = SHARD, .snapshot = 1, .sequence = 1, .last = true};
-	chunk.position = (struct shard_position){
-	    .last = t->last, .last_epoch = 1, .applied = t->last, .documents = 1};
+	chunk.position = (struct shard_position){.last = t->last,
+						 .last_epoch = 1,
+						 .applied = t->last,
+						 .trimmed = t->last,
+						 .trimmed_epoch = 1,
+						 .documents = 1};
 	storage_bench_deliver(&t->b, PEER_B, MSG_snapshot_chunk, 1, &chunk);
 	storage_bench_advance(&t->b, 200);
 	struct msg_shard_query m = {.shard = SHARD, .any = true, .filter = equals(t, "a", 4)};

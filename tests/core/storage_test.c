@@ -313,11 +313,50 @@ static void test_nonsense_is_refused(void **state)
 	    .shard = SHARD, .previous = {1, 2}, .entries = &entry, .entries_count = 1};
 	storage_bench_deliver(b, PEER_B, MSG_stream_append, 1, &m);
 	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=19 incarnation=211}\n");
+	struct change settings = {
+	    .kind = CHANGE_SETTINGS, .policy = 2, .body = slice_text("no collection")};
+	peers_append(b, 1, 1, 2, 2, &settings);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=19 incarnation=211}\n");
 	struct msg_shard_newer newer = {
 	    .shard = {.id = 8, .epoch = 1, .hash_last = 1, .replicas = NULL, .write_quorum = 0}};
 	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 1, &newer);
 	storage_bench_advance(b, 1000);
 	expect(b, "");
+}
+
+static void test_fetched_nonsense_is_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_place(b, 1, SELF, MODE_CONSISTENT);
+	struct msg_promise_ack promise = {
+	    .shard = SHARD, .last = {.epoch = 1, .number = 1}, .incarnation = INCARNATION + PEER_B};
+	storage_bench_deliver(b, PEER_B, MSG_promise_ack, 1, &promise);
+	storage_bench_clear(b);
+	struct stream_entry entry = {.epoch = 1, .change = slice_text("no change")};
+	struct msg_stream_fetch_ack m = {.shard = SHARD,
+					 .entries = &entry,
+					 .entries_count = 1,
+					 .last = {.epoch = 1, .number = 1}};
+	storage_bench_deliver(b, PEER_B, MSG_stream_fetch_ack, 1, &m);
+	storage_bench_advance(b, 500);
+	assert_int_equal(b->beat.shards[0].state, SHARD_STUCK);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'e'), 0);
+}
+
+static void test_copy_to_an_impossible_place_is_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_CONSISTENT);
+	struct msg_snapshot_chunk m = {
+	    .shard = SHARD,
+	    .snapshot = 1,
+	    .last = true,
+	    .position = {.last = 3, .last_epoch = 1, .applied = 4, .trimmed_epoch = 1}};
+	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &m);
+	expect(b, "-> 12 e1 snapshot_chunk_ack{shard=7 snapshot=1 status=19 incarnation=211}\n");
+	peers_append(b, 1, 1, 2, 2, NULL);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=0 last={epoch=1 number=2} "
+		  "incarnation=211 applied=2}\n");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -339,6 +378,8 @@ int main(void)
 	    CASE(test_cut_is_discarded),
 	    CASE(test_cut_goes_to_the_outbox),
 	    CASE(test_nonsense_is_refused),
+	    CASE(test_fetched_nonsense_is_refused),
+	    CASE(test_copy_to_an_impossible_place_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -255,7 +255,7 @@ static void print_config_shows_origins_and_loads_again(void **state)
 	char line[160];
 	add_needed(b);
 	add_file(b, 0, "queue_bytes: 20\n");
-	add(b, "--members_file=/a \"b\\c");
+	add(b, "--members_file=/a \"b\\c \u00e6\xc2\x85\u2028\ufffe");
 	add(b, "--print-config");
 	assert_int_equal(read_config(b), CONFIG_DONE);
 	snprintf(line, sizeof line, "queue_bytes: \"20\" # %s:1:1\n", b->file[0]);
@@ -267,7 +267,8 @@ static void print_config_shows_origins_and_loads_again(void **state)
 	add_file(b, 1, printed);
 	free(printed);
 	assert_int_equal(read_config(b), CONFIG_RUN);
-	assert_string_equal(config_text(&b->config, "members_file"), "/a \"b\\c");
+	assert_string_equal(config_text(&b->config, "members_file"),
+			    "/a \"b\\c \u00e6\xc2\x85\u2028\ufffe");
 	assert_int_equal(config_number(&b->config, "queue_bytes"), 20);
 }
 

@@ -339,6 +339,16 @@ static void test_what_can_not_be_decided(void **state)
 	assert_int_equal(f->decision.kind, DECISION_BROKEN);
 }
 
+static void test_a_body_that_is_none(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"strategy\":\"external\"}");
+	node(f, "1-a", ROOT, "{\"a\":1}")->body.len--;
+	node(f, "1-b", ROOT, "{\"b\":1}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_BROKEN);
+}
+
 /* ---- scripts and clients ---- */
 
 #define SCRIPT_POLICY "{\"strategy\":\"script\",\"script\":\"f\",\"fallback\":\"newest\"}"
@@ -567,6 +577,7 @@ int main(void)
 	    T(test_the_order_of_nodes_does_not_matter),
 	    T(test_no_conflict_any_more),
 	    T(test_what_can_not_be_decided),
+	    T(test_a_body_that_is_none),
 	    T(test_a_script_is_asked),
 	    T(test_a_script_sees_deletions_and_missing_bases),
 	    T(test_what_a_script_returned),
