@@ -6,7 +6,7 @@
 #   make sim-mutations the simulator's own test: planted bugs must be found
 #   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
 #   make chaos         a real cluster under real faults: MINUTES=n SEED=n RATE=n (root)
-#   make fuzz-smoke    every fuzzer for SECONDS=n
+#   make fuzz-smoke    every fuzzer for SECONDS=n; make fuzz-hours: for HOURS=n of CPU time each
 #   make docs golden   generated documents and pinned encodings, after a change to proto/
 #   CC=clang CXX=clang++   another compiler
 #   SAN=address,undefined  sanitizers (objects go to a folder of their own)
@@ -55,9 +55,6 @@ SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 DAEMONS := $(BUILD)/parley-coordinator $(BUILD)/parley-storage-node $(BUILD)/parley-gateway $(BUILD)/parley-arbiter
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_test.c)) \
 	$(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_test.c))
-# A fuzzer x_fuzz keeps its seeds in tests/fuzz/corpus/x.
-FUZZ_NAMES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
-FUZZERS := $(patsubst %,$(BUILD)/fuzz/%_fuzz,$(FUZZ_NAMES))
 
 all: $(DAEMONS) $(BUILD)/parley-script-worker
 
@@ -117,28 +114,6 @@ docs: $(BUILD)/schema-doc $(DAEMONS)
 golden: $(BUILD)/unit/schema_golden_test
 	$< --write
 
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libcores.a $(BUILD)/libpure.a
-	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(BUILD)/libcores.a $(BUILD)/libpure.a \
-		$(PURE_LIBS) $(FUZZ_LIBS)
-# Of the shell, what reads bytes of clients.
-$(BUILD)/fuzz/socket_fuzz: $(BUILD)/gateway/http_ws.c.o
-$(BUILD)/fuzz/socket_fuzz: FUZZ_LIBS := -lwslay -lgnutls
-
-# Everything a fuzzer links is instrumented, so it has a build directory of its own.
-FUZZ_BUILD := build-fuzz
-SECONDS ?= 10
-fuzz:
-	$(MAKE) CC=clang CXX=clang++ BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined fuzzers
-fuzzers: $(FUZZERS)
-# What a run finds goes to the build directory; the kept seeds are only read.
-fuzz-smoke: fuzz
-	@for n in $(FUZZ_NAMES); do \
-		mkdir -p $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; \
-		$(FUZZ_BUILD)/fuzz/$${n}_fuzz -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 \
-			-print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ_BUILD)/$$n- \
-			$(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
-
 # The unit tests once more under AddressSanitizer and UndefinedBehaviorSanitizer.
 unit-sanitized:
 	$(MAKE) SAN=address,undefined unit
@@ -153,13 +128,14 @@ help:
 clean:
 	rm -rf build build-*
 
-.PHONY: all help unit unit-sanitized test docs golden fuzz fuzzers fuzz-smoke clean
+.PHONY: all help unit unit-sanitized test docs golden clean
 .SECONDARY:
 
 include deploy/deploy.mk
 include tests/bench/bench.mk
 include tests/e2e/e2e.mk
 include tests/sim/sim.mk
+include tests/fuzz/fuzz.mk
 include tests/chaos/chaos.mk
 include tests/lint/lint.mk
 

@@ -68,6 +68,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(conflict_resolve_ack, resolved);
 		KEEP(conflict_list_ack, listed);
 		KEEP(conflict_undo_ack, undone);
+		KEEP(conflict_read_ack, graph);
 		KEEP(cleanup_prepare_ack, prepared);
 		KEEP(cleanup_commit_ack, cleaned);
 		KEEP(heartbeat, beat);

@@ -31,6 +31,7 @@ struct storage_bench {
 	struct msg_conflict_resolve_ack resolved;
 	struct msg_conflict_list_ack listed;
 	struct msg_conflict_undo_ack undone;
+	struct msg_conflict_read_ack graph;
 	struct msg_cleanup_prepare_ack prepared;
 	struct msg_cleanup_commit_ack cleaned;
 	struct msg_heartbeat beat;
