@@ -1,0 +1,200 @@
+// Conflicts resolved by a script of the policy: what it may say, how it fails, and that nothing else is hurt.
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { after, before, describe } from 'node:test';
+import { check, startCluster, until } from './lib.mjs';
+
+const DECIDED_MS = 20000;
+let cluster;
+const test = (what, body) => check(() => cluster, what, body);
+
+const bare = (etag) => etag.replaceAll('"', '');
+
+async function conflictOf(c, collection, id) {
+  const { status, json } = await c.insist('GET', `/_/conflicts?collection=${collection}`);
+  assert.equal(status, 200);
+  return json.find((row) => row.id === id);
+}
+
+const resolved = (c, collection, id) => until(`${collection}/${id} is resolved`, DECIDED_MS, async () => {
+  const row = await conflictOf(c, collection, id);
+  return row?.state === 'resolved' && row;
+});
+
+const noted = (c, collection, id) => until(`${collection}/${id} has a reason`, DECIDED_MS, async () => {
+  const row = await conflictOf(c, collection, id);
+  return row?.state === 'open' && row.detail?.reason && row;
+});
+
+/** Two edits of one base; the second as a branch. */
+async function diverge(c, path, base, online, offline) {
+  const first = await c.put(path, base);
+  assert.equal(first.status, 201, first.text);
+  const second = await c.put(path, online, { 'If-Match': first.etag });
+  assert.equal(second.status, 200, second.text);
+  const third = await c.insist('PUT', `${path}?branch=true`, { body: offline, headers: { 'If-Match': first.etag } });
+  return { first: bare(first.etag), online: bare(second.etag), offline: bare(third.etag) };
+}
+
+async function collection(c, name, script, policy = {}) {
+  const source = typeof script === 'function' ? script.toString() : script;
+  await c.collection(name, {
+    mode: 'available', retainMs: 3600000, policy: { strategy: 'script', script: source, ...policy },
+  });
+}
+
+/** Pids of the processes that the arbiter has started. */
+function workers(c) {
+  const parent = c.pid('arbiter-1');
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent;
+    } catch {
+      return false;
+    }
+  });
+}
+
+const counted = async (c, line) => Number((await c.metric('arbiter-1', line)) ?? 0);
+
+describe('scripts', () => {
+  before(async () => {
+    cluster = await startCluster('script');
+    await cluster.collection('merge', { mode: 'available', retainMs: 3600000, policy: { strategy: 'merge' } });
+  });
+  after(() => cluster?.down());
+
+  test('resolve: what it returns becomes the document, to the digit', async (c) => {
+    await collection(c, 'books', (base, leaves) => {
+      const body = { ...leaves[0] };
+      body.read = [...new Set(leaves.flatMap((leaf) => leaf.read))].sort();
+      body.stock = leaves.reduce((sum, leaf) => sum + leaf.stock - base.stock, base.stock);
+      return { resolve: body };
+    });
+    const base = '{"title":"Emma","big":18446744073709551615,"exact":0.1234567890123456789,"one":1.0,"10":1,"2":2,' +
+      '"read":["Ann"],"stock":10}';
+    const edit = (read, stock) => base.replace('["Ann"]', JSON.stringify(read)).replace(':10}', `:${stock}}`);
+    const headers = { 'Content-Type': 'application/json' };
+    const first = await c.send('PUT', '/books/a', { body: Buffer.from(base), headers });
+    assert.equal(first.status, 201, first.text);
+    const second = await c.send('PUT', '/books/a',
+      { body: Buffer.from(edit(['Ann', 'Bob'], 8)), headers: { ...headers, 'If-Match': first.etag } });
+    assert.equal(second.status, 200, second.text);
+    await c.insist('PUT', '/books/a?branch=true',
+      { body: Buffer.from(edit(['Ann', 'Cy'], 13)), headers: { ...headers, 'If-Match': first.etag } });
+    const row = await resolved(c, 'books', 'a');
+    assert.equal(row.detail?.strategy ?? 'script', 'script');
+    const { text, headers: got } = await c.get('/books/a');
+    for (const part of ['"title":"Emma"', '"big":18446744073709551615', '"exact":0.1234567890123456789',
+      '"read":["Ann","Bob","Cy"]', '"stock":11', '"10":1', '"2":2'])
+      assert.ok(text.includes(part), `${part} in ${text}`);
+    assert.equal(got['x-parley-conflicts'], undefined);
+  });
+
+  test('pick, delete and open', async (c) => {
+    await collection(c, 'says', (base, leaves) => {
+      if (leaves.some((leaf) => leaf.ask)) return { open: `ask ${base._id}` };
+      if (leaves.every((leaf) => leaf.old)) return { delete: true };
+      return { pick: leaves.find((leaf) => leaf.best)._rev };
+    });
+    const made = await diverge(c, '/says/pick', { n: 0 }, { n: 1.0, best: true }, { n: 2 });
+    await diverge(c, '/says/delete', { n: 0 }, { n: 1, old: true }, { n: 2, old: true });
+    await diverge(c, '/says/open', { n: 0 }, { n: 1 }, { n: 2, ask: true });
+    await resolved(c, 'says', 'pick');
+    assert.equal((await c.get('/says/pick')).json.n, 1);
+    assert.equal((await c.get(`/says/pick?rev=${made.online}`)).json.best, true);
+    await resolved(c, 'says', 'delete');
+    assert.equal((await c.get('/says/delete')).status, 404);
+    const row = await noted(c, 'says', 'open');
+    assert.deepEqual([row.detail.reason, row.detail.text], ['script_open', 'ask open']);
+  });
+
+  const failures = [
+    ['loops', '() => { for (;;); }', /^time: /],
+    ['throws', '() => { throw new TypeError("no"); }', /^threw: TypeError: no/],
+    ['eats', '() => { const a = []; for (;;) a.push({ a: [1, 2, 3] }); }', /^memory: /],
+    ['recurses', '() => { const f = () => 1 + f(); return f(); }', /^threw: RangeError/],
+    ['says nothing', '() => 7', /must return/],
+    ['asks the clock', '() => ({ resolve: { at: Date.now() } })', /^threw: TypeError/],
+    ['asks a file', '() => require("fs")', /^threw: ReferenceError/],
+    ['throws something hostile', '() => { throw { get message() { for (;;); } }; }', /^time: /],
+    ['returns a cycle', '() => { const a = {}; a.a = a; return { resolve: a }; }', /^bad_result: /],
+  ];
+  test('one that fails leaves the conflict open, with the reason, and others are resolved meanwhile', async (c) => {
+    for (const [i, [, source]] of failures.entries()) {
+      await collection(c, `fails${i}`, source);
+      await diverge(c, `/fails${i}/a`, { n: 0 }, { n: 1 }, { n: 2 });
+      await diverge(c, `/merge/m${i}`, { a: 1, b: 1 }, { a: 2, b: 1 }, { a: 1, b: 2 });
+    }
+    for (const [i, [what, , reason]] of failures.entries()) {
+      const row = await noted(c, `fails${i}`, 'a');
+      assert.equal(row.detail.reason, 'script_failed', what);
+      assert.match(row.detail.text, reason, what);
+      const read = await c.get(`/fails${i}/a`);
+      assert.equal(read.headers['x-parley-conflicts'], '1', what);
+      await resolved(c, 'merge', `m${i}`);
+    }
+    assert.ok(await counted(c, 'parley_script_runs_total{result="time"}') >= 2);
+    assert.ok(await counted(c, 'parley_script_runs_total{result="memory"}') >= 1);
+    assert.ok(await counted(c, 'parley_conflicts_scripts_failed_total') >= failures.length);
+    assert.equal((await c.get('/says/pick')).status, 200);
+  });
+
+  test('one that fails is replaced by the fallback', async (c) => {
+    await collection(c, 'falls', '() => { throw 1; }', { fallback: 'newest' });
+    await diverge(c, '/falls/a', { n: 0 }, { n: 1 }, { n: 2 });
+    await resolved(c, 'falls', 'a');
+    assert.equal((await c.get('/falls/a')).json.n, 2);
+  });
+
+  test('a better script resolves what stayed open', async (c) => {
+    const changed = await c.insist('PATCH', '/_/collections/fails0',
+      { body: { policy: { strategy: 'script', script: '(base, leaves) => ({ pick: leaves[0]._rev })' } } });
+    assert.equal(changed.status, 200, changed.text);
+    await resolved(c, 'fails0', 'a');
+  });
+
+  test('the worker can do nothing but work', async (c) => {
+    const [pid] = await until('there is a worker', DECIDED_MS, () => {
+      const found = workers(c);
+      return found.length === 1 && found;
+    });
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const field = (name) => status.match(new RegExp(`^${name}:\\s*(.*)$`, 'm'))[1];
+    assert.equal(field('Seccomp'), '2');
+    assert.equal(field('NoNewPrivs'), '1');
+    assert.equal(field('Threads'), '1');
+    for (const set of ['CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb']) assert.match(field(set), /^0+$/);
+    const limits = readFileSync(`/proc/${pid}/limits`, 'utf8');
+    for (const limit of ['Max core file size', 'Max file size', 'Max processes', 'Max open files'])
+      assert.match(limits, new RegExp(`${limit}\\s+0\\s+0`));
+    const executable = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')
+      .filter((line) => / ..x. /.test(line) && !line.endsWith('[vsyscall]'));
+    for (const line of executable)
+      assert.match(line, / r-xp .*(\.so[.0-9]*|\/parley-script-worker|\[vdso\])$/, 'only what programs are made of');
+    const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)).slice(3);
+    for (const target of open) assert.match(target, /^(anon_inode:|\/dev\/urandom|\/proc\/\d+\/statm)/);
+  });
+
+  test('a worker that is killed is replaced', async (c) => {
+    const starts = await counted(c, 'parley_script_worker_starts_total');
+    for (const pid of workers(c)) process.kill(pid, 'SIGKILL');
+    await diverge(c, '/books/b', { read: [], stock: 1 }, { read: ['x'], stock: 1 }, { read: ['y'], stock: 1 });
+    await resolved(c, 'books', 'b');
+    assert.ok(await counted(c, 'parley_script_worker_starts_total') > starts);
+  });
+
+  test('workers end with their arbiter', async (c) => {
+    const pids = workers(c);
+    assert.ok(pids.length > 0);
+    c.killNow('arbiter-1');
+    await until('they are gone', DECIDED_MS, () => pids.every((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/status`, 'utf8').match(/^State:\s*Z/m);
+      } catch {
+        return true;
+      }
+    }));
+  });
+});
