@@ -21,6 +21,9 @@ enum {
 	APPEND_BYTES_MAX = 1024 * 1024,             /* of one stream_append */
 	/* of records made by applying; a small entry can rewrite a great document */
 	APPLY_BYTES_TURN = 4 * 1024 * 1024,
+	/* entries that a turn reads back from the disk for replicas that lag: a lead must not be
+	 * deaf meanwhile */
+	CATCH_UP_READS_TURN = 1024,
 	FLIGHT_ENTRIES_MAX = 16384, /* sent to one replica and not acknowledged */
 	RESEND_MS = 300,
 	PROMISE_RETRY_MS = 100,
@@ -258,6 +261,8 @@ struct storage {
 	struct buf value;            /* scratch for values */
 	uint64_t applied_bytes;      /* in this turn; see APPLY_BYTES_TURN */
 	bool apply_rest;             /* it was not enough */
+	uint32_t catch_up_reads;     /* in this turn; see CATCH_UP_READS_TURN */
+	bool catch_up_rest;          /* it was not enough */
 	/* counters for metrics */
 	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total,
 	    snapshots_total;

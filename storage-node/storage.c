@@ -164,6 +164,8 @@ static void on_turn(struct storage *s, struct effects *fx)
 	size_t at = 0;
 	s->pending_bytes = 0;
 	s->applied_bytes = 0;
+	s->catch_up_reads = 0;
+	s->catch_up_rest = false;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
 		s->pending_bytes += c->pending.bytes;
@@ -247,7 +249,7 @@ static int64_t storage_deadline(const void *core)
 {
 	const struct storage *s = core;
 	bool building = s->indexes_building && !s->disk_full;
-	bool work = s->jobs || building || s->apply_rest || edit_wants_step(s);
+	bool work = s->jobs || building || s->apply_rest || s->catch_up_rest || edit_wants_step(s);
 	return work ? s->now_ms : s->tick_ms;
 }
 

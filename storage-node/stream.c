@@ -116,6 +116,7 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 			STORE_OK ||
 		    value.len < 8)
 			break;
+		s->catch_up_reads++;
 		uint64_t epoch = be64_read(value.data);
 		struct slice change =
 		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
@@ -171,6 +172,11 @@ static void stream_to(struct storage *s, struct shard_copy *c, struct follower *
 	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last &&
 	       f->next - f->acked <= FLIGHT_ENTRIES_MAX && f->window_bytes < FLIGHT_BYTES_MAX) {
 		uint64_t before = f->next;
+		if (s->catch_up_reads >= CATCH_UP_READS_TURN && !ring_at(&c->pending, before)) {
+			c->turn_dirty = true;
+			s->catch_up_rest = true;
+			return;
+		}
 		send_append(s, c, f, true, fx);
 		f->window_end = f->next;
 		if (f->next == before)
@@ -187,12 +193,12 @@ void stream_nudge(struct storage *s, struct shard_copy *c, struct follower *f, s
 
 void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
+	c->turn_dirty = false;
 	if (shard_is_lead(c))
 		for (uint32_t i = 0; i < c->followers_count; i++)
 			stream_to(s, c, &c->followers[i], fx);
 	if (c->position_dirty)
 		shard_save_position(s, c);
-	c->turn_dirty = false;
 }
 
 void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
