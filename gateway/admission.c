@@ -16,8 +16,18 @@ static uint64_t late_ms(const struct admission *a)
 {
 	uint64_t late = best(a) * ADMISSION_LATE_TIMES;
 	if (late < ADMISSION_LATE_MIN_MS)
-		return ADMISSION_LATE_MIN_MS;
-	return late > ADMISSION_LATE_MAX_MS ? ADMISSION_LATE_MAX_MS : late;
+		late = ADMISSION_LATE_MIN_MS;
+	else if (late > ADMISSION_LATE_MAX_MS)
+		late = ADMISSION_LATE_MAX_MS;
+	return late + a->turn_eighths_ms / 8 * ADMISSION_TURNS;
+}
+
+void admission_turn(struct admission *a, int64_t now_ms)
+{
+	uint64_t took_ms = now_ms > a->turn_end_ms ? (uint64_t)(now_ms - a->turn_end_ms) : 0;
+	if (a->turn_end_ms > 0)
+		a->turn_eighths_ms += took_ms - a->turn_eighths_ms / 8;
+	a->turn_end_ms = now_ms;
 }
 
 static void learn_best(struct admission *a, uint64_t average_ms, int64_t now_ms)

@@ -142,6 +142,8 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		notify_stream_gone(&t, event->stream.stream);
 		break;
 	case EVENT_TURN:
+		admission_turn(&t.gw->admission, t.now_ms);
+		break;
 	case EVENT_STORED:
 	case EVENT_DISK:
 	case EVENT_SCRIPT:

@@ -81,6 +81,21 @@ static void test_remembers_what_was_calm(void **state)
 	assert_int_equal(a.window, ADMISSION_WINDOW_MIN);
 }
 
+/* A gateway that is itself at its limit gains nothing by refusing. */
+static void test_own_turns_are_no_lateness(void **state)
+{
+	(void)state;
+	struct admission a;
+	admission_init(&a);
+	int64_t now_ms = press(&a, 0, 20, 5);
+	uint32_t before = a.window;
+	for (int i = 0; i < 40; i++) {
+		now_ms = press(&a, now_ms, 1, 250);
+		admission_turn(&a, now_ms);
+	}
+	assert_true(a.window > before);
+}
+
 static void test_recovers(void **state)
 {
 	(void)state;
@@ -100,6 +115,7 @@ int main(void)
 	    cmocka_unit_test(test_does_not_grow_unless_it_is_used_up),
 	    cmocka_unit_test(test_late_is_what_takes_longer_than_before),
 	    cmocka_unit_test(test_remembers_what_was_calm),
+	    cmocka_unit_test(test_own_turns_are_no_lateness),
 	    cmocka_unit_test(test_recovers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
