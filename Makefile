@@ -2,6 +2,7 @@
 #   make               the four daemons, in build/
 #   make run           packages, build, a cluster with data in it, a conflict shown; make stop
 #   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e chaos (each is a target, too)
+#   make merge-deep    histories merged in pieces and at once: MERGES=n
 #   make sim           the simulator: SEEDS=n SEED=first VERBOSE=1
 #   make sim-mutations the simulator's own test: planted bugs must be found
 #   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
@@ -97,6 +98,11 @@ $(BUILD)/core/%: $(BUILD)/tests/core/%.c.o $(BUILD)/libsim.a $(LIBS)
 
 $(BUILD)/unit/script_pool_test: $(BUILD)/parley-script-worker
 
+# Histories of edits, merged by one arbiter at once and by several in pieces, without a difference.
+MERGES ?= 100000
+merge-deep: $(BUILD)/unit/history_test
+	$< $(MERGES)
+
 unit: $(UNIT_TESTS)
 	@for t in $(UNIT_TESTS); do $$t || exit 1; done
 
@@ -128,7 +134,7 @@ help:
 clean:
 	rm -rf build build-*
 
-.PHONY: all help unit unit-sanitized test docs golden clean
+.PHONY: all help unit merge-deep unit-sanitized test docs golden clean
 .SECONDARY:
 
 include deploy/deploy.mk

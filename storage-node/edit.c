@@ -101,23 +101,6 @@ static void remember_operation(struct editing *e)
 
 /* ---- which bodies stay ---- */
 
-/* Marks the bases that merges of the open conflict start from. */
-static void mark_bases(struct editing *e, uint8_t *marks)
-{
-	uint32_t *leaves;
-	uint32_t *found;
-	uint32_t count = graph_live_leaves(e->doc, e->arena, &leaves);
-	if (count < 2)
-		return;
-	uint32_t human = graph_human_inputs(e->doc, leaves, count, e->arena, &found);
-	for (uint32_t i = 0; i < human; i++)
-		marks[found[i]] = 1;
-	uint32_t *bases;
-	uint32_t bases_count = graph_common_ancestors(e->doc, found, human, e->arena, &bases);
-	for (uint32_t i = 0; i < bases_count; i++)
-		marks[bases[i]] = 1;
-}
-
 static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks,
 		       uint64_t winner_generation)
 {
@@ -147,7 +130,7 @@ static void place_bodies(struct editing *e)
 {
 	struct document *doc = e->doc;
 	uint8_t *marks = arena_alloc(e->arena, doc->revisions_count + 1);
-	mark_bases(e, marks);
+	graph_mark_needed(doc, e->arena, marks);
 	int winner = graph_winner(doc);
 	uint64_t generation = winner == GRAPH_NONE ? 0 : doc->revisions[winner].generation;
 	struct slice winner_body = {0};

@@ -9,7 +9,10 @@
 #include "common/base/arena.h"
 #include "proto/schema.h"
 
-enum { GRAPH_NONE = -1 };
+enum {
+	GRAPH_NONE = -1,
+	GRAPH_BASE_DEPTH_MAX = 8 /* bases of bases; beyond, a merge does without */
+};
 
 /* Index of the revision, or GRAPH_NONE. */
 int graph_find(const struct document *doc, const struct revision *r);
@@ -46,6 +49,9 @@ uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, u
  * no common root. */
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
 				struct arena *arena, uint32_t **out);
+/* Marks (with 1) what merges of the open conflict read, if there is one: the live leaves, the human
+ * inputs below, and the bases of both; where these are several, the bases of those, and so on. */
+void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks);
 /* Drops revisions that are no longer needed: keeps all leaves, closed nodes' names, nodes with
  * REVISION_HAS_BODY or pins, the newest `depth` generations below each leaf, the parents
  * of kept resolutions; never one that is a common ancestor of live leaves. A child of a dropped

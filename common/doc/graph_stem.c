@@ -50,33 +50,11 @@ static void keep_near_leaves(struct stem *s, uint32_t depth)
 	}
 }
 
-static void keep_indexes(struct stem *s, const uint32_t *indexes, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		s->kept[indexes[i]] = 1;
-}
-
-/* What merges of the open conflict start from, whether of the leaves or of the human revisions
- * below. */
-static void keep_bases(struct stem *s)
-{
-	uint32_t *live, *inputs, *bases;
-	uint32_t live_count = graph_live_leaves(s->doc, s->arena, &live);
-	if (live_count < 2)
-		return;
-	uint32_t count = graph_common_ancestors(s->doc, live, live_count, s->arena, &bases);
-	keep_indexes(s, bases, count);
-	uint32_t inputs_count = graph_human_inputs(s->doc, live, live_count, s->arena, &inputs);
-	keep_indexes(s, inputs, inputs_count);
-	count = graph_common_ancestors(s->doc, inputs, inputs_count, s->arena, &bases);
-	keep_indexes(s, bases, count);
-}
-
 static void choose(struct stem *s, uint32_t depth)
 {
 	const struct document *doc = s->doc;
 	keep_near_leaves(s, depth);
-	keep_bases(s);
+	graph_mark_needed(s->doc, s->arena, s->kept);
 	for (uint32_t i = doc->revisions_count; i-- > 0;) {
 		const struct revision_node *node = &doc->revisions[i];
 		if ((node->flags & (REVISION_LEAF | REVISION_CLOSED | REVISION_HAS_BODY)) ||

@@ -9,6 +9,7 @@
 
 #include "common/base/rng.h"
 #include "common/doc/graph.h"
+#include "common/doc/revision.h"
 #include "proto/msgpack.h"
 #include "storage-node/reopen.h"
 #include "tests/sim/disk.h"
@@ -287,8 +288,57 @@ static void test_random_changes(void **state)
 	assert_true(reopened > 0);
 }
 
+/* ---- bases ---- */
+
+static void write_child(struct run *r, const struct revision *parent, enum change_kind kind,
+			uint64_t floor, struct revision *out)
+{
+	struct revision known = parent ? *parent : (struct revision){0};
+	struct change change = {.kind = kind,
+				.revision = {known.generation + 1, text(r, "r", ++r->made)},
+				.parents = &known,
+				.parents_count = parent != NULL,
+				.body = body(r, r->made),
+				.floor = floor};
+	apply(r, &change);
+	*out = change.revision;
+}
+
+/* However far the versions go on, and whatever else is forgotten meanwhile. */
+static void test_the_base_stays_while_a_conflict_is_open(void **state)
+{
+	enum { EDITS = 3000 };
+	struct run r;
+	struct revision base, online, offline;
+	struct document_view view;
+	uint32_t *leaves, *bases;
+	(void)state;
+	begin(&r, 7, MODE_AVAILABLE);
+	write_child(&r, NULL, CHANGE_WRITE, 0, &base);
+	write_child(&r, &base, CHANGE_WRITE, 0, &online);
+	write_child(&r, &base, CHANGE_BRANCH, 0, &offline);
+	for (uint32_t i = 0; i < EDITS; i++) {
+		struct revision *side = i % 2 ? &online : &offline;
+		write_child(&r, side, CHANGE_WRITE, r.number, side); /* no branch is anywhere */
+	}
+	load(&r, &view);
+	assert_int_equal(graph_conflicts(&view.doc), 1);
+	assert_true(view.doc.revisions_count < EDITS / 2); /* the rest was forgotten */
+	uint32_t count = graph_live_leaves(&view.doc, &r.storage->arena, &leaves);
+	assert_int_equal(
+	    graph_common_ancestors(&view.doc, leaves, count, &r.storage->arena, &bases), 1);
+	struct revision name = graph_name(&view.doc, bases[0]);
+	assert_true(revision_equal(&name, &base));
+	assert_true(slice_equal(document_body(&view, bases[0]), body(&r, 1)));
+	assert_true(view.doc.revisions[bases[0]].superseded < r.number);
+	end(&r);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_changes)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_random_changes),
+	    cmocka_unit_test(test_the_base_stays_while_a_conflict_is_open),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

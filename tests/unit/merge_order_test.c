@@ -1,6 +1,7 @@
 /* What holds for any documents, leaves and policies: the order never shows. */
 #include "common/base/rng.h"
 #include "tests/unit/merge_case.h"
+#include "tests/unit/random_document.h"
 
 static void copy_result(struct fixture *f, struct slice *body, struct slice *detail)
 {
@@ -37,62 +38,6 @@ static void permute(struct fixture *f, uint32_t n, struct slice body, struct sli
 	}
 }
 
-static void random_value(struct rng *rng, uint32_t depth, struct buf *out);
-
-static void random_members(struct rng *rng, uint32_t depth, bool named, struct buf *out)
-{
-	const char *names[] = {"n", "s", "m", "x", "y", "o"};
-	uint32_t first = (uint32_t)rng_below(rng, 3);
-	uint32_t count = (uint32_t)rng_below(rng, 4);
-	if (!named) {
-		mp_write_array(out, count);
-	} else {
-		mp_write_map(out, count + 1);
-		mp_write_text(out, "k");
-		mp_write_u64(out, rng_below(rng, 4));
-	}
-	for (uint32_t i = 0; i < count; i++) {
-		if (named)
-			mp_write_text(out, names[(first + i) % 6]);
-		random_value(rng, depth + 1, out);
-	}
-}
-
-static void random_value(struct rng *rng, uint32_t depth, struct buf *out)
-{
-	switch (rng_below(rng, depth > 3 ? 6 : 9)) {
-	case 0:
-		mp_write_nil(out);
-		break;
-	case 1:
-		mp_write_bool(out, rng_below(rng, 2));
-		break;
-	case 2:
-		mp_write_double(out, (double)rng_between(rng, -4, 4) / 2);
-		break;
-	case 3:
-		mp_write_ext(out, MP_EXT_NUMBER, slice_text("123456789012345678901234567890"));
-		break;
-	case 4:
-		mp_write_text(out, rng_below(rng, 2) ? "p" : "q");
-		break;
-	case 5:
-		mp_write_i64(out, rng_between(rng, -3, 3));
-		break;
-	case 6:
-		random_members(rng, depth, false, out);
-		break;
-	default:
-		random_members(rng, depth, true, out);
-	}
-}
-
-/* The rules stand on paths that random documents have. */
-#define RANDOM_POLICY                                                                              \
-	"{\"paths\":{\"n\":\"counter\",\"s\":\"set\",\"m\":{\"map\":[\"k\"]},\"x\":\"max\","       \
-	"\"y.x\":\"newest\",\"o.n\":\"min\",\"m.n\":\"counter\",\"o.s\":\"set\","                  \
-	"\"o.m\":\"append\",\"y.n\":\"oldest\"}}"
-
 static const char *const revisions[LEAVES_MAX] = {
     "2-a",  "2-b",  "2-c",  "3-a",  "3-b",  "10-a", "4-x",  "4-y",  "1-x",  "9-q",
     "5-01", "5-02", "5-03", "5-04", "5-05", "5-06", "5-07", "5-08", "5-09", "5-10",
@@ -100,28 +45,27 @@ static const char *const revisions[LEAVES_MAX] = {
     "7-01", "7-02", "7-03", "7-04", "7-05", "7-06", "7-07", "7-08", "7-09", "7-10",
     "8-01", "8-02", "8-03", "8-04", "8-05", "8-06", "8-07", "8-08", "8-09", "8-10"};
 
-static struct slice random_document(struct fixture *f, struct rng *rng)
+static struct slice drawn_document(struct fixture *f, struct rng *rng)
 {
 	buf_clear(&f->bytes);
-	random_members(rng, 0, true, &f->bytes);
+	random_document(rng, &f->bytes);
 	assert_true(value_is_document(buf_slice(&f->bytes)));
 	return arena_copy(&f->arena, buf_slice(&f->bytes));
 }
 
 static void random_case(struct fixture *f, struct rng *rng, uint32_t count)
 {
-	start(f, rng_below(rng, 4) ? RANDOM_POLICY : "{}", NULL);
+	start(f, rng_below(rng, 4) ? RANDOM_POLICY("") : "{}", NULL);
 	f->has_base = rng_below(rng, 5) > 0;
-	f->base = f->has_base ? random_document(f, rng) : (struct slice){0};
+	f->base = f->has_base ? drawn_document(f, rng) : (struct slice){0};
 	for (uint32_t i = 0; i < count; i++) {
 		struct merge_leaf *leaf = &f->leaves[f->leaves_count++];
 		*leaf = (struct merge_leaf){.revision = slice_text(revisions[i]),
 					    .stamp = rng_below(rng, 3),
 					    .deleted = rng_below(rng, 12) == 0};
 		if (!leaf->deleted)
-			leaf->body = f->has_base && rng_below(rng, 4) == 0
-					 ? f->base
-					 : random_document(f, rng);
+			leaf->body = f->has_base && rng_below(rng, 4) == 0 ? f->base
+									   : drawn_document(f, rng);
 	}
 }
 
