@@ -5,8 +5,8 @@
  * decides is the same each time, and can be sent. */
 #include <stdlib.h>
 
-#include "common/doc/decide.h"
 #include "common/doc/graph.h"
+#include "common/doc/script_answer.h"
 #include "storage-node/record_peek.h"
 #include "tests/fuzz/draw.h"
 
@@ -145,16 +145,19 @@ static void answer(struct draw *d, const struct msg_conflict_read_ack *graph)
 	struct buf out = {0};
 	struct answer answer = {.how = draw_below(d, 2) ? HOW_SCRIPT : HOW_EXTERNAL};
 	uint64_t kind = draw_below(d, 4);
+	struct slice text = {0};
 	answer.body = d->texts[1].values[draw_below(d, d->texts[1].count)];
-	if (kind == 3 && !decide_script_answer(draw_raw(d, 255), &answer))
-		return;
 	if (kind < 3)
 		answer.kind = (enum answer_kind)kind;
+	else if (script_answer_read(draw_raw(d, 255), &answer, &text) != SCRIPT_ANSWERS)
+		text = script_text(text);
 	if (graph->nodes_count > 0)
 		answer.pick = graph->nodes[draw_below(d, graph->nodes_count)].revision;
 	decide_answer(graph, slice_text("doc"), &answer, d->arena, &decision);
 	check_decision(&decision, &out);
-	decide_fallback(graph, slice_text("doc"), "deadline", draw_raw(d, 64), d->arena, &decision);
+	decide_fallback(graph, slice_text("doc"), "deadline", text, d->arena, &decision);
+	check_decision(&decision, &out);
+	decide_open(graph, slice_text("doc"), "script_failed", text, d->arena, &decision);
 	check_decision(&decision, &out);
 	buf_close(&out);
 }

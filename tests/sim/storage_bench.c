@@ -13,7 +13,10 @@ static void print_change(struct storage_bench *b, struct slice encoded)
 					    "resolve", "cleanup", "settings", "lock",
 					    "unlock",  "edit",    "reopen"};
 	struct change change;
-	CHECK(schema_decode(&schema_change, encoded, &b->arena, &change));
+	if (!schema_decode(&schema_change, encoded, &b->arena, &change)) {
+		buf_append_text(&b->trace, " unreadable"); /* damaged on its disk */
+		return;
+	}
 	buf_printf(&b->trace, " %s", kinds[change.kind]);
 	if (change.id.len == 0)
 		return;
