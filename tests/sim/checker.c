@@ -90,7 +90,7 @@ bool checker_quiet(struct sim *sim, struct buf *why)
 		if (!sim->nodes[i].core) {
 			buf_printf(why, "%s is down", sim->nodes[i].name);
 			return false;
-		} else if (sim_node_flipped(&sim->nodes[i])) {
+		} else if (flip_stands(sim, &sim->nodes[i])) {
 			buf_printf(why, "%s has not noticed its flipped bit", sim->nodes[i].name);
 			return false;
 		}

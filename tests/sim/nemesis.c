@@ -220,6 +220,7 @@ static void flip_silently(struct sim *sim)
 		if (!flipped)
 			continue;
 		node->flipped = node->incarnation;
+		node->flipped_shard = shard;
 		sim->losses++;
 		sim_log(sim, "nemesis flips a bit of %s, unnoticed", node->name);
 		return;

@@ -76,6 +76,15 @@ bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_po
 	return ok;
 }
 
+bool flip_stands(struct sim *sim, struct sim_node *node)
+{
+	struct shard_position p;
+	if (sim_node_flipped(node) && position_of(sim, node->member, node->flipped_shard, &p) &&
+	    (p.vacated || p.copying))
+		node->flipped = 0;
+	return sim_node_flipped(node);
+}
+
 uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard)
 {
 	struct buf key = {0};

@@ -21,6 +21,8 @@ bool disk_value(const struct disk *disk, enum store_family family, struct slice 
 		struct buf *out);
 /* The newest placement of each shard that any storage node keeps. */
 struct shard_list *all_shards(struct sim *sim);
+/* The bit that was flipped on its disk is still there: its copy was not given up or made anew. */
+bool flip_stands(struct sim *sim, struct sim_node *node);
 bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out);
 /* Would the coordinator know a start of this copy as one that was there before? One made in the
  * newest start that it knows looks like that start's successor: nobody can tell. */

@@ -160,8 +160,9 @@ struct sim_node {
 	struct disk *copy;     /* of its disk, made earlier; may be NULL */
 	uint64_t copy_incarnation, copy_boot;
 	uint64_t flipped; /* incarnation whose disk has a flipped bit */
-	uint64_t aged;    /* incarnation whose disk was put back: it lacks what it acknowledged */
-	bool disk_full;   /* less space than the reserve */
+	uint64_t flipped_shard;
+	uint64_t aged;  /* incarnation whose disk was put back: it lacks what it acknowledged */
+	bool disk_full; /* less space than the reserve */
 	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;

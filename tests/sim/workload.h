@@ -84,5 +84,6 @@ extern const struct workload_ops edit_workload;  /* edit_workload.c */
 extern const struct workload_ops late_workload;  /* late_workload.c */
 extern const struct workload_ops set_workload;   /* set_workload.c */
 extern const struct workload_ops moves_workload; /* moves_workload.c */
+extern const struct workload_ops fresh_workload; /* fresh_workload.c */
 
 #endif

@@ -1,0 +1,188 @@
+/* Clients that look whether what they are shown is of now: writers overwrite documents of a
+ * consistent collection, so that the generation of each only rises; readers read them, and write
+ * under a condition that never holds, whose refusal names the current revision.
+ *
+ * Checked: no answer shows less than was acknowledged before it was asked for, whoever gives it.
+ * They hurry while messages to some storage node are late: it may have been replaced and not know.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "tests/sim/workload.h"
+
+enum {
+	WRITERS = 3,
+	READERS = 4,
+	PROBERS = 4,
+	ACTORS = WRITERS + READERS + PROBERS,
+	DOCUMENTS = 6,
+	OPERATIONS = 1500, /* all together */
+	TIMEOUT_US = 6000000,
+	RETRY_US = 300000,
+	SLOW_MS = 2500,
+	HURRY_MS = 60,
+	HURRY_AFTER_MS = 1600
+};
+
+struct actor {
+	int document;
+	uint64_t least; /* that the answer must show */
+	uint64_t request;
+	int64_t deadline_us;
+	bool done;
+};
+
+struct fresh_state {
+	struct actor actors[ACTORS];
+	uint64_t acknowledged[DOCUMENTS]; /* greatest generation */
+	int operations;
+	bool ready;
+};
+
+static struct fresh_state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static bool fresh_wanted(struct workload *w)
+{
+	return w->sim->settings.partitions && w->sim->settings.replicas > 1 &&
+	       rng_below(&w->rng, 2) == 0;
+}
+
+static void wake_at(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->actors[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static bool some_node_is_late(const struct sim *sim)
+{
+	for (int i = 1; i <= sim->settings.storage_nodes; i++)
+		if (sim->clogged_until_us[0][i] + HURRY_AFTER_MS * 1000 > sim->now_us)
+			return true;
+	return false;
+}
+
+static void pause_a_while(struct workload *w, int actor)
+{
+	int64_t most_ms = some_node_is_late(w->sim) ? HURRY_MS : SLOW_MS;
+	wake_at(w, actor, w->sim->now_us + rng_between(&w->rng, 1, most_ms) * 1000);
+}
+
+static void post(struct workload *w, int actor, struct sim_http *r)
+{
+	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
+	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+}
+
+static void ask_collection(struct workload *w, int actor)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
+	buf_printf(&r->body,
+		   "{\"name\":\"fresh\",\"retainMs\":0,\"replicas\":%d,\"writeQuorum\":%d}",
+		   w->sim->settings.replicas, w->sim->settings.write_quorum);
+	post(w, actor, r);
+}
+
+static void ask(struct workload *w, int actor)
+{
+	struct fresh_state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	bool reads = actor >= WRITERS && actor < WRITERS + READERS;
+	struct sim_http *r = workload_request(w, actor, reads ? HTTP_GET : HTTP_PUT, "");
+	a->document = (int)rng_below(&w->rng, DOCUMENTS);
+	a->least = s->acknowledged[a->document];
+	buf_printf(&r->path, "/fresh/f%d", a->document);
+	if (!reads)
+		buf_printf(&r->body, "{\"n\":%d}", ++s->operations);
+	if (actor >= WRITERS + READERS)
+		workload_header(r, "if-match", "\"1-00000000000000000000000000000000\"");
+	post(w, actor, r);
+}
+
+static void fresh_step(struct workload *w, int actor)
+{
+	struct fresh_state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	if (a->done || w->sim->now_us < a->deadline_us)
+		return;
+	if (a->request != 0)
+		workload_hang_up(w, a->request);
+	a->request = 0;
+	if (!s->ready && actor == 0)
+		ask_collection(w, actor);
+	else if (!s->ready && !w->sim->healed)
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+	else if (w->sim->healed || s->operations >= OPERATIONS)
+		a->done = true;
+	else
+		ask(w, actor);
+}
+
+static void look(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct fresh_state *s = state_of(w);
+	const struct actor *a = &s->actors[actor];
+	uint64_t shown = strtoull(answer->etag, NULL, 10); /* a refusal names one, too */
+	bool none = answer->status == 404 && a->least > 0;
+	if (none || (shown > 0 && shown < a->least))
+		sim_violation(
+		    w->sim, "actor %d is shown generation %llu of f%d, after %llu was acknowledged",
+		    actor, (unsigned long long)shown, a->document, (unsigned long long)a->least);
+	if (actor < WRITERS && answer->status < 300 && shown > s->acknowledged[a->document])
+		s->acknowledged[a->document] = shown;
+}
+
+static void fresh_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct fresh_state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	if (answer->id != a->request)
+		return;
+	a->request = 0;
+	if (!s->ready) {
+		s->ready = answer->status < 300;
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		return;
+	}
+	look(w, actor, answer);
+	pause_a_while(w, actor);
+}
+
+/* ---- life ---- */
+
+static void fresh_start(struct workload *w)
+{
+	w->state = mem_alloc_zero(sizeof(struct fresh_state));
+	for (int i = 0; i < ACTORS; i++)
+		wake_at(w, i, w->sim->now_us + 300000);
+}
+
+static bool fresh_done(struct workload *w, struct buf *why)
+{
+	for (int i = 0; i < ACTORS; i++) {
+		if (state_of(w)->actors[i].done)
+			continue;
+		buf_printf(why, "fresh actor %d waits", i);
+		return false;
+	}
+	return true;
+}
+
+static void fresh_free(struct workload *w)
+{
+	free(w->state);
+}
+
+const struct workload_ops fresh_workload = {
+    .name = "fresh",
+    .wanted = fresh_wanted,
+    .start = fresh_start,
+    .step = fresh_step,
+    .on_answer = fresh_on_answer,
+    .done = fresh_done,
+    .free = fresh_free,
+};
