@@ -35,7 +35,9 @@ static void round_end(struct arbiter *a, struct shard_row *row, bool progress)
 		pause_ms = c->pause_ms ? earlier(2 * c->pause_ms, CLEANUP_RETRY_LONGEST_MS)
 				       : CLEANUP_RETRY_MS;
 	arena_close(&c->arena);
-	*c = (struct cleanup){.pause_ms = pause_ms, .not_before_ms = a->now_ms + pause_ms};
+	*c = (struct cleanup){.pause_ms = pause_ms,
+			      .not_before_ms = a->now_ms + pause_ms,
+			      .since_wall_ms = c->since_wall_ms};
 }
 
 void arbiter_cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx)
@@ -70,6 +72,8 @@ void arbiter_cleanup_start(struct arbiter *a, struct shard_row *row, struct effe
 	if (c->state != CLEANUP_COLLECTING || c->items_count == 0 || a->draining)
 		return;
 	c->state = CLEANUP_PREPARING;
+	if (c->since_wall_ms == 0)
+		c->since_wall_ms = a->wall_ms;
 	c->replicas_count = row->placement.replicas_count;
 	a->counters.cleanup_rounds++;
 	for (uint32_t i = 0; i < c->replicas_count; i++) {
@@ -79,6 +83,19 @@ void arbiter_cleanup_start(struct arbiter *a, struct shard_row *row, struct effe
 					     .request = ++a->last_request};
 		send_prepare(a, row, &c->replicas[i], fx);
 	}
+}
+
+uint32_t arbiter_cleanup_waits_for(const struct arbiter *a, const struct shard_row *row,
+				   struct slice names[LIMIT_REPLICAS])
+{
+	const struct cleanup *c = &row->cleanup;
+	uint32_t count = 0;
+	for (uint32_t i = 0; c->state == CLEANUP_PREPARING && i < c->replicas_count; i++) {
+		const char *name = map_get_u64(&a->members, c->replicas[i].node);
+		if (!c->replicas[i].acked && c->replicas[i].attempts > 1 && name)
+			names[count++] = slice_text(name);
+	}
+	return count;
 }
 
 static void send_commit(struct arbiter *a, struct shard_row *row, struct effects *fx)
@@ -218,6 +235,8 @@ void arbiter_cleanup_on_committed(struct arbiter *a, const struct event *e, stru
 	       (unsigned long long)row->placement.id, row->cleanup.items_count,
 	       (unsigned long long)m->cleaned);
 	bool full = row->cleanup.items_count == LIMIT_CLEANUP_ITEMS;
+	if (m->cleaned > 0)
+		row->cleanup.since_wall_ms = 0;
 	round_end(a, row, m->cleaned > 0);
 	if (full && m->cleaned > 0)
 		arbiter_queue_wake(a, row); /* there may be more than fitted into the round */

@@ -38,6 +38,7 @@ struct cleanup {
 	uint32_t commit_attempts;
 	int64_t not_before_ms; /* after a round that achieved nothing */
 	int64_t pause_ms;
+	int64_t since_wall_ms; /* something is due, and not done; 0: nothing is */
 };
 
 bool arbiter_cleanup_collects(const struct arbiter *a, const struct shard_row *row);
@@ -47,6 +48,9 @@ bool arbiter_cleanup_collect(struct shard_row *row, const struct cleanup_item *i
 void arbiter_cleanup_start(struct arbiter *a, struct shard_row *row, struct effects *fx);
 /* The round is void: another epoch, or another arbiter's shard. */
 void arbiter_cleanup_abort(struct arbiter *a, struct shard_row *row, struct effects *fx);
+/* Names of those whose acknowledgement it waits for; the names are the arbiter's. */
+uint32_t arbiter_cleanup_waits_for(const struct arbiter *a, const struct shard_row *row,
+				   struct slice names[LIMIT_REPLICAS]);
 void arbiter_cleanup_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
 int64_t arbiter_cleanup_deadline(const struct shard_row *row);
 void arbiter_cleanup_on_prepared(struct arbiter *a, const struct event *e, struct effects *fx);

@@ -39,6 +39,11 @@ void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effect
 		return;
 	struct msg_conflict_list list = {
 	    .shard = row->placement.id, .after = buf_slice(&row->after), .limit = LIST_ROWS};
+	struct slice waiting[LIMIT_REPLICAS];
+	list.waiting = waiting;
+	list.waiting_count = arbiter_cleanup_waits_for(a, row, waiting);
+	if (list.waiting_count > 0)
+		list.waiting_since = (uint64_t)row->cleanup.since_wall_ms;
 	struct envelope envelope = request_new(a, MSG_conflict_list, row->placement.epoch);
 	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &list);
 	row->list_request = envelope.request_id;

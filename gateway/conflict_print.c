@@ -44,12 +44,37 @@ static void print_state(const struct conflict *c, bool history, struct buf *out)
 		buf_append_text(out, ",\"held\":true");
 }
 
-void conflict_print(struct slice collection, const struct conflict_row *row, bool history,
+/* What becomes of the losers. */
+static void print_cleanup(const struct conflict_about *about, const struct conflict *c,
+			  struct buf *out)
+{
+	const struct msg_conflict_list_ack *ack = about->ack;
+	uint64_t due_ms = c->resolved_ms + about->retain_ms;
+	buf_append_text(out, ",\"cleanup\":{\"state\":");
+	if (due_ms > about->wall_ms) {
+		buf_printf(out, "\"retained\",\"until\":%" PRIu64 "}", due_ms);
+		return;
+	}
+	if (ack->waiting_count == 0) {
+		buf_append_text(out, "\"due\"}");
+		return;
+	}
+	buf_append_text(out, "\"waiting\",\"for\":[");
+	for (uint32_t i = 0; i < ack->waiting_count; i++) {
+		if (i > 0)
+			buf_append_byte(out, ',');
+		json_string(ack->waiting[i], out);
+	}
+	buf_printf(out, "],\"since\":%" PRIu64 "}", ack->waiting_since);
+}
+
+void conflict_print(const struct conflict_about *about, const struct conflict_row *row,
 		    struct buf *out)
 {
 	const struct conflict *c = &row->conflict;
+	bool history = about->history;
 	buf_append_text(out, "{\"collection\":");
-	json_string(collection, out);
+	json_string(about->collection, out);
 	buf_append_text(out, ",\"id\":");
 	json_string(row->id, out);
 	print_state(c, history, out);
@@ -66,6 +91,8 @@ void conflict_print(struct slice collection, const struct conflict_row *row, boo
 		buf_append_hex(out, c->resolution_id.data, c->resolution_id.len);
 		buf_append_byte(out, '"');
 	}
+	if (!history && c->state == CONFLICT_RESOLVED)
+		print_cleanup(about, c, out);
 	if (c->detail.len > 0) {
 		buf_append_text(out, ",\"detail\":");
 		if (!json_from_msgpack(c->detail, out))

@@ -4,8 +4,18 @@
 
 #include "gateway/internal.h"
 
+/* What is known beyond the row itself. */
+struct conflict_about {
+	struct slice collection; /* name */
+	bool history;
+	uint64_t retain_ms; /* of the collection */
+	uint64_t wall_ms;   /* now */
+	const struct msg_conflict_list_ack
+	    *ack; /* that the row came with: whom cleanup waits for */
+};
+
 /* JSON. Of the open and resolved: `state`; of the history: `action`, resolved or undone. */
-void conflict_print(struct slice collection, const struct conflict_row *row, bool history,
+void conflict_print(const struct conflict_about *about, const struct conflict_row *row,
 		    struct buf *out);
 const char *conflict_kind_name(uint64_t kind);
 /* False: no such kind. */

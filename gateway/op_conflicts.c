@@ -18,6 +18,7 @@ enum { CONFLICTS_PAGE = 500, CONFLICTS_DEFAULT = 1000, CONFLICTS_MAX = 10000, AS
 struct conflict_shard {
 	struct msg_conflict_list list;
 	struct slice collection; /* name */
+	uint64_t retain_ms;
 };
 
 /* One row, printed as it came. */
@@ -203,7 +204,7 @@ static bool is_wanted(const struct conflicts_op *op, const struct conflict *c)
 }
 
 static void take_row(struct turn *t, struct request *r, struct conflict_shard *s,
-		     const struct conflict_row *row)
+		     const struct msg_conflict_list_ack *ack, const struct conflict_row *row)
 {
 	struct conflicts_op *op = r->op;
 	if (!is_wanted(op, &row->conflict))
@@ -213,7 +214,12 @@ static void take_row(struct turn *t, struct request *r, struct conflict_shard *s
 		op->lines = mem_realloc(op->lines, op->lines_cap * sizeof *op->lines);
 	}
 	buf_clear(&t->gw->scratch);
-	conflict_print(s->collection, row, op->history, &t->gw->scratch);
+	const struct conflict_about about = {.collection = s->collection,
+					     .history = op->history,
+					     .retain_ms = s->retain_ms,
+					     .wall_ms = (uint64_t)t->event->wall_ms,
+					     .ack = ack};
+	conflict_print(&about, row, &t->gw->scratch);
 	struct conflict_line *line = &op->lines[op->lines_count++];
 	*line = (struct conflict_line){.collection = s->collection,
 				       .id = arena_copy(&r->arena, row->id),
@@ -283,7 +289,7 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 		return;
 	}
 	for (uint32_t i = 0; i < ack->rows_count; i++)
-		take_row(t, r, s, &ack->rows[i]);
+		take_row(t, r, s, ack, &ack->rows[i]);
 	op->left--;
 	const struct conflict_row *last =
 	    ack->rows_count > 0 ? &ack->rows[ack->rows_count - 1] : NULL;
@@ -313,6 +319,7 @@ static void add_collection(struct request *r, const struct map_collection *c)
 		if (order == 0)
 			s->list.after = op->after_id;
 		s->collection = name;
+		s->retain_ms = c->settings.retain_ms;
 	}
 }
 

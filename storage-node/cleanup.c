@@ -3,6 +3,33 @@
 #include "common/doc/graph.h"
 #include "storage-node/internal.h"
 
+enum { WAIT_KEPT_MS = 10000 };
+
+/* ---- whom it waits for ---- */
+
+void cleanup_take_wait(struct storage *s, struct shard_copy *c, const struct msg_conflict_list *m)
+{
+	struct cleanup_wait *w = &c->cleanup_wait;
+	w->count = m->waiting_count;
+	w->since_ms = m->waiting_since;
+	w->until_ms = s->now_ms + WAIT_KEPT_MS;
+	for (uint32_t i = 0; i < w->count; i++) {
+		w->names_len[i] = m->waiting[i].len;
+		memcpy(w->names[i], m->waiting[i].data, m->waiting[i].len);
+	}
+}
+
+void cleanup_tell_wait(struct storage *s, struct shard_copy *c, struct msg_conflict_list_ack *ack)
+{
+	const struct cleanup_wait *w = &c->cleanup_wait;
+	if (w->count == 0 || w->until_ms <= s->now_ms)
+		return;
+	ack->waiting = arena_alloc(&s->arena, w->count * sizeof *ack->waiting);
+	for (uint32_t i = 0; i < w->count; i++)
+		ack->waiting[ack->waiting_count++] = slice_of(w->names[i], w->names_len[i]);
+	ack->waiting_since = w->since_ms;
+}
+
 /* ---- every replica: have I passed it? ---- */
 
 static bool passed(struct shard_copy *c, const struct cleanup_item *item)

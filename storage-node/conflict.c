@@ -87,10 +87,14 @@ void conflict_on_list(struct storage *s, const struct event *e, struct effects *
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct msg_conflict_list_ack ack = {.shard = m->shard,
 					    .status = conflict_must_lead(s, c, e, fx)};
-	if (ack.status == STATUS_OK && m->history)
+	if (ack.status == STATUS_OK && e->message.from.role == ROLE_ARBITER)
+		cleanup_take_wait(s, c, m);
+	if (ack.status == STATUS_OK && m->history) {
 		history_list(s, c, m, &ack);
-	else if (ack.status == STATUS_OK)
+	} else if (ack.status == STATUS_OK) {
 		list_rows(s, c, m, &ack);
+		cleanup_tell_wait(s, c, &ack);
+	}
 	fx_reply(fx, WHEN_NOW, e, MSG_conflict_list_ack, &ack);
 }
 

@@ -152,6 +152,15 @@ struct outbox_item {
 	struct revision parent;    /* likewise; generation 0: none */
 };
 
+/* Whom the cleanup of a shard's resolutions waits for, as its arbiter last said; for people. */
+struct cleanup_wait {
+	char names[LIMIT_REPLICAS][LIMIT_NAME_BYTES];
+	size_t names_len[LIMIT_REPLICAS];
+	uint32_t count;
+	uint64_t since_ms; /* wall time */
+	int64_t until_ms;  /* then it has gone */
+};
+
 struct shard_copy {
 	uint64_t id;
 	struct arena placement_arena;
@@ -198,8 +207,9 @@ struct shard_copy {
 	struct map recent_by_id; /* operation id -> struct recent* */
 	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
-	int64_t recent_until_ms;  /* they go then; 0: as of the next tick */
-	struct map notes;         /* document id -> struct buf*: why a conflict stays open */
+	int64_t recent_until_ms; /* they go then; 0: as of the next tick */
+	struct map notes;        /* document id -> struct buf*: why a conflict stays open */
+	struct cleanup_wait cleanup_wait;
 	struct lock_table *locks; /* lock.h; NULL: none so far */
 
 	struct shard_index **indexes; /* index.h; in the order of the settings */
@@ -491,6 +501,9 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 void conflict_on_resolve(struct storage *s, const struct event *e, struct effects *fx);
 void conflict_on_note(struct storage *s, const struct event *e, struct effects *fx);
 void conflict_notes_clear(struct shard_copy *c);
+/* An arbiter's request tells whom cleanup waits for; any answer repeats it. */
+void cleanup_take_wait(struct storage *s, struct shard_copy *c, const struct msg_conflict_list *m);
+void cleanup_tell_wait(struct storage *s, struct shard_copy *c, struct msg_conflict_list_ack *ack);
 void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects *fx);
 void cleanup_on_commit(struct storage *s, const struct event *e, struct effects *fx);
 

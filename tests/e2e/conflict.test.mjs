@@ -164,7 +164,13 @@ describe('conflicts', () => {
     const missing = (name) => c.metric('arbiter-1', `parley_cleanup_pending_acks{node="${name}"}`);
     await until('only one acknowledgement is missing', RESOLVED_MS,
       async () => (await missing(away)) === 1 && (await missing('storage-1')) + (await missing('storage-3')) === 0);
-    assert.equal((await conflictOf(c, 'clean', 'b')).state, 'resolved', 'still on record');
+    const row = await until('it is said who is waited for', RESOLVED_MS, async () => {
+      const found = await conflictOf(c, 'clean', 'b');
+      return found.cleanup.state === 'waiting' && found;
+    });
+    assert.equal(row.state, 'resolved', 'still on record');
+    assert.deepEqual(row.cleanup.for, [away]);
+    assert.ok(row.cleanup.since >= row.resolvedAt - 1000, JSON.stringify(row));
     assert.deepEqual((await c.get(`/clean/b?rev=${bare(made.offline)}`)).json, { id: 'b', x: 0, y: 1 });
     await c.dev('restart', away);
     await awaitState(c, 'clean', 'b', undefined);
