@@ -1,15 +1,19 @@
-/* Any bytes as the files that an operator writes. Input: a letter, then 'C': a configuration, and
- * arguments behind it, separated by a byte 0; 'M': a member list. What is taken keeps its bounds;
- * what is refused is refused with a sentence; a configuration that was printed loads again as it
- * was. */
+/* Any bytes as the small files that a daemon reads. Input: a letter, then 'C': a configuration, and
+ * arguments behind it, separated by a byte 0; 'M': a member list; 'K': a store's commit mark, with
+ * its hash put right. What is taken keeps its bounds; what is refused is refused with a sentence; a
+ * configuration that was printed loads again as it was. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "common/run/config.h"
 #include "common/run/members.h"
+#include "common/store/mark.h"
 
+enum { MARK_BYTES = 48, MARK_HASH_AT = 40 };
 enum { ARGUMENTS_MAX = 8, ARGUMENT_BYTES = 64, PATH_BYTES = 32 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -145,6 +149,42 @@ static void member_list(int fd, struct slice input)
 	buf_close(&problem);
 }
 
+/* ---- commit mark ---- */
+
+static char directory[] = "/tmp/parley-fuzz-XXXXXX";
+
+static void remove_directory(void)
+{
+	char path[sizeof directory + sizeof MARK_FILE];
+	snprintf(path, sizeof path, "%s/%s", directory, MARK_FILE);
+	unlink(path);
+	rmdir(directory);
+}
+
+static void commit_mark(struct slice input)
+{
+	static int fd = -1;
+	uint8_t bytes[2 * MARK_BYTES];
+	size_t len = input.len < sizeof bytes ? input.len : sizeof bytes;
+	char path[sizeof directory + sizeof MARK_FILE];
+	if (fd < 0) {
+		CHECK(mkdtemp(directory) && atexit(remove_directory) == 0);
+		snprintf(path, sizeof path, "%s/%s", directory, MARK_FILE);
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	}
+	if (len > 0)
+		memcpy(bytes, input.data, len);
+	if (len >= MARK_BYTES)
+		be64_write(bytes + MARK_HASH_AT, XXH3_64bits(bytes, MARK_HASH_AT));
+	CHECK(fd >= 0 && ftruncate(fd, 0) == 0);
+	CHECK(pwrite(fd, bytes, len, 0) == (ssize_t)len);
+	struct mark_found found = mark_read(directory);
+	bool whole = len >= MARK_BYTES && memcmp(bytes, "PARLEYM1", 8) == 0;
+	CHECK(found.valid == whole);
+	CHECK(found.done == (whole ? be64_read(bytes + 24) : 0));
+	CHECK(found.synced == (whole ? be64_read(bytes + 32) : 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int fd = -1;
@@ -155,5 +195,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		configuration(fd, slice_of(data + 1, size - 1));
 	else if (size > 0 && data[0] == 'M')
 		member_list(fd, slice_of(data + 1, size - 1));
+	else if (size > 0 && data[0] == 'K')
+		commit_mark(slice_of(data + 1, size - 1));
 	return 0;
 }

@@ -24,6 +24,7 @@ $(BUILD)/fuzz/socket_fuzz: FUZZ_LIBS := -lwslay -lgnutls
 $(BUILD)/fuzz/config_fuzz $(BUILD)/fuzz/zap_fuzz: $(call objs,$(addprefix common/run/,config.c members.c yaml_file.c \
 	file.c zap.c))
 $(BUILD)/fuzz/config_fuzz $(BUILD)/fuzz/zap_fuzz: FUZZ_LIBS := -lcyaml -lzmq
+$(BUILD)/fuzz/config_fuzz: $(call objs,common/store/mark.c)
 $(BUILD)/fuzz/stored_fuzz: $(call objs,common/run/identity.c common/run/entropy.c)
 
 # Everything a fuzzer links is instrumented, so it has a build directory of its own.
