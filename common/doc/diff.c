@@ -20,15 +20,18 @@ struct diff {
 	struct place *places;
 	uint32_t count;
 	uint32_t cap;
+	size_t pointer_bytes; /* copied: a long name stands in the pointer of each place below */
 	bool full;
 };
 
 static void add_place(struct diff *d, uint32_t version, struct slice value)
 {
-	if (d->count == DIFF_ENTRIES_MAX) {
+	if (d->count == DIFF_ENTRIES_MAX ||
+	    d->pointer.len > DIFF_POINTER_BYTES_MAX - d->pointer_bytes) {
 		d->full = true;
 		return;
 	}
+	d->pointer_bytes += d->pointer.len;
 	if (d->count == d->cap) {
 		d->cap = d->cap ? d->cap * 2 : 64;
 		d->places = mem_realloc(d->places, d->cap * sizeof *d->places);
@@ -61,8 +64,12 @@ static void take_apart(struct diff *d, uint32_t version, struct slice value, uin
 	}
 	for (uint32_t i = 0; i < head.count && !d->full; i++) {
 		size_t mark = d->pointer.len;
-		push_name(d, mp_read(&r).bytes);
-		take_apart(d, version, mp_value(&r), depth + 1);
+		struct mp_token name = mp_read(&r);
+		struct slice member = mp_value(&r);
+		if (name.type != MP_STR || member.len == 0)
+			return;
+		push_name(d, name.bytes);
+		take_apart(d, version, member, depth + 1);
 		d->pointer.len = mark;
 	}
 }

@@ -2,11 +2,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "common/doc/diff.h"
 #include "common/doc/json.h"
+#include "proto/msgpack.h"
 
 enum { VERSIONS_MAX = 4, MOST = 100 };
 
@@ -101,12 +103,57 @@ static void test_cut(void **state)
 	arena_close(&arena);
 }
 
+static void test_long_names_do_not_add_up(void **state)
+{
+	(void)state;
+	enum { NAME_BYTES = 1024 * 1024, MEMBERS = 64 };
+	struct buf bytes = {0};
+	struct arena arena = {0};
+	struct diff_row *rows;
+	bool cut;
+	static char name[NAME_BYTES];
+	memset(name, 'n', sizeof name);
+	mp_write_map(&bytes, 1);
+	mp_write_str(&bytes, slice_of(name, sizeof name));
+	mp_write_map(&bytes, MEMBERS);
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		uint8_t letter = (uint8_t)('!' + i);
+		mp_write_str(&bytes, slice_of(&letter, 1));
+		mp_write_nil(&bytes);
+	}
+	struct slice versions[2] = {buf_slice(&bytes), {0}};
+	uint32_t found = diff_rows(versions, 2, MOST, &arena, &rows, &cut);
+	assert_true(cut);
+	assert_in_range(found, 1, MEMBERS / 2);
+	assert_true(arena.used < 2 * DIFF_POINTER_BYTES_MAX);
+	buf_close(&bytes);
+	arena_close(&arena);
+}
+
+static void test_bytes_that_are_no_document(void **state)
+{
+	(void)state;
+	static const uint8_t numbered[] = {0x82, 0xa1, 'a', 1, 7, 2}, cut_off[] = {0x82, 0xa1, 'a'};
+	struct arena arena = {0};
+	struct diff_row *rows;
+	bool cut;
+	struct slice versions[2] = {slice_of(numbered, sizeof numbered),
+				    slice_of(cut_off, sizeof cut_off)};
+	assert_int_equal(diff_rows(versions, 2, MOST, &arena, &rows, &cut), 2);
+	assert_true(slice_is(rows[0].pointer, "") && slice_is(rows[1].pointer, "/a"));
+	arena_close(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_rows),    cmocka_unit_test(test_kinds_that_differ),
-	    cmocka_unit_test(test_no_base), cmocka_unit_test(test_names_are_escaped),
+	    cmocka_unit_test(test_rows),
+	    cmocka_unit_test(test_kinds_that_differ),
+	    cmocka_unit_test(test_no_base),
+	    cmocka_unit_test(test_names_are_escaped),
 	    cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_long_names_do_not_add_up),
+	    cmocka_unit_test(test_bytes_that_are_no_document),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
