@@ -3,6 +3,7 @@
 #include "arbiter/internal.h"
 #include "common/doc/json.h"
 #include "common/doc/script_answer.h"
+#include "common/probe.h"
 
 enum {
 	SCRIPT_TIME_MS = 500,
@@ -109,7 +110,10 @@ bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_c
 {
 	uint8_t digest[32];
 	digest_of(d, digest);
-	if (!t->script.done || memcmp(digest, t->script.digest, sizeof digest) != 0) {
+	bool same = t->script.done && memcmp(digest, t->script.digest, sizeof digest) == 0;
+	if (t->script.done && !same)
+		REACHED(script_asked_again);
+	if (!same) {
 		start(a, t, d, fx);
 		return false;
 	}
@@ -146,6 +150,7 @@ void arbiter_script_on_end(struct arbiter *a, const struct event *e, struct effe
 	if (!t)
 		return;
 	if (tries_again(t, e->script.status)) {
+		REACHED(script_run_again);
 		arbiter_task_wait(a, t, fx);
 		return;
 	}

@@ -239,6 +239,11 @@ static void clear_inbox(struct sim_node *node)
 		node->requests = r->next;
 		http_request_free(r);
 	}
+	while (node->scripts) {
+		struct sim_script *s = node->scripts;
+		node->scripts = s->next;
+		script_free(s);
+	}
 	node->inbox_end = &node->inbox;
 	node->requests_end = &node->requests;
 }
@@ -360,6 +365,8 @@ static void run_effects(struct sim *sim, int index, enum effect_when when)
 			http_stream_send(sim, index, e);
 		} else if (e->kind == EFFECT_STREAM_CLOSE) {
 			http_stream_close(sim, index, e);
+		} else if (e->kind == EFFECT_SCRIPT) {
+			script_submit(sim, index, &e->script);
 		} else if (e->kind == EFFECT_LOG) {
 			sim_log(sim, "%s %.*s", node->name, (int)e->log.text.len,
 				(const char *)e->log.text.data);
@@ -456,6 +463,20 @@ static void feed_message(struct sim *sim, struct sim_node *node, struct sim_mess
 	arena_close(&arena);
 }
 
+static void feed_scripts(struct sim *sim, struct sim_node *node)
+{
+	while (node->scripts) {
+		struct sim_script *s = node->scripts;
+		struct event event = event_at(sim, node, EVENT_SCRIPT);
+		node->scripts = s->next;
+		event.script.id = s->id;
+		event.script.status = s->status;
+		event.script.output = buf_slice(&s->output);
+		node->ops->step(node->core, &event, &node->fx);
+		script_free(s);
+	}
+}
+
 void node_turn(struct sim *sim, int index)
 {
 	struct sim_node *node = &sim->nodes[index];
@@ -484,6 +505,7 @@ void node_turn(struct sim *sim, int index)
 		http_request_free(r);
 		sim->steps++;
 	}
+	feed_scripts(sim, node);
 	http_feed_closed(node, event_at(sim, node, EVENT_STREAM_GONE));
 	if (node->ops->deadline(node->core) <= clock_ms(sim, node)) {
 		struct event timer = event_at(sim, node, EVENT_TIMER);

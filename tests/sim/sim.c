@@ -123,6 +123,9 @@ static void handle(struct sim *sim, struct sim_event *event)
 	case SIM_WATCH:
 		watch(sim);
 		break;
+	case SIM_SCRIPT:
+		script_arrive(sim, event);
+		break;
 	case SIM_RESTART:
 		if (!sim->nodes[event->index].core)
 			node_start(sim, event->index);
@@ -149,6 +152,8 @@ static void drop_event(struct sim_event *event)
 	} else if (event->kind == SIM_ANSWER) {
 		buf_close(&((struct sim_answer *)event->payload)->body);
 		free(event->payload);
+	} else if (event->kind == SIM_SCRIPT) {
+		script_free(event->payload);
 	}
 }
 

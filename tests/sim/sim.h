@@ -65,7 +65,8 @@ enum sim_event_kind {
 	SIM_WORKLOAD,
 	SIM_NEMESIS,
 	SIM_RESTART,
-	SIM_WATCH
+	SIM_WATCH,
+	SIM_SCRIPT
 };
 
 /* Index of a SIM_NEMESIS event; its `life` is the node. */
@@ -118,6 +119,14 @@ struct sim_answer {
 	struct buf body;
 };
 
+/* A script that has ended. */
+struct sim_script {
+	struct sim_script *next;
+	uint64_t id;
+	enum script_status status;
+	struct buf output;
+};
+
 /* A request that a gateway has not answered to its end. */
 struct sim_open {
 	uint64_t id;
@@ -166,7 +175,8 @@ struct sim_node {
 	bool disk_full_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;
-	struct sim_open *open; /* gateways */
+	struct sim_script *scripts; /* have ended */
+	struct sim_open *open;      /* gateways */
 	uint32_t open_count, open_cap;
 	struct effects fx;
 };
@@ -258,6 +268,11 @@ void http_stream_close(struct sim *sim, int index, const struct effect *effect);
 /* Drops what is on its way to the client of this request, and what comes later. */
 void http_forget(struct sim *sim, int index, uint64_t id);
 void http_gateway_down(struct sim *sim, int index);
+
+/* script.c */
+void script_submit(struct sim *sim, int index, const struct script_request *request);
+void script_arrive(struct sim *sim, const struct sim_event *event);
+void script_free(struct sim_script *s);
 
 /* nemesis.c */
 void nemesis_step(struct sim *sim, enum nemesis_action action, int node);
