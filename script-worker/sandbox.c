@@ -27,6 +27,8 @@ bool sandbox_begin(struct buf *problem)
 	struct rlimit none = {0, 0};
 	if (syscall(SYS_close_range, FIRST_FOREIGN_FD, ~0U, 0) != 0)
 		return failed(problem, "close_range");
+	/* it was started by its link in /proc */
+	prctl(PR_SET_NAME, "parley-script");
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return failed(problem, "prctl");
