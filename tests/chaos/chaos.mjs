@@ -11,7 +11,7 @@ import { Nemesis } from './nemesis.mjs';
 const short = process.argv[2] === 'short';
 const minutes = short ? 0 : Number(process.argv[2]);
 const seed = Number(process.argv[3] ?? Math.floor(Math.random() * 1e9));
-const COUNT = { nodes: 3, gateways: 2, arbiters: 1 };
+const COUNT = { nodes: 4, gateways: 2, arbiters: 1 };
 const LOOPS = 6;
 const RATE = Number(process.env.PARLEY_CHAOS_RATE || 0); // rounds of clients a second, each about one write; 0: no limit
 const STATUS_MS = 60000;

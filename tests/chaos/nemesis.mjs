@@ -9,7 +9,8 @@ const SHORT_S = 3; // a fault of a short run lasts no longer
 // One of each kind, the dearest first; what a short run is made of.
 const SHORT = [
   'kill of a lead', 'a power cut of all', 'flipped bits', 'a node cut off', 'a disk replaced', 'a flapping cut',
-  'an old disk put back', 'pause', 'a clock that jumps', 'a full disk', 'kill of the coordinator', 'loss of 30 %',
+  'an old disk put back', 'a node emptied and taken back', 'pause', 'a clock that jumps', 'a full disk',
+  'kill of the coordinator', 'loss of 30 %',
 ];
 
 const others = (list, ...without) => list.filter((name) => !without.includes(name));
@@ -111,6 +112,22 @@ export class Nemesis {
         begin: async () => { const name = await this.kill(this.pick(others(storage, FULL_NODE))); cluster.wipe(name); cluster.forgetSynced(name); return name; },
         end: restart,
       },
+      'a node emptied and taken back': {
+        seconds: [0, 3],
+        begin: async () => { const name = this.pick(storage); await this.drain(name); return name; },
+        end: (name) => this.update(name, { drain: false }),
+      },
+      'a dead node replaced, and back with an empty disk': {
+        exclusive: true, seconds: [0, 3],
+        begin: async () => {
+          const name = await this.kill(this.pick(others(storage, FULL_NODE)));
+          await this.drain(name);
+          cluster.wipe(name);
+          cluster.forgetSynced(name);
+          return name;
+        },
+        end: async (name) => { await restart(name); await this.update(name, { drain: false }); },
+      },
       'flipped bits': {
         exclusive: true, seconds: [0, 2],
         begin: async () => {
@@ -140,6 +157,20 @@ export class Nemesis {
   async kill(name) {
     await this.cluster.dev('kill', name);
     return name;
+  }
+
+  update(name, body) {
+    return this.cluster.insist('PATCH', `/_/nodes/${name}`, { body }, [200], 60000);
+  }
+
+  /** Moves all that a node has to others. */
+  async drain(name) {
+    await this.update(name, { drain: true });
+    await until(`${name} is empty`, IN_SYNC_MS, async () => {
+      const { json } = await this.cluster.get('/system.nodes');
+      const row = json.find((node) => node.id === name);
+      return row.toMove === 0 && row.shards === 0;
+    }, 200);
   }
 
   /** When nothing else is wrong this measures a fail-over. */
@@ -223,6 +254,7 @@ export class Nemesis {
     for (const name of this.cluster.members) this.cluster.jump(name, 0);
     for (const name of this.cluster.members) await this.cluster.dev('resume', name).catch(() => {}); // it may be down
     await this.cluster.dev('up');
+    for (const name of this.cluster.storage) await this.update(name, { drain: false });
     await this.inSync();
   }
 
