@@ -209,8 +209,21 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 
 /* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with
  * the copy. */
+/* What this replica was counted for is remembered: it may still promise to a lead that has as much.
+ */
+static struct shard_position vouched_end(const struct storage *s, const struct shard_copy *c)
+{
+	const struct replica *self = shard_self(s, c);
+	const struct shard_position *p = &c->position;
+	if (shard_vouching(s, c))
+		return (struct shard_position){
+		    .vouched = true, .vouched_number = p->last, .vouched_epoch = p->last_epoch};
+	return self && !self->learning && p->copying ? *p : (struct shard_position){0};
+}
+
 void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx)
 {
+	struct shard_position old = vouched_end(s, c);
 	if (c->position.last > c->position.applied)
 		REACHED(snapshot_over_tail);
 	stream_cut(s, c, c->position.applied, fx);
@@ -230,7 +243,10 @@ void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, 
 	c->position = (struct shard_position){.copying = true,
 					      .stamp = c->position.stamp,
 					      .copy_epoch = c->placement.epoch,
-					      .copy_snapshot = snapshot};
+					      .copy_snapshot = snapshot,
+					      .vouched = old.vouched,
+					      .vouched_number = old.vouched_number,
+					      .vouched_epoch = old.vouched_epoch};
 	lock_clear(c);
 	scrub_forget(s, c);
 	digest_forget(c);
@@ -272,6 +288,7 @@ static void copy_end(struct shard_copy *c, const struct shard_position *position
 	uint64_t snapshot = c->position.copy_snapshot;
 	c->position = *position;
 	c->position.copying = false;
+	c->position.vouched = false;
 	c->position.digest = c->copy_digest;
 	c->position.digested = true;
 	c->position.copy_epoch = c->placement.epoch;

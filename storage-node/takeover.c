@@ -43,7 +43,10 @@ void takeover_start(struct storage *s, struct shard_copy *c, struct effects *fx)
 
 static void ask_promises(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
-	struct msg_promise_request m = {.shard = c->placement, .boot = s->options.boot};
+	struct msg_promise_request m = {
+	    .shard = c->placement,
+	    .boot = s->options.boot,
+	    .last = {.epoch = c->position.last_epoch, .number = c->position.last}};
 	struct envelope envelope = {
 	    .type = MSG_promise_request, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	for (uint32_t i = 0; i < c->followers_count; i++)
@@ -163,6 +166,23 @@ void takeover_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 
 /* ---- the replica that is asked ---- */
 
+/* In the middle of a copy it has nothing to show. But what it was counted for it knows, and a lead
+ * that has as much misses nothing of it. */
+static bool may_promise_from_memory(const struct storage *s, const struct shard_copy *c,
+				    const struct position *last)
+{
+	const struct replica *self = shard_self(s, c);
+	const struct shard_position *p = &c->position;
+	if (!self || self->incarnation != s->options.incarnation || self->learning || !p->copying ||
+	    !p->vouched)
+		return false;
+	bool as_much = last->epoch > p->vouched_epoch ||
+		       (last->epoch == p->vouched_epoch && last->number >= p->vouched_number);
+	if (as_much)
+		REACHED(promise_from_memory);
+	return as_much || MUTATION(promise_blindly);
+}
+
 static enum status may_promise(struct storage *s, struct shard_copy *c, const struct event *e,
 			       int64_t *wait_ms)
 {
@@ -175,7 +195,7 @@ static enum status may_promise(struct storage *s, struct shard_copy *c, const st
 		return STATUS_NO_SHARD;
 	if (c->promise.epoch == epoch && c->promise.lead != e->message.from.member)
 		return STATUS_OLD_EPOCH;
-	if (!shard_vouching(s, c))
+	if (!shard_vouching(s, c) && !may_promise_from_memory(s, c, &m->last))
 		return STATUS_NOT_VOUCHING;
 	*wait_ms = promise_wait_ms(s, c, e->message.from.member, m->boot);
 	return *wait_ms > 0 ? STATUS_LEASED : STATUS_OK;

@@ -263,6 +263,38 @@ static void test_promise_waits_for_the_lease(void **state)
 		  "-> 12 e1 stream_append_ack{shard=7 status=101 incarnation=211}\n");
 }
 
+/* In the middle of a copy, after a restart, too: it promises to one that has what it had. */
+static void test_promise_from_memory(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_snapshot_chunk chunk = {.shard = SHARD, .snapshot = 1};
+	struct replica replicas[] = {{.node = SELF, .incarnation = INCARNATION + SELF},
+				     {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C}};
+	struct msg_promise_request m = {.shard = {.id = SHARD,
+						  .collection = COLLECTION,
+						  .hash_last = UINT64_MAX,
+						  .epoch = 2,
+						  .lead = PEER_C,
+						  .replicas = replicas,
+						  .replicas_count = 3,
+						  .write_quorum = 2},
+					.boot = 1,
+					.last = {.epoch = 1, .number = 1}};
+	peers_follow(b, MODE_CONSISTENT);
+	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &chunk);
+	storage_bench_stop(b, true);
+	storage_bench_start(b);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_place(b, 2, PEER_C, MODE_CONSISTENT);
+	storage_bench_clear(b);
+	storage_bench_deliver(b, PEER_C, MSG_promise_request, 2, &m);
+	expect(b, "-> 13 e2 promise_ack{shard=7 status=103 incarnation=211}\n");
+	m.last.number = 2;
+	storage_bench_deliver(b, PEER_C, MSG_promise_request, 2, &m);
+	expect(b, "-> 13 e2 promise_ack{shard=7 status=0 incarnation=211}\n");
+}
+
 static void cut_in(struct storage_bench *b, enum availability_mode mode, const char *outbox)
 {
 	struct change change = {.kind = CHANGE_WRITE,
@@ -375,6 +407,7 @@ int main(void)
 	    CASE(test_trail_keeps_what_is_remembered),
 	    CASE(test_gap_probe_stream),
 	    CASE(test_promise_waits_for_the_lease),
+	    CASE(test_promise_from_memory),
 	    CASE(test_cut_is_discarded),
 	    CASE(test_cut_goes_to_the_outbox),
 	    CASE(test_nonsense_is_refused),
