@@ -19,6 +19,9 @@ enum http_method {
 	HTTP_OTHER
 };
 
+/* What a client certificate entitles to, beyond what all may. */
+enum { HTTP_ROLE_ARBITER = 1 << 0 };
+
 /* One name and value; names are lower-case for headers, decoded for query parameters. */
 struct http_field {
 	struct slice name;
@@ -38,6 +41,7 @@ struct http_request {
 	bool websocket;         /* a valid opening handshake: may be answered HTTP_WEBSOCKET */
 	uint64_t connection;    /* over which it came; never reused */
 	struct slice principal; /* who the verified client certificate names */
+	uint32_t roles;         /* HTTP_ROLE_* that it gives */
 };
 
 /* A stream is a response that goes on: it is named by the id of its request and lives until

@@ -379,6 +379,10 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_conflict_resolve_ack *)body)->status;
 	case MSG_conflict_undo_ack:
 		return ((const struct msg_conflict_undo_ack *)body)->status;
+	case MSG_conflict_take_ack:
+		return ((const struct msg_conflict_take_ack *)body)->status;
+	case MSG_conflict_lease_ack:
+		return ((const struct msg_conflict_lease_ack *)body)->status;
 	case MSG_collection_create_ack:
 		return ((const struct msg_collection_create_ack *)body)->status;
 	case MSG_node_update_ack:

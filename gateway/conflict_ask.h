@@ -2,6 +2,7 @@
 #ifndef PARLEY_GATEWAY_CONFLICT_ASK_H
 #define PARLEY_GATEWAY_CONFLICT_ASK_H
 
+#include "common/doc/decide.h"
 #include "gateway/native.h"
 
 /* The beginning of what r->op points to. */
@@ -18,5 +19,12 @@ void conflict_ask_graph(struct turn *t, struct request *r, call_done *done);
 /* The lead's answer; NULL: it was none, and the client has been told. */
 const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct request *r,
 						   enum status status, const void *body);
+/* op_resolve.c */
+
+/* Exactly one of pick, document and delete of a body. */
+bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
+			  struct answer *answer, struct problem *p) MUST_CHECK;
+/* Copies what the decision borrows from the graph's message, which ends with this step. */
+void conflict_keep(struct request *r, const struct decision *d, struct msg_conflict_resolve *m);
 
 #endif

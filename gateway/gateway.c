@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "common/timing.h"
+#include "gateway/arbiter.h"
 #include "gateway/call.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
@@ -43,6 +44,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	admission_init(&gw->admission);
 	lock_keeper_init(gw);
 	notify_init(gw);
+	arbiters_init(gw);
 	gw->json = json_parser_new();
 	return gw;
 }
@@ -76,6 +78,7 @@ void gateway_free(struct gateway *gw)
 		free(r);
 	}
 	notify_close(gw);
+	arbiters_close(gw);
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
 	call_table_close(gw);
@@ -102,6 +105,7 @@ static void run_timers(struct turn *t)
 	member_tick(t);
 	lock_keeper_tick(t);
 	notify_tick(t);
+	arbiters_tick(t);
 }
 
 static void step(void *core, const struct event *event, struct effects *fx)
@@ -131,6 +135,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 	case EVENT_DRAIN:
 		t.gw->draining = true;
 		notify_drain(&t);
+		arbiters_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
 		lock_session_end(&t, event->http_closed);
@@ -140,6 +145,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_STREAM_GONE:
 		notify_stream_gone(&t, event->stream.stream);
+		arbiters_stream_gone(&t, event->stream.stream);
 		break;
 	case EVENT_TURN:
 		admission_turn(&t.gw->admission, t.now_ms);
@@ -161,6 +167,8 @@ static int64_t deadline(const void *core)
 		tick_ms = lock_keeper_deadline(gw);
 	if (notify_deadline(gw) < tick_ms)
 		tick_ms = notify_deadline(gw);
+	if (arbiters_deadline(gw) < tick_ms)
+		tick_ms = arbiters_deadline(gw);
 	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
 }
 

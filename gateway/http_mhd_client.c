@@ -26,7 +26,8 @@ bool client_allowed(struct http_server *s, struct MHD_Connection *connection)
 		    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 		client->checked = true;
 		client->verified =
-		    info && tls_client_verified(info->tls_session, client->principal);
+		    info && tls_client_verified(info->tls_session, client->principal,
+						&client->roles);
 	}
 	return client->verified;
 }

@@ -154,6 +154,7 @@ static void tell_request(struct exchange *x)
 	    .websocket = websocket,
 	    .connection = client ? client->id : 0,
 	    .principal = client ? slice_text(client->principal) : slice_of(NULL, 0),
+	    .roles = client ? client->roles : 0,
 	};
 	if (client)
 		client->told = true;

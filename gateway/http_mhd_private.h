@@ -23,6 +23,7 @@ struct client {
 	bool checked;
 	bool verified;
 	char principal[TLS_PRINCIPAL_BYTES];
+	uint32_t roles; /* HTTP_ROLE_* */
 };
 
 /* One request on it, from its first line to the end of its answer. */

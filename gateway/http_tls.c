@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "common/base/memory.h"
+#include "common/http_types.h"
 
 /* TLS 1.2 and later. AES-128-GCM first: the cheapest on processors of today. */
 #define TLS_PRIORITIES                                                                             \
@@ -146,22 +147,49 @@ static bool uri_name(gnutls_x509_crt_t certificate, char principal[TLS_PRINCIPAL
 	return false;
 }
 
-static bool read_principal(const gnutls_datum_t *der, char principal[TLS_PRINCIPAL_BYTES])
+static bool has_name(gnutls_x509_crt_t certificate, const char *oid, const char *name)
+{
+	char value[TLS_PRINCIPAL_BYTES];
+	for (unsigned i = 0; i < 64; i++) {
+		size_t size = sizeof value;
+		int result = gnutls_x509_crt_get_dn_by_oid(certificate, oid, i, 0, value, &size);
+		if (result == GNUTLS_E_SHORT_MEMORY_BUFFER)
+			continue;
+		if (result < 0)
+			return false;
+		if (size == strlen(name) && memcmp(value, name, size) == 0)
+			return true;
+	}
+	return false;
+}
+
+static uint32_t read_roles(gnutls_x509_crt_t certificate)
+{
+	bool arbiter = has_name(certificate, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, "arbiter") ||
+		       has_name(certificate, GNUTLS_OID_X520_ORGANIZATION_NAME, "arbiter");
+	return arbiter ? HTTP_ROLE_ARBITER : 0;
+}
+
+static bool read_client(const gnutls_datum_t *der, char principal[TLS_PRINCIPAL_BYTES],
+			uint32_t *roles)
 {
 	gnutls_x509_crt_t certificate;
 	size_t size = TLS_PRINCIPAL_BYTES;
 	bool found = false;
 	if (gnutls_x509_crt_init(&certificate) < 0)
 		return false;
-	if (gnutls_x509_crt_import(certificate, der, GNUTLS_X509_FMT_DER) >= 0)
+	if (gnutls_x509_crt_import(certificate, der, GNUTLS_X509_FMT_DER) >= 0) {
 		found = uri_name(certificate, principal) ||
 			gnutls_x509_crt_get_dn_by_oid(certificate, GNUTLS_OID_X520_COMMON_NAME, 0,
 						      0, principal, &size) >= 0;
+		*roles = read_roles(certificate);
+	}
 	gnutls_x509_crt_deinit(certificate);
 	return found;
 }
 
-bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES])
+bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES],
+			 uint32_t *roles)
 {
 	gnutls_typed_vdata_st purpose = {
 	    .type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -170,6 +198,7 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 	unsigned count = 0;
 	unsigned status = GNUTLS_CERT_INVALID;
 	principal[0] = 0;
+	*roles = 0;
 	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
 	if (!chain || count == 0)
 		return false;
@@ -177,7 +206,7 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 	 * it. */
 	if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) != 0 || status != 0)
 		return false;
-	return read_principal(&chain[0], principal);
+	return read_client(&chain[0], principal, roles);
 }
 
 /* ---- one packet per answer ---- */

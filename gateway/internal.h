@@ -147,7 +147,8 @@ struct gateway {
 	struct buf scratch;
 	struct reply reply;
 	struct gateway_metrics metrics;
-	struct notify *notify; /* notify_internal.h */
+	struct notify *notify;     /* notify_internal.h */
+	struct arbiters *arbiters; /* arbiter.h */
 	bool draining;
 };
 

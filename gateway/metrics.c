@@ -1,5 +1,6 @@
 #include <inttypes.h>
 
+#include "gateway/arbiter.h"
 #include "gateway/notify.h"
 #include "gateway/routes.h"
 
@@ -80,4 +81,5 @@ void metrics_print(const void *core, struct buf *out)
 		   "parley_gateway_map_version %" PRIu64 "\n",
 		   gw->metrics.calls_retried, gw->metrics.calls_stray, gw->map.version);
 	notify_metrics(gw, out);
+	arbiters_metrics(gw, out);
 }

@@ -14,7 +14,6 @@ struct resolve_op {
 	uint32_t leaves_count;
 	struct msg_conflict_resolve resolve;
 	struct decision decision; /* what `resolve` borrows from */
-	struct slice by;
 };
 
 struct undo_op {
@@ -47,20 +46,19 @@ static void have_resolved(struct turn *t, struct request *r, uint32_t index, enu
 	reply_send(t, r, reply);
 }
 
-/* Copies what the decision borrows from the graph's message, which ends with this step. */
-static void keep_resolution(struct request *r, const struct decision *d)
+void conflict_keep(struct request *r, const struct decision *d, struct msg_conflict_resolve *m)
 {
-	struct resolve_op *op = r->op;
+	const struct conflict_ask *ask = r->op;
 	struct arena *arena = &r->arena;
-	struct msg_conflict_resolve *m = &op->resolve;
 	*m = d->resolve;
-	m->shard = op->ask.read.shard;
+	m->shard = ask->read.shard;
 	m->id = r->resource;
 	m->body = arena_copy(arena, m->body);
 	m->detail = arena_copy(arena, m->detail);
 	m->resolution_id = arena_copy(arena, m->resolution_id);
 	m->revision.hash = arena_copy(arena, m->revision.hash);
-	m->leaves = op->leaves; /* the same set */
+	for (uint32_t i = 0; i < m->leaves_count; i++)
+		m->leaves[i].hash = arena_copy(arena, m->leaves[i].hash);
 	for (uint32_t i = 0; i < m->parents_count; i++)
 		m->parents[i].hash = arena_copy(arena, m->parents[i].hash);
 }
@@ -97,7 +95,7 @@ static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enu
 		answer_status(t, r, STATUS_BAD_PARAMETER, "/pick");
 		return;
 	}
-	keep_resolution(r, d);
+	conflict_keep(r, d, &op->resolve);
 	struct call_spec spec = {.type = MSG_conflict_resolve,
 				 .answer = MSG_conflict_resolve_ack,
 				 .message = &op->resolve,
@@ -133,35 +131,32 @@ static bool take_leaves(struct request *r, struct slice list, struct resolve_op 
 	return true;
 }
 
-/* Exactly one of pick, document and delete. */
-static bool take_decision(struct turn *t, struct request *r, struct slice body,
-			  struct resolve_op *op, struct problem *p)
+bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
+			  struct answer *answer, struct problem *p)
 {
 	struct slice pick = value_member(body, slice_text("pick"));
 	struct slice document = value_member(body, slice_text("document"));
 	struct slice remove = value_member(body, slice_text("delete"));
 	struct native_document taken;
-	op->answer.how = HOW_PERSON;
-	op->answer.by = op->by;
 	if ((pick.len > 0) + (document.len > 0) + (remove.len > 0) != 1)
 		return problem_detail(p, STATUS_BAD_PARAMETER, "",
 				      "Exactly one of pick, document and delete.");
 	if (pick.len > 0) {
-		op->answer.kind = ANSWER_PICK;
-		return take_revision(pick, &op->answer.pick) ||
+		answer->kind = ANSWER_PICK;
+		return take_revision(pick, &answer->pick) ||
 		       problem_set(p, STATUS_BAD_REVISION, "/pick");
 	}
 	if (remove.len > 0) {
-		op->answer.kind = ANSWER_DELETE;
+		answer->kind = ANSWER_DELETE;
 		return slice_equal(remove, slice_of("\xc3", 1)) ||
 		       problem_detail(p, STATUS_BAD_PARAMETER, "/delete", "true");
 	}
-	op->answer.kind = ANSWER_BODY;
+	answer->kind = ANSWER_BODY;
 	if (!native_document(t, r, document, "/document", &taken, p))
 		return false;
 	if (taken.id.len > 0 && !slice_equal(taken.id, r->resource))
 		return problem_set(p, STATUS_BAD_ID, "/document/id");
-	op->answer.body = taken.body;
+	answer->body = taken.body;
 	return true;
 }
 
@@ -176,13 +171,14 @@ void native_conflict_resolve(struct turn *t, struct request *r)
 	struct problem problem = {0};
 	struct slice body;
 	r->op = op;
-	op->by = principal_of(r);
+	op->answer.how = HOW_PERSON;
+	op->answer.by = principal_of(r);
 	bool fine = native_body(t, r, &body, &problem);
 	if (fine && !take_leaves(r, value_member(body, slice_text("leaves")), op))
 		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/leaves",
 				      "The revisions of all leaves, as the conflict lists them.");
 	if (fine)
-		fine = take_decision(t, r, body, op, &problem);
+		fine = conflict_take_answer(t, r, body, &op->answer, &problem);
 	if (fine)
 		conflict_begin(t, r, resolve_go);
 	else

@@ -82,6 +82,14 @@ enum {
 };
 
 enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };
+/* What is said about a lease of a conflict. */
+enum lease_op {
+	LEASE_CHECK = 0,
+	LEASE_RENEW = 1,
+	LEASE_RELEASE = 2,
+	LEASE_DEFER = 3,
+	LEASE_OP_MAX = 3
+};
 enum conflict_kind {
 	CONFLICT_EDITS = 0,
 	CONFLICT_ROOTS = 1,
@@ -133,6 +141,7 @@ enum {
 	LIMIT_FEED_EVENTS = 4096,
 	LIMIT_NOTIFY_ROWS = 1024,
 	LIMIT_HELD_SETS = 16,
+	LIMIT_OFFERS = 64,
 	LIMIT_ANCESTORS = 1000,
 	LIMIT_TRAIL = 8,
 	LIMIT_JSON_DEPTH = 100

@@ -8,6 +8,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "storage-node/history.h"
+#include "storage-node/offer.h"
 #include "storage-node/reopen.h"
 
 enum {
@@ -193,6 +194,9 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	if (e->message.from.role == ROLE_ARBITER &&
 	    (reopen_is_held(&v->doc, &s->arena) || is_held(s, c, m->id)))
 		return STATUS_LEAVES_MOVED;
+	enum status lease = offer_check(s, c, m);
+	if (lease != STATUS_OK)
+		return lease;
 	int result = graph_find(&v->doc, &m->revision);
 	if (result != GRAPH_NONE && !graph_is_leaf(&v->doc, (uint32_t)result))
 		return STATUS_BAD_MESSAGE; /* it stands below the leaves: nothing would be left */
@@ -206,14 +210,18 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
-/* Asked again, since the answer was lost. */
+/* Asked again, since the answer was lost. The same leaves may have become something else: then it
+ * was another's word that counted. */
 static bool is_resolved(struct storage *s, struct shard_copy *c,
 			const struct msg_conflict_resolve *m)
 {
 	struct slice value;
+	struct conflict entry;
 	return store_get(s->store, STORE_CONFLICTS,
 			 key_conflict_resolved(&s->key, c->id, m->id, m->resolution_id),
-			 &value) == STORE_OK;
+			 &value) == STORE_OK &&
+	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &entry) &&
+	       revision_equal(&entry.result, &m->revision);
 }
 
 static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e,
@@ -251,6 +259,28 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	buf_append_be64(&w->body, c->id);
 	buf_append_slice(&w->body, m->id);
 	waiter_add(&c->pending, ring_at(&c->pending, number), w);
+	offer_answered(c, m, number);
+}
+
+/* A client's answer asked for again: it waits for the entry of the first time. */
+static bool was_answered(struct shard_copy *c, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
+	uint64_t number = offer_answer_number(c, m);
+	struct pending *p = ring_at(&c->pending, number);
+	if (number == 0 || (p && p->waiters_count >= WAITERS_MAX))
+		return false;
+	struct msg_conflict_resolve_ack ack = {.status = STATUS_OK, .shard = c->id, .id = m->id};
+	if (!p) {
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
+		return true;
+	}
+	struct waiter *w = waiter_new(e, MSG_conflict_resolve_ack);
+	w->ack.status = STATUS_OK;
+	buf_append_be64(&w->body, c->id);
+	buf_append_slice(&w->body, m->id);
+	waiter_add(&c->pending, p, w);
+	return true;
 }
 
 void conflict_on_resolve(struct storage *s, const struct event *e, struct effects *fx)
@@ -260,8 +290,12 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 	struct document_view view;
 	struct msg_conflict_resolve_ack ack = {
 	    .shard = m->shard, .id = m->id, .status = conflict_must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK && m->lease.len > 0 && was_answered(c, e, fx))
+		return;
 	if (ack.status == STATUS_OK)
 		ack.status = check_resolve(s, c, e, &view);
+	if (ack.status == STATUS_LEAVES_MOVED && m->lease.len > 0)
+		offer_moved(c, m);
 	if (ack.status == STATUS_LEAVES_MOVED && is_resolved(s, c, m)) {
 		ack.status = STATUS_OK;
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);

@@ -211,6 +211,7 @@ struct shard_copy {
 	struct map notes;        /* document id -> struct buf*: why a conflict stays open */
 	struct cleanup_wait cleanup_wait;
 	struct lock_table *locks; /* lock.h; NULL: none so far */
+	struct offers *offers;    /* offer.h; NULL: none so far */
 
 	struct shard_index **indexes; /* index.h; in the order of the settings */
 	uint32_t indexes_count;

@@ -1,6 +1,7 @@
 /* Leases: what lets a lead answer reads without asking. They come from the replicas (DESIGN 3):
  * each promises for LEASE_HELD_MS, counted from receiving, to promise no other lead a higher epoch;
  * the lead counts LEASE_MS from sending. Only durations on one clock are compared. */
+#include "storage-node/offer.h"
 #include "storage-node/placed.h"
 #include "storage-node/scrub.h"
 
@@ -151,6 +152,7 @@ void lease_step_down(struct storage *s, struct shard_copy *c, struct effects *fx
 	c->matched_epoch = 0;
 	overlays_clear(c);
 	conflict_notes_clear(c);
+	offer_free(c);
 }
 
 void lease_on_release(struct storage *s, const struct event *e, struct effects *fx)

@@ -6,6 +6,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/offer.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
@@ -34,6 +35,7 @@ void shard_free(struct shard_copy *c)
 	map_close(&c->recent_by_id);
 	conflict_notes_clear(c);
 	map_close(&c->notes);
+	offer_free(c);
 	lock_free(c);
 	feed_free(c);
 	outbox_free(c);

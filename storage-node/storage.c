@@ -7,6 +7,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/offer.h"
 #include "storage-node/placed.h"
 #include "storage-node/reopen.h"
 #include "storage-node/scrub.h"
@@ -113,6 +114,8 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_conflict_resolve] = conflict_on_resolve,
     [MSG_conflict_note] = conflict_on_note,
     [MSG_conflict_undo] = reopen_on_undo,
+    [MSG_conflict_take] = offer_on_take,
+    [MSG_conflict_lease] = offer_on_lease,
     [MSG_cleanup_prepare] = cleanup_on_prepare,
     [MSG_cleanup_commit] = cleanup_on_commit,
     [MSG_lock_set] = lock_on_set,
@@ -155,6 +158,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 		write_recent_tick(s, c);
 		lock_tick(s, c, fx);
 		feed_tick(s, c, fx);
+		offer_tick(s, c);
 		s->feeds_count += feed_count(c);
 	}
 }
@@ -314,6 +318,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
+	offer_metrics(s, out);
 	scrub_metrics(s, out);
 }
 

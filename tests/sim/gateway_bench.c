@@ -294,6 +294,8 @@ void gateway_bench_map(struct gateway_bench *b, uint32_t shards, uint64_t mode)
 				    .shards = list,
 				    .shards_count = shards};
 	struct msg_member_join_ack welcome = {.status = STATUS_OK};
+	if (b->policy)
+		c.policy = gateway_bench_document(b, b->policy);
 	struct peer from = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
 	struct envelope joined = {.type = MSG_member_join_ack};
 	struct envelope envelope = {.type = MSG_map_push};
@@ -352,6 +354,7 @@ uint64_t gateway_bench_http(struct gateway_bench *b, const char *text)
 	struct http_field headers[HEADERS_MAX];
 	struct http_request request = {.id = ++b->requests, .headers = headers};
 	request.connection = request.id;
+	request.roles = b->roles;
 	request.method = method_of(take_until(&line, ' '));
 	request.path = take_until(&line, '?');
 	request.query = line;

@@ -90,7 +90,8 @@ static void feed_request(struct sim_node *node, struct event *event, const struc
 				       .body = buf_slice(&r->body),
 				       .websocket = r->websocket,
 				       .connection = r->connection,
-				       .principal = slice_text("sim")};
+				       .principal = slice_text("sim"),
+				       .roles = HTTP_ROLE_ARBITER};
 	event->kind = EVENT_HTTP_REQUEST;
 	event->http = &request;
 	open_add(node, r->id, r->connection);

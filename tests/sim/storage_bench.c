@@ -72,6 +72,8 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(conflict_list_ack, listed);
 		KEEP(conflict_undo_ack, undone);
 		KEEP(conflict_read_ack, graph);
+		KEEP(conflict_take_ack, taken);
+		KEEP(conflict_lease_ack, leased);
 		KEEP(cleanup_prepare_ack, prepared);
 		KEEP(cleanup_commit_ack, cleaned);
 		KEEP(heartbeat, beat);

@@ -23,6 +23,7 @@ struct storage_bench {
 	uint64_t join_request; /* of the last one sent */
 	bool strange;          /* the coordinator does not answer a start */
 	struct storage_options options;
+	struct slice policy; /* of the collection; borrowed */
 	/* the latest of each */
 	struct msg_doc_write_ack written;
 	struct msg_doc_read_ack was_read;
@@ -32,6 +33,8 @@ struct storage_bench {
 	struct msg_conflict_list_ack listed;
 	struct msg_conflict_undo_ack undone;
 	struct msg_conflict_read_ack graph;
+	struct msg_conflict_take_ack taken;
+	struct msg_conflict_lease_ack leased;
 	struct msg_cleanup_prepare_ack prepared;
 	struct msg_cleanup_commit_ack cleaned;
 	struct msg_heartbeat beat;

@@ -25,6 +25,7 @@ void peers_place(struct storage_bench *b, uint64_t epoch, uint64_t lead,
 					.replicas = 3,
 					.write_quorum = 2,
 					.mode = mode,
+					.policy = b->policy,
 					.keep_ancestors = mode == MODE_AVAILABLE ? 10 : 0};
 	struct msg_map_push push = {.map_version = epoch,
 				    .collections = &collection,

@@ -1,0 +1,304 @@
+/* GET /_/arbiter/_stream: conflicts as Server-Sent Events, as many at a time as the client has
+ * credit for. Each stream takes for itself, as a client with a long poll would; what it was given
+ * counts until its lease is answered over this gateway, or has ended. */
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "gateway/arbiter.h"
+#include "gateway/native.h"
+#include "gateway/notify.h"
+#include "gateway/routes.h"
+#include "gateway/url.h"
+#include "proto/msgpack.h"
+
+enum { STREAM_WAIT_MS = 20000, KEEP_ALIVE_MS = 15000, RETRY_MS = 1000 };
+
+struct given {
+	struct buf lease; /* as printed; empty: free */
+	int64_t until_ms;
+};
+
+struct arbiter_stream {
+	uint64_t id;
+	uint64_t request; /* under way; 0: none */
+	struct buf body;  /* of its takes, but for the limit */
+	struct given given[LIMIT_OFFERS];
+	uint32_t credit;
+	uint64_t lease_ms;
+	int64_t ask_ms;
+	int64_t keep_alive_ms;
+	bool closing;
+};
+
+static void stream_free(struct turn *t, struct arbiter_stream *s)
+{
+	map_remove_u64(&t->gw->arbiters->streams, s->id);
+	for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
+		buf_close(&s->given[i].lease);
+	buf_close(&s->body);
+	free(s);
+}
+
+void arbiters_close(struct gateway *gw)
+{
+	struct arbiters *a = gw->arbiters;
+	struct turn t = {.gw = gw};
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&a->streams, &at));)
+		stream_free(&t, e->value);
+	map_close(&a->streams);
+	free(a);
+}
+
+/* ---- what it was given ---- */
+
+static uint32_t room_of(const struct arbiter_stream *s)
+{
+	uint32_t used = 0;
+	for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
+		used += s->given[i].lease.len > 0;
+	return used < s->credit ? s->credit - used : 0;
+}
+
+static void remember(struct turn *t, struct arbiter_stream *s, struct slice lease)
+{
+	for (uint32_t i = 0; i < LIMIT_OFFERS; i++) {
+		if (s->given[i].lease.len > 0)
+			continue;
+		buf_append_slice(&s->given[i].lease, lease);
+		s->given[i].until_ms = t->now_ms + (int64_t)s->lease_ms;
+		return;
+	}
+}
+
+static void forget_ended(struct turn *t, struct arbiter_stream *s)
+{
+	for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
+		if (s->given[i].lease.len > 0 && s->given[i].until_ms <= t->now_ms)
+			buf_clear(&s->given[i].lease);
+}
+
+void arbiter_stream_lease_ended(struct turn *t, const struct arbiter_lease *lease)
+{
+	struct arbiters *a = t->gw->arbiters;
+	struct buf text = {0};
+	size_t at = 0;
+	if (a->streams.count == 0)
+		return;
+	arbiter_lease_print(lease, &text);
+	for (struct map_entry *e; (e = map_next(&a->streams, &at));) {
+		struct arbiter_stream *s = e->value;
+		for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
+			if (slice_equal(buf_slice(&s->given[i].lease), buf_slice(&text)))
+				buf_clear(&s->given[i].lease);
+	}
+	a->tick_ms = t->now_ms;
+	buf_close(&text);
+}
+
+/* ---- taking ---- */
+
+/* {"lease":"...", and so on: the lease needs no escapes. */
+static struct slice lease_text(struct slice line)
+{
+	size_t start = sizeof "{\"lease\":\"" - 1;
+	size_t end = start;
+	while (end < line.len && line.data[end] != '"')
+		end++;
+	return end > start ? slice_of(line.data + start, end - start) : slice_of(NULL, 0);
+}
+
+static void send_line(struct turn *t, struct arbiter_stream *s, struct slice line)
+{
+	struct buf *out = &t->gw->scratch;
+	bool comma = line.data[line.len - 1] == ',';
+	buf_clear(out);
+	buf_append_text(out, "event: conflict\ndata: ");
+	buf_append(out, line.data, line.len - comma);
+	buf_append_text(out, "\n\n");
+	fx_stream_send(t->fx, &s->id, 1, buf_slice(out));
+	remember(t, s, lease_text(line));
+}
+
+static void taken(struct turn *t, struct request *r, const struct reply *reply)
+{
+	uint64_t id = be64_read(r->origin.data);
+	struct arbiter_stream *s = map_get_u64(&t->gw->arbiters->streams, id);
+	struct slice rest = buf_slice(&reply->body);
+	if (!s)
+		return;
+	s->request = 0;
+	s->ask_ms = reply->status == 200 ? t->now_ms : t->now_ms + RETRY_MS;
+	t->gw->arbiters->tick_ms = t->now_ms;
+	while (reply->status == 200 && rest.len > 0) {
+		const uint8_t *end = memchr(rest.data, '\n', rest.len);
+		size_t len = end ? (size_t)(end - rest.data) : rest.len;
+		if (len > 2) /* neither bracket */
+			send_line(t, s, slice_of(rest.data, len));
+		rest = slice_of(rest.data + len + (end != NULL), rest.len - len - (end != NULL));
+	}
+}
+
+static void stream_ask(struct turn *t, struct arbiter_stream *s, uint32_t room)
+{
+	struct arbiters *a = t->gw->arbiters;
+	struct buf body = {0};
+	struct buf origin = {0};
+	buf_printf(&body, "{\"limit\":%u,\"waitMs\":%d,", room, STREAM_WAIT_MS);
+	buf_append_slice(&body, buf_slice(&s->body));
+	buf_append_be64(&origin, s->id);
+	struct http_request http = {.id = ++a->next_request,
+				    .method = HTTP_POST,
+				    .path = slice_text("/_/arbiter/_take"),
+				    .body = buf_slice(&body),
+				    .roles = HTTP_ROLE_ARBITER};
+	s->request = http.id;
+	request_internal(t, &http, taken, buf_slice(&origin));
+	buf_close(&body);
+	buf_close(&origin);
+}
+
+void arbiter_streams_tick(struct turn *t)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&t->gw->arbiters->streams, &at));) {
+		struct arbiter_stream *s = e->value;
+		if (s->closing)
+			continue;
+		forget_ended(t, s);
+		if (t->now_ms >= s->keep_alive_ms) {
+			s->keep_alive_ms = t->now_ms + KEEP_ALIVE_MS;
+			fx_stream_send(t->fx, &s->id, 1, slice_text(": still here\n\n"));
+		}
+		uint32_t room = room_of(s);
+		if (s->request == 0 && room > 0 && t->now_ms >= s->ask_ms)
+			stream_ask(t, s, room);
+	}
+}
+
+/* ---- beginning and end ---- */
+
+/* Its client is not there to decide: others shall. */
+static void give_all_back(struct turn *t, const struct arbiter_stream *s)
+{
+	for (uint32_t i = 0; i < LIMIT_OFFERS; i++) {
+		struct arbiter_lease lease;
+		struct request scratch = {0};
+		if (s->given[i].lease.len > 0 &&
+		    arbiter_lease_parse(&scratch, buf_slice(&s->given[i].lease), &lease))
+			arbiter_give_back(t, &lease, LEASE_RELEASE, 0);
+		arena_close(&scratch.arena);
+	}
+}
+
+void arbiters_stream_gone(struct turn *t, uint64_t stream)
+{
+	struct arbiter_stream *s = map_get_u64(&t->gw->arbiters->streams, stream);
+	if (!s)
+		return;
+	if (s->request)
+		request_gone(t, s->request);
+	give_all_back(t, s);
+	stream_free(t, s);
+}
+
+void arbiters_drain(struct turn *t)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&t->gw->arbiters->streams, &at));) {
+		struct arbiter_stream *s = e->value;
+		if (!s->closing)
+			fx_stream_close(t->fx, s->id, NOTIFY_CODE_LEAVING, "draining");
+		s->closing = true;
+	}
+}
+
+static bool take_number(struct turn *t, struct request *r, const char *name, uint64_t most,
+			uint64_t *number, struct problem *p)
+{
+	struct slice value;
+	if (!native_json_parameter(t, r, name, &value, p))
+		return false;
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	if (value.len == 0)
+		return true;
+	if (token.type != MP_UINT || token.u64 == 0 || token.u64 > most)
+		return problem_limit(p, STATUS_BAD_PARAMETER, name, most, token.u64);
+	*number = token.u64;
+	return true;
+}
+
+/* What each of its takes says behind the limit. */
+static bool take_parameters(struct turn *t, struct request *r, struct arbiter_stream *s,
+			    struct problem *p)
+{
+	struct slice names;
+	uint64_t credit = 1;
+	s->lease_ms = 30000;
+	if (!take_number(t, r, "credit", LIMIT_OFFERS, &credit, p) ||
+	    !take_number(t, r, "leaseMs", ARBITER_LEASE_MAX_MS, &s->lease_ms, p))
+		return false;
+	s->credit = (uint32_t)credit;
+	buf_printf(&s->body, "\"leaseMs\":%llu,\"collections\":[", (unsigned long long)s->lease_ms);
+	if (!request_parameter(r, "collections", &names))
+		names = slice_of(NULL, 0);
+	for (uint32_t count = 0; names.len > 0; count++) {
+		const uint8_t *comma = memchr(names.data, ',', names.len);
+		struct slice name =
+		    slice_of(names.data, comma ? (size_t)(comma - names.data) : names.len);
+		names = slice_of(names.data + name.len + (comma != NULL),
+				 names.len - name.len - (comma != NULL));
+		if (!collection_name_valid(name) || count == ARBITER_COLLECTIONS_MAX)
+			return problem_set(p, STATUS_BAD_NAME, "collections");
+		buf_append_text(&s->body, count > 0 ? "," : "");
+		json_string(name, &s->body);
+	}
+	buf_append_text(&s->body, "]}");
+	return true;
+}
+
+static void stream_begin(struct turn *t, struct request *r)
+{
+	struct http_field headers[] = {
+	    {slice_text("Cache-Control"), slice_text("no-store")},
+	    {slice_text("X-Accel-Buffering"), slice_text("no")},
+	    {slice_text("X-Request-Id"), r->request_id},
+	};
+	struct http_response response = {
+	    .status = 200,
+	    .kind = HTTP_STREAM,
+	    .content_type = slice_text("text/event-stream"),
+	    .headers = headers,
+	    .headers_count = ARRAY_LEN(headers),
+	    .body = slice_text(": open\n\n"),
+	};
+	fx_respond(t->fx, r->id, &response);
+	metrics_answered(t->gw, r, 200, t->now_ms);
+	request_finish(t, r);
+}
+
+void native_arbiter_stream(struct turn *t, struct request *r)
+{
+	struct arbiters *a = t->gw->arbiters;
+	struct problem problem = {0};
+	struct arbiter_stream *s = mem_alloc_zero(sizeof *s);
+	s->id = r->id;
+	bool fine = arbiter_allowed(r, &problem) && take_parameters(t, r, s, &problem);
+	if (fine && a->streams.count >= ARBITER_STREAMS_MAX)
+		fine = problem_limit(&problem, STATUS_TOO_MANY_ARBITERS, "streams",
+				     ARBITER_STREAMS_MAX, ARBITER_STREAMS_MAX + 1);
+	if (!fine || r->method == HTTP_HEAD || r->reply) {
+		if (fine)
+			reply_send(t, r, reply_begin(t, 200));
+		else
+			answer_problem(t, r, &problem);
+		buf_close(&s->body);
+		free(s);
+		return;
+	}
+	map_put_u64(&a->streams, s->id, s);
+	s->keep_alive_ms = t->now_ms + KEEP_ALIVE_MS;
+	a->tick_ms = t->now_ms;
+	stream_begin(t, r);
+}

@@ -1,0 +1,423 @@
+/* POST /_/arbiter/_take: conflicts for a client that decides them.
+ *
+ * The leads of all shards concerned are asked one after the other, from one chosen at random, so
+ * that no more is leased than is wanted. Who waits looks again from time to time; of those who wait
+ * for the same collections only the oldest does. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/doc/decide.h"
+#include "common/doc/value.h"
+#include "gateway/arbiter.h"
+#include "gateway/conflict_print.h"
+#include "gateway/native.h"
+#include "gateway/routes.h"
+
+enum { LEAVES_SHOWN = 64 };
+
+struct take_op {
+	struct gateway *gw;
+	struct request *request;
+	struct take_op *next; /* among those who wait */
+	struct take_op **link;
+	struct text_list collections; /* none: all */
+	uint64_t limit;
+	uint64_t wait_ms;
+	int64_t until_ms;
+	int64_t look_ms; /* waiting: when to look again; else: when the shard is passed over */
+	uint64_t *shards;
+	uint32_t shards_count;
+	uint32_t shards_room;
+	uint32_t first; /* where the round began */
+	uint32_t asked; /* shards of this round */
+	uint8_t token[ARBITER_LEASE_BYTES];
+	struct msg_conflict_take take;
+	uint64_t lease_ms;
+	struct conflict_offer *offers; /* of a lead, copied */
+	uint32_t offers_count;
+	uint32_t offer;
+	bool more;
+	struct msg_conflict_read read;
+	struct buf json;
+	uint32_t count;
+};
+
+static void next_offer(struct turn *t, struct request *r);
+
+/* ---- who waits ---- */
+
+static void unlink_op(struct take_op *op)
+{
+	struct arbiters *a = op->gw->arbiters;
+	if (!op->link)
+		return;
+	*op->link = op->next;
+	if (op->next)
+		op->next->link = op->link;
+	else
+		a->waiting_end = op->link;
+	op->link = NULL;
+	a->waiting_count--;
+}
+
+static void link_op(struct take_op *op)
+{
+	struct arbiters *a = op->gw->arbiters;
+	op->link = a->waiting_end;
+	op->next = NULL;
+	*a->waiting_end = op;
+	a->waiting_end = &op->next;
+	a->waiting_count++;
+}
+
+static bool same_collections(const struct take_op *a, const struct take_op *b)
+{
+	if (a->collections.count != b->collections.count)
+		return false;
+	for (uint32_t i = 0; i < a->collections.count; i++)
+		if (!slice_equal(a->collections.texts[i], b->collections.texts[i]))
+			return false;
+	return true;
+}
+
+/* An older one looks for the same. */
+static bool is_behind(const struct arbiters *a, const struct take_op *op)
+{
+	for (const struct take_op *other = a->waiting; other != op; other = other->next)
+		if (same_collections(other, op))
+			return true;
+	return false;
+}
+
+static void take_close(struct request *r)
+{
+	struct take_op *op = r->op;
+	unlink_op(op);
+	buf_close(&op->json);
+}
+
+/* ---- the end ---- */
+
+static struct arbiter_lease lease_of(const struct take_op *op, struct slice id)
+{
+	struct arbiter_lease lease = {.shard = op->take.shard, .id = id};
+	memcpy(lease.token, op->token, ARBITER_LEASE_BYTES);
+	return lease;
+}
+
+static void take_answer(struct turn *t, struct request *r)
+{
+	const struct take_op *op = r->op;
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_text(&reply->body, "[\n");
+	buf_append_slice(&reply->body, buf_slice(&op->json));
+	buf_append_text(&reply->body, op->count > 0 ? "\n]" : "]");
+	t->gw->arbiters->taken += op->count;
+	reply_send(t, r, reply);
+}
+
+/* What was leased and is not shown goes back. */
+static void release_rest(struct turn *t, struct take_op *op)
+{
+	for (; op->offer < op->offers_count; op->offer++) {
+		struct arbiter_lease lease = lease_of(op, op->offers[op->offer].id);
+		arbiter_give_back(t, &lease, LEASE_RELEASE, 0);
+	}
+}
+
+static void take_gone(struct turn *t, struct request *r)
+{
+	release_rest(t, r->op);
+}
+
+/* ---- one conflict ---- */
+
+static void print_value(struct slice value, struct buf *out)
+{
+	if (!json_from_msgpack(value, out))
+		buf_append_text(out, "null");
+}
+
+static void print_conflict(struct turn *t, struct request *r, const struct conflict_offer *offer,
+			   const struct msg_conflict_read_ack *graph, const struct decision *d)
+{
+	struct take_op *op = r->op;
+	struct buf *out = &op->json;
+	struct arbiter_lease lease = lease_of(op, offer->id);
+	const struct map_shard *shard = cluster_map_shard(&t->gw->map, lease.shard);
+	const struct map_collection *c =
+	    shard ? map_get_u64(&t->gw->map.collections_by_id, shard->shard.collection) : NULL;
+	buf_append_text(out, op->count++ > 0 ? ",\n{\"lease\":\"" : "{\"lease\":\"");
+	arbiter_lease_print(&lease, out);
+	buf_printf(out, "\",\"leaseMs\":%" PRIu64 ",\"collection\":", op->lease_ms);
+	json_string(c ? c->settings.name : slice_of(NULL, 0), out);
+	buf_append_text(out, ",\"id\":");
+	json_string(offer->id, out);
+	buf_printf(out, ",\"kind\":\"%s\",\"since\":%" PRIu64 ",\"policyVersion\":%" PRIu64,
+		   conflict_kind_name(graph->conflict.kind), offer->since_ms,
+		   graph->policy_version);
+	uint32_t leaves = d->note.leaves_count;
+	buf_append_text(out, ",\"leaves\":");
+	conflict_print_revisions(d->note.leaves, leaves < LEAVES_SHOWN ? leaves : LEAVES_SHOWN,
+				 out);
+	buf_append_text(out, ",\"base\":");
+	print_value(value_element(d->input, 0), out);
+	buf_append_text(out, ",\"versions\":");
+	print_value(value_element(d->input, 1), out);
+	buf_append_byte(out, '}');
+}
+
+static void graph_came(struct turn *t, struct request *r, uint32_t index, enum status status,
+		       const void *body)
+{
+	struct take_op *op = r->op;
+	const struct msg_conflict_read_ack *graph = body;
+	const struct conflict_offer *offer = &op->offers[op->offer];
+	struct arbiter_lease lease = lease_of(op, offer->id);
+	(void)index;
+	if (!graph || status != STATUS_OK) {
+		arbiter_give_back(t, &lease, LEASE_RELEASE, 0);
+	} else {
+		struct arena_mark mark = arena_mark(&r->arena);
+		struct decision d;
+		decide_conflict(graph, offer->id, &r->arena, &d);
+		if (d.kind == DECISION_EXTERNAL)
+			print_conflict(t, r, offer, graph, &d);
+		else /* an arbiter's business, or resolved */
+			arbiter_give_back(t, &lease, LEASE_DEFER, ARBITER_LATER_MS);
+		arena_rewind(&r->arena, mark);
+	}
+	op->offer++;
+	if (op->json.len > ARBITER_BYTES_MAX) {
+		release_rest(t, op);
+		take_answer(t, r);
+	} else {
+		next_offer(t, r);
+	}
+}
+
+static bool ask(struct turn *t, struct request *r, uint16_t type, uint16_t answer, void *message,
+		call_done *done)
+{
+	struct take_op *op = r->op;
+	struct call_spec spec = {.reach = REACH_LEAD,
+				 .shard = op->take.shard,
+				 .type = type,
+				 .answer = answer,
+				 .message = message,
+				 .repeatable = true,
+				 .done = done};
+	op->look_ms = t->now_ms + ARBITER_SILENT_MS;
+	if (call_open(t, r, &spec))
+		return true;
+	release_rest(t, op);
+	answer_status(t, r, STATUS_OVERLOADED, "");
+	return false;
+}
+
+/* ---- one shard ---- */
+
+static void offers_came(struct turn *t, struct request *r, uint32_t index, enum status status,
+			const void *body)
+{
+	struct take_op *op = r->op;
+	const struct msg_conflict_take_ack *ack = body;
+	(void)index;
+	op->offers_count = 0;
+	op->offer = 0;
+	op->more = false;
+	if (ack && status == STATUS_OK) {
+		op->more = ack->more;
+		op->lease_ms = ack->lease_ms;
+		op->offers = arena_alloc(&r->arena, (ack->offers_count + 1) * sizeof *op->offers);
+		for (; op->offers_count < ack->offers_count; op->offers_count++) {
+			op->offers[op->offers_count] = ack->offers[op->offers_count];
+			op->offers[op->offers_count].id =
+			    arena_copy(&r->arena, ack->offers[op->offers_count].id);
+		}
+	}
+	next_offer(t, r);
+}
+
+static void ask_shard(struct turn *t, struct request *r)
+{
+	struct take_op *op = r->op;
+	op->take.limit = op->limit - op->count;
+	rng_fill(&t->gw->rng, op->token, sizeof op->token);
+	op->take.lease = slice_of(op->token, sizeof op->token);
+	(void)ask(t, r, MSG_conflict_take, MSG_conflict_take_ack, &op->take, offers_came);
+}
+
+static void end_round(struct turn *t, struct request *r)
+{
+	struct take_op *op = r->op;
+	if (op->count > 0 || t->now_ms >= op->until_ms || t->gw->draining) {
+		take_answer(t, r);
+		return;
+	}
+	op->look_ms = t->now_ms + ARBITER_POLL_MS;
+	op->asked = UINT32_MAX; /* no round */
+}
+
+static void next_shard(struct turn *t, struct request *r)
+{
+	struct take_op *op = r->op;
+	if (op->count >= op->limit || op->asked >= op->shards_count) {
+		end_round(t, r);
+		return;
+	}
+	op->take.shard = op->shards[(op->first + op->asked++) % op->shards_count];
+	ask_shard(t, r);
+}
+
+static void next_offer(struct turn *t, struct request *r)
+{
+	struct take_op *op = r->op;
+	if (op->offer < op->offers_count) {
+		op->read.shard = op->take.shard;
+		op->read.id = op->offers[op->offer].id;
+		(void)ask(t, r, MSG_conflict_read, MSG_conflict_read_ack, &op->read, graph_came);
+	} else if (op->more && op->count < op->limit) {
+		ask_shard(t, r);
+	} else {
+		next_shard(t, r);
+	}
+}
+
+/* ---- rounds ---- */
+
+static bool is_external(struct request *r, const struct map_collection *c)
+{
+	struct arena_mark mark = arena_mark(&r->arena);
+	struct policy policy;
+	struct policy_error error;
+	bool read = policy_parse(c->settings.policy, &r->arena, &policy, &error);
+	bool external = read && policy.strategy == POLICY_EXTERNAL;
+	arena_rewind(&r->arena, mark);
+	return external;
+}
+
+static bool is_wanted(struct request *r, const struct map_collection *c)
+{
+	const struct take_op *op = r->op;
+	bool named = op->collections.count == 0;
+	for (uint32_t i = 0; i < op->collections.count; i++)
+		named |= slice_equal(op->collections.texts[i], c->settings.name);
+	return named && is_external(r, c);
+}
+
+/* The map may have changed since the last round. */
+static void begin_round(struct turn *t, struct request *r)
+{
+	struct take_op *op = r->op;
+	const struct cluster_map *map = &t->gw->map;
+	size_t at = 0;
+	if (map->shards.count >= op->shards_room) {
+		op->shards_room = (uint32_t)map->shards.count + 64;
+		op->shards = arena_alloc(&r->arena, op->shards_room * sizeof *op->shards);
+	}
+	op->shards_count = 0;
+	op->asked = 0;
+	for (struct map_entry *e; (e = map_next(&map->collections_by_id, &at)) != NULL;) {
+		const struct map_collection *c = e->value;
+		for (uint32_t i = 0; is_wanted(r, c) && i < c->shards_count; i++)
+			if (c->shards[i]->shard.lead != 0)
+				op->shards[op->shards_count++] = c->shards[i]->shard.id;
+	}
+	op->first = op->shards_count ? (uint32_t)(rng_next(&t->gw->rng) % op->shards_count) : 0;
+	next_shard(t, r);
+}
+
+void take_tick(struct turn *t)
+{
+	struct take_op *next;
+	for (struct take_op *op = t->gw->arbiters->waiting; op; op = next) {
+		struct request *r = op->request;
+		next = op->next;
+		if (op->look_ms > t->now_ms)
+			continue;
+		if (op->asked != UINT32_MAX) { /* a lead says nothing */
+			call_forget_all(t->gw, r);
+			release_rest(t, op);
+			op->more = false;
+			next_offer(t, r);
+		} else if (t->now_ms >= op->until_ms || t->gw->draining) {
+			take_answer(t, r);
+		} else if (!is_behind(t->gw->arbiters, op)) {
+			begin_round(t, r);
+		} else {
+			op->look_ms = t->now_ms + ARBITER_POLL_MS;
+		}
+	}
+}
+
+/* ---- the request ---- */
+
+static bool take_number(struct slice body, const char *name, uint64_t most, uint64_t *out,
+			struct problem *p)
+{
+	char place[PLACE_BYTES];
+	char detail[PLACE_BYTES];
+	struct slice value = value_member(body, slice_text(name));
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	if (value.len == 0)
+		return true;
+	snprintf(place, sizeof place, "/%s", name);
+	snprintf(detail, sizeof detail, "A whole number up to %" PRIu64 ".", most);
+	if (token.type != MP_UINT || token.u64 > most)
+		return problem_detail(p, STATUS_BAD_PARAMETER, place, detail);
+	*out = token.u64;
+	return true;
+}
+
+static bool take_collections(struct request *r, struct slice body, struct take_op *op,
+			     struct problem *p)
+{
+	struct slice list = value_member(body, slice_text("collections"));
+	if (list.len == 0)
+		return true;
+	if (!native_text_list(r, list, ARBITER_COLLECTIONS_MAX, LIMIT_NAME_BYTES, &op->collections))
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/collections",
+				      "An array of at most 64 names.");
+	return true;
+}
+
+static bool take_body(struct turn *t, struct request *r, struct take_op *op, struct problem *p)
+{
+	struct slice body = slice_of("\x80", 1);
+	if (r->http->body.len > 0 && !native_body(t, r, &body, p))
+		return false;
+	if (value_rank(body) != RANK_MAP)
+		return problem_set(p, STATUS_WRONG_TYPE, "");
+	op->limit = 1;
+	return take_collections(r, body, op, p) &&
+	       take_number(body, "limit", LIMIT_OFFERS, &op->limit, p) &&
+	       take_number(body, "leaseMs", ARBITER_LEASE_MAX_MS, &op->take.lease_ms, p) &&
+	       take_number(body, "waitMs", ARBITER_WAIT_MAX_MS, &op->wait_ms, p);
+}
+
+void native_arbiter_take(struct turn *t, struct request *r)
+{
+	struct take_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem = {0};
+	r->op = op;
+	op->gw = t->gw;
+	op->request = r;
+	bool fine = arbiter_allowed(r, &problem) && take_body(t, r, op, &problem);
+	if (fine && t->gw->arbiters->waiting_count >= ARBITER_WAITING_MAX)
+		fine = problem_limit(&problem, STATUS_TOO_MANY_ARBITERS, "arbiters",
+				     ARBITER_WAITING_MAX, ARBITER_WAITING_MAX + 1);
+	if (!fine) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	if (op->limit == 0)
+		op->limit = 1;
+	op->until_ms = t->now_ms + (int64_t)op->wait_ms;
+	timers_set(&t->gw->timers, &r->deadline, op->until_ms + t->gw->options.limits.deadline_ms);
+	r->gone = take_gone;
+	r->close = take_close;
+	link_op(op);
+	begin_round(t, r);
+}

@@ -1,0 +1,449 @@
+#include "storage-node/offer.h"
+
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/policy.h"
+#include "common/doc/revision.h"
+#include "storage-node/conflict.h"
+
+enum { TOKEN_BYTES = 16 };
+
+enum offer_state { OFFER_LEASED, OFFER_DEFERRED, OFFER_ANSWERED };
+
+struct offer {
+	enum offer_state state;
+	uint8_t lease[TOKEN_BYTES];
+	uint8_t leaves[TOKEN_BYTES]; /* digest of those that were live when it was offered */
+	uint64_t since_ms;
+	int64_t length_ms;
+	int64_t until_ms;
+	/* ANSWERED */
+	uint64_t number; /* of its entry */
+	uint8_t answer[TOKEN_BYTES];
+	uint8_t resolution_id[TOKEN_BYTES];
+	uint64_t generation;
+	uint8_t hash[LIMIT_REV_HASH_BYTES];
+	size_t hash_len;
+};
+
+struct offers {
+	struct map by_id;  /* document id -> struct offer* */
+	struct buf after;  /* the next look at the queue begins behind this document */
+	uint64_t settings; /* version that `external` and `lease_ms` are of */
+	bool external;
+	uint64_t lease_ms;
+	int64_t sweep_ms;
+	/* for the metrics */
+	int64_t asked_ms; /* somebody asked, or there was nothing to ask for */
+	int64_t look_ms;
+	uint64_t open;
+	uint64_t oldest_ms; /* wall time; 0: none */
+};
+
+static struct offers *offers_of(struct storage *s, struct shard_copy *c)
+{
+	struct offers *o = c->offers;
+	if (!o) {
+		o = c->offers = mem_alloc_zero(sizeof *o);
+		o->asked_ms = s->now_ms;
+	}
+	if (o->settings != c->settings.version || c->settings.version == 0) {
+		struct policy policy;
+		struct policy_error error;
+		bool read = policy_parse(c->settings.policy, &s->arena, &policy, &error);
+		o->settings = c->settings.version;
+		o->external = read && policy.strategy == POLICY_EXTERNAL;
+		o->lease_ms = o->external ? policy.lease_ms : 0;
+	}
+	return o;
+}
+
+void offer_free(struct shard_copy *c)
+{
+	struct offers *o = c->offers;
+	size_t at = 0;
+	if (!o)
+		return;
+	for (struct map_entry *e; (e = map_next(&o->by_id, &at));)
+		free(e->value);
+	map_close(&o->by_id);
+	buf_close(&o->after);
+	free(o);
+	c->offers = NULL;
+}
+
+static int64_t bounded_ms(uint64_t wanted_ms)
+{
+	if (wanted_ms < OFFER_LEAST_MS)
+		return OFFER_LEAST_MS;
+	return wanted_ms > OFFER_MOST_MS ? OFFER_MOST_MS : (int64_t)wanted_ms;
+}
+
+static bool same_lease(const struct offer *o, struct slice lease)
+{
+	return slice_equal(slice_of(o->lease, TOKEN_BYTES), lease);
+}
+
+/* The client's, as long as the lease runs. */
+static struct offer *held(const struct storage *s, const struct shard_copy *c, struct slice id,
+			  struct slice lease)
+{
+	struct offer *o = c->offers ? map_get(&c->offers->by_id, id) : NULL;
+	bool holds = o && o->state == OFFER_LEASED && o->until_ms > s->now_ms;
+	return holds && same_lease(o, lease) ? o : NULL;
+}
+
+static void names_digest(const struct revision *names, uint32_t count, uint8_t out[TOKEN_BYTES])
+{
+	struct buf form = {0};
+	for (uint32_t i = 0; i < count; i++) {
+		revision_print(&names[i], &form);
+		buf_append_byte(&form, ',');
+	}
+	digest16(buf_slice(&form), out);
+	buf_close(&form);
+}
+
+/* False: no conflict is left. */
+static bool live_digest(struct storage *s, struct shard_copy *c, struct slice id,
+			uint8_t out[TOKEN_BYTES])
+{
+	struct document_view view;
+	uint32_t *leaves;
+	document_load_pending(s, c, id, &view);
+	if (!view.exists)
+		return false;
+	uint32_t count = graph_live_leaves(&view.doc, &s->arena, &leaves);
+	struct revision *names = arena_alloc(&s->arena, (count + 1) * sizeof *names);
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = graph_name(&view.doc, leaves[i]);
+	revision_sort(names, count);
+	names_digest(names, count, out);
+	return count > 1;
+}
+
+/* ---- taking ---- */
+
+struct taking {
+	const struct msg_conflict_take *m;
+	struct msg_conflict_take_ack *ack;
+	uint64_t limit;
+	int64_t lease_ms;
+};
+
+static void give(struct storage *s, struct taking *k, struct slice id, uint64_t since_ms)
+{
+	struct conflict_offer *row = &k->ack->offers[k->ack->offers_count++];
+	*row = (struct conflict_offer){.id = arena_copy(&s->arena, id), .since_ms = since_ms};
+}
+
+/* Those given before, if the answer was lost. */
+static void give_again(struct storage *s, struct offers *o, struct taking *k)
+{
+	size_t at = 0;
+	for (struct map_entry *e;
+	     k->ack->offers_count < k->limit && (e = map_next(&o->by_id, &at));) {
+		const struct offer *offer = e->value;
+		if (offer->state == OFFER_LEASED && offer->until_ms > s->now_ms &&
+		    same_lease(offer, k->m->lease))
+			give(s, k, slice_of(e->key, e->key_len), offer->since_ms);
+	}
+}
+
+static void offer_to(struct storage *s, struct shard_copy *c, struct taking *k, struct slice id)
+{
+	struct offers *o = c->offers;
+	struct offer *offer = map_get(&o->by_id, id);
+	uint8_t leaves[TOKEN_BYTES];
+	struct slice value;
+	struct conflict open;
+	if (offer && offer->until_ms > s->now_ms && offer->state != OFFER_ANSWERED)
+		return;
+	if (offer && offer->state == OFFER_ANSWERED && ring_at(&c->pending, offer->number))
+		return;
+	/* the walk may show what is gone in this turn */
+	if ((!offer && o->by_id.count >= OFFERS_MAX) ||
+	    store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id), &value) !=
+		STORE_OK ||
+	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open) ||
+	    open.held || !live_digest(s, c, id, leaves))
+		return;
+	if (!offer) {
+		offer = mem_alloc_zero(sizeof *offer);
+		map_put(&o->by_id, id, offer);
+	}
+	*offer = (struct offer){.state = OFFER_LEASED,
+				.since_ms = open.since_ms,
+				.length_ms = k->lease_ms,
+				.until_ms = s->now_ms + k->lease_ms};
+	memcpy(offer->lease, k->m->lease.data, TOKEN_BYTES);
+	memcpy(offer->leaves, leaves, TOKEN_BYTES);
+	give(s, k, id, open.since_ms);
+}
+
+/* Walks on where the last request stopped, to the end of the queue. */
+static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
+{
+	struct offers *o = c->offers;
+	uint32_t rows = 0;
+	bool from_start = o->after.len == 0;
+	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
+	store_seek(s->store, it,
+		   o->after.len > 0 ? key_document_end(&s->key, c->id, buf_slice(&o->after))
+				    : key_shard(&s->key, 'd', c->id));
+	for (; store_valid(s->store, it); store_next(s->store, it)) {
+		struct slice key = store_key(s->store, it);
+		struct slice id;
+		struct slice rest;
+		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id ||
+		    !key_split(key, &id, &rest))
+			break;
+		if (rows++ == OFFER_ROWS_TAKE || k->ack->offers_count == k->limit) {
+			k->ack->more = true;
+			break;
+		}
+		if (id.len == 0)
+			continue;
+		buf_clear(&o->after);
+		buf_append_slice(&o->after, id);
+		offer_to(s, c, k, buf_slice(&o->after));
+	}
+	if (!k->ack->more) { /* what is before the place where this began comes next */
+		buf_clear(&o->after);
+		k->ack->more = !from_start;
+	}
+	store_iterator_free(s->store, it);
+}
+
+static void take(struct storage *s, struct shard_copy *c, const struct msg_conflict_take *m,
+		 struct msg_conflict_take_ack *ack)
+{
+	struct offers *o = offers_of(s, c);
+	struct taking k = {.m = m, .ack = ack, .limit = m->limit ? m->limit : 1};
+	k.lease_ms = bounded_ms(m->lease_ms   ? m->lease_ms
+				: o->lease_ms ? o->lease_ms
+					      : OFFER_LEASE_MS);
+	ack->lease_ms = (uint64_t)k.lease_ms;
+	ack->offers = arena_alloc(&s->arena, k.limit * sizeof *ack->offers);
+	o->asked_ms = s->now_ms;
+	if (!o->external || c->position.conflicts == 0)
+		return;
+	give_again(s, o, &k);
+	if (ack->offers_count == 0)
+		walk(s, c, &k);
+}
+
+void offer_on_take(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_take *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_conflict_take_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK && m->lease.len != TOKEN_BYTES)
+		ack.status = STATUS_BAD_MESSAGE;
+	if (ack.status == STATUS_OK)
+		take(s, c, m, &ack);
+	fx_reply(fx, WHEN_NOW, e, MSG_conflict_take_ack, &ack);
+}
+
+/* ---- leases ---- */
+
+static enum status change_lease(struct storage *s, struct shard_copy *c,
+				const struct msg_conflict_lease *m,
+				struct msg_conflict_lease_ack *ack)
+{
+	struct offer *o = held(s, c, m->id, m->lease);
+	if (!o)
+		return STATUS_LEASE_LOST;
+	switch ((enum lease_op)m->op) {
+	case LEASE_CHECK:
+		break;
+	case LEASE_RENEW:
+		if (m->ms > 0)
+			o->length_ms = bounded_ms(m->ms);
+		o->until_ms = s->now_ms + o->length_ms;
+		ack->lease_ms = (uint64_t)o->length_ms;
+		break;
+	case LEASE_RELEASE:
+		free(map_remove(&c->offers->by_id, m->id));
+		break;
+	case LEASE_DEFER:
+		o->state = OFFER_DEFERRED;
+		o->until_ms = s->now_ms + bounded_ms(m->ms);
+		break;
+	}
+	return STATUS_OK;
+}
+
+/* Somebody repeats what may have been answered. */
+static bool show_answer(struct storage *s, struct shard_copy *c, const struct msg_conflict_lease *m,
+			struct msg_conflict_lease_ack *ack)
+{
+	const struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
+	if (m->op != LEASE_CHECK || !o || o->state != OFFER_ANSWERED || !same_lease(o, m->lease))
+		return false;
+	/* until it is applied the first answer is as unknown as this one */
+	ack->status = ring_at(&c->pending, o->number) ? STATUS_TIMED_OUT : STATUS_OK;
+	ack->answer = arena_copy(&s->arena, slice_of(o->answer, TOKEN_BYTES));
+	ack->resolution_id = arena_copy(&s->arena, slice_of(o->resolution_id, TOKEN_BYTES));
+	ack->revision.generation = o->generation;
+	ack->revision.hash = arena_copy(&s->arena, slice_of(o->hash, o->hash_len));
+	return true;
+}
+
+void offer_on_lease(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_conflict_lease *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_conflict_lease_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
+	if (ack.status == STATUS_OK && !show_answer(s, c, m, &ack))
+		ack.status = change_lease(s, c, m, &ack);
+	fx_reply(fx, WHEN_NOW, e, MSG_conflict_lease_ack, &ack);
+}
+
+/* ---- answers ---- */
+
+enum status offer_check(const struct storage *s, const struct shard_copy *c,
+			const struct msg_conflict_resolve *m)
+{
+	uint8_t leaves[TOKEN_BYTES];
+	if (m->lease.len == 0)
+		return STATUS_OK;
+	const struct offer *o = held(s, c, m->id, m->lease);
+	if (!o)
+		return STATUS_LEASE_LOST;
+	names_digest(m->leaves, m->leaves_count, leaves);
+	return memcmp(leaves, o->leaves, TOKEN_BYTES) == 0 ? STATUS_OK : STATUS_LEAVES_MOVED;
+}
+
+void offer_answered(struct shard_copy *c, const struct msg_conflict_resolve *m, uint64_t number)
+{
+	struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
+	if (!o)
+		return;
+	if (m->lease.len == 0 || m->answer.len != TOKEN_BYTES) {
+		free(map_remove(&c->offers->by_id, m->id)); /* by somebody else */
+		return;
+	}
+	o->state = OFFER_ANSWERED;
+	o->number = number;
+	if (o->length_ms < OFFER_KEEP_MS)
+		o->until_ms += OFFER_KEEP_MS - o->length_ms;
+	memcpy(o->answer, m->answer.data, TOKEN_BYTES);
+	memcpy(o->resolution_id, m->resolution_id.data, TOKEN_BYTES);
+	o->generation = m->revision.generation;
+	o->hash_len = m->revision.hash.len;
+	memcpy(o->hash, m->revision.hash.data, o->hash_len);
+}
+
+uint64_t offer_answer_number(const struct shard_copy *c, const struct msg_conflict_resolve *m)
+{
+	const struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
+	bool same = o && o->state == OFFER_ANSWERED && same_lease(o, m->lease) &&
+		    slice_equal(slice_of(o->answer, TOKEN_BYTES), m->answer);
+	return same ? o->number : 0;
+}
+
+void offer_moved(struct shard_copy *c, const struct msg_conflict_resolve *m)
+{
+	struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
+	if (o && o->state == OFFER_LEASED && same_lease(o, m->lease))
+		free(map_remove(&c->offers->by_id, m->id));
+}
+
+/* ---- time ---- */
+
+static void sweep(struct storage *s, struct offers *o)
+{
+	size_t at = 0;
+	o->sweep_ms = s->now_ms + OFFER_LEAST_MS;
+	for (struct map_entry *e; (e = map_next(&o->by_id, &at));) {
+		const struct offer *offer = e->value;
+		if (offer->until_ms <= s->now_ms)
+			free(map_remove(&o->by_id, slice_of(e->key, e->key_len)));
+	}
+}
+
+/* The queue's first rows stand for all of it. */
+static void look(struct storage *s, struct shard_copy *c, struct offers *o)
+{
+	uint32_t rows = 0;
+	o->look_ms = s->now_ms + OFFER_LOOK_MS;
+	o->open = o->external ? c->position.conflicts : 0;
+	o->oldest_ms = 0;
+	if (o->open == 0) {
+		o->asked_ms = s->now_ms;
+		return;
+	}
+	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
+	store_seek(s->store, it, key_shard(&s->key, 'd', c->id));
+	for (; rows < OFFER_ROWS_TAKE && store_valid(s->store, it); store_next(s->store, it)) {
+		struct slice key = store_key(s->store, it);
+		struct slice id;
+		struct slice rest;
+		struct conflict entry;
+		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id ||
+		    !key_split(key, &id, &rest))
+			break;
+		rows++;
+		if (id.len == 0 ||
+		    !schema_decode(&schema_conflict, store_value(s->store, it), &s->arena, &entry))
+			continue;
+		if (entry.state == CONFLICT_OPEN &&
+		    (o->oldest_ms == 0 || entry.since_ms < o->oldest_ms))
+			o->oldest_ms = entry.since_ms;
+	}
+	store_iterator_free(s->store, it);
+}
+
+void offer_tick(struct storage *s, struct shard_copy *c)
+{
+	if (c->state != SHARD_SERVING || (!c->offers && c->position.conflicts == 0))
+		return;
+	struct offers *o = offers_of(s, c);
+	if (s->now_ms >= o->sweep_ms)
+		sweep(s, o);
+	if (s->now_ms >= o->look_ms)
+		look(s, c, o);
+}
+
+void offer_metrics(const struct storage *s, struct buf *out)
+{
+	uint64_t open = 0;
+	uint64_t leases = 0;
+	uint64_t deferred = 0;
+	uint64_t alone = 0;
+	uint64_t oldest_ms = 0;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		const struct offers *o = ((const struct shard_copy *)entry->value)->offers;
+		if (!o)
+			continue;
+		size_t next = 0;
+		for (struct map_entry *e; (e = map_next(&o->by_id, &next));) {
+			leases += ((const struct offer *)e->value)->state == OFFER_LEASED;
+			deferred += ((const struct offer *)e->value)->state == OFFER_DEFERRED;
+		}
+		open += o->open;
+		if (o->open > 0 && s->now_ms - o->asked_ms > OFFER_ALONE_MS)
+			alone += o->open;
+		if (o->oldest_ms > 0 && (oldest_ms == 0 || o->oldest_ms < oldest_ms))
+			oldest_ms = o->oldest_ms;
+	}
+	uint64_t wall_ms = s->wall_ms > 0 ? (uint64_t)s->wall_ms : 0;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+	    {"parley_external_conflicts_open", open},
+	    {"parley_external_conflicts_unattended", alone},
+	    {"parley_external_conflicts_oldest_ms",
+	     oldest_ms > 0 && oldest_ms < wall_ms ? wall_ms - oldest_ms : 0},
+	    {"parley_external_leases", leases},
+	    {"parley_external_deferred", deferred},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		buf_printf(out, "# TYPE %s gauge\n%s %llu\n", rows[i].name, rows[i].name,
+			   (unsigned long long)rows[i].value);
+}

@@ -1,0 +1,332 @@
+/* The gateway's core: clients that decide conflicts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "common/timing.h"
+#include "proto/msgpack.h"
+#include "tests/sim/gateway_bench.h"
+
+enum { SHARDS = 2 };
+
+static struct buf lease;
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	gateway_bench_open(b, NULL);
+	b->policy = "{\"strategy\":\"external\"}";
+	gateway_bench_map(b, SHARDS, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	b->roles = HTTP_ROLE_ARBITER;
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	gateway_bench_close(*state);
+	free(*state);
+	buf_close(&lease);
+	return 0;
+}
+
+static const struct bench_sent *last(struct gateway_bench *b, uint16_t type)
+{
+	assert_true(b->sent_count > 0);
+	const struct bench_sent *sent = &b->sent[b->sent_count - 1];
+	assert_int_equal(sent->envelope.type, type);
+	return sent;
+}
+
+static void offer(struct gateway_bench *b, const char *id)
+{
+	struct conflict_offer row = {.id = slice_text(id ? id : ""), .since_ms = 5};
+	struct msg_conflict_take_ack ack = {
+	    .status = STATUS_OK, .offers = &row, .offers_count = id != NULL, .lease_ms = 1000};
+	last(b, MSG_conflict_take);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_take_ack, &ack);
+}
+
+/* Two edits of {"v":0}; resolved: one leaf. */
+static void graph(struct gateway_bench *b, bool resolved)
+{
+	uint64_t root[] = {0};
+	struct graph_node nodes[] = {{.revision = {1, slice_text("r")}, .flags = REVISION_HAS_BODY},
+				     {.revision = {2, slice_text("a")},
+				      .parents = root,
+				      .parents_count = 1,
+				      .flags = REVISION_LEAF | REVISION_HAS_BODY},
+				     {.revision = {2, slice_text("b")},
+				      .parents = root,
+				      .parents_count = 1,
+				      .flags = REVISION_LEAF | REVISION_HAS_BODY}};
+	for (uint32_t i = 0; i < 3; i++) {
+		char text[16];
+		snprintf(text, sizeof text, "{\"v\":%u}", i);
+		nodes[i].body = gateway_bench_document(b, text);
+	}
+	struct msg_conflict_read_ack ack = {
+	    .status = STATUS_OK,
+	    .nodes = nodes,
+	    .nodes_count = resolved ? 2 : 3,
+	    .policy_version = 1,
+	    .policy = gateway_bench_document(b, "{\"strategy\":\"external\"}")};
+	last(b, MSG_conflict_read);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_read_ack, &ack);
+}
+
+static void keep_lease(const struct gateway_bench *b)
+{
+	const char *at = strstr(buf_cstr((struct buf *)(uintptr_t)&b->body), "\"lease\":\"");
+	assert_non_null(at);
+	at += strlen("\"lease\":\"");
+	buf_clear(&lease);
+	buf_append(&lease, at, strcspn(at, "\""));
+}
+
+/* One conflict taken: its lease is kept. */
+static void take_one(struct gateway_bench *b)
+{
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"waitMs\":1000}");
+	offer(b, "x");
+	graph(b, false);
+	assert_int_equal(b->status, 200);
+	keep_lease(b);
+	gateway_bench_clear(b);
+}
+
+static void say(struct gateway_bench *b, const char *method, const char *action, const char *body)
+{
+	char text[1024];
+	snprintf(text, sizeof text, "%s /_/arbiter/%s%s\n\n%s", method, buf_cstr(&lease), action,
+		 body);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, text);
+}
+
+static void leased(struct gateway_bench *b, const struct msg_conflict_lease_ack *ack)
+{
+	last(b, MSG_conflict_lease);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_lease_ack, ack);
+}
+
+static bool body_has(struct gateway_bench *b, const char *text)
+{
+	return strstr(buf_cstr(&b->body), text) != NULL;
+}
+
+static void test_a_role_is_needed(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const requests[] = {
+	    "POST /_/arbiter/_take\n\n{}", "GET /_/arbiter/_stream",
+	    "POST /_/arbiter/AAAA/answer\n\n{\"delete\":true}", "PUT /_/arbiter/AAAA"};
+	b->roles = 0;
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		gateway_bench_clear(b);
+		gateway_bench_http(b, requests[i]);
+		assert_int_equal(b->status, 403);
+		assert_true(body_has(b, "\"role_needed\""));
+	}
+	assert_int_equal(b->sent_count, 0);
+}
+
+static void test_a_conflict_is_shown(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"limit\":1}");
+	offer(b, NULL); /* of one shard */
+	offer(b, "x");  /* of the other */
+	graph(b, false);
+	assert_int_equal(b->status, 200);
+	assert_true(body_has(b, "\"leaseMs\":1000,\"collection\":\"c\",\"id\":\"x\","));
+	assert_true(body_has(b, "\"base\":{\"_id\":\"x\",\"_rev\":\"1-r\",\"v\":0},"
+				"\"versions\":[{\"_id\":\"x\",\"_rev\":\"2-b\",\"v\":2},"
+				"{\"_id\":\"x\",\"_rev\":\"2-a\",\"v\":1}]"));
+}
+
+static void test_who_waits_looks_again(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"waitMs\":2000}");
+	offer(b, NULL);
+	offer(b, NULL);
+	uint32_t asked = b->sent_count;
+	assert_int_equal(b->status, 0);
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"waitMs\":2000}");
+	offer(b, NULL);
+	offer(b, NULL);
+	gateway_bench_advance(b, 400);
+	assert_int_equal(b->sent_count, 2 * asked + 1); /* only the first one */
+	offer(b, "x");
+	graph(b, false);
+	assert_int_equal(b->status, 200);
+	assert_true(body_has(b, "\"id\":\"x\""));
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 400);
+	offer(b, NULL); /* the second one has its turn */
+	offer(b, NULL);
+	gateway_bench_advance(b, 1500);
+	while (b->status == 0) {
+		offer(b, NULL);
+		gateway_bench_advance(b, 300);
+	}
+	assert_string_equal(buf_cstr(&b->body), "[\n]");
+}
+
+static void test_silent_leads_are_passed_over(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{}");
+	assert_int_equal(b->sent_count, 1);
+	gateway_bench_advance(b, 700);
+	offer(b, "x");
+	graph(b, false);
+	assert_int_equal(b->status, 200);
+}
+
+static void test_an_answer_names_its_lease(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct arena arena = {0};
+	struct msg_conflict_resolve m;
+	take_one(b);
+	say(b, "POST", "/answer", "{\"pick\":\"2-a\"}");
+	leased(b, &(struct msg_conflict_lease_ack){.status = STATUS_OK});
+	graph(b, false);
+	const struct bench_sent *sent = last(b, MSG_conflict_resolve);
+	assert_true(schema_decode(&schema_msg_conflict_resolve, sent->body, &arena, &m));
+	assert_int_equal(m.lease.len, 16);
+	assert_int_equal(m.answer.len, 16);
+	assert_int_equal(m.leaves_count, 2);
+	assert_true(slice_equal(m.body, gateway_bench_document(b, "{\"v\":1}")));
+	struct msg_conflict_lease_ack again = {.status = STATUS_OK,
+					       .answer = m.answer,
+					       .revision = m.revision,
+					       .resolution_id = m.resolution_id};
+	struct msg_conflict_resolve_ack done = {.status = STATUS_OK};
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_resolve_ack, &done);
+	assert_int_equal(b->status, 200);
+	assert_true(body_has(b, "{\"collection\":\"c\",\"id\":\"x\",\"rev\":\"3-"));
+	char *first = strdup(buf_cstr(&b->body));
+	say(b, "POST", "/answer", "{\"pick\":\"2-a\"}");
+	leased(b, &again);
+	assert_int_equal(b->status, 200);
+	assert_string_equal(buf_cstr(&b->body), first);
+	say(b, "POST", "/answer", "{\"pick\":\"2-b\"}");
+	leased(b, &again);
+	assert_int_equal(b->status, 409);
+	assert_true(body_has(b, "\"lease_lost\""));
+	free(first);
+	arena_close(&arena);
+}
+
+static void test_answers_that_come_too_late(void **state)
+{
+	struct gateway_bench *b = *state;
+	take_one(b);
+	say(b, "POST", "/answer", "{\"delete\":true}");
+	leased(b, &(struct msg_conflict_lease_ack){.status = STATUS_LEASE_LOST});
+	assert_int_equal(b->status, 409);
+	assert_true(body_has(b, "\"lease_lost\""));
+	say(b, "POST", "/answer", "{\"delete\":true}");
+	leased(b, &(struct msg_conflict_lease_ack){.status = STATUS_OK});
+	graph(b, true);
+	assert_int_equal(b->status, 409);
+	assert_true(body_has(b, "\"leaves_moved\""));
+}
+
+static void test_other_answers(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_conflict_lease_ack ok = {.status = STATUS_OK, .lease_ms = 700};
+	take_one(b);
+	say(b, "PUT", "", "{\"leaseMs\":700}");
+	assert_non_null(strstr(buf_cstr(&b->trace), " op=1 ms=700"));
+	leased(b, &ok);
+	assert_string_equal(buf_cstr(&b->body), "{\"leaseMs\":700}");
+	say(b, "POST", "/answer", "{\"defer\":5000}");
+	assert_non_null(strstr(buf_cstr(&b->trace), " op=3 ms=5000"));
+	leased(b, &ok);
+	assert_string_equal(buf_cstr(&b->body), "{\"deferred\":true}");
+	say(b, "POST", "/answer", "{\"release\":true}");
+	leased(b, &ok);
+	assert_string_equal(buf_cstr(&b->body), "{\"released\":true}");
+}
+
+static void test_what_is_malformed_is_refused(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const bodies[] = {"{}",
+					     "[]",
+					     "{\"pick\":\"x\"}",
+					     "{\"pick\":\"2-a\",\"delete\":true}",
+					     "{\"delete\":1}",
+					     "{\"defer\":-1}",
+					     "{\"release\":false}",
+					     "{\"document\":1}",
+					     "{\"split\":true}"};
+	static const char *const takes[] = {"[]", "{\"limit\":65}", "{\"waitMs\":\"x\"}",
+					    "{\"collections\":\"c\"}", "{\"leaseMs\":-1}"};
+	take_one(b);
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		say(b, "POST", "/answer", bodies[i]);
+		assert_int_equal(b->status, 400);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(takes); i++) {
+		char text[128];
+		snprintf(text, sizeof text, "POST /_/arbiter/_take\n\n%s", takes[i]);
+		gateway_bench_clear(b);
+		gateway_bench_http(b, text);
+		assert_int_equal(b->status, 400);
+	}
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /_/arbiter/nonsense");
+	assert_int_equal(b->status, 409);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /_/arbiter/_stream?credit=65");
+	assert_int_equal(b->status, 400);
+}
+
+static void test_a_stream_has_credit(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = gateway_bench_http(b, "GET /_/arbiter/_stream?credit=1&collections=c");
+	assert_int_equal(b->status, 200);
+	gateway_bench_advance(b, 200);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 600); /* the shard asked first is silent */
+	offer(b, "x");
+	graph(b, false);
+	assert_non_null(strstr(buf_cstr(&b->trace), "event: conflict"));
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 1000);
+	assert_int_equal(b->sent_count, 0); /* its credit is used */
+	struct event gone = {.kind = EVENT_STREAM_GONE, .stream = {.stream = stream}};
+	gateway_bench_event(b, &gone);
+	last(b, MSG_conflict_lease);
+	assert_non_null(strstr(buf_cstr(&b->trace), " op=2"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_a_role_is_needed),
+	    TEST(test_a_conflict_is_shown),
+	    TEST(test_who_waits_looks_again),
+	    TEST(test_silent_leads_are_passed_over),
+	    TEST(test_an_answer_names_its_lease),
+	    TEST(test_answers_that_come_too_late),
+	    TEST(test_other_answers),
+	    TEST(test_what_is_malformed_is_refused),
+	    TEST(test_a_stream_has_credit),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
