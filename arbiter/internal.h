@@ -157,6 +157,9 @@ bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, stru
 			    const struct conflict *conflict);
 void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
 			    const struct conflict *conflict);
+/* What is remembered is looked at again in `ms` at the latest. */
+void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct slice id,
+			  int64_t ms);
 
 /* ---- task.c: one document ---- */
 

@@ -106,6 +106,14 @@ void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, stru
 	free(map_put(&a->known, known_key(a, row, id), known));
 }
 
+void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct slice id,
+			  int64_t ms)
+{
+	struct known *known = map_get(&a->known, known_key(a, row, id));
+	if (known && known->until_ms > a->now_ms + ms)
+		known->until_ms = a->now_ms + ms;
+}
+
 /* ---- a page ---- */
 
 static void forget(struct arbiter *a, const struct shard_row *row, struct slice id)

@@ -187,6 +187,20 @@ static void leave_to_people(struct arbiter *a, struct decision *d)
 	buf_close(&detail);
 }
 
+/* How long clients still have for it; 0: their time is over. */
+static int64_t clients_ms(const struct arbiter *a, const struct msg_conflict_read_ack *m,
+			  const struct decision *d)
+{
+	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
+	uint64_t since_ms = m->conflict.since_ms;
+	if (d->policy.deadline_ms == 0 || since_ms == 0)
+		return KNOWN_MS;
+	if (wall_ms >= since_ms && wall_ms - since_ms >= d->policy.deadline_ms)
+		return 0;
+	uint64_t left_ms = since_ms + d->policy.deadline_ms - wall_ms;
+	return left_ms < KNOWN_MS ? (int64_t)left_ms : KNOWN_MS;
+}
+
 static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
 			 struct effects *fx)
 {
@@ -196,6 +210,8 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	decide_conflict(m, id, &a->arena, &d);
 	if (m->conflict.held && d.kind != DECISION_NOTHING && d.kind != DECISION_BROKEN)
 		leave_to_people(a, &d);
+	if (d.kind == DECISION_EXTERNAL && clients_ms(a, m, &d) == 0)
+		decide_fallback(m, id, "deadline", (struct slice){0}, &a->arena, &d);
 	row->scripted = d.kind == DECISION_SCRIPT;
 	if (d.kind == DECISION_SCRIPT && !arbiter_script_decide(a, t, m, &d, fx))
 		return;
@@ -213,6 +229,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	case DECISION_EXTERNAL:
 		/* clients' business; it is looked at again */
 		arbiter_queue_remember(a, row, id, &m->conflict);
+		arbiter_queue_remind(a, row, id, clients_ms(a, m, &d));
 		break;
 	case DECISION_BROKEN:
 		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",

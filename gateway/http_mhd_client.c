@@ -24,10 +24,11 @@ bool client_allowed(struct http_server *s, struct MHD_Connection *connection)
 	if (!client->checked) {
 		const union MHD_ConnectionInfo *info =
 		    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+		bool arbiter = false;
 		client->checked = true;
 		client->verified =
-		    info && tls_client_verified(info->tls_session, client->principal,
-						&client->roles);
+		    info && tls_client_verified(info->tls_session, client->principal, &arbiter);
+		client->roles = arbiter ? HTTP_ROLE_ARBITER : 0;
 	}
 	return client->verified;
 }

@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "common/base/memory.h"
-#include "common/http_types.h"
 
 /* TLS 1.2 and later. AES-128-GCM first: the cheapest on processors of today. */
 #define TLS_PRIORITIES                                                                             \
@@ -163,15 +162,14 @@ static bool has_name(gnutls_x509_crt_t certificate, const char *oid, const char 
 	return false;
 }
 
-static uint32_t read_roles(gnutls_x509_crt_t certificate)
+static bool read_arbiter(gnutls_x509_crt_t certificate)
 {
-	bool arbiter = has_name(certificate, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, "arbiter") ||
-		       has_name(certificate, GNUTLS_OID_X520_ORGANIZATION_NAME, "arbiter");
-	return arbiter ? HTTP_ROLE_ARBITER : 0;
+	return has_name(certificate, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, "arbiter") ||
+	       has_name(certificate, GNUTLS_OID_X520_ORGANIZATION_NAME, "arbiter");
 }
 
 static bool read_client(const gnutls_datum_t *der, char principal[TLS_PRINCIPAL_BYTES],
-			uint32_t *roles)
+			bool *arbiter)
 {
 	gnutls_x509_crt_t certificate;
 	size_t size = TLS_PRINCIPAL_BYTES;
@@ -182,14 +180,14 @@ static bool read_client(const gnutls_datum_t *der, char principal[TLS_PRINCIPAL_
 		found = uri_name(certificate, principal) ||
 			gnutls_x509_crt_get_dn_by_oid(certificate, GNUTLS_OID_X520_COMMON_NAME, 0,
 						      0, principal, &size) >= 0;
-		*roles = read_roles(certificate);
+		*arbiter = read_arbiter(certificate);
 	}
 	gnutls_x509_crt_deinit(certificate);
 	return found;
 }
 
 bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES],
-			 uint32_t *roles)
+			 bool *arbiter)
 {
 	gnutls_typed_vdata_st purpose = {
 	    .type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -198,7 +196,7 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 	unsigned count = 0;
 	unsigned status = GNUTLS_CERT_INVALID;
 	principal[0] = 0;
-	*roles = 0;
+	*arbiter = false;
 	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
 	if (!chain || count == 0)
 		return false;
@@ -206,7 +204,7 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 	 * it. */
 	if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) != 0 || status != 0)
 		return false;
-	return read_client(&chain[0], principal, roles);
+	return read_client(&chain[0], principal, arbiter);
 }
 
 /* ---- one packet per answer ---- */

@@ -28,10 +28,10 @@ int64_t tls_credentials_expiry(const struct tls_credentials *c);
 bool tls_session_prepare(struct tls_credentials *c, gnutls_session_t session) MUST_CHECK;
 
 /* After it: true if the client has presented a certificate of our authority, valid now and made for
- * client authentication. principal: its first URI name, else its common name. *roles: HTTP_ROLE_*,
- * which its subject's units (OU) and organizations (O) name. */
+ * client authentication. principal: its first URI name, else its common name. *arbiter: a
+ * unit (OU) or organization (O) of its subject is "arbiter". */
 bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES],
-			 uint32_t *roles) MUST_CHECK;
+			 bool *arbiter) MUST_CHECK;
 
 enum { TLS_READ_MAX = 256 };
 

@@ -411,6 +411,36 @@ static void test_policy_none_is_noted_once(void **state)
 	trace_is(w, "31000 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
 }
 
+static void test_clients_have_until_the_deadline(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	struct msg_conflict_read_ack ack =
+	    graph(w, "{\"a\":1,\"b\":2}",
+		  "{\"strategy\":\"external\",\"deadlineMs\":1000,\"fallback\":\"newest\"}");
+	ack.conflict = (struct conflict){
+	    .state = CONFLICT_OPEN,
+	    .since_ms = WALL_MS,
+	    .number = 20,
+	    .leaves = (struct revision[]){rev(2, "b"), rev(2, "a")},
+	    .leaves_count = 2,
+	};
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	buf_clear(&w->trace);
+	run_until(w, 999);
+	list_shows_open(w, "doc"); /* not yet */
+	trace_is(w, LIST_AGAIN("200"));
+	run_until(w, 1500);
+	buf_clear(&w->trace);
+	list_shows_open(w, "doc");
+	trace_is(w, "1500 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_conflict_resolve);
+	assert_non_null(strstr(buf_cstr(&w->trace), "conflict_resolve"));
+	lead_resolves(w, STATUS_OK);
+	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"newest\"} 1\n"));
+}
+
 static void test_open_paths_are_noted_until_the_conflict_changes(void **state)
 {
 	struct world *w = *state;
@@ -667,6 +697,7 @@ int main(void)
 	    T(test_a_conflict_is_read_resolved_and_cleaned_up),
 	    T(test_leaves_moved_reads_again),
 	    T(test_policy_none_is_noted_once),
+	    T(test_clients_have_until_the_deadline),
 	    T(test_open_paths_are_noted_until_the_conflict_changes),
 	    T(test_lost_answers_are_asked_for_again),
 	    T(test_other_members_answers_do_not_count),

@@ -301,6 +301,7 @@ static void test_a_stream_has_credit(void **state)
 	gateway_bench_advance(b, 200);
 	gateway_bench_clear(b);
 	gateway_bench_advance(b, 600); /* the shard asked first is silent */
+
 	offer(b, "x");
 	graph(b, false);
 	assert_non_null(strstr(buf_cstr(&b->trace), "event: conflict"));

@@ -2,6 +2,7 @@
 // forbid; status, headers, media type and body of every answer must be as described.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import Ajv from 'ajv/dist/2020.js';
@@ -180,6 +181,16 @@ async function resolution(c) {
   return (await c.insist('POST', '/_/conflicts/contested/one/resolve', { body })).json.resolutionId;
 }
 
+/** A conflict of its own, taken by a client that decides. */
+async function leased(c, agent) {
+  const path = `/external/${Math.random()}`;
+  const { etag } = await c.insist('PUT', path, { body: { n: 0 } });
+  await c.insist('PUT', path, { body: { n: 1 }, headers: { 'If-Match': etag } });
+  await c.insist('PUT', `${path}?branch=true`, { body: { n: 2 }, headers: { 'If-Match': etag } });
+  const { json } = await c.insist('POST', '/_/arbiter/_take', { agent, body: { waitMs: 10000 } });
+  return { path: { name: json[0].lease } };
+}
+
 async function locked(c) {
   const { json } = await c.insist('POST', '/_/locks', { body: ['prepared'], headers: { 'Idempotency-Key': `prepared-${Math.random()}` } });
   return json.id;
@@ -254,12 +265,14 @@ function methodsOf(address) {
 
 describe('openapi.yaml', () => {
   let cluster;
+  let decider; // has the role that some operations need
   const seen = new Map();
   const test = (what, body) => check(() => cluster, what, body);
 
   async function ask(operation, details) {
     const { path, ...options } = request(operation, details);
-    const answer = await send(cluster.url(path), { agent: cluster.agent, ...options });
+    const agent = path.startsWith('/_/arbiter') ? decider : cluster.agent;
+    const answer = await send(cluster.url(path), { agent, ...options });
     const what = `${options.method} ${path} (${details.what})`;
     assertDescribed(operation, answer, what);
     if (!seen.has(operation.id)) seen.set(operation.id, new Set());
@@ -270,8 +283,15 @@ describe('openapi.yaml', () => {
   before(async () => {
     cluster = await startCluster('openapi', { gateways: 1 });
     await cluster.collection('books');
+    await cluster.collection('external', { mode: 'available', policy: { strategy: 'external' } });
+    const pem = (file) => readFileSync(join(cluster.dir, 'keys', file));
+    decider = new Agent({ keepAlive: true, ca: pem('ca.crt'), cert: pem('decider.crt'), key: pem('decider.key') });
+    prepared.renewConflictLease = prepared.answerConflict = (c) => leased(c, decider);
   });
-  after(() => cluster?.down());
+  after(() => {
+    decider?.destroy();
+    return cluster?.down();
+  });
 
   for (const operation of operations()) {
     const stream = Object.values(operation.responses).some((response) => response.content?.[STREAM]);

@@ -133,8 +133,9 @@ static void print_message(struct gateway_bench *b, const struct effect *e)
 
 static bool is_member_traffic(const struct envelope *envelope)
 {
-	bool locks = envelope->type == MSG_lock_renew || envelope->type == MSG_lock_release;
-	return envelope->request_id == 0 && !locks;
+	bool own = envelope->type == MSG_lock_renew || envelope->type == MSG_lock_release ||
+		   envelope->type == MSG_conflict_lease;
+	return envelope->request_id == 0 && !own;
 }
 
 static void note_send(struct gateway_bench *b, const struct effect *e)
