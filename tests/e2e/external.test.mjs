@@ -235,7 +235,7 @@ describe('conflicts that clients decide', () => {
     await takeAll(c, 'many', 10, 600000);
     const members = ['coordinator-1', ...STORAGE, 'gateway-1', 'gateway-2', 'arbiter-1'];
     for (const name of members) c.killNow(name);
-    await c.dev('restart', ...members);
+    await c.dev('up');
     assert.equal((await open(c, 'many')).length, OPEN_COUNT);
     assert.equal(await decideAll(c, 'many', OPEN_COUNT), OPEN_COUNT);
   });
