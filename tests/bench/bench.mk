@@ -31,3 +31,17 @@ $(BENCH_SUBSCRIBERS): $(BUILD)/tests/bench/subscribers.c.o $(BUILD)/libpure.a
 bench-subscribers: all $(BENCH_SUBSCRIBERS) $(BUILD)/parley-keys
 	python3 tests/bench/subscribers.py $(BUILD)
 .PHONY: bench-subscribers
+
+# Twice the load that a cluster can bear: D=180 seconds of each of OPS="put get".
+overload: all $(BENCH_LOAD) $(BUILD)/parley-keys
+	python3 tests/bench/overload.py $(BUILD)
+
+# How long writing waits when leads are killed (KILLS=100), a node needs that missed WRITES=100000, and whether anybody
+# notices that the coordinator is down for AWAY=60 seconds.
+failover: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/figures.mjs failover $(or $(KILLS),100)
+catchup: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/figures.mjs catchup $(or $(WRITES),100000)
+coordinator-away: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/figures.mjs coordinator $(or $(AWAY),60)
+.PHONY: overload failover catchup coordinator-away

@@ -5,10 +5,10 @@
  * is). Prints one line: RESULT n=<answers> errors=<not 2xx> seconds=<s> p50_ms=<n> p99_ms=<n>
  *
  * Without RATE each connection asks again when it is answered. With it so many requests a second
- * fall due, whatever becomes of them; one that finds no idle connection waits, and its time counts
- * from when it was due. Then a line for each second, SECOND ok=<2xx> refused=<429 or 503 with
- * Retry-After> other=<n> p99_ms=<of the 2xx>, and at the end the same of all, with the connections
- * that were lost and the requests that never found one. */
+ * fall due, whatever becomes of them; one that finds no idle connection waits for one. Then a line
+ * for each second, SECOND ok=<2xx> refused=<429 or 503 with Retry-After> other=<n> p99_ms=<of the
+ * 2xx, from when they were sent>, and at the end the same of all, with the connections that were
+ * lost and the requests that never found one. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -332,7 +332,8 @@ static void start_due(struct load *l, int64_t start_us)
 		buf_clear(&c->answer);
 		c->sent = 0;
 		c->busy = true;
-		c->start_us = start_us + (int64_t)(l->open.started++ * 1000000 / l->open.rate);
+		c->start_us = now_us();
+		l->open.started++;
 		build(l, &c->request);
 		if (!advance(l, c))
 			lost(l, c);
