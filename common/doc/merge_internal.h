@@ -140,8 +140,6 @@ struct merge_piece *merge_object(struct merge *m, const struct merge_place *plac
 bool merge_set(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 bool merge_map(struct merge *m, const struct merge_place *place, const struct policy_path *rule,
 	       struct merge_piece **out);
-/* All that the sides put at the end of the base, the oldest side's first. */
-bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 /* RULE_NEWEST, RULE_OLDEST, RULE_MAX, RULE_MIN */
 bool merge_pick(struct merge *m, const struct merge_place *place, enum policy_rule rule,
 		struct merge_piece **out);
@@ -149,6 +147,12 @@ bool merge_counter(struct merge *m, const struct merge_place *place, struct merg
 
 /* By stamp, then as revisions win. Ranks. */
 bool merge_is_newer(const struct merge *m, uint32_t a, uint32_t b);
+
+/* ---- merge_append.c ----
+ * The base with all that the sides put into it, at each place the oldest side's first. False: not
+ * arrays, or a side took something out or changed the order. */
+
+bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 
 /* ---- merge_detail.c ---- */
 

@@ -326,6 +326,11 @@ static void test_what_each_side_appended(void **state)
 	add(f, "2-a", "{\"log\":[\"visit\"]}");
 	add(f, "2-b", "{\"log\":[\"visit\"]}");
 	gives(f, "{\"log\":[\"visit\",\"visit\"]}");
+	/* a merge may have put something in between meanwhile */
+	start(f, LOG_POLICY, "{\"log\":[1,2]}");
+	add_stamped(f, "2-a", 5, "{\"log\":[\"b\",1,\"c\",2]}");
+	add_stamped(f, "2-b", 4, "{\"log\":[\"a\",1,2,\"d\"]}");
+	gives(f, "{\"log\":[\"a\",\"b\",1,\"c\",2,\"d\"]}");
 	/* without a base, what all begin with was there before */
 	start(f, LOG_POLICY, NULL);
 	add(f, "2-a", "{\"log\":[1,2,3]}");

@@ -1,0 +1,109 @@
+/* Lists that only grow: what each side put in stays, and what was there before keeps its order. */
+#include "common/doc/merge_internal.h"
+#include "proto/msgpack.h"
+
+struct side {
+	uint32_t rank;
+	struct slice *elements;
+	uint32_t count;
+	uint32_t *found; /* where the base's elements are among them */
+	uint32_t next;   /* the first that is not in the result yet */
+};
+
+/* False: it is no array. */
+static bool elements_of(struct merge *m, struct slice array, struct side *out)
+{
+	struct mp_reader r = mp_reader_of(array);
+	struct mp_token head = mp_read(&r);
+	if (head.type != MP_ARRAY)
+		return false;
+	out->count = head.count;
+	out->elements = arena_alloc(m->arena, (head.count + 1) * sizeof *out->elements);
+	for (uint32_t i = 0; i < head.count; i++)
+		out->elements[i] = mp_value(&r);
+	return true;
+}
+
+/* The base's elements, in their order, each as early as possible. False: one is missing. */
+static bool find_base(struct merge *m, const struct side *base, struct side *side)
+{
+	uint32_t at = 0;
+	side->found = arena_alloc(m->arena, (base->count + 1) * sizeof *side->found);
+	for (uint32_t i = 0; i < base->count; i++, at++) {
+		while (at < side->count && !merge_same(m, base->elements[i], side->elements[at]))
+			at++;
+		if (at == side->count)
+			return false;
+		side->found[i] = at;
+	}
+	return true;
+}
+
+/* Without a base: what all sides begin with. */
+static void find_beginning(struct merge *m, const struct side *sides, uint32_t count,
+			   struct side *out)
+{
+	*out = sides[0];
+	for (uint32_t s = 1; s < count; s++) {
+		uint32_t same = 0;
+		while (same < out->count && same < sides[s].count &&
+		       merge_same(m, out->elements[same], sides[s].elements[same]))
+			same++;
+		out->count = same;
+	}
+}
+
+/* Insertion by age: there are few sides, and mostly they are in order. */
+static void sort_by_age(const struct merge *m, struct side *sides, uint32_t count)
+{
+	for (uint32_t i = 1; i < count; i++) {
+		struct side moved = sides[i];
+		uint32_t at = i;
+		for (; at > 0 && merge_is_newer(m, sides[at - 1].rank, moved.rank); at--)
+			sides[at] = sides[at - 1];
+		sides[at] = moved;
+	}
+}
+
+static void attach(struct merge *m, struct merge_piece *out, struct slice element)
+{
+	merge_attach(out, merge_raw(m, element), (struct slice){0});
+}
+
+/* What the sides have before the base's next element, the oldest side's first. */
+static void take_until(struct merge *m, struct side *side, uint32_t end, struct merge_piece *out)
+{
+	for (; side->next < end; side->next++)
+		attach(m, out, side->elements[side->next]);
+}
+
+bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out)
+{
+	struct side base = {0};
+	uint32_t count = place->sides_count;
+	struct side *sides = arena_alloc(m->arena, count * sizeof *sides);
+	if (place->base.len > 0 && !elements_of(m, place->base, &base))
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		sides[i].rank = place->sides[i].rank;
+		if (!elements_of(m, place->sides[i].value, &sides[i]))
+			return false;
+	}
+	if (!m->has_base)
+		find_beginning(m, sides, count, &base);
+	for (uint32_t i = 0; i < count; i++)
+		if (!find_base(m, &base, &sides[i]))
+			return false;
+	sort_by_age(m, sides, count);
+	*out = merge_container(m, PIECE_ARRAY);
+	for (uint32_t b = 0; b < base.count; b++) {
+		for (uint32_t i = 0; i < count; i++) {
+			take_until(m, &sides[i], sides[i].found[b], *out);
+			sides[i].next++;
+		}
+		attach(m, *out, base.elements[b]);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		take_until(m, &sides[i], sides[i].count, *out);
+	return true;
+}
