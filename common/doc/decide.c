@@ -96,63 +96,6 @@ static bool find_inputs(struct decide *w, const uint32_t *leaves, uint32_t count
 	return all_bodies(w, w->inputs, count);
 }
 
-/* ---- merging ---- */
-
-static void merge_nodes(struct decide *w, const struct policy *policy, const uint32_t *nodes,
-			uint32_t count, const struct slice *base, struct merge_result *out)
-{
-	struct merge_leaf *leaves = arena_alloc(w->arena, count * sizeof *leaves);
-	for (uint32_t i = 0; i < count; i++) {
-		leaves[i].revision = decide_revision_text(w, nodes[i]);
-		leaves[i].stamp = w->graph->nodes[nodes[i]].stamp;
-		leaves[i].deleted = decide_is_deleted(w, nodes[i]);
-		if (!leaves[i].deleted)
-			leaves[i].body = w->graph->nodes[nodes[i]].body;
-	}
-	struct merge_input input = {.leaves = leaves,
-				    .leaves_count = count,
-				    .has_base = base != NULL,
-				    .base = base ? *base : (struct slice){0},
-				    .policy = policy};
-	merge_run(&input, w->arena, out);
-}
-
-/* The body that the nodes have in common. Several ancestors (a criss-cross) are merged in their
- * turn, whatever the strategy; what of that would stay open is left out, so that it counts as
- * changed on every side.
- * False: none is kept. */
-static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
-		      struct slice *out)
-{
-	uint32_t *ancestors;
-	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
-	if (found == 0 || depth == GRAPH_BASE_DEPTH_MAX || !all_bodies(w, ancestors, found))
-		return false;
-	if (found == 1)
-		return decide_body(w, ancestors[0], out);
-	struct slice below;
-	bool has_below = find_base(w, ancestors, found, depth + 1, &below);
-	struct merge_result merged;
-	struct policy plain = w->policy;
-	plain.strategy = POLICY_MERGE;
-	plain.fallback = POLICY_NONE;
-	merge_nodes(w, &plain, ancestors, found, has_below ? &below : NULL, &merged);
-	*out =
-	    merged.deleted ? slice_of(empty_map, 1) : arena_copy(w->arena, buf_slice(&merged.body));
-	buf_close(&merged.body);
-	buf_close(&merged.detail);
-	return out->len > 0;
-}
-
-bool decide_base(struct decide *w, struct slice *out, int *ancestor)
-{
-	uint32_t *ancestors;
-	*ancestor = GRAPH_NONE;
-	if (graph_common_ancestors(&w->doc, w->inputs, w->inputs_count, w->arena, &ancestors) == 1)
-		*ancestor = (int)ancestors[0];
-	return find_base(w, w->inputs, w->inputs_count, 0, out);
-}
-
 /* ---- by policy ---- */
 
 /* All other leaves came out of the one that is left: it says what they did, and more. */
@@ -171,11 +114,8 @@ static void take_single(struct decide *w, struct decision *out)
 
 static void merge_inputs(struct decide *w, enum decision_how how, struct decision *out)
 {
-	struct slice base;
-	int ancestor;
-	bool has_base = w->policy.strategy == POLICY_MERGE && decide_base(w, &base, &ancestor);
 	struct merge_result merged;
-	merge_nodes(w, &w->policy, w->inputs, w->inputs_count, has_base ? &base : NULL, &merged);
+	decide_merge(w, &merged);
 	out->how = how;
 	if (merged.outcome != MERGE_DONE)
 		decide_notes(w, buf_slice(&merged.detail), out);

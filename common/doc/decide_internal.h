@@ -25,10 +25,15 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out);
 bool decide_is_deleted(const struct decide *w, uint32_t index);
 /* Of a deletion: the empty map. False: it is not kept. */
 bool decide_body(const struct decide *w, uint32_t index, struct slice *out);
+struct slice decide_revision_text(struct decide *w, uint32_t index);
+
+/* ---- decide_merge.c ---- */
+
 /* False: no common ancestor, or none is kept. *ancestor is its index, GRAPH_NONE if several were
  * merged. */
 bool decide_base(struct decide *w, struct slice *out, int *ancestor);
-struct slice decide_revision_text(struct decide *w, uint32_t index);
+/* The caller closes the two buffers. */
+void decide_merge(struct decide *w, struct merge_result *out);
 
 /* ---- decide_outcome.c ---- */
 

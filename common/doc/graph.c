@@ -293,36 +293,3 @@ uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *node
 	keep_maximal(doc, marks, arena);
 	return collect(marks, doc->revisions_count, arena, out);
 }
-
-/* ---- what merges read ---- */
-
-static void mark_all(uint8_t *marks, const uint32_t *nodes, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		marks[nodes[i]] = 1;
-}
-
-static void mark_bases(const struct document *doc, const uint32_t *nodes, uint32_t count,
-		       struct arena *arena, uint8_t *marks)
-{
-	for (uint32_t depth = 0; depth < GRAPH_BASE_DEPTH_MAX && count > 1; depth++) {
-		uint32_t *bases;
-		count = graph_common_ancestors(doc, nodes, count, arena, &bases);
-		mark_all(marks, bases, count);
-		nodes = bases;
-	}
-}
-
-void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks)
-{
-	uint32_t *leaves;
-	uint32_t *inputs;
-	uint32_t count = graph_live_leaves(doc, arena, &leaves);
-	if (count < 2)
-		return;
-	mark_all(marks, leaves, count);
-	mark_bases(doc, leaves, count, arena, marks);
-	uint32_t inputs_count = graph_human_inputs(doc, leaves, count, arena, &inputs);
-	mark_all(marks, inputs, inputs_count);
-	mark_bases(doc, inputs, inputs_count, arena, marks);
-}

@@ -11,7 +11,9 @@
 
 enum {
 	GRAPH_NONE = -1,
-	GRAPH_BASE_DEPTH_MAX = 8 /* bases of bases; beyond, a merge does without */
+	GRAPH_BASE_DEPTH_MAX = 8,   /* bases of bases; beyond, a merge does without */
+	GRAPH_GROUP_DEPTH_MAX = 64, /* groups within groups; beyond, they are merged at once */
+	GRAPH_FOLD_MAX = 128        /* a group of more that can't be split is merged at once */
 };
 
 /* Index of the revision, or GRAPH_NONE. */
@@ -49,8 +51,21 @@ uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, u
  * no common root. */
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
 				struct arena *arena, uint32_t **out);
+/* Splits nodes that are no ancestors of each other: in one group are those whose histories, above
+ * what all of them have in common, hang together. (*out)[i] is the group of nodes[i], numbered from
+ * 0 in the order of their first nodes. Returns the count: as many as nodes if all went their own
+ * ways, 1 if they can't be split. */
+uint32_t graph_groups(const struct document *doc, const uint32_t *nodes, uint32_t count,
+		      struct arena *arena, uint32_t **out);
+/* Those of one group; *members in the arena. Returns the count. */
+uint32_t graph_group(const uint32_t *nodes, uint32_t count, const uint32_t *groups, uint32_t group,
+		     struct arena *arena, uint32_t **members);
+/* Adds a node that stands for the merge of these, as if it had been made. Returns its index. */
+uint32_t graph_add_merge(struct document *doc, const uint32_t *nodes, uint32_t count,
+			 struct arena *arena);
 /* Marks (with 1) what merges of the open conflict read, if there is one: the live leaves, the human
- * inputs below, and the bases of both; where these are several, the bases of those, and so on. */
+ * inputs below, and the bases of both; where these are several, the bases of those, and so on; and
+ * the same for each group among them, and each step where a group can't be split. */
 void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks);
 /* Drops revisions that are no longer needed: keeps all leaves, closed nodes' names, nodes with
  * REVISION_HAS_BODY or pins, the newest `depth` generations below each leaf, the parents

@@ -1,0 +1,183 @@
+/* The merge of a document's inputs. What they have in common is its base. Some of them may have
+ * more in common among each other: these are merged first, on a base of their own, as what happened
+ * there would else count once for each of them. */
+#include "common/doc/decide_internal.h"
+#include "common/doc/graph.h"
+#include "proto/msgpack.h"
+
+static const uint8_t empty_map[] = {0x80};
+
+static bool all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t count)
+{
+	struct slice body;
+	for (uint32_t i = 0; i < count; i++)
+		if (!decide_body(w, nodes[i], &body))
+			return false;
+	return true;
+}
+
+/* ---- leaves and bases ---- */
+
+static void fill_leaf(struct decide *w, uint32_t node, struct merge_leaf *out)
+{
+	*out = (struct merge_leaf){.revision = decide_revision_text(w, node),
+				   .stamp = w->graph->nodes[node].stamp,
+				   .deleted = decide_is_deleted(w, node)};
+	if (!out->deleted)
+		out->body = w->graph->nodes[node].body;
+}
+
+static void merge_leaves(struct decide *w, const struct policy *policy,
+			 const struct merge_leaf *leaves, uint32_t count, const struct slice *base,
+			 struct merge_result *out)
+{
+	struct merge_input input = {.leaves = leaves,
+				    .leaves_count = count,
+				    .has_base = base != NULL,
+				    .base = base ? *base : (struct slice){0},
+				    .policy = policy};
+	merge_run(&input, w->arena, out);
+}
+
+static struct merge_leaf *leaves_of(struct decide *w, const uint32_t *nodes, uint32_t count)
+{
+	struct merge_leaf *leaves = arena_alloc(w->arena, count * sizeof *leaves);
+	for (uint32_t i = 0; i < count; i++)
+		fill_leaf(w, nodes[i], &leaves[i]);
+	return leaves;
+}
+
+/* The body that the nodes have in common. Several ancestors (a criss-cross) are merged in their
+ * turn, whatever the strategy; what of that would stay open is left out, so that it counts as
+ * changed on every side. False: none is kept. */
+static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
+		      struct slice *out)
+{
+	uint32_t *ancestors;
+	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
+	if (found == 0 || depth == GRAPH_BASE_DEPTH_MAX || !all_bodies(w, ancestors, found))
+		return false;
+	if (found == 1)
+		return decide_body(w, ancestors[0], out);
+	struct slice below;
+	bool has_below = find_base(w, ancestors, found, depth + 1, &below);
+	struct merge_result merged;
+	struct policy plain = w->policy;
+	plain.strategy = POLICY_MERGE;
+	plain.fallback = POLICY_NONE;
+	merge_leaves(w, &plain, leaves_of(w, ancestors, found), found, has_below ? &below : NULL,
+		     &merged);
+	*out =
+	    merged.deleted ? slice_of(empty_map, 1) : arena_copy(w->arena, buf_slice(&merged.body));
+	buf_close(&merged.body);
+	buf_close(&merged.detail);
+	return out->len > 0;
+}
+
+bool decide_base(struct decide *w, struct slice *out, int *ancestor)
+{
+	uint32_t *ancestors;
+	*ancestor = GRAPH_NONE;
+	if (graph_common_ancestors(&w->doc, w->inputs, w->inputs_count, w->arena, &ancestors) == 1)
+		*ancestor = (int)ancestors[0];
+	return find_base(w, w->inputs, w->inputs_count, 0, out);
+}
+
+/* ---- groups ---- */
+
+static void merge_result_close(struct merge_result *result)
+{
+	buf_close(&result->body);
+	buf_close(&result->detail);
+}
+
+static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
+			 struct merge_result *out);
+
+/* What the members of a group come to, under the name of the one that wins. False: it stays open,
+ * *out says why. */
+static bool fill_group(struct decide *w, const uint32_t *members, uint32_t count, uint32_t depth,
+		       struct merge_leaf *leaf, struct merge_result *out)
+{
+	fill_leaf(w, members[count - 1], leaf); /* by name */
+	if (count == 1)
+		return true;
+	merge_set_of(w, members, count, depth + 1, out);
+	if (out->outcome != MERGE_DONE)
+		return false;
+	for (uint32_t i = 0; i < count; i++)
+		if (w->graph->nodes[members[i]].stamp > leaf->stamp)
+			leaf->stamp = w->graph->nodes[members[i]].stamp;
+	leaf->deleted = out->deleted;
+	leaf->body = out->deleted ? (struct slice){0} : arena_copy(w->arena, buf_slice(&out->body));
+	merge_result_close(out);
+	return true;
+}
+
+/* One after the other, each on what it has in common with those before. False: a base is not kept,
+ * or it is too much; *out is as it was. */
+static bool merge_steps(struct decide *w, const uint32_t *nodes, uint32_t count,
+			struct merge_result *out)
+{
+	struct document whole = w->doc;
+	struct merge_leaf pair[2];
+	bool fine = count <= GRAPH_FOLD_MAX && whole.revisions_count < LIMIT_REVISIONS;
+	*out = (struct merge_result){0};
+	fill_leaf(w, nodes[0], &pair[0]);
+	for (uint32_t i = 1; i < count && fine && out->outcome == MERGE_DONE; i++) {
+		struct slice base;
+		uint32_t ends[2] = {nodes[0], nodes[i]};
+		fill_leaf(w, nodes[i], &pair[1]);
+		if (i > 1)
+			ends[0] = graph_add_merge(&w->doc, nodes, i, w->arena);
+		fine = find_base(w, ends, 2, 0, &base);
+		w->doc = whole;
+		merge_result_close(out);
+		if (!fine)
+			break;
+		merge_leaves(w, &w->policy, pair, 2, &base, out);
+		pair[0].revision = pair[1].revision;
+		pair[0].stamp = pair[0].stamp > pair[1].stamp ? pair[0].stamp : pair[1].stamp;
+		pair[0].deleted = out->deleted;
+		pair[0].body = arena_copy(w->arena, buf_slice(&out->body));
+	}
+	return fine;
+}
+
+/* As deep as histories branch, which is bounded. */
+static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
+			 struct merge_result *out)
+{
+	struct slice base;
+	uint32_t *groups = NULL;
+	uint32_t groups_count = count;
+	bool has_base = find_base(w, nodes, count, 0, &base);
+	if (depth < GRAPH_GROUP_DEPTH_MAX && count > 2)
+		groups_count = graph_groups(&w->doc, nodes, count, w->arena, &groups);
+	if (groups_count == 1 && merge_steps(w, nodes, count, out))
+		return;
+	struct merge_leaf *leaves;
+	if (groups_count == 1 || groups_count == count) {
+		groups_count = count;
+		leaves = leaves_of(w, nodes, count);
+	} else {
+		leaves = arena_alloc(w->arena, groups_count * sizeof *leaves);
+		for (uint32_t g = 0; g < groups_count; g++) {
+			uint32_t *members;
+			uint32_t members_count =
+			    graph_group(nodes, count, groups, g, w->arena, &members);
+			if (!fill_group(w, members, members_count, depth, &leaves[g], out))
+				return;
+		}
+	}
+	merge_leaves(w, &w->policy, leaves, groups_count, has_base ? &base : NULL, out);
+}
+
+void decide_merge(struct decide *w, struct merge_result *out)
+{
+	if (w->policy.strategy == POLICY_MERGE)
+		merge_set_of(w, w->inputs, w->inputs_count, 0, out);
+	else
+		merge_leaves(w, &w->policy, leaves_of(w, w->inputs, w->inputs_count),
+			     w->inputs_count, NULL, out);
+}

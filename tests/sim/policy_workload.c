@@ -1,0 +1,350 @@
+/* Policies that change while documents are in conflict. Editors count up and write an entry into a
+ * list, on whatever revision they saw last, as a branch; a lawmaker replaces the policy all the
+ * time, and asks what others would do. Every policy makes n a counter and the log a list that
+ * grows, so whatever arbiters do under whichever version: checked at the end, when all is quiet,
+ * - complete: what was acknowledged by a quorum is in the log
+ * - once: no entry is in it twice, or by nobody
+ * - exact: n is the number of entries */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "tests/sim/workload.h"
+
+enum {
+	EDITORS = 4,
+	LAWMAKER = EDITORS,
+	ACTORS,
+	DOCUMENTS = 2,
+	ENTRIES_MAX = 40, /* of a document: all bases stay, as keepAncestors is more */
+	PACE_MS = 700,
+	TIMEOUT_US = 9000000,
+	RETRY_US = 300000
+};
+
+enum policy_step { POLICY_MAKE, POLICY_BEGIN, POLICY_READ, POLICY_WRITE, POLICY_CHANGE };
+
+struct policy_actor {
+	enum policy_step step;
+	bool done;
+	int document;
+	int entry;
+	uint64_t request;
+	int64_t deadline_us;
+};
+
+struct policy_state {
+	struct policy_actor actors[ACTORS];
+	int made;      /* the collection, then each document */
+	char law[128]; /* ETag of the policy, as last seen */
+	int entries[DOCUMENTS];
+	bool acknowledged[DOCUMENTS][ENTRIES_MAX];
+	bool checked[DOCUMENTS];
+	int changes, tests, refused;
+};
+
+static struct policy_state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static bool policy_wanted(struct workload *w)
+{
+	return rng_below(&w->rng, 2) == 0;
+}
+
+static void wake(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->actors[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static void rest(struct workload *w, int actor)
+{
+	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
+}
+
+static void post(struct workload *w, int actor, struct sim_http *r)
+{
+	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	workload_header(r, "content-type", "application/json");
+	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
+	wake(w, actor, w->sim->now_us + TIMEOUT_US);
+}
+
+/* ---- asking ---- */
+
+#define RULES "\"paths\":{\"n\":\"counter\",\"log\":\"append\""
+
+enum { LAW_NONE, LAW_LAST };
+static const char *const laws[] = {
+    [LAW_NONE] = "{\"strategy\":\"none\"}",
+    /* unlike all before, so that no late message fits its version */
+    [LAW_LAST] = "{" RULES "},\"fallback\":\"newest\",\"leaseMs\":777}",
+    "{" RULES ",\"by\":\"max\"}}",
+    "{" RULES "},\"fallback\":\"newest\"}",
+    "{" RULES "},\"fallback\":\"oldest\",\"deletes\":\"delete-wins\"}",
+};
+
+static void make(struct workload *w, int actor)
+{
+	struct policy_state *s = state_of(w);
+	struct sim_http *r = workload_request(w, actor, HTTP_POST, "");
+	if (s->made == 0) {
+		buf_append_text(&r->path, "/_/collections");
+		buf_printf(&r->body,
+			   "{\"name\":\"tally\",\"mode\":\"available\",\"keepAncestors\":64,"
+			   "\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d,\"policy\":%s}",
+			   (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
+			   w->sim->settings.write_quorum, laws[LAW_LAST + 1]);
+	} else {
+		r->method = HTTP_PUT;
+		buf_printf(&r->path, "/tally/t%d", s->made - 1);
+		buf_append_text(&r->body, "{\"n\":0,\"log\":[]}");
+		workload_header(r, "if-none-match", "*");
+	}
+	post(w, actor, r);
+}
+
+static void read_one(struct workload *w, int actor)
+{
+	struct policy_actor *a = &state_of(w)->actors[actor];
+	struct sim_http *r = workload_request(w, actor, HTTP_GET, "");
+	buf_printf(&r->path, "/tally/t%d", a->document);
+	a->step = POLICY_READ;
+	post(w, actor, r);
+}
+
+/* One more than what was read, in a log with one entry more. */
+static void write_one(struct workload *w, int actor, const struct sim_answer *seen)
+{
+	struct policy_state *s = state_of(w);
+	struct policy_actor *a = &s->actors[actor];
+	struct buf text = {0};
+	buf_append_slice(&text, buf_slice(&seen->body));
+	const char *n = strstr(buf_cstr(&text), "\"n\":");
+	const char *log = strstr(buf_cstr(&text), "\"log\":[");
+	const char *end = log ? strchr(log, ']') : NULL;
+	if (!n || !end) {
+		sim_violation(w->sim, "policy: t%d is %s", a->document, buf_cstr(&text));
+	} else {
+		struct sim_http *r = workload_request(w, actor, HTTP_PUT, "");
+		a->entry = s->entries[a->document]++;
+		a->step = POLICY_WRITE;
+		buf_printf(&r->path, "/tally/t%d", a->document);
+		buf_append_text(&r->query, "branch=true");
+		buf_printf(&r->body, "{\"n\":%ld,%.*s%s%d],\"by\":%d}", strtol(n + 4, NULL, 10) + 1,
+			   (int)(end - log), log, end[-1] == '[' ? "" : ",", a->entry, actor);
+		workload_header(r, "if-match", seen->etag);
+		post(w, actor, r);
+	}
+	buf_close(&text);
+}
+
+static void change(struct workload *w)
+{
+	struct policy_state *s = state_of(w);
+	bool last = w->sim->healed;
+	const char *law = laws[LAW_LAST + 1 + rng_below(&w->rng, ARRAY_LEN(laws) - 2)];
+	if (last)
+		law = laws[LAW_LAST];
+	else if (s->law[0] && rng_below(&w->rng, 4) == 0)
+		law = laws[LAW_NONE];
+	bool test = !last && rng_below(&w->rng, 3) == 0;
+	bool match = !last && s->law[0] && (law == laws[LAW_NONE] || rng_below(&w->rng, 2));
+	struct sim_http *r =
+	    workload_request(w, LAWMAKER, test ? HTTP_POST : HTTP_PUT,
+			     test ? "/_/policies/_test" : "/system.policies/tally");
+	if (test)
+		buf_printf(&r->body, "{\"collection\":\"tally\",\"policy\":%s}", law);
+	else
+		buf_append_text(&r->body, law);
+	if (!test && match)
+		workload_header(r, "if-match", s->law);
+	s->tests += test;
+	s->actors[LAWMAKER].step = test ? POLICY_BEGIN : POLICY_CHANGE;
+	post(w, LAWMAKER, r);
+}
+
+/* ---- the end ---- */
+
+static void check_tally(struct workload *w, int document, const struct sim_answer *answer)
+{
+	struct policy_state *s = state_of(w);
+	struct buf text = {0};
+	int seen[ENTRIES_MAX] = {0};
+	int count = 0;
+	buf_append_slice(&text, buf_slice(&answer->body));
+	const char *n = strstr(buf_cstr(&text), "\"n\":");
+	const char *at = strstr(buf_cstr(&text), "\"log\":[");
+	for (at = at ? at + 7 : ""; *at && *at != ']'; count++) {
+		char *end;
+		long entry = strtol(at, &end, 10);
+		if (end == at || entry < 0 || entry >= s->entries[document])
+			break;
+		if (seen[entry]++ > 0)
+			sim_violation(w->sim, "policy: t%d has entry %ld twice: %s", document,
+				      entry, buf_cstr(&text));
+		at = *end == ',' ? end + 1 : end;
+	}
+	if (!n || *at != ']' || strtol(n + 4, NULL, 10) != count)
+		sim_violation(w->sim, "policy: t%d does not add up: %s", document, buf_cstr(&text));
+	for (int i = 0; i < s->entries[document]; i++)
+		if (s->acknowledged[document][i] && !seen[i])
+			sim_violation(w->sim, "policy: t%d lacks entry %d: %s", document, i,
+				      buf_cstr(&text));
+	buf_close(&text);
+	s->checked[document] = true;
+}
+
+/* Nobody writes any more, and nothing is in conflict. */
+static bool is_over(struct workload *w)
+{
+	struct policy_state *s = state_of(w);
+	struct buf why = {0};
+	bool over = w->sim->healed && s->actors[LAWMAKER].done;
+	for (int i = 1; i < EDITORS; i++)
+		over = over && s->actors[i].done;
+	over = over && checker_quiet(w->sim, &why);
+	buf_close(&why);
+	return over;
+}
+
+/* The first editor has the last look. */
+static void last_look(struct workload *w, int actor)
+{
+	struct policy_state *s = state_of(w);
+	struct policy_actor *a = &s->actors[actor];
+	while (a->document < DOCUMENTS && s->checked[a->document])
+		a->document++;
+	if (actor != 0 || s->made <= DOCUMENTS || a->document == DOCUMENTS)
+		a->done = true;
+	else if (is_over(w))
+		read_one(w, actor);
+	else
+		wake(w, actor, w->sim->now_us + RETRY_US);
+}
+
+/* ---- steps ---- */
+
+static void begin_edit(struct workload *w, int actor)
+{
+	struct policy_state *s = state_of(w);
+	struct policy_actor *a = &s->actors[actor];
+	a->document = (int)rng_below(&w->rng, DOCUMENTS);
+	if (s->entries[a->document] + EDITORS < ENTRIES_MAX)
+		read_one(w, actor);
+	else
+		rest(w, actor);
+}
+
+static void policy_step(struct workload *w, int actor)
+{
+	struct policy_state *s = state_of(w);
+	struct policy_actor *a = &s->actors[actor];
+	if (a->done || w->sim->now_us < a->deadline_us)
+		return;
+	a->request = 0;
+	if (s->made <= DOCUMENTS && !w->sim->healed) {
+		if (actor == 0)
+			make(w, actor);
+		else
+			rest(w, actor);
+	} else if (actor == LAWMAKER) {
+		a->done = s->made <= DOCUMENTS;
+		if (!a->done)
+			change(w);
+	} else if (w->sim->healed) {
+		if (actor == 0 && a->step != POLICY_BEGIN) {
+			a->step = POLICY_BEGIN;
+			a->document = 0;
+		}
+		last_look(w, actor);
+	} else {
+		begin_edit(w, actor);
+	}
+}
+
+static void edit_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct policy_state *s = state_of(w);
+	struct policy_actor *a = &s->actors[actor];
+	if (a->step == POLICY_READ && answer->status == 200 && w->sim->healed && actor == 0 &&
+	    is_over(w)) {
+		check_tally(w, a->document, answer);
+		a->step = POLICY_BEGIN;
+		rest(w, actor);
+	} else if (a->step == POLICY_READ && answer->status == 200 && !w->sim->healed) {
+		write_one(w, actor, answer);
+	} else {
+		/* a branch on one disk, 202, is gone with it */
+		if (a->step == POLICY_WRITE && (answer->status == 200 || answer->status == 201))
+			s->acknowledged[a->document][a->entry] = true;
+		rest(w, actor);
+	}
+}
+
+static void policy_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct policy_state *s = state_of(w);
+	struct policy_actor *a = &s->actors[actor];
+	if (answer->id != a->request)
+		return;
+	a->request = 0;
+	if (s->made <= DOCUMENTS) {
+		/* what was there already was made by a request whose answer was lost */
+		s->made += answer->status < 300 || answer->status == 409 || answer->status == 412;
+		wake(w, actor, w->sim->now_us + RETRY_US);
+	} else if (actor == LAWMAKER) {
+		bool changed = a->step == POLICY_CHANGE && answer->status == 200;
+		s->changes += changed;
+		s->refused += answer->status == 409;
+		if (changed)
+			snprintf(s->law, sizeof s->law, "%s", answer->etag);
+		a->done = changed && w->sim->healed;
+		rest(w, actor);
+	} else {
+		edit_answer(w, actor, answer);
+	}
+}
+
+static void policy_start(struct workload *w)
+{
+	w->state = mem_alloc_zero(sizeof(struct policy_state));
+	for (int i = 0; i < ACTORS; i++)
+		wake(w, i, w->sim->now_us + 400000);
+}
+
+static bool policy_done(struct workload *w, struct buf *why)
+{
+	for (int i = 0; i < ACTORS; i++) {
+		if (state_of(w)->actors[i].done)
+			continue;
+		buf_printf(why, "policy: actor %d waits", i);
+		return false;
+	}
+	return true;
+}
+
+static void policy_check(struct workload *w)
+{
+	struct policy_state *s = state_of(w);
+	sim_log(w->sim, "policy: entries %d and %d, %d changes of policy, %d too late, %d tests",
+		s->entries[0], s->entries[1], s->changes, s->refused, s->tests);
+}
+
+static void policy_free(struct workload *w)
+{
+	free(w->state);
+}
+
+const struct workload_ops policy_workload = {
+    .name = "policy",
+    .wanted = policy_wanted,
+    .start = policy_start,
+    .step = policy_step,
+    .on_answer = policy_on_answer,
+    .done = policy_done,
+    .check = policy_check,
+    .free = policy_free,
+};
