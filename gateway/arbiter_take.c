@@ -385,8 +385,8 @@ static bool take_collections(struct request *r, struct slice body, struct take_o
 
 static bool take_body(struct turn *t, struct request *r, struct take_op *op, struct problem *p)
 {
-	struct slice body = slice_of("\x80", 1);
-	if (r->http->body.len > 0 && !native_body(t, r, &body, p))
+	struct slice body;
+	if (!native_body(t, r, &body, p))
 		return false;
 	if (value_rank(body) != RANK_MAP)
 		return problem_set(p, STATUS_WRONG_TYPE, "");
