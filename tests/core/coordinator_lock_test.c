@@ -31,13 +31,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- what gateways and leads say ---- */
 
 static struct slice id_of(struct bench *b, uint8_t id)
@@ -610,7 +603,7 @@ static void test_system_locks(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_told_when_all_have_settled),
 	    TEST(test_a_document_concerns_its_shard),

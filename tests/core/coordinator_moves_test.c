@@ -31,13 +31,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static uint64_t update(struct bench *b, const char *name, bool drain, const char *by)
 {
 	struct msg_node_update m = {
@@ -346,7 +339,7 @@ static void test_rebalance(void **state)
 		assert_int_equal(placed[i], 6);
 }
 
-#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, bench_teardown)
 
 int main(void)
 {

@@ -23,13 +23,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* The usual beginning: everybody up, one collection with one shard led by the node with that id. */
 static uint64_t begin(struct bench *b)
 {
@@ -677,7 +670,7 @@ static void test_random_messages(void **state)
 	}
 }
 
-#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, bench_teardown)
 
 int main(void)
 {

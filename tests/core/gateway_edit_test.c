@@ -23,13 +23,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	gateway_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static void expect(struct gateway_bench *b, const char *trace)
 {
 	assert_string_equal(buf_cstr(&b->trace), trace);
@@ -327,7 +320,7 @@ static void test_until_a_branch(void **state)
 
 int main(void)
 {
-#define ON_BENCH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define ON_BENCH(test) cmocka_unit_test_setup_teardown(test, setup, gateway_bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    ON_BENCH(test_all_shards),
 	    ON_BENCH(test_forms),

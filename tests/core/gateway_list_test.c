@@ -22,13 +22,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	gateway_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static void expect(struct gateway_bench *b, const char *trace)
 {
 	assert_string_equal(buf_cstr(&b->trace), trace);
@@ -481,7 +474,7 @@ static void test_settings_are_patched(void **state)
 	assert_int_equal(b->status, 404);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 
 int main(void)
 {

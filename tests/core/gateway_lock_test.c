@@ -22,13 +22,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	gateway_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static bool says(struct gateway_bench *b, const char *text)
 {
 	return strstr(buf_cstr(&b->trace), text) != NULL;
@@ -400,7 +393,7 @@ static void test_so_many_wait(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, gateway_bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_keys),
 	    TEST(test_bad_requests),

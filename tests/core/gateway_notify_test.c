@@ -21,13 +21,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	gateway_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static void expect(struct gateway_bench *b, const char *trace)
 {
 	assert_string_equal(buf_cstr(&b->trace), trace);
@@ -575,7 +568,7 @@ static void test_collections_of_patterns(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    T(test_notify_waits_for_feeds),
 	    T(test_notify_twice_and_unnotify),

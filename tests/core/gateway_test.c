@@ -19,13 +19,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	gateway_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static void expect(struct gateway_bench *b, const char *trace)
 {
 	assert_string_equal(buf_cstr(&b->trace), trace);
@@ -601,7 +594,7 @@ static void test_ready_and_metrics(void **state)
 	buf_close(&out);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 
 int main(void)
 {

@@ -2,29 +2,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "common/doc/revision.h"
 #include "common/timing.h"
 #include "tests/sim/storage_peers.h"
-
-static int setup(void **state)
-{
-	struct storage_bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	storage_bench_init(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
 
 static void expect(struct storage_bench *b, const char *trace)
 {
@@ -295,7 +278,8 @@ static void test_prepare_speaks_of_this_epoch(void **state)
 	assert_int_equal(b->prepared.items_count, 0); /* its outbox holds a branch of d */
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name)                                                                                 \
+	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
 int main(void)
 {

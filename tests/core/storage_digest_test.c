@@ -28,13 +28,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- what the digest is ---- */
 
 struct sum {
@@ -200,7 +193,7 @@ static void test_majority_decides_where_all_add_up(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, storage_bench_teardown)
 
 int main(void)
 {

@@ -16,22 +16,6 @@
 /* A job has done all that it may do at once after STEPS_MS. */
 enum { NO_ANSWER = 999, FIRST_NUMBER = 3, STEPS_MS = 1000 };
 
-static int setup(void **state)
-{
-	struct storage_bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	storage_bench_init(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 static struct slice packed(struct storage_bench *b, const char *json)
 {
 	struct json_parser *parser = json_parser_new();
@@ -504,8 +488,8 @@ static void test_increments_on_branches(void **state)
 	struct revision names[3];
 	static const uint64_t operations[] = {2001, 2002, 2001};
 	for (int i = 0; i < 3; i++) {
-		teardown(state);
-		setup(state);
+		storage_bench_teardown(state);
+		storage_bench_setup(state);
 		b = *state;
 		peers_lead(b, MODE_AVAILABLE);
 		put(b, "a", "{\"v\":1}");
@@ -564,7 +548,8 @@ static void test_late_writes_are_refused(void **state)
 
 int main(void)
 {
-#define ON_BENCH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define ON_BENCH(test)                                                                             \
+	cmocka_unit_test_setup_teardown(test, storage_bench_setup, storage_bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    ON_BENCH(test_all),
 	    ON_BENCH(test_filter),

@@ -2,7 +2,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -10,22 +9,6 @@
 #include "tests/sim/storage_peers.h"
 
 enum { FEED = 77 };
-
-static int setup(void **state)
-{
-	struct storage_bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	storage_bench_init(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
 
 static void clear(struct storage_bench *b)
 {
@@ -213,7 +196,7 @@ static void test_close(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    T(test_tail),        T(test_catch_up), T(test_trimmed), T(test_life_and_repetition),
 	    T(test_who_answers), T(test_close),

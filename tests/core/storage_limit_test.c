@@ -3,29 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "common/timing.h"
 #include "proto/msgpack.h"
 #include "tests/sim/storage_peers.h"
-
-static int setup(void **state)
-{
-	struct storage_bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	storage_bench_init(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
 
 static void expect(struct storage_bench *b, const char *trace)
 {
@@ -277,7 +260,8 @@ static void test_what_is_sorted_is_bounded(void **state)
 	assert_int_equal(b->queried.rows_count, DOCUMENTS);
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name)                                                                                 \
+	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
 int main(void)
 {

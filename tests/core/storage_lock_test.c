@@ -22,13 +22,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
-
 enum { NO_ANSWER = 999, NO_LOCK = 0 };
 
 static struct slice lock_id(struct storage_bench *b, uint8_t id)
@@ -339,7 +332,7 @@ static void test_a_cut_grant(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, storage_bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_settled_like_a_write),
 	    TEST(test_what_is_covered),

@@ -3,7 +3,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -11,22 +10,6 @@
 #include "tests/sim/storage_peers.h"
 
 enum { RESOLUTION = 77 };
-
-static int setup(void **state)
-{
-	struct storage_bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	storage_bench_init(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	storage_bench_close(*state);
-	free(*state);
-	return 0;
-}
 
 /* Document d has the roots a and b. */
 static void conflict(struct storage_bench *b)
@@ -175,11 +158,16 @@ static void test_history(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_losers_are_leaves_again, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_only_people_resolve_it, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_again_is_harmless, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_later_edits_stay, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_history, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_losers_are_leaves_again, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_only_people_resolve_it, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_again_is_harmless, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_later_edits_stay, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_history, storage_bench_setup,
+					    storage_bench_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

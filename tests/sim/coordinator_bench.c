@@ -1,6 +1,7 @@
 #include "tests/sim/coordinator_bench.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 
 #include "common/quorum.h"
 #include "common/timing.h"
@@ -424,4 +425,11 @@ void bench_close(struct bench *b)
 	arena_close(&b->arena);
 	buf_close(&b->trace);
 	buf_close(&b->rows);
+}
+
+int bench_teardown(void **state)
+{
+	bench_close(*state);
+	free(*state);
+	return 0;
 }

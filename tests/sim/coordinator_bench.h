@@ -82,6 +82,8 @@ struct bench {
 /* A fresh disk, a started core, all members about to join. */
 void bench_init(struct bench *b);
 void bench_close(struct bench *b);
+/* The end of a test whose *state is a bench on the heap. */
+int bench_teardown(void **state);
 
 struct model *bench_model(struct bench *b, uint64_t id);
 /* The newest placement of the only shard. */

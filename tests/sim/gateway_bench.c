@@ -412,6 +412,13 @@ void gateway_bench_close(struct gateway_bench *b)
 	buf_close(&b->headers);
 }
 
+int gateway_bench_teardown(void **state)
+{
+	gateway_bench_close(*state);
+	free(*state);
+	return 0;
+}
+
 void gateway_bench_clear(struct gateway_bench *b)
 {
 	buf_clear(&b->trace);

@@ -36,6 +36,8 @@ struct gateway_bench {
 /* Three storage nodes (11, 12, 13). limits may be NULL. */
 void gateway_bench_open(struct gateway_bench *b, const struct gateway_limits *limits);
 void gateway_bench_close(struct gateway_bench *b);
+/* The end of a test whose *state is a bench on the heap. */
+int gateway_bench_teardown(void **state);
 /* "METHOD target\nheader: value\n...\n\nbody"; returns the request's number. */
 uint64_t gateway_bench_http(struct gateway_bench *b, const char *text);
 void gateway_bench_request(struct gateway_bench *b, const struct http_request *request);

@@ -1,5 +1,8 @@
 #include "tests/sim/storage_bench.h"
 
+#include <stdlib.h>
+
+#include "common/base/memory.h"
 #include "common/doc/revision.h"
 #include "common/timing.h"
 
@@ -248,4 +251,19 @@ void storage_bench_close(struct storage_bench *b)
 	effects_close(&b->fx);
 	arena_close(&b->arena);
 	buf_close(&b->trace);
+}
+
+int storage_bench_setup(void **state)
+{
+	struct storage_bench *b = mem_alloc(sizeof *b);
+	storage_bench_init(b);
+	*state = b;
+	return 0;
+}
+
+int storage_bench_teardown(void **state)
+{
+	storage_bench_close(*state);
+	free(*state);
+	return 0;
 }

@@ -47,6 +47,9 @@ struct storage_bench {
 
 void storage_bench_init(struct storage_bench *b);
 void storage_bench_close(struct storage_bench *b);
+/* The same as a test's set-up and its end: *state is a bench of its own. */
+int storage_bench_setup(void **state);
+int storage_bench_teardown(void **state);
 /* The coordinator lets it in; a start does that by itself unless it is `strange`. */
 void storage_bench_admit(struct storage_bench *b);
 void storage_bench_start(struct storage_bench *b);
