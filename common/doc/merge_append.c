@@ -1,4 +1,7 @@
-/* Lists that only grow: what each side put in stays, and what was there before keeps its order. */
+/* Lists that only grow: what each side put in stays, and what was there before keeps its order.
+ *
+ * The base may be a merge itself, made anew, and so have the same elements in another order than a
+ * side that was made from an earlier merge: then what the side has beyond them comes at the end. */
 #include "common/doc/merge_internal.h"
 #include "proto/msgpack.h"
 
@@ -8,7 +11,11 @@ struct side {
 	uint32_t count;
 	uint32_t *found; /* where the base's elements are among them */
 	uint32_t next;   /* the first that is not in the result yet */
+	bool unordered;  /* it has the base's elements in another order: `found` says nothing */
+	bool *is_base;   /* unordered: which of its elements are the base's */
 };
+
+enum { UNORDERED_PAIRS_MAX = 4000000 }; /* compared; past it a list is left to people */
 
 /* False: it is no array. */
 static bool elements_of(struct merge *m, struct slice array, struct side *out)
@@ -35,6 +42,25 @@ static bool find_base(struct merge *m, const struct side *base, struct side *sid
 		if (at == side->count)
 			return false;
 		side->found[i] = at;
+	}
+	return true;
+}
+
+/* The base's elements in any order. False: one is missing, or there are too many to look. */
+static bool find_base_anywhere(struct merge *m, const struct side *base, struct side *side)
+{
+	if ((uint64_t)base->count * side->count > UNORDERED_PAIRS_MAX)
+		return false;
+	side->unordered = true;
+	side->is_base = arena_alloc(m->arena, side->count + 1);
+	for (uint32_t i = 0; i < base->count; i++) {
+		uint32_t at = 0;
+		while (at < side->count &&
+		       (side->is_base[at] || !merge_same(m, base->elements[i], side->elements[at])))
+			at++;
+		if (at == side->count)
+			return false;
+		side->is_base[at] = true;
 	}
 	return true;
 }
@@ -74,7 +100,8 @@ static void attach(struct merge *m, struct merge_piece *out, struct slice elemen
 static void take_until(struct merge *m, struct side *side, uint32_t end, struct merge_piece *out)
 {
 	for (; side->next < end; side->next++)
-		attach(m, out, side->elements[side->next]);
+		if (!side->unordered || !side->is_base[side->next])
+			attach(m, out, side->elements[side->next]);
 }
 
 bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out)
@@ -92,12 +119,14 @@ bool merge_append(struct merge *m, const struct merge_place *place, struct merge
 	if (!m->has_base)
 		find_beginning(m, sides, count, &base);
 	for (uint32_t i = 0; i < count; i++)
-		if (!find_base(m, &base, &sides[i]))
+		if (!find_base(m, &base, &sides[i]) && !find_base_anywhere(m, &base, &sides[i]))
 			return false;
 	sort_by_age(m, sides, count);
 	*out = merge_container(m, PIECE_ARRAY);
 	for (uint32_t b = 0; b < base.count; b++) {
 		for (uint32_t i = 0; i < count; i++) {
+			if (sides[i].unordered)
+				continue;
 			take_until(m, &sides[i], sides[i].found[b], *out);
 			sides[i].next++;
 		}

@@ -292,8 +292,10 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 		return;
 	a->request = 0;
 	if (s->made <= DOCUMENTS) {
-		/* what was there already was made by a request whose answer was lost */
-		s->made += answer->status < 300 || answer->status == 409 || answer->status == 412;
+		/* what was there already was made by a request whose answer was lost; a 202 lies on
+		 * one disk only, and may go with it */
+		s->made += answer->status == 200 || answer->status == 201 ||
+			   answer->status == 409 || answer->status == 412;
 		wake(w, actor, w->sim->now_us + RETRY_US);
 	} else if (actor == LAWMAKER) {
 		bool changed = a->step == POLICY_CHANGE && answer->status == 200;

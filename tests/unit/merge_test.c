@@ -331,6 +331,11 @@ static void test_what_each_side_appended(void **state)
 	add_stamped(f, "2-a", 5, "{\"log\":[\"b\",1,\"c\",2]}");
 	add_stamped(f, "2-b", 4, "{\"log\":[\"a\",1,2,\"d\"]}");
 	gives(f, "{\"log\":[\"a\",\"b\",1,\"c\",2,\"d\"]}");
+	/* or have brought what was there into another order */
+	start(f, LOG_POLICY, "{\"log\":[1,2]}");
+	add_stamped(f, "2-a", 5, "{\"log\":[2,1,\"a\"]}");
+	add_stamped(f, "2-b", 4, "{\"log\":[1,2,\"b\"]}");
+	gives(f, "{\"log\":[1,2,\"b\",\"a\"]}");
 	/* without a base, what all begin with was there before */
 	start(f, LOG_POLICY, NULL);
 	add(f, "2-a", "{\"log\":[1,2,3]}");
