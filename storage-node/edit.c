@@ -129,6 +129,7 @@ static struct slice body_in_hand(const struct editing *e, uint32_t index)
 static void place_bodies(struct editing *e)
 {
 	struct document *doc = e->doc;
+	CHECK(doc->revisions != NULL); /* what has changed has one at least */
 	uint8_t *marks = arena_alloc(e->arena, doc->revisions_count + 1);
 	graph_mark_needed(doc, e->arena, marks);
 	int winner = graph_winner(doc);

@@ -25,6 +25,7 @@ enum {
 	 * deaf meanwhile */
 	CATCH_UP_READS_TURN = 1024,
 	FLIGHT_ENTRIES_MAX = 16384, /* sent to one replica and not acknowledged */
+	COPY_ENTRIES_MIN = 1000,
 	RESEND_MS = 300,
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,

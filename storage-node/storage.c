@@ -29,6 +29,8 @@ static void set_defaults(struct storage_options *o)
 		o->scrub_rest_ms = SCRUB_REST_MS;
 	if (o->snapshot_chunk_bytes == 0)
 		o->snapshot_chunk_bytes = SNAPSHOT_CHUNK_BYTES;
+	if (o->copy_entries_min == 0)
+		o->copy_entries_min = COPY_ENTRIES_MIN;
 	if (o->apply_bytes_turn == 0)
 		o->apply_bytes_turn = APPLY_BYTES_TURN;
 	if (o->pending_bytes_max == 0)

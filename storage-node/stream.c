@@ -162,9 +162,23 @@ static void send_probe(struct storage *s, struct shard_copy *c, struct follower 
 	send_append(s, c, f, false, fx);
 }
 
+/* A replica that begins with nothing: what was written over and over is cheaper to copy than to
+ * replay. One that votes is replayed to, as it must not stop vouching. */
+static bool copy_is_cheaper(const struct storage *s, const struct shard_copy *c,
+			    const struct follower *f)
+{
+	const struct shard_position *p = &c->position;
+	return f->learning && f->mode == FOLLOW_STREAM && f->next == 1 &&
+	       p->last > s->options.copy_entries_min && p->last / 2 > p->documents + p->deleted;
+}
+
 static void stream_to(struct storage *s, struct shard_copy *c, struct follower *f,
 		      struct effects *fx)
 {
+	if (copy_is_cheaper(s, c, f)) {
+		snapshot_start(s, c, f, fx);
+		return;
+	}
 	if (f->acked + 1 >= f->window_end) {
 		f->window_bytes = 0;
 		f->window_end = UINT64_MAX;

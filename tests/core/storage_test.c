@@ -374,6 +374,45 @@ static void test_copy_to_an_impossible_place_is_refused(void **state)
 		  "incarnation=211 applied=2}\n");
 }
 
+/* C comes back with nothing; it would have to apply each of five writes of one document. */
+static void test_an_empty_replica_is_copied_to(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.copy_entries_min = 5;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	for (uint64_t v = 1; v <= 5; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v);
+		peers_write(b, 1, &m);
+		peers_ack(b, PEER_B, 1, 2 + v);
+		assert_true(status_is_success(b->written.status));
+	}
+	struct replica replicas[] = {
+	    {.node = SELF, .incarnation = INCARNATION + SELF},
+	    {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+	    {.node = PEER_C, .incarnation = INCARNATION + PEER_C, .learning = true}};
+	struct msg_shard_newer newer = {.shard = {.id = SHARD,
+						  .collection = COLLECTION,
+						  .hash_last = UINT64_MAX,
+						  .epoch = 2,
+						  .lead = SELF,
+						  .replicas = replicas,
+						  .replicas_count = 3,
+						  .write_quorum = 2}};
+	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 2, &newer);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_promise(b, PEER_B, 2, STATUS_OK);
+	storage_bench_advance(b, 50);
+	peers_ack(b, PEER_B, 2, 8);
+	storage_bench_clear(b);
+	peers_ack(b, PEER_C, 2, 0);
+	storage_bench_advance(b, 100);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e2 snapshot_chunk"));
+	assert_null(
+	    strstr(buf_cstr(&b->trace), "-> 13 e2 append after=0.0 settled=8 acked=0 epoch"));
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -397,6 +436,7 @@ int main(void)
 	    CASE(test_nonsense_is_refused),
 	    CASE(test_fetched_nonsense_is_refused),
 	    CASE(test_copy_to_an_impossible_place_is_refused),
+	    CASE(test_an_empty_replica_is_copied_to),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
