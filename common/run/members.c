@@ -73,7 +73,9 @@ struct place {
 static bool wrong(const struct place *at, const char *key, const char *value, const char *why)
 {
 	yaml_append_place(at->problem, at->path, yaml_where(at->text, key, value, 0));
-	buf_printf(at->problem, "%s \"%s\": %s", key, value, why);
+	buf_printf(at->problem, "%s \"", key);
+	yaml_append_value(at->problem, value);
+	buf_printf(at->problem, "\": %s", why);
 	return false;
 }
 

@@ -124,6 +124,12 @@ void yaml_append_place(struct buf *out, const char *path, struct yaml_place plac
 		buf_printf(out, "%s: ", path);
 }
 
+void yaml_append_value(struct buf *out, const char *value)
+{
+	for (const char *p = value; *p; p++)
+		buf_append_byte(out, (uint8_t)*p < ' ' || *p == 127 ? '?' : (uint8_t)*p);
+}
+
 /* libcyaml's place for an unknown key is where the token before it stood: look for the key from
  * there on. */
 static void describe(const char *path, const struct buf *text, const struct yaml_report *report,

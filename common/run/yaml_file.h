@@ -26,5 +26,7 @@ struct yaml_place yaml_where(const struct buf *text, const char *key, const char
 			     unsigned from_line);
 /* Appends "path:line:column: ", or "path: " where the line is unknown. */
 void yaml_append_place(struct buf *out, const char *path, struct yaml_place place);
+/* For one line of a complaint: control characters, which quotes let into a file, as '?'. */
+void yaml_append_value(struct buf *out, const char *value);
 
 #endif
