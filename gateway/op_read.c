@@ -52,7 +52,7 @@ static bool print_document(struct turn *t, struct request *r, const struct msg_d
 		return false;
 	uint32_t others = ack->leaves_count > 0 ? ack->leaves_count - 1 : 0;
 	if (op->conflicts)
-		append_revisions("_conflicts", ack->leaves + (others > 0), others, out);
+		append_revisions("_conflicts", others > 0 ? ack->leaves + 1 : NULL, others, out);
 	if (op->revs)
 		append_revisions("_revs", ack->ancestors, ack->ancestors_count, out);
 	return true;

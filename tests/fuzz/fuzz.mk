@@ -1,5 +1,7 @@
 # Fuzzers: every parser of outside bytes, and the cores among peers that say anything.
-#   make fuzz-smoke [SECONDS=6]   each for so long, from the kept seeds; part of make test
+#   make fuzz-smoke [SECONDS=6] [RUNS=20000] [FUZZ_SEED=1]
+#                                 each from the kept seeds until the first limit; part of make test,
+#                                 so the same build always tries the same inputs
 #   make fuzz-hours [HOURS=1] [NAMES="json http"] [FUZZ_CORPUS=dir] [JOBS=1]
 #                                 each for so much CPU time, at the lowest priority; what it finds
 #                                 and the corpus that grows lie outside the tree
@@ -30,6 +32,8 @@ $(BUILD)/fuzz/stored_fuzz: $(call objs,common/run/identity.c common/run/entropy.
 # Everything a fuzzer links is instrumented, so it has a build directory of its own.
 FUZZ_BUILD := build-fuzz
 SECONDS ?= 6
+RUNS ?= 20000
+FUZZ_SEED ?= 1
 fuzz:
 	$(MAKE) CC=clang CXX=clang++ BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined fuzzers
 fuzzers: $(FUZZERS)
@@ -37,8 +41,8 @@ fuzzers: $(FUZZERS)
 fuzz-smoke: fuzz
 	@for n in $(FUZZ_NAMES); do \
 		mkdir -p $(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n; \
-		$(FUZZ_BUILD)/fuzz/$${n}_fuzz -max_total_time=$(SECONDS) $(FUZZ_LIMITS) -max_len=65536 \
-			-print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ_BUILD)/$$n- \
+		$(FUZZ_BUILD)/fuzz/$${n}_fuzz -seed=$(FUZZ_SEED) -runs=$(RUNS) -max_total_time=$(SECONDS) \
+			$(FUZZ_LIMITS) -max_len=65536 -print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ_BUILD)/$$n- \
 			$(FUZZ_BUILD)/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
 
 NAMES ?= $(FUZZ_NAMES)
