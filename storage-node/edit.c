@@ -143,7 +143,9 @@ static void place_bodies(struct editing *e)
 		struct slice held = body_in_hand(e, i);
 		bool in_hand = held.len > 0;
 		if ((int)i == winner) {
-			winner_body = in_hand ? held : document_body(e->view, i);
+			/* the body in the record is still that of the winner before */
+			winner_body =
+			    in_hand ? held : document_body_beside(e->view, i, e->old_winner);
 			if (!in_hand)
 				body_change(e, i, (struct slice){0});
 		} else if (stays && in_hand) {

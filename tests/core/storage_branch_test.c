@@ -227,6 +227,31 @@ static void test_resolve_and_cleanup(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 1); /* what the history keeps */
 }
 
+/* Each version keeps its own content, whichever is shown. */
+static void test_the_winner_goes(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2];
+	conflict(b, leaves);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_true(revision_equal(&b->was_read.revision, &leaves[1]));
+	assert_true(slice_equal(b->was_read.body, peers_body(b, 1)));
+	struct msg_doc_write gone = {.shard = SHARD,
+				     .op = WRITE_DELETE,
+				     .id = slice_text("d"),
+				     .expect = EXPECT_REVISION,
+				     .expected = &leaves[1],
+				     .expected_count = 1,
+				     .operation_id = peers_operation(b, 9)};
+	peers_write(b, 1, &gone);
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(b->written.status, STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_true(revision_equal(&b->was_read.revision, &leaves[0]));
+	assert_true(slice_equal(b->was_read.body, peers_body(b, 0)));
+	assert_int_equal(b->was_read.conflicts, 0);
+}
+
 /* A result that stands below the leaves would leave the document without any. */
 static void test_resolve_to_an_ancestor(void **state)
 {
@@ -290,6 +315,7 @@ int main(void)
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_and_cleanup),
+	    CASE(test_the_winner_goes),
 	    CASE(test_resolve_to_an_ancestor),
 	    CASE(test_prepare_speaks_of_this_epoch),
 	};
