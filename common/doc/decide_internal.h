@@ -15,6 +15,8 @@ struct decide {
 	struct slice by;      /* empty: "arbiter" */
 	uint32_t *inputs;     /* what is merged; by name */
 	uint32_t inputs_count;
+	uint32_t base_depth;  /* 0: inputs are merged, 1: their bases, 2: the bases of those ... */
+	uint32_t bases_found; /* for one decision, so far */
 };
 
 /* ---- decide.c ---- */

@@ -18,6 +18,12 @@ static bool all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t c
 
 /* ---- leaves and bases ---- */
 
+static void merge_result_close(struct merge_result *result)
+{
+	buf_close(&result->body);
+	buf_close(&result->detail);
+}
+
 static void fill_leaf(struct decide *w, uint32_t node, struct merge_leaf *out)
 {
 	*out = (struct merge_leaf){.revision = decide_revision_text(w, node),
@@ -47,30 +53,40 @@ static struct merge_leaf *leaves_of(struct decide *w, const uint32_t *nodes, uin
 	return leaves;
 }
 
-/* The body that the nodes have in common. Several ancestors (a criss-cross) are merged in their
- * turn, whatever the strategy; what of that would stay open is left out, so that it counts as
- * changed on every side. False: none is kept. */
-static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
-		      struct slice *out)
+static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
+			 struct merge_result *out);
+
+/* What several bases (of a criss-cross) come to, whatever the strategy; what of that would stay
+ * open is left out, so that it counts as changed on every side. */
+static struct slice merge_bases(struct decide *w, uint32_t *bases, uint32_t count)
+{
+	struct policy policy = w->policy;
+	struct merge_result merged;
+	graph_sort_by_name(&w->doc, bases, count, w->arena);
+	w->policy.strategy = POLICY_MERGE;
+	w->policy.fallback = POLICY_NONE;
+	w->base_depth++;
+	merge_set_of(w, bases, count, 0, &merged);
+	w->base_depth--;
+	w->policy = policy;
+	struct slice body =
+	    merged.deleted ? slice_of(empty_map, 1) : arena_copy(w->arena, buf_slice(&merged.body));
+	merge_result_close(&merged);
+	return body;
+}
+
+/* The body that the nodes have in common. False: none is kept. */
+static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, struct slice *out)
 {
 	uint32_t *ancestors;
+	if (w->base_depth == GRAPH_BASE_DEPTH_MAX || w->bases_found++ >= GRAPH_BASES_MAX)
+		return false;
 	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
-	if (found == 0 || depth == GRAPH_BASE_DEPTH_MAX || !all_bodies(w, ancestors, found))
+	if (found == 0 || !all_bodies(w, ancestors, found))
 		return false;
 	if (found == 1)
 		return decide_body(w, ancestors[0], out);
-	struct slice below;
-	bool has_below = find_base(w, ancestors, found, depth + 1, &below);
-	struct merge_result merged;
-	struct policy plain = w->policy;
-	plain.strategy = POLICY_MERGE;
-	plain.fallback = POLICY_NONE;
-	merge_leaves(w, &plain, leaves_of(w, ancestors, found), found, has_below ? &below : NULL,
-		     &merged);
-	*out =
-	    merged.deleted ? slice_of(empty_map, 1) : arena_copy(w->arena, buf_slice(&merged.body));
-	buf_close(&merged.body);
-	buf_close(&merged.detail);
+	*out = merge_bases(w, ancestors, found);
 	return out->len > 0;
 }
 
@@ -80,19 +96,10 @@ bool decide_base(struct decide *w, struct slice *out, int *ancestor)
 	*ancestor = GRAPH_NONE;
 	if (graph_common_ancestors(&w->doc, w->inputs, w->inputs_count, w->arena, &ancestors) == 1)
 		*ancestor = (int)ancestors[0];
-	return find_base(w, w->inputs, w->inputs_count, 0, out);
+	return find_base(w, w->inputs, w->inputs_count, out);
 }
 
 /* ---- groups ---- */
-
-static void merge_result_close(struct merge_result *result)
-{
-	buf_close(&result->body);
-	buf_close(&result->detail);
-}
-
-static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count, uint32_t depth,
-			 struct merge_result *out);
 
 /* What the members of a group come to, under the name of the one that wins. False: it stays open,
  * *out says why. */
@@ -103,7 +110,7 @@ static bool fill_group(struct decide *w, const uint32_t *members, uint32_t count
 	if (count == 1)
 		return true;
 	merge_set_of(w, members, count, depth + 1, out);
-	if (out->outcome != MERGE_DONE)
+	if (out->outcome != MERGE_DONE && w->base_depth == 0)
 		return false;
 	for (uint32_t i = 0; i < count; i++)
 		if (w->graph->nodes[members[i]].stamp > leaf->stamp)
@@ -121,27 +128,28 @@ static bool merge_steps(struct decide *w, const uint32_t *nodes, uint32_t count,
 {
 	struct document whole = w->doc;
 	struct merge_leaf pair[2];
-	bool fine = count <= GRAPH_FOLD_MAX && whole.revisions_count < LIMIT_REVISIONS;
+	if (count > GRAPH_FOLD_MAX || whole.revisions_count == LIMIT_REVISIONS)
+		return false;
 	*out = (struct merge_result){0};
 	fill_leaf(w, nodes[0], &pair[0]);
-	for (uint32_t i = 1; i < count && fine && out->outcome == MERGE_DONE; i++) {
+	for (uint32_t i = 1; i < count && (out->outcome == MERGE_DONE || w->base_depth > 0); i++) {
 		struct slice base;
 		uint32_t ends[2] = {nodes[0], nodes[i]};
 		fill_leaf(w, nodes[i], &pair[1]);
 		if (i > 1)
 			ends[0] = graph_add_merge(&w->doc, nodes, i, w->arena);
-		fine = find_base(w, ends, 2, 0, &base);
+		bool has_base = find_base(w, ends, 2, &base);
 		w->doc = whole;
 		merge_result_close(out);
-		if (!fine)
-			break;
+		if (!has_base)
+			return false;
 		merge_leaves(w, &w->policy, pair, 2, &base, out);
 		pair[0].revision = pair[1].revision;
 		pair[0].stamp = pair[0].stamp > pair[1].stamp ? pair[0].stamp : pair[1].stamp;
 		pair[0].deleted = out->deleted;
 		pair[0].body = arena_copy(w->arena, buf_slice(&out->body));
 	}
-	return fine;
+	return true;
 }
 
 /* As deep as histories branch, which is bounded. */
@@ -151,7 +159,7 @@ static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count
 	struct slice base;
 	uint32_t *groups = NULL;
 	uint32_t groups_count = count;
-	bool has_base = find_base(w, nodes, count, 0, &base);
+	bool has_base = find_base(w, nodes, count, &base);
 	if (depth < GRAPH_GROUP_DEPTH_MAX && count > 2)
 		groups_count = graph_groups(&w->doc, nodes, count, w->arena, &groups);
 	if (groups_count == 1 && merge_steps(w, nodes, count, out))

@@ -112,6 +112,12 @@ static void sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t
 		indexes[i] = rows[i].index;
 }
 
+void graph_sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,
+			struct arena *arena)
+{
+	sort_by_name(doc, indexes, count, arena, compare_ascending);
+}
+
 /* Indexes of the marks that are set, ascending. */
 static uint32_t collect(const uint8_t *marks, uint32_t count, struct arena *arena, uint32_t **out)
 {

@@ -13,7 +13,8 @@ enum {
 	GRAPH_NONE = -1,
 	GRAPH_BASE_DEPTH_MAX = 8,   /* bases of bases; beyond, a merge does without */
 	GRAPH_GROUP_DEPTH_MAX = 64, /* groups within groups; beyond, they are merged at once */
-	GRAPH_FOLD_MAX = 128        /* a group of more that can't be split is merged at once */
+	GRAPH_FOLD_MAX = 128,       /* a group of more that can't be split is merged at once */
+	GRAPH_BASES_MAX = 4096      /* in one decision; beyond, a merge does without */
 };
 
 /* Index of the revision, or GRAPH_NONE. */
@@ -51,6 +52,9 @@ uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, u
  * no common root. */
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
 				struct arena *arena, uint32_t **out);
+/* Ascending, by generation, then hash: the same for everybody, as indexes need not be. */
+void graph_sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,
+			struct arena *arena);
 /* Splits nodes that are no ancestors of each other: in one group are those whose histories, above
  * what all of them have in common, hang together. (*out)[i] is the group of nodes[i], numbered from
  * 0 in the order of their first nodes. Returns the count: as many as nodes if all went their own
@@ -64,8 +68,8 @@ uint32_t graph_group(const uint32_t *nodes, uint32_t count, const uint32_t *grou
 uint32_t graph_add_merge(struct document *doc, const uint32_t *nodes, uint32_t count,
 			 struct arena *arena);
 /* Marks (with 1) what merges of the open conflict read, if there is one: the live leaves, the human
- * inputs below, and the bases of both; where these are several, the bases of those, and so on; and
- * the same for each group among them, and each step where a group can't be split. */
+ * inputs below, and the bases of both; the same for each group among them, and each step where a
+ * group can't be split; and where bases are several, what merging those reads, and so on. */
 void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks);
 /* Drops revisions that are no longer needed: keeps all leaves, closed nodes' names, nodes with
  * REVISION_HAS_BODY or pins, the newest `depth` generations below each leaf, the parents

@@ -101,65 +101,79 @@ uint32_t graph_add_merge(struct document *doc, const uint32_t *nodes, uint32_t c
 
 /* ---- what merges read ---- */
 
+struct marking {
+	struct arena *arena;
+	uint8_t *marks;
+	uint32_t bases_found;
+};
+
 static void mark_all(uint8_t *marks, const uint32_t *nodes, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 		marks[nodes[i]] = 1;
 }
 
-static void mark_bases(const struct document *doc, const uint32_t *nodes, uint32_t count,
-		       struct arena *arena, uint8_t *marks)
+static void mark_set(struct marking *m, const struct document *doc, const uint32_t *nodes,
+		     uint32_t count, uint32_t group_depth, uint32_t base_depth);
+
+/* Several bases are merged in their turn. */
+static void mark_bases(struct marking *m, const struct document *doc, const uint32_t *nodes,
+		       uint32_t count, uint32_t depth)
 {
-	for (uint32_t depth = 0; depth < GRAPH_BASE_DEPTH_MAX && count > 1; depth++) {
-		uint32_t *bases;
-		count = graph_common_ancestors(doc, nodes, count, arena, &bases);
-		mark_all(marks, bases, count);
-		nodes = bases;
-	}
+	uint32_t *bases;
+	if (depth == GRAPH_BASE_DEPTH_MAX || m->bases_found++ >= GRAPH_BASES_MAX)
+		return;
+	uint32_t found = graph_common_ancestors(doc, nodes, count, m->arena, &bases);
+	mark_all(m->marks, bases, found);
+	graph_sort_by_name(doc, bases, found, m->arena);
+	if (found > 1)
+		mark_set(m, doc, bases, found, 0, depth + 1);
 }
 
 /* One after the other, each on what it has in common with those before. */
-static void mark_steps(const struct document *doc, const uint32_t *nodes, uint32_t count,
-		       struct arena *arena, uint8_t *marks)
+static void mark_steps(struct marking *m, const struct document *doc, const uint32_t *nodes,
+		       uint32_t count, uint32_t depth)
 {
 	for (uint32_t i = 1; i < count; i++) {
 		struct document with = *doc;
 		uint32_t pair[2] = {nodes[0], nodes[i]};
 		if (i > 1)
-			pair[0] = graph_add_merge(&with, nodes, i, arena);
-		mark_bases(&with, pair, 2, arena, marks);
+			pair[0] = graph_add_merge(&with, nodes, i, m->arena);
+		mark_bases(m, &with, pair, 2, depth);
 	}
 }
 
-/* As deep as histories branch, which is bounded. */
-static void mark_groups(const struct document *doc, const uint32_t *nodes, uint32_t count,
-			uint32_t depth, struct arena *arena, uint8_t *marks)
+/* As deep as histories branch and cross, which is bounded. */
+static void mark_set(struct marking *m, const struct document *doc, const uint32_t *nodes,
+		     uint32_t count, uint32_t group_depth, uint32_t base_depth)
 {
 	uint32_t *groups;
-	mark_bases(doc, nodes, count, arena, marks);
-	if (count < 3 || depth == GRAPH_GROUP_DEPTH_MAX)
+	mark_bases(m, doc, nodes, count, base_depth);
+	if (count < 3 || group_depth == GRAPH_GROUP_DEPTH_MAX)
 		return;
-	uint32_t groups_count = graph_groups(doc, nodes, count, arena, &groups);
+	uint32_t groups_count = graph_groups(doc, nodes, count, m->arena, &groups);
 	if (groups_count == 1 && count <= GRAPH_FOLD_MAX && doc->revisions_count < LIMIT_REVISIONS)
-		mark_steps(doc, nodes, count, arena, marks);
+		mark_steps(m, doc, nodes, count, base_depth);
 	for (uint32_t g = 0; groups_count > 1 && groups_count < count && g < groups_count; g++) {
 		uint32_t *members;
-		uint32_t members_count = graph_group(nodes, count, groups, g, arena, &members);
+		uint32_t members_count = graph_group(nodes, count, groups, g, m->arena, &members);
 		if (members_count > 1)
-			mark_groups(doc, members, members_count, depth + 1, arena, marks);
+			mark_set(m, doc, members, members_count, group_depth + 1, base_depth);
 	}
 }
 
 void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks)
 {
+	struct marking m = {.arena = arena, .marks = marks};
 	uint32_t *leaves;
 	uint32_t *inputs;
 	uint32_t count = graph_live_leaves(doc, arena, &leaves);
 	if (count < 2)
 		return;
 	mark_all(marks, leaves, count);
-	mark_groups(doc, leaves, count, 0, arena, marks);
+	mark_set(&m, doc, leaves, count, 0, 0);
+	m.bases_found = 0;
 	uint32_t inputs_count = graph_human_inputs(doc, leaves, count, arena, &inputs);
 	mark_all(marks, inputs, inputs_count);
-	mark_groups(doc, inputs, inputs_count, 0, arena, marks);
+	mark_set(&m, doc, inputs, inputs_count, 0, 0);
 }

@@ -226,6 +226,24 @@ static void test_what_ancestors_disagree_on_is_not_taken_silently(void **state)
 		 "{\"revision\":\"3-x\",\"value\":2}]}]}");
 }
 
+/* y and z have w in common, which counts once in the base, too. */
+static void test_bases_that_have_more_in_common(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"paths\":{\"n\":\"counter\",\"log\":\"append\"}}");
+	node(f, "1-o", ROOT, "{\"n\":0,\"log\":[]}");
+	node(f, "2-x", P(0), "{\"n\":1,\"log\":[1]}");
+	node(f, "2-w", P(0), "{\"n\":1,\"log\":[2]}");
+	node(f, "3-y", P(2), "{\"n\":2,\"log\":[2,3]}");
+	node(f, "3-z", P(2), "{\"n\":2,\"log\":[2,4]}");
+	node(f, "4-r", P(1, 3, 4), "{\"n\":4,\"log\":[1,2,3,4]}")->flags |= REVISION_RESOLVED;
+	node(f, "4-z", P(4), "{\"n\":3,\"log\":[2,4,5]}");
+	node(f, "5-r", P(1, 3, 6), "{\"n\":5,\"log\":[1,2,3,4,5]}")->flags |= REVISION_RESOLVED;
+	node(f, "5-a", P(5), "{\"n\":5,\"log\":[1,2,3,4,6]}");
+	node(f, "6-b", P(7), "{\"n\":6,\"log\":[1,2,3,4,5,7]}");
+	becomes(f, "5-a 6-b", "5-a 6-b", "{\"n\":7,\"log\":[1,2,3,4,6,5,7]}");
+}
+
 static void test_two_roots(void **state)
 {
 	struct fixture *f = *state;
@@ -569,6 +587,7 @@ int main(void)
 	    T(test_without_human_bodies_the_leaves_are_merged),
 	    T(test_a_criss_cross_has_a_merged_base),
 	    T(test_what_ancestors_disagree_on_is_not_taken_silently),
+	    T(test_bases_that_have_more_in_common),
 	    T(test_two_roots),
 	    T(test_a_deletion_in_the_common_past),
 	    T(test_a_deletion_below_a_resolution),
