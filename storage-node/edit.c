@@ -144,8 +144,8 @@ static void place_bodies(struct editing *e)
 		bool in_hand = held.len > 0;
 		if ((int)i == winner) {
 			/* the body in the record is still that of the winner before */
-			winner_body =
-			    in_hand ? held : document_body_beside(e->view, i, e->old_winner);
+			int shown = MUTATION(body_of_another) ? winner : e->old_winner;
+			winner_body = in_hand ? held : document_body_beside(e->view, i, shown);
 			if (!in_hand)
 				body_change(e, i, (struct slice){0});
 		} else if (stays && in_hand) {

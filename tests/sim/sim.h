@@ -219,6 +219,7 @@ struct sim {
 	struct map ordered_as;   /* operation id, document id -> revision in the stream */
 	struct map entries_seen; /* shard, epoch, number -> digest of the entry */
 	struct map entries_applied, copies_watched, shards_watched; /* watch.c */
+	struct map contents; /* shard, document id, revision -> digest of its body */
 	struct arena arena;
 };
 
@@ -295,6 +296,11 @@ void checker_on_send(struct sim *sim, const struct effect *effect);
 enum { WATCH_EVERY_MS = 400 };
 void watch(struct sim *sim);
 void watch_close(struct sim *sim);
+
+/* contents.c: an applied entry as it is stored; a pair of a shard's documents */
+void contents_note(struct sim *sim, uint64_t shard, struct slice entry);
+void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard, struct slice key,
+		    struct slice value);
 
 /* entries.c */
 /* Entries after number `after` are sent. */

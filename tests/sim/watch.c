@@ -2,6 +2,7 @@
  * - one history: replicas apply the same entry under the same number, for ever
  * - equal replicas: those that have applied as much hold the same documents and conflicts
  * - open conflicts: a document with several live leaves is in the list of conflicts, and no other
+ * - contents: each version has the content that it was made with (contents.c)
  */
 #include <stdlib.h>
 #include <xxhash.h>
@@ -50,6 +51,7 @@ static void compare_entry(struct sim *sim, const struct sim_node *node, uint64_t
 		uintptr_t digest = (uintptr_t)XXH3_64bits(value.data, value.len) | 1;
 		struct slice name = pair_key(&key, shard, number);
 		uintptr_t before = (uintptr_t)map_get(&sim->entries_applied, name);
+		contents_note(sim, shard, buf_slice(&value));
 		if (before == 0)
 			map_put(&sim->entries_applied, name, (void *)digest);
 		else if (before != digest)
@@ -92,6 +94,7 @@ static void check_listed(void *context, struct slice key, struct slice value)
 	struct slice rest;
 	struct buf text = {0};
 	struct buf listed = {0};
+	contents_check(walk->sim, walk->node, walk->shard, key, value);
 	if (!key_split(key, &id, &rest) || rest.len > 0 ||
 	    !schema_decode(&schema_document, value, &walk->sim->arena, &doc))
 		return;
@@ -178,4 +181,5 @@ void watch_close(struct sim *sim)
 		map_close(maps[i]);
 	}
 	map_close(&sim->entries_applied);
+	map_close(&sim->contents);
 }
