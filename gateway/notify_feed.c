@@ -215,9 +215,11 @@ static uint64_t resume_number(const struct subscriber *sub, uint64_t shard)
 
 bool resume_known(const struct gateway *gw, const struct subscriber *sub)
 {
-	for (uint32_t i = 0; i < sub->resume_count; i++)
-		if (!cluster_map_shard(&gw->map, sub->resume[i].shard))
+	for (uint32_t i = 0; i < sub->resume_count; i++) {
+		const struct map_shard *s = cluster_map_shard(&gw->map, sub->resume[i].shard);
+		if (!s || !map_get_u64(&gw->map.collections_by_id, s->shard.collection))
 			return false;
+	}
 	return true;
 }
 

@@ -491,6 +491,24 @@ static void test_events_resume(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/f"));
 }
 
+/* A refusal may tell where a shard is before the map tells of its collection. */
+static void test_events_resume_ahead_of_the_map(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct position_of at[] = {{1, 3}, {77, 4}};
+	struct msg_shard_newer newer = {
+	    .shard = {.id = 77, .collection = 99, .epoch = 1, .lead = BENCH_NODE}};
+	struct peer from = {BENCH_NODE, ROLE_STORAGE, 1};
+	struct envelope envelope = {.type = MSG_shard_newer};
+	gateway_bench_message(b, &from, &envelope, &newer);
+	resume_request(b, at, 2);
+	struct bench_sent live[2] = {b->sent[0], b->sent[1]};
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+	assert_null(strstr(buf_cstr(&b->trace), "after=3"));
+	assert_int_equal(b->status, 0);
+}
+
 static void test_events_gone(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -587,6 +605,7 @@ int main(void)
 	    T(test_socket_post),
 	    T(test_events),
 	    T(test_events_resume),
+	    T(test_events_resume_ahead_of_the_map),
 	    T(test_events_gone),
 	    T(test_events_refused),
 	    cmocka_unit_test(test_collections_of_patterns),
