@@ -111,8 +111,10 @@ void list_explain(struct turn *t, struct request *r, const struct list_params *p
 		   ",\"sorted\":%s,\"shards\":[",
 		   total.keys_read, total.documents_read, params->count ? "documentCount" : "rows",
 		   returned, total.sorted ? "true" : "false");
-	for (uint32_t i = 0; i < count; i++) {
-		if (i > 0)
+	for (uint32_t i = 0, printed = 0; i < count; i++) {
+		if (costs[i].shard == 0)
+			continue; /* rows made here */
+		if (printed++ > 0)
 			buf_append_byte(out, ',');
 		print_cost(&costs[i], out);
 	}

@@ -73,6 +73,56 @@ static bool same_leaves(const struct resolve_op *op, const struct decision *d)
 	return true;
 }
 
+static bool is_named(const struct resolve_op *op, const struct revision *name)
+{
+	uint32_t low = 0;
+	uint32_t high = op->leaves_count;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		int order = revision_compare(&op->leaves[middle], name);
+		if (order == 0)
+			return true;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+/* The graph as if the leaves named were still the ones that are there: what this answer made of
+ * them, if it was given before. False: one of them is not known. */
+static bool as_it_was(struct request *r, const struct msg_conflict_read_ack *graph,
+		      struct msg_conflict_read_ack *out)
+{
+	const struct resolve_op *op = r->op;
+	uint32_t found = 0;
+	*out = *graph;
+	out->nodes = arena_alloc(&r->arena, (graph->nodes_count + 1) * sizeof *out->nodes);
+	for (uint32_t i = 0; i < graph->nodes_count; i++) {
+		struct graph_node *node = &out->nodes[i];
+		*node = graph->nodes[i];
+		node->flags &= ~(uint64_t)(REVISION_LEAF | REVISION_CLOSED | REVISION_AGAINST);
+		if (!is_named(op, &node->revision))
+			continue;
+		node->flags |= REVISION_LEAF;
+		node->flags |= node->flags & REVISION_DELETED ? REVISION_AGAINST : 0;
+		found++;
+	}
+	return found == op->leaves_count;
+}
+
+/* The leaves are others: is it because this very answer has been given? The lead knows. */
+static bool decide_again(struct request *r, const struct msg_conflict_read_ack *graph)
+{
+	struct resolve_op *op = r->op;
+	struct msg_conflict_read_ack before;
+	if (!as_it_was(r, graph, &before))
+		return false;
+	decide_answer(&before, r->resource, &op->answer, &r->arena, &op->decision);
+	return op->decision.kind == DECISION_RESOLVE;
+}
+
 static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
 			  const void *body)
 {
@@ -83,11 +133,9 @@ static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enu
 		return;
 	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
 	const struct decision *d = &op->decision;
-	if (d->kind == DECISION_NOTHING) {
-		answer_status(t, r, STATUS_LEAVES_MOVED, "/leaves");
-		return;
-	}
-	if (d->kind == DECISION_RESOLVE && !same_leaves(op, d)) {
+	bool moved =
+	    d->kind == DECISION_NOTHING || (d->kind == DECISION_RESOLVE && !same_leaves(op, d));
+	if (moved && !decide_again(r, graph)) {
 		answer_status(t, r, STATUS_LEAVES_MOVED, "/leaves");
 		return;
 	}

@@ -37,10 +37,9 @@ bool write_send(struct turn *t, struct request *r, const struct map_collection *
 void write_problem(uint64_t op, enum status status, const struct msg_doc_write_ack *ack,
 		   struct problem *p)
 {
-	/* A creation that met a document is a conflict of two creations; only PUT was asked as a
-	 * condition. */
+	/* Only PUT was asked as a condition. */
 	if (op == WRITE_POST && (status == STATUS_PRECONDITION_FAILED || status == STATUS_EXISTS))
-		status = STATUS_CONFLICT;
+		status = STATUS_ID_TAKEN;
 	/* What daemons tell each other is no client's business. */
 	if (status >= STATUS_NOT_LEAD)
 		status = STATUS_NO_LEAD;
@@ -51,7 +50,8 @@ void write_problem(uint64_t op, enum status status, const struct msg_doc_write_a
 		snprintf(p->detail, sizeof p->detail, "%.*s", (int)ack->detail.len,
 			 ack->detail.len ? (const char *)ack->detail.data : "");
 	}
-	if (ack && (status == STATUS_CONFLICT || status == STATUS_PRECONDITION_FAILED))
+	if (ack && (status == STATUS_CONFLICT || status == STATUS_PRECONDITION_FAILED ||
+		    status == STATUS_ID_TAKEN))
 		p->current = ack->revision;
 }
 

@@ -78,7 +78,8 @@ enum {
 	REVISION_RESOLVED = 1 << 2, /* made by a resolution: transparent to later merges */
 	REVISION_HAS_BODY =
 	    1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
-	REVISION_CLOSED = 1 << 4 /* a loser: no leaf although it has no child of its own line */
+	REVISION_CLOSED = 1 << 4, /* a loser: no leaf although it has no child of its own line */
+	REVISION_AGAINST = 1 << 5 /* a deletion that an edit stands against: a side of a conflict */
 };
 
 enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };
@@ -112,6 +113,7 @@ enum {
 	LIMIT_REV_HASH_BYTES = 64,
 	LIMIT_TEXT_BYTES = 512,
 	LIMIT_POLICY_BYTES = 64 * 1024,
+	LIMIT_NOTE_BYTES = 4096,
 	LIMIT_BODY_BYTES = 16 * 1024 * 1024,
 	LIMIT_MESSAGE_BYTES = 24 * 1024 * 1024,
 	LIMIT_KEY_BYTES = 2048,

@@ -34,7 +34,7 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 			  const struct change *change, uint64_t number)
 {
 	uint32_t *leaves;
-	uint32_t count = graph_live_leaves(&v->doc, &s->arena, &leaves);
+	uint32_t count = graph_sides(&v->doc, &s->arena, &leaves);
 	uint32_t listed = count < OPEN_CONFLICT_LEAVES_LISTED ? count : OPEN_CONFLICT_LEAVES_LISTED;
 	struct conflict conflict = {.state = CONFLICT_OPEN, .number = number};
 	struct conflict before;
@@ -47,6 +47,10 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t *bases;
 	if (graph_common_ancestors(&v->doc, leaves, count, &s->arena, &bases) == 0)
 		conflict.kind = CONFLICT_ROOTS;
+	else if (!graph_is_live(&v->doc, leaves[1])) /* one edit, all others deletions */
+		conflict.kind = CONFLICT_DELETE;
+	if (conflict.kind == CONFLICT_DELETE)
+		REACHED(deletion_meets_edit);
 	put_conflict(s, c, key_conflict_open(&s->key, c->id, v->id), &conflict);
 }
 

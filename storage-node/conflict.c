@@ -224,6 +224,17 @@ static bool is_resolved(struct storage *s, struct shard_copy *c,
 	       revision_equal(&entry.result, &m->revision);
 }
 
+/* The answer waits until the entry is applied. */
+static void answer_after(struct shard_copy *c, const struct event *e, struct pending *p)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
+	struct waiter *w = waiter_new(e, MSG_conflict_resolve_ack);
+	w->ack.status = STATUS_OK;
+	buf_append_be64(&w->body, c->id);
+	buf_append_slice(&w->body, m->id);
+	waiter_add(&c->pending, p, w);
+}
+
 static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e,
 			     struct document_view *v, struct effects *fx)
 {
@@ -254,12 +265,29 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	};
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);
-	struct waiter *w = waiter_new(e, MSG_conflict_resolve_ack);
-	w->ack.status = STATUS_OK;
-	buf_append_be64(&w->body, c->id);
-	buf_append_slice(&w->body, m->id);
-	waiter_add(&c->pending, ring_at(&c->pending, number), w);
+	answer_after(c, e, ring_at(&c->pending, number));
 	offer_answered(c, m, number);
+}
+
+/* Asked again while it is under way: the leaves named are gone, and this very resolution is among
+ * what took them. */
+static bool is_under_way(struct shard_copy *c, const struct event *e, struct document_view *v)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
+	struct pending *p = v->overlay ? ring_at(&c->pending, v->overlay->last_number) : NULL;
+	int result = v->exists ? graph_find(&v->doc, &m->revision) : GRAPH_NONE;
+	if (!p || p->waiters_count >= WAITERS_MAX || result == GRAPH_NONE ||
+	    !(v->doc.revisions[result].flags & REVISION_RESOLVED))
+		return false;
+	for (uint32_t i = 0; i < m->leaves_count; i++) {
+		int leaf = graph_find(&v->doc, &m->leaves[i]);
+		if (leaf == GRAPH_NONE ||
+		    (leaf != result && graph_is_side(&v->doc, (uint32_t)leaf)))
+			return false;
+	}
+	REACHED(resolution_asked_again);
+	answer_after(c, e, p);
+	return true;
 }
 
 /* A client's answer asked for again: it waits for the entry of the first time. */
@@ -275,11 +303,7 @@ static bool was_answered(struct shard_copy *c, const struct event *e, struct eff
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
 		return true;
 	}
-	struct waiter *w = waiter_new(e, MSG_conflict_resolve_ack);
-	w->ack.status = STATUS_OK;
-	buf_append_be64(&w->body, c->id);
-	buf_append_slice(&w->body, m->id);
-	waiter_add(&c->pending, p, w);
+	answer_after(c, e, p);
 	return true;
 }
 
@@ -296,6 +320,8 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 		ack.status = check_resolve(s, c, e, &view);
 	if (ack.status == STATUS_LEAVES_MOVED && m->lease.len > 0)
 		offer_moved(c, m);
+	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_under_way(c, e, &view))
+		return;
 	if (ack.status == STATUS_LEAVES_MOVED && is_resolved(s, c, m)) {
 		ack.status = STATUS_OK;
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
@@ -324,7 +350,7 @@ void conflict_on_note(struct storage *s, const struct event *e, struct effects *
 	(void)fx;
 	const struct msg_conflict_note *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	if (!c || c->state != SHARD_SERVING || m->detail.len > NOTE_BYTES_MAX)
+	if (!c || c->state != SHARD_SERVING)
 		return;
 	if (c->notes.count >= CONFLICT_NOTES_MAX)
 		conflict_notes_clear(c); /* arbiters say it again */

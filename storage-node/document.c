@@ -65,12 +65,12 @@ bool document_leaves_are(const struct document *doc, const struct revision *leav
 		return true;
 	for (uint32_t i = 0; i < count; i++) {
 		int index = graph_find(doc, &leaves[i]);
-		if (index == GRAPH_NONE || seen[index] || !graph_is_live(doc, (uint32_t)index))
+		if (index == GRAPH_NONE || seen[index] || !graph_is_side(doc, (uint32_t)index))
 			return false;
 		seen[index] = 1;
 	}
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		if (!seen[i] && graph_is_live(doc, i))
+		if (!seen[i] && graph_is_side(doc, i))
 			return false;
 	return true;
 }

@@ -161,12 +161,26 @@ static void place_bodies(struct editing *e)
 
 /* ---- kinds of changes ---- */
 
+/* False: it is a branch, beside what was made of its parent. */
+static bool extends_leaf(const struct editing *e)
+{
+	for (uint32_t i = 0; i < e->change->parents_count; i++) {
+		int parent = graph_find(e->doc, &e->change->parents[i]);
+		if (parent != GRAPH_NONE && graph_is_leaf(e->doc, (uint32_t)parent))
+			return true;
+	}
+	return false;
+}
+
 static bool edit_write(struct editing *e)
 {
 	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE ||
 	    e->doc->revisions_count >= LIMIT_REVISIONS)
 		return false;
+	bool extends = extends_leaf(e);
 	add_revision(e, 0);
+	if (e->change->kind == CHANGE_BRANCH && !extends)
+		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
 	remember_operation(e);
 	return true;
 }
@@ -201,7 +215,7 @@ static bool edit_resolve(struct editing *e)
 				 : e->doc->revisions_count >= LIMIT_REVISIONS)
 		return false;
 	uint32_t *leaves;
-	uint32_t count = graph_live_leaves(e->doc, e->arena, &leaves);
+	uint32_t count = graph_sides(e->doc, e->arena, &leaves);
 	pin_inputs(e, leaves, count);
 	if (result == GRAPH_NONE)
 		add_revision(e, REVISION_RESOLVED);
@@ -280,6 +294,7 @@ static void look_before(struct editing *e)
 
 static void finish(struct editing *e)
 {
+	graph_settle_deletions(e->doc);
 	e->bodies_cap = e->doc->revisions_count + 1;
 	e->out->bodies = arena_alloc(e->arena, e->bodies_cap * sizeof *e->out->bodies);
 	place_bodies(e);

@@ -1,5 +1,6 @@
 #include "storage-node/history.h"
 
+#include "common/doc/detail.h"
 #include "storage-node/digest.h"
 
 enum { HISTORY_LIST_DEFAULT = 100, HISTORY_LIST_BYTES = 1024 * 1024 };
@@ -46,14 +47,15 @@ void history_add(struct storage *s, struct shard_copy *c, const struct change *c
 	record.pinned_count = 0;
 	if (record.leaves_count > HISTORY_LEAVES_MAX)
 		record.leaves_count = HISTORY_LEAVES_MAX;
-	if (change->detail.len <= HISTORY_DETAIL_BYTES_MAX)
-		record.detail = change->detail;
-	else
-		record.detail = (struct slice){0};
+	struct buf detail = {0};
+	if (change->detail.len > 0)
+		detail_cut(change->detail, HISTORY_DETAIL_BYTES_MAX, &detail);
+	record.detail = buf_slice(&detail);
 	buf_clear(&s->value);
 	schema_encode(&schema_conflict, &record, &s->value);
 	digest_put(s, c, STORE_CONFLICTS, key_history(&s->key, c->id, record.sequence),
 		   buf_slice(&s->value));
+	buf_close(&detail);
 	trim(s, c, change->wall_ms);
 }
 

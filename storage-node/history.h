@@ -10,7 +10,7 @@ enum {
 	HISTORY_RECORDS_MAX = 10000,      /* a shard's */
 	HISTORY_KEEP_DAYS = 90,           /* by the wall clock of those who resolved */
 	HISTORY_LEAVES_MAX = 64,          /* listed */
-	HISTORY_DETAIL_BYTES_MAX = 16384, /* a longer one is left out */
+	HISTORY_DETAIL_BYTES_MAX = 16384, /* a longer one is cut */
 	HISTORY_TRIM_MAX = 4              /* old records that go with each new one */
 };
 

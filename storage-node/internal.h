@@ -48,7 +48,6 @@ enum {
 	WAITERS_MAX = 65536, /* answers that wait, per shard */
 	FLIGHT_BYTES_MAX = 8 * 1024 * 1024,
 	OUTBOX_BYTES_MAX = 256 * 1024 * 1024,
-	NOTE_BYTES_MAX = 4096,
 	SHARDS_MAX = LIMIT_SHARDS
 };
 

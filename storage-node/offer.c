@@ -115,7 +115,7 @@ static bool live_digest(struct storage *s, struct shard_copy *c, struct slice id
 	document_load_pending(s, c, id, &view);
 	if (!view.exists)
 		return false;
-	uint32_t count = graph_live_leaves(&view.doc, &s->arena, &leaves);
+	uint32_t count = graph_sides(&view.doc, &s->arena, &leaves);
 	struct revision *names = arena_alloc(&s->arena, (count + 1) * sizeof *names);
 	for (uint32_t i = 0; i < count; i++)
 		names[i] = graph_name(&view.doc, leaves[i]);

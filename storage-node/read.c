@@ -20,7 +20,7 @@ static void list_leaves(struct document_view *v, struct msg_doc_read_ack *ack)
 {
 	uint32_t *leaves;
 	struct arena *arena = &v->storage->arena;
-	uint32_t count = graph_live_leaves(&v->doc, arena, &leaves);
+	uint32_t count = graph_sides(&v->doc, arena, &leaves);
 	if (count > LIMIT_LEAVES)
 		count = LIMIT_LEAVES;
 	ack->leaves = arena_alloc(arena, (count + 1) * sizeof *ack->leaves);

@@ -12,15 +12,18 @@ static void name_reopened(const struct document *doc, uint32_t loser, const stru
 			  struct arena *arena, struct reopened *out)
 {
 	struct revision parent = graph_name(doc, loser);
+	bool deleted = doc->revisions[loser].flags & REVISION_DELETED;
 	struct revision_content content = {.parents = &parent,
 					   .parents_count = 1,
+					   .deleted = deleted,
 					   .body = out->body,
 					   .operation_id = change->resolution_id};
 	struct revision name;
 	revision_name(&content, arena_alloc(arena, REVISION_HASH_CHARS), &name);
 	out->node = (struct revision_node){.generation = name.generation,
 					   .hash = name.hash,
-					   .flags = REVISION_HAS_BODY,
+					   .flags = deleted ? REVISION_DELETED | REVISION_AGAINST
+							    : REVISION_HAS_BODY,
 					   .stamp = doc->revisions[loser].stamp};
 	out->node.parents = arena_alloc(arena, sizeof *out->node.parents);
 	out->node.parents[0] = loser;
@@ -36,7 +39,8 @@ uint32_t reopen_list(struct document_view *view, const struct change *change, st
 		if (loser == GRAPH_NONE)
 			return 0;
 		(*out)[i].body = document_body(view, (uint32_t)loser);
-		if ((*out)[i].body.len == 0)
+		if ((*out)[i].body.len == 0 &&
+		    !(view->doc.revisions[loser].flags & REVISION_DELETED))
 			return 0;
 		name_reopened(&view->doc, (uint32_t)loser, change, arena, &(*out)[i]);
 	}
@@ -48,7 +52,7 @@ uint32_t reopen_list(struct document_view *view, const struct change *change, st
 static void leaves_digest(const struct document *doc, struct arena *arena, uint8_t digest[16])
 {
 	uint32_t *leaves;
-	uint32_t count = graph_live_leaves(doc, arena, &leaves);
+	uint32_t count = graph_sides(doc, arena, &leaves);
 	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
 	for (uint32_t i = 0; i < count; i++)
 		names[i] = graph_name(doc, leaves[i]);
@@ -95,7 +99,7 @@ static void name_leaves(struct document_view *view, struct change *change)
 {
 	uint32_t *leaves;
 	struct arena *arena = &view->storage->arena;
-	uint32_t count = graph_live_leaves(&view->doc, arena, &leaves);
+	uint32_t count = graph_sides(&view->doc, arena, &leaves);
 	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
 	for (uint32_t i = 0; i < count; i++)
 		names[i] = graph_name(&view->doc, leaves[i]);

@@ -136,7 +136,7 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
 	*out = (struct decision){.kind = DECISION_BROKEN};
 	if (!load_graph(w))
 		return false;
-	uint32_t count = graph_live_leaves(&w->doc, w->arena, &leaves);
+	uint32_t count = graph_sides(&w->doc, w->arena, &leaves);
 	out->kind = DECISION_NOTHING;
 	if (count < 2)
 		return false;

@@ -1,5 +1,6 @@
 /* Resolutions and notes in the form in which leads take them. */
 #include "common/doc/decide_internal.h"
+#include "common/doc/detail.h"
 #include "common/doc/graph.h"
 #include "proto/msgpack.h"
 
@@ -28,8 +29,11 @@ static struct slice signed_detail(struct decide *w, struct slice map)
 
 void decide_notes(struct decide *w, struct slice detail, struct decision *out)
 {
+	struct buf cut = {0};
 	out->kind = DECISION_NOTE;
-	out->note.detail = signed_detail(w, detail);
+	detail_cut(signed_detail(w, detail), LIMIT_NOTE_BYTES, &cut);
+	out->note.detail = arena_copy(w->arena, buf_slice(&cut));
+	buf_close(&cut);
 }
 
 void decide_stays_open(struct decide *w, const char *reason, const char *place, struct slice text,

@@ -74,12 +74,19 @@ int graph_winner(const struct document *doc)
 	return best;
 }
 
+bool graph_is_side(const struct document *doc, uint32_t index)
+{
+	uint64_t flags = node_at(doc, index)->flags;
+	return (flags & REVISION_LEAF) &&
+	       (!(flags & REVISION_DELETED) || (flags & REVISION_AGAINST));
+}
+
 uint32_t graph_conflicts(const struct document *doc)
 {
-	uint32_t live = 0;
+	uint32_t sides = 0;
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		live += graph_is_live(doc, i);
-	return live > 1 ? live - 1 : 0;
+		sides += graph_is_side(doc, i);
+	return sides > 1 ? sides - 1 : 0;
 }
 
 /* ---- sorting ---- */
@@ -94,9 +101,11 @@ static int compare_ascending(const void *a, const void *b)
 	return compare_nodes(((const struct named *)a)->node, ((const struct named *)b)->node);
 }
 
-static int compare_descending(const void *a, const void *b)
+static int compare_winning(const void *a, const void *b)
 {
-	return compare_ascending(b, a);
+	const struct revision_node *x = ((const struct named *)a)->node;
+	const struct revision_node *y = ((const struct named *)b)->node;
+	return wins(x, y) ? -1 : wins(y, x);
 }
 
 static void sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,
@@ -132,13 +141,13 @@ static uint32_t collect(const uint8_t *marks, uint32_t count, struct arena *aren
 	return found;
 }
 
-uint32_t graph_live_leaves(const struct document *doc, struct arena *arena, uint32_t **out)
+uint32_t graph_sides(const struct document *doc, struct arena *arena, uint32_t **out)
 {
 	uint8_t *marks = arena_alloc(arena, doc->revisions_count);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		marks[i] = graph_is_live(doc, i);
+		marks[i] = graph_is_side(doc, i);
 	uint32_t count = collect(marks, doc->revisions_count, arena, out);
-	sort_by_name(doc, *out, count, arena, compare_descending);
+	sort_by_name(doc, *out, count, arena, compare_winning);
 	return count;
 }
 
@@ -184,6 +193,15 @@ void graph_close(struct document *doc, uint32_t index, uint64_t number)
 	doc->revisions[index].flags |= REVISION_CLOSED;
 }
 
+void graph_settle_deletions(struct document *doc)
+{
+	int winner = graph_winner(doc);
+	if (winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner))
+		return;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		doc->revisions[i].flags &= ~(uint64_t)REVISION_AGAINST;
+}
+
 /* ---- ancestry ---- */
 
 /* Marks all that is reachable from marked nodes through at least one step. */
@@ -198,6 +216,42 @@ static void mark_ancestors(const struct document *doc, const uint8_t *from, uint
 				ancestors[parent] = 1;
 		}
 	}
+}
+
+/* Marks all that has an ancestor in common with the node, or is one. */
+static void mark_related(const struct document *doc, uint32_t index, uint8_t *related,
+			 struct arena *arena)
+{
+	uint8_t *from = arena_alloc(arena, doc->revisions_count);
+	from[index] = 1;
+	mark_ancestors(doc, from, related);
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		for (uint32_t p = 0; !related[i] && p < doc->revisions[i].parents_count; p++) {
+			int parent = parent_of(doc, i, p);
+			related[i] = parent != GRAPH_NONE && related[parent];
+		}
+}
+
+static bool other_is_live(const struct document *doc, uint32_t than, const uint8_t *among)
+{
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (i != than && (!among || among[i]) && graph_is_live(doc, i))
+			return true;
+	return false;
+}
+
+void graph_mark_deletions(struct document *doc, uint32_t added, struct arena *arena)
+{
+	bool deleted = !graph_is_live(doc, added);
+	if (!deleted && other_is_live(doc, added, NULL))
+		return; /* which deletions stand against edits is known already */
+	uint8_t *related = arena_alloc(arena, doc->revisions_count);
+	mark_related(doc, added, related, arena);
+	if (deleted && other_is_live(doc, added, related))
+		doc->revisions[added].flags |= REVISION_AGAINST;
+	for (uint32_t i = 0; i < doc->revisions_count && !deleted; i++)
+		if (related[i] && graph_is_leaf(doc, i) && !graph_is_live(doc, i))
+			doc->revisions[i].flags |= REVISION_AGAINST;
 }
 
 bool graph_descends(const struct document *doc, uint32_t index, uint32_t ancestor)

@@ -27,11 +27,18 @@ bool graph_is_live(const struct document *doc, uint32_t index);
 /* CouchDB's rule among leaves: not deleted, then generation, then hash; GRAPH_NONE of an empty
  * graph. */
 int graph_winner(const struct document *doc);
-/* Live leaves, the winner first, the rest in descending order of winning; indexes into out (arena).
- */
-uint32_t graph_live_leaves(const struct document *doc, struct arena *arena, uint32_t **out);
-/* Other live leaves than the winner. */
+/* A leaf that counts in a conflict: live, or a deletion that an edit stands against. */
+bool graph_is_side(const struct document *doc, uint32_t index);
+/* All sides, the winner first, the rest in descending order of winning; indexes into out (arena).
+ * One: there is no conflict; none: the document is deleted. */
+uint32_t graph_sides(const struct document *doc, struct arena *arena, uint32_t **out);
+/* Other sides than the winner. */
 uint32_t graph_conflicts(const struct document *doc);
+/* The node `added` is a branch, its parents were no leaves: if it is a deletion that meets edits,
+ * or an edit that meets nothing but deletions, of a common root, these are sides. */
+void graph_mark_deletions(struct document *doc, uint32_t added, struct arena *arena);
+/* Without an edit that is left no deletion stands against one. */
+void graph_settle_deletions(struct document *doc);
 
 /* Adds a node with these parents (indexes ascending), whose leaf marks it takes; number = stream
  * number that supersedes them. Returns its index. The hash is borrowed. The revision must not be

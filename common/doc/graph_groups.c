@@ -167,7 +167,7 @@ void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t 
 	struct marking m = {.arena = arena, .marks = marks};
 	uint32_t *leaves;
 	uint32_t *inputs;
-	uint32_t count = graph_live_leaves(doc, arena, &leaves);
+	uint32_t count = graph_sides(doc, arena, &leaves);
 	if (count < 2)
 		return;
 	mark_all(marks, leaves, count);

@@ -51,6 +51,9 @@ static void map(struct gateway_bench *b)
 	"{\"error\":\"The revision named is not current; read the document again and repeat the "  \
 	"change on what you find.\",\"code\":\"conflict\",\"status\":409,\"current\":\"" current   \
 	"\",\"requestId\":\"q\"}\n"
+#define TAKEN_TEXT                                                                                 \
+	"{\"error\":\"A document with this id is there already; change it with PUT or PATCH, or "  \
+	"choose another id.\",\"code\":\"id_taken\",\"status\":409,"
 #define NOT_FOUND_BODY                                                                             \
 	"{\"error\":\"There is no such document.\",\"code\":\"not_found\",\"status\":404,"         \
 	"\"requestId\":\"q\"}\n"
@@ -101,7 +104,8 @@ static void test_refusals_name_the_current_revision(void **state)
 	expect(b, "-> 11@1 put a {} if=1-a\n"
 		  "<- 1 409 ETag=\"4-r\" " CONFLICT_BODY(
 		      "4-r") "-> 11@1 post a {} absent\n"
-			     "<- 2 409 ETag=\"4-r\" " CONFLICT_BODY("4-r"));
+			     "<- 2 409 ETag=\"4-r\" " TAKEN_TEXT
+			     "\"current\":\"4-r\",\"requestId\":\"q\"}\n");
 	gateway_bench_http(b, "PUT /c/a\nif-none-match: *\n\n{}");
 	answer_write(b, 0, STATUS_PRECONDITION_FAILED, 4);
 	assert_int_equal(b->status, 412);
@@ -366,15 +370,12 @@ static void test_batch(void **state)
 	answer_write(b, 1, STATUS_CREATED, 1);
 	answer_write(b, 2, STATUS_PRECONDITION_FAILED, 7);
 	answer_write(b, 0, STATUS_CREATED, 1);
-	expect(b,
-	       "-> 11@1 post a {} absent\n"
-	       "-> 11@1 post b {\"n\":2} absent\n"
-	       "-> 11@1 post d {} absent\n"
-	       "<- 1 201 [{\"status\":201,\"document\":{\"id\":\"a\"}},"
-	       "{\"status\":201,\"document\":{\"id\":\"b\",\"n\":2}},"
-	       "{\"error\":\"The revision named is not current; read the document again and repeat "
-	       "the change on what you find.\",\"code\":\"conflict\",\"status\":409,"
-	       "\"current\":\"7-r\"}]\n");
+	expect(b, "-> 11@1 post a {} absent\n"
+		  "-> 11@1 post b {\"n\":2} absent\n"
+		  "-> 11@1 post d {} absent\n"
+		  "<- 1 201 [{\"status\":201,\"document\":{\"id\":\"a\"}},"
+		  "{\"status\":201,\"document\":{\"id\":\"b\",\"n\":2}}," TAKEN_TEXT
+		  "\"current\":\"7-r\"}]\n");
 	gateway_bench_http(b, "POST /c\n\n[]");
 	gateway_bench_http(b, "POST /c\n\n[{\"id\":\"a\"}]");
 	answer_write(b, 0, STATUS_CREATED, 1);

@@ -171,7 +171,7 @@ describe('the HTTP interface of canhazdb', () => {
     test('POST keeps the id that it is given, once', async (c) => {
       const id = randomUUID();
       assert.equal((await c.post('/tests', { id, n: 1 })).json.id, id);
-      expectProblem(await c.post('/tests', { id, n: 2 }), 409, 'conflict');
+      expectProblem(await c.post('/tests', { id, n: 2 }), 409, 'id_taken');
     });
 
     test('paths: ids are percent-decoded, nothing follows an id, // kills nobody', async (c) => {

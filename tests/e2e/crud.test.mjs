@@ -48,7 +48,7 @@ describe('a healthy cluster', () => {
     test('POST of an id that is there is a conflict that names the current revision', async (c) => {
       const first = await c.post('/books', { id: 'twice', n: 1 });
       const second = await c.post('/books', { id: 'twice', n: 2 });
-      expectProblem(second, 409, 'conflict');
+      expectProblem(second, 409, 'id_taken');
       assert.equal(`"${second.json.current}"`, first.etag);
       assert.equal((await c.get('/books/twice')).json.n, 1);
     });
@@ -137,7 +137,7 @@ describe('a healthy cluster', () => {
       const { status, json } = await c.post('/books', batch);
       assert.equal(status, 201);
       assert.deepEqual(json.map((item) => item.status), [201, 409, 201]);
-      assert.equal(json[1].code, 'conflict');
+      assert.equal(json[1].code, 'id_taken');
       assert.deepEqual(json[0].document, { id: 'b1', n: 1 });
       assert.equal((await c.get(`/books/${json[2].document.id}`)).json.n, 3);
       assert.equal((await c.get('/books/there')).json.n, 0);

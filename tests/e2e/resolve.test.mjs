@@ -33,6 +33,8 @@ describe('conflicts in people\'s hands', () => {
   before(async () => {
     cluster = await startCluster('resolve', { gateways: 1 });
     await cluster.collection('open', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'none' } });
+    await cluster.collection('edits', { mode: 'available', retainMs: KEEP_MS });
+    await cluster.collection('deletes', { mode: 'available', retainMs: KEEP_MS, policy: { deletes: 'delete-wins' } });
     await cluster.collection('auto', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'newest' } });
   });
   after(() => cluster?.down());
@@ -71,6 +73,63 @@ describe('conflicts in people\'s hands', () => {
     assert.equal(row.resolutionId, made.json.resolutionId);
     assert.equal(row.detail.strategy, 'person');
     assert.equal((await shown(c, '/open/a')).status, 404);
+    const again = await resolve(c, '/open/a', { leaves: json.leaves, document: { n: 7, by: 'hand' } });
+    assert.deepEqual([again.status, again.json], [200, made.json], 'the same answer, as nobody knows whether the first one arrived');
+    const other = await resolve(c, '/open/a', { leaves: json.leaves, document: { n: 8 } });
+    assert.deepEqual([other.status, other.json.code], [409, 'leaves_moved']);
+  });
+
+  test('an answer that is sent many times at once counts once', async (c) => {
+    const made = await diverge(c, '/open/many', { n: 0 }, { n: 1 }, { n: 2 });
+    const body = { leaves: [made.online, made.offline], document: { n: 3 } };
+    const answers = await Promise.all(Array.from({ length: 8 }, () => resolve(c, '/open/many', body)));
+    for (const answer of answers) assert.deepEqual([answer.status, answer.json], [200, answers[0].json], answer.text);
+    const { json } = await c.get('/_/conflicts?collection=open&state=resolved');
+    assert.equal(json.filter((row) => row.id === 'many').length, 1);
+  });
+
+  test('a deletion against an edit is a conflict: shown, kept if people decide, flagged if a policy does', async (c) => {
+    const first = await c.insist('PUT', '/open/gone', { body: { n: 0 } });
+    const edit = await c.insist('PUT', '/open/gone', { body: { n: 1 }, headers: { 'If-Match': first.etag } });
+    const removed = await c.insist('DELETE', '/open/gone?branch=true', { headers: { 'If-Match': first.etag } });
+    const read = await c.get('/open/gone?conflicts=true');
+    assert.deepEqual([read.json.n, read.headers['x-parley-conflicts'], read.json._conflicts], [1, '1', [bare(removed.etag)]]);
+    const { json } = await c.get('/_/conflicts?collection=open&kind=delete&state=open');
+    assert.deepEqual(json.map((row) => [row.id, row.leaves]), [['gone', [bare(edit.etag), bare(removed.etag)]]]);
+    const one = await shown(c, '/open/gone');
+    assert.equal(one.json.kind, 'delete');
+    assert.deepEqual(one.json.versions.map((version) => version._deleted === true), [false, true]);
+    assert.equal(one.json.outcomes.merge.document.n, 1);
+    const chosen = await resolve(c, '/open/gone', { leaves: one.json.leaves, delete: true });
+    assert.equal(chosen.status, 200, chosen.text);
+    assert.equal((await c.get('/open/gone')).status, 404);
+    const undone = await c.send('POST', '/_/conflicts/open/gone/undo', { body: { resolutionId: chosen.json.resolutionId } });
+    assert.equal(undone.status, 200, undone.text);
+    assert.equal((await c.get('/open/gone')).json.n, 1);
+    const held = await shown(c, '/open/gone');
+    assert.deepEqual([held.json.kind, held.json.held], ['delete', true]);
+    assert.equal((await resolve(c, '/open/gone', { leaves: held.json.leaves, pick: held.json.leaves[0] })).status, 200);
+    assert.equal((await c.get('/open/gone')).json.n, 1);
+  });
+
+  test('edits win against deletions, or lose to them, as the policy says', async (c) => {
+    const meet = async (path) => {
+      const first = await c.insist('PUT', path, { body: { n: 0 } });
+      await c.insist('DELETE', path, { headers: { 'If-Match': first.etag } });
+      await c.insist('PUT', `${path}?branch=true`, { body: { n: 1 }, headers: { 'If-Match': first.etag } });
+    };
+    await meet('/edits/a');
+    const row = await resolved(c, 'edits', 'a');
+    assert.deepEqual([row.kind, row.detail.deletes, row.detail.deleted.length], ['delete', 'edit-wins', 1]);
+    assert.equal((await c.get('/edits/a')).json.n, 1);
+    const { json } = await c.get('/system.resolutions?query={"collection":"edits"}');
+    assert.deepEqual(json.map((record) => [record.kind, record.detail.deletes]), [['delete', 'edit-wins']], 'the history has the flag');
+    await meet('/deletes/a');
+    assert.equal((await resolved(c, 'deletes', 'a')).detail.deletes, 'delete-wins');
+    assert.equal((await c.get('/deletes/a')).status, 404);
+    const plain = await c.insist('PUT', '/edits/plain', { body: {} });
+    await c.insist('DELETE', '/edits/plain', { headers: { 'If-Match': plain.etag } });
+    assert.deepEqual((await c.get('/_/conflicts?collection=edits')).json.map((open) => open.id), ['a'], 'deleting alone is none');
   });
 
   test('pick and delete', async (c) => {

@@ -69,7 +69,7 @@ static void draw_nodes(struct draw *d, struct document *doc)
 static void ask_of_all(const struct document *doc, struct arena *arena)
 {
 	uint32_t *leaves, *found;
-	uint32_t count = graph_live_leaves(doc, arena, &leaves);
+	uint32_t count = graph_sides(doc, arena, &leaves);
 	CHECK(count == 0 || graph_conflicts(doc) == count - 1);
 	uint32_t inputs = graph_human_inputs(doc, leaves, count, arena, &found);
 	CHECK(inputs <= doc->revisions_count && (inputs > 0) == (count > 0));

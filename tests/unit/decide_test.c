@@ -267,6 +267,54 @@ static void test_a_deletion_in_the_common_past(void **state)
 	becomes(f, "3-a 3-b", "3-a 3-b", "{\"n\":3}");
 }
 
+static void test_a_deletion_against_an_edit(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-b", P(0), "{\"a\":2,\"b\":1}");
+	node(f, "2-d", P(0), NULL)->flags |= REVISION_DELETED;
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTHING); /* a client ended it */
+	f->nodes[2].flags |= REVISION_AGAINST;
+	becomes(f, "2-b 2-d", "2-b 2-d", "{\"a\":2,\"b\":1}");
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"strategy\":\"merge\",\"deletes\":\"edit-wins\","
+			    "\"deleted\":[\"2-d\"]}");
+	f->policy = from_json(f, "{\"deletes\":\"delete-wins\"}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_true(f->decision.resolve.deleted);
+	f->policy = from_json(f, "{\"strategy\":\"none\"}");
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"policy_none\"}");
+}
+
+/* What a person sees of a note that is too long: as many paths as fit, and that there were more. */
+static void test_long_notes_are_cut(void **state)
+{
+	struct fixture *f = *state;
+	struct buf one = {0}, other = {0};
+	for (int i = 0; i < 200; i++) {
+		buf_printf(&one, "%s\"path-%03d\":\"%0200d\"", i ? "," : "{", i, 1);
+		buf_printf(&other, "%s\"path-%03d\":\"%0200d\"", i ? "," : "{", i, 2);
+	}
+	buf_append_byte(&one, '}');
+	buf_append_byte(&other, '}');
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{}");
+	node(f, "2-a", P(0), buf_cstr(&one));
+	node(f, "2-b", P(0), buf_cstr(&other));
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	struct slice detail = f->decision.note.detail;
+	assert_true(detail.len <= LIMIT_NOTE_BYTES && detail.len > LIMIT_NOTE_BYTES / 2);
+	const char *json = to_json(f, detail);
+	assert_non_null(strstr(json, "\"reason\":\"paths\",\"open\":[{\"path\":\"path-000\""));
+	assert_string_equal(json + strlen(json) - 11, "\"cut\":true}");
+	buf_close(&one);
+	buf_close(&other);
+}
+
 static void test_a_deletion_below_a_resolution(void **state)
 {
 	struct fixture *f = *state;
@@ -432,9 +480,9 @@ static void test_a_script_sees_deletions_and_missing_bases(void **state)
 	node(f, "2-b", P(0), "{\"a\":3}");
 	run(f);
 	assert_string_equal(to_json(f, f->decision.input),
-			    "[null,[{\"_id\":\"doc\",\"_rev\":\"2-d\",\"_deleted\":true},"
-			    "{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":3},"
-			    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":2}]]");
+			    "[null,[{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":3},"
+			    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":2},"
+			    "{\"_id\":\"doc\",\"_rev\":\"2-d\",\"_deleted\":true}]]");
 }
 
 static void test_what_a_script_returned(void **state)
@@ -590,6 +638,8 @@ int main(void)
 	    T(test_bases_that_have_more_in_common),
 	    T(test_two_roots),
 	    T(test_a_deletion_in_the_common_past),
+	    T(test_a_deletion_against_an_edit),
+	    T(test_long_notes_are_cut),
 	    T(test_a_deletion_below_a_resolution),
 	    T(test_newest),
 	    T(test_the_name_covers_the_policy_version),

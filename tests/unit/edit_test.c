@@ -116,8 +116,7 @@ static void resolve(struct run *r)
 	struct document_view view;
 	uint32_t *leaves;
 	load(r, &view);
-	uint32_t count =
-	    view.exists ? graph_live_leaves(&view.doc, &r->storage->arena, &leaves) : 0;
+	uint32_t count = view.exists ? graph_sides(&view.doc, &r->storage->arena, &leaves) : 0;
 	if (count < 2)
 		return;
 	struct revision *names = arena_alloc(&r->storage->arena, count * sizeof *names);
@@ -142,7 +141,8 @@ static void resolve(struct run *r)
 	for (uint32_t i = 0; i < count; i++) {
 		int index = graph_find(&view.doc, &names[i]);
 		assert_int_not_equal(index, GRAPH_NONE);
-		assert_true(document_body(&view, (uint32_t)index).len > 0); /* until its cleanup */
+		bool deleted = view.doc.revisions[index].flags & REVISION_DELETED;
+		assert_int_equal(document_body(&view, (uint32_t)index).len == 0, deleted);
 	}
 	r->resolutions[r->resolutions_count++] = r->made;
 }
@@ -196,7 +196,7 @@ static void reopen(struct run *r)
 	struct reopened *list;
 	load(r, &view);
 	uint32_t *leaves;
-	uint32_t live = graph_live_leaves(&view.doc, &r->storage->arena, &leaves);
+	uint32_t live = graph_sides(&view.doc, &r->storage->arena, &leaves);
 	if (live > ARRAY_LEN(names))
 		return;
 	for (uint32_t i = 0; i < live; i++)
@@ -213,7 +213,8 @@ static void reopen(struct run *r)
 		struct revision name = {list[i].node.generation, list[i].node.hash};
 		int index = graph_find(&view.doc, &name);
 		assert_int_not_equal(index, GRAPH_NONE);
-		assert_true(graph_is_live(&view.doc, (uint32_t)index));
+		assert_true(graph_is_side(&view.doc, (uint32_t)index) ||
+			    graph_sides(&view.doc, &r->storage->arena, &leaves) == 0);
 		assert_true(slice_equal(document_body(&view, (uint32_t)index), list[i].body));
 	}
 	assert_true(reopen_is_held(&view.doc, &r->storage->arena));
@@ -253,6 +254,7 @@ static void check(struct run *r)
 			assert_true(has);
 	}
 	assert_int_equal(pins > 0, r->resolutions_count > 0);
+	assert_true(live || !open); /* deletions agree */
 	buf_close(&key);
 }
 
@@ -324,7 +326,7 @@ static void test_the_base_stays_while_a_conflict_is_open(void **state)
 	load(&r, &view);
 	assert_int_equal(graph_conflicts(&view.doc), 1);
 	assert_true(view.doc.revisions_count < EDITS / 2); /* the rest was forgotten */
-	uint32_t count = graph_live_leaves(&view.doc, &r.storage->arena, &leaves);
+	uint32_t count = graph_sides(&view.doc, &r.storage->arena, &leaves);
 	assert_int_equal(
 	    graph_common_ancestors(&view.doc, leaves, count, &r.storage->arena, &bases), 1);
 	struct revision name = graph_name(&view.doc, bases[0]);
@@ -334,10 +336,101 @@ static void test_the_base_stays_while_a_conflict_is_open(void **state)
 	end(&r);
 }
 
+/* ---- deletions against edits ---- */
+
+/* A child of `parent`; NULL: a root. */
+static struct revision child(struct run *r, const struct revision *parent, enum change_kind kind,
+			     bool deleted)
+{
+	struct revision known = parent ? *parent : (struct revision){0};
+	struct change change = {.kind = kind,
+				.revision = {known.generation + 1, text(r, "r", ++r->made)},
+				.parents = &known,
+				.parents_count = parent != NULL,
+				.deleted = deleted};
+	if (!deleted)
+		change.body = body(r, r->made);
+	apply(r, &change);
+	check(r);
+	return change.revision;
+}
+
+static void sides_are(struct run *r, uint32_t expected, int kind)
+{
+	struct document_view view;
+	struct conflict row;
+	struct slice value;
+	struct buf key = {0};
+	uint32_t *sides;
+	load(r, &view);
+	assert_int_equal(graph_sides(&view.doc, &r->storage->arena, &sides), expected);
+	enum store_result found = store_get(
+	    r->store, STORE_CONFLICTS, key_conflict_open(&key, SHARD, slice_text("d")), &value);
+	buf_close(&key);
+	assert_int_equal(found == STORE_OK, kind >= 0);
+	if (kind < 0)
+		return;
+	assert_true(schema_decode(&schema_conflict, arena_copy(&r->storage->arena, value),
+				  &r->storage->arena, &row));
+	assert_int_equal(row.kind, kind);
+	assert_int_equal(row.leaves_count, expected);
+}
+
+enum { NO_CONFLICT = -1 };
+
+static void test_a_deletion_meets_an_edit(void **state)
+{
+	(void)state;
+	for (int edit_first = 0; edit_first < 2; edit_first++) {
+		struct run r;
+		begin(&r, 3, MODE_AVAILABLE);
+		struct revision base = child(&r, NULL, CHANGE_WRITE, false);
+		(void)child(&r, &base, CHANGE_WRITE, !edit_first);
+		sides_are(&r, (uint32_t)edit_first, NO_CONFLICT);
+		(void)child(&r, &base, CHANGE_BRANCH, edit_first);
+		sides_are(&r, 2, CONFLICT_DELETE);
+		resolve(&r); /* the deletion is a loser, and counts no more */
+		check(&r);
+		sides_are(&r, 1, NO_CONFLICT);
+		reopen(&r);
+		sides_are(&r, 2, CONFLICT_DELETE);
+		assert_int_equal(r.reopened, 1);
+		end(&r);
+	}
+}
+
+static void test_deletions_that_meet_no_edit(void **state)
+{
+	struct run r;
+	(void)state;
+	begin(&r, 4, MODE_AVAILABLE);
+	struct revision base = child(&r, NULL, CHANGE_WRITE, false);
+	struct revision gone = child(&r, &base, CHANGE_WRITE, true); /* the only leaf's */
+	sides_are(&r, 0, NO_CONFLICT);
+	(void)child(&r, &base, CHANGE_BRANCH, true); /* both sides deleted it */
+	sides_are(&r, 0, NO_CONFLICT);
+	struct revision again = child(&r, &gone, CHANGE_BRANCH, false); /* on the deletion */
+	sides_are(&r, 1, NO_CONFLICT);
+	struct revision one = child(&r, &again, CHANGE_WRITE, false);
+	struct revision other = child(&r, &again, CHANGE_BRANCH, false);
+	sides_are(&r, 2, CONFLICT_EDITS);
+	(void)child(&r, &other, CHANGE_WRITE, true); /* a client chose: the other one */
+	sides_are(&r, 1, NO_CONFLICT);
+	(void)child(&r, &again, CHANGE_BRANCH, true);
+	sides_are(&r, 2, CONFLICT_DELETE);
+	(void)child(&r, &one, CHANGE_WRITE, true); /* now all are */
+	sides_are(&r, 0, NO_CONFLICT);
+	(void)child(&r, NULL, CHANGE_BRANCH, false); /* another document of this id */
+	sides_are(&r, 1, NO_CONFLICT);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_random_changes),
+	    cmocka_unit_test(test_a_deletion_meets_an_edit),
+	    cmocka_unit_test(test_deletions_that_meet_no_edit),
 	    cmocka_unit_test(test_the_base_stays_while_a_conflict_is_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

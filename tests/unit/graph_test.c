@@ -107,7 +107,7 @@ static void check_inputs(struct fixture *f, const char *names, const char *expec
 static void check_live(struct fixture *f, const char *expected)
 {
 	uint32_t *out;
-	uint32_t count = graph_live_leaves(&f->doc, &f->arena, &out);
+	uint32_t count = graph_sides(&f->doc, &f->arena, &out);
 	check_names(f, out, count, expected);
 	assert_int_equal(graph_conflicts(&f->doc), count > 1 ? count - 1 : 0);
 }
@@ -134,7 +134,7 @@ static void test_empty(void **state)
 	assert_int_equal(graph_winner(&f->doc), GRAPH_NONE);
 	assert_int_equal(graph_find(&f->doc, &r), GRAPH_NONE);
 	assert_int_equal(graph_conflicts(&f->doc), 0);
-	assert_int_equal(graph_live_leaves(&f->doc, &f->arena, &out), 0);
+	assert_int_equal(graph_sides(&f->doc, &f->arena, &out), 0);
 	assert_int_equal(graph_common_ancestors(&f->doc, NULL, 0, &f->arena, &out), 0);
 	assert_int_equal(graph_human_inputs(&f->doc, NULL, 0, &f->arena, &out), 0);
 	graph_stem(&f->doc, &f->arena, 10);
@@ -331,7 +331,7 @@ static void test_many_leaves(void **state)
 	}
 	doc->revisions_count = LEAVES + 1;
 	uint32_t *out, *bases;
-	assert_int_equal(graph_live_leaves(doc, &f->arena, &out), LEAVES);
+	assert_int_equal(graph_sides(doc, &f->arena, &out), LEAVES);
 	assert_int_equal(out[0], LEAVES);
 	assert_int_equal(graph_common_ancestors(doc, out, LEAVES, &f->arena, &bases), 1);
 	assert_int_equal(bases[0], 0);
@@ -451,8 +451,8 @@ static void check_stemmed(struct fixture *f, const struct document *before)
 					 graph_descends(before, (uint32_t)a, (uint32_t)b));
 		}
 	uint32_t *x, *y, *x2, *y2;
-	uint32_t x_count = graph_live_leaves(before, &f->arena, &x);
-	uint32_t y_count = graph_live_leaves(after, &f->arena, &y);
+	uint32_t x_count = graph_sides(before, &f->arena, &x);
+	uint32_t y_count = graph_sides(after, &f->arena, &y);
 	check_same_nodes(before, x, x_count, after, y, y_count);
 	if (x_count < 2)
 		return;

@@ -263,7 +263,7 @@ static void ask_about(const struct world *w, struct decision *out)
 static bool leaves_are(struct world *w, const struct msg_conflict_resolve *m)
 {
 	uint32_t *leaves;
-	uint32_t count = graph_live_leaves(&w->doc, &w->h->arena, &leaves);
+	uint32_t count = graph_sides(&w->doc, &w->h->arena, &leaves);
 	if (count != m->leaves_count)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
