@@ -6,6 +6,7 @@
 #include "common/base/rng.h"
 #include "common/probe.h"
 #include "common/timing.h"
+#include "storage-node/attempt.h"
 #include "storage-node/digest.h"
 #include "storage-node/keys.h"
 #include "storage-node/storage.h"
@@ -208,7 +209,8 @@ struct shard_copy {
 	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
 	int64_t recent_until_ms; /* they go then; 0: as of the next tick */
-	struct map notes;        /* document id -> struct buf*: why a conflict stays open */
+	struct refused_attempts attempts;
+	struct map notes; /* document id -> struct buf*: why a conflict stays open */
 	struct cleanup_wait cleanup_wait;
 	struct lock_table *locks; /* lock.h; NULL: none so far */
 	struct offers *offers;    /* offer.h; NULL: none so far */

@@ -217,10 +217,6 @@ void lock_clear(struct shard_copy *c)
 		return;
 	for (struct map_entry *entry; (entry = map_next(&c->locks->by_id, &at));)
 		lock_drop(c->locks, entry->value);
-	map_close(&c->locks->refused);
-	free(c->locks->attempts);
-	c->locks->attempts = NULL;
-	c->locks->attempts_next = 0;
 }
 
 void lock_free(struct shard_copy *c)
@@ -387,7 +383,6 @@ void lock_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 	struct lock_table *t = c->locks;
 	if (!t)
 		return;
-	lock_forget_refused(s, t);
 	if (t->by_id.count == 0 || c->state != SHARD_SERVING || s->now_ms < t->tell_ms)
 		return;
 	t->tell_ms = s->now_ms + LOCK_TELL_MS;

@@ -13,10 +13,9 @@
 
 enum {
 	LOCKS_KEPT_MAX = 2 * LIMIT_LOCKS, /* of a shard */
-	LOCK_TELL_MS = 2000,     /* so often a lead tells the coordinator of some of its locks */
-	LOCK_TELL_MAX = 256,     /* of so many */
-	LOCK_REFUSED_MAX = 4096, /* refused attempts remembered */
-	LOCK_PATH_DEPTH = 128    /* of nested members of a patch; deeper ones count as one path */
+	LOCK_TELL_MS = 2000,  /* so often a lead tells the coordinator of some of its locks */
+	LOCK_TELL_MAX = 256,  /* of so many */
+	LOCK_PATH_DEPTH = 128 /* of nested members of a patch; deeper ones count as one path */
 };
 
 /* Who wants to write what. `body` is the merge patch or the update of PATCH and UPDATE; the other
@@ -35,12 +34,9 @@ enum status lock_check(const struct shard_copy *c, const struct lock_question *q
 enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m);
 /* Is this what lock_check says when it refuses? */
 bool lock_is_refusal(enum status status);
-/* Refuses a write, if this node may say so, and remembers the attempt: what was refused must not be
- * done when a copy of the message comes after the lock has gone. */
+/* Refuses a write, if this node may say so, and remembers the attempt. */
 void lock_refuse_write(struct storage *s, struct shard_copy *c, const struct event *e,
 		       enum status status, struct effects *fx);
-bool lock_refused_before(const struct storage *s, const struct shard_copy *c,
-			 const struct msg_doc_write *m);
 
 /* From the coordinator: a grant or a release. */
 void lock_on_set(struct storage *s, const struct event *e, struct effects *fx);

@@ -1,8 +1,6 @@
 /* May this be written? The lead asks for every write, as it decides it. */
-#include <stdlib.h>
-
-#include "common/base/memory.h"
 #include "proto/msgpack.h"
+#include "storage-node/internal.h"
 #include "storage-node/lock_table.h"
 
 bool lock_is_refusal(enum status status)
@@ -156,57 +154,12 @@ enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_wr
 	return lock_check(c, &question);
 }
 
-/* ---- refused attempts ---- */
-
-/* One operation may be tried several times, each of which may be sent several times. */
-static void attempt_key(const struct msg_doc_write *m, uint8_t key[LOCK_ID_BYTES])
-{
-	memcpy(key, m->operation_id.data, LOCK_ID_BYTES);
-	be64_write(key, be64_read(key) ^ m->attempt);
-}
-
-static void attempt_add(struct storage *s, struct lock_table *t, const struct msg_doc_write *m,
-			enum status status)
-{
-	if (!t->attempts)
-		t->attempts = mem_alloc_zero(LOCK_REFUSED_MAX * sizeof *t->attempts);
-	struct lock_attempt *a = &t->attempts[t->attempts_next++ % LOCK_REFUSED_MAX];
-	if (a->until_ms && map_get(&t->refused, slice_of(a->key, sizeof a->key)) == a)
-		map_remove(&t->refused, slice_of(a->key, sizeof a->key));
-	attempt_key(m, a->key);
-	a->status = status;
-	a->until_ms = s->now_ms + RECENT_KEEP_MS;
-	t->refused_until_ms = a->until_ms;
-	map_put(&t->refused, slice_of(a->key, sizeof a->key), a);
-}
-
-void lock_forget_refused(const struct storage *s, struct lock_table *t)
-{
-	if (!t->attempts || s->now_ms < t->refused_until_ms)
-		return;
-	map_close(&t->refused);
-	free(t->attempts);
-	t->attempts = NULL;
-	t->attempts_next = 0;
-}
-
-bool lock_refused_before(const struct storage *s, const struct shard_copy *c,
-			 const struct msg_doc_write *m)
-{
-	uint8_t key[LOCK_ID_BYTES];
-	if (!c->locks || c->locks->refused.count == 0)
-		return false;
-	attempt_key(m, key);
-	const struct lock_attempt *a = map_get(&c->locks->refused, slice_of(key, sizeof key));
-	return a && s->now_ms < a->until_ms;
-}
-
 void lock_refuse_write(struct storage *s, struct shard_copy *c, const struct event *e,
 		       enum status status, struct effects *fx)
 {
 	struct msg_doc_write_ack ack = {.status = lease_held(s, c) ? status : STATUS_NO_LEAD};
-	if (lock_is_refusal(ack.status) && c->locks)
-		attempt_add(s, c->locks, e->message.body, status);
+	if (lock_is_refusal(ack.status))
+		attempt_refused(s, c, e->message.body, status);
 	s->refused_total++;
 	fx_reply(fx, WHEN_NOW, e, MSG_doc_write_ack, &ack);
 }

@@ -25,13 +25,6 @@ struct lock_paths {
 	uint32_t cap;
 };
 
-/* An attempt to write that was refused. */
-struct lock_attempt {
-	uint8_t key[LOCK_ID_BYTES];
-	int64_t until_ms;
-	uint64_t status;
-};
-
 struct lock_table {
 	struct map by_id;        /* lock id -> struct held_lock* */
 	struct map by_document;  /* document id -> struct lock_paths* */
@@ -39,12 +32,6 @@ struct lock_table {
 	uint64_t greatest;       /* token appended here */
 	int64_t tell_ms;
 	size_t tell_at;
-	struct map refused;            /* key -> struct lock_attempt* */
-	struct lock_attempt *attempts; /* ring of LOCK_REFUSED_MAX */
-	uint32_t attempts_next;
-	int64_t refused_until_ms; /* all are forgotten then */
 };
-
-void lock_forget_refused(const struct storage *s, struct lock_table *t);
 
 #endif

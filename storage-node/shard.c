@@ -33,6 +33,7 @@ void shard_free(struct shard_copy *c)
 	map_close(&c->overlays);
 	write_recent_clear(c);
 	map_close(&c->recent_by_id);
+	attempt_clear(c);
 	conflict_notes_clear(c);
 	map_close(&c->notes);
 	offer_free(c);

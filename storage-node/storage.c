@@ -158,6 +158,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 		outbox_tick(s, c, fx);
 		placed_tick(s, c, fx);
 		write_recent_tick(s, c);
+		attempt_tick(s, c);
 		lock_tick(s, c, fx);
 		feed_tick(s, c, fx);
 		offer_tick(s, c);

@@ -105,6 +105,12 @@ void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 
 /* ---- answers ---- */
 
+/* Its client is told, not somebody else asked. */
+static bool is_final(enum status refused)
+{
+	return refused == STATUS_DISK_FULL || refused == STATUS_OVERLOADED;
+}
+
 bool write_is_stale(const struct storage *s, uint64_t until_ms, uint64_t life)
 {
 	return !MUTATION(late_write_taken) && until_ms > 0 &&
@@ -482,10 +488,6 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 	const struct msg_doc_write *m = e->message.body;
 	struct document_view view;
 	struct decision d = {.status = STATUS_OK};
-	if (lock_refused_before(s, c, m)) {
-		answer(s, e, WHEN_NOW, STATUS_LOCKED, NULL, fx);
-		return;
-	}
 	document_load_pending(s, c, m->id, &view);
 	decide(&view, m, &d);
 	if (lock_is_refusal(d.status)) {
@@ -541,6 +543,8 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	else if (c->outbox_count >= OUTBOX_ENTRIES_MAX || c->outbox_bytes >= OUTBOX_BYTES_MAX)
 		refused = STATUS_OVERLOADED;
 	if (refused != STATUS_OK) {
+		if (is_final(refused))
+			attempt_refused(s, c, m, refused);
 		answer(s, e, WHEN_NOW, refused, NULL, fx);
 		return;
 	}
@@ -590,7 +594,13 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 	/* again, or to one that has become the lead since */
 	if (in_outbox(s, c, e, fx))
 		return;
-	enum status refused = lead_refuses(s, c, e);
+	enum status refused = attempt_status(s, c, m);
+	if (refused != STATUS_OK) {
+		REACHED(refused_attempt_came_again);
+		answer(s, e, WHEN_NOW, refused, NULL, fx);
+		return;
+	}
+	refused = lead_refuses(s, c, e);
 	if (m->branch && refused != STATUS_OK) {
 		write_branch(s, c, e, fx);
 		return;
@@ -600,6 +610,8 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		return;
 	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
 		map_send_newer(c, e, fx);
+	if (is_final(refused))
+		attempt_refused(s, c, m, refused);
 	if (refused != STATUS_OK) {
 		s->refused_total++;
 		answer(s, e, WHEN_DURABLE, refused, NULL, fx);

@@ -88,6 +88,9 @@ static void test_disk_full(void **state)
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
 	e.disk.full = false;
 	storage_bench_step(b, &e);
+	peers_write(b, 1, &m); /* a copy of it: its client was told already */
+	assert_int_equal(b->written.status, STATUS_DISK_FULL);
+	m.attempt = 1; /* its client, again */
 	peers_write(b, 1, &m);
 	peers_ack(b, PEER_B, 1, 3);
 	assert_int_equal(b->written.status, STATUS_CREATED);
@@ -101,6 +104,7 @@ static void test_disk_full(void **state)
 	assert_int_equal(b->written.status, STATUS_DISK_FULL);
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	peers_grant(b, PEER_C, 1, false);
+	m.attempt = 2;
 	peers_write(b, 1, &m);
 	assert_int_equal(b->written.status, 999);
 }

@@ -38,6 +38,7 @@ struct policy_state {
 	int made;      /* the collection, then each document */
 	char law[128]; /* ETag of the policy, as last seen */
 	int entries[DOCUMENTS];
+	bool settled[DOCUMENTS]; /* it was made by a quorum; else it may go with a disk */
 	bool acknowledged[DOCUMENTS][ENTRIES_MAX];
 	bool checked[DOCUMENTS];
 	int changes, tests, refused;
@@ -265,6 +266,16 @@ static void policy_step(struct workload *w, int actor)
 	}
 }
 
+/* What was made on one disk only may be gone, if nothing that a quorum acknowledged went with it.
+ */
+static bool may_be_gone(const struct policy_state *s, int document)
+{
+	bool gone = !s->settled[document];
+	for (int i = 0; i < s->entries[document]; i++)
+		gone = gone && !s->acknowledged[document][i];
+	return gone;
+}
+
 static void edit_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct policy_state *s = state_of(w);
@@ -272,6 +283,11 @@ static void edit_answer(struct workload *w, int actor, const struct sim_answer *
 	if (a->step == POLICY_READ && answer->status == 200 && w->sim->healed && actor == 0 &&
 	    is_over(w)) {
 		check_tally(w, a->document, answer);
+		a->step = POLICY_BEGIN;
+		rest(w, actor);
+	} else if (a->step == POLICY_READ && answer->status == 404 && w->sim->healed &&
+		   may_be_gone(s, a->document)) {
+		s->checked[a->document] = true;
 		a->step = POLICY_BEGIN;
 		rest(w, actor);
 	} else if (a->step == POLICY_READ && answer->status == 200 && !w->sim->healed) {
@@ -294,6 +310,8 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 	if (s->made <= DOCUMENTS) {
 		/* what was there already was made by a request whose answer was lost; a 202 lies on
 		 * one disk only, and may go with it */
+		if (s->made > 0 && answer->status == 201)
+			s->settled[s->made - 1] = true;
 		s->made += answer->status == 200 || answer->status == 201 ||
 			   answer->status == 409 || answer->status == 412;
 		wake(w, actor, w->sim->now_us + RETRY_US);
