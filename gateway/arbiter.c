@@ -44,12 +44,14 @@ void arbiters_metrics(const struct gateway *gw, struct buf *out)
 		   "parley_arbiter_clients_waiting %" PRIu32 "\n"
 		   "# TYPE parley_arbiter_streams gauge\n"
 		   "parley_arbiter_streams %zu\n"
+		   "# TYPE parley_arbiter_sockets gauge\n"
+		   "parley_arbiter_sockets %" PRIu32 "\n"
 		   "# TYPE parley_arbiter_taken_total counter\n"
 		   "parley_arbiter_taken_total %" PRIu64 "\n"
 		   "# TYPE parley_arbiter_renewed_total counter\n"
 		   "parley_arbiter_renewed_total %" PRIu64 "\n"
 		   "# TYPE parley_arbiter_answers_total counter\n",
-		   a->waiting_count, a->streams.count, a->taken, a->renewed);
+		   a->waiting_count, a->streams.count, a->sockets, a->taken, a->renewed);
 	for (size_t i = 0; i < ARBITER_ANSWERS; i++)
 		buf_printf(out, "parley_arbiter_answers_total{kind=\"%s\"} %" PRIu64 "\n", names[i],
 			   a->answers[i]);

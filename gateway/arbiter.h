@@ -1,8 +1,8 @@
 /* Arbiter clients: programs that decide conflicts of collections whose policy is external.
  *
- * A client takes conflicts under a lease, by long poll (arbiter_take.c) or as Server-Sent Events
- * (arbiter_stream.c), and answers them (op_arbiter.c). Leases live at the leads
- * (storage-node/offer.h); a gateway remembers only who waits. */
+ * A client takes conflicts under a lease, by long poll (arbiter_take.c), as Server-Sent Events
+ * (arbiter_stream.c) or over a WebSocket (arbiter_socket.c), and answers them (op_arbiter.c).
+ * Leases live at the leads (storage-node/offer.h); a gateway remembers only who waits. */
 #ifndef PARLEY_GATEWAY_ARBITER_H
 #define PARLEY_GATEWAY_ARBITER_H
 
@@ -22,6 +22,9 @@ enum {
 	ARBITER_ANSWERS = 6
 };
 
+/* Other WebSockets are of notifications. */
+#define ARBITER_SOCKET_PATH "/_/arbiter/_socket"
+
 enum arbiter_answer {
 	ARBITER_PICK,
 	ARBITER_DOCUMENT,
@@ -39,6 +42,7 @@ struct arbiters {
 	struct take_op **waiting_end;
 	uint32_t waiting_count;
 	struct map streams;    /* id -> struct arbiter_stream* */
+	uint32_t sockets;      /* of these */
 	uint64_t next_request; /* of streams */
 	int64_t tick_ms;
 	uint64_t taken;
@@ -80,7 +84,13 @@ void take_tick(struct turn *t);
 /* ---- arbiter_stream.c ---- */
 
 void arbiter_streams_tick(struct turn *t);
-/* A lease is no longer its client's: whichever stream it was given to has room for another. */
-void arbiter_stream_lease_ended(struct turn *t, const struct arbiter_lease *lease);
+/* Whichever stream it was given to counts it for so long. 0: it is no longer its client's, and
+ * makes room for another. */
+void arbiter_stream_lease_lasts(struct turn *t, const struct arbiter_lease *lease, uint64_t ms);
+
+/* ---- arbiter_socket.c ---- */
+
+/* True if the message came over the WebSocket of an arbiter client. */
+bool arbiter_socket_message(struct turn *t);
 
 #endif

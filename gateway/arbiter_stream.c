@@ -1,41 +1,48 @@
 /* GET /_/arbiter/_stream: conflicts as Server-Sent Events, as many at a time as the client has
  * credit for. Each stream takes for itself, as a client with a long poll would; what it was given
  * counts until its lease is answered over this gateway, or has ended. */
+#include "gateway/arbiter_stream.h"
+
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "gateway/arbiter.h"
 #include "gateway/native.h"
 #include "gateway/notify.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 #include "proto/msgpack.h"
 
-enum { STREAM_WAIT_MS = 20000, KEEP_ALIVE_MS = 15000, RETRY_MS = 1000 };
+enum { STREAM_WAIT_MS = 20000, KEEP_ALIVE_MS = 15000 };
 
-struct given {
-	struct buf lease; /* as printed; empty: free */
-	int64_t until_ms;
-};
+struct arbiter_stream *arbiter_stream_new(struct turn *t, uint64_t id, struct problem *p)
+{
+	struct arbiters *a = t->gw->arbiters;
+	if (a->streams.count >= ARBITER_STREAMS_MAX) {
+		problem_limit(p, STATUS_TOO_MANY_ARBITERS, "streams", ARBITER_STREAMS_MAX,
+			      ARBITER_STREAMS_MAX + 1);
+		return NULL;
+	}
+	struct arbiter_stream *s = mem_alloc_zero(sizeof *s);
+	s->id = id;
+	s->lease_ms = ARBITER_STREAM_LEASE_MS;
+	s->keep_alive_ms = t->now_ms + KEEP_ALIVE_MS;
+	map_put_u64(&a->streams, id, s);
+	return s;
+}
 
-struct arbiter_stream {
-	uint64_t id;
-	uint64_t request; /* under way; 0: none */
-	struct buf body;  /* of its takes, but for the limit */
-	struct given given[LIMIT_OFFERS];
-	uint32_t credit;
-	uint64_t lease_ms;
-	int64_t ask_ms;
-	int64_t keep_alive_ms;
-	bool closing;
-};
+struct arbiter_stream *arbiter_stream_find(const struct gateway *gw, uint64_t id)
+{
+	return map_get_u64(&gw->arbiters->streams, id);
+}
 
-static void stream_free(struct turn *t, struct arbiter_stream *s)
+void arbiter_stream_free(struct turn *t, struct arbiter_stream *s)
 {
 	map_remove_u64(&t->gw->arbiters->streams, s->id);
+	t->gw->arbiters->sockets -= s->is_socket;
 	for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
 		buf_close(&s->given[i].lease);
 	buf_close(&s->body);
+	buf_close(&s->principal);
 	free(s);
 }
 
@@ -45,7 +52,7 @@ void arbiters_close(struct gateway *gw)
 	struct turn t = {.gw = gw};
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&a->streams, &at));)
-		stream_free(&t, e->value);
+		arbiter_stream_free(&t, e->value);
 	map_close(&a->streams);
 	free(a);
 }
@@ -67,6 +74,7 @@ static void remember(struct turn *t, struct arbiter_stream *s, struct slice leas
 			continue;
 		buf_append_slice(&s->given[i].lease, lease);
 		s->given[i].until_ms = t->now_ms + (int64_t)s->lease_ms;
+		s->given[i].answering = false;
 		return;
 	}
 }
@@ -78,7 +86,15 @@ static void forget_ended(struct turn *t, struct arbiter_stream *s)
 			buf_clear(&s->given[i].lease);
 }
 
-void arbiter_stream_lease_ended(struct turn *t, const struct arbiter_lease *lease)
+struct given *arbiter_stream_given(struct arbiter_stream *s, struct slice lease)
+{
+	for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
+		if (lease.len > 0 && slice_equal(buf_slice(&s->given[i].lease), lease))
+			return &s->given[i];
+	return NULL;
+}
+
+void arbiter_stream_lease_lasts(struct turn *t, const struct arbiter_lease *lease, uint64_t ms)
 {
 	struct arbiters *a = t->gw->arbiters;
 	struct buf text = {0};
@@ -87,10 +103,12 @@ void arbiter_stream_lease_ended(struct turn *t, const struct arbiter_lease *leas
 		return;
 	arbiter_lease_print(lease, &text);
 	for (struct map_entry *e; (e = map_next(&a->streams, &at));) {
-		struct arbiter_stream *s = e->value;
-		for (uint32_t i = 0; i < LIMIT_OFFERS; i++)
-			if (slice_equal(buf_slice(&s->given[i].lease), buf_slice(&text)))
-				buf_clear(&s->given[i].lease);
+		struct given *given = arbiter_stream_given(e->value, buf_slice(&text));
+		if (!given)
+			continue;
+		given->until_ms = t->now_ms + (int64_t)ms;
+		if (ms == 0)
+			buf_clear(&given->lease);
 	}
 	a->tick_ms = t->now_ms;
 	buf_close(&text);
@@ -111,24 +129,28 @@ static struct slice lease_text(struct slice line)
 static void send_line(struct turn *t, struct arbiter_stream *s, struct slice line)
 {
 	struct buf *out = &t->gw->scratch;
-	bool comma = line.data[line.len - 1] == ',';
+	line.len -= line.data[line.len - 1] == ',';
+	remember(t, s, lease_text(line));
+	if (s->is_socket) {
+		arbiter_socket_conflict(t, s, line);
+		return;
+	}
 	buf_clear(out);
 	buf_append_text(out, "event: conflict\ndata: ");
-	buf_append(out, line.data, line.len - comma);
+	buf_append_slice(out, line);
 	buf_append_text(out, "\n\n");
 	fx_stream_send(t->fx, &s->id, 1, buf_slice(out));
-	remember(t, s, lease_text(line));
 }
 
 static void taken(struct turn *t, struct request *r, const struct reply *reply)
 {
 	uint64_t id = be64_read(r->origin.data);
-	struct arbiter_stream *s = map_get_u64(&t->gw->arbiters->streams, id);
+	struct arbiter_stream *s = arbiter_stream_find(t->gw, id);
 	struct slice rest = buf_slice(&reply->body);
 	if (!s)
 		return;
 	s->request = 0;
-	s->ask_ms = reply->status == 200 ? t->now_ms : t->now_ms + RETRY_MS;
+	s->ask_ms = reply->status == 200 ? t->now_ms : t->now_ms + ARBITER_STREAM_RETRY_MS;
 	t->gw->arbiters->tick_ms = t->now_ms;
 	while (reply->status == 200 && rest.len > 0) {
 		const uint8_t *end = memchr(rest.data, '\n', rest.len);
@@ -166,7 +188,7 @@ void arbiter_streams_tick(struct turn *t)
 		if (s->closing)
 			continue;
 		forget_ended(t, s);
-		if (t->now_ms >= s->keep_alive_ms) {
+		if (!s->is_socket && t->now_ms >= s->keep_alive_ms) {
 			s->keep_alive_ms = t->now_ms + KEEP_ALIVE_MS;
 			fx_stream_send(t->fx, &s->id, 1, slice_text(": still here\n\n"));
 		}
@@ -178,13 +200,13 @@ void arbiter_streams_tick(struct turn *t)
 
 /* ---- beginning and end ---- */
 
-/* Its client is not there to decide: others shall. */
+/* Its client is not there to decide: others shall, but for what it has decided. */
 static void give_all_back(struct turn *t, const struct arbiter_stream *s)
 {
 	for (uint32_t i = 0; i < LIMIT_OFFERS; i++) {
 		struct arbiter_lease lease;
 		struct request scratch = {0};
-		if (s->given[i].lease.len > 0 &&
+		if (s->given[i].lease.len > 0 && !s->given[i].answering &&
 		    arbiter_lease_parse(&scratch, buf_slice(&s->given[i].lease), &lease))
 			arbiter_give_back(t, &lease, LEASE_RELEASE, 0);
 		arena_close(&scratch.arena);
@@ -193,13 +215,13 @@ static void give_all_back(struct turn *t, const struct arbiter_stream *s)
 
 void arbiters_stream_gone(struct turn *t, uint64_t stream)
 {
-	struct arbiter_stream *s = map_get_u64(&t->gw->arbiters->streams, stream);
+	struct arbiter_stream *s = arbiter_stream_find(t->gw, stream);
 	if (!s)
 		return;
 	if (s->request)
 		request_gone(t, s->request);
 	give_all_back(t, s);
-	stream_free(t, s);
+	arbiter_stream_free(t, s);
 }
 
 void arbiters_drain(struct turn *t)
@@ -229,21 +251,33 @@ static bool take_number(struct turn *t, struct request *r, const char *name, uin
 	return true;
 }
 
-/* What each of its takes says behind the limit. */
+void arbiter_stream_wants(struct turn *t, struct arbiter_stream *s, const struct slice *names,
+			  uint32_t count)
+{
+	buf_clear(&s->body);
+	buf_printf(&s->body, "\"leaseMs\":%llu,\"collections\":[", (unsigned long long)s->lease_ms);
+	for (uint32_t i = 0; i < count; i++) {
+		buf_append_text(&s->body, i > 0 ? "," : "");
+		json_string(names[i], &s->body);
+	}
+	buf_append_text(&s->body, "]}");
+	s->ask_ms = t->now_ms;
+	t->gw->arbiters->tick_ms = t->now_ms;
+}
+
 static bool take_parameters(struct turn *t, struct request *r, struct arbiter_stream *s,
 			    struct problem *p)
 {
 	struct slice names;
+	struct slice list[ARBITER_COLLECTIONS_MAX];
+	uint32_t count = 0;
 	uint64_t credit = 1;
-	s->lease_ms = 30000;
 	if (!take_number(t, r, "credit", LIMIT_OFFERS, &credit, p) ||
 	    !take_number(t, r, "leaseMs", ARBITER_LEASE_MAX_MS, &s->lease_ms, p))
 		return false;
-	s->credit = (uint32_t)credit;
-	buf_printf(&s->body, "\"leaseMs\":%llu,\"collections\":[", (unsigned long long)s->lease_ms);
 	if (!request_parameter(r, "collections", &names))
 		names = slice_of(NULL, 0);
-	for (uint32_t count = 0; names.len > 0; count++) {
+	while (names.len > 0) {
 		const uint8_t *comma = memchr(names.data, ',', names.len);
 		struct slice name =
 		    slice_of(names.data, comma ? (size_t)(comma - names.data) : names.len);
@@ -251,10 +285,10 @@ static bool take_parameters(struct turn *t, struct request *r, struct arbiter_st
 				 names.len - name.len - (comma != NULL));
 		if (!collection_name_valid(name) || count == ARBITER_COLLECTIONS_MAX)
 			return problem_set(p, STATUS_BAD_NAME, "collections");
-		buf_append_text(&s->body, count > 0 ? "," : "");
-		json_string(name, &s->body);
+		list[count++] = name;
 	}
-	buf_append_text(&s->body, "]}");
+	s->credit = (uint32_t)credit;
+	arbiter_stream_wants(t, s, list, count);
 	return true;
 }
 
@@ -280,25 +314,17 @@ static void stream_begin(struct turn *t, struct request *r)
 
 void native_arbiter_stream(struct turn *t, struct request *r)
 {
-	struct arbiters *a = t->gw->arbiters;
 	struct problem problem = {0};
-	struct arbiter_stream *s = mem_alloc_zero(sizeof *s);
-	s->id = r->id;
-	bool fine = arbiter_allowed(r, &problem) && take_parameters(t, r, s, &problem);
-	if (fine && a->streams.count >= ARBITER_STREAMS_MAX)
-		fine = problem_limit(&problem, STATUS_TOO_MANY_ARBITERS, "streams",
-				     ARBITER_STREAMS_MAX, ARBITER_STREAMS_MAX + 1);
-	if (!fine || r->method == HTTP_HEAD || r->reply) {
-		if (fine)
-			reply_send(t, r, reply_begin(t, 200));
-		else
-			answer_problem(t, r, &problem);
-		buf_close(&s->body);
-		free(s);
-		return;
-	}
-	map_put_u64(&a->streams, s->id, s);
-	s->keep_alive_ms = t->now_ms + KEEP_ALIVE_MS;
-	a->tick_ms = t->now_ms;
-	stream_begin(t, r);
+	struct arbiter_stream *s = NULL;
+	bool fine = arbiter_allowed(r, &problem) && (s = arbiter_stream_new(t, r->id, &problem)) &&
+		    take_parameters(t, r, s, &problem);
+	bool begins = fine && r->method != HTTP_HEAD && !r->reply;
+	if (s && !begins)
+		arbiter_stream_free(t, s);
+	if (begins)
+		stream_begin(t, r);
+	else if (fine)
+		reply_send(t, r, reply_begin(t, 200));
+	else
+		answer_problem(t, r, &problem);
 }

@@ -141,7 +141,8 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		lock_session_end(&t, event->http_closed);
 		break;
 	case EVENT_STREAM_MESSAGE:
-		notify_stream_message(&t);
+		if (!arbiter_socket_message(&t))
+			notify_stream_message(&t);
 		break;
 	case EVENT_STREAM_GONE:
 		notify_stream_gone(&t, event->stream.stream);

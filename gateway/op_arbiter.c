@@ -44,7 +44,7 @@ static void send_resolved(struct turn *t, struct request *r, const struct revisi
 	const struct arbiter_op *op = r->op;
 	struct reply *reply = reply_begin(t, 200);
 	t->gw->arbiters->answers[op->kind]++;
-	arbiter_stream_lease_ended(t, &op->lease);
+	arbiter_stream_lease_lasts(t, &op->lease, 0);
 	reply_etag(r, reply, revision);
 	buf_append_text(&reply->body, "{\"collection\":");
 	json_string(r->collection, &reply->body);
@@ -68,7 +68,7 @@ static void have_resolved(struct turn *t, struct request *r, uint32_t index, enu
 		return;
 	}
 	if (status == STATUS_LEAVES_MOVED)
-		arbiter_stream_lease_ended(t, &op->lease);
+		arbiter_stream_lease_lasts(t, &op->lease, 0);
 	refuse(t, r, status, "");
 }
 
@@ -136,10 +136,11 @@ static void have_done(struct turn *t, struct request *r, uint32_t index, enum st
 	struct reply *reply = reply_begin(t, 200);
 	if (op->message.op == LEASE_RENEW) {
 		t->gw->arbiters->renewed++;
+		arbiter_stream_lease_lasts(t, &op->lease, ack->lease_ms);
 		buf_printf(&reply->body, "{\"leaseMs\":%" PRIu64 "}", ack->lease_ms);
 	} else {
 		t->gw->arbiters->answers[op->kind]++;
-		arbiter_stream_lease_ended(t, &op->lease);
+		arbiter_stream_lease_lasts(t, &op->lease, 0);
 		buf_append_text(&reply->body, op->kind == ARBITER_DEFER ? "{\"deferred\":true}"
 									: "{\"released\":true}");
 	}

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "gateway/arbiter.h"
 #include "gateway/call.h"
 #include "gateway/http_answer.h"
 #include "gateway/lock.h"
@@ -198,7 +199,7 @@ static void request_begin(struct turn *t, struct request *r, const struct http_r
 	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
 	if (!check_bounds(t, r, &problem))
 		answer_problem(t, r, &problem);
-	else if (http->websocket)
+	else if (http->websocket && !slice_is(http->path, ARBITER_SOCKET_PATH))
 		notify_socket_open(t, r);
 	else
 		request_route(t, r);

@@ -314,6 +314,147 @@ static void test_a_stream_has_credit(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), " op=2"));
 }
 
+/* ---- over a WebSocket ---- */
+
+static uint64_t connect_socket(struct gateway_bench *b)
+{
+	struct http_request request = {.id = ++b->requests,
+				       .method = HTTP_GET,
+				       .path = slice_text("/_/arbiter/_socket"),
+				       .roles = b->roles,
+				       .principal = slice_text("ann"),
+				       .websocket = true};
+	gateway_bench_request(b, &request);
+	return request.id;
+}
+
+static void socket_say(struct gateway_bench *b, uint64_t stream, const char *text)
+{
+	struct event event = {.kind = EVENT_STREAM_MESSAGE};
+	event.stream.stream = stream;
+	event.stream.bytes = slice_text(text);
+	event.stream.text = true;
+	gateway_bench_event(b, &event);
+}
+
+static bool told(struct gateway_bench *b, const char *text)
+{
+	return strstr(buf_cstr(&b->trace), text) != NULL;
+}
+
+static void test_a_socket_needs_the_role(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->roles = 0;
+	(void)connect_socket(b);
+	assert_int_equal(b->status, 403);
+	b->roles = HTTP_ROLE_ARBITER;
+	gateway_bench_http(b, "GET /_/arbiter/_socket");
+	assert_int_equal(b->status, 400);
+	(void)connect_socket(b);
+	assert_int_equal(b->status, 101);
+}
+
+/* Takes x, which it is then told of. */
+static uint64_t socket_with_conflict(struct gateway_bench *b)
+{
+	uint64_t stream = connect_socket(b);
+	gateway_bench_advance(b, 1000);
+	assert_int_equal(b->sent_count, 0); /* it has not said what it wants */
+	socket_say(b, stream, "{\"ref\":1,\"listen\":{\"collections\":[\"c\"]}}");
+	assert_true(told(b, "{\"ref\":1,\"status\":200}"));
+	gateway_bench_advance(b, 200);
+	offer(b, "x");
+	graph(b, false);
+	assert_true(told(b, "{\"conflict\":{\"lease\":\""));
+	const char *at = strstr(buf_cstr(&b->trace), "\"lease\":\"") + 9;
+	buf_clear(&lease);
+	buf_append(&lease, at, strcspn(at, "\""));
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 1000);
+	assert_int_equal(b->sent_count, 0); /* its credit is used */
+	return stream;
+}
+
+static void say_about(struct gateway_bench *b, uint64_t stream, const char *rest)
+{
+	struct buf text = {0};
+	buf_append_text(&text, "{\"ref\":\"r\",\"lease\":\"");
+	buf_append_slice(&text, buf_slice(&lease));
+	buf_append_text(&text, rest);
+	socket_say(b, stream, buf_cstr(&text));
+	buf_close(&text);
+}
+
+static void test_a_socket_takes_and_answers(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = socket_with_conflict(b);
+	struct msg_conflict_lease_ack ack = {.status = STATUS_OK, .lease_ms = 5000};
+	say_about(b, stream, "\",\"renew\":{\"leaseMs\":5000}}");
+	last(b, MSG_conflict_lease);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_lease_ack, &ack);
+	assert_true(told(b, "{\"ref\":\"r\",\"status\":200,\"body\":{\"leaseMs\":5000}}"));
+	say_about(b, stream, "\",\"answer\":{\"pick\":\"2-a\"}}");
+	last(b, MSG_conflict_lease);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_lease_ack, &ack);
+	graph(b, false);
+	struct msg_conflict_resolve_ack resolved = {.status = STATUS_OK};
+	last(b, MSG_conflict_resolve);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_resolve_ack, &resolved);
+	assert_true(told(b, "\"resolutionId\":"));
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 200);
+	last(b, MSG_conflict_take); /* there is room again */
+}
+
+static void test_a_socket_that_ends_gives_back_what_it_has_not_decided(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (int answered = 0; answered < 2; answered++) {
+		uint64_t stream = socket_with_conflict(b);
+		if (answered)
+			say_about(b, stream, "\",\"answer\":{\"pick\":\"2-a\"}}");
+		gateway_bench_clear(b);
+		struct event gone = {.kind = EVENT_STREAM_GONE, .stream = {.stream = stream}};
+		gateway_bench_event(b, &gone);
+		assert_int_equal(told(b, " op=2"), !answered);
+		gateway_bench_clear(b);
+	}
+}
+
+static void test_frames_that_are_none(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const bad[] = {"{",
+					  "[]",
+					  "{\"ref\":{}}",
+					  "{\"ref\":1}",
+					  "{\"listen\":{},\"renew\":{}}",
+					  "{\"answer\":{}}",
+					  "{\"lease\":5,\"renew\":{}}"};
+	uint64_t stream = connect_socket(b);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		gateway_bench_clear(b);
+		socket_say(b, stream, bad[i]);
+		assert_true(told(b, "\"status\":400,\"body\":{\"error\":"));
+	}
+	static const char *const refused[] = {"5", "{\"credit\":65}", "{\"leaseMs\":\"x\"}",
+					      "{\"collections\":[5]}", "{\"collections\":5}"};
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		struct buf text = {0};
+		buf_printf(&text, "{\"ref\":1,\"listen\":%s}", refused[i]);
+		gateway_bench_clear(b);
+		socket_say(b, stream, buf_cstr(&text));
+		assert_true(told(b, "{\"ref\":1,\"status\":4"));
+		buf_close(&text);
+	}
+	gateway_bench_clear(b);
+	for (size_t i = ARRAY_LEN(bad); i < 11; i++)
+		socket_say(b, stream, "x");
+	assert_true(told(b, "1008"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -328,6 +469,10 @@ int main(void)
 	    TEST(test_other_answers),
 	    TEST(test_what_is_malformed_is_refused),
 	    TEST(test_a_stream_has_credit),
+	    TEST(test_a_socket_needs_the_role),
+	    TEST(test_a_socket_takes_and_answers),
+	    TEST(test_a_socket_that_ends_gives_back_what_it_has_not_decided),
+	    TEST(test_frames_that_are_none),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@ import { Agent, get as httpsGet } from 'node:https';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
+import WebSocket from 'ws';
 import { ROOT, check, startCluster, until } from './lib.mjs';
 
 const DEADLINE_MS = 30000;
@@ -55,16 +56,40 @@ async function decideAll(c, collection, count) {
   return decided;
 }
 
+/** Over a WebSocket: what was said, and what has come and was not looked at yet. */
+async function connect(c, gateway = 1, options = tls) {
+  const socket = new WebSocket(c.url('/_/arbiter/_socket', gateway).href.replace('https:', 'wss:'), options);
+  const frames = [];
+  socket.on('message', (data) => frames.push(JSON.parse(data)));
+  socket.on('close', (code) => { socket.code = code; });
+  await new Promise((done, fail) => socket.on('open', done).on('error', fail));
+  socket.next = async (what, is) => {
+    await until(what, DEADLINE_MS, () => frames.some(is) || (socket.code && assert.fail(`closed: ${socket.code}`)), 10);
+    return frames.splice(frames.findIndex(is), 1)[0];
+  };
+  socket.conflict = async (id) => (await socket.next(`conflict ${id}`, ({ conflict }) => conflict?.id === id)).conflict;
+  socket.ask = (ref, frame) => {
+    socket.send(JSON.stringify({ ref, ...frame }));
+    return socket.next(`the answer to ${ref}`, (told) => told.ref === ref);
+  };
+  return socket;
+}
+
 function startClient(c, ...collections) {
+  return startExample(c, 'arbiter-client.mjs', collections);
+}
+
+function startExample(c, name, collections) {
   const env = {
     ...process.env,
     PARLEY_URLS: [1, 2].map((number) => c.url('/', number).href).join(' '),
+    PARLEY_URL: c.url('/').href,
     PARLEY_CA: join(c.dir, 'keys/ca.crt'),
     PARLEY_CERT: join(c.dir, 'keys/decider.crt'),
     PARLEY_KEY: join(c.dir, 'keys/decider.key'),
     LEASE_MS: '2000',
   };
-  const child = spawn(process.execPath, [join(ROOT, 'docs/examples/arbiter-client.mjs'), ...collections], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [join(ROOT, 'docs/examples', name), ...collections], { env, cwd: join(ROOT, 'tests/e2e'), stdio: ['ignore', 'pipe', 'pipe'] });
   child.told = '';
   child.stdout.on('data', (part) => { child.told += part; });
   child.stderr.on('data', (part) => { child.told += part; });
@@ -77,14 +102,14 @@ describe('conflicts that clients decide', () => {
     const pem = (file) => readFileSync(join(cluster.dir, 'keys', file));
     tls = { ca: pem('ca.crt'), cert: pem('decider.crt'), key: pem('decider.key') };
     agent = new Agent({ keepAlive: true, maxSockets: 32, ...tls });
-    for (const name of ['one', 'shared', 'lost', 'moved', 'many', 'odd'])
+    for (const name of ['socket', 'one', 'shared', 'lost', 'moved', 'many', 'odd'])
       await cluster.collection(name, { mode: 'available', retainMs: KEEP_MS, shards: 2, policy: { strategy: 'external' } });
     await cluster.collection('late', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'external', deadlineMs: 2000, fallback: 'newest' } });
   });
   after(() => { agent?.destroy(); return cluster?.down(); });
 
   test('only certificates with the role may take conflicts', async (c) => {
-    for (const [method, path] of [['POST', '/_/arbiter/_take'], ['GET', '/_/arbiter/_stream'], ['PUT', '/_/arbiter/AAAA'], ['POST', '/_/arbiter/AAAA/answer']]) {
+    for (const [method, path] of [['POST', '/_/arbiter/_take'], ['GET', '/_/arbiter/_stream'], ['GET', '/_/arbiter/_socket'], ['PUT', '/_/arbiter/AAAA'], ['POST', '/_/arbiter/AAAA/answer']]) {
       const { status, json } = await c.send(method, path, { body: method === 'GET' ? undefined : {} });
       assert.deepEqual([status, json.code], [403, 'role_needed'], `${method} ${path}`);
     }
@@ -219,6 +244,44 @@ describe('conflicts that clients decide', () => {
     assert.equal(late.status, 409, late.text);
     for (const conflict of again) await answer(c, conflict.lease, { pick: conflict.leaves[0] });
     await until('all are decided', DEADLINE_MS, async () => (await open(c, 'moved')).length === 0);
+  });
+
+  test('over a WebSocket: conflicts come, are renewed, deferred, answered; what is out when it ends is offered again', async (c) => {
+    const socket = await connect(c);
+    assert.deepEqual(await socket.ask(1, { listen: { collections: ['socket'], credit: 1, leaseMs: 20000 } }), { ref: 1, status: 200 });
+    const made = await diverge(c, '/socket/a', { n: 0 }, { n: 1 }, { n: 2 });
+    const conflict = await socket.conflict('a');
+    assert.deepEqual([conflict.collection, conflict.base.n, conflict.leaseMs], ['socket', 0, 20000]);
+    await diverge(c, '/socket/b', { n: 0 }, { n: 1 }, { n: 2 });
+    assert.deepEqual(await socket.ask('more', { lease: conflict.lease, renew: { leaseMs: 60000 } }), { ref: 'more', status: 200, body: { leaseMs: 60000 } });
+    const answered = await socket.ask(2, { lease: conflict.lease, answer: { pick: made.offline } });
+    assert.deepEqual([answered.status, answered.body.id], [200, 'a']);
+    assert.equal((await c.get('/socket/a')).json.n, 2);
+    assert.deepEqual(await socket.ask(3, { lease: conflict.lease, answer: { pick: made.offline } }), { ...answered, ref: 3 }, 'the same again');
+    const other = await socket.ask(4, { lease: conflict.lease, answer: { delete: true } });
+    assert.deepEqual([other.status, other.body.code], [409, 'lease_lost']);
+    const second = await socket.conflict('b');
+    assert.deepEqual(await socket.ask(5, { lease: second.lease, answer: { defer: 100 } }), { ref: 5, status: 200, body: { deferred: true } });
+    const again = await socket.conflict('b');
+    const odd = await socket.ask(6, { lease: again.lease, answer: { pick: '9-f' } });
+    assert.deepEqual([odd.status, odd.body.place], [400, '/pick']);
+    assert.equal((await socket.ask(7, { lease: again.lease })).status, 400);
+    socket.terminate();
+    const [given] = await takeAll(c, 'socket', 1, 20000, { gateway: 2 });
+    assert.equal(given.id, 'b');
+    assert.equal((await answer(c, given.lease, { document: { n: 9 } }, { gateway: 2 })).status, 200);
+    await assert.rejects(connect(c, 1, c.tls), /403/);
+  });
+
+  test('the example over a WebSocket decides', async (c) => {
+    const child = startExample(c, 'arbiter-socket.mjs', ['socket']);
+    try {
+      for (let i = 0; i < 10; i++) await diverge(c, `/socket/e${i}`, { n: 0 }, { n: 1 }, { n: 2 });
+      await until('all are decided', DEADLINE_MS, async () => (await open(c, 'socket')).length === 0);
+    } finally {
+      child.kill();
+    }
+    assert.match(child.told, /decided socket\/e9/);
   });
 
   test('nobody is there: the fallback after the deadline, and the record says so', async (c) => {
