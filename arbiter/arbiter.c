@@ -68,6 +68,7 @@ static void on_message(struct arbiter *a, const struct event *e, struct effects 
 	    {MSG_conflict_list_ack, arbiter_queue_on_list},
 	    {MSG_conflict_read_ack, arbiter_task_on_graph},
 	    {MSG_conflict_resolve_ack, arbiter_task_on_resolved},
+	    {MSG_doc_write_ack, arbiter_split_on_written},
 	    {MSG_cleanup_prepare_ack, arbiter_cleanup_on_prepared},
 	    {MSG_cleanup_commit_ack, arbiter_cleanup_on_committed},
 	};

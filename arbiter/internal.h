@@ -5,6 +5,7 @@
 #include "arbiter/arbiter.h"
 #include "arbiter/cleanup.h"
 #include "arbiter/script.h"
+#include "arbiter/split.h"
 #include "common/base/map.h"
 #include "common/doc/decide.h"
 #include "common/timing.h"
@@ -49,7 +50,14 @@ struct collection_row {
 	uint64_t retain_ms;
 };
 
-enum task_state { TASK_FREE = 0, TASK_WAITING, TASK_READING, TASK_SCRIPTING, TASK_RESOLVING };
+enum task_state {
+	TASK_FREE = 0,
+	TASK_WAITING,
+	TASK_READING,
+	TASK_SCRIPTING,
+	TASK_SPLITTING,
+	TASK_RESOLVING
+};
 
 /* One document at work. */
 struct task {
@@ -62,6 +70,7 @@ struct task {
 	enum decision_how how; /* RESOLVING */
 	bool scripted;         /* its policy is a script, or its shard's was lately */
 	struct script_run script;
+	struct split_run split;
 };
 
 /* A conflict that stayed open, as it was then. */

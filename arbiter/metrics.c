@@ -12,8 +12,8 @@ static void gauge(struct buf *out, const char *name, uint64_t value)
 
 static void print_resolved(const struct arbiter *a, struct buf *out)
 {
-	static const char *const how[] = {"merge",  "newest", "oldest",
-					  "single", "script", "external"};
+	static const char *const how[] = {"merge",  "newest",   "oldest", "single",
+					  "script", "external", "split"};
 	_Static_assert(ARRAY_LEN(how) == HOW_KINDS, "a name for each way");
 	buf_append_text(out, "# TYPE parley_conflicts_resolved_total counter\n");
 	for (uint32_t i = 0; i < HOW_KINDS; i++)

@@ -6,6 +6,7 @@
 static const char *const how_names[] = {
     [HOW_MERGE] = "merge",   [HOW_NEWEST] = "newest", [HOW_OLDEST] = "oldest",
     [HOW_SINGLE] = "single", [HOW_SCRIPT] = "script", [HOW_EXTERNAL] = "external",
+    [HOW_SPLIT] = "split",
 };
 
 static void task_end(struct arbiter *a, struct task *t)
@@ -86,6 +87,7 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 		t->attempts = 0;
 		t->scripted = row->scripted;
 		t->script.done = false;
+		t->split.done = false;
 		buf_clear(&t->id);
 		buf_append_slice(&t->id, id);
 		row->tasks++;
@@ -214,6 +216,8 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 		decide_fallback(m, id, "deadline", (struct slice){0}, &a->arena, &d);
 	row->scripted = d.kind == DECISION_SCRIPT;
 	if (d.kind == DECISION_SCRIPT && !arbiter_script_decide(a, t, m, &d, fx))
+		return;
+	if (d.kind == DECISION_RESOLVE && !arbiter_split_decide(a, t, m, &d, fx))
 		return;
 	d.resolve.shard = t->shard;
 	d.note.shard = t->shard;

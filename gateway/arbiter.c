@@ -35,9 +35,10 @@ int64_t arbiters_deadline(const struct gateway *gw)
 void arbiters_metrics(const struct gateway *gw, struct buf *out)
 {
 	static const char *const names[ARBITER_ANSWERS] = {
-	    [ARBITER_PICK] = "pick",       [ARBITER_DOCUMENT] = "document",
-	    [ARBITER_DELETE] = "delete",   [ARBITER_DEFER] = "defer",
-	    [ARBITER_RELEASE] = "release", [ARBITER_REFUSED] = "refused"};
+	    [ARBITER_PICK] = "pick",      [ARBITER_DOCUMENT] = "document",
+	    [ARBITER_DELETE] = "delete",  [ARBITER_SPLIT] = "split",
+	    [ARBITER_DEFER] = "defer",    [ARBITER_RELEASE] = "release",
+	    [ARBITER_REFUSED] = "refused"};
 	const struct arbiters *a = gw->arbiters;
 	buf_printf(out,
 		   "# TYPE parley_arbiter_clients_waiting gauge\n"

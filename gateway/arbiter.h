@@ -19,7 +19,7 @@ enum {
 	ARBITER_SILENT_MS = 500, /* a shard whose lead says nothing is passed over */
 	ARBITER_LATER_MS = 5000, /* until a conflict is offered again that can't be now */
 	ARBITER_BYTES_MAX = 16 * 1024 * 1024, /* of one answer; more only for a single conflict */
-	ARBITER_ANSWERS = 6
+	ARBITER_ANSWERS = 7
 };
 
 /* Other WebSockets are of notifications. */
@@ -29,6 +29,7 @@ enum arbiter_answer {
 	ARBITER_PICK,
 	ARBITER_DOCUMENT,
 	ARBITER_DELETE,
+	ARBITER_SPLIT,
 	ARBITER_DEFER,
 	ARBITER_RELEASE,
 	ARBITER_REFUSED

@@ -4,11 +4,13 @@
 
 #include "common/doc/decide.h"
 #include "gateway/native.h"
+#include "gateway/split.h"
 
 /* The beginning of what r->op points to. */
 struct conflict_ask {
 	struct msg_conflict_read read;
 	collection_step *go;
+	struct split_writes split;
 };
 
 /* Finds the shard of r->resource in r->collection, then calls go. */
@@ -21,9 +23,11 @@ const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct reques
 						   enum status status, const void *body);
 /* op_resolve.c */
 
-/* Exactly one of pick, document and delete of a body. */
+/* Exactly one of pick, document, delete and split of a body. */
 bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 			  struct answer *answer, struct problem *p) MUST_CHECK;
+/* Where an answer of that kind can't be followed. */
+const char *conflict_answer_place(enum answer_kind kind);
 /* Copies what the decision borrows from the graph's message, which ends with this step. */
 void conflict_keep(struct request *r, const struct decision *d, struct msg_conflict_resolve *m);
 

@@ -72,6 +72,20 @@ static void have_resolved(struct turn *t, struct request *r, uint32_t index, enu
 	refuse(t, r, status, "");
 }
 
+static void resolve_send(struct turn *t, struct request *r, enum status status, struct slice taken)
+{
+	struct arbiter_op *op = r->op;
+	struct call_spec spec = {.type = MSG_conflict_resolve,
+				 .answer = MSG_conflict_resolve_ack,
+				 .message = &op->resolve,
+				 .done = have_resolved};
+	(void)taken;
+	if (status == STATUS_OK)
+		conflict_call(t, r, &spec);
+	else
+		refuse(t, r, status, "/split");
+}
+
 static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
@@ -92,17 +106,13 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
 	if (op->decision.kind != DECISION_RESOLVE) {
-		refuse(t, r, STATUS_BAD_PARAMETER, op->kind == ARBITER_PICK ? "/pick" : "");
+		refuse(t, r, STATUS_BAD_PARAMETER, conflict_answer_place(op->answer.kind));
 		return;
 	}
 	conflict_keep(r, &op->decision, &op->resolve);
 	op->resolve.lease = slice_of(op->lease.token, ARBITER_LEASE_BYTES);
 	op->resolve.answer = slice_of(op->digest, sizeof op->digest);
-	struct call_spec spec = {.type = MSG_conflict_resolve,
-				 .answer = MSG_conflict_resolve_ack,
-				 .message = &op->resolve,
-				 .done = have_resolved};
-	conflict_call(t, r, &spec);
+	split_write(t, r, op->lease.shard, &op->decision, resolve_send);
 }
 
 static void have_lease(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -236,14 +246,16 @@ static bool take_answer(struct turn *t, struct request *r, struct arbiter_op *op
 {
 	static const enum arbiter_answer kinds[] = {[ANSWER_BODY] = ARBITER_DOCUMENT,
 						    [ANSWER_PICK] = ARBITER_PICK,
-						    [ANSWER_DELETE] = ARBITER_DELETE};
+						    [ANSWER_DELETE] = ARBITER_DELETE,
+						    [ANSWER_SPLIT] = ARBITER_SPLIT};
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
 	struct slice defer = value_member(body, slice_text("defer"));
 	struct slice release = value_member(body, slice_text("release"));
 	if (head.type != MP_MAP || head.count != 1)
-		return problem_detail(p, STATUS_BAD_PARAMETER, "",
-				      "Exactly one of pick, document, delete, defer and release.");
+		return problem_detail(
+		    p, STATUS_BAD_PARAMETER, "",
+		    "Exactly one of pick, document, delete, split, defer and release.");
 	if (defer.len > 0) {
 		op->kind = ARBITER_DEFER;
 		op->message.op = LEASE_DEFER;

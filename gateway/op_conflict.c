@@ -8,6 +8,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/conflict_print.h"
+#include "gateway/policy.h"
 #include "gateway/routes.h"
 
 enum { VERSIONS_SHOWN = 64, PATHS_SHOWN = 1000 };
@@ -104,6 +105,8 @@ static void print_outcome(const struct decision *d, struct buf *out)
 		json_revision(&d->resolve.revision, out);
 		buf_append_text(out, ",\"document\":");
 		print_value(d->resolve.deleted ? slice_of("\xc0", 1) : d->resolve.body, out);
+		if (d->parts_count > 0)
+			split_print(d, out);
 	}
 	struct slice detail = d->kind == DECISION_RESOLVE ? d->resolve.detail : d->note.detail;
 	if ((d->kind == DECISION_RESOLVE || d->kind == DECISION_NOTE) && detail.len > 0) {

@@ -1,4 +1,6 @@
 /* Conflicts resolved by hand, and resolutions taken apart. */
+#include <stdio.h>
+
 #include "common/doc/decide.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
@@ -123,6 +125,38 @@ static bool decide_again(struct request *r, const struct msg_conflict_read_ack *
 	return op->decision.kind == DECISION_RESOLVE;
 }
 
+const char *conflict_answer_place(enum answer_kind kind)
+{
+	static const char *const places[] = {[ANSWER_BODY] = "/document",
+					     [ANSWER_PICK] = "/pick",
+					     [ANSWER_DELETE] = "/delete",
+					     [ANSWER_SPLIT] = "/split"};
+	return places[kind];
+}
+
+static void refuse_split(struct turn *t, struct request *r, enum status status, struct slice id)
+{
+	struct problem problem;
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "%.*s", (int)id.len, id.len ? (const char *)id.data : "");
+	problem_detail(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "/split",
+		       text);
+	answer_problem(t, r, &problem);
+}
+
+static void resolve_send(struct turn *t, struct request *r, enum status status, struct slice taken)
+{
+	struct resolve_op *op = r->op;
+	struct call_spec spec = {.type = MSG_conflict_resolve,
+				 .answer = MSG_conflict_resolve_ack,
+				 .message = &op->resolve,
+				 .done = have_resolved};
+	if (status == STATUS_OK)
+		conflict_call(t, r, &spec);
+	else
+		refuse_split(t, r, status, taken);
+}
+
 static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
 			  const void *body)
 {
@@ -140,15 +174,14 @@ static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enu
 		return;
 	}
 	if (d->kind != DECISION_RESOLVE) {
-		answer_status(t, r, STATUS_BAD_PARAMETER, "/pick");
+		answer_status(t, r, STATUS_BAD_PARAMETER, conflict_answer_place(op->answer.kind));
 		return;
 	}
 	conflict_keep(r, d, &op->resolve);
-	struct call_spec spec = {.type = MSG_conflict_resolve,
-				 .answer = MSG_conflict_resolve_ack,
-				 .message = &op->resolve,
-				 .done = have_resolved};
-	conflict_call(t, r, &spec);
+	if (moved)
+		resolve_send(t, r, STATUS_OK, (struct slice){0});
+	else
+		split_write(t, r, op->ask.read.shard, d, resolve_send);
 }
 
 static void resolve_go(struct turn *t, struct request *r, struct map_collection *c)
@@ -185,10 +218,11 @@ bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 	struct slice pick = value_member(body, slice_text("pick"));
 	struct slice document = value_member(body, slice_text("document"));
 	struct slice remove = value_member(body, slice_text("delete"));
+	struct slice split = value_member(body, slice_text("split"));
 	struct native_document taken;
-	if ((pick.len > 0) + (document.len > 0) + (remove.len > 0) != 1)
+	if ((pick.len > 0) + (document.len > 0) + (remove.len > 0) + (split.len > 0) != 1)
 		return problem_detail(p, STATUS_BAD_PARAMETER, "",
-				      "Exactly one of pick, document and delete.");
+				      "Exactly one of pick, document, delete and split.");
 	if (pick.len > 0) {
 		answer->kind = ANSWER_PICK;
 		return take_revision(pick, &answer->pick) ||
@@ -198,6 +232,11 @@ bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 		answer->kind = ANSWER_DELETE;
 		return slice_equal(remove, slice_of("\xc3", 1)) ||
 		       problem_detail(p, STATUS_BAD_PARAMETER, "/delete", "true");
+	}
+	if (split.len > 0) {
+		answer->kind = ANSWER_SPLIT;
+		return slice_equal(split, slice_of("\xc3", 1)) ||
+		       problem_detail(p, STATUS_BAD_PARAMETER, "/split", "true");
 	}
 	answer->kind = ANSWER_BODY;
 	if (!native_document(t, r, document, "/document", &taken, p))

@@ -13,7 +13,10 @@ bool policy_check(struct request *r, struct slice value, const char *place,
  *   "outcome":"resolved","how":...,"revision":...,"deleted":bool,"document":{...},"detail":{...}
  *   "outcome":"open","detail":{...}
  *   "outcome":"script" | "external" | "none"
- * document: without it the body is left out. */
+ *   beside the first, if the id is split, "documents":[...], those that are made
+ * document: without it the bodies are left out. */
 void decision_print(const struct decision *d, struct slice id, bool document, struct buf *out);
+/* ,"documents":[...] */
+void split_print(const struct decision *d, struct buf *out);
 
 #endif

@@ -27,12 +27,25 @@ static void print_value(const char *name, struct slice value, struct buf *out)
 	buf_close(&json);
 }
 
+void split_print(const struct decision *d, struct buf *out)
+{
+	buf_append_text(out, ",\"documents\":[");
+	for (uint32_t i = 0; i < d->parts_count; i++) {
+		if (i > 0)
+			buf_append_byte(out, ',');
+		if (!json_document(d->parts[i].id, d->parts[i].body, out))
+			buf_append_text(out, "null");
+	}
+	buf_append_byte(out, ']');
+}
+
 static void print_resolved(const struct decision *d, struct slice id, bool document,
 			   struct buf *out)
 {
 	static const char *const how[HOW_KINDS] = {
 	    [HOW_MERGE] = "merge",   [HOW_NEWEST] = "newest", [HOW_OLDEST] = "oldest",
 	    [HOW_SINGLE] = "single", [HOW_SCRIPT] = "script", [HOW_EXTERNAL] = "external",
+	    [HOW_SPLIT] = "split",
 	};
 	buf_printf(out, "\"outcome\":\"resolved\",\"how\":\"%s\",\"revision\":", how[d->how]);
 	json_revision(&d->resolve.revision, out);
@@ -43,6 +56,8 @@ static void print_resolved(const struct decision *d, struct slice id, bool docum
 		buf_append_slice(out, buf_slice(&json));
 	}
 	buf_close(&json);
+	if (document && d->parts_count > 0)
+		split_print(d, out);
 	print_value("detail", d->resolve.detail, out);
 }
 

@@ -69,7 +69,11 @@ enum write_expect {
 	EXPECT_REVISION = 1, /* the parent is one of the revisions named */
 	EXPECT_ABSENT = 2,   /* there is no live document */
 	EXPECT_PRESENT = 3,  /* there is one */
-	EXPECT_MAX = 3
+	/* There is none, or it was made by an older operation with the same first 8 bytes of its
+	 * id: that one's revision is the parent. The other 8, as a number, tell which is older.
+	 * With keep_as_branch there may be anything, and this becomes a version beside it. */
+	EXPECT_DERIVED = 4,
+	EXPECT_MAX = 4
 };
 
 enum {

@@ -8,6 +8,7 @@
 #include "common/doc/update.h"
 #include "common/doc/value.h"
 #include "common/probe.h"
+#include "storage-node/derived.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/placed.h"
@@ -194,7 +195,21 @@ static int known_among(const struct document *doc, const struct revision *expect
 	return GRAPH_NONE;
 }
 
-/* Finds the parent; false: refused with d->status. *branch: the parent is no leaf. */
+static bool choose_derived(struct document_view *v, const struct msg_doc_write *m,
+			   struct decision *d, int *parent, bool *branch)
+{
+	struct derived derived;
+	derived_decide(v->exists ? &v->doc : NULL, m, &derived);
+	d->status = derived.status;
+	*parent = derived.parent;
+	*branch = derived.branch;
+	if (derived.done)
+		d->answer = derived.made;
+	return derived.status == STATUS_OK && !derived.done;
+}
+
+/* Finds the parent; false: refused with d->status, or done with it. *branch: the parent is no leaf.
+ */
 static bool choose_parent(struct document_view *v, const struct msg_doc_write *m,
 			  struct decision *d, int *parent, bool *branch)
 {
@@ -202,6 +217,8 @@ static bool choose_parent(struct document_view *v, const struct msg_doc_write *m
 	bool live = winner != GRAPH_NONE && graph_is_live(&v->doc, (uint32_t)winner);
 	*parent = winner;
 	*branch = false;
+	if (m->expect == EXPECT_DERIVED)
+		return choose_derived(v, m, d, parent, branch);
 	bool changes = m->op == WRITE_PATCH || m->op == WRITE_UPDATE || m->op == WRITE_DELETE;
 	if (!live && changes && m->expect != EXPECT_REVISION)
 		d->status = STATUS_NOT_FOUND;
@@ -580,7 +597,9 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		answer(s, e, WHEN_NOW, STATUS_NO_SHARD, NULL, fx);
 		return;
 	}
-	if (m->operation_id.len != 16 || !document_id_ok(m->id)) {
+	bool may = e->message.from.role != ROLE_ARBITER ||
+		   (m->expect == EXPECT_DERIVED && m->op == WRITE_PUT && !m->branch);
+	if (m->operation_id.len != 16 || !document_id_ok(m->id) || !may) {
 		answer(s, e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, fx);
 		return;
 	}

@@ -115,7 +115,7 @@ static void take_single(struct decide *w, struct decision *out)
 static void merge_inputs(struct decide *w, enum decision_how how, struct decision *out)
 {
 	struct merge_result merged;
-	decide_merge(w, &merged);
+	decide_merge(w, w->inputs, w->inputs_count, &merged);
 	out->how = how;
 	if (merged.outcome != MERGE_DONE)
 		decide_notes(w, buf_slice(&merged.detail), out);
@@ -170,6 +170,8 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
 
 static void apply_policy(struct decide *w, struct slice id, struct decision *out)
 {
+	if (decide_roots(w, out))
+		return;
 	switch (w->policy.strategy) {
 	case POLICY_NONE:
 		decide_stays_open(w, w->reason ? w->reason : "policy_none", NULL, w->text, out);
@@ -207,7 +209,7 @@ void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
 	else
 		apply_policy(&w, id, out);
 	if (out->kind == DECISION_NOTE && w.policy.strategy == POLICY_MERGE &&
-	    w.policy.fallback == POLICY_SCRIPT && w.inputs_count > 1)
+	    w.policy.fallback == POLICY_SCRIPT && w.inputs_count > 1 && !w.collision_open)
 		decide_asks(&w, DECISION_SCRIPT, id, out);
 }
 

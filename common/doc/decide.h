@@ -27,8 +27,22 @@ enum decision_how {
 	HOW_SINGLE, /* the other leaves were merged into the one that is left */
 	HOW_SCRIPT,
 	HOW_EXTERNAL,
+	HOW_SPLIT,             /* documents that shared an id got ids of their own */
 	HOW_KINDS,             /* of arbiters */
 	HOW_PERSON = HOW_KINDS /* by hand */
+};
+
+enum { SPLIT_PARTS_MAX = 64 };
+
+/* A document that a split makes, before the resolution is ordered: by a doc_write with
+ * EXPECT_DERIVED. Doing it again does nothing. */
+struct split_part {
+	struct slice id;
+	struct slice body;
+	bool
+	    beside; /* what the split made before is not in it, as its inputs are gone: both stay */
+	uint8_t operation_id[16];
+	uint8_t digest[16];
 };
 
 struct decision {
@@ -39,6 +53,8 @@ struct decision {
 				* Each is a document with "_id", "_rev" and, if it is a deletion,
 				* "_deleted": true; leaves in order of winning */
 	struct msg_conflict_resolve resolve;
+	struct split_part *parts; /* RESOLVE: what must be there first; else none */
+	uint32_t parts_count;
 	struct msg_conflict_note note;
 	char hash[REVISION_HASH_CHARS]; /* borrowed by resolve.revision */
 	uint8_t resolution_id[16];      /* borrowed by resolve.resolution_id */
@@ -50,9 +66,10 @@ void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
 		     struct arena *arena, struct decision *out);
 
 enum answer_kind {
-	ANSWER_BODY,  /* `body` is the result */
-	ANSWER_PICK,  /* `pick`, one of the revisions in `input`, is */
-	ANSWER_DELETE /* the result is a deletion */
+	ANSWER_BODY,   /* `body` is the result */
+	ANSWER_PICK,   /* `pick`, one of the revisions in `input`, is */
+	ANSWER_DELETE, /* the result is a deletion */
+	ANSWER_SPLIT   /* each document that was made under this id gets an id of its own */
 };
 
 struct answer {
@@ -76,5 +93,10 @@ void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id,
 /* NOTE: it stays open, whatever the policy's fallback is. NOTHING, BROKEN as above. */
 void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
 		 struct slice text, struct arena *arena, struct decision *out);
+
+/* The message that makes it, but for the shard. Borrows from the part. */
+struct msg_doc_write split_part_write(const struct split_part *part);
+/* Is it what a split leaves under the old id: {"_split": [id, ...]}? */
+bool split_is_stub(struct slice body);
 
 #endif

@@ -165,6 +165,8 @@ static bool follow(struct decide *w, const struct answer *answer, struct slice d
 	case ANSWER_DELETE:
 		decide_becomes(w, true, (struct slice){0}, detail, out);
 		return true;
+	case ANSWER_SPLIT:
+		return decide_split(w, detail, out);
 	}
 	return false;
 }
@@ -172,8 +174,10 @@ static bool follow(struct decide *w, const struct answer *answer, struct slice d
 void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		   const struct answer *answer, struct arena *arena, struct decision *out)
 {
-	static const char *const kinds[] = {
-	    [ANSWER_BODY] = "merge", [ANSWER_PICK] = "pick", [ANSWER_DELETE] = "delete"};
+	static const char *const kinds[] = {[ANSWER_BODY] = "merge",
+					    [ANSWER_PICK] = "pick",
+					    [ANSWER_DELETE] = "delete",
+					    [ANSWER_SPLIT] = "split"};
 	struct decide w = {.graph = graph, .arena = arena, .by = answer->by};
 	struct buf detail = {0};
 	if (!decide_prepare(&w, id, out))

@@ -17,6 +17,7 @@ struct decide {
 	uint32_t inputs_count;
 	uint32_t base_depth;  /* 0: inputs are merged, 1: their bases, 2: the bases of those ... */
 	uint32_t bases_found; /* for one decision, so far */
+	bool collision_open;  /* the policy leaves documents that share an id to people */
 };
 
 /* ---- decide.c ---- */
@@ -34,8 +35,17 @@ struct slice decide_revision_text(struct decide *w, uint32_t index);
 /* False: no common ancestor, or none is kept. *ancestor is its index, GRAPH_NONE if several were
  * merged. */
 bool decide_base(struct decide *w, struct slice *out, int *ancestor);
-/* The caller closes the two buffers. */
-void decide_merge(struct decide *w, struct merge_result *out);
+/* Of some inputs, by the policy's strategy. The caller closes the two buffers. */
+void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count,
+		  struct merge_result *out);
+
+/* ---- decide_split.c ---- */
+
+/* Are there documents among the inputs that share nothing but the id, and is that to be decided in
+ * its own way? False: it is a conflict like others. */
+bool decide_roots(struct decide *w, struct decision *out);
+/* On somebody's word: each becomes a document of its own. False: there is nothing to split. */
+bool decide_split(struct decide *w, struct slice detail, struct decision *out);
 
 /* ---- decide_outcome.c ---- */
 

@@ -181,11 +181,10 @@ static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count
 	merge_leaves(w, &w->policy, leaves, groups_count, has_base ? &base : NULL, out);
 }
 
-void decide_merge(struct decide *w, struct merge_result *out)
+void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count, struct merge_result *out)
 {
 	if (w->policy.strategy == POLICY_MERGE)
-		merge_set_of(w, w->inputs, w->inputs_count, 0, out);
+		merge_set_of(w, nodes, count, 0, out);
 	else
-		merge_leaves(w, &w->policy, leaves_of(w, w->inputs, w->inputs_count),
-			     w->inputs_count, NULL, out);
+		merge_leaves(w, &w->policy, leaves_of(w, nodes, count), count, NULL, out);
 }

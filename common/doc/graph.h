@@ -68,6 +68,14 @@ void graph_sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t 
  * ways, 1 if they can't be split. */
 uint32_t graph_groups(const struct document *doc, const uint32_t *nodes, uint32_t count,
 		      struct arena *arena, uint32_t **out);
+/* The same by what they have in common with anything: more than one group means documents that were
+ * made without knowing of each other. */
+uint32_t graph_families(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			struct arena *arena, uint32_t **out);
+/* Of the oldest revisions that lead to these nodes the least by name, as an index; GRAPH_NONE of no
+ * nodes. */
+int graph_first_root(const struct document *doc, const uint32_t *nodes, uint32_t count,
+		     struct arena *arena);
 /* Those of one group; *members in the arena. Returns the count. */
 uint32_t graph_group(const uint32_t *nodes, uint32_t count, const uint32_t *groups, uint32_t group,
 		     struct arena *arena, uint32_t **members);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/doc/graph.h"
+#include "common/doc/revision.h"
 
 /* ---- groups ---- */
 
@@ -14,15 +15,16 @@ static uint32_t root_of(uint32_t *links, uint32_t node)
 	return node;
 }
 
-/* Links each node that leads to some of these, but is not common to all, with such parents. */
+/* Links each node that leads to some of these, but is not common to all (unless `whole`), with such
+ * parents. */
 static uint32_t *link_histories(const struct document *doc, const uint32_t *nodes, uint32_t count,
-				struct arena *arena)
+				bool whole, struct arena *arena)
 {
 	uint32_t *links = arena_alloc(arena, (doc->revisions_count + 1) * sizeof *links);
 	uint8_t *marks = arena_alloc(arena, doc->revisions_count + 1);
 	uint8_t *common = arena_alloc(arena, doc->revisions_count + 1);
-	uint32_t *bases;
-	uint32_t bases_count = graph_common_ancestors(doc, nodes, count, arena, &bases);
+	uint32_t *bases = NULL;
+	uint32_t bases_count = whole ? 0 : graph_common_ancestors(doc, nodes, count, arena, &bases);
 	for (uint32_t i = 0; i < count; i++)
 		marks[nodes[i]] = 1;
 	for (uint32_t i = 0; i < bases_count; i++)
@@ -52,10 +54,9 @@ static uint32_t *link_histories(const struct document *doc, const uint32_t *node
 	return links;
 }
 
-uint32_t graph_groups(const struct document *doc, const uint32_t *nodes, uint32_t count,
-		      struct arena *arena, uint32_t **out)
+static uint32_t number_groups(const struct document *doc, uint32_t *links, const uint32_t *nodes,
+			      uint32_t count, struct arena *arena, uint32_t **out)
 {
-	uint32_t *links = link_histories(doc, nodes, count, arena);
 	uint32_t *numbers = arena_alloc(arena, (doc->revisions_count + 1) * sizeof *numbers);
 	uint32_t groups = 0;
 	*out = arena_alloc(arena, (count + 1) * sizeof **out);
@@ -66,6 +67,47 @@ uint32_t graph_groups(const struct document *doc, const uint32_t *nodes, uint32_
 		(*out)[i] = numbers[root] - 1;
 	}
 	return groups;
+}
+
+uint32_t graph_groups(const struct document *doc, const uint32_t *nodes, uint32_t count,
+		      struct arena *arena, uint32_t **out)
+{
+	uint32_t *links = link_histories(doc, nodes, count, false, arena);
+	return number_groups(doc, links, nodes, count, arena, out);
+}
+
+uint32_t graph_families(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			struct arena *arena, uint32_t **out)
+{
+	uint32_t *links = link_histories(doc, nodes, count, true, arena);
+	return number_groups(doc, links, nodes, count, arena, out);
+}
+
+int graph_first_root(const struct document *doc, const uint32_t *nodes, uint32_t count,
+		     struct arena *arena)
+{
+	uint8_t *marks = arena_alloc(arena, doc->revisions_count + 1);
+	int first = GRAPH_NONE;
+	for (uint32_t i = 0; i < count; i++)
+		marks[nodes[i]] = 1;
+	for (uint32_t i = doc->revisions_count; i-- > 0;) {
+		const struct revision_node *node = &doc->revisions[i];
+		bool is_root = marks[i];
+		for (uint32_t p = 0; marks[i] && p < node->parents_count; p++) {
+			if (node->parents[p] >= i)
+				continue;
+			marks[node->parents[p]] = 1;
+			is_root = false;
+		}
+		if (!is_root)
+			continue;
+		struct revision name = graph_name(doc, i);
+		struct revision least =
+		    first == GRAPH_NONE ? name : graph_name(doc, (uint32_t)first);
+		if (first == GRAPH_NONE || revision_compare(&name, &least) < 0)
+			first = (int)i;
+	}
+	return first;
 }
 
 uint32_t graph_group(const uint32_t *nodes, uint32_t count, const uint32_t *groups, uint32_t group,

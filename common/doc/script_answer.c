@@ -50,10 +50,12 @@ static enum script_verdict take(struct slice name, struct slice value, struct an
 		return take_pick(value, out, text);
 	if (slice_is(name, "open"))
 		return take_open(value, text);
-	out->kind = ANSWER_DELETE;
-	if (slice_is(name, "delete") && slice_equal(value, slice_of(yes, sizeof yes)))
+	bool is_yes = slice_equal(value, slice_of(yes, sizeof yes));
+	out->kind = slice_is(name, "split") ? ANSWER_SPLIT : ANSWER_DELETE;
+	if (is_yes && (slice_is(name, "delete") || slice_is(name, "split")))
 		return SCRIPT_ANSWERS;
-	return nothing("it must return one of resolve, pick, delete: true, open", text);
+	return nothing("it must return one of resolve, pick, delete: true, split: true, open",
+		       text);
 }
 
 enum script_verdict script_answer_read(struct slice output, struct answer *out, struct slice *text)
@@ -64,8 +66,9 @@ enum script_verdict script_answer_read(struct slice output, struct answer *out, 
 	*text = slice_of(NULL, 0);
 	/* the worker may have been taken over */
 	if (head.type != MP_MAP || head.count != 1 || !value_is_document(output))
-		return nothing("it must return an object with one of resolve, pick, delete, open",
-			       text);
+		return nothing(
+		    "it must return an object with one of resolve, pick, delete, split, open",
+		    text);
 	struct slice name = mp_read(&r).bytes;
 	return take(name, mp_value(&r), out, text);
 }

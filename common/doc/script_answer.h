@@ -3,6 +3,7 @@
  *   {"resolve": {...}}     becomes the document ("_id", "_rev" and "_deleted" are left out)
  *   {"pick": "2-abc"}      this leaf, as it is
  *   {"delete": true}       the document is deleted
+ *   {"split": true}        each document that was made under this id gets an id of its own
  *   {"open": "reason"}     it takes a person */
 #ifndef PARLEY_DOC_SCRIPT_ANSWER_H
 #define PARLEY_DOC_SCRIPT_ANSWER_H

@@ -270,7 +270,7 @@ static void test_what_is_malformed_is_refused(void **state)
 					     "{\"defer\":-1}",
 					     "{\"release\":false}",
 					     "{\"document\":1}",
-					     "{\"split\":true}"};
+					     "{\"split\":1}"};
 	static const char *const takes[] = {"[]", "{\"limit\":65}", "{\"waitMs\":\"x\"}",
 					    "{\"collections\":\"c\"}", "{\"leaseMs\":-1}"};
 	take_one(b);

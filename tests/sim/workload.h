@@ -80,11 +80,12 @@ extern const struct workload_ops client_workload; /* client.c */
 extern const struct workload_ops lock_workload;
 extern const struct workload_ops notify_workload;
 extern const struct workload_ops index_workload;
-extern const struct workload_ops edit_workload;   /* edit_workload.c */
-extern const struct workload_ops late_workload;   /* late_workload.c */
-extern const struct workload_ops set_workload;    /* set_workload.c */
-extern const struct workload_ops moves_workload;  /* moves_workload.c */
-extern const struct workload_ops policy_workload; /* policy_workload.c */
-extern const struct workload_ops fresh_workload;  /* fresh_workload.c */
+extern const struct workload_ops edit_workload;      /* edit_workload.c */
+extern const struct workload_ops late_workload;      /* late_workload.c */
+extern const struct workload_ops set_workload;       /* set_workload.c */
+extern const struct workload_ops moves_workload;     /* moves_workload.c */
+extern const struct workload_ops policy_workload;    /* policy_workload.c */
+extern const struct workload_ops fresh_workload;     /* fresh_workload.c */
+extern const struct workload_ops collision_workload; /* collision_workload.c */
 
 #endif

@@ -1,0 +1,328 @@
+/* Documents that share nothing but their id: made without knowing of each other, they have no
+ * common root. All of one kind they count as one entity and are merged; of different kinds each
+ * gets an id of its own, derived from the old one and its root, and the old id a stub that names
+ * them. What comes to the old id later goes the same way: a split is never taken back. */
+#include <stdlib.h>
+
+#include "common/doc/decide_internal.h"
+#include "common/doc/graph.h"
+#include "common/doc/value.h"
+#include "proto/msgpack.h"
+
+enum { ID_HASH_CHARS = 16 };
+static const uint8_t nil[] = {0xc0};
+
+/* One history, and what it comes to. */
+struct entity {
+	uint32_t *nodes;
+	uint32_t count;
+	struct slice body;
+};
+
+struct splitting {
+	struct decide *w;
+	struct decision *out;
+	uint32_t *nodes; /* the inputs that are no stubs */
+	uint32_t count;
+	bool was_split;
+	struct slice *ids; /* the stub's list */
+	uint32_t ids_count;
+	struct entity entities[SPLIT_PARTS_MAX];
+	uint32_t entities_count;
+	bool failed; /* *out says why */
+};
+
+/* ---- stubs ---- */
+
+static bool read_stub(struct slice body, struct mp_reader *list, uint32_t *count)
+{
+	struct mp_reader r = mp_reader_of(body);
+	struct mp_token map = mp_read(&r);
+	if (map.type != MP_MAP || map.count != 1 || !slice_is(mp_read(&r).bytes, "_split"))
+		return false;
+	struct mp_token array = mp_read(&r);
+	*list = r;
+	*count = array.count;
+	if (array.type != MP_ARRAY || array.count > LIMIT_LEAVES)
+		return false;
+	for (uint32_t i = 0; i < array.count; i++)
+		if (mp_read(&r).type != MP_STR)
+			return false;
+	return true;
+}
+
+bool split_is_stub(struct slice body)
+{
+	struct mp_reader list;
+	uint32_t count;
+	return read_stub(body, &list, &count);
+}
+
+static void add_id(struct splitting *s, struct slice id)
+{
+	for (uint32_t i = 0; i < s->ids_count; i++)
+		if (slice_equal(s->ids[i], id))
+			return;
+	struct slice *ids = arena_alloc(s->w->arena, (s->ids_count + 1) * sizeof *ids);
+	if (s->ids_count)
+		memcpy(ids, s->ids, s->ids_count * sizeof *ids);
+	ids[s->ids_count++] = id;
+	s->ids = ids;
+}
+
+static bool is_stub(const struct decide *w, uint32_t node)
+{
+	struct slice body;
+	return decide_body(w, node, &body) && split_is_stub(body);
+}
+
+/* Ids that an earlier split gave, if one of the leaves is its stub. */
+static void take_stub(struct splitting *s, const struct revision *leaf)
+{
+	struct mp_reader list;
+	uint32_t count;
+	struct slice body;
+	int node = graph_find(&s->w->doc, leaf);
+	if (node == GRAPH_NONE || !decide_body(s->w, (uint32_t)node, &body) ||
+	    !read_stub(body, &list, &count))
+		return;
+	s->was_split = true;
+	for (uint32_t i = 0; i < count; i++)
+		add_id(s, mp_read(&list).bytes);
+}
+
+/* ---- which documents there are ---- */
+
+static bool fail(struct splitting *s, const char *reason)
+{
+	decide_stays_open(s->w, reason, NULL, (struct slice){0}, s->out);
+	s->failed = true;
+	return false;
+}
+
+/* False: it can't be told (failed), or it is deleted. */
+static bool fill_body(struct splitting *s, struct entity *e)
+{
+	struct decide *w = s->w;
+	struct merge_result merged;
+	if (e->count == 1)
+		return !decide_is_deleted(w, e->nodes[0]) && decide_body(w, e->nodes[0], &e->body);
+	decide_merge(w, e->nodes, e->count, &merged);
+	s->failed = merged.outcome != MERGE_DONE;
+	if (s->failed)
+		decide_notes(w, buf_slice(&merged.detail), s->out);
+	bool fine = !s->failed && !merged.deleted;
+	if (fine && merged.body.len > LIMIT_BODY_BYTES)
+		fine = fail(s, "too_large");
+	if (fine)
+		e->body = arena_copy(w->arena, buf_slice(&merged.body));
+	buf_close(&merged.body);
+	buf_close(&merged.detail);
+	return fine;
+}
+
+static struct slice kind_of(const struct decide *w, struct slice body)
+{
+	const struct policy_roots *roots = &w->policy.roots;
+	struct buf kind = {0};
+	for (uint32_t i = 0; i < roots->kind_count; i++) {
+		struct slice value = value_at(body, roots->kind[i]);
+		buf_append_slice(&kind, value.len > 0 ? value : slice_of(nil, sizeof nil));
+	}
+	struct slice copy = arena_copy(w->arena, buf_slice(&kind));
+	buf_close(&kind);
+	return copy;
+}
+
+/* One for each history. */
+static bool find_entities(struct splitting *s)
+{
+	struct decide *w = s->w;
+	uint32_t *families;
+	uint32_t count = graph_families(&w->doc, s->nodes, s->count, w->arena, &families);
+	for (uint32_t f = 0; f < count; f++) {
+		struct entity *one = &s->entities[s->entities_count];
+		if (s->entities_count == SPLIT_PARTS_MAX)
+			return fail(s, "too_many_roots");
+		one->count = graph_group(s->nodes, s->count, families, f, w->arena, &one->nodes);
+		if (fill_body(s, one))
+			s->entities_count++;
+		else if (s->failed)
+			return false;
+	}
+	return true;
+}
+
+static bool kinds_differ(const struct splitting *s)
+{
+	for (uint32_t i = 1; i < s->entities_count; i++)
+		if (!slice_equal(kind_of(s->w, s->entities[0].body),
+				 kind_of(s->w, s->entities[i].body)))
+			return true;
+	return false;
+}
+
+static void begin(struct splitting *s, struct decide *w, struct decision *out)
+{
+	*s = (struct splitting){.w = w, .out = out};
+	for (uint32_t i = 0; i < out->resolve.leaves_count; i++)
+		take_stub(s, &out->resolve.leaves[i]);
+	s->nodes = arena_alloc(w->arena, w->inputs_count * sizeof *s->nodes);
+	for (uint32_t i = 0; i < w->inputs_count; i++)
+		if (!is_stub(w, w->inputs[i]))
+			s->nodes[s->count++] = w->inputs[i];
+}
+
+/* ---- ids of their own ---- */
+
+static bool fill_id(struct splitting *s, const struct entity *e, struct split_part *part)
+{
+	struct decide *w = s->w;
+	int root = graph_first_root(&w->doc, e->nodes, e->count, w->arena);
+	struct slice hash = w->doc.revisions[root].hash;
+	struct buf id = {0};
+	buf_append_slice(&id, s->out->resolve.id);
+	buf_append_byte(&id, '~');
+	buf_append(&id, hash.data, hash.len < ID_HASH_CHARS ? hash.len : ID_HASH_CHARS);
+	part->id = arena_copy(w->arena, buf_slice(&id));
+	buf_close(&id);
+	return part->id.len <= LIMIT_ID_BYTES;
+}
+
+/* The same for the same try, greater for a later one: of two tries whoever saw more of the
+ * document, or a newer policy, has the greater number. */
+static void name_operation(const struct decide *w, struct split_part *part)
+{
+	struct buf form = {0};
+	uint64_t number = w->graph->conflict.number + w->graph->policy_version;
+	mp_write_array(&form, 3);
+	mp_write_text(&form, "split");
+	mp_write_u64(&form, w->graph->shard);
+	mp_write_bin(&form, part->id);
+	digest16(buf_slice(&form), part->operation_id);
+	buf_close(&form);
+	for (int i = 0; i < 8; i++)
+		part->operation_id[8 + i] = (uint8_t)(number >> (56 - 8 * i));
+	digest16(part->body, part->digest);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+static bool make_parts(struct splitting *s)
+{
+	struct decision *out = s->out;
+	out->parts = arena_alloc(s->w->arena, (s->entities_count + 1) * sizeof *out->parts);
+	for (uint32_t i = 0; i < s->entities_count; i++) {
+		struct split_part *part = &out->parts[i];
+		part->body = s->entities[i].body;
+		if (!fill_id(s, &s->entities[i], part))
+			return fail(s, "id_too_long");
+		for (uint32_t k = 0; k < i; k++)
+			if (slice_equal(out->parts[k].id, part->id))
+				return fail(s, "roots_alike");
+		part->beside = s->count < s->w->inputs_count;
+		name_operation(s->w, part);
+		add_id(s, part->id);
+	}
+	if (s->ids_count > 1)
+		qsort(s->ids, s->ids_count, sizeof *s->ids, compare_ids);
+	return true;
+}
+
+static void write_ids(const struct splitting *s, struct buf *out)
+{
+	mp_write_array(out, s->ids_count);
+	for (uint32_t i = 0; i < s->ids_count; i++)
+		mp_write_str(out, s->ids[i]);
+}
+
+/* detail: a map, which gets the list of ids. */
+static void become_stub(struct splitting *s, struct slice detail)
+{
+	struct buf stub = {0};
+	struct buf told = {0};
+	struct mp_reader r = mp_reader_of(detail);
+	if (!make_parts(s))
+		return;
+	mp_write_map(&stub, 1);
+	mp_write_text(&stub, "_split");
+	write_ids(s, &stub);
+	mp_write_map(&told, mp_read(&r).count + 1);
+	mp_write_text(&told, "documents");
+	write_ids(s, &told);
+	buf_append(&told, r.at, (size_t)(r.end - r.at));
+	decide_becomes(s->w, false, buf_slice(&stub), buf_slice(&told), s->out);
+	s->out->parts_count = s->entities_count;
+	buf_close(&stub);
+	buf_close(&told);
+}
+
+/* ---- by policy, or on somebody's word ---- */
+
+static bool leave_open(struct splitting *s)
+{
+	s->w->collision_open = true;
+	decide_stays_open(s->w, "id_collision", NULL, (struct slice){0}, s->out);
+	return true;
+}
+
+bool decide_roots(struct decide *w, struct decision *out)
+{
+	const struct policy_roots *roots = &w->policy.roots;
+	enum policy_strategy strategy = w->policy.strategy;
+	struct splitting s;
+	uint32_t *families;
+	if (strategy != POLICY_MERGE && strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
+		return false;
+	begin(&s, w, out);
+	bool alone = graph_families(&w->doc, s.nodes, s.count, w->arena, &families) < 2;
+	if (!s.was_split && alone)
+		return false;
+	if (!s.was_split && roots->kind_count == 0)
+		return roots->same_stays_open && leave_open(&s);
+	if (!find_entities(&s))
+		return true;
+	if (!s.was_split && !kinds_differ(&s))
+		return roots->same_stays_open && leave_open(&s);
+	if (roots->different_stays_open)
+		return leave_open(&s);
+	out->how = HOW_SPLIT;
+	struct buf detail = {0};
+	mp_write_map(&detail, 1);
+	mp_write_text(&detail, "strategy");
+	mp_write_text(&detail, "split");
+	become_stub(&s, buf_slice(&detail));
+	buf_close(&detail);
+	return true;
+}
+
+bool decide_split(struct decide *w, struct slice detail, struct decision *out)
+{
+	struct splitting s;
+	enum policy_strategy strategy = w->policy.strategy;
+	/* several versions of one of them are merged */
+	if (strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
+		w->policy.strategy = POLICY_MERGE;
+	begin(&s, w, out);
+	if (!find_entities(&s))
+		return true;
+	if (!s.was_split && s.entities_count < 2)
+		return false;
+	become_stub(&s, detail);
+	return true;
+}
+
+struct msg_doc_write split_part_write(const struct split_part *part)
+{
+	return (struct msg_doc_write){
+	    .op = WRITE_PUT,
+	    .id = part->id,
+	    .body = part->body,
+	    .expect = EXPECT_DERIVED,
+	    .keep_as_branch = part->beside,
+	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
+	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
+}

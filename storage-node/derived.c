@@ -1,0 +1,89 @@
+#include "storage-node/derived.h"
+
+#include "common/doc/graph.h"
+#include "common/probe.h"
+
+enum { DERIVED_NAME_BYTES = 8, DERIVED_ID_BYTES = 16 };
+
+static uint64_t try_of(struct slice operation_id)
+{
+	return be64_read(operation_id.data + DERIVED_NAME_BYTES);
+}
+
+static bool same_split(struct slice a, struct slice b)
+{
+	return a.len == DERIVED_ID_BYTES && b.len == DERIVED_ID_BYTES &&
+	       memcmp(a.data, b.data, DERIVED_NAME_BYTES) == 0;
+}
+
+/* The newest try that the document knows; NULL: none. */
+static const struct operation *newest_try(const struct document *doc, struct slice operation_id)
+{
+	const struct operation *newest = NULL;
+	for (uint32_t i = 0; doc && i < doc->operations_count; i++) {
+		const struct operation *o = &doc->operations[i];
+		if (same_split(o->id, operation_id) &&
+		    (!newest || try_of(o->id) > try_of(newest->id)))
+			newest = o;
+	}
+	return newest;
+}
+
+/* A root of its own: it has nothing in common with what is there. */
+static void put_beside(struct derived *out)
+{
+	REACHED(split_beside);
+	out->parent = GRAPH_NONE;
+	out->branch = true;
+}
+
+static void decide_first(const struct document *doc, const struct msg_doc_write *m,
+			 struct derived *out)
+{
+	int winner = doc ? graph_winner(doc) : GRAPH_NONE;
+	out->parent = winner;
+	if (winner == GRAPH_NONE || !graph_is_live(doc, (uint32_t)winner))
+		return;
+	if (m->keep_as_branch)
+		put_beside(out);
+	else
+		out->status = STATUS_PRECONDITION_FAILED;
+}
+
+void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct derived *out)
+{
+	const struct operation *before = newest_try(doc, m->operation_id);
+	*out = (struct derived){.status = STATUS_OK, .parent = GRAPH_NONE};
+	if (m->operation_digest.len == 0) {
+		out->status = STATUS_BAD_MESSAGE;
+		return;
+	}
+	if (!before) {
+		decide_first(doc, m, out);
+		return;
+	}
+	if (try_of(before->id) > try_of(m->operation_id) && !MUTATION(split_goes_back)) {
+		REACHED(split_too_late);
+		out->status = STATUS_CONFLICT;
+		return;
+	}
+	if (slice_equal(before->digest, m->operation_digest)) {
+		out->done = true;
+		out->made = before->revision;
+		return;
+	}
+	if (m->keep_as_branch) {
+		put_beside(out);
+		return;
+	}
+	out->parent = graph_find(doc, &before->revision);
+	if (out->parent == GRAPH_NONE) {
+		out->status = STATUS_PRECONDITION_FAILED;
+		return;
+	}
+	out->branch = !graph_is_live(doc, (uint32_t)out->parent);
+	if (out->branch)
+		REACHED(split_beside_edit);
+	else
+		REACHED(split_follows);
+}

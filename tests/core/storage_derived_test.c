@@ -1,0 +1,146 @@
+/* Documents that a split makes: done again, done too late, and beside what people did meanwhile. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "tests/sim/storage_peers.h"
+
+enum { FIRST = 3 };
+
+static struct slice try_id(struct storage_bench *b, uint64_t number)
+{
+	struct buf id = {0};
+	buf_append_be64(&id, 0x1234);
+	buf_append_be64(&id, number);
+	struct slice copy = arena_copy(&b->arena, buf_slice(&id));
+	buf_close(&id);
+	return copy;
+}
+
+/* The try with this number makes document d {"v": v}. */
+static enum status split_as(struct storage_bench *b, uint64_t from, uint64_t number, uint64_t v,
+			    uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", v);
+	m.expect = EXPECT_DERIVED;
+	m.operation_id = try_id(b, number);
+	m.operation_digest = peers_operation(b, v);
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, from, MSG_doc_write, 1, &m);
+	if (b->written.status == 999 && entry > 0)
+		peers_ack(b, PEER_B, 1, entry);
+	return b->written.status;
+}
+
+static enum status split(struct storage_bench *b, uint64_t number, uint64_t v, uint64_t entry)
+{
+	return split_as(b, ARBITER, number, v, entry);
+}
+
+static void put(struct storage_bench *b, uint64_t v, uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", v);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, entry);
+}
+
+static void shows(struct storage_bench *b, uint64_t v, uint64_t conflicts)
+{
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_true(slice_equal(b->was_read.body, peers_body(b, v)));
+	assert_int_equal(b->was_read.conflicts, conflicts);
+}
+
+static void test_done_again(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(split(b, 20, 1, 0), STATUS_CREATED);
+	assert_int_equal(split(b, 20, 2, 0), STATUS_OPERATION_ID_REUSED);
+	assert_int_equal(split(b, 21, 1, 0), STATUS_OK);
+	shows(b, 1, 0);
+	assert_int_equal(b->was_read.revision.generation, 1);
+	assert_int_equal(split(b, 22, 2, FIRST + 1), STATUS_OK);
+	shows(b, 2, 0);
+	assert_int_equal(b->was_read.revision.generation, 2);
+}
+
+static void test_beside(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split(b, 20, 1, FIRST), STATUS_CREATED);
+	for (uint64_t i = 0; i < 2; i++) {
+		struct msg_doc_write m = peers_put(b, "d", 2);
+		m.expect = EXPECT_DERIVED;
+		m.keep_as_branch = true;
+		m.operation_id = try_id(b, 21 + i);
+		m.operation_digest = peers_operation(b, 2);
+		storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+		peers_ack(b, PEER_B, 1, FIRST + 1);
+		assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+		assert_int_equal(b->was_read.conflicts, 1);
+		assert_int_equal(b->was_read.revision.generation, 1);
+	}
+}
+
+static void test_too_late(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split(b, 21, 2, FIRST), STATUS_CREATED);
+	assert_int_equal(split(b, 20, 1, 0), STATUS_CONFLICT);
+	shows(b, 2, 0);
+}
+
+static void test_what_people_did_stays(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split(b, 20, 1, FIRST), STATUS_CREATED);
+	put(b, 7, FIRST + 1);
+	assert_int_equal(split(b, 21, 1, 0), STATUS_OK);
+	shows(b, 7, 0);
+	assert_int_equal(split(b, 22, 2, FIRST + 2), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
+static void test_taken(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	put(b, 7, FIRST);
+	assert_int_equal(split(b, 20, 1, 0), STATUS_PRECONDITION_FAILED);
+	shows(b, 7, 0);
+}
+
+static void test_arbiters_write_nothing_else(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.operation_digest = peers_operation(b, 1);
+	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+	assert_int_equal(b->written.status, STATUS_BAD_MESSAGE);
+	m.expect = EXPECT_DERIVED;
+	m.branch = true;
+	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+	assert_int_equal(b->written.status, STATUS_BAD_MESSAGE);
+	assert_int_equal(split_as(b, GATEWAY, 20, 1, FIRST), STATUS_CREATED);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_done_again), T(test_beside),
+	    T(test_too_late),   T(test_what_people_did_stays),
+	    T(test_taken),      T(test_arbiters_write_nothing_else),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,319 @@
+/* Documents that share an id and nothing else: which are one entity, and what a split makes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/doc/decide.h"
+#include "common/doc/json.h"
+#include "common/doc/script_answer.h"
+
+enum { NODES_MAX = 16 };
+
+struct fixture {
+	struct json_parser *parser;
+	struct arena arena;
+	struct buf scratch;
+	struct graph_node nodes[NODES_MAX];
+	struct msg_conflict_read_ack graph;
+	struct decision decision;
+};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+	f = (struct fixture){.parser = json_parser_new()};
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	json_parser_free(f->parser);
+	arena_close(&f->arena);
+	buf_close(&f->scratch);
+	return 0;
+}
+
+static struct slice from_json(struct fixture *f, const char *json)
+{
+	struct json_error error;
+	buf_clear(&f->scratch);
+	assert_true(json_to_msgpack(f->parser, slice_text(json), &f->scratch, &error));
+	return arena_copy(&f->arena, buf_slice(&f->scratch));
+}
+
+static const char *to_json(struct fixture *f, struct slice value)
+{
+	buf_clear(&f->scratch);
+	assert_true(json_from_msgpack(value, &f->scratch));
+	return buf_cstr(&f->scratch);
+}
+
+static void start(struct fixture *f, const char *policy)
+{
+	f->graph = (struct msg_conflict_read_ack){.nodes = f->nodes,
+						  .policy_version = 3,
+						  .policy = from_json(f, policy),
+						  .shard = 7,
+						  .conflict = {.number = 20}};
+}
+
+/* json NULL: the body is not kept. Parents are indexes, ended by -1. */
+static struct graph_node *node(struct fixture *f, const char *name, const int *parents,
+			       const char *json)
+{
+	struct graph_node *n = &f->nodes[f->graph.nodes_count++];
+	*n = (struct graph_node){.flags = REVISION_LEAF};
+	assert_true(revision_parse(slice_text(name), &n->revision));
+	n->parents = arena_alloc(&f->arena, NODES_MAX * sizeof *n->parents);
+	for (; *parents >= 0; parents++) {
+		n->parents[n->parents_count++] = (uint64_t)*parents;
+		f->nodes[*parents].flags &= ~(uint64_t)REVISION_LEAF;
+	}
+	if (json) {
+		n->flags |= REVISION_HAS_BODY;
+		n->body = from_json(f, json);
+	}
+	return n;
+}
+
+#define P(...) ((const int[]){__VA_ARGS__, -1})
+#define ROOT   ((const int[]){-1})
+#define KINDS  "{\"roots\":{\"kind\":[\"type\"]}}"
+
+static void run_as(struct fixture *f, const char *id)
+{
+	decide_conflict(&f->graph, slice_text(id), &f->arena, &f->decision);
+}
+
+static void run(struct fixture *f)
+{
+	run_as(f, "x");
+}
+
+static void noted(struct fixture *f, const char *detail)
+{
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_string_equal(to_json(f, f->decision.note.detail), detail);
+}
+
+static void becomes(struct fixture *f, const char *json)
+{
+	if (f->decision.kind == DECISION_NOTE)
+		fail_msg("open: %s", to_json(f, f->decision.note.detail));
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_string_equal(to_json(f, f->decision.resolve.body), json);
+}
+
+static void part_is(struct fixture *f, uint32_t index, const char *id, const char *json)
+{
+	assert_true(index < f->decision.parts_count);
+	assert_true(slice_is(f->decision.parts[index].id, id));
+	assert_string_equal(to_json(f, f->decision.parts[index].body), json);
+}
+
+static void person_and_record(struct fixture *f, const char *policy)
+{
+	start(f, policy);
+	node(f, "1-e4da228c29dc4ebc8b156967bbf48bd1", ROOT, "{\"type\":\"person\",\"n\":1}");
+	node(f, "1-ce40d1dc470643e2b9be9368ea9ff240", ROOT, "{\"type\":\"record\",\"n\":2}");
+}
+
+static void test_two_kinds_are_split(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	assert_true(split_is_stub(f->decision.resolve.body));
+	assert_int_equal(f->decision.how, HOW_SPLIT);
+	assert_int_equal(f->decision.parts_count, 2);
+	part_is(f, 0, "x~ce40d1dc470643e2", "{\"type\":\"record\",\"n\":2}");
+	part_is(f, 1, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1}");
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"documents\":[\"x~ce40d1dc470643e2\","
+			    "\"x~e4da228c29dc4ebc\"],\"strategy\":\"split\"}");
+	struct msg_doc_write write = split_part_write(&f->decision.parts[0]);
+	assert_int_equal(write.expect, EXPECT_DERIVED);
+	assert_true(slice_is(write.id, "x~ce40d1dc470643e2"));
+}
+
+static void test_a_later_try_has_a_greater_number(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t first[16];
+	person_and_record(f, KINDS);
+	run(f);
+	memcpy(first, f->decision.parts[1].operation_id, sizeof first);
+	run(f);
+	assert_memory_equal(first, f->decision.parts[1].operation_id, sizeof first);
+	node(f, "2-a", P(0), "{\"type\":\"person\",\"n\":5}");
+	f->graph.conflict.number = 300;
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	part_is(f, 1, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":5}");
+	assert_memory_equal(first, f->decision.parts[1].operation_id, 8);
+	assert_true(memcmp(first, f->decision.parts[1].operation_id, sizeof first) < 0);
+}
+
+static void test_one_kind_is_one_entity(void **state)
+{
+	struct fixture *f = *state;
+	start(f, KINDS);
+	node(f, "1-a", ROOT, "{\"type\":\"person\",\"n\":1}");
+	node(f, "1-b", ROOT, "{\"type\":\"person\",\"m\":2}");
+	run(f);
+	becomes(f, "{\"type\":\"person\",\"m\":2,\"n\":1}");
+	assert_int_equal(f->decision.parts_count, 0);
+	f->graph.policy = from_json(f, "{\"roots\":{\"kind\":[\"type\"],\"same\":\"open\"}}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_collision\"}");
+	f->graph.policy = from_json(f, "{\"roots\":{\"same\":\"open\"},\"fallback\":\"script\","
+				       "\"script\":\"f\"}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_collision\"}");
+}
+
+static void test_different_kinds_may_stay_open(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, "{\"roots\":{\"kind\":[\"type\"],\"different\":\"open\"}}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_collision\"}");
+	person_and_record(f, "{\"strategy\":\"none\",\"roots\":{\"kind\":[\"type\"]}}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"policy_none\"}");
+}
+
+static void test_newest_does_not_drop_another_kind(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, "{\"strategy\":\"newest\",\"roots\":{\"kind\":[\"type\"]}}");
+	run(f);
+	assert_int_equal(f->decision.parts_count, 2);
+}
+
+static void test_edits_of_one_and_several_of_a_kind(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	node(f, "2-a", P(0), "{\"type\":\"person\",\"n\":1,\"a\":1}");
+	node(f, "2-b", P(0), "{\"type\":\"person\",\"n\":1,\"b\":1}");
+	node(f, "1-0123456789abcdef0", ROOT, "{\"type\":\"record\",\"m\":2}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~0123456789abcdef\",\"x~ce40d1dc470643e2\","
+		   "\"x~e4da228c29dc4ebc\"]}");
+	part_is(f, 0, "x~0123456789abcdef", "{\"type\":\"record\",\"m\":2}");
+	part_is(f, 1, "x~ce40d1dc470643e2", "{\"type\":\"record\",\"n\":2}");
+	part_is(f, 2, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1,\"b\":1,\"a\":1}");
+	f->nodes[3].body = from_json(f, "{\"type\":\"person\",\"n\":1,\"a\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_non_null(strstr(to_json(f, f->decision.note.detail), "\"path\":\"a\""));
+}
+
+static void test_a_split_is_not_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	node(f, "2-s", P(0, 1), "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}")
+	    ->flags |= REVISION_RESOLVED;
+	node(f, "2-late", P(0), "{\"type\":\"record\",\"n\":9}");
+	f->graph.policy = from_json(f, "{}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	node(f, "1-0123456789abcdef0", ROOT, "{\"type\":\"person\"}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~0123456789abcdef\",\"x~ce40d1dc470643e2\","
+		   "\"x~e4da228c29dc4ebc\"]}");
+}
+
+static void test_a_late_edit_follows_its_document(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	node(f, "2-s", P(0, 1), "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}")
+	    ->flags |= REVISION_RESOLVED;
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	assert_int_equal(f->decision.parts_count, 2);
+	assert_false(f->decision.parts[0].beside);
+	/* the losers are gone */
+	f->nodes[0].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	f->nodes[1].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	assert_int_equal(f->decision.parts_count, 1);
+	assert_true(f->decision.parts[0].beside);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
+}
+
+static void answered(struct fixture *f, const char *json)
+{
+	struct answer answer;
+	struct slice text;
+	assert_int_equal(script_answer_read(from_json(f, json), &answer, &text), SCRIPT_ANSWERS);
+	decide_answer(&f->graph, slice_text("x"), &answer, &f->arena, &f->decision);
+}
+
+static void test_on_somebodys_word(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"strategy\":\"script\",\"script\":\"f\"}");
+	node(f, "1-0123456789abcdef", ROOT, "{\"n\":1}");
+	node(f, "1-1123456789abcdef", ROOT, "{\"n\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	answered(f, "{\"split\":true}");
+	becomes(f, "{\"_split\":[\"x~0123456789abcdef\",\"x~1123456789abcdef\"]}");
+	assert_int_equal(f->decision.how, HOW_SCRIPT);
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"documents\":[\"x~0123456789abcdef\","
+			    "\"x~1123456789abcdef\"],\"strategy\":\"script\","
+			    "\"answer\":\"split\"}");
+	start(f, "{\"strategy\":\"script\",\"script\":\"f\"}");
+	node(f, "1-o", ROOT, "{\"n\":1}");
+	node(f, "2-a", P(0), "{\"n\":1}");
+	node(f, "2-b", P(0), "{\"n\":2}");
+	answered(f, "{\"split\":true}");
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"invalid_answer\"}");
+}
+
+static void test_what_gets_no_id(void **state)
+{
+	struct fixture *f = *state;
+	char id[LIMIT_ID_BYTES + 1] = {0};
+	person_and_record(f, KINDS);
+	memset(id, 'x', LIMIT_ID_BYTES);
+	run_as(f, id);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_too_long\"}");
+	start(f, KINDS);
+	node(f, "1-0123456789abcdef1", ROOT, "{\"type\":1}");
+	node(f, "1-0123456789abcdef2", ROOT, "{\"type\":2}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"roots_alike\"}");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_two_kinds_are_split),
+	    T(test_a_later_try_has_a_greater_number),
+	    T(test_one_kind_is_one_entity),
+	    T(test_different_kinds_may_stay_open),
+	    T(test_newest_does_not_drop_another_kind),
+	    T(test_edits_of_one_and_several_of_a_kind),
+	    T(test_a_late_edit_follows_its_document),
+	    T(test_a_split_is_not_taken_back),
+	    T(test_on_somebodys_word),
+	    T(test_what_gets_no_id),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
