@@ -1,3 +1,4 @@
+#include "gateway/notify_events.h"
 #include "gateway/notify_feed.h"
 
 #include <inttypes.h>
@@ -68,7 +69,7 @@ void notify_drain(struct turn *t)
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&t->gw->notify->subscribers, &at));) {
 		struct subscriber *sub = e->value;
-		if (sub->kind == SUBSCRIBER_EVENTS && !sub->answered)
+		if (sub->kind != SUBSCRIBER_SOCKET && !sub->answered)
 			continue; /* a request under way is answered */
 		subscriber_clear(t, sub);
 		if (!sub->closing)
@@ -116,8 +117,10 @@ void notify_metrics(const struct gateway *gw, struct buf *out)
 	buf_printf(out,
 		   "# TYPE parley_notify_subscribers gauge\n"
 		   "parley_notify_subscribers{kind=\"websocket\"} %" PRIu32 "\n"
-		   "parley_notify_subscribers{kind=\"events\"} %" PRIu32 "\n",
-		   n->counts[SUBSCRIBER_SOCKET], n->counts[SUBSCRIBER_EVENTS]);
+		   "parley_notify_subscribers{kind=\"events\"} %" PRIu32 "\n"
+		   "parley_notify_subscribers{kind=\"conflicts\"} %" PRIu32 "\n",
+		   n->counts[SUBSCRIBER_SOCKET], n->counts[SUBSCRIBER_EVENTS],
+		   n->counts[SUBSCRIBER_CONFLICTS]);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name, rows[i].type,
 			   rows[i].name, rows[i].value);

@@ -37,6 +37,8 @@ void notify_stream_gone(struct turn *t, uint64_t stream);
 /* The gateway is about to stop: all streams end. */
 void notify_drain(struct turn *t);
 void notify_metrics(const struct gateway *gw, struct buf *out);
+/* Conflicts are asked for as a stream of events: answers the request. */
+void conflict_events(struct turn *t, struct request *r);
 /* A WebSocket is asked for: answers the request. */
 void notify_socket_open(struct turn *t, struct request *r);
 

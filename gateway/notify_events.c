@@ -7,6 +7,7 @@
 
 #include "common/base/memory.h"
 #include "gateway/native.h"
+#include "gateway/notify_events.h"
 #include "gateway/notify_feed.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -106,7 +107,7 @@ static bool take_position(struct subscriber *sub, struct slice text, struct prob
 				      "Send the id of an event unchanged.");
 }
 
-static bool take_path(struct turn *t, struct subscriber *sub, struct slice text, struct problem *p)
+bool events_take_path(struct turn *t, struct subscriber *sub, struct slice text, struct problem *p)
 {
 	if (subscription_find(sub, text))
 		return true;
@@ -119,17 +120,20 @@ static bool take_path(struct turn *t, struct subscriber *sub, struct slice text,
 	return pattern != NULL;
 }
 
-static bool take_request(struct turn *t, struct request *r, struct subscriber *sub,
-			 struct problem *p)
+static bool take_paths(struct turn *t, struct request *r, struct subscriber *sub, struct problem *p)
 {
-	struct slice since = request_header(r, "last-event-id");
 	for (uint32_t i = 0; i < r->parameters_count; i++)
 		if (slice_is(r->parameters[i].name, "path") &&
-		    !take_path(t, sub, r->parameters[i].value, p))
+		    !events_take_path(t, sub, r->parameters[i].value, p))
 			return false;
-	if (sub->count == 0)
-		return problem_detail(p, STATUS_BAD_PATTERN, "path",
-				      "Name what to listen to, as in path=POST:/tests/.*");
+	return sub->count > 0 ||
+	       problem_detail(p, STATUS_BAD_PATTERN, "path",
+			      "Name what to listen to, as in path=POST:/tests/.*");
+}
+
+static bool take_since(struct request *r, struct subscriber *sub, struct problem *p)
+{
+	struct slice since = request_header(r, "last-event-id");
 	if (since.len == 0 && !request_parameter(r, "since", &since))
 		return true;
 	return since.len == 0 || take_position(sub, since, p);
@@ -170,7 +174,7 @@ static void begin_waiting(struct turn *t, struct request *r, struct subscriber *
 		map_refresh(t, r, map_looked);
 }
 
-void native_notify(struct turn *t, struct request *r)
+void events_listen(struct turn *t, struct request *r, enum subscriber_kind kind, events_take *take)
 {
 	struct events_op *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
@@ -181,14 +185,19 @@ void native_notify(struct turn *t, struct request *r)
 	op->gw = t->gw;
 	r->op = op;
 	r->close = events_close;
-	struct subscriber *sub = subscriber_new(t, r->id, SUBSCRIBER_EVENTS);
-	if (!take_request(t, r, sub, &problem))
+	struct subscriber *sub = subscriber_new(t, r->id, kind);
+	if (!take(t, r, sub, &problem) || !take_since(r, sub, &problem))
 		answer_problem(t, r, &problem);
 	else if (r->method == HTTP_HEAD)
 		reply_send(t, r, reply_begin(t, 200));
 	else
 		begin_waiting(t, r, sub);
 	notify_finish(t);
+}
+
+void native_notify(struct turn *t, struct request *r)
+{
+	events_listen(t, r, SUBSCRIBER_EVENTS, take_paths);
 }
 
 void events_begin(struct turn *t, struct subscriber *sub)
@@ -273,12 +282,12 @@ void events_tick(struct turn *t)
 		n->keep_alive_ms = t->now_ms + NOTIFY_KEEP_ALIVE_MS;
 	if (t->now_ms >= n->ids_ms)
 		n->ids_ms = t->now_ms + NOTIFY_IDS_MS;
-	if (n->counts[SUBSCRIBER_EVENTS] == 0)
+	if (n->counts[SUBSCRIBER_EVENTS] + n->counts[SUBSCRIBER_CONFLICTS] == 0)
 		return;
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&n->subscribers, &at));) {
 		struct subscriber *sub = e->value;
-		if (sub->kind != SUBSCRIBER_EVENTS || !sub->answered || sub->closing)
+		if (sub->kind == SUBSCRIBER_SOCKET || !sub->answered || sub->closing)
 			continue;
 		if (sub->skips_count > 0)
 			forget_skips(n, sub);

@@ -19,7 +19,12 @@ enum {
 	NOTIFY_REPORT_AGAIN_MS = 5000 /* unchanged ones, as the coordinator may have restarted */
 };
 
-enum subscriber_kind { SUBSCRIBER_SOCKET, SUBSCRIBER_EVENTS, SUBSCRIBER_KINDS };
+enum subscriber_kind {
+	SUBSCRIBER_SOCKET,
+	SUBSCRIBER_EVENTS,    /* Server-Sent Events of changes */
+	SUBSCRIBER_CONFLICTS, /* Server-Sent Events of conflicts */
+	SUBSCRIBER_KINDS
+};
 
 struct pattern;
 struct subscriber;
@@ -175,17 +180,6 @@ void tell_all(struct turn *t, const struct feed *f, const struct feed_event *eve
 void tell_one(struct turn *t, const struct feed *f, const struct feed_event *event);
 /* Patterns that took too many steps: their subscribers are cut off. */
 void tell_costly(struct turn *t);
-
-/* ---- notify_events.c: Server-Sent Events ---- */
-
-/* Its feeds are open: the stream begins. */
-void events_begin(struct turn *t, struct subscriber *sub);
-/* Opaque position of what the subscriber follows; empty if that is too much. */
-void events_position(struct turn *t, const struct subscriber *sub, uint32_t shards_max,
-		     struct buf *out);
-/* Base64url of a list of positions. */
-void events_position_print(const struct position_of *list, uint32_t count, struct buf *out);
-void events_tick(struct turn *t);
 
 /* ---- notify_socket.c ---- */
 

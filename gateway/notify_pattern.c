@@ -303,14 +303,14 @@ void subscriber_cut(struct turn *t, struct subscriber *sub, uint16_t code, enum 
 	struct problem p;
 	if (sub->closing)
 		return;
-	if (sub->kind == SUBSCRIBER_EVENTS && !sub->answered) {
+	if (sub->kind != SUBSCRIBER_SOCKET && !sub->answered) {
 		sub->refusal = status; /* its answer says so */
 		waiters_look(t, sub);
 		return;
 	}
 	sub->closing = true;
 	n->cut_off++;
-	if (sub->kind == SUBSCRIBER_EVENTS) {
+	if (sub->kind != SUBSCRIBER_SOCKET) {
 		problem_set(&p, status, "");
 		buf_clear(&n->frame);
 		buf_append_text(&n->frame, "event: error\ndata: ");

@@ -5,7 +5,7 @@
 #include "gateway/notify_feed.h"
 #include "proto/msgpack.h"
 
-static const char *const kind_names[SUBSCRIBER_KINDS] = {"websocket", "events"};
+static const char *const kind_names[SUBSCRIBER_KINDS] = {"websocket", "events", "conflicts"};
 
 /* The same row has the same id in every report. */
 static void write_id(struct turn *t, const struct pattern *p, int kind, struct buf *out)

@@ -6,6 +6,7 @@
 #include "common/doc/json.h"
 #include "common/doc/query_plan.h"
 #include "gateway/http_answer.h"
+#include "gateway/notify_events.h"
 #include "gateway/notify_feed.h"
 
 /* What all encodings of an event are made of. */
@@ -13,26 +14,32 @@ struct telling {
 	const struct feed *feed;
 	const struct feed_event *event;
 	struct slice collection;
-	struct slice path; /* METHOD:/collection/id */
+	struct slice path; /* METHOD:/collection/id; of conflicts: KIND:/collection/id */
+	bool conflict;
 };
 
 static const char *const methods[WRITE_OP_MAX + 1] = {"",      "POST",   "PUT",
 						      "PATCH", "DELETE", "PATCH"};
 
+/* False: it tells nothing of this kind. */
 static bool telling_begin(struct turn *t, const struct feed *f, const struct feed_event *event,
-			  struct telling *out)
+			  bool conflict, struct telling *out)
 {
 	struct notify *n = t->gw->notify;
 	const struct map_collection *c = map_get_u64(&t->gw->map.collections_by_id, f->collection);
-	if (!c || event->op > WRITE_OP_MAX)
+	if (!c || event->op > WRITE_OP_MAX || (conflict ? event->conflict : event->op) == 0)
 		return false;
 	buf_clear(&n->path);
-	buf_append_text(&n->path, methods[event->op]);
-	buf_append_text(&n->path, ":/");
-	buf_append_slice(&n->path, c->settings.name);
-	buf_append_byte(&n->path, '/');
-	buf_append_slice(&n->path, event->id);
-	*out = (struct telling){f, event, c->settings.name, buf_slice(&n->path)};
+	if (conflict) {
+		conflict_path(event, c->settings.name, &n->path);
+	} else {
+		buf_append_text(&n->path, methods[event->op]);
+		buf_append_text(&n->path, ":/");
+		buf_append_slice(&n->path, c->settings.name);
+		buf_append_byte(&n->path, '/');
+		buf_append_slice(&n->path, event->id);
+	}
+	*out = (struct telling){f, event, c->settings.name, buf_slice(&n->path), conflict};
 	n->seq++;
 	return true;
 }
@@ -66,6 +73,10 @@ static void print_socket(struct buf *out, const struct telling *e, const struct 
 static void print_data(struct buf *out, const struct telling *e, const struct pattern *p)
 {
 	buf_clear(out);
+	if (e->conflict) {
+		conflict_event_print(e->event, e->collection, out);
+		return;
+	}
 	buf_append_text(out, "data: {\"path\":");
 	json_string(e->path, out);
 	buf_append_text(out, ",\"collection\":");
@@ -134,7 +145,8 @@ static struct slice shared_id(struct turn *t, struct pattern *p)
 static void tell_events(struct turn *t, const struct telling *e, struct pattern *p)
 {
 	struct notify *n = t->gw->notify;
-	const struct audience *a = &p->audience[SUBSCRIBER_EVENTS];
+	const struct audience *a =
+	    &p->audience[e->conflict ? SUBSCRIBER_CONFLICTS : SUBSCRIBER_EVENTS];
 	uint32_t shared = 0;
 	if (a->count == 0)
 		return;
@@ -166,9 +178,12 @@ static void tell_pattern(struct turn *t, const struct telling *e, struct pattern
 {
 	struct notify *n = t->gw->notify;
 	const struct audience *sockets = &p->audience[SUBSCRIBER_SOCKET];
-	if (sockets->count + p->audience[SUBSCRIBER_EVENTS].count == 0 || !matches(n, p, e->path))
+	uint32_t sockets_count = e->conflict ? 0 : sockets->count;
+	uint32_t streams_count =
+	    p->audience[e->conflict ? SUBSCRIBER_CONFLICTS : SUBSCRIBER_EVENTS].count;
+	if (sockets_count + streams_count == 0 || !matches(n, p, e->path))
 		return;
-	if (sockets->count > 0) {
+	if (sockets_count > 0) {
 		print_socket(&n->frame, e, p);
 		fx_stream_send(t->fx, sockets->streams, sockets->count, buf_slice(&n->frame));
 		n->sent += sockets->count;
@@ -179,15 +194,17 @@ static void tell_pattern(struct turn *t, const struct telling *e, struct pattern
 void tell_all(struct turn *t, const struct feed *f, const struct feed_event *event)
 {
 	struct notify *n = t->gw->notify;
-	struct telling e;
-	if (!telling_begin(t, f, event, &e))
-		return;
-	n->events++;
-	const struct interest *own = map_get(&n->interests, e.collection);
-	for (struct pattern *p = n->all.patterns; p; p = p->next)
-		tell_pattern(t, &e, p);
-	for (struct pattern *p = own ? own->patterns : NULL; p; p = p->next)
-		tell_pattern(t, &e, p);
+	for (int conflict = 0; conflict < 2; conflict++) {
+		struct telling e;
+		if (!telling_begin(t, f, event, conflict, &e))
+			continue;
+		n->events += !conflict;
+		const struct interest *own = map_get(&n->interests, e.collection);
+		for (struct pattern *p = n->all.patterns; p; p = p->next)
+			tell_pattern(t, &e, p);
+		for (struct pattern *p = own ? own->patterns : NULL; p; p = p->next)
+			tell_pattern(t, &e, p);
+	}
 }
 
 static bool covers(const struct interest *interest, struct slice collection)
@@ -201,7 +218,7 @@ void tell_one(struct turn *t, const struct feed *f, const struct feed_event *eve
 	struct notify *n = t->gw->notify;
 	struct subscriber *sub = f->only;
 	struct telling e;
-	if (!telling_begin(t, f, event, &e))
+	if (!telling_begin(t, f, event, sub->kind == SUBSCRIBER_CONFLICTS, &e))
 		return;
 	for (uint32_t i = 0; i < sub->count; i++) {
 		struct pattern *p = sub->items[i]->pattern;

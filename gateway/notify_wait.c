@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "gateway/notify_events.h"
 #include "gateway/notify_feed.h"
 
 /* Somebody who is answered when the feeds are open. */

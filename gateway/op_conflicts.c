@@ -10,6 +10,7 @@
 #include "common/doc/value.h"
 #include "gateway/conflict_print.h"
 #include "gateway/list.h"
+#include "gateway/notify.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -419,10 +420,24 @@ static bool take_parameters(struct turn *t, struct request *r, struct conflicts_
 	return true;
 }
 
+static bool wants_events(const struct request *r)
+{
+	struct slice type = slice_text("text/event-stream");
+	struct slice accept = request_header(r, "accept");
+	for (; accept.len >= type.len; accept.data++, accept.len--)
+		if (slice_equal(slice_of(accept.data, type.len), type))
+			return true;
+	return false;
+}
+
 void native_conflicts(struct turn *t, struct request *r)
 {
 	struct conflicts_op *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
+	if (wants_events(r)) {
+		conflict_events(t, r);
+		return;
+	}
 	r->op = op;
 	if (!take_parameters(t, r, op, &problem))
 		answer_problem(t, r, &problem);

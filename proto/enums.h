@@ -87,6 +87,16 @@ enum {
 };
 
 enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };
+/* What an entry of the stream does to a document's conflict. */
+enum conflict_event {
+	CONFLICT_OPENED = 1,
+	CONFLICT_CHANGED = 2,  /* other leaves; still open */
+	CONFLICT_DECIDED = 3,  /* by a resolution */
+	CONFLICT_REOPENED = 4, /* a resolution was taken apart */
+	CONFLICT_ENDED = 5,    /* clients left one leaf */
+	CONFLICT_CLEANED = 6,  /* a resolution's losers are gone */
+	CONFLICT_EVENT_MAX = 6
+};
 /* What is said about a lease of a conflict. */
 enum lease_op {
 	LEASE_CHECK = 0,

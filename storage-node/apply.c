@@ -126,20 +126,48 @@ static bool load_resolution(struct storage *s, struct shard_copy *c, const struc
 	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
 }
 
+/* What it did to the document's conflict. before: the open one, if there was. */
+static struct feed_effect effect_of(struct storage *s, struct shard_copy *c,
+				    const struct change *change, const struct document_edit *edit,
+				    const struct conflict *before, const struct conflict *resolved)
+{
+	struct feed_effect effect = {.changed = edit->changed, .kind = (uint8_t)before->kind};
+	struct conflict now = {0};
+	if (edit->is_conflict && load_open(s, c, change->id, &now))
+		effect.kind = (uint8_t)now.kind;
+	if (edit->resolution_gone.len > 0) {
+		effect.conflict = CONFLICT_CLEANED;
+		effect.kind = (uint8_t)resolved->kind;
+	} else if (edit->resolved) {
+		effect.conflict = CONFLICT_DECIDED;
+	} else if (change->kind == CHANGE_REOPEN) {
+		effect.conflict = CONFLICT_REOPENED;
+	} else if (edit->is_conflict) {
+		effect.conflict = edit->was_conflict ? CONFLICT_CHANGED : CONFLICT_OPENED;
+	} else if (edit->was_conflict) {
+		effect.conflict = CONFLICT_ENDED;
+	}
+	return effect;
+}
+
 static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number,
 			   const struct change *change)
 {
 	struct document_view view;
 	struct document_edit edit;
-	struct conflict resolved;
+	struct conflict resolved = {0};
+	struct conflict before = {0};
 	bool has_resolution =
 	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
 	document_load(s, c, change->id, &view);
 	struct slice body_before = view.exists ? view.doc.body : (struct slice){0};
 	edit_apply(&view, change, number, has_resolution ? &resolved : NULL, &edit);
-	feed_applied(s, c, number, change, edit.changed);
-	if (!edit.changed)
+	if (!edit.changed) {
+		feed_applied(s, c, number, change, &(struct feed_effect){0});
 		return;
+	}
+	if (edit.was_conflict && !load_open(s, c, change->id, &before))
+		before = (struct conflict){0};
 	put_bodies(s, c, change->id, &edit);
 	if (MUTATION(tombstone_dropped) && edit.was_live && !edit.is_live)
 		view.doc.revisions_count = 0;
@@ -167,6 +195,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		    key_conflict_resolved(&s->key, c->id, change->id, edit.resolution_gone));
 		s->cleaned_total++;
 	}
+	struct feed_effect effect = effect_of(s, c, change, &edit, &before, &resolved);
+	feed_applied(s, c, number, change, &effect);
 }
 
 static void apply_settings(struct storage *s, struct shard_copy *c, const struct change *change)

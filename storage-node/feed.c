@@ -24,6 +24,9 @@ struct feed_note {
 	size_t id_at; /* in `text`; the hash follows */
 	uint32_t id_len;
 	uint32_t hash_len;
+	uint32_t resolution_len; /* its id follows the hash */
+	uint8_t conflict;
+	uint8_t kind;
 };
 
 struct feeds {
@@ -66,17 +69,15 @@ static void notes_clear(struct feeds *feeds, uint64_t applied)
 }
 
 void feed_applied(struct storage *s, struct shard_copy *c, uint64_t number,
-		  const struct change *change, bool changed)
+		  const struct change *change, const struct feed_effect *effect)
 {
-	if (!is_told(change))
-		return;
-	if (!changed) {
+	const uint8_t mark[FEED_MARK_BYTES] = {effect->conflict, effect->kind};
+	bool told = is_told(change);
+	if (effect->conflict || (told && !effect->changed))
 		store_put(s->store, STORE_STREAM, key_number(&s->key, 'v', c->id, number),
-			  slice_of(NULL, 0));
-		return;
-	}
+			  slice_of(mark, effect->conflict ? sizeof mark : 0));
 	struct feeds *feeds = c->feeds;
-	if (!feeds)
+	if (!feeds || !effect->changed || (!told && !effect->conflict))
 		return;
 	if (feeds->notes_count == FEED_NOTES_MAX)
 		notes_clear(feeds, number - 1); /* who is not that far reads the stream */
@@ -87,14 +88,19 @@ void feed_applied(struct storage *s, struct shard_copy *c, uint64_t number,
 	struct feed_note *note = &feeds->notes[feeds->notes_count++];
 	*note = (struct feed_note){
 	    .number = number,
-	    .op = op_of(change),
+	    .op = told ? op_of(change) : 0,
 	    .generation = change->revision.generation,
 	    .id_at = feeds->text.len,
 	    .id_len = (uint32_t)change->id.len,
 	    .hash_len = (uint32_t)change->revision.hash.len,
+	    .resolution_len = effect->conflict ? (uint32_t)change->resolution_id.len : 0,
+	    .conflict = effect->conflict,
+	    .kind = effect->kind,
 	};
 	buf_append_slice(&feeds->text, change->id);
 	buf_append_slice(&feeds->text, change->revision.hash);
+	if (effect->conflict)
+		buf_append_slice(&feeds->text, change->resolution_id);
 }
 
 /* ---- one message ---- */
@@ -116,8 +122,28 @@ static void take_notes(struct storage *s, const struct feeds *feeds, struct msg_
 		    .op = note->op,
 		    .id = slice_of(text, note->id_len),
 		    .revision = {note->generation, slice_of(text + note->id_len, note->hash_len)},
+		    .conflict = note->conflict,
+		    .kind = note->kind,
+		    .resolution_id =
+			slice_of(text + note->id_len + note->hash_len, note->resolution_len),
 		};
 	}
+}
+
+/* The names outlive the body, which may be large. */
+static void keep_names(struct storage *s, struct arena_mark mark, struct feed_event *event)
+{
+	struct slice *const names[] = {&event->id, &event->revision.hash, &event->resolution_id};
+	struct buf kept = {0};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		buf_append_slice(&kept, *names[i]);
+	arena_rewind(&s->arena, mark);
+	const uint8_t *at = arena_copy(&s->arena, buf_slice(&kept)).data;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		names[i]->data = names[i]->len > 0 ? at : NULL;
+		at += names[i]->len;
+	}
+	buf_close(&kept);
 }
 
 static bool read_entry(struct storage *s, struct shard_copy *c, uint64_t number,
@@ -135,22 +161,23 @@ static bool read_entry(struct storage *s, struct shard_copy *c, uint64_t number,
 	*bytes += encoded.len;
 	if (!schema_decode(&schema_change, encoded, &s->arena, &change))
 		return false;
-	*told = is_told(&change) &&
-		store_get(s->store, STORE_STREAM, key_number(&s->key, 'v', c->id, number),
-			  &value) == STORE_ABSENT;
-	struct revision revision = change.revision;
-	struct buf kept = {0}; /* the names outlive the body, which may be large */
-	buf_append_slice(&kept, change.id);
-	buf_append_slice(&kept, revision.hash);
-	size_t id_len = change.id.len;
-	uint64_t op = op_of(&change);
-	arena_rewind(&s->arena, mark);
-	if (*told) {
-		struct slice text = arena_copy(&s->arena, buf_slice(&kept));
-		revision.hash = slice_of(text.data + id_len, text.len - id_len);
-		*event = (struct feed_event){number, op, slice_of(text.data, id_len), revision};
+	bool marked = store_get(s->store, STORE_STREAM, key_number(&s->key, 'v', c->id, number),
+				&value) == STORE_OK;
+	bool conflict = marked && value.len == FEED_MARK_BYTES;
+	*event =
+	    (struct feed_event){.number = number, .id = change.id, .revision = change.revision};
+	if (is_told(&change) && (conflict || !marked))
+		event->op = op_of(&change);
+	if (conflict) {
+		event->conflict = value.data[0];
+		event->kind = value.data[1];
+		event->resolution_id = change.resolution_id;
 	}
-	buf_close(&kept);
+	*told = event->op != 0 || conflict;
+	if (*told)
+		keep_names(s, mark, event);
+	else
+		arena_rewind(&s->arena, mark);
 	return true;
 }
 

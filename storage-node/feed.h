@@ -23,10 +23,19 @@ enum {
 void feed_on_open(struct storage *s, const struct event *e, struct effects *fx);
 void feed_on_ack(struct storage *s, const struct event *e, struct effects *fx);
 void feed_on_close(struct storage *s, const struct event *e, struct effects *fx);
-/* The entry is being applied. changed: it has an effect; one without is marked on disk, so that
- * those who read the stream later leave it out, too. */
+enum { FEED_MARK_BYTES = 2 }; /* of an entry that does something to a conflict */
+
+/* What an entry did. */
+struct feed_effect {
+	bool changed;
+	uint8_t conflict; /* enum conflict_event; 0: none */
+	uint8_t kind;     /* enum conflict_kind */
+};
+
+/* The entry is being applied. One without an effect, or with one on a conflict, is marked on disk,
+ * so that those who read the stream later tell the same. */
 void feed_applied(struct storage *s, struct shard_copy *c, uint64_t number,
-		  const struct change *change, bool changed);
+		  const struct change *change, const struct feed_effect *effect);
 void feed_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
 void feed_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void feed_free(struct shard_copy *c);

@@ -19,11 +19,11 @@
  *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
  *                                                         that is not the winner
  *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
- *   STREAM     'v' shard id, number                       nothing: this write had no effect
- *   STREAM     'o' shard id, sequence                     outbox_entry
- *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
- *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
- *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *   STREAM     'v' shard id, number                       nothing: this write had no effect; or
+ * what it did to a conflict: enum conflict_event and enum conflict_kind, a byte each STREAM     'o'
+ * shard id, sequence                     outbox_entry STREAM     'z' shard id, wall ms, number
+ * discarded: epoch (8 bytes), then change CONFLICTS  'd' shard id, document id, 0, 'o' conflict,
+ * open CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
  *   CONFLICTS  'd' shard id, 0, 'h', number              conflict, resolved: of the history
  *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
  *                                                         travels in snapshots

@@ -8,6 +8,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/value.h"
 #include "storage-node/digest.h"
+#include "storage-node/feed.h"
 #include "storage-node/keys.h"
 
 enum { VERIFY_FAULTS_SHOWN = 100 };
@@ -163,7 +164,7 @@ static const char *check_stream(struct verify *v, struct slice key, struct slice
 	case 'e':
 		return check_entry(v, key, value);
 	case 'v':
-		return NULL;
+		return value.len == 0 || value.len == FEED_MARK_BYTES ? NULL : "no mark";
 	case 'o':
 		return decodes(v, &schema_outbox_entry, value, &entry) &&
 			       decodes(v, &schema_change, entry.change, &change)

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/notify_events.h"
 #include "gateway/notify_feed.h"
 #include "tests/sim/gateway_bench.h"
 
@@ -95,7 +96,8 @@ static void feed_is_trimmed(struct gateway_bench *b, const struct bench_sent *op
 
 static struct feed_event event_of(uint64_t number, uint64_t op, const char *id)
 {
-	return (struct feed_event){number, op, slice_text(id), {1, slice_text("r")}};
+	return (struct feed_event){
+	    .number = number, .op = op, .id = slice_text(id), .revision = {1, slice_text("r")}};
 }
 
 /* A socket that listens to this pattern; its two feeds stand at 5. */
@@ -491,6 +493,56 @@ static void test_events_resume(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/f"));
 }
 
+/* ---- conflicts ---- */
+
+static void test_conflicts_as_events(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b,
+			   "GET /_/conflicts?collection=c&kind=edits\naccept: text/event-stream");
+	struct bench_sent live[2] = {b->sent[0], b->sent[1]};
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+	assert_int_equal(b->status, 200);
+	gateway_bench_clear(b);
+	struct feed_event opened = event_of(6, WRITE_PUT, "a");
+	opened.conflict = CONFLICT_OPENED;
+	feed_says(b, &live[0], 1, 5, 6, &opened);
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace),
+		   "data: {\"event\":\"opened\",\"kind\":\"edits\",\"collection\":\"c\","
+		   "\"id\":\"a\",\"revision\":\"1-r\"}"));
+	assert_null(strstr(buf_cstr(&b->trace), "PUT:/c/a"));
+	gateway_bench_clear(b);
+	struct feed_event others[] = {event_of(7, WRITE_PUT, "b"), event_of(8, 0, "a")};
+	others[1].conflict = CONFLICT_CLEANED;
+	others[1].kind = CONFLICT_DELETE; /* not asked for */
+	feed_says_two(b, &live[0], 6, 8, others);
+	assert_null(strstr(buf_cstr(&b->trace), "data:"));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /_/conflicts?kind=none\naccept: text/event-stream");
+	assert_int_equal(b->status, 400);
+}
+
+/* Who listens to changes hears nothing of conflicts. */
+static void test_changes_are_no_conflicts(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /_/notify?path=.*");
+	struct bench_sent live[2] = {b->sent[0], b->sent[1]};
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+	gateway_bench_clear(b);
+	struct feed_event events[] = {event_of(6, 0, "a"), event_of(7, WRITE_PUT, "a")};
+	events[0].conflict = CONFLICT_CLEANED;
+	events[1].conflict = CONFLICT_OPENED;
+	feed_says_two(b, &live[0], 5, 7, events);
+	const char *first = strstr(buf_cstr(&b->trace), "data:");
+	assert_non_null(first);
+	assert_non_null(strstr(first, "PUT:/c/a"));
+	assert_null(strstr(first + 1, "data:"));
+}
+
 /* A refusal may tell where a shard is before the map tells of its collection. */
 static void test_events_resume_ahead_of_the_map(void **state)
 {
@@ -606,6 +658,8 @@ int main(void)
 	    T(test_events),
 	    T(test_events_resume),
 	    T(test_events_resume_ahead_of_the_map),
+	    T(test_conflicts_as_events),
+	    T(test_changes_are_no_conflicts),
 	    T(test_events_gone),
 	    T(test_events_refused),
 	    cmocka_unit_test(test_collections_of_patterns),

@@ -113,6 +113,51 @@ static void test_catch_up(void **state)
 	assert_int_equal(b->fed.status, STATUS_STREAM_TRIMMED);
 }
 
+static void expect_conflict(struct storage_bench *b, uint32_t index, enum conflict_event event,
+			    enum conflict_kind kind)
+{
+	assert_true(index < b->fed.events_count);
+	assert_int_equal(b->fed.events[index].conflict, event);
+	assert_int_equal(b->fed.events[index].kind, kind);
+}
+
+/* Told alike to those who listen and to those who read the stream later. */
+static void test_conflicts(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	feed_open(b, 1, 0, true);
+	feed_ack(b, 2);
+	struct msg_doc_write m = write_of(b, WRITE_PUT, "d", 1);
+	settle(b, &m, 3);
+	struct buf hash = {0};
+	buf_append_slice(&hash, b->written.revision.hash);
+	struct revision base = {1, buf_slice(&hash)};
+	feed_ack(b, 3);
+	m = write_of(b, WRITE_PUT, "d", 2);
+	settle(b, &m, 4);
+	feed_ack(b, 4);
+	m = write_of(b, WRITE_DELETE, "d", 3);
+	m.expect = EXPECT_REVISION;
+	m.expected = &base;
+	m.expected_count = 1;
+	m.keep_as_branch = true;
+	settle(b, &m, 5);
+	expect_event(b, 0, 5, WRITE_DELETE, "d");
+	expect_conflict(b, 0, CONFLICT_OPENED, CONFLICT_DELETE);
+	feed_ack(b, 5);
+	m = write_of(b, WRITE_DELETE, "d", 4); /* the edit's side: no conflict is left */
+	settle(b, &m, 6);
+	expect_conflict(b, 0, CONFLICT_ENDED, CONFLICT_DELETE);
+	feed_open(b, 1, 3, false);
+	assert_int_equal(b->fed.events_count, 3);
+	expect_conflict(b, 0, 0, CONFLICT_EDITS);
+	expect_conflict(b, 1, CONFLICT_OPENED, CONFLICT_DELETE);
+	expect_event(b, 1, 5, WRITE_DELETE, "d");
+	expect_conflict(b, 2, CONFLICT_ENDED, CONFLICT_DELETE);
+	buf_close(&hash);
+}
+
 static void test_trimmed(void **state)
 {
 	struct storage_bench *b = *state;
@@ -198,8 +243,13 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 	const struct CMUnitTest tests[] = {
-	    T(test_tail),        T(test_catch_up), T(test_trimmed), T(test_life_and_repetition),
-	    T(test_who_answers), T(test_close),
+	    T(test_tail),
+	    T(test_catch_up),
+	    T(test_conflicts),
+	    T(test_trimmed),
+	    T(test_life_and_repetition),
+	    T(test_who_answers),
+	    T(test_close),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 // Conflicts in people's hands: shown with what differs and what each policy would do, resolved, taken apart again, and
 // remembered.
 import assert from 'node:assert/strict';
+import { request } from 'node:https';
 import { after, before, describe } from 'node:test';
 import { check, startCluster, until } from './lib.mjs';
 
@@ -27,6 +28,35 @@ async function resolved(c, collection, id) {
     const { json } = await c.get(`/_/conflicts?collection=${collection}&state=resolved`);
     return json.find((row) => row.id === id);
   });
+}
+
+/** What happens to conflicts, as Server-Sent Events. */
+async function listen(c, query, lastId) {
+  const told = [];
+  let rest = '';
+  const stream = { told, lastId };
+  const headers = { Accept: 'text/event-stream', ...(lastId && { 'Last-Event-ID': lastId }) };
+  await new Promise((done, fail) => {
+    const sent = request(c.url(`/_/conflicts${query}`), { ...c.tls, headers }, (answer) => {
+      assert.equal(answer.statusCode, 200);
+      answer.setEncoding('utf8');
+      answer.on('error', () => {});
+      answer.on('data', (text) => {
+        const blocks = (rest + text).split('\n\n');
+        rest = blocks.pop();
+        for (const block of blocks) {
+          const fields = Object.fromEntries(block.split('\n').filter((line) => !line.startsWith(':')).map((line) => line.split(/: ?(.*)/s)));
+          if (fields.id) stream.lastId = fields.id;
+          if (fields.data) told.push({ id: fields.id, data: JSON.parse(fields.data) });
+        }
+      });
+      done();
+    });
+    stream.end = () => sent.destroy();
+    sent.on('error', fail);
+    sent.end();
+  });
+  return stream;
 }
 
 describe('conflicts in people\'s hands', () => {
@@ -108,7 +138,7 @@ describe('conflicts in people\'s hands', () => {
     assert.equal((await c.get('/open/gone')).json.n, 1);
     const held = await shown(c, '/open/gone');
     assert.deepEqual([held.json.kind, held.json.held], ['delete', true]);
-    assert.equal((await resolve(c, '/open/gone', { leaves: held.json.leaves, pick: held.json.leaves[0] })).status, 200);
+    assert.equal((await resolve(c, '/open/gone', { leaves: held.json.leaves, pick: held.json.versions[0]._rev })).status, 200);
     assert.equal((await c.get('/open/gone')).json.n, 1);
   });
 
@@ -187,6 +217,33 @@ describe('conflicts in people\'s hands', () => {
     assert.equal((await c.get('/_/conflicts?collection=open&state=open&kind=roots')).json.length, 0);
     assert.equal((await c.get('/_/conflicts?collection=open&state=open&kind=edits')).json.length, 5);
     assert.equal((await c.get(`/_/conflicts?collection=open&state=open&olderThanMs=${KEEP_MS}`)).json.length, 0);
+  });
+
+  test('what happens to conflicts comes as events, and goes on where it stopped', async (c) => {
+    const all = await listen(c, '?collection=open');
+    const deletes = await listen(c, '?kind=delete');
+    const made = await diverge(c, '/open/live', { n: 0 }, { n: 1 }, { n: 2 });
+    const first = await c.insist('PUT', '/open/dead', { body: { n: 0 } });
+    await c.insist('DELETE', '/open/dead', { headers: { 'If-Match': first.etag } });
+    await c.insist('PUT', '/open/dead?branch=true', { body: { n: 1 }, headers: { 'If-Match': first.etag } });
+    const answer = await resolve(c, '/open/live', { leaves: [made.online, made.offline], pick: made.offline });
+    const of = (told, id) => told.filter((event) => event.data.id === id).map((event) => [event.data.event, event.data.kind]);
+    await until('it is told', DEADLINE_MS, () => of(all.told, 'live').length === 2 && of(all.told, 'dead').length === 1 && of(deletes.told, 'dead').length === 1);
+    assert.deepEqual(of(all.told, 'live'), [['opened', 'edits'], ['resolved', 'edits']]);
+    const resolution = all.told.find((event) => event.data.event === 'resolved' && event.data.id === 'live').data;
+    assert.deepEqual([resolution.collection, resolution.revision, resolution.resolutionId], ['open', answer.json.rev, answer.json.resolutionId]);
+    assert.deepEqual(deletes.told.map((event) => event.data.id), ['dead'], 'of this kind only');
+    all.end();
+    deletes.end();
+    await c.send('POST', '/_/conflicts/open/live/undo', { body: { resolutionId: answer.json.resolutionId } });
+    const dead = await shown(c, '/open/dead');
+    await resolve(c, '/open/dead', { leaves: dead.json.leaves, pick: dead.json.leaves[0] });
+    const again = await listen(c, '?collection=open', all.lastId);
+    await until('what was missed comes', DEADLINE_MS, () => again.told.length >= 2);
+    assert.deepEqual(again.told.map((event) => [event.data.id, event.data.event]).sort(), [['dead', 'resolved'], ['live', 'reopened']]);
+    again.end();
+    const { json } = await c.get('/_/conflicts?collection=open&state=open');
+    for (const row of json.filter(({ id }) => id === 'live')) await resolve(c, '/open/live', { leaves: row.leaves, pick: row.leaves[0] });
   });
 
   test('what is malformed is refused, with the place', async (c) => {
