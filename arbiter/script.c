@@ -1,13 +1,10 @@
 #include "arbiter/script.h"
 
 #include "arbiter/internal.h"
-#include "common/doc/json.h"
-#include "common/doc/script_answer.h"
+#include "common/doc/script_decide.h"
 #include "common/probe.h"
 
 enum {
-	SCRIPT_TIME_MS = 500,
-	SCRIPT_MEMORY_BYTES = 64 * 1024 * 1024,
 	/* Runs wait for each other; an answer that is not there by then is not counted on. */
 	SCRIPT_PATIENCE_MS = 30000,
 	SCRIPT_CRASHES_MAX = 2
@@ -41,70 +38,6 @@ static void start(struct arbiter *a, struct task *t, const struct decision *d, s
 
 /* ---- what it said ---- */
 
-/* The script could have decided, and did not. */
-static void instead(struct arbiter *a, const struct task *t, const struct msg_conflict_read_ack *m,
-		    struct slice text, struct decision *d)
-{
-	struct slice id = buf_slice(&t->id);
-	a->counters.scripts_failed++;
-	/* of `external`, the script was the fallback already */
-	if (d->policy.strategy == POLICY_EXTERNAL)
-		decide_open(m, id, "script_failed", text, &a->arena, d);
-	else
-		decide_fallback(m, id, "script_failed", text, &a->arena, d);
-}
-
-static void failed(struct arbiter *a, const struct task *t, const struct msg_conflict_read_ack *m,
-		   struct decision *d)
-{
-	struct buf text = {0};
-	buf_append_text(&text, script_status_name(t->script.status));
-	buf_append_text(&text, ": ");
-	buf_append_slice(&text, script_text(buf_slice(&t->script.output)));
-	instead(a, t, m, arena_copy(&a->arena, buf_slice(&text)), d);
-	buf_close(&text);
-}
-
-/* In the form in which a client's document would be stored: a worker may have been taken over, and
- * nobody else looks at what it made. */
-static bool clean_body(struct arbiter *a, struct answer *answer)
-{
-	struct buf text = {0}, body = {0};
-	struct json_error error;
-	if (!a->json)
-		a->json = json_parser_new();
-	bool ok = json_from_msgpack(answer->body, &text) &&
-		  json_to_msgpack(a->json, buf_slice(&text), &body, &error);
-	answer->body = arena_copy(&a->arena, buf_slice(&body));
-	buf_close(&text);
-	buf_close(&body);
-	return ok;
-}
-
-static void answered(struct arbiter *a, const struct task *t, const struct msg_conflict_read_ack *m,
-		     struct decision *d)
-{
-	struct answer answer;
-	struct slice id = buf_slice(&t->id), text;
-	const struct decision asked = *d;
-	switch (script_answer_read(buf_slice(&t->script.output), &answer, &text)) {
-	case SCRIPT_ANSWERS:
-		if (answer.kind != ANSWER_BODY || clean_body(a, &answer))
-			decide_answer(m, id, &answer, &a->arena, d);
-		if (d->kind != DECISION_NOTE && d->kind != DECISION_SCRIPT)
-			return;
-		*d = asked;
-		instead(a, t, m, slice_text("no document, no leaf, or too large"), d);
-		return;
-	case SCRIPT_LEAVES_OPEN:
-		decide_open(m, id, "script_open", text, &a->arena, d);
-		return;
-	case SCRIPT_SAYS_NOTHING:
-		instead(a, t, m, text, d);
-		return;
-	}
-}
-
 bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
 			   struct decision *d, struct effects *fx)
 {
@@ -117,13 +50,11 @@ bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_c
 		start(a, t, d, fx);
 		return false;
 	}
-	if (t->script.status == SCRIPT_OK)
-		answered(a, t, m, d);
-	else if (t->script.status == SCRIPT_UNAVAILABLE)
-		decide_open(m, buf_slice(&t->id), "script_unavailable",
-			    script_text(buf_slice(&t->script.output)), &a->arena, d);
-	else
-		failed(a, t, m, d);
+	struct script_end end = {t->script.status, buf_slice(&t->script.output)};
+	if (!a->json)
+		a->json = json_parser_new();
+	a->counters.scripts_failed +=
+	    script_decide(m, buf_slice(&t->id), &end, a->json, &a->arena, d);
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "gateway/call.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
+#include "gateway/policy_script.h"
 
 enum { TIMERS_PER_STEP = 100000 };
 
@@ -45,6 +46,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	lock_keeper_init(gw);
 	notify_init(gw);
 	arbiters_init(gw);
+	script_runs_init(gw);
 	gw->json = json_parser_new();
 	return gw;
 }
@@ -79,6 +81,7 @@ void gateway_free(struct gateway *gw)
 	}
 	notify_close(gw);
 	arbiters_close(gw);
+	script_runs_close(gw);
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
 	call_table_close(gw);
@@ -106,6 +109,7 @@ static void run_timers(struct turn *t)
 	lock_keeper_tick(t);
 	notify_tick(t);
 	arbiters_tick(t);
+	script_runs_tick(t);
 }
 
 static void step(void *core, const struct event *event, struct effects *fx)
@@ -153,7 +157,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_STORED:
 	case EVENT_DISK:
+		break;
 	case EVENT_SCRIPT:
+		script_runs_event(&t);
 		break;
 	}
 	request_sweep(t.gw);
@@ -170,6 +176,8 @@ static int64_t deadline(const void *core)
 		tick_ms = notify_deadline(gw);
 	if (arbiters_deadline(gw) < tick_ms)
 		tick_ms = arbiters_deadline(gw);
+	if (script_runs_deadline(gw) < tick_ms)
+		tick_ms = script_runs_deadline(gw);
 	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
 }
 

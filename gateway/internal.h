@@ -147,8 +147,9 @@ struct gateway {
 	struct buf scratch;
 	struct reply reply;
 	struct gateway_metrics metrics;
-	struct notify *notify;     /* notify_internal.h */
-	struct arbiters *arbiters; /* arbiter.h */
+	struct notify *notify;       /* notify_internal.h */
+	struct arbiters *arbiters;   /* arbiter.h */
+	struct script_runs *scripts; /* policy_script.h */
 	bool draining;
 };
 

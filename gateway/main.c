@@ -2,11 +2,13 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/run/script_pool.h"
 #include "gateway/gateway.h"
 #include "gateway/http_api.h"
 
 static const struct config_option options[] = {
     HTTP_API_OPTIONS,
+    SCRIPT_POOL_OPTIONS,
 #define LIMIT(field, name, value, least, greatest, doc)                                            \
 	{name, CONFIG_NUMBER, #value, least, greatest, doc},
 #include "gateway/limits.def"
@@ -72,6 +74,7 @@ int main(int argc, char **argv)
 	    .ops = &gateway_ops,
 	    .options = options,
 	    .options_count = ARRAY_LEN(options),
+	    .scripts = true,
 	    .create = create,
 	    .destroy = destroy,
 	    .setup = http_api_setup,

@@ -6,6 +6,7 @@
 #include "gateway/index_params.h"
 #include "gateway/native.h"
 #include "gateway/policy.h"
+#include "gateway/policy_script.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -201,7 +202,7 @@ void native_collection_create(struct turn *t, struct request *r)
 	}
 	r->collection = op->message.collection.name;
 	if (name_is_fit(r->collection))
-		settings_send(t, r);
+		policy_check_script(t, r, op->message.collection.policy, "/policy", settings_send);
 	else
 		answer_status(t, r, STATUS_BAD_NAME, "/name");
 }
@@ -222,7 +223,8 @@ static void update_go(struct turn *t, struct request *r, struct map_collection *
 	op->message.collection.indexes_count = 0;
 	op->message.collection.policy = arena_copy(&r->arena, c->settings.policy);
 	if (take_settings(r, op, op->patch, &problem))
-		settings_send(t, r);
+		policy_check_script(t, r, value_member(op->patch, slice_text("policy")), "/policy",
+				    settings_send);
 	else
 		answer_problem(t, r, &problem);
 }

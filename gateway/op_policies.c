@@ -6,6 +6,7 @@
 #include "common/doc/value.h"
 #include "gateway/list.h"
 #include "gateway/policy.h"
+#include "gateway/policy_script.h"
 #include "gateway/routes.h"
 
 enum { TRIES_MAX = 5 };
@@ -151,11 +152,9 @@ static bool make_policy(struct turn *t, struct request *r, const struct collecti
 	return policy_check(r, *policy, "", p);
 }
 
-static void change(struct turn *t, struct request *r, const struct map_collection *c)
+static void change_send(struct turn *t, struct request *r)
 {
 	struct policies_op *op = r->op;
-	const struct collection *s = &c->settings;
-	struct problem problem;
 	struct call_spec spec = {
 	    .reach = REACH_COORDINATOR,
 	    .type = MSG_collection_create,
@@ -164,6 +163,15 @@ static void change(struct turn *t, struct request *r, const struct map_collectio
 	    .repeatable = true,
 	    .done = changed,
 	};
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+static void change(struct turn *t, struct request *r, const struct map_collection *c)
+{
+	struct policies_op *op = r->op;
+	const struct collection *s = &c->settings;
+	struct problem problem;
 	if (op->match.len > 0 && !names_version(op->match, s->version)) {
 		refuse_version(t, r, s->version);
 		return;
@@ -177,8 +185,7 @@ static void change(struct turn *t, struct request *r, const struct map_collectio
 	op->message.policy_only = true;
 	op->message.collection.name = r->resource;
 	op->message.if_version = op->match.len > 0 || r->method == HTTP_PATCH ? s->version : 0;
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	policy_check_script(t, r, op->message.collection.policy, "", change_send);
 }
 
 static void change_map(struct turn *t, struct request *r, uint32_t index, enum status status,

@@ -3,6 +3,7 @@
 #include "common/base/memory.h"
 #include "common/doc/value.h"
 #include "gateway/policy.h"
+#include "gateway/policy_script.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -23,6 +24,8 @@ struct test_op {
 	uint32_t next; /* among found, or among ids */
 	bool more;     /* behind the page */
 	struct msg_conflict_read read;
+	struct arena_mark mark; /* before the document in work */
+	struct slice graph;     /* of it, encoded, while its script runs */
 	struct buf json;
 	uint64_t count;
 	bool cut;
@@ -48,33 +51,60 @@ static void test_answer(struct turn *t, struct request *r)
 
 /* ---- one document ---- */
 
-static void print_result(struct request *r, const struct msg_conflict_read_ack *ack,
-			 struct slice id)
+static void print_result(struct request *r, bool held, const struct decision *decision)
 {
 	struct test_op *op = r->op;
-	struct decision decision;
-	struct msg_conflict_read_ack graph = *ack;
-	if (op->has_policy)
-		graph.policy = op->policy;
-	decide_conflict(&graph, id, &r->arena, &decision);
-	if (decision.kind == DECISION_NOTHING && !op->has_ids)
+	struct slice id = op->read.id;
+	if (decision->kind == DECISION_NOTHING && !op->has_ids)
 		return; /* resolved since it was listed */
 	buf_append_text(&op->json, op->count > 0 ? ",{\"id\":" : "{\"id\":");
 	json_string(id, &op->json);
 	buf_append_text(&op->json, ",\"leaves\":[");
-	for (uint32_t i = 0; i < decision.note.leaves_count; i++) {
+	for (uint32_t i = 0; i < decision->note.leaves_count; i++) {
 		buf_append_text(&op->json, i > 0 ? "," : "");
-		json_revision(&decision.note.leaves[i], &op->json);
+		json_revision(&decision->note.leaves[i], &op->json);
 	}
 	buf_append_text(&op->json, "],");
-	if (ack->conflict.held)
+	if (held)
 		buf_append_text(&op->json, "\"held\":true,");
-	decision_print(&decision, id, true, &op->json);
+	decision_print(decision, id, true, &op->json);
 	buf_append_byte(&op->json, '}');
 	op->count++;
 }
 
 static void test_next(struct turn *t, struct request *r);
+
+/* The graph was copied: its message is gone by now. */
+static void script_ended(struct turn *t, struct request *r, const void *context,
+			 const struct script_end *end)
+{
+	struct test_op *op = r->op;
+	(void)context;
+	struct msg_conflict_read_ack graph;
+	struct decision decision;
+	CHECK(
+	    schema_decode(schema_of_message(MSG_conflict_read_ack), op->graph, &r->arena, &graph));
+	decide_conflict(&graph, op->read.id, &r->arena, &decision);
+	if (end->status != SCRIPT_UNAVAILABLE && end->status != SCRIPT_BUSY)
+		(void)script_decide(&graph, op->read.id, end, t->gw->json, &r->arena, &decision);
+	print_result(r, graph.conflict.held, &decision);
+	arena_rewind(&r->arena, op->mark);
+	test_next(t, r);
+}
+
+/* False: it can't be run now, and what it would say stays unknown. */
+static bool run_script(struct turn *t, struct request *r, const struct msg_conflict_read_ack *graph,
+		       const struct decision *d)
+{
+	struct test_op *op = r->op;
+	struct buf bytes = {0};
+	schema_encode(schema_of_message(MSG_conflict_read_ack), graph, &bytes);
+	op->graph = arena_copy(&r->arena, buf_slice(&bytes));
+	buf_close(&bytes);
+	struct script_asked asked = {
+	    .source = d->policy.script, .arguments = d->input, .done = script_ended};
+	return script_run(t, r, &asked);
+}
 
 static void graph_came(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
@@ -87,9 +117,16 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 		return;
 	}
-	struct arena_mark mark = arena_mark(&r->arena);
-	print_result(r, status == STATUS_OK ? ack : &nothing, op->read.id);
-	arena_rewind(&r->arena, mark);
+	struct msg_conflict_read_ack graph = status == STATUS_OK ? *ack : nothing;
+	struct decision decision;
+	op->mark = arena_mark(&r->arena);
+	if (op->has_policy)
+		graph.policy = op->policy;
+	decide_conflict(&graph, op->read.id, &r->arena, &decision);
+	if (decision.kind == DECISION_SCRIPT && run_script(t, r, &graph, &decision))
+		return;
+	print_result(r, graph.conflict.held, &decision);
+	arena_rewind(&r->arena, op->mark);
 	test_next(t, r);
 }
 
@@ -168,7 +205,9 @@ static void next_named(struct turn *t, struct request *r)
 static void test_next(struct turn *t, struct request *r)
 {
 	struct test_op *op = r->op;
-	if (op->json.len > t->gw->options.limits.list_bytes_max || op->count >= op->limit) {
+	bool late = t->now_ms - r->started_ms > t->gw->options.limits.deadline_ms / 2;
+	if (op->json.len > t->gw->options.limits.list_bytes_max || op->count >= op->limit ||
+	    (late && op->count > 0)) {
 		op->cut = op->has_ids ? op->next < op->ids.count
 				      : op->next < op->found_count || op->more ||
 					    op->shard + 1 < op->shards_count;

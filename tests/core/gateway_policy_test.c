@@ -235,6 +235,83 @@ static void answer_graph(struct gateway_bench *b, const char *base, const char *
 	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_read_ack, &ack);
 }
 
+/* ---- scripts ---- */
+
+#define WITH_SCRIPT "{\"strategy\":\"script\",\"script\":\"f\"}"
+
+static void script_ends(struct gateway_bench *b, enum script_status status, const char *output)
+{
+	struct event event = {.kind = EVENT_SCRIPT};
+	unsigned long long id = 0;
+	const char *at = strstr(buf_cstr(&b->trace), "$$ ");
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "$$ %llu f\n", &id), 1);
+	event.script.id = id;
+	event.script.status = status;
+	event.script.output =
+	    status == SCRIPT_OK ? gateway_bench_document(b, output) : slice_text(output);
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &event);
+}
+
+static void put_script(struct gateway_bench *b)
+{
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /system.policies/c\n\n" WITH_SCRIPT);
+	refresh_map(b, 0);
+}
+
+static bool asks_coordinator(const struct gateway_bench *b)
+{
+	return b->sent_count > 0 &&
+	       b->sent[b->sent_count - 1].envelope.type == MSG_collection_create;
+}
+
+static void test_a_script_is_tried_when_it_is_written(void **state)
+{
+	struct gateway_bench *b = *state;
+	put_script(b);
+	assert_false(asks_coordinator(b));
+	script_ends(b, SCRIPT_INVALID, "SyntaxError: no");
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"/script\",\"detail\":"
+						   "\"SyntaxError: no\""));
+	put_script(b);
+	script_ends(b, SCRIPT_THREW, "it has no versions to look at");
+	assert_true(asks_coordinator(b));
+	put_script(b);
+	gateway_bench_advance(b, 3000); /* nobody says anything: the arbiter will find out */
+	assert_true(asks_coordinator(b));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /_/collections\n\n{\"name\":\"n\",\"policy\":" WITH_SCRIPT "}");
+	script_ends(b, SCRIPT_INVALID, "SyntaxError: no");
+	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"/policy/script\""));
+}
+
+static void test_a_dry_run_runs_scripts(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const struct {
+		enum script_status status;
+		const char *output, *expected;
+	} cases[] = {
+	    {SCRIPT_OK, "{\"pick\":\"2-a\"}", "\"outcome\":\"resolved\",\"how\":\"script\""},
+	    {SCRIPT_TIME, "ran longer",
+	     "\"outcome\":\"open\",\"detail\":{\"by\":\"arbiter\","
+	     "\"reason\":\"script_failed\",\"text\":\"time: ran longer\""},
+	    {SCRIPT_UNAVAILABLE, "no worker", "\"outcome\":\"script\"}"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		gateway_bench_clear(b);
+		gateway_bench_http(b, "POST /_/policies/_test\n\n{\"collection\":\"c\",\"ids\":"
+				      "[\"x\"],\"policy\":" WITH_SCRIPT "}");
+		answer_graph(b, "{\"n\":1}", "{\"n\":2}", "{\"n\":3}");
+		script_ends(b, cases[i].status, cases[i].output);
+		assert_int_equal(b->status, 200);
+		assert_non_null(strstr(buf_cstr(&b->body), cases[i].expected));
+	}
+}
+
 static void test_all_open_conflicts(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -299,6 +376,8 @@ int main(void)
 	    TEST(test_stale_versions),
 	    TEST(test_patching),
 	    TEST(test_refusals),
+	    TEST(test_a_script_is_tried_when_it_is_written),
+	    TEST(test_a_dry_run_runs_scripts),
 	    TEST(test_all_open_conflicts),
 	    TEST(test_nothing_is_changed_and_limits_hold),
 	    TEST(test_named_documents_under_the_policy_in_force),

@@ -141,6 +141,38 @@ describe('scripts', () => {
     assert.equal((await c.get('/says/pick')).status, 200);
   });
 
+  test('one that does not compile is refused when it is written, with its place', async (c) => {
+    const policy = { strategy: 'script', script: '(base, leaves) => {' };
+    const put = await c.send('PUT', '/system.policies/books', { body: policy });
+    assert.deepEqual([put.status, put.json.code, put.json.place], [400, 'bad_parameter', '/script'], put.text);
+    assert.match(put.json.detail, /SyntaxError/);
+    const none = await c.send('PATCH', '/system.policies/books', { body: { script: '{ no: "function" }' } });
+    assert.deepEqual([none.status, none.json.place], [400, '/script'], none.text);
+    for (const [method, path] of [['POST', '/_/collections'], ['PATCH', '/_/collections/books']]) {
+      const { status, json, text } = await c.send(method, path, { body: { ...(method === 'POST' && { name: 'never' }), policy } });
+      assert.deepEqual([status, json.place], [400, '/policy/script'], text);
+    }
+    assert.equal((await c.get('/system.policies/books')).json.version, 1);
+  });
+
+  test('a dry run runs it', async (c) => {
+    await c.collection('dry', { mode: 'available', policy: { strategy: 'none' } });
+    await diverge(c, '/dry/a', { n: 0 }, { n: 1 }, { n: 2 });
+    await diverge(c, '/dry/b', { n: 0 }, { n: 3 }, { n: 4 });
+    const dry = async (script, more) => {
+      const { status, json, text } = await c.insist('POST', '/_/policies/_test', { body: { collection: 'dry', policy: { strategy: 'script', script, ...more } } });
+      assert.equal(status, 200, text);
+      return json.sort((x, y) => (x.id < y.id ? -1 : 1));
+    };
+    const sums = await dry('(base, leaves) => ({ resolve: { n: leaves.reduce((sum, leaf) => sum + leaf.n, 0) } })');
+    assert.deepEqual(sums.map((row) => [row.outcome, row.how, row.document.n]), [['resolved', 'script', 3], ['resolved', 'script', 7]]);
+    const throws = await dry('() => { throw new Error("no"); }');
+    assert.deepEqual(throws.map((row) => [row.outcome, row.detail.reason]), [['open', 'script_failed'], ['open', 'script_failed']]);
+    const [first] = await dry('() => { throw new Error("no"); }', { fallback: 'newest' });
+    assert.deepEqual([first.outcome, first.how, first.document.n], ['resolved', 'newest', 2]);
+    assert.equal((await c.get('/dry/a')).headers['x-parley-conflicts'], '1', 'nothing is changed');
+  });
+
   test('one that fails is replaced by the fallback', async (c) => {
     await collection(c, 'falls', '() => { throw 1; }', { fallback: 'newest' });
     await diverge(c, '/falls/a', { n: 0 }, { n: 1 }, { n: 2 });

@@ -200,6 +200,9 @@ static void note_effects(struct gateway_bench *b)
 			buf_printf(&b->trace, "|| %" PRIu64 " %u %.*s\n", e->stream_close.stream,
 				   e->stream_close.code, (int)e->stream_close.reason.len,
 				   (const char *)e->stream_close.reason.data);
+		else if (e->kind == EFFECT_SCRIPT)
+			buf_printf(&b->trace, "$$ %" PRIu64 " %.*s\n", e->script.id,
+				   (int)e->script.source.len, (const char *)e->script.source.data);
 	}
 	effects_clear(&b->fx);
 	arena_reset(&b->arena);
