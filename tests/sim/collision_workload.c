@@ -26,7 +26,13 @@ enum {
 	RETRY_US = 300000
 };
 
-enum collision_step { COLLISION_BEGIN, COLLISION_READ, COLLISION_FOLLOW, COLLISION_WRITE };
+enum collision_step {
+	COLLISION_BEGIN,
+	COLLISION_MAKE,
+	COLLISION_READ,
+	COLLISION_FOLLOW,
+	COLLISION_WRITE
+};
 
 struct collision_actor {
 	enum collision_step step;
@@ -49,6 +55,7 @@ struct entry {
 struct collision_state {
 	struct collision_actor actors[ACTORS];
 	bool has_collection;
+	bool looking; /* the last look has begun */
 	int made;
 	bool injected[DOCUMENTS];
 	struct entry entries[DOCUMENTS][ENTRIES_MAX];
@@ -118,6 +125,7 @@ static void make(struct workload *w)
 		buf_printf(&r->body, "{\"kind\":\"p\",\"log\":[%d]}", a->entry);
 		workload_header(r, "if-none-match", "*");
 	}
+	s->actors[0].step = COLLISION_MAKE;
 	post(w, 0, r);
 }
 
@@ -337,6 +345,15 @@ static void look_on(struct workload *w)
 	}
 }
 
+static void begin_look(struct workload *w)
+{
+	struct collision_state *s = state_of(w);
+	s->looking = true;
+	s->actors[0].document = 0;
+	s->actors[0].step = COLLISION_BEGIN;
+	look_on(w);
+}
+
 static void have_looked(struct workload *w, const struct sim_answer *answer)
 {
 	struct collision_state *s = state_of(w);
@@ -369,8 +386,10 @@ static void step_maker(struct workload *w)
 		make(w);
 	else if (!w->sim->healed)
 		begin_edit(w, 0);
-	else if (is_over(w))
+	else if (is_over(w) && s->looking)
 		look_on(w);
+	else if (is_over(w))
+		begin_look(w);
 	else
 		wake(w, 0, w->sim->now_us + RETRY_US);
 }
@@ -396,7 +415,7 @@ static void collision_on_answer(struct workload *w, int actor, const struct sim_
 	struct collision_state *s = state_of(w);
 	struct collision_actor *a = &s->actors[actor];
 	bool stored = answer->status == 200 || answer->status == 201;
-	bool making = actor == 0 && (!s->has_collection || s->made < DOCUMENTS);
+	bool making = a->step == COLLISION_MAKE;
 	if (answer->id != a->request)
 		return;
 	a->request = 0;
@@ -411,7 +430,7 @@ static void collision_on_answer(struct workload *w, int actor, const struct sim_
 	} else if (a->step == COLLISION_WRITE) {
 		s->entries[a->document][a->entry].must |= stored;
 		rest(w, actor);
-	} else if (w->sim->healed && actor == 0) {
+	} else if (s->looking && actor == 0) {
 		have_looked(w, answer);
 	} else {
 		have_read(w, actor, answer);
