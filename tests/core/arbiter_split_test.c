@@ -1,0 +1,261 @@
+/* One arbiter and an id that two documents share: what it writes before the old id becomes a stub,
+ * and what it does when that is refused, or the documents change meanwhile. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arbiter/arbiter.h"
+#include "common/doc/json.h"
+
+enum {
+	COORDINATOR = 1,
+	SELF = 9,
+	NODE_A = 11,
+	SHARD = 81,
+	COLLECTION = 7,
+	EPOCH = 4,
+	SENT_MAX = 64
+};
+
+struct world {
+	struct arbiter *arbiter;
+	struct json_parser *parser;
+	struct effects fx;
+	struct arena arena;
+	struct buf trace; /* what it asks of the lead, by name, with the document's id */
+	struct buf scratch;
+	int64_t now_ms;
+	struct envelope sent[SENT_MAX];
+	uint32_t sent_count;
+	struct replica replica;
+};
+
+static void note_send(struct world *w, const struct effect *effect)
+{
+	const struct schema *schema = schema_of_message(effect->send.envelope.type);
+	if (effect->send.member != NODE_A)
+		return;
+	assert_true(w->sent_count < SENT_MAX);
+	w->sent[w->sent_count++] = effect->send.envelope;
+	void *message = arena_alloc(&w->arena, schema->size);
+	assert_true(schema_decode(schema, effect->send.body, &w->arena, message));
+	buf_append_text(&w->trace, schema->name);
+	if (effect->send.envelope.type == MSG_doc_write) {
+		buf_append_byte(&w->trace, ' ');
+		buf_append_slice(&w->trace, ((struct msg_doc_write *)message)->id);
+	}
+	if (effect->send.envelope.type == MSG_conflict_note) {
+		buf_append_byte(&w->trace, ' ');
+		assert_true(
+		    json_from_msgpack(((struct msg_conflict_note *)message)->detail, &w->trace));
+	}
+	buf_append_byte(&w->trace, '\n');
+}
+
+static void step(struct world *w, struct event *event)
+{
+	event->now_ms = w->now_ms;
+	event->wall_ms = w->now_ms;
+	arbiter_ops.step(w->arbiter, event, &w->fx);
+	for (uint32_t i = 0; i < w->fx.count; i++)
+		if (w->fx.items[i].kind == EFFECT_SEND)
+			note_send(w, &w->fx.items[i]);
+	effects_clear(&w->fx);
+}
+
+static void deliver(struct world *w, uint64_t from, uint16_t type, uint64_t request,
+		    const void *body)
+{
+	struct event event = {.kind = EVENT_MESSAGE};
+	event.message.from = (struct peer){
+	    .member = from, .role = from == COORDINATOR ? ROLE_COORDINATOR : ROLE_STORAGE};
+	event.message.envelope =
+	    (struct envelope){.type = type, .request_id = request, .epoch = EPOCH};
+	event.message.body = body;
+	step(w, &event);
+}
+
+/* To the nth request of this type. */
+static void answer(struct world *w, uint16_t type, uint32_t nth, const void *body)
+{
+	for (uint32_t i = 0; i < w->sent_count; i++)
+		if (w->sent[i].type == type && nth-- == 0) {
+			deliver(w, NODE_A, type + 1, w->sent[i].request_id, body);
+			return;
+		}
+	fail_msg("nothing of type %u was sent", type);
+}
+
+static void trace_is(struct world *w, const char *expected)
+{
+	assert_string_equal(buf_cstr(&w->trace), expected);
+	buf_clear(&w->trace);
+}
+
+static struct slice body(struct world *w, const char *json)
+{
+	struct json_error error;
+	buf_clear(&w->scratch);
+	assert_true(json_to_msgpack(w->parser, slice_text(json), &w->scratch, &error));
+	return arena_copy(&w->arena, buf_slice(&w->scratch));
+}
+
+/* The graph as the lead tells it for the nth time: a person, who may have been edited, and a
+ * record.
+ */
+static void lead_tells(struct world *w, uint32_t nth, bool edited)
+{
+	static uint64_t root[] = {0};
+	struct graph_node nodes[] = {
+	    {.revision = {1, slice_text("aaaaaaaaaaaaaaaaaaaa")},
+	     .flags = REVISION_HAS_BODY | (edited ? 0 : REVISION_LEAF),
+	     .body = body(w, "{\"type\":\"person\"}")},
+	    {.revision = {1, slice_text("bbbbbbbbbbbbbbbbbbbb")},
+	     .flags = REVISION_HAS_BODY | REVISION_LEAF,
+	     .body = body(w, "{\"type\":\"record\"}")},
+	    {.revision = {2, slice_text("cccccccccccccccccccc")},
+	     .parents = root,
+	     .parents_count = 1,
+	     .flags = REVISION_HAS_BODY | REVISION_LEAF,
+	     .body = body(w, "{\"type\":\"person\",\"n\":1}")},
+	};
+	struct msg_conflict_read_ack ack = {
+	    .status = STATUS_OK,
+	    .shard = SHARD,
+	    .nodes = nodes,
+	    .nodes_count = edited ? 3 : 2,
+	    .policy_version = 3,
+	    .policy = body(w, "{\"roots\":{\"kind\":[\"type\"]}}"),
+	    .conflict = {.state = CONFLICT_OPEN, .number = edited ? 30 : 20}};
+	answer(w, MSG_conflict_read, nth, &ack);
+}
+
+static void written(struct world *w, uint32_t nth, enum status status)
+{
+	struct msg_doc_write_ack ack = {.status = status};
+	answer(w, MSG_doc_write, nth, &ack);
+}
+
+static int setup(void **state)
+{
+	static struct world w;
+	struct arbiter_options options = {.self = SELF, .coordinator = COORDINATOR};
+	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
+	*state = &w;
+	struct event start = {.kind = EVENT_START};
+	step(&w, &start);
+	struct msg_member_join_ack joined = {.status = STATUS_OK};
+	deliver(&w, COORDINATOR, MSG_member_join_ack, 0, &joined);
+	w.replica = (struct replica){.node = NODE_A, .incarnation = 100};
+	struct shard shard = {.id = SHARD,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = EPOCH,
+			      .lead = NODE_A,
+			      .replicas = &w.replica,
+			      .replicas_count = 1,
+			      .write_quorum = 1};
+	struct collection collection = {.id = COLLECTION, .version = 3};
+	struct msg_map_push push = {.map_version = 5,
+				    .collections = &collection,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	deliver(&w, COORDINATOR, MSG_map_push, 0, &push);
+	uint64_t id = SHARD;
+	struct msg_arbiter_lease_ack lease = {.shards = &id, .shards_count = 1, .ttl_ms = 2000};
+	deliver(&w, COORDINATOR, MSG_arbiter_lease_ack, 0, &lease);
+	struct event timer = {.kind = EVENT_TIMER};
+	step(&w, &timer);
+	struct conflict_row row = {.id = slice_text("x"),
+				   .conflict = {.state = CONFLICT_OPEN, .number = 20}};
+	struct msg_conflict_list_ack list = {
+	    .status = STATUS_OK, .shard = SHARD, .rows = &row, .rows_count = 1};
+	answer(&w, MSG_conflict_list, 0, &list);
+	trace_is(&w, "conflict_list\nconflict_read\n");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	arbiter_free(w->arbiter);
+	json_parser_free(w->parser);
+	effects_close(&w->fx);
+	arena_close(&w->arena);
+	buf_close(&w->trace);
+	buf_close(&w->scratch);
+	return 0;
+}
+
+#define PARTS "doc_write x~aaaaaaaaaaaaaaaa\ndoc_write x~bbbbbbbbbbbbbbbb\n"
+
+static void test_the_stub_comes_last(void **state)
+{
+	struct world *w = *state;
+	lead_tells(w, 0, false);
+	trace_is(w, PARTS);
+	written(w, 1, STATUS_CREATED);
+	written(w, 1, STATUS_CREATED); /* twice */
+	trace_is(w, "");
+	written(w, 0, STATUS_CREATED);
+	trace_is(w, "conflict_read\n");
+	lead_tells(w, 1, false);
+	trace_is(w, "conflict_resolve\n");
+}
+
+static void test_what_changed_meanwhile_is_written_too(void **state)
+{
+	struct world *w = *state;
+	lead_tells(w, 0, false);
+	written(w, 0, STATUS_CREATED);
+	written(w, 1, STATUS_CREATED);
+	trace_is(w, PARTS "conflict_read\n");
+	lead_tells(w, 1, true);
+	trace_is(w, "doc_write x~bbbbbbbbbbbbbbbb\ndoc_write x~aaaaaaaaaaaaaaaa\n");
+	written(w, 0, STATUS_CREATED); /* of the first try */
+	written(w, 2, STATUS_OK);
+	trace_is(w, "");
+	written(w, 3, STATUS_OK);
+	lead_tells(w, 2, true);
+	trace_is(w, "conflict_read\nconflict_resolve\n");
+}
+
+static void test_an_id_that_is_taken(void **state)
+{
+	struct world *w = *state;
+	lead_tells(w, 0, false);
+	written(w, 0, STATUS_PRECONDITION_FAILED);
+	lead_tells(w, 1, false);
+	trace_is(w, PARTS "conflict_read\nconflict_note {\"by\":\"arbiter\",\"reason\":"
+			  "\"split_taken\",\"text\":\"x~aaaaaaaaaaaaaaaa\"}\n");
+}
+
+static void test_no_answer_is_asked_for_again(void **state)
+{
+	struct world *w = *state;
+	struct event timer = {.kind = EVENT_TIMER};
+	lead_tells(w, 0, false);
+	written(w, 0, STATUS_NO_LEAD);
+	trace_is(w, PARTS);
+	w->now_ms += 1000;
+	step(w, &timer);
+	assert_non_null(strstr(buf_cstr(&w->trace), "conflict_read\n"));
+	buf_clear(&w->trace);
+	lead_tells(w, 1, false);
+	trace_is(w, PARTS);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(test_the_stub_comes_last),
+	    T(test_what_changed_meanwhile_is_written_too),
+	    T(test_an_id_that_is_taken),
+	    T(test_no_answer_is_asked_for_again),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
