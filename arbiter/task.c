@@ -1,6 +1,7 @@
 /* One document: read its graph, decide, have the lead order the result. Nothing here is remembered
  * beyond the task; whatever goes wrong, the conflict is still in its shard's queue. */
 #include "arbiter/internal.h"
+#include "common/probe.h"
 #include "proto/msgpack.h"
 
 static const char *const how_names[] = {
@@ -212,8 +213,10 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	decide_conflict(m, id, &a->arena, &d);
 	if (m->conflict.held && d.kind != DECISION_NOTHING && d.kind != DECISION_BROKEN)
 		leave_to_people(a, &d);
-	if (d.kind == DECISION_EXTERNAL && clients_ms(a, m, &d) == 0)
+	if (d.kind == DECISION_EXTERNAL && clients_ms(a, m, &d) == 0) {
+		REACHED(external_deadline);
 		decide_fallback(m, id, "deadline", (struct slice){0}, &a->arena, &d);
+	}
 	row->scripted = d.kind == DECISION_SCRIPT;
 	if (d.kind == DECISION_SCRIPT && !arbiter_script_decide(a, t, m, &d, fx))
 		return;

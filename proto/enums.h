@@ -79,7 +79,7 @@ enum write_expect {
 enum {
 	REVISION_DELETED = 1 << 0,
 	REVISION_LEAF = 1 << 1,     /* no child */
-	REVISION_RESOLVED = 1 << 2, /* made by a resolution: transparent to later merges */
+	REVISION_RESOLVED = 1 << 2, /* made by an arbiter: transparent to later merges */
 	REVISION_HAS_BODY =
 	    1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
 	REVISION_CLOSED = 1 << 4, /* a loser: no leaf although it has no child of its own line */

@@ -262,6 +262,7 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	    .resolution_id = m->resolution_id,
 	    .detail = m->detail,
 	    .wall_ms = (uint64_t)s->wall_ms,
+	    .decided = e->message.from.role == ROLE_GATEWAY,
 	};
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);

@@ -217,8 +217,10 @@ static bool edit_resolve(struct editing *e)
 	uint32_t *leaves;
 	uint32_t count = graph_sides(e->doc, e->arena, &leaves);
 	pin_inputs(e, leaves, count);
+	/* nobody could make a decision of people again from what it was made of */
+	bool transparent = !change->decided || MUTATION(decision_forgotten);
 	if (result == GRAPH_NONE)
-		add_revision(e, REVISION_RESOLVED);
+		add_revision(e, transparent ? REVISION_RESOLVED : 0);
 	result = graph_find(e->doc, &change->revision);
 	e->out->losers = arena_alloc(e->arena, (count + 1) * sizeof *e->out->losers);
 	for (uint32_t i = 0; i < count; i++) {

@@ -92,6 +92,10 @@ static struct offer *held(const struct storage *s, const struct shard_copy *c, s
 {
 	struct offer *o = c->offers ? map_get(&c->offers->by_id, id) : NULL;
 	bool holds = o && o->state == OFFER_LEASED && o->until_ms > s->now_ms;
+	if (o && !(holds && same_lease(o, lease)))
+		REACHED(lease_lost);
+	if (MUTATION(lease_never_lost) && o && o->state == OFFER_LEASED)
+		return o;
 	return holds && same_lease(o, lease) ? o : NULL;
 }
 
@@ -106,13 +110,17 @@ static void names_digest(const struct revision *names, uint32_t count, uint8_t o
 	buf_close(&form);
 }
 
-/* False: no conflict is left. */
+/* Of the leaves as they are applied, since these are what the client will be shown: a version that
+ * is still under way may not be passed over by its answer. False: no conflict is left. */
 static bool live_digest(struct storage *s, struct shard_copy *c, struct slice id,
 			uint8_t out[TOKEN_BYTES])
 {
 	struct document_view view;
 	uint32_t *leaves;
-	document_load_pending(s, c, id, &view);
+	if (MUTATION(offered_unseen))
+		document_load_pending(s, c, id, &view);
+	else
+		document_load(s, c, id, &view);
 	if (!view.exists)
 		return false;
 	uint32_t count = graph_sides(&view.doc, &s->arena, &leaves);
@@ -159,7 +167,8 @@ static void offer_to(struct storage *s, struct shard_copy *c, struct taking *k, 
 	uint8_t leaves[TOKEN_BYTES];
 	struct slice value;
 	struct conflict open;
-	if (offer && offer->until_ms > s->now_ms && offer->state != OFFER_ANSWERED)
+	if (offer && offer->until_ms > s->now_ms && offer->state != OFFER_ANSWERED &&
+	    !MUTATION(leased_to_two))
 		return;
 	if (offer && offer->state == OFFER_ANSWERED && ring_at(&c->pending, offer->number))
 		return;
@@ -168,7 +177,8 @@ static void offer_to(struct storage *s, struct shard_copy *c, struct taking *k, 
 	    store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id), &value) !=
 		STORE_OK ||
 	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open) ||
-	    open.held || !live_digest(s, c, id, leaves))
+	    open.held || !live_digest(s, c, id, leaves) ||
+	    (MUTATION(external_forgotten) && open.number < c->epoch_start))
 		return;
 	if (!offer) {
 		offer = mem_alloc_zero(sizeof *offer);
@@ -314,7 +324,10 @@ enum status offer_check(const struct storage *s, const struct shard_copy *c,
 	if (!o)
 		return STATUS_LEASE_LOST;
 	names_digest(m->leaves, m->leaves_count, leaves);
-	return memcmp(leaves, o->leaves, TOKEN_BYTES) == 0 ? STATUS_OK : STATUS_LEAVES_MOVED;
+	if (memcmp(leaves, o->leaves, TOKEN_BYTES) == 0)
+		return STATUS_OK;
+	REACHED(answer_to_what_was);
+	return MUTATION(answer_to_what_was) ? STATUS_OK : STATUS_LEAVES_MOVED;
 }
 
 void offer_answered(struct shard_copy *c, const struct msg_conflict_resolve *m, uint64_t number)
@@ -342,6 +355,8 @@ uint64_t offer_answer_number(const struct shard_copy *c, const struct msg_confli
 	const struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
 	bool same = o && o->state == OFFER_ANSWERED && same_lease(o, m->lease) &&
 		    slice_equal(slice_of(o->answer, TOKEN_BYTES), m->answer);
+	if (same)
+		REACHED(answer_repeated);
 	return same ? o->number : 0;
 }
 

@@ -66,6 +66,7 @@ describe('conflicts in people\'s hands', () => {
     await cluster.collection('edits', { mode: 'available', retainMs: KEEP_MS });
     await cluster.collection('deletes', { mode: 'available', retainMs: KEEP_MS, policy: { deletes: 'delete-wins' } });
     await cluster.collection('auto', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'newest' } });
+    await cluster.collection('merged', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'merge' } });
   });
   after(() => cluster?.down());
 
@@ -191,6 +192,22 @@ describe('conflicts in people\'s hands', () => {
     const { json } = await shown(c, '/auto/a');
     assert.equal((await resolve(c, '/auto/a', { leaves: json.leaves, pick: json.leaves[1] })).status, 200);
     assert.equal((await c.get('/auto/a')).headers['x-parley-conflicts'], undefined);
+  });
+
+  test('what a person decided is a version like any other: who comes later is merged with it', async (c) => {
+    const made = await diverge(c, '/merged/a', { title: 'a', n: 0 }, { title: 'b', n: 0 }, { title: 'c', n: 0 });
+    const body = { leaves: [made.online, made.offline], document: { title: 'by hand', n: 0 } };
+    const done = await resolve(c, '/merged/a', body);
+    assert.equal(done.status, 200, done.text);
+    await c.insist('PUT', '/merged/a?branch=true', { body: { title: 'a', n: 5 }, headers: { 'If-Match': `"${made.base}"` } });
+    const row = await until('the arbiter merges', DEADLINE_MS, async () => {
+      const { json } = await c.get('/_/conflicts?collection=merged&state=resolved');
+      return json.find((found) => found.leaves.includes(done.json.rev));
+    });
+    assert.equal(row.detail.by, 'arbiter');
+    const read = await c.get('/merged/a');
+    assert.deepEqual(read.json, { id: 'a', title: 'by hand', n: 5 });
+    assert.equal(read.headers['x-parley-conflicts'], undefined);
   });
 
   test('the history knows who did what', async (c) => {

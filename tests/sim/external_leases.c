@@ -1,0 +1,123 @@
+#include "tests/sim/external_leases.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "common/base/memory.h"
+
+/* What was asked for, by request. */
+struct asked {
+	uint64_t shard;
+	uint64_t lease; /* digest */
+	uint64_t epoch;
+};
+
+/* Who has it, by shard and document. */
+struct granted {
+	uint64_t lease;
+	uint64_t epoch; /* of the lead, in which it remembers */
+	uint64_t life;
+	int from;
+	int64_t until_us; /* as fast as a clock may run */
+};
+
+struct external_leases {
+	struct map asked;
+	struct map granted;
+	struct arena arena;
+};
+
+struct external_leases *external_leases_new(void)
+{
+	return mem_alloc_zero(sizeof(struct external_leases));
+}
+
+static void free_values(struct map *m)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(m, &at));)
+		free(e->value);
+	map_close(m);
+}
+
+void external_leases_free(struct external_leases *l)
+{
+	free_values(&l->asked);
+	free_values(&l->granted);
+	arena_close(&l->arena);
+	free(l);
+}
+
+static uint64_t digest(struct slice bytes)
+{
+	return XXH3_64bits(bytes.data, bytes.len);
+}
+
+static uint64_t conflict_key(uint64_t shard, struct slice id)
+{
+	return shard ^ digest(id);
+}
+
+/* Given back or answered: whether the lead hears of it or not, it may be another's now. */
+static void forget(struct external_leases *l, uint64_t shard, struct slice id)
+{
+	free(map_remove_u64(&l->granted, conflict_key(shard, id)));
+}
+
+static void take(struct external_leases *l, const struct envelope *envelope,
+		 const struct msg_conflict_take *m)
+{
+	struct asked *asked = mem_alloc_zero(sizeof *asked);
+	*asked = (struct asked){m->shard, digest(m->lease), envelope->epoch};
+	free(map_put_u64(&l->asked, envelope->request_id, asked));
+}
+
+static void give(struct external_leases *l, struct sim *sim, int from, const struct asked *asked,
+		 const struct msg_conflict_take_ack *m)
+{
+	const struct sim_node *node = &sim->nodes[from];
+	for (uint32_t i = 0; i < m->offers_count; i++) {
+		uint64_t key = conflict_key(asked->shard, m->offers[i].id);
+		struct granted *g = map_get_u64(&l->granted, key);
+		if (!g) {
+			g = mem_alloc_zero(sizeof *g);
+			map_put_u64(&l->granted, key, g);
+		}
+		if (g->from == from && g->life == node->life && g->epoch == asked->epoch &&
+		    g->lease != asked->lease && sim->now_us < g->until_us)
+			sim_violation(sim, "external: %.*s was leased to two at once",
+				      (int)m->offers[i].id.len, (const char *)m->offers[i].id.data);
+		*g = (struct granted){.lease = asked->lease,
+				      .epoch = asked->epoch,
+				      .life = node->life,
+				      .from = from,
+				      .until_us = sim->now_us + (int64_t)m->lease_ms * 900};
+	}
+}
+
+void external_leases_on_send(struct external_leases *l, struct sim *sim, int from,
+			     const struct effect *effect)
+{
+	const struct envelope *envelope = &effect->send.envelope;
+	struct slice body = effect->send.body;
+	struct msg_conflict_take t;
+	struct msg_conflict_take_ack ack;
+	struct msg_conflict_lease about;
+	struct msg_conflict_resolve resolve;
+	const struct asked *asked;
+	if (envelope->type == MSG_conflict_take &&
+	    schema_decode(&schema_msg_conflict_take, body, &l->arena, &t))
+		take(l, envelope, &t);
+	else if (envelope->type == MSG_conflict_take_ack &&
+		 (asked = map_get_u64(&l->asked, envelope->request_id)) != NULL &&
+		 schema_decode(&schema_msg_conflict_take_ack, body, &l->arena, &ack))
+		give(l, sim, from, asked, &ack);
+	else if (envelope->type == MSG_conflict_lease &&
+		 schema_decode(&schema_msg_conflict_lease, body, &l->arena, &about) &&
+		 (about.op == LEASE_RELEASE || about.op == LEASE_DEFER))
+		forget(l, about.shard, about.id);
+	else if (envelope->type == MSG_conflict_resolve &&
+		 schema_decode(&schema_msg_conflict_resolve, body, &l->arena, &resolve))
+		forget(l, resolve.shard, resolve.id);
+	arena_reset(&l->arena);
+}
