@@ -227,7 +227,8 @@ static void hold(struct workload *w, int actor, struct slice conflict)
 	struct slice leaves = value_member(conflict, slice_text("leaves"));
 	struct slice versions = value_member(conflict, slice_text("versions"));
 	struct held *h = &a->held[a->held_count];
-	if (a->held_count == HELD_MAX || lease.len >= sizeof h->lease || id.len != 2)
+	if (a->held_count == HELD_MAX || lease.len == 0 || lease.len >= sizeof h->lease ||
+	    id.len != 2)
 		return; /* it comes again when the lease has ended */
 	*h = (struct held){.document = id.data[1] - '0'};
 	memcpy(h->lease, lease.data, lease.len);
