@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/decide.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
@@ -262,7 +263,8 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	    .resolution_id = m->resolution_id,
 	    .detail = m->detail,
 	    .wall_ms = (uint64_t)s->wall_ms,
-	    .decided = e->message.from.role == ROLE_GATEWAY,
+	    /* a split is done again with what comes later */
+	    .decided = e->message.from.role == ROLE_GATEWAY && !split_is_stub(m->body),
 	};
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);

@@ -41,7 +41,7 @@ enum entry_state { ENTRY_UNKNOWN, ENTRY_KEPT, ENTRY_REFUSED };
 struct held {
 	char lease[96];
 	int document;
-	uint64_t leaves; /* their names, in any order */
+	uint64_t leaves; /* the document and their names, in any order */
 	char whole[128]; /* a version that has all entries */
 	int64_t over_us; /* its lease has ended for sure, however slow the lead's clock */
 	uint8_t log[ENTRIES_MAX];
@@ -230,7 +230,7 @@ static void hold(struct workload *w, int actor, struct slice conflict)
 	if (a->held_count == HELD_MAX || lease.len == 0 || lease.len >= sizeof h->lease ||
 	    id.len != 2)
 		return; /* it comes again when the lease has ended */
-	*h = (struct held){.document = id.data[1] - '0'};
+	*h = (struct held){.document = id.data[1] - '0', .leaves = XXH3_64bits(id.data, id.len)};
 	memcpy(h->lease, lease.data, lease.len);
 	h->over_us = w->sim->now_us + s->lease_ms * 1200;
 	struct slice one;
