@@ -279,8 +279,7 @@ static bool is_under_way(struct shard_copy *c, const struct event *e, struct doc
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct pending *p = v->overlay ? ring_at(&c->pending, v->overlay->last_number) : NULL;
 	int result = v->exists ? graph_find(&v->doc, &m->revision) : GRAPH_NONE;
-	if (!p || p->waiters_count >= WAITERS_MAX || result == GRAPH_NONE ||
-	    !(v->doc.revisions[result].flags & REVISION_RESOLVED))
+	if (!p || p->waiters_count >= WAITERS_MAX || result == GRAPH_NONE)
 		return false;
 	for (uint32_t i = 0; i < m->leaves_count; i++) {
 		int leaf = graph_find(&v->doc, &m->leaves[i]);

@@ -207,6 +207,21 @@ static void test_others_may_resolve_it(void **state)
 	assert_int_equal(say(b, "a", 1, LEASE_CHECK, 0), STATUS_LEASE_LOST);
 }
 
+/* Its sender can't know whether the first one came. */
+static void test_the_same_resolution_again_is_answered_alike(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_int_equal(answer(b, "a", 0, 7, 0), 999);
+	assert_int_equal(answer(b, "a", 0, 7, 0), 999); /* as unknown as the first */
+	assert_int_equal(answer(b, "a", 0, 8, 0), STATUS_LEAVES_MOVED);
+	b->resolved.status = 999;
+	peers_ack(b, PEER_B, 1, 9);
+	assert_int_equal(b->resolved.status, STATUS_OK);
+	assert_int_equal(answer(b, "a", 0, 7, 0), STATUS_OK);
+	assert_int_equal(answer(b, "a", 0, 8, 0), STATUS_LEAVES_MOVED);
+}
+
 static void test_nothing_for_other_policies(void **state)
 {
 	struct storage_bench *b = *state;
@@ -242,6 +257,7 @@ int main(void)
 	    TEST(test_an_answer_counts_once),
 	    TEST(test_late_answers_change_nothing),
 	    TEST(test_others_may_resolve_it),
+	    TEST(test_the_same_resolution_again_is_answered_alike),
 	    TEST(test_nothing_for_other_policies),
 	    TEST(test_nobody_asks),
 	};
