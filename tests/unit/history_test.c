@@ -569,6 +569,80 @@ static void test_bases_of_bases_stay(void **state)
 	}
 }
 
+/* ---- to the last entry ---- */
+
+/* Everybody adds one to a number and an entry to a list, in histories that cross as they like. */
+static void body_of_counter(struct history *h, struct edit *e, bool *has)
+{
+	struct buf out = {0};
+	uint32_t log[EDITS_MAX];
+	uint32_t count = 0;
+	for (uint32_t p = 0; p < e->parents_count; p++) {
+		struct mp_reader r =
+		    mp_reader_of(value_member(h->edits[e->parents[p]].body, slice_text("log")));
+		for (uint32_t left = mp_read(&r).count; left > 0; left--) {
+			uint64_t entry = mp_read(&r).u64;
+			if (!has[entry])
+				log[count++] = (uint32_t)entry;
+			has[entry] = true;
+		}
+	}
+	log[count++] = (uint32_t)(e - h->edits);
+	mp_write_map(&out, 2);
+	mp_write_text(&out, "n");
+	mp_write_u64(&out, count);
+	mp_write_text(&out, "log");
+	mp_write_array(&out, count);
+	for (uint32_t i = 0; i < count; i++)
+		mp_write_u64(&out, log[i]);
+	e->body = arena_copy(&h->arena, buf_slice(&out));
+	buf_close(&out);
+}
+
+static void count_along(struct history *h)
+{
+	for (uint32_t i = 0; i < h->count; i++) {
+		bool has[EDITS_MAX] = {false};
+		h->edits[i].deleted = false;
+		body_of_counter(h, &h->edits[i], has);
+	}
+}
+
+static void check_exact(const struct history *h, const struct outcome *out)
+{
+	bool has[EDITS_MAX] = {false};
+	struct mp_reader n = mp_reader_of(value_member(out->body, slice_text("n")));
+	struct mp_reader r = mp_reader_of(value_member(out->body, slice_text("log")));
+	assert_true(out->resolved);
+	assert_int_equal(mp_read(&n).u64, h->count);
+	assert_int_equal(mp_read(&r).count, h->count);
+	for (uint32_t i = 0; i < h->count; i++) {
+		uint64_t entry = mp_read(&r).u64;
+		assert_true(entry < h->count && !has[entry]);
+		has[entry] = true;
+	}
+}
+
+static void test_counts_are_exact(void **state)
+{
+	struct history *h = *state;
+	for (uint32_t round = 0; round < 400; round++) {
+		struct outcome whole;
+		struct outcome pieces;
+		make_history(h, "{\"paths\":{\"n\":\"counter\",\"log\":\"append\"}}");
+		if (round % 4 == 0)
+			make_ladder(h, 1 + round % 5);
+		for (uint32_t i = 1; i < h->count; i++)
+			if (h->edits[i].parents_count == 0)
+				h->count = i; /* without a base nobody knows who counted what */
+		count_along(h);
+		all_at_once(h, &whole);
+		check_exact(h, &whole);
+		in_pieces(h, 1 + round % ARBITERS, &pieces);
+		check_exact(h, &pieces);
+	}
+}
+
 /* ---- fifty ---- */
 
 static void test_fifty_leaves(void **state)
@@ -613,6 +687,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_every_grouping, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_bases_of_bases_stay, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_counts_are_exact, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_fifty_leaves, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_pieces_give_the_whole, setup, teardown),
 	};
