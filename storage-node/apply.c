@@ -8,6 +8,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/operations.h"
 #include "storage-node/reopen.h"
 #include "storage-node/shard_edit.h"
 
@@ -34,8 +35,7 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 			  const struct change *change, uint64_t number)
 {
 	uint32_t *leaves;
-	uint32_t count = graph_sides(&v->doc, &s->arena, &leaves);
-	uint32_t listed = count < OPEN_CONFLICT_LEAVES_LISTED ? count : OPEN_CONFLICT_LEAVES_LISTED;
+	uint32_t listed = graph_top_sides(&v->doc, OPEN_CONFLICT_LEAVES_LISTED, &s->arena, &leaves);
 	struct conflict conflict = {.state = CONFLICT_OPEN, .number = number};
 	struct conflict before;
 	bool was_open = load_open(s, c, v->id, &before);
@@ -44,8 +44,10 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	conflict.leaves = arena_alloc(&s->arena, (listed + 1) * sizeof *conflict.leaves);
 	for (uint32_t i = 0; i < listed; i++)
 		conflict.leaves[conflict.leaves_count++] = graph_name(&v->doc, leaves[i]);
+	uint32_t *all;
 	uint32_t *bases;
-	if (graph_common_ancestors(&v->doc, leaves, count, &s->arena, &bases) == 0)
+	uint32_t count = graph_sides_set(&v->doc, &s->arena, &all);
+	if (graph_common_ancestors(&v->doc, all, count, &s->arena, &bases) == 0)
 		conflict.kind = CONFLICT_ROOTS;
 	else if (!graph_is_live(&v->doc, leaves[1])) /* one edit, all others deletions */
 		conflict.kind = CONFLICT_DELETE;
@@ -169,6 +171,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	if (edit.was_conflict && !load_open(s, c, change->id, &before))
 		before = (struct conflict){0};
 	put_bodies(s, c, change->id, &edit);
+	operations_apply(&view, change, &edit);
 	if (MUTATION(tombstone_dropped) && edit.was_live && !edit.is_live)
 		view.doc.revisions_count = 0;
 	buf_clear(&s->value);

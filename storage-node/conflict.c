@@ -203,8 +203,9 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 		return STATUS_BAD_MESSAGE; /* it stands below the leaves: nothing would be left */
 	if (result == GRAPH_NONE && v->doc.revisions_count >= LIMIT_REVISIONS)
 		return STATUS_LIMIT_REACHED;
+	const int *parents = graph_find_all(&v->doc, m->parents, m->parents_count, &s->arena);
 	for (uint32_t i = 0; i < m->parents_count; i++)
-		if (graph_find(&v->doc, &m->parents[i]) == GRAPH_NONE)
+		if (parents[i] == GRAPH_NONE)
 			return STATUS_BAD_MESSAGE;
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
@@ -242,11 +243,10 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	const struct msg_conflict_resolve *m = e->message.body;
 	uint64_t stamp =
 	    0; /* the greatest of the inputs': a resolution is no newer than what went into it */
-	for (uint32_t i = 0; i < m->parents_count; i++) {
-		int index = graph_find(&v->doc, &m->parents[i]);
-		if (v->doc.revisions[index].stamp > stamp)
-			stamp = v->doc.revisions[index].stamp;
-	}
+	const int *parents = graph_find_all(&v->doc, m->parents, m->parents_count, &s->arena);
+	for (uint32_t i = 0; i < m->parents_count; i++)
+		if (v->doc.revisions[parents[i]].stamp > stamp)
+			stamp = v->doc.revisions[parents[i]].stamp;
 	struct change change = {
 	    .kind = CHANGE_RESOLVE,
 	    .id = m->id,
@@ -276,13 +276,15 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
  * what took them. */
 static bool is_under_way(struct shard_copy *c, const struct event *e, struct document_view *v)
 {
+	struct storage *s = v->storage;
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct pending *p = v->overlay ? ring_at(&c->pending, v->overlay->last_number) : NULL;
 	int result = v->exists ? graph_find(&v->doc, &m->revision) : GRAPH_NONE;
 	if (!p || p->waiters_count >= WAITERS_MAX || result == GRAPH_NONE)
 		return false;
+	const int *leaves = graph_find_all(&v->doc, m->leaves, m->leaves_count, &s->arena);
 	for (uint32_t i = 0; i < m->leaves_count; i++) {
-		int leaf = graph_find(&v->doc, &m->leaves[i]);
+		int leaf = leaves[i];
 		if (leaf == GRAPH_NONE ||
 		    (leaf != result && graph_is_side(&v->doc, (uint32_t)leaf)))
 			return false;

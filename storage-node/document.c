@@ -63,8 +63,9 @@ bool document_leaves_are(const struct document *doc, const struct revision *leav
 	uint8_t *seen = arena_alloc(arena, doc->revisions_count + 1);
 	if (MUTATION(leaves_moved))
 		return true;
+	const int *found = graph_find_all(doc, leaves, count, arena);
 	for (uint32_t i = 0; i < count; i++) {
-		int index = graph_find(doc, &leaves[i]);
+		int index = found[i];
 		if (index == GRAPH_NONE || seen[index] || !graph_is_side(doc, (uint32_t)index))
 			return false;
 		seen[index] = 1;

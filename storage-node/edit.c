@@ -44,11 +44,10 @@ static uint32_t parent_indexes(struct editing *e, uint64_t **out)
 	const struct change *change = e->change;
 	uint64_t *list = arena_alloc(e->arena, (change->parents_count + 1) * sizeof *list);
 	uint32_t count = 0;
-	for (uint32_t i = 0; i < change->parents_count; i++) {
-		int found = graph_find(e->doc, &change->parents[i]);
-		if (found != GRAPH_NONE)
-			list[count++] = (uint64_t)found;
-	}
+	const int *found = graph_find_all(e->doc, change->parents, change->parents_count, e->arena);
+	for (uint32_t i = 0; i < change->parents_count; i++)
+		if (found[i] != GRAPH_NONE)
+			list[count++] = (uint64_t)found[i];
 	qsort(list, count, sizeof *list, compare_u64);
 	uint32_t unique = 0;
 	for (uint32_t i = 0; i < count; i++)
@@ -76,6 +75,12 @@ static void add_revision(struct editing *e, uint64_t extra_flags)
 
 /* ---- operation ids ---- */
 
+/* What will be applied only later keeps its ids in the list: their keys are not there yet. */
+static uint32_t listed_operations(const struct editing *e)
+{
+	return e->view->overlay ? LIMIT_OPERATION_IDS : OPERATIONS_LISTED;
+}
+
 static void remember_operation(struct editing *e)
 {
 	const struct change *change = e->change;
@@ -84,8 +89,7 @@ static void remember_operation(struct editing *e)
 		return;
 	struct operation *list = arena_alloc(e->arena, (doc->operations_count + 1) * sizeof *list);
 	uint32_t count = 0;
-	uint32_t skip = doc->operations_count >= LIMIT_OPERATION_IDS ? 1 : 0;
-	for (uint32_t i = skip; i < doc->operations_count; i++) {
+	for (uint32_t i = 0; i < doc->operations_count; i++) {
 		uint64_t kept_ms = doc->operations[i].stamp >> 16;
 		if (kept_ms + OPERATION_KEEP_MS >= change->stamp >> 16)
 			list[count++] = doc->operations[i];
@@ -95,8 +99,12 @@ static void remember_operation(struct editing *e)
 					   .status = change->status,
 					   .revision = change->revision,
 					   .stamp = change->stamp};
-	doc->operations = list;
-	doc->operations_count = count;
+	uint32_t most = listed_operations(e);
+	uint32_t moved = count > most ? count - most : 0;
+	e->out->operations = list;
+	e->out->operations_count = moved;
+	doc->operations = list + moved;
+	doc->operations_count = count - moved;
 }
 
 /* ---- which bodies stay ---- */
@@ -265,11 +273,11 @@ static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 {
 	if (!resolved || graph_conflicts(e->doc) > 0)
 		return false;
-	for (uint32_t i = 0; i < resolved->pinned_count; i++) {
-		int index = graph_find(e->doc, &resolved->pinned[i]);
-		if (index != GRAPH_NONE && e->doc->revisions[index].pins > 0)
-			e->doc->revisions[index].pins--;
-	}
+	const int *pinned =
+	    graph_find_all(e->doc, resolved->pinned, resolved->pinned_count, e->arena);
+	for (uint32_t i = 0; i < resolved->pinned_count; i++)
+		if (pinned[i] != GRAPH_NONE && e->doc->revisions[pinned[i]].pins > 0)
+			e->doc->revisions[pinned[i]].pins--;
 	/* without its inputs a resolution is a revision like any other: later merges start from it
 	 */
 	int result = graph_find(e->doc, &resolved->result);
@@ -294,6 +302,14 @@ static void look_before(struct editing *e)
 	e->out->was_conflict = graph_conflicts(e->doc) > 0;
 }
 
+/* A graph of thousands of leaves has no room for a hundred generations below each. */
+static uint32_t kept_generations(const struct document *doc)
+{
+	if (doc->revisions_count > LIMIT_REVISIONS / 2)
+		return 1;
+	return doc->revisions_count > REVISIONS_MANY ? REVISIONS_KEPT / 10 : REVISIONS_KEPT;
+}
+
 static void finish(struct editing *e)
 {
 	graph_settle_deletions(e->doc);
@@ -303,7 +319,7 @@ static void finish(struct editing *e)
 	e->doc->changed = e->number;
 	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK &&
 	    e->doc->revisions_count % STEM_SLACK == 0)
-		graph_stem(e->doc, e->arena, REVISIONS_KEPT);
+		graph_stem(e->doc, e->arena, kept_generations(e->doc));
 	int winner = graph_winner(e->doc);
 	e->out->is_live = winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)winner);
 	e->out->is_conflict = graph_conflicts(e->doc) > 0;

@@ -40,13 +40,16 @@ enum {
 	QUERY_STEP_BYTES = 4096,     /* so many bytes of a document count as another one */
 	QUERY_ANSWER_BYTES = 1024 * 1024,
 	QUERY_ORDERED_BYTES = 8 * 1024 * 1024,
-	REVISIONS_KEPT = 100, /* generations of the graph below each leaf */
+	REVISIONS_KEPT = 100,  /* generations of the graph below each leaf */
+	REVISIONS_MANY = 1024, /* in a graph; beyond, fewer generations stay */
 	OPEN_CONFLICT_LEAVES_LISTED = 64,
-	LEAVES_MAX = LIMIT_LEAVES / 2, /* a document with so many takes no further branch */
+	/* a document with so many takes no further branch; the rest is for what outboxes hold */
+	LEAVES_MAX = LIMIT_LEAVES / 4 * 3,
 	/* room that writes leave to resolutions, so that a full graph can still be merged */
 	REVISIONS_RESERVED = 1024,
 	GENERATION_MAX = 0x7fffffff,
-	WAITERS_MAX = 65536, /* answers that wait, per shard */
+	OPERATIONS_LISTED = 8, /* in a record; older ones have keys of their own */
+	WAITERS_MAX = 65536,   /* answers that wait, per shard */
 	FLIGHT_BYTES_MAX = 8 * 1024 * 1024,
 	OUTBOX_BYTES_MAX = 256 * 1024 * 1024,
 	SHARDS_MAX = LIMIT_SHARDS
@@ -472,6 +475,8 @@ struct document_edit {
 	uint32_t losers_count;
 	struct revision *pinned;
 	uint32_t pinned_count;
+	struct operation *operations; /* they go from the record to keys of their own */
+	uint32_t operations_count;
 };
 /* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a
  * CLEANUP, else NULL. */

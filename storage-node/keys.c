@@ -36,9 +36,36 @@ struct slice key_body(struct buf *out, uint64_t shard, struct slice id,
 		      const struct revision *revision)
 {
 	key_document(out, shard, id);
-	buf_append_byte(out, 1);
+	buf_append_byte(out, KEY_PART_BODY);
 	revision_print(revision, out);
 	return buf_slice(out);
+}
+
+struct slice key_operation(struct buf *out, uint64_t shard, struct slice id,
+			   struct slice operation_id)
+{
+	key_document(out, shard, id);
+	buf_append_byte(out, KEY_PART_OPERATION);
+	buf_append_slice(out, operation_id);
+	return buf_slice(out);
+}
+
+struct slice key_operation_sequence(struct buf *out, uint64_t shard, struct slice id,
+				    uint64_t sequence)
+{
+	key_document(out, shard, id);
+	buf_append_byte(out, KEY_PART_SEQUENCE);
+	buf_append_be64(out, sequence);
+	return buf_slice(out);
+}
+
+enum key_part key_part_of(struct slice rest)
+{
+	if (rest.len == 0)
+		return KEY_PART_RECORD;
+	return rest.data[0] == KEY_PART_OPERATION || rest.data[0] == KEY_PART_SEQUENCE
+		   ? (enum key_part)rest.data[0]
+		   : KEY_PART_BODY;
 }
 
 struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id)

@@ -18,6 +18,9 @@
  *   DOCUMENTS  'd' shard id, document id, 0               document
  *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
  *                                                         that is not the winner
+ *   DOCUMENTS  'd' shard id, document id, 0, 2, op id     operation: a client's, older than those
+ *                                                         in the record
+ *   DOCUMENTS  'd' shard id, document id, 0, 3, sequence  operation id, then its stamp (8 bytes)
  *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
  *   STREAM     'v' shard id, number                       nothing: this write had no effect; or
  * what it did to a conflict: enum conflict_event and enum conflict_kind, a byte each STREAM     'o'
@@ -34,6 +37,9 @@
  * all its pairs of DOCUMENTS and CONFLICTS. Positions of older versions lack it: the first scrub
  * adds it.
  *
+ * Records of older versions list all operation ids (up to 1,024): they move to keys with the next
+ * one that comes.
+ *
  * Document ids hold no control characters, so 0 ends them; none is empty. */
 #ifndef PARLEY_STORAGE_KEYS_H
 #define PARLEY_STORAGE_KEYS_H
@@ -45,7 +51,8 @@ enum {
 	KEY_SHARD_BYTES = 9,  /* letter and shard id */
 	KEY_INDEX_BYTES = 17, /* and index id */
 	KEY_LOCK_BYTES = 11,  /* before the lock id */
-	LOCK_ID_BYTES = 16
+	LOCK_ID_BYTES = 16,
+	KEY_SEQUENCE_VALUE_BYTES = 24 /* operation id and stamp */
 };
 
 /* Each clears `out`, builds the key there and returns it; valid until out changes. */
@@ -55,6 +62,10 @@ struct slice key_discarded(struct buf *out, uint64_t shard, uint64_t wall_ms, ui
 struct slice key_document(struct buf *out, uint64_t shard, struct slice id);
 struct slice key_body(struct buf *out, uint64_t shard, struct slice id,
 		      const struct revision *revision);
+struct slice key_operation(struct buf *out, uint64_t shard, struct slice id,
+			   struct slice operation_id);
+struct slice key_operation_sequence(struct buf *out, uint64_t shard, struct slice id,
+				    uint64_t sequence);
 struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id);
 struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
 				   struct slice resolution_id);
@@ -75,6 +86,10 @@ struct slice key_index_document(struct slice key);
 
 /* Of a key of CONFLICTS, split: is it a lock's, or a conflict's? */
 bool key_is_lock(struct slice id, struct slice rest);
+
+/* Of a key of DOCUMENTS, split: what its value is. */
+enum key_part { KEY_PART_RECORD, KEY_PART_BODY, KEY_PART_OPERATION, KEY_PART_SEQUENCE };
+enum key_part key_part_of(struct slice rest);
 
 /* The document id inside a key of DOCUMENTS or CONFLICTS, and what follows its 0; false: not such a
  * key. */

@@ -34,8 +34,10 @@ uint32_t reopen_list(struct document_view *view, const struct change *change, st
 {
 	struct arena *arena = &view->storage->arena;
 	*out = arena_alloc(arena, (change->parents_count + 1) * sizeof **out);
+	const int *losers =
+	    graph_find_all(&view->doc, change->parents, change->parents_count, arena);
 	for (uint32_t i = 0; i < change->parents_count; i++) {
-		int loser = graph_find(&view->doc, &change->parents[i]);
+		int loser = losers[i];
 		if (loser == GRAPH_NONE)
 			return 0;
 		(*out)[i].body = document_body(view, (uint32_t)loser);

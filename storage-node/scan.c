@@ -35,13 +35,28 @@ static bool look(struct scan *scan, int64_t *budget, struct scan_row *row)
 	return true;
 }
 
+/* A document of which there are many keys is passed at once. */
+static void step(struct scan *scan, int64_t *budget)
+{
+	struct slice id;
+	struct slice rest;
+	if (scan->parts < SCAN_PARTS_MAX ||
+	    !key_split(store_key(scan->store, scan->documents), &id, &rest)) {
+		store_next(scan->store, scan->documents);
+		return;
+	}
+	*budget -= SCAN_SEEK_COST;
+	scan->parts = 0;
+	store_seek(scan->store, scan->documents, key_document_end(&scan->key, scan->shard, id));
+}
+
 static enum scan_result next_document(struct scan *scan, int64_t *budget, struct scan_row *row)
 {
 	struct store *store = scan->store;
 	while (--*budget >= 0) {
 		struct slice rest;
 		if (scan->started)
-			store_next(store, scan->documents);
+			step(scan, budget);
 		scan->started = true;
 		if (!store_valid(store, scan->documents))
 			return ended(scan, scan->documents);
@@ -49,7 +64,9 @@ static enum scan_result next_document(struct scan *scan, int64_t *budget, struct
 		if (key.len <= KEY_SHARD_BYTES || key.data[0] != 'd' ||
 		    be64_read(key.data + 1) != scan->shard)
 			return SCAN_END;
-		if (key_split(key, &row->id, &rest) && rest.len == 0 && look(scan, budget, row))
+		bool record = key_split(key, &row->id, &rest) && rest.len == 0;
+		scan->parts = record ? 0 : scan->parts + 1;
+		if (record && look(scan, budget, row))
 			return SCAN_ROW;
 	}
 	return SCAN_LATER;

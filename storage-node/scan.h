@@ -12,6 +12,7 @@
 
 enum {
 	SCAN_RECORD_BYTES = 4096, /* so many bytes of a record count as another document */
+	SCAN_PARTS_MAX = 4,       /* keys of one document; behind so many it looks for the next */
 	SCAN_SEEK_COST = 3,       /* documents that one costs that is looked up */
 	/* More ids than these, and than an eighth of the documents, are not worth looking up. */
 	SCAN_IDS_MIN = 1000,
@@ -35,6 +36,7 @@ struct scan {
 	struct store_iterator *documents;
 	struct store_iterator *keys; /* of the index */
 	bool started;                /* the iterator that leads stands on what was seen last */
+	uint32_t parts;              /* DOCUMENTS: keys of one document passed since its record */
 	struct buf key;              /* scratch */
 	struct buf id;               /* of the row */
 	struct buf group;            /* BACKWARD: what the keys read now begin with */

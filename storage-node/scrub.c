@@ -124,12 +124,18 @@ static const char *what_is_wrong(struct storage *s, bool conflict, struct slice 
 		struct document document;
 		struct conflict conflict;
 		struct shard_lock lock;
+		struct operation operation;
 	} out;
 	struct slice id;
 	struct slice rest;
 	if (!key_split(key, &id, &rest))
 		return "a key of no known kind";
-	const struct schema *schema = rest.len == 0 ? &schema_document : NULL;
+	enum key_part part = key_part_of(rest);
+	const struct schema *schema = NULL;
+	if (part == KEY_PART_RECORD)
+		schema = &schema_document;
+	else if (part == KEY_PART_OPERATION)
+		schema = &schema_operation;
 	if (conflict)
 		schema = key_is_lock(id, rest) ? &schema_shard_lock : &schema_conflict;
 	if (!schema)

@@ -130,12 +130,21 @@ static const char *check_document(struct verify *v, struct verified_shard *shard
 static const char *check_documents(struct verify *v, struct slice key, struct slice value)
 {
 	struct slice id, rest;
+	struct operation operation;
 	if (key.len <= KEY_SHARD_BYTES || key.data[0] != 'd' || !key_split(key, &id, &rest))
 		return "a key of no known kind";
 	struct verified_shard *shard = shard_of(v, be64_read(key.data + 1));
 	shard->digest += digest_pair(STORE_DOCUMENTS, key, value);
-	if (rest.len == 0)
+	switch (key_part_of(rest)) {
+	case KEY_PART_RECORD:
 		return check_document(v, shard, value);
+	case KEY_PART_OPERATION:
+		return decodes(v, &schema_operation, value, &operation) ? NULL : "no operation id";
+	case KEY_PART_SEQUENCE:
+		return value.len == KEY_SEQUENCE_VALUE_BYTES ? NULL : "no operation id";
+	case KEY_PART_BODY:
+		break;
+	}
 	return value_is_document(value) ? NULL : "the body is not well formed";
 }
 

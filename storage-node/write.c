@@ -11,6 +11,7 @@
 #include "storage-node/derived.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/operations.h"
 #include "storage-node/placed.h"
 #include "storage-node/shard_edit.h"
 
@@ -303,19 +304,15 @@ static void current_revision(struct document_view *v, struct decision *d)
 static bool seen_operation(struct document_view *v, const struct msg_doc_write *m,
 			   struct decision *d)
 {
-	if (m->operation_digest.len == 0 || !v->exists || MUTATION(key_forgotten))
+	struct operation o;
+	if (m->operation_digest.len == 0 || !v->exists || MUTATION(key_forgotten) ||
+	    !operations_find(v, m->operation_id, &o))
 		return false;
-	for (uint32_t i = 0; i < v->doc.operations_count; i++) {
-		const struct operation *o = &v->doc.operations[i];
-		if (!slice_equal(o->id, m->operation_id))
-			continue;
-		bool same = slice_equal(o->digest, m->operation_digest);
-		d->status = same ? (enum status)o->status : STATUS_OPERATION_ID_REUSED;
-		d->answer = same ? o->revision : (struct revision){0};
-		REACHED(repeat_answered_from_record);
-		return true;
-	}
-	return false;
+	bool same = slice_equal(o.digest, m->operation_digest);
+	d->status = same ? (enum status)o.status : STATUS_OPERATION_ID_REUSED;
+	d->answer = same ? o.revision : (struct revision){0};
+	REACHED(repeat_answered_from_record);
+	return true;
 }
 
 static void decide(struct document_view *v, const struct msg_doc_write *m, struct decision *d)

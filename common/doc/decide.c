@@ -83,12 +83,12 @@ static struct revision *names_of(struct decide *w, const uint32_t *nodes, uint32
 	return names;
 }
 
-/* The human revisions below the leaves; where cleanup has taken their bodies, the leaves as they
- * are. */
+/* The human revisions below the leaves; where cleanup has taken their bodies, or they are more than
+ * a resolution can name, the leaves as they are. */
 static bool find_inputs(struct decide *w, const uint32_t *leaves, uint32_t count)
 {
 	w->inputs_count = graph_human_inputs(&w->doc, leaves, count, w->arena, &w->inputs);
-	if (all_bodies(w, w->inputs, w->inputs_count))
+	if (w->inputs_count <= LIMIT_LEAVES && all_bodies(w, w->inputs, w->inputs_count))
 		return true;
 	w->inputs = arena_alloc(w->arena, count * sizeof *w->inputs);
 	memcpy(w->inputs, leaves, count * sizeof *w->inputs);
@@ -159,8 +159,6 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
 		place = error.place;
 	} else if (!find_inputs(w, leaves, count)) {
 		reason = "body_missing";
-	} else if (w->inputs_count > LIMIT_LEAVES) {
-		reason = "too_many_inputs";
 	}
 	out->policy = w->policy;
 	if (reason)

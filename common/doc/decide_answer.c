@@ -76,28 +76,12 @@ static void write_base(struct decide *w, struct slice id, struct buf *out)
 		       body, out);
 }
 
-static bool wins(const struct decide *w, uint32_t index, uint32_t other)
-{
-	struct revision name = graph_name(&w->doc, index);
-	struct revision other_name = graph_name(&w->doc, other);
-	if (decide_is_deleted(w, index) != decide_is_deleted(w, other))
-		return decide_is_deleted(w, other);
-	return revision_compare(&name, &other_name) > 0;
-}
-
 /* Their indexes in order of winning. */
 static uint32_t *by_winning(struct decide *w)
 {
 	uint32_t *order = arena_alloc(w->arena, w->inputs_count * sizeof *order);
-	for (uint32_t i = 0; i < w->inputs_count; i++) {
-		uint32_t at = i;
-		for (; at > 0; at--) {
-			if (wins(w, order[at - 1], w->inputs[i]))
-				break;
-			order[at] = order[at - 1];
-		}
-		order[at] = w->inputs[i];
-	}
+	memcpy(order, w->inputs, w->inputs_count * sizeof *order);
+	graph_sort_by_winning(&w->doc, order, w->inputs_count, w->arena);
 	return order;
 }
 

@@ -35,6 +35,10 @@ struct slice decide_revision_text(struct decide *w, uint32_t index);
 /* False: no common ancestor, or none is kept. *ancestor is its index, GRAPH_NONE if several were
  * merged. */
 bool decide_base(struct decide *w, struct slice *out, int *ancestor);
+void decide_fill_leaf(struct decide *w, uint32_t node, struct merge_leaf *out);
+/* By the policy as it is now; base: NULL if there is none. */
+void decide_merge_leaves(struct decide *w, const struct merge_leaf *leaves, uint32_t count,
+			 const struct slice *base, struct merge_result *out);
 /* Of some inputs, by the policy's strategy. The caller closes the two buffers. */
 void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count,
 		  struct merge_result *out);
@@ -46,6 +50,12 @@ void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count,
 bool decide_roots(struct decide *w, struct decision *out);
 /* On somebody's word: each becomes a document of its own. False: there is nothing to split. */
 bool decide_split(struct decide *w, struct slice detail, struct decision *out);
+
+/* ---- decide_tree.c ---- */
+
+/* Nodes by name, none an ancestor of another. False: their histories are no tree. */
+bool decide_merge_tree(struct decide *w, const uint32_t *nodes, uint32_t count,
+		       struct merge_result *out);
 
 /* ---- decide_outcome.c ---- */
 

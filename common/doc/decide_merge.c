@@ -24,7 +24,7 @@ static void merge_result_close(struct merge_result *result)
 	buf_close(&result->detail);
 }
 
-static void fill_leaf(struct decide *w, uint32_t node, struct merge_leaf *out)
+void decide_fill_leaf(struct decide *w, uint32_t node, struct merge_leaf *out)
 {
 	*out = (struct merge_leaf){.revision = decide_revision_text(w, node),
 				   .stamp = w->graph->nodes[node].stamp,
@@ -33,15 +33,14 @@ static void fill_leaf(struct decide *w, uint32_t node, struct merge_leaf *out)
 		out->body = w->graph->nodes[node].body;
 }
 
-static void merge_leaves(struct decide *w, const struct policy *policy,
-			 const struct merge_leaf *leaves, uint32_t count, const struct slice *base,
-			 struct merge_result *out)
+void decide_merge_leaves(struct decide *w, const struct merge_leaf *leaves, uint32_t count,
+			 const struct slice *base, struct merge_result *out)
 {
 	struct merge_input input = {.leaves = leaves,
 				    .leaves_count = count,
 				    .has_base = base != NULL,
 				    .base = base ? *base : (struct slice){0},
-				    .policy = policy};
+				    .policy = &w->policy};
 	merge_run(&input, w->arena, out);
 }
 
@@ -49,7 +48,7 @@ static struct merge_leaf *leaves_of(struct decide *w, const uint32_t *nodes, uin
 {
 	struct merge_leaf *leaves = arena_alloc(w->arena, count * sizeof *leaves);
 	for (uint32_t i = 0; i < count; i++)
-		fill_leaf(w, nodes[i], &leaves[i]);
+		decide_fill_leaf(w, nodes[i], &leaves[i]);
 	return leaves;
 }
 
@@ -106,7 +105,7 @@ bool decide_base(struct decide *w, struct slice *out, int *ancestor)
 static bool fill_group(struct decide *w, const uint32_t *members, uint32_t count, uint32_t depth,
 		       struct merge_leaf *leaf, struct merge_result *out)
 {
-	fill_leaf(w, members[count - 1], leaf); /* by name */
+	decide_fill_leaf(w, members[count - 1], leaf); /* by name */
 	if (count == 1)
 		return true;
 	merge_set_of(w, members, count, depth + 1, out);
@@ -121,29 +120,30 @@ static bool fill_group(struct decide *w, const uint32_t *members, uint32_t count
 	return true;
 }
 
-/* One after the other, each on what it has in common with those before. False: a base is not kept,
- * or it is too much; *out is as it was. */
+/* One after the other, each on what it has in common with those before. False: a base is not kept;
+ * *out is as it was. */
 static bool merge_steps(struct decide *w, const uint32_t *nodes, uint32_t count,
 			struct merge_result *out)
 {
 	struct document whole = w->doc;
+	struct document with = graph_with_room(&whole, w->arena);
 	struct merge_leaf pair[2];
-	if (count > GRAPH_FOLD_MAX || whole.revisions_count == LIMIT_REVISIONS)
-		return false;
 	*out = (struct merge_result){0};
-	fill_leaf(w, nodes[0], &pair[0]);
+	decide_fill_leaf(w, nodes[0], &pair[0]);
 	for (uint32_t i = 1; i < count && (out->outcome == MERGE_DONE || w->base_depth > 0); i++) {
 		struct slice base;
 		uint32_t ends[2] = {nodes[0], nodes[i]};
-		fill_leaf(w, nodes[i], &pair[1]);
-		if (i > 1)
-			ends[0] = graph_add_merge(&w->doc, nodes, i, w->arena);
+		decide_fill_leaf(w, nodes[i], &pair[1]);
+		if (i > 1) {
+			ends[0] = graph_put_merge(&with, nodes, i, w->arena);
+			w->doc = with;
+		}
 		bool has_base = find_base(w, ends, 2, &base);
 		w->doc = whole;
 		merge_result_close(out);
 		if (!has_base)
 			return false;
-		merge_leaves(w, &w->policy, pair, 2, &base, out);
+		decide_merge_leaves(w, pair, 2, &base, out);
 		pair[0].revision = pair[1].revision;
 		pair[0].stamp = pair[0].stamp > pair[1].stamp ? pair[0].stamp : pair[1].stamp;
 		pair[0].deleted = out->deleted;
@@ -159,10 +159,13 @@ static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count
 	struct slice base;
 	uint32_t *groups = NULL;
 	uint32_t groups_count = count;
+	if (decide_merge_tree(w, nodes, count, out))
+		return;
 	bool has_base = find_base(w, nodes, count, &base);
-	if (depth < GRAPH_GROUP_DEPTH_MAX && count > 2)
+	if (depth < GRAPH_GROUP_DEPTH_MAX && graph_can_split(&w->doc, count))
 		groups_count = graph_groups(&w->doc, nodes, count, w->arena, &groups);
-	if (groups_count == 1 && merge_steps(w, nodes, count, out))
+	if (groups_count == 1 && graph_can_fold(&w->doc, count) &&
+	    merge_steps(w, nodes, count, out))
 		return;
 	struct merge_leaf *leaves;
 	if (groups_count == 1 || groups_count == count) {
@@ -178,7 +181,7 @@ static void merge_set_of(struct decide *w, const uint32_t *nodes, uint32_t count
 				return;
 		}
 	}
-	merge_leaves(w, &w->policy, leaves, groups_count, has_base ? &base : NULL, out);
+	decide_merge_leaves(w, leaves, groups_count, has_base ? &base : NULL, out);
 }
 
 void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count, struct merge_result *out)
@@ -186,5 +189,5 @@ void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count, struc
 	if (w->policy.strategy == POLICY_MERGE)
 		merge_set_of(w, nodes, count, 0, out);
 	else
-		merge_leaves(w, &w->policy, leaves_of(w, nodes, count), count, NULL, out);
+		decide_merge_leaves(w, leaves_of(w, nodes, count), count, NULL, out);
 }

@@ -77,12 +77,11 @@ static bool is_stub(const struct decide *w, uint32_t node)
 }
 
 /* Ids that an earlier split gave, if one of the leaves is its stub. */
-static void take_stub(struct splitting *s, const struct revision *leaf)
+static void take_stub(struct splitting *s, int node)
 {
 	struct mp_reader list;
 	uint32_t count;
 	struct slice body;
-	int node = graph_find(&s->w->doc, leaf);
 	if (node == GRAPH_NONE || !decide_body(s->w, (uint32_t)node, &body) ||
 	    !read_stub(body, &list, &count))
 		return;
@@ -165,8 +164,10 @@ static bool kinds_differ(const struct splitting *s)
 static void begin(struct splitting *s, struct decide *w, struct decision *out)
 {
 	*s = (struct splitting){.w = w, .out = out};
+	const int *leaves =
+	    graph_find_all(&w->doc, out->resolve.leaves, out->resolve.leaves_count, w->arena);
 	for (uint32_t i = 0; i < out->resolve.leaves_count; i++)
-		take_stub(s, &out->resolve.leaves[i]);
+		take_stub(s, leaves[i]);
 	s->nodes = arena_alloc(w->arena, w->inputs_count * sizeof *s->nodes);
 	for (uint32_t i = 0; i < w->inputs_count; i++)
 		if (!is_stub(w, w->inputs[i]))

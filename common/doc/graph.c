@@ -92,20 +92,38 @@ uint32_t graph_conflicts(const struct document *doc)
 /* ---- sorting ---- */
 
 struct named {
+	uint64_t key; /* orders most: generation, then how the hash begins */
 	const struct revision_node *node;
 	uint32_t index;
 };
 
+static struct named named_of(const struct document *doc, uint32_t index)
+{
+	const struct revision_node *node = &doc->revisions[index];
+	uint64_t key = node->generation << 32;
+	for (uint32_t i = 0; i < 4 && i < node->hash.len; i++)
+		key |= (uint64_t)node->hash.data[i] << (24 - 8 * i);
+	return (struct named){.key = key, .node = node, .index = index};
+}
+
 static int compare_ascending(const void *a, const void *b)
 {
-	return compare_nodes(((const struct named *)a)->node, ((const struct named *)b)->node);
+	const struct named *x = a;
+	const struct named *y = b;
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	return compare_nodes(x->node, y->node);
 }
 
 static int compare_winning(const void *a, const void *b)
 {
-	const struct revision_node *x = ((const struct named *)a)->node;
-	const struct revision_node *y = ((const struct named *)b)->node;
-	return wins(x, y) ? -1 : wins(y, x);
+	const struct named *x = a;
+	const struct named *y = b;
+	bool x_deleted = x->node->flags & REVISION_DELETED;
+	bool y_deleted = y->node->flags & REVISION_DELETED;
+	if (x_deleted != y_deleted)
+		return x_deleted ? 1 : -1;
+	return compare_ascending(b, a);
 }
 
 static void sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,
@@ -115,7 +133,7 @@ static void sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t
 		return;
 	struct named *rows = arena_alloc(arena, count * sizeof *rows);
 	for (uint32_t i = 0; i < count; i++)
-		rows[i] = (struct named){&doc->revisions[indexes[i]], indexes[i]};
+		rows[i] = named_of(doc, indexes[i]);
 	qsort(rows, count, sizeof *rows, compare);
 	for (uint32_t i = 0; i < count; i++)
 		indexes[i] = rows[i].index;
@@ -125,6 +143,12 @@ void graph_sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t 
 			struct arena *arena)
 {
 	sort_by_name(doc, indexes, count, arena, compare_ascending);
+}
+
+void graph_sort_by_winning(const struct document *doc, uint32_t *indexes, uint32_t count,
+			   struct arena *arena)
+{
+	sort_by_name(doc, indexes, count, arena, compare_winning);
 }
 
 /* Indexes of the marks that are set, ascending. */
@@ -141,14 +165,81 @@ static uint32_t collect(const uint8_t *marks, uint32_t count, struct arena *aren
 	return found;
 }
 
-uint32_t graph_sides(const struct document *doc, struct arena *arena, uint32_t **out)
+uint32_t graph_sides_set(const struct document *doc, struct arena *arena, uint32_t **out)
 {
 	uint8_t *marks = arena_alloc(arena, doc->revisions_count);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		marks[i] = graph_is_side(doc, i);
-	uint32_t count = collect(marks, doc->revisions_count, arena, out);
+	return collect(marks, doc->revisions_count, arena, out);
+}
+
+uint32_t graph_sides(const struct document *doc, struct arena *arena, uint32_t **out)
+{
+	uint32_t count = graph_sides_set(doc, arena, out);
 	sort_by_name(doc, *out, count, arena, compare_winning);
 	return count;
+}
+
+uint32_t graph_top_sides(const struct document *doc, uint32_t most, struct arena *arena,
+			 uint32_t **out)
+{
+	struct named *best = arena_alloc(arena, (most + 1) * sizeof *best);
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < doc->revisions_count; i++) {
+		if (!graph_is_side(doc, i))
+			continue;
+		struct named row = named_of(doc, i);
+		uint32_t at = count;
+		for (; at > 0 && compare_winning(&best[at - 1], &row) > 0; at--)
+			best[at] = best[at - 1];
+		best[at] = row;
+		count += count < most;
+	}
+	*out = arena_alloc(arena, (count + 1) * sizeof **out);
+	for (uint32_t i = 0; i < count; i++)
+		(*out)[i] = best[i].index;
+	return count;
+}
+
+/* ---- many at once ---- */
+
+enum { FIND_FEW = 8 };
+
+static const struct named *search(const struct named *rows, uint32_t count,
+				  const struct named *wanted)
+{
+	uint32_t low = 0;
+	for (uint32_t high = count; low < high;) {
+		uint32_t middle = low + (high - low) / 2;
+		if (compare_ascending(&rows[middle], wanted) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && compare_ascending(&rows[low], wanted) == 0 ? &rows[low] : NULL;
+}
+
+int *graph_find_all(const struct document *doc, const struct revision *names, uint32_t count,
+		    struct arena *arena)
+{
+	int *found = arena_alloc(arena, (count + 1) * sizeof *found);
+	for (uint32_t i = 0; count <= FIND_FEW && i < count; i++)
+		found[i] = graph_find(doc, &names[i]);
+	if (count <= FIND_FEW)
+		return found;
+	struct named *rows = arena_alloc(arena, (doc->revisions_count + 1) * sizeof *rows);
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		rows[i] = named_of(doc, i);
+	qsort(rows, doc->revisions_count, sizeof *rows, compare_ascending);
+	for (uint32_t i = 0; i < count; i++) {
+		struct revision_node node = {.generation = names[i].generation,
+					     .hash = names[i].hash};
+		struct document alone = {.revisions = &node, .revisions_count = 1};
+		struct named wanted = named_of(&alone, 0);
+		const struct named *row = search(rows, doc->revisions_count, &wanted);
+		found[i] = row ? (int)row->index : GRAPH_NONE;
+	}
+	return found;
 }
 
 /* ---- changes ---- */
@@ -299,8 +390,8 @@ static void expand_resolutions(const struct document *doc, uint8_t *marks)
 	}
 }
 
-uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, uint32_t count,
-			    struct arena *arena, uint32_t **out)
+uint32_t graph_human_set(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			 struct arena *arena, uint32_t **out)
 {
 	uint8_t *marks = arena_alloc(arena, doc->revisions_count);
 	for (uint32_t i = 0; i < count; i++) {
@@ -309,7 +400,13 @@ uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, u
 	}
 	expand_resolutions(doc, marks);
 	keep_maximal(doc, marks, arena);
-	uint32_t found = collect(marks, doc->revisions_count, arena, out);
+	return collect(marks, doc->revisions_count, arena, out);
+}
+
+uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			    struct arena *arena, uint32_t **out)
+{
+	uint32_t found = graph_human_set(doc, nodes, count, arena, out);
 	sort_by_name(doc, *out, found, arena, compare_ascending);
 	return found;
 }
@@ -338,12 +435,47 @@ static void keep_common(const struct document *doc, const uint32_t *nodes, uint3
 	}
 }
 
+/* The last of several nodes is an ancestor of none of the others: what all of them have in common
+ * is the same with its only parent in its place. So thousands of leaves become a few nodes before
+ * anything is counted. Returns how many; 0: they have nothing in common. */
+static uint32_t collapse(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			 struct arena *arena, uint32_t **out)
+{
+	uint8_t *marks = arena_alloc(arena, doc->revisions_count);
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		CHECK(nodes[i] < doc->revisions_count);
+		left += !marks[nodes[i]];
+		marks[nodes[i]] = 1;
+	}
+	for (uint32_t i = doc->revisions_count; i-- > 0 && left > 1;) {
+		if (!marks[i])
+			continue;
+		if (doc->revisions[i].parents_count > 1)
+			break;
+		int parent =
+		    doc->revisions[i].parents_count == 1 ? parent_of(doc, i, 0) : GRAPH_NONE;
+		if (parent == GRAPH_NONE)
+			return 0;
+		marks[i] = 0;
+		left -= marks[parent];
+		marks[parent] = 1;
+	}
+	return collect(marks, doc->revisions_count, arena, out);
+}
+
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
 				struct arena *arena, uint32_t **out)
 {
 	*out = NULL;
 	if (count == 0 || doc->revisions_count == 0)
 		return 0;
+	uint32_t *few = NULL;
+	count = collapse(doc, nodes, count, arena, &few);
+	nodes = few;
+	*out = few;
+	if (count < 2)
+		return count;
 	uint8_t *marks = arena_alloc(arena, doc->revisions_count);
 	uint64_t *reached = arena_alloc(arena, doc->revisions_count * sizeof *reached);
 	memset(marks, 1, doc->revisions_count);

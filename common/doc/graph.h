@@ -14,11 +14,15 @@ enum {
 	GRAPH_BASE_DEPTH_MAX = 8,   /* bases of bases; beyond, a merge does without */
 	GRAPH_GROUP_DEPTH_MAX = 64, /* groups within groups; beyond, they are merged at once */
 	GRAPH_FOLD_MAX = 128,       /* a group of more that can't be split is merged at once */
-	GRAPH_BASES_MAX = 4096      /* in one decision; beyond, a merge does without */
+	GRAPH_BASES_MAX = 4096,     /* in one decision; beyond, a merge does without */
+	GRAPH_WORK_MAX = 1 << 20    /* nodes times revisions */
 };
 
 /* Index of the revision, or GRAPH_NONE. */
 int graph_find(const struct document *doc, const struct revision *r);
+/* The same for each of the names; in the arena. */
+int *graph_find_all(const struct document *doc, const struct revision *names, uint32_t count,
+		    struct arena *arena);
 /* The name of a node; borrows from the document. */
 struct revision graph_name(const struct document *doc, uint32_t index);
 bool graph_is_leaf(const struct document *doc, uint32_t index);
@@ -32,6 +36,11 @@ bool graph_is_side(const struct document *doc, uint32_t index);
 /* All sides, the winner first, the rest in descending order of winning; indexes into out (arena).
  * One: there is no conflict; none: the document is deleted. */
 uint32_t graph_sides(const struct document *doc, struct arena *arena, uint32_t **out);
+/* The same, by index: sorting thousands takes longer than most of what is done with them. */
+uint32_t graph_sides_set(const struct document *doc, struct arena *arena, uint32_t **out);
+/* The first of these by winning, `most` at most. */
+uint32_t graph_top_sides(const struct document *doc, uint32_t most, struct arena *arena,
+			 uint32_t **out);
 /* Other sides than the winner. */
 uint32_t graph_conflicts(const struct document *doc);
 /* The node `added` is a branch, its parents were no leaves: if it is a deletion that meets edits,
@@ -55,6 +64,9 @@ bool graph_descends(const struct document *doc, uint32_t index, uint32_t ancesto
  * the count; *out in the arena. */
 uint32_t graph_human_inputs(const struct document *doc, const uint32_t *nodes, uint32_t count,
 			    struct arena *arena, uint32_t **out);
+/* The same, by index. */
+uint32_t graph_human_set(const struct document *doc, const uint32_t *nodes, uint32_t count,
+			 struct arena *arena, uint32_t **out);
 /* Maximal common ancestors of all nodes (none of them an ancestor of another). Sorted by index. 0:
  * no common root. */
 uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *nodes, uint32_t count,
@@ -62,6 +74,9 @@ uint32_t graph_common_ancestors(const struct document *doc, const uint32_t *node
 /* Ascending, by generation, then hash: the same for everybody, as indexes need not be. */
 void graph_sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,
 			struct arena *arena);
+/* The winner first. */
+void graph_sort_by_winning(const struct document *doc, uint32_t *indexes, uint32_t count,
+			   struct arena *arena);
 /* Splits nodes that are no ancestors of each other: in one group are those whose histories, above
  * what all of them have in common, hang together. (*out)[i] is the group of nodes[i], numbered from
  * 0 in the order of their first nodes. Returns the count: as many as nodes if all went their own
@@ -79,9 +94,15 @@ int graph_first_root(const struct document *doc, const uint32_t *nodes, uint32_t
 /* Those of one group; *members in the arena. Returns the count. */
 uint32_t graph_group(const uint32_t *nodes, uint32_t count, const uint32_t *groups, uint32_t group,
 		     struct arena *arena, uint32_t **members);
-/* Adds a node that stands for the merge of these, as if it had been made. Returns its index. */
-uint32_t graph_add_merge(struct document *doc, const uint32_t *nodes, uint32_t count,
+/* A copy with one more place, and what stands there for the merge of these, as if it had been made.
+ * Returns its index. */
+struct document graph_with_room(const struct document *doc, struct arena *arena);
+uint32_t graph_put_merge(struct document *with, const uint32_t *nodes, uint32_t count,
 			 struct arena *arena);
+/* Whether so many nodes, whose histories are no tree, are split into groups, and a group that can't
+ * be split is merged step by step. Else they are merged at once: it bounds the work. */
+bool graph_can_split(const struct document *doc, uint32_t count);
+bool graph_can_fold(const struct document *doc, uint32_t count);
 /* Marks (with 1) what merges of the open conflict read, if there is one: the live leaves, the human
  * inputs below, and the bases of both; the same for each group among them, and each step where a
  * group can't be split; and where bases are several, what merging those reads, and so on. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/doc/graph.h"
+#include "common/doc/graph_tree.h"
 #include "common/doc/revision.h"
 
 /* ---- groups ---- */
@@ -130,7 +131,18 @@ static int compare_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-uint32_t graph_add_merge(struct document *doc, const uint32_t *nodes, uint32_t count,
+struct document graph_with_room(const struct document *doc, struct arena *arena)
+{
+	struct document with = *doc;
+	with.revisions = arena_alloc(arena, (doc->revisions_count + 1) * sizeof *with.revisions);
+	if (doc->revisions_count)
+		memcpy(with.revisions, doc->revisions,
+		       doc->revisions_count * sizeof *with.revisions);
+	with.revisions_count++;
+	return with;
+}
+
+uint32_t graph_put_merge(struct document *with, const uint32_t *nodes, uint32_t count,
 			 struct arena *arena)
 {
 	struct revision_node node = {.parents_count = count};
@@ -138,7 +150,18 @@ uint32_t graph_add_merge(struct document *doc, const uint32_t *nodes, uint32_t c
 	for (uint32_t i = 0; i < count; i++)
 		node.parents[i] = nodes[i];
 	qsort(node.parents, count, sizeof *node.parents, compare_u64);
-	return graph_add(doc, arena, &node, 0);
+	with->revisions[with->revisions_count - 1] = node;
+	return with->revisions_count - 1;
+}
+
+bool graph_can_split(const struct document *doc, uint32_t count)
+{
+	return count > 2 && (uint64_t)count * doc->revisions_count <= GRAPH_WORK_MAX;
+}
+
+bool graph_can_fold(const struct document *doc, uint32_t count)
+{
+	return count <= GRAPH_FOLD_MAX && graph_can_split(doc, count);
 }
 
 /* ---- what merges read ---- */
@@ -176,25 +199,34 @@ static void mark_bases(struct marking *m, const struct document *doc, const uint
 static void mark_steps(struct marking *m, const struct document *doc, const uint32_t *nodes,
 		       uint32_t count, uint32_t depth)
 {
+	struct document with = graph_with_room(doc, m->arena);
 	for (uint32_t i = 1; i < count; i++) {
-		struct document with = *doc;
 		uint32_t pair[2] = {nodes[0], nodes[i]};
 		if (i > 1)
-			pair[0] = graph_add_merge(&with, nodes, i, m->arena);
-		mark_bases(m, &with, pair, 2, depth);
+			pair[0] = graph_put_merge(&with, nodes, i, m->arena);
+		mark_bases(m, i > 1 ? &with : doc, pair, 2, depth);
 	}
 }
 
-/* As deep as histories branch and cross, which is bounded. */
-static void mark_set(struct marking *m, const struct document *doc, const uint32_t *nodes,
-		     uint32_t count, uint32_t group_depth, uint32_t base_depth)
+/* A tree's meetings are the bases of all its groups. */
+static bool mark_tree(struct marking *m, const struct document *doc, const uint32_t *nodes,
+		      uint32_t count)
+{
+	struct graph_tree tree;
+	if (!graph_tree_make(doc, nodes, count, m->arena, &tree))
+		return false;
+	for (uint32_t i = 0; i < tree.meetings_count; i++)
+		if (tree.meetings[i] < doc->revisions_count)
+			m->marks[tree.meetings[i]] = 1;
+	return true;
+}
+
+static void mark_groups(struct marking *m, const struct document *doc, const uint32_t *nodes,
+			uint32_t count, uint32_t group_depth, uint32_t base_depth)
 {
 	uint32_t *groups;
-	mark_bases(m, doc, nodes, count, base_depth);
-	if (count < 3 || group_depth == GRAPH_GROUP_DEPTH_MAX)
-		return;
 	uint32_t groups_count = graph_groups(doc, nodes, count, m->arena, &groups);
-	if (groups_count == 1 && count <= GRAPH_FOLD_MAX && doc->revisions_count < LIMIT_REVISIONS)
+	if (groups_count == 1 && graph_can_fold(doc, count))
 		mark_steps(m, doc, nodes, count, base_depth);
 	for (uint32_t g = 0; groups_count > 1 && groups_count < count && g < groups_count; g++) {
 		uint32_t *members;
@@ -204,18 +236,49 @@ static void mark_set(struct marking *m, const struct document *doc, const uint32
 	}
 }
 
-void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks)
+/* As deep as histories branch and cross, which is bounded. */
+static void mark_set(struct marking *m, const struct document *doc, const uint32_t *nodes,
+		     uint32_t count, uint32_t group_depth, uint32_t base_depth)
+{
+	struct arena_mark mark = arena_mark(m->arena);
+	if (!mark_tree(m, doc, nodes, count)) {
+		mark_bases(m, doc, nodes, count, base_depth);
+		if (graph_can_split(doc, count) && group_depth < GRAPH_GROUP_DEPTH_MAX)
+			mark_groups(m, doc, nodes, count, group_depth, base_depth);
+	}
+	arena_rewind(m->arena, mark);
+}
+
+/* In the order in which they would be merged, which only matters where it is no tree. */
+static void mark_merge(const struct document *doc, uint32_t *nodes, uint32_t count, bool inputs,
+		       struct arena *arena, uint8_t *marks)
 {
 	struct marking m = {.arena = arena, .marks = marks};
+	mark_all(marks, nodes, count);
+	if (mark_tree(&m, doc, nodes, count))
+		return;
+	if (inputs)
+		graph_sort_by_name(doc, nodes, count, arena);
+	else
+		graph_sort_by_winning(doc, nodes, count, arena);
+	mark_set(&m, doc, nodes, count, 0, 0);
+}
+
+/* What the leaves' merge reads is needed where bodies of the inputs are gone, or these are too
+ * many. */
+void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t *marks)
+{
 	uint32_t *leaves;
 	uint32_t *inputs;
-	uint32_t count = graph_sides(doc, arena, &leaves);
+	uint32_t count = graph_sides_set(doc, arena, &leaves);
 	if (count < 2)
 		return;
-	mark_all(marks, leaves, count);
-	mark_set(&m, doc, leaves, count, 0, 0);
-	m.bases_found = 0;
-	uint32_t inputs_count = graph_human_inputs(doc, leaves, count, arena, &inputs);
-	mark_all(marks, inputs, inputs_count);
-	mark_set(&m, doc, inputs, inputs_count, 0, 0);
+	uint32_t inputs_count = graph_human_set(doc, leaves, count, arena, &inputs);
+	bool same = inputs_count == count;
+	for (uint32_t i = 0; same && i < count; i++)
+		same = inputs[i] == leaves[i];
+	mark_merge(doc, inputs, inputs_count, true, arena, marks);
+	if (same)
+		return;
+	mark_merge(doc, leaves, count, false, arena, marks);
 }

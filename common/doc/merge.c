@@ -118,15 +118,18 @@ static void note_deletions(struct merge *m, const struct merge_place *place)
 	if (place->base.len == 0 || place->sides_count == place->scope_count)
 		return;
 	uint32_t count = 0;
-	struct merge_side *deleters =
-	    arena_alloc(m->arena, (place->scope_count - place->sides_count) * sizeof *deleters);
+	struct merge_note *note = merge_note(m, NOTE_DELETED, NULL, 0);
+	if (!note)
+		return;
+	struct merge_side *deleters = arena_alloc(m->arena, MERGE_SIDES_NOTED * sizeof *deleters);
 	for (uint32_t s = 0, i = 0; s < place->scope_count; s++) {
 		if (i < place->sides_count && place->sides[i].rank == place->scope[s].rank)
 			i++;
-		else
-			deleters[count++].rank = place->scope[s].rank;
+		else if (count++ < MERGE_SIDES_NOTED)
+			deleters[count - 1].rank = place->scope[s].rank;
 	}
-	merge_note(m, NOTE_DELETED, deleters, count);
+	note->sides = deleters;
+	note->sides_count = count;
 }
 
 static bool all_same(struct merge *m, const struct merge_side *sides, uint32_t count)

@@ -2,11 +2,14 @@
  *
  * The base may be a merge itself, made anew, and so have the same elements in another order than a
  * side that was made from an earlier merge: then what the side has beyond them comes at the end. */
+#include <stdlib.h>
+
 #include "common/doc/merge_internal.h"
 #include "proto/msgpack.h"
 
 struct side {
 	uint32_t rank;
+	uint64_t stamp;
 	struct slice *elements;
 	uint32_t count;
 	uint32_t *found; /* where the base's elements are among them */
@@ -15,7 +18,8 @@ struct side {
 	bool *is_base;   /* unordered: which of its elements are the base's */
 };
 
-enum { UNORDERED_PAIRS_MAX = 4000000 }; /* compared; past it a list is left to people */
+/* Compared, for all sides together; past it a list is left to people. */
+enum { UNORDERED_PAIRS_MAX = 4000000 };
 
 /* False: it is no array. */
 static bool elements_of(struct merge *m, struct slice array, struct side *out)
@@ -47,9 +51,11 @@ static bool find_base(struct merge *m, const struct side *base, struct side *sid
 }
 
 /* The base's elements in any order. False: one is missing, or there are too many to look. */
-static bool find_base_anywhere(struct merge *m, const struct side *base, struct side *side)
+static bool find_base_anywhere(struct merge *m, const struct side *base, struct side *side,
+			       uint64_t *pairs)
 {
-	if ((uint64_t)base->count * side->count > UNORDERED_PAIRS_MAX)
+	*pairs += (uint64_t)base->count * side->count;
+	if (*pairs > UNORDERED_PAIRS_MAX)
 		return false;
 	side->unordered = true;
 	side->is_base = arena_alloc(m->arena, side->count + 1);
@@ -79,16 +85,14 @@ static void find_beginning(struct merge *m, const struct side *sides, uint32_t c
 	}
 }
 
-/* Insertion by age: there are few sides, and mostly they are in order. */
-static void sort_by_age(const struct merge *m, struct side *sides, uint32_t count)
+/* As merge_is_newer has it. */
+static int compare_ages(const void *a, const void *b)
 {
-	for (uint32_t i = 1; i < count; i++) {
-		struct side moved = sides[i];
-		uint32_t at = i;
-		for (; at > 0 && merge_is_newer(m, sides[at - 1].rank, moved.rank); at--)
-			sides[at] = sides[at - 1];
-		sides[at] = moved;
-	}
+	const struct side *x = a;
+	const struct side *y = b;
+	if (x->stamp != y->stamp)
+		return x->stamp < y->stamp ? -1 : 1;
+	return x->rank > y->rank ? -1 : x->rank < y->rank;
 }
 
 static void attach(struct merge *m, struct merge_piece *out, struct slice element)
@@ -113,15 +117,18 @@ bool merge_append(struct merge *m, const struct merge_place *place, struct merge
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
 		sides[i].rank = place->sides[i].rank;
+		sides[i].stamp = m->leaves[sides[i].rank].stamp;
 		if (!elements_of(m, place->sides[i].value, &sides[i]))
 			return false;
 	}
 	if (!m->has_base)
 		find_beginning(m, sides, count, &base);
+	uint64_t pairs = 0;
 	for (uint32_t i = 0; i < count; i++)
-		if (!find_base(m, &base, &sides[i]) && !find_base_anywhere(m, &base, &sides[i]))
+		if (!find_base(m, &base, &sides[i]) &&
+		    !find_base_anywhere(m, &base, &sides[i], &pairs))
 			return false;
-	sort_by_age(m, sides, count);
+	qsort(sides, count, sizeof *sides, compare_ages);
 	*out = merge_container(m, PIECE_ARRAY);
 	for (uint32_t b = 0; b < base.count; b++) {
 		for (uint32_t i = 0; i < count; i++) {

@@ -12,7 +12,7 @@
 #include "common/doc/merge_internal.h"
 #include "proto/msgpack.h"
 
-enum { DETAIL_VALUE_BYTES = 1024, DETAIL_SIDES_MAX = 32, DETAIL_REVISIONS_MAX = 256 };
+enum { DETAIL_VALUE_BYTES = 1024, DETAIL_REVISIONS_MAX = 256 };
 
 struct detail {
 	struct merge *m;
@@ -65,7 +65,7 @@ static void write_note(struct detail *d, const struct merge_note *note, struct b
 {
 	bool with_value = note->kind != NOTE_DELETED;
 	uint32_t shown =
-	    note->sides_count < DETAIL_SIDES_MAX ? note->sides_count : DETAIL_SIDES_MAX;
+	    note->sides_count < MERGE_SIDES_NOTED ? note->sides_count : MERGE_SIDES_NOTED;
 	d->cut |= shown < note->sides_count;
 	mp_write_map(out, note->kind == NOTE_DROPPED ? 4 : 2);
 	mp_write_text(out, "path");

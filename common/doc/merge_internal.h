@@ -77,7 +77,8 @@ struct merge {
 
 /* Past these a conflict is left to people, or a list is cut. */
 enum {
-	MERGE_LEAVES_MAX = 1024,
+	MERGE_LEAVES_MAX = LIMIT_LEAVES,
+	MERGE_SIDES_NOTED = 32, /* of a note; the others are only counted */
 	MERGE_NOTES_MAX = 512,
 	MERGE_DETAIL_BYTES = LIMIT_POLICY_BYTES - 4096
 };

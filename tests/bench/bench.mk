@@ -45,3 +45,10 @@ catchup: all
 coordinator-away: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/figures.mjs coordinator $(or $(AWAY),60)
 .PHONY: overload failover catchup coordinator-away
+
+# CONFLICTS=10000 open conflicts of two leaves, resolved and cleaned up; one document with LEAVES=10000 leaves.
+bench-conflicts: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs queue $(or $(CONFLICTS),10000)
+bench-leaves: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs leaves $(or $(LEAVES),10000)
+.PHONY: bench-conflicts bench-leaves
