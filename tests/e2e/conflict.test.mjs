@@ -6,6 +6,7 @@ import { check, startCluster, until } from './lib.mjs';
 const RESOLVED_MS = 15000;
 const REVISION = /^[0-9]+-[0-9a-f]{32}$/;
 const KEEP_MS = 3600000;
+const MANY = 1002;
 
 let cluster;
 const test = (what, body) => check(() => cluster, what, body);
@@ -47,6 +48,7 @@ describe('conflicts', () => {
     await cluster.collection('oldest', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'oldest' } });
     await cluster.collection('merge', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'merge', paths } });
     await cluster.collection('clean', { mode: 'available', retainMs: 0, policy: { strategy: 'merge', paths } });
+    await cluster.collection('many', { mode: 'available', shards: 1, policy: { strategy: 'none' } });
     await cluster.collection('strict');
   });
   after(() => cluster?.down());
@@ -65,6 +67,30 @@ describe('conflicts', () => {
     assert.deepEqual(read[0].json._conflicts, [bare(loser)]);
     for (const [etag, n] of [[made.online, 1], [made.offline, 2]])
       assert.equal((await c.get(`/none/a?rev=${bare(etag)}`)).json.n, n);
+  });
+
+  test('1,002 conflicting writes of one document are all in what it becomes', async (c) => {
+    const root = await c.insist('PUT', '/many/d', { body: { all: [], log: [], n: 0 } });
+    const headers = { 'If-Match': root.etag };
+    const numbers = Array.from({ length: MANY }, (_, n) => n);
+    const left = [...numbers];
+    const loop = async () => {
+      for (let n; (n = left.pop()) !== undefined;)
+        await c.insist('PUT', '/many/d?branch=true', { body: { all: [n], log: [n], n: 1, [`w${n}`]: n }, headers }, [200, 201, 202]);
+    };
+    await Promise.all(Array.from({ length: 16 }, loop));
+    await until('all are ordered', RESOLVED_MS, async () =>
+      (await c.get('/many/d')).headers['x-parley-conflicts'] === String(MANY - 1));
+    const paths = { all: 'set', log: 'append', n: 'counter' };
+    const changed = await c.send('PATCH', '/_/collections/many', { body: { policy: { strategy: 'merge', paths } } });
+    assert.equal(changed.status, 200, changed.text);
+    await until('it is resolved', RESOLVED_MS, async () => !(await c.get('/many/d')).headers['x-parley-conflicts']);
+    const { json } = await c.get('/many/d');
+    const sorted = (list) => [...list].sort((a, b) => a - b);
+    assert.deepEqual(sorted(json.all), numbers);
+    assert.deepEqual(sorted(json.log), numbers);
+    assert.equal(json.n, MANY);
+    for (const n of numbers) assert.equal(json[`w${n}`], n);
   });
 
   test('none: a client ends it by deleting one version', async (c) => {
