@@ -38,6 +38,10 @@ void mp_write_bool(struct buf *out, bool v)
 
 void mp_write_u64(struct buf *out, uint64_t v)
 {
+	if (v < 0x80) { /* most are */
+		buf_append_byte(out, (uint8_t)v);
+		return;
+	}
 	msgpack_packer p = packer_of(out);
 	msgpack_pack_uint64(&p, v);
 }
@@ -70,6 +74,15 @@ void mp_write_text(struct buf *out, const char *text)
 void mp_write_bin(struct buf *out, struct slice bytes)
 {
 	CHECK(bytes.len <= UINT32_MAX);
+	if (bytes.len < 0x100) {
+		uint8_t *to = buf_reserve(out, bytes.len + 2);
+		to[0] = 0xc4;
+		to[1] = (uint8_t)bytes.len;
+		if (bytes.len)
+			memcpy(to + 2, bytes.data, bytes.len);
+		out->len += bytes.len + 2;
+		return;
+	}
 	msgpack_packer p = packer_of(out);
 	msgpack_pack_bin(&p, bytes.len);
 	buf_append_slice(out, bytes);
@@ -83,6 +96,10 @@ void mp_write_array(struct buf *out, uint32_t count)
 
 void mp_write_map(struct buf *out, uint32_t count)
 {
+	if (count < 16) {
+		buf_append_byte(out, (uint8_t)(0x80 | count));
+		return;
+	}
 	msgpack_packer p = packer_of(out);
 	msgpack_pack_map(&p, count);
 }
@@ -243,6 +260,52 @@ struct mp_token mp_read_long(struct mp_reader *r)
 		return (struct mp_token){.type = MP_INVALID};
 	*r = ahead;
 	return t;
+}
+
+bool mp_read_uint(struct mp_reader *r, uint64_t *out)
+{
+	size_t room = remaining(r);
+	if (room == 0)
+		return false;
+	uint8_t head = *r->at;
+	if (head < 0x80) {
+		*out = head;
+		r->at++;
+		return true;
+	}
+	if (head == 0xcf && room > 8) {
+		*out = be64_read(r->at + 1);
+		r->at += 9;
+		return true;
+	}
+	struct mp_token t = mp_read_long(r);
+	*out = t.u64;
+	return t.type == MP_UINT;
+}
+
+bool mp_read_bin(struct mp_reader *r, struct slice *out)
+{
+	size_t room = remaining(r);
+	if (room > 1 && r->at[0] == 0xc4 && r->at[1] <= room - 2) {
+		*out = slice_of(r->at + 2, r->at[1]);
+		r->at += out->len + 2;
+		return true;
+	}
+	struct mp_token t = mp_read_long(r);
+	*out = t.bytes;
+	return t.type == MP_BIN;
+}
+
+bool mp_read_map(struct mp_reader *r, uint32_t *count)
+{
+	size_t room = remaining(r);
+	if (room > 0 && (*r->at & 0xf0) == 0x80 && (*r->at & 15u) <= (room - 1) / 2) {
+		*count = *r->at++ & 15u;
+		return true;
+	}
+	struct mp_token t = mp_read_long(r);
+	*count = t.count;
+	return t.type == MP_MAP;
 }
 
 #define SAME_4(n)  n, n, n, n

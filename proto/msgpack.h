@@ -108,6 +108,12 @@ static inline struct mp_token mp_read(struct mp_reader *r)
 	return mp_read_long(r);
 }
 
+/* The next token, which has to be of this kind: false if not, and the reader may then stand behind
+ * it. What most of a message is made of, at less cost than a token. */
+MUST_CHECK bool mp_read_uint(struct mp_reader *r, uint64_t *out);
+MUST_CHECK bool mp_read_bin(struct mp_reader *r, struct slice *out);
+MUST_CHECK bool mp_read_map(struct mp_reader *r, uint32_t *count);
+
 /* The type of the next token without reading it. */
 static inline enum mp_type mp_peek(const struct mp_reader *r)
 {

@@ -149,19 +149,19 @@ static bool decode_struct(struct decoder *d, const struct schema *schema, void *
 
 static bool decode_bin(struct decoder *d, uint64_t limit, struct slice *out)
 {
-	struct mp_token t = mp_read(&d->bytes);
-	if (t.type != MP_BIN || t.bytes.len > limit)
+	struct slice bytes;
+	if (!mp_read_bin(&d->bytes, &bytes) || bytes.len > limit)
 		return false;
-	*out = t.bytes;
+	*out = bytes;
 	return true;
 }
 
 static bool decode_u64(struct decoder *d, uint64_t limit, uint64_t *out)
 {
-	struct mp_token t = mp_read(&d->bytes);
-	if (t.type != MP_UINT || (limit > 0 && t.u64 > limit))
+	uint64_t v;
+	if (!mp_read_uint(&d->bytes, &v) || (limit > 0 && v > limit))
 		return false;
-	*out = t.u64;
+	*out = v;
 	return true;
 }
 
@@ -271,10 +271,10 @@ static bool decode_pairs(struct decoder *d, const struct schema *schema, void *v
 	uint32_t row = 0;
 	uint64_t last = 0;
 	for (uint32_t i = 0; i < pairs; i++) {
-		struct mp_token number = mp_read(&d->bytes);
-		if (number.type != MP_UINT || number.u64 <= last)
+		uint64_t number;
+		if (!mp_read_uint(&d->bytes, &number) || number <= last)
 			return false;
-		last = number.u64;
+		last = number;
 		if (!pass_absent(schema, &row, last))
 			return false;
 		bool known = row < schema->fields_count && schema->fields[row].number == last;
@@ -286,11 +286,11 @@ static bool decode_pairs(struct decoder *d, const struct schema *schema, void *v
 
 static bool decode_struct(struct decoder *d, const struct schema *schema, void *value)
 {
-	struct mp_token head = mp_read(&d->bytes);
-	if (head.type != MP_MAP || d->level >= SCHEMA_LEVELS)
+	uint32_t pairs;
+	if (!mp_read_map(&d->bytes, &pairs) || d->level >= SCHEMA_LEVELS)
 		return false;
 	d->level++;
-	bool ok = decode_pairs(d, schema, value, head.count);
+	bool ok = decode_pairs(d, schema, value, pairs);
 	d->level--;
 	return ok;
 }

@@ -13,7 +13,7 @@ void buf_close(struct buf *b)
 	*b = (struct buf){0};
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t bytes)
+uint8_t *buf_grow(struct buf *b, size_t bytes)
 {
 	CHECK(bytes <= SIZE_MAX / 4 && b->len <= SIZE_MAX / 4);
 	size_t need = b->len + bytes;
@@ -43,22 +43,6 @@ void buf_append_slice(struct buf *b, struct slice s)
 void buf_append_text(struct buf *b, const char *text)
 {
 	buf_append(b, text, strlen(text));
-}
-
-void buf_append_byte(struct buf *b, uint8_t byte)
-{
-	*buf_reserve(b, 1) = byte;
-	b->len++;
-}
-
-uint32_t be32_read(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-uint64_t be64_read(const uint8_t *p)
-{
-	return (uint64_t)be32_read(p) << 32 | be32_read(p + 4);
 }
 
 void be64_write(uint8_t *p, uint64_t v)

@@ -24,12 +24,25 @@ static inline void buf_clear(struct buf *b)
 	b->len = 0;
 }
 
+/* What buf_reserve leaves to buf.c. Call that. */
+uint8_t *buf_grow(struct buf *b, size_t bytes);
+
 /* Room for `bytes` more; returns where they would start. Does not change len. */
-uint8_t *buf_reserve(struct buf *b, size_t bytes);
+static inline uint8_t *buf_reserve(struct buf *b, size_t bytes)
+{
+	return b->data && bytes <= b->cap - b->len ? b->data + b->len : buf_grow(b, bytes);
+}
+
 void buf_append(struct buf *b, const void *data, size_t len);
 void buf_append_slice(struct buf *b, struct slice s);
 void buf_append_text(struct buf *b, const char *text);
-void buf_append_byte(struct buf *b, uint8_t byte);
+
+static inline void buf_append_byte(struct buf *b, uint8_t byte)
+{
+	*buf_reserve(b, 1) = byte;
+	b->len++;
+}
+
 /* Big endian, so that keys sort by number. */
 void buf_append_be32(struct buf *b, uint32_t v);
 void buf_append_be64(struct buf *b, uint64_t v);
@@ -45,8 +58,16 @@ static inline struct slice buf_slice(const struct buf *b)
 	return slice_of(b->data, b->len);
 }
 
-uint32_t be32_read(const uint8_t *p);
-uint64_t be64_read(const uint8_t *p);
+static inline uint32_t be32_read(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline uint64_t be64_read(const uint8_t *p)
+{
+	return (uint64_t)be32_read(p) << 32 | be32_read(p + 4);
+}
+
 void be64_write(uint8_t *p, uint64_t v);
 
 #endif

@@ -236,6 +236,16 @@ bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng)
 	return chosen != NULL;
 }
 
+bool disk_garble(struct disk *d, enum store_family family, struct slice key, size_t at)
+{
+	const struct node *node = versions_find(&d->families[family], key);
+	struct version *v = node ? node_at(node, d->committed) : NULL;
+	if (!v || v->removed || v->len <= at)
+		return false;
+	v->data[at] = 0xc1; /* means nothing in MessagePack */
+	return true;
+}
+
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,
 	       disk_visit *visit, void *context)
 {
@@ -245,6 +255,16 @@ void disk_walk(const struct disk *d, enum store_family family, struct slice pref
 		if (v && !v->removed)
 			visit(context, node_key(node), slice_of(v->data, v->len));
 	}
+}
+
+bool disk_get(const struct disk *d, enum store_family family, struct slice key, struct slice *value)
+{
+	const struct node *node = versions_find(&d->families[family], key);
+	const struct version *v = node ? node_at(node, d->committed) : NULL;
+	if (!v || v->removed)
+		return false;
+	*value = slice_of(v->data, v->len);
+	return true;
 }
 
 static void digest_pair(void *context, struct slice key, struct slice value)

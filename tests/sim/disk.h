@@ -14,6 +14,15 @@
 #include "common/base/rng.h"
 #include "common/store/store.h"
 
+/* With AddressSanitizer what is lent out is freed as soon as it may be. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SIM_SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SIM_SANITIZED 1
+#endif
+
 struct disk;
 
 /* Random faults of an opened store, in a million; each draws from a stream of its own seed. */
@@ -69,6 +78,12 @@ void disk_corrupt_any(struct disk *d, struct rng *rng);
  * False: there is none. */
 bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng);
 
+/* Makes a MessagePack value unreadable from this byte on. False: there is none. */
+bool disk_garble(struct disk *d, enum store_family family, struct slice key, size_t at);
+
+/* The committed value, lent until the disk changes. False: none. */
+bool disk_get(const struct disk *d, enum store_family family, struct slice key,
+	      struct slice *value);
 /* Calls visit for each committed pair whose key starts with the prefix, in key order. */
 typedef void disk_visit(void *context, struct slice key, struct slice value);
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,

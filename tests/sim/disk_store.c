@@ -6,16 +6,6 @@
 #include "common/base/memory.h"
 #include "tests/sim/disk_private.h"
 
-/* What a get lends out is valid until the next call. With AddressSanitizer it is a copy that the
- * next call frees, so that a borrower that keeps it is found. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LEND_COPIES 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define LEND_COPIES 1
-#endif
-
 struct disk_store {
 	struct store base; /* first: a struct store * is a struct disk_store * */
 	struct disk *disk;
@@ -25,7 +15,7 @@ struct disk_store {
 	enum store_result failed; /* STORE_OK, or why no further commit is taken */
 	bool damaged;             /* a corrupt value was read */
 	bool dirty;
-	uint8_t *lent; /* NULL unless LEND_COPIES */
+	uint8_t *lent; /* NULL unless SIM_SANITIZED */
 };
 
 struct store_iterator {
@@ -49,9 +39,11 @@ static void take_back(struct disk_store *ds)
 	ds->lent = NULL;
 }
 
+/* What a get lends out is valid until the next call. With AddressSanitizer it is a copy that the
+ * next call frees, so that a borrower that keeps it is found. */
 static struct slice lend(struct disk_store *ds, struct slice value)
 {
-#ifdef LEND_COPIES
+#ifdef SIM_SANITIZED
 	ds->lent = mem_alloc(value.len);
 	if (value.len)
 		memcpy(ds->lent, value.data, value.len);

@@ -440,10 +440,9 @@ void node_stored(struct sim *sim, int index, uint64_t life)
 static void feed_message(struct sim *sim, struct sim_node *node, struct sim_message *m)
 {
 	const struct schema *schema = schema_of_message(m->envelope.type);
-	struct arena arena = {0};
-	void *body = arena_alloc(&arena, schema->size);
+	void *body = arena_alloc(&sim->message, schema->size);
 	struct event event = event_at(sim, node, EVENT_MESSAGE);
-	if (schema_decode(schema, slice_of(m->bytes, m->len), &arena, body)) {
+	if (schema_decode(schema, slice_of(m->bytes, m->len), &sim->message, body)) {
 		event.message.from = (struct peer){.member = m->from, .role = m->from_role};
 		event.message.envelope = m->envelope;
 		event.message.body = body;
@@ -460,7 +459,10 @@ static void feed_message(struct sim *sim, struct sim_node *node, struct sim_mess
 	} else {
 		sim_violation(sim, "%s can't read a %s", node->name, schema->name);
 	}
-	arena_close(&arena);
+	arena_reset(&sim->message);
+#ifdef SIM_SANITIZED
+	arena_close(&sim->message);
+#endif
 }
 
 static void feed_scripts(struct sim *sim, struct sim_node *node)

@@ -3,27 +3,14 @@
 #include "common/base/memory.h"
 #include "storage-node/keys.h"
 
-struct found_value {
-	struct slice key;
-	struct buf *out;
-	bool found;
-};
-
-static void take_exact(void *context, struct slice key, struct slice value)
-{
-	struct found_value *f = context;
-	if (f->found || !slice_equal(key, f->key))
-		return;
-	buf_append_slice(f->out, value);
-	f->found = true;
-}
-
 bool disk_value(const struct disk *disk, enum store_family family, struct slice key,
 		struct buf *out)
 {
-	struct found_value f = {key, out, false};
-	disk_walk(disk, family, key, take_exact, &f);
-	return f.found;
+	struct slice value;
+	if (!disk_get(disk, family, key, &value))
+		return false;
+	buf_append_slice(out, value);
+	return true;
 }
 
 bool disk_record(struct sim *sim, const struct disk *disk, enum store_family family,

@@ -168,6 +168,7 @@ static void sim_close(struct sim *sim)
 	checker_close(sim);
 	watch_close(sim);
 	arena_close(&sim->arena);
+	arena_close(&sim->message);
 }
 
 static void liveness(struct sim *sim)
