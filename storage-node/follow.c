@@ -87,23 +87,13 @@ static void accept(struct storage *s, struct shard_copy *c, const struct event *
 	c->turn_dirty = true;
 }
 
-/* Its own bytes, and those inside: settings are kept as they come. */
-static bool readable(struct storage *s, struct slice encoded, struct change *change)
-{
-	struct collection settings;
-	if (!schema_decode(&schema_change, encoded, &s->arena, change))
-		return false;
-	return change->kind != CHANGE_SETTINGS ||
-	       schema_decode(&schema_collection, change->body, &s->arena, &settings);
-}
-
 enum status follow_check_entries(struct storage *s, uint64_t previous, uint64_t epoch,
 				 const struct stream_entry *entries, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		struct arena_mark mark = arena_mark(&s->arena);
 		struct change change;
-		bool ok = readable(s, entries[i].change, &change);
+		bool ok = stream_readable(s, entries[i].change, &change);
 		bool small = ok && (change.kind == CHANGE_EPOCH || change.kind == CHANGE_SETTINGS ||
 				    change.kind == CHANGE_CLEANUP);
 		arena_rewind(&s->arena, mark);

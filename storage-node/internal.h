@@ -224,6 +224,7 @@ struct shard_copy {
 	bool turn_dirty;     /* something to send at the end of the turn */
 
 	struct shard_integrity integrity; /* digest.h */
+	uint64_t unreadable; /* entry that the disk has damaged: nothing is made of it; 0: none */
 
 	struct edit_list *edits; /* shard_edit.h: writes by query, as applied */
 
@@ -362,6 +363,8 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number,
  * turn is said (common/store/store.h). */
 uint64_t stream_epoch_of(struct storage *s, struct shard_copy *c, uint64_t number);
 /* Lends entries from `first` on: slices into the ring or the arena. */
+/* Its own bytes, and those inside: settings are kept as they come. */
+bool stream_readable(struct storage *s, struct slice encoded, struct change *change);
 uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 			struct stream_entry **out);
 void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change);

@@ -185,6 +185,8 @@ static void load_recent(struct storage *s, struct shard_copy *c)
 		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
 		if (schema_decode(&schema_change, encoded, &s->arena, &change))
 			write_recent_entry(c, n, epoch, &change);
+		else if (c->unreadable == 0)
+			c->unreadable = n;
 		arena_reset(&s->arena);
 	}
 }

@@ -249,6 +249,7 @@ void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, 
 					      .vouched_epoch = old.vouched_epoch};
 	lock_clear(c);
 	scrub_forget(s, c);
+	c->unreadable = 0;
 	digest_forget(c);
 	c->copy_digest = 0;
 	c->pending.first = 1;

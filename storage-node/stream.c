@@ -44,6 +44,28 @@ uint64_t stream_epoch_of(struct storage *s, struct shard_copy *c, uint64_t numbe
 	return stream_epoch_at(s, c, number, &epoch) ? epoch : 0;
 }
 
+bool stream_readable(struct storage *s, struct slice encoded, struct change *change)
+{
+	struct collection settings;
+	if (!schema_decode(&schema_change, encoded, &s->arena, change))
+		return false;
+	return change->kind != CHANGE_SETTINGS ||
+	       schema_decode(&schema_collection, change->body, &s->arena, &settings);
+}
+
+/* Its bytes are not those that were checked when it came: the disk has changed them. */
+static bool unreadable(struct storage *s, struct shard_copy *c, uint64_t number,
+		       struct slice encoded)
+{
+	struct arena_mark mark = arena_mark(&s->arena);
+	struct change change;
+	bool fine = stream_readable(s, encoded, &change);
+	arena_rewind(&s->arena, mark);
+	if (!fine && c->unreadable == 0)
+		c->unreadable = number;
+	return !fine;
+}
+
 void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 {
 	struct pending *p = ring_at(&c->pending, number);
@@ -53,6 +75,8 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 	if (schema_decode(&schema_change, p->change, &s->arena, &change)) {
 		p->id = change.id;
 		write_recent_entry(c, number, p->epoch, &change);
+	} else if (c->unreadable == 0) {
+		c->unreadable = number;
 	}
 	arena_rewind(&s->arena, mark);
 }
@@ -94,7 +118,8 @@ uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const str
 	return c->position.last;
 }
 
-/* Entries that are applied are read from the store, newer ones from memory. */
+/* Entries that are applied are read from the store, newer ones from memory. What can't be read is
+ * passed on to nobody. */
 uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 			struct stream_entry **out)
 {
@@ -106,6 +131,8 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 	for (uint64_t n = first; n <= c->position.last && count < cap && bytes < APPEND_BYTES_MAX;
 	     n++) {
 		struct pending *p = ring_at(&c->pending, n);
+		if (n == c->unreadable)
+			break;
 		if (p) {
 			list[count++] = (struct stream_entry){p->epoch, p->change};
 			bytes += p->change.len;
@@ -114,7 +141,7 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 		struct slice value;
 		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) !=
 			STORE_OK ||
-		    value.len < 8)
+		    value.len < 8 || unreadable(s, c, n, slice_of(value.data + 8, value.len - 8)))
 			break;
 		s->catch_up_reads++;
 		uint64_t epoch = be64_read(value.data);
@@ -140,6 +167,10 @@ static void send_append(struct storage *s, struct shard_copy *c, struct follower
 	}
 	if (with_entries)
 		m.entries_count = stream_entries(s, c, f->next, &m.entries);
+	if (with_entries && f->next == c->unreadable && c->unreadable <= c->position.applied) {
+		snapshot_start(s, c, f, fx); /* what was made of it may well be sound */
+		return;
+	}
 	struct envelope envelope = {
 	    .type = MSG_stream_append, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &m);
@@ -401,6 +432,11 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		uint64_t number = c->position.applied + 1;
 		struct pending *p = ring_at(&c->pending, number);
 		CHECK(p != NULL);
+		if (number == c->unreadable) {
+			if (c->state != SHARD_REPLICA)
+				c->state = SHARD_STUCK;
+			break;
+		}
 		c->position.applied = number;
 		struct arena_mark mark = arena_mark(&s->arena);
 		apply_change(s, c, number, p->change, fx);
@@ -517,6 +553,8 @@ void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct 
 		c->position.last--;
 	}
 	c->position.last_epoch = epoch;
+	if (c->unreadable > after)
+		c->unreadable = 0;
 	c->position_dirty = true;
 	c->turn_dirty = true;
 	if (c->durable > after)

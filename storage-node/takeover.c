@@ -26,10 +26,10 @@ static void followers_begin(struct storage *s, struct shard_copy *c)
 
 void takeover_start(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
-	if (!shard_vouching(s, c)) {
+	if (!shard_vouching(s, c) || c->unreadable > c->position.applied) {
 		c->state = SHARD_STUCK;
-		fx_log(fx, LOG_LEVEL_WARN, "cannot_lead shard=%016llx reason=not_vouching",
-		       (unsigned long long)c->id);
+		fx_log(fx, LOG_LEVEL_WARN, "cannot_lead shard=%016llx reason=%s",
+		       (unsigned long long)c->id, c->unreadable ? "damaged" : "not_vouching");
 		return;
 	}
 	c->state = SHARD_PROMISING;
@@ -180,7 +180,7 @@ static bool may_promise_from_memory(const struct storage *s, const struct shard_
 		       (last->epoch == p->vouched_epoch && last->number >= p->vouched_number);
 	if (as_much)
 		REACHED(promise_from_memory);
-	return as_much || MUTATION(promise_blindly);
+	return as_much;
 }
 
 static enum status may_promise(struct storage *s, struct shard_copy *c, const struct event *e,

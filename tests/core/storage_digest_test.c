@@ -177,6 +177,59 @@ static void test_last_copies_are_kept(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
+/* ---- the stream ---- */
+
+static bool is_damaged(struct storage_bench *b)
+{
+	struct buf text = {0};
+	storage_ops.metrics(b->core, &text);
+	bool damaged = strstr(buf_cstr(&text), "parley_shards_damaged 1\n") != NULL;
+	buf_close(&text);
+	return damaged;
+}
+
+static void garble_entry(struct storage_bench *b, uint64_t number)
+{
+	struct buf key = {0};
+	uint8_t value[] = {0, 0, 0, 0, 0, 0, 0, 1, 0xc1};
+	store_put(b->store, STORE_STREAM, key_number(&key, 'e', SHARD, number),
+		  slice_of(value, sizeof value));
+	storage_bench_turn(b);
+	buf_close(&key);
+}
+
+/* C needs an entry that the lead's disk has damaged since: it gets what was made of it. */
+static void test_a_damaged_entry_is_not_passed_on(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	garble_entry(b, 2);
+	storage_bench_clear(b);
+	peers_ack(b, PEER_C, 1, 1);
+	storage_bench_advance(b, 1000);
+	assert_true(traced(b, "-> 13 e1 snapshot_chunk"));
+	assert_true(is_damaged(b));
+}
+
+/* One that was not applied yet: the node can't lead any more. */
+static void test_who_has_a_damaged_entry_does_not_lead(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_CONSISTENT);
+	struct change change = {.kind = CHANGE_EPOCH};
+	peers_append(b, 1, 1, 2, 2, &change);
+	garble_entry(b, 3);
+	storage_bench_stop(b, false);
+	storage_bench_start(b);
+	peers_place(b, 2, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, 1000);
+	assert_int_equal(b->beat.shards[0].state, SHARD_STUCK);
+	assert_true(is_damaged(b));
+}
+
 static void test_majority_decides_where_all_add_up(void **state)
 {
 	struct storage_bench *b = *state;
@@ -202,6 +255,8 @@ int main(void)
 	    CASE(test_sound_copy_is_kept),
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
+	    CASE(test_a_damaged_entry_is_not_passed_on),
+	    CASE(test_who_has_a_damaged_entry_does_not_lead),
 	    CASE(test_majority_decides_where_all_add_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
