@@ -141,10 +141,8 @@ void damage_tick(struct storage *s, struct effects *fx)
 	}
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
-		if (c->unreadable != 0 && !c->integrity.damaged) {
-			REACHED(unreadable_entry);
+		if (c->unreadable != 0 && !c->integrity.damaged)
 			damage_found(s, c, "an entry of the stream can't be read", fx);
-		}
 		damaged = damaged || c->integrity.damaged;
 		all_spared = all_spared && spared(s, c);
 	}

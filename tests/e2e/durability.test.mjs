@@ -10,6 +10,7 @@ const EVERYBODY = ['coordinator-1', ...STORAGE, 'gateway-1', 'gateway-2', 'arbit
 const FAILOVER_MS = 3000;
 const FAILOVERS = 3;
 const RETRY_MS = 50;
+const COORDINATOR_AWAY_MS = 8000;
 
 let cluster;
 const test = (what, body) => check(() => cluster, what, body);
@@ -72,6 +73,23 @@ describe('durability', () => {
     }
     await writers.stop();
     t.diagnostic(`${writers.acknowledged.size} documents acknowledged, ${await writers.verify()} there`);
+  });
+
+  test('reads and writes go on while the coordinator is away', async (c) => {
+    await c.collection('alone');
+    c.killNow('coordinator-1');
+    const refused = [];
+    const end = performance.now() + COORDINATOR_AWAY_MS;
+    for (let n = 0; performance.now() < end; n++) {
+      const gateway = 1 + (n % 2);
+      const written = await c.put(`/alone/${n}`, { n }, {}, { gateway });
+      const read = await c.get(`/alone/${n}`, { gateway: 3 - gateway });
+      if (written.status !== 201) refused.push(written.text);
+      else if (read.status !== 200 || read.json.n !== n) refused.push(read.text);
+    }
+    await c.dev('restart', 'coordinator-1');
+    assert.deepEqual(refused, []);
+    await c.collection('together');
   });
 
   test('coordinator and gateways are killed while clients write', async (c) => {

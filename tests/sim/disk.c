@@ -236,16 +236,6 @@ bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng)
 	return chosen != NULL;
 }
 
-bool disk_garble(struct disk *d, enum store_family family, struct slice key, size_t at)
-{
-	const struct node *node = versions_find(&d->families[family], key);
-	struct version *v = node ? node_at(node, d->committed) : NULL;
-	if (!v || v->removed || v->len <= at)
-		return false;
-	v->data[at] = 0xc1; /* means nothing in MessagePack */
-	return true;
-}
-
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,
 	       disk_visit *visit, void *context)
 {

@@ -78,9 +78,6 @@ void disk_corrupt_any(struct disk *d, struct rng *rng);
  * False: there is none. */
 bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng);
 
-/* Makes a MessagePack value unreadable from this byte on. False: there is none. */
-bool disk_garble(struct disk *d, enum store_family family, struct slice key, size_t at);
-
 /* The committed value, lent until the disk changes. False: none. */
 bool disk_get(const struct disk *d, enum store_family family, struct slice key,
 	      struct slice *value);

@@ -50,7 +50,6 @@ struct sim_settings {
 	int losses;     /* of disks, one after another */
 	uint32_t commit_broken, commit_full, get_broken;
 	bool flips;        /* a bit of a follower's disk, unnoticed, after all else has healed */
-	bool put_back;     /* a copy of a disk is put back while others are away */
 	int64_t drift_ppm; /* how fast or slow clocks may be */
 	int64_t retain_ms;
 	uint64_t stream_keep, chunk_bytes, pending_max;
@@ -71,15 +70,8 @@ enum sim_event_kind {
 };
 
 /* Index of a SIM_NEMESIS event; its `life` is the node. */
-enum { LINK_TROUBLES = 7, LATE_ISLAND = 6 };
-enum nemesis_action {
-	NEMESIS_DRAW,
-	NEMESIS_CUT,
-	NEMESIS_JOIN,
-	NEMESIS_ISLAND,
-	NEMESIS_FLIP,
-	NEMESIS_PUT_BACK
-};
+enum { LINK_TROUBLES = 7 };
+enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN, NEMESIS_ISLAND, NEMESIS_FLIP };
 
 struct sim_message {
 	struct sim_message *next;
@@ -218,8 +210,7 @@ struct sim {
 	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
-	int losses; /* of disks */
-	bool put_back_planned;
+	int losses;               /* of disks */
 	bool rotten;              /* a disk was damaged where it may not have been read since */
 	struct map cleanups_seen; /* resolution id -> anything */
 	struct map operation_of_request; /* request id -> operation id, document id */
