@@ -22,7 +22,8 @@ bool arbiter_cleanup_collect(struct shard_row *row, const struct cleanup_item *i
 	c->items[c->items_count++] =
 	    (struct cleanup_item){.id = arena_copy(&c->arena, item->id),
 				  .resolution_id = arena_copy(&c->arena, item->resolution_id),
-				  .number = item->number};
+				  .number = item->number,
+				  .purge = item->purge};
 	return true;
 }
 
@@ -171,8 +172,9 @@ static void mark_items(struct cleanup *c, uint32_t replica, const struct msg_cle
 static void keep_acknowledged(struct cleanup *c)
 {
 	uint8_t all = (uint8_t)((1u << c->replicas_count) - 1);
-	if (MUTATION(cleanup_by_one_less))
-		for (uint32_t i = 0; i < c->items_count; i++)
+	for (uint32_t i = 0; i < c->items_count; i++)
+		if (MUTATION(cleanup_by_one_less) ||
+		    (c->items[i].purge && MUTATION(purge_by_one_less)))
 			c->acks[i] |= 1;
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < c->items_count; i++)
@@ -184,7 +186,8 @@ static void keep_acknowledged(struct cleanup *c)
 static void proceed_if_all(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
 	struct cleanup *c = &row->cleanup;
-	for (uint32_t i = MUTATION(cleanup_by_one_less); i < c->replicas_count; i++)
+	bool less = MUTATION(cleanup_by_one_less) || MUTATION(purge_by_one_less);
+	for (uint32_t i = less; i < c->replicas_count; i++)
 		if (!c->replicas[i].acked)
 			return;
 	keep_acknowledged(c);

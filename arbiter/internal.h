@@ -4,6 +4,7 @@
 
 #include "arbiter/arbiter.h"
 #include "arbiter/cleanup.h"
+#include "arbiter/counts.h"
 #include "arbiter/script.h"
 #include "arbiter/split.h"
 #include "common/base/map.h"
@@ -39,8 +40,10 @@ struct shard_row {
 	uint64_t list_request; /* 0: none under way */
 	int64_t list_ms;       /* when to ask, or to ask again */
 	int64_t pause_ms;
-	bool found_work;  /* in this pass over the queue */
-	struct buf after; /* the last document handled in this pass */
+	bool found_work;              /* in this pass over the queue */
+	struct buf after;             /* the last document handled in this pass */
+	struct queue_counts counting; /* in this pass */
+	struct queue_counts counted;  /* in the last one */
 	uint32_t tasks;
 	struct cleanup cleanup;
 };
@@ -48,6 +51,8 @@ struct shard_row {
 struct collection_row {
 	uint64_t version;
 	uint64_t retain_ms;
+	size_t name_len;
+	char name[LIMIT_NAME_BYTES];
 };
 
 enum task_state {

@@ -164,7 +164,11 @@ static void adopt_collection(struct arbiter *a, const struct collection *collect
 		row = mem_alloc_zero(sizeof *row);
 		map_put_u64(&a->collections, collection->id, row);
 	}
-	*row = (struct collection_row){collection->version, collection->retain_ms};
+	*row = (struct collection_row){.version = collection->version,
+				       .retain_ms = collection->retain_ms,
+				       .name_len = collection->name.len};
+	if (row->name_len > 0)
+		memcpy(row->name, collection->name.data, row->name_len);
 }
 
 static void adopt_member(struct arbiter *a, const struct member *member)

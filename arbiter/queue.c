@@ -16,6 +16,7 @@ void arbiter_queue_reset(struct arbiter *a, struct shard_row *row)
 {
 	row->list_request = 0;
 	row->found_work = false;
+	row->counting = row->counted = (struct queue_counts){0};
 	row->pause_ms = poll_ms(a);
 	buf_clear(&row->after);
 	arbiter_queue_wake(a, row);
@@ -154,6 +155,18 @@ static void take_resolved(struct arbiter *a, struct shard_row *row, const struct
 	row->found_work |= arbiter_cleanup_collect(row, &item);
 }
 
+/* What the lead says has been deleted for long enough. */
+static void take_tombstones(struct arbiter *a, struct shard_row *row,
+			    const struct msg_conflict_list_ack *m)
+{
+	for (uint32_t i = 0; i < m->tombstones_count && arbiter_cleanup_collects(a, row); i++) {
+		struct cleanup_item item = m->tombstones[i];
+		item.purge = true;
+		item.resolution_id = slice_of(NULL, 0);
+		row->found_work |= arbiter_cleanup_collect(row, &item);
+	}
+}
+
 /* False: there is no room for it now. */
 static bool take_open(struct arbiter *a, struct shard_row *row, const struct conflict_row *r,
 		      struct effects *fx)
@@ -171,6 +184,18 @@ static bool take_open(struct arbiter *a, struct shard_row *row, const struct con
 	return true;
 }
 
+static void count_row(struct shard_row *row, const struct conflict *c)
+{
+	struct queue_counts *counts = &row->counting;
+	if (c->state == CONFLICT_RESOLVED) {
+		counts->resolved++;
+		return;
+	}
+	counts->open[c->kind <= CONFLICT_KIND_MAX ? c->kind : CONFLICT_EDITS]++;
+	if (counts->oldest_ms == 0 || c->since_ms < counts->oldest_ms)
+		counts->oldest_ms = c->since_ms;
+}
+
 /* Handles rows until there is no room; `after` then names the last one handled. */
 static bool take_rows(struct arbiter *a, struct shard_row *row,
 		      const struct msg_conflict_list_ack *m, struct effects *fx)
@@ -181,6 +206,7 @@ static bool take_rows(struct arbiter *a, struct shard_row *row,
 			take_resolved(a, row, r);
 		else if (!take_open(a, row, r, fx))
 			return false;
+		count_row(row, &r->conflict);
 		buf_clear(&row->after);
 		buf_append_slice(&row->after, r->id);
 	}
@@ -192,6 +218,8 @@ static void end_pass(struct arbiter *a, struct shard_row *row, struct effects *f
 	row->pause_ms = row->found_work ? poll_ms(a) : backoff_ms(row->pause_ms, POLL_IDLE_MS, 1);
 	row->list_ms = a->now_ms + row->pause_ms;
 	row->found_work = false;
+	row->counted = row->counting;
+	row->counting = (struct queue_counts){0};
 	buf_clear(&row->after);
 	arbiter_cleanup_start(a, row, fx);
 }
@@ -207,7 +235,10 @@ void arbiter_queue_on_list(struct arbiter *a, const struct event *e, struct effe
 	if (m->status != STATUS_OK) {
 		row->pause_ms = backoff_ms(row->pause_ms, POLL_IDLE_MS, 1);
 		row->list_ms = a->now_ms + row->pause_ms;
-	} else if (!take_rows(a, row, m, fx)) {
+		return;
+	}
+	take_tombstones(a, row, m);
+	if (!take_rows(a, row, m, fx)) {
 		row->list_ms = a->now_ms + poll_ms(a);
 	} else if (m->more && m->rows_count > 0) {
 		row->list_ms = a->now_ms + (row->found_work ? 0 : row->pause_ms);

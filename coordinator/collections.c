@@ -96,6 +96,7 @@ static bool compatible(const struct coordinator *c, const struct msg_collection_
 	       (m->retain_nothing ? has->retain_ms == 0
 				  : agrees(asked->retain_ms, has->retain_ms)) &&
 	       agrees(asked->keep_ancestors, has->keep_ancestors) &&
+	       agrees(asked->retain_deleted, has->retain_deleted) &&
 	       (asked->policy.len == 0 || slice_equal(asked->policy, has->policy)) &&
 	       agrees(m->shards, shards_of(c, has->id)) && indexes_agree(asked, has);
 }
@@ -233,8 +234,10 @@ static enum status update(struct coordinator *c, const struct msg_collection_cre
 	next.policy = asked->policy;
 	next.retain_ms = asked->retain_ms;
 	next.keep_ancestors = asked->keep_ancestors;
+	next.retain_deleted = asked->retain_deleted;
 	if (next.mode == has->mode && slice_equal(next.policy, has->policy) &&
-	    next.retain_ms == has->retain_ms && next.keep_ancestors == has->keep_ancestors)
+	    next.retain_ms == has->retain_ms && next.keep_ancestors == has->keep_ancestors &&
+	    next.retain_deleted == has->retain_deleted)
 		return STATUS_OK;
 	next.version = has->version + 1;
 	state_put_collection(c, &next, fx);

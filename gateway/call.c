@@ -395,6 +395,10 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_lock_release_ack *)body)->status;
 	case MSG_lock_renew_ack:
 		return ((const struct msg_lock_renew_ack *)body)->status;
+	case MSG_checkpoint_set_ack:
+		return ((const struct msg_checkpoint_set_ack *)body)->status;
+	case MSG_checkpoint_list_ack:
+		return ((const struct msg_checkpoint_list_ack *)body)->status;
 	case MSG_map_push:
 		return STATUS_OK; /* it says none */
 	default:

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "common/doc/value.h"
+#include "common/retain.h"
 #include "gateway/index_params.h"
 #include "gateway/native.h"
 #include "gateway/policy.h"
@@ -30,9 +31,10 @@ static void settings_answer(struct turn *t, struct request *r, const struct map_
 	buf_printf(out,
 		   ",\"mode\":\"%s\",\"replicas\":%" PRIu64 ",\"writeQuorum\":%" PRIu64
 		   ",\"shards\":%" PRIu32 ",\"settingsVersion\":%" PRIu64 ",\"retainMs\":%" PRIu64
-		   ",\"keepAncestors\":%" PRIu64,
+		   ",\"keepAncestors\":%" PRIu64 ",\"retainDeletedMs\":%" PRIu64,
 		   s->mode == MODE_AVAILABLE ? "available" : "consistent", s->replicas,
-		   s->write_quorum, c->shards_count, s->version, s->retain_ms, s->keep_ancestors);
+		   s->write_quorum, c->shards_count, s->version, s->retain_ms, s->keep_ancestors,
+		   retain_deleted_ms(s));
 	if (s->policy.len > 0) {
 		buf_append_text(out, ",\"policy\":");
 		if (!json_from_msgpack(s->policy, out))
@@ -146,6 +148,12 @@ static bool take_member(struct request *r, struct settings_op *op, struct slice 
 		if (!take_number(value, "/retainMs", most, &c->retain_ms, p))
 			return false;
 		op->message.retain_nothing = c->retain_ms == 0;
+		return true;
+	}
+	if (slice_is(name, "retainDeletedMs")) {
+		if (!take_number(value, "/retainDeletedMs", most, &c->retain_deleted, p))
+			return false;
+		c->retain_deleted++;
 		return true;
 	}
 	if (!op->message.update && slice_is(name, "replicas"))

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "common/doc/value.h"
+#include "common/retain.h"
 #include "gateway/index_params.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
@@ -126,7 +127,7 @@ static struct slice collection_row_body(struct turn *t, struct request *r,
 	const struct collection *s = &c->settings;
 	struct buf *out = &t->gw->scratch;
 	buf_clear(out);
-	mp_write_map(out, 9 + (s->policy.len > 0) + (s->indexes_count > 0));
+	mp_write_map(out, 10 + (s->policy.len > 0) + (s->indexes_count > 0));
 	mp_write_text(out, "collectionId");
 	mp_write_str(out, s->name);
 	write_number(out, "documentCount", documents);
@@ -138,6 +139,7 @@ static struct slice collection_row_body(struct turn *t, struct request *r,
 	write_number(out, "settingsVersion", s->version);
 	write_number(out, "retainMs", s->retain_ms);
 	write_number(out, "keepAncestors", s->keep_ancestors);
+	write_number(out, "retainDeletedMs", retain_deleted_ms(s));
 	if (s->policy.len > 0) {
 		mp_write_text(out, "policy");
 		buf_append_slice(out, s->policy);

@@ -42,17 +42,19 @@ enum shard_state {
 };
 
 enum change_kind {
-	CHANGE_EPOCH = 1,    /* a lead's first entry of its epoch; changes nothing */
-	CHANGE_WRITE = 2,    /* a client's write on a leaf */
-	CHANGE_BRANCH = 3,   /* a write on what need not be a leaf any more */
-	CHANGE_RESOLVE = 4,  /* leaves become one */
-	CHANGE_CLEANUP = 5,  /* a resolution's traces go */
-	CHANGE_SETTINGS = 6, /* the collection's settings, body = encoded collection */
-	CHANGE_LOCK = 7,     /* a lock is granted: writes it covers need its id */
-	CHANGE_UNLOCK = 8,   /* it has ended */
-	CHANGE_EDIT = 9,     /* a write by query has passed all documents of the shard */
-	CHANGE_REOPEN = 10,  /* a resolution is taken apart: its inputs are leaves again */
-	CHANGE_KIND_MAX = 10
+	CHANGE_EPOCH = 1,       /* a lead's first entry of its epoch; changes nothing */
+	CHANGE_WRITE = 2,       /* a client's write on a leaf */
+	CHANGE_BRANCH = 3,      /* a write on what need not be a leaf any more */
+	CHANGE_RESOLVE = 4,     /* leaves become one */
+	CHANGE_CLEANUP = 5,     /* a resolution's traces go */
+	CHANGE_SETTINGS = 6,    /* the collection's settings, body = encoded collection */
+	CHANGE_LOCK = 7,        /* a lock is granted: writes it covers need its id */
+	CHANGE_UNLOCK = 8,      /* it has ended */
+	CHANGE_EDIT = 9,        /* a write by query has passed all documents of the shard */
+	CHANGE_REOPEN = 10,     /* a resolution is taken apart: its inputs are leaves again */
+	CHANGE_PURGE = 11,      /* a deleted document's last traces go, but for a mark of it */
+	CHANGE_CHECKPOINT = 13, /* how far a client that syncs has come */
+	CHANGE_KIND_MAX = 13
 };
 
 enum write_op {
@@ -83,7 +85,11 @@ enum {
 	REVISION_HAS_BODY =
 	    1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
 	REVISION_CLOSED = 1 << 4, /* a loser: no leaf although it has no child of its own line */
-	REVISION_AGAINST = 1 << 5 /* a deletion that an edit stands against: a side of a conflict */
+	REVISION_AGAINST =
+	    1 << 5, /* a deletion that an edit stands against: a side of a conflict */
+	/* stands for the tombstone of a document that was purged: as a leaf it is the winner, and a
+	 * conflict with all that came late, until people decide */
+	REVISION_PURGED = 1 << 6
 };
 
 enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };
@@ -158,6 +164,7 @@ enum {
 	LIMIT_NOTIFY_ROWS = 1024,
 	LIMIT_HELD_SETS = 16,
 	LIMIT_OFFERS = 64,
+	LIMIT_CHECKPOINTS = 1000,
 	LIMIT_ANCESTORS = 1000,
 	LIMIT_TRAIL = 8,
 	LIMIT_JSON_DEPTH = 100

@@ -2,6 +2,7 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/checkpoint.h"
 #include "storage-node/digest.h"
 #include "storage-node/feed.h"
 #include "storage-node/history.h"
@@ -9,6 +10,7 @@
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/operations.h"
+#include "storage-node/purge.h"
 #include "storage-node/reopen.h"
 #include "storage-node/shard_edit.h"
 
@@ -32,7 +34,7 @@ static bool load_open(struct storage *s, struct shard_copy *c, struct slice id,
 
 /* An open conflict lists some of its leaves for people; the record has them all. */
 static void open_conflict(struct storage *s, struct shard_copy *c, struct document_view *v,
-			  const struct change *change, uint64_t number)
+			  const struct change *change, uint64_t number, bool late)
 {
 	uint32_t *leaves;
 	uint32_t listed = graph_top_sides(&v->doc, OPEN_CONFLICT_LEAVES_LISTED, &s->arena, &leaves);
@@ -40,7 +42,7 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	struct conflict before;
 	bool was_open = load_open(s, c, v->id, &before);
 	conflict.since_ms = was_open ? before.since_ms : change->wall_ms;
-	conflict.held = (was_open && before.held) || reopen_is_held(&v->doc, &s->arena);
+	conflict.held = late || (was_open && before.held) || reopen_is_held(&v->doc, &s->arena);
 	conflict.leaves = arena_alloc(&s->arena, (listed + 1) * sizeof *conflict.leaves);
 	for (uint32_t i = 0; i < listed; i++)
 		conflict.leaves[conflict.leaves_count++] = graph_name(&v->doc, leaves[i]);
@@ -49,7 +51,10 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t count = graph_sides_set(&v->doc, &s->arena, &all);
 	if (graph_common_ancestors(&v->doc, all, count, &s->arena, &bases) == 0)
 		conflict.kind = CONFLICT_ROOTS;
-	else if (!graph_is_live(&v->doc, leaves[1])) /* one edit, all others deletions */
+	if (!graph_is_live(&v->doc, leaves[0]))
+		conflict.kind = CONFLICT_DELETE;
+	else if (conflict.kind == CONFLICT_EDITS && /* one edit, all others deletions */
+		 !graph_is_live(&v->doc, leaves[1]))
 		conflict.kind = CONFLICT_DELETE;
 	if (conflict.kind == CONFLICT_DELETE)
 		REACHED(deletion_meets_edit);
@@ -97,6 +102,10 @@ static void keep_undo(struct storage *s, struct shard_copy *c, const struct chan
 static void count_document(struct shard_copy *c, const struct document_edit *edit)
 {
 	struct shard_position *p = &c->position;
+	if (edit->purged) {
+		p->deleted--;
+		return;
+	}
 	p->documents += edit->is_live;
 	p->documents -= edit->was_live;
 	p->deleted += !edit->is_live;
@@ -152,6 +161,19 @@ static struct feed_effect effect_of(struct storage *s, struct shard_copy *c,
 	return effect;
 }
 
+static void purge_document(struct storage *s, struct shard_copy *c, uint64_t number,
+			   const struct change *change, struct document_view *view,
+			   const struct document_edit *edit)
+{
+	uint64_t deleted = view->doc.changed;
+	put_bodies(s, c, change->id, edit);
+	operations_drop(view);
+	digest_remove(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id));
+	count_document(c, edit);
+	purge_note(s, c, change, deleted, 0);
+	purge_applied(s, c, change, number, &edit->deletion);
+}
+
 static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number,
 			   const struct change *change)
 {
@@ -163,6 +185,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
 	document_load(s, c, change->id, &view);
 	struct slice body_before = view.exists ? view.doc.body : (struct slice){0};
+	uint64_t changed_before = view.exists ? view.doc.changed : 0;
+	document_find_mark(&view, change);
 	edit_apply(&view, change, number, has_resolution ? &resolved : NULL, &edit);
 	if (!edit.changed) {
 		feed_applied(s, c, number, change, &(struct feed_effect){0});
@@ -170,6 +194,12 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	}
 	if (edit.was_conflict && !load_open(s, c, change->id, &before))
 		before = (struct conflict){0};
+	if (edit.purged) {
+		purge_document(s, c, number, change, &view, &edit);
+		return;
+	}
+	if (edit.late)
+		REACHED(branch_after_purge);
 	put_bodies(s, c, change->id, &edit);
 	operations_apply(&view, change, &edit);
 	if (MUTATION(tombstone_dropped) && edit.was_live && !edit.is_live)
@@ -182,6 +212,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},
 		     edit.is_live ? view.doc.body : (struct slice){0});
 	count_document(c, &edit);
+	purge_note(s, c, change, edit.existed && !edit.was_live ? changed_before : 0,
+		   edit.is_live ? 0 : number);
 	if (change->kind == CHANGE_BRANCH && edit.is_conflict && !edit.was_conflict)
 		REACHED(branch_makes_conflict);
 	if (edit.resolved)
@@ -189,7 +221,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	if (change->kind == CHANGE_REOPEN)
 		keep_undo(s, c, change);
 	if (edit.is_conflict && !MUTATION(conflict_hidden))
-		open_conflict(s, c, &view, change, number);
+		open_conflict(s, c, &view, change, number, edit.late);
 	else if (edit.was_conflict)
 		digest_remove(s, c, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
 	if (edit.resolution_gone.len > 0) {
@@ -225,6 +257,8 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		apply_settings(s, c, &change);
 	else if (change.kind == CHANGE_LOCK || change.kind == CHANGE_UNLOCK)
 		lock_apply(s, c, number, &change);
+	else if (change.kind == CHANGE_CHECKPOINT)
+		checkpoint_apply(s, c, &change);
 	else if (change.kind != CHANGE_EPOCH && change.id.len > 0)
 		apply_document(s, c, number, &change);
 	if (change.edit_id.len > 0)

@@ -1,7 +1,8 @@
-/* Acknowledged cleanup: a resolution's traces go only when every replica that the placement lists
- * has passed it and holds no branch of the document in its outbox (DESIGN 7). */
+/* Acknowledged cleanup: the traces of a resolution or a deletion go only when every replica that
+ * the placement lists has passed it and holds no branch of the document in its outbox (DESIGN 7).
+ */
 #include "common/doc/graph.h"
-#include "storage-node/internal.h"
+#include "storage-node/purge.h"
 
 enum { WAIT_KEPT_MS = 10000 };
 
@@ -71,15 +72,16 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 
 /* One acknowledgement from each replica listed, of the incarnation listed, far enough. */
 static bool all_acknowledged(const struct shard_copy *c, const struct msg_cleanup_commit *m,
-			     uint64_t number)
+			     const struct cleanup_item *item)
 {
-	for (uint32_t i = MUTATION(cleanup_by_one_less); i < c->placement.replicas_count; i++) {
+	bool less = MUTATION(cleanup_by_one_less) || (item->purge && MUTATION(purge_by_one_less));
+	for (uint32_t i = less; i < c->placement.replicas_count; i++) {
 		const struct replica *r = &c->placement.replicas[i];
 		bool found = false;
 		for (uint32_t k = 0; k < m->acks_count && !found; k++)
 			found = m->acks[k].node == r->node &&
 				m->acks[k].incarnation == r->incarnation &&
-				m->acks[k].number >= number;
+				m->acks[k].number >= item->number;
 		if (!found || r->learning)
 			return false;
 	}
@@ -110,7 +112,11 @@ static uint64_t order_cleanups(struct storage *s, struct shard_copy *c,
 	uint64_t ordered = 0;
 	for (uint32_t i = 0; i < m->items_count && stream_has_room(s, c); i++) {
 		const struct cleanup_item *item = &m->items[i];
-		if (item->resolution_id.len != 16 || !all_acknowledged(c, m, item->number) ||
+		if (item->purge) {
+			ordered += all_acknowledged(c, m, item) && purge_order(s, c, item, fx);
+			continue;
+		}
+		if (item->resolution_id.len != 16 || !all_acknowledged(c, m, item) ||
 		    !still_resolved(s, c, item))
 			continue;
 		struct change change = {.kind = CHANGE_CLEANUP,

@@ -10,6 +10,7 @@
 #include "common/doc/value.h"
 #include "storage-node/history.h"
 #include "storage-node/offer.h"
+#include "storage-node/purge.h"
 #include "storage-node/reopen.h"
 
 enum {
@@ -52,7 +53,7 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
 	store_seek(s->store, it,
 		   m->after.len > 0 ? key_document_end(&s->key, c->id, m->after)
-				    : key_shard(&s->key, 'd', c->id));
+				    : key_conflicts(&s->key, c->id));
 	for (; store_valid(s->store, it); store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		struct slice id;
@@ -60,8 +61,6 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 		if (key.len < KEY_SHARD_BYTES || be64_read(key.data + 1) != c->id ||
 		    !key_split(key, &id, &rest))
 			break;
-		if (id.len == 0)
-			continue; /* a lock, or history */
 		bool same =
 		    ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
 		/* a page ends between documents, since the next one starts after an id */
@@ -89,8 +88,11 @@ void conflict_on_list(struct storage *s, const struct event *e, struct effects *
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct msg_conflict_list_ack ack = {.shard = m->shard,
 					    .status = conflict_must_lead(s, c, e, fx)};
-	if (ack.status == STATUS_OK && e->message.from.role == ROLE_ARBITER)
+	if (ack.status == STATUS_OK && e->message.from.role == ROLE_ARBITER) {
 		cleanup_take_wait(s, c, m);
+		if (m->after.len == 0)
+			purge_list(s, c, &ack);
+	}
 	if (ack.status == STATUS_OK && m->history) {
 		history_list(s, c, m, &ack);
 	} else if (ack.status == STATUS_OK) {

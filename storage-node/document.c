@@ -5,7 +5,7 @@
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
-#include "storage-node/internal.h"
+#include "storage-node/purge.h"
 
 static void view_decode(struct document_view *v, struct slice record)
 {
@@ -102,6 +102,7 @@ void overlay_free(struct overlay *o)
 	}
 	map_close(&o->bodies);
 	buf_close(&o->record);
+	buf_close(&o->purged);
 	free(o);
 }
 
@@ -150,12 +151,41 @@ static void overlay_keep_bodies(struct overlay *o, const struct document_edit *e
 	buf_close(&text);
 }
 
+/* Purged by one of the pending entries: a later one must find the mark. */
+static void overlay_purged(struct document_view *v, uint64_t number, const struct revision *last)
+{
+	struct purged mark = {.number = number, .revision = *last};
+	v->exists = false;
+	if (!v->overlay)
+		return;
+	buf_clear(&v->overlay->purged);
+	schema_encode(&schema_purged, &mark, &v->overlay->purged);
+}
+
+void document_find_mark(struct document_view *v, const struct change *change)
+{
+	struct storage *s = v->storage;
+	v->purged = NULL;
+	if (change->kind != CHANGE_BRANCH)
+		return;
+	struct purged *mark = arena_alloc(&s->arena, sizeof *mark);
+	bool pending = v->overlay && v->overlay->purged.len > 0;
+	if (pending ? schema_decode(&schema_purged,
+				    arena_copy(&s->arena, buf_slice(&v->overlay->purged)),
+				    &s->arena, mark)
+		    : purge_mark(s, v->copy, v->id, mark))
+		v->purged = mark;
+}
+
 /* Applies one more entry to the view, as apply.c will. */
 static void view_advance(struct document_view *v, const struct change *change, uint64_t number)
 {
 	struct document_edit edit;
+	document_find_mark(v, change);
 	edit_apply(v, change, number, NULL, &edit);
-	if (edit.changed)
+	if (edit.purged)
+		overlay_purged(v, number, &edit.deletion);
+	else if (edit.changed)
 		v->exists = true;
 	if (v->overlay)
 		overlay_keep_bodies(v->overlay, &edit);

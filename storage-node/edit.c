@@ -4,7 +4,7 @@
 
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
-#include "storage-node/internal.h"
+#include "storage-node/purge.h"
 #include "storage-node/reopen.h"
 
 enum { STEM_SLACK = 32 };
@@ -180,11 +180,33 @@ static bool extends_leaf(const struct editing *e)
 	return false;
 }
 
+/* The deletion of which a late branch does not know comes back as a leaf that wins, unless there is
+ * a live one. */
+static void add_deletion(struct editing *e)
+{
+	struct document *doc = e->doc;
+	const struct revision *name = &e->view->purged->revision;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (graph_is_side(doc, i))
+			return;
+	int index = graph_find(doc, name);
+	if (index == GRAPH_NONE) {
+		struct revision_node node = {
+		    .generation = name->generation, .hash = name->hash, .flags = REVISION_DELETED};
+		index = (int)graph_add(doc, e->arena, &node, e->number);
+	}
+	if (doc->revisions[index].flags & REVISION_DELETED)
+		doc->revisions[index].flags |= REVISION_PURGED;
+}
+
 static bool edit_write(struct editing *e)
 {
 	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE ||
-	    e->doc->revisions_count >= LIMIT_REVISIONS)
+	    e->doc->revisions_count + 1 >= LIMIT_REVISIONS)
 		return false;
+	e->out->late = e->view->purged && purge_is_late(e->doc, e->view->purged, e->change);
+	if (e->out->late)
+		add_deletion(e);
 	bool extends = extends_leaf(e);
 	add_revision(e, 0);
 	if (e->change->kind == CHANGE_BRANCH && !extends)
@@ -287,6 +309,23 @@ static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 	return true;
 }
 
+/* Nothing has changed since the deletion that this was decided on, so its leaves are the same. */
+static bool edit_purge(struct editing *e)
+{
+	struct document *doc = e->doc;
+	if (doc->changed != e->change->seen_number || e->old_winner == GRAPH_NONE ||
+	    e->out->was_live || e->out->was_conflict)
+		return false;
+	e->out->deletion = graph_name(doc, (uint32_t)e->old_winner);
+	e->out->bodies = arena_alloc(e->arena, doc->revisions_count * sizeof *e->out->bodies);
+	e->bodies_cap = doc->revisions_count;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if ((doc->revisions[i].flags & REVISION_HAS_BODY) && (int)i != e->old_winner)
+			body_change(e, i, (struct slice){0});
+	e->out->purged = true;
+	return true;
+}
+
 static void look_before(struct editing *e)
 {
 	struct document_view *v = e->view;
@@ -346,7 +385,9 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 		out->changed = edit_reopen(&e);
 	else if (change->kind == CHANGE_CLEANUP && view->exists)
 		out->changed = edit_cleanup(&e, resolved);
-	if (out->changed) {
+	if (change->kind == CHANGE_PURGE && view->exists) {
+		out->changed = edit_purge(&e);
+	} else if (out->changed) {
 		finish(&e);
 		return;
 	}

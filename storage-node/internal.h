@@ -94,6 +94,7 @@ struct overlay {
 	uint64_t last_number;   /* newest pending entry of this document */
 	uint64_t record_number; /* `record` includes entries up to here; 0: not made yet */
 	struct buf record;      /* encoded document after those */
+	struct buf purged;      /* encoded mark that one of those leaves; empty: none does */
 	struct map
 	    bodies; /* revision text -> struct buf*: bodies outside the record made by those */
 };
@@ -165,6 +166,14 @@ struct cleanup_wait {
 	int64_t until_ms;  /* then it has gone */
 };
 
+/* What keeps tombstones that are due, at the lead. */
+struct purge_wait {
+	uint64_t ordered;                  /* greatest deletion whose purge was ordered here */
+	uint64_t after;                    /* where the next look at them begins */
+	bool held_back;                    /* the last one ended at what a client has not seen */
+	char behind[LIMIT_NAME_BYTES + 1]; /* that client's checkpoint */
+};
+
 struct shard_copy {
 	uint64_t id;
 	struct arena placement_arena;
@@ -215,8 +224,11 @@ struct shard_copy {
 	struct refused_attempts attempts;
 	struct map notes; /* document id -> struct buf*: why a conflict stays open */
 	struct cleanup_wait cleanup_wait;
-	struct lock_table *locks; /* lock.h; NULL: none so far */
-	struct offers *offers;    /* offer.h; NULL: none so far */
+	struct purge_wait purge_wait;
+	uint64_t checkpoint_entry; /* checkpoint.h: newest that was ordered here, and the least */
+	uint64_t checkpoint_low;   /* number of those that were under way with it */
+	struct lock_table *locks;  /* lock.h; NULL: none so far */
+	struct offers *offers;     /* offer.h; NULL: none so far */
 
 	struct shard_index **indexes; /* index.h; in the order of the settings */
 	uint32_t indexes_count;
@@ -284,7 +296,7 @@ struct storage {
 	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total,
 	    snapshots_total;
 	uint64_t refused_total, discarded_total, resolved_total, cleaned_total;
-	uint64_t stale_total, edits_total;
+	uint64_t stale_total, edits_total, purged_total;
 	uint64_t damage_total, differs_total;
 	struct scrub *scrub; /* scrub.c; NULL: not begun */
 	bool starting_anew;  /* at the next tick */
@@ -435,6 +447,8 @@ struct document_view {
 	struct slice record;     /* as read from the store; empty: none there */
 	bool exists;
 	struct document doc; /* lists in storage->arena */
+	/* mark that an earlier document of this id left; NULL: none, or of no interest */
+	const struct purged *purged;
 };
 /* As applied. */
 void document_load(struct storage *s, struct shard_copy *c, struct slice id,
@@ -456,6 +470,8 @@ bool document_leaves_are(const struct document *doc, const struct revision *leav
 bool document_id_ok(struct slice id);
 /* OK, or why this document can't take one more revision; branch: one more leaf. */
 enum status document_room(const struct document *doc, bool branch);
+/* Sets view->purged, for edit_apply of this change. */
+void document_find_mark(struct document_view *v, const struct change *change);
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
 void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied);
 void overlays_clear(struct shard_copy *c);
@@ -480,6 +496,9 @@ struct document_edit {
 	uint32_t pinned_count;
 	struct operation *operations; /* they go from the record to keys of their own */
 	uint32_t operations_count;
+	bool late;                /* BRANCH: it does not know that the document was deleted */
+	bool purged;              /* PURGE: nothing is left of the document */
+	struct revision deletion; /* PURGE: what readers saw last */
 };
 /* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a
  * CLEANUP, else NULL. */

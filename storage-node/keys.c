@@ -1,6 +1,7 @@
 #include "storage-node/keys.h"
 
 #include "common/doc/revision.h"
+#include "common/doc/shard_hash.h"
 
 struct slice key_shard(struct buf *out, char letter, uint64_t shard)
 {
@@ -84,25 +85,85 @@ struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice
 	return buf_slice(out);
 }
 
-struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence)
+/* Keys of no document: the empty id, then a letter. */
+static struct slice key_beside(struct buf *out, uint64_t shard, char letter)
 {
 	key_document(out, shard, slice_of(NULL, 0));
-	buf_append_byte(out, 'h');
-	buf_append_be64(out, sequence);
+	buf_append_byte(out, (uint8_t)letter);
+	return buf_slice(out);
+}
+
+static struct slice key_beside_number(struct buf *out, uint64_t shard, char letter, uint64_t number)
+{
+	key_beside(out, shard, letter);
+	buf_append_be64(out, number);
+	return buf_slice(out);
+}
+
+struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence)
+{
+	return key_beside_number(out, shard, 'h', sequence);
+}
+
+struct slice key_tombstone(struct buf *out, uint64_t shard, uint64_t number)
+{
+	return key_beside_number(out, shard, 't', number);
+}
+
+struct slice key_purged(struct buf *out, uint64_t shard, struct slice id)
+{
+	return key_purged_hash(out, shard, shard_hash(id));
+}
+
+struct slice key_purged_hash(struct buf *out, uint64_t shard, uint64_t hash)
+{
+	return key_beside_number(out, shard, 'p', hash);
+}
+
+struct slice key_purged_sequence(struct buf *out, uint64_t shard, uint64_t sequence)
+{
+	return key_beside_number(out, shard, 'q', sequence);
+}
+
+struct slice key_checkpoint(struct buf *out, uint64_t shard, struct slice name)
+{
+	key_beside(out, shard, 'c');
+	buf_append_slice(out, name);
 	return buf_slice(out);
 }
 
 struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id)
 {
-	key_document(out, shard, slice_of(NULL, 0));
-	buf_append_byte(out, 'l');
+	key_beside(out, shard, 'l');
 	buf_append_slice(out, lock_id);
 	return buf_slice(out);
 }
 
-bool key_is_lock(struct slice id, struct slice rest)
+struct slice key_conflicts(struct buf *out, uint64_t shard)
 {
-	return id.len == 0 && rest.len > 0 && rest.data[0] == 'l';
+	key_shard(out, 'd', shard);
+	buf_append_byte(out, 1);
+	return buf_slice(out);
+}
+
+const struct schema *key_conflicts_schema(struct slice id, struct slice rest)
+{
+	if (id.len > 0 || rest.len == 0)
+		return &schema_conflict;
+	switch (rest.data[0]) {
+	case 'l':
+		return &schema_shard_lock;
+	case 't':
+		return &schema_tombstone;
+	case 'p':
+		return &schema_purged;
+	case 'c':
+		return &schema_checkpoint;
+	case 'q':
+		return NULL;
+	default:
+		return &schema_conflict;
+	}
 }
 
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id)

@@ -30,6 +30,11 @@
  *   CONFLICTS  'd' shard id, 0, 'h', number              conflict, resolved: of the history
  *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
  *                                                         travels in snapshots
+ *   CONFLICTS  'd' shard id, 0, 't', number               tombstone: of the document whose last
+ *                                                         change this is, and which is deleted
+ *   CONFLICTS  'd' shard id, 0, 'p', hash of document id  purged: mark of a document that is gone
+ *   CONFLICTS  'd' shard id, 0, 'q', sequence             the hash whose mark that is, or was
+ *   CONFLICTS  'd' shard id, 0, 'c', name                 checkpoint
  *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
  *              document id                                common/doc/index_key.h
  *
@@ -48,9 +53,10 @@
 #include "proto/schema.h"
 
 enum {
-	KEY_SHARD_BYTES = 9,  /* letter and shard id */
-	KEY_INDEX_BYTES = 17, /* and index id */
-	KEY_LOCK_BYTES = 11,  /* before the lock id */
+	KEY_SHARD_BYTES = 9,   /* letter and shard id */
+	KEY_INDEX_BYTES = 17,  /* and index id */
+	KEY_LOCK_BYTES = 11,   /* before the lock id */
+	KEY_BESIDE_BYTES = 11, /* before what tells one of no document from others of its kind */
 	LOCK_ID_BYTES = 16,
 	KEY_SEQUENCE_VALUE_BYTES = 24 /* operation id and stamp */
 };
@@ -70,6 +76,13 @@ struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id)
 struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
 				   struct slice resolution_id);
 struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence);
+struct slice key_tombstone(struct buf *out, uint64_t shard, uint64_t number);
+struct slice key_purged(struct buf *out, uint64_t shard, struct slice id);
+struct slice key_purged_hash(struct buf *out, uint64_t shard, uint64_t hash);
+struct slice key_purged_sequence(struct buf *out, uint64_t shard, uint64_t sequence);
+struct slice key_checkpoint(struct buf *out, uint64_t shard, struct slice name);
+/* Before all keys of CONFLICTS that are some document's, and behind those that are none's. */
+struct slice key_conflicts(struct buf *out, uint64_t shard);
 struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id);
 /* First key after all of a document's keys. */
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id);
@@ -84,8 +97,8 @@ struct slice key_index_state(struct buf *out, uint64_t shard, uint64_t index);
 /* The document id at the end of a key of INDEXES. */
 struct slice key_index_document(struct slice key);
 
-/* Of a key of CONFLICTS, split: is it a lock's, or a conflict's? */
-bool key_is_lock(struct slice id, struct slice rest);
+/* Of a key of CONFLICTS, split: what its value is. NULL: the hash of a document id. */
+const struct schema *key_conflicts_schema(struct slice id, struct slice rest);
 
 /* Of a key of DOCUMENTS, split: what its value is. */
 enum key_part { KEY_PART_RECORD, KEY_PART_BODY, KEY_PART_OPERATION, KEY_PART_SEQUENCE };

@@ -20,6 +20,10 @@ static const struct config_option options[] = {
      "from the start of such a pass to that of the next, at least"},
     {"pending_bytes_max", CONFIG_NUMBER, "67108864", 1048576, UINT64_MAX,
      "unsettled bytes per shard before writes are refused"},
+    {"purged_keep_days", CONFIG_NUMBER, "90", 1, 36500,
+     "so long a deleted document is remembered after its tombstone has gone"},
+    {"checkpoint_keep_days", CONFIG_NUMBER, "30", 1, 36500,
+     "a client that syncs and is silent for so long counts as lost"},
 };
 
 static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
@@ -35,6 +39,8 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .stream_keep_entries = config_number(daemon_config(d), "stream_keep_entries"),
 	    .scrub_bytes_per_second = config_number(daemon_config(d), "scrub_bytes_per_second"),
 	    .scrub_rest_ms = (int64_t)config_number(daemon_config(d), "scrub_rest_seconds") * 1000,
+	    .purged_keep_ms = config_number(daemon_config(d), "purged_keep_days") * DAY_MS,
+	    .checkpoint_keep_ms = config_number(daemon_config(d), "checkpoint_keep_days") * DAY_MS,
 	    .pending_bytes_max = config_number(daemon_config(d), "pending_bytes_max"),
 	};
 	return storage_new(&o, daemon_store(d), seed);

@@ -202,7 +202,7 @@ static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
 	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
 	store_seek(s->store, it,
 		   o->after.len > 0 ? key_document_end(&s->key, c->id, buf_slice(&o->after))
-				    : key_shard(&s->key, 'd', c->id));
+				    : key_conflicts(&s->key, c->id));
 	for (; store_valid(s->store, it); store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		struct slice id;
@@ -214,8 +214,6 @@ static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
 			k->ack->more = true;
 			break;
 		}
-		if (id.len == 0)
-			continue;
 		buf_clear(&o->after);
 		buf_append_slice(&o->after, id);
 		offer_to(s, c, k, buf_slice(&o->after));
@@ -392,7 +390,7 @@ static void look(struct storage *s, struct shard_copy *c, struct offers *o)
 		return;
 	}
 	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
-	store_seek(s->store, it, key_shard(&s->key, 'd', c->id));
+	store_seek(s->store, it, key_conflicts(&s->key, c->id));
 	for (; rows < OFFER_ROWS_TAKE && store_valid(s->store, it); store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
 		struct slice id;
@@ -402,8 +400,7 @@ static void look(struct storage *s, struct shard_copy *c, struct offers *o)
 		    !key_split(key, &id, &rest))
 			break;
 		rows++;
-		if (id.len == 0 ||
-		    !schema_decode(&schema_conflict, store_value(s->store, it), &s->arena, &entry))
+		if (!schema_decode(&schema_conflict, store_value(s->store, it), &s->arena, &entry))
 			continue;
 		if (entry.state == CONFLICT_OPEN &&
 		    (o->oldest_ms == 0 || entry.since_ms < o->oldest_ms))

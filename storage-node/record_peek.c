@@ -6,8 +6,14 @@
 /* Field numbers of `document` and `revision_node` in proto/messages.def. */
 enum { RECORD_REVISIONS = 2, RECORD_BODY = 4, NODE_FLAGS = 4 };
 
-/* A deletion wins only where nothing is live: one live leaf is enough to know. */
-static bool node_is_live(struct mp_reader *r, bool *live)
+struct seen {
+	bool live;
+	bool purged;
+};
+
+/* A deletion wins only where nothing is live: one live leaf is enough to know. But one that stands
+ * for a purged tombstone wins always. */
+static bool node_look(struct mp_reader *r, struct seen *seen)
 {
 	struct mp_token head = mp_read(r);
 	if (head.type != MP_MAP)
@@ -24,7 +30,11 @@ static bool node_is_live(struct mp_reader *r, bool *live)
 		struct mp_token flags = mp_read(r);
 		if (flags.type != MP_UINT)
 			return false;
-		*live |= (flags.u64 & (REVISION_LEAF | REVISION_DELETED)) == REVISION_LEAF;
+		if (flags.u64 & REVISION_LEAF) {
+			bool deleted = flags.u64 & REVISION_DELETED;
+			seen->live |= !deleted;
+			seen->purged |= deleted && (flags.u64 & REVISION_PURGED);
+		}
 	}
 	return true;
 }
@@ -34,9 +44,11 @@ static bool revisions_are_live(struct mp_reader *r, bool *live)
 	struct mp_token head = mp_read(r);
 	if (head.type != MP_ARRAY)
 		return false;
+	struct seen seen = {0};
 	for (uint32_t i = 0; i < head.count; i++)
-		if (!node_is_live(r, live))
+		if (!node_look(r, &seen))
 			return false;
+	*live = seen.live && !seen.purged;
 	return true;
 }
 

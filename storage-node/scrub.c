@@ -125,6 +125,9 @@ static const char *what_is_wrong(struct storage *s, bool conflict, struct slice 
 		struct conflict conflict;
 		struct shard_lock lock;
 		struct operation operation;
+		struct tombstone tombstone;
+		struct purged purged;
+		struct checkpoint checkpoint;
 	} out;
 	struct slice id;
 	struct slice rest;
@@ -137,9 +140,9 @@ static const char *what_is_wrong(struct storage *s, bool conflict, struct slice 
 	else if (part == KEY_PART_OPERATION)
 		schema = &schema_operation;
 	if (conflict)
-		schema = key_is_lock(id, rest) ? &schema_shard_lock : &schema_conflict;
+		schema = key_conflicts_schema(id, rest);
 	if (!schema)
-		return NULL; /* a body: what is in it only its client knows */
+		return NULL; /* a body: what is in it only its client knows; or a bare number */
 	struct arena_mark mark = arena_mark(&s->arena);
 	bool decodes = schema_decode(schema, value, &s->arena, &out);
 	arena_rewind(&s->arena, mark);

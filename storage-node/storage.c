@@ -3,12 +3,14 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/checkpoint.h"
 #include "storage-node/feed.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/offer.h"
 #include "storage-node/placed.h"
+#include "storage-node/purge.h"
 #include "storage-node/reopen.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
@@ -33,6 +35,10 @@ static void set_defaults(struct storage_options *o)
 		o->copy_entries_min = COPY_ENTRIES_MIN;
 	if (o->apply_bytes_turn == 0)
 		o->apply_bytes_turn = APPLY_BYTES_TURN;
+	if (o->purged_keep_ms == 0)
+		o->purged_keep_ms = PURGED_KEEP_DAYS * DAY_MS;
+	if (o->checkpoint_keep_ms == 0)
+		o->checkpoint_keep_ms = CHECKPOINT_KEEP_DAYS * DAY_MS;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
@@ -120,6 +126,8 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_conflict_lease] = offer_on_lease,
     [MSG_cleanup_prepare] = cleanup_on_prepare,
     [MSG_cleanup_commit] = cleanup_on_commit,
+    [MSG_checkpoint_set] = checkpoint_on_set,
+    [MSG_checkpoint_list] = checkpoint_on_list,
     [MSG_lock_set] = lock_on_set,
     [MSG_feed_open] = feed_on_open,
     [MSG_feed_ack] = feed_on_ack,
@@ -322,6 +330,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
 	offer_metrics(s, out);
+	purge_metrics(s, out);
 	scrub_metrics(s, out);
 }
 

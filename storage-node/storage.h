@@ -5,6 +5,10 @@
 #include "common/core.h"
 #include "common/store/store.h"
 
+#define DAY_MS (24ull * 3600 * 1000)
+
+enum { PURGED_KEEP_DAYS = 90, CHECKPOINT_KEEP_DAYS = 30 };
+
 struct storage_options {
 	uint64_t self;                 /* member id */
 	uint64_t coordinator;          /* member id */
@@ -22,6 +26,8 @@ struct storage_options {
 	uint64_t edit_flight_entries;  /* of one write by query that are under way; 0: default */
 	uint64_t scrub_bytes_per_second; /* read in the background to check it; 0: none */
 	int64_t scrub_rest_ms;           /* between the starts of two such passes; 0: default */
+	uint64_t purged_keep_ms;         /* so long purged documents are remembered; 0: default */
+	uint64_t checkpoint_keep_ms;     /* silent for so long, it counts as lost; 0: default */
 	int64_t index_step_documents;    /* passed in one step by builds of indexes; 0: default */
 };
 

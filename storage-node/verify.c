@@ -192,18 +192,24 @@ static const char *check_stream(struct verify *v, struct slice key, struct slice
 static const char *check_conflicts(struct verify *v, struct slice key, struct slice value)
 {
 	struct slice id, rest;
-	struct conflict conflict;
-	struct shard_lock lock;
+	union {
+		struct conflict conflict;
+		struct shard_lock lock;
+		struct tombstone tombstone;
+		struct purged purged;
+		struct checkpoint checkpoint;
+	} out;
 	if (key.len <= KEY_SHARD_BYTES || key.data[0] != 'd' || !key_split(key, &id, &rest) ||
 	    rest.len == 0)
 		return "a key of no known kind";
 	struct verified_shard *shard = shard_of(v, be64_read(key.data + 1));
 	shard->digest += digest_pair(STORE_CONFLICTS, key, value);
-	if (key_is_lock(id, rest))
-		return decodes(v, &schema_shard_lock, value, &lock) ? NULL : "no lock";
-	if (!decodes(v, &schema_conflict, value, &conflict))
-		return "no conflict";
-	shard->conflicts += conflict.state == CONFLICT_OPEN;
+	const struct schema *schema = key_conflicts_schema(id, rest);
+	if (!schema)
+		return value.len == sizeof(uint64_t) ? NULL : "no hash";
+	if (!decodes(v, schema, value, &out))
+		return "it is not what its key says";
+	shard->conflicts += schema == &schema_conflict && out.conflict.state == CONFLICT_OPEN;
 	return NULL;
 }
 

@@ -13,12 +13,14 @@
 #include "storage-node/lock.h"
 #include "storage-node/operations.h"
 #include "storage-node/placed.h"
+#include "storage-node/purge.h"
 #include "storage-node/shard_edit.h"
 
 /* What became of a write before it is ordered. */
 struct decision {
 	enum status status;
 	bool ordered; /* `change` is to be appended */
+	bool late;    /* on `parent`, of a document that was purged */
 	struct change change;
 	struct revision parent[1];
 	char hash[REVISION_HASH_CHARS];
@@ -209,6 +211,19 @@ static bool choose_derived(struct document_view *v, const struct msg_doc_write *
 	return derived.status == STATUS_OK && !derived.done;
 }
 
+/* An edit that was made offline of a document that was purged since: it becomes an open conflict
+ * with the deletion (purge.h). A patch or an update can't be made without what it changes. */
+static bool takes_late(struct document_view *v, const struct msg_doc_write *m, struct decision *d)
+{
+	struct purged mark;
+	if (!m->keep_as_branch || m->op != WRITE_PUT || m->expected_count == 0 ||
+	    !purge_mark(v->storage, v->copy, v->id, &mark))
+		return false;
+	d->parent[0] = m->expected[0];
+	d->late = true;
+	return true;
+}
+
 /* Finds the parent; false: refused with d->status, or done with it. *branch: the parent is no leaf.
  */
 static bool choose_parent(struct document_view *v, const struct msg_doc_write *m,
@@ -234,7 +249,9 @@ static bool choose_parent(struct document_view *v, const struct msg_doc_write *m
 			*parent = known_among(&v->doc, m->expected, m->expected_count);
 			*branch = true;
 		}
-		if (*parent == GRAPH_NONE)
+		if (*parent == GRAPH_NONE && !v->exists && takes_late(v, m, d))
+			*branch = true;
+		else if (*parent == GRAPH_NONE)
 			d->status = v->exists ? STATUS_CONFLICT : STATUS_NOT_FOUND;
 	}
 	return d->status == STATUS_OK;
@@ -343,6 +360,8 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 		content.operation_id = m->operation_id;
 	if (parent != GRAPH_NONE) {
 		d->parent[0] = graph_name(&v->doc, (uint32_t)parent);
+	}
+	if (parent != GRAPH_NONE || d->late) {
 		content.parents = d->parent;
 		content.parents_count = 1;
 	}
@@ -352,6 +371,8 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	if (v->exists && graph_find(&v->doc, &d->change.revision) != GRAPH_NONE)
 		return; /* the very same edit is there already */
 	d->change.kind = branch ? CHANGE_BRANCH : CHANGE_WRITE;
+	if (d->late)
+		REACHED(edit_of_purged);
 	d->change.id = m->id;
 	d->change.parents = d->parent;
 	d->change.parents_count = content.parents_count;
@@ -565,11 +586,14 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	if (accept_standing(s, c, e, fx))
 		return;
 	struct document_view view;
+	struct purged mark;
 	struct decision d = {.status = STATUS_OK};
 	document_load_outbox(s, c, m->id, &view);
 	decide(&view, m, &d);
 	if (d.ordered) {
 		d.change.kind = CHANGE_BRANCH;
+		if (!view.exists && !d.late && purge_mark(s, c, m->id, &mark))
+			d.change.seen_number = mark.number;
 		d.change.stamp = write_stamp(s, c);
 		d.change.wall_ms = (uint64_t)s->wall_ms;
 		outbox_add(s, c, &d.change, fx);

@@ -50,6 +50,13 @@ bool graph_is_live(const struct document *doc, uint32_t index)
 	return (flags & REVISION_LEAF) && !(flags & REVISION_DELETED);
 }
 
+bool graph_is_side(const struct document *doc, uint32_t index)
+{
+	uint64_t flags = node_at(doc, index)->flags;
+	bool counts = flags & (REVISION_AGAINST | REVISION_PURGED);
+	return (flags & REVISION_LEAF) && (!(flags & REVISION_DELETED) || counts);
+}
+
 static int compare_nodes(const struct revision_node *a, const struct revision_node *b)
 {
 	if (a->generation != b->generation)
@@ -57,11 +64,17 @@ static int compare_nodes(const struct revision_node *a, const struct revision_no
 	return slice_compare(a->hash, b->hash);
 }
 
-static bool wins(const struct revision_node *a, const struct revision_node *b)
+static int rank_of(const struct revision_node *node)
 {
-	bool a_deleted = a->flags & REVISION_DELETED;
-	bool b_deleted = b->flags & REVISION_DELETED;
-	return a_deleted != b_deleted ? b_deleted : compare_nodes(a, b) > 0;
+	if (!(node->flags & REVISION_DELETED))
+		return 1;
+	return node->flags & REVISION_PURGED ? 2 : 0;
+}
+
+/* < 0: b is the one that readers see. */
+static int compare_leaves(const struct revision_node *a, const struct revision_node *b)
+{
+	return rank_of(a) != rank_of(b) ? rank_of(a) - rank_of(b) : compare_nodes(a, b);
 }
 
 int graph_winner(const struct document *doc)
@@ -69,16 +82,10 @@ int graph_winner(const struct document *doc)
 	int best = GRAPH_NONE;
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		if (graph_is_leaf(doc, i) &&
-		    (best == GRAPH_NONE || wins(&doc->revisions[i], &doc->revisions[best])))
+		    (best == GRAPH_NONE ||
+		     compare_leaves(&doc->revisions[i], &doc->revisions[best]) > 0))
 			best = (int)i;
 	return best;
-}
-
-bool graph_is_side(const struct document *doc, uint32_t index)
-{
-	uint64_t flags = node_at(doc, index)->flags;
-	return (flags & REVISION_LEAF) &&
-	       (!(flags & REVISION_DELETED) || (flags & REVISION_AGAINST));
 }
 
 uint32_t graph_conflicts(const struct document *doc)
@@ -117,13 +124,7 @@ static int compare_ascending(const void *a, const void *b)
 
 static int compare_winning(const void *a, const void *b)
 {
-	const struct named *x = a;
-	const struct named *y = b;
-	bool x_deleted = x->node->flags & REVISION_DELETED;
-	bool y_deleted = y->node->flags & REVISION_DELETED;
-	if (x_deleted != y_deleted)
-		return x_deleted ? 1 : -1;
-	return compare_ascending(b, a);
+	return compare_leaves(((const struct named *)b)->node, ((const struct named *)a)->node);
 }
 
 static void sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,

@@ -28,11 +28,12 @@ struct revision graph_name(const struct document *doc, uint32_t index);
 bool graph_is_leaf(const struct document *doc, uint32_t index);
 /* Leaf and not deleted. */
 bool graph_is_live(const struct document *doc, uint32_t index);
-/* CouchDB's rule among leaves: not deleted, then generation, then hash; GRAPH_NONE of an empty
- * graph. */
-int graph_winner(const struct document *doc);
-/* A leaf that counts in a conflict: live, or a deletion that an edit stands against. */
+/* A leaf that counts in a conflict: live; a deletion that an edit stands against; or one that
+ * stands for a purged tombstone (REVISION_PURGED). */
 bool graph_is_side(const struct document *doc, uint32_t index);
+/* Among leaves: one that stands for a purged tombstone; else CouchDB's rule: not deleted, then
+ * generation, then hash; GRAPH_NONE of an empty graph. */
+int graph_winner(const struct document *doc);
 /* All sides, the winner first, the rest in descending order of winning; indexes into out (arena).
  * One: there is no conflict; none: the document is deleted. */
 uint32_t graph_sides(const struct document *doc, struct arena *arena, uint32_t **out);

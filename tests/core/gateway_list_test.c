@@ -318,7 +318,7 @@ static void refresh_map(struct gateway_bench *b, uint32_t index)
 #define COLLECTION_ROW                                                                             \
 	"{\"id\":\"0000000000000007\",\"collectionId\":\"c\",\"documentCount\":6,"                 \
 	"\"mode\":\"consistent\",\"replicas\":3,\"writeQuorum\":2,\"shards\":3,"                   \
-	"\"settingsVersion\":1,\"retainMs\":0,\"keepAncestors\":0}"
+	"\"settingsVersion\":1,\"retainMs\":0,\"keepAncestors\":0,\"retainDeletedMs\":604800000}"
 
 static void list_collections(struct gateway_bench *b, const char *request)
 {

@@ -202,7 +202,8 @@ static void test_resolve_and_cleanup(void **state)
 	assert_int_equal(resolve(b, &m), 999); /* not settled yet */
 	peers_ack(b, PEER_B, 1, 5);
 	assert_int_equal(b->resolved.status, STATUS_OK);
-	struct cleanup_item item = {slice_text("d"), m.resolution_id, 5};
+	struct cleanup_item item = {
+	    .id = slice_text("d"), .resolution_id = m.resolution_id, .number = 5};
 	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, 5},
 					 {PEER_B, INCARNATION + PEER_B, 5},
 					 {PEER_C, INCARNATION + PEER_C, 4}};
@@ -288,8 +289,9 @@ static void test_prepare_speaks_of_this_epoch(void **state)
 {
 	struct storage_bench *b = *state;
 	peers_follow(b, MODE_AVAILABLE);
-	struct cleanup_item items[] = {{slice_text("d"), peers_operation(b, 1), 2},
-				       {slice_text("e"), peers_operation(b, 2), 3}};
+	struct cleanup_item items[] = {
+	    {.id = slice_text("d"), .resolution_id = peers_operation(b, 1), .number = 2},
+	    {.id = slice_text("e"), .resolution_id = peers_operation(b, 2), .number = 3}};
 	struct msg_cleanup_prepare m = {.shard = SHARD, .items = items, .items_count = 2};
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 1, &m);
 	assert_int_equal(b->prepared.status, STATUS_OK);

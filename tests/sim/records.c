@@ -106,3 +106,21 @@ bool copy_is_known(struct sim *sim, const struct sim_node *node)
 	disk_record(sim, node->copy, STORE_META, slice_text("trail"), &schema_trail, &trail);
 	return member.trail_number > 0 && !on_trail(&trail, &member);
 }
+
+static void count_conflict(void *context, struct slice key, struct slice value)
+{
+	struct slice id;
+	struct slice rest;
+	(void)value;
+	*(int *)context += key_split(key, &id, &rest) && id.len > 0;
+}
+
+int conflicts_on(struct sim *sim, uint64_t node, uint64_t shard)
+{
+	struct buf key = {0};
+	int count = 0;
+	disk_walk(sim_node_of(sim, node)->disk, STORE_CONFLICTS, key_shard(&key, 'd', shard),
+		  count_conflict, &count);
+	buf_close(&key);
+	return count;
+}

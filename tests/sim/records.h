@@ -27,6 +27,8 @@ bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_po
 /* Would the coordinator know a start of this copy as one that was there before? One made in the
  * newest start that it knows looks like that start's successor: nobody can tell. */
 bool copy_is_known(struct sim *sim, const struct sim_node *node);
+/* Conflicts of documents that its disk has, open or not cleaned up. */
+int conflicts_on(struct sim *sim, uint64_t node, uint64_t shard);
 /* A hash over the shard's pairs of a family. */
 uint64_t digest_of(struct sim *sim, uint64_t node, enum store_family family, uint64_t shard);
 

@@ -12,9 +12,9 @@ enum { STEP_MS = 50, SEED = 42, WALL_MS = 1700000000 };
 
 static void print_change(struct storage_bench *b, struct slice encoded)
 {
-	static const char *const kinds[] = {"?",       "epoch",   "write",    "branch",
-					    "resolve", "cleanup", "settings", "lock",
-					    "unlock",  "edit",    "reopen"};
+	static const char *const kinds[] = {"?",       "epoch",    "write", "branch",    "resolve",
+					    "cleanup", "settings", "lock",  "unlock",    "edit",
+					    "reopen",  "purge",    "?",     "checkpoint"};
 	struct change change;
 	if (!schema_decode(&schema_change, encoded, &b->arena, &change)) {
 		buf_append_text(&b->trace, " unreadable"); /* damaged on its disk */

@@ -88,5 +88,6 @@ extern const struct workload_ops policy_workload;    /* policy_workload.c */
 extern const struct workload_ops fresh_workload;     /* fresh_workload.c */
 extern const struct workload_ops collision_workload; /* collision_workload.c */
 extern const struct workload_ops external_workload;  /* external_workload.c */
+extern const struct workload_ops purge_workload;     /* purge_workload.c */
 
 #endif

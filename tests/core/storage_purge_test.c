@@ -1,0 +1,204 @@
+/* Deleted documents at the storage node's core: when the last traces go, and what happens to those
+ * who come late. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "tests/sim/storage_peers.h"
+
+enum { DELETION = 4 };
+
+/* Document d is made by entry 3, deleted by entry 4. */
+static void deleted(struct storage_bench *b, struct revision *made)
+{
+	static uint8_t hash[LIMIT_REV_HASH_BYTES];
+	peers_lead(b, MODE_AVAILABLE);
+	struct msg_doc_write put = peers_put(b, "d", 1);
+	peers_write(b, 1, &put);
+	peers_ack(b, PEER_B, 1, 3);
+	memcpy(hash, b->written.revision.hash.data, b->written.revision.hash.len);
+	*made = (struct revision){b->written.revision.generation,
+				  slice_of(hash, b->written.revision.hash.len)};
+	struct msg_doc_write gone = {.shard = SHARD,
+				     .op = WRITE_DELETE,
+				     .id = slice_text("d"),
+				     .operation_id = peers_operation(b, 9)};
+	peers_write(b, 1, &gone);
+	peers_ack(b, PEER_B, 1, DELETION);
+	assert_int_equal(b->written.status, STATUS_OK);
+	storage_bench_clear(b);
+}
+
+/* What the arbiter asks for once all have acknowledged `number`; returns how many were ordered. */
+static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_count,
+		       uint64_t settles)
+{
+	struct cleanup_item item = {.id = slice_text("d"), .number = number, .purge = true};
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, number},
+					 {PEER_B, INCARNATION + PEER_B, number},
+					 {PEER_C, INCARNATION + PEER_C, number}};
+	struct msg_cleanup_commit m = {.shard = SHARD,
+				       .items = &item,
+				       .items_count = 1,
+				       .acks = acks,
+				       .acks_count = acks_count};
+	b->cleaned = (struct msg_cleanup_commit_ack){0};
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+	return b->cleaned.cleaned;
+}
+
+/* A branch with this parent, from an outbox. */
+static void push(struct storage_bench *b, const struct revision *parent, uint64_t settles)
+{
+	struct buf bytes = {0};
+	struct revision parents[1] = {*parent};
+	struct change change = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = {parent->generation + 1, slice_text("late")},
+				.parents = parents,
+				.parents_count = 1,
+				.body = peers_body(b, 7),
+				.operation_id = peers_operation(b, 7)};
+	schema_encode(&schema_change, &change, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+	buf_close(&bytes);
+}
+
+static void checkpoint(struct storage_bench *b, uint64_t number, bool drop, uint64_t settles)
+{
+	struct msg_checkpoint_set m = {
+	    .shard = SHARD, .checkpoint = {slice_text("phone"), number, 0}, .drop = drop};
+	storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+}
+
+static void test_goes_when_all_know(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 2); /* the base is kept, too */
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 1); /* it waits */
+	assert_int_equal(commit(b, DELETION, 2, 5), 0);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 2); /* the mark, and its age */
+	assert_int_equal(commit(b, DELETION, 3, 6), 0);
+}
+
+static void test_stays_if_it_has_changed(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION - 1, 3, 5), 0);
+	struct msg_doc_write put = peers_put(b, "d", 2);
+	peers_write(b, 1, &put); /* not settled yet */
+	assert_int_equal(commit(b, DELETION, 3, 5), 0);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 0);
+}
+
+static void test_late_push_is_a_conflict(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_conflict_list list = {.shard = SHARD};
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, 6);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 1);
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_int_equal(b->listed.rows_count, 1);
+	assert_int_equal(b->listed.rows[0].conflict.kind, CONFLICT_DELETE);
+	assert_true(b->listed.rows[0].conflict.held);
+	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
+	/* it is no tombstone that waits */
+	assert_int_equal(commit(b, 6, 3, 7), 0);
+}
+
+static void test_new_document_is_none(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	struct msg_doc_write put = peers_put(b, "d", 2);
+	peers_write(b, 1, &put);
+	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 0);
+	/* a branch of the old one stands beside the new one, for people to look at */
+	push(b, &made, 7);
+	struct msg_conflict_list list = {.shard = SHARD};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_int_equal(b->listed.rows_count, 1);
+	assert_true(b->listed.rows[0].conflict.held);
+}
+
+static void test_before_the_purge_nothing_is_late(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	deleted(b, &made);
+	push(b, &made, 5);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(commit(b, DELETION, 3, 6), 0);
+}
+
+static void test_waits_for_clients(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	deleted(b, &made);
+	checkpoint(b, 3, false, 5);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 2);
+	assert_int_equal(commit(b, DELETION, 3, 6), 0);
+	checkpoint(b, DELETION, false, 6);
+	assert_int_equal(commit(b, DELETION, 3, 7), 1);
+	/* what it asks for has gone: it is not taken, and one that is there stays */
+	checkpoint(b, 3, false, 8);
+	checkpoint(b, 0, true, 8);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 2);
+}
+
+static void test_a_lost_client_holds_nothing_up(void **state)
+{
+	struct storage_bench b = {0};
+	struct revision made;
+	(void)state;
+	storage_bench_init(&b);
+	storage_bench_stop(&b, false);
+	b.options.checkpoint_keep_ms = 500;
+	storage_bench_start(&b);
+	deleted(&b, &made);
+	checkpoint(&b, 3, false, 5);
+	assert_int_equal(commit(&b, DELETION, 3, 6), 0);
+	storage_bench_advance(&b, 600);
+	assert_int_equal(commit(&b, DELETION, 3, 6), 1);
+	storage_bench_close(&b);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, storage_bench_setup, storage_bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_goes_when_all_know),
+	    CASE(test_stays_if_it_has_changed),
+	    CASE(test_late_push_is_a_conflict),
+	    CASE(test_new_document_is_none),
+	    CASE(test_before_the_purge_nothing_is_late),
+	    CASE(test_waits_for_clients),
+	    cmocka_unit_test(test_a_lost_client_holds_nothing_up),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,531 @@
+/* Clients that make documents, delete them, and later bring an edit of what they had read before;
+ * one that syncs and says how far it has come; and a person who looks at conflicts in the end.
+ *
+ * Checked:
+ * - a purge is ordered only when every listed replica had the deletion, and the client that syncs
+ *   has seen it
+ * - no document that was purged is there again, whoever wrote late
+ * - in the end no tombstone is left */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/graph.h"
+#include "common/doc/shard_hash.h"
+#include "common/quorum.h"
+#include "gateway/notify_events.h"
+#include "storage-node/keys.h"
+#include "tests/sim/records.h"
+#include "tests/sim/workload.h"
+
+enum {
+	WRITERS = 3,
+	CLIENT = WRITERS, /* that syncs */
+	PERSON,
+	ACTORS,
+	DOCUMENTS_MAX = 40, /* of a writer */
+	TIMEOUT_US = 9000000,
+	RETRY_US = 250000,
+	PERSON_US = 700000,
+	ETAG_BYTES = 128
+};
+
+enum purge_step { PURGE_MAKE, PURGE_CHANGE, PURGE_DELETE, PURGE_LATE, PURGE_STEPS };
+
+struct purge_actor {
+	enum purge_step step;
+	int document;
+	char base[ETAG_BYTES]; /* what it read first */
+	char etag[ETAG_BYTES];
+	uint64_t request;
+	int64_t deadline_us;
+	bool done;
+};
+
+struct purge_state {
+	struct purge_actor actors[ACTORS];
+	bool ready;
+	bool registered; /* the client's checkpoint is there, as far as it knows */
+	bool clear;      /* the person found nothing in conflict */
+	uint64_t collection;
+	bool consistent;
+	struct map asked;  /* shard -> uint64_t*: the greatest number that the client asked for */
+	struct map purges; /* shard and number of purges that were looked at */
+	uint32_t purged, late;
+};
+
+static struct purge_state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static bool purge_wanted(struct workload *w)
+{
+	return rng_below(&w->rng, 4) == 1;
+}
+
+static void wake_at(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->actors[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static void post(struct workload *w, int actor, struct sim_http *r)
+{
+	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
+	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+}
+
+/* ---- writers ---- */
+
+static void ask_collection(struct workload *w)
+{
+	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
+	buf_printf(
+	    &r->body,
+	    "{\"name\":\"purge\",\"mode\":\"%s\",\"shards\":2,\"retainMs\":0,"
+	    "\"retainDeletedMs\":0,\"keepAncestors\":3,\"policy\":{\"strategy\":\"newest\"}}",
+	    state_of(w)->consistent ? "consistent" : "available");
+	post(w, 0, r);
+}
+
+static void ask_write(struct workload *w, int actor)
+{
+	struct purge_actor *a = &state_of(w)->actors[actor];
+	bool drop = a->step == PURGE_DELETE;
+	struct sim_http *r = workload_request(w, actor, drop ? HTTP_DELETE : HTTP_PUT, "");
+	buf_printf(&r->path, "/purge/p%d-%d", actor, a->document);
+	if (!drop)
+		buf_printf(&r->body, "{\"step\":%d}", (int)a->step);
+	if (a->step == PURGE_LATE)
+		buf_append_text(&r->query, "branch=true");
+	if (a->step != PURGE_MAKE)
+		workload_header(r, "if-match", a->step == PURGE_LATE ? a->base : a->etag);
+	post(w, actor, r);
+}
+
+static void next_document(struct purge_actor *a)
+{
+	a->document++;
+	a->step = PURGE_MAKE;
+	a->done = a->document >= DOCUMENTS_MAX;
+}
+
+static void step_writer(struct workload *w, int actor)
+{
+	struct purge_state *s = state_of(w);
+	struct purge_actor *a = &s->actors[actor];
+	if (a->request != 0) {
+		/* nobody knows what became of it */
+		workload_hang_up(w, a->request);
+		a->request = 0;
+		if (s->ready)
+			next_document(a);
+	}
+	if (!s->ready && actor == 0 && !w->sim->healed)
+		ask_collection(w);
+	else if (!s->ready && !w->sim->healed)
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+	else if (a->done || (w->sim->healed && a->step == PURGE_MAKE) || !s->ready)
+		a->done = true;
+	else
+		ask_write(w, actor);
+}
+
+/* Valid until the step ends. */
+static const char *text_of(struct workload *w, const struct sim_answer *answer)
+{
+	char *text = arena_alloc(&w->sim->arena, answer->body.len + 1);
+	if (answer->body.len > 0)
+		memcpy(text, answer->body.data, answer->body.len);
+	text[answer->body.len] = 0;
+	return text;
+}
+
+static void wrote(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct purge_state *s = state_of(w);
+	struct purge_actor *a = &s->actors[actor];
+	bool good = answer->status >= 200 && answer->status < 300;
+	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
+	if (!s->ready) {
+		const char *id = good ? strstr(text_of(w, answer), "\"id\":\"") : NULL;
+		s->collection = id ? strtoull(id + 6, NULL, 16) : 0;
+		s->ready = s->collection != 0;
+		pause_ms = RETRY_US / 1000;
+	} else if (a->step == PURGE_LATE || !good) {
+		s->late += good;
+		next_document(a);
+	} else {
+		if (answer->etag[0])
+			snprintf(a->etag, sizeof a->etag, "%s", answer->etag);
+		if (a->step == PURGE_MAKE)
+			snprintf(a->base, sizeof a->base, "%s", answer->etag);
+		bool skip = a->step == PURGE_MAKE && rng_below(&w->rng, 2) == 0;
+		a->step += skip ? 2 : 1;
+		if (a->step == PURGE_LATE && rng_below(&w->rng, 3) == 0)
+			next_document(a);
+		else if (a->step == PURGE_LATE)
+			pause_ms = rng_between(&w->rng, 1, 5000);
+	}
+	wake_at(w, actor, w->sim->now_us + pause_ms * 1000);
+}
+
+/* ---- the client that syncs ---- */
+
+static void keep_number(struct map *map, uint64_t shard, uint64_t number)
+{
+	uint64_t *kept = map_get_u64(map, shard);
+	if (!kept) {
+		kept = mem_alloc_zero(sizeof *kept);
+		map_put_u64(map, shard, kept);
+	}
+	*kept = number;
+}
+
+/* What is applied somewhere it may have seen. */
+static uint32_t positions(struct workload *w, struct position_of *list, uint32_t max)
+{
+	struct purge_state *s = state_of(w);
+	struct shard_list *all = all_shards(w->sim);
+	uint32_t count = 0;
+	for (int i = 0; i < all->count && count < max; i++) {
+		const struct shard *shard = &all->shards[i];
+		struct shard_position p;
+		if (shard->collection != s->collection || shard->replicas_count == 0)
+			continue;
+		uint64_t least = UINT64_MAX;
+		for (uint32_t k = 0; k < shard->replicas_count; k++) {
+			bool known = position_of(w->sim, shard->replicas[k].node, shard->id, &p);
+			uint64_t number = known && !p.copying ? p.applied : 0;
+			least = number < least ? number : least;
+		}
+		list[count++] = (struct position_of){shard->id, least};
+	}
+	arena_reset(&w->sim->arena);
+	return count;
+}
+
+static void ask_checkpoint(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	struct position_of list[16];
+	bool drop = w->sim->healed || rng_below(&w->rng, 12) == 0;
+	struct sim_http *r = workload_request(w, CLIENT, drop ? HTTP_DELETE : HTTP_PUT,
+					      "/_/checkpoints/purge/phone");
+	s->actors[CLIENT].step = drop ? PURGE_DELETE : PURGE_MAKE;
+	if (drop) {
+		s->registered = false;
+	} else {
+		uint32_t count = positions(w, list, ARRAY_LEN(list));
+		struct buf position = {0};
+		events_position_print(list, count, &position);
+		buf_printf(&r->body, "{\"position\":\"%s\"}", buf_cstr(&position));
+		buf_close(&position);
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t *asked = map_get_u64(&s->asked, list[i].shard);
+			if (!asked || *asked < list[i].number)
+				keep_number(&s->asked, list[i].shard, list[i].number);
+		}
+	}
+	post(w, CLIENT, r);
+}
+
+static void step_client(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	struct purge_actor *a = &s->actors[CLIENT];
+	a->done = a->done || (w->sim->healed && !s->ready);
+	if (a->request != 0) {
+		workload_hang_up(w, a->request);
+		a->request = 0;
+	}
+	if (s->ready && s->collection != 0)
+		ask_checkpoint(w);
+	else
+		wake_at(w, CLIENT, w->sim->now_us + RETRY_US);
+}
+
+static void registered(struct workload *w, const struct sim_answer *answer)
+{
+	struct purge_state *s = state_of(w);
+	struct purge_actor *a = &s->actors[CLIENT];
+	bool gone = answer->status == 200 || answer->status == 404;
+	if (w->sim->healed) /* a doubled message may yet register it: it goes on asking */
+		a->done = a->done || (gone && a->step == PURGE_DELETE);
+	else if (answer->status == 200)
+		s->registered = a->step == PURGE_MAKE;
+	wake_at(w, CLIENT, w->sim->now_us + rng_between(&w->rng, 100, 3000) * 1000);
+}
+
+/* ---- the person ---- */
+
+static void step_person(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	struct purge_actor *a = &s->actors[PERSON];
+	if (a->request != 0) {
+		workload_hang_up(w, a->request);
+		a->request = 0;
+	}
+	if (!w->sim->healed || !s->ready) {
+		s->clear = w->sim->healed;
+		wake_at(w, PERSON, w->sim->now_us + PERSON_US);
+		return;
+	}
+	struct sim_http *r = workload_request(w, PERSON, HTTP_GET, "/_/conflicts");
+	buf_append_text(&r->query, "collection=purge&state=open&limit=1");
+	a->step = PURGE_MAKE;
+	post(w, PERSON, r);
+}
+
+/* "name": and what follows, up to the end given; empty: not there. */
+static struct slice cut_out(const char *text, const char *name, char end)
+{
+	const char *from = strstr(text, name);
+	const char *to = from ? strchr(from + strlen(name), end) : NULL;
+	from = from ? from + strlen(name) : NULL;
+	return to ? slice_of(from, (size_t)(to - from)) : slice_of(NULL, 0);
+}
+
+/* What came late is deleted once more. */
+static void looked(struct workload *w, const struct sim_answer *answer)
+{
+	struct purge_state *s = state_of(w);
+	struct purge_actor *a = &s->actors[PERSON];
+	const char *text = text_of(w, answer);
+	struct slice id = cut_out(text, "\"id\":\"", '"');
+	struct slice leaves = cut_out(text, "\"leaves\":[", ']');
+	bool listed = a->step == PURGE_MAKE && answer->status == 200;
+	if (listed && id.len > 0) {
+		struct sim_http *r = workload_request(w, PERSON, HTTP_POST, "");
+		buf_printf(&r->path, "/_/conflicts/purge/%.*s/resolve", (int)id.len,
+			   (const char *)id.data);
+		buf_printf(&r->body, "{\"leaves\":[%.*s],\"delete\":true}", (int)leaves.len,
+			   (const char *)leaves.data);
+		a->step = PURGE_DELETE;
+		post(w, PERSON, r);
+	} else {
+		s->clear = listed;
+		wake_at(w, PERSON, w->sim->now_us + PERSON_US);
+	}
+}
+
+/* ---- steps ---- */
+
+static void purge_step(struct workload *w, int actor)
+{
+	struct purge_actor *a = &state_of(w)->actors[actor];
+	if (w->sim->now_us < a->deadline_us || (a->done && actor < WRITERS))
+		return;
+	if (actor == PERSON)
+		step_person(w);
+	else if (actor == CLIENT)
+		step_client(w);
+	else
+		step_writer(w, actor);
+}
+
+static void purge_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct purge_actor *a = &state_of(w)->actors[actor];
+	if (answer->id != a->request)
+		return;
+	a->request = 0;
+	if (actor == PERSON)
+		looked(w, answer);
+	else if (actor == CLIENT)
+		registered(w, answer);
+	else
+		wrote(w, actor, answer);
+}
+
+static void purge_start(struct workload *w)
+{
+	struct purge_state *s = mem_alloc_zero(sizeof *s);
+	w->state = s;
+	s->consistent = rng_below(&w->rng, 3) == 0;
+	for (int i = 0; i < ACTORS; i++)
+		wake_at(w, i, w->sim->now_us + 400000);
+}
+
+/* ---- what is ordered ---- */
+
+/* As with cleanups: those that are copied to since, or have lost their disk, can't be asked. */
+static void check_replicas(struct workload *w, const struct shard *shard,
+			   const struct change *change)
+{
+	struct sim *sim = w->sim;
+	for (uint32_t i = 0; i < shard->replicas_count && quorum_places(shard) > 1; i++) {
+		const struct sim_node *node = sim_node_of(sim, shard->replicas[i].node);
+		struct shard_position p;
+		if (node->incarnation != shard->replicas[i].incarnation ||
+		    node->incarnation == node->aged || shard->replicas[i].learning ||
+		    !position_of(sim, node->member, shard->id, &p) || p.copying)
+			continue;
+		if (p.applied < change->seen_number)
+			sim_violation(sim, "purge: %.*s ordered before %s had its deletion",
+				      (int)change->id.len, (const char *)change->id.data,
+				      node->name);
+	}
+}
+
+static void check_seen(struct workload *w, uint64_t shard, const struct change *change)
+{
+	struct purge_state *s = state_of(w);
+	const uint64_t *asked = map_get_u64(&s->asked, shard);
+	if (s->registered && asked && *asked < change->seen_number)
+		sim_violation(w->sim, "purge: %.*s ordered, deleted at %llu; the client is at %llu",
+			      (int)change->id.len, (const char *)change->id.data,
+			      (unsigned long long)change->seen_number, (unsigned long long)*asked);
+}
+
+static void look_at(struct workload *w, uint64_t shard, uint64_t number, struct slice encoded)
+{
+	struct purge_state *s = state_of(w);
+	struct change change;
+	uint8_t key[24];
+	if (!schema_decode(&schema_change, encoded, &w->sim->arena, &change) ||
+	    change.kind != CHANGE_PURGE)
+		return;
+	snprintf((char *)key, sizeof key, "%016llx", (unsigned long long)shard);
+	memcpy(key + 16, &number, sizeof number);
+	if (map_put(&s->purges, slice_of(key, sizeof key), s))
+		return;
+	s->purged++;
+	check_seen(w, shard, &change);
+	struct shard_list *list = all_shards(w->sim);
+	for (int i = 0; i < list->count; i++)
+		if (list->shards[i].id == shard)
+			check_replicas(w, &list->shards[i], &change);
+}
+
+static void purge_on_send(struct workload *w, int from, const struct effect *effect)
+{
+	struct msg_stream_append m;
+	(void)from;
+	if (effect->send.envelope.type != MSG_stream_append ||
+	    !schema_decode(&schema_msg_stream_append, effect->send.body, &w->sim->arena, &m))
+		return;
+	for (uint32_t i = 0; i < m.entries_count; i++)
+		look_at(w, m.shard, m.previous.number + 1 + i, m.entries[i].change);
+	arena_reset(&w->sim->arena);
+}
+
+/* ---- the end ---- */
+
+struct search {
+	struct workload *w;
+	uint64_t node;
+	uint64_t shard;
+};
+
+static void look_at_record(void *context, struct slice key, struct slice value)
+{
+	struct search *find = context;
+	struct sim *sim = find->w->sim;
+	struct document doc;
+	struct purged mark;
+	struct slice id;
+	struct slice rest;
+	struct buf purged = {0};
+	if (!key_split(key, &id, &rest) || rest.len > 0 || id.len == 0 || id.data[0] != 'p' ||
+	    !schema_decode(&schema_document, value, &sim->arena, &doc))
+		return;
+	int winner = graph_winner(&doc);
+	bool marked = disk_record(sim, sim_node_of(sim, find->node)->disk, STORE_CONFLICTS,
+				  key_purged(&purged, find->shard, id), &schema_purged, &mark);
+	if (marked && graph_is_live(&doc, (uint32_t)winner))
+		sim_violation(sim, "purge: %.*s is there again", (int)id.len,
+			      (const char *)id.data);
+	buf_close(&purged);
+}
+
+static void each_replica(struct workload *w, void (*look)(void *, struct slice, struct slice))
+{
+	struct purge_state *s = state_of(w);
+	struct shard_list *list = all_shards(w->sim);
+	struct buf key = {0};
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		for (uint32_t k = 0; k < shard->replicas_count; k++) {
+			struct search find = {w, shard->replicas[k].node, shard->id};
+			if (shard->collection == s->collection)
+				disk_walk(sim_node_of(w->sim, find.node)->disk, STORE_DOCUMENTS,
+					  key_shard(&key, 'd', shard->id), look, &find);
+		}
+	}
+	buf_close(&key);
+	arena_reset(&w->sim->arena);
+}
+
+static uint64_t tombstones(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	struct shard_list *list = all_shards(w->sim);
+	uint64_t deleted = 0;
+	for (int i = 0; i < list->count; i++) {
+		struct shard_position p;
+		if (list->shards[i].collection == s->collection &&
+		    position_of(w->sim, list->shards[i].replicas[0].node, list->shards[i].id, &p))
+			deleted += p.deleted;
+	}
+	arena_reset(&w->sim->arena);
+	return deleted;
+}
+
+static bool purge_done(struct workload *w, struct buf *why)
+{
+	struct purge_state *s = state_of(w);
+	for (int i = 0; i <= CLIENT; i++) {
+		if (s->actors[i].done)
+			continue;
+		buf_printf(why, "purge: actor %d waits", i);
+		return false;
+	}
+	if (!s->clear) {
+		buf_append_text(why, "purge: documents are in conflict");
+		return false;
+	}
+	uint64_t left = s->ready ? tombstones(w) : 0;
+	if (left > 0)
+		buf_printf(why, "purge: %llu tombstones are left", (unsigned long long)left);
+	return left == 0;
+}
+
+static void purge_check(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	if (s->ready)
+		each_replica(w, look_at_record);
+	sim_log(w->sim, "purge: %u purged, %u written late", s->purged, s->late);
+}
+
+static void free_values(struct map *map)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(map, &at));)
+		free(e->value);
+	map_close(map);
+}
+
+static void purge_free(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	free_values(&s->asked);
+	map_close(&s->purges);
+	free(s);
+}
+
+const struct workload_ops purge_workload = {
+    .name = "purge",
+    .wanted = purge_wanted,
+    .start = purge_start,
+    .step = purge_step,
+    .on_answer = purge_on_answer,
+    .on_send = purge_on_send,
+    .done = purge_done,
+    .check = purge_check,
+    .free = purge_free,
+};
