@@ -16,8 +16,12 @@ enum http_method {
 	HTTP_PATCH,
 	HTTP_DELETE,
 	HTTP_OPTIONS,
+	HTTP_COPY,
 	HTTP_OTHER
 };
+
+/* How a listener is spoken to; see gateway/routes.def. */
+enum dialect { DIALECT_NATIVE, DIALECT_COUCH };
 
 /* What a client certificate entitles to, beyond what all may. */
 enum { HTTP_ROLE_ARBITER = 1 << 0 };
@@ -30,7 +34,8 @@ struct http_field {
 
 /* All slices are borrowed for the step. */
 struct http_request {
-	uint64_t id; /* names the request in effects */
+	uint64_t id;          /* names the request in effects */
+	enum dialect dialect; /* of the listener that it came to */
 	enum http_method method;
 	struct slice path;  /* as sent: percent-encoded, without the query string */
 	struct slice query; /* as sent: percent-encoded, without '?' */

@@ -1,6 +1,7 @@
 #include "coordinator/collections.h"
 
 #include "common/doc/policy.h"
+#include "coordinator/drops.h"
 #include "coordinator/indexes.h"
 #include "coordinator/membership.h"
 #include "coordinator/state.h"
@@ -10,6 +11,8 @@ enum { KEEP_ANCESTORS_AVAILABLE = 10 };
 
 bool collections_name_valid(struct slice name)
 {
+	if (slice_is(name, COLLECTION_LOCAL))
+		return true;
 	if (name.len == 0 || name.len > LIMIT_NAME_BYTES)
 		return false;
 	for (size_t i = 0; i < name.len; i++) {
@@ -139,7 +142,8 @@ static uint64_t fresh_id(struct coordinator *c)
 {
 	for (;;) {
 		uint64_t id = rng_next(&c->rng);
-		if (id != 0 && !map_get_u64(&c->shards, id) && !map_get_u64(&c->collections, id))
+		if (id != 0 && !map_get_u64(&c->shards, id) && !map_get_u64(&c->collections, id) &&
+		    !drops_has(c, id))
 			return id;
 	}
 }
@@ -267,6 +271,12 @@ static enum status create(struct coordinator *c, const struct msg_collection_cre
 	if (!collections_name_valid(m->collection.name))
 		return STATUS_BAD_NAME;
 	const struct collection *has = state_collection(c, m->collection.name);
+	if (m->drop) {
+		if (!has)
+			return STATUS_NOT_FOUND;
+		drops_add(c, has, fx);
+		return STATUS_OK;
+	}
 	if (has && !m->update)
 		return compatible(c, m, has) ? STATUS_OK : STATUS_EXISTS;
 	if (c->disk_full)

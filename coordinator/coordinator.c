@@ -36,6 +36,7 @@ struct coordinator *coordinator_new(const struct coordinator_options *options, s
 	/* the ids inside come from peers, and may be chosen to collide */
 	c->shards.seed = rng_next(&c->rng);
 	c->collections.seed = rng_next(&c->rng);
+	c->dropped.seed = c->collections.seed;
 	c->members.seed = rng_next(&c->rng);
 	membership_set(c, options->members, options->members_count);
 	if (state_load(c) && lock_open(c))

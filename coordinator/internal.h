@@ -21,6 +21,7 @@ enum {
 	ROUTES_MAX = 64,   /* connections of one member */
 	REVOKED_MAX = 256, /* past incarnations remembered per member; the oldest go */
 	MOVES_BACK_PER_TICK = 8,
+	DROPS_TOLD = LIMIT_DROPS,
 	POLICIES_BYTES_MAX =
 	    8 * 1024 * 1024 /* of all collections: the map must fit into a message */
 };
@@ -110,9 +111,12 @@ struct coordinator {
 	struct coordinator_options options; /* members is NULL: see below */
 	struct store *store;
 	struct rng rng;
-	struct map members;             /* id -> struct member_row* */
-	struct map shards;              /* id -> struct shard_row* */
-	struct map collections;         /* id -> struct collection_row* */
+	struct map members;              /* id -> struct member_row* */
+	struct map shards;               /* id -> struct shard_row* */
+	struct map collections;          /* id -> struct collection_row* */
+	struct map dropped;              /* id of a shard or collection -> struct drop* */
+	uint64_t drops_last[DROPS_TOLD]; /* ring */
+	uint64_t drops_count;
 	struct coordinator_state state; /* durable counters */
 	struct locks *locks;            /* lock_rows.h */
 	struct map notifys;             /* gateway -> struct notify_rows* */

@@ -1,5 +1,6 @@
 /* From waiting to held to gone: what is granted when, and what the leads of shards must settle for
  * it. */
+#include "coordinator/drops.h"
 #include "coordinator/lock_rows.h"
 #include "coordinator/state.h"
 
@@ -77,6 +78,14 @@ static void send_set(struct coordinator *c, struct lock_row *row, struct lock_sh
 
 static void send_sets(struct coordinator *c, struct lock_row *row, struct effects *fx)
 {
+	for (uint32_t i = 0; i < row->shards_count; i++) {
+		struct lock_shard *to = &row->shards[i];
+		/* a dropped shard has no locks any more; the next tick counts it */
+		if (!to->settled && drops_has(c, to->id) && row->state == LOCK_RELEASING) {
+			to->settled = true;
+			row->unsettled--;
+		}
+	}
 	for (uint32_t i = 0; i < row->shards_count; i++)
 		if (!row->shards[i].settled)
 			send_set(c, row, &row->shards[i], fx);

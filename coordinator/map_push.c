@@ -1,5 +1,6 @@
 #include "coordinator/map_push.h"
 
+#include "coordinator/drops.h"
 #include "coordinator/membership.h"
 
 static struct member member_of(const struct member_row *m)
@@ -34,6 +35,7 @@ static struct msg_map_push map_message(struct coordinator *c)
 	at = 0;
 	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
 		push.shards[push.shards_count++] = ((struct shard_row *)e->value)->placement.shard;
+	drops_fill(c, &push);
 	return push;
 }
 

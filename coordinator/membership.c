@@ -1,4 +1,5 @@
 #include "coordinator/membership.h"
+#include "coordinator/drops.h"
 
 #include "coordinator/map_push.h"
 #include "coordinator/recovery.h"
@@ -276,8 +277,10 @@ void membership_on_join(struct coordinator *c, const struct event *e, struct eff
 	m->other_logged = false;
 	struct member_route *route = heard(c, m, e, j->map_version);
 	recovery_on_join(c, m, j, fx);
-	if (storage)
+	if (storage) {
 		report_take(c, m, j->reports, j->reports_count);
+		drops_tell(c, e, j->reports, j->reports_count, fx);
+	}
 	c->review_wanted = true;
 	welcome(m, e, fx);
 	map_push_if_old(c, m, route, fx);
@@ -307,6 +310,7 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	if (storage) {
 		m->disk_full = h->disk_full;
 		report_take(c, m, h->shards, h->shards_count);
+		drops_tell(c, e, h->shards, h->shards_count, fx);
 		adopt_step(c, m, h->trail_number, h->trail_id, fx);
 	}
 	answer_heartbeat(c, e, STATUS_OK, m->trail_number, fx);

@@ -1,5 +1,6 @@
 #include "coordinator/recovery.h"
 
+#include "coordinator/drops.h"
 #include "coordinator/membership.h"
 #include "coordinator/state.h"
 
@@ -46,6 +47,8 @@ static void compare_map_version(struct coordinator *c, const struct member_row *
 static void compare_promise(struct coordinator *c, const struct member_row *m,
 			    const struct shard_report *r, struct effects *fx)
 {
+	if (drops_has(c, r->shard))
+		return;
 	struct shard_row *row = coordinator_shard_row(c, r->shard);
 	uint64_t epoch = row ? row->placement.shard.epoch : 0;
 	uint64_t highest = r->epoch > r->promised ? r->epoch : r->promised;
@@ -60,6 +63,8 @@ static void compare_promise(struct coordinator *c, const struct member_row *m,
 static void compare_collection(struct coordinator *c, const struct member_row *m,
 			       const struct collection *theirs, struct effects *fx)
 {
+	if (drops_has(c, theirs->id))
+		return;
 	const struct collection_row *row = map_get_u64(&c->collections, theirs->id);
 	uint64_t version = row ? row->collection.version : 0;
 	if (theirs->version <= version || c->collections.count >= LIMIT_COLLECTIONS ||
@@ -89,6 +94,8 @@ static void adopt_in_doubt(struct coordinator *c, struct shard_row *row)
 static void compare_shard(struct coordinator *c, const struct member_row *m,
 			  const struct shard *theirs, struct effects *fx)
 {
+	if (drops_has(c, theirs->id))
+		return;
 	struct shard_row *row = coordinator_shard_row(c, theirs->id);
 	uint64_t epoch = row ? row->placement.shard.epoch : 0;
 	bool differs =

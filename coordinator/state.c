@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "coordinator/drops.h"
 
 enum { KEY_ID_BYTES = 9, KEY_REVOKED_BYTES = 17 };
 #define KEY_COUNTERS "coordinator"
@@ -180,6 +181,36 @@ void state_put_collection(struct coordinator *c, const struct collection *collec
 	state_map_changed(c);
 }
 
+static void put_dropped(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx)
+{
+	buf_clear(&c->value);
+	buf_append_be64(&c->value, collection);
+	store_put(c->store, STORE_META, key_id(c, 'd', id), buf_slice(&c->value));
+	fx_sync(fx);
+	state_map_changed(c);
+}
+
+void state_drop_shard(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx)
+{
+	store_remove(c->store, STORE_META, key_id(c, 's', id));
+	free(map_remove_u64(&c->shards, id));
+	put_dropped(c, id, collection, fx);
+}
+
+static void collection_row_free(struct collection_row *row)
+{
+	buf_close(&row->bytes);
+	arena_close(&row->arena);
+	free(row);
+}
+
+void state_drop_collection(struct coordinator *c, uint64_t id, struct effects *fx)
+{
+	store_remove(c->store, STORE_META, key_id(c, 'c', id));
+	collection_row_free(map_remove_u64(&c->collections, id));
+	put_dropped(c, id, id, fx);
+}
+
 const struct collection *state_collection(const struct coordinator *c, struct slice name)
 {
 	size_t at = 0;
@@ -244,6 +275,10 @@ static bool load_pair(struct coordinator *c, struct slice key, struct slice valu
 		return load_member(c, id, value);
 	case 's':
 		return load_shard(c, id, value);
+	case 'd':
+		if (value.len == 8)
+			drops_load(c, id, be64_read(value.data));
+		return value.len == 8;
 	default:
 		return false;
 	}
@@ -307,12 +342,8 @@ bool state_load(struct coordinator *c)
 void state_close(struct coordinator *c)
 {
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&c->collections, &at));) {
-		struct collection_row *row = e->value;
-		buf_close(&row->bytes);
-		arena_close(&row->arena);
-		free(row);
-	}
+	for (struct map_entry *e; (e = map_next(&c->collections, &at));)
+		collection_row_free(e->value);
 	at = 0;
 	for (struct map_entry *e; (e = map_next(&c->members, &at));) {
 		struct member_row *m = e->value;
@@ -322,6 +353,7 @@ void state_close(struct coordinator *c)
 	at = 0;
 	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
 		free(e->value);
+	drops_close(c);
 	map_close(&c->collections);
 	map_close(&c->members);
 	map_close(&c->shards);

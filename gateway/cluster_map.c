@@ -12,18 +12,23 @@ void cluster_map_init(struct cluster_map *m, uint64_t seed)
 	m->collections.seed = seed;
 	m->collections_by_id.seed = seed;
 	m->shards.seed = seed;
+	m->dropped.seed = seed;
+}
+
+static void collection_free(struct map_collection *c)
+{
+	buf_close(&c->memory);
+	arena_close(&c->lists);
+	free(c->shards);
+	free(c);
 }
 
 void cluster_map_close(struct cluster_map *m)
 {
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;) {
-		struct map_collection *c = e->value;
-		buf_close(&c->memory);
-		arena_close(&c->lists);
-		free(c->shards);
-		free(c);
-	}
+	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;)
+		collection_free(e->value);
+	map_close(&m->dropped);
 	at = 0;
 	for (struct map_entry *e; (e = map_next(&m->shards, &at)) != NULL;)
 		free(e->value);
@@ -35,6 +40,8 @@ void cluster_map_close(struct cluster_map *m)
 static bool adopt_collection(struct cluster_map *m, const struct collection *from)
 {
 	struct map_collection *c = map_get_u64(&m->collections_by_id, from->id);
+	if (map_get_u64(&m->dropped, from->id))
+		return false;
 	if (c && c->settings.version >= from->version)
 		return false;
 	if (!c) {
@@ -92,7 +99,7 @@ static bool same_placement(const struct shard *a, const struct shard *b)
 
 bool cluster_map_adopt_shard(struct cluster_map *m, const struct shard *from, struct effects *fx)
 {
-	if (from->replicas_count > LIMIT_REPLICAS)
+	if (from->replicas_count > LIMIT_REPLICAS || map_get_u64(&m->dropped, from->collection))
 		return false;
 	struct map_shard *s = map_get_u64(&m->shards, from->id);
 	if (s && s->shard.epoch >= from->epoch) {
@@ -133,9 +140,56 @@ static void collection_gather(struct cluster_map *m, struct map_collection *c)
 	}
 }
 
-bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, struct effects *fx)
+static bool forget_collection(struct cluster_map *m, uint64_t id)
+{
+	struct map_collection *c = map_remove_u64(&m->collections_by_id, id);
+	if (!c)
+		return false;
+	for (uint32_t i = 0; i < c->shards_count; i++)
+		free(map_remove_u64(&m->shards, c->shards[i]->shard.id));
+	if (map_get(&m->collections, c->settings.name) == c)
+		map_remove(&m->collections, c->settings.name);
+	collection_free(c);
+	return true;
+}
+
+/* Its ids never come back: an older map that has them is not believed. */
+static bool drop_collection(struct cluster_map *m, uint64_t id)
+{
+	if (m->dropped.count >= DROPPED_MAX)
+		map_clear(&m->dropped);
+	map_put_u64(&m->dropped, id, m);
+	return forget_collection(m, id);
+}
+
+/* What a whole map does not name any more was dropped while this gateway heard nothing. */
+static bool drop_others(struct cluster_map *m, const struct msg_map_push *push)
+{
+	uint64_t *gone = mem_alloc((m->collections_by_id.count + 1) * sizeof *gone);
+	uint32_t count = 0;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;) {
+		const struct map_collection *c = e->value;
+		uint32_t i = 0;
+		while (i < push->collections_count && push->collections[i].id != c->settings.id)
+			i++;
+		if (i == push->collections_count)
+			gone[count++] = c->settings.id;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		(void)forget_collection(m, gone[i]);
+	free(gone);
+	return count > 0;
+}
+
+bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, bool whole,
+		       struct effects *fx)
 {
 	bool changed = false;
+	for (uint32_t i = 0; i < push->dropped_count; i++)
+		changed |= drop_collection(m, push->dropped[i]);
+	if (whole && push->map_version > m->version)
+		changed |= drop_others(m, push);
 	for (uint32_t i = 0; i < push->collections_count; i++) {
 		const struct collection *from = &push->collections[i];
 		bool known = map_get_u64(&m->collections_by_id, from->id) != NULL;
@@ -152,6 +206,11 @@ bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, s
 		changed = true;
 	}
 	return changed;
+}
+
+bool map_collection_hidden(const struct map_collection *c)
+{
+	return slice_is(c->settings.name, COLLECTION_LOCAL);
 }
 
 static bool covers_all(const struct map_collection *c)

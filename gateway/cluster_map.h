@@ -6,6 +6,8 @@
 #include "common/base/map.h"
 #include "common/core.h"
 
+enum { DROPPED_MAX = 65536 };
+
 /* A copy of a placement; replicas point into the array beside it. */
 struct map_shard {
 	struct shard shard;
@@ -26,16 +28,21 @@ struct cluster_map {
 	uint64_t version;       /* 0: none yet */
 	struct map collections; /* by name */
 	struct map collections_by_id;
-	struct map shards; /* by id */
+	struct map shards;  /* by id */
+	struct map dropped; /* ids of collections; the value says nothing */
 };
 
 void cluster_map_init(struct cluster_map *m, uint64_t seed);
 void cluster_map_close(struct cluster_map *m);
 
-/* True if anything in it was new. Equal epochs with different content are logged and left out. */
-bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, struct effects *fx);
+/* whole: it is the coordinator's, of all collections. True if anything in it was new. Equal epochs
+ * with different content are logged and left out. */
+bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, bool whole,
+		       struct effects *fx);
 bool cluster_map_adopt_shard(struct cluster_map *m, const struct shard *shard, struct effects *fx);
 
+/* Of the gateways' own: in no list and in no feed. */
+bool map_collection_hidden(const struct map_collection *c);
 /* NULL when unknown. A collection counts as known when it has shards that cover every hash. */
 struct map_collection *cluster_map_collection(const struct cluster_map *m, struct slice name);
 struct map_shard *cluster_map_shard(const struct cluster_map *m, uint64_t id);

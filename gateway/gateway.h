@@ -27,6 +27,7 @@ struct gateway_options {
 	uint32_t storage_count;
 	const char
 	    *version; /* release, for GET / and the coordinator's log; must outlive the gateway */
+	uint64_t cluster; /* its id, as CouchDB's clients see it */
 	struct gateway_limits limits;
 };
 

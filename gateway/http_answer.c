@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "common/doc/revision.h"
+#include "gateway/couch.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -68,6 +69,8 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply)
 		return;
 	}
 	reply_header(r, reply, "X-Request-Id", r->request_id);
+	if (r->dialect == DIALECT_COUCH)
+		reply_header(r, reply, "Cache-Control", slice_text("must-revalidate"));
 	if (r->unconfirmed)
 		reply_header(r, reply, "X-Parley-Unconfirmed", slice_text("map"));
 	if (t->gw->draining)
@@ -137,13 +140,17 @@ static void send_problem(struct turn *t, struct request *r, const struct problem
 			 struct slice allow)
 {
 	const struct status_row *row = status_row(p->status);
-	struct reply *reply = reply_begin(t, row->http);
-	problem_print(p, r->request_id, &reply->body);
+	bool couch = r->dialect == DIALECT_COUCH;
+	struct reply *reply = reply_begin(t, couch ? couch_http(p) : row->http);
+	if (couch)
+		couch_error_print(p, &reply->body);
+	else
+		problem_print(p, r->request_id, &reply->body);
 	if (row->retry == RETRY_LATER)
 		reply_header(r, reply, "Retry-After", slice_text("1"));
 	if (allow.len > 0)
 		reply_header(r, reply, "Allow", allow);
-	if (p->current.generation > 0)
+	if (p->current.generation > 0 && !couch)
 		reply_etag(r, reply, &p->current);
 	reply_send(t, r, reply);
 }
@@ -164,6 +171,8 @@ void answer_not_allowed(struct turn *t, struct request *r, struct slice allow)
 {
 	struct problem p;
 	problem_set(&p, STATUS_METHOD_NOT_ALLOWED, http_method_name(r->method));
+	if (r->dialect == DIALECT_COUCH)
+		couch_allowed(&p, allow);
 	send_problem(t, r, &p, allow);
 }
 

@@ -9,6 +9,10 @@
 #define HTTP_API_OPTIONS                                                                           \
 	{"api_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the api listener"},            \
 	    {"api_port", CONFIG_NUMBER, "8443", 1, 65535, "port of the api listener"},             \
+	    {"couch_address", CONFIG_TEXT, "127.0.0.1", 0, 0, "address of the couch listener"},    \
+	    {"couch_port", CONFIG_NUMBER,                                                          \
+	     "0",          0,                                                                      \
+	     65535,        "port of the couch listener, usually 6984; 0: there is none"},          \
 	    {"client_ca", CONFIG_TEXT, NULL, 0, 0, "authority of clients' certificates (PEM)"},    \
 	    {"max_connections", CONFIG_NUMBER, "16384", 1, 1000000, "connections at once"},        \
 	    {"max_streams", CONFIG_NUMBER,                                                         \

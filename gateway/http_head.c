@@ -10,9 +10,9 @@ enum http_method http_method_of(const char *name)
 	static const struct {
 		const char *name;
 		enum http_method method;
-	} methods[] = {{"GET", HTTP_GET},        {"HEAD", HTTP_HEAD},   {"POST", HTTP_POST},
-		       {"PUT", HTTP_PUT},        {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE},
-		       {"OPTIONS", HTTP_OPTIONS}};
+	} methods[] = {{"GET", HTTP_GET},         {"HEAD", HTTP_HEAD},   {"POST", HTTP_POST},
+		       {"PUT", HTTP_PUT},         {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE},
+		       {"OPTIONS", HTTP_OPTIONS}, {"COPY", HTTP_COPY}};
 	for (size_t i = 0; i < ARRAY_LEN(methods); i++)
 		if (strcmp(methods[i].name, name) == 0)
 			return methods[i].method;

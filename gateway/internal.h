@@ -33,8 +33,7 @@ struct turn {
 /* Why a request is refused. */
 struct problem {
 	enum status status;
-	char place[PLACE_BYTES];  /* a JSON pointer, or the name of a header or parameter; may be
-				     empty */
+	char place[PLACE_BYTES];  /* a JSON pointer, a header's or parameter's name, or empty */
 	char detail[PLACE_BYTES]; /* beyond the sentence of the status; may be empty */
 	const char *limit_key;    /* NULL, or the option that bounds it */
 	uint64_t limit;
@@ -43,6 +42,7 @@ struct problem {
 	bool partial;            /* a write by query that stopped */
 	uint64_t changes;        /* partial: documents changed all the same */
 	struct slice document;   /* partial: id of the one it stopped at; borrowed */
+	uint32_t couch;          /* enum couch_error; 0: as the status says */
 };
 
 struct request;
@@ -55,6 +55,7 @@ struct request {
 	uint64_t id;
 	struct arena arena; /* everything that the request keeps */
 	const struct route *route;
+	enum dialect dialect;
 	enum http_method method;
 	const struct http_request *http; /* only in the step in which it arrived */
 	struct slice collection;         /* decoded, from the path */
@@ -152,7 +153,6 @@ struct gateway {
 	struct script_runs *scripts; /* policy_script.h */
 	bool draining;
 };
-
 /* ---- request.c ---- */
 
 void request_arrived(struct turn *t, const struct http_request *http);

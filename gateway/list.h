@@ -14,6 +14,16 @@ struct list_key {
 	uint32_t order_keys_count;
 };
 
+/* A list that another dialect prints. It has no bound of rows but its own limit; one that is too
+ * large for an answer is refused. */
+enum list_taken { LIST_TAKEN, LIST_PASSED, LIST_ENDED };
+struct list_view {
+	/* out NULL: only asks. */
+	enum list_taken (*row)(struct list_view *view, const struct row *row, struct buf *out);
+	void (*answer)(struct turn *t, struct request *r, struct list_view *view,
+		       struct slice rows);
+};
+
 /* ---- list_params.c ---- */
 
 struct list_params {
@@ -29,7 +39,10 @@ struct list_params {
 	bool count;
 	bool explain;
 	bool any;
+	struct list_view *view; /* NULL: the native dialect's */
 };
+/* Orders by id, the greatest first. */
+bool list_order_descending(struct request *r, struct list_params *out) MUST_CHECK;
 /* From the query string, or, of a POST, from the members of the body. */
 bool list_params(struct turn *t, struct request *r, struct list_params *out,
 		 struct problem *p) MUST_CHECK;
@@ -44,6 +57,11 @@ int list_compare(const struct list_params *params, const struct list_key *a,
 		 const struct list_key *b);
 /* A copy in the request's arena. */
 struct list_key list_key_copy(struct request *r, const struct list_key *key);
+
+/* ---- op_list.c ---- */
+
+/* A list of the documents of r->collection; params are copied. r->op is the list's from now on. */
+void list_start(struct turn *t, struct request *r, const struct list_params *params);
 
 /* ---- list_shards.c ---- */
 

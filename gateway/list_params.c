@@ -130,6 +130,16 @@ static bool take_filter(struct turn *t, struct request *r, const struct source *
 	return refuse(s, p, "query", error.place, error.text);
 }
 
+bool list_order_descending(struct request *r, struct list_params *out)
+{
+	struct query_error error;
+	out->order.texts = arena_alloc(&r->arena, sizeof *out->order.texts);
+	out->order.texts[0] = slice_text("desc(id)");
+	out->order.count = 1;
+	out->orders = arena_alloc(&r->arena, sizeof *out->orders);
+	return query_order_parse(out->order.texts[0], &out->orders[0], &error);
+}
+
 static bool take_order(struct turn *t, struct request *r, const struct source *s,
 		       struct list_params *out, struct problem *p)
 {

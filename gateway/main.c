@@ -39,6 +39,7 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .self = daemon_self(d)->id,
 	    .coordinator = daemon_coordinator(d),
 	    .version = GATEWAY_VERSION,
+	    .cluster = daemon_members(d)->cluster,
 	};
 #define LIMIT(field, name, value, least, greatest, doc) o.limits.field = number(c, name);
 #include "gateway/limits.def"

@@ -88,7 +88,8 @@ static void beat_seen(struct turn *t, const struct msg_heartbeat_ack *ack)
 
 static void map_pushed(struct turn *t, const struct msg_map_push *push)
 {
-	if (cluster_map_adopt(&t->gw->map, push, t->fx))
+	bool coordinator = t->event->message.from.role == ROLE_COORDINATOR;
+	if (cluster_map_adopt(&t->gw->map, push, coordinator, t->fx))
 		map_changed(t);
 	if (t->event->message.envelope.request_id != 0)
 		call_answered(t);

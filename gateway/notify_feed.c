@@ -85,7 +85,7 @@ static bool collection_wanted(const struct gateway *gw, uint64_t id)
 {
 	const struct notify *n = gw->notify;
 	const struct map_collection *c = map_get_u64(&gw->map.collections_by_id, id);
-	if (!c)
+	if (!c || map_collection_hidden(c))
 		return false;
 	return n->all.users > 0 || map_get(&n->interests, c->settings.name);
 }
@@ -115,7 +115,9 @@ static void follow_all(struct turn *t, bool from_start)
 static struct map_collection *interest_collection(const struct gateway *gw,
 						  const struct interest *interest)
 {
-	return map_get(&gw->map.collections, slice_of(interest->name, interest->name_len));
+	struct map_collection *c =
+	    map_get(&gw->map.collections, slice_of(interest->name, interest->name_len));
+	return c && !map_collection_hidden(c) ? c : NULL;
 }
 
 void feeds_follow(struct turn *t, struct interest *interest)
@@ -181,7 +183,7 @@ void notify_map_changed(struct turn *t)
 	for (struct map_entry *e; (e = map_next(&n->feeds, &at));) {
 		struct feed *f = e->value;
 		const struct map_shard *s = cluster_map_shard(&t->gw->map, f->shard);
-		if (s && (s->shard.epoch > f->epoch || s->shard.dropped))
+		if (!s || s->shard.epoch > f->epoch || s->shard.dropped)
 			f->retry_ms = t->now_ms; /* opened by the tick, which may change the map */
 	}
 	n->recheck = true;
@@ -195,7 +197,7 @@ void notify_map_changed(struct turn *t)
 bool subscriber_follows(const struct gateway *gw, const struct subscriber *sub, uint64_t collection)
 {
 	const struct map_collection *c = map_get_u64(&gw->map.collections_by_id, collection);
-	for (uint32_t i = 0; c && i < sub->count; i++) {
+	for (uint32_t i = 0; c && !map_collection_hidden(c) && i < sub->count; i++) {
 		const struct interest *interest = sub->items[i]->pattern->interest;
 		if (interest->name_len == 0 ||
 		    slice_equal(c->settings.name, slice_of(interest->name, interest->name_len)))
@@ -414,7 +416,7 @@ void feeds_tick(struct turn *t)
 	for (struct map_entry *e; (e = map_next(&n->live, &at));) {
 		struct feed *f = e->value;
 		const struct map_shard *s = cluster_map_shard(&t->gw->map, f->shard);
-		if (s && s->shard.dropped) {
+		if (!s || s->shard.dropped) {
 			feed_close(t, f);
 		} else if (f->retry_ms <= t->now_ms) {
 			n->reopened += f->open;

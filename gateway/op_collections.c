@@ -250,3 +250,50 @@ void native_collection_update(struct turn *t, struct request *r)
 	else
 		collection_find(t, r, false, update_go);
 }
+
+static void dropped_answer(struct turn *t, struct request *r)
+{
+	const struct settings_op *op = r->op;
+	if (op->http == 0 || t->gw->map.version < op->map_version)
+		return;
+	struct reply *reply = reply_begin(t, op->http);
+	buf_append_text(&reply->body, "{}");
+	reply_send(t, r, reply);
+}
+
+static void dropped_done(struct turn *t, struct request *r, uint32_t index, enum status status,
+			 const void *body)
+{
+	struct settings_op *op = r->op;
+	(void)index;
+	if (!body || !status_is_success(status)) {
+		answer_status(t, r, status, "");
+		return;
+	}
+	op->http = 200;
+	op->map_version = ((const struct msg_collection_create_ack *)body)->map_version;
+	dropped_answer(t, r);
+}
+
+void native_collection_drop(struct turn *t, struct request *r)
+{
+	struct settings_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct call_spec spec = {
+	    .reach = REACH_COORDINATOR,
+	    .type = MSG_collection_create,
+	    .answer = MSG_collection_create_ack,
+	    .message = &op->message,
+	    .repeatable = true,
+	    .done = dropped_done,
+	};
+	r->op = op;
+	op->message.drop = true;
+	op->message.collection.name = r->resource;
+	if (!name_is_fit(r->resource)) {
+		answer_status(t, r, STATUS_BAD_NAME, "path");
+		return;
+	}
+	request_wait(t, r, dropped_answer);
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}

@@ -30,6 +30,7 @@ struct list_op {
 	uint32_t shards_count;
 	uint64_t skip; /* rows still to be passed */
 	bool blind;    /* while they are, without bodies */
+	bool ended;    /* the view wants no more */
 	uint64_t rows;
 	uint64_t rows_max;
 	uint64_t count;
@@ -111,7 +112,8 @@ static struct list_shard *first_shard(struct list_op *op)
 
 static bool list_full(const struct turn *t, const struct list_op *op)
 {
-	return op->rows >= op->rows_max || op->json.len >= t->gw->options.limits.list_bytes_max;
+	return op->ended || op->rows >= op->rows_max ||
+	       op->json.len >= t->gw->options.limits.list_bytes_max;
 }
 
 static bool list_has_more(const struct list_op *op)
@@ -122,11 +124,27 @@ static bool list_has_more(const struct list_op *op)
 	return false;
 }
 
+static void view_answer(struct turn *t, struct request *r, const struct list_op *op)
+{
+	uint32_t bytes_max = t->gw->options.limits.list_bytes_max;
+	struct problem problem;
+	if (op->ended || op->rows >= op->rows_max || !list_has_more(op)) {
+		op->params.view->answer(t, r, op->params.view, buf_slice(&op->json));
+		return;
+	}
+	problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_list_bytes", bytes_max, op->json.len);
+	answer_problem(t, r, &problem);
+}
+
 static void list_answer(struct turn *t, struct request *r)
 {
 	struct list_op *op = r->op;
 	if (op->params.explain) {
 		list_explain(t, r, &op->params, op->costs, op->shards_count, op->rows);
+		return;
+	}
+	if (op->params.view) {
+		view_answer(t, r, op);
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);
@@ -165,7 +183,14 @@ static bool is_new(struct list_op *op, struct slice id)
 static bool emit_row(struct list_op *op, struct list_shard *s)
 {
 	const struct row *row = &s->rows[s->at++];
+	struct list_view *view = op->params.view;
+	enum list_taken taken = view ? view->row(view, row, NULL) : LIST_TAKEN;
+	op->ended = taken == LIST_ENDED;
+	if (op->ended)
+		return true;
 	remember_last(op, row);
+	if (taken == LIST_PASSED)
+		return true;
 	if (op->skip > 0) {
 		op->skip--;
 		return true;
@@ -174,6 +199,8 @@ static bool emit_row(struct list_op *op, struct list_shard *s)
 		return true;
 	if (op->rows++ > 0)
 		buf_append_byte(&op->json, ',');
+	if (view)
+		return view->row(view, row, &op->json) == LIST_TAKEN;
 	return json_document(row->id, row->body, &op->json);
 }
 
@@ -274,6 +301,8 @@ static void take_page(struct request *r, struct list_shard *s,
 		struct row *to = &s->rows[i];
 		to->id = arena_copy(page, from->id);
 		to->body = arena_copy(page, from->body);
+		to->revision.generation = from->revision.generation;
+		to->revision.hash = arena_copy(page, from->revision.hash);
 		to->order_key_count = from->order_key_count;
 		to->order_key =
 		    arena_alloc(page, (from->order_key_count + 1) * sizeof *to->order_key);
@@ -385,6 +414,17 @@ static void list_go(struct turn *t, struct request *r, struct map_collection *c)
 		count_advance(t, r);
 	else
 		list_advance(t, r);
+}
+
+void list_start(struct turn *t, struct request *r, const struct list_params *params)
+{
+	struct list_op *op = arena_alloc(&r->arena, sizeof *op);
+	op->params = *params;
+	op->skip = params->skip;
+	op->blind = op->skip > LIST_SKIP_WHOLE_ROWS;
+	op->rows_max = params->limit > 0 ? params->limit : UINT32_MAX;
+	r->op = op;
+	collection_find(t, r, false, list_go);
 }
 
 void native_list(struct turn *t, struct request *r)

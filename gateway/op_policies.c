@@ -43,7 +43,7 @@ static struct slice row_body(struct turn *t, struct request *r, const struct col
 
 static bool is_shown(const struct cluster_map *map, const struct map_collection *c)
 {
-	return cluster_map_collection(map, c->settings.name) == c;
+	return cluster_map_collection(map, c->settings.name) == c && !map_collection_hidden(c);
 }
 
 static void answer_all(struct turn *t, struct request *r)

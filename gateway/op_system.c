@@ -211,7 +211,7 @@ static void collections_list(struct turn *t, struct request *r, struct collectio
 	op->owners = arena_alloc(&r->arena, (map->shards.count + 1) * sizeof *op->owners);
 	for (struct map_entry *e; (e = map_next(&map->collections_by_id, &at)) != NULL;) {
 		const struct map_collection *c = e->value;
-		if (!cluster_map_collection(map, c->settings.name))
+		if (!cluster_map_collection(map, c->settings.name) || map_collection_hidden(c))
 			continue;
 		for (uint32_t i = 0; i < c->shards_count; i++) {
 			op->queries[op->queries_count].shard = c->shards[i]->shard.id;

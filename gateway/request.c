@@ -192,6 +192,7 @@ static void request_begin(struct turn *t, struct request *r, const struct http_r
 {
 	struct problem problem = {0};
 	r->http = http;
+	r->dialect = http->dialect;
 	r->method = http->method;
 	r->started_ms = t->now_ms;
 	take_request_id(t, r);
@@ -199,7 +200,8 @@ static void request_begin(struct turn *t, struct request *r, const struct http_r
 	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
 	if (!check_bounds(t, r, &problem))
 		answer_problem(t, r, &problem);
-	else if (http->websocket && !slice_is(http->path, ARBITER_SOCKET_PATH))
+	else if (http->websocket && r->dialect == DIALECT_NATIVE &&
+		 !slice_is(http->path, ARBITER_SOCKET_PATH))
 		notify_socket_open(t, r);
 	else
 		request_route(t, r);

@@ -1,5 +1,6 @@
 #include "gateway/routes.h"
 
+#include "gateway/couch.h"
 #include "gateway/url.h"
 
 static const struct route routes[] = {
@@ -11,8 +12,8 @@ static const struct route routes[] = {
 
 const char *http_method_name(enum http_method method)
 {
-	static const char *const names[HTTP_METHODS] = {"GET",   "HEAD",   "POST",    "PUT",
-							"PATCH", "DELETE", "OPTIONS", "OTHER"};
+	static const char *const names[HTTP_METHODS] = {
+	    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY", "OTHER"};
 	return (unsigned)method < HTTP_METHODS ? names[method] : "OTHER";
 }
 
@@ -22,15 +23,22 @@ static bool is_system_name(struct slice segment)
 	return segment.len >= 7 && memcmp(segment.data, "system.", 7) == 0;
 }
 
-static bool is_reserved(struct slice segment)
+/* Of CouchDB's paths: an endpoint. */
+static bool is_reserved_word(struct slice segment)
 {
-	return is_system_name(segment) || (segment.len > 0 && segment.data[0] == '_');
+	return segment.len > 0 && segment.data[0] == '_';
 }
 
-static bool pattern_fits(const char *pattern, const struct slice *segments, int count)
+static bool is_reserved(struct slice segment)
+{
+	return is_system_name(segment) || is_reserved_word(segment);
+}
+
+static bool route_fits(const struct route *route, enum dialect dialect,
+		       const struct slice *segments, int count)
 {
 	struct slice wanted[URL_SEGMENTS_MAX];
-	if (url_segments(slice_text(pattern), wanted) != count)
+	if (route->dialect != dialect || url_segments(slice_text(route->pattern), wanted) != count)
 		return false;
 	for (int i = 0; i < count; i++) {
 		bool open = wanted[i].data[0] == '{';
@@ -38,18 +46,21 @@ static bool pattern_fits(const char *pattern, const struct slice *segments, int 
 			return false;
 		if (open && i == 0 && is_reserved(segments[0]))
 			return false;
+		if (slice_is(wanted[i], "{doc}") && is_reserved_word(segments[i]))
+			return false;
 	}
 	return true;
 }
 
 /* The methods that the path takes; false if it takes none: there is no such path. Several patterns
  * may fit, as an id may look like a word of the API. */
-static bool fill_allow(const struct slice *segments, int count, struct buf *allow)
+static bool fill_allow(enum dialect dialect, const struct slice *segments, int count,
+		       struct buf *allow)
 {
 	bool taken[HTTP_METHODS] = {false};
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		const struct route *route = &routes[i];
-		if (taken[route->method] || !pattern_fits(route->pattern, segments, count))
+		if (taken[route->method] || !route_fits(route, dialect, segments, count))
 			continue;
 		taken[route->method] = true;
 		buf_append_text(allow, http_method_name(route->method));
@@ -67,6 +78,8 @@ static bool take_open(struct request *r, const char *pattern, const struct slice
 {
 	struct slice wanted[URL_SEGMENTS_MAX];
 	int count = url_segments(slice_text(pattern), wanted);
+	if (r->dialect == DIALECT_COUCH)
+		return couch_take_path(r, wanted, segments, count, problem);
 	for (int i = 0; i < count; i++) {
 		bool collection = slice_is(wanted[i], "{collection}");
 		if (wanted[i].data[0] != '{')
@@ -88,6 +101,10 @@ static enum route_result refuse_unknown(struct request *r, const struct slice *s
 					struct buf *allow, struct problem *problem)
 {
 	bool reads = r->method == HTTP_GET || r->method == HTTP_HEAD;
+	if (r->dialect == DIALECT_COUCH) {
+		couch_no_route(r, segments, count, problem);
+		return ROUTE_REFUSED;
+	}
 	if (count > 0 && is_system_name(segments[0]) && !reads) {
 		buf_append_text(allow, "GET, HEAD, OPTIONS");
 		problem_set(problem, STATUS_METHOD_NOT_ALLOWED, "path");
@@ -102,14 +119,17 @@ enum route_result route_find(struct request *r, struct slice path, struct buf *a
 {
 	struct slice segments[URL_SEGMENTS_MAX];
 	int count = url_segments(path, segments);
+	if (r->dialect == DIALECT_COUCH)
+		count = couch_segments(segments, count);
 	enum http_method method = r->method == HTTP_HEAD ? HTTP_GET : r->method;
 	for (size_t i = 0; i < ARRAY_LEN(routes) && count >= 0 && !r->route; i++)
-		if (routes[i].method == method && pattern_fits(routes[i].pattern, segments, count))
+		if (routes[i].method == method &&
+		    route_fits(&routes[i], r->dialect, segments, count))
 			r->route = &routes[i];
 	if (r->route)
 		return take_open(r, r->route->pattern, segments, problem) ? ROUTE_FOUND
 									  : ROUTE_REFUSED;
-	if (count < 0 || !fill_allow(segments, count, allow))
+	if (count < 0 || !fill_allow(r->dialect, segments, count, allow))
 		return refuse_unknown(r, segments, count, allow, problem);
 	if (method == HTTP_OPTIONS)
 		return ROUTE_OPTIONS;

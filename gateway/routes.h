@@ -4,8 +4,6 @@
 
 #include "gateway/internal.h"
 
-enum dialect { DIALECT_NATIVE };
-
 struct route {
 	enum dialect dialect;
 	enum http_method method;

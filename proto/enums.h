@@ -141,6 +141,7 @@ enum {
 	LIMIT_MEMBERS = 256,
 	LIMIT_COLLECTIONS = 1024,
 	LIMIT_SHARDS = 4096,
+	LIMIT_DROPS = 256,
 	LIMIT_COLLECTION_SHARDS = 64,
 	LIMIT_LEAVES = 16384,
 	LIMIT_REVISIONS = 32768,
@@ -169,5 +170,8 @@ enum {
 	LIMIT_TRAIL = 8,
 	LIMIT_JSON_DEPTH = 100
 };
+
+/* A collection that gateways keep CouchDB's _local documents in; no client can name it. */
+#define COLLECTION_LOCAL "system.local"
 
 #endif

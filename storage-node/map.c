@@ -1,5 +1,7 @@
 /* The cluster map as this node keeps it: placements and collections, durable before they are acted
  * on. */
+#include <stdlib.h>
+
 #include "common/base/memory.h"
 #include "common/quorum.h"
 #include "storage-node/internal.h"
@@ -138,6 +140,38 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 	return true;
 }
 
+/* The coordinator's word that a collection is dropped: what is here of it goes. */
+static void drop_collection(struct storage *s, uint64_t id, struct effects *fx)
+{
+	struct known_collection *known = map_remove_u64(&s->collections, id);
+	uint64_t *shards = arena_alloc(&s->arena, (s->shards.count + 1) * sizeof *shards);
+	uint32_t count = 0;
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&s->shards, &at));) {
+		struct shard_copy *c = e->value;
+		if (c->placement.collection == id)
+			shards[count++] = c->id;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		struct shard_copy *c = shard_get(s, shards[i]);
+		if (c->state != SHARD_REPLICA)
+			lease_step_down(s, c, fx);
+		store_remove(s->store, STORE_META, key_shard(&s->key, 's', c->id));
+		shard_drop(s, c, fx);
+	}
+	if (known) {
+		buf_close(&known->bytes);
+		arena_close(&known->arena);
+		free(known);
+	}
+	if (known || count > 0) {
+		store_remove(s->store, STORE_META, key_shard(&s->key, 'c', id));
+		fx_sync(fx);
+		fx_log(fx, LOG_LEVEL_INFO, "collection_dropped id=%016llx shards=%u",
+		       (unsigned long long)id, count);
+	}
+}
+
 void map_on_push(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_map_push *m = e->message.body;
@@ -145,6 +179,8 @@ void map_on_push(struct storage *s, const struct event *e, struct effects *fx)
 		adopt_collection(s, &m->collections[i]);
 	for (uint32_t i = 0; i < m->shards_count; i++)
 		map_adopt(s, &m->shards[i], fx);
+	for (uint32_t i = 0; i < m->dropped_count; i++)
+		drop_collection(s, m->dropped[i], fx);
 	if (m->map_version > s->map_version) {
 		s->map_version = m->map_version;
 		struct msg_map_push members = {.map_version = m->map_version,

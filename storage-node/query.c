@@ -320,7 +320,9 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 	if (m->count && m->filter.len == 0) {
 		/* all live documents: the counter is exact */
 		struct msg_shard_query_ack ack = {.status = STATUS_OK,
-						  .count = c->position.documents};
+						  .count = c->position.documents,
+						  .deleted = c->position.deleted,
+						  .applied = c->position.applied};
 		fx_reply(fx, WHEN_NOW, e, MSG_shard_query_ack, &ack);
 		return;
 	}

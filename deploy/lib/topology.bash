@@ -144,7 +144,8 @@ write_config() { # NAME
 		coordinator | storage) echo "data_dir: \"$DIR/data/$name\"" ;;
 		gateway)
 			printf '%s: "%s"\n' client_ca "$DIR/keys/ca.crt" \
-				api_address "$(public_address "$name")" api_port "${API_OF[$name]}"
+				api_address "$(public_address "$name")" api_port "${API_OF[$name]}" \
+				couch_address "$(public_address "$name")" couch_port "${COUCH_OF[$name]}"
 			;;
 		esac
 		for setting in "${SETTINGS[@]}"; do

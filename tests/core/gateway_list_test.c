@@ -441,7 +441,9 @@ static void test_collection_is_made(void **state)
 	struct msg_collection_create_ack ack = {.status = STATUS_CREATED, .map_version = 6};
 	struct peer coordinator = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
 	struct envelope envelope = {.type = MSG_map_push};
-	struct msg_map_push newer = {.map_version = 6};
+	struct collection c = {
+	    .id = 7, .name = slice_text("c"), .version = 1, .replicas = 3, .write_quorum = 2};
+	struct msg_map_push newer = {.map_version = 6, .collections = &c, .collections_count = 1};
 	gateway_bench_http(
 	    b, "POST /_/collections\n\n{\"name\":\"c\",\"replicas\":3,\"mode\":\"available\","
 	       "\"shards\":4,\"retainMs\":0,\"policy\":{\"strategy\":\"none\"}}");

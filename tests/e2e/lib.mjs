@@ -167,6 +167,11 @@ export class Cluster {
     return send(this.url(path, gateway), { method, agent: this.agent, ...options });
   }
 
+  /** Another listener than the API's. */
+  sendTo(url, options) {
+    return send(url, { agent: this.agent, ...options });
+  }
+
   get(path, options) {
     return this.send('GET', path, options);
   }

@@ -1,9 +1,10 @@
 /* Any bytes as requests of clients, with any answers of the cluster. Input: texts separated by a
  * byte 0: requests, "METHOD target\nname: value\n...\n\nbody"; "WS target" is a GET that opens a
- * WebSocket, "SAY\n\nbytes" a message of the last stream, "GONE" and "CLOSED" the end of the last
- * request and of its connection. Each message that the core sends is answered by a random valid
- * one, drawn from a seed that is the input's first byte; whatever comes, every request ends, and by
- * then nothing is left but streams, which end when their clients go. */
+ * WebSocket, "COUCH METHOD target" a request of the other dialect, "SAY\n\nbytes" a message of the
+ * last stream, "GONE" and "CLOSED" the end of the last request and of its connection. Each message
+ * that the core sends is answered by a random valid one, drawn from a seed that is the input's
+ * first byte; whatever comes, every request ends, and by then nothing is left but streams, which
+ * end when their clients go. */
 #include <stdlib.h>
 
 #include "common/base/rng.h"
@@ -206,8 +207,8 @@ static struct slice take_until(struct slice *rest, uint8_t stop)
 
 static enum http_method method_of(struct slice name)
 {
-	static const char *const names[] = {"GET",   "HEAD",   "POST",   "PUT",
-					    "PATCH", "DELETE", "OPTIONS"};
+	static const char *const names[] = {"GET",   "HEAD",   "POST",    "PUT",
+					    "PATCH", "DELETE", "OPTIONS", "COPY"};
 	for (int i = 0; i < (int)ARRAY_LEN(names); i++)
 		if (slice_is(name, names[i]))
 			return (enum http_method)i;
@@ -263,10 +264,12 @@ static void closed(struct world *w)
 		step(w, &event);
 }
 
-static void request(struct world *w, struct slice line, struct slice text, bool websocket)
+static void request(struct world *w, struct slice line, struct slice text, bool websocket,
+		    enum dialect dialect)
 {
 	struct http_field headers[HEADERS_MAX];
-	struct http_request r = {.id = ++w->asked, .headers = headers, .websocket = websocket};
+	struct http_request r = {
+	    .id = ++w->asked, .dialect = dialect, .headers = headers, .websocket = websocket};
 	struct event event = {.kind = EVENT_HTTP_REQUEST, .http = &r};
 	r.connection = r.id;
 	r.method = method_of(take_until(&line, ' '));
@@ -297,8 +300,13 @@ static void client(struct world *w, struct slice text)
 		gone(w);
 	else if (slice_is(line, "CLOSED"))
 		closed(w);
-	else if (w->asked < REQUESTS_MAX)
-		request(w, line, rest, line.len > 3 && memcmp(line.data, "WS ", 3) == 0);
+	else if (w->asked < REQUESTS_MAX) {
+		bool couch = line.len > 6 && memcmp(line.data, "COUCH ", 6) == 0;
+		bool websocket = line.len > 3 && memcmp(line.data, "WS ", 3) == 0;
+		if (couch)
+			line = slice_of(line.data + 6, line.len - 6);
+		request(w, line, rest, websocket, couch ? DIALECT_COUCH : DIALECT_NATIVE);
+	}
 	end_streams(w, false);
 }
 

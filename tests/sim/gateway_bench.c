@@ -8,8 +8,8 @@
 
 enum { HEADERS_MAX = 32, START_MS = 1000000, CLUSTER_COLLECTION = 7 };
 
-static const char *const method_names[] = {"GET",   "HEAD",   "POST",   "PUT",
-					   "PATCH", "DELETE", "OPTIONS"};
+static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
+					   "PATCH", "DELETE", "OPTIONS", "COPY"};
 static const char *const op_names[] = {"?", "post", "put", "patch", "delete", "update"};
 
 /* ---- effects as text ---- */
@@ -359,6 +359,7 @@ uint64_t gateway_bench_http(struct gateway_bench *b, const char *text)
 	struct http_request request = {.id = ++b->requests, .headers = headers};
 	request.connection = request.id;
 	request.roles = b->roles;
+	request.dialect = b->dialect;
 	request.method = method_of(take_until(&line, ' '));
 	request.path = take_until(&line, '?');
 	request.query = line;

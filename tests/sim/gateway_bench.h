@@ -25,7 +25,8 @@ struct gateway_bench {
 	    sent[BENCH_SENT_MAX]; /* since the last clearing, without member traffic */
 	uint32_t sent_count;
 	struct arena sent_bodies;
-	uint32_t roles;     /* of clients */
+	enum dialect dialect; /* of clients */
+	uint32_t roles;
 	const char *policy; /* of the collection: JSON; NULL: the default */
 	int status;         /* of the last answer */
 	bool tell_if_lost;  /* it */

@@ -1,0 +1,22 @@
+/* Dropped collections. The ids of a collection and of its shards stay on disk for ever as dropped,
+ * as a member that was away may come with them at any time: it is told, and what it says of them
+ * counts for nothing. */
+#ifndef PARLEY_COORDINATOR_DROPS_H
+#define PARLEY_COORDINATOR_DROPS_H
+
+#include "coordinator/internal.h"
+
+/* Durable; the next map says it. */
+void drops_add(struct coordinator *c, const struct collection *collection, struct effects *fx);
+/* From the disk: id of a shard or a collection, and of the collection that it was. */
+void drops_load(struct coordinator *c, uint64_t id, uint64_t collection);
+/* Of a shard or a collection. */
+bool drops_has(const struct coordinator *c, uint64_t id);
+/* What a map push says: the last ones. */
+void drops_fill(struct coordinator *c, struct msg_map_push *push);
+/* Tells a storage node of the shards that it still has. */
+void drops_tell(struct coordinator *c, const struct event *e, const struct shard_report *reports,
+		uint32_t count, struct effects *fx);
+void drops_close(struct coordinator *c);
+
+#endif

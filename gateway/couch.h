@@ -1,0 +1,113 @@
+/* The CouchDB dialect: names, documents and errors as its clients know them. What they ask for is
+ * done by the same calls as in the native dialect. */
+#ifndef PARLEY_GATEWAY_COUCH_H
+#define PARLEY_GATEWAY_COUCH_H
+
+#include "gateway/native.h"
+#include "gateway/url.h"
+
+/* ---- couch.c: errors, names, paths ---- */
+
+enum couch_error {
+	COUCH_NONE, /* as the status says */
+#define COUCH_ERROR(name, http, error, reason) COUCH_##name,
+#include "gateway/couch_errors.def"
+#undef COUCH_ERROR
+};
+
+/* Always false, as problem_set. detail: in place of the table's reason, unless it is empty. */
+bool couch_problem(struct problem *p, enum couch_error error, const char *detail);
+int couch_http(const struct problem *p);
+/* "error":...,"reason":... - what items of arrays have, too. */
+void couch_error_members(const struct problem *p, struct buf *out);
+void couch_error_print(const struct problem *p, struct buf *out);
+void couch_answer_error(struct turn *t, struct request *r, enum couch_error error);
+/* The reason of a 405. allow: as in the header. */
+void couch_allowed(struct problem *p, struct slice allow);
+
+/* A database's name as a collection's, one to one: what a collection's name can't hold is a dot and
+ * two hexadecimal digits. False: no database can be called that. */
+bool couch_collection_name(struct slice database, struct buf *out) MUST_CHECK;
+/* And back. False: no database name leads to this collection. */
+bool couch_database_name(struct slice collection, struct buf *out) MUST_CHECK;
+/* May a database of this name be made? (a-z first, no capitals) */
+bool couch_name_fit(struct slice database);
+
+/* _design%2Fx and _local%2Fx are one segment or two. Returns the count. */
+int couch_segments(struct slice segments[URL_SEGMENTS_MAX], int count);
+/* Decodes what the pattern leaves open: {db} into r->collection; {doc} and {name} into r->resource,
+ * with _design/ or _local/ before it where the pattern has it. */
+bool couch_take_path(struct request *r, const struct slice *wanted, const struct slice *segments,
+		     int count, struct problem *p) MUST_CHECK;
+void couch_no_route(const struct request *r, const struct slice *segments, int count,
+		    struct problem *p);
+
+/* ---- couch_document.c: a document printed, and taken apart ---- */
+
+struct couch_document {
+	struct slice id;
+	struct revision revision; /* generation 0: none was given */
+	bool deleted;
+	struct slice body; /* as it is stored */
+	/* of one that is printed */
+	const struct revision *conflicts;
+	uint32_t conflicts_count;
+	const struct revision *ancestors; /* the newest first */
+	uint32_t ancestors_count;
+	bool revs;      /* _revisions */
+	bool revs_info; /* _revs_info */
+};
+bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
+/* value: MessagePack as it came. The revision borrows from it. */
+bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
+			  struct couch_document *out, struct problem *p) MUST_CHECK;
+/* The id of a document that may be stored. */
+bool couch_id_check(struct slice id, struct problem *p) MUST_CHECK;
+/* A revision from the query string or a header. */
+bool couch_revision(struct request *r, struct slice text, struct revision *out,
+		    struct problem *p) MUST_CHECK;
+
+/* ---- op_couch_server.c ---- */
+
+/* A parameter that is a whole number; *value stays if it is absent. */
+bool couch_number(const struct request *r, const char *name, uint64_t *value,
+		  struct problem *p) MUST_CHECK;
+
+/* ---- op_couch_database.c ---- */
+
+struct couch_counts {
+	uint64_t documents;
+	uint64_t deleted;
+	struct slice sequence; /* printed: opaque */
+};
+typedef void couch_counted(struct turn *t, struct request *r, const struct couch_counts *counts);
+/* Counts the documents of a collection, and says how far its streams are. r->op stays as it is. */
+void couch_count(struct turn *t, struct request *r, const struct map_collection *c,
+		 couch_counted *done);
+/* collection_find; a database that is not there is answered here. */
+void couch_find(struct turn *t, struct request *r, collection_step *found);
+
+/* ---- op_couch_write.c ---- */
+
+/* One write: told again by itself where CouchDB takes what a lead refuses (a child of a deleted
+ * leaf). */
+struct couch_write {
+	struct msg_doc_write write;
+	enum status status;
+	struct revision revision; /* made */
+	struct problem problem;   /* of a refusal */
+};
+void couch_write_fill(struct turn *t, struct request *r, const struct native_operation *operation,
+		      uint32_t index, const struct couch_document *d, struct couch_write *out);
+bool couch_write_send(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
+		      call_done *done) MUST_CHECK;
+/* False: it was sent again, and done comes again. */
+bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
+		      enum status status, const struct msg_doc_write_ack *ack,
+		      call_done *done) MUST_CHECK;
+/* {"ok":true,"id":...,"rev":...}, or the error. */
+void couch_write_print(const struct couch_write *w, struct buf *out);
+/* Location and ETag, then the line above. */
+void couch_write_answer(struct turn *t, struct request *r, const struct couch_write *w);
+
+#endif

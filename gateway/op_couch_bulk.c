@@ -1,0 +1,102 @@
+/* _bulk_docs: each document is a write of its own; the answer tells of each, in their order. A bad
+ * one refuses them all, before any was written. */
+#include "common/doc/value.h"
+#include "gateway/couch.h"
+#include "gateway/routes.h"
+
+struct bulk {
+	struct couch_write *items;
+	uint32_t count;
+	uint32_t left; /* without an answer yet */
+	struct native_operation operation;
+};
+
+static void bulk_answer(struct turn *t, struct request *r)
+{
+	const struct bulk *bulk = r->op;
+	struct reply *reply = reply_begin(t, 201);
+	buf_append_byte(&reply->body, '[');
+	for (uint32_t i = 0; i < bulk->count; i++) {
+		if (i > 0)
+			buf_append_byte(&reply->body, ',');
+		couch_write_print(&bulk->items[i], &reply->body);
+	}
+	buf_append_byte(&reply->body, ']');
+	reply_send(t, r, reply);
+}
+
+static void item_written(struct turn *t, struct request *r, uint32_t index, enum status status,
+			 const void *body)
+{
+	struct bulk *bulk = r->op;
+	if (couch_write_done(t, r, &bulk->items[index], index, status, body, item_written) &&
+	    --bulk->left == 0)
+		bulk_answer(t, r);
+}
+
+static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct bulk *bulk = r->op;
+	(void)c;
+	/* One more than there are, so that an early failure does not answer before all were sent.
+	 */
+	bulk->left = bulk->count + 1;
+	for (uint32_t i = 0; i < bulk->count; i++)
+		if (!couch_write_send(t, r, &bulk->items[i], i, item_written))
+			item_written(t, r, i, STATUS_OVERLOADED, NULL);
+	if (--bulk->left == 0)
+		bulk_answer(t, r);
+}
+
+static bool take_item(struct turn *t, struct request *r, struct slice value, uint32_t index,
+		      struct problem *p)
+{
+	struct bulk *bulk = r->op;
+	struct couch_document d;
+	if (!couch_document_parse(t, r, value, &d, p))
+		return false;
+	if (d.id.len > 0 && d.id.data[0] == '_' && d.id.data[1] == 'l')
+		return couch_problem(p, COUCH_NOT_BUILT,
+				     "_local documents are written one by one.");
+	couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
+	return true;
+}
+
+static bool take_items(struct turn *t, struct request *r, struct problem *p)
+{
+	struct bulk *bulk = r->op;
+	struct slice body;
+	uint32_t max = t->gw->options.limits.batch_items_max;
+	if (!native_operation(t, r, &bulk->operation, p) || !native_body(t, r, &body, p))
+		return false;
+	struct slice docs = value_member(body, slice_text("docs"));
+	struct mp_reader edits = mp_reader_of(value_member(body, slice_text("new_edits")));
+	struct mp_token new_edits = mp_read(&edits);
+	struct mp_reader reader = mp_reader_of(docs);
+	struct mp_token head = mp_read(&reader);
+	if (docs.len == 0)
+		return couch_problem(p, COUCH_NO_DOCS, "");
+	if (head.type != MP_ARRAY)
+		return couch_problem(p, COUCH_DOCS_NOT_LIST, "");
+	if (new_edits.type == MP_BOOL && !new_edits.flag)
+		return couch_problem(p, COUCH_OLD_EDITS, "");
+	if (head.count > max)
+		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
+	bulk->count = head.count;
+	bulk->items = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->items);
+	for (uint32_t i = 0; i < head.count; i++)
+		if (!take_item(t, r, mp_value(&reader), i, p))
+			return false;
+	return true;
+}
+
+void couch_bulk_docs(struct turn *t, struct request *r)
+{
+	struct bulk *bulk = arena_alloc(&r->arena, sizeof *bulk);
+	struct problem problem;
+	r->op = bulk;
+	if (take_items(t, r, &problem))
+		couch_find(t, r, bulk_go);
+	else
+		answer_problem(t, r, &problem);
+}

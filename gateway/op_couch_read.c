@@ -1,0 +1,198 @@
+/* Reading a document, and copying one. */
+#include <stdio.h>
+
+#include "common/doc/revision.h"
+#include "gateway/couch.h"
+#include "gateway/routes.h"
+#include "gateway/url.h"
+
+struct couch_read {
+	struct msg_doc_read read;
+	struct slice if_none_match;
+	bool conflicts;
+	bool revs;
+	bool revs_info;
+	/* COPY */
+	struct couch_document target;
+	struct native_operation operation;
+	struct couch_write write;
+};
+
+static bool ask(struct turn *t, struct request *r, const struct map_collection *c,
+		struct msg_doc_read *read, call_done *done)
+{
+	const struct map_shard *s = map_collection_shard(c, read->id);
+	struct call_spec spec = {
+	    .reach = REACH_LEAD,
+	    .type = MSG_doc_read,
+	    .answer = MSG_doc_read_ack,
+	    .message = read,
+	    .repeatable = true,
+	    .done = done,
+	};
+	if (!s)
+		return false;
+	read->shard = spec.shard = s->shard.id;
+	return call_open(t, r, &spec);
+}
+
+/* A deletion is shown to whom it is named by. */
+static bool found(struct turn *t, struct request *r, enum status status,
+		  const struct msg_doc_read_ack *ack)
+{
+	const struct couch_read *op = r->op;
+	bool named = op->read.revision.generation > 0;
+	if (ack && ack->deleted && named)
+		return true;
+	if (ack && ack->deleted)
+		couch_answer_error(t, r, COUCH_DELETED);
+	else if (!ack || !status_is_success(status))
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+	else
+		return true;
+	return false;
+}
+
+static struct couch_document document_of(const struct couch_read *op,
+					 const struct msg_doc_read_ack *ack)
+{
+	struct couch_document d = {.id = op->read.id,
+				   .revision = ack->revision,
+				   .deleted = ack->deleted,
+				   .body = ack->body,
+				   .ancestors = ack->ancestors,
+				   .ancestors_count = ack->ancestors_count,
+				   .revs = op->revs,
+				   .revs_info = op->revs_info};
+	if (op->conflicts && ack->leaves_count > 1) {
+		d.conflicts = ack->leaves + 1;
+		d.conflicts_count = ack->leaves_count - 1;
+	}
+	return d;
+}
+
+static void have_read(struct turn *t, struct request *r, uint32_t index, enum status status,
+		      const void *body)
+{
+	const struct couch_read *op = r->op;
+	const struct msg_doc_read_ack *ack = body;
+	(void)index;
+	if (!found(t, r, status, ack))
+		return;
+	bool known =
+	    op->if_none_match.len > 0 && native_etag_matches(op->if_none_match, &ack->revision);
+	struct couch_document d = document_of(op, ack);
+	struct reply *reply = reply_begin(t, known ? 304 : 200);
+	reply_etag(r, reply, &ack->revision);
+	if (known || couch_document_print(&d, &reply->body))
+		reply_send(t, r, reply);
+	else
+		answer_status(t, r, STATUS_INTERNAL, "");
+}
+
+static void read_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct couch_read *op = r->op;
+	if (!ask(t, r, c, &op->read, have_read))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+static bool take_parameters(struct request *r, struct couch_read *op, struct problem *p)
+{
+	static const char *const not_built[] = {"open_revs",         "latest",    "attachments",
+						"deleted_conflicts", "local_seq", "atts_since"};
+	char text[PLACE_BYTES];
+	struct slice value;
+	for (size_t i = 0; i < ARRAY_LEN(not_built); i++) {
+		if (!request_flag(r, not_built[i]))
+			continue;
+		snprintf(text, sizeof text, "This server does not have `%s` yet.", not_built[i]);
+		return couch_problem(p, COUCH_NOT_BUILT, text);
+	}
+	bool meta = request_flag(r, "meta");
+	op->conflicts = op->read.want_leaves = meta || request_flag(r, "conflicts");
+	op->revs = request_flag(r, "revs");
+	op->revs_info = meta || request_flag(r, "revs_info");
+	op->read.want_ancestors = op->revs || op->revs_info;
+	op->if_none_match = arena_copy(&r->arena, request_header(r, "if-none-match"));
+	return !request_parameter(r, "rev", &value) ||
+	       couch_revision(r, value, &op->read.revision, p);
+}
+
+void couch_read(struct turn *t, struct request *r)
+{
+	struct couch_read *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	op->read.id = r->resource;
+	r->op = op;
+	if (take_parameters(r, op, &problem))
+		couch_find(t, r, read_go);
+	else
+		answer_problem(t, r, &problem);
+}
+
+/* ---- COPY ---- */
+
+static void copied(struct turn *t, struct request *r, uint32_t index, enum status status,
+		   const void *body)
+{
+	struct couch_read *op = r->op;
+	if (couch_write_done(t, r, &op->write, index, status, body, copied))
+		couch_write_answer(t, r, &op->write);
+}
+
+static void copy_read(struct turn *t, struct request *r, uint32_t index, enum status status,
+		      const void *body)
+{
+	struct couch_read *op = r->op;
+	const struct msg_doc_read_ack *ack = body;
+	(void)index;
+	if (!found(t, r, status, ack))
+		return;
+	op->target.body = arena_copy(&r->arena, ack->body);
+	op->target.deleted = ack->deleted;
+	couch_write_fill(t, r, &op->operation, 0, &op->target, &op->write);
+	if (!couch_write_send(t, r, &op->write, 0, copied))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+static void copy_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct couch_read *op = r->op;
+	if (!ask(t, r, c, &op->read, copy_read))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* Destination: an id, with ?rev= of what is there now. */
+static bool take_destination(struct request *r, struct couch_read *op, struct problem *p)
+{
+	struct slice to = arena_copy(&r->arena, request_header(r, "destination"));
+	struct http_field pair;
+	size_t end = 0;
+	if (to.len == 0)
+		return couch_problem(p, COUCH_NO_DESTINATION, "");
+	while (end < to.len && to.data[end] != '?')
+		end++;
+	size_t used = end < to.len ? end + 1 : end;
+	struct slice query = slice_of(to.data + used, to.len - used);
+	if (!url_decode(slice_of(to.data, end), false, &r->arena, &op->target.id))
+		return couch_problem(p, COUCH_BAD_REQUEST, "");
+	while (url_parameter_next(&query, &pair))
+		if (slice_is(pair.name, "rev") &&
+		    !couch_revision(r, pair.value, &op->target.revision, p))
+			return false;
+	return couch_id_check(op->target.id, p);
+}
+
+void couch_copy(struct turn *t, struct request *r)
+{
+	struct couch_read *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	op->read.id = r->resource;
+	r->op = op;
+	if (take_parameters(r, op, &problem) && take_destination(r, op, &problem) &&
+	    native_operation(t, r, &op->operation, &problem))
+		couch_find(t, r, copy_go);
+	else
+		answer_problem(t, r, &problem);
+}

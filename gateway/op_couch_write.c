@@ -1,0 +1,194 @@
+/* Writes of documents: PUT, POST, DELETE, and each item of _bulk_docs. */
+#include <stdio.h>
+
+#include "common/doc/revision.h"
+#include "gateway/couch.h"
+#include "gateway/routes.h"
+#include "gateway/url.h"
+
+/* ---- one write ---- */
+
+void couch_write_fill(struct turn *t, struct request *r, const struct native_operation *operation,
+		      uint32_t index, const struct couch_document *d, struct couch_write *out)
+{
+	struct msg_doc_write *write = &out->write;
+	write->op = d->deleted ? WRITE_DELETE : WRITE_PUT;
+	write->body = d->deleted ? slice_of(NULL, 0) : d->body;
+	write->expect = EXPECT_ABSENT;
+	if (d->revision.generation > 0) {
+		write->expect = EXPECT_REVISION;
+		write->expected = arena_alloc(&r->arena, sizeof *write->expected);
+		write->expected[0] = d->revision;
+		write->expected_count = 1;
+	}
+	native_operation_fill(t, r, operation, index, write);
+	write->id = d->id.len > 0 ? d->id : native_new_id(t, r, write);
+}
+
+bool couch_write_send(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
+		      call_done *done)
+{
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	return c && write_send(t, r, c, &w->write, index, done);
+}
+
+/* CouchDB lets a document be written again on the revision of its deletion, as if it named none. */
+static bool names_deletion(const struct msg_doc_write *write, enum status status,
+			   const struct msg_doc_write_ack *ack)
+{
+	return status == STATUS_CONFLICT && write->op == WRITE_PUT &&
+	       write->expect == EXPECT_REVISION && ack &&
+	       revision_equal(&ack->revision, &write->expected[0]);
+}
+
+static bool send_again(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
+		       call_done *done)
+{
+	static const struct native_operation none;
+	w->write.expect = EXPECT_ABSENT;
+	w->write.expected_count = 0;
+	w->write.operation_digest = slice_of(NULL, 0);
+	native_operation_fill(t, r, &none, index, &w->write);
+	return couch_write_send(t, r, w, index, done);
+}
+
+static void refused(struct couch_write *w, enum status status, const struct msg_doc_write_ack *ack)
+{
+	bool stale = status == STATUS_NOT_FOUND && w->write.expect == EXPECT_REVISION;
+	w->status = status;
+	if (status == STATUS_NOT_FOUND && w->write.op == WRITE_DELETE) {
+		bool was = ack && ack->revision.generation > 0;
+		couch_problem(&w->problem, was ? COUCH_DELETED : COUCH_MISSING, "");
+	} else if (stale) {
+		couch_problem(&w->problem, COUCH_CONFLICT, "");
+	} else {
+		write_problem(w->write.op, status, ack, &w->problem);
+	}
+}
+
+bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
+		      enum status status, const struct msg_doc_write_ack *ack, call_done *done)
+{
+	if (ack && status_is_success(status)) {
+		w->status = status;
+		w->revision = ack->revision;
+		w->revision.hash = arena_copy(&r->arena, ack->revision.hash);
+		return true;
+	}
+	if (names_deletion(&w->write, status, ack) && send_again(t, r, w, index, done))
+		return false;
+	refused(w, status, ack);
+	return true;
+}
+
+void couch_write_print(const struct couch_write *w, struct buf *out)
+{
+	bool ok = status_is_success(w->status);
+	buf_append_text(out, ok ? "{\"ok\":true,\"id\":" : "{\"id\":");
+	json_string(w->write.id, out);
+	buf_append_byte(out, ',');
+	if (ok) {
+		buf_append_text(out, "\"rev\":");
+		json_revision(&w->revision, out);
+	} else {
+		couch_error_members(&w->problem, out);
+	}
+	buf_append_byte(out, '}');
+}
+
+void couch_write_answer(struct turn *t, struct request *r, const struct couch_write *w)
+{
+	struct buf path = {0};
+	struct buf name = {0};
+	if (!status_is_success(w->status)) {
+		answer_problem(t, r, &w->problem);
+		return;
+	}
+	bool deleted = w->write.op == WRITE_DELETE;
+	bool later = w->status == STATUS_ACCEPTED;
+	struct reply *reply = reply_begin(t, later ? 202 : deleted ? 200 : 201);
+	if (couch_database_name(r->collection, &name)) {
+		buf_append_byte(&path, '/');
+		url_encode(buf_slice(&name), &path);
+		buf_append_byte(&path, '/');
+		url_encode(w->write.id, &path);
+		reply_header(r, reply, "Location", buf_slice(&path));
+	}
+	buf_close(&name);
+	buf_close(&path);
+	reply_etag(r, reply, &w->revision);
+	couch_write_print(w, &reply->body);
+	reply_send(t, r, reply);
+}
+
+/* ---- requests of one ---- */
+
+static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
+		    const void *body)
+{
+	struct couch_write *w = r->op;
+	if (couch_write_done(t, r, w, index, status, body, written))
+		couch_write_answer(t, r, w);
+}
+
+static void write_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	if (!couch_write_send(t, r, r->op, 0, written))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* The revision may be in three places; they must agree. */
+static bool take_revision(struct request *r, struct couch_document *d, struct problem *p)
+{
+	struct slice texts[2] = {request_header(r, "if-match")};
+	if (!request_parameter(r, "rev", &texts[1]))
+		texts[1] = slice_of(NULL, 0);
+	for (int i = 0; i < 2; i++) {
+		struct revision given;
+		if (texts[i].len == 0)
+			continue;
+		if (!couch_revision(r, texts[i], &given, p))
+			return false;
+		if (d->revision.generation > 0 && !revision_equal(&d->revision, &given))
+			return couch_problem(p, COUCH_REVS_DIFFER, "");
+		d->revision = given;
+	}
+	return true;
+}
+
+static bool parse_write(struct turn *t, struct request *r, struct couch_document *d,
+			struct problem *p)
+{
+	struct slice value;
+	struct slice flag;
+	*d = (struct couch_document){.id = r->resource, .deleted = r->method == HTTP_DELETE};
+	if (request_parameter(r, "new_edits", &flag) && slice_is(flag, "false"))
+		return couch_problem(p, COUCH_OLD_EDITS, "");
+	if (r->method != HTTP_DELETE) {
+		if (!native_body(t, r, &value, p) || !couch_document_parse(t, r, value, d, p))
+			return false;
+		if (r->resource.len > 0 && d->id.len > 0 && !slice_equal(d->id, r->resource))
+			return couch_problem(p, COUCH_BAD_REQUEST,
+					     "Document ID must match the one in the address");
+		if (r->resource.len > 0)
+			d->id = r->resource;
+	}
+	return take_revision(r, d, p);
+}
+
+void couch_write(struct turn *t, struct request *r)
+{
+	struct couch_write *w = arena_alloc(&r->arena, sizeof *w);
+	struct native_operation operation;
+	struct couch_document d;
+	struct problem problem;
+	r->op = w;
+	if (!native_operation(t, r, &operation, &problem) || !parse_write(t, r, &d, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	/* a deletion that names nothing contradicts whatever is there */
+	couch_write_fill(t, r, &operation, 0, &d, w);
+	couch_find(t, r, write_go);
+}

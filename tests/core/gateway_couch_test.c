@@ -1,0 +1,366 @@
+/* The gateway's core as CouchDB's clients see it: names, errors, documents and the traces of what
+ * they ask for. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "gateway/couch.h"
+#include "tests/sim/gateway_bench.h"
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	gateway_bench_open(b, NULL);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	*state = b;
+	return 0;
+}
+
+static void expect_body(struct gateway_bench *b, int status, const char *body)
+{
+	assert_int_equal(b->status, status);
+	assert_string_equal(buf_cstr(&b->body), body);
+}
+
+static void answer_write(struct gateway_bench *b, uint32_t index, enum status status,
+			 uint64_t generation)
+{
+	struct msg_doc_write_ack ack = {.status = status};
+	if (generation > 0)
+		ack.revision = (struct revision){generation, slice_text("r")};
+	gateway_bench_answer(b, index, MSG_doc_write_ack, &ack);
+}
+
+/* ---- names ---- */
+
+static void test_names_are_one_to_one(void **state)
+{
+	static const char *const pairs[][2] = {
+	    {"people", "people"},
+	    {"testdb_1", "testdb.5f1"},
+	    {"az09_$()+-/", "az09.5f.24.28.29.2b-.2f"},
+	    {"People", "People"},
+	    {"system", "system"},
+	    {"systems_x", "systems.5fx"},
+	    {"system_local", ".73ystem.5flocal"},
+	};
+	struct buf out = {0};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+		assert_true(couch_collection_name(slice_text(pairs[i][0]), &out));
+		assert_string_equal(buf_cstr(&out), pairs[i][1]);
+		assert_true(couch_database_name(slice_text(pairs[i][1]), &out));
+		assert_string_equal(buf_cstr(&out), pairs[i][0]);
+	}
+	static const char *const no_database[] = {"a.b",          "a.5",         "a.5F", "a.61",
+						  "system.local", "a.5fsystem.", "a.00"};
+	for (size_t i = 0; i < ARRAY_LEN(no_database); i++)
+		assert_false(couch_database_name(slice_text(no_database[i]), &out));
+	assert_false(couch_collection_name(slice_text("a.b"), &out));
+	assert_false(couch_collection_name(slice_text("a b"), &out));
+	assert_false(couch_collection_name(slice_text(""), &out));
+	assert_false(couch_name_fit(slice_text("People")));
+	assert_false(couch_name_fit(slice_text("1st")));
+	buf_close(&out);
+}
+
+/* ---- answers without the cluster ---- */
+
+struct told {
+	const char *request;
+	int status;
+	const char *body;
+};
+
+#define MISSING    "{\"error\":\"not_found\",\"reason\":\"missing\"}"
+#define BAD_REV    "{\"error\":\"bad_request\",\"reason\":\"Invalid rev format\"}"
+#define NOT_OBJECT "{\"error\":\"bad_request\",\"reason\":\"Document must be a JSON object\"}"
+#define RESERVED                                                                                   \
+	"{\"error\":\"illegal_docid\",\"reason\":\"Only reserved document ids may start with "     \
+	"underscore.\"}"
+#define NOT_STRING "{\"error\":\"illegal_docid\",\"reason\":\"Document id must be a string\"}"
+#define MEMBER                                                                                     \
+	"{\"error\":\"doc_validation\",\"reason\":"                                                \
+	"\"Bad special document member: _zing\"}"
+#define NOT_YET                                                                                    \
+	"{\"error\":\"not_implemented\",\"reason\":"                                               \
+	"\"This server does not have this yet.\"}"
+
+static const struct told at_once[] = {
+    {"GET /_up", 200, "{\"status\":\"ok\",\"seeds\":{}}"},
+    {"GET /_uuids?count=1001", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"count parameter too large\"}"},
+    {"GET /_uuids?count=x", 400,
+     "{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for count: \\\"x\\\"\"}"},
+    {"GET /_nothing", 404, MISSING},
+    {"GET /c/_nothing", 404, MISSING},
+    {"GET /c/a/b/c/d/e/f", 404, MISSING},
+    {"PUT /c/_zing\n\n{}", 400, RESERVED},
+    {"PUT /c/%5Fzing\n\n{}", 400, RESERVED},
+    {"PATCH /c", 405,
+     "{\"error\":\"method_not_allowed\",\"reason\":\"Only GET, HEAD, PUT, DELETE, POST "
+     "allowed\"}"},
+    {"PUT /c", 412,
+     "{\"error\":\"file_exists\",\"reason\":\"The database could not be created, the file already "
+     "exists.\"}"},
+    {"GET /c/_changes", 501, NOT_YET},
+    {"GET /c/a/attachment", 501, NOT_YET},
+    {"GET /c/a?rev=x", 400, BAD_REV},
+    {"GET /c/a?open_revs=all", 501,
+     "{\"error\":\"not_implemented\",\"reason\":\"This server does not have `open_revs` yet.\"}"},
+    {"PUT /c/a", 400, "{\"error\":\"bad_request\",\"reason\":\"invalid UTF-8 JSON\"}"},
+    {"PUT /c/a\n\n[]", 400, NOT_OBJECT},
+    {"PUT /c/a\n\n{\"_zing\":1}", 400, MEMBER},
+    {"PUT /c/a\n\n{\"_rev\":\"x\"}", 400, BAD_REV},
+    {"PUT /c/a?rev=1-a\n\n{\"_rev\":\"1-b\"}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"Document rev from request body and query string have "
+     "different values\"}"},
+    {"PUT /c/a\n\n{\"_attachments\":{\"a\":{}}}", 501,
+     "{\"error\":\"not_implemented\",\"reason\":\"This server does not take attachments yet.\"}"},
+    {"POST /c\n\n{\"_id\":5}", 400, NOT_STRING},
+    {"POST /c/_bulk_docs\n\n{}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"POST body must include `docs` parameter.\"}"},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[{},{\"_zing\":1}]}", 400, MEMBER},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[{},5]}", 400, NOT_OBJECT},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[],\"new_edits\":false}", 501,
+     "{\"error\":\"not_implemented\",\"reason\":\"This server does not take `new_edits: false` "
+     "yet.\"}"},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[]}", 201, "[]"},
+    {"POST /c/_all_docs\n\n{\"keys\":5}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"`keys` body member must be an array.\"}"},
+    {"GET /c/_all_docs?keys=[]&key=%22a%22", 400,
+     "{\"error\":\"query_parse_error\",\"reason\":\"`keys` is incompatible with `key`, "
+     "`start_key` and `end_key`\"}"},
+    {"COPY /c/a", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"Destination header is mandatory for COPY.\"}"},
+    {"GET /c/_revs_limit", 200, "1000"},
+    {"POST /c/_compact", 202, "{\"ok\":true}"},
+    {"POST /c/_ensure_full_commit", 201, "{\"ok\":true,\"instance_start_time\":\"0\"}"},
+    {"GET /c/_all_docs?limit=x", 400,
+     "{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for limit: \\\"x\\\"\"}"},
+};
+
+static void test_answers_at_once(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(at_once); i++) {
+		gateway_bench_http(b, at_once[i].request);
+		if (b->status != at_once[i].status ||
+		    strcmp(buf_cstr(&b->body), at_once[i].body) != 0)
+			print_error("%s\n", at_once[i].request);
+		expect_body(b, at_once[i].status, at_once[i].body);
+		assert_int_equal(b->sent_count, 0);
+	}
+	gateway_bench_http(b, "PUT /Bad.Name");
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body),
+			       "{\"error\":\"illegal_database_name\",\"reason\":"
+			       "\"Name: 'Bad.Name'. Only lowercase"));
+}
+
+static void test_native_answers_stay(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->dialect = DIALECT_NATIVE;
+	gateway_bench_http(b, "GET /_up");
+	assert_int_equal(b->status, 404);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"code\":\"no_route\""));
+	assert_null(strstr(buf_cstr(&b->headers), "Cache-Control"));
+	gateway_bench_http(b, "COPY /c/a");
+	assert_int_equal(b->status, 405);
+}
+
+/* ---- documents ---- */
+
+static void test_put(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a%2Fb\n\n{\"_id\":\"a/b\",\"id\":5,\"x\":1}");
+	answer_write(b, 0, STATUS_CREATED, 1);
+	expect_body(b, 201, "{\"ok\":true,\"id\":\"a/b\",\"rev\":\"1-r\"}");
+	assert_non_null(strstr(buf_cstr(&b->headers), "ETag: \"1-r\"\n"));
+	assert_non_null(strstr(buf_cstr(&b->headers), "Location: /c/a%2Fb\n"));
+	gateway_bench_http(b, "PUT /c/a\n\n{\"_rev\":\"1-q\",\"_conflicts\":[]}");
+	answer_write(b, 1, STATUS_CONFLICT, 2);
+	expect_body(b, 409, "{\"error\":\"conflict\",\"reason\":\"Document update conflict.\"}");
+	gateway_bench_http(b, "DELETE /c/_design%2Fx?rev=1-q");
+	answer_write(b, 2, STATUS_OK, 2);
+	expect_body(b, 200, "{\"ok\":true,\"id\":\"_design/x\",\"rev\":\"2-r\"}");
+	gateway_bench_http(b, "DELETE /c/a");
+	answer_write(b, 3, STATUS_NOT_FOUND, 3);
+	expect_body(b, 404, "{\"error\":\"not_found\",\"reason\":\"deleted\"}");
+	assert_non_null(strstr(buf_cstr(&b->trace), "put a/b {\"_id\":5,\"x\":1} absent\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "put a {} if=1-q\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "delete _design/x if=1-q\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "delete a absent\n"));
+}
+
+/* On the revision of a deletion a document is made again. */
+static void test_put_on_a_deletion(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\n\n{\"_rev\":\"2-r\"}");
+	answer_write(b, 0, STATUS_CONFLICT, 2);
+	assert_int_equal(b->sent_count, 2);
+	answer_write(b, 1, STATUS_CREATED, 3);
+	expect_body(b, 201, "{\"ok\":true,\"id\":\"a\",\"rev\":\"3-r\"}");
+}
+
+static void test_get(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct revision leaves[] = {{3, slice_text("c")}, {2, slice_text("x")}};
+	struct revision ancestors[] = {{2, slice_text("b")}, {1, slice_text("a")}};
+	gateway_bench_http(b, "GET /c/a?revs=true&conflicts=true");
+	struct msg_doc_read_ack ack = {
+	    .status = STATUS_OK,
+	    .revision = leaves[0],
+	    .leaves = leaves,
+	    .leaves_count = 2,
+	    .ancestors = ancestors,
+	    .ancestors_count = 2,
+	    .body = gateway_bench_document(b, "{\"_id\":5,\"_rev\":7,\"_own\":1,\"x\":[]}")};
+	gateway_bench_answer(b, 0, MSG_doc_read_ack, &ack);
+	expect_body(b, 200,
+		    "{\"_id\":\"a\",\"_rev\":\"3-c\",\"id\":5,\"_own\":1,\"x\":[],"
+		    "\"_revisions\":{\"start\":3,\"ids\":[\"c\",\"b\",\"a\"]},"
+		    "\"_conflicts\":[\"2-x\"]}");
+	gateway_bench_http(b, "GET /c/a");
+	ack = (struct msg_doc_read_ack){
+	    .status = STATUS_NOT_FOUND, .deleted = true, .revision = leaves[0]};
+	gateway_bench_answer(b, 1, MSG_doc_read_ack, &ack);
+	expect_body(b, 404, "{\"error\":\"not_found\",\"reason\":\"deleted\"}");
+	gateway_bench_http(b, "GET /c/a?rev=3-c");
+	gateway_bench_answer(b, 2, MSG_doc_read_ack, &ack);
+	expect_body(b, 200, "{\"_id\":\"a\",\"_rev\":\"3-c\",\"_deleted\":true}");
+	gateway_bench_http(b, "GET /c/a");
+	ack = (struct msg_doc_read_ack){
+	    .status = STATUS_OK, .revision = leaves[0], .body = gateway_bench_document(b, "{}")};
+	gateway_bench_answer(b, 3, MSG_doc_read_ack, &ack);
+	expect_body(b, 200, "{\"_id\":\"a\",\"_rev\":\"3-c\"}");
+}
+
+static void test_bulk_tells_of_each(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"a\"},{\"_id\":\"b\","
+			      "\"_rev\":\"1-q\",\"_deleted\":true}]}");
+	assert_int_equal(b->sent_count, 2);
+	answer_write(b, 1, STATUS_CONFLICT, 4);
+	answer_write(b, 0, STATUS_CREATED, 1);
+	expect_body(
+	    b, 201,
+	    "[{\"ok\":true,\"id\":\"a\",\"rev\":\"1-r\"},{\"id\":\"b\",\"error\":\"conflict\","
+	    "\"reason\":\"Document update conflict.\"}]");
+}
+
+static void answer_count(struct gateway_bench *b, uint32_t index)
+{
+	struct msg_shard_query_ack ack = {
+	    .status = STATUS_OK, .count = 3, .deleted = 1, .applied = 9};
+	gateway_bench_answer(b, index, MSG_shard_query_ack, &ack);
+}
+
+static void test_info(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c/");
+	answer_count(b, 0);
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->body), "{\"db_name\":\"c\",\"update_seq\":\"9-"));
+	assert_non_null(strstr(buf_cstr(&b->body), "\"doc_count\":3,\"doc_del_count\":1,"));
+}
+
+static void test_range(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct row rows[3] = {{.id = slice_text("b"), .revision = {1, slice_text("r")}},
+			      {.id = slice_text("c"), .revision = {1, slice_text("s")}},
+			      {.id = slice_text("d"), .revision = {1, slice_text("t")}}};
+	gateway_bench_http(b, "GET /c/_all_docs?startkey=%22b%22&endkey=%22d%22&inclusive_end="
+			      "false&skip=1");
+	answer_count(b, 0);
+	struct msg_shard_query_ack ack = {.status = STATUS_OK, .rows = rows, .rows_count = 3};
+	gateway_bench_answer(b, 1, MSG_shard_query_ack, &ack);
+	expect_body(b, 200,
+		    "{\"total_rows\":3,\"offset\":null,\"rows\":[{\"id\":\"c\",\"key\":\"c\","
+		    "\"value\":{\"rev\":\"1-s\"}}]}");
+	assert_non_null(strstr(buf_cstr(&b->trace), "after=a\xff"));
+}
+
+static void test_keys(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /c/_all_docs?include_docs=true\n\n{\"keys\":[\"x\",\"a\"]}");
+	answer_count(b, 0);
+	struct msg_doc_read_ack ack = {.status = STATUS_NOT_FOUND};
+	gateway_bench_answer(b, 1, MSG_doc_read_ack, &ack);
+	ack = (struct msg_doc_read_ack){
+	    .status = STATUS_NOT_FOUND, .deleted = true, .revision = {2, slice_text("r")}};
+	gateway_bench_answer(b, 2, MSG_doc_read_ack, &ack);
+	expect_body(b, 200,
+		    "{\"total_rows\":3,\"offset\":null,\"rows\":[{\"key\":\"x\",\"error\":"
+		    "\"not_found\"},{\"id\":\"a\",\"key\":\"a\",\"value\":{\"rev\":\"2-r\","
+		    "\"deleted\":true},\"doc\":null}]}");
+}
+
+/* ---- databases that come and go ---- */
+
+static void test_drop(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_OK, .map_version = 6};
+	uint64_t dropped = 7;
+	struct msg_map_push push = {.map_version = 6, .dropped = &dropped, .dropped_count = 1};
+	struct peer from = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	uint64_t request = gateway_bench_http(b, "DELETE /c");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	assert_int_equal(b->status, 0);
+	gateway_bench_message(b, &from, &envelope, &push);
+	assert_int_equal(request, 1);
+	expect_body(b, 200, "{\"ok\":true}");
+	/* an older map that comes late brings nothing back */
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /c");
+	assert_int_equal(b->sent_count, 1);
+	gateway_bench_answer(b, 0, MSG_map_push, &push);
+	expect_body(b, 404, "{\"error\":\"not_found\",\"reason\":\"Database does not exist.\"}");
+}
+
+static void test_create(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_OK};
+	gateway_bench_http(b, "PUT /new_one?q=2");
+	assert_non_null(strstr(buf_cstr(&b->trace), "new.5fone"));
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	assert_int_equal(b->status, 412);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_names_are_one_to_one),
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
+	    TEST(test_answers_at_once),
+	    TEST(test_native_answers_stay),
+	    TEST(test_put),
+	    TEST(test_put_on_a_deletion),
+	    TEST(test_get),
+	    TEST(test_bulk_tells_of_each),
+	    TEST(test_info),
+	    TEST(test_range),
+	    TEST(test_keys),
+	    TEST(test_drop),
+	    TEST(test_create),
+#undef TEST
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
