@@ -94,6 +94,7 @@ struct shard_row {
 	int64_t named_ms;                          /* when this epoch began for us */
 	int64_t waiting_since_ms;                  /* while not serving: since when */
 	int64_t quorum_since_ms; /* enough voting replicas alive for a take-over since then */
+	uint32_t slow;           /* leads replaced since it last served, as they took too long */
 	/* recovery */
 	uint64_t promised_max;
 	bool raise; /* adopted, or in doubt: begin a new epoch */

@@ -48,6 +48,8 @@ static void take_one(struct coordinator *c, const struct member_row *m,
 		row->waiting_since_ms = c->now_ms;
 	row->serving = serving;
 	if (serving)
+		row->slow = 0;
+	if (serving)
 		take_progress(c, row, r);
 }
 

@@ -4,6 +4,10 @@
 #include "coordinator/moves.h"
 #include "coordinator/state.h"
 
+enum { SLOW_DOUBLINGS = 5 };
+
+static const char too_slow[] = "slow";
+
 void succession_candidates(const struct coordinator *c, const struct shard_row *row,
 			   struct placement_candidate *out)
 {
@@ -88,6 +92,13 @@ static bool can_elect(const struct shard *s, const struct placement_candidate *c
 	return placement_can_elect(s, alive);
 }
 
+/* A take-over that has to copy a shard first takes its time: each lead that is replaced for it,
+ * with what it has copied thrown away, gives the next one twice as long. */
+static int64_t takeover_ms(const struct shard_row *row)
+{
+	return (int64_t)TAKEOVER_MS << (row->slow < SLOW_DOUBLINGS ? row->slow : SLOW_DOUBLINGS);
+}
+
 /* Why the lead has to go, or NULL. *again: it may be the successor itself. */
 static const char *lead_lost(struct coordinator *c, struct shard_row *row,
 			     const struct placement_candidate *candidates, bool *again)
@@ -110,7 +121,14 @@ static const char *lead_lost(struct coordinator *c, struct shard_row *row,
 		return "stuck";
 	int64_t since = row->waiting_since_ms > row->quorum_since_ms ? row->waiting_since_ms
 								     : row->quorum_since_ms;
-	return !row->serving && c->now_ms - since >= TAKEOVER_MS ? "slow" : NULL;
+	return !row->serving && c->now_ms - since >= takeover_ms(row) ? too_slow : NULL;
+}
+
+/* Who can only lead after having been copied to is not quicker than one that is at it. */
+static void exclude_unvouching(const struct shard *s, struct placement_candidate *candidates)
+{
+	for (uint32_t i = 0; i < s->replicas_count; i++)
+		candidates[i].excluded |= !candidates[i].vouching;
 }
 
 static bool fail_over(struct coordinator *c, struct shard_row *row, struct effects *fx)
@@ -128,6 +146,9 @@ static bool fail_over(struct coordinator *c, struct shard_row *row, struct effec
 	uint32_t i = placement_index(s, s->lead);
 	if (!again)
 		candidates[i].excluded = true;
+	bool slow = why == too_slow;
+	if (slow)
+		exclude_unvouching(s, candidates);
 	uint64_t lead = placement_successor(s, candidates);
 	if (lead == 0)
 		return false;
@@ -135,6 +156,7 @@ static bool fail_over(struct coordinator *c, struct shard_row *row, struct effec
 		REACHED(successor_too_slow);
 		row->views[i].failed_ms = c->now_ms;
 	}
+	row->slow += slow;
 	c->failovers++;
 	name_lead(c, row, lead, why, fx);
 	return true;
