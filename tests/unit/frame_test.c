@@ -176,7 +176,9 @@ static void test_roles_decide_who_may_send_what(void **state)
 {
 	(void)state;
 	assert_true(message_allowed(MSG_doc_write, ROLE_GATEWAY, ROLE_STORAGE));
-	assert_false(message_allowed(MSG_doc_write, ROLE_ARBITER, ROLE_STORAGE));
+	/* the parts of a split */
+	assert_true(message_allowed(MSG_doc_write, ROLE_ARBITER, ROLE_STORAGE));
+	assert_false(message_allowed(MSG_shard_edit, ROLE_ARBITER, ROLE_STORAGE));
 	assert_false(message_allowed(MSG_doc_write, ROLE_GATEWAY, ROLE_COORDINATOR));
 	assert_true(message_allowed(MSG_map_push, ROLE_COORDINATOR, ROLE_ARBITER));
 	assert_false(message_allowed(MSG_map_push, ROLE_GATEWAY, ROLE_ARBITER));
