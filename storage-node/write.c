@@ -51,12 +51,13 @@ void write_recent_clear(struct shard_copy *c)
 	c->recent_next = 0;
 }
 
-/* Idle shards keep none: a copy of a request that is still on its way is not that old. */
+/* Idle shards keep none: a copy of a request that is still on its way is not that old. But what is
+ * not settled yet may be asked for as long as it isn't; afterwards documents know clients' keys. */
 void write_recent_tick(const struct storage *s, struct shard_copy *c)
 {
 	if (!c->recents)
 		return;
-	if (c->recent_until_ms == 0)
+	if (c->recent_until_ms == 0 || c->position.applied < c->position.last)
 		c->recent_until_ms = s->now_ms + RECENT_KEEP_MS;
 	else if (s->now_ms >= c->recent_until_ms)
 		write_recent_clear(c);

@@ -72,6 +72,29 @@ static void test_late_duplicate_is_not_refused(void **state)
 	assert_int_equal(b->written.status, STATUS_OLD_EPOCH);
 }
 
+/* Its client was told that nobody knows, and asks again: it must not be refused and then be done.
+ */
+static void test_unsettled_is_not_forgotten(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.operation_digest = peers_operation(b, 50);
+	peers_write(b, 1, &m);
+	for (int i = 0; i < 8; i++) {
+		storage_bench_advance(b, REQUEST_DEADLINE_MS);
+		peers_grant(b, PEER_B, 1, true);
+		peers_grant(b, PEER_C, 1, true);
+		storage_bench_turn(b);
+	}
+	storage_bench_clear(b);
+	m.attempt = 1;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->answers, 0);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+}
+
 /* ---- limits ---- */
 
 static void test_disk_full(void **state)
@@ -272,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_operation_ids),
 	    CASE(test_late_duplicate_is_not_refused),
+	    CASE(test_unsettled_is_not_forgotten),
 	    CASE(test_disk_full),
 	    CASE(test_full_replica_lets_a_lead_begin),
 	    CASE(test_patches_do_not_add_up),
