@@ -196,6 +196,25 @@ export class Cluster {
     return answer;
   }
 
+  /** The place in the stream from which on a listener would be told: the id of the first event. */
+  position(collection) {
+    return new Promise((resolve, reject) => {
+      const asked = request(this.url(`/_/notify?path=/${collection}/`), this.tls, (answer) => {
+        let text = '';
+        answer.setEncoding('utf8');
+        answer.on('data', (part) => {
+          text += part;
+          const id = /^id: (\S+)$/m.exec(text);
+          if (!id) return;
+          asked.destroy();
+          resolve(id[1]);
+        });
+      });
+      asked.on('error', reject);
+      asked.end();
+    });
+  }
+
   collection(name, settings = {}) {
     return this.insist('POST', '/_/collections', { body: { name, ...settings } });
   }

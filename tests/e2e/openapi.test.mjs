@@ -200,6 +200,11 @@ async function locked(c) {
   return json.id;
 }
 
+/** One that a client has set. */
+async function checkpoint(c) {
+  await c.insist('PUT', '/_/checkpoints/books/phone-7', { body: { position: await c.position('books') } });
+}
+
 /** What has to be there before an operation can be asked as its example says; gives what must be put into the request. */
 const prepared = {
   deleteLock: async (c) => ({ path: { name: await locked(c) } }),
@@ -247,6 +252,17 @@ const prepared = {
   async getSystemIndex(c) {
     await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'listed', fields: ['y'] } });
     return { path: { id: 'books/listed' } };
+  },
+  async rewriteReferences(c) {
+    await c.insist('PUT', '/books/split', { body: { _split: ['split~1', 'split~2'] } });
+    return { path: { collection: 'books', id: 'split' } };
+  },
+  setCheckpoint: async (c) => ({ body: JSON.stringify({ position: await c.position('books') }) }),
+  getCheckpoint: checkpoint,
+  dropCheckpoint: checkpoint,
+  async getCheckpointRow(c) {
+    await checkpoint(c);
+    return { path: { id: 'books/phone-7' } };
   },
   async deleteIndex(c) {
     await c.insist('POST', '/_/collections/books/indexes', { body: { name: 'prepared', fields: ['x'] } });

@@ -2,7 +2,6 @@
 // back. And the alert rules name metrics that there are.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
@@ -14,25 +13,6 @@ const NODES = ['storage-1', 'storage-2', 'storage-3'];
 
 let cluster;
 const test = (what, body) => check(() => cluster, what, body);
-
-/** The place in the stream from which on a listener would be told. */
-function position(collection) {
-  return new Promise((resolve, reject) => {
-    const asked = request(cluster.url(`/_/notify?path=/${collection}/`), cluster.tls, (answer) => {
-      let text = '';
-      answer.setEncoding('utf8');
-      answer.on('data', (part) => {
-        text += part;
-        const id = /^id: (\S+)$/m.exec(text);
-        if (!id) return;
-        asked.destroy();
-        resolve(id[1]);
-      });
-    });
-    asked.on('error', (error) => reject(error));
-    asked.end();
-  });
-}
 
 const tombstones = async (name) => cluster.metric(name, 'parley_tombstones');
 const allGone = () => until('no tombstone is left', DEADLINE_MS,
@@ -80,7 +60,7 @@ describe('deleted documents', () => {
   test('a client that syncs is waited for', async (c) => {
     const path = '/_/checkpoints/synced/phone';
     await c.insist('PUT', '/synced/a', { body: { n: 1 } });
-    const seen = await position('synced');
+    const seen = await c.position('synced');
     const set = await c.send('PUT', path, { body: { position: seen } });
     assert.equal(set.status, 200, set.text);
     assert.ok((await c.get(path)).json.position);
@@ -90,7 +70,7 @@ describe('deleted documents', () => {
     assert.deepEqual((await c.get('/system.checkpoints?fields=["name","collection"]')).json,
       [{ id: 'synced/phone', collection: 'synced', name: 'phone' }]);
     await until('it has come further, and no tombstone is left', DEADLINE_MS, async () => {
-      const later = await position('synced');
+      const later = await c.position('synced');
       assert.equal((await c.send('PUT', path, { body: { position: later } })).status, 200);
       return (await Promise.all(NODES.map(tombstones))).every((count) => count === 0);
     });
