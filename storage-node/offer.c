@@ -147,16 +147,19 @@ static void give(struct storage *s, struct taking *k, struct slice id, uint64_t 
 	*row = (struct conflict_offer){.id = arena_copy(&s->arena, id), .since_ms = since_ms};
 }
 
-/* Those given before, if the answer was lost. */
+/* Those given before, if the answer was lost: for as long as this one says. */
 static void give_again(struct storage *s, struct offers *o, struct taking *k)
 {
 	size_t at = 0;
 	for (struct map_entry *e;
 	     k->ack->offers_count < k->limit && (e = map_next(&o->by_id, &at));) {
-		const struct offer *offer = e->value;
-		if (offer->state == OFFER_LEASED && offer->until_ms > s->now_ms &&
-		    same_lease(offer, k->m->lease))
-			give(s, k, slice_of(e->key, e->key_len), offer->since_ms);
+		struct offer *offer = e->value;
+		if (offer->state != OFFER_LEASED || offer->until_ms <= s->now_ms ||
+		    !same_lease(offer, k->m->lease))
+			continue;
+		offer->length_ms = k->lease_ms;
+		offer->until_ms = s->now_ms + k->lease_ms;
+		give(s, k, slice_of(e->key, e->key_len), offer->since_ms);
 	}
 }
 
