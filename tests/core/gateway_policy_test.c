@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -242,11 +243,11 @@ static void answer_graph(struct gateway_bench *b, const char *base, const char *
 static void script_ends(struct gateway_bench *b, enum script_status status, const char *output)
 {
 	struct event event = {.kind = EVENT_SCRIPT};
-	unsigned long long id = 0;
 	const char *at = strstr(buf_cstr(&b->trace), "$$ ");
 	assert_non_null(at);
-	assert_int_equal(sscanf(at, "$$ %llu f\n", &id), 1);
-	event.script.id = id;
+	char *end;
+	event.script.id = strtoull(at + 3, &end, 10);
+	assert_true(strncmp(end, " f\n", 3) == 0);
 	event.script.status = status;
 	event.script.output =
 	    status == SCRIPT_OK ? gateway_bench_document(b, output) : slice_text(output);
