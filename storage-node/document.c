@@ -134,19 +134,18 @@ void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied)
 	overlay_free(o);
 }
 
+/* A revision's name says what is in it: one that is kept already stays, as views may borrow it. */
 static void overlay_keep_bodies(struct overlay *o, const struct document_edit *edit)
 {
 	struct buf text = {0};
 	for (uint32_t i = 0; i < edit->bodies_count; i++) {
 		buf_clear(&text);
 		revision_print(&edit->bodies[i].revision, &text);
+		if (map_get(&o->bodies, buf_slice(&text)))
+			continue;
 		struct buf *body = mem_alloc_zero(sizeof *body);
 		buf_append_slice(body, edit->bodies[i].body);
-		struct buf *before = map_put(&o->bodies, buf_slice(&text), body);
-		if (before) {
-			buf_close(before);
-			free(before);
-		}
+		map_put(&o->bodies, buf_slice(&text), body);
 	}
 	buf_close(&text);
 }
