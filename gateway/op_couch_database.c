@@ -229,10 +229,8 @@ void couch_create(struct turn *t, struct request *r)
 	}
 	if (op->message.shards > LIMIT_COLLECTION_SHARDS)
 		op->message.shards = LIMIT_COLLECTION_SHARDS;
-	if (cluster_map_collection(&t->gw->map, r->collection))
-		couch_answer_error(t, r, COUCH_FILE_EXISTS);
-	else
-		change_send(t, r, op);
+	/* the coordinator knows: this gateway may not have heard yet that it was dropped */
+	change_send(t, r, op);
 }
 
 void couch_drop(struct turn *t, struct request *r)

@@ -105,9 +105,6 @@ static const struct told at_once[] = {
     {"PATCH /c", 405,
      "{\"error\":\"method_not_allowed\",\"reason\":\"Only GET, HEAD, PUT, DELETE, POST "
      "allowed\"}"},
-    {"PUT /c", 412,
-     "{\"error\":\"file_exists\",\"reason\":\"The database could not be created, the file already "
-     "exists.\"}"},
     {"GET /c/_changes", 501, NOT_YET},
     {"GET /c/a/attachment", 501, NOT_YET},
     {"GET /c/a?rev=x", 400, BAD_REV},

@@ -76,8 +76,10 @@ describe('the CouchDB dialect', () => {
     for (let round = 0; round < 3; round++) {
       const db = await database('again');
       assert.equal((await couch('PUT', `${db}/a`, { body: { round } })).status, 201);
-      await couch('DELETE', db);
-      assert.equal((await couch('PUT', db, { gateway: 2 })).status, 201);
+      const dropped = await couch('DELETE', db);
+      assert.equal(dropped.status, 200, dropped.text);
+      const made = await couch('PUT', db, { gateway: 2 });
+      assert.equal(made.status, 201, made.text);
       expectError(await couch('GET', `${db}/a`, { gateway: 2 }), 404, 'not_found', 'missing');
       assert.equal((await couch('GET', db, { gateway: 2 })).json.doc_count, 0);
     }
