@@ -399,6 +399,12 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_checkpoint_set_ack *)body)->status;
 	case MSG_checkpoint_list_ack:
 		return ((const struct msg_checkpoint_list_ack *)body)->status;
+	case MSG_doc_import_ack:
+		return ((const struct msg_doc_import_ack *)body)->status;
+	case MSG_doc_revisions_ack:
+		return ((const struct msg_doc_revisions_ack *)body)->status;
+	case MSG_revs_diff_ack:
+		return ((const struct msg_revs_diff_ack *)body)->status;
 	case MSG_map_push:
 		return STATUS_OK; /* it says none */
 	default:

@@ -54,7 +54,8 @@ enum change_kind {
 	CHANGE_REOPEN = 10,     /* a resolution is taken apart: its inputs are leaves again */
 	CHANGE_PURGE = 11,      /* a deleted document's last traces go, but for a mark of it */
 	CHANGE_CHECKPOINT = 13, /* how far a client that syncs has come */
-	CHANGE_KIND_MAX = 13
+	CHANGE_IMPORT = 14,     /* a revision that was made elsewhere, with its history */
+	CHANGE_KIND_MAX = 14
 };
 
 enum write_op {
@@ -167,6 +168,7 @@ enum {
 	LIMIT_OFFERS = 64,
 	LIMIT_CHECKPOINTS = 1000,
 	LIMIT_ANCESTORS = 1000,
+	LIMIT_IMPORT_ITEMS = 1000,
 	LIMIT_TRAIL = 8,
 	LIMIT_JSON_DEPTH = 100
 };
