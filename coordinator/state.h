@@ -1,4 +1,4 @@
-/* The coordinator's durable state. Format, STORE_FORMAT 1; integers in keys are big endian:
+/* The coordinator's durable state. Format, STORE_FORMAT 2; integers in keys are big endian:
  *
  *   family  key                          value
  *   META    "coordinator"                coordinator_state

@@ -12,6 +12,7 @@
 #include "storage-node/operations.h"
 #include "storage-node/purge.h"
 #include "storage-node/reopen.h"
+#include "storage-node/sequence.h"
 #include "storage-node/shard_edit.h"
 
 static void put_conflict(struct storage *s, struct shard_copy *c, struct slice key,
@@ -169,6 +170,7 @@ static void purge_document(struct storage *s, struct shard_copy *c, uint64_t num
 	put_bodies(s, c, change->id, edit);
 	operations_drop(view);
 	digest_remove(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id));
+	sequence_move(s, c, change->id, deleted, 0);
 	count_document(c, edit);
 	purge_note(s, c, change, deleted, 0);
 	purge_applied(s, c, change, number, &edit->deletion);
@@ -212,6 +214,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},
 		     edit.is_live ? view.doc.body : (struct slice){0});
 	count_document(c, &edit);
+	sequence_move(s, c, change->id, changed_before, number);
 	purge_note(s, c, change, edit.existed && !edit.was_live ? changed_before : 0,
 		   edit.is_live ? 0 : number);
 	if (change->kind == CHANGE_BRANCH && edit.is_conflict && !edit.was_conflict)

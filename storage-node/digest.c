@@ -39,6 +39,13 @@ void digest_remove(struct storage *s, struct shard_copy *c, enum store_family fa
 	store_remove(s->store, family, key);
 }
 
+void digest_remove_known(struct storage *s, struct shard_copy *c, enum store_family family,
+			 struct slice key, struct slice value)
+{
+	c->position.digest -= digest_pair(family, key, value);
+	store_remove(s->store, family, key);
+}
+
 void digest_mark(struct shard_copy *c)
 {
 	uint64_t number = c->position.applied;

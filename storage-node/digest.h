@@ -45,6 +45,10 @@ void digest_put(struct storage *s, struct shard_copy *c, enum store_family famil
 void digest_remove(struct storage *s, struct shard_copy *c, enum store_family family,
 		   struct slice key);
 
+/* What the key has now is known. */
+void digest_remove_known(struct storage *s, struct shard_copy *c, enum store_family family,
+			 struct slice key, struct slice value);
+
 /* Entry position.applied was applied. */
 void digest_mark(struct shard_copy *c);
 /* The digest after this entry, if it is known. */

@@ -186,8 +186,9 @@ struct shard_copy {
 	struct shard_promise promise;
 	struct shard_position position;
 	bool position_dirty;
-	uint64_t durable; /* entries synced here */
-	uint64_t settled; /* known settled */
+	uint64_t durable;   /* entries synced here */
+	uint64_t committed; /* applied as of the last commit, which is what iterators show */
+	uint64_t settled;   /* known settled */
 	struct pending_ring pending;
 	uint64_t stream_bytes; /* appended since the last trim */
 
@@ -520,6 +521,10 @@ void write_recent_tick(const struct storage *s, struct shard_copy *c);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);
 
 /* read.c, query.c */
+/* May this replica answer now what reads settled state? c: NULL if it has no copy. any: whether it
+ * is the lead does not matter. Whoever asks under an older placement is sent the newer one. */
+enum status read_allowed(struct storage *s, struct shard_copy *c, const struct event *e, bool any,
+			 struct effects *fx);
 void read_on_doc_read(struct storage *s, const struct event *e, struct effects *fx);
 void query_on_shard_query(struct storage *s, const struct event *e, struct effects *fx);
 void query_run_jobs(struct storage *s, struct effects *fx);

@@ -110,6 +110,11 @@ struct slice key_tombstone(struct buf *out, uint64_t shard, uint64_t number)
 	return key_beside_number(out, shard, 't', number);
 }
 
+struct slice key_latest(struct buf *out, uint64_t shard, uint64_t number)
+{
+	return key_beside_number(out, shard, 's', number);
+}
+
 struct slice key_purged(struct buf *out, uint64_t shard, struct slice id)
 {
 	return key_purged_hash(out, shard, shard_hash(id));
@@ -155,6 +160,8 @@ const struct schema *key_conflicts_schema(struct slice id, struct slice rest)
 		return &schema_shard_lock;
 	case 't':
 		return &schema_tombstone;
+	case 's':
+		return &schema_latest;
 	case 'p':
 		return &schema_purged;
 	case 'c':

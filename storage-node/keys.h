@@ -1,4 +1,4 @@
-/* The on-disk format, STORE_FORMAT 1.
+/* The on-disk format, STORE_FORMAT 2.
  *
  * Integers in keys are big endian, so that keys sort by number. Values are structs of
  * proto/messages.def in their encoding, unless said otherwise. Every key of a shard starts with a
@@ -32,6 +32,8 @@
  *                                                         travels in snapshots
  *   CONFLICTS  'd' shard id, 0, 't', number               tombstone: of the document whose last
  *                                                         change this is, and which is deleted
+ *   CONFLICTS  'd' shard id, 0, 's', number              latest: the document whose last change
+ *                                                         this is
  *   CONFLICTS  'd' shard id, 0, 'p', hash of document id  purged: mark of a document that is gone
  *   CONFLICTS  'd' shard id, 0, 'q', sequence             the hash whose mark that is, or was
  *   CONFLICTS  'd' shard id, 0, 'c', name                 checkpoint
@@ -77,6 +79,7 @@ struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice
 				   struct slice resolution_id);
 struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence);
 struct slice key_tombstone(struct buf *out, uint64_t shard, uint64_t number);
+struct slice key_latest(struct buf *out, uint64_t shard, uint64_t number);
 struct slice key_purged(struct buf *out, uint64_t shard, struct slice id);
 struct slice key_purged_hash(struct buf *out, uint64_t shard, uint64_t hash);
 struct slice key_purged_sequence(struct buf *out, uint64_t shard, uint64_t sequence);

@@ -246,22 +246,6 @@ static bool job_parse(struct query_job *job, const struct msg_shard_query *m,
 	return true;
 }
 
-static enum status may_query(struct storage *s, struct shard_copy *c, const struct event *e)
-{
-	const struct msg_shard_query *m = e->message.body;
-	if (!c)
-		return STATUS_NO_SHARD;
-	if (s->jobs_count >= QUERY_JOBS_MAX)
-		return STATUS_OVERLOADED;
-	if (m->any)
-		return shard_vouching(s, c) ? STATUS_OK : STATUS_NOT_VOUCHING;
-	if (e->message.envelope.epoch < c->placement.epoch)
-		return STATUS_OLD_EPOCH;
-	if (c->state != SHARD_SERVING || e->message.envelope.epoch != c->lead_epoch)
-		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
-	return lease_held(s, c) ? STATUS_OK : STATUS_NO_LEAD;
-}
-
 static void refuse(const struct event *e, enum status status, const char *text, struct effects *fx)
 {
 	struct msg_shard_query_ack ack = {.status = status};
@@ -310,9 +294,9 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 {
 	const struct msg_shard_query *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	enum status status = may_query(s, c, e);
-	if (c && (status == STATUS_OLD_EPOCH || status == STATUS_NOT_LEAD))
-		map_send_newer(c, e, fx);
+	enum status status = read_allowed(s, c, e, m->any, fx);
+	if (status == STATUS_OK && s->jobs_count >= QUERY_JOBS_MAX)
+		status = STATUS_OVERLOADED;
 	if (status != STATUS_OK) {
 		refuse(e, status, NULL, fx);
 		return;

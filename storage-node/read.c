@@ -4,9 +4,11 @@
 #include "common/doc/revision.h"
 #include "storage-node/internal.h"
 
-static enum status may_read(struct storage *s, struct shard_copy *c, const struct event *e,
+static enum status may_read(struct storage *s, const struct shard_copy *c, const struct event *e,
 			    bool any)
 {
+	if (!c)
+		return STATUS_NO_SHARD;
 	if (any) /* a replica that has not been copied to yet knows nothing */
 		return shard_vouching(s, c) ? STATUS_OK : STATUS_NOT_VOUCHING;
 	if (e->message.envelope.epoch < c->placement.epoch)
@@ -14,6 +16,15 @@ static enum status may_read(struct storage *s, struct shard_copy *c, const struc
 	if (c->state != SHARD_SERVING || e->message.envelope.epoch != c->lead_epoch)
 		return c->placement.lead == s->options.self ? STATUS_NO_LEAD : STATUS_NOT_LEAD;
 	return lease_held(s, c) ? STATUS_OK : STATUS_NO_LEAD;
+}
+
+enum status read_allowed(struct storage *s, struct shard_copy *c, const struct event *e, bool any,
+			 struct effects *fx)
+{
+	enum status status = may_read(s, c, e, any);
+	if (status == STATUS_OLD_EPOCH || status == STATUS_NOT_LEAD)
+		map_send_newer(c, e, fx);
+	return status;
 }
 
 static void list_leaves(struct document_view *v, struct msg_doc_read_ack *ack)
@@ -67,6 +78,7 @@ static void fill(struct document_view *v, const struct msg_doc_read *m,
 	ack->revision = graph_name(&v->doc, (uint32_t)index);
 	ack->deleted = v->doc.revisions[index].flags & REVISION_DELETED;
 	ack->conflicts = graph_conflicts(&v->doc);
+	ack->changed = v->doc.changed;
 	if (m->want_leaves)
 		list_leaves(v, ack);
 	if (m->want_ancestors)
@@ -80,12 +92,7 @@ void read_on_doc_read(struct storage *s, const struct event *e, struct effects *
 {
 	const struct msg_doc_read *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_doc_read_ack ack = {.status = STATUS_NO_SHARD};
-	if (c) {
-		ack.status = may_read(s, c, e, m->any);
-		if (ack.status == STATUS_OLD_EPOCH || ack.status == STATUS_NOT_LEAD)
-			map_send_newer(c, e, fx);
-	}
+	struct msg_doc_read_ack ack = {.status = read_allowed(s, c, e, m->any, fx)};
 	if (ack.status == STATUS_OK) {
 		struct document_view view;
 		if (MUTATION(unsettled_shown))

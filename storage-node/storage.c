@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/changes.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/feed.h"
 #include "storage-node/index.h"
@@ -102,6 +103,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_doc_write] = write_on_doc_write,
     [MSG_doc_read] = read_on_doc_read,
     [MSG_shard_query] = query_on_shard_query,
+    [MSG_shard_changes] = changes_on_shard_changes,
     [MSG_index_status] = index_on_status,
     [MSG_shard_edit] = edit_on_shard_edit,
     [MSG_stream_append] = follow_on_append,
@@ -201,6 +203,7 @@ static void on_stored(struct storage *s, struct effects *fx)
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		struct shard_copy *c = entry->value;
 		c->serving_unseen = false;
+		c->committed = c->position.applied;
 		if (c->durable == c->position.last)
 			continue;
 		c->durable = c->position.last;

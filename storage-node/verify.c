@@ -20,6 +20,7 @@ struct verified_shard {
 	uint64_t documents, deleted, conflicts, entries;
 	uint64_t last_entry; /* number of the last one seen */
 	uint64_t digest;
+	uint64_t latest; /* of the documents and their changes, less the keys that list these */
 };
 
 struct verify {
@@ -112,7 +113,13 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 	return "a key of no known kind";
 }
 
-static const char *check_document(struct verify *v, struct verified_shard *shard,
+/* Of a document's latest change. */
+static uint64_t change_digest(struct slice id, uint64_t number)
+{
+	return digest_pair(STORE_CONFLICTS, id, slice_of(&number, sizeof number));
+}
+
+static const char *check_document(struct verify *v, struct verified_shard *shard, struct slice id,
 				  struct slice value)
 {
 	struct document doc;
@@ -122,6 +129,7 @@ static const char *check_document(struct verify *v, struct verified_shard *shard
 	bool live = winner != GRAPH_NONE && graph_is_live(&doc, (uint32_t)winner);
 	shard->documents += live;
 	shard->deleted += !live;
+	shard->latest += change_digest(id, doc.changed);
 	if (live && !value_is_document(doc.body))
 		return "its body is not well formed";
 	return NULL;
@@ -137,7 +145,7 @@ static const char *check_documents(struct verify *v, struct slice key, struct sl
 	shard->digest += digest_pair(STORE_DOCUMENTS, key, value);
 	switch (key_part_of(rest)) {
 	case KEY_PART_RECORD:
-		return check_document(v, shard, value);
+		return check_document(v, shard, id, value);
 	case KEY_PART_OPERATION:
 		return decodes(v, &schema_operation, value, &operation) ? NULL : "no operation id";
 	case KEY_PART_SEQUENCE:
@@ -196,6 +204,7 @@ static const char *check_conflicts(struct verify *v, struct slice key, struct sl
 		struct conflict conflict;
 		struct shard_lock lock;
 		struct tombstone tombstone;
+		struct latest latest;
 		struct purged purged;
 		struct checkpoint checkpoint;
 	} out;
@@ -209,6 +218,10 @@ static const char *check_conflicts(struct verify *v, struct slice key, struct sl
 		return value.len == sizeof(uint64_t) ? NULL : "no hash";
 	if (!decodes(v, schema, value, &out))
 		return "it is not what its key says";
+	if (schema == &schema_latest)
+		shard->latest -= change_digest(
+		    out.latest.id,
+		    key.len == KEY_BESIDE_BYTES + 8 ? be64_read(key.data + KEY_BESIDE_BYTES) : 0);
 	shard->conflicts += schema == &schema_conflict && out.conflict.state == CONFLICT_OPEN;
 	return NULL;
 }
@@ -254,6 +267,8 @@ static void report_shard(struct verify *v, const struct verified_shard *s, struc
 	else if (s->documents != p->documents || s->deleted != p->deleted ||
 		 s->conflicts != p->conflicts)
 		wrong = "its counters differ from what is there";
+	else if (s->latest != 0)
+		wrong = "its list of changes differs from what is there";
 	else if (p->digested && s->digest != p->digest)
 		wrong = "its digest differs from what is there";
 	else if (s->entries > 0 && s->last_entry != p->last)

@@ -222,10 +222,11 @@ static void test_resolve_and_cleanup(void **state)
 	storage_bench_clear(b);
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &commit);
 	expect(b, "-> 12 e1 append after=1.5 settled=5 acked=5 cleanup:d\n");
-	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 2);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 3);
 	peers_ack(b, PEER_B, 1, 6);
 	assert_int_equal(b->cleaned.cleaned, 1);
-	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 1); /* what the history keeps */
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'),
+			 2); /* the history; the latest change */
 }
 
 /* Each version keeps its own content, whichever is shown. */

@@ -69,6 +69,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 	switch (type) {
 		KEEP(doc_write_ack, written);
 		KEEP(doc_read_ack, was_read);
+		KEEP(shard_changes_ack, changed);
 		KEEP(shard_query_ack, queried);
 		KEEP(shard_edit_ack, edited);
 		KEEP(conflict_resolve_ack, resolved);

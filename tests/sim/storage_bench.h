@@ -28,6 +28,7 @@ struct storage_bench {
 	struct msg_doc_write_ack written;
 	struct msg_doc_read_ack was_read;
 	struct msg_shard_query_ack queried;
+	struct msg_shard_changes_ack changed;
 	struct msg_shard_edit_ack edited;
 	struct msg_conflict_resolve_ack resolved;
 	struct msg_conflict_list_ack listed;

@@ -1,0 +1,135 @@
+/* Documents in order of their latest change, as gateways ask for them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "storage-node/changes.h"
+#include "tests/sim/storage_peers.h"
+
+enum { FIRST = 3 /* number of the first write: EPOCH and SETTINGS come before */ };
+
+static void put(struct storage_bench *b, const char *id, uint64_t number)
+{
+	struct msg_doc_write m = peers_put(b, id, number);
+	storage_bench_clear(b);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, number);
+}
+
+/* "number:id number:id | last pending" */
+static void ask(struct storage_bench *b, struct msg_shard_changes *m, const char *wanted)
+{
+	struct buf text = {0};
+	m->shard = SHARD;
+	storage_bench_clear(b);
+	storage_bench_deliver(b, GATEWAY, MSG_shard_changes, 1, m);
+	const struct msg_shard_changes_ack *ack = &b->changed;
+	assert_int_equal(ack->status, STATUS_OK);
+	for (uint32_t i = 0; i < ack->rows_count; i++)
+		buf_printf(&text, "%llu:%.*s%s ", (unsigned long long)ack->rows[i].number,
+			   (int)ack->rows[i].id.len, (const char *)ack->rows[i].id.data,
+			   ack->rows[i].deleted ? "-" : "");
+	buf_printf(&text, "| %llu %llu", (unsigned long long)ack->last,
+		   (unsigned long long)ack->pending);
+	assert_string_equal(buf_cstr(&text), wanted);
+	buf_close(&text);
+}
+
+/* a, b, c, then b again */
+static void filled(struct storage_bench *b, enum availability_mode mode)
+{
+	static const char *const ids[] = {"a", "b", "c", "b"};
+	peers_lead(b, mode);
+	for (uint64_t i = 0; i < ARRAY_LEN(ids); i++)
+		put(b, ids[i], FIRST + i);
+}
+
+static void test_each_document_stands_at_its_latest_change(void **state)
+{
+	struct storage_bench *b = *state;
+	filled(b, MODE_CONSISTENT);
+	ask(b, &(struct msg_shard_changes){0}, "3:a 5:c 6:b | 6 0");
+	ask(b, &(struct msg_shard_changes){.after = 3}, "5:c 6:b | 6 0");
+	ask(b, &(struct msg_shard_changes){.after = 6}, "| 6 0");
+	ask(b, &(struct msg_shard_changes){.after = 60}, "| 60 0");
+	ask(b, &(struct msg_shard_changes){.until = 5}, "3:a 5:c | 5 0");
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 3);
+}
+
+static void test_pages(void **state)
+{
+	struct storage_bench *b = *state;
+	filled(b, MODE_CONSISTENT);
+	ask(b, &(struct msg_shard_changes){.limit = 1}, "3:a | 3 2");
+	ask(b, &(struct msg_shard_changes){.limit = 2, .after = 3}, "5:c 6:b | 6 0");
+	ask(b, &(struct msg_shard_changes){.limit = 2, .descending = true}, "6:b 5:c | 5 1");
+	ask(b, &(struct msg_shard_changes){.until = 4, .descending = true}, "3:a | 0 0");
+}
+
+static void test_some_documents(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice ids[] = {slice_text("b"), slice_text("nothing"), slice_text("a")};
+	filled(b, MODE_CONSISTENT);
+	struct msg_shard_changes m = {.ids = ids, .ids_count = ARRAY_LEN(ids)};
+	ask(b, &m, "3:a 6:b | 6 0");
+	m.limit = 1;
+	ask(b, &m, "3:a | 3 1");
+	m.descending = true;
+	ask(b, &m, "6:b | 6 1");
+	m = (struct msg_shard_changes){.ids = ids, .ids_count = ARRAY_LEN(ids), .after = 3};
+	ask(b, &m, "6:b | 6 0");
+}
+
+static void test_deletions_bodies_and_leaves(void **state)
+{
+	struct storage_bench *b = *state;
+	filled(b, MODE_CONSISTENT);
+	struct msg_doc_write gone = peers_put(b, "a", 7);
+	gone.op = WRITE_DELETE;
+	gone.body = (struct slice){0};
+	peers_write(b, 1, &gone);
+	ask(b, &(struct msg_shard_changes){0}, "3:a 5:c 6:b | 6 0"); /* not settled yet */
+	peers_ack(b, PEER_B, 1, 7);
+	ask(b, &(struct msg_shard_changes){0}, "5:c 6:b 7:a- | 7 0");
+	assert_int_equal(b->changed.rows[0].body.len, 0);
+	ask(b, &(struct msg_shard_changes){.bodies = true, .leaves = true}, "5:c 6:b 7:a- | 7 0");
+	assert_int_equal(b->changed.rows[2].body.len, 0);
+	assert_true(slice_equal(b->changed.rows[0].body, peers_body(b, 5)));
+	assert_int_equal(b->changed.rows[1].leaves_count, 0);
+}
+
+static void test_only_a_lead_answers(void **state)
+{
+	struct storage_bench *b = *state;
+	filled(b, MODE_CONSISTENT);
+	struct msg_shard_changes m = {.shard = SHARD};
+	storage_bench_advance(b, 10000); /* no lease */
+	storage_bench_clear(b);
+	storage_bench_deliver(b, GATEWAY, MSG_shard_changes, 1, &m);
+	assert_int_equal(b->changed.status, STATUS_NO_LEAD);
+	m.shard = SHARD + 1;
+	storage_bench_deliver(b, GATEWAY, MSG_shard_changes, 1, &m);
+	assert_int_equal(b->changed.status, STATUS_NO_SHARD);
+}
+
+#define CASE(name)                                                                                 \
+	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_each_document_stands_at_its_latest_change),
+	    CASE(test_pages),
+	    CASE(test_some_documents),
+	    CASE(test_deletions_bodies_and_leaves),
+	    CASE(test_only_a_lead_answers),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
