@@ -5,6 +5,7 @@
 #include "arbiter/arbiter.h"
 #include "arbiter/cleanup.h"
 #include "arbiter/counts.h"
+#include "arbiter/large.h"
 #include "arbiter/script.h"
 #include "arbiter/split.h"
 #include "common/base/map.h"
@@ -70,6 +71,7 @@ struct task {
 	uint64_t shard;
 	struct buf id;
 	uint64_t request;
+	uint64_t from;  /* READING: the node with whose body to begin */
 	int64_t due_ms; /* WAITING: start; else: no answer came */
 	uint32_t attempts;
 	enum decision_how how; /* RESOLVING */
@@ -96,8 +98,6 @@ struct counters {
 	uint64_t cleanup_refused; /* acknowledgements of another incarnation */
 };
 
-struct json_parser;
-
 struct arbiter {
 	struct arbiter_options options;
 	int64_t now_ms;
@@ -115,10 +115,11 @@ struct arbiter {
 	struct map collections; /* id -> struct collection_row */
 	struct map members;     /* id -> name, NUL-terminated */
 	struct map known;       /* shard id (8 BE), document id -> struct known */
-	struct map ahead; /* shard id, resolution id -> int64_t, when first seen: resolved at a
-			   * time that is still to come by our clock */
+	struct map
+	    ahead; /* shard id, resolution id -> int64_t, since when our clock is behind it */
 	struct task tasks[TASKS_MAX];
 	struct counters counters;
+	struct large large;
 	struct arena arena; /* for the step */
 	struct json_parser *json;
 	struct buf key;
@@ -160,7 +161,6 @@ void arbiter_member_on_newer(struct arbiter *a, const struct event *e, struct ef
 /* ---- queue.c: what is there to do ---- */
 
 void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effects *fx);
-/* Look at the queue now. */
 void arbiter_queue_wake(struct arbiter *a, struct shard_row *row);
 /* Forget where the look was. */
 void arbiter_queue_reset(struct arbiter *a, struct shard_row *row);

@@ -10,9 +10,18 @@ static const char *const how_names[] = {
     [HOW_SPLIT] = "split",
 };
 
+static void forget_parts(struct arbiter *a, const struct task *t)
+{
+	if (a->large.task != t)
+		return;
+	arena_close(&a->large.arena);
+	a->large = (struct large){0};
+}
+
 static void task_end(struct arbiter *a, struct task *t)
 {
 	struct shard_row *row = shard_row(a, t->shard);
+	forget_parts(a, t);
 	t->state = TASK_FREE;
 	buf_close(&t->script.output);
 	if (!row)
@@ -30,7 +39,8 @@ void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx)
 		task_end(a, t);
 		return;
 	}
-	struct msg_conflict_read read = {.shard = t->shard, .id = buf_slice(&t->id)};
+	struct msg_conflict_read read = {
+	    .shard = t->shard, .id = buf_slice(&t->id), .from = t->from};
 	struct envelope envelope = request_new(a, MSG_conflict_read, row->placement.epoch);
 	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &read);
 	t->state = TASK_READING;
@@ -86,6 +96,7 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 			continue;
 		t->shard = row->placement.id;
 		t->attempts = 0;
+		t->from = 0;
 		t->scripted = row->scripted;
 		t->script.done = false;
 		t->split.done = false;
@@ -138,6 +149,7 @@ void arbiter_task_close(struct arbiter *a)
 		buf_close(&a->tasks[i].id);
 		buf_close(&a->tasks[i].script.output);
 	}
+	arena_close(&a->large.arena);
 }
 
 /* ---- answers ---- */
@@ -190,17 +202,14 @@ static void leave_to_people(struct arbiter *a, struct decision *d)
 	buf_close(&detail);
 }
 
-/* How long clients still have for it; 0: their time is over. */
-static int64_t clients_ms(const struct arbiter *a, const struct msg_conflict_read_ack *m,
-			  const struct decision *d)
+/* How long clients still have for it, by the lead's clock; 0: their time is over. */
+static int64_t clients_ms(const struct msg_conflict_read_ack *m, const struct decision *d)
 {
-	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
-	uint64_t since_ms = m->conflict.since_ms;
-	if (d->policy.deadline_ms == 0 || since_ms == 0)
+	if (d->policy.deadline_ms == 0 || m->conflict.since_ms == 0)
 		return KNOWN_MS;
-	if (wall_ms >= since_ms && wall_ms - since_ms >= d->policy.deadline_ms)
+	if (m->age_ms >= d->policy.deadline_ms)
 		return 0;
-	uint64_t left_ms = since_ms + d->policy.deadline_ms - wall_ms;
+	uint64_t left_ms = d->policy.deadline_ms - m->age_ms;
 	return left_ms < KNOWN_MS ? (int64_t)left_ms : KNOWN_MS;
 }
 
@@ -213,7 +222,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	decide_conflict(m, id, &a->arena, &d);
 	if (m->conflict.held && d.kind != DECISION_NOTHING && d.kind != DECISION_BROKEN)
 		leave_to_people(a, &d);
-	if (d.kind == DECISION_EXTERNAL && clients_ms(a, m, &d) == 0) {
+	if (d.kind == DECISION_EXTERNAL && clients_ms(m, &d) == 0) {
 		REACHED(external_deadline);
 		decide_fallback(m, id, "deadline", (struct slice){0}, &a->arena, &d);
 	}
@@ -236,7 +245,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	case DECISION_EXTERNAL:
 		/* clients' business; it is looked at again */
 		arbiter_queue_remember(a, row, id, &m->conflict);
-		arbiter_queue_remind(a, row, id, clients_ms(a, m, &d));
+		arbiter_queue_remind(a, row, id, clients_ms(m, &d));
 		break;
 	case DECISION_BROKEN:
 		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",
@@ -249,13 +258,34 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	task_end(a, t);
 }
 
+static void take_part(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
+		      struct effects *fx)
+{
+	struct msg_conflict_read_ack whole;
+	if (a->large.task && a->large.task != t) {
+		arbiter_task_wait(a, t, fx);
+		return;
+	}
+	REACHED(graph_in_parts);
+	a->large.task = t;
+	if (!graph_parts_take(&a->large.parts, &a->large.arena, m, &whole, &t->from)) {
+		arbiter_task_read(a, t, fx);
+		return;
+	}
+	t->from = 0;
+	act_on_graph(a, t, &whole, fx);
+	forget_parts(a, t);
+}
+
 void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_conflict_read_ack *m = e->message.body;
 	struct task *t = task_of(a, e, TASK_READING);
 	if (!t)
 		return;
-	if (m->status == STATUS_OK)
+	if (m->status == STATUS_OK && (a->large.task == t || graph_parts_are_left(m)))
+		take_part(a, t, m, fx);
+	else if (m->status == STATUS_OK)
 		act_on_graph(a, t, m, fx);
 	else if (m->status == STATUS_NOT_FOUND)
 		task_end(a, t);

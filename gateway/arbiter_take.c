@@ -10,12 +10,14 @@
 #include "common/doc/value.h"
 #include "gateway/arbiter.h"
 #include "gateway/conflict_print.h"
+#include "gateway/graph_read.h"
 #include "gateway/native.h"
 #include "gateway/routes.h"
 
 enum { LEAVES_SHOWN = 64 };
 
 struct take_op {
+	struct graph_read read; /* first */
 	struct gateway *gw;
 	struct request *request;
 	struct take_op *next; /* among those who wait */
@@ -37,7 +39,7 @@ struct take_op {
 	uint32_t offers_count;
 	uint32_t offer;
 	bool more;
-	struct msg_conflict_read read;
+	struct arena_mark mark; /* before the conflict in work */
 	struct buf json;
 	uint32_t count;
 };
@@ -138,6 +140,42 @@ static void print_value(struct slice value, struct buf *out)
 		buf_append_text(out, "null");
 }
 
+/* What is left of a version that makes the answer too long: clients may read it by its name. */
+static void print_cut(struct slice version, struct buf *out)
+{
+	static const char *const kept[] = {"_id", "_rev", "_deleted"};
+	buf_append_byte(out, '{');
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		struct slice value = value_member(version, slice_text(kept[i]));
+		if (value.len == 0)
+			continue;
+		buf_printf(out, "\"%s\":", kept[i]);
+		print_value(value, out);
+		buf_append_byte(out, ',');
+	}
+	buf_append_text(out, "\"_cut\":true}");
+}
+
+static void print_versions(struct slice input, struct buf *out)
+{
+	struct mp_reader list = mp_reader_of(value_element(input, 1));
+	uint32_t count = mp_read(&list).count;
+	size_t bytes = value_element(input, 0).len;
+	buf_append_text(out, ",\"versions\":[");
+	for (uint32_t i = 0; i < count; i++) {
+		struct slice version = mp_value(&list);
+		if (i > 0)
+			buf_append_byte(out, ',');
+		bool fits = i == 0 || bytes + version.len <= ARBITER_BYTES_MAX;
+		bytes += fits ? version.len : 0;
+		if (fits)
+			print_value(version, out);
+		else
+			print_cut(version, out);
+	}
+	buf_append_byte(out, ']');
+}
+
 static void print_conflict(struct turn *t, struct request *r, const struct conflict_offer *offer,
 			   const struct msg_conflict_read_ack *graph, const struct decision *d)
 {
@@ -162,8 +200,7 @@ static void print_conflict(struct turn *t, struct request *r, const struct confl
 				 out);
 	buf_append_text(out, ",\"base\":");
 	print_value(value_element(d->input, 0), out);
-	buf_append_text(out, ",\"versions\":");
-	print_value(value_element(d->input, 1), out);
+	print_versions(d->input, out);
 	buf_append_byte(out, '}');
 }
 
@@ -178,15 +215,15 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 	if (!graph || status != STATUS_OK) {
 		arbiter_give_back(t, &lease, LEASE_RELEASE, 0);
 	} else {
-		struct arena_mark mark = arena_mark(&r->arena);
 		struct decision d;
 		decide_conflict(graph, offer->id, &r->arena, &d);
 		if (d.kind == DECISION_EXTERNAL)
 			print_conflict(t, r, offer, graph, &d);
 		else /* an arbiter's business, or resolved */
 			arbiter_give_back(t, &lease, LEASE_DEFER, ARBITER_LATER_MS);
-		arena_rewind(&r->arena, mark);
 	}
+	graph_read_end(t->gw, r);
+	arena_rewind(&r->arena, op->mark);
 	op->offer++;
 	if (op->json.len > ARBITER_BYTES_MAX) {
 		release_rest(t, op);
@@ -196,23 +233,22 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 }
 
-static bool ask(struct turn *t, struct request *r, uint16_t type, uint16_t answer, void *message,
-		call_done *done)
+static void overloaded(struct turn *t, struct request *r)
+{
+	release_rest(t, r->op);
+	answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+static void read_offer(struct turn *t, struct request *r)
 {
 	struct take_op *op = r->op;
-	struct call_spec spec = {.reach = REACH_LEAD,
-				 .shard = op->take.shard,
-				 .type = type,
-				 .answer = answer,
-				 .message = message,
-				 .repeatable = true,
-				 .done = done};
+	op->mark = arena_mark(&r->arena);
 	op->look_ms = t->now_ms + ARBITER_SILENT_MS;
-	if (call_open(t, r, &spec))
-		return true;
-	release_rest(t, op);
-	answer_status(t, r, STATUS_OVERLOADED, "");
-	return false;
+	op->read.silent_ms = &op->look_ms;
+	op->read.message.shard = op->take.shard;
+	op->read.message.id = op->offers[op->offer].id;
+	if (!graph_read(t, r, graph_came))
+		overloaded(t, r);
 }
 
 /* ---- one shard ---- */
@@ -245,7 +281,16 @@ static void ask_shard(struct turn *t, struct request *r)
 	op->take.limit = op->limit - op->count;
 	rng_fill(&t->gw->rng, op->token, sizeof op->token);
 	op->take.lease = slice_of(op->token, sizeof op->token);
-	(void)ask(t, r, MSG_conflict_take, MSG_conflict_take_ack, &op->take, offers_came);
+	struct call_spec spec = {.reach = REACH_LEAD,
+				 .shard = op->take.shard,
+				 .type = MSG_conflict_take,
+				 .answer = MSG_conflict_take_ack,
+				 .message = &op->take,
+				 .repeatable = true,
+				 .done = offers_came};
+	op->look_ms = t->now_ms + ARBITER_SILENT_MS;
+	if (!call_open(t, r, &spec))
+		overloaded(t, r);
 }
 
 static void end_round(struct turn *t, struct request *r)
@@ -274,9 +319,7 @@ static void next_offer(struct turn *t, struct request *r)
 {
 	struct take_op *op = r->op;
 	if (op->offer < op->offers_count) {
-		op->read.shard = op->take.shard;
-		op->read.id = op->offers[op->offer].id;
-		(void)ask(t, r, MSG_conflict_read, MSG_conflict_read_ack, &op->read, graph_came);
+		read_offer(t, r);
 	} else if (op->more && op->count < op->limit) {
 		ask_shard(t, r);
 	} else {
@@ -338,6 +381,7 @@ void take_tick(struct turn *t)
 			continue;
 		if (op->asked != UINT32_MAX) { /* a lead says nothing */
 			call_forget_all(t->gw, r);
+			graph_read_end(t->gw, r);
 			release_rest(t, op);
 			op->more = false;
 			next_offer(t, r);

@@ -3,12 +3,13 @@
 #define PARLEY_GATEWAY_CONFLICT_ASK_H
 
 #include "common/doc/decide.h"
+#include "gateway/graph_read.h"
 #include "gateway/native.h"
 #include "gateway/split.h"
 
 /* The beginning of what r->op points to. */
 struct conflict_ask {
-	struct msg_conflict_read read;
+	struct graph_read read; /* first */
 	collection_step *go;
 	struct split_writes split;
 };

@@ -148,9 +148,10 @@ struct gateway {
 	struct buf scratch;
 	struct reply reply;
 	struct gateway_metrics metrics;
-	struct notify *notify;       /* notify_internal.h */
-	struct arbiters *arbiters;   /* arbiter.h */
-	struct script_runs *scripts; /* policy_script.h */
+	struct notify *notify;        /* notify_internal.h */
+	struct arbiters *arbiters;    /* arbiter.h */
+	struct script_runs *scripts;  /* policy_script.h */
+	struct request *graph_reader; /* the one that reads a graph in parts, or NULL */
 	bool draining;
 };
 /* ---- request.c ---- */
@@ -164,7 +165,6 @@ void request_internal(struct turn *t, const struct http_request *http, request_r
 void request_finish(struct turn *t, struct request *r);
 void request_deadline(struct turn *t, struct request *r);
 void request_gone(struct turn *t, uint64_t id);
-/* Frees finished ones. */
 void request_sweep(struct gateway *gw);
 /* step is called at the next change of the map, and again until request_wait_end. */
 void request_wait(struct turn *t, struct request *r, request_step *step);

@@ -196,8 +196,8 @@ static struct arbiter_op *op_new(struct request *r, struct problem *p)
 		return NULL;
 	}
 	r->resource = op->lease.id;
-	op->ask.read.shard = op->lease.shard;
-	op->ask.read.id = op->lease.id;
+	op->ask.read.message.shard = op->lease.shard;
+	op->ask.read.message.id = op->lease.id;
 	op->message.shard = op->lease.shard;
 	op->message.id = op->lease.id;
 	op->message.lease = slice_of(op->lease.token, ARBITER_LEASE_BYTES);

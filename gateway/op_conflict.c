@@ -11,7 +11,7 @@
 #include "gateway/policy.h"
 #include "gateway/routes.h"
 
-enum { VERSIONS_SHOWN = 64, PATHS_SHOWN = 1000 };
+enum { VERSIONS_SHOWN = 64, VERSIONS_BYTES = LIMIT_BODY_BYTES, PATHS_SHOWN = 1000 };
 
 /* ---- finding it ---- */
 
@@ -19,7 +19,7 @@ void conflict_call(struct turn *t, struct request *r, struct call_spec *spec)
 {
 	const struct conflict_ask *op = r->op;
 	spec->reach = REACH_LEAD;
-	spec->shard = op->read.shard;
+	spec->shard = op->read.message.shard;
 	spec->repeatable = true; /* each of them does nothing when done again */
 	if (!call_open(t, r, spec))
 		answer_status(t, r, STATUS_OVERLOADED, "");
@@ -27,12 +27,8 @@ void conflict_call(struct turn *t, struct request *r, struct call_spec *spec)
 
 void conflict_ask_graph(struct turn *t, struct request *r, call_done *done)
 {
-	struct conflict_ask *op = r->op;
-	struct call_spec spec = {.type = MSG_conflict_read,
-				 .answer = MSG_conflict_read_ack,
-				 .message = &op->read,
-				 .done = done};
-	conflict_call(t, r, &spec);
+	if (!graph_read(t, r, done))
+		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
 static void collection_found(struct turn *t, struct request *r, struct map_collection *c)
@@ -43,8 +39,8 @@ static void collection_found(struct turn *t, struct request *r, struct map_colle
 		answer_status(t, r, STATUS_NOT_FOUND, "path");
 		return;
 	}
-	op->read.id = r->resource;
-	op->read.shard = shard->shard.id;
+	op->read.message.id = r->resource;
+	op->read.message.shard = shard->shard.id;
 	op->go(t, r, c);
 }
 
@@ -122,6 +118,7 @@ static void print_outcomes(struct request *r, const struct msg_conflict_read_ack
 	static const char *const strategies[] = {"merge", "newest", "oldest"};
 	struct msg_conflict_read_ack asked = *graph;
 	struct decision d;
+	struct arena_mark mark = arena_mark(&r->arena);
 	decide_conflict(&asked, r->resource, &r->arena, &d);
 	buf_append_text(out, ",\"outcomes\":{\"policy\":");
 	print_outcome(&d, out);
@@ -130,6 +127,7 @@ static void print_outcomes(struct request *r, const struct msg_conflict_read_ack
 		decide_conflict(&asked, r->resource, &r->arena, &d);
 		buf_printf(out, ",\"%s\":", strategies[i]);
 		print_outcome(&d, out);
+		arena_rewind(&r->arena, mark);
 	}
 	buf_append_byte(out, '}');
 }
@@ -149,8 +147,14 @@ static void take_versions(struct slice input, struct versions *v)
 	v->all = mp_read(&list).count;
 	v->items[0] = value_rank(base) == RANK_NIL ? (struct slice){0} : base;
 	v->count = 1;
-	for (uint32_t i = 0; i < v->all && v->count <= VERSIONS_SHOWN; i++)
-		v->items[v->count++] = mp_value(&list);
+	size_t bytes = v->items[0].len;
+	for (uint32_t i = 0; i < v->all && v->count <= VERSIONS_SHOWN; i++) {
+		struct slice version = mp_value(&list);
+		bytes += version.len;
+		if (i > 0 && bytes > VERSIONS_BYTES)
+			break;
+		v->items[v->count++] = version;
+	}
 }
 
 static bool is_own_member(struct slice pointer)

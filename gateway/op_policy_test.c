@@ -2,6 +2,7 @@
  * from the leads one after the other, and decided here as an arbiter would. */
 #include "common/base/memory.h"
 #include "common/doc/value.h"
+#include "gateway/graph_read.h"
 #include "gateway/policy.h"
 #include "gateway/policy_script.h"
 #include "gateway/routes.h"
@@ -10,7 +11,8 @@
 enum { TEST_DEFAULT = 20, TEST_MAX = 100, TEST_PAGE = 100 };
 
 struct test_op {
-	struct slice policy; /* empty: the one in force */
+	struct graph_read read; /* first */
+	struct slice policy;    /* empty: the one in force */
 	bool has_policy;
 	struct text_list ids; /* of documents; without any all open conflicts are looked at */
 	bool has_ids;
@@ -21,9 +23,8 @@ struct test_op {
 	struct msg_conflict_list list;
 	struct slice *found; /* a page of ids, copied */
 	uint32_t found_count;
-	uint32_t next; /* among found, or among ids */
-	bool more;     /* behind the page */
-	struct msg_conflict_read read;
+	uint32_t next;          /* among found, or among ids */
+	bool more;              /* behind the page */
 	struct arena_mark mark; /* before the document in work */
 	struct slice graph;     /* of it, encoded, while its script runs */
 	struct buf json;
@@ -54,7 +55,7 @@ static void test_answer(struct turn *t, struct request *r)
 static void print_result(struct request *r, bool held, const struct decision *decision)
 {
 	struct test_op *op = r->op;
-	struct slice id = op->read.id;
+	struct slice id = op->read.message.id;
 	if (decision->kind == DECISION_NOTHING && !op->has_ids)
 		return; /* resolved since it was listed */
 	buf_append_text(&op->json, op->count > 0 ? ",{\"id\":" : "{\"id\":");
@@ -74,6 +75,14 @@ static void print_result(struct request *r, bool held, const struct decision *de
 
 static void test_next(struct turn *t, struct request *r);
 
+static void one_done(struct turn *t, struct request *r)
+{
+	const struct test_op *op = r->op;
+	graph_read_end(t->gw, r);
+	arena_rewind(&r->arena, op->mark);
+	test_next(t, r);
+}
+
 /* The graph was copied: its message is gone by now. */
 static void script_ended(struct turn *t, struct request *r, const void *context,
 			 const struct script_end *end)
@@ -84,12 +93,12 @@ static void script_ended(struct turn *t, struct request *r, const void *context,
 	struct decision decision;
 	CHECK(
 	    schema_decode(schema_of_message(MSG_conflict_read_ack), op->graph, &r->arena, &graph));
-	decide_conflict(&graph, op->read.id, &r->arena, &decision);
+	decide_conflict(&graph, op->read.message.id, &r->arena, &decision);
 	if (end->status != SCRIPT_UNAVAILABLE && end->status != SCRIPT_BUSY)
-		(void)script_decide(&graph, op->read.id, end, t->gw->json, &r->arena, &decision);
+		(void)script_decide(&graph, op->read.message.id, end, t->gw->json, &r->arena,
+				    &decision);
 	print_result(r, graph.conflict.held, &decision);
-	arena_rewind(&r->arena, op->mark);
-	test_next(t, r);
+	one_done(t, r);
 }
 
 /* False: it can't be run now, and what it would say stays unknown. */
@@ -119,30 +128,22 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 	struct msg_conflict_read_ack graph = status == STATUS_OK ? *ack : nothing;
 	struct decision decision;
-	op->mark = arena_mark(&r->arena);
 	if (op->has_policy)
 		graph.policy = op->policy;
-	decide_conflict(&graph, op->read.id, &r->arena, &decision);
+	decide_conflict(&graph, op->read.message.id, &r->arena, &decision);
 	if (decision.kind == DECISION_SCRIPT && run_script(t, r, &graph, &decision))
 		return;
 	print_result(r, graph.conflict.held, &decision);
-	arena_rewind(&r->arena, op->mark);
-	test_next(t, r);
+	one_done(t, r);
 }
 
 static void test_read(struct turn *t, struct request *r, uint64_t shard, struct slice id)
 {
 	struct test_op *op = r->op;
-	struct call_spec spec = {.reach = REACH_LEAD,
-				 .shard = shard,
-				 .type = MSG_conflict_read,
-				 .answer = MSG_conflict_read_ack,
-				 .message = &op->read,
-				 .repeatable = true,
-				 .done = graph_came};
-	op->read.shard = shard;
-	op->read.id = id;
-	if (!call_open(t, r, &spec))
+	op->mark = arena_mark(&r->arena);
+	op->read.message.shard = shard;
+	op->read.message.id = id;
+	if (!graph_read(t, r, graph_came))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 

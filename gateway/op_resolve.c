@@ -53,7 +53,7 @@ void conflict_keep(struct request *r, const struct decision *d, struct msg_confl
 	const struct conflict_ask *ask = r->op;
 	struct arena *arena = &r->arena;
 	*m = d->resolve;
-	m->shard = ask->read.shard;
+	m->shard = ask->read.message.shard;
 	m->id = r->resource;
 	m->body = arena_copy(arena, m->body);
 	m->detail = arena_copy(arena, m->detail);
@@ -181,7 +181,7 @@ static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enu
 	if (moved)
 		resolve_send(t, r, STATUS_OK, (struct slice){0});
 	else
-		split_write(t, r, op->ask.read.shard, d, resolve_send);
+		split_write(t, r, op->ask.read.message.shard, d, resolve_send);
 }
 
 static void resolve_go(struct turn *t, struct request *r, struct map_collection *c)
@@ -296,7 +296,7 @@ static void undo_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct undo_op *op = r->op;
 	(void)c;
-	op->undo.shard = op->ask.read.shard;
+	op->undo.shard = op->ask.read.message.shard;
 	op->undo.id = r->resource;
 	struct call_spec spec = {.type = MSG_conflict_undo,
 				 .answer = MSG_conflict_undo_ack,

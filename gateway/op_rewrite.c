@@ -339,7 +339,7 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 		refuse(t, r, STATUS_NOT_SPLIT, "/split");
 	} else {
 		conflict_keep(r, &w->decision, &w->resolve);
-		split_write(t, r, op->ask.read.shard, &w->decision, resolve_send);
+		split_write(t, r, op->ask.read.message.shard, &w->decision, resolve_send);
 	}
 }
 

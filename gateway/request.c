@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
+#include "gateway/graph_read.h"
 #include "gateway/http_answer.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
@@ -229,6 +230,7 @@ void request_finish(struct turn *t, struct request *r)
 	call_forget_all(t->gw, r);
 	request_wait_end(t, r);
 	lock_wait_end(t->gw, r);
+	graph_read_end(t->gw, r);
 	if (r->close)
 		r->close(r);
 	timers_clear(&t->gw->timers, &r->deadline);

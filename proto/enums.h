@@ -90,7 +90,9 @@ enum {
 	    1 << 5, /* a deletion that an edit stands against: a side of a conflict */
 	/* stands for the tombstone of a document that was purged: as a leaf it is the winner, and a
 	 * conflict with all that came late, until people decide */
-	REVISION_PURGED = 1 << 6
+	REVISION_PURGED = 1 << 6,
+	/* of an answer only: its body is kept, but is not in this part of the graph */
+	REVISION_BODY_LEFT = 1 << 12
 };
 
 enum conflict_state { CONFLICT_OPEN = 1, CONFLICT_RESOLVED = 2, CONFLICT_STATE_MAX = 2 };

@@ -104,10 +104,13 @@ void conflict_on_list(struct storage *s, const struct event *e, struct effects *
 
 /* ---- reading ---- */
 
-static void read_graph(struct document_view *v, struct msg_conflict_read_ack *ack)
+/* With the bodies from this node on, as far as they fit. */
+static void read_graph(struct document_view *v, uint64_t from_node,
+		       struct msg_conflict_read_ack *ack)
 {
 	struct arena *arena = &v->storage->arena;
 	size_t bytes = 0;
+	bool full = false;
 	int winner = graph_winner(&v->doc);
 	ack->nodes = arena_alloc(arena, (v->doc.revisions_count + 1) * sizeof *ack->nodes);
 	for (uint32_t i = 0; i < v->doc.revisions_count; i++) {
@@ -118,9 +121,19 @@ static void read_graph(struct document_view *v, struct msg_conflict_read_ack *ac
 					  .parents_count = from->parents_count,
 					  .stamp = from->stamp,
 					  .flags = from->flags & ~(uint64_t)REVISION_HAS_BODY};
-		struct slice body = document_body_beside(v, i, winner);
-		if (body.len == 0 || bytes + body.len > LIMIT_BODY_BYTES)
+		if (!(from->flags & REVISION_HAS_BODY))
 			continue;
+		struct slice body = {0};
+		if (!full && i >= from_node) {
+			body = document_body_beside(v, i, winner);
+			if (body.len == 0)
+				continue;
+		}
+		full |= bytes + body.len > LIMIT_BODY_BYTES;
+		if (full || i < from_node) {
+			to->flags |= REVISION_BODY_LEFT;
+			continue;
+		}
 		bytes += body.len;
 		to->body = body;
 		to->flags |= REVISION_HAS_BODY;
@@ -138,7 +151,7 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 		struct slice value;
 		document_load(s, c, m->id, &view);
 		if (view.exists)
-			read_graph(&view, &ack);
+			read_graph(&view, m->from, &ack);
 		else
 			ack.status = STATUS_NOT_FOUND;
 		ack.policy_version = c->settings.version;
@@ -148,6 +161,9 @@ void conflict_on_read(struct storage *s, const struct event *e, struct effects *
 		    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena,
 				   &ack.conflict))
 			ack.conflict = (struct conflict){0};
+		uint64_t wall_ms = s->wall_ms > 0 ? (uint64_t)s->wall_ms : 0;
+		if (ack.conflict.since_ms > 0 && wall_ms > ack.conflict.since_ms)
+			ack.age_ms = wall_ms - ack.conflict.since_ms;
 	}
 	fx_reply(fx, WHEN_NOW, e, MSG_conflict_read_ack, &ack);
 }

@@ -5,6 +5,7 @@
 
 #include "common/doc/decide_internal.h"
 #include "common/doc/graph.h"
+#include "common/doc/graph_parts.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
 
@@ -157,7 +158,9 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
 	} else if (!policy_parse(graph->policy, w->arena, &w->policy, &error)) {
 		reason = "invalid_policy";
 		place = error.place;
-	} else if (!find_inputs(w, leaves, count)) {
+	} else if (!w->answered && graph_parts_are_left(graph)) {
+		reason = "too_large";
+	} else if (!find_inputs(w, leaves, count) && !w->answered) {
 		reason = "body_missing";
 	}
 	out->policy = w->policy;

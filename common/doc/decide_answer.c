@@ -162,7 +162,10 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 					    [ANSWER_PICK] = "pick",
 					    [ANSWER_DELETE] = "delete",
 					    [ANSWER_SPLIT] = "split"};
-	struct decide w = {.graph = graph, .arena = arena, .by = answer->by};
+	struct decide w = {.graph = graph,
+			   .arena = arena,
+			   .by = answer->by,
+			   .answered = answer->kind != ANSWER_SPLIT};
 	struct buf detail = {0};
 	if (!decide_prepare(&w, id, out))
 		return;

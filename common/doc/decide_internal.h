@@ -17,6 +17,7 @@ struct decide {
 	uint32_t inputs_count;
 	uint32_t base_depth;  /* 0: inputs are merged, 1: their bases, 2: the bases of those ... */
 	uint32_t bases_found; /* for one decision, so far */
+	bool answered;        /* somebody said what becomes of it: bodies need not be there */
 	bool collision_open;  /* the policy leaves documents that share an id to people */
 };
 

@@ -434,11 +434,46 @@ static void test_clients_have_until_the_deadline(void **state)
 	buf_clear(&w->trace);
 	list_shows_open(w, "doc");
 	trace_is(w, "1500 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+	ack.age_ms = 1000; /* it is the lead's clock that counts */
 	answer(w, NODE_A, MSG_conflict_read, &ack);
 	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_conflict_resolve);
 	assert_non_null(strstr(buf_cstr(&w->trace), "conflict_resolve"));
 	lead_resolves(w, STATUS_OK);
 	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"newest\"} 1\n"));
+}
+
+/* The body of one node alone, as if no two fitted into a message. */
+static void lead_shows_part(struct world *w, const struct msg_conflict_read_ack *whole,
+			    uint32_t part)
+{
+	struct msg_conflict_read_ack ack = *whole;
+	ack.nodes = arena_alloc(&w->arena, whole->nodes_count * sizeof *ack.nodes);
+	for (uint32_t i = 0; i < whole->nodes_count; i++) {
+		ack.nodes[i] = whole->nodes[i];
+		if (i == part)
+			continue;
+		ack.nodes[i].body = (struct slice){0};
+		ack.nodes[i].flags ^= REVISION_HAS_BODY | REVISION_BODY_LEFT;
+	}
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+}
+
+static void test_a_large_document_is_read_in_parts(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	buf_clear(&w->trace);
+	lead_shows_part(w, &ack, 0);
+	trace_is(w, "0 to 11 e4 conflict_read{shard=81 id=\"doc\" from=1}\n");
+	lead_shows_part(w, &ack, 1);
+	trace_is(w, "0 to 11 e4 conflict_read{shard=81 id=\"doc\" from=2}\n");
+	run_until(w, 2500); /* no answer: what was read is kept */
+	assert_non_null(strstr(buf_cstr(&w->trace), "conflict_read{shard=81 id=\"doc\" from=2}\n"));
+	lead_shows_part(w, &ack, 2);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_conflict_resolve);
+	lead_resolves(w, STATUS_OK);
+	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"merge\"} 1\n"));
 }
 
 static void test_open_paths_are_noted_until_the_conflict_changes(void **state)
@@ -698,6 +733,7 @@ int main(void)
 	    T(test_leaves_moved_reads_again),
 	    T(test_policy_none_is_noted_once),
 	    T(test_clients_have_until_the_deadline),
+	    T(test_a_large_document_is_read_in_parts),
 	    T(test_open_paths_are_noted_until_the_conflict_changes),
 	    T(test_lost_answers_are_asked_for_again),
 	    T(test_other_members_answers_do_not_count),
