@@ -58,16 +58,24 @@ static rocksdb_options_t *database_options(const struct store_rocks_options *fro
 	return o;
 }
 
+/* Indexes and filters are cut into blocks as data is. Whole ones, a megabyte for a large file,
+ * would push each other out of a small cache, and then each read decompresses one again. */
 static void set_table_options(rocksdb_options_t *o, rocksdb_cache_t *cache, bool bloom)
 {
 	rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
 	rocksdb_block_based_options_set_block_cache(table, cache);
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
 	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
+	rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
+	rocksdb_block_based_options_set_index_type(
+	    table, rocksdb_block_based_table_index_type_two_level_index_search);
+	rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1);
 	rocksdb_block_based_options_set_format_version(table, 5);
-	if (bloom)
+	if (bloom) {
 		rocksdb_block_based_options_set_filter_policy(
 		    table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS_PER_KEY));
+		rocksdb_block_based_options_set_partition_filters(table, 1);
+	}
 	rocksdb_options_set_block_based_table_factory(o, table);
 	rocksdb_block_based_options_destroy(table);
 }
