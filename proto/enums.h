@@ -55,7 +55,9 @@ enum change_kind {
 	CHANGE_PURGE = 11,      /* a deleted document's last traces go, but for a mark of it */
 	CHANGE_CHECKPOINT = 13, /* how far a client that syncs has come */
 	CHANGE_IMPORT = 14,     /* a revision that was made elsewhere, with its history */
-	CHANGE_KIND_MAX = 14
+	CHANGE_CHUNK = 15,      /* a chunk of an upload */
+	CHANGE_CHUNK_DROP = 16, /* an upload that no document came for goes */
+	CHANGE_KIND_MAX = 16
 };
 
 enum write_op {
@@ -173,6 +175,9 @@ enum {
 	LIMIT_ANCESTORS = 1000,
 	LIMIT_IMPORT_ITEMS = 1000,
 	LIMIT_TRAIL = 8,
+	LIMIT_CHUNK_BYTES = 1024 * 1024,
+	LIMIT_CHUNKS = 65536,
+	LIMIT_ATTACHMENTS = 1024,
 	LIMIT_JSON_DEPTH = 100
 };
 

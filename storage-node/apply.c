@@ -2,6 +2,7 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/attachment.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/digest.h"
 #include "storage-node/feed.h"
@@ -167,6 +168,7 @@ static void purge_document(struct storage *s, struct shard_copy *c, uint64_t num
 			   const struct document_edit *edit)
 {
 	uint64_t deleted = view->doc.changed;
+	attachments_apply(s, c, change, edit, slice_of(NULL, 0), slice_of(NULL, 0));
 	put_bodies(s, c, change->id, edit);
 	operations_drop(view);
 	digest_remove(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id));
@@ -202,6 +204,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	}
 	if (edit.late)
 		REACHED(branch_after_purge);
+	attachments_apply(s, c, change, &edit, body_before, view.doc.body);
 	put_bodies(s, c, change->id, &edit);
 	operations_apply(&view, change, &edit);
 	if (MUTATION(tombstone_dropped) && edit.was_live && !edit.is_live)
@@ -262,6 +265,10 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		lock_apply(s, c, number, &change);
 	else if (change.kind == CHANGE_CHECKPOINT)
 		checkpoint_apply(s, c, &change);
+	else if (change.kind == CHANGE_CHUNK)
+		attachment_apply_chunk(s, c, number, &change);
+	else if (change.kind == CHANGE_CHUNK_DROP)
+		attachment_apply_drop(s, c, &change);
 	else if (change.kind != CHANGE_EPOCH && change.id.len > 0)
 		apply_document(s, c, number, &change);
 	if (change.edit_id.len > 0)

@@ -6,6 +6,9 @@
 #include "common/base/memory.h"
 #include "storage-node/internal.h"
 
+const enum store_family digest_families[DIGEST_FAMILIES] = {STORE_DOCUMENTS, STORE_CONFLICTS,
+							    STORE_ATTACHMENTS};
+
 uint64_t digest_pair(enum store_family family, struct slice key, struct slice value)
 {
 	uint64_t seed = XXH3_64bits_withSeed(key.data, key.len, (uint64_t)family);

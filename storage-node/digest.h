@@ -1,7 +1,7 @@
-/* A shard's digest: the sum, modulo 2^64, of the hashes of all pairs that replicas share: DOCUMENTS
- * and CONFLICTS. It is kept as entries are applied, so two replicas that have applied as much have
- * the same one, and what lies on a disk must add up to it. This header needs no other of the
- * folder, as internal.h includes it. */
+/* A shard's digest: the sum, modulo 2^64, of the hashes of all pairs that replicas share. It is
+ * kept as entries are applied, so two replicas that have applied as much have the same one, and
+ * what lies on a disk must add up to it. This header needs no other of the folder, as internal.h
+ * includes it. */
 #ifndef PARLEY_STORAGE_DIGEST_H
 #define PARLEY_STORAGE_DIGEST_H
 
@@ -11,6 +11,10 @@ enum {
 	DIGEST_EVERY = 64, /* entries from one remembered digest to the next */
 	DIGEST_MARKS = 256 /* remembered */
 };
+
+/* The families whose pairs replicas share; their keys begin with 'd' and the shard. */
+enum { DIGEST_FAMILIES = 3 };
+extern const enum store_family digest_families[DIGEST_FAMILIES];
 
 struct storage;
 struct shard_copy;

@@ -228,6 +228,8 @@ struct shard_copy {
 	struct purge_wait purge_wait;
 	uint64_t checkpoint_entry; /* checkpoint.h: newest that was ordered here, and the least */
 	uint64_t checkpoint_low;   /* number of those that were under way with it */
+	uint64_t upload_dropped;   /* attachment.h: newest entry that drops an upload */
+	int64_t uploads_ms;        /* next look for old ones */
 	struct lock_table *locks;  /* lock.h; NULL: none so far */
 	struct offers *offers;     /* offer.h; NULL: none so far */
 

@@ -192,6 +192,42 @@ struct slice key_shard_end(struct buf *out, char letter, uint64_t shard)
 	return key_shard(out, letter, shard + 1);
 }
 
+static struct slice key_attachment(struct buf *out, uint64_t shard, char kind, struct slice name)
+{
+	key_shard(out, 'd', shard);
+	buf_append_byte(out, (uint8_t)kind);
+	buf_append_slice(out, name);
+	return buf_slice(out);
+}
+
+struct slice key_content(struct buf *out, uint64_t shard, struct slice content)
+{
+	return key_attachment(out, shard, 'c', content);
+}
+
+struct slice key_chunk(struct buf *out, uint64_t shard, uint64_t source, uint32_t number)
+{
+	key_attachment(out, shard, 'k', slice_of(NULL, 0));
+	buf_append_be64(out, source);
+	buf_append_be32(out, number);
+	return buf_slice(out);
+}
+
+struct slice key_upload(struct buf *out, uint64_t shard, struct slice upload)
+{
+	return key_attachment(out, shard, 'u', upload);
+}
+
+const struct schema *key_attachments_schema(struct slice key, bool *known)
+{
+	char kind =
+	    key.len > KEY_SHARD_BYTES && key.data[0] == 'd' ? (char)key.data[KEY_SHARD_BYTES] : 0;
+	*known = kind == 'c' || kind == 'k' || kind == 'u';
+	if (kind == 'c')
+		return &schema_attachment;
+	return kind == 'u' ? &schema_upload : NULL;
+}
+
 struct slice key_index(struct buf *out, uint64_t shard, uint64_t index)
 {
 	return key_number(out, 'i', shard, index);

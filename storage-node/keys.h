@@ -37,12 +37,15 @@
  *   CONFLICTS  'd' shard id, 0, 'p', hash of document id  purged: mark of a document that is gone
  *   CONFLICTS  'd' shard id, 0, 'q', sequence             the hash whose mark that is, or was
  *   CONFLICTS  'd' shard id, 0, 'c', name                 checkpoint
+ *   ATTACHMENTS 'd' shard id, 'c', content                attachment
+ *   ATTACHMENTS 'd' shard id, 'k', source, number         a chunk (4 bytes of number)
+ *   ATTACHMENTS 'd' shard id, 'u', upload id              upload
  *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
  *              document id                                common/doc/index_key.h
  *
  * A shard_position carries the shard's digest: the sum, modulo 2^64, of digest_pair (digest.h) over
- * all its pairs of DOCUMENTS and CONFLICTS. Positions of older versions lack it: the first scrub
- * adds it.
+ * all its pairs of DOCUMENTS, CONFLICTS and ATTACHMENTS. Positions of older versions lack it: the
+ * first scrub adds it.
  *
  * Records of older versions list all operation ids (up to 1,024): they move to keys with the next
  * one that comes.
@@ -91,6 +94,13 @@ struct slice key_lock(struct buf *out, uint64_t shard, struct slice lock_id);
 struct slice key_document_end(struct buf *out, uint64_t shard, struct slice id);
 /* First key after all of this letter and shard; for a shard id of all ones the next letter. */
 struct slice key_shard_end(struct buf *out, char letter, uint64_t shard);
+
+/* Of ATTACHMENTS. */
+struct slice key_content(struct buf *out, uint64_t shard, struct slice content);
+struct slice key_chunk(struct buf *out, uint64_t shard, uint64_t source, uint32_t number);
+struct slice key_upload(struct buf *out, uint64_t shard, struct slice upload);
+/* What its value is. NULL: a chunk; *known is false if it is no key of that family. */
+const struct schema *key_attachments_schema(struct slice key, bool *known);
 
 /* What all keys of an index begin with, and the first key after them. */
 struct slice key_index(struct buf *out, uint64_t shard, uint64_t index);

@@ -146,6 +146,9 @@ void waiter_answer(struct waiter *w, struct effects *fx)
 	} else if (w->type == MSG_checkpoint_set_ack) {
 		struct msg_checkpoint_set_ack ack = {.status = w->ack.status};
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
+	} else if (w->type == MSG_attachment_chunk_ack) {
+		struct msg_attachment_chunk_ack ack = {.status = w->ack.status};
+		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
 	} else if (w->type == MSG_lock_set_ack) {
 		answer_lock(w, &envelope, fx);
 	} else {

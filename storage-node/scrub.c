@@ -5,9 +5,9 @@
 #include "common/base/memory.h"
 
 struct scrub {
-	struct store_iterator *documents; /* NULL: between shards */
-	struct store_iterator *conflicts; /* opened with it, so that both show the same commit */
-	bool in_conflicts;
+	/* opened at once, so that all show the same commit; NULL: between shards */
+	struct store_iterator *its[DIGEST_FAMILIES];
+	uint32_t at; /* which of them is read */
 	bool urgent;
 	uint64_t shard;
 	uint64_t digest;                /* of what was read */
@@ -30,11 +30,11 @@ static struct scrub *scrub_of(struct storage *s)
 
 static void close_shard(struct storage *s, struct scrub *w)
 {
-	if (w->documents)
-		store_iterator_free(s->store, w->documents);
-	if (w->conflicts)
-		store_iterator_free(s->store, w->conflicts);
-	w->documents = w->conflicts = NULL;
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++) {
+		if (w->its[i])
+			store_iterator_free(s->store, w->its[i]);
+		w->its[i] = NULL;
+	}
 }
 
 void scrub_free(struct storage *s)
@@ -48,7 +48,7 @@ void scrub_free(struct storage *s)
 
 void scrub_forget(struct storage *s, const struct shard_copy *c)
 {
-	if (s->scrub && s->scrub->documents && s->scrub->shard == c->id)
+	if (s->scrub && s->scrub->its[0] && s->scrub->shard == c->id)
 		close_shard(s, s->scrub);
 }
 
@@ -85,11 +85,11 @@ static void open_shard(struct storage *s, struct scrub *w, struct shard_copy *c)
 	w->position = c->position;
 	w->digest = 0;
 	w->wrong = NULL;
-	w->in_conflicts = false;
-	w->documents = store_iterate(s->store, STORE_DOCUMENTS);
-	w->conflicts = store_iterate(s->store, STORE_CONFLICTS);
-	store_seek(s->store, w->documents, key_shard(&s->key, 'd', c->id));
-	store_seek(s->store, w->conflicts, key_shard(&s->key, 'd', c->id));
+	w->at = 0;
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++) {
+		w->its[i] = store_iterate(s->store, digest_families[i]);
+		store_seek(s->store, w->its[i], key_shard(&s->key, 'd', c->id));
+	}
 }
 
 static void start_next(struct storage *s, struct scrub *w, struct effects *fx)
@@ -117,7 +117,25 @@ static void start_next(struct storage *s, struct scrub *w, struct effects *fx)
 
 /* ---- reading ---- */
 
-static const char *what_is_wrong(struct storage *s, bool conflict, struct slice key,
+/* NULL: a body, or a chunk: what is in it only its client knows; or a bare number. */
+static const struct schema *schema_of(enum store_family family, struct slice key, bool *known)
+{
+	struct slice id;
+	struct slice rest;
+	if (family == STORE_ATTACHMENTS)
+		return key_attachments_schema(key, known);
+	*known = key_split(key, &id, &rest);
+	if (!*known)
+		return NULL;
+	if (family == STORE_CONFLICTS)
+		return key_conflicts_schema(id, rest);
+	enum key_part part = key_part_of(rest);
+	if (part == KEY_PART_RECORD)
+		return &schema_document;
+	return part == KEY_PART_OPERATION ? &schema_operation : NULL;
+}
+
+static const char *what_is_wrong(struct storage *s, enum store_family family, struct slice key,
 				 struct slice value)
 {
 	union {
@@ -128,21 +146,15 @@ static const char *what_is_wrong(struct storage *s, bool conflict, struct slice 
 		struct tombstone tombstone;
 		struct purged purged;
 		struct checkpoint checkpoint;
+		struct attachment attachment;
+		struct upload upload;
 	} out;
-	struct slice id;
-	struct slice rest;
-	if (!key_split(key, &id, &rest))
+	bool known;
+	const struct schema *schema = schema_of(family, key, &known);
+	if (!known)
 		return "a key of no known kind";
-	enum key_part part = key_part_of(rest);
-	const struct schema *schema = NULL;
-	if (part == KEY_PART_RECORD)
-		schema = &schema_document;
-	else if (part == KEY_PART_OPERATION)
-		schema = &schema_operation;
-	if (conflict)
-		schema = key_conflicts_schema(id, rest);
 	if (!schema)
-		return NULL; /* a body: what is in it only its client knows; or a bare number */
+		return NULL;
 	struct arena_mark mark = arena_mark(&s->arena);
 	bool decodes = schema_decode(schema, value, &s->arena, &out);
 	arena_rewind(&s->arena, mark);
@@ -150,17 +162,18 @@ static const char *what_is_wrong(struct storage *s, bool conflict, struct slice 
 }
 
 /* False: the family's part of the shard is at its end. */
-static bool read_pair(struct storage *s, struct scrub *w, struct store_iterator *it,
-		      int64_t *budget)
+static bool read_pair(struct storage *s, struct scrub *w, int64_t *budget)
 {
+	struct store_iterator *it = w->its[w->at];
+	enum store_family family = digest_families[w->at];
 	if (!store_valid(s->store, it))
 		return false;
 	struct slice key = store_key(s->store, it);
 	if (key.len < KEY_SHARD_BYTES || key.data[0] != 'd' || be64_read(key.data + 1) != w->shard)
 		return false;
 	struct slice value = store_value(s->store, it);
-	w->digest += digest_pair(w->in_conflicts ? STORE_CONFLICTS : STORE_DOCUMENTS, key, value);
-	const char *wrong = what_is_wrong(s, w->in_conflicts, key, value);
+	w->digest += digest_pair(family, key, value);
+	const char *wrong = what_is_wrong(s, family, key, value);
 	if (wrong)
 		w->wrong = wrong;
 	w->pairs++;
@@ -182,8 +195,9 @@ static void adopt_digest(struct scrub *w, struct shard_copy *c)
 static void finish_shard(struct storage *s, struct scrub *w, struct effects *fx)
 {
 	struct shard_copy *c = shard_get(s, w->shard);
-	bool read = store_iterator_result(s->store, w->documents) == STORE_OK &&
-		    store_iterator_result(s->store, w->conflicts) == STORE_OK;
+	bool read = true;
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++)
+		read = read && store_iterator_result(s->store, w->its[i]) == STORE_OK;
 	close_shard(s, w);
 	if (!w->urgent)
 		w->after = w->shard;
@@ -206,14 +220,12 @@ static void step(struct storage *s, struct scrub *w, struct effects *fx)
 	if (w->urgent)
 		budget *= SCRUB_URGENT;
 	while (budget > 0) {
-		struct store_iterator *it = w->in_conflicts ? w->conflicts : w->documents;
-		if (read_pair(s, w, it, &budget))
+		if (read_pair(s, w, &budget))
 			continue;
-		if (w->in_conflicts) {
+		if (++w->at == DIGEST_FAMILIES) {
 			finish_shard(s, w, fx);
 			return;
 		}
-		w->in_conflicts = true;
 	}
 }
 
@@ -222,7 +234,7 @@ void scrub_tick(struct storage *s, struct effects *fx)
 	if (s->options.scrub_bytes_per_second == 0)
 		return;
 	struct scrub *w = scrub_of(s);
-	if (w->documents) {
+	if (w->its[0]) {
 		step(s, w, fx);
 		return;
 	}

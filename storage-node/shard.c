@@ -55,8 +55,9 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	static const struct {
 		enum store_family family;
 		char letter;
-	} ranges[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_STREAM, 'e'},
-		      {STORE_STREAM, 'v'},    {STORE_STREAM, 'o'},    {STORE_STREAM, 'z'}};
+	} ranges[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_ATTACHMENTS, 'd'},
+		      {STORE_STREAM, 'e'},    {STORE_STREAM, 'v'},    {STORE_STREAM, 'o'},
+		      {STORE_STREAM, 'z'}};
 	struct buf end = {0};
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
 		store_remove_range(s->store, ranges[i].family,

@@ -12,11 +12,9 @@
 
 struct snapshot_out {
 	uint64_t id;
-	struct store_iterator *it; /* NULL between families */
-	enum store_family family;
+	struct store_iterator *its[DIGEST_FAMILIES]; /* opened at once: all show one commit */
+	uint32_t at;                    /* which of them is read; DIGEST_FAMILIES: all were */
 	struct shard_position position; /* of the commit shown */
-	struct store_iterator
-	    *conflicts; /* opened with the first, so that both show the same commit */
 	uint64_t sequence;
 	uint64_t digest;    /* of the pairs sent */
 	struct arena arena; /* of the chunk under way */
@@ -62,27 +60,24 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 	if (out->sequence == 0)
 		count += edits_pairs(c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
 	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < s->options.snapshot_chunk_bytes) {
-		bool inside = store_valid(s->store, out->it);
-		struct slice key = inside ? store_key(s->store, out->it) : (struct slice){0};
+		struct store_iterator *it = out->its[out->at];
+		enum store_family family = digest_families[out->at];
+		bool inside = store_valid(s->store, it);
+		struct slice key = inside ? store_key(s->store, it) : (struct slice){0};
 		if (!inside || key.len < sizeof prefix ||
 		    memcmp(key.data, prefix, sizeof prefix) != 0) {
-			if (out->family == STORE_CONFLICTS || MUTATION(snapshot_without_conflicts))
+			if (++out->at == DIGEST_FAMILIES || MUTATION(snapshot_without_conflicts))
 				break;
-			store_iterator_free(s->store, out->it);
-			out->it = out->conflicts;
-			out->conflicts = NULL;
-			out->family = STORE_CONFLICTS;
-			store_seek(s->store, out->it, slice_of(prefix, sizeof prefix));
 			continue;
 		}
-		struct slice value = store_value(s->store, out->it);
+		struct slice value = store_value(s->store, it);
 		struct slice rest = slice_of(key.data + sizeof prefix, key.len - sizeof prefix);
-		pairs[count++] = (struct key_value){.family = out->family,
+		pairs[count++] = (struct key_value){.family = family,
 						    .key = arena_copy(&out->arena, rest),
 						    .value = arena_copy(&out->arena, value)};
-		out->digest += digest_pair(out->family, key, value);
+		out->digest += digest_pair(family, key, value);
 		bytes += key.len + value.len;
-		store_next(s->store, out->it);
+		store_next(s->store, it);
 	}
 	bool complete = count < LIMIT_SNAPSHOT_PAIRS && bytes < s->options.snapshot_chunk_bytes;
 	out->chunk = (struct msg_snapshot_chunk){.shard = c->id,
@@ -110,10 +105,10 @@ static void open_iterators(struct storage *s, struct shard_copy *c, struct follo
 {
 	struct snapshot_out *out = f->snapshot;
 	take_position(s, c, out);
-	out->it = store_iterate(s->store, STORE_DOCUMENTS);
-	out->conflicts = store_iterate(s->store, STORE_CONFLICTS);
-	out->family = STORE_DOCUMENTS;
-	store_seek(s->store, out->it, key_shard(&s->key, 'd', c->id));
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++) {
+		out->its[i] = store_iterate(s->store, digest_families[i]);
+		store_seek(s->store, out->its[i], key_shard(&s->key, 'd', c->id));
+	}
 	fill_chunk(s, c, out, fx);
 }
 
@@ -136,10 +131,9 @@ void snapshot_stop(struct storage *s, struct follower *f)
 {
 	if (!f->snapshot)
 		return;
-	if (f->snapshot->it)
-		store_iterator_free(s->store, f->snapshot->it);
-	if (f->snapshot->conflicts)
-		store_iterator_free(s->store, f->snapshot->conflicts);
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++)
+		if (f->snapshot->its[i])
+			store_iterator_free(s->store, f->snapshot->its[i]);
 	arena_close(&f->snapshot->arena);
 	free(f->snapshot);
 	f->snapshot = NULL;
@@ -149,7 +143,7 @@ void snapshot_stop(struct storage *s, struct follower *f)
 
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
 {
-	if (!f->snapshot->it) {
+	if (!f->snapshot->its[0]) {
 		if (store_dirty(s->store))
 			return;
 		open_iterators(s, c, f, fx);
@@ -194,7 +188,7 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 		snapshot_start(s, c, f, fx);
 		return;
 	}
-	if (m->status != STATUS_OK || m->sequence != f->snapshot->sequence || !f->snapshot->it)
+	if (m->status != STATUS_OK || m->sequence != f->snapshot->sequence || !f->snapshot->its[0])
 		return;
 	if (f->snapshot->chunk.last) {
 		finished(s, c, f, fx);
@@ -228,10 +222,9 @@ void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, 
 		REACHED(snapshot_over_tail);
 	stream_cut(s, c, c->position.applied, fx);
 	struct buf end = {0};
-	store_remove_range(s->store, STORE_DOCUMENTS, key_shard(&s->key, 'd', c->id),
-			   key_shard_end(&end, 'd', c->id));
-	store_remove_range(s->store, STORE_CONFLICTS, key_shard(&s->key, 'd', c->id),
-			   key_shard_end(&end, 'd', c->id));
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++)
+		store_remove_range(s->store, digest_families[i], key_shard(&s->key, 'd', c->id),
+				   key_shard_end(&end, 'd', c->id));
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'e', c->id),
 			   key_shard_end(&end, 'e', c->id));
 	store_remove_range(s->store, STORE_STREAM, key_shard(&s->key, 'v', c->id),
@@ -271,7 +264,8 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 		}
 		if (edits_take_pair(s, c, p))
 			continue;
-		if (p->family != STORE_DOCUMENTS && p->family != STORE_CONFLICTS)
+		if (p->family != STORE_DOCUMENTS && p->family != STORE_CONFLICTS &&
+		    p->family != STORE_ATTACHMENTS)
 			continue;
 		key_shard(&s->key, 'd', c->id);
 		buf_append_slice(&s->key, p->key);

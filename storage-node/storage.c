@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/attachment.h"
 #include "storage-node/changes.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/feed.h"
@@ -40,6 +41,8 @@ static void set_defaults(struct storage_options *o)
 		o->purged_keep_ms = PURGED_KEEP_DAYS * DAY_MS;
 	if (o->checkpoint_keep_ms == 0)
 		o->checkpoint_keep_ms = CHECKPOINT_KEEP_DAYS * DAY_MS;
+	if (o->upload_keep_ms == 0)
+		o->upload_keep_ms = UPLOAD_KEEP_MIN * 60ull * 1000;
 	if (o->pending_bytes_max == 0)
 		o->pending_bytes_max = PENDING_BYTES_MAX;
 }
@@ -130,6 +133,8 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_cleanup_commit] = cleanup_on_commit,
     [MSG_checkpoint_set] = checkpoint_on_set,
     [MSG_checkpoint_list] = checkpoint_on_list,
+    [MSG_attachment_chunk] = attachment_on_chunk,
+    [MSG_attachment_read] = attachment_on_read,
     [MSG_lock_set] = lock_on_set,
     [MSG_feed_open] = feed_on_open,
     [MSG_feed_ack] = feed_on_ack,
@@ -172,6 +177,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 		lock_tick(s, c, fx);
 		feed_tick(s, c, fx);
 		offer_tick(s, c);
+		attachment_tick(s, c, fx);
 		s->feeds_count += feed_count(c);
 	}
 }
@@ -334,6 +340,7 @@ static void storage_metrics(const void *core, struct buf *out)
 		buf_printf(out, "%s %llu\n", rows[i].name, (unsigned long long)rows[i].value);
 	offer_metrics(s, out);
 	purge_metrics(s, out);
+	attachment_metrics(s, out);
 	scrub_metrics(s, out);
 }
 

@@ -28,6 +28,7 @@ struct storage_options {
 	int64_t scrub_rest_ms;           /* between the starts of two such passes; 0: default */
 	uint64_t purged_keep_ms;         /* so long purged documents are remembered; 0: default */
 	uint64_t checkpoint_keep_ms;     /* silent for so long, it counts as lost; 0: default */
+	uint64_t upload_keep_ms;         /* so long contents wait for a document; 0: default */
 	int64_t index_step_documents;    /* passed in one step by builds of indexes; 0: default */
 };
 

@@ -75,6 +75,8 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 	if (schema_decode(&schema_change, p->change, &s->arena, &change)) {
 		p->id = change.id;
 		write_recent_entry(c, number, p->epoch, &change);
+		if (change.kind == CHANGE_CHUNK_DROP)
+			c->upload_dropped = number;
 	} else if (c->unreadable == 0) {
 		c->unreadable = number;
 	}

@@ -5,6 +5,7 @@
 
 #include "common/base/map.h"
 #include "common/base/memory.h"
+#include "common/doc/attachment.h"
 #include "common/doc/graph.h"
 #include "common/doc/value.h"
 #include "storage-node/digest.h"
@@ -21,6 +22,7 @@ struct verified_shard {
 	uint64_t last_entry; /* number of the last one seen */
 	uint64_t digest;
 	uint64_t latest; /* of the documents and their changes, less the keys that list these */
+	struct map references; /* content -> int64_t*: bodies that name it, less those counted */
 };
 
 struct verify {
@@ -38,8 +40,14 @@ struct verify *verify_new(void)
 void verify_free(struct verify *v)
 {
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&v->shards, &at));)
-		free(e->value);
+	for (struct map_entry *e; (e = map_next(&v->shards, &at));) {
+		struct verified_shard *shard = e->value;
+		size_t next = 0;
+		for (struct map_entry *r; (r = map_next(&shard->references, &next));)
+			free(r->value);
+		map_close(&shard->references);
+		free(shard);
+	}
 	map_close(&v->shards);
 	arena_close(&v->arena);
 	buf_close(&v->faults);
@@ -71,6 +79,56 @@ static struct verified_shard *shard_of(struct verify *v, uint64_t id)
 static bool decodes(struct verify *v, const struct schema *schema, struct slice value, void *out)
 {
 	return schema_decode(schema, value, &v->arena, out);
+}
+
+/* ---- attachments ---- */
+
+static void add_references(struct verified_shard *shard, struct slice content, int64_t count)
+{
+	int64_t *sum = map_get(&shard->references, content);
+	if (!sum) {
+		sum = mem_alloc_zero(sizeof *sum);
+		map_put(&shard->references, content, sum);
+	}
+	*sum += count;
+}
+
+static void count_references(struct verified_shard *shard, struct slice body)
+{
+	struct attachment_stub stub;
+	struct attachments walk = attachments_begin(attachments_of(body));
+	while (attachments_next(&walk, &stub))
+		add_references(shard, slice_of(stub.content, CONTENT_BYTES), 1);
+}
+
+static bool references_fit(struct verified_shard *shard)
+{
+	size_t at = 0;
+	for (struct map_entry *r; (r = map_next(&shard->references, &at));)
+		if (*(const int64_t *)r->value != 0)
+			return false;
+	return true;
+}
+
+static const char *check_attachments(struct verify *v, struct slice key, struct slice value)
+{
+	union {
+		struct attachment attachment;
+		struct upload upload;
+	} out;
+	bool known;
+	const struct schema *schema = key_attachments_schema(key, &known);
+	if (!known)
+		return "a key of no known kind";
+	struct verified_shard *shard = shard_of(v, be64_read(key.data + 1));
+	shard->digest += digest_pair(STORE_ATTACHMENTS, key, value);
+	if (schema && !decodes(v, schema, value, &out))
+		return "it is not what its key says";
+	if (schema == &schema_attachment)
+		add_references(
+		    shard, slice_of(key.data + KEY_SHARD_BYTES + 1, key.len - KEY_SHARD_BYTES - 1),
+		    -(int64_t)out.attachment.references);
+	return NULL;
 }
 
 /* ---- families ---- */
@@ -130,6 +188,7 @@ static const char *check_document(struct verify *v, struct verified_shard *shard
 	shard->documents += live;
 	shard->deleted += !live;
 	shard->latest += change_digest(id, doc.changed);
+	count_references(shard, doc.body);
 	if (live && !value_is_document(doc.body))
 		return "its body is not well formed";
 	return NULL;
@@ -151,6 +210,7 @@ static const char *check_documents(struct verify *v, struct slice key, struct sl
 	case KEY_PART_SEQUENCE:
 		return value.len == KEY_SEQUENCE_VALUE_BYTES ? NULL : "no operation id";
 	case KEY_PART_BODY:
+		count_references(shard, value);
 		break;
 	}
 	return value_is_document(value) ? NULL : "the body is not well formed";
@@ -237,6 +297,8 @@ void verify_pair(struct verify *v, enum store_family family, struct slice key, s
 		wrong = check_stream(v, key, value);
 	else if (family == STORE_CONFLICTS)
 		wrong = check_conflicts(v, key, value);
+	else if (family == STORE_ATTACHMENTS)
+		wrong = check_attachments(v, key, value);
 	if (wrong)
 		fault(v, family, key, wrong);
 	arena_reset(&v->arena);
@@ -251,7 +313,7 @@ static int by_id(const void *a, const void *b)
 	return ((*x)->id > (*y)->id) - ((*x)->id < (*y)->id);
 }
 
-static void report_shard(struct verify *v, const struct verified_shard *s, struct buf *out)
+static void report_shard(struct verify *v, struct verified_shard *s, struct buf *out)
 {
 	const struct shard_position *p = &s->position;
 	buf_printf(out,
@@ -271,6 +333,8 @@ static void report_shard(struct verify *v, const struct verified_shard *s, struc
 		wrong = "its list of changes differs from what is there";
 	else if (p->digested && s->digest != p->digest)
 		wrong = "its digest differs from what is there";
+	else if (!references_fit(s))
+		wrong = "attachments are counted otherwise than documents name them";
 	else if (s->entries > 0 && s->last_entry != p->last)
 		wrong = "its stream does not end where its position says";
 	if (!wrong)

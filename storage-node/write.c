@@ -3,11 +3,14 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/attachment.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/update.h"
+#include "common/doc/utf8.h"
 #include "common/doc/value.h"
 #include "common/probe.h"
+#include "storage-node/attachment.h"
 #include "storage-node/derived.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -306,6 +309,31 @@ static bool make_body(struct document_view *v, const struct msg_doc_write *m, in
 	return true;
 }
 
+/* What the body says of attachments becomes what is stored. */
+static bool take_attachments(struct document_view *v, int parent, struct decision *d)
+{
+	struct attachments_taken taken;
+	if (attachments_of(d->change.body).len == 0)
+		return true;
+	bool known = parent != GRAPH_NONE;
+	uint64_t before = known     ? v->doc.revisions[parent].generation
+			  : d->late ? d->parent[0].generation
+				    : 0;
+	struct slice base = known ? document_body(v, (uint32_t)parent) : slice_of(NULL, 0);
+	d->status = attachments_take(v, d->change.body, base, before + 1, &taken);
+	d->change.body = taken.body;
+	d->change.uploads = taken.uploads;
+	d->change.uploads_count = taken.uploads_count;
+	if (taken.wrong.len > 0) {
+		d->why = arena_alloc(&v->storage->arena, sizeof *d->why);
+		size_t most = sizeof d->why->place - 1;
+		size_t len = taken.wrong.len < most ? taken.wrong.len : most;
+		len = utf8_valid_prefix(slice_of(taken.wrong.data, len));
+		memcpy(d->why->place, taken.wrong.data, len);
+	}
+	return d->status == STATUS_OK;
+}
+
 static void current_revision(struct document_view *v, struct decision *d)
 {
 	d->answer = (struct revision){0};
@@ -344,7 +372,8 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	if (d->status != STATUS_OK)
 		return;
 	current_revision(v, d);
-	if (!choose_parent(v, m, d, &parent, &branch) || !make_body(v, m, parent, d))
+	if (!choose_parent(v, m, d, &parent, &branch) || !make_body(v, m, parent, d) ||
+	    !take_attachments(v, parent, d))
 		return;
 	if (v->exists && (d->status = document_room(&v->doc, branch)) != STATUS_OK)
 		return;

@@ -16,9 +16,10 @@ enum store_family {
 	STORE_META = 0,      /* identity, maps, promises, positions */
 	STORE_DOCUMENTS = 1, /* document records and other bodies */
 	STORE_STREAM = 2, /* entries of the shards' streams; also outboxes and discarded entries */
-	STORE_CONFLICTS = 3, /* open and resolved conflicts */
-	STORE_INDEXES = 4,   /* keys of secondary indexes; empty values */
-	STORE_FAMILIES = 5
+	STORE_CONFLICTS = 3,   /* open and resolved conflicts */
+	STORE_INDEXES = 4,     /* keys of secondary indexes; empty values */
+	STORE_ATTACHMENTS = 5, /* contents in chunks, who names them, uploads */
+	STORE_FAMILIES = 6
 };
 
 enum store_result {

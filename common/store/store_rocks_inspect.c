@@ -8,8 +8,9 @@
 #include "common/store/store_rocks_private.h"
 
 static const char *const shown_names[STORE_FAMILIES] = {
-    [STORE_META] = "meta",           [STORE_DOCUMENTS] = "documents", [STORE_STREAM] = "stream",
-    [STORE_CONFLICTS] = "conflicts", [STORE_INDEXES] = "indexes",
+    [STORE_META] = "meta",       [STORE_DOCUMENTS] = "documents",
+    [STORE_STREAM] = "stream",   [STORE_CONFLICTS] = "conflicts",
+    [STORE_INDEXES] = "indexes", [STORE_ATTACHMENTS] = "attachments",
 };
 
 static uint64_t directory_bytes(const char *path)

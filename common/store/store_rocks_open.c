@@ -11,11 +11,12 @@
 /* Share of the write buffer that the memtable's filter takes. */
 #define MEMTABLE_BLOOM_RATIO 0.02
 
-enum { LEVELS = 7, BLOOM_BITS_PER_KEY = 10, INFO_LOG_WARN = 2 };
+enum { LEVELS = 7, BLOOM_BITS_PER_KEY = 10, INFO_LOG_WARN = 2, BLOB_BYTES_MIN = 4096 };
 
 const char *const rocks_family_names[STORE_FAMILIES] = {
-    [STORE_META] = "default",        [STORE_DOCUMENTS] = "documents", [STORE_STREAM] = "stream",
-    [STORE_CONFLICTS] = "conflicts", [STORE_INDEXES] = "indexes",
+    [STORE_META] = "default",    [STORE_DOCUMENTS] = "documents",
+    [STORE_STREAM] = "stream",   [STORE_CONFLICTS] = "conflicts",
+    [STORE_INDEXES] = "indexes", [STORE_ATTACHMENTS] = "attachments",
 };
 
 static size_t or_default(size_t asked, size_t otherwise)
@@ -80,6 +81,15 @@ static void set_table_options(rocksdb_options_t *o, rocksdb_cache_t *cache, bool
 	rocksdb_block_based_options_destroy(table);
 }
 
+/* Chunks lie in files of their own: compaction moves their places, not their bytes. */
+static void set_blob_options(rocksdb_options_t *o)
+{
+	rocksdb_options_set_enable_blob_files(o, 1);
+	rocksdb_options_set_min_blob_size(o, BLOB_BYTES_MIN);
+	rocksdb_options_set_blob_file_size(o, 64 * MIB);
+	rocksdb_options_set_enable_blob_gc(o, 1);
+}
+
 static rocksdb_options_t *family_options(const struct rocks *r, enum store_family family,
 					 const struct store_rocks_options *from)
 {
@@ -96,6 +106,8 @@ static rocksdb_options_t *family_options(const struct rocks *r, enum store_famil
 		rocksdb_options_set_memtable_whole_key_filtering(o, 1);
 		rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM_RATIO);
 	}
+	if (family == STORE_ATTACHMENTS)
+		set_blob_options(o);
 	rocksdb_options_set_arena_block_size(o, MIB / 4);
 	rocksdb_options_set_max_bytes_for_level_base(o, 64 * MIB);
 	rocksdb_options_set_compression_per_level(o, compression, LEVELS);

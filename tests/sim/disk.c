@@ -220,7 +220,8 @@ static bool starts_with(struct slice key, struct slice prefix)
 
 bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng)
 {
-	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS};
+	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS,
+						     STORE_ATTACHMENTS};
 	struct version *chosen = NULL;
 	uint64_t seen = 0;
 	for (size_t f = 0; f < ARRAY_LEN(families); f++) {

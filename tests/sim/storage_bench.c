@@ -12,9 +12,10 @@ enum { STEP_MS = 50, SEED = 42, WALL_MS = 1700000000 };
 
 static void print_change(struct storage_bench *b, struct slice encoded)
 {
-	static const char *const kinds[] = {"?",       "epoch",    "write", "branch",    "resolve",
-					    "cleanup", "settings", "lock",  "unlock",    "edit",
-					    "reopen",  "purge",    "?",     "checkpoint"};
+	static const char *const kinds[] = {
+	    "?",        "epoch",      "write",  "branch", "resolve",   "cleanup",
+	    "settings", "lock",       "unlock", "edit",   "reopen",    "purge",
+	    "?",        "checkpoint", "import", "chunk",  "chunk_drop"};
 	struct change change;
 	if (!schema_decode(&schema_change, encoded, &b->arena, &change)) {
 		buf_append_text(&b->trace, " unreadable"); /* damaged on its disk */
@@ -80,6 +81,8 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(conflict_lease_ack, leased);
 		KEEP(cleanup_prepare_ack, prepared);
 		KEEP(cleanup_commit_ack, cleaned);
+		KEEP(attachment_chunk_ack, chunk_taken);
+		KEEP(attachment_read_ack, chunk_read);
 		KEEP(heartbeat, beat);
 		KEEP(member_join, join);
 		KEEP(outbox_push, pushed);

@@ -38,6 +38,8 @@ struct storage_bench {
 	struct msg_conflict_lease_ack leased;
 	struct msg_cleanup_prepare_ack prepared;
 	struct msg_cleanup_commit_ack cleaned;
+	struct msg_attachment_chunk_ack chunk_taken;
+	struct msg_attachment_read_ack chunk_read;
 	struct msg_heartbeat beat;
 	struct msg_member_join join;
 	struct msg_outbox_push pushed;

@@ -121,7 +121,8 @@ static void check_conflicts(struct sim *sim, const struct sim_node *node, uint64
 static void compare_copies(struct sim *sim, uint64_t shard, const struct sim_node *a,
 			   const struct sim_node *b, uint64_t applied)
 {
-	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS};
+	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS,
+						     STORE_ATTACHMENTS};
 	for (size_t f = 0; f < ARRAY_LEN(families); f++)
 		if (digest_of(sim, a->member, families[f], shard) !=
 		    digest_of(sim, b->member, families[f], shard))

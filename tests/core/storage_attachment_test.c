@@ -1,0 +1,219 @@
+/* Attachments at the storage node's core: contents come in chunks, are counted as bodies name them,
+ * and go with the last. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/doc/attachment.h"
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "tests/sim/storage_peers.h"
+
+enum { KEEP_MS = 60 * 60 * 1000 };
+
+/* Everything ordered so far is settled and applied. */
+static void settle(struct storage_bench *b, uint64_t number)
+{
+	peers_ack(b, PEER_B, 1, number);
+}
+
+static enum status chunk(struct storage_bench *b, uint64_t upload, uint64_t number, bool last,
+			 struct slice bytes)
+{
+	uint8_t md5[MD5_BYTES];
+	attachment_md5(bytes, md5);
+	struct msg_attachment_chunk m = {.shard = SHARD, .body = bytes};
+	m.chunk =
+	    (struct chunk){.upload = peers_operation(b, upload), .number = number, .last = last};
+	if (last)
+		m.chunk.md5 = slice_of(md5, sizeof md5);
+	b->chunk_taken.status = 999;
+	storage_bench_deliver(b, GATEWAY, MSG_attachment_chunk, 1, &m);
+	return (enum status)b->chunk_taken.status;
+}
+
+/* {"v": v, "_attachments": {"a": ...}}: `member` is hexadecimal digits of an upload, "stub", or
+ * what is stored. */
+static struct slice body_of(struct storage_bench *b, uint64_t v, uint64_t upload)
+{
+	struct buf out = {0};
+	struct buf id = {0};
+	mp_write_map(&out, 2);
+	mp_write_text(&out, "v");
+	mp_write_u64(&out, v);
+	mp_write_text(&out, ATTACHMENTS_MEMBER);
+	mp_write_map(&out, 1);
+	mp_write_text(&out, "a");
+	mp_write_map(&out, 2);
+	mp_write_text(&out, "content_type");
+	mp_write_text(&out, "text/plain");
+	if (upload > 0) {
+		struct slice bytes = peers_operation(b, upload);
+		buf_append_hex(&id, bytes.data, bytes.len);
+		mp_write_text(&out, "upload");
+		mp_write_str(&out, buf_slice(&id));
+	} else {
+		mp_write_text(&out, "stub");
+		mp_write_bool(&out, true);
+	}
+	struct slice copy = arena_copy(&b->arena, buf_slice(&out));
+	buf_close(&out);
+	buf_close(&id);
+	return copy;
+}
+
+static uint64_t operation = 100;
+
+static enum status write(struct storage_bench *b, const char *id, struct slice body,
+			 uint64_t settles)
+{
+	struct msg_doc_write put = peers_put(b, id, 0);
+	put.body = body;
+	put.operation_id = peers_operation(b, ++operation);
+	peers_write(b, 1, &put);
+	if (b->written.status == 999)
+		settle(b, settles);
+	return (enum status)b->written.status;
+}
+
+static bool stub_of(struct storage_bench *b, const char *id, struct attachment_stub *out)
+{
+	return peers_read(b, 1, id, false) == STATUS_OK &&
+	       attachment_find(attachments_of(b->was_read.body), slice_text("a"), out);
+}
+
+static enum status read_chunk(struct storage_bench *b, const struct attachment_stub *stub,
+			      uint64_t number)
+{
+	struct msg_attachment_read m = {
+	    .shard = SHARD, .content = slice_of(stub->content, CONTENT_BYTES), .number = number};
+	b->chunk_read.status = 999;
+	storage_bench_deliver(b, GATEWAY, MSG_attachment_read, 1, &m);
+	return (enum status)b->chunk_read.status;
+}
+
+static int pairs(struct storage_bench *b)
+{
+	return peers_pairs(b, STORE_ATTACHMENTS, 'd');
+}
+
+static void test_comes_and_goes(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	assert_int_equal(b->chunk_taken.status, STATUS_OK);
+	assert_int_equal(pairs(b), 3); /* the chunk, the upload, the content */
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	assert_int_equal(pairs(b), 2);
+	assert_true(stub_of(b, "d", &stub));
+	assert_int_equal(stub.length, 5);
+	assert_int_equal(stub.revpos, 1);
+	assert_true(slice_is(stub.digest, "md5-XUFAKrxLKna5cZ2REBfFkg=="));
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+	assert_true(slice_is(b->chunk_read.body, "hello"));
+	assert_int_equal(read_chunk(b, &stub, 1), STATUS_NOT_FOUND);
+	/* a stub keeps it, with where it came in */
+	assert_int_equal(write(b, "d", body_of(b, 2, 0), 5), STATUS_OK);
+	assert_true(stub_of(b, "d", &stub));
+	assert_int_equal(stub.revpos, 1);
+	/* the same by another upload, for another document: kept once */
+	assert_int_equal(chunk(b, 2, 0, true, slice_text("hello")), 999);
+	settle(b, 6);
+	assert_int_equal(write(b, "e", body_of(b, 1, 2), 7), STATUS_CREATED);
+	assert_int_equal(pairs(b), 2);
+	assert_int_equal(write(b, "d", peers_body(b, 3), 8), STATUS_OK);
+	assert_int_equal(write(b, "d", peers_body(b, 4), 9), STATUS_OK);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+	for (uint64_t v = 3; v < 6; v++)
+		assert_int_equal(write(b, "e", peers_body(b, v), 7 + v), STATUS_OK);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_NOT_FOUND);
+	assert_int_equal(pairs(b), 0);
+}
+
+static void test_what_is_not_there(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(write(b, "d", body_of(b, 1, 0), 0), STATUS_MISSING_ATTACHMENT);
+	assert_true(slice_is(b->written.place, "a"));
+	assert_int_equal(write(b, "d", body_of(b, 1, 77), 0), STATUS_TIMED_OUT);
+	/* half of it is not enough */
+	struct buf large = {0};
+	memset(buf_reserve(&large, LIMIT_CHUNK_BYTES), 'x', LIMIT_CHUNK_BYTES);
+	large.len = LIMIT_CHUNK_BYTES;
+	assert_int_equal(chunk(b, 1, 0, false, buf_slice(&large)), 999);
+	settle(b, 3);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 0), STATUS_TIMED_OUT);
+	assert_int_equal(chunk(b, 1, 2, true, slice_text("x")), STATUS_NOT_FOUND);
+	assert_int_equal(chunk(b, 1, 1, false, slice_text("short")), STATUS_BAD_MESSAGE);
+	assert_int_equal(chunk(b, 1, 0, false, buf_slice(&large)), STATUS_CREATED);
+	assert_int_equal(chunk(b, 1, 1, true, slice_text("end")), 999);
+	settle(b, 4);
+	assert_int_equal(chunk(b, 1, 2, true, slice_text("x")), STATUS_NOT_FOUND);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 5), STATUS_CREATED);
+	struct attachment_stub stub;
+	assert_true(stub_of(b, "d", &stub));
+	assert_int_equal(stub.length, LIMIT_CHUNK_BYTES + 3);
+	assert_int_equal(read_chunk(b, &stub, 1), STATUS_OK);
+	assert_true(slice_is(b->chunk_read.body, "end"));
+	buf_close(&large);
+}
+
+/* A copy of its first chunk that comes after a document has it: an upload of its own, that touches
+ * nothing. */
+static void test_late_copy(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 5);
+	assert_true(stub_of(b, "d", &stub));
+	storage_bench_advance(b, KEEP_MS + 5000);
+	peers_grant(b, PEER_B, 1, false);
+	storage_bench_advance(b, 2000);
+	settle(b, 6);
+	assert_int_equal(pairs(b), 2);
+	peers_grant(b, PEER_B, 1, false);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+}
+
+static void test_nobody_comes_for_it(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	storage_bench_advance(b, KEEP_MS - 5000);
+	assert_int_equal(pairs(b), 3);
+	storage_bench_advance(b, 10000);
+	/* it is about to go: a write that wants it waits, as it may come too late */
+	peers_grant(b, PEER_B, 1, false);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_NO_LEAD);
+	settle(b, 4);
+	assert_int_equal(pairs(b), 0);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_TIMED_OUT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_comes_and_goes, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_what_is_not_there, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_late_copy, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it, storage_bench_setup,
+					    storage_bench_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
