@@ -86,6 +86,15 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 		refuse(t, r, status, "/split");
 }
 
+/* A version that the client was shown, perhaps, and that has been edited since. */
+static bool picks_what_was(const struct arbiter_op *op, const struct msg_conflict_read_ack *graph)
+{
+	for (uint32_t i = 0; op->answer.kind == ANSWER_PICK && i < graph->nodes_count; i++)
+		if (revision_equal(&graph->nodes[i].revision, &op->answer.pick))
+			return true;
+	return false;
+}
+
 static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
@@ -106,7 +115,8 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
 	if (op->decision.kind != DECISION_RESOLVE) {
-		refuse(t, r, STATUS_BAD_PARAMETER, conflict_answer_place(op->answer.kind));
+		refuse(t, r, picks_what_was(op, graph) ? STATUS_LEAVES_MOVED : STATUS_BAD_PARAMETER,
+		       conflict_answer_place(op->answer.kind));
 		return;
 	}
 	conflict_keep(r, &op->decision, &op->resolve);

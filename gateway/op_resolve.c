@@ -23,17 +23,9 @@ struct undo_op {
 	struct msg_conflict_undo undo;
 };
 
-static void have_resolved(struct turn *t, struct request *r, uint32_t index, enum status status,
-			  const void *body)
+static void answer_resolved(struct turn *t, struct request *r)
 {
 	const struct resolve_op *op = r->op;
-	(void)index;
-	if (!body || !status_is_success(status)) {
-		bool moved = status == STATUS_LEAVES_MOVED || status == STATUS_POLICY_MOVED;
-		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
-			      moved ? "/leaves" : "");
-		return;
-	}
 	struct reply *reply = reply_begin(t, 200);
 	reply_etag(r, reply, &op->resolve.revision);
 	buf_append_text(&reply->body, "{\"collection\":");
@@ -46,6 +38,19 @@ static void have_resolved(struct turn *t, struct request *r, uint32_t index, enu
 	buf_append_hex(&reply->body, op->resolve.resolution_id.data, op->resolve.resolution_id.len);
 	buf_append_text(&reply->body, "\"}");
 	reply_send(t, r, reply);
+}
+
+static void have_resolved(struct turn *t, struct request *r, uint32_t index, enum status status,
+			  const void *body)
+{
+	(void)index;
+	if (!body || !status_is_success(status)) {
+		bool moved = status == STATUS_LEAVES_MOVED || status == STATUS_POLICY_MOVED;
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
+			      moved ? "/leaves" : "");
+		return;
+	}
+	answer_resolved(t, r);
 }
 
 void conflict_keep(struct request *r, const struct decision *d, struct msg_conflict_resolve *m)
@@ -65,12 +70,13 @@ void conflict_keep(struct request *r, const struct decision *d, struct msg_confl
 		m->parents[i].hash = arena_copy(arena, m->parents[i].hash);
 }
 
+/* Of a conflict that is none any more the decision names no leaves. */
 static bool same_leaves(const struct resolve_op *op, const struct decision *d)
 {
-	if (d->resolve.leaves_count != op->leaves_count)
+	if (d->note.leaves_count != op->leaves_count)
 		return false;
 	for (uint32_t i = 0; i < op->leaves_count; i++)
-		if (!revision_equal(&d->resolve.leaves[i], &op->leaves[i]))
+		if (!revision_equal(&d->note.leaves[i], &op->leaves[i]))
 			return false;
 	return true;
 }
@@ -125,6 +131,18 @@ static bool decide_again(struct request *r, const struct msg_conflict_read_ack *
 	return op->decision.kind == DECISION_RESOLVE;
 }
 
+/* Under whatever policy that was, and though its losers may be gone. */
+static bool was_answered(struct request *r, const struct msg_conflict_read_ack *graph)
+{
+	struct resolve_op *op = r->op;
+	struct decide_asked asked = {op->leaves, op->leaves_count, &op->answer};
+	struct decision d;
+	if (!decide_repeat(graph, r->resource, &asked, &r->arena, &d))
+		return false;
+	conflict_keep(r, &d, &op->resolve);
+	return true;
+}
+
 const char *conflict_answer_place(enum answer_kind kind)
 {
 	static const char *const places[] = {[ANSWER_BODY] = "/document",
@@ -167,8 +185,11 @@ static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enu
 		return;
 	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
 	const struct decision *d = &op->decision;
-	bool moved =
-	    d->kind == DECISION_NOTHING || (d->kind == DECISION_RESOLVE && !same_leaves(op, d));
+	bool moved = d->kind != DECISION_BROKEN && !same_leaves(op, d);
+	if (moved && was_answered(r, graph)) {
+		answer_resolved(t, r);
+		return;
+	}
 	if (moved && !decide_again(r, graph)) {
 		answer_status(t, r, STATUS_LEAVES_MOVED, "/leaves");
 		return;

@@ -20,7 +20,7 @@ static bool body_is_sound(const struct graph_node *node)
 	       value_is_document(node->body);
 }
 
-static bool load_graph(struct decide *w)
+bool decide_load(struct decide *w)
 {
 	const struct msg_conflict_read_ack *g = w->graph;
 	w->doc.revisions = arena_alloc(w->arena, g->nodes_count * sizeof *w->doc.revisions);
@@ -135,7 +135,7 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
 	struct policy_error error;
 	uint32_t *leaves;
 	*out = (struct decision){.kind = DECISION_BROKEN};
-	if (!load_graph(w))
+	if (!decide_load(w))
 		return false;
 	uint32_t count = graph_sides(&w->doc, w->arena, &leaves);
 	out->kind = DECISION_NOTHING;

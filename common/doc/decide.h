@@ -67,7 +67,7 @@ void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
 
 enum answer_kind {
 	ANSWER_BODY,   /* `body` is the result */
-	ANSWER_PICK,   /* `pick`, one of the revisions in `input`, is */
+	ANSWER_PICK,   /* `pick`, one of the revisions in `input`, or a leaf, is */
 	ANSWER_DELETE, /* the result is a deletion */
 	ANSWER_SPLIT   /* each document that was made under this id gets an id of its own */
 };
@@ -84,6 +84,16 @@ struct answer {
  * conflict can't be resolved at all; NOTHING, BROKEN as above. */
 void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		   const struct answer *answer, struct arena *arena, struct decision *out);
+/* These leaves are none any more. Was it this answer that made what stands in their place? Then
+ * *out is RESOLVE with the names of what was ordered then (revision, resolution id, policy
+ * version). It can be told as long as nobody has edited the result. */
+struct decide_asked {
+	const struct revision *leaves;
+	uint32_t leaves_count;
+	const struct answer *answer;
+};
+bool decide_repeat(const struct msg_conflict_read_ack *graph, struct slice id,
+		   const struct decide_asked *asked, struct arena *arena, struct decision *out);
 /* What is done instead, because of `reason` (a word such as "script_failed", "deadline"), with
  * `text` for people (may be empty). NOTE unless the policy has a fallback that decides; SCRIPT if
  * that is one. */

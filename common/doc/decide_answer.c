@@ -41,6 +41,12 @@ static void append_members(struct slice map, struct buf *out)
 	}
 }
 
+void decide_own_members(struct slice map, struct buf *out)
+{
+	mp_write_map(out, count_members(map));
+	append_members(map, out);
+}
+
 /* ---- questions ---- */
 
 /* rev: empty for a base that is itself a merge. */
@@ -109,8 +115,7 @@ static void take_body(struct decide *w, struct slice body, struct slice detail,
 		      struct decision *out)
 {
 	struct buf own = {0};
-	mp_write_map(&own, count_members(body));
-	append_members(body, &own);
+	decide_own_members(body, &own);
 	if (own.len > LIMIT_BODY_BYTES)
 		decide_stays_open(w, "too_large", NULL, (struct slice){0}, out);
 	else
@@ -125,7 +130,9 @@ static int find_pick(const struct decide *w, const struct revision *pick)
 		if (revision_equal(&name, pick))
 			return (int)w->inputs[i];
 	}
-	return GRAPH_NONE;
+	/* an arbiter's result among the leaves is none, but may be meant */
+	int leaf = graph_find(&w->doc, pick);
+	return leaf != GRAPH_NONE && graph_is_side(&w->doc, (uint32_t)leaf) ? leaf : GRAPH_NONE;
 }
 
 /* False: it is not one that can be followed. */

@@ -26,6 +26,8 @@ struct decide {
 /* Fills everything but what comes of the policy. False: *out says it all (there is nothing to
  * resolve, or it can't be). */
 bool decide_prepare(struct decide *w, struct slice id, struct decision *out);
+/* Fills w->doc. False: the graph is none. */
+bool decide_load(struct decide *w);
 bool decide_is_deleted(const struct decide *w, uint32_t index);
 /* Of a deletion: the empty map. False: it is not kept. */
 bool decide_body(const struct decide *w, uint32_t index, struct slice *out);
@@ -65,6 +67,8 @@ void decide_becomes(struct decide *w, bool deleted, struct slice body, struct sl
 /* place, text: for people, may be NULL or empty. */
 void decide_stays_open(struct decide *w, const char *reason, const char *place, struct slice text,
 		       struct decision *out);
+/* From the id, the parents and the policy version. */
+void decide_name_resolution(struct decision *out);
 /* With this map (it has a "reason") as detail. */
 void decide_notes(struct decide *w, struct slice detail, struct decision *out);
 
@@ -72,5 +76,8 @@ void decide_notes(struct decide *w, struct slice detail, struct decision *out);
 
 /* DECISION_SCRIPT or DECISION_EXTERNAL with its input. */
 void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, struct decision *out);
+
+/* The map without what is no member of the document. */
+void decide_own_members(struct slice map, struct buf *out);
 
 #endif

@@ -56,13 +56,13 @@ void decide_stays_open(struct decide *w, const char *reason, const char *place, 
 }
 
 /* H(document, inputs, policy version) */
-static void name_resolution(struct decide *w, struct decision *out)
+void decide_name_resolution(struct decision *out)
 {
 	struct buf form = {0};
 	mp_write_array(&form, 3);
 	mp_write_bin(&form, out->resolve.id);
-	mp_write_array(&form, w->inputs_count);
-	for (uint32_t i = 0; i < w->inputs_count; i++) {
+	mp_write_array(&form, out->resolve.parents_count);
+	for (uint32_t i = 0; i < out->resolve.parents_count; i++) {
 		struct buf text = {0};
 		revision_print(&out->resolve.parents[i], &text);
 		mp_write_str(&form, buf_slice(&text));
@@ -92,6 +92,6 @@ void decide_becomes(struct decide *w, bool deleted, struct slice body, struct sl
 					   .body = m->body,
 					   .policy = m->policy_version};
 	revision_name(&content, out->hash, &m->revision);
-	name_resolution(w, out);
+	decide_name_resolution(out);
 	out->kind = DECISION_RESOLVE;
 }

@@ -178,6 +178,19 @@ describe('conflicts', () => {
         async () => (await c.metric(name, 'parley_cleanups_applied_total')) === 1);
   });
 
+  test('versions that are too much for one message together are resolved like others', async (c) => {
+    const blob = 'b'.repeat(4.5 * 1024 * 1024);
+    const { etag } = await c.put('/merge/large', { blob, stock: 0 });
+    assert.equal((await c.put('/merge/large', { blob, stock: 1 }, { 'If-Match': etag })).status, 200);
+    for (const by of [2, 3])
+      await c.insist('PUT', '/merge/large?branch=true', { body: { blob, stock: by }, headers: { 'If-Match': etag } });
+    await until('it is resolved', RESOLVED_MS, async () => (await c.get('/merge/large')).json?.stock === 6);
+    await awaitState(c, 'merge', 'large', 'resolved');
+    const { headers, json } = await c.get('/merge/large');
+    assert.equal(headers['x-parley-conflicts'], undefined);
+    assert.ok(json.blob === blob, 'whole');
+  });
+
   test('while a replica is away nothing is cleaned up; when it is back, it is', async (c) => {
     const away = 'storage-2';
     await c.dev('kill', away);

@@ -63,6 +63,7 @@ describe('conflicts in people\'s hands', () => {
   before(async () => {
     cluster = await startCluster('resolve', { gateways: 1 });
     await cluster.collection('open', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'none' } });
+    await cluster.collection('short', { mode: 'available', retainMs: 0, policy: { strategy: 'none' } });
     await cluster.collection('edits', { mode: 'available', retainMs: KEEP_MS });
     await cluster.collection('deletes', { mode: 'available', retainMs: KEEP_MS, policy: { deletes: 'delete-wins' } });
     await cluster.collection('auto', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'newest' } });
@@ -108,6 +109,32 @@ describe('conflicts in people\'s hands', () => {
     assert.deepEqual([again.status, again.json], [200, made.json], 'the same answer, as nobody knows whether the first one arrived');
     const other = await resolve(c, '/open/a', { leaves: json.leaves, document: { n: 8 } });
     assert.deepEqual([other.status, other.json.code], [409, 'leaves_moved']);
+  });
+
+  test('it is the same answer still when the losers are gone and the policy is another', async (c) => {
+    const made = await diverge(c, '/short/a', { n: 0 }, { n: 1 }, { n: 2 });
+    const question = { leaves: [made.online, made.offline], pick: made.offline };
+    const first = await resolve(c, '/short/a', question);
+    assert.equal(first.status, 200, first.text);
+    await until('the losers are gone', DEADLINE_MS, async () => (await c.get('/_/conflicts?collection=short')).json.length === 0);
+    const { etag } = await c.get('/system.policies/short');
+    const policy = await c.put('/system.policies/short', { strategy: 'none', deletes: 'delete-wins' }, { 'If-Match': etag });
+    assert.equal(policy.status, 200, policy.text);
+    const again = await resolve(c, '/short/a', question);
+    assert.deepEqual([again.status, again.json], [200, first.json]);
+    const other = await resolve(c, '/short/a', { ...question, pick: made.online });
+    assert.deepEqual([other.status, other.json.code, other.json.place], [409, 'leaves_moved', '/leaves']);
+  });
+
+  test('who picks what somebody has edited meanwhile is told so', async (c) => {
+    const made = await diverge(c, '/short/b', { n: 0 }, { n: 1 }, { n: 2 });
+    const edited = await c.insist('PUT', '/short/b', { body: { n: 3 }, headers: { 'If-Match': `"${made.online}"` } });
+    const late = await resolve(c, '/short/b', { leaves: [made.online, made.offline], pick: made.online });
+    assert.deepEqual([late.status, late.json.code], [409, 'leaves_moved']);
+    const leaves = [bare(edited.etag), made.offline];
+    const never = await resolve(c, '/short/b', { leaves, pick: made.online });
+    assert.deepEqual([never.status, never.json.place], [400, '/pick'], 'no leaf, and the leaves are known');
+    assert.equal((await resolve(c, '/short/b', { leaves, pick: leaves[0] })).status, 200);
   });
 
   test('an answer that is sent many times at once counts once', async (c) => {

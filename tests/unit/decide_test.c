@@ -1,95 +1,8 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "common/doc/decide.h"
-#include "common/doc/json.h"
-#include "common/doc/script_answer.h"
-
-enum { NODES_MAX = 16 };
-
-struct fixture {
-	struct json_parser *parser;
-	struct arena arena;
-	struct buf scratch;
-	struct graph_node nodes[NODES_MAX];
-	uint32_t nodes_count;
-	struct slice policy;
-	struct decision decision;
-};
-
-static int setup(void **state)
-{
-	static struct fixture f;
-	f = (struct fixture){.parser = json_parser_new()};
-	*state = &f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	json_parser_free(f->parser);
-	arena_close(&f->arena);
-	buf_close(&f->scratch);
-	return 0;
-}
-
-static struct slice from_json(struct fixture *f, const char *json)
-{
-	struct json_error error;
-	buf_clear(&f->scratch);
-	assert_true(json_to_msgpack(f->parser, slice_text(json), &f->scratch, &error));
-	return arena_copy(&f->arena, buf_slice(&f->scratch));
-}
-
-static const char *to_json(struct fixture *f, struct slice value)
-{
-	buf_clear(&f->scratch);
-	assert_true(json_from_msgpack(value, &f->scratch));
-	return buf_cstr(&f->scratch);
-}
-
-static void start(struct fixture *f, const char *policy)
-{
-	f->nodes_count = 0;
-	f->policy = from_json(f, policy);
-}
-
-/* json NULL: the body is not kept. Parents are indexes, ended by -1. */
-static struct graph_node *node(struct fixture *f, const char *name, const int *parents,
-			       const char *json)
-{
-	struct graph_node *n = &f->nodes[f->nodes_count++];
-	*n = (struct graph_node){.flags = REVISION_LEAF};
-	assert_true(revision_parse(slice_text(name), &n->revision));
-	n->parents = arena_alloc(&f->arena, NODES_MAX * sizeof *n->parents);
-	for (; *parents >= 0; parents++) {
-		n->parents[n->parents_count++] = (uint64_t)*parents;
-		if (*parents < NODES_MAX)
-			f->nodes[*parents].flags &= ~(uint64_t)REVISION_LEAF;
-	}
-	if (json) {
-		n->flags |= REVISION_HAS_BODY;
-		n->body = from_json(f, json);
-	}
-	return n;
-}
-
-#define P(...) ((const int[]){__VA_ARGS__, -1})
-#define ROOT   ((const int[]){-1})
+#include "tests/unit/graph_case.h"
 
 static void run(struct fixture *f)
 {
-	struct msg_conflict_read_ack graph = {.nodes = f->nodes,
-					      .nodes_count = f->nodes_count,
-					      .policy_version = 3,
-					      .policy = f->policy};
-	decide_conflict(&graph, slice_text("doc"), &f->arena, &f->decision);
+	decide_conflict(&f->graph, slice_text("doc"), &f->arena, &f->decision);
 }
 
 static const char *names(struct fixture *f, const struct revision *list, uint32_t count)
@@ -281,11 +194,11 @@ static void test_a_deletion_against_an_edit(void **state)
 	assert_string_equal(to_json(f, f->decision.resolve.detail),
 			    "{\"by\":\"arbiter\",\"strategy\":\"merge\",\"deletes\":\"edit-wins\","
 			    "\"deleted\":[\"2-d\"]}");
-	f->policy = from_json(f, "{\"deletes\":\"delete-wins\"}");
+	f->graph.policy = from_json(f, "{\"deletes\":\"delete-wins\"}");
 	run(f);
 	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
 	assert_true(f->decision.resolve.deleted);
-	f->policy = from_json(f, "{\"strategy\":\"none\"}");
+	f->graph.policy = from_json(f, "{\"strategy\":\"none\"}");
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"policy_none\"}");
 }
 
@@ -353,11 +266,8 @@ static void test_the_name_covers_the_policy_version(void **state)
 	node(f, "1-b", ROOT, "{\"b\":1}");
 	run(f);
 	struct decision first = f->decision;
-	struct msg_conflict_read_ack graph = {.nodes = f->nodes,
-					      .nodes_count = f->nodes_count,
-					      .policy_version = 4,
-					      .policy = f->policy};
-	decide_conflict(&graph, slice_text("doc"), &f->arena, &f->decision);
+	f->graph.policy_version = 4;
+	decide_conflict(&f->graph, slice_text("doc"), &f->arena, &f->decision);
 	assert_memory_not_equal(first.hash, f->decision.hash, sizeof first.hash);
 	assert_memory_not_equal(first.resolution_id, f->decision.resolution_id, 16);
 }
@@ -398,7 +308,7 @@ static void test_what_can_not_be_decided(void **state)
 	node(f, "1-a", ROOT, "{\"a\":1}");
 	node(f, "1-b", ROOT, "{\"b\":1}");
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"invalid_policy\",\"place\":\"/strategy\"}");
-	f->policy = from_json(f, "{\"strategy\":\"none\"}");
+	f->graph.policy = from_json(f, "{\"strategy\":\"none\"}");
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"policy_none\"}");
 	node(f, "2-c", P(7), "{}");
 	run(f);
@@ -427,24 +337,14 @@ static void two_edits(struct fixture *f, const char *policy)
 	node(f, "2-b", P(0), "{\"a\":3}")->stamp = 6;
 }
 
-static struct msg_conflict_read_ack graph_of(struct fixture *f)
-{
-	return (struct msg_conflict_read_ack){.nodes = f->nodes,
-					      .nodes_count = f->nodes_count,
-					      .policy_version = 3,
-					      .policy = f->policy};
-}
-
 static void answered(struct fixture *f, const struct answer *answer)
 {
-	struct msg_conflict_read_ack graph = graph_of(f);
-	decide_answer(&graph, slice_text("doc"), answer, &f->arena, &f->decision);
+	decide_answer(&f->graph, slice_text("doc"), answer, &f->arena, &f->decision);
 }
 
 static void falls_back(struct fixture *f, const char *reason, const char *text)
 {
-	struct msg_conflict_read_ack graph = graph_of(f);
-	decide_fallback(&graph, slice_text("doc"), reason, slice_text(text), &f->arena,
+	decide_fallback(&f->graph, slice_text("doc"), reason, slice_text(text), &f->arena,
 			&f->decision);
 }
 
@@ -514,8 +414,7 @@ static void test_what_a_script_returned(void **state)
 	assert_int_equal(script_answer_read(from_json(f, "{\"open\":\"ask Ann\"}"), &answer, &text),
 			 SCRIPT_LEAVES_OPEN);
 	assert_true(slice_is(text, "ask Ann"));
-	struct msg_conflict_read_ack graph = graph_of(f);
-	decide_open(&graph, slice_text("doc"), "script_open", text, &f->arena, &f->decision);
+	decide_open(&f->graph, slice_text("doc"), "script_open", text, &f->arena, &f->decision);
 	assert_int_equal(f->decision.kind, DECISION_NOTE);
 	assert_string_equal(detail_of(f),
 			    "{\"by\":\"arbiter\",\"reason\":\"script_open\",\"text\":\"ask Ann\"}");
