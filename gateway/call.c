@@ -169,6 +169,9 @@ static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t u
 	} else if (c->spec.type == MSG_shard_edit) {
 		struct msg_shard_edit *m = c->spec.message;
 		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+	} else if (c->spec.type == MSG_doc_import) {
+		struct msg_doc_import *m = c->spec.message;
+		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
 	}
 }
 
@@ -432,6 +435,9 @@ static void learn_clock(struct turn *t)
 		clock_learn(t, ack->clock_ms, ack->life);
 	} else if (t->event->message.envelope.type == MSG_shard_edit_ack) {
 		const struct msg_shard_edit_ack *ack = body;
+		clock_learn(t, ack->clock_ms, ack->life);
+	} else if (t->event->message.envelope.type == MSG_doc_import_ack) {
+		const struct msg_doc_import_ack *ack = body;
 		clock_learn(t, ack->clock_ms, ack->life);
 	}
 }

@@ -48,11 +48,15 @@ struct couch_document {
 	struct slice id;
 	struct revision revision; /* generation 0: none was given */
 	bool deleted;
-	struct slice body; /* as it is stored */
+	struct slice body;      /* as it is stored */
+	struct slice revisions; /* _revisions as they came, MessagePack; empty: none */
 	/* of one that is printed */
 	const struct revision *conflicts;
 	uint32_t conflicts_count;
-	const struct revision *ancestors; /* the newest first */
+	const struct revision *deleted_conflicts;
+	uint32_t deleted_conflicts_count;
+	const struct revision *ancestors; /* one line, the newest first */
+	const uint64_t *ancestor_flags;   /* for _revs_info */
 	uint32_t ancestors_count;
 	bool revs;      /* _revisions */
 	bool revs_info; /* _revs_info */
@@ -109,5 +113,22 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 void couch_write_print(const struct couch_write *w, struct buf *out);
 /* Location and ETag, then the line above. */
 void couch_write_answer(struct turn *t, struct request *r, const struct couch_write *w);
+
+/* ---- op_couch_revisions.c ---- */
+
+/* GET of a document with open_revs. */
+void couch_open_revs(struct turn *t, struct request *r);
+
+/* ---- op_couch_import.c: revisions that were made elsewhere ---- */
+
+/* statuses: of each document, in their order. */
+typedef void couch_imported(struct turn *t, struct request *r, const enum status *statuses);
+/* Puts them into their graphs, with their histories. False: refused with *p, nothing was done; else
+ * done comes, unless the request as a whole has failed, which is answered here. r->op stays as it
+ * is. */
+bool couch_import(struct turn *t, struct request *r, const struct couch_document *documents,
+		  uint32_t count, couch_imported *done, struct problem *p) MUST_CHECK;
+/* The revision that such a document is. */
+struct revision couch_newest(const struct couch_document *d);
 
 #endif

@@ -87,33 +87,43 @@ static void print_revisions(const struct couch_document *d, struct buf *out)
 	uint64_t generation = d->revision.generation;
 	buf_printf(out, ",\"_revisions\":{\"start\":%" PRIu64 ",\"ids\":[", generation);
 	json_string(d->revision.hash, out);
-	/* one line of them: the greatest name of each generation */
 	for (uint32_t i = 0; i < d->ancestors_count; i++) {
-		if (d->ancestors[i].generation + 1 != generation)
-			continue;
-		generation--;
 		buf_append_byte(out, ',');
 		json_string(d->ancestors[i].hash, out);
 	}
 	buf_append_text(out, "]}");
 }
 
-/* Whether an ancestor's body is still there is not known here. */
+static const char *kept_of(uint64_t flags)
+{
+	if (flags & REVISION_DELETED)
+		return "deleted";
+	return flags & REVISION_HAS_BODY ? "available" : "missing";
+}
+
 static void print_revs_info(const struct couch_document *d, struct buf *out)
 {
-	uint64_t generation = d->revision.generation;
 	buf_append_text(out, ",\"_revs_info\":[{\"rev\":");
 	json_revision(&d->revision, out);
 	buf_printf(out, ",\"status\":\"%s\"}", d->deleted ? "deleted" : "available");
 	for (uint32_t i = 0; i < d->ancestors_count; i++) {
-		if (d->ancestors[i].generation + 1 != generation)
-			continue;
-		generation--;
 		buf_append_text(out, ",{\"rev\":");
 		json_revision(&d->ancestors[i], out);
-		buf_append_text(out, ",\"status\":\"missing\"}");
+		buf_printf(out, ",\"status\":\"%s\"}",
+			   kept_of(d->ancestor_flags ? d->ancestor_flags[i] : 0));
 	}
 	buf_append_byte(out, ']');
+}
+
+static void print_list(const char *name, const struct revision *list, uint32_t count,
+		       struct buf *out)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		buf_append_text(out, i == 0 ? name : ",");
+		json_revision(&list[i], out);
+	}
+	if (count > 0)
+		buf_append_byte(out, ']');
 }
 
 bool couch_document_print(const struct couch_document *d, struct buf *out)
@@ -132,12 +142,9 @@ bool couch_document_print(const struct couch_document *d, struct buf *out)
 		print_revisions(d, out);
 	if (d->revs_info)
 		print_revs_info(d, out);
-	for (uint32_t i = 0; i < d->conflicts_count; i++) {
-		buf_append_text(out, i == 0 ? ",\"_conflicts\":[" : ",");
-		json_revision(&d->conflicts[i], out);
-	}
-	if (d->conflicts_count > 0)
-		buf_append_byte(out, ']');
+	print_list(",\"_conflicts\":[", d->conflicts, d->conflicts_count, out);
+	print_list(",\"_deleted_conflicts\":[", d->deleted_conflicts, d->deleted_conflicts_count,
+		   out);
 	buf_append_byte(out, '}');
 	return true;
 }
@@ -194,6 +201,8 @@ static bool take_special(struct request *r, struct slice name, struct slice valu
 		out->deleted = token.type == MP_BOOL && token.flag;
 		return token.type == MP_BOOL || bad_member(name, p);
 	}
+	if (slice_is(name, "_revisions"))
+		out->revisions = value;
 	if (slice_is(name, "_attachments") && (token.type != MP_MAP || token.count > 0))
 		return couch_problem(p, COUCH_ATTACHMENTS, "");
 	return slice_is(name, "_attachments") || is_sent_back(name) || bad_member(name, p);

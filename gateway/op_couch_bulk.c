@@ -9,7 +9,43 @@ struct bulk {
 	uint32_t count;
 	uint32_t left; /* without an answer yet */
 	struct native_operation operation;
+	bool old_edits;                   /* revisions that were made elsewhere */
+	struct couch_document *documents; /* old_edits */
 };
+
+/* ---- revisions that were made elsewhere: only what is refused is told of ---- */
+
+static void print_refused(const struct couch_document *d, enum status status, struct buf *out)
+{
+	struct revision newest = couch_newest(d);
+	struct problem problem;
+	write_problem(WRITE_PUT, status, NULL, &problem);
+	buf_append_text(out, "{\"id\":");
+	json_string(d->id, out);
+	buf_append_text(out, ",\"rev\":");
+	json_revision(&newest, out);
+	buf_append_byte(out, ',');
+	couch_error_members(&problem, out);
+	buf_append_byte(out, '}');
+}
+
+static void bulk_imported(struct turn *t, struct request *r, const enum status *statuses)
+{
+	const struct bulk *bulk = r->op;
+	struct reply *reply = reply_begin(t, 201);
+	buf_append_byte(&reply->body, '[');
+	for (uint32_t i = 0; i < bulk->count; i++) {
+		if (status_is_success(statuses[i]))
+			continue;
+		if (reply->body.len > 1)
+			buf_append_byte(&reply->body, ',');
+		print_refused(&bulk->documents[i], statuses[i], &reply->body);
+	}
+	buf_append_byte(&reply->body, ']');
+	reply_send(t, r, reply);
+}
+
+/* ---- writes ---- */
 
 static void bulk_answer(struct turn *t, struct request *r)
 {
@@ -58,7 +94,10 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 	if (d.id.len > 0 && d.id.data[0] == '_' && d.id.data[1] == 'l')
 		return couch_problem(p, COUCH_NOT_BUILT,
 				     "_local documents are written one by one.");
-	couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
+	if (bulk->old_edits)
+		bulk->documents[index] = d;
+	else
+		couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
 	return true;
 }
 
@@ -78,12 +117,15 @@ static bool take_items(struct turn *t, struct request *r, struct problem *p)
 		return couch_problem(p, COUCH_NO_DOCS, "");
 	if (head.type != MP_ARRAY)
 		return couch_problem(p, COUCH_DOCS_NOT_LIST, "");
-	if (new_edits.type == MP_BOOL && !new_edits.flag)
-		return couch_problem(p, COUCH_OLD_EDITS, "");
 	if (head.count > max)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
 	bulk->count = head.count;
-	bulk->items = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->items);
+	bulk->old_edits = new_edits.type == MP_BOOL && !new_edits.flag;
+	if (bulk->old_edits)
+		bulk->documents =
+		    arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->documents);
+	else
+		bulk->items = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->items);
 	for (uint32_t i = 0; i < head.count; i++)
 		if (!take_item(t, r, mp_value(&reader), i, p))
 			return false;
@@ -95,8 +137,10 @@ void couch_bulk_docs(struct turn *t, struct request *r)
 	struct bulk *bulk = arena_alloc(&r->arena, sizeof *bulk);
 	struct problem problem;
 	r->op = bulk;
-	if (take_items(t, r, &problem))
+	if (!take_items(t, r, &problem))
+		answer_problem(t, r, &problem);
+	else if (!bulk->old_edits)
 		couch_find(t, r, bulk_go);
-	else
+	else if (!couch_import(t, r, bulk->documents, bulk->count, bulk_imported, &problem))
 		answer_problem(t, r, &problem);
 }

@@ -6,7 +6,12 @@
 #include "gateway/notify_events.h"
 #include "gateway/routes.h"
 
-enum { REVS_LIMIT = 1000 };
+enum {
+	REVS_LIMIT = 1000,
+	/* whoever was offline brings edits of what is no longer current: a merge needs their base
+	 */
+	KEEP_ANCESTORS = 10
+};
 
 /* ---- there or not ---- */
 
@@ -229,6 +234,7 @@ void couch_create(struct turn *t, struct request *r)
 	}
 	if (op->message.shards > LIMIT_COLLECTION_SHARDS)
 		op->message.shards = LIMIT_COLLECTION_SHARDS;
+	op->message.collection.keep_ancestors = KEEP_ANCESTORS;
 	/* the coordinator knows: this gateway may not have heard yet that it was dropped */
 	change_send(t, r, op);
 }

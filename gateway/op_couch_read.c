@@ -10,6 +10,7 @@ struct couch_read {
 	struct msg_doc_read read;
 	struct slice if_none_match;
 	bool conflicts;
+	bool deleted_conflicts;
 	bool revs;
 	bool revs_info;
 	/* COPY */
@@ -61,12 +62,17 @@ static struct couch_document document_of(const struct couch_read *op,
 				   .deleted = ack->deleted,
 				   .body = ack->body,
 				   .ancestors = ack->ancestors,
+				   .ancestor_flags = ack->ancestor_flags,
 				   .ancestors_count = ack->ancestors_count,
 				   .revs = op->revs,
 				   .revs_info = op->revs_info};
-	if (op->conflicts && ack->leaves_count > 1) {
-		d.conflicts = ack->leaves + 1;
-		d.conflicts_count = ack->leaves_count - 1;
+	if (op->conflicts) {
+		d.conflicts = ack->leaves;
+		d.conflicts_count = ack->leaves_count;
+	}
+	if (op->deleted_conflicts) {
+		d.deleted_conflicts = ack->deleted_leaves;
+		d.deleted_conflicts_count = ack->deleted_leaves_count;
 	}
 	return d;
 }
@@ -99,8 +105,7 @@ static void read_go(struct turn *t, struct request *r, struct map_collection *c)
 
 static bool take_parameters(struct request *r, struct couch_read *op, struct problem *p)
 {
-	static const char *const not_built[] = {"open_revs",         "latest",    "attachments",
-						"deleted_conflicts", "local_seq", "atts_since"};
+	static const char *const not_built[] = {"attachments", "local_seq", "atts_since"};
 	char text[PLACE_BYTES];
 	struct slice value;
 	for (size_t i = 0; i < ARRAY_LEN(not_built); i++) {
@@ -110,10 +115,13 @@ static bool take_parameters(struct request *r, struct couch_read *op, struct pro
 		return couch_problem(p, COUCH_NOT_BUILT, text);
 	}
 	bool meta = request_flag(r, "meta");
-	op->conflicts = op->read.want_leaves = meta || request_flag(r, "conflicts");
+	op->conflicts = meta || request_flag(r, "conflicts");
+	op->deleted_conflicts = meta || request_flag(r, "deleted_conflicts");
+	op->read.want_deleted = op->conflicts || op->deleted_conflicts;
+	op->read.latest = request_flag(r, "latest");
 	op->revs = request_flag(r, "revs");
 	op->revs_info = meta || request_flag(r, "revs_info");
-	op->read.want_ancestors = op->revs || op->revs_info;
+	op->read.line = op->revs || op->revs_info;
 	op->if_none_match = arena_copy(&r->arena, request_header(r, "if-none-match"));
 	return !request_parameter(r, "rev", &value) ||
 	       couch_revision(r, value, &op->read.revision, p);
@@ -121,6 +129,11 @@ static bool take_parameters(struct request *r, struct couch_read *op, struct pro
 
 void couch_read(struct turn *t, struct request *r)
 {
+	struct slice text;
+	if (request_parameter(r, "open_revs", &text)) {
+		couch_open_revs(t, r);
+		return;
+	}
 	struct couch_read *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	op->read.id = r->resource;

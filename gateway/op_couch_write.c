@@ -161,10 +161,7 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 			struct problem *p)
 {
 	struct slice value;
-	struct slice flag;
 	*d = (struct couch_document){.id = r->resource, .deleted = r->method == HTTP_DELETE};
-	if (request_parameter(r, "new_edits", &flag) && slice_is(flag, "false"))
-		return couch_problem(p, COUCH_OLD_EDITS, "");
 	if (r->method != HTTP_DELETE) {
 		if (!native_body(t, r, &value, p) || !couch_document_parse(t, r, value, d, p))
 			return false;
@@ -177,8 +174,43 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 	return take_revision(r, d, p);
 }
 
+/* One revision that was made elsewhere. */
+struct old_edit {
+	struct couch_document document;
+	struct couch_write write;
+};
+
+static void imported(struct turn *t, struct request *r, const enum status *statuses)
+{
+	struct old_edit *op = r->op;
+	struct couch_write *w = &op->write;
+	w->write.id = op->document.id;
+	w->write.op = op->document.deleted ? WRITE_DELETE : WRITE_PUT;
+	w->revision = couch_newest(&op->document);
+	w->status = status_is_success(statuses[0]) ? STATUS_CREATED : statuses[0];
+	if (!status_is_success(statuses[0]))
+		write_problem(WRITE_PUT, statuses[0], NULL, &w->problem);
+	couch_write_answer(t, r, w);
+}
+
+static void import_one(struct turn *t, struct request *r)
+{
+	struct old_edit *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	r->op = op;
+	if (!parse_write(t, r, &op->document, &problem) ||
+	    !couch_import(t, r, &op->document, 1, imported, &problem))
+		answer_problem(t, r, &problem);
+}
+
 void couch_write(struct turn *t, struct request *r)
 {
+	struct slice flag;
+	if (r->method == HTTP_PUT && request_parameter(r, "new_edits", &flag) &&
+	    slice_is(flag, "false")) {
+		import_one(t, r);
+		return;
+	}
 	struct couch_write *w = arena_alloc(&r->arena, sizeof *w);
 	struct native_operation operation;
 	struct couch_document d;

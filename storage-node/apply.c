@@ -202,7 +202,9 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		purge_document(s, c, number, change, &view, &edit);
 		return;
 	}
-	if (edit.late)
+	if (edit.late && change->kind == CHANGE_IMPORT)
+		REACHED(import_after_purge);
+	else if (edit.late)
 		REACHED(branch_after_purge);
 	attachments_apply(s, c, change, &edit, body_before, view.doc.body);
 	put_bodies(s, c, change->id, &edit);
@@ -222,6 +224,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		   edit.is_live ? 0 : number);
 	if (change->kind == CHANGE_BRANCH && edit.is_conflict && !edit.was_conflict)
 		REACHED(branch_makes_conflict);
+	if (change->kind == CHANGE_IMPORT && edit.is_conflict && !edit.was_conflict)
+		REACHED(import_makes_conflict);
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);
 	if (change->kind == CHANGE_REOPEN)

@@ -165,7 +165,7 @@ void document_find_mark(struct document_view *v, const struct change *change)
 {
 	struct storage *s = v->storage;
 	v->purged = NULL;
-	if (change->kind != CHANGE_BRANCH)
+	if (change->kind != CHANGE_BRANCH && change->kind != CHANGE_IMPORT)
 		return;
 	struct purged *mark = arena_alloc(&s->arena, sizeof *mark);
 	bool pending = v->overlay && v->overlay->purged.len > 0;

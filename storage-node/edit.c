@@ -3,11 +3,12 @@
 #include <stdlib.h>
 
 #include "common/doc/graph.h"
+#include "common/doc/graph_line.h"
 #include "common/doc/revision.h"
 #include "storage-node/purge.h"
 #include "storage-node/reopen.h"
 
-enum { STEM_SLACK = 32 };
+enum { STEM_SLACK = 32, KEPT_AT_ONCE = REVISIONS_KEPT + 2 };
 
 /* An edit under way. */
 struct editing {
@@ -16,6 +17,7 @@ struct editing {
 	struct arena *arena;
 	const struct change *change;
 	uint64_t number;
+	uint32_t count_before;  /* revisions */
 	int old_winner;         /* index before, or GRAPH_NONE */
 	struct slice old_body;  /* its body, when kept */
 	int added;              /* index of the revision made, or GRAPH_NONE */
@@ -215,6 +217,33 @@ static bool edit_write(struct editing *e)
 	return true;
 }
 
+/* A revision that was made elsewhere: with what is not known of its line. */
+static bool edit_import(struct editing *e)
+{
+	const struct change *change = e->change;
+	struct revision_node leaf = {.generation = change->revision.generation,
+				     .hash = change->revision.hash,
+				     .stamp = change->stamp};
+	if (e->doc->revisions_count + KEPT_AT_ONCE >= LIMIT_REVISIONS ||
+	    graph_find(e->doc, &change->revision) != GRAPH_NONE)
+		return false;
+	if (change->deleted)
+		leaf.flags |= REVISION_DELETED;
+	if (change->body.len > 0)
+		leaf.flags |= REVISION_HAS_BODY;
+	e->out->late = e->view->purged && purge_is_late(e->doc, e->view->purged, change);
+	if (e->out->late)
+		add_deletion(e);
+	uint32_t line = MUTATION(import_without_line) ? 0 : change->parents_count;
+	struct graph_imported made =
+	    graph_import(e->doc, e->arena, &leaf, change->parents, line, REVISIONS_KEPT, e->number);
+	e->added = made.index;
+	/* to delete a loser says nothing against what was made of it */
+	if (!made.extends && !(change->deleted && made.on_closed))
+		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
+	return true;
+}
+
 static void pin(struct editing *e, uint32_t index)
 {
 	if (e->out->pinned_count == LIMIT_LEAVES)
@@ -334,6 +363,7 @@ static void look_before(struct editing *e)
 		v->doc = (struct document){.format = DOCUMENT_FORMAT};
 		return;
 	}
+	e->count_before = e->doc->revisions_count;
 	e->old_winner = graph_winner(e->doc);
 	e->old_body = e->doc->body;
 	e->out->was_live =
@@ -357,7 +387,7 @@ static void finish(struct editing *e)
 	place_bodies(e);
 	e->doc->changed = e->number;
 	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK &&
-	    e->doc->revisions_count % STEM_SLACK == 0)
+	    e->doc->revisions_count / STEM_SLACK != e->count_before / STEM_SLACK)
 		graph_stem(e->doc, e->arena, kept_generations(e->doc));
 	int winner = graph_winner(e->doc);
 	e->out->is_live = winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)winner);
@@ -379,6 +409,8 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 	look_before(&e);
 	if (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH)
 		out->changed = edit_write(&e);
+	else if (change->kind == CHANGE_IMPORT)
+		out->changed = edit_import(&e);
 	else if (change->kind == CHANGE_RESOLVE && view->exists)
 		out->changed = edit_resolve(&e);
 	else if (change->kind == CHANGE_REOPEN && view->exists)

@@ -89,8 +89,7 @@ void purge_applied(struct storage *s, struct shard_copy *c, const struct change 
 bool purge_is_late(const struct document *doc, const struct purged *mark,
 		   const struct change *change)
 {
-	if (change->kind != CHANGE_BRANCH || change->seen_number >= mark->number ||
-	    MUTATION(purged_forgotten))
+	if (change->seen_number >= mark->number || MUTATION(purged_forgotten))
 		return false;
 	for (uint32_t i = 0; i < change->parents_count; i++)
 		if (revision_equal(&change->parents[i], &mark->revision) ||

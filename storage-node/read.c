@@ -2,7 +2,7 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
-#include "storage-node/internal.h"
+#include "storage-node/revisions.h"
 
 static enum status may_read(struct storage *s, const struct shard_copy *c, const struct event *e,
 			    bool any)
@@ -75,13 +75,19 @@ static void fill(struct document_view *v, const struct msg_doc_read *m,
 	int index = exact ? graph_find(&v->doc, &m->revision) : graph_winner(&v->doc);
 	if (index == GRAPH_NONE)
 		return;
+	if (m->latest)
+		index = revisions_latest(v, (uint32_t)index);
 	ack->revision = graph_name(&v->doc, (uint32_t)index);
 	ack->deleted = v->doc.revisions[index].flags & REVISION_DELETED;
 	ack->conflicts = graph_conflicts(&v->doc);
 	ack->changed = v->doc.changed;
-	if (m->want_leaves)
+	if (m->want_deleted)
+		revisions_list_leaves(v, &ack->revision, ack);
+	else if (m->want_leaves)
 		list_leaves(v, ack);
-	if (m->want_ancestors)
+	if (m->line)
+		revisions_list_line(v, (uint32_t)index, ack);
+	else if (m->want_ancestors)
 		list_ancestors(v, (uint32_t)index, ack);
 	ack->body = document_body(v, (uint32_t)index);
 	if (!ack->deleted && ack->body.len > 0)

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "storage-node/internal.h"
+#include "storage-node/import.h"
 
 enum { RING_FIRST = 64 };
 
@@ -151,6 +151,8 @@ void waiter_answer(struct waiter *w, struct effects *fx)
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
 	} else if (w->type == MSG_lock_set_ack) {
 		answer_lock(w, &envelope, fx);
+	} else if (w->type == MSG_doc_import_ack) {
+		import_answer(w, &envelope, fx);
 	} else {
 		answer_write(w, &envelope, fx);
 	}

@@ -7,6 +7,7 @@
 #include "storage-node/changes.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/feed.h"
+#include "storage-node/import.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -14,6 +15,7 @@
 #include "storage-node/placed.h"
 #include "storage-node/purge.h"
 #include "storage-node/reopen.h"
+#include "storage-node/revisions.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 
@@ -135,6 +137,9 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_checkpoint_list] = checkpoint_on_list,
     [MSG_attachment_chunk] = attachment_on_chunk,
     [MSG_attachment_read] = attachment_on_read,
+    [MSG_doc_import] = import_on_doc_import,
+    [MSG_doc_revisions] = revisions_on_read,
+    [MSG_revs_diff] = revisions_on_diff,
     [MSG_lock_set] = lock_on_set,
     [MSG_feed_open] = feed_on_open,
     [MSG_feed_ack] = feed_on_ack,

@@ -26,7 +26,7 @@ static size_t parse_generation(struct slice text, uint64_t *generation)
 	return at;
 }
 
-static bool is_hash(struct slice text)
+bool revision_hash_ok(struct slice text)
 {
 	if (text.len == 0 || text.len > LIMIT_REV_HASH_BYTES)
 		return false;
@@ -44,7 +44,7 @@ bool revision_parse(struct slice text, struct revision *out)
 	if (digits == 0 || digits == text.len || text.data[digits] != '-')
 		return false;
 	struct slice hash = slice_of(text.data + digits + 1, text.len - digits - 1);
-	if (!is_hash(hash))
+	if (!revision_hash_ok(hash))
 		return false;
 	*out = (struct revision){.generation = generation, .hash = hash};
 	return true;

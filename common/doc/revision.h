@@ -13,6 +13,8 @@ enum { REVISION_HASH_CHARS = 32, REVISION_TEXT_BYTES = 10 + 1 + LIMIT_REV_HASH_B
  * printable ASCII characters without quote or comma. The hash borrows from text. False: not a
  * revision. */
 bool revision_parse(struct slice text, struct revision *out) MUST_CHECK;
+/* Could the text stand after the dash? */
+bool revision_hash_ok(struct slice text);
 void revision_print(const struct revision *r, struct buf *out);
 bool revision_equal(const struct revision *a, const struct revision *b);
 /* By generation, then by bytes of the hash: <0, 0, >0. */
