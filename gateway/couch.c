@@ -256,6 +256,10 @@ bool couch_take_path(struct request *r, const struct slice *wanted, const struct
 				return false;
 			continue;
 		}
+		if (slice_is(wanted[i], "{view}"))
+			r->part = text;
+		if (slice_is(wanted[i], "{ddoc}"))
+			r->resource = text;
 		if (!slice_is(wanted[i], "{doc}") && !slice_is(wanted[i], "{name}"))
 			continue;
 		r->resource = text;

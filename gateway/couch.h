@@ -62,6 +62,8 @@ struct couch_document {
 	bool revs_info; /* _revs_info */
 };
 bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
+/* The members of a stored body, each with a comma before it. */
+bool couch_members_print(struct slice body, struct buf *out) MUST_CHECK;
 /* value: MessagePack as it came. The revision borrows from it. */
 bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 			  struct couch_document *out, struct problem *p) MUST_CHECK;
@@ -90,6 +92,12 @@ void couch_count(struct turn *t, struct request *r, const struct map_collection 
 		 couch_counted *done);
 /* collection_find; a database that is not there is answered here. */
 void couch_find(struct turn *t, struct request *r, collection_step *found);
+
+/* ---- op_couch_read.c ---- */
+
+/* Asks the lead; read is kept alive by the caller. False: too many calls under way. */
+bool couch_read_send(struct turn *t, struct request *r, const struct map_collection *c,
+		     struct msg_doc_read *read, call_done *done) MUST_CHECK;
 
 /* ---- op_couch_write.c ---- */
 

@@ -64,7 +64,7 @@ static bool print_members(struct slice body, struct buf *out)
 	return true;
 }
 
-static bool print_body(struct slice body, struct buf *out)
+bool couch_members_print(struct slice body, struct buf *out)
 {
 	size_t at = out->len;
 	if (body.len == 0)
@@ -136,7 +136,7 @@ bool couch_document_print(const struct couch_document *d, struct buf *out)
 	}
 	if (d->deleted)
 		buf_append_text(out, ",\"_deleted\":true");
-	if (!print_body(d->body, out))
+	if (!couch_members_print(d->body, out))
 		return false;
 	if (d->revs)
 		print_revisions(d, out);

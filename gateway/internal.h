@@ -60,6 +60,7 @@ struct request {
 	const struct http_request *http; /* only in the step in which it arrived */
 	struct slice collection;         /* decoded, from the path */
 	struct slice resource;           /* decoded: document id, or name */
+	struct slice part;               /* decoded: what is named in it, as a view */
 	struct http_field *parameters;   /* decoded */
 	uint32_t parameters_count;
 	struct slice request_id; /* X-Request-Id */
@@ -70,8 +71,7 @@ struct request {
 	void (*close)(struct request *r); /* frees what op holds outside the arena; may be NULL */
 	request_step *gone;               /* its client went away before the answer; may be NULL */
 	request_step *wait;               /* called at every change of the map while set */
-	struct request *wait_prev;
-	struct request *wait_next;
+	struct request *wait_prev, *wait_next;
 	struct request *next;   /* among finished or free ones */
 	request_reply *reply;   /* made inside: its answer goes there, not to the shell */
 	struct slice origin;    /* for it */

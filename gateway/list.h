@@ -14,6 +14,8 @@ struct list_key {
 	uint32_t order_keys_count;
 };
 
+struct list_cost;
+
 /* A list that another dialect prints. It has no bound of rows but its own limit; one that is too
  * large for an answer is refused. */
 enum list_taken { LIST_TAKEN, LIST_PASSED, LIST_ENDED };
@@ -22,6 +24,11 @@ struct list_view {
 	enum list_taken (*row)(struct list_view *view, const struct row *row, struct buf *out);
 	void (*answer)(struct turn *t, struct request *r, struct list_view *view,
 		       struct slice rows);
+	/* Set before it answers: the last row that was passed or taken, without an id if there was
+	 * none; what each shard did. */
+	const struct list_key *last;
+	const struct list_cost *costs;
+	uint32_t costs_count;
 };
 
 /* ---- list_params.c ---- */

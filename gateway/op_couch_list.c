@@ -128,7 +128,7 @@ static void range_go(struct turn *t, struct request *r, struct all_docs *op)
 	p->skip = op->skip;
 	p->limit = op->single && !op->limited ? 1 : op->limit;
 	p->view = &op->view;
-	op->view = (struct list_view){take_row, range_answer};
+	op->view = (struct list_view){.row = take_row, .answer = range_answer};
 	if (!op->include_docs) {
 		p->fields.texts = arena_alloc(&r->arena, sizeof *p->fields.texts);
 		p->fields.texts[0] = slice_text("id");

@@ -19,8 +19,8 @@ struct couch_read {
 	struct couch_write write;
 };
 
-static bool ask(struct turn *t, struct request *r, const struct map_collection *c,
-		struct msg_doc_read *read, call_done *done)
+bool couch_read_send(struct turn *t, struct request *r, const struct map_collection *c,
+		     struct msg_doc_read *read, call_done *done)
 {
 	const struct map_shard *s = map_collection_shard(c, read->id);
 	struct call_spec spec = {
@@ -99,7 +99,7 @@ static void have_read(struct turn *t, struct request *r, uint32_t index, enum st
 static void read_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct couch_read *op = r->op;
-	if (!ask(t, r, c, &op->read, have_read))
+	if (!couch_read_send(t, r, c, &op->read, have_read))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
@@ -172,7 +172,7 @@ static void copy_read(struct turn *t, struct request *r, uint32_t index, enum st
 static void copy_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct couch_read *op = r->op;
-	if (!ask(t, r, c, &op->read, copy_read))
+	if (!couch_read_send(t, r, c, &op->read, copy_read))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 

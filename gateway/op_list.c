@@ -129,7 +129,11 @@ static void view_answer(struct turn *t, struct request *r, const struct list_op 
 	uint32_t bytes_max = t->gw->options.limits.list_bytes_max;
 	struct problem problem;
 	if (op->ended || op->rows >= op->rows_max || !list_has_more(op)) {
-		op->params.view->answer(t, r, op->params.view, buf_slice(&op->json));
+		struct list_view *view = op->params.view;
+		view->last = &op->last;
+		view->costs = op->costs;
+		view->costs_count = op->shards_count;
+		view->answer(t, r, view, buf_slice(&op->json));
 		return;
 	}
 	problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_list_bytes", bytes_max, op->json.len);

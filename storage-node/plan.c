@@ -74,6 +74,15 @@ static void range_of(struct planner *p, const struct query_condition *c, struct 
 	struct slice behind = joined_byte(p->arena, value, AFTER_ALL);
 	out->first = joined_byte(p->arena, none, type);
 	out->end = joined_byte(p->arena, none, (uint8_t)(type + 1));
+	if (c->comparison == COMPARE_FROM) {
+		bool any =
+		    type < index_rank_byte(RANK_NUMBER) || type == index_rank_byte(RANK_BOOL);
+		out->first =
+		    any ? joined_byte(p->arena, none, index_rank_byte(RANK_NUMBER)) : value;
+		out->end = any ? joined_byte(p->arena, none, AFTER_ALL)
+			       : joined_byte(p->arena, none, index_rank_byte(RANK_BOOL));
+		return;
+	}
 	if (c->comparison == COMPARE_GT)
 		out->first = whole ? behind : value;
 	else if (c->comparison == COMPARE_GTE)

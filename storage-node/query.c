@@ -272,7 +272,7 @@ static void start(struct storage *s, struct shard_copy *c, const struct event *e
 {
 	const struct msg_shard_query *m = e->message.body;
 	struct query_job *job = mem_alloc_zero(sizeof *job);
-	struct query_error error = {{0}, {0}};
+	struct query_error error = {0};
 	job->peer = e->message.from;
 	job->envelope = e->message.envelope;
 	if (!job_parse(job, m, &error) || !plan(job, c, m, &error)) {

@@ -15,13 +15,20 @@ struct query;
 struct query_error {
 	char place[128]; /* JSON pointer into the query, cut if long */
 	char text[192];  /* what is allowed there */
+	enum query_error_kind {
+		QUERY_ERROR_OTHER,
+		/* of a selector of CouchDB's, which has words of its own for these */
+		QUERY_ERROR_OPERATOR,
+		QUERY_ERROR_ARGUMENT
+	} kind;
 };
 
 /* filter: MessagePack map, or empty (matches all). NULL on error.
  *
  * Members: {"path": value} or {"path": {"$op": ...}} all hold; $and, $or, $nor take lists of
  * filters. Operators: $eq $ne $gt $gte $lt $lte $in $nin $exists $type $not $regex $options $size
- * $all $elemMatch $mod, as in MongoDB, and $null (true: absent or null). */
+ * $all $elemMatch $mod, as in MongoDB, and $null (true: absent or null). {"$mango": selector} holds
+ * where CouchDB's selector does (mango.h). */
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error);
 /* id: the document's id, addressed as member "id". body: MessagePack map without id. */
 bool query_matches(const struct query *q, struct slice id, struct slice body);

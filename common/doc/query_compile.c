@@ -1,4 +1,4 @@
-#include "common/doc/query_compiler.h"
+#include "common/doc/mango.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -150,6 +150,14 @@ static struct query_node *compile_logical(struct compiler *c, enum query_op op, 
 	return node;
 }
 
+static struct query_node *compile_mango(struct compiler *c, struct slice selector)
+{
+	struct query_node *node = compiler_node(c, QUERY_MANGO, NULL);
+	if (node)
+		node->mango = mango_compile(c, selector);
+	return node && node->mango ? node : NULL;
+}
+
 static struct query_node *compile_member(struct compiler *c, struct slice name, struct slice value)
 {
 	if (name.len == 0 || name.data[0] != '$') {
@@ -165,6 +173,8 @@ static struct query_node *compile_member(struct compiler *c, struct slice name, 
 		return compile_logical(c, QUERY_OR, false, value);
 	if (slice_is(name, "$nor"))
 		return compile_logical(c, QUERY_OR, true, value);
+	if (slice_is(name, "$mango"))
+		return compile_mango(c, value);
 	compiler_fail(c, "is no operator here; allowed: $and, $or, $nor, and names of fields");
 	return NULL;
 }

@@ -1,6 +1,6 @@
 #include "common/doc/query_conditions.h"
 
-#include "common/doc/query_plan.h"
+#include "common/doc/mango.h"
 
 struct list {
 	struct arena *arena;
@@ -49,6 +49,10 @@ static void visit(struct list *list, const struct query_node *node)
 	if (node->op == QUERY_AND)
 		for (const struct query_node *child = node->children; child; child = child->next)
 			visit(list, child);
+	else if (node->op == QUERY_MANGO)
+		list->count +=
+		    mango_conditions(node->mango, list->arena, list->conditions + list->count,
+				     QUERY_CONDITIONS_MAX - list->count);
 	else if ((node->op >= QUERY_EQ && node->op <= QUERY_LTE) || node->op == QUERY_IN)
 		add(list, node);
 }

@@ -7,9 +7,18 @@
 
 enum { QUERY_CONDITIONS_MAX = 64 };
 
-enum query_comparison { COMPARE_IN, COMPARE_GT, COMPARE_GTE, COMPARE_LT, COMPARE_LTE };
+enum query_comparison {
+	COMPARE_IN,
+	COMPARE_GT,
+	COMPARE_GTE,
+	COMPARE_LT,
+	COMPARE_LTE,
+	/* As GTE, or of a type that CouchDB has behind that of the value. Of nil and booleans:
+	 * anything but nil. */
+	COMPARE_FROM
+};
 
-/* One of the values at the path compares so, and is of the same type. */
+/* One of the values at the path compares so, and is of the same type, unless it says otherwise. */
 struct query_condition {
 	struct slice path; /* dotted */
 	enum query_comparison comparison;

@@ -1,6 +1,6 @@
 #include <math.h>
 
-#include "common/doc/query_plan.h"
+#include "common/doc/mango.h"
 #include "proto/enums.h"
 
 /* What a node is held against: a document, or an element of an array in one. */
@@ -277,7 +277,9 @@ static bool node_holds(const struct query_node *node, const struct subject *subj
 {
 	bool holds = node->op == QUERY_AND  ? children_hold(node, subject)
 		     : node->op == QUERY_OR ? any_child_holds(node, subject)
-					    : predicate_holds(node, subject);
+		     : node->op == QUERY_MANGO
+			 ? mango_holds(node->mango, subject->id, subject->value)
+			 : predicate_holds(node, subject);
 	return holds != node->negated;
 }
 

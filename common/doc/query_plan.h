@@ -6,8 +6,9 @@
 #include "common/doc/value.h"
 
 enum query_op {
-	QUERY_AND, /* of no children: true */
-	QUERY_OR,  /* of no children: false */
+	QUERY_AND,   /* of no children: true */
+	QUERY_OR,    /* of no children: false */
+	QUERY_MANGO, /* a selector of CouchDB's */
 	/* Predicates: true if one of the values at the path has it. */
 	QUERY_EQ,
 	QUERY_GT,
@@ -39,6 +40,7 @@ struct query_path {
 };
 
 struct query_regex;
+struct mango_node;
 
 struct query_node {
 	enum query_op op;
@@ -58,6 +60,7 @@ struct query_node {
 	int64_t remainder;
 	struct query_regex *regex;
 	bool *too_costly; /* REGEX: the query's */
+	struct mango_node *mango;
 };
 
 struct query {

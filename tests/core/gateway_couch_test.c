@@ -134,6 +134,25 @@ static const struct told at_once[] = {
     {"GET /c/_all_docs?keys=[]&key=%22a%22", 400,
      "{\"error\":\"query_parse_error\",\"reason\":\"`keys` is incompatible with `key`, "
      "`start_key` and `end_key`\"}"},
+    {"POST /c/_find\n\n{}", 400,
+     "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: selector\"}"},
+    {"POST /c/_find\n\n{\"selector\":5}", 400,
+     "{\"error\":\"invalid_selector_json\",\"reason\":\"Selector must be a JSON object\"}"},
+    {"POST /c/_find\n\n{\"selector\":{\"$noor\":[]}}", 400,
+     "{\"error\":\"invalid_operator\",\"reason\":\"Invalid operator: $noor\"}"},
+    {"POST /c/_find\n\n{\"selector\":{\"a\":{\"$in\":1}}}", 400,
+     "{\"error\":\"bad_arg\",\"reason\":\"Bad argument for operator $in\"}"},
+    {"POST /c/_find\n\n{\"selector\":{},\"sort\":[\"a\"]}", 400,
+     "{\"error\":\"no_usable_index\",\"reason\":"
+     "\"No index exists for this sort, try indexing by the sort fields.\"}"},
+    {"POST /c/_find\n\n{\"selector\":{},\"sort\":[{\"a\":\"asc\"},{\"b\":\"desc\"}]}", 400,
+     "{\"error\":\"unsupported_mixed_sort\",\"reason\":"
+     "\"Sorts currently only support a single direction for all fields.\"}"},
+    {"POST /c/_find\n\n{\"selector\":{},\"limit\":-1}", 400,
+     "{\"error\":\"invalid_non_neg_integer\",\"reason\":"
+     "\"`limit` must be a whole number, 0 or more\"}"},
+    {"POST /c/_index\n\n{\"index\":{}}", 400,
+     "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: fields\"}"},
     {"COPY /c/a", 400,
      "{\"error\":\"bad_request\",\"reason\":\"Destination header is mandatory for COPY.\"}"},
     {"GET /c/_revs_limit", 200, "1000"},

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "gateway/url.h"
 #include "storage-node/keys.h"
 #include "tests/sim/index_checker.h"
 #include "tests/sim/workload.h"
@@ -180,7 +181,21 @@ static void send_query(struct workload *w, int actor, enum step step, int value)
 {
 	struct actor *a = &state_of(w)->actors[actor];
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "/" COLLECTION);
-	buf_printf(&r->query, "query=%%7B%%22%s%%22%%3A%d%%7D", below(w, 2) ? "v" : "w", value);
+	struct buf text = {0};
+	bool by_v = below(w, 2) > 0;
+	/* each in our own words, as a selector of CouchDB's, and as one with bounds */
+	if (value % 3 == 0)
+		buf_printf(&text, "{\"%s\":%d}", by_v ? "v" : "w", value);
+	else if (!by_v)
+		buf_printf(&text, "{\"$mango\":{\"w\":{\"$in\":[%d]}}}", value);
+	else if (value % 3 == 1)
+		buf_printf(&text, "{\"$mango\":{\"v\":%d}}", value);
+	else
+		buf_printf(&text, "{\"$mango\":{\"v\":{\"$gte\":%d,\"$lt\":%d}}}", value,
+			   value + 1);
+	buf_append_text(&r->query, "query=");
+	url_encode(buf_slice(&text), &r->query);
+	buf_close(&text);
 	a->value = value;
 	post(w, actor, step, r);
 }

@@ -1,0 +1,12 @@
+/* CouchDB's order of values: null < false < true < numbers < strings < arrays < objects. Numbers by
+ * value; strings as bytes; arrays element by element; objects member by member as they stand, by
+ * name, then value; what is a beginning of the other comes first. */
+#ifndef PARLEY_DOC_COLLATION_H
+#define PARLEY_DOC_COLLATION_H
+
+#include "common/base/slice.h"
+
+/* An empty value is null. */
+int collation_compare(struct slice a, struct slice b);
+
+#endif

@@ -1,0 +1,72 @@
+/* Mango: CouchDB's selectors. In a filter of ours one stands as {"$mango": selector}, so that it
+ * goes wherever filters go. What differs from our own conditions: a condition on a path holds for
+ * no document without a value there ({"$exists": false} apart); an array is a value like any other,
+ * not its elements; values of all types compare with each other (collation.h). Private to the query
+ * files. */
+#ifndef PARLEY_DOC_MANGO_H
+#define PARLEY_DOC_MANGO_H
+
+#include "common/doc/query_compiler.h"
+#include "common/doc/query_conditions.h"
+
+enum mango_op {
+	MANGO_AND,
+	MANGO_OR,
+	/* of the value at the path */
+	MANGO_EQ,
+	MANGO_LT,
+	MANGO_LTE,
+	MANGO_GT,
+	MANGO_GTE,
+	MANGO_IN,
+	MANGO_EXISTS,
+	MANGO_TYPE,
+	MANGO_SIZE,
+	MANGO_MOD,
+	MANGO_REGEX,
+	MANGO_BEGINS,
+	MANGO_ALL,
+	MANGO_ELEMENT, /* some element; ALL_ELEMENTS: there are some, and all; KEY: some name */
+	MANGO_ALL_ELEMENTS,
+	MANGO_KEY
+};
+
+struct mango_path {
+	struct slice *names;
+	uint32_t count;
+	bool is_id; /* the document's id */
+};
+
+struct mango_node {
+	enum mango_op op;
+	bool negated;
+	const struct mango_path *path; /* NULL: the value at hand */
+	struct mango_node *children;
+	struct mango_node *next;
+	struct slice operand;
+	struct slice *list; /* IN: as value_compare sorts; ALL: as given */
+	uint32_t list_count;
+	enum mango_type {
+		MANGO_NULL,
+		MANGO_BOOLEAN,
+		MANGO_NUMBER,
+		MANGO_STRING,
+		MANGO_ARRAY,
+		MANGO_OBJECT
+	} type;
+	uint64_t size;
+	uint64_t divisor; /* its magnitude */
+	int64_t remainder;
+	struct query_regex *regex;
+	bool *too_costly;
+};
+
+/* NULL on error. */
+struct mango_node *mango_compile(struct compiler *c, struct slice selector);
+/* id: as a value. */
+bool mango_holds(const struct mango_node *node, struct slice id, struct slice body);
+/* Appends what the selector demands of all its documents; at most max. Returns the count. */
+uint32_t mango_conditions(const struct mango_node *node, struct arena *arena,
+			  struct query_condition *out, uint32_t max);
+
+#endif

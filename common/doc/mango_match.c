@@ -1,0 +1,189 @@
+#include "common/doc/collation.h"
+#include "common/doc/mango.h"
+
+static struct mp_token token_of(struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	return mp_read(&r);
+}
+
+/* Empty if absent. Of an array the element that the name stands for. */
+static struct slice value_of(const struct mango_path *path, struct slice value)
+{
+	for (uint32_t i = 0; i < path->count && value.len > 0; i++) {
+		uint32_t index;
+		if (token_of(value).type != MP_ARRAY)
+			value = value_member(value, path->names[i]);
+		else if (value_is_index(path->names[i], &index))
+			value = value_element(value, index);
+		else
+			return slice_of(NULL, 0);
+	}
+	return value;
+}
+
+static bool is_equal(struct slice a, struct slice b)
+{
+	return slice_equal(a, b) || collation_compare(a, b) == 0;
+}
+
+static bool compares(const struct mango_node *node, struct slice value)
+{
+	if (node->op == MANGO_EQ)
+		return is_equal(value, node->operand);
+	int order = collation_compare(value, node->operand);
+	switch (node->op) {
+	case MANGO_LT:
+		return order < 0;
+	case MANGO_LTE:
+		return order <= 0;
+	case MANGO_GT:
+		return order > 0;
+	default:
+		return order >= 0;
+	}
+}
+
+static bool is_listed(const struct mango_node *node, struct slice value)
+{
+	for (uint32_t low = 0, high = node->list_count; low < high;) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = value_compare(value, node->list[middle]);
+		if (order == 0)
+			return true;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return false;
+}
+
+/* Of an array it is enough that an element is listed. */
+static bool is_in(const struct mango_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token head = mp_read(&r);
+	for (uint32_t i = 0; head.type == MP_ARRAY && i < head.count; i++)
+		if (is_listed(node, mp_value(&r)))
+			return true;
+	return is_listed(node, value);
+}
+
+static bool has_element(struct slice array, struct slice wanted)
+{
+	struct mp_reader r = mp_reader_of(array);
+	uint32_t count = mp_read(&r).count;
+	for (uint32_t i = 0; i < count; i++)
+		if (is_equal(mp_value(&r), wanted))
+			return true;
+	return false;
+}
+
+/* {"$all": [[1, 2]]} also means the array [1, 2] itself. */
+static bool has_all(const struct mango_node *node, struct slice value)
+{
+	if (token_of(value).type != MP_ARRAY || node->list_count == 0)
+		return false;
+	if (node->list_count == 1 && is_equal(value, node->list[0]))
+		return true;
+	for (uint32_t i = 0; i < node->list_count; i++)
+		if (!has_element(value, node->list[i]))
+			return false;
+	return true;
+}
+
+static bool has_type(const struct mango_node *node, struct slice value)
+{
+	static const enum value_rank ranks[] = {
+	    [MANGO_NULL] = RANK_NIL,      [MANGO_BOOLEAN] = RANK_BOOL, [MANGO_NUMBER] = RANK_NUMBER,
+	    [MANGO_STRING] = RANK_STRING, [MANGO_ARRAY] = RANK_ARRAY,  [MANGO_OBJECT] = RANK_MAP,
+	};
+	return value_rank(value) == ranks[node->type];
+}
+
+/* Only whole numbers have one; its sign is theirs. */
+static bool has_remainder(const struct mango_node *node, struct slice value)
+{
+	struct mp_token t = token_of(value);
+	uint64_t wanted =
+	    node->remainder < 0 ? 0 - (uint64_t)node->remainder : (uint64_t)node->remainder;
+	if (t.type == MP_UINT)
+		return node->remainder >= 0 && t.u64 % node->divisor == wanted;
+	return t.type == MP_INT && (node->remainder < 0 || wanted == 0) &&
+	       (0 - (uint64_t)t.i64) % node->divisor == wanted;
+}
+
+static bool begins(struct slice text, struct slice with)
+{
+	return text.len >= with.len &&
+	       (with.len == 0 || memcmp(text.data, with.data, with.len) == 0);
+}
+
+/* The elements of an array, or the names of an object. */
+static bool has_inside(const struct mango_node *node, struct slice value)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token head = mp_read(&r);
+	bool every = node->op == MANGO_ALL_ELEMENTS;
+	if (head.type != (node->op == MANGO_KEY ? MP_MAP : MP_ARRAY) || head.count == 0)
+		return false;
+	for (uint32_t i = 0; i < head.count; i++) {
+		if (mango_holds(node->children, (struct slice){0}, mp_value(&r)) != every)
+			return !every;
+		if (node->op == MANGO_KEY && !mp_skip(&r))
+			return false;
+	}
+	return every;
+}
+
+static bool value_passes(const struct mango_node *node, struct slice value)
+{
+	struct mp_token t = token_of(value);
+	switch (node->op) {
+	case MANGO_EXISTS:
+		return true;
+	case MANGO_IN:
+		return is_in(node, value);
+	case MANGO_TYPE:
+		return has_type(node, value);
+	case MANGO_SIZE:
+		return t.type == MP_ARRAY && t.count == node->size;
+	case MANGO_MOD:
+		return has_remainder(node, value);
+	case MANGO_REGEX:
+		return t.type == MP_STR &&
+		       query_regex_matches(node->regex, t.bytes, node->too_costly);
+	case MANGO_BEGINS:
+		return t.type == MP_STR && begins(t.bytes, node->operand);
+	case MANGO_ALL:
+		return has_all(node, value);
+	case MANGO_ELEMENT:
+	case MANGO_ALL_ELEMENTS:
+	case MANGO_KEY:
+		return has_inside(node, value);
+	default:
+		return compares(node, value);
+	}
+}
+
+static bool children_hold(const struct mango_node *node, struct slice id, struct slice body)
+{
+	bool all = node->op == MANGO_AND;
+	for (const struct mango_node *child = node->children; child; child = child->next)
+		if (mango_holds(child, id, body) != all)
+			return !all;
+	return all;
+}
+
+bool mango_holds(const struct mango_node *node, struct slice id, struct slice body)
+{
+	if (node->op == MANGO_AND || node->op == MANGO_OR)
+		return children_hold(node, id, body);
+	struct slice value = body;
+	if (node->path)
+		value = node->path->is_id ? id : value_of(node->path, body);
+	if (value.len == 0)
+		return node->op == MANGO_EXISTS && node->negated;
+	return value_passes(node, value) != node->negated;
+}

@@ -1,0 +1,189 @@
+// Mango over real connections: selectors, indexes, pages, and what is refused; nano as it comes from npm.
+import assert from 'node:assert/strict';
+import { after, before, describe } from 'node:test';
+import nanoModule from 'nano';
+import { Agent as Dispatcher } from 'undici';
+import { check, startCluster } from './lib.mjs';
+
+const COUCH_PORT_OFFSET = -1459;
+const WARNING = 'No matching index found, create an index to optimize query time.';
+
+let cluster;
+let nano;
+const test = (what, body) => check(() => cluster, what, body);
+
+function couch(method, path, body) {
+  return cluster.sendTo(new URL(path, `https://localhost:${cluster.base + COUCH_PORT_OFFSET}`), { method, body });
+}
+
+function expectError(answer, status, error, reason) {
+  assert.equal(answer.status, status, answer.text);
+  assert.deepEqual(answer.json, { error, reason });
+}
+
+async function people(name) {
+  const db = `/${name}`;
+  assert.equal((await couch('PUT', db)).status, 201);
+  const docs = [
+    { _id: 'ann', name: 'Ann', age: 30, tags: ['a', 'b'], home: { city: 'Rome' }, id: 7 },
+    { _id: 'bob', name: 'Bob', age: 41, tags: ['b'], home: { city: 'Oslo' } },
+    { _id: 'cid', name: 'Cid', age: '50', tags: [] },
+    { _id: 'dee', name: 'Dee', age: null },
+    { _id: 'eve', name: 'Eve' },
+    { _id: '_design/x', language: 'javascript' },
+  ];
+  const written = await couch('POST', `${db}/_bulk_docs`, { docs });
+  assert.ok(written.json.every((row) => row.ok), written.text);
+  return db;
+}
+
+async function found(db, body) {
+  const answer = await couch('POST', `${db}/_find`, body);
+  assert.equal(answer.status, 200, answer.text);
+  return answer.json;
+}
+
+const ids = (answer) => answer.docs.map((doc) => doc._id);
+
+describe('Mango', () => {
+  before(async () => {
+    cluster = await startCluster('couch-find');
+    const dispatcher = new Dispatcher({ connect: cluster.tls });
+    nano = nanoModule({ url: `https://localhost:${cluster.base + COUCH_PORT_OFFSET}`, agentOptions: dispatcher });
+    cluster.dispatcher = dispatcher;
+  });
+  after(async () => {
+    await cluster?.dispatcher?.close();
+    await cluster?.down();
+  });
+
+  test('selectors find documents as CouchDB does', async () => {
+    const db = await people('selectors');
+    for (const [selector, expected] of [
+      [{}, ['ann', 'bob', 'cid', 'dee', 'eve']],
+      [{ name: 'Bob' }, ['bob']],
+      [{ _id: 'ann' }, ['ann']],
+      [{ _id: { $gt: 'cid' } }, ['dee', 'eve']],
+      [{ id: 7 }, ['ann']],
+      [{ age: { $gt: 30 } }, ['bob', 'cid']],
+      [{ age: { $lt: 41 } }, ['ann', 'dee']],
+      [{ age: { $ne: 30 } }, ['bob', 'cid', 'dee']],
+      [{ age: { $exists: false } }, ['eve']],
+      [{ age: { $type: 'number' }, name: { $regex: '^A' } }, ['ann']],
+      [{ tags: 'b' }, []],
+      [{ tags: { $all: ['b'] } }, ['ann', 'bob']],
+      [{ tags: { $in: ['a', 'z'] } }, ['ann']],
+      [{ tags: { $elemMatch: { $eq: 'a' } } }, ['ann']],
+      [{ tags: { $size: 0 } }, ['cid']],
+      [{ 'home.city': 'Oslo' }, ['bob']],
+      [{ home: { city: { $beginsWith: 'R' } } }, ['ann']],
+      [{ $or: [{ name: 'Ann' }, { name: 'Eve' }] }, ['ann', 'eve']],
+      [{ $nor: [{ age: 30 }, { name: 'Bob' }] }, ['cid', 'dee']],
+      [{ $not: { name: 'Ann' } }, ['bob', 'cid', 'dee', 'eve']],
+    ]) {
+      const answer = await found(db, { selector });
+      assert.deepEqual(ids(answer), expected, JSON.stringify(selector));
+      assert.equal(answer.warning, WARNING);
+    }
+    const fields = await found(db, { selector: { name: 'Ann' }, fields: ['_id', 'home.city', 'id', 'nothing'] });
+    assert.deepEqual(fields.docs, [{ _id: 'ann', home: { city: 'Rome' }, id: 7 }]);
+    assert.deepEqual((await found(db, { selector: { name: 'Eve' }, fields: ['age'] })).docs, [{}]);
+    assert.match((await found(db, { selector: { name: 'Eve' } })).docs[0]._rev, /^1-/);
+    const stats = await found(db, { selector: {}, execution_stats: true, skip: 4 });
+    assert.equal(stats.execution_stats.results_returned, 1);
+    assert.ok(stats.execution_stats.total_docs_examined >= 5);
+  });
+
+  test('indexes are made, listed, used, explained and dropped', async () => {
+    const db = await people('indexes');
+    const made = await couch('POST', `${db}/_index`, { index: { fields: ['age', 'name'] } });
+    assert.equal(made.json.result, 'created', made.text);
+    assert.match(made.json.id, /^_design\/[0-9a-f]{40}$/);
+    const again = await couch('POST', `${db}/_index`, { index: { fields: ['age', 'name'] } });
+    assert.deepEqual(again.json, { ...made.json, result: 'exists' });
+    const named = await couch('POST', `${db}/_index`, { index: { fields: [{ name: 'desc' }] }, ddoc: 'mine', name: 'by-name', type: 'json' });
+    assert.deepEqual(named.json, { result: 'created', id: '_design/mine', name: 'by-name' });
+    const ddoc = (await couch('GET', `${db}/_design/mine`)).json;
+    assert.equal(ddoc.language, 'query');
+    assert.deepEqual(ddoc.views['by-name'], {
+      map: { fields: { name: 'desc' }, partial_filter_selector: {} }, reduce: '_count', options: { def: { fields: [{ name: 'desc' }] } },
+    });
+    const list = (await couch('GET', `${db}/_index`)).json;
+    assert.equal(list.total_rows, 3);
+    assert.deepEqual(list.indexes[0], { ddoc: null, name: '_all_docs', type: 'special', def: { fields: [{ _id: 'asc' }] } });
+    assert.deepEqual(list.indexes.find((index) => index.name === 'by-name').def, { fields: [{ name: 'desc' }] });
+
+    const sorted = await found(db, { selector: { age: { $gt: null } }, sort: ['age', 'name'] });
+    assert.deepEqual(ids(sorted), ['ann', 'bob', 'cid']);
+    assert.equal(sorted.warning, undefined);
+    assert.deepEqual(ids(await found(db, { selector: { name: { $exists: true } }, sort: [{ name: 'desc' }], limit: 2 })), ['eve', 'dee']);
+    assert.deepEqual(ids(await found(db, { selector: {}, sort: [{ _id: 'desc' }], limit: 1 })), ['eve']);
+    const used = await found(db, { selector: { age: 30 }, use_index: 'mine' });
+    assert.match(used.warning, /^_design\/mine was not used because/);
+    assert.equal((await found(db, { selector: { name: 'Ann' }, use_index: ['mine', 'by-name'] })).warning, undefined);
+
+    const explained = (await couch('POST', `${db}/_explain`, { selector: { name: 'Ann' } })).json;
+    assert.equal(explained.dbname, 'indexes');
+    assert.deepEqual(explained.index, { ddoc: '_design/mine', name: 'by-name', type: 'json', partitioned: false, def: { fields: [{ name: 'desc' }] } });
+    assert.equal((await couch('POST', `${db}/_explain`, { selector: { nothing: 1 } })).json.index.name, '_all_docs');
+
+    assert.equal((await couch('DELETE', `${db}/_index/mine/json/by-name`)).status, 200);
+    expectError(await couch('DELETE', `${db}/_index/_design%2Fmine/json/by-name`), 404, 'not_found', 'missing');
+    assert.equal((await couch('DELETE', `${db}/_index/${made.json.id}/json/${made.json.name}`)).status, 200);
+    assert.equal((await couch('GET', `${db}/_index`)).json.total_rows, 1);
+    assert.equal((await couch('GET', `${db}/_design/mine`)).json.reason, 'deleted');
+    expectError(await couch('POST', `${db}/_find`, { selector: { name: 'Ann' }, sort: ['name'] }), 400, 'no_usable_index',
+      'No index exists for this sort, try indexing by the sort fields.');
+  });
+
+  test('pages go on with the bookmark', async () => {
+    const db = await people('pages');
+    assert.equal((await couch('POST', `${db}/_index`, { index: { fields: ['name'] } })).json.result, 'created');
+    for (const sort of [undefined, ['name'], [{ name: 'desc' }]]) {
+      const all = ids(await found(db, { selector: { name: { $gt: '' } }, sort }));
+      const seen = [];
+      let bookmark;
+      for (let page = 0; page < 4; page++) {
+        const answer = await found(db, { selector: { name: { $gt: '' } }, sort, limit: 2, bookmark });
+        seen.push(...ids(answer));
+        bookmark = answer.bookmark;
+      }
+      assert.deepEqual(seen, all);
+      assert.equal(seen.length, 5);
+      assert.equal(bookmark, 'nil');
+    }
+    expectError(await couch('POST', `${db}/_find`, { selector: {}, bookmark: 'abc' }), 400, 'invalid_bookmark', 'Invalid bookmark value');
+    assert.deepEqual((await found(db, { selector: {}, limit: 0 })).docs, []);
+  });
+
+  test('what is refused is refused in words of CouchDB', async () => {
+    const db = await people('refused');
+    const find = (body) => couch('POST', `${db}/_find`, body);
+    expectError(await find({}), 400, 'missing_required_key', 'Missing required key: selector');
+    expectError(await find({ selector: [] }), 400, 'invalid_selector_json', 'Selector must be a JSON object');
+    expectError(await find({ selector: { $noor: [] } }), 400, 'invalid_operator', 'Invalid operator: $noor');
+    expectError(await find({ selector: { a: { $in: 1 } } }), 400, 'bad_arg', 'Bad argument for operator $in');
+    expectError(await find({ selector: {}, sort: [{ a: 'asc' }, { b: 'desc' }] }), 400, 'unsupported_mixed_sort',
+      'Sorts currently only support a single direction for all fields.');
+    assert.equal((await find({ selector: {}, sort: 'a' })).json.error, 'invalid_sort_json');
+    assert.equal((await find({ selector: {}, limit: -1 })).json.error, 'invalid_non_neg_integer');
+    assert.equal((await find({ selector: {}, fields: 5 })).json.error, 'invalid_fields_json');
+    let deep = { a: 1 };
+    for (let i = 0; i < 80; i++)
+      deep = { $not: deep };
+    assert.equal((await find({ selector: deep })).json.error, 'invalid_selector_json');
+    expectError(await couch('POST', `${db}/_index`, { index: {} }), 400, 'missing_required_key', 'Missing required key: fields');
+    expectError(await couch('POST', `${db}/_index`, { index: { fields: ['a'] }, ddoc: 'x' }), 400, 'invalid_ddoc_lang',
+      'Existing design document has an invalid language.');
+    assert.equal((await couch('POST', `${db}/_index`, { index: { fields: ['a'] }, type: 'text' })).status, 501);
+    expectError(await couch('POST', '/absent/_find', { selector: {} }), 404, 'not_found', 'Database does not exist.');
+  });
+
+  test('nano finds and makes indexes', async () => {
+    await people('nano-find');
+    const db = nano.use('nano-find');
+    assert.equal((await db.createIndex({ index: { fields: ['age'] }, name: 'age' })).result, 'created');
+    const answer = await db.find({ selector: { age: { $gt: 35, $lt: 60 } }, sort: [{ age: 'asc' }], fields: ['name', 'age'] });
+    assert.deepEqual(answer.docs, [{ name: 'Bob', age: 41 }]);
+  });
+});
