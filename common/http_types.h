@@ -23,8 +23,11 @@ enum http_method {
 /* How a listener is spoken to; see gateway/routes.def. */
 enum dialect { DIALECT_NATIVE, DIALECT_COUCH };
 
-/* What a client certificate entitles to, beyond what all may. */
-enum { HTTP_ROLE_ARBITER = 1 << 0 };
+/* What a client certificate says beyond who it is. */
+enum {
+	HTTP_ROLE_ARBITER = 1 << 0, /* may take conflicts, too */
+	HTTP_ROLE_READER = 1 << 1   /* may only read documents */
+};
 
 /* One name and value; names are lower-case for headers, decoded for query parameters. */
 struct http_field {
@@ -46,7 +49,7 @@ struct http_request {
 	bool websocket;         /* a valid opening handshake: may be answered HTTP_WEBSOCKET */
 	uint64_t connection;    /* over which it came; never reused */
 	struct slice principal; /* who the verified client certificate names */
-	uint32_t roles;         /* HTTP_ROLE_* that it gives */
+	uint32_t roles;         /* HTTP_ROLE_* of it */
 };
 
 /* A stream is a response that goes on: it is named by the id of its request and lives until

@@ -24,11 +24,12 @@ bool client_allowed(struct http_server *s, struct MHD_Connection *connection)
 	if (!client->checked) {
 		const union MHD_ConnectionInfo *info =
 		    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-		bool arbiter = false;
+		struct tls_roles roles = {0};
 		client->checked = true;
 		client->verified =
-		    info && tls_client_verified(info->tls_session, client->principal, &arbiter);
-		client->roles = arbiter ? HTTP_ROLE_ARBITER : 0;
+		    info && tls_client_verified(info->tls_session, client->principal, &roles);
+		client->roles =
+		    (roles.arbiter ? HTTP_ROLE_ARBITER : 0) | (roles.reader ? HTTP_ROLE_READER : 0);
 	}
 	return client->verified;
 }

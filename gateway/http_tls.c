@@ -162,14 +162,14 @@ static bool has_name(gnutls_x509_crt_t certificate, const char *oid, const char 
 	return false;
 }
 
-static bool read_arbiter(gnutls_x509_crt_t certificate)
+static bool has_role(gnutls_x509_crt_t certificate, const char *role)
 {
-	return has_name(certificate, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, "arbiter") ||
-	       has_name(certificate, GNUTLS_OID_X520_ORGANIZATION_NAME, "arbiter");
+	return has_name(certificate, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, role) ||
+	       has_name(certificate, GNUTLS_OID_X520_ORGANIZATION_NAME, role);
 }
 
 static bool read_client(const gnutls_datum_t *der, char principal[TLS_PRINCIPAL_BYTES],
-			bool *arbiter)
+			struct tls_roles *roles)
 {
 	gnutls_x509_crt_t certificate;
 	size_t size = TLS_PRINCIPAL_BYTES;
@@ -180,14 +180,15 @@ static bool read_client(const gnutls_datum_t *der, char principal[TLS_PRINCIPAL_
 		found = uri_name(certificate, principal) ||
 			gnutls_x509_crt_get_dn_by_oid(certificate, GNUTLS_OID_X520_COMMON_NAME, 0,
 						      0, principal, &size) >= 0;
-		*arbiter = read_arbiter(certificate);
+		roles->arbiter = has_role(certificate, "arbiter");
+		roles->reader = has_role(certificate, "reader");
 	}
 	gnutls_x509_crt_deinit(certificate);
 	return found;
 }
 
 bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES],
-			 bool *arbiter)
+			 struct tls_roles *roles)
 {
 	gnutls_typed_vdata_st purpose = {
 	    .type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -196,7 +197,7 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 	unsigned count = 0;
 	unsigned status = GNUTLS_CERT_INVALID;
 	principal[0] = 0;
-	*arbiter = false;
+	*roles = (struct tls_roles){0};
 	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
 	if (!chain || count == 0)
 		return false;
@@ -204,7 +205,7 @@ bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_
 	 * it. */
 	if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) != 0 || status != 0)
 		return false;
-	return read_client(&chain[0], principal, arbiter);
+	return read_client(&chain[0], principal, roles);
 }
 
 /* ---- one packet per answer ---- */

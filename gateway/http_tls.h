@@ -27,11 +27,16 @@ int64_t tls_credentials_expiry(const struct tls_credentials *c);
 /* Before the handshake. */
 bool tls_session_prepare(struct tls_credentials *c, gnutls_session_t session) MUST_CHECK;
 
+/* Named by a unit (OU) or organization (O) of a certificate's subject. */
+struct tls_roles {
+	bool arbiter;
+	bool reader;
+};
+
 /* After it: true if the client has presented a certificate of our authority, valid now and made for
- * client authentication. principal: its first URI name, else its common name. *arbiter: a
- * unit (OU) or organization (O) of its subject is "arbiter". */
+ * client authentication. principal: its first URI name, else its common name. */
 bool tls_client_verified(gnutls_session_t session, char principal[TLS_PRINCIPAL_BYTES],
-			 bool *arbiter) MUST_CHECK;
+			 struct tls_roles *roles) MUST_CHECK;
 
 enum { TLS_READ_MAX = 256 };
 

@@ -182,7 +182,8 @@ static void request_route(struct turn *t, struct request *r)
 		answer_options(t, r, buf_slice(&allow));
 	else if (found == ROUTE_REFUSED && problem.status == STATUS_METHOD_NOT_ALLOWED)
 		answer_not_allowed(t, r, buf_slice(&allow));
-	else if (found == ROUTE_REFUSED || !take_parameters(r, &problem))
+	else if (found == ROUTE_REFUSED || !route_allowed(r, &problem) ||
+		 !take_parameters(r, &problem))
 		answer_problem(t, r, &problem);
 	else
 		r->route->handler(t, r);
@@ -199,10 +200,11 @@ static void request_begin(struct turn *t, struct request *r, const struct http_r
 	take_request_id(t, r);
 	take_trace_id(r);
 	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
-	if (!check_bounds(t, r, &problem))
+	bool socket = http->websocket && r->dialect == DIALECT_NATIVE &&
+		      !slice_is(http->path, ARBITER_SOCKET_PATH);
+	if (!check_bounds(t, r, &problem) || (socket && !route_allowed(r, &problem)))
 		answer_problem(t, r, &problem);
-	else if (http->websocket && r->dialect == DIALECT_NATIVE &&
-		 !slice_is(http->path, ARBITER_SOCKET_PATH))
+	else if (socket)
 		notify_socket_open(t, r);
 	else
 		request_route(t, r);

@@ -1,5 +1,7 @@
 #include "gateway/routes.h"
 
+#include <string.h>
+
 #include "gateway/couch.h"
 #include "gateway/url.h"
 
@@ -135,4 +137,45 @@ enum route_result route_find(struct request *r, struct slice path, struct buf *a
 		return ROUTE_OPTIONS;
 	problem_set(problem, STATUS_METHOD_NOT_ALLOWED, "path");
 	return ROUTE_REFUSED;
+}
+
+/* ---- who may only read ---- */
+
+static bool begins(const char *text, const char *with)
+{
+	return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool is_about_conflicts(const char *pattern)
+{
+	static const char *const closed[] = {"/_/conflicts", "/_/arbiter", "/system.conflicts",
+					     "/system.resolutions"};
+	for (size_t i = 0; i < ARRAY_LEN(closed); i++)
+		if (begins(pattern, closed[i]))
+			return true;
+	return false;
+}
+
+/* Questions that are too long for a query string. */
+static bool is_question(const char *pattern)
+{
+	static const char *const ends[] = {
+	    "/_query",     "/_all_docs", "/_find",    "/_explain",      "/_bulk_get",
+	    "/_revs_diff", "/_dbs_info", "/_changes", "/_missing_revs", "/{view}"};
+	const char *end = strrchr(pattern, '/');
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		if (strcmp(end, ends[i]) == 0)
+			return true;
+	return false;
+}
+
+bool route_allowed(const struct request *r, struct problem *problem)
+{
+	const struct route *route = r->route;
+	bool reads = route && (route->method == HTTP_GET ||
+			       (route->method == HTTP_POST && is_question(route->pattern)));
+	if (!(r->http->roles & HTTP_ROLE_READER) || (reads && !is_about_conflicts(route->pattern)))
+		return true;
+	return problem_detail(problem, STATUS_FORBIDDEN, "",
+			      "With OU=reader it may read documents, and nothing else.");
 }

@@ -27,4 +27,7 @@ enum route_result { ROUTE_FOUND, ROUTE_OPTIONS, ROUTE_REFUSED };
 enum route_result route_find(struct request *r, struct slice path, struct buf *allow,
 			     struct problem *problem);
 
+/* False with *problem: the client may only read, and this is another thing, or about conflicts. */
+bool route_allowed(const struct request *r, struct problem *problem) MUST_CHECK;
+
 #endif

@@ -301,12 +301,59 @@ static void test_accepted(void **state)
 	gateway_bench_close(&b);
 }
 
+static int status_of(struct gateway_bench *b, const char *request)
+{
+	gateway_bench_clear(b);
+	b->status = 0;
+	gateway_bench_http(b, request);
+	return b->status;
+}
+
+/* 0: it is under way, so it was allowed. */
+static void test_readers(void **state)
+{
+	static const char *const allowed[] = {"GET /c", "GET /c/a", "POST /c/_query\n\n{}",
+					      "GET /c/a/_references", "GET /system.collections"};
+	static const char *const refused[] = {
+	    "PUT /c/a\n\n{}",
+	    "POST /c\n\n{}",
+	    "DELETE /c?query={}",
+	    "GET /_/conflicts",
+	    "GET /_/conflicts/c/a",
+	    "GET /system.conflicts",
+	    "POST /system.resolutions/_query\n\n{}",
+	    "GET /_/arbiter/_stream",
+	    "POST /_/policies/_test\n\n{}",
+	    "POST /_/locks\n\n[\"c\"]",
+	};
+	struct http_request socket = {.id = 1000,
+				      .method = HTTP_GET,
+				      .path = slice_text("/"),
+				      .roles = HTTP_ROLE_READER,
+				      .websocket = true};
+	struct gateway_bench b;
+	(void)state;
+	open_bench(&b);
+	b.roles = HTTP_ROLE_READER;
+	for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
+		assert_int_not_equal(status_of(&b, allowed[i]), 403);
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+		assert_int_equal(status_of(&b, refused[i]), 403);
+	gateway_bench_request(&b, &socket);
+	assert_int_equal(b.status, 403);
+	b.dialect = DIALECT_COUCH;
+	assert_int_not_equal(status_of(&b, "POST /c/_all_docs\n\n{}"), 403);
+	assert_int_equal(status_of(&b, "PUT /c/_security\n\n{}"), 403);
+	assert_int_equal(status_of(&b, "POST /c/_bulk_docs\n\n{\"docs\":[]}"), 403);
+	gateway_bench_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_refusals), cmocka_unit_test(test_too_large),
 	    cmocka_unit_test(test_too_deep), cmocka_unit_test(test_allow_and_options),
-	    cmocka_unit_test(test_accepted),
+	    cmocka_unit_test(test_accepted), cmocka_unit_test(test_readers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -340,6 +340,29 @@ describe('stories', () => {
     }
   });
 
+  test('a reader reads documents; of conflicts it can neither list, nor see, nor decide any, and it changes nothing', async (c) => {
+    const made = await diverge(c, '/open/read', { n: 0 }, { n: 1 }, { n: 2 });
+    const pem = (file) => readFileSync(join(c.dir, 'keys', file));
+    const viewer = new Agent({ keepAlive: true, ca: pem('ca.crt'), cert: pem('viewer.crt'), key: pem('viewer.key') });
+    const as = (method, path, body) => c.send(method, path, { agent: viewer, body });
+    const read = await as('GET', '/open/read');
+    assert.deepEqual([read.status, read.headers['x-parley-conflicts']], [200, '1'], 'but it is told that there is one');
+    assert.deepEqual((await as('POST', '/open/_query', { query: { id: 'read' } })).json.map((row) => row.n), [read.json.n]);
+    const leaves = [made.online, made.offline];
+    for (const [method, path, body] of [
+      ['GET', '/_/conflicts'], ['GET', '/system.conflicts'], ['POST', '/system.conflicts/_query', {}], ['GET', '/system.resolutions'],
+      ['GET', '/_/conflicts/open/read'], ['POST', '/_/conflicts/open/read/resolve', { leaves, pick: leaves[0] }],
+      ['POST', '/_/policies/_test', { collection: 'open' }], ['POST', '/_/arbiter/_take', {}], ['GET', '/_/arbiter/_stream'],
+      ['PUT', '/open/read', { n: 3 }], ['PATCH', '/open/read', { n: 3 }], ['DELETE', '/open/read'], ['POST', '/open', { n: 3 }],
+      ['DELETE', '/open?query={}'], ['PUT', '/system.policies/open', { strategy: 'newest' }], ['POST', '/_/collections', { name: 'more' }],
+      ['POST', '/_/locks', ['open']]]) {
+      const { status, json } = await as(method, path, body);
+      assert.deepEqual([status, json.code], [403, 'forbidden'], `${method} ${path}`);
+    }
+    viewer.destroy();
+    assert.deepEqual((await rowOf(c, 'open', 'read')).leaves.sort(), leaves.sort());
+  });
+
   test(`${WRITERS} conflicting writes to one document: every one is in the result`, async (c, t) => {
     const begun = Date.now();
     const first = await create(c, '/tidy/crowd', { n: 0, names: [] });
