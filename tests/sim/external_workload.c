@@ -26,7 +26,7 @@ enum {
 	STREAMER = ACTORS - 1,
 	DOCUMENTS = 3,
 	EDITS_MAX = 40,    /* of a document */
-	ENTRIES_MAX = 200, /* those of answers included */
+	ENTRIES_MAX = 800, /* those of answers included */
 	HELD_MAX = 4,
 	ATTEMPTS_MAX = 6,
 	PACE_MS = 900,

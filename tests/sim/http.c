@@ -82,6 +82,7 @@ void http_arrive(struct sim *sim, const struct sim_event *event)
 static void feed_request(struct sim_node *node, struct event *event, const struct sim_http *r)
 {
 	struct http_request request = {.id = r->id,
+				       .dialect = r->dialect,
 				       .method = r->method,
 				       .path = buf_slice(&r->path),
 				       .query = buf_slice(&r->query),

@@ -11,6 +11,7 @@
 
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
+#include "common/doc/revision.h"
 #include "common/doc/shard_hash.h"
 #include "common/quorum.h"
 #include "gateway/notify_events.h"
@@ -90,6 +91,22 @@ static void ask_collection(struct workload *w)
 	post(w, 0, r);
 }
 
+/* An edit of what it read first, as a replicator brings it. */
+static void ask_push(struct workload *w, int actor)
+{
+	struct purge_actor *a = &state_of(w)->actors[actor];
+	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/purge/_bulk_docs");
+	struct revision base;
+	CHECK(revision_parse(slice_text(a->base), &base));
+	r->dialect = DIALECT_COUCH;
+	buf_printf(&r->body,
+		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"p%d-%d\",\"step\":%d,"
+		   "\"_revisions\":{\"start\":%d,\"ids\":[\"late\",\"%.*s\"]}}]}",
+		   actor, a->document, (int)a->step, (int)base.generation + 1, (int)base.hash.len,
+		   (const char *)base.hash.data);
+	post(w, actor, r);
+}
+
 static void ask_write(struct workload *w, int actor)
 {
 	struct purge_actor *a = &state_of(w)->actors[actor];
@@ -129,6 +146,8 @@ static void step_writer(struct workload *w, int actor)
 		wake_at(w, actor, w->sim->now_us + RETRY_US);
 	else if (a->done || (w->sim->healed && a->step == PURGE_MAKE) || !s->ready)
 		a->done = true;
+	else if (a->step == PURGE_LATE && a->document % 2 == 0 && a->base[0])
+		ask_push(w, actor);
 	else
 		ask_write(w, actor);
 }

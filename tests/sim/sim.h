@@ -95,6 +95,7 @@ struct sim_http {
 	uint64_t id;
 	uint64_t connection;
 	bool websocket; /* the opening handshake of one */
+	enum dialect dialect;
 	enum http_method method;
 	struct buf path, query, body;
 	struct http_field headers[SIM_HEADERS_MAX];

@@ -80,14 +80,15 @@ extern const struct workload_ops client_workload; /* client.c */
 extern const struct workload_ops lock_workload;
 extern const struct workload_ops notify_workload;
 extern const struct workload_ops index_workload;
-extern const struct workload_ops edit_workload;      /* edit_workload.c */
-extern const struct workload_ops late_workload;      /* late_workload.c */
-extern const struct workload_ops set_workload;       /* set_workload.c */
-extern const struct workload_ops moves_workload;     /* moves_workload.c */
-extern const struct workload_ops policy_workload;    /* policy_workload.c */
-extern const struct workload_ops fresh_workload;     /* fresh_workload.c */
-extern const struct workload_ops collision_workload; /* collision_workload.c */
-extern const struct workload_ops external_workload;  /* external_workload.c */
-extern const struct workload_ops purge_workload;     /* purge_workload.c */
+extern const struct workload_ops edit_workload;       /* edit_workload.c */
+extern const struct workload_ops late_workload;       /* late_workload.c */
+extern const struct workload_ops set_workload;        /* set_workload.c */
+extern const struct workload_ops moves_workload;      /* moves_workload.c */
+extern const struct workload_ops policy_workload;     /* policy_workload.c */
+extern const struct workload_ops fresh_workload;      /* fresh_workload.c */
+extern const struct workload_ops collision_workload;  /* collision_workload.c */
+extern const struct workload_ops external_workload;   /* external_workload.c */
+extern const struct workload_ops purge_workload;      /* purge_workload.c */
+extern const struct workload_ops replicator_workload; /* replicator_workload.c */
 
 #endif
