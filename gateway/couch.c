@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "common/doc/utf8.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -61,6 +62,10 @@ static enum couch_error error_of(const struct problem *p)
 		return COUCH_CONFLICT;
 	case STATUS_BODY_TOO_LARGE:
 		return COUCH_TOO_LARGE;
+	case STATUS_MISSING_ATTACHMENT:
+		return COUCH_MISSING_STUB;
+	case STATUS_BAD_ATTACHMENT:
+		return COUCH_BAD_REQUEST;
 	default:
 		return COUCH_NONE;
 	}
@@ -200,6 +205,34 @@ bool couch_name_fit(struct slice database)
 
 /* ---- paths ---- */
 
+int couch_attachment_segments(struct slice path, struct slice segments[URL_SEGMENTS_MAX])
+{
+	int wanted = 2;
+	struct slice rest = slice_of(path.data, 0);
+	size_t at = 1;
+	for (int i = 0; i < wanted && at < path.len; i++) {
+		size_t stop = at;
+		while (stop < path.len && path.data[stop] != '/')
+			stop++;
+		segments[i] = slice_of(path.data + at, stop - at);
+		/* behind _design/ or _local/ the document's name is to come */
+		if (i == 1 && couch_segments(segments, 2) == 3) {
+			wanted = 3;
+			rest = slice_of(path.data + stop, path.len - stop);
+			break;
+		}
+		if (i == 1 && (slice_is(segments[1], "_design") || slice_is(segments[1], "_local")))
+			wanted = 3;
+		if (i + 1 == wanted)
+			rest = slice_of(path.data + stop, path.len - stop);
+		at = stop + 1;
+	}
+	if (rest.len < 2)
+		return 0;
+	segments[wanted] = slice_of(rest.data + 1, rest.len - 1);
+	return wanted + 1;
+}
+
 static bool begins(struct slice text, const char *with)
 {
 	size_t len = strlen(with);
@@ -260,6 +293,12 @@ bool couch_take_path(struct request *r, const struct slice *wanted, const struct
 			r->part = text;
 		if (slice_is(wanted[i], "{ddoc}"))
 			r->resource = text;
+		if (slice_is(wanted[i], "{attachment}")) {
+			r->part = text;
+			if (!utf8_is_valid(text))
+				return couch_problem(p, COUCH_BAD_REQUEST, "");
+			continue;
+		}
 		if (!slice_is(wanted[i], "{doc}") && !slice_is(wanted[i], "{name}"))
 			continue;
 		r->resource = text;

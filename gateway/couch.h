@@ -6,6 +6,8 @@
 #include "gateway/native.h"
 #include "gateway/url.h"
 
+struct contents; /* contents.h */
+
 /* ---- couch.c: errors, names, paths ---- */
 
 enum couch_error {
@@ -35,8 +37,11 @@ bool couch_name_fit(struct slice database);
 
 /* _design%2Fx and _local%2Fx are one segment or two. Returns the count. */
 int couch_segments(struct slice segments[URL_SEGMENTS_MAX], int count);
+/* A path that no other pattern fits: all behind the document is one segment, the attachment's name.
+ * Returns the count; 0: there is nothing behind it. */
+int couch_attachment_segments(struct slice path, struct slice segments[URL_SEGMENTS_MAX]);
 /* Decodes what the pattern leaves open: {db} into r->collection; {doc} and {name} into r->resource,
- * with _design/ or _local/ before it where the pattern has it. */
+ * with _design/ or _local/ before it where the pattern has it; {attachment}. */
 bool couch_take_path(struct request *r, const struct slice *wanted, const struct slice *segments,
 		     int count, struct problem *p) MUST_CHECK;
 void couch_no_route(const struct request *r, const struct slice *segments, int count,
@@ -48,8 +53,10 @@ struct couch_document {
 	struct slice id;
 	struct revision revision; /* generation 0: none was given */
 	bool deleted;
-	struct slice body;      /* as it is stored */
-	struct slice revisions; /* _revisions as they came, MessagePack; empty: none */
+	struct slice body;        /* as it is stored */
+	struct slice revisions;   /* _revisions as they came, MessagePack; empty: none */
+	struct slice attachments; /* likewise _attachments, which `body` lacks */
+	bool imported;            /* made elsewhere: their revpos stays */
 	/* of one that is printed */
 	const struct revision *conflicts;
 	uint32_t conflicts_count;
@@ -58,8 +65,9 @@ struct couch_document {
 	const struct revision *ancestors; /* one line, the newest first */
 	const uint64_t *ancestor_flags;   /* for _revs_info */
 	uint32_t ancestors_count;
-	bool revs;      /* _revisions */
-	bool revs_info; /* _revs_info */
+	bool revs;                     /* _revisions */
+	bool revs_info;                /* _revs_info */
+	const struct contents *loaded; /* attachments whose bytes are shown; NULL: none are */
 };
 bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
 /* The members of a stored body, each with a comma before it. */
@@ -98,6 +106,9 @@ void couch_find(struct turn *t, struct request *r, collection_step *found);
 /* Asks the lead; read is kept alive by the caller. False: too many calls under way. */
 bool couch_read_send(struct turn *t, struct request *r, const struct map_collection *c,
 		     struct msg_doc_read *read, call_done *done) MUST_CHECK;
+/* False: there is none, which is answered. named: a deletion is shown, as it was asked for. */
+bool couch_document_found(struct turn *t, struct request *r, enum status status,
+			  const struct msg_doc_read_ack *ack, bool named) MUST_CHECK;
 
 /* ---- op_couch_write.c ---- */
 
@@ -108,7 +119,11 @@ struct couch_write {
 	enum status status;
 	struct revision revision; /* made */
 	struct problem problem;   /* of a refusal */
+	bool changes;             /* answered 200, not 201 */
 };
+/* The revision may be in three places (the document, ?rev=, If-Match); they must agree. */
+bool couch_write_revision(struct request *r, struct couch_document *d,
+			  struct problem *p) MUST_CHECK;
 void couch_write_fill(struct turn *t, struct request *r, const struct native_operation *operation,
 		      uint32_t index, const struct couch_document *d, struct couch_write *out);
 bool couch_write_send(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,

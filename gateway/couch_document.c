@@ -7,7 +7,7 @@
 
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
-#include "gateway/couch.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/url.h"
 
 /* What CouchDB's clients send back as they got it. */
@@ -138,6 +138,7 @@ bool couch_document_print(const struct couch_document *d, struct buf *out)
 		buf_append_text(out, ",\"_deleted\":true");
 	if (!couch_members_print(d->body, out))
 		return false;
+	couch_attachments_print(d, out);
 	if (d->revs)
 		print_revisions(d, out);
 	if (d->revs_info)
@@ -203,9 +204,11 @@ static bool take_special(struct request *r, struct slice name, struct slice valu
 	}
 	if (slice_is(name, "_revisions"))
 		out->revisions = value;
-	if (slice_is(name, "_attachments") && (token.type != MP_MAP || token.count > 0))
-		return couch_problem(p, COUCH_ATTACHMENTS, "");
-	return slice_is(name, "_attachments") || is_sent_back(name) || bad_member(name, p);
+	if (slice_is(name, "_attachments")) {
+		out->attachments = value;
+		return token.type == MP_MAP || bad_member(name, p);
+	}
+	return is_sent_back(name) || bad_member(name, p);
 }
 
 /* The body without the special members; "id" is stored under another name. */

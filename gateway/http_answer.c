@@ -12,6 +12,7 @@ struct reply *reply_begin(struct turn *t, int http_status)
 	struct reply *reply = &t->gw->reply;
 	reply->status = http_status;
 	reply->headers_count = 0;
+	reply->content_type = slice_of(NULL, 0);
 	reply->tell_if_lost = false;
 	buf_clear(&reply->body);
 	return reply;
@@ -75,9 +76,12 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply)
 		reply_header(r, reply, "X-Parley-Unconfirmed", slice_text("map"));
 	if (t->gw->draining)
 		reply_header(r, reply, "Connection", slice_text("close"));
+	struct slice type = reply->content_type;
+	if (type.len == 0 && reply->body.len > 0)
+		type = slice_text("application/json");
 	struct http_response response = {
 	    .status = reply->status,
-	    .content_type = reply->body.len ? slice_text("application/json") : slice_of(NULL, 0),
+	    .content_type = type,
 	    .headers = reply->headers,
 	    .headers_count = reply->headers_count,
 	    .body = buf_slice(&reply->body),

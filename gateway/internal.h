@@ -60,7 +60,7 @@ struct request {
 	const struct http_request *http; /* only in the step in which it arrived */
 	struct slice collection;         /* decoded, from the path */
 	struct slice resource;           /* decoded: document id, or name */
-	struct slice part;               /* decoded: what is named in it, as a view */
+	struct slice part;               /* decoded: a view or an attachment of it */
 	struct http_field *parameters;   /* decoded */
 	uint32_t parameters_count;
 	struct slice request_id; /* X-Request-Id */
@@ -72,10 +72,11 @@ struct request {
 	request_step *gone;               /* its client went away before the answer; may be NULL */
 	request_step *wait;               /* called at every change of the map while set */
 	struct request *wait_prev, *wait_next;
-	struct request *next;   /* among finished or free ones */
-	request_reply *reply;   /* made inside: its answer goes there, not to the shell */
-	struct slice origin;    /* for it */
-	struct slice *lock_ids; /* writes: locks that the client holds (lock.h) */
+	struct request *next;      /* among finished or free ones */
+	request_reply *reply;      /* made inside: its answer goes there, not to the shell */
+	struct slice origin;       /* for it */
+	struct contents *contents; /* contents.h: under way; NULL: none */
+	struct slice *lock_ids;    /* writes: locks that the client holds (lock.h) */
 	uint32_t lock_ids_count;
 	bool lock_fail;        /* it does not wait for locks of others */
 	bool lock_waits;       /* it does, and is counted */
@@ -89,9 +90,7 @@ struct member_state {
 	int64_t storage_heard_ms;
 	int64_t tick_ms;       /* when to send next */
 	uint32_t storage_next; /* whom to ask for a map */
-	bool joined;
-	bool heard;
-	bool storage_heard;
+	bool joined, heard, storage_heard;
 };
 
 struct gateway_metrics {
@@ -108,7 +107,8 @@ struct reply {
 	struct http_field headers[REPLY_HEADERS_MAX];
 	uint32_t headers_count;
 	struct buf body;
-	bool tell_if_lost; /* as in http_response */
+	struct slice content_type; /* of the body; empty: JSON */
+	bool tell_if_lost;         /* as in http_response */
 };
 
 /* What a storage node's clock shows beside ours, from its answers. */

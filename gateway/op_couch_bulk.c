@@ -1,7 +1,7 @@
 /* _bulk_docs: each document is a write of its own; the answer tells of each, in their order. A bad
  * one refuses them all, before any was written. */
 #include "common/doc/value.h"
-#include "gateway/couch.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/routes.h"
 
 struct bulk {
@@ -11,6 +11,7 @@ struct bulk {
 	struct native_operation operation;
 	bool old_edits;                   /* revisions that were made elsewhere */
 	struct couch_document *documents; /* old_edits */
+	struct contents work;             /* attachments that came inline, sent first */
 };
 
 /* ---- revisions that were made elsewhere: only what is refused is told of ---- */
@@ -70,10 +71,9 @@ static void item_written(struct turn *t, struct request *r, uint32_t index, enum
 		bulk_answer(t, r);
 }
 
-static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
+static void write_all(struct turn *t, struct request *r)
 {
 	struct bulk *bulk = r->op;
-	(void)c;
 	/* One more than there are, so that an early failure does not answer before all were sent.
 	 */
 	bulk->left = bulk->count + 1;
@@ -82,6 +82,25 @@ static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
 			item_written(t, r, i, STATUS_OVERLOADED, NULL);
 	if (--bulk->left == 0)
 		bulk_answer(t, r);
+}
+
+static void bulk_sent(struct turn *t, struct request *r, enum status status)
+{
+	struct bulk *bulk = r->op;
+	struct problem problem;
+	if (status != STATUS_OK)
+		couch_contents_refused(t, r, status);
+	else if (!bulk->old_edits)
+		write_all(t, r);
+	else if (!couch_import(t, r, bulk->documents, bulk->count, bulk_imported, &problem))
+		answer_problem(t, r, &problem);
+}
+
+static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct bulk *bulk = r->op;
+	(void)c;
+	contents_send(t, r, &bulk->work, bulk_sent);
 }
 
 static bool take_item(struct turn *t, struct request *r, struct slice value, uint32_t index,
@@ -94,11 +113,15 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 	if (d.id.len > 0 && d.id.data[0] == '_' && d.id.data[1] == 'l')
 		return couch_problem(p, COUCH_NOT_BUILT,
 				     "_local documents are written one by one.");
-	if (bulk->old_edits)
+	d.imported = bulk->old_edits;
+	if (bulk->old_edits) {
 		bulk->documents[index] = d;
-	else
-		couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
-	return true;
+		return couch_attachments_take(t, r, &d, d.id, &bulk->documents[index].body,
+					      &bulk->work, p);
+	}
+	struct msg_doc_write *m = &bulk->items[index].write;
+	couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
+	return couch_attachments_take(t, r, &d, m->id, &m->body, &bulk->work, p);
 }
 
 static bool take_items(struct turn *t, struct request *r, struct problem *p)
@@ -137,10 +160,8 @@ void couch_bulk_docs(struct turn *t, struct request *r)
 	struct bulk *bulk = arena_alloc(&r->arena, sizeof *bulk);
 	struct problem problem;
 	r->op = bulk;
-	if (!take_items(t, r, &problem))
-		answer_problem(t, r, &problem);
-	else if (!bulk->old_edits)
+	if (take_items(t, r, &problem))
 		couch_find(t, r, bulk_go);
-	else if (!couch_import(t, r, bulk->documents, bulk->count, bulk_imported, &problem))
+	else
 		answer_problem(t, r, &problem);
 }

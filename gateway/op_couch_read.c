@@ -1,8 +1,6 @@
 /* Reading a document, and copying one. */
-#include <stdio.h>
-
 #include "common/doc/revision.h"
-#include "gateway/couch.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -13,7 +11,9 @@ struct couch_read {
 	bool deleted_conflicts;
 	bool revs;
 	bool revs_info;
-	/* COPY */
+	bool attachments; /* with their data */
+	struct contents work;
+	/* COPY; or what is shown once its attachments have come */
 	struct couch_document target;
 	struct native_operation operation;
 	struct couch_write write;
@@ -38,11 +38,9 @@ bool couch_read_send(struct turn *t, struct request *r, const struct map_collect
 }
 
 /* A deletion is shown to whom it is named by. */
-static bool found(struct turn *t, struct request *r, enum status status,
-		  const struct msg_doc_read_ack *ack)
+bool couch_document_found(struct turn *t, struct request *r, enum status status,
+			  const struct msg_doc_read_ack *ack, bool named)
 {
-	const struct couch_read *op = r->op;
-	bool named = op->read.revision.generation > 0;
 	if (ack && ack->deleted && named)
 		return true;
 	if (ack && ack->deleted)
@@ -77,23 +75,74 @@ static struct couch_document document_of(const struct couch_read *op,
 	return d;
 }
 
+static void answer_document(struct turn *t, struct request *r, const struct couch_document *d,
+			    bool known)
+{
+	struct reply *reply = reply_begin(t, known ? 304 : 200);
+	reply_etag(r, reply, &d->revision);
+	if (known || couch_document_print(d, &reply->body))
+		reply_send(t, r, reply);
+	else
+		answer_status(t, r, STATUS_INTERNAL, "");
+}
+
+static void contents_read_in(struct turn *t, struct request *r, enum status status)
+{
+	struct couch_read *op = r->op;
+	op->target.loaded = &op->work;
+	if (status == STATUS_OK)
+		answer_document(t, r, &op->target, false);
+	else
+		couch_contents_refused(t, r, status);
+}
+
+/* The document's memory is the message's: it has to outlive this step. */
+static void keep_document(struct request *r, struct couch_document *d)
+{
+	struct revision *lists[3];
+	const struct revision *from[3] = {d->conflicts, d->deleted_conflicts, d->ancestors};
+	const uint32_t counts[3] = {d->conflicts_count, d->deleted_conflicts_count,
+				    d->ancestors_count};
+	for (int k = 0; k < 3; k++) {
+		lists[k] = arena_alloc(&r->arena, (counts[k] + 1) * sizeof *lists[k]);
+		for (uint32_t i = 0; i < counts[k]; i++)
+			lists[k][i] = (struct revision){from[k][i].generation,
+							arena_copy(&r->arena, from[k][i].hash)};
+	}
+	d->conflicts = lists[0];
+	d->deleted_conflicts = lists[1];
+	d->ancestors = lists[2];
+	if (d->ancestor_flags)
+		d->ancestor_flags = (const uint64_t *)(const void *)arena_copy(
+					&r->arena, slice_of(d->ancestor_flags,
+							    d->ancestors_count * sizeof(uint64_t)))
+					.data;
+	d->revision.hash = arena_copy(&r->arena, d->revision.hash);
+	d->body = arena_copy(&r->arena, d->body);
+}
+
 static void have_read(struct turn *t, struct request *r, uint32_t index, enum status status,
 		      const void *body)
 {
-	const struct couch_read *op = r->op;
+	struct couch_read *op = r->op;
 	const struct msg_doc_read_ack *ack = body;
+	struct problem problem;
 	(void)index;
-	if (!found(t, r, status, ack))
+	if (!couch_document_found(t, r, status, ack, op->read.revision.generation > 0))
 		return;
 	bool known =
 	    op->if_none_match.len > 0 && native_etag_matches(op->if_none_match, &ack->revision);
 	struct couch_document d = document_of(op, ack);
-	struct reply *reply = reply_begin(t, known ? 304 : 200);
-	reply_etag(r, reply, &ack->revision);
-	if (known || couch_document_print(&d, &reply->body))
-		reply_send(t, r, reply);
+	if (known || !op->attachments) {
+		answer_document(t, r, &d, known);
+		return;
+	}
+	op->target = d;
+	keep_document(r, &op->target);
+	if (couch_attachments_want(t, r, d.id, op->target.body, &op->work, &problem))
+		contents_read(t, r, &op->work, contents_read_in);
 	else
-		answer_status(t, r, STATUS_INTERNAL, "");
+		answer_problem(t, r, &problem);
 }
 
 static void read_go(struct turn *t, struct request *r, struct map_collection *c)
@@ -105,15 +154,13 @@ static void read_go(struct turn *t, struct request *r, struct map_collection *c)
 
 static bool take_parameters(struct request *r, struct couch_read *op, struct problem *p)
 {
-	static const char *const not_built[] = {"attachments", "local_seq", "atts_since"};
-	char text[PLACE_BYTES];
 	struct slice value;
-	for (size_t i = 0; i < ARRAY_LEN(not_built); i++) {
-		if (!request_flag(r, not_built[i]))
-			continue;
-		snprintf(text, sizeof text, "This server does not have `%s` yet.", not_built[i]);
-		return couch_problem(p, COUCH_NOT_BUILT, text);
-	}
+	if (request_flag(r, "local_seq"))
+		return couch_problem(p, COUCH_NOT_BUILT,
+				     "This server does not have `local_seq` yet.");
+	/* which attachments the asker has can't be told from revisions that were merged: all come
+	 */
+	op->attachments = request_flag(r, "attachments") || request_flag(r, "atts_since");
 	bool meta = request_flag(r, "meta");
 	op->conflicts = meta || request_flag(r, "conflicts");
 	op->deleted_conflicts = meta || request_flag(r, "deleted_conflicts");
@@ -154,19 +201,46 @@ static void copied(struct turn *t, struct request *r, uint32_t index, enum statu
 		couch_write_answer(t, r, &op->write);
 }
 
+static void copy_sent(struct turn *t, struct request *r, enum status status)
+{
+	struct couch_read *op = r->op;
+	if (status != STATUS_OK)
+		couch_contents_refused(t, r, status);
+	else if (!couch_write_send(t, r, &op->write, 0, copied))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* The copy may belong to another shard: its attachments go there as new ones. */
+static void copy_have(struct turn *t, struct request *r, enum status status)
+{
+	struct couch_read *op = r->op;
+	if (status != STATUS_OK) {
+		couch_contents_refused(t, r, status);
+		return;
+	}
+	couch_write_fill(t, r, &op->operation, 0, &op->target, &op->write);
+	op->write.write.body =
+	    couch_attachments_again(t, r, op->target.id, op->target.body, &op->work);
+	if (op->target.deleted)
+		op->write.write.body = slice_of(NULL, 0);
+	contents_send(t, r, &op->work, copy_sent);
+}
+
 static void copy_read(struct turn *t, struct request *r, uint32_t index, enum status status,
 		      const void *body)
 {
 	struct couch_read *op = r->op;
 	const struct msg_doc_read_ack *ack = body;
 	(void)index;
-	if (!found(t, r, status, ack))
+	struct problem problem;
+	if (!couch_document_found(t, r, status, ack, op->read.revision.generation > 0))
 		return;
 	op->target.body = arena_copy(&r->arena, ack->body);
 	op->target.deleted = ack->deleted;
-	couch_write_fill(t, r, &op->operation, 0, &op->target, &op->write);
-	if (!couch_write_send(t, r, &op->write, 0, copied))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	if (couch_attachments_want(t, r, op->read.id, op->target.body, &op->work, &problem))
+		contents_read(t, r, &op->work, copy_have);
+	else
+		answer_problem(t, r, &problem);
 }
 
 static void copy_go(struct turn *t, struct request *r, struct map_collection *c)

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "common/doc/revision.h"
-#include "gateway/couch.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -54,6 +54,17 @@ static bool send_again(struct turn *t, struct request *r, struct couch_write *w,
 
 static void refused(struct couch_write *w, enum status status, const struct msg_doc_write_ack *ack)
 {
+	if (status == STATUS_MISSING_ATTACHMENT && ack) {
+		char text[PLACE_BYTES];
+		snprintf(text, sizeof text, "Invalid attachment stub in %.*s for %.*s",
+			 (int)(w->write.id.len < 64 ? w->write.id.len : 64),
+			 (const char *)w->write.id.data,
+			 (int)(ack->place.len < 80 ? ack->place.len : 80),
+			 ack->place.len ? (const char *)ack->place.data : "");
+		w->status = status;
+		couch_problem(&w->problem, COUCH_MISSING_STUB, text);
+		return;
+	}
 	bool stale = status == STATUS_NOT_FOUND && w->write.expect == EXPECT_REVISION;
 	w->status = status;
 	if (status == STATUS_NOT_FOUND && w->write.op == WRITE_DELETE) {
@@ -106,7 +117,7 @@ void couch_write_answer(struct turn *t, struct request *r, const struct couch_wr
 	}
 	bool deleted = w->write.op == WRITE_DELETE;
 	bool later = w->status == STATUS_ACCEPTED;
-	struct reply *reply = reply_begin(t, later ? 202 : deleted ? 200 : 201);
+	struct reply *reply = reply_begin(t, later ? 202 : deleted || w->changes ? 200 : 201);
 	if (couch_database_name(r->collection, &name)) {
 		buf_append_byte(&path, '/');
 		url_encode(buf_slice(&name), &path);
@@ -123,23 +134,37 @@ void couch_write_answer(struct turn *t, struct request *r, const struct couch_wr
 
 /* ---- requests of one ---- */
 
+struct writing {
+	struct couch_write write;
+	struct couch_document document;
+	struct contents work; /* attachments that came inline, sent first */
+};
+
 static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
 		    const void *body)
 {
-	struct couch_write *w = r->op;
-	if (couch_write_done(t, r, w, index, status, body, written))
-		couch_write_answer(t, r, w);
+	struct writing *op = r->op;
+	if (couch_write_done(t, r, &op->write, index, status, body, written))
+		couch_write_answer(t, r, &op->write);
+}
+
+static void contents_sent(struct turn *t, struct request *r, enum status status)
+{
+	struct writing *op = r->op;
+	if (status != STATUS_OK)
+		couch_contents_refused(t, r, status);
+	else if (!couch_write_send(t, r, &op->write, 0, written))
+		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
 static void write_go(struct turn *t, struct request *r, struct map_collection *c)
 {
+	struct writing *op = r->op;
 	(void)c;
-	if (!couch_write_send(t, r, r->op, 0, written))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	contents_send(t, r, &op->work, contents_sent);
 }
 
-/* The revision may be in three places; they must agree. */
-static bool take_revision(struct request *r, struct couch_document *d, struct problem *p)
+bool couch_write_revision(struct request *r, struct couch_document *d, struct problem *p)
 {
 	struct slice texts[2] = {request_header(r, "if-match")};
 	if (!request_parameter(r, "rev", &texts[1]))
@@ -171,18 +196,14 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 		if (r->resource.len > 0)
 			d->id = r->resource;
 	}
-	return take_revision(r, d, p);
+	return couch_write_revision(r, d, p);
 }
 
-/* One revision that was made elsewhere. */
-struct old_edit {
-	struct couch_document document;
-	struct couch_write write;
-};
+/* ---- one revision that was made elsewhere ---- */
 
 static void imported(struct turn *t, struct request *r, const enum status *statuses)
 {
-	struct old_edit *op = r->op;
+	struct writing *op = r->op;
 	struct couch_write *w = &op->write;
 	w->write.id = op->document.id;
 	w->write.op = op->document.deleted ? WRITE_DELETE : WRITE_PUT;
@@ -193,14 +214,38 @@ static void imported(struct turn *t, struct request *r, const enum status *statu
 	couch_write_answer(t, r, w);
 }
 
+static void import_sent(struct turn *t, struct request *r, enum status status)
+{
+	struct writing *op = r->op;
+	struct problem problem;
+	if (status != STATUS_OK)
+		couch_contents_refused(t, r, status);
+	else if (!couch_import(t, r, &op->document, 1, imported, &problem))
+		answer_problem(t, r, &problem);
+}
+
+static void import_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct writing *op = r->op;
+	(void)c;
+	contents_send(t, r, &op->work, import_sent);
+}
+
 static void import_one(struct turn *t, struct request *r)
 {
-	struct old_edit *op = arena_alloc(&r->arena, sizeof *op);
+	struct writing *op = arena_alloc(&r->arena, sizeof *op);
+	struct couch_document *d = &op->document;
 	struct problem problem;
 	r->op = op;
-	if (!parse_write(t, r, &op->document, &problem) ||
-	    !couch_import(t, r, &op->document, 1, imported, &problem))
+	if (!parse_write(t, r, d, &problem)) {
 		answer_problem(t, r, &problem);
+		return;
+	}
+	d->imported = true;
+	if (!couch_attachments_take(t, r, d, d->id, &d->body, &op->work, &problem))
+		answer_problem(t, r, &problem);
+	else
+		couch_find(t, r, import_go);
 }
 
 void couch_write(struct turn *t, struct request *r)
@@ -211,16 +256,20 @@ void couch_write(struct turn *t, struct request *r)
 		import_one(t, r);
 		return;
 	}
-	struct couch_write *w = arena_alloc(&r->arena, sizeof *w);
+	struct writing *op = arena_alloc(&r->arena, sizeof *op);
+	struct msg_doc_write *m = &op->write.write;
 	struct native_operation operation;
-	struct couch_document d;
 	struct problem problem;
-	r->op = w;
-	if (!native_operation(t, r, &operation, &problem) || !parse_write(t, r, &d, &problem)) {
+	r->op = op;
+	if (!native_operation(t, r, &operation, &problem) ||
+	    !parse_write(t, r, &op->document, &problem)) {
 		answer_problem(t, r, &problem);
 		return;
 	}
 	/* a deletion that names nothing contradicts whatever is there */
-	couch_write_fill(t, r, &operation, 0, &d, w);
-	couch_find(t, r, write_go);
+	couch_write_fill(t, r, &operation, 0, &op->document, &op->write);
+	if (couch_attachments_take(t, r, &op->document, m->id, &m->body, &op->work, &problem))
+		couch_find(t, r, write_go);
+	else
+		answer_problem(t, r, &problem);
 }

@@ -3,6 +3,7 @@
 
 #include "common/doc/update.h"
 #include "common/doc/value.h"
+#include "gateway/contents.h"
 #include "gateway/native.h"
 #include "gateway/routes.h"
 
@@ -14,7 +15,9 @@ bool write_send(struct turn *t, struct request *r, const struct map_collection *
 		struct msg_doc_write *write, uint32_t index, call_done *done)
 {
 	struct slice mode;
-	bool strict = request_parameter(r, "mode", &mode) && slice_is(mode, "consistent");
+	/* contents of attachments are held by the lead: a branch could outlive them */
+	bool strict = (request_parameter(r, "mode", &mode) && slice_is(mode, "consistent")) ||
+		      (r->contents && r->contents->count > 0);
 	bool available = c->settings.mode == MODE_AVAILABLE && !strict;
 	const struct map_shard *s = map_collection_shard(c, write->id);
 	struct call_spec spec = {

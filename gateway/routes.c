@@ -116,6 +116,16 @@ static enum route_result refuse_unknown(struct request *r, const struct slice *s
 	return ROUTE_REFUSED;
 }
 
+/* NULL: none. */
+static const struct route *route_of(enum dialect dialect, enum http_method method,
+				    const struct slice *segments, int count)
+{
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+		if (routes[i].method == method && route_fits(&routes[i], dialect, segments, count))
+			return &routes[i];
+	return NULL;
+}
+
 enum route_result route_find(struct request *r, struct slice path, struct buf *allow,
 			     struct problem *problem)
 {
@@ -124,10 +134,16 @@ enum route_result route_find(struct request *r, struct slice path, struct buf *a
 	if (r->dialect == DIALECT_COUCH)
 		count = couch_segments(segments, count);
 	enum http_method method = r->method == HTTP_HEAD ? HTTP_GET : r->method;
-	for (size_t i = 0; i < ARRAY_LEN(routes) && count >= 0 && !r->route; i++)
-		if (routes[i].method == method &&
-		    route_fits(&routes[i], r->dialect, segments, count))
-			r->route = &routes[i];
+	r->route = count < 0 ? NULL : route_of(r->dialect, method, segments, count);
+	if (!r->route && r->dialect == DIALECT_COUCH) {
+		struct slice parts[URL_SEGMENTS_MAX];
+		int parts_count = couch_attachment_segments(path, parts);
+		if (parts_count > 0)
+			r->route = route_of(r->dialect, method, parts, parts_count);
+		if (r->route)
+			return take_open(r, r->route->pattern, parts, problem) ? ROUTE_FOUND
+									       : ROUTE_REFUSED;
+	}
 	if (r->route)
 		return take_open(r, r->route->pattern, segments, problem) ? ROUTE_FOUND
 									  : ROUTE_REFUSED;

@@ -18,6 +18,13 @@ static struct slice text_member(struct slice value, const char *name)
 	return token.type == MP_STR ? token.bytes : (struct slice){0};
 }
 
+static uint64_t number_member(struct slice value, const char *name)
+{
+	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
+	struct mp_token token = mp_read(&reader);
+	return token.type == MP_UINT ? token.u64 : 0;
+}
+
 static bool is_stub(struct slice value)
 {
 	struct mp_reader reader = mp_reader_of(value_member(value, slice_text("stub")));
@@ -59,7 +66,8 @@ static enum status take_upload(struct taking *t, struct slice text, struct attac
 	stub->digest = arena_copy(&s->arena, buf_slice(&digest));
 	buf_close(&digest);
 	stub->length = a.length;
-	stub->revpos = t->generation;
+	if (stub->revpos == 0 || stub->revpos > t->generation)
+		stub->revpos = t->generation;
 	memcpy(stub->content, upload.content.data, CONTENT_BYTES);
 	add_upload(t, name);
 	return STATUS_OK;
@@ -93,7 +101,8 @@ static enum status take_one(struct taking *t, struct slice name, struct slice va
 	struct slice upload = text_member(value, "upload");
 	enum status status = STATUS_OK;
 	if (upload.len > 0) {
-		stub = (struct attachment_stub){.type = text_member(value, "content_type")};
+		stub = (struct attachment_stub){.type = text_member(value, "content_type"),
+						.revpos = number_member(value, "revpos")};
 		status = take_upload(t, upload, &stub);
 	} else if (attachment_parse(value, &stub)) {
 		stub.name = name;

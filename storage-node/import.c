@@ -3,10 +3,12 @@
  * come as often as it likes. */
 #include "storage-node/import.h"
 
+#include "common/doc/attachment.h"
 #include "common/doc/graph.h"
 #include "common/doc/graph_line.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "storage-node/attachment.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
 
@@ -92,6 +94,26 @@ static void await(struct importing *im, uint64_t number)
 		im->awaited = number;
 }
 
+/* Stubs stand for what the newest ancestor has that is known here. */
+static enum status take_attachments(struct document_view *v, struct change *change)
+{
+	struct attachments_taken taken;
+	struct slice base = {0};
+	if (attachments_of(change->body).len == 0)
+		return STATUS_OK;
+	for (uint32_t i = 0; i < change->parents_count && v->exists && base.len == 0; i++) {
+		int parent = graph_find(&v->doc, &change->parents[i]);
+		if (parent != GRAPH_NONE)
+			base = document_body(v, (uint32_t)parent);
+	}
+	enum status status =
+	    attachments_take(v, change->body, base, change->revision.generation, &taken);
+	change->body = taken.body;
+	change->uploads = taken.uploads;
+	change->uploads_count = taken.uploads_count;
+	return status;
+}
+
 static enum status import_one(struct importing *im, const struct import_item *item,
 			      struct effects *fx)
 {
@@ -109,6 +131,8 @@ static enum status import_one(struct importing *im, const struct import_item *it
 		return STATUS_OK;
 	}
 	enum status status = may_import(im, &view, item);
+	if (status == STATUS_OK)
+		status = take_attachments(&view, &change);
 	if (status != STATUS_OK)
 		return status;
 	uint64_t number = stream_append_change(im->s, im->c, &change, fx);

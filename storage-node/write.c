@@ -559,6 +559,8 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 		lock_refuse_write(s, c, e, d.status, fx);
 	} else if (!d.ordered) {
 		answer_unchanged(s, c, e, &view, &d, fx);
+	} else if (d.change.uploads_count > 0 && lead_is_alone(s, c, m)) {
+		answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
 	} else {
 		uint64_t number = order(s, c, &d.change, fx);
 		if (lead_is_alone(s, c, m))
@@ -620,6 +622,11 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 	struct decision d = {.status = STATUS_OK};
 	document_load_outbox(s, c, m->id, &view);
 	decide(&view, m, &d);
+	/* contents are held where the stream says so, not by outboxes */
+	if (d.ordered && d.change.uploads_count > 0) {
+		d.ordered = false;
+		d.status = STATUS_NO_LEAD;
+	}
 	if (d.ordered) {
 		d.change.kind = CHANGE_BRANCH;
 		if (!view.exists && !d.late && purge_mark(s, c, m->id, &mark))

@@ -83,6 +83,7 @@ struct told {
 #define RESERVED                                                                                   \
 	"{\"error\":\"illegal_docid\",\"reason\":\"Only reserved document ids may start with "     \
 	"underscore.\"}"
+#define CONFLICT   "{\"error\":\"conflict\",\"reason\":\"Document update conflict.\"}"
 #define NOT_STRING "{\"error\":\"illegal_docid\",\"reason\":\"Document id must be a string\"}"
 #define MEMBER                                                                                     \
 	"{\"error\":\"doc_validation\",\"reason\":"                                                \
@@ -99,14 +100,20 @@ static const struct told at_once[] = {
      "{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for count: \\\"x\\\"\"}"},
     {"GET /_nothing", 404, MISSING},
     {"GET /c/_nothing", 404, MISSING},
-    {"GET /c/a/b/c/d/e/f", 404, MISSING},
     {"PUT /c/_zing\n\n{}", 400, RESERVED},
     {"PUT /c/%5Fzing\n\n{}", 400, RESERVED},
     {"PATCH /c", 405,
      "{\"error\":\"method_not_allowed\",\"reason\":\"Only GET, HEAD, PUT, DELETE, POST "
      "allowed\"}"},
     {"GET /c/_changes", 501, NOT_YET},
-    {"GET /c/a/attachment", 501, NOT_YET},
+    {"PUT /c/_local/a/b/c", 400,
+     "{\"error\":\"bad_request\",\"reason\":"
+     "\"_local documents do not accept attachments.\"}"},
+    {"PUT /c/a/_b", 400,
+     "{\"error\":\"bad_request\",\"reason\":"
+     "\"Attachment name '_b' starts with prohibited character '_'\"}"},
+    {"DELETE /c/a/b", 409, CONFLICT},
+    {"DELETE /c/a/b/c?rev=0", 400, BAD_REV},
     {"GET /c/a?rev=x", 400, BAD_REV},
     {"GET /c/a?open_revs=[5]", 400, BAD_REV},
     {"GET /c/a?open_revs=5", 400,
@@ -118,8 +125,8 @@ static const struct told at_once[] = {
     {"PUT /c/a?rev=1-a\n\n{\"_rev\":\"1-b\"}", 400,
      "{\"error\":\"bad_request\",\"reason\":\"Document rev from request body and query string have "
      "different values\"}"},
-    {"PUT /c/a\n\n{\"_attachments\":{\"a\":{}}}", 501,
-     "{\"error\":\"not_implemented\",\"reason\":\"This server does not take attachments yet.\"}"},
+    {"PUT /c/a\n\n{\"_attachments\":{\"a\":{}}}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"Invalid attachment data for a\"}"},
     {"POST /c\n\n{\"_id\":5}", 400, NOT_STRING},
     {"POST /c/_bulk_docs\n\n{}", 400,
      "{\"error\":\"bad_request\",\"reason\":\"POST body must include `docs` parameter.\"}"},

@@ -1,0 +1,55 @@
+/* Contents of attachments, to and from the leads, chunk by chunk; a request does one such piece of
+ * work at a time. All of it is in the request's memory, so what a request may bring or ask for at
+ * once bounds it. Each chunk that crosses gives the request a new deadline. */
+#ifndef PARLEY_GATEWAY_CONTENTS_H
+#define PARLEY_GATEWAY_CONTENTS_H
+
+#include "common/doc/attachment.h"
+#include "gateway/call.h"
+
+enum { UPLOAD_ID_BYTES = 16, UPLOAD_TEXT_BYTES = 33 };
+
+/* One content on its way. */
+struct content {
+	struct slice document; /* id, which tells the shard */
+	struct slice name;     /* of the attachment, for whoever asked */
+	/* to be sent, or what has come */
+	struct slice bytes;
+	/* sent: under this id, which a write names */
+	uint8_t upload[UPLOAD_ID_BYTES];
+	uint8_t md5[MD5_BYTES];
+	/* read: this range of this content */
+	uint8_t content[CONTENT_BYTES];
+	uint64_t first;
+	uint64_t count; /* 0: nothing is asked for */
+	/* private */
+	uint64_t at; /* the next chunk */
+	uint64_t shard;
+	union {
+		struct msg_attachment_chunk chunk;
+		struct msg_attachment_read read;
+	} message;
+};
+
+/* OK, or of the first that failed; comes once all have ended. */
+typedef void contents_done(struct turn *t, struct request *r, enum status status);
+
+struct contents {
+	struct content *list;
+	uint32_t count;
+	uint32_t left;
+	enum status status;
+	contents_done *done;
+	bool reads;
+};
+
+/* A new upload of these bytes, which stay as they are. */
+void content_prepare(struct turn *t, struct slice bytes, struct content *out);
+/* The upload's id as it is named in a body. */
+void content_upload_text(const struct content *c, char out[UPLOAD_TEXT_BYTES]);
+
+/* `work` and its list live in the request's arena. done may come at once. */
+void contents_send(struct turn *t, struct request *r, struct contents *work, contents_done *done);
+void contents_read(struct turn *t, struct request *r, struct contents *work, contents_done *done);
+
+#endif

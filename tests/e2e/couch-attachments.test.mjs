@@ -1,0 +1,196 @@
+// Attachments in the CouchDB dialect over real connections: what curl would send, nano, and PouchDB.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { after, before, describe } from 'node:test';
+import nanoModule from 'nano';
+import { Agent as Dispatcher } from 'undici';
+import { check, startCluster, until } from './lib.mjs';
+
+const COUCH_PORT_OFFSET = -1459;
+const MIB = 1024 * 1024;
+
+let cluster;
+let nano;
+const test = (what, body) => check(() => cluster, what, body);
+
+function couch(method, path, { body, headers, gateway = 1 } = {}) {
+  const url = new URL(path, cluster.couchUrl(gateway));
+  return cluster.sendTo(url, { method, body, headers });
+}
+
+// Bytes in, bytes out.
+async function raw(method, path, { body, headers = {}, gateway = 1 } = {}) {
+  const answer = await cluster.dispatcher.request({
+    origin: cluster.couchUrl(gateway), path, method, body, headers,
+  });
+  return { status: answer.statusCode, headers: answer.headers, bytes: Buffer.from(await answer.body.arrayBuffer()) };
+}
+
+const md5 = (bytes) => `md5-${createHash('md5').update(bytes).digest('base64')}`;
+
+function expectError(answer, status, error, reason) {
+  assert.equal(answer.status, status, answer.text);
+  assert.deepEqual(answer.json, { error, reason });
+}
+
+async function database(name) {
+  const made = await couch('PUT', `/${name}`);
+  assert.equal(made.status, 201, made.text);
+  return `/${name}`;
+}
+
+describe('attachments in the CouchDB dialect', () => {
+  before(async () => {
+    cluster = await startCluster('couch-attachments', { gateways: 2 });
+    cluster.couchUrl = (gateway) => `https://localhost:${cluster.base + COUCH_PORT_OFFSET + (gateway - 1) * 10}`;
+    const dispatcher = new Dispatcher({ connect: cluster.tls });
+    nano = nanoModule({ url: cluster.couchUrl(1), agentOptions: dispatcher });
+    cluster.dispatcher = dispatcher;
+  });
+  after(async () => {
+    await cluster?.dispatcher?.close();
+    await cluster?.down();
+  });
+
+  test('inline attachments are stored, shown as stubs and kept by stubs', async () => {
+    const db = await database('inline');
+    const data = Buffer.from('Hello, world\n');
+    const made = await couch('PUT', `${db}/d`, {
+      body: { v: 1, _attachments: { 'a.txt': { content_type: 'text/plain', data: data.toString('base64') } } },
+    });
+    assert.equal(made.status, 201, made.text);
+    const stub = { content_type: 'text/plain', revpos: 1, digest: md5(data), length: data.length, stub: true };
+    const read = await couch('GET', `${db}/d`, { gateway: 2 });
+    assert.deepEqual(read.json, { _id: 'd', _rev: made.json.rev, v: 1, _attachments: { 'a.txt': stub } });
+    const whole = await couch('GET', `${db}/d?attachments=true&revs=true&conflicts=true`);
+    assert.equal(whole.json._attachments['a.txt'].data, data.toString('base64'));
+    assert.equal(whole.json._attachments['a.txt'].stub, undefined);
+    assert.equal(whole.json._revisions.start, 1);
+    // the document as it was read, written back
+    const kept = await couch('PUT', `${db}/d`, { body: { ...read.json, v: 2 } });
+    assert.equal(kept.status, 201, kept.text);
+    assert.deepEqual((await couch('GET', `${db}/d`)).json._attachments, { 'a.txt': stub });
+    // without its stub it goes; the older revision still has it
+    const gone = await couch('PUT', `${db}/d`, { body: { _rev: kept.json.rev, v: 3 } });
+    assert.equal((await couch('GET', `${db}/d`)).json._attachments, undefined);
+    assert.equal((await couch('GET', `${db}/d/a.txt`)).json.reason, 'Document is missing attachment');
+    const old = await raw('GET', `${db}/d/a.txt?rev=${kept.json.rev}`);
+    assert.equal(old.status, 200);
+    assert.deepEqual(old.bytes, data);
+    // a stub of what is not there
+    const missing = await couch('PUT', `${db}/d`, { body: { _rev: gone.json.rev, _attachments: { 'a.txt': { stub: true } } } });
+    expectError(missing, 412, 'missing_stub', 'Invalid attachment stub in d for a.txt');
+  });
+
+  test('an attachment that is not what it says is refused', async () => {
+    const db = await database('refused');
+    const put = (attachments) => couch('PUT', `${db}/d`, { body: { _attachments: attachments } });
+    expectError(await put({ _a: { data: '' } }), 400, 'bad_request', "Attachment name '_a' starts with prohibited character '_'");
+    for (const bad of [{ data: '???' }, { data: 5 }, {}, { data: 'YQ' }])
+      expectError(await put({ 'foo.txt': bad }), 400, 'bad_request', 'Invalid attachment data for foo.txt');
+    assert.equal((await put({ 'foo.txt': 'text' })).status, 400);
+    assert.equal((await couch('PUT', `${db}/d`, { body: { _attachments: [] } })).status, 400);
+    assert.equal((await couch('GET', `${db}/d`)).status, 404);
+    expectError(await couch('PUT', `${db}/_local/x/foo.txt`, { body: {} }), 400, 'bad_request', '_local documents do not accept attachments.');
+    const local = await couch('PUT', `${db}/_local/x`, { body: { a: 1, _attachments: { b: { data: 'YQ==' } } } });
+    assert.equal(local.status, 201, local.text);
+    assert.equal((await couch('GET', `${db}/_local/x`)).json._attachments, undefined);
+    // the native dialect shows them, and takes no others
+    const native = await cluster.put('/refused/n', { _attachments: { a: { content_type: 'x' } } });
+    assert.equal(native.status, 400, native.text);
+    assert.equal(native.json.code, 'bad_attachment');
+  });
+
+  test('an attachment by itself: any bytes, any name, ranges, entity tags', async () => {
+    const db = await database('single');
+    const bytes = randomBytes(2 * MIB + 4711);
+    const path = `${db}/doc%2Fwith%2Fslashes/my/text%3F%40`;
+    const made = await raw('PUT', path, { body: bytes, headers: { 'content-type': 'image/x-test' } });
+    assert.equal(made.status, 201, made.bytes.toString());
+    const { rev, id } = JSON.parse(made.bytes);
+    assert.equal(id, 'doc/with/slashes');
+    const read = await raw('GET', path, { gateway: 2 });
+    assert.equal(read.status, 200);
+    assert.ok(read.bytes.equals(bytes));
+    assert.equal(read.headers['content-type'], 'image/x-test');
+    assert.equal(read.headers.etag, `"${md5(bytes).slice(4)}"`);
+    assert.equal(read.headers['content-md5'], md5(bytes).slice(4));
+    const again = await raw('GET', path, { headers: { 'if-none-match': read.headers.etag } });
+    assert.equal(again.status, 304);
+    assert.equal(again.bytes.length, 0);
+    const head = await raw('HEAD', path);
+    assert.equal(head.headers['content-length'], String(bytes.length));
+    for (const [range, from, to] of [['0-0', 0, 1], ['5-', 5, bytes.length], ['-7', bytes.length - 7, bytes.length],
+      [`${MIB - 3}-${2 * MIB + 3}`, MIB - 3, 2 * MIB + 4], [`${MIB}-${MIB}`, MIB, MIB + 1], ['10-99999999', 10, bytes.length]]) {
+      const part = await raw('GET', path, { headers: { range: `bytes=${range}` } });
+      assert.equal(part.status, 206, range);
+      assert.equal(part.headers['content-range'], `bytes ${from}-${to - 1}/${bytes.length}`);
+      assert.ok(part.bytes.equals(bytes.subarray(from, to)), range);
+    }
+    const beyond = await raw('GET', path, { headers: { range: 'bytes=99999999-' } });
+    assert.equal(beyond.status, 416);
+    assert.equal(beyond.headers['content-range'], `bytes */${bytes.length}`);
+    // another one beside it, and away with it
+    const conflict = await raw('PUT', `${db}/${encodeURIComponent(id)}/b`, { body: 'x' });
+    assert.equal(conflict.status, 409);
+    const second = await raw('PUT', `${db}/${encodeURIComponent(id)}/b?rev=${rev}`, { body: '' });
+    assert.equal(second.status, 201, second.bytes.toString());
+    const doc = await couch('GET', `${db}/${encodeURIComponent(id)}`);
+    assert.deepEqual(Object.keys(doc.json._attachments).sort(), ['b', 'my/text?@']);
+    assert.equal(doc.json._attachments.b.length, 0);
+    assert.equal(doc.json._attachments.b.revpos, 2);
+    assert.equal((await raw('GET', `${db}/${encodeURIComponent(id)}/b`)).bytes.length, 0);
+    assert.equal((await raw('DELETE', `${path}?rev=0`)).status, 400);
+    assert.equal((await raw('DELETE', path)).status, 409);
+    const third = await raw('DELETE', `${path}?rev=${JSON.parse(second.bytes).rev}`);
+    assert.equal(third.status, 200, third.bytes.toString());
+    assert.deepEqual(Object.keys((await couch('GET', `${db}/${encodeURIComponent(id)}`)).json._attachments), ['b']);
+  });
+
+  test('many documents at once, copies, and the same content again', async () => {
+    const db = await database('many');
+    const docs = Array.from({ length: 50 }, (_, i) => ({
+      _id: `d${i}`,
+      _attachments: { same: { content_type: 'a/b', data: 'c2FtZQ==' }, own: { content_type: 'a/b', data: Buffer.from(`own ${i}`).toString('base64') } },
+    }));
+    const written = await couch('POST', `${db}/_bulk_docs`, { body: { docs } });
+    assert.equal(written.status, 201, written.text);
+    assert.ok(written.json.every((row) => row.ok), written.text);
+    for (const i of [0, 17, 49])
+      assert.equal((await raw('GET', `${db}/d${i}/own`)).bytes.toString(), `own ${i}`);
+    const copied = await couch('COPY', `${db}/d7`, { headers: { Destination: 'copy' } });
+    assert.equal(copied.status, 201, copied.text);
+    assert.equal((await raw('GET', `${db}/copy/own`)).bytes.toString(), 'own 7');
+    // what is gone from most is still there for the last
+    const gone = written.json.slice(1).map((row) => ({ _id: row.id, _rev: row.rev, _deleted: true }));
+    assert.ok((await couch('POST', `${db}/_bulk_docs`, { body: { docs: gone } })).json.every((row) => row.ok));
+    assert.equal((await raw('GET', `${db}/d0/same`)).bytes.toString(), 'same');
+    assert.equal((await couch('GET', `${db}/d1/same`)).status, 404);
+  });
+
+  test('nano inserts, gets and destroys attachments', async () => {
+    await nano.db.create('nano');
+    const db = nano.use('nano');
+    const bytes = randomBytes(70000);
+    const first = await db.attachment.insert('rabbit', 'rabbit.png', bytes, 'image/png');
+    assert.equal(first.ok, true);
+    assert.deepEqual(await db.attachment.get('rabbit', 'rabbit.png'), bytes);
+    const second = await db.attachment.insert('rabbit', 'b.txt', 'text', 'text/plain', { rev: first.rev });
+    const third = await db.attachment.destroy('rabbit', 'rabbit.png', { rev: second.rev });
+    assert.equal(third.ok, true);
+    assert.deepEqual(Object.keys((await db.get('rabbit'))._attachments), ['b.txt']);
+  });
+
+  test('an attachment survives the loss of the process that leads its shard', async () => {
+    const db = await database('survives');
+    const bytes = randomBytes(MIB + 1);
+    for (let i = 0; i < 6; i++)
+      assert.equal((await raw('PUT', `${db}/d${i}/a`, { body: bytes })).status, 201);
+    cluster.killNow('storage-1');
+    for (let i = 0; i < 6; i++)
+      await until('it is read', 30000, async () => {
+        const read = await raw('GET', `${db}/d${i}/a`);
+        return read.status === 200 && read.bytes.equals(bytes);
+      });
+  });
+});
