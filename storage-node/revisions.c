@@ -38,7 +38,7 @@ static void fill_end_line(struct document_view *v, uint32_t index, struct revisi
 		out->ancestors[out->ancestors_count++] = below.ancestors[i];
 }
 
-static size_t fill_tip(struct document_view *v, const struct graph_tip *tip, bool lines,
+static size_t fill_tip(struct document_view *v, const struct graph_tip *tip, bool lines, int winner,
 		       struct revision_read *out)
 {
 	size_t bytes = REVISION_ROW_BYTES;
@@ -51,7 +51,7 @@ static size_t fill_tip(struct document_view *v, const struct graph_tip *tip, boo
 		bytes += out->ancestors[i].len;
 	if (tip->deleted)
 		return bytes;
-	out->body = document_body(v, tip->index);
+	out->body = document_body_beside(v, tip->index, winner);
 	out->missing = out->body.len == 0;
 	return bytes + out->body.len;
 }
@@ -63,6 +63,7 @@ struct reading {
 	const struct msg_doc_revisions *m;
 	const struct revs_asked *asked;
 	struct document_view view;
+	int winner;
 	struct graph_tip *tips; /* made when wanted */
 	uint32_t tips_count;
 	struct document_read *out;
@@ -74,7 +75,7 @@ static void add(struct reading *r, const struct graph_tip *tip)
 {
 	if (r->bytes > REVISIONS_DOCUMENT_BYTES || r->out->revisions_count == r->cap)
 		return;
-	r->bytes += fill_tip(&r->view, tip, r->m->want_ancestors,
+	r->bytes += fill_tip(&r->view, tip, r->m->want_ancestors, r->winner,
 			     &r->out->revisions[r->out->revisions_count++]);
 }
 
@@ -149,6 +150,8 @@ static void read_document(struct reading *r)
 		r->out->status = STATUS_NOT_FOUND;
 		return;
 	}
+	if (r->view.exists)
+		r->winner = graph_winner(&r->view.doc);
 	if (asked->revisions_count == 0)
 		need_tips(r);
 	r->cap = r->tips_count + asked->revisions_count;

@@ -29,6 +29,9 @@ struct storage_bench {
 	struct msg_doc_read_ack was_read;
 	struct msg_shard_query_ack queried;
 	struct msg_shard_changes_ack changed;
+	struct msg_doc_import_ack imported;
+	struct msg_doc_revisions_ack revisions;
+	struct msg_revs_diff_ack missing;
 	struct msg_shard_edit_ack edited;
 	struct msg_conflict_resolve_ack resolved;
 	struct msg_conflict_list_ack listed;

@@ -1,0 +1,132 @@
+/* Many documents in one request of CouchDB's dialect: one message to each shard, what is told of
+ * refusals, and what did not fit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/gateway_bench.h"
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	gateway_bench_open(b, NULL);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_map(b, 1, MODE_AVAILABLE);
+	gateway_bench_clear(b);
+	*state = b;
+	return 0;
+}
+
+static void expect_body(struct gateway_bench *b, int status, const char *body)
+{
+	assert_int_equal(b->status, status);
+	assert_string_equal(buf_cstr(&b->body), body);
+}
+
+#define PUSH                                                                                       \
+	"POST /c/_bulk_docs\n\n{\"new_edits\":false,\"docs\":["                                    \
+	"{\"_id\":\"a\",\"_revisions\":{\"start\":2,\"ids\":[\"b\",\"a\"]}},"                      \
+	"{\"_id\":\"b\",\"_rev\":\"1-x\"},{\"_id\":\"c\",\"_rev\":\"1-y\",\"_deleted\":true}]}"
+
+static void test_one_message(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_import_ack ack = {.status = STATUS_OK};
+	gateway_bench_http(b, PUSH);
+	assert_int_equal(b->sent_count, 1);
+	assert_int_equal(b->sent[0].envelope.type, MSG_doc_import);
+	gateway_bench_answer(b, 0, MSG_doc_import_ack, &ack);
+	expect_body(b, 201, "[]");
+}
+
+static void test_refused_for_good(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct import_refusal refused[] = {{1, STATUS_LIMIT_REACHED}};
+	struct msg_doc_import_ack ack = {
+	    .status = STATUS_OK, .refused = refused, .refused_count = 1};
+	gateway_bench_http(b, PUSH);
+	gateway_bench_answer(b, 0, MSG_doc_import_ack, &ack);
+	assert_int_equal(b->status, 201);
+	assert_non_null(strstr(buf_cstr(&b->body), "[{\"id\":\"b\",\"rev\":\"1-x\",\"error\":"));
+	assert_null(strstr(buf_cstr(&b->body), "\"a\""));
+}
+
+/* A replicator would not send it again. */
+static void test_refused_for_now(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct import_refusal refused[] = {{0, STATUS_OVERLOADED}};
+	struct msg_doc_import_ack ack = {
+	    .status = STATUS_OK, .refused = refused, .refused_count = 1};
+	gateway_bench_http(b, PUSH);
+	gateway_bench_answer(b, 0, MSG_doc_import_ack, &ack);
+	assert_int_equal(b->status, 503);
+}
+
+/* What was lost is sent again, to the lead only, though the collection takes branches. */
+static void test_repeated(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_import_ack ack = {.status = STATUS_OK};
+	gateway_bench_http(b, "PUT /c/a?new_edits=false\n\n{\"_rev\":\"7-z\"}");
+	gateway_bench_advance(b, 2500);
+	assert_true(b->sent_count > 1);
+	for (uint32_t i = 0; i < b->sent_count; i++)
+		assert_int_equal(b->sent[i].member, BENCH_NODE);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_doc_import_ack, &ack);
+	expect_body(b, 201, "{\"ok\":true,\"id\":\"a\",\"rev\":\"7-z\"}");
+}
+
+static void test_what_did_not_fit(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct revision_read a = {.revision = {1, slice_text("a")}};
+	struct revision_read gone = {.revision = {3, slice_text("c")}, .deleted = true};
+	struct document_read first = {STATUS_OK, &a, 1};
+	struct document_read rest[] = {{STATUS_OK, &gone, 1}, {.status = STATUS_NOT_FOUND}};
+	struct msg_doc_revisions_ack ack = {
+	    .status = STATUS_OK, .documents = &first, .documents_count = 1};
+	gateway_bench_http(b, "POST /c/_bulk_get\n\n{\"docs\":[{\"id\":\"a\",\"rev\":\"1-a\"},"
+			      "{\"id\":\"b\",\"rev\":\"3-c\"},{\"id\":\"c\"}]}");
+	a.body = gateway_bench_document(b, "{\"n\":1}");
+	gateway_bench_answer(b, 0, MSG_doc_revisions_ack, &ack);
+	assert_int_equal(b->sent_count, 2);
+	ack.documents = rest;
+	ack.documents_count = 2;
+	gateway_bench_answer(b, 1, MSG_doc_revisions_ack, &ack);
+	expect_body(b, 200,
+		    "{\"results\":["
+		    "{\"id\":\"a\",\"docs\":[{\"ok\":{\"_id\":\"a\",\"_rev\":\"1-a\",\"n\":1}}]},"
+		    "{\"id\":\"b\",\"docs\":[{\"ok\":{\"_id\":\"b\",\"_rev\":\"3-c\","
+		    "\"_deleted\":true}}]},"
+		    "{\"id\":\"c\",\"docs\":[{\"error\":{\"id\":\"c\",\"rev\":\"undefined\","
+		    "\"error\":\"not_found\",\"reason\":\"missing\"}}]}]}");
+}
+
+static void test_diff(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct revision missing = {2, slice_text("b")};
+	struct revision leaf = {1, slice_text("a")};
+	struct revs_missing row = {1, &missing, 1, &leaf, 1};
+	struct msg_revs_diff_ack ack = {.status = STATUS_OK, .rows = &row, .rows_count = 1};
+	gateway_bench_http(
+	    b, "POST /c/_revs_diff\n\n{\"x\":[],\"y\":[\"1-a\"],\"z\":[\"1-a\",\"2-b\"]}");
+	gateway_bench_answer(b, 0, MSG_revs_diff_ack, &ack);
+	expect_body(b, 200, "{\"z\":{\"missing\":[\"2-b\"],\"possible_ancestors\":[\"1-a\"]}}");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
+	    TEST(test_one_message), TEST(test_refused_for_good), TEST(test_refused_for_now),
+	    TEST(test_repeated),    TEST(test_what_did_not_fit), TEST(test_diff),
+#undef TEST
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
