@@ -39,6 +39,7 @@ enum event_kind {
 				 it took one that asks to be told so */
 	EVENT_HTTP_CLOSED,    /* gateway: a connection has ended, whatever was asked over it */
 	EVENT_STREAM_MESSAGE, /* gateway: a message of a WebSocket */
+	EVENT_STREAM_TAKEN,   /* gateway: all that a paced stream was sent has left */
 	EVENT_STREAM_GONE,    /* gateway: a stream has ended, by whomever */
 	EVENT_TIMER,          /* the deadline that the core asked for has come */
 	EVENT_TURN,           /* end of a turn: finish batches */
@@ -78,7 +79,7 @@ struct event {
 			uint64_t stream;
 			struct slice bytes; /* whole message, borrowed for the step */
 			bool text;          /* else binary */
-		} stream;                   /* MESSAGE; of GONE only the id */
+		} stream;                   /* MESSAGE; of TAKEN and GONE only the id */
 		struct {
 			bool full;
 		} disk;

@@ -68,6 +68,9 @@ struct http_response {
 	const struct http_field *headers;
 	uint32_t headers_count;
 	struct slice body;
+	/* STREAM: its core sends no more than its client takes. STREAM_TAKEN follows each time that
+	 * all has left; a line break keeps it alive, in place of a comment. */
+	bool paced;
 	bool tell_if_lost; /* WHOLE: HTTP_GONE follows when its client is seen not to take it */
 };
 

@@ -404,6 +404,8 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_lock_renew_ack *)body)->status;
 	case MSG_checkpoint_set_ack:
 		return ((const struct msg_checkpoint_set_ack *)body)->status;
+	case MSG_shard_changes_ack:
+		return ((const struct msg_shard_changes_ack *)body)->status;
 	case MSG_checkpoint_list_ack:
 		return ((const struct msg_checkpoint_list_ack *)body)->status;
 	case MSG_doc_import_ack:

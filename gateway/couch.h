@@ -4,6 +4,7 @@
 #define PARLEY_GATEWAY_COUCH_H
 
 #include "gateway/native.h"
+#include "gateway/position.h"
 #include "gateway/url.h"
 
 struct contents; /* contents.h */
@@ -92,7 +93,8 @@ bool couch_number(const struct request *r, const char *name, uint64_t *value,
 struct couch_counts {
 	uint64_t documents;
 	uint64_t deleted;
-	struct slice sequence; /* printed: opaque */
+	struct slice sequence;         /* printed: opaque */
+	struct position_of *positions; /* the same, of all shards in their order */
 };
 typedef void couch_counted(struct turn *t, struct request *r, const struct couch_counts *counts);
 /* Counts the documents of a collection, and says how far its streams are. r->op stays as it is. */

@@ -208,3 +208,13 @@ void mango_list_indexes(struct turn *t, struct request *r, mango_listed *done)
 	op->params.fields = (struct text_list){fields, ARRAY_LEN(fields)};
 	list_start(t, r, &op->params);
 }
+
+/* ---- selectors ---- */
+
+bool mango_refuse(const struct query_error *error, struct problem *p)
+{
+	enum couch_error couch = error->kind == QUERY_ERROR_OPERATOR   ? COUCH_BAD_OPERATOR
+				 : error->kind == QUERY_ERROR_ARGUMENT ? COUCH_BAD_ARGUMENT
+								       : COUCH_BAD_SELECTOR;
+	return couch_problem(p, couch, error->text);
+}

@@ -25,6 +25,9 @@ struct slice mango_ddoc_id(struct request *r, struct slice name);
 /* Empty if there is none: a name with a dot in it. */
 struct slice mango_path(struct request *r, struct slice name);
 
+/* A selector that could not be compiled; always false. */
+bool mango_refuse(const struct query_error *error, struct problem *p);
+
 /* ---- indexes ---- */
 
 enum { MANGO_NATIVE_CHARS = 57 };

@@ -6,6 +6,7 @@
 #include "common/timing.h"
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
+#include "gateway/changes.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
 #include "gateway/policy_script.h"
@@ -139,6 +140,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 	case EVENT_DRAIN:
 		t.gw->draining = true;
 		notify_drain(&t);
+		changes_drain(&t);
 		arbiters_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
@@ -148,7 +150,11 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		if (!arbiter_socket_message(&t))
 			notify_stream_message(&t);
 		break;
+	case EVENT_STREAM_TAKEN:
+		request_taken(&t, event->stream.stream);
+		break;
 	case EVENT_STREAM_GONE:
+		request_gone(&t, event->stream.stream);
 		notify_stream_gone(&t, event->stream.stream);
 		arbiters_stream_gone(&t, event->stream.stream);
 		break;

@@ -112,6 +112,13 @@ static void on_stream_message(void *context, uint64_t stream, struct slice bytes
 	daemon_inject(l->api->daemon, &event);
 }
 
+static void on_stream_taken(void *context, uint64_t stream)
+{
+	const struct http_listener *l = context;
+	struct event event = {.kind = EVENT_STREAM_TAKEN, .stream = {.stream = stream | l->mark}};
+	daemon_inject(l->api->daemon, &event);
+}
+
 static void on_stream_gone(void *context, uint64_t stream, enum stream_end why, uint64_t queued)
 {
 	const struct http_listener *l = context;
@@ -168,7 +175,7 @@ static struct http_server *open_server(struct http_listener *l, const char *addr
 			    .close_ms = STREAM_CLOSE_MS,
 			},
 		    .callbacks = {l, on_request, on_gone, on_refused, on_closed, on_stream_message,
-				  on_stream_gone},
+				  on_stream_taken, on_stream_gone},
 		};
 		if (options.authority.len == 0)
 			buf_append_text(problem, "client_ca is an empty file");

@@ -18,6 +18,12 @@ static void stream_message_told(void *context, uint64_t stream, struct slice byt
 	to->on_stream_message(to->context, stream, bytes, text);
 }
 
+static void stream_taken_told(void *context, uint64_t stream)
+{
+	const struct http_callbacks *to = &((struct http_server *)context)->options.callbacks;
+	to->on_stream_taken(to->context, stream);
+}
+
 static void stream_gone_told(void *context, uint64_t stream, enum stream_end why, uint64_t queued)
 {
 	const struct http_callbacks *to = &((struct http_server *)context)->options.callbacks;
@@ -44,6 +50,7 @@ static void open_stream(struct exchange *x, const struct http_response *response
 	    .id = exchange_id(x),
 	    .kind = response->kind,
 	    .chunked = x->http_1_1,
+	    .paced = response->paced,
 	    .session = session->tls_session,
 	    .fd = fd->connect_fd,
 	    .connection = x,
@@ -132,8 +139,8 @@ struct http_server *http_server_new(const struct http_options *options, struct b
 	s->options.certificate = s->options.key = s->options.authority = slice_of(NULL, 0);
 	s->asks_client = options->authority.len > 0;
 	s->listen_fd = -1;
-	struct stream_callbacks callbacks = {s, stream_message_told, stream_gone_told,
-					     release_stream};
+	struct stream_callbacks callbacks = {s, stream_message_told, stream_taken_told,
+					     stream_gone_told, release_stream};
 	s->streams = http_streams_new(&options->streams, &callbacks);
 	s->credentials =
 	    tls_credentials_new(options->certificate, options->key, options->authority, problem);

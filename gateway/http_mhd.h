@@ -25,6 +25,8 @@ struct http_callbacks {
 	/* A connection over which requests were told has ended. */
 	void (*on_closed)(void *context, uint64_t connection);
 	void (*on_stream_message)(void *context, uint64_t stream, struct slice bytes, bool text);
+	/* All that a paced one was sent has left. */
+	void (*on_stream_taken)(void *context, uint64_t stream);
 	/* Told once, whoever ended it. queued: bytes that its client did not take. */
 	void (*on_stream_gone)(void *context, uint64_t stream, enum stream_end why,
 			       uint64_t queued);

@@ -126,7 +126,7 @@ void stream_cut(struct http_stream *st, int64_t now_ms)
 		return;
 	stream_closing(st, STREAM_SLOW, now_ms);
 	stream_queue_drop(st);
-	if (st->form != FORM_WEBSOCKET) {
+	if (st->form != FORM_WEBSOCKET && !st->paced) {
 		struct buf last = {0};
 		stream_form_append(st->form, slice_text(SLOW_EVENT), &last);
 		stream_queue_bytes(st, buf_slice(&last));
@@ -176,6 +176,7 @@ struct http_stream *http_stream_open(struct http_streams *all, const struct stre
 	    .connection = start->connection,
 	    .watched = EPOLLIN | EPOLLRDHUP,
 	    .heard = true,
+	    .paced = start->paced,
 	    .due_ms = now_ms + all->limits.ping_ms,
 	};
 	struct epoll_event event = {.events = st->watched, .data.ptr = st};
@@ -321,7 +322,7 @@ static void ping(struct http_stream *st)
 	if (st->form == FORM_WEBSOCKET)
 		ws_ping_append(&bytes);
 	else
-		stream_form_append(st->form, slice_text(":\n\n"), &bytes);
+		stream_form_append(st->form, slice_text(st->paced ? "\n" : ":\n\n"), &bytes);
 	stream_queue_bytes(st, buf_slice(&bytes));
 	buf_close(&bytes);
 }
@@ -357,6 +358,12 @@ static void flush_dirty(struct http_streams *all)
 static void finish(struct http_streams *all)
 {
 	const struct stream_callbacks *to = &all->callbacks;
+	for (size_t at = 0; at < all->taken.len; at += sizeof(uint64_t)) {
+		uint64_t id;
+		memcpy(&id, all->taken.data + at, sizeof id);
+		to->on_taken(to->context, id);
+	}
+	buf_clear(&all->taken);
 	for (size_t at = 0; at < all->gone.len; at += sizeof(struct stream_gone)) {
 		struct stream_gone gone;
 		memcpy(&gone, all->gone.data + at, sizeof gone);
@@ -417,6 +424,7 @@ void http_streams_free(struct http_streams *all)
 	finish(all);
 	ws_reader_free(all->spare);
 	buf_close(&all->gone);
+	buf_close(&all->taken);
 	buf_close(&all->answer);
 	buf_close(&all->scratch);
 	(void)close(all->epoll_fd);

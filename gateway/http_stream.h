@@ -41,6 +41,8 @@ struct stream_limits {
 struct stream_callbacks {
 	void *context;
 	void (*on_message)(void *context, uint64_t stream, struct slice bytes, bool text);
+	/* By http_streams_turn, of those that are paced. */
+	void (*on_taken)(void *context, uint64_t stream);
 	/* Told once, by http_streams_turn or _free; queued: bytes that it did not take. */
 	void (*on_gone)(void *context, uint64_t stream, enum stream_end why, uint64_t queued);
 	/* The connection is not used any more, and shall be closed. */
@@ -51,6 +53,7 @@ struct stream_start {
 	uint64_t id;
 	enum http_kind kind; /* HTTP_STREAM or HTTP_WEBSOCKET */
 	bool chunked;        /* else a HTTP_STREAM ends with its connection */
+	bool paced;          /* as in struct http_response */
 	gnutls_session_t session;
 	int fd;
 	void *connection;  /* for release */

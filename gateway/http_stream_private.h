@@ -53,6 +53,7 @@ struct http_stream {
 	struct ws_reader *reader;
 	bool heard; /* a sign of life since the last ping */
 	bool dirty; /* listed for writing */
+	bool paced; /* http_response */
 	bool deaf;  /* nothing it sends is of interest any more */
 	bool done;  /* both sides have said that it ends */
 	int64_t due_ms;
@@ -79,6 +80,7 @@ struct http_streams {
 	struct http_stream *dirty;
 	struct ws_reader *spare;
 	struct buf gone;   /* of struct stream_gone */
+	struct buf taken;  /* ids of paced streams */
 	struct buf answer; /* of a reader */
 	struct buf scratch;
 	struct stream_counts counts;

@@ -195,6 +195,8 @@ void stream_flush(struct http_stream *st)
 	watch(st, false);
 	if (st->done)
 		stream_over(st, STREAM_CLIENT_LEFT);
+	else if (st->paced && st->state == STREAM_OPEN)
+		buf_append(&st->all->taken, &st->id, sizeof st->id);
 }
 
 bool stream_has_room(struct http_stream *st)

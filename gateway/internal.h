@@ -5,6 +5,7 @@
 #include "common/base/rng.h"
 #include "common/doc/json.h"
 #include "gateway/admission.h"
+#include "gateway/call_table.h"
 #include "gateway/cluster_map.h"
 #include "gateway/gateway.h"
 #include "gateway/timers.h"
@@ -70,7 +71,9 @@ struct request {
 	void *op;                         /* the operation's state, in the arena */
 	void (*close)(struct request *r); /* frees what op holds outside the arena; may be NULL */
 	request_step *gone;               /* its client went away before the answer; may be NULL */
-	request_step *wait;               /* called at every change of the map while set */
+	request_step *due;                /* at its deadline, in place of giving up; may be NULL */
+	request_step *taken; /* its answer is a paced stream, of which all has left; else NULL */
+	request_step *wait;  /* called at every change of the map while set */
 	struct request *wait_prev, *wait_next;
 	struct request *next;      /* among finished or free ones */
 	request_reply *reply;      /* made inside: its answer goes there, not to the shell */
@@ -111,24 +114,6 @@ struct reply {
 	bool tell_if_lost;         /* as in http_response */
 };
 
-/* What a storage node's clock shows beside ours, from its answers. */
-struct peer_clock {
-	uint64_t member;
-	uint64_t life;    /* of the process; another one has another clock */
-	int64_t ahead_ms; /* at least so much */
-	int64_t seen_ms;  /* when that was learnt */
-};
-
-struct call_table {
-	struct call **slots;
-	uint32_t slots_count;
-	uint32_t slots_cap;
-	struct call *free;
-	uint64_t sequence; /* of the last message sent */
-	struct peer_clock clocks[LIMIT_MEMBERS];
-	uint32_t clocks_count;
-};
-
 struct gateway {
 	struct gateway_options options;
 	uint64_t *storage;
@@ -152,6 +137,7 @@ struct gateway {
 	struct arbiters *arbiters;    /* arbiter.h */
 	struct script_runs *scripts;  /* policy_script.h */
 	struct request *graph_reader; /* the one that reads a graph in parts, or NULL */
+	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;
 };
 /* ---- request.c ---- */
@@ -165,6 +151,7 @@ void request_internal(struct turn *t, const struct http_request *http, request_r
 void request_finish(struct turn *t, struct request *r);
 void request_deadline(struct turn *t, struct request *r);
 void request_gone(struct turn *t, uint64_t id);
+void request_taken(struct turn *t, uint64_t id);
 void request_sweep(struct gateway *gw);
 /* step is called at the next change of the map, and again until request_wait_end. */
 void request_wait(struct turn *t, struct request *r, request_step *step);

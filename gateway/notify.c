@@ -84,7 +84,7 @@ void notify_tick(struct turn *t)
 	if (t->now_ms < n->tick_ms)
 		return;
 	n->tick_ms = t->now_ms + NOTIFY_TICK_MS;
-	if (n->subscribers.count > 0) {
+	if (n->subscribers.count + n->watchers > 0) {
 		feeds_tick(t);
 		events_tick(t);
 	}
@@ -94,7 +94,7 @@ void notify_tick(struct turn *t)
 int64_t notify_deadline(const struct gateway *gw)
 {
 	const struct notify *n = gw->notify;
-	return n->subscribers.count > 0 || n->report_due ? n->tick_ms : NO_DEADLINE;
+	return n->subscribers.count + n->watchers > 0 || n->report_due ? n->tick_ms : NO_DEADLINE;
 }
 
 void notify_metrics(const struct gateway *gw, struct buf *out)
@@ -108,6 +108,7 @@ void notify_metrics(const struct gateway *gw, struct buf *out)
 	    {"parley_notify_patterns", "gauge", n->patterns.count},
 	    {"parley_notify_feeds", "gauge", n->live.count},
 	    {"parley_notify_replays", "gauge", n->replays},
+	    {"parley_notify_watchers", "gauge", n->watchers},
 	    {"parley_notify_events_total", "counter", n->events},
 	    {"parley_notify_sent_total", "counter", n->sent},
 	    {"parley_notify_cut_off_total", "counter", n->cut_off},

@@ -1,7 +1,7 @@
 /* Server-Sent Events: GET /_/notify?path=PATTERN, and going on after an event that was seen.
  *
- * The id of an event is where its subscriber stands in the streams of all shards that it follows:
- * a form, then shard and number of each, in base64url. */
+ * The id of an event is where its subscriber stands in the streams of all shards that it follows
+ * (position.h). */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -11,23 +11,6 @@
 #include "gateway/notify_feed.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
-
-enum { POSITION_BYTES = 16 };
-
-/* The id's form, so that another one can follow. */
-static const uint8_t id_form = '1';
-
-void events_position_print(const struct position_of *list, uint32_t count, struct buf *out)
-{
-	struct buf bytes = {0};
-	buf_append_byte(&bytes, id_form);
-	for (uint32_t i = 0; i < count; i++) {
-		buf_append_be64(&bytes, list[i].shard);
-		buf_append_be64(&bytes, list[i].number);
-	}
-	base64url_encode(buf_slice(&bytes), out);
-	buf_close(&bytes);
-}
 
 static uint64_t own_number(const struct subscriber *sub, const struct feed *live)
 {
@@ -82,27 +65,23 @@ void events_position(struct turn *t, const struct subscriber *sub, uint32_t shar
 			fits = add_position(sub, live, shards_max, list, &count);
 	}
 	if (fits)
-		events_position_print(list, count, out);
+		position_print(list, count, out);
 }
 
 /* ---- a request ---- */
 
 static bool take_position(struct subscriber *sub, struct slice text, struct problem *p)
 {
-	struct buf bytes = {0};
-	bool fine = text.len <= 2 * NOTIFY_ID_SHARDS_MAX * POSITION_BYTES &&
-		    base64url_decode(text, &bytes) && bytes.len > 0 && bytes.data[0] == id_form &&
-		    (bytes.len - 1) % POSITION_BYTES == 0;
+	struct buf list = {0};
+	bool fine = position_parse(text, &list);
 	if (fine) {
 		sub->resumes = true;
-		sub->resume_count = (uint32_t)((bytes.len - 1) / POSITION_BYTES);
+		sub->resume_count = position_count(&list);
 		sub->resume = mem_alloc_zero((sub->resume_count + 1) * sizeof *sub->resume);
-		for (uint32_t i = 0; i < sub->resume_count; i++) {
-			const uint8_t *from = bytes.data + 1 + (size_t)i * POSITION_BYTES;
-			sub->resume[i] = (struct position_of){be64_read(from), be64_read(from + 8)};
-		}
+		for (uint32_t i = 0; i < sub->resume_count; i++)
+			sub->resume[i] = position_at(&list, i);
 	}
-	buf_close(&bytes);
+	buf_close(&list);
 	return fine || problem_detail(p, STATUS_BAD_PARAMETER, "Last-Event-ID",
 				      "Send the id of an event unchanged.");
 }

@@ -16,8 +16,6 @@ void events_begin(struct turn *t, struct subscriber *sub);
 /* Opaque position of what the subscriber follows; empty if that is too much. */
 void events_position(struct turn *t, const struct subscriber *sub, uint32_t shards_max,
 		     struct buf *out);
-/* Base64url of a list of positions. */
-void events_position_print(const struct position_of *list, uint32_t count, struct buf *out);
 void events_tick(struct turn *t);
 
 /* ---- conflicts: notify_conflicts.c ---- */

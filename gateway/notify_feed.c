@@ -342,10 +342,11 @@ static void feed_take(struct turn *t, struct feed *f, const struct msg_feed_even
 {
 	struct notify *n = t->gw->notify;
 	uint64_t id = f->id;
+	uint64_t told = f->told;
 	for (uint32_t i = 0; i < m->events_count; i++) {
 		if (m->events[i].number <= f->position)
 			continue;
-		f->position = m->events[i].number;
+		f->position = f->told = m->events[i].number;
 		if (f->only)
 			tell_one(t, f, &m->events[i]);
 		else
@@ -355,14 +356,17 @@ static void feed_take(struct turn *t, struct feed *f, const struct msg_feed_even
 	}
 	if (m->last > f->position)
 		f->position = m->last;
+	if (f->told > told)
+		watchers_wake(t, f->collection);
 }
 
 static void feed_answer(struct turn *t, struct feed *f, const struct msg_feed_events *m)
 {
 	struct notify *n = t->gw->notify;
 	uint64_t id = f->id;
+	bool lost = !f->positioned; /* what came before, if it had been open already */
 	if (!f->positioned) {
-		f->position = m->previous;
+		f->position = f->told = m->previous;
 		f->positioned = true;
 	}
 	bool opened = !f->open;
@@ -371,6 +375,11 @@ static void feed_answer(struct turn *t, struct feed *f, const struct msg_feed_ev
 		waiters_look(t, f->only);
 	else if (opened)
 		n->recheck = true;
+	if (lost && !f->only) {
+		watchers_wake(t, f->collection);
+		if (map_get_u64(&n->feeds, id) != f)
+			return; /* its last watcher is content */
+	}
 	f->heard_ms = t->now_ms;
 	f->retry_ms = t->now_ms + FEED_SILENCE_MS;
 	if (f->held)

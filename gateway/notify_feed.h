@@ -18,6 +18,7 @@ struct feed {
 	uint64_t collection;
 	struct subscriber *only; /* NULL: live */
 	uint64_t position;
+	uint64_t told;   /* live: number of the last change that it told of, or may have missed */
 	bool positioned; /* else it is opened at the end */
 	bool open;       /* its lead has answered */
 	bool held;       /* replay: answered, but its subscriber has no answer yet */

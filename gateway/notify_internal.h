@@ -3,11 +3,13 @@
 #define PARLEY_GATEWAY_NOTIFY_INTERNAL_H
 
 #include "gateway/notify.h"
+#include "gateway/notify_watch.h"
+#include "gateway/position.h"
 
 enum {
 	NOTIFY_TICK_MS = 100,
 	NOTIFY_ID_SHARDS = 64, /* more: an id only once a second */
-	NOTIFY_ID_SHARDS_MAX = 512,
+	NOTIFY_ID_SHARDS_MAX = POSITION_SHARDS_MAX,
 	NOTIFY_REPLAYS_MAX = 8192,
 	NOTIFY_BAD_FRAMES = 10,
 	NOTIFY_REQUESTS_MAX = 64,                   /* of one WebSocket, under way */
@@ -35,8 +37,9 @@ struct feed;   /* notify_feed.h */
 struct interest {
 	uint8_t name[LIMIT_NAME_BYTES];
 	size_t name_len; /* 0: all */
-	uint32_t users;  /* patterns */
+	uint32_t users;  /* patterns and watchers */
 	struct pattern *patterns;
+	struct watcher *watchers;
 	uint64_t looked; /* the look at all who wait that `ready` is of */
 	bool ready;      /* all its feeds have a position */
 	uint64_t id_seq; /* of the event that `id` was made for */
@@ -68,11 +71,6 @@ struct pattern {
 	struct audience audience[SUBSCRIBER_KINDS];
 	int64_t since_wall_ms;
 	bool costly;
-};
-
-struct position_of {
-	uint64_t shard;
-	uint64_t number;
 };
 
 struct subscriber {
@@ -115,6 +113,7 @@ struct notify {
 	struct map live;  /* shard -> struct feed* */
 	struct map feeds; /* feed id -> struct feed*, replays too */
 	uint32_t replays;
+	uint32_t watchers;
 	struct waiter_list waiting;
 	struct waiter_list due; /* are answered at the end of the step */
 	uint64_t looks;
@@ -152,7 +151,15 @@ void waiters_look(struct turn *t, struct subscriber *sub);
 /* Waiters of the subscription, or all of the subscriber if that is NULL. */
 void waiters_drop(struct subscriber *sub, const struct subscription *s);
 
+/* ---- notify_watch.c ---- */
+void watchers_wake(struct turn *t, uint64_t collection);
+
 /* ---- notify_pattern.c ---- */
+
+/* One user more of what is told of a collection, or of all of them if the name is empty: its feeds
+ * are opened; and one less. */
+struct interest *interest_use(struct turn *t, struct slice name);
+void interest_release(struct turn *t, struct interest *interest);
 
 /* The pattern of this text, made if there is none; NULL with *p. Used by pattern_use. */
 struct pattern *pattern_get(struct turn *t, struct slice text, struct problem *p);

@@ -82,27 +82,17 @@ static struct interest *interest_get(struct notify *n, struct slice name)
 	return interest;
 }
 
-static void interest_join(struct turn *t, struct interest *interest, struct pattern *pattern)
+struct interest *interest_use(struct turn *t, struct slice name)
 {
-	pattern->interest = interest;
-	pattern->next = interest->patterns;
-	if (pattern->next)
-		pattern->next->prev = pattern;
-	interest->patterns = pattern;
+	struct interest *interest = interest_get(t->gw->notify, name);
 	if (interest->users++ == 0)
 		feeds_follow(t, interest);
+	return interest;
 }
 
-static void interest_leave(struct turn *t, struct pattern *pattern)
+void interest_release(struct turn *t, struct interest *interest)
 {
 	struct notify *n = t->gw->notify;
-	struct interest *interest = pattern->interest;
-	if (pattern->prev)
-		pattern->prev->next = pattern->next;
-	else
-		interest->patterns = pattern->next;
-	if (pattern->next)
-		pattern->next->prev = pattern->prev;
 	if (--interest->users > 0)
 		return;
 	feeds_unfollow(t, interest);
@@ -111,6 +101,24 @@ static void interest_leave(struct turn *t, struct pattern *pattern)
 		return;
 	map_remove(&n->interests, slice_of(interest->name, interest->name_len));
 	free(interest);
+}
+
+static void pattern_join(struct turn *t, struct pattern *pattern)
+{
+	struct interest *interest = interest_use(t, pattern_collection(pattern->text));
+	pattern->interest = interest;
+	pattern->next = interest->patterns;
+	if (pattern->next)
+		pattern->next->prev = pattern;
+	interest->patterns = pattern;
+}
+
+static void pattern_leave(struct turn *t, struct pattern *pattern)
+{
+	*(pattern->prev ? &pattern->prev->next : &pattern->interest->patterns) = pattern->next;
+	if (pattern->next)
+		pattern->next->prev = pattern->prev;
+	interest_release(t, pattern->interest);
 }
 
 /* ---- patterns ---- */
@@ -174,7 +182,7 @@ struct pattern *pattern_get(struct turn *t, struct slice text, struct problem *p
 	pattern->since_wall_ms = t->event ? t->event->wall_ms : 0;
 	n->patterns_bytes += pattern->arena.used;
 	map_put(&n->patterns, pattern->text, pattern);
-	interest_join(t, interest_get(n, pattern_collection(pattern->text)), pattern);
+	pattern_join(t, pattern);
 	return pattern;
 }
 
@@ -184,7 +192,7 @@ void pattern_drop(struct turn *t, struct pattern *pattern)
 		return;
 	map_remove(&t->gw->notify->patterns, pattern->text);
 	t->gw->notify->patterns_bytes -= pattern->arena.used;
-	interest_leave(t, pattern);
+	pattern_leave(t, pattern);
 	pattern_free(pattern);
 }
 

@@ -117,7 +117,7 @@ static struct slice group_position(struct turn *t, struct request *r, uint32_t f
 	for (uint32_t i = first; i < end && count < ARRAY_LEN(list); i++)
 		list[count++] = (struct position_of){op->parts[i].shard, op->parts[i].number};
 	buf_clear(&t->gw->scratch);
-	events_position_print(list, count, &t->gw->scratch);
+	position_print(list, count, &t->gw->scratch);
 	return arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 }
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "gateway/couch.h"
-#include "gateway/notify_events.h"
 #include "gateway/routes.h"
 
 enum {
@@ -43,20 +42,16 @@ void couch_find(struct turn *t, struct request *r, collection_step *found)
 
 struct counting {
 	struct couch_counts counts;
-	struct position_of *positions;
 	uint32_t shards_count;
 	uint32_t left;
-	uint64_t applied;
 	couch_counted *done;
 	void *op;
 };
 
-/* The sum first, as clients compare the number that a sequence begins with. */
 static void counted_all(struct turn *t, struct request *r, struct counting *op)
 {
 	struct buf text = {0};
-	buf_printf(&text, "%" PRIu64 "-", op->applied);
-	events_position_print(op->positions, op->shards_count, &text);
+	sequence_print(op->counts.positions, op->shards_count, &text);
 	op->counts.sequence = arena_copy(&r->arena, buf_slice(&text));
 	buf_close(&text);
 	r->op = op->op;
@@ -74,8 +69,7 @@ static void shard_counted(struct turn *t, struct request *r, uint32_t index, enu
 	}
 	op->counts.documents += ack->count;
 	op->counts.deleted += ack->deleted;
-	op->applied += ack->applied;
-	op->positions[index].number = ack->applied;
+	op->counts.positions[index].number = ack->applied;
 	if (--op->left == 0)
 		counted_all(t, r, op);
 }
@@ -88,10 +82,11 @@ void couch_count(struct turn *t, struct request *r, const struct map_collection 
 	    arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *queries);
 	*op = (struct counting){.done = done, .op = r->op, .left = c->shards_count};
 	op->shards_count = c->shards_count;
-	op->positions = arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->positions);
+	op->counts.positions =
+	    arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->counts.positions);
 	r->op = op;
 	for (uint32_t i = 0; i < op->shards_count && !r->finished; i++) {
-		queries[i].shard = op->positions[i].shard = c->shards[i]->shard.id;
+		queries[i].shard = op->counts.positions[i].shard = c->shards[i]->shard.id;
 		queries[i].count = true;
 		struct call_spec spec = {.reach = REACH_LEAD,
 					 .shard = queries[i].shard,

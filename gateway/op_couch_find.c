@@ -176,14 +176,6 @@ static void make_filter(struct turn *t, struct request *r, struct find *op)
 	op->params.filter = arena_copy(&r->arena, buf_slice(out));
 }
 
-static bool refuse_selector(const struct query_error *error, struct problem *p)
-{
-	enum couch_error couch = error->kind == QUERY_ERROR_OPERATOR   ? COUCH_BAD_OPERATOR
-				 : error->kind == QUERY_ERROR_ARGUMENT ? COUCH_BAD_ARGUMENT
-								       : COUCH_BAD_SELECTOR;
-	return couch_problem(p, couch, error->text);
-}
-
 static bool by_id_only(const struct mango_fields *sort)
 {
 	return sort->count == 1 && slice_is(sort->list[0].name, "_id");
@@ -453,7 +445,7 @@ static void find_go(struct turn *t, struct request *r, struct map_collection *c)
 	struct problem problem;
 	make_filter(t, r, op);
 	const struct query *query = query_compile(op->params.filter, &r->arena, &error);
-	bool fine = query ? make_order(t, r, op, &problem) : refuse_selector(&error, &problem);
+	bool fine = query ? make_order(t, r, op, &problem) : mango_refuse(&error, &problem);
 	if (fine)
 		choose(r, op, c, query);
 	if (fine && op->sort.count > 0 && !by_id_only(&op->sort) && !op->indexed)

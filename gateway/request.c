@@ -134,14 +134,14 @@ static bool starts_with(struct slice text, const char *start)
 	return text.len >= len && memcmp(text.data, start, len) == 0;
 }
 
-/* Whoever looks after an overloaded cluster must get through; and those that wait for a lock keep
- * nobody busy. */
+/* Whoever looks after an overloaded cluster must get through; and those that wait for a lock, or
+ * for changes, keep nobody busy. */
 static bool admitted(struct turn *t, const struct request *r)
 {
 	struct gateway *gw = t->gw;
 	if (starts_with(r->http->path, "/_/") || starts_with(r->http->path, "/system."))
 		return true;
-	uint64_t under_way = gw->requests.count - 1 - lock_waiting(gw);
+	uint64_t under_way = gw->requests.count - 1 - lock_waiting(gw) - gw->feeds_open;
 	return admission_admit(&gw->admission, under_way, gw->options.limits.inflight_max,
 			       t->now_ms);
 }
@@ -154,10 +154,11 @@ static bool check_bounds(struct turn *t, struct request *r, struct problem *prob
 		t->gw->metrics.rejected[REJECT_DRAINING]++;
 		return problem_set(problem, STATUS_DRAINING, "");
 	}
-	if (t->gw->requests.count > limits->inflight_max) {
+	uint64_t inflight = t->gw->requests.count - t->gw->feeds_open;
+	if (inflight > limits->inflight_max) {
 		t->gw->metrics.rejected[REJECT_OVERLOAD]++;
 		return problem_limit(problem, STATUS_TOO_MANY_REQUESTS, "max_inflight",
-				     limits->inflight_max, t->gw->requests.count);
+				     limits->inflight_max, inflight);
 	}
 	if (!admitted(t, r)) {
 		t->gw->metrics.rejected[REJECT_OVERLOAD]++;
@@ -245,6 +246,10 @@ void request_deadline(struct turn *t, struct request *r)
 {
 	bool waited = r->wait != NULL;
 	timers_clear(&t->gw->timers, &r->deadline);
+	if (r->due) {
+		r->due(t, r);
+		return;
+	}
 	call_expire_all(t, r);
 	if (r->finished)
 		return;
@@ -260,6 +265,13 @@ void request_gone(struct turn *t, uint64_t id)
 	if (r->gone)
 		r->gone(t, r);
 	request_finish(t, r);
+}
+
+void request_taken(struct turn *t, uint64_t id)
+{
+	struct request *r = map_get_u64(&t->gw->requests, id);
+	if (r && r->taken)
+		r->taken(t, r);
 }
 
 void request_sweep(struct gateway *gw)

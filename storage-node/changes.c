@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/doc/graph.h"
+#include "common/doc/graph_line.h"
 #include "storage-node/sequence.h"
 
 enum { ROWS_MIN = 16 };
@@ -22,15 +23,15 @@ struct changes {
 /* ---- rows ---- */
 
 /* Those beside the winner; live ones first. */
-static void list_leaves(struct changes *x, const struct document *doc, int winner,
-			struct change_row *row)
+static void list_leaves(struct changes *x, const struct document *doc, struct change_row *row)
 {
-	row->leaves = arena_alloc(&x->s->arena, doc->revisions_count * sizeof *row->leaves);
+	struct graph_tip *tips;
+	uint32_t count = graph_tips(doc, &x->s->arena, &tips);
+	row->leaves = arena_alloc(&x->s->arena, (count + 1) * sizeof *row->leaves);
 	for (int live = 1; live >= 0; live--) {
-		for (uint32_t i = 0; i < doc->revisions_count; i++)
-			if ((int)i != winner && graph_is_leaf(doc, i) &&
-			    graph_is_live(doc, i) == live && row->leaves_count < LIMIT_LEAVES)
-				row->leaves[row->leaves_count++] = graph_name(doc, i);
+		for (uint32_t i = 1; i < count && row->leaves_count < LIMIT_LEAVES; i++)
+			if (!tips[i].deleted == live)
+				row->leaves[row->leaves_count++] = tips[i].revision;
 		if (live)
 			row->live = row->leaves_count;
 	}
@@ -51,12 +52,12 @@ static void fill_row(struct changes *x, const struct document *doc, uint64_t num
 	if (x->m->bodies)
 		row->body = doc->body;
 	if (x->m->leaves && doc->revisions_count > 1)
-		list_leaves(x, doc, winner, row);
+		list_leaves(x, doc, row);
 }
 
 static bool is_full(const struct changes *x)
 {
-	return x->ack.rows_count >= x->limit || x->bytes >= CHANGES_ANSWER_BYTES;
+	return x->ack.rows_count >= x->limit || x->bytes >= x->s->options.changes_answer_bytes;
 }
 
 static struct change_row *next_row(struct changes *x)

@@ -39,6 +39,8 @@ static void set_defaults(struct storage_options *o)
 		o->copy_entries_min = COPY_ENTRIES_MIN;
 	if (o->apply_bytes_turn == 0)
 		o->apply_bytes_turn = APPLY_BYTES_TURN;
+	if (o->changes_answer_bytes == 0)
+		o->changes_answer_bytes = CHANGES_ANSWER_BYTES;
 	if (o->purged_keep_ms == 0)
 		o->purged_keep_ms = PURGED_KEEP_DAYS * DAY_MS;
 	if (o->checkpoint_keep_ms == 0)

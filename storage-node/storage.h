@@ -23,6 +23,7 @@ struct storage_options {
 	uint64_t snapshot_chunk_bytes; /* sent at once when a shard is copied; 0: default */
 	uint64_t copy_entries_min;     /* a stream of fewer is replayed, never copied; 0: default */
 	uint64_t apply_bytes_turn;     /* of records that a replica makes in one turn; 0: default */
+	uint64_t changes_answer_bytes; /* of changes in one answer; 0: default */
 	uint64_t edit_flight_entries;  /* of one write by query that are under way; 0: default */
 	uint64_t scrub_bytes_per_second; /* read in the background to check it; 0: none */
 	int64_t scrub_rest_ms;           /* between the starts of two such passes; 0: default */

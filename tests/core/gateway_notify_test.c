@@ -441,7 +441,7 @@ static void resume_request(struct gateway_bench *b, const struct position_of *at
 {
 	struct buf text = {0};
 	buf_append_text(&text, "GET /_/notify?path=c\nlast-event-id: ");
-	events_position_print(at, count, &text);
+	position_print(at, count, &text);
 	buf_append_text(&text, "\n");
 	gateway_bench_http(b, buf_cstr(&text));
 	buf_close(&text);

@@ -136,6 +136,18 @@ void http_feed(struct sim_node *node, struct event event, const struct sim_http 
 	}
 }
 
+/* Clients take all at once. */
+void http_feed_taken(struct sim_node *node, struct event event)
+{
+	for (uint32_t i = 0; i < node->open_count; i++) {
+		if (!node->open[i].paced || !node->open[i].sent)
+			continue;
+		node->open[i].sent = false;
+		event.stream.stream = node->open[i].id;
+		node->ops->step(node->core, &event, &node->fx);
+	}
+}
+
 /* Streams that the gateway closed itself are gone. */
 void http_feed_closed(struct sim_node *node, struct event event)
 {
@@ -194,6 +206,7 @@ void http_respond(struct sim *sim, int index, const struct effect *effect)
 		if (slice_equal(response->headers[i].name, slice_text("ETag")))
 			take_etag(answer, response->headers[i].value);
 	open->streaming = answer->streaming;
+	open->paced = open->sent = response->paced;
 	deliver(sim, open, answer);
 	if (!open->streaming)
 		open_remove(node, open);
@@ -210,6 +223,9 @@ void http_stream_send(struct sim *sim, int index, const struct effect *effect)
 		answer->id = open->id;
 		buf_append_slice(&answer->body, effect->stream_send.body);
 		deliver(sim, open, answer);
+		open->sent = open->paced;
+		if (open->paced)
+			node_wake(sim, index, sim->now_us);
 	}
 }
 

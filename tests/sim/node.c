@@ -95,6 +95,7 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 	    .edit_flight_entries = sim->settings.seed % 3 ? 3 : 0,
 	    .snapshot_chunk_bytes = sim->settings.chunk_bytes,
 	    .apply_bytes_turn = sim->settings.chunk_bytes,
+	    .changes_answer_bytes = sim->settings.chunk_bytes,
 	    .pending_entries_max = sim->settings.pending_max,
 	    .scrub_bytes_per_second = 64 * 1024 * 1024,
 	    .scrub_rest_ms = 2000,
@@ -508,6 +509,7 @@ void node_turn(struct sim *sim, int index)
 		sim->steps++;
 	}
 	feed_scripts(sim, node);
+	http_feed_taken(node, event_at(sim, node, EVENT_STREAM_TAKEN));
 	http_feed_closed(node, event_at(sim, node, EVENT_STREAM_GONE));
 	if (node->ops->deadline(node->core) <= clock_ms(sim, node)) {
 		struct event timer = event_at(sim, node, EVENT_TIMER);

@@ -239,7 +239,7 @@ static void ask_checkpoint(struct workload *w)
 	} else {
 		uint32_t count = positions(w, list, ARRAY_LEN(list));
 		struct buf position = {0};
-		events_position_print(list, count, &position);
+		position_print(list, count, &position);
 		buf_printf(&r->body, "{\"position\":\"%s\"}", buf_cstr(&position));
 		buf_close(&position);
 		for (uint32_t i = 0; i < count; i++) {

@@ -133,6 +133,8 @@ struct sim_open {
 	uint64_t id;
 	uint64_t connection;
 	bool streaming;
+	bool paced;
+	bool sent;             /* something, since it was told that all was taken */
 	bool closing;          /* the gateway has closed the stream */
 	bool deaf;             /* the client has gone */
 	int64_t in_us, out_us; /* of the last thing sent each way: they stay in order */
@@ -265,6 +267,7 @@ void http_arrive(struct sim *sim, const struct sim_event *event);
 void http_request_free(struct sim_http *r);
 void http_feed(struct sim_node *node, struct event event, const struct sim_http *r);
 void http_feed_closed(struct sim_node *node, struct event event);
+void http_feed_taken(struct sim_node *node, struct event event);
 void http_respond(struct sim *sim, int index, const struct effect *effect);
 void http_stream_send(struct sim *sim, int index, const struct effect *effect);
 void http_stream_close(struct sim *sim, int index, const struct effect *effect);

@@ -48,6 +48,8 @@ struct fixture {
 	int gone_why[STREAM_ENDS];
 	int request_gone;
 	int closed;
+	bool paced;
+	int taken;
 	uint64_t connection;
 };
 
@@ -101,6 +103,12 @@ static void on_stream_gone(void *context, uint64_t stream, enum stream_end why, 
 	f->gone_why[why]++;
 }
 
+static void on_stream_taken(void *context, uint64_t stream)
+{
+	(void)stream;
+	((struct fixture *)context)->taken++;
+}
+
 static void answer(struct fixture *f)
 {
 	for (int i = 0; i < f->requests_count; i++) {
@@ -111,6 +119,7 @@ static void answer(struct fixture *f)
 		    .content_type = slice_text("text/event-stream"),
 		    .headers = &header,
 		    .headers_count = 1,
+		    .paced = f->paced,
 		    .body = f->requests[i].websocket ? slice_of(NULL, 0) : slice_text(": hi\n\n")};
 		static char large[100000];
 		if (f->whole) {
@@ -176,7 +185,7 @@ static struct http_options options_of(struct fixture *f)
 			.ping_ms = 60000,
 			.close_ms = 300},
 	    .callbacks = {f, on_request, on_gone, on_refused, on_closed, on_stream_message,
-			  on_stream_gone},
+			  on_stream_taken, on_stream_gone},
 	};
 }
 
@@ -472,6 +481,29 @@ static void test_slow_events(void **state)
 	peer_close(&other);
 }
 
+/* It is told when all has left, not before, and is never cut off. */
+static void test_paced(void **state)
+{
+	static char large[8 * QUEUE_BYTES];
+	struct fixture *f = *state;
+	struct surfer p;
+	memset(large, 'x', sizeof large);
+	f->paced = true;
+	peer_events(f, &p);
+	UNTIL(f, -1, f->taken == 1);
+	send_to_all(f, "a");
+	EXPECT_TEXT(&p, "1\r\na\r\n");
+	UNTIL(f, -1, f->taken == 2);
+	http_server_stream_send(f->server, &f->streams[0], 1, slice_of(large, sizeof large));
+	while (f->taken == 2) {
+		fixture_turn(f, p.fd);
+		peer_read(&p);
+	}
+	UNTIL(f, p.fd, (peer_read(&p), p.in.len > sizeof large));
+	assert_int_equal(f->gone, 0);
+	peer_close(&p);
+}
+
 static void test_silent_clients_go(void **state)
 {
 	struct fixture *f = *state;
@@ -701,6 +733,7 @@ int main(void)
 	    TEST_OF(test_http_1_0_has_no_chunks),
 	    TEST_OF(test_slow_websocket),
 	    TEST_OF(test_slow_events),
+	    TEST_OF(test_paced),
 	    TEST_OF(test_silent_clients_go),
 	    TEST_OF(test_a_hundred_streams),
 	    TEST_OF(test_too_many_streams),
