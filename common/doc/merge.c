@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "common/doc/attachment.h"
 #include "common/doc/merge_internal.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
@@ -90,6 +91,8 @@ bool merge_same(struct merge *m, struct slice a, struct slice b)
 		return true;
 	if (a.len == 0 || b.len == 0)
 		return false;
+	if (m->whole)
+		return attachment_same(a, b);
 	struct mp_reader r = mp_reader_of(a);
 	enum mp_type type = mp_peek(&r);
 	if (type != MP_MAP && type != MP_ARRAY)
@@ -146,8 +149,10 @@ static bool is_map(struct slice value)
 	return mp_peek(&r) == MP_MAP;
 }
 
-static bool all_maps(const struct merge_place *place)
+static bool all_maps(const struct merge *m, const struct merge_place *place)
 {
+	if (m->whole)
+		return false;
 	for (uint32_t i = 0; i < place->sides_count; i++)
 		if (!is_map(place->sides[i].value))
 			return false;
@@ -212,6 +217,22 @@ static bool apply_fallback(struct merge *m, const struct merge_place *changed,
 	return m->policy->fallback == POLICY_OLDEST && merge_pick(m, changed, RULE_OLDEST, out);
 }
 
+/* Of equal ones: that which came in last, so that none who saw an earlier one is thought to have
+ * it. */
+static struct slice newest_attachment(const struct merge_side *sides, uint32_t count)
+{
+	struct attachment_stub stub;
+	uint64_t newest = 0;
+	struct slice found = sides[0].value;
+	for (uint32_t i = 0; i < count; i++) {
+		if (!attachment_parse(sides[i].value, &stub) || stub.revpos <= newest)
+			continue;
+		newest = stub.revpos;
+		found = sides[i].value;
+	}
+	return found;
+}
+
 struct merge_piece *merge_value(struct merge *m, const struct merge_place *place)
 {
 	struct merge_side *sides;
@@ -231,12 +252,14 @@ struct merge_piece *merge_value(struct merge *m, const struct merge_place *place
 	if (apply_sum(m, &changed, rule, &result))
 		return result;
 	bool same = all_same(m, sides, count);
-	bool has_parts = all_maps(&changed) || (rule && rule->rule == RULE_MAP);
+	bool has_parts = all_maps(m, &changed) || (rule && rule->rule == RULE_MAP);
+	if (same && m->whole)
+		return merge_raw(m, newest_attachment(sides, count));
 	if (same && !(m->has_sums && has_parts))
 		return merge_raw(m, sides[0].value);
 	if (apply_rule(m, &changed, rule, &result))
 		return result;
-	if (all_maps(&changed)) {
+	if (all_maps(m, &changed)) {
 		if (!is_map(place->base))
 			changed.base = (struct slice){0};
 		return merge_object(m, &changed);

@@ -65,6 +65,7 @@ struct merge {
 	uint32_t leaves_count;
 	bool has_base;
 	bool has_sums;    /* the policy has rules under which equal changes add up */
+	bool whole;       /* the walk is at an attachment: one thing, whatever its members */
 	struct buf path;  /* as in the policy */
 	struct buf shown; /* for people: with the keys of elements */
 	struct buf form_a;
@@ -87,7 +88,8 @@ enum {
 
 /* NULL: the value is absent, or open. */
 struct merge_piece *merge_value(struct merge *m, const struct merge_place *place);
-/* Equal in value, whatever the order of members in maps. Empty equals empty only. */
+/* Equal in value, whatever the order of members in maps. Empty equals empty only. Attachments are
+ * equal if their contents and types are. */
 bool merge_same(struct merge *m, struct slice a, struct slice b);
 /* Of the place where the walk is. NULL: there are too many already; `sides` are borrowed. */
 struct merge_note *merge_note(struct merge *m, enum merge_note_kind kind,

@@ -1,4 +1,5 @@
 /* Objects: member by member over the union of names. A member that is missing is not a null. */
+#include "common/doc/attachment.h"
 #include "common/doc/merge_internal.h"
 #include "proto/msgpack.h"
 
@@ -46,6 +47,7 @@ struct merge_piece *merge_object(struct merge *m, const struct merge_place *plac
 	for (uint32_t i = 0; i < place->sides_count; i++)
 		add_members(m, &c, place->sides[i].rank, place->sides[i].value);
 	merge_columns_by_leaf(m, &c);
+	bool attachments = slice_is(buf_slice(&m->path), ATTACHMENTS_MEMBER);
 	struct merge_piece *result = merge_container(m, PIECE_MAP);
 	for (uint32_t i = 0; i < c.columns_count; i++) {
 		const struct merge_column *column = &c.columns[i];
@@ -58,7 +60,9 @@ struct merge_piece *merge_object(struct merge *m, const struct merge_place *plac
 		};
 		member.sides = sides;
 		struct merge_path_mark mark = path_push(m, column->entries->key);
+		m->whole = attachments;
 		merge_attach(result, merge_value(m, &member), column->entries->key);
+		m->whole = false;
 		path_pop(m, mark);
 	}
 	return result;

@@ -491,10 +491,56 @@ static void test_long_details_are_cut(void **state)
 	assert_non_null(strstr(detail, "\"cut\":true}"));
 }
 
+/* ---- attachments ---- */
+
+#define CONTENT_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define CONTENT_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define STUB(name, revpos, content)                                                                \
+	"\"" name "\":{\"content_type\":\"a/b\",\"revpos\":" revpos                                \
+	",\"digest\":\"md5-\",\"length\":1,\"content\":\"" content "\"}"
+#define BODY(stubs) "{\"_attachments\":{" stubs "}}"
+
+static void test_attachments_are_merged_by_name(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}", BODY(STUB("gone", "1", CONTENT_A) "," STUB("kept", "1", CONTENT_A)));
+	add(f, "3-a", BODY(STUB("kept", "1", CONTENT_A) "," STUB("mine", "2", CONTENT_B)));
+	add(f, "2-b", BODY(STUB("gone", "1", CONTENT_A) "," STUB("kept", "2", CONTENT_B)));
+	gives(f, BODY(STUB("kept", "2", CONTENT_B) "," STUB("mine", "2", CONTENT_B)));
+}
+
+/* The same content came in twice: no conflict. It counts from when the later one came. */
+static void test_same_attachment_on_both_sides(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}", "{\"n\":1}");
+	add(f, "3-a", BODY(STUB("x", "2", CONTENT_A)));
+	add(f, "5-b", BODY(STUB("x", "3", CONTENT_A)));
+	gives(f, BODY(STUB("x", "3", CONTENT_A)));
+}
+
+/* Others are one thing each, never a mixture of their members. */
+static void test_other_attachments_are_for_people(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}", BODY(STUB("x.y", "1", "0")));
+	add(f, "2-a", BODY(STUB("x.y", "2", CONTENT_A)));
+	add(f, "2-b", BODY(STUB("x.y", "2", CONTENT_B)));
+	run(f);
+	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	start(f, "{\"paths\":{\"_attachments.x.y\":\"newest\"}}", BODY(STUB("x.y", "1", "0")));
+	add(f, "2-a", BODY(STUB("x.y", "2", CONTENT_A)));
+	add(f, "2-b", BODY(STUB("x.y", "2", CONTENT_B)));
+	gives(f, BODY(STUB("x.y", "2", CONTENT_B)));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+	    T(test_attachments_are_merged_by_name),
+	    T(test_same_attachment_on_both_sides),
+	    T(test_other_attachments_are_for_people),
 	    T(test_changes_on_one_side_are_taken),
 	    T(test_same_change_on_both_sides),
 	    T(test_members_keep_the_winners_order),
