@@ -99,6 +99,8 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 	    .pending_entries_max = sim->settings.pending_max,
 	    .scrub_bytes_per_second = 64 * 1024 * 1024,
 	    .scrub_rest_ms = 2000,
+	    /* so short that some go before their document comes */
+	    .upload_keep_ms = sim->settings.seed % 3 ? 20000 : 200,
 	    .index_step_documents = 3};
 	node->ops = &storage_ops;
 	return storage_new(&options, node->store, seed);

@@ -91,5 +91,6 @@ extern const struct workload_ops external_workload;   /* external_workload.c */
 extern const struct workload_ops purge_workload;      /* purge_workload.c */
 extern const struct workload_ops replicator_workload; /* replicator_workload.c */
 extern const struct workload_ops changes_workload;    /* changes_workload.c */
+extern const struct workload_ops attachment_workload; /* attachment_workload.c */
 
 #endif

@@ -1,0 +1,556 @@
+/* Clients with attachments, each the only writer of one document, with contents that several of
+ * them share: alone and inside documents, kept by stubs, taken away again.
+ *
+ * Checked:
+ * - what is acknowledged is what is shown, byte for byte, and a stub of it is taken
+ * - on every disk at the end: each content is there as often counted as bodies name it, its bytes
+ *   are those that its name stands for, and no bytes are there for nothing */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/doc/attachment.h"
+#include "common/doc/base64.h"
+#include "common/doc/revision.h"
+#include "storage-node/keys.h"
+#include "tests/sim/records.h"
+#include "tests/sim/workload.h"
+
+enum {
+	ACTORS = 4,
+	CONTENTS = 7,
+	LARGE = 6, /* the content of two chunks */
+	NAMES = 2,
+	MAYBE_MAX = 8,
+	WRITES = 30, /* of an actor */
+	REV_BYTES = 128,
+	TIMEOUT_US = 9000000,
+	RETRY_US = 250000
+};
+
+/* A document: which content each attachment has. */
+struct file {
+	int content[NAMES]; /* -1: none */
+};
+
+enum attachment_step { STEP_WRITE, STEP_READ, STEP_LOOK };
+
+struct owner {
+	enum attachment_step step;
+	struct file known; /* of the revision below */
+	char rev[REV_BYTES];
+	bool exists;
+	/* what may have been made of it since; only one of them can */
+	struct file maybe[MAYBE_MAX];
+	int maybe_count;
+	struct file attempt;
+	bool stubs; /* it kept some by stubs */
+	int name;   /* STEP_READ */
+	bool unsure;
+	int writes;
+	uint64_t request;
+	int64_t deadline_us;
+	bool done;
+};
+
+struct attachment_state {
+	struct owner owners[ACTORS];
+	struct buf contents[CONTENTS];
+	struct buf digests[CONTENTS];
+	bool ready;
+};
+
+static struct attachment_state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static bool attachment_wanted(struct workload *w)
+{
+	return rng_below(&w->rng, 5) == 1;
+}
+
+static const char *const names[NAMES] = {"a", "b/c"};
+
+static void wake_at(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->owners[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static void post(struct workload *w, int actor, struct sim_http *r)
+{
+	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	state_of(w)->owners[actor].request = workload_post(w, gateway, r);
+	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+}
+
+static struct sim_http *couch_request(struct workload *w, int actor, enum http_method method)
+{
+	struct sim_http *r = workload_request(w, actor, method, "/files/");
+	r->dialect = DIALECT_COUCH;
+	buf_printf(&r->path, "f%d", actor);
+	return r;
+}
+
+/* ---- asking ---- */
+
+static void ask_collection(struct workload *w)
+{
+	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
+	buf_append_text(&r->body, "{\"name\":\"files\",\"shards\":2,\"retainMs\":0}");
+	post(w, 0, r);
+}
+
+static void ask_look(struct workload *w, int actor)
+{
+	state_of(w)->owners[actor].step = STEP_LOOK;
+	post(w, actor, couch_request(w, actor, HTTP_GET));
+}
+
+static void ask_read(struct workload *w, int actor)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	struct sim_http *r = couch_request(w, actor, HTTP_GET);
+	o->step = STEP_READ;
+	o->name = (int)rng_below(&w->rng, NAMES);
+	buf_printf(&r->path, "/%s", names[o->name]);
+	buf_printf(&r->query, "rev=%s", o->rev);
+	post(w, actor, r);
+}
+
+static int choose_content(struct workload *w)
+{
+	int content = (int)rng_below(&w->rng, CONTENTS);
+	return content == LARGE && rng_below(&w->rng, 4) > 0 ? 0 : content;
+}
+
+static void print_attachment(struct workload *w, const struct owner *o, int name, struct buf *out)
+{
+	int content = o->attempt.content[name];
+	bool stub = o->exists && o->known.content[name] == content;
+	buf_printf(out, "\"%s\":{", names[name]);
+	if (stub) {
+		buf_append_text(out, "\"stub\":true}");
+		return;
+	}
+	buf_append_text(out, "\"content_type\":\"a/b\",\"data\":\"");
+	base64_encode(buf_slice(&state_of(w)->contents[content]), out);
+	buf_append_text(out, "\"}");
+}
+
+/* The whole document; attachments that stay are named by stubs. */
+static struct sim_http *print_document(struct workload *w, int actor)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	struct sim_http *r = couch_request(w, actor, HTTP_PUT);
+	bool any = false;
+	buf_printf(&r->body, "{\"n\":%d", o->writes);
+	if (o->exists)
+		buf_printf(&r->body, ",\"_rev\":\"%s\"", o->rev);
+	buf_append_text(&r->body, ",\"_attachments\":{");
+	for (int i = 0; i < NAMES; i++) {
+		if (o->attempt.content[i] < 0)
+			continue;
+		if (any)
+			buf_append_byte(&r->body, ',');
+		print_attachment(w, o, i, &r->body);
+		o->stubs = o->stubs || (o->exists && o->known.content[i] == o->attempt.content[i]);
+		any = true;
+	}
+	buf_append_text(&r->body, "}}");
+	return r;
+}
+
+/* One attachment by itself. */
+static struct sim_http *print_single(struct workload *w, int actor, int name)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	int content = o->attempt.content[name];
+	struct sim_http *r = couch_request(w, actor, content < 0 ? HTTP_DELETE : HTTP_PUT);
+	buf_printf(&r->path, "/%s", names[name]);
+	if (o->exists)
+		buf_printf(&r->query, "rev=%s", o->rev);
+	if (content >= 0)
+		buf_append_slice(&r->body, buf_slice(&state_of(w)->contents[content]));
+	return r;
+}
+
+static void ask_write(struct workload *w, int actor)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	int name = (int)rng_below(&w->rng, NAMES);
+	bool single = rng_below(&w->rng, 2) == 0;
+	bool removes = o->exists && rng_below(&w->rng, 4) == 0;
+	o->step = STEP_WRITE;
+	o->writes++;
+	o->stubs = false;
+	o->attempt = o->known;
+	o->attempt.content[name] = removes ? -1 : choose_content(w);
+	o->maybe[o->maybe_count++] = o->attempt;
+	post(w, actor, single ? print_single(w, actor, name) : print_document(w, actor));
+}
+
+static void go_on(struct workload *w, int actor)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	bool ends = w->sim->healed || o->writes >= WRITES;
+	if (o->unsure)
+		ask_look(w, actor);
+	else if (w->sim->healed && o->step != STEP_READ && o->exists)
+		ask_read(w, actor);
+	else if (w->sim->healed)
+		o->done = true;
+	else if (ends || o->maybe_count == MAYBE_MAX)
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+	else if (o->exists && rng_below(&w->rng, 3) == 0)
+		ask_read(w, actor);
+	else
+		ask_write(w, actor);
+}
+
+static void attachment_step(struct workload *w, int actor)
+{
+	struct attachment_state *s = state_of(w);
+	struct owner *o = &s->owners[actor];
+	if (o->done || w->sim->now_us < o->deadline_us)
+		return;
+	if (o->request != 0) {
+		workload_hang_up(w, o->request);
+		o->request = 0;
+		o->unsure = true;
+	}
+	if (s->ready)
+		go_on(w, actor);
+	else if (w->sim->healed)
+		o->done = true;
+	else if (actor == 0)
+		ask_collection(w);
+	else
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+}
+
+/* ---- answers ---- */
+
+/* 412: a stub of what the revision named has. */
+static void wrote(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	struct revision made;
+	if (answer->status == 412 && o->stubs)
+		sim_violation(w->sim, "attachments: a stub of f%d is refused: %.*s", actor,
+			      (int)answer->body.len, (const char *)answer->body.data);
+	o->unsure = true;
+	if ((answer->status != 201 && answer->status != 200) ||
+	    !revision_parse(slice_text(answer->etag), &made))
+		return;
+	snprintf(o->rev, sizeof o->rev, "%s", answer->etag);
+	o->known = o->attempt;
+	o->exists = true;
+	o->maybe_count = 0;
+	o->unsure = false;
+}
+
+static bool same_file(const struct file *a, const struct file *b)
+{
+	for (int i = 0; i < NAMES; i++)
+		if (a->content[i] != b->content[i])
+			return false;
+	return true;
+}
+
+/* By their digests, as the document shows them. */
+static struct file file_of(struct workload *w, const char *text)
+{
+	struct attachment_state *s = state_of(w);
+	struct file file;
+	struct buf part = {0};
+	for (int i = 0; i < NAMES; i++) {
+		buf_clear(&part);
+		buf_printf(&part, "\"%s\":{\"content_type\"", names[i]);
+		const char *at = strstr(text, buf_cstr(&part));
+		const char *digest = at ? strstr(at, "\"digest\":\"") : NULL;
+		file.content[i] = digest ? CONTENTS : -1;
+		for (int k = 0; digest && k < CONTENTS; k++)
+			if (strncmp(digest + 10, buf_cstr(&s->digests[k]), s->digests[k].len) == 0)
+				file.content[i] = k;
+	}
+	buf_close(&part);
+	return file;
+}
+
+/* What is there must be what is known, or one of what may have been made of it. */
+static void looked(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	struct revision rev;
+	struct buf text = {0};
+	if (answer->status != 200 && answer->status != 404)
+		return;
+	o->unsure = false;
+	if (answer->status == 404) {
+		if (o->exists)
+			sim_violation(w->sim, "attachments: f%d is gone", actor);
+		return;
+	}
+	if (!revision_parse(slice_text(answer->etag), &rev))
+		return;
+	buf_append_slice(&text, buf_slice(&answer->body));
+	struct file file = file_of(w, buf_cstr(&text));
+	bool same = o->exists && strcmp(o->rev, answer->etag) == 0;
+	bool fits = same && same_file(&file, &o->known);
+	for (int i = 0; !same && i < o->maybe_count; i++)
+		fits = fits || same_file(&file, &o->maybe[i]);
+	if (!fits)
+		sim_violation(w->sim, "attachments: f%d was never so: %s", actor, buf_cstr(&text));
+	buf_close(&text);
+	if (same || !fits)
+		return; /* what may be made of it may be made yet */
+	o->known = file;
+	o->exists = true;
+	o->maybe_count = 0;
+	snprintf(o->rev, sizeof o->rev, "%s", answer->etag);
+}
+
+static void have_read(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	int content = o->known.content[o->name];
+	if (answer->status == 404 && content >= 0 && o->maybe_count == 0)
+		sim_violation(w->sim, "attachments: %s of f%d is not there", names[o->name], actor);
+	if (answer->status != 200)
+		return;
+	if (content < 0 ||
+	    !slice_equal(buf_slice(&answer->body), buf_slice(&state_of(w)->contents[content])))
+		sim_violation(w->sim, "attachments: %s of f%d has other bytes", names[o->name],
+			      actor);
+}
+
+static void attachment_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct attachment_state *s = state_of(w);
+	struct owner *o = &s->owners[actor];
+	if (answer->id != o->request)
+		return;
+	o->request = 0;
+	if (!s->ready)
+		s->ready = answer->status < 300;
+	else if (o->step == STEP_WRITE)
+		wrote(w, actor, answer);
+	else if (o->step == STEP_LOOK)
+		looked(w, actor, answer);
+	else
+		have_read(w, actor, answer);
+	if (s->ready && w->sim->healed && answer->status == 503)
+		o->unsure = true; /* once more */
+	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
+	wake_at(w, actor, w->sim->now_us + pause_ms * 1000);
+}
+
+static bool attachment_done(struct workload *w, struct buf *why)
+{
+	for (int i = 0; i < ACTORS; i++) {
+		if (state_of(w)->owners[i].done)
+			continue;
+		buf_printf(why, "attachment client %d waits", i);
+		return false;
+	}
+	return true;
+}
+
+/* ---- what lies on the disks ---- */
+
+/* A content on one disk: what is counted, and what should be. */
+struct counted {
+	uint8_t content[CONTENT_BYTES];
+	int64_t named;
+	int64_t references;
+	uint64_t holds, held;
+	uint64_t source, length;
+};
+
+struct disk_look {
+	struct workload *w;
+	const struct sim_node *node;
+	uint64_t shard;
+	struct map contents; /* content -> struct counted* */
+	struct map sources;  /* number -> anything: bytes that are there for something */
+};
+
+static struct counted *counted_of(struct disk_look *look, struct slice content)
+{
+	struct counted *c = map_get(&look->contents, content);
+	if (c || content.len != CONTENT_BYTES)
+		return c;
+	c = mem_alloc_zero(sizeof *c);
+	memcpy(c->content, content.data, CONTENT_BYTES);
+	map_put(&look->contents, content, c);
+	return c;
+}
+
+static void count_body(struct disk_look *look, struct slice body)
+{
+	struct attachment_stub stub;
+	struct attachments walk = attachments_begin(attachments_of(body));
+	while (attachments_next(&walk, &stub))
+		counted_of(look, slice_of(stub.content, CONTENT_BYTES))->named++;
+}
+
+static void look_at_document(void *context, struct slice key, struct slice value)
+{
+	struct disk_look *look = context;
+	struct document doc;
+	struct slice id;
+	struct slice rest;
+	if (!key_split(key, &id, &rest))
+		return;
+	if (key_part_of(rest) == KEY_PART_BODY)
+		count_body(look, value);
+	if (rest.len == 0 && schema_decode(&schema_document, value, &look->w->sim->arena, &doc))
+		count_body(look, doc.body);
+}
+
+static void look_at_record(void *context, struct slice key, struct slice value)
+{
+	struct disk_look *look = context;
+	struct arena *arena = &look->w->sim->arena;
+	struct attachment a;
+	struct upload u;
+	bool known;
+	const struct schema *schema = key_attachments_schema(key, &known);
+	struct slice name = slice_of(key.data + KEY_SHARD_BYTES + 1, key.len - KEY_SHARD_BYTES - 1);
+	if (schema == &schema_attachment && schema_decode(schema, value, arena, &a)) {
+		struct counted *c = counted_of(look, name);
+		c->references = (int64_t)a.references;
+		c->holds = a.holds;
+		c->source = a.source;
+		c->length = a.length;
+		map_put_u64(&look->sources, a.source, look);
+	} else if (schema == &schema_upload && schema_decode(schema, value, arena, &u)) {
+		if (u.content.len > 0)
+			counted_of(look, u.content)->held++;
+		else
+			map_put_u64(&look->sources, u.source, look);
+	}
+}
+
+static void look_at_chunk(void *context, struct slice key, struct slice value)
+{
+	struct disk_look *look = context;
+	(void)value;
+	if (key.data[KEY_SHARD_BYTES] == 'k' &&
+	    !map_get_u64(&look->sources, be64_read(key.data + KEY_SHARD_BYTES + 1)))
+		sim_violation(look->w->sim, "%s keeps bytes that no attachment has",
+			      look->node->name);
+}
+
+static bool bytes_fit(struct disk_look *look, const struct counted *c)
+{
+	uint8_t chain[CONTENT_BYTES] = {0};
+	uint8_t name[CONTENT_BYTES];
+	struct buf key = {0};
+	struct buf value = {0};
+	bool there = c->source > 0;
+	for (uint64_t i = 0; there && i < content_chunks(c->length, LIMIT_CHUNK_BYTES); i++) {
+		buf_clear(&value);
+		there = disk_value(look->node->disk, STORE_ATTACHMENTS,
+				   key_chunk(&key, look->shard, c->source, (uint32_t)i), &value);
+		content_chain(chain, c->length > 0 ? buf_slice(&value) : slice_of(NULL, 0));
+	}
+	content_name(chain, c->length, name);
+	buf_close(&key);
+	buf_close(&value);
+	return there && memcmp(name, c->content, sizeof name) == 0;
+}
+
+static void judge(struct disk_look *look)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&look->contents, &at));) {
+		struct counted *c = e->value;
+		if (c->named != c->references || c->held != c->holds)
+			sim_violation(look->w->sim,
+				      "%s counts %lld for an attachment that %lld bodies name, "
+				      "holds %llu for %llu",
+				      look->node->name, (long long)c->references,
+				      (long long)c->named, (unsigned long long)c->holds,
+				      (unsigned long long)c->held);
+		else if (!bytes_fit(look, c))
+			sim_violation(look->w->sim, "%s lacks the bytes of an attachment",
+				      look->node->name);
+		free(c);
+	}
+	map_close(&look->contents);
+	map_close(&look->sources);
+}
+
+static void attachment_check(struct workload *w)
+{
+	struct shard_list *list = all_shards(w->sim);
+	struct buf key = {0};
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		for (uint32_t k = 0; k < shard->replicas_count; k++) {
+			const struct sim_node *node = sim_node_of(w->sim, shard->replicas[k].node);
+			if (flip_stands(w->sim, sim_node_of(w->sim, shard->replicas[k].node)))
+				continue;
+			struct disk_look look = {.w = w, .node = node, .shard = shard->id};
+			key_shard(&key, 'd', shard->id);
+			disk_walk(node->disk, STORE_DOCUMENTS, buf_slice(&key), look_at_document,
+				  &look);
+			disk_walk(node->disk, STORE_ATTACHMENTS, buf_slice(&key), look_at_record,
+				  &look);
+			disk_walk(node->disk, STORE_ATTACHMENTS, buf_slice(&key), look_at_chunk,
+				  &look);
+			judge(&look);
+		}
+	}
+	buf_close(&key);
+	arena_reset(&w->sim->arena);
+}
+
+/* ---- life ---- */
+
+static void make_content(struct attachment_state *s, int content)
+{
+	static const size_t lengths[CONTENTS] = {10, 0, 100, 1000, 33, 300, LIMIT_CHUNK_BYTES + 9};
+	uint8_t md5[MD5_BYTES];
+	for (size_t i = 0; i < lengths[content]; i++)
+		buf_append_byte(&s->contents[content], (uint8_t)(i * 7 + (size_t)content));
+	attachment_md5(buf_slice(&s->contents[content]), md5);
+	attachment_digest(md5, &s->digests[content]);
+}
+
+static void attachment_start(struct workload *w)
+{
+	struct attachment_state *s = mem_alloc_zero(sizeof *s);
+	w->state = s;
+	for (int i = 0; i < CONTENTS; i++)
+		make_content(s, i);
+	for (int i = 0; i < ACTORS; i++) {
+		for (int k = 0; k < NAMES; k++)
+			s->owners[i].known.content[k] = -1;
+		wake_at(w, i, w->sim->now_us + 300000);
+	}
+}
+
+static void attachment_free(struct workload *w)
+{
+	struct attachment_state *s = state_of(w);
+	for (int i = 0; i < CONTENTS; i++) {
+		buf_close(&s->contents[i]);
+		buf_close(&s->digests[i]);
+	}
+	free(s);
+}
+
+const struct workload_ops attachment_workload = {
+    .name = "attachments",
+    .wanted = attachment_wanted,
+    .start = attachment_start,
+    .step = attachment_step,
+    .on_answer = attachment_on_answer,
+    .done = attachment_done,
+    .check = attachment_check,
+    .free = attachment_free,
+};
