@@ -43,6 +43,7 @@ struct list_params {
 	struct list_key after; /* from the cursor; without id: from the beginning */
 	struct slice index;    /* the one to use; empty: the storage node chooses */
 	bool no_index;
+	bool want_others; /* rows name their documents' other live leaves */
 	bool count;
 	bool explain;
 	bool any;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/couch.h"
 #include "gateway/list.h"
@@ -17,12 +18,14 @@ struct all_docs {
 	bool inclusive;
 	bool descending;
 	bool include_docs;
+	bool conflicts;
 	bool update_seq;
 	bool limited;
 	bool ranged;
 	bool single; /* of one key */
 	uint64_t limit;
 	uint64_t skip;
+	struct arena *arena; /* the request's */
 	/* keys */
 	struct slice *keys;
 	uint32_t keys_count;
@@ -73,6 +76,21 @@ static void answer_rows(struct turn *t, struct request *r, const struct all_docs
 
 /* ---- a range ---- */
 
+/* Names with commas between. */
+static void take_others(const struct all_docs *op, struct slice others, struct couch_document *d)
+{
+	struct revision *list = arena_alloc(op->arena, (others.len / 3 + 1) * sizeof *list);
+	for (size_t at = 0, end; at < others.len; at = end + 1) {
+		for (end = at; end < others.len && others.data[end] != ',';)
+			end++;
+		struct slice name = arena_copy(op->arena, slice_of(others.data + at, end - at));
+		if (revision_parse(name, &list[d->conflicts_count]))
+			d->conflicts_count++;
+	}
+	revision_sort(list, d->conflicts_count);
+	d->conflicts = list;
+}
+
 static enum list_taken take_row(struct list_view *view, const struct row *row, struct buf *out)
 {
 	const struct all_docs *op = (const struct all_docs *)view;
@@ -85,6 +103,8 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 	if (!out)
 		return LIST_TAKEN;
 	struct couch_document d = {.id = row->id, .revision = row->revision, .body = row->body};
+	if (op->conflicts && row->others.len > 0)
+		take_others(op, row->others, &d);
 	print_row(&d, op->include_docs, out);
 	return LIST_TAKEN;
 }
@@ -127,6 +147,7 @@ static void range_go(struct turn *t, struct request *r, struct all_docs *op)
 	struct list_params *p = &op->params;
 	p->skip = op->skip;
 	p->limit = op->single && !op->limited ? 1 : op->limit;
+	p->want_others = op->conflicts;
 	p->view = &op->view;
 	op->view = (struct list_view){.row = take_row, .answer = range_answer};
 	if (!op->include_docs) {
@@ -175,7 +196,9 @@ static void key_read(struct turn *t, struct request *r, uint32_t index, enum sta
 		struct couch_document d = {.id = op->keys[index],
 					   .revision = ack->revision,
 					   .deleted = ack->deleted,
-					   .body = ack->body};
+					   .body = ack->body,
+					   .conflicts = ack->leaves,
+					   .conflicts_count = ack->leaves_count};
 		print_row(&d, op->include_docs, out);
 	} else {
 		buf_append_text(out, "{\"key\":");
@@ -196,6 +219,7 @@ static void keys_go(struct turn *t, struct request *r, struct all_docs *op,
 	for (uint32_t i = 0; i < op->keys_count && !r->finished; i++) {
 		const struct map_shard *s = map_collection_shard(c, op->keys[i]);
 		op->reads[i].id = op->keys[i];
+		op->reads[i].want_deleted = op->conflicts; /* `leaves` are the other live ones */
 		op->reads[i].shard = s->shard.id;
 		struct call_spec spec = {.reach = REACH_LEAD,
 					 .shard = s->shard.id,
@@ -314,6 +338,7 @@ static bool take_all(struct turn *t, struct request *r, struct all_docs *op, str
 		return false;
 	op->descending = take_flag(r, body, "descending", false);
 	op->include_docs = take_flag(r, body, "include_docs", false);
+	op->conflicts = op->include_docs && take_flag(r, body, "conflicts", false);
 	op->update_seq = take_flag(r, body, "update_seq", false);
 	op->limited =
 	    request_parameter(r, "limit", &text) || value_member(body, slice_text("limit")).len > 0;
@@ -348,6 +373,7 @@ void couch_all_docs(struct turn *t, struct request *r)
 {
 	struct all_docs *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
+	op->arena = &r->arena;
 	r->op = op;
 	if (take_all(t, r, op, &problem))
 		couch_find(t, r, all_docs_go);

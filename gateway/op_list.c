@@ -305,6 +305,7 @@ static void take_page(struct request *r, struct list_shard *s,
 		struct row *to = &s->rows[i];
 		to->id = arena_copy(page, from->id);
 		to->body = arena_copy(page, from->body);
+		to->others = arena_copy(page, from->others);
 		to->revision.generation = from->revision.generation;
 		to->revision.hash = arena_copy(page, from->revision.hash);
 		to->order_key_count = from->order_key_count;
@@ -394,6 +395,7 @@ static void fill_query(const struct list_op *op, struct msg_shard_query *query)
 	query->after_keys_count = params->after.order_keys_count;
 	query->index = params->index;
 	query->no_index = params->no_index;
+	query->want_others = params->want_others;
 	query->count = params->count;
 	query->any = params->any;
 }

@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/query.h"
+#include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
@@ -27,6 +28,7 @@ struct query_job {
 	struct slice *fields;
 	uint32_t fields_count;
 	bool count_only;
+	bool want_others;
 	uint64_t count;
 	struct plan *plan;
 	struct scan scan;
@@ -79,6 +81,25 @@ static bool belongs(struct query_job *job, const struct scan_row *found, struct 
 	return !job_sorts(job) || rows_wants(&job->rows, row);
 }
 
+/* As many names as an answer takes. */
+static struct slice others_of(struct storage *s, const struct document *doc, int winner)
+{
+	struct buf names = {0};
+	for (uint32_t i = 0; i < doc->revisions_count; i++) {
+		struct revision name = graph_name(doc, i);
+		if ((int)i == winner || !graph_is_live(doc, i))
+			continue;
+		if (names.len + REVISION_TEXT_BYTES + 1 > LIMIT_POLICY_BYTES)
+			break;
+		if (names.len > 0)
+			buf_append_byte(&names, ',');
+		revision_print(&name, &names);
+	}
+	struct slice kept = arena_copy(&s->arena, buf_slice(&names));
+	buf_close(&names);
+	return kept;
+}
+
 /* False if the record can't be read. */
 static bool take_row(struct storage *s, struct query_job *job, const struct scan_row *found)
 {
@@ -94,6 +115,8 @@ static bool take_row(struct storage *s, struct query_job *job, const struct scan
 	row.generation = doc.revisions[winner].generation;
 	row.hash = doc.revisions[winner].hash;
 	row.conflicts = graph_conflicts(&doc);
+	if (job->want_others && row.conflicts > 0)
+		row.others = others_of(s, &doc, winner);
 	row.body = found->body;
 	if (job->fields_count > 0) {
 		buf_clear(&job->body);
@@ -243,6 +266,7 @@ static bool job_parse(struct query_job *job, const struct msg_shard_query *m,
 	job->limit = m->limit == 0 || m->limit > LIMIT_ROWS ? LIMIT_ROWS : m->limit;
 	job->rows.limit = job->limit;
 	job->count_only = m->count;
+	job->want_others = m->want_others;
 	return true;
 }
 

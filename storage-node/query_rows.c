@@ -29,7 +29,7 @@ static struct slice move(struct slice from, uint8_t **to)
 
 static struct query_row *row_copy(const struct query_rows *rows, const struct query_row *from)
 {
-	size_t bytes = from->id.len + from->body.len + from->hash.len;
+	size_t bytes = from->id.len + from->body.len + from->hash.len + from->others.len;
 	for (uint32_t i = 0; i < rows->order_count; i++)
 		bytes += from->keys[i].len;
 	struct query_row *row = mem_alloc(sizeof *row + bytes);
@@ -39,6 +39,7 @@ static struct query_row *row_copy(const struct query_rows *rows, const struct qu
 	row->id = move(from->id, &at);
 	row->body = move(from->body, &at);
 	row->hash = move(from->hash, &at);
+	row->others = move(from->others, &at);
 	for (uint32_t i = 0; i < rows->order_count; i++)
 		row->keys[i] = move(from->keys[i], &at);
 	return row;
@@ -132,6 +133,7 @@ void rows_fill(const struct query_rows *rows, struct arena *arena, struct msg_sh
 		to->revision = (struct revision){from->generation, from->hash};
 		to->body = from->body;
 		to->conflicts = from->conflicts;
+		to->others = from->others;
 		to->order_key = arena_alloc(arena, (rows->order_count + 1) * sizeof *to->order_key);
 		for (uint32_t k = 0; k < rows->order_count; k++)
 			to->order_key[to->order_key_count++] = from->keys[k];

@@ -137,6 +137,10 @@ describe('replication', () => {
       [['3-z', '3-c'], ['1-b'], ['missing'], ['missing'], ['Invalid rev format'], ['3-z', '3-c']]);
     assert.deepEqual(got.json.results[1].docs[0].ok._revisions, line(1, 'b'));
     assert.equal((await couch('POST', `${db}/_bulk_get`, { docs: 5 })).status, 400);
+    for (const query of ['', '&keys=["a","b"]']) {
+      const all = await couch('GET', encodeURI(`${db}/_all_docs?include_docs=true&conflicts=true${query}`));
+      assert.deepEqual(all.json.rows.map((row) => row.doc._conflicts), [['3-c'], undefined], all.text);
+    }
   });
 
   test('what a policy made of a conflict goes out as one line, and its losers as deleted', async () => {
