@@ -68,6 +68,7 @@ struct couch_document {
 	uint32_t ancestors_count;
 	bool revs;                     /* _revisions */
 	bool revs_info;                /* _revs_info */
+	uint64_t local_seq;            /* 0: it is not shown */
 	const struct contents *loaded; /* attachments whose bytes are shown; NULL: none are */
 };
 bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
@@ -88,6 +89,9 @@ bool couch_revision(struct request *r, struct slice text, struct revision *out,
 bool couch_number(const struct request *r, const char *name, uint64_t *value,
 		  struct problem *p) MUST_CHECK;
 
+/* Names of all databases in the request's arena, in order. */
+uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names);
+
 /* ---- op_couch_database.c ---- */
 
 struct couch_counts {
@@ -100,6 +104,9 @@ typedef void couch_counted(struct turn *t, struct request *r, const struct couch
 /* Counts the documents of a collection, and says how far its streams are. r->op stays as it is. */
 void couch_count(struct turn *t, struct request *r, const struct map_collection *c,
 		 couch_counted *done);
+/* What GET /{db} says of it. False: no database leads to this collection. */
+bool couch_info_print(const struct map_collection *c, const struct couch_counts *counts,
+		      struct buf *out) MUST_CHECK;
 /* collection_find; a database that is not there is answered here. */
 void couch_find(struct turn *t, struct request *r, collection_step *found);
 

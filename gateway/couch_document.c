@@ -143,6 +143,8 @@ bool couch_document_print(const struct couch_document *d, struct buf *out)
 		print_revisions(d, out);
 	if (d->revs_info)
 		print_revs_info(d, out);
+	if (d->local_seq > 0)
+		buf_printf(out, ",\"_local_seq\":%" PRIu64, d->local_seq);
 	print_list(",\"_conflicts\":[", d->conflicts, d->conflicts_count, out);
 	print_list(",\"_deleted_conflicts\":[", d->deleted_conflicts, d->deleted_conflicts_count,
 		   out);

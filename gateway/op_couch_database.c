@@ -103,17 +103,11 @@ void couch_count(struct turn *t, struct request *r, const struct map_collection 
 
 /* ---- what is told of one ---- */
 
-static void info_answer(struct turn *t, struct request *r, const struct couch_counts *counts)
+bool couch_info_print(const struct map_collection *c, const struct couch_counts *counts,
+		      struct buf *out)
 {
-	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
-	struct reply *reply = reply_begin(t, 200);
-	struct buf *out = &reply->body;
 	struct buf name = {0};
-	if (!c || !couch_database_name(r->collection, &name)) {
-		buf_close(&name);
-		couch_answer_error(t, r, COUCH_DB_MISSING);
-		return;
-	}
+	bool fine = couch_database_name(c->settings.name, &name);
 	buf_append_text(out, "{\"db_name\":");
 	json_string(buf_slice(&name), out);
 	buf_close(&name);
@@ -127,7 +121,17 @@ static void info_answer(struct turn *t, struct request *r, const struct couch_co
 		   "\"cluster\":{\"q\":%" PRIu32 ",\"n\":%" PRIu64 ",\"w\":%" PRIu64 ",\"r\":1}}",
 		   counts->documents, counts->deleted, c->shards_count, c->settings.replicas,
 		   c->settings.write_quorum);
-	reply_send(t, r, reply);
+	return fine;
+}
+
+static void info_answer(struct turn *t, struct request *r, const struct couch_counts *counts)
+{
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	struct reply *reply = reply_begin(t, 200);
+	if (c && couch_info_print(c, counts, &reply->body))
+		reply_send(t, r, reply);
+	else
+		couch_answer_error(t, r, COUCH_DB_MISSING);
 }
 
 static void info_go(struct turn *t, struct request *r, struct map_collection *c)

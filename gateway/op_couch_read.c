@@ -11,6 +11,7 @@ struct couch_read {
 	bool deleted_conflicts;
 	bool revs;
 	bool revs_info;
+	bool local_seq;
 	bool attachments; /* with their data */
 	struct contents work;
 	/* COPY; or what is shown once its attachments have come */
@@ -63,7 +64,8 @@ static struct couch_document document_of(const struct couch_read *op,
 				   .ancestor_flags = ack->ancestor_flags,
 				   .ancestors_count = ack->ancestors_count,
 				   .revs = op->revs,
-				   .revs_info = op->revs_info};
+				   .revs_info = op->revs_info,
+				   .local_seq = op->local_seq ? ack->changed : 0};
 	if (op->conflicts) {
 		d.conflicts = ack->leaves;
 		d.conflicts_count = ack->leaves_count;
@@ -155,9 +157,7 @@ static void read_go(struct turn *t, struct request *r, struct map_collection *c)
 static bool take_parameters(struct request *r, struct couch_read *op, struct problem *p)
 {
 	struct slice value;
-	if (request_flag(r, "local_seq"))
-		return couch_problem(p, COUCH_NOT_BUILT,
-				     "This server does not have `local_seq` yet.");
+	op->local_seq = request_flag(r, "local_seq");
 	/* which attachments the asker has can't be told from revisions that were merged: all come
 	 */
 	op->attachments = request_flag(r, "attachments") || request_flag(r, "atts_since");

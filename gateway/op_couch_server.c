@@ -97,27 +97,35 @@ static int compare_texts(const void *a, const void *b)
 	return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
-static void databases_answer(struct turn *t, struct request *r, uint32_t index, enum status status,
-			     const void *body)
+uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names)
 {
 	const struct cluster_map *map = &t->gw->map;
-	struct slice *names = arena_alloc(&r->arena, (map->collections.count + 1) * sizeof *names);
+	struct slice *list = arena_alloc(&r->arena, (map->collections.count + 1) * sizeof *list);
 	uint32_t count = 0;
 	size_t at = 0;
-	(void)index;
-	(void)status;
-	r->unconfirmed = body == NULL;
-	if (map->version == 0) {
-		answer_status(t, r, STATUS_STARTING, "");
-		return;
-	}
 	for (struct map_entry *e; (e = map_next(&map->collections, &at)) != NULL;) {
 		const struct map_collection *c = e->value;
 		if (cluster_map_collection(map, c->settings.name) &&
 		    couch_database_name(c->settings.name, &t->gw->scratch))
-			names[count++] = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
+			list[count++] = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 	}
-	qsort(names, count, sizeof *names, compare_texts);
+	qsort(list, count, sizeof *list, compare_texts);
+	*names = list;
+	return count;
+}
+
+static void databases_answer(struct turn *t, struct request *r, uint32_t index, enum status status,
+			     const void *body)
+{
+	struct slice *names;
+	(void)index;
+	(void)status;
+	r->unconfirmed = body == NULL;
+	if (t->gw->map.version == 0) {
+		answer_status(t, r, STATUS_STARTING, "");
+		return;
+	}
+	uint32_t count = couch_databases(t, r, &names);
 	struct reply *reply = reply_begin(t, 200);
 	for (uint32_t i = 0; i < count; i++) {
 		buf_append_byte(&reply->body, i == 0 ? '[' : ',');
@@ -130,6 +138,14 @@ static void databases_answer(struct turn *t, struct request *r, uint32_t index, 
 void couch_all_dbs(struct turn *t, struct request *r)
 {
 	map_refresh(t, r, databases_answer);
+}
+
+/* None that CouchDB would list. */
+void couch_active_tasks(struct turn *t, struct request *r)
+{
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_text(&reply->body, "[]");
+	reply_send(t, r, reply);
 }
 
 /* ---- _membership ---- */

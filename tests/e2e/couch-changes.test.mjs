@@ -102,6 +102,18 @@ describe('changes', () => {
     assert.deepEqual(sparse.results.map(({ seq }) => seq === null), [true, false, true, false, true]);
     const [, , , design] = (await changes(db, 'include_docs=true&conflicts=true&attachments=true')).results;
     assert.deepEqual(design.doc, { _id: '_design/x', _rev: rev });
+    assert.ok((await couch('GET', `${db}/b?local_seq=true`)).json._local_seq > 0);
+  });
+
+  test('many databases are described at once', async () => {
+    await database('described');
+    const some = await couch('POST', '/_dbs_info', { body: { keys: ['nowhere', 'described'] } });
+    assert.deepEqual(some.json[0], { key: 'nowhere', error: 'not_found' });
+    assert.equal(some.json[1].key, 'described');
+    assert.deepEqual(Object.keys(some.json[1].info), Object.keys((await couch('GET', '/described')).json));
+    assert.ok((await couch('GET', '/_dbs_info')).json.some(({ key }) => key === 'described'));
+    assert.equal((await couch('POST', '/_dbs_info', { body: {} })).status, 400);
+    assert.deepEqual((await couch('GET', '/_active_tasks')).json, []);
   });
 
   test('filters', async () => {

@@ -1,0 +1,242 @@
+/* _changes: pages of shards merged into one answer, and feeds that wait. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gateway/position.h"
+#include "tests/sim/gateway_bench.h"
+
+static void open_with(void **state, uint32_t shards)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	gateway_bench_open(b, NULL);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_map(b, shards, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	*state = b;
+}
+
+static int setup(void **state)
+{
+	open_with(state, 1);
+	return 0;
+}
+
+static int setup_two(void **state)
+{
+	open_with(state, 2);
+	return 0;
+}
+
+/* A row whose change is of time `stamp`. */
+static struct change_row row_of(uint64_t number, const char *id, uint64_t stamp)
+{
+	return (struct change_row){.number = number,
+				   .id = slice_text(id),
+				   .revision = {1, slice_text("r")},
+				   .stamp = stamp};
+}
+
+static void page(struct gateway_bench *b, uint32_t index, const struct change_row *rows,
+		 uint32_t count, uint64_t last, uint64_t pending)
+{
+	struct msg_shard_changes_ack ack = {.status = STATUS_OK,
+					    .rows = (struct change_row *)rows,
+					    .rows_count = count,
+					    .last = last,
+					    .pending = pending};
+	gateway_bench_answer(b, index, MSG_shard_changes_ack, &ack);
+}
+
+static void expect_text(const struct buf *text, const char *wanted)
+{
+	if (!strstr(buf_cstr((struct buf *)text), wanted))
+		fail_msg("%s is not in\n%s", wanted, buf_cstr((struct buf *)text));
+}
+
+static void stream_event(struct gateway_bench *b, enum event_kind kind, uint64_t stream)
+{
+	struct event event = {.kind = kind, .stream = {.stream = stream}};
+	gateway_bench_event(b, &event);
+}
+
+/* The feed that was opened by message `index` stands at `last` and tells of these. */
+static void feed_tells(struct gateway_bench *b, const struct bench_sent *open, uint64_t previous,
+		       uint64_t last)
+{
+	struct feed_event event = {.number = last,
+				   .op = WRITE_PUT,
+				   .id = slice_text("x"),
+				   .revision = {1, slice_text("r")}};
+	struct msg_feed_events m = {.shard = 1,
+				    .feed = open->envelope.request_id,
+				    .previous = previous,
+				    .last = last,
+				    .events = &event,
+				    .events_count = last > previous};
+	struct peer from = {open->member, ROLE_STORAGE, 1};
+	struct envelope envelope = {.type = MSG_feed_events, .epoch = open->envelope.epoch};
+	gateway_bench_message(b, &from, &envelope, &m);
+}
+
+static const struct bench_sent *sent_of(const struct gateway_bench *b, uint16_t type)
+{
+	for (uint32_t i = b->sent_count; i-- > 0;)
+		if (b->sent[i].envelope.type == type)
+			return &b->sent[i];
+	fail_msg("nothing of that type was sent");
+	return NULL;
+}
+
+static void test_pages_follow_until_there_is_nothing_more(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row first[] = {row_of(3, "a", 1), row_of(4, "b", 2)};
+	struct change_row second[] = {row_of(7, "c", 3)};
+	gateway_bench_http(b, "GET /c/_changes");
+	page(b, 0, first, 2, 4, 1);
+	assert_int_equal(b->status, 0);
+	expect_text(&b->trace, "after=4");
+	page(b, 1, second, 1, 9, 0);
+	assert_int_equal(b->status, 200);
+	expect_text(&b->body, "{\"results\":[\n{\"seq\":\"3-");
+	expect_text(&b->body,
+		    "\"id\":\"c\",\"changes\":[{\"rev\":\"1-r\"}]}\n],\n\"last_seq\":\"9-");
+	expect_text(&b->body, "\",\"pending\":0}\n");
+}
+
+static void test_rows_of_shards_come_by_time(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row first[] = {row_of(3, "a", 1), row_of(4, "d", 4)};
+	struct change_row second[] = {row_of(3, "b", 2), row_of(4, "c", 3)};
+	gateway_bench_http(b, "GET /c/_changes?limit=3&seq_interval=3");
+	assert_int_equal(b->sent_count, 2);
+	page(b, 1, second, 2, 4, 0);
+	assert_int_equal(b->status, 0);
+	page(b, 0, first, 2, 4, 0);
+	assert_int_equal(b->status, 200);
+	expect_text(&b->body, "{\"seq\":null,\"id\":\"a\"");
+	expect_text(&b->body, "},\n{\"seq\":null,\"id\":\"b\"");
+	expect_text(&b->body, "},\n{\"seq\":\"7-");
+	expect_text(&b->body, "\"last_seq\":\"7-");
+	expect_text(&b->body, "\"pending\":1}");
+}
+
+static void test_a_long_poll_is_woken(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row rows[] = {row_of(6, "x", 1)};
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?feed=longpoll&heartbeat=1000");
+	page(b, 0, NULL, 0, 5, 0);
+	assert_int_equal(b->status, 200); /* its headers, and that a list begins */
+	struct bench_sent open = *sent_of(b, MSG_feed_open);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	gateway_bench_clear(b);
+	feed_tells(b, &open, 5, 5);
+	/* what came before the feed was open may have been missed */
+	assert_int_equal(sent_of(b, MSG_shard_changes)->member, BENCH_NODE);
+	page(b, (uint32_t)(sent_of(b, MSG_shard_changes) - b->sent), NULL, 0, 5, 0);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 1000);
+	expect_text(&b->trace, "<< 1: \n");
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	gateway_bench_clear(b);
+	feed_tells(b, &open, 5, 6);
+	expect_text(&b->trace, "after=5");
+	page(b, (uint32_t)(sent_of(b, MSG_shard_changes) - b->sent), rows, 1, 6, 0);
+	expect_text(&b->trace, "\"id\":\"x\"");
+	expect_text(&b->trace, "\"last_seq\":\"6-");
+	assert_null(strstr(buf_cstr(&b->trace), "|| "));
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "|| 1 ");
+	stream_event(b, EVENT_STREAM_GONE, id);
+}
+
+static void test_a_long_poll_ends_in_time_or_with_its_client(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?feed=longpoll&timeout=500");
+	page(b, 0, NULL, 0, 5, 0);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 600);
+	expect_text(&b->trace, "\"last_seq\":\"5-");
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "|| 1 ");
+	id = gateway_bench_http(b, "GET /c/_changes?feed=longpoll&timeout=500");
+	page(b, b->sent_count - 1, NULL, 0, 5, 0);
+	gateway_bench_clear(b);
+	stream_event(b, EVENT_STREAM_GONE, id);
+	expect_text(&b->trace, "-> 11@1 "); /* nobody needs its feed */
+	gateway_bench_advance(b, 1000);
+	assert_null(strstr(buf_cstr(&b->trace), "<< "));
+}
+
+static void test_nothing_is_sent_that_is_not_taken(void **state)
+{
+	static char text[200000];
+	struct gateway_bench *b = *state;
+	struct change_row rows[8];
+	struct buf body = {0};
+	memset(text, 'x', sizeof text - 1);
+	buf_printf(&body, "{\"t\":\"%s\"}", text);
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?feed=continuous&include_docs=true");
+	for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
+		rows[i] = row_of(i + 1, "a", i);
+		rows[i].body = gateway_bench_document(b, buf_cstr(&body));
+	}
+	page(b, 0, rows, ARRAY_LEN(rows), 9, 0);
+	assert_int_equal(b->status, 200);
+	size_t begun = b->trace.len;
+	assert_true(begun < 7 * sizeof text);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	assert_true(b->trace.len > begun);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "{\"seq\":\"8-");
+	buf_close(&body);
+}
+
+static void test_sequences(void **state)
+{
+	(void)state;
+	struct position_of list[] = {{7, 3}, {8, UINT64_MAX}};
+	struct buf text = {0};
+	struct buf parsed = {0};
+	sequence_print(list, 2, &text);
+	assert_true(sequence_parse(buf_slice(&text), &parsed));
+	assert_int_equal(position_count(&parsed), 2);
+	assert_int_equal(position_at(&parsed, 1).number, UINT64_MAX);
+	buf_clear(&parsed);
+	struct slice place = buf_slice(&text);
+	while (place.data[0] != '-')
+		place = slice_of(place.data + 1, place.len - 1);
+	assert_true(sequence_parse(slice_of(place.data + 1, place.len - 1), &parsed));
+	static const char *const bad[] = {"5", "5-", "-", "\"\"", "[]", "5-AAAA", "1-MQA", "now"};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_false(sequence_parse(slice_text(bad[i]), &parsed));
+	buf_close(&text);
+	buf_close(&parsed);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_pages_follow_until_there_is_nothing_more),
+	    cmocka_unit_test_setup_teardown(test_rows_of_shards_come_by_time, setup_two,
+					    gateway_bench_teardown),
+	    TEST(test_a_long_poll_is_woken),
+	    TEST(test_a_long_poll_ends_in_time_or_with_its_client),
+	    TEST(test_nothing_is_sent_that_is_not_taken),
+	    TEST(test_sequences),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
