@@ -19,8 +19,14 @@ struct offer {
 	uint64_t since_ms;
 	int64_t length_ms;
 	int64_t until_ms;
-	/* ANSWERED */
+	uint64_t number; /* ANSWERED: of its entry */
+};
+
+/* What a client said under its lease, and it counted: it may come again when the document has long
+ * been offered to another. */
+struct given {
 	uint64_t number; /* of its entry */
+	int64_t until_ms;
 	uint8_t answer[TOKEN_BYTES];
 	uint8_t resolution_id[TOKEN_BYTES];
 	uint64_t generation;
@@ -30,6 +36,7 @@ struct offer {
 
 struct offers {
 	struct map by_id;  /* document id -> struct offer* */
+	struct map given;  /* lease, document id -> struct given* */
 	struct buf after;  /* the next look at the queue begins behind this document */
 	uint64_t settings; /* version that `external` and `lease_ms` are of */
 	bool external;
@@ -60,15 +67,21 @@ static struct offers *offers_of(struct storage *s, struct shard_copy *c)
 	return o;
 }
 
+static void free_all(struct map *map)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(map, &at));)
+		free(e->value);
+	map_close(map);
+}
+
 void offer_free(struct shard_copy *c)
 {
 	struct offers *o = c->offers;
-	size_t at = 0;
 	if (!o)
 		return;
-	for (struct map_entry *e; (e = map_next(&o->by_id, &at));)
-		free(e->value);
-	map_close(&o->by_id);
+	free_all(&o->by_id);
+	free_all(&o->given);
 	buf_close(&o->after);
 	free(o);
 	c->offers = NULL;
@@ -287,19 +300,37 @@ static enum status change_lease(struct storage *s, struct shard_copy *c,
 	return STATUS_OK;
 }
 
+static struct slice given_key(struct buf *out, struct slice lease, struct slice id)
+{
+	buf_append_slice(out, lease);
+	buf_append_slice(out, id);
+	return buf_slice(out);
+}
+
+static const struct given *given_find(const struct shard_copy *c, struct slice lease,
+				      struct slice id)
+{
+	struct buf key = {0};
+	if (!c->offers)
+		return NULL;
+	const struct given *g = map_get(&c->offers->given, given_key(&key, lease, id));
+	buf_close(&key);
+	return g;
+}
+
 /* Somebody repeats what may have been answered. */
 static bool show_answer(struct storage *s, struct shard_copy *c, const struct msg_conflict_lease *m,
 			struct msg_conflict_lease_ack *ack)
 {
-	const struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
-	if (m->op != LEASE_CHECK || !o || o->state != OFFER_ANSWERED || !same_lease(o, m->lease))
+	const struct given *g = given_find(c, m->lease, m->id);
+	if (m->op != LEASE_CHECK || !g)
 		return false;
 	/* until it is applied the first answer is as unknown as this one */
-	ack->status = ring_at(&c->pending, o->number) ? STATUS_TIMED_OUT : STATUS_OK;
-	ack->answer = arena_copy(&s->arena, slice_of(o->answer, TOKEN_BYTES));
-	ack->resolution_id = arena_copy(&s->arena, slice_of(o->resolution_id, TOKEN_BYTES));
-	ack->revision.generation = o->generation;
-	ack->revision.hash = arena_copy(&s->arena, slice_of(o->hash, o->hash_len));
+	ack->status = ring_at(&c->pending, g->number) ? STATUS_TIMED_OUT : STATUS_OK;
+	ack->answer = arena_copy(&s->arena, slice_of(g->answer, TOKEN_BYTES));
+	ack->resolution_id = arena_copy(&s->arena, slice_of(g->resolution_id, TOKEN_BYTES));
+	ack->revision.generation = g->generation;
+	ack->revision.hash = arena_copy(&s->arena, slice_of(g->hash, g->hash_len));
 	return true;
 }
 
@@ -331,6 +362,28 @@ enum status offer_check(const struct storage *s, const struct shard_copy *c,
 	return MUTATION(answer_to_what_was) ? STATUS_OK : STATUS_LEAVES_MOVED;
 }
 
+/* The oldest one goes where there are too many. */
+static void keep_answer(struct offers *o, const struct msg_conflict_resolve *m, uint64_t number,
+			int64_t until_ms)
+{
+	struct buf key = {0};
+	struct given *g = mem_alloc_zero(sizeof *g);
+	size_t at = 0;
+	*g = (struct given){.number = number,
+			    .until_ms = until_ms,
+			    .generation = m->revision.generation,
+			    .hash_len = m->revision.hash.len};
+	memcpy(g->answer, m->answer.data, TOKEN_BYTES);
+	memcpy(g->resolution_id, m->resolution_id.data, TOKEN_BYTES);
+	memcpy(g->hash, m->revision.hash.data, g->hash_len);
+	const struct map_entry *oldest =
+	    o->given.count >= OFFERS_MAX ? map_next(&o->given, &at) : NULL;
+	if (oldest)
+		free(map_remove(&o->given, slice_of(oldest->key, oldest->key_len)));
+	free(map_put(&o->given, given_key(&key, m->lease, m->id), g));
+	buf_close(&key);
+}
+
 void offer_answered(struct shard_copy *c, const struct msg_conflict_resolve *m, uint64_t number)
 {
 	struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
@@ -342,23 +395,16 @@ void offer_answered(struct shard_copy *c, const struct msg_conflict_resolve *m, 
 	}
 	o->state = OFFER_ANSWERED;
 	o->number = number;
-	if (o->length_ms < OFFER_KEEP_MS)
-		o->until_ms += OFFER_KEEP_MS - o->length_ms;
-	memcpy(o->answer, m->answer.data, TOKEN_BYTES);
-	memcpy(o->resolution_id, m->resolution_id.data, TOKEN_BYTES);
-	o->generation = m->revision.generation;
-	o->hash_len = m->revision.hash.len;
-	memcpy(o->hash, m->revision.hash.data, o->hash_len);
+	keep_answer(c->offers, m, number, o->until_ms + OFFER_KEEP_MS);
 }
 
 uint64_t offer_answer_number(const struct shard_copy *c, const struct msg_conflict_resolve *m)
 {
-	const struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
-	bool same = o && o->state == OFFER_ANSWERED && same_lease(o, m->lease) &&
-		    slice_equal(slice_of(o->answer, TOKEN_BYTES), m->answer);
+	const struct given *g = given_find(c, m->lease, m->id);
+	bool same = g && slice_equal(slice_of(g->answer, TOKEN_BYTES), m->answer);
 	if (same)
 		REACHED(answer_repeated);
-	return same ? o->number : 0;
+	return same ? g->number : 0;
 }
 
 void offer_moved(struct shard_copy *c, const struct msg_conflict_resolve *m)
@@ -378,6 +424,12 @@ static void sweep(struct storage *s, struct offers *o)
 		const struct offer *offer = e->value;
 		if (offer->until_ms <= s->now_ms)
 			free(map_remove(&o->by_id, slice_of(e->key, e->key_len)));
+	}
+	at = 0;
+	for (struct map_entry *e; (e = map_next(&o->given, &at));) {
+		const struct given *g = e->value;
+		if (g->until_ms <= s->now_ms)
+			free(map_remove(&o->given, slice_of(e->key, e->key_len)));
 	}
 }
 

@@ -9,7 +9,7 @@
 #include "storage-node/internal.h"
 
 enum {
-	OFFERS_MAX = 4096,       /* of a shard, answered and deferred ones included */
+	OFFERS_MAX = 4096,       /* of a shard, deferred ones included; of answers likewise */
 	OFFER_ROWS_TAKE = 1024,  /* looked at for one request */
 	OFFER_LEASE_MS = 30000,  /* if neither client nor policy says */
 	OFFER_LEAST_MS = 100,    /* of a lease or a pause */

@@ -179,6 +179,20 @@ static void test_an_answer_counts_once(void **state)
 	assert_string_equal(take(b, 3, 3), "bc");
 }
 
+static void test_an_answer_is_known_when_others_have_the_document(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_string_equal(take(b, 1, 1), "a");
+	assert_int_equal(answer(b, "a", 1, 7, 9), STATUS_OK);
+	branch(b, "a", "z", 3, 10); /* on what came before */
+	assert_string_equal(take(b, 2, 3), "bc");
+	assert_string_equal(take(b, 3, 3), "a");
+	assert_int_equal(say(b, "a", 1, LEASE_CHECK, 0), STATUS_OK);
+	assert_true(slice_equal(b->leased.answer, peers_operation(b, 507)));
+	assert_int_equal(answer(b, "a", 1, 7, 0), STATUS_OK);
+}
+
 static void test_late_answers_change_nothing(void **state)
 {
 	struct storage_bench *b = *state;
@@ -255,6 +269,7 @@ int main(void)
 	    TEST(test_clients_share_the_queue),
 	    TEST(test_leases_end_and_are_given_back),
 	    TEST(test_an_answer_counts_once),
+	    TEST(test_an_answer_is_known_when_others_have_the_document),
 	    TEST(test_late_answers_change_nothing),
 	    TEST(test_others_may_resolve_it),
 	    TEST(test_the_same_resolution_again_is_answered_alike),
