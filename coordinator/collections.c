@@ -1,6 +1,7 @@
 #include "coordinator/collections.h"
 
 #include "common/doc/policy.h"
+#include "coordinator/asked.h"
 #include "coordinator/drops.h"
 #include "coordinator/indexes.h"
 #include "coordinator/membership.h"
@@ -212,6 +213,7 @@ static enum status make(struct coordinator *c, const struct msg_collection_creat
 	    h->alive_count < settings.write_quorum)
 		return STATUS_NOT_ENOUGH_NODES;
 	settings.id = fresh_id(c);
+	settings.made_by = m->operation;
 	state_put_collection(c, &settings, fx);
 	make_shards(c, &settings, (uint32_t)shards, h, fx);
 	fx_log(fx, LOG_LEVEL_INFO,
@@ -265,16 +267,13 @@ static enum status update_policy(struct coordinator *c, const struct msg_collect
 static enum status create(struct coordinator *c, const struct msg_collection_create *m,
 			  struct effects *fx)
 {
-	if (c->recovery != RECOVERY_DONE)
-		return c->recovery == RECOVERY_WAITING ? STATUS_STARTING
-						       : STATUS_COORDINATOR_UNAVAILABLE;
 	if (!collections_name_valid(m->collection.name))
 		return STATUS_BAD_NAME;
 	const struct collection *has = state_collection(c, m->collection.name);
 	if (m->drop) {
 		if (!has)
 			return STATUS_NOT_FOUND;
-		drops_add(c, has, fx);
+		drops_add(c, has, m->operation, fx);
 		return STATUS_OK;
 	}
 	if (has && !m->update)
@@ -292,8 +291,19 @@ static enum status create(struct coordinator *c, const struct msg_collection_cre
 
 void collections_on_create(struct coordinator *c, const struct event *e, struct effects *fx)
 {
-	enum status status = create(c, e->message.body, fx);
+	const struct msg_collection_create *m = e->message.body;
+	enum status status;
+	if (c->recovery == RECOVERY_WAITING) {
+		status = STATUS_STARTING;
+	} else if (c->recovery != RECOVERY_DONE) {
+		status = STATUS_COORDINATOR_UNAVAILABLE;
+	} else if (!asked_before(c, m, &status)) {
+		status = create(c, m, fx);
+		asked_note(c, m, status);
+	}
 	struct msg_collection_create_ack ack = {.status = status,
-						.map_version = c->state.map_version};
+						.map_version = c->state.map_version,
+						.clock_ms = (uint64_t)c->now_ms,
+						.life = c->life};
 	fx_reply(fx, WHEN_DURABLE, e, MSG_collection_create_ack, &ack);
 }

@@ -38,6 +38,8 @@ struct coordinator *coordinator_new(const struct coordinator_options *options, s
 	c->collections.seed = rng_next(&c->rng);
 	c->dropped.seed = c->collections.seed;
 	c->members.seed = rng_next(&c->rng);
+	c->asked.seed = c->members.seed;
+	c->life = seed | 1; /* not 0 */
 	membership_set(c, options->members, options->members_count);
 	if (state_load(c) && lock_open(c))
 		return c;

@@ -29,7 +29,8 @@ static void remember_last(struct coordinator *c, uint64_t collection)
 	c->drops_last[c->drops_count++ % DROPS_TOLD] = collection;
 }
 
-void drops_add(struct coordinator *c, const struct collection *collection, struct effects *fx)
+void drops_add(struct coordinator *c, const struct collection *collection, uint64_t operation,
+	       struct effects *fx)
 {
 	uint64_t id = collection->id;
 	uint64_t *shards = arena_alloc(&c->arena, (c->shards.count + 1) * sizeof *shards);
@@ -47,7 +48,7 @@ void drops_add(struct coordinator *c, const struct collection *collection, struc
 		state_drop_shard(c, shards[i], id, fx);
 		drops_load(c, shards[i], id);
 	}
-	state_drop_collection(c, id, fx);
+	state_drop_collection(c, collection, operation, fx);
 	drops_load(c, id, id);
 	remember_last(c, id);
 }
@@ -58,16 +59,16 @@ void drops_fill(struct coordinator *c, struct msg_map_push *push)
 	push->dropped = c->drops_last;
 }
 
-void drops_tell(struct coordinator *c, const struct event *e, const struct shard_report *reports,
-		uint32_t count, struct effects *fx)
+void drops_tell(struct coordinator *c, const struct event *e, const uint64_t *ids, uint32_t count,
+		struct effects *fx)
 {
 	struct msg_map_push push = {0};
 	struct envelope envelope = {.type = MSG_map_push};
-	if (c->recovery == RECOVERY_REFUSED)
+	if (c->recovery == RECOVERY_REFUSED || MUTATION(drop_not_told))
 		return;
 	push.dropped = arena_alloc(&c->arena, DROPS_TOLD * sizeof *push.dropped);
 	for (uint32_t i = 0; i < count && push.dropped_count < DROPS_TOLD; i++) {
-		const struct drop *d = map_get_u64(&c->dropped, reports[i].shard);
+		const struct drop *d = map_get_u64(&c->dropped, ids[i]);
 		if (!d)
 			continue;
 		uint32_t k = 0;

@@ -7,16 +7,17 @@
 #include "coordinator/internal.h"
 
 /* Durable; the next map says it. */
-void drops_add(struct coordinator *c, const struct collection *collection, struct effects *fx);
+void drops_add(struct coordinator *c, const struct collection *collection, uint64_t operation,
+	       struct effects *fx);
 /* From the disk: id of a shard or a collection, and of the collection that it was. */
 void drops_load(struct coordinator *c, uint64_t id, uint64_t collection);
 /* Of a shard or a collection. */
 bool drops_has(const struct coordinator *c, uint64_t id);
 /* What a map push says: the last ones. */
 void drops_fill(struct coordinator *c, struct msg_map_push *push);
-/* Tells a storage node of the shards that it still has. */
-void drops_tell(struct coordinator *c, const struct event *e, const struct shard_report *reports,
-		uint32_t count, struct effects *fx);
+/* Tells a storage node of the shards and collections that it still has. */
+void drops_tell(struct coordinator *c, const struct event *e, const uint64_t *ids, uint32_t count,
+		struct effects *fx);
 void drops_close(struct coordinator *c);
 
 #endif

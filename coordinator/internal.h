@@ -22,6 +22,7 @@ enum {
 	REVOKED_MAX = 256, /* past incarnations remembered per member; the oldest go */
 	MOVES_BACK_PER_TICK = 8,
 	DROPS_TOLD = LIMIT_DROPS,
+	ASKED_MAX = 1024,
 	POLICIES_BYTES_MAX =
 	    8 * 1024 * 1024 /* of all collections: the map must fit into a message */
 };
@@ -118,6 +119,10 @@ struct coordinator {
 	struct map dropped;              /* id of a shard or collection -> struct drop* */
 	uint64_t drops_last[DROPS_TOLD]; /* ring */
 	uint64_t drops_count;
+	struct map asked;               /* operation -> struct asked* */
+	uint64_t asked_last[ASKED_MAX]; /* ring of those that are not on disk */
+	uint64_t asked_count;
+	uint64_t life;                  /* random number of this start */
 	struct coordinator_state state; /* durable counters */
 	struct locks *locks;            /* lock_rows.h */
 	struct map notifys;             /* gateway -> struct notify_rows* */

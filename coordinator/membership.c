@@ -255,6 +255,21 @@ static bool admit_storage(struct coordinator *c, struct member_row *m, const str
 	return true;
 }
 
+static void tell_drops(struct coordinator *c, const struct event *e,
+		       const struct shard_report *reports, uint32_t reports_count,
+		       const struct collection *collections, uint32_t collections_count,
+		       struct effects *fx)
+{
+	uint64_t *ids =
+	    arena_alloc(&c->arena, (reports_count + collections_count + 1) * sizeof *ids);
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < reports_count; i++)
+		ids[count++] = reports[i].shard;
+	for (uint32_t i = 0; i < collections_count; i++)
+		ids[count++] = collections[i].id;
+	drops_tell(c, e, ids, count, fx);
+}
+
 void membership_on_join(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_member_join *j = e->message.body;
@@ -279,7 +294,8 @@ void membership_on_join(struct coordinator *c, const struct event *e, struct eff
 	recovery_on_join(c, m, j, fx);
 	if (storage) {
 		report_take(c, m, j->reports, j->reports_count);
-		drops_tell(c, e, j->reports, j->reports_count, fx);
+		tell_drops(c, e, j->reports, j->reports_count, j->collections, j->collections_count,
+			   fx);
 	}
 	c->review_wanted = true;
 	welcome(m, e, fx);
@@ -310,7 +326,7 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	if (storage) {
 		m->disk_full = h->disk_full;
 		report_take(c, m, h->shards, h->shards_count);
-		drops_tell(c, e, h->shards, h->shards_count, fx);
+		tell_drops(c, e, h->shards, h->shards_count, NULL, 0, fx);
 		adopt_step(c, m, h->trail_number, h->trail_id, fx);
 	}
 	answer_heartbeat(c, e, STATUS_OK, m->trail_number, fx);

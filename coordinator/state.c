@@ -3,9 +3,15 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "coordinator/asked.h"
 #include "coordinator/drops.h"
 
-enum { KEY_ID_BYTES = 9, KEY_REVOKED_BYTES = 17 };
+enum {
+	KEY_ID_BYTES = 9,
+	KEY_REVOKED_BYTES = 17,
+	DROPPED_SHARD_BYTES = 8,
+	DROPPED_COLLECTION_BYTES = 24
+};
 #define KEY_COUNTERS "coordinator"
 
 static struct slice key_id(struct coordinator *c, char letter, uint64_t id)
@@ -166,6 +172,7 @@ static bool collection_set(struct coordinator *c, struct buf bytes)
 	buf_close(&row->bytes);
 	arena_close(&row->arena);
 	*row = (struct collection_row){.bytes = bytes, .arena = arena, .collection = collection};
+	asked_load(c, collection.made_by, STATUS_CREATED);
 	return true;
 }
 
@@ -181,10 +188,9 @@ void state_put_collection(struct coordinator *c, const struct collection *collec
 	state_map_changed(c);
 }
 
-static void put_dropped(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx)
+/* c->value says with which collection. */
+static void put_dropped(struct coordinator *c, uint64_t id, struct effects *fx)
 {
-	buf_clear(&c->value);
-	buf_append_be64(&c->value, collection);
 	store_put(c->store, STORE_META, key_id(c, 'd', id), buf_slice(&c->value));
 	fx_sync(fx);
 	state_map_changed(c);
@@ -194,7 +200,9 @@ void state_drop_shard(struct coordinator *c, uint64_t id, uint64_t collection, s
 {
 	store_remove(c->store, STORE_META, key_id(c, 's', id));
 	free(map_remove_u64(&c->shards, id));
-	put_dropped(c, id, collection, fx);
+	buf_clear(&c->value);
+	buf_append_be64(&c->value, collection);
+	put_dropped(c, id, fx);
 }
 
 static void collection_row_free(struct collection_row *row)
@@ -204,11 +212,18 @@ static void collection_row_free(struct collection_row *row)
 	free(row);
 }
 
-void state_drop_collection(struct coordinator *c, uint64_t id, struct effects *fx)
+void state_drop_collection(struct coordinator *c, const struct collection *collection,
+			   uint64_t operation, struct effects *fx)
 {
+	uint64_t id = collection->id;
+	buf_clear(&c->value);
+	buf_append_be64(&c->value, id);
+	buf_append_be64(&c->value, collection->made_by);
+	buf_append_be64(&c->value, operation);
+	asked_load(c, operation, STATUS_OK);
 	store_remove(c->store, STORE_META, key_id(c, 'c', id));
 	collection_row_free(map_remove_u64(&c->collections, id));
-	put_dropped(c, id, id, fx);
+	put_dropped(c, id, fx);
 }
 
 const struct collection *state_collection(const struct coordinator *c, struct slice name)
@@ -263,6 +278,18 @@ static bool load_member(struct coordinator *c, uint64_t id, struct slice value)
 	return true;
 }
 
+static bool load_dropped(struct coordinator *c, uint64_t id, struct slice value)
+{
+	if (value.len != DROPPED_SHARD_BYTES && value.len != DROPPED_COLLECTION_BYTES)
+		return false;
+	drops_load(c, id, be64_read(value.data));
+	if (value.len == DROPPED_COLLECTION_BYTES) {
+		asked_load(c, be64_read(value.data + 8), STATUS_CREATED);
+		asked_load(c, be64_read(value.data + 16), STATUS_OK);
+	}
+	return true;
+}
+
 static bool load_pair(struct coordinator *c, struct slice key, struct slice value)
 {
 	if (key.len != KEY_ID_BYTES)
@@ -276,9 +303,7 @@ static bool load_pair(struct coordinator *c, struct slice key, struct slice valu
 	case 's':
 		return load_shard(c, id, value);
 	case 'd':
-		if (value.len == 8)
-			drops_load(c, id, be64_read(value.data));
-		return value.len == 8;
+		return load_dropped(c, id, value);
 	default:
 		return false;
 	}
@@ -354,6 +379,7 @@ void state_close(struct coordinator *c)
 	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
 		free(e->value);
 	drops_close(c);
+	asked_close(c);
 	map_close(&c->collections);
 	map_close(&c->members);
 	map_close(&c->shards);

@@ -4,7 +4,8 @@
  *   META    "coordinator"                coordinator_state
  *   META    'c' collection id            collection
  *   META    's' shard id                 shard
- *   META    'd' shard or collection id  collection id (8 bytes): dropped, never to come back
+ *   META    'd' shard or collection id  collection id (8 bytes): dropped, never to come back; of a
+ *                                        collection also the operations that made and dropped it
  *   META    'm' member id                member: incarnation and boot last accepted, and whether it
  *                                        is to be emptied, for whom (health is not kept)
  *   META    'l' lock id                  lock_record: granted, or not yet let go of by all shards
@@ -36,7 +37,9 @@ void state_put_collection(struct coordinator *c, const struct collection *collec
 			  struct effects *fx);
 /* Forgets it, and puts down that it was dropped with that collection. */
 void state_drop_shard(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx);
-void state_drop_collection(struct coordinator *c, uint64_t id, struct effects *fx);
+/* By this operation; 0: none. `collection` is gone afterwards. */
+void state_drop_collection(struct coordinator *c, const struct collection *collection,
+			   uint64_t operation, struct effects *fx);
 /* NULL when there is none of that name in database 0. */
 const struct collection *state_collection(const struct coordinator *c, struct slice name);
 

@@ -36,6 +36,7 @@ struct call {
 	uint64_t first; /* number of the first sending */
 	uint64_t last;
 	uint64_t epoch; /* of the last sending */
+	uint64_t first_epoch;
 	uint32_t attempts;
 	int64_t branch_ms; /* when to turn to another replica */
 	uint32_t lock_tries;
@@ -172,6 +173,12 @@ static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t u
 	} else if (c->spec.type == MSG_doc_import) {
 		struct msg_doc_import *m = c->spec.message;
 		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+	} else if (c->spec.type == MSG_checkpoint_set) {
+		struct msg_checkpoint_set *m = c->spec.message;
+		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+	} else if (c->spec.type == MSG_collection_create) {
+		struct msg_collection_create *m = c->spec.message;
+		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
 	}
 }
 
@@ -179,10 +186,12 @@ static void transmit(struct turn *t, struct call *c, uint64_t member, uint64_t e
 {
 	struct envelope envelope = {.type = c->spec.type, .epoch = epoch};
 	c->last = ++t->gw->calls.sequence;
-	if (c->attempts++ == 0)
+	if (c->attempts++ == 0) {
 		c->first = c->last;
-	else
+		c->first_epoch = epoch;
+	} else {
 		t->gw->metrics.calls_retried++;
+	}
 	envelope.request_id = c->last << SLOT_BITS | c->slot;
 	memcpy(envelope.trace_id, c->request->trace_id, sizeof envelope.trace_id);
 	c->state = CALL_SENT;
@@ -264,6 +273,7 @@ static void call_send(struct turn *t, struct call *c)
 {
 	if (c->spec.reach == REACH_COORDINATOR) {
 		c->lost |= c->attempts > 0;
+		set_until(t, c, t->gw->options.coordinator, c->request->deadline.at_ms);
 		transmit(t, c, t->gw->options.coordinator, 0);
 		timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_COORDINATOR_MS);
 		return;
@@ -296,6 +306,8 @@ bool call_open(struct turn *t, struct request *r, const struct call_spec *spec)
 	c->state = CALL_REFUSED;
 	c->refusal = STATUS_NO_LEAD;
 	c->branch_ms = t->now_ms + BRANCH_AFTER_MS;
+	if (spec->type == MSG_collection_create)
+		((struct msg_collection_create *)spec->message)->operation = rng_next(&t->gw->rng);
 	c->next = r->calls;
 	if (c->next)
 		c->next->prev = c;
@@ -445,7 +457,21 @@ static void learn_clock(struct turn *t)
 	} else if (t->event->message.envelope.type == MSG_doc_import_ack) {
 		const struct msg_doc_import_ack *ack = body;
 		clock_learn(t, ack->clock_ms, ack->life);
+	} else if (t->event->message.envelope.type == MSG_checkpoint_set_ack) {
+		const struct msg_checkpoint_set_ack *ack = body;
+		clock_learn(t, ack->clock_ms, ack->life);
+	} else if (t->event->message.envelope.type == MSG_collection_create_ack) {
+		const struct msg_collection_create_ack *ack = body;
+		clock_learn(t, ack->clock_ms, ack->life);
 	}
+}
+
+/* Whether a resolution was taken a lead knows; one that came after it may see only that the leaves
+ * are gone. */
+static bool may_be_ours(const struct call *c, enum status status)
+{
+	return c->spec.type == MSG_conflict_resolve && c->lost && c->first_epoch != c->epoch &&
+	       (status == STATUS_LEAVES_MOVED || status == STATUS_LEASE_LOST);
 }
 
 /* Takes about as long as another one, when all is well. */
@@ -476,6 +502,10 @@ void call_answered(struct turn *t)
 	if (status == STATUS_LOCKED && (c->state != CALL_SENT || call_locked(t, c)))
 		return;
 	bool again = c->spec.repeatable && is_uncertain(status);
+	if (may_be_ours(c, status)) {
+		call_end(t, c, STATUS_OUTCOME_UNKNOWN, NULL);
+		return;
+	}
 	if (!refused && !again) {
 		if (c->attempts == 1 && is_point(envelope->type))
 			admission_answered(&t->gw->admission, t->now_ms - c->request->started_ms,

@@ -186,6 +186,7 @@ bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, b
 		       struct effects *fx)
 {
 	bool changed = false;
+	bool older = push->map_version < m->version;
 	for (uint32_t i = 0; i < push->dropped_count; i++)
 		changed |= drop_collection(m, push->dropped[i]);
 	if (whole && push->map_version > m->version)
@@ -193,7 +194,8 @@ bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, b
 	for (uint32_t i = 0; i < push->collections_count; i++) {
 		const struct collection *from = &push->collections[i];
 		bool known = map_get_u64(&m->collections_by_id, from->id) != NULL;
-		if (!adopt_collection(m, from))
+		/* what an older map knows, and ours does not, was dropped since */
+		if ((older && !known) || !adopt_collection(m, from))
 			continue;
 		changed = true;
 		if (!known)

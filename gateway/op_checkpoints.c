@@ -12,7 +12,7 @@
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
-enum { ASKED_MAX = 32, ROWS_MAX = 64 * 1024, POSITION_BYTES = 16 };
+enum { ASKED_MAX = 32, ROWS_MAX = 64 * 1024, POSITION_BYTES = 16, OPERATION_BYTES = 16 };
 
 /* One shard's part of one checkpoint. */
 struct part {
@@ -324,8 +324,11 @@ static void part_set(struct turn *t, struct request *r, uint32_t index, enum sta
 static void set_all(struct turn *t, struct request *r)
 {
 	struct checkpoints_op *op = r->op;
+	uint8_t *id = arena_alloc(&r->arena, OPERATION_BYTES);
+	rng_fill(&t->gw->rng, id, OPERATION_BYTES);
 	op->left = op->shards_count;
 	for (uint32_t i = 0; i < op->shards_count && !r->finished; i++) {
+		op->shards[i].set.operation_id = slice_of(id, OPERATION_BYTES);
 		struct call_spec spec = {.reach = REACH_LEAD,
 					 .shard = op->shards[i].set.shard,
 					 .type = MSG_checkpoint_set,

@@ -2,6 +2,7 @@
 
 #include "storage-node/conflict.h"
 #include "storage-node/digest.h"
+#include "storage-node/shard_edit.h"
 
 static bool load(struct storage *s, struct shard_copy *c, struct slice name, struct checkpoint *out)
 {
@@ -84,12 +85,13 @@ void checkpoint_apply(struct storage *s, struct shard_copy *c, const struct chan
 /* ---- at the lead ---- */
 
 static uint64_t order(struct storage *s, struct shard_copy *c, struct checkpoint *p, bool drop,
-		      struct effects *fx)
+		      struct slice operation_id, struct effects *fx)
 {
 	struct change change = {.kind = CHANGE_CHECKPOINT,
 				.checkpoints = p,
 				.checkpoints_count = 1,
 				.drop = drop,
+				.operation_id = operation_id,
 				.wall_ms = (uint64_t)s->wall_ms};
 	return stream_append_change(s, c, &change, fx);
 }
@@ -103,7 +105,7 @@ static bool make_room(struct storage *s, struct shard_copy *c, struct effects *f
 	uint32_t count = load_all(s, c, &list);
 	for (uint32_t i = 0; i < count; i++)
 		if (is_lost(s, &list[i])) {
-			order(s, c, &list[i], true, fx);
+			order(s, c, &list[i], true, slice_of(NULL, 0), fx);
 			return true;
 		}
 	return false;
@@ -128,32 +130,52 @@ static enum status check(struct storage *s, struct shard_copy *c,
 	return s->disk_full ? STATUS_DISK_FULL : STATUS_OK;
 }
 
-void checkpoint_on_set(struct storage *s, const struct event *e, struct effects *fx)
+static uint64_t order_set(struct storage *s, struct shard_copy *c,
+			  const struct msg_checkpoint_set *m, struct effects *fx)
 {
-	const struct msg_checkpoint_set *m = e->message.body;
-	struct shard_copy *c = shard_get(s, m->shard);
-	struct msg_checkpoint_set_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
-	if (ack.status == STATUS_OK && c->position.applied < c->epoch_start)
-		ack.status = STATUS_NO_LEAD; /* it may have taken over purges that are to come */
-	if (ack.status == STATUS_OK && !stream_has_room(s, c))
-		ack.status = STATUS_OVERLOADED;
-	if (ack.status == STATUS_OK)
-		ack.status = check(s, c, m, fx);
-	if (ack.status != STATUS_OK) {
-		fx_reply(fx, WHEN_NOW, e, MSG_checkpoint_set_ack, &ack);
-		return;
-	}
 	struct checkpoint p = m->checkpoint;
 	p.updated_ms = (uint64_t)s->wall_ms;
-	uint64_t number = order(s, c, &p, m->drop, fx);
+	uint64_t number = order(s, c, &p, m->drop, m->operation_id, fx);
 	if (!m->drop &&
 	    (c->checkpoint_entry <= c->position.applied || p.number < c->checkpoint_low))
 		c->checkpoint_low = p.number;
 	if (!m->drop)
 		c->checkpoint_entry = number;
+	return number;
+}
+
+void checkpoint_on_set(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_checkpoint_set *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct msg_checkpoint_set_ack ack = {.status = conflict_must_lead(s, c, e, fx),
+					     .clock_ms = (uint64_t)s->now_ms,
+					     .life = s->options.life};
+	uint64_t number = 0;
+	/* a late copy must not undo what its client asked for since */
+	if (ack.status == STATUS_OK && write_is_stale(s, m->until_ms, m->life))
+		ack.status = STATUS_STALE;
+	if (ack.status == STATUS_OK && c->position.applied < c->epoch_start)
+		ack.status = STATUS_NO_LEAD; /* it may have taken over purges that are to come */
+	if (ack.status == STATUS_OK && !stream_has_room(s, c))
+		ack.status = STATUS_OVERLOADED;
+	if (ack.status == STATUS_OK)
+		number = write_recent_number(s, c, m->operation_id);
+	if (ack.status == STATUS_OK && number == 0) {
+		ack.status = check(s, c, m, fx);
+		number = ack.status == STATUS_OK ? order_set(s, c, m, fx) : 0;
+	}
+	struct pending *p = number > 0 ? ring_at(&c->pending, number) : NULL;
+	bool full = p && p->waiters_count >= WAITERS_MAX;
+	if (full)
+		ack.status = STATUS_OVERLOADED;
+	if (!p || full) {
+		fx_reply(fx, WHEN_NOW, e, MSG_checkpoint_set_ack, &ack);
+		return;
+	}
 	struct waiter *w = waiter_new(e, MSG_checkpoint_set_ack);
 	w->ack.status = STATUS_OK;
-	waiter_add(&c->pending, ring_at(&c->pending, number), w);
+	waiter_add(&c->pending, p, w);
 }
 
 void checkpoint_on_list(struct storage *s, const struct event *e, struct effects *fx)

@@ -264,6 +264,7 @@ struct storage {
 	struct rng rng;
 	struct map shards;      /* id -> struct shard_copy* */
 	struct map collections; /* id -> struct known_collection* */
+	struct map dropped;     /* id of a collection -> anything */
 	struct buf map_members; /* encoded map_push with only members, for those who ask */
 	uint64_t map_version;
 	bool started;
@@ -518,6 +519,8 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 			const struct change *change);
 void write_recent_clear(struct shard_copy *c);
+/* Of the entry that this operation became, if it stands in the stream; 0: not known. */
+uint64_t write_recent_number(struct storage *s, struct shard_copy *c, struct slice operation_id);
 /* They outlive the lead's epoch for as long as a request may be under way. */
 void write_recent_tick(const struct storage *s, struct shard_copy *c);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);

@@ -9,6 +9,7 @@
  *   META       "identity"                                 node_identity (written by the shell)
  *   META       "trail"                                    trail
  *   META       'c' collection id                          collection, newest known from the map
+ *   META       'd' collection id                          nothing: it was dropped
  *   META       's' shard id                               shard: placement adopted
  *   META       'p' shard id                               shard_promise
  *   META       'x' shard id                               shard_position

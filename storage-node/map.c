@@ -12,6 +12,8 @@ static void adopt_collection(struct storage *s, const struct collection *collect
 	if (known ? known->collection.version >= collection->version
 		  : s->collections.count >= LIMIT_COLLECTIONS)
 		return;
+	if (map_get_u64(&s->dropped, collection->id))
+		return;
 	if (!known) {
 		known = mem_alloc_zero(sizeof *known);
 		map_put_u64(&s->collections, collection->id, known);
@@ -34,10 +36,22 @@ const struct collection *map_collection(struct storage *s, uint64_t id)
 	return known ? &known->collection : NULL;
 }
 
+static void load_dropped(struct storage *s, struct store_iterator *it)
+{
+	for (store_seek(s->store, it, slice_text("d")); store_valid(s->store, it);
+	     store_next(s->store, it)) {
+		struct slice key = store_key(s->store, it);
+		if (key.len != KEY_SHARD_BYTES || key.data[0] != 'd')
+			break;
+		map_put_u64(&s->dropped, be64_read(key.data + 1), s);
+	}
+}
+
 bool map_load_collections(struct storage *s)
 {
 	struct store_iterator *it = store_iterate(s->store, STORE_META);
 	bool ok = true;
+	load_dropped(s, it);
 	for (store_seek(s->store, it, slice_text("c")); store_valid(s->store, it);
 	     store_next(s->store, it)) {
 		struct slice key = store_key(s->store, it);
@@ -113,6 +127,10 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 	}
 	if (!c && (!lists_us(s, placement) || placement->dropped || s->shards.count >= SHARDS_MAX))
 		return false;
+	if (!c && map_get_u64(&s->dropped, placement->collection)) {
+		REACHED(dropped_not_made_again);
+		return false;
+	}
 	if (c && placement->epoch == c->placement.epoch &&
 	    !same_placement(placement, &c->placement)) {
 		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu",
@@ -140,9 +158,20 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 	return true;
 }
 
+/* Others may not have heard: what they send late must not make an empty copy here, which would look
+ * to its lead like a disk that lost what it had acknowledged. */
+static void remember_dropped(struct storage *s, uint64_t id, struct effects *fx)
+{
+	if (MUTATION(drop_forgotten) || map_put_u64(&s->dropped, id, s))
+		return;
+	store_put(s->store, STORE_META, key_shard(&s->key, 'd', id), slice_of(NULL, 0));
+	fx_sync(fx);
+}
+
 /* The coordinator's word that a collection is dropped: what is here of it goes. */
 static void drop_collection(struct storage *s, uint64_t id, struct effects *fx)
 {
+	remember_dropped(s, id, fx);
 	struct known_collection *known = map_remove_u64(&s->collections, id);
 	uint64_t *shards = arena_alloc(&s->arena, (s->shards.count + 1) * sizeof *shards);
 	uint32_t count = 0;

@@ -144,7 +144,8 @@ void waiter_answer(struct waiter *w, struct effects *fx)
 		struct msg_conflict_undo_ack ack = {.status = w->ack.status};
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
 	} else if (w->type == MSG_checkpoint_set_ack) {
-		struct msg_checkpoint_set_ack ack = {.status = w->ack.status};
+		struct msg_checkpoint_set_ack ack = {
+		    .status = w->ack.status, .clock_ms = w->ack.clock_ms, .life = w->ack.life};
 		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
 	} else if (w->type == MSG_attachment_chunk_ack) {
 		struct msg_attachment_chunk_ack ack = {.status = w->ack.status};

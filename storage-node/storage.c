@@ -88,6 +88,7 @@ void storage_free(struct storage *s)
 		free(known);
 	}
 	map_close(&s->collections);
+	map_close(&s->dropped);
 	if (s->outbox_view)
 		overlay_free(s->outbox_view);
 	buf_close(&s->map_members);

@@ -63,6 +63,8 @@ static bool unreadable(struct storage *s, struct shard_copy *c, uint64_t number,
 	arena_rewind(&s->arena, mark);
 	if (!fine && c->unreadable == 0)
 		c->unreadable = number;
+	if (!fine)
+		REACHED(unreadable_entry);
 	return !fine;
 }
 

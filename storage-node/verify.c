@@ -163,6 +163,8 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 		return decodes(v, &schema_shard_position, value, &shard->position) ? NULL
 										   : "no position";
 	}
+	if (key.data[0] == 'd')
+		return key.len == KEY_SHARD_BYTES ? NULL : "a key of no known kind";
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (kinds[i].letter == (char)key.data[0])
 			return decodes(v, kinds[i].schema, value, &out)

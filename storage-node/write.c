@@ -105,7 +105,8 @@ void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 	struct recent what = {.number = number, .epoch = epoch, .status = change->status};
 	if (change->edit_id.len > 0) /* its own record knows it */
 		return;
-	if ((change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH) &&
+	if ((change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
+	     change->kind == CHANGE_CHECKPOINT) &&
 	    change->operation_id.len == sizeof what.operation_id)
 		write_recent_add(c, change->operation_id, change->operation_digest, &what,
 				 &change->revision);
@@ -420,6 +421,13 @@ static bool recent_stands(struct storage *s, struct shard_copy *c, const struct 
 {
 	uint64_t epoch;
 	return stream_epoch_at(s, c, r->number, &epoch) && epoch == r->epoch;
+}
+
+uint64_t write_recent_number(struct storage *s, struct shard_copy *c, struct slice operation_id)
+{
+	const struct recent *r = map_get(&c->recent_by_id, operation_id);
+	bool stands = r && r->number > 0 && recent_stands(s, c, r);
+	return stands && !MUTATION(doubled_write) ? r->number : 0;
 }
 
 /* True if the request is dealt with. One that an earlier epoch took gets no refusal, which its

@@ -36,6 +36,15 @@ static uint64_t begin(struct bench *b)
 	return bench_model(b, NODE_A)->copies[0].placement.shard.lead;
 }
 
+static uint64_t ask(struct bench *b, uint64_t operation, bool drop)
+{
+	return bench_create(b,
+			    (struct msg_collection_create){.collection = {.name = slice_text("t")},
+							   .operation = operation,
+							   .drop = drop,
+							   .shards = 1});
+}
+
 static void expect(struct bench *b, const char *trace)
 {
 	assert_string_equal(buf_cstr(&b->trace), trace);
@@ -109,6 +118,27 @@ static void test_successor_is_most_advanced(void **state)
 	bench_down(b, lead);
 	bench_advance(b, OFFLINE_MS + 300);
 	assert_int_equal(bench_placement(b)->lead, 11);
+}
+
+/* Copies of a request, however late, also after a restart. */
+static void test_asked_again(void **state)
+{
+	struct bench *b = *state;
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(ask(b, 1, false), STATUS_CREATED);
+	assert_int_equal(ask(b, 1, false), STATUS_CREATED);
+	assert_int_equal(ask(b, 2, false), STATUS_OK);
+	assert_int_equal(ask(b, 3, true), STATUS_OK);
+	assert_int_equal(ask(b, 3, true), STATUS_OK);
+	assert_int_equal(ask(b, 2, false), STATUS_OK); /* it was there then */
+	assert_int_equal(ask(b, 4, true), STATUS_NOT_FOUND);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(ask(b, 1, false), STATUS_CREATED);
+	assert_int_equal(ask(b, 5, true), STATUS_NOT_FOUND);
+	assert_int_equal(ask(b, 6, false), STATUS_CREATED);
+	assert_int_equal(ask(b, 3, true), STATUS_OK); /* the one made since stays */
+	assert_int_equal(ask(b, 7, false), STATUS_OK);
 }
 
 static void test_restarted_lead(void **state)
@@ -696,6 +726,7 @@ int main(void)
 	    CASE(test_crash_before_commit),
 	    CASE(test_create_checks),
 	    CASE(test_a_policy_alone),
+	    CASE(test_asked_again),
 	    CASE(test_update),
 	    CASE(test_balance_and_leases),
 	    CASE(test_system_nodes),

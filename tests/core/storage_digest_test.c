@@ -129,7 +129,10 @@ static void flip(struct storage_bench *b)
 	struct rng rng;
 	struct buf key = {0};
 	rng_init(&rng, 7);
-	assert_true(disk_flip_any(b->disk, key_shard(&key, 'd', SHARD), &rng));
+	enum store_family family;
+	struct buf flipped = {0};
+	assert_true(disk_flip_any(b->disk, key_shard(&key, 'd', SHARD), &rng, &family, &flipped));
+	buf_close(&flipped);
 	buf_close(&key);
 }
 

@@ -70,12 +70,19 @@ static void push(struct storage_bench *b, const struct revision *parent, uint64_
 	buf_close(&bytes);
 }
 
-static void checkpoint(struct storage_bench *b, uint64_t number, bool drop, uint64_t settles)
+static void checkpoint_by(struct storage_bench *b, struct msg_checkpoint_set m, uint64_t settles)
 {
-	struct msg_checkpoint_set m = {
-	    .shard = SHARD, .checkpoint = {slice_text("phone"), number, 0}, .drop = drop};
+	m.shard = SHARD;
+	m.checkpoint.name = slice_text("phone");
 	storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 1, &m);
 	peers_ack(b, PEER_B, 1, settles);
+}
+
+static void checkpoint(struct storage_bench *b, uint64_t number, bool drop, uint64_t settles)
+{
+	checkpoint_by(b,
+		      (struct msg_checkpoint_set){.checkpoint = {.number = number}, .drop = drop},
+		      settles);
 }
 
 static void test_goes_when_all_know(void **state)
@@ -170,6 +177,25 @@ static void test_waits_for_clients(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 2);
 }
 
+static void test_a_late_copy_changes_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	struct msg_checkpoint_set drop = {.drop = true, .operation_id = peers_operation(b, 70)};
+	deleted(b, &made);
+	checkpoint(b, 3, false, 5);
+	checkpoint_by(b, drop, 6);
+	checkpoint(b, 3, false, 7); /* registered again */
+	checkpoint_by(b, drop, 7);  /* and what had it go comes again */
+	assert_int_equal(commit(b, DELETION, 3, 8), 0);
+	drop.operation_id = peers_operation(b, 71);
+	drop.until_ms = 1; /* later than its gateway waits */
+	checkpoint_by(b, drop, 7);
+	assert_int_equal(commit(b, DELETION, 3, 8), 0);
+	checkpoint(b, 0, true, 8);
+	assert_int_equal(commit(b, DELETION, 3, 9), 1);
+}
+
 static void test_a_lost_client_holds_nothing_up(void **state)
 {
 	struct storage_bench b = {0};
@@ -198,6 +224,7 @@ int main(void)
 	    CASE(test_new_document_is_none),
 	    CASE(test_before_the_purge_nothing_is_late),
 	    CASE(test_waits_for_clients),
+	    CASE(test_a_late_copy_changes_nothing),
 	    cmocka_unit_test(test_a_lost_client_holds_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -413,6 +413,24 @@ static void test_an_empty_replica_is_copied_to(void **state)
 	    strstr(buf_cstr(&b->trace), "-> 13 e2 append after=0.0 settled=8 acked=0 epoch"));
 }
 
+static void test_dropped_is_not_made_again(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t dropped = COLLECTION;
+	struct msg_map_push push = {.map_version = 9, .dropped = &dropped, .dropped_count = 1};
+	peers_follow(b, MODE_CONSISTENT);
+	assert_int_equal(peers_pairs(b, STORE_META, 's'), 1);
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	assert_int_equal(peers_pairs(b, STORE_META, 's'), 0);
+	assert_int_equal(peers_pairs(b, STORE_META, 'x'), 0);
+	peers_place(b, 2, PEER_B, MODE_CONSISTENT); /* from who has not heard */
+	assert_int_equal(peers_pairs(b, STORE_META, 's'), 0);
+	storage_bench_stop(b, false);
+	storage_bench_start(b);
+	peers_place(b, 3, PEER_B, MODE_CONSISTENT);
+	assert_int_equal(peers_pairs(b, STORE_META, 's'), 0);
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -437,6 +455,7 @@ int main(void)
 	    CASE(test_fetched_nonsense_is_refused),
 	    CASE(test_copy_to_an_impossible_place_is_refused),
 	    CASE(test_an_empty_replica_is_copied_to),
+	    CASE(test_dropped_is_not_made_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

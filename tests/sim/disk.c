@@ -218,7 +218,8 @@ static bool starts_with(struct slice key, struct slice prefix)
 	return key.len >= prefix.len && slice_equal(slice_of(key.data, prefix.len), prefix);
 }
 
-bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng)
+bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng, enum store_family *family,
+		   struct buf *key)
 {
 	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS,
 						     STORE_ATTACHMENTS};
@@ -228,13 +229,27 @@ bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng)
 		struct node *n = versions_seek(&d->families[families[f]], prefix);
 		for (; n && starts_with(node_key(n), prefix); n = n->next[0]) {
 			struct version *v = node_at(n, d->committed);
-			if (v && !v->removed && v->len > 0 && rng_below(rng, ++seen) == 0)
-				chosen = v;
+			if (!v || v->removed || v->len == 0 || rng_below(rng, ++seen) != 0)
+				continue;
+			chosen = v;
+			*family = families[f];
+			buf_clear(key);
+			buf_append_slice(key, node_key(n));
 		}
 	}
 	if (chosen)
 		chosen->data[rng_below(rng, chosen->len)] ^= (uint8_t)(1u << rng_below(rng, 8));
 	return chosen != NULL;
+}
+
+bool disk_garble(struct disk *d, enum store_family family, struct slice key, size_t at)
+{
+	const struct node *node = versions_find(&d->families[family], key);
+	struct version *v = node ? node_at(node, d->committed) : NULL;
+	if (!v || v->removed || v->len <= at)
+		return false;
+	v->data[at] = 0xc1; /* means nothing in MessagePack */
+	return true;
 }
 
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,

@@ -76,7 +76,11 @@ void disk_corrupt_any(struct disk *d, struct rng *rng);
 
 /* Changes a bit of a document or conflict under this prefix; reading it fails no more than before.
  * False: there is none. */
-bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng);
+bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng, enum store_family *family,
+		   struct buf *key);
+
+/* Makes a MessagePack value unreadable from this byte on. False: there is none. */
+bool disk_garble(struct disk *d, enum store_family family, struct slice key, size_t at);
 
 /* The committed value, lent until the disk changes. False: none. */
 bool disk_get(const struct disk *d, enum store_family family, struct slice key,

@@ -103,6 +103,16 @@ static void print_read(struct buf *out, const struct msg_doc_read *m)
 	buf_append_text(out, m->any ? " any" : "");
 }
 
+/* Random numbers left out. */
+static void print_creation(struct buf *out, struct msg_collection_create m)
+{
+	uint64_t until_ms = m.until_ms;
+	uint64_t life = m.life;
+	m.operation = m.until_ms = m.life = 0;
+	schema_print(&schema_msg_collection_create, &m, out);
+	print_until(out, until_ms, life);
+}
+
 static void print_message(struct gateway_bench *b, const struct effect *e)
 {
 	const struct schema *schema = schema_of_message(e->send.envelope.type);
@@ -123,6 +133,9 @@ static void print_message(struct gateway_bench *b, const struct effect *e)
 		break;
 	case MSG_shard_query:
 		print_query(&b->trace, message);
+		break;
+	case MSG_collection_create:
+		print_creation(&b->trace, *(const struct msg_collection_create *)message);
 		break;
 	default:
 		schema_print(schema, message, &b->trace);
