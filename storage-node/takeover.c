@@ -238,6 +238,11 @@ void takeover_on_promise_ack(struct storage *s, const struct event *e, struct ef
 	struct follower *f = shard_follower(c, e->message.from.member);
 	if (!f || f->incarnation != m->incarnation)
 		return;
+	/* before its own promise it asks for none: this is an answer to an earlier life */
+	if (c->promise.epoch < c->lead_epoch) {
+		REACHED(promise_of_earlier_life);
+		return;
+	}
 	if (m->status == STATUS_OLD_EPOCH) {
 		REACHED(takeover_outbid);
 		c->state = SHARD_STUCK;
