@@ -584,12 +584,8 @@ static void attribute(struct sim *sim, int document, const struct final_document
 			break;
 		}
 		used[maker] = true;
-		struct op *op = &sim->history->ops[maker];
-		if (op_refused(op) && op->attempts > 1) {
-			/* the attempt before it, which had no answer, was still on its way */
-			op->end_us = INT64_MAX;
-		} else if (op_refused(op)) {
-			describe(op, text, sizeof text);
+		if (op_refused(&sim->history->ops[maker])) {
+			describe(&sim->history->ops[maker], text, sizeof text);
 			sim_violation(sim, "a refused write was done: %s", text);
 		}
 	}

@@ -24,6 +24,8 @@ struct granted {
 struct external_leases {
 	struct map asked;
 	struct map granted;
+	struct map ended; /* lease and conflict: its holder has said his last word, which may come
+			     to the lead at any time */
 	struct arena arena;
 };
 
@@ -44,6 +46,7 @@ void external_leases_free(struct external_leases *l)
 {
 	free_values(&l->asked);
 	free_values(&l->granted);
+	map_close(&l->ended);
 	arena_close(&l->arena);
 	free(l);
 }
@@ -59,9 +62,12 @@ static uint64_t conflict_key(uint64_t shard, struct slice id)
 }
 
 /* Given back or answered: whether the lead hears of it or not, it may be another's now. */
-static void forget(struct external_leases *l, uint64_t shard, struct slice id)
+static void forget(struct external_leases *l, uint64_t shard, struct slice id, struct slice lease)
 {
-	free(map_remove_u64(&l->granted, conflict_key(shard, id)));
+	uint64_t key = conflict_key(shard, id);
+	free(map_remove_u64(&l->granted, key));
+	if (lease.len > 0)
+		map_put_u64(&l->ended, key ^ digest(lease), l);
 }
 
 static void take(struct external_leases *l, const struct envelope *envelope,
@@ -78,6 +84,8 @@ static void give(struct external_leases *l, struct sim *sim, int from, const str
 	const struct sim_node *node = &sim->nodes[from];
 	for (uint32_t i = 0; i < m->offers_count; i++) {
 		uint64_t key = conflict_key(asked->shard, m->offers[i].id);
+		if (map_get_u64(&l->ended, key ^ asked->lease))
+			continue; /* asked again, late */
 		struct granted *g = map_get_u64(&l->granted, key);
 		if (!g) {
 			g = mem_alloc_zero(sizeof *g);
@@ -115,9 +123,9 @@ void external_leases_on_send(struct external_leases *l, struct sim *sim, int fro
 	else if (envelope->type == MSG_conflict_lease &&
 		 schema_decode(&schema_msg_conflict_lease, body, &l->arena, &about) &&
 		 (about.op == LEASE_RELEASE || about.op == LEASE_DEFER))
-		forget(l, about.shard, about.id);
+		forget(l, about.shard, about.id, about.lease);
 	else if (envelope->type == MSG_conflict_resolve &&
 		 schema_decode(&schema_msg_conflict_resolve, body, &l->arena, &resolve))
-		forget(l, resolve.shard, resolve.id);
+		forget(l, resolve.shard, resolve.id, resolve.lease);
 	arena_reset(&l->arena);
 }

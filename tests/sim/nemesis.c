@@ -2,7 +2,7 @@
 #include "storage-node/keys.h"
 #include "tests/sim/records.h"
 
-enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000, FLIP_AFTER_MS = 3000 };
+enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000, LATE_MS = 6000, FLIP_AFTER_MS = 3000 };
 
 static struct rng *dice(struct sim *sim)
 {
@@ -62,8 +62,11 @@ static void island(struct sim *sim, int node)
 /* What others send it arrives only once it is an island. */
 static void late_island(struct sim *sim)
 {
+	for (int i = 0; i <= sim->settings.storage_nodes; i++)
+		if (sim->clogged_until_us[0][i] > sim->now_us)
+			return; /* one at a time: the next would end it */
 	int node = any_storage(sim);
-	int64_t ms = rng_between(dice(sim), 500, CLOG_MS);
+	int64_t ms = rng_between(dice(sim), 500, LATE_MS);
 	for (int i = 0; i <= sim->settings.storage_nodes; i++)
 		sim->clogged_until_us[i][node] = sim->now_us + ms * 1000;
 	later(sim, rng_between(dice(sim), 50, 700), NEMESIS_ISLAND, node);
@@ -206,6 +209,24 @@ static void lose_disk(struct sim *sim)
 	}
 }
 
+/* The newest entry of a shard's stream can't be read any more, which the node finds as it starts.
+ */
+static bool garble_entry(struct sim *sim, struct sim_node *node, uint64_t shard)
+{
+	struct shard_position p;
+	struct buf key = {0};
+	bool garbled =
+	    position_of(sim, node->member, shard, &p) && p.applied == p.last &&
+	    disk_garble(node->disk, STORE_STREAM, key_number(&key, 'e', shard, p.last), 8);
+	buf_close(&key);
+	if (garbled) {
+		node_crash(sim, (int)(node - sim->nodes), false);
+		sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, (int)(node - sim->nodes), 0,
+			     NULL);
+	}
+	return garbled;
+}
+
 /* Of a shard that the node follows: what it holds there is not asked for, unless a client puts up
  * with any replica. No checksum tells it; the node must find out itself. */
 static void flip_silently(struct sim *sim)
@@ -214,8 +235,13 @@ static void flip_silently(struct sim *sim)
 		struct sim_node *node = &sim->nodes[i];
 		uint64_t shard = checker_followed(sim, node->member);
 		struct buf prefix = {0};
-		bool flipped =
-		    shard && disk_flip_any(node->disk, key_shard(&prefix, 'd', shard), dice(sim));
+		bool flipped = false;
+		if (shard && rng_below(dice(sim), 3) == 0)
+			flipped = garble_entry(sim, node, shard);
+		else if (shard)
+			flipped =
+			    disk_flip_any(node->disk, key_shard(&prefix, 'd', shard), dice(sim),
+					  &node->flipped_family, &node->flipped_key);
 		buf_close(&prefix);
 		if (!flipped)
 			continue;
@@ -227,15 +253,52 @@ static void flip_silently(struct sim *sim)
 	}
 }
 
-static void copy_disk(struct sim *sim)
+/* Another one than these two, of at least three. */
+static int third_storage(struct sim *sim, int a, int b)
 {
-	struct sim_node *node = &sim->nodes[any_storage(sim)];
+	int node;
+	do {
+		node = any_storage(sim);
+	} while (node == a || node == b);
+	return node;
+}
+
+static void copy_disk(struct sim *sim, int index)
+{
+	struct sim_node *node = &sim->nodes[index];
 	if (node->copy)
 		disk_free(node->copy);
 	node->copy = disk_clone(node->disk);
 	node->copy_incarnation = node->incarnation;
 	node->copy_boot = node->boot;
 	sim_log(sim, "nemesis copies the disk of %s", node->name);
+}
+
+/* Its disk is put back as it was when another was cut off, and a third one goes while that comes
+ * again: what was acknowledged in between is on the third only. */
+static void plan_put_back(struct sim *sim)
+{
+	int node = any_storage(sim);
+	int away = third_storage(sim, node, node);
+	int64_t ms = rng_between(dice(sim), 5500, 9000);
+	copy_disk(sim, node);
+	cut_node(sim, away, true);
+	later(sim, ms, NEMESIS_JOIN, away);
+	later(sim, ms, NEMESIS_PUT_BACK, node + SIM_NODES_MAX * away);
+}
+
+static void planned_put_back(struct sim *sim, int index, int away)
+{
+	struct sim_node *node = &sim->nodes[index];
+	if (sim->losses >= sim->settings.losses || !checker_whole(sim) || !node->copy ||
+	    !copy_is_known(sim, node))
+		return;
+	crash(sim, third_storage(sim, index, away));
+	sim->losses++;
+	sim_log(sim, "nemesis loses the disk of %s", node->name);
+	node_crash(sim, index, false);
+	put_back(sim, node);
+	sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, index, 0, NULL);
 }
 
 static void slow_disk(struct sim *sim)
@@ -273,7 +336,10 @@ static void draw(struct sim *sim)
 {
 	const struct sim_settings *set = &sim->settings;
 	uint64_t kind = rng_below(dice(sim), 20);
-	if (kind < 4 && set->crashes)
+	if (set->put_back && !sim->put_back_planned) {
+		sim->put_back_planned = true;
+		plan_put_back(sim);
+	} else if (kind < 4 && set->crashes)
 		crash(sim, any_node(sim));
 	else if (kind == 4 && set->crashes && rng_below(dice(sim), 4) == 0)
 		crash_all(sim);
@@ -288,7 +354,7 @@ static void draw(struct sim *sim)
 	else if (kind < 16 && set->losses > 0)
 		lose_disk(sim);
 	else if (kind == 16 && set->losses > 0)
-		copy_disk(sim);
+		copy_disk(sim, any_storage(sim));
 	else if (kind == 17 && set->slow_disks)
 		slow_disk(sim);
 	else if (set->disks)
@@ -308,6 +374,8 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 		draw(sim);
 	else if (action == NEMESIS_ISLAND)
 		island(sim, node);
+	else if (action == NEMESIS_PUT_BACK)
+		planned_put_back(sim, node % SIM_NODES_MAX, node / SIM_NODES_MAX);
 	else
 		cut_node(sim, node, action == NEMESIS_CUT);
 }

@@ -286,6 +286,7 @@ void node_free_all(struct sim *sim)
 			disk_free(sim->nodes[i].disk);
 		if (sim->nodes[i].copy)
 			disk_free(sim->nodes[i].copy);
+		buf_close(&sim->nodes[i].flipped_key);
 	}
 }
 

@@ -24,6 +24,17 @@ bool disk_record(struct sim *sim, const struct disk *disk, enum store_family fam
 	return ok;
 }
 
+/* Nothing holds for it any more: nodes that have not heard of it yet deal with others that have. */
+static bool is_dropped(struct sim *sim, uint64_t shard)
+{
+	struct slice value;
+	struct buf key = {0};
+	bool dropped = disk_get(sim_node_of(sim, SIM_COORDINATOR)->disk, STORE_META,
+				key_shard(&key, 'd', shard), &value);
+	buf_close(&key);
+	return dropped;
+}
+
 static void take_shard(void *context, struct slice key, struct slice value)
 {
 	struct shard_list *list = context;
@@ -31,6 +42,8 @@ static void take_shard(void *context, struct slice key, struct slice value)
 	struct shard shard;
 	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena,
 			   &shard))
+		return;
+	if (is_dropped(list->sim, shard.id))
 		return;
 	for (int i = 0; i < list->count; i++) {
 		if (list->shards[i].id != shard.id)
@@ -66,8 +79,13 @@ bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_po
 bool flip_stands(struct sim *sim, struct sim_node *node)
 {
 	struct shard_position p;
-	if (sim_node_flipped(node) && position_of(sim, node->member, node->flipped_shard, &p) &&
-	    (p.vacated || p.copying))
+	struct slice value;
+	if (!sim_node_flipped(node))
+		return false;
+	/* gone with its copy or its collection, or removed by who knew what it had been */
+	if (!position_of(sim, node->member, node->flipped_shard, &p) || p.vacated || p.copying ||
+	    (node->flipped_key.len > 0 &&
+	     !disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key), &value)))
 		node->flipped = 0;
 	return sim_node_flipped(node);
 }

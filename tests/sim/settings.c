@@ -91,6 +91,20 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 	out->drift_ppm = one_in(&r, 3) ? rng_between(&r, 0, 50000) : 0;
 	/* by now all faults but this one have ended: one copy less leaves enough */
 	out->flips = out->replicas > out->write_quorum && one_in(&r, 3);
+	if (one_in(&r, 8) && out->nemesis_every_ms > 0) {
+		out->partitions = true;
+		out->links = 1 << LATE_ISLAND;
+	}
+	out->put_back =
+	    out->storage_nodes > 2 && out->replicas > out->write_quorum && one_in(&r, 6);
+	if (out->put_back && out->losses == 0)
+		out->losses = 1;
+	/* as many copies as there are nodes */
+	if (one_in(&r, 40)) {
+		out->storage_nodes = (int)rng_between(&r, 6, 7);
+		out->replicas = out->storage_nodes;
+		out->write_quorum = out->replicas / 2 + 1;
+	}
 }
 
 void sim_settings_print(const struct sim_settings *s)
@@ -110,8 +124,8 @@ void sim_settings_print(const struct sim_settings *s)
 	       (long long)s->sync_max_us, s->commit_broken, s->commit_full, s->get_broken);
 	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
 	       "slow=%d "
-	       "losses=%d drift_ppm=%lld deep=%d flips=%d\n",
+	       "losses=%d drift_ppm=%lld deep=%d flips=%d put_back=%d\n",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
 	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
-	       s->losses, (long long)s->drift_ppm, s->deep, s->flips);
+	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back);
 }

@@ -184,6 +184,10 @@ static void liveness(struct sim *sim)
 		buf_clear(&why);
 		quiet = workload_all_done(sim, &why) && checker_quiet(sim, &why) ? quiet + 1 : 0;
 	}
+	if (quiet < 3 && why.len > 0 && sim->violations == 0) {
+		buf_append_text(&why, "; ");
+		(void)checker_quiet(sim, &why);
+	}
 	if (quiet < 3 && sim->violations == 0)
 		sim_violation(sim, "no progress after healing: %s", buf_cstr(&why));
 	buf_close(&why);

@@ -50,6 +50,7 @@ struct sim_settings {
 	int losses;     /* of disks, one after another */
 	uint32_t commit_broken, commit_full, get_broken;
 	bool flips;        /* a bit of a follower's disk, unnoticed, after all else has healed */
+	bool put_back;     /* a copy of a disk is put back while others are away */
 	int64_t drift_ppm; /* how fast or slow clocks may be */
 	int64_t retain_ms;
 	uint64_t stream_keep, chunk_bytes, pending_max;
@@ -70,8 +71,15 @@ enum sim_event_kind {
 };
 
 /* Index of a SIM_NEMESIS event; its `life` is the node. */
-enum { LINK_TROUBLES = 7 };
-enum nemesis_action { NEMESIS_DRAW, NEMESIS_CUT, NEMESIS_JOIN, NEMESIS_ISLAND, NEMESIS_FLIP };
+enum { LINK_TROUBLES = 7, LATE_ISLAND = 6 };
+enum nemesis_action {
+	NEMESIS_DRAW,
+	NEMESIS_CUT,
+	NEMESIS_JOIN,
+	NEMESIS_ISLAND,
+	NEMESIS_FLIP,
+	NEMESIS_PUT_BACK
+};
 
 struct sim_message {
 	struct sim_message *next;
@@ -173,6 +181,8 @@ struct sim_node {
 	uint64_t copy_incarnation, copy_boot;
 	uint64_t flipped; /* incarnation whose disk has a flipped bit */
 	uint64_t flipped_shard;
+	enum store_family flipped_family;
+	struct buf flipped_key; /* empty: another kind of damage */
 	uint64_t aged;  /* incarnation whose disk was put back: it lacks what it acknowledged */
 	bool disk_full; /* less space than the reserve */
 	bool disk_full_told;
@@ -213,7 +223,8 @@ struct sim {
 	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
-	int losses;               /* of disks */
+	int losses; /* of disks */
+	bool put_back_planned;
 	bool rotten;              /* a disk was damaged where it may not have been read since */
 	struct map cleanups_seen; /* resolution id -> anything */
 	struct map operation_of_request; /* request id -> operation id, document id */

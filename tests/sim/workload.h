@@ -12,7 +12,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { WORKLOADS_MAX = 16 };
+enum { WORKLOADS_MAX = 24 };
 
 /* Only name, start, step, on_answer, done and free must be there. */
 struct workload_ops {
@@ -92,5 +92,6 @@ extern const struct workload_ops purge_workload;      /* purge_workload.c */
 extern const struct workload_ops replicator_workload; /* replicator_workload.c */
 extern const struct workload_ops changes_workload;    /* changes_workload.c */
 extern const struct workload_ops attachment_workload; /* attachment_workload.c */
+extern const struct workload_ops drop_workload;       /* drop_workload.c */
 
 #endif

@@ -1,0 +1,489 @@
+/* A collection that is made, filled, dropped and made again under its name, by an operator who does
+ * one after another, while others write to what they think is there. Documents say which of the
+ * collections they were made for. Checked:
+ * - once: what was dropped is not there again by a late copy of some request; what was made does
+ *   not go by one; a request whose answer was lost tells what it did
+ * - apart: a document of one that was dropped is in none that came later
+ * - kept: what was acknowledged of the one that is left is there when all is quiet
+ * - gone: no storage node keeps anything of one that was dropped
+ * Where the operator does not know what became of a request, he goes on under another name. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "storage-node/keys.h"
+#include "tests/sim/records.h"
+#include "tests/sim/workload.h"
+
+enum {
+	OPERATOR,
+	WRITERS = 3,
+	ACTORS = 1 + WRITERS,
+	MADE_MAX = 16,
+	SHARDS = 2,         /* of a collection, at most */
+	DOCUMENTS_MAX = 12, /* likewise */
+	TIMEOUT_US = 9000000,
+	RETRY_US = 300000,
+	STAY_MS = 6000, /* of a collection, at most */
+	PACE_MS = 700
+};
+
+enum drop_step { DROP_IDLE, DROP_MAKE, DROP_LOOK, DROP_DROP, DROP_PUT, DROP_PATCH };
+
+struct drop_actor {
+	enum drop_step step;
+	bool done;
+	int made, document; /* that the request under way is about */
+	uint64_t request;
+	int64_t deadline_us;
+};
+
+struct made {
+	int name;
+	uint64_t id;
+	bool dropped;
+	int documents;
+	bool kept[DOCUMENTS_MAX]; /* acknowledged */
+	uint64_t shards[SHARDS];
+	int shards_count;
+};
+
+struct drop_state {
+	struct drop_actor actors[ACTORS];
+	struct made made[MADE_MAX];
+	int made_count;
+	int tries;
+	int name;
+	bool there;    /* the last one made */
+	bool closing;  /* no documents are made now, as that makes their collection, too */
+	bool put_lost; /* one may yet be, and so its collection */
+	bool looking;  /* for the last time */
+	int gateway;   /* knows what the operator did last, while it lives */
+	uint64_t gateway_life;
+	int64_t drop_us; /* when the one that is there is to go */
+};
+
+static struct drop_state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static bool drop_wanted(struct workload *w)
+{
+	return rng_below(&w->rng, 3) == 0;
+}
+
+static void wake(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->actors[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static void rest(struct workload *w, int actor)
+{
+	state_of(w)->actors[actor].step = DROP_IDLE;
+	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
+}
+
+static void post(struct workload *w, int actor, int gateway, struct sim_http *r)
+{
+	bool patch = r->method == HTTP_PATCH;
+	workload_header(r, "content-type",
+			patch ? "application/merge-patch+json" : "application/json");
+	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
+	wake(w, actor, w->sim->now_us + TIMEOUT_US);
+}
+
+static int any_gateway(struct workload *w)
+{
+	return (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+}
+
+static const struct sim_node *node_of(struct workload *w, int gateway)
+{
+	return &w->sim->nodes[workload_gateway_node(w->sim, gateway)];
+}
+
+/* Others may be behind. */
+static bool gateway_knows(struct workload *w)
+{
+	struct drop_state *s = state_of(w);
+	const struct sim_node *node = node_of(w, s->gateway);
+	return node->core && node->life == s->gateway_life;
+}
+
+static void ask_document(struct workload *w, int actor, enum http_method method, int gateway)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[actor];
+	struct sim_http *r = workload_request(w, actor, method, "");
+	buf_printf(&r->path, "/drop%d/c%d-%d", s->made[a->made].name, a->made, a->document);
+	if (method != HTTP_GET)
+		buf_printf(&r->body, "{\"by%d\":%d}", actor, (int)w->requests);
+	post(w, actor, gateway, r);
+}
+
+/* ---- the operator ---- */
+
+static void abandon(struct drop_state *s)
+{
+	s->name++;
+	s->there = false;
+	s->closing = false;
+	s->put_lost = false;
+}
+
+static void make(struct workload *w)
+{
+	struct drop_state *s = state_of(w);
+	struct sim_http *r = workload_request(w, OPERATOR, HTTP_POST, "/_/collections");
+	buf_printf(&r->body,
+		   "{\"name\":\"drop%d\",\"mode\":\"%s\",\"shards\":%d,\"replicas\":%d,"
+		   "\"writeQuorum\":%d,\"retainMs\":%lld,\"policy\":{\"strategy\":\"newest\"}}",
+		   s->name, rng_below(&w->rng, 2) ? "available" : "consistent",
+		   (int)rng_between(&w->rng, 1, SHARDS), w->sim->settings.replicas,
+		   w->sim->settings.write_quorum, (long long)w->sim->settings.retain_ms);
+	s->tries++;
+	s->actors[OPERATOR].step = DROP_MAKE;
+	s->gateway = any_gateway(w);
+	s->gateway_life = node_of(w, s->gateway)->life;
+	post(w, OPERATOR, s->gateway, r);
+}
+
+static bool documents_under_way(const struct drop_state *s)
+{
+	for (int i = 1; i < ACTORS; i++)
+		if (s->actors[i].request != 0 && s->actors[i].step == DROP_PUT)
+			return true;
+	return false;
+}
+
+static void drop(struct workload *w)
+{
+	struct drop_state *s = state_of(w);
+	s->closing = true;
+	if (documents_under_way(s)) {
+		wake(w, OPERATOR, w->sim->now_us + RETRY_US);
+		return;
+	}
+	struct sim_http *r = workload_request(w, OPERATOR, HTTP_DELETE, "");
+	buf_printf(&r->path, "/_/collections/drop%d", s->name);
+	s->actors[OPERATOR].step = DROP_DROP;
+	s->gateway = any_gateway(w);
+	s->gateway_life = node_of(w, s->gateway)->life;
+	post(w, OPERATOR, s->gateway, r);
+}
+
+/* For a document of one that was dropped. */
+static bool look(struct workload *w)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[OPERATOR];
+	if (s->made_count == 0)
+		return false;
+	a->made = (int)rng_below(&w->rng, (uint64_t)s->made_count);
+	const struct made *m = &s->made[a->made];
+	if (!m->dropped || m->documents == 0 || !gateway_knows(w))
+		return false;
+	a->document = (int)rng_below(&w->rng, (uint64_t)m->documents);
+	a->step = DROP_LOOK;
+	ask_document(w, OPERATOR, HTTP_GET, s->gateway);
+	return true;
+}
+
+static void take_shard(void *context, struct slice key, struct slice value)
+{
+	struct workload *w = context;
+	struct drop_state *s = state_of(w);
+	struct made *m = &s->made[s->made_count - 1];
+	struct shard shard;
+	(void)key;
+	if (schema_decode(&schema_shard, value, &w->sim->arena, &shard) &&
+	    shard.collection == m->id && m->shards_count < SHARDS)
+		m->shards[m->shards_count++] = shard.id;
+}
+
+static uint64_t id_in(struct slice body)
+{
+	static const char name[] = "\"id\":\"";
+	char text[17] = {0};
+	const char *at = body.len > 0 ? memmem(body.data, body.len, name, sizeof name - 1) : NULL;
+	if (!at || at + sizeof name - 1 + 16 > (const char *)body.data + body.len)
+		return 0;
+	memcpy(text, at + sizeof name - 1, 16);
+	return strtoull(text, NULL, 16);
+}
+
+static void have_made(struct workload *w, const struct sim_answer *answer)
+{
+	struct drop_state *s = state_of(w);
+	if (answer->status == 200)
+		sim_violation(w->sim, "drop: drop%d is there before it is made", s->name);
+	if (answer->status != 201) {
+		abandon(s);
+		return;
+	}
+	struct made *m = &s->made[s->made_count++];
+	*m = (struct made){.name = s->name, .id = id_in(buf_slice(&answer->body))};
+	for (int i = 0; i < s->made_count - 1; i++)
+		if (s->made[i].id == m->id)
+			sim_violation(w->sim, "drop: drop%d is the one that was dropped", s->name);
+	disk_walk(sim_node_of(w->sim, SIM_COORDINATOR)->disk, STORE_META, slice_text("s"),
+		  take_shard, w);
+	arena_reset(&w->sim->arena);
+	s->there = true;
+	s->closing = false;
+	s->drop_us = w->sim->now_us + rng_between(&w->rng, 1, STAY_MS) * 1000;
+}
+
+static void have_dropped(struct workload *w, const struct sim_answer *answer)
+{
+	struct drop_state *s = state_of(w);
+	if (answer->status == 404)
+		sim_violation(w->sim, "drop: drop%d has gone by itself", s->name);
+	s->there = false;
+	if (answer->status == 200)
+		s->made[s->made_count - 1].dropped = true;
+	if (answer->status != 200 || s->put_lost)
+		abandon(s);
+}
+
+static void operator_answer(struct workload *w, const struct sim_answer *answer)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[OPERATOR];
+	const struct made *m = &s->made[a->made];
+	if (a->step == DROP_MAKE)
+		have_made(w, answer);
+	else if (a->step == DROP_DROP)
+		have_dropped(w, answer);
+	else if (m->dropped && answer->status == 200)
+		sim_violation(w->sim, "drop: c%d-%d of one that was dropped is there again",
+			      a->made, a->document);
+	else if (!m->dropped && m->kept[a->document] && answer->status == 404)
+		sim_violation(w->sim, "drop: c%d-%d is lost", a->made, a->document);
+	if (s->looking && a->step == DROP_LOOK && answer->status < 500)
+		a->document++;
+	rest(w, OPERATOR);
+}
+
+/* ---- the end ---- */
+
+static bool writers_done(const struct drop_state *s)
+{
+	for (int i = 1; i < ACTORS; i++)
+		if (!s->actors[i].done)
+			return false;
+	return true;
+}
+
+/* All documents, one after another. */
+static void last_look(struct workload *w)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[OPERATOR];
+	struct buf why = {0};
+	if (!s->looking)
+		a->made = a->document = 0;
+	s->looking = true;
+	bool quiet = writers_done(s) && checker_quiet(w->sim, &why);
+	buf_close(&why);
+	while (a->made < s->made_count && a->document >= s->made[a->made].documents) {
+		a->made++;
+		a->document = 0;
+	}
+	bool known = a->made < s->made_count &&
+		     (s->made[a->made].dropped || (s->there && a->made == s->made_count - 1));
+	if (a->made >= s->made_count) {
+		a->done = true;
+	} else if (!known) {
+		a->document = DOCUMENTS_MAX;
+		wake(w, OPERATOR, w->sim->now_us);
+	} else if (!quiet) {
+		wake(w, OPERATOR, w->sim->now_us + RETRY_US);
+	} else {
+		a->step = DROP_LOOK;
+		ask_document(w, OPERATOR, HTTP_GET, any_gateway(w));
+	}
+}
+
+static void step_operator(struct workload *w)
+{
+	struct drop_state *s = state_of(w);
+	if (w->sim->healed)
+		last_look(w);
+	else if (s->there && w->sim->now_us >= s->drop_us)
+		drop(w);
+	else if (!s->there && s->tries < MADE_MAX)
+		make(w);
+	else if (!look(w))
+		rest(w, OPERATOR);
+}
+
+/* ---- writers ---- */
+
+static void step_writer(struct workload *w, int actor)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[actor];
+	if (w->sim->healed) {
+		a->done = true;
+		return;
+	}
+	if (s->made_count == 0) {
+		rest(w, actor);
+		return;
+	}
+	a->made = s->made_count - 1;
+	struct made *m = &s->made[a->made];
+	if (s->there && !s->closing && gateway_knows(w) && m->documents < DOCUMENTS_MAX &&
+	    rng_below(&w->rng, 2) == 0) {
+		a->document = m->documents++;
+		a->step = DROP_PUT;
+		ask_document(w, actor, HTTP_PUT, s->gateway);
+	} else if (m->documents > 0) {
+		a->document = (int)rng_below(&w->rng, (uint64_t)m->documents);
+		a->step = DROP_PATCH;
+		ask_document(w, actor, HTTP_PATCH, any_gateway(w));
+	} else {
+		rest(w, actor);
+	}
+}
+
+static void writer_answer(struct workload *w, int actor, int status)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[actor];
+	bool good = status == 200 || status == 201;
+	if (good)
+		s->made[a->made].kept[a->document] = true;
+	else if (a->step == DROP_PUT)
+		s->put_lost = true;
+	rest(w, actor);
+}
+
+/* ---- steps ---- */
+
+static void drop_step(struct workload *w, int actor)
+{
+	struct drop_state *s = state_of(w);
+	struct drop_actor *a = &s->actors[actor];
+	if (a->done || w->sim->now_us < a->deadline_us)
+		return;
+	if (a->request != 0) {
+		workload_hang_up(w, a->request);
+		a->request = 0;
+		s->put_lost |= a->step == DROP_PUT;
+		if (a->step == DROP_MAKE || a->step == DROP_DROP)
+			abandon(s);
+	}
+	if (actor == OPERATOR)
+		step_operator(w);
+	else
+		step_writer(w, actor);
+}
+
+static void drop_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct drop_actor *a = &state_of(w)->actors[actor];
+	if (answer->id != a->request)
+		return;
+	a->request = 0;
+	if (actor == OPERATOR)
+		operator_answer(w, answer);
+	else
+		writer_answer(w, actor, answer->status);
+}
+
+static void drop_on_heal(struct workload *w)
+{
+	struct drop_actor *a = &state_of(w)->actors[OPERATOR];
+	if (a->request != 0 && a->step != DROP_LOOK)
+		return; /* its answer counts, and is awaited */
+	if (a->request != 0)
+		workload_hang_up(w, a->request);
+	a->request = 0;
+	rest(w, OPERATOR);
+}
+
+static void drop_start(struct workload *w)
+{
+	w->state = mem_alloc_zero(sizeof(struct drop_state));
+	for (int i = 0; i < ACTORS; i++)
+		wake(w, i, w->sim->now_us + 400000);
+}
+
+/* ---- gone ---- */
+
+static void found(void *context, struct slice key, struct slice value)
+{
+	(void)key;
+	(void)value;
+	*(bool *)context = true;
+}
+
+static bool keeps(const struct disk *disk, const struct made *m)
+{
+	static const struct {
+		enum store_family family;
+		char letter;
+	} places[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_ATTACHMENTS, 'd'},
+		      {STORE_STREAM, 'e'},    {STORE_STREAM, 'v'},    {STORE_STREAM, 'o'},
+		      {STORE_META, 's'},      {STORE_META, 'x'},      {STORE_META, 'p'},
+		      {STORE_META, 'g'}};
+	struct buf key = {0};
+	bool any = false;
+	disk_walk(disk, STORE_META, key_shard(&key, 'c', m->id), found, &any);
+	for (int i = 0; i < m->shards_count; i++)
+		for (size_t k = 0; k < ARRAY_LEN(places); k++)
+			disk_walk(disk, places[k].family,
+				  key_shard(&key, places[k].letter, m->shards[i]), found, &any);
+	buf_close(&key);
+	return any;
+}
+
+static bool drop_done(struct workload *w, struct buf *why)
+{
+	struct drop_state *s = state_of(w);
+	for (int i = 0; i < ACTORS; i++) {
+		if (s->actors[i].done)
+			continue;
+		buf_printf(why, "drop: actor %d waits", i);
+		return false;
+	}
+	for (int i = 0; i < s->made_count; i++)
+		for (int k = 1; k <= w->sim->settings.storage_nodes && s->made[i].dropped; k++) {
+			if (!keeps(w->sim->nodes[k].disk, &s->made[i]))
+				continue;
+			buf_printf(why, "drop: %s keeps what was dropped: %016llx",
+				   w->sim->nodes[k].name, (unsigned long long)s->made[i].id);
+			return false;
+		}
+	return true;
+}
+
+static void drop_check(struct workload *w)
+{
+	const struct drop_state *s = state_of(w);
+	int dropped = 0;
+	for (int i = 0; i < s->made_count; i++)
+		dropped += s->made[i].dropped;
+	sim_log(w->sim, "drop: %d made, %d dropped, %d names", s->made_count, dropped, s->name + 1);
+}
+
+static void drop_free(struct workload *w)
+{
+	free(w->state);
+}
+
+const struct workload_ops drop_workload = {
+    .name = "drop",
+    .wanted = drop_wanted,
+    .start = drop_start,
+    .step = drop_step,
+    .on_answer = drop_on_answer,
+    .on_heal = drop_on_heal,
+    .done = drop_done,
+    .check = drop_check,
+    .free = drop_free,
+};
