@@ -34,6 +34,10 @@ describe('deleted documents', () => {
     const made = await c.insist('PUT', '/gone/a', { body: { n: 1 } });
     await until('storage-3 has it', DEADLINE_MS, async () => (await c.metric('storage-3', 'parley_documents')) === 1);
     c.killNow('storage-3');
+    await until('others lead what it led', DEADLINE_MS, async () => {
+      const row = await c.node('storage-3');
+      return row.health === 'offline' && row.leads === 0;
+    });
     await c.insist('DELETE', '/gone/a', {}, [200]);
     await until('the arbiter waits for storage-3', DEADLINE_MS,
       async () => (await c.metric('arbiter-1', 'parley_cleanup_pending_acks{node="storage-3"}')) > 0);
