@@ -2,6 +2,22 @@
 
 #include "common/doc/revision.h"
 
+enum { LIST_FIRST = 4 };
+
+struct content *contents_add(struct contents *work)
+{
+	uint32_t count = work->count;
+	/* room is doubled whenever the count is a power of two */
+	if (count == 0 || (count >= LIST_FIRST && (count & (count - 1)) == 0)) {
+		uint32_t cap = count ? count * 2 : LIST_FIRST;
+		struct content *list = arena_alloc(work->arena, cap * sizeof *list);
+		if (count > 0)
+			memcpy(list, work->list, count * sizeof *list);
+		work->list = list;
+	}
+	return &work->list[work->count++];
+}
+
 void content_prepare(struct turn *t, struct slice bytes, struct content *out)
 {
 	*out = (struct content){.bytes = bytes};

@@ -12,7 +12,6 @@ enum { UPLOAD_ID_BYTES = 16, UPLOAD_TEXT_BYTES = 33 };
 /* One content on its way. */
 struct content {
 	struct slice document; /* id, which tells the shard */
-	struct slice name;     /* of the attachment, for whoever asked */
 	/* to be sent, or what has come */
 	struct slice bytes;
 	/* sent: under this id, which a write names */
@@ -35,14 +34,18 @@ struct content {
 typedef void contents_done(struct turn *t, struct request *r, enum status status);
 
 struct contents {
+	struct arena *arena; /* of the list: the request's */
 	struct content *list;
 	uint32_t count;
 	uint32_t left;
 	enum status status;
 	contents_done *done;
+	void *asker; /* of whoever waits for them, and can't have r->op */
 	bool reads;
 };
 
+/* One more at the end of the list; zeroed. */
+struct content *contents_add(struct contents *work);
 /* A new upload of these bytes, which stay as they are. */
 void content_prepare(struct turn *t, struct slice bytes, struct content *out);
 /* The upload's id as it is named in a body. */

@@ -6,22 +6,6 @@
 #include "common/doc/base64.h"
 #include "common/doc/value.h"
 
-enum { LIST_FIRST = 4 };
-
-struct content *couch_contents_add(struct request *r, struct contents *work)
-{
-	uint32_t count = work->count;
-	/* room is doubled whenever the count is a power of two */
-	if (count == 0 || (count >= LIST_FIRST && (count & (count - 1)) == 0)) {
-		uint32_t cap = count ? count * 2 : LIST_FIRST;
-		struct content *list = arena_alloc(&r->arena, cap * sizeof *list);
-		if (count > 0)
-			memcpy(list, work->list, count * sizeof *list);
-		work->list = list;
-	}
-	return &work->list[work->count++];
-}
-
 /* ---- written ---- */
 
 static bool refuse(struct problem *p, enum couch_error error, const char *before, struct slice name,
@@ -113,7 +97,7 @@ static bool take_entry(struct turn *t, struct request *r, const struct taking *t
 		mp_write_bool(out, true);
 		return true;
 	}
-	struct content *c = couch_contents_add(r, to->work);
+	struct content *c = contents_add(to->work);
 	if (!take_data(t, r, name, value, c, p))
 		return false;
 	c->document = to->document;
@@ -187,52 +171,52 @@ void couch_contents_refused(struct turn *t, struct request *r, enum status statu
 
 /* ---- read ---- */
 
-bool couch_attachments_want(struct turn *t, struct request *r, struct slice id, struct slice body,
-			    struct contents *work, struct problem *p)
+void couch_attachments_want(struct contents *work, struct slice id, struct slice body)
+{
+	struct attachment_stub stub;
+	struct attachments walk = attachments_begin(attachments_of(body));
+	while (attachments_next(&walk, &stub)) {
+		struct content *c = contents_add(work);
+		c->document = arena_copy(work->arena, id);
+		c->count = stub.length;
+		memcpy(c->content, stub.content, CONTENT_BYTES);
+	}
+}
+
+bool couch_contents_fit(struct turn *t, const struct contents *work, struct problem *p)
 {
 	uint64_t bytes = 0;
 	uint64_t most = t->gw->options.limits.list_bytes_max;
-	struct attachment_stub stub;
-	struct attachments walk = attachments_begin(attachments_of(body));
-	for (uint32_t i = 0; i < work->count; i++)
-		bytes += work->list[i].count;
-	while (attachments_next(&walk, &stub)) {
-		if (stub.length > most - bytes)
+	for (uint32_t i = 0; i < work->count; i++) {
+		if (work->list[i].count > most - bytes)
 			return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_list_bytes", most,
-					     bytes + stub.length);
-		bytes += stub.length;
-		struct content *c = couch_contents_add(r, work);
-		c->document = id;
-		c->name = stub.name;
-		c->count = stub.length;
-		memcpy(c->content, stub.content, CONTENT_BYTES);
+					     bytes + work->list[i].count);
+		bytes += work->list[i].count;
 	}
 	return true;
 }
 
-/* NULL: it was not read. */
-static const struct content *loaded_of(const struct couch_document *d, struct slice name)
+void couch_want_attachments(struct request *r)
 {
-	for (uint32_t i = 0; d->loaded && i < d->loaded->count; i++) {
-		const struct content *c = &d->loaded->list[i];
-		if (slice_equal(c->document, d->id) && slice_equal(c->name, name))
-			return c;
-	}
-	return NULL;
+	r->contents = arena_alloc(&r->arena, sizeof *r->contents);
+	r->contents->arena = &r->arena;
 }
 
+/* JSON text holds no control characters: MARK and four bytes stand for the data of a content. */
+enum { MARK = 1, MARK_BYTES = 5 };
+
 static void print_one(const struct couch_document *d, const struct attachment_stub *stub,
-		      struct buf *out)
+		      uint32_t mark, struct buf *out)
 {
-	const struct content *c = loaded_of(d, stub->name);
 	json_string(stub->name, out);
 	buf_append_text(out, ":{\"content_type\":");
 	json_string(stub->type, out);
 	buf_printf(out, ",\"revpos\":%" PRIu64 ",\"digest\":", stub->revpos);
 	json_string(stub->digest, out);
-	if (c) {
+	if (d->want) {
 		buf_append_text(out, ",\"data\":\"");
-		base64_encode(c->bytes, out);
+		buf_append_byte(out, MARK);
+		buf_append_be32(out, mark);
 		buf_append_text(out, "\"}");
 		return;
 	}
@@ -242,13 +226,73 @@ static void print_one(const struct couch_document *d, const struct attachment_st
 void couch_attachments_print(const struct couch_document *d, struct buf *out)
 {
 	struct attachment_stub stub;
-	struct attachments walk = attachments_begin(attachments_of(d->body));
+	struct slice member = attachments_of(d->body);
+	struct attachments walk = attachments_begin(member);
+	uint32_t mark = d->want ? d->want->count : 0;
 	bool any = false;
 	while (attachments_next(&walk, &stub)) {
 		buf_append_text(out, any ? "," : ",\"_attachments\":{");
 		any = true;
-		print_one(d, &stub, out);
+		print_one(d, &stub, mark++, out);
 	}
 	if (any)
 		buf_append_byte(out, '}');
+	if (any && d->want)
+		couch_attachments_want(d->want, d->id, d->body);
+}
+
+/* An answer that waits for the data of its attachments. */
+struct held_reply {
+	struct reply reply; /* but for its body */
+	struct slice body;
+};
+
+static void put_data(const struct contents *work, struct slice body, struct buf *out)
+{
+	while (body.len > 0) {
+		const uint8_t *at = memchr(body.data, MARK, body.len);
+		size_t before = at ? (size_t)(at - body.data) : body.len;
+		buf_append(out, body.data, before);
+		if (!at)
+			return;
+		uint32_t index = be32_read(at + 1);
+		if (index < work->count)
+			base64_encode(work->list[index].bytes, out);
+		body = slice_of(at + MARK_BYTES, body.len - before - MARK_BYTES);
+	}
+}
+
+static void have_data(struct turn *t, struct request *r, enum status status)
+{
+	const struct held_reply *held = r->contents->asker;
+	if (status != STATUS_OK) {
+		couch_contents_refused(t, r, status);
+		return;
+	}
+	struct reply *reply = reply_begin(t, held->reply.status);
+	memcpy(reply->headers, held->reply.headers, sizeof reply->headers);
+	reply->headers_count = held->reply.headers_count;
+	put_data(r->contents, held->body, &reply->body);
+	reply_send(t, r, reply);
+}
+
+void couch_reply_send(struct turn *t, struct request *r, struct reply *reply)
+{
+	struct problem problem;
+	if (!r->contents || r->contents->count == 0) {
+		reply_send(t, r, reply);
+		return;
+	}
+	if (!couch_contents_fit(t, r->contents, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	struct held_reply *held = arena_alloc(&r->arena, sizeof *held);
+	held->reply = *reply;
+	held->reply.body = (struct buf){0};
+	held->body = arena_copy(&r->arena, buf_slice(&reply->body));
+	r->contents->asker = held;
+	/* whatever else was asked for this answer is not needed any more */
+	call_forget_all(t->gw, r);
+	contents_read(t, r, r->contents, have_data);
 }

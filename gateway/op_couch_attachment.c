@@ -155,7 +155,7 @@ static void read_range(struct turn *t, struct request *r, struct attachment_get 
 		answer_problem(t, r, &problem);
 		return;
 	}
-	struct content *c = couch_contents_add(r, &op->work);
+	struct content *c = contents_add(&op->work);
 	c->document = op->read.id;
 	c->first = op->asked.first;
 	c->count = op->asked.count;
@@ -198,6 +198,7 @@ void couch_attachment_read(struct turn *t, struct request *r)
 	struct problem problem;
 	struct slice rev;
 	r->op = op;
+	op->work.arena = &r->arena;
 	op->read.id = r->resource;
 	op->if_none_match = arena_copy(&r->arena, request_header(r, "if-none-match"));
 	op->range = arena_copy(&r->arena, request_header(r, "range"));
@@ -268,7 +269,7 @@ static bool start(struct turn *t, struct request *r, struct attachment_put *op, 
 	if (removes && d.revision.generation == 0)
 		return couch_problem(p, COUCH_CONFLICT, "");
 	if (!removes) {
-		c = couch_contents_add(r, &op->work);
+		c = contents_add(&op->work);
 		content_prepare(t, arena_copy(&r->arena, r->http->body), c);
 		c->document = r->resource;
 	}
@@ -285,6 +286,7 @@ void couch_attachment_write(struct turn *t, struct request *r)
 	struct attachment_put *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	r->op = op;
+	op->work.arena = &r->arena;
 	if (start(t, r, op, &problem))
 		couch_find(t, r, put_go);
 	else

@@ -160,6 +160,7 @@ void couch_bulk_docs(struct turn *t, struct request *r)
 	struct bulk *bulk = arena_alloc(&r->arena, sizeof *bulk);
 	struct problem problem;
 	r->op = bulk;
+	bulk->work.arena = &r->arena;
 	if (take_items(t, r, &problem))
 		couch_find(t, r, bulk_go);
 	else

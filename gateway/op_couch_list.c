@@ -5,7 +5,7 @@
 
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
-#include "gateway/couch.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 
@@ -19,6 +19,7 @@ struct all_docs {
 	bool descending;
 	bool include_docs;
 	bool conflicts;
+	struct contents *want; /* attachments with their data; NULL: as stubs */
 	bool update_seq;
 	bool limited;
 	bool ranged;
@@ -71,7 +72,7 @@ static void answer_rows(struct turn *t, struct request *r, const struct all_docs
 	buf_append_text(out, ",\"rows\":[");
 	buf_append_slice(out, rows);
 	buf_append_text(out, "]}");
-	reply_send(t, r, reply);
+	couch_reply_send(t, r, reply);
 }
 
 /* ---- a range ---- */
@@ -102,7 +103,8 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 		return LIST_ENDED;
 	if (!out)
 		return LIST_TAKEN;
-	struct couch_document d = {.id = row->id, .revision = row->revision, .body = row->body};
+	struct couch_document d = {
+	    .id = row->id, .revision = row->revision, .body = row->body, .want = op->want};
 	if (op->conflicts && row->others.len > 0)
 		take_others(op, row->others, &d);
 	print_row(&d, op->include_docs, out);
@@ -198,7 +200,8 @@ static void key_read(struct turn *t, struct request *r, uint32_t index, enum sta
 					   .deleted = ack->deleted,
 					   .body = ack->body,
 					   .conflicts = ack->leaves,
-					   .conflicts_count = ack->leaves_count};
+					   .conflicts_count = ack->leaves_count,
+					   .want = op->want};
 		print_row(&d, op->include_docs, out);
 	} else {
 		buf_append_text(out, "{\"key\":");
@@ -339,6 +342,9 @@ static bool take_all(struct turn *t, struct request *r, struct all_docs *op, str
 	op->descending = take_flag(r, body, "descending", false);
 	op->include_docs = take_flag(r, body, "include_docs", false);
 	op->conflicts = op->include_docs && take_flag(r, body, "conflicts", false);
+	if (op->include_docs && take_flag(r, body, "attachments", false))
+		couch_want_attachments(r);
+	op->want = r->contents;
 	op->update_seq = take_flag(r, body, "update_seq", false);
 	op->limited =
 	    request_parameter(r, "limit", &text) || value_member(body, slice_text("limit")).len > 0;

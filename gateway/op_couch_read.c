@@ -12,9 +12,8 @@ struct couch_read {
 	bool revs;
 	bool revs_info;
 	bool local_seq;
-	bool attachments; /* with their data */
+	/* COPY */
 	struct contents work;
-	/* COPY; or what is shown once its attachments have come */
 	struct couch_document target;
 	struct native_operation operation;
 	struct couch_write write;
@@ -54,7 +53,7 @@ bool couch_document_found(struct turn *t, struct request *r, enum status status,
 }
 
 static struct couch_document document_of(const struct couch_read *op,
-					 const struct msg_doc_read_ack *ack)
+					 const struct msg_doc_read_ack *ack, struct contents *want)
 {
 	struct couch_document d = {.id = op->read.id,
 				   .revision = ack->revision,
@@ -65,7 +64,8 @@ static struct couch_document document_of(const struct couch_read *op,
 				   .ancestors_count = ack->ancestors_count,
 				   .revs = op->revs,
 				   .revs_info = op->revs_info,
-				   .local_seq = op->local_seq ? ack->changed : 0};
+				   .local_seq = op->local_seq ? ack->changed : 0,
+				   .want = want};
 	if (op->conflicts) {
 		d.conflicts = ack->leaves;
 		d.conflicts_count = ack->leaves_count;
@@ -83,68 +83,23 @@ static void answer_document(struct turn *t, struct request *r, const struct couc
 	struct reply *reply = reply_begin(t, known ? 304 : 200);
 	reply_etag(r, reply, &d->revision);
 	if (known || couch_document_print(d, &reply->body))
-		reply_send(t, r, reply);
+		couch_reply_send(t, r, reply);
 	else
 		answer_status(t, r, STATUS_INTERNAL, "");
-}
-
-static void contents_read_in(struct turn *t, struct request *r, enum status status)
-{
-	struct couch_read *op = r->op;
-	op->target.loaded = &op->work;
-	if (status == STATUS_OK)
-		answer_document(t, r, &op->target, false);
-	else
-		couch_contents_refused(t, r, status);
-}
-
-/* The document's memory is the message's: it has to outlive this step. */
-static void keep_document(struct request *r, struct couch_document *d)
-{
-	struct revision *lists[3];
-	const struct revision *from[3] = {d->conflicts, d->deleted_conflicts, d->ancestors};
-	const uint32_t counts[3] = {d->conflicts_count, d->deleted_conflicts_count,
-				    d->ancestors_count};
-	for (int k = 0; k < 3; k++) {
-		lists[k] = arena_alloc(&r->arena, (counts[k] + 1) * sizeof *lists[k]);
-		for (uint32_t i = 0; i < counts[k]; i++)
-			lists[k][i] = (struct revision){from[k][i].generation,
-							arena_copy(&r->arena, from[k][i].hash)};
-	}
-	d->conflicts = lists[0];
-	d->deleted_conflicts = lists[1];
-	d->ancestors = lists[2];
-	if (d->ancestor_flags)
-		d->ancestor_flags = (const uint64_t *)(const void *)arena_copy(
-					&r->arena, slice_of(d->ancestor_flags,
-							    d->ancestors_count * sizeof(uint64_t)))
-					.data;
-	d->revision.hash = arena_copy(&r->arena, d->revision.hash);
-	d->body = arena_copy(&r->arena, d->body);
 }
 
 static void have_read(struct turn *t, struct request *r, uint32_t index, enum status status,
 		      const void *body)
 {
-	struct couch_read *op = r->op;
+	const struct couch_read *op = r->op;
 	const struct msg_doc_read_ack *ack = body;
-	struct problem problem;
 	(void)index;
 	if (!couch_document_found(t, r, status, ack, op->read.revision.generation > 0))
 		return;
 	bool known =
 	    op->if_none_match.len > 0 && native_etag_matches(op->if_none_match, &ack->revision);
-	struct couch_document d = document_of(op, ack);
-	if (known || !op->attachments) {
-		answer_document(t, r, &d, known);
-		return;
-	}
-	op->target = d;
-	keep_document(r, &op->target);
-	if (couch_attachments_want(t, r, d.id, op->target.body, &op->work, &problem))
-		contents_read(t, r, &op->work, contents_read_in);
-	else
-		answer_problem(t, r, &problem);
+	struct couch_document d = document_of(op, ack, r->contents);
+	answer_document(t, r, &d, known);
 }
 
 static void read_go(struct turn *t, struct request *r, struct map_collection *c)
@@ -160,7 +115,8 @@ static bool take_parameters(struct request *r, struct couch_read *op, struct pro
 	op->local_seq = request_flag(r, "local_seq");
 	/* which attachments the asker has can't be told from revisions that were merged: all come
 	 */
-	op->attachments = request_flag(r, "attachments") || request_flag(r, "atts_since");
+	if (request_flag(r, "attachments") || request_flag(r, "atts_since"))
+		couch_want_attachments(r);
 	bool meta = request_flag(r, "meta");
 	op->conflicts = meta || request_flag(r, "conflicts");
 	op->deleted_conflicts = meta || request_flag(r, "deleted_conflicts");
@@ -237,7 +193,8 @@ static void copy_read(struct turn *t, struct request *r, uint32_t index, enum st
 		return;
 	op->target.body = arena_copy(&r->arena, ack->body);
 	op->target.deleted = ack->deleted;
-	if (couch_attachments_want(t, r, op->read.id, op->target.body, &op->work, &problem))
+	couch_attachments_want(&op->work, op->read.id, op->target.body);
+	if (couch_contents_fit(t, &op->work, &problem))
 		contents_read(t, r, &op->work, copy_have);
 	else
 		answer_problem(t, r, &problem);
@@ -276,6 +233,7 @@ void couch_copy(struct turn *t, struct request *r)
 	struct couch_read *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	op->read.id = r->resource;
+	op->work.arena = &r->arena;
 	r->op = op;
 	if (take_parameters(r, op, &problem) && take_destination(r, op, &problem) &&
 	    native_operation(t, r, &op->operation, &problem))

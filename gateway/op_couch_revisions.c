@@ -2,6 +2,7 @@
  * another one for what did not fit its answer. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/couch_shards.h"
 #include "gateway/routes.h"
 
@@ -35,7 +36,8 @@ static bool print_document(struct request *r, const struct reading *op, struct s
 				   .deleted = read->deleted,
 				   .body = read->body,
 				   .revs = op->revs,
-				   .ancestors_count = read->ancestors_count};
+				   .ancestors_count = read->ancestors_count,
+				   .want = r->contents};
 	struct revision *line = arena_alloc(&r->arena, (read->ancestors_count + 1) * sizeof *line);
 	for (uint32_t i = 0; i < read->ancestors_count; i++)
 		line[i] = (struct revision){read->revision.generation - 1 - i, read->ancestors[i]};
@@ -106,7 +108,7 @@ static void answer_open_revs(struct turn *t, struct request *r, const struct rea
 	buf_append_byte(&reply->body, '[');
 	buf_append_slice(&reply->body, op->printed[0]);
 	buf_append_byte(&reply->body, ']');
-	reply_send(t, r, reply);
+	couch_reply_send(t, r, reply);
 }
 
 static void answer_bulk(struct turn *t, struct request *r, const struct reading *op)
@@ -128,7 +130,7 @@ static void answer_bulk(struct turn *t, struct request *r, const struct reading 
 		buf_append_text(out, "]}");
 	}
 	buf_append_text(out, "]}");
-	reply_send(t, r, reply);
+	couch_reply_send(t, r, reply);
 }
 
 static void part_ended(struct turn *t, struct request *r, struct reading *op)
@@ -260,6 +262,8 @@ static struct reading *reading_new(struct request *r, uint32_t count)
 	op->printed = arena_alloc(&r->arena, (count + 1) * sizeof *op->printed);
 	op->refused = arena_alloc(&r->arena, (count + 1) * sizeof *op->refused);
 	r->op = op;
+	if (request_flag(r, "attachments") || request_flag(r, "atts_since"))
+		couch_want_attachments(r);
 	return op;
 }
 

@@ -237,6 +237,7 @@ static void import_one(struct turn *t, struct request *r)
 	struct couch_document *d = &op->document;
 	struct problem problem;
 	r->op = op;
+	op->work.arena = &r->arena;
 	if (!parse_write(t, r, d, &problem)) {
 		answer_problem(t, r, &problem);
 		return;
@@ -261,6 +262,7 @@ void couch_write(struct turn *t, struct request *r)
 	struct native_operation operation;
 	struct problem problem;
 	r->op = op;
+	op->work.arena = &r->arena;
 	if (!native_operation(t, r, &operation, &problem) ||
 	    !parse_write(t, r, &op->document, &problem)) {
 		answer_problem(t, r, &problem);

@@ -3,11 +3,16 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe } from 'node:test';
 import nanoModule from 'nano';
+import http from 'pouchdb-adapter-http';
+import memory from 'pouchdb-adapter-memory';
+import PouchDB from 'pouchdb-core';
+import replication from 'pouchdb-replication';
 import { Agent as Dispatcher } from 'undici';
 import { check, startCluster, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
 const MIB = 1024 * 1024;
+PouchDB.plugin(http).plugin(memory).plugin(replication);
 
 let cluster;
 let nano;
@@ -179,6 +184,34 @@ describe('attachments in the CouchDB dialect', () => {
     const third = await db.attachment.destroy('rabbit', 'rabbit.png', { rev: second.rev });
     assert.equal(third.ok, true);
     assert.deepEqual(Object.keys((await db.get('rabbit'))._attachments), ['b.txt']);
+  });
+
+  test('PouchDB replicates attachments there, and reads them over HTTP', async () => {
+    const db = await database('pouch');
+    const bytes = randomBytes(5000);
+    const local = new PouchDB('attachments-local', { adapter: 'memory' });
+    const remote = new PouchDB(`${cluster.couchUrl(1)}${db}`, {
+      adapter: 'http', fetch: (url, options) => PouchDB.fetch(url, { ...options, agent: cluster.agent }),
+    });
+    await local.put({ _id: 'd', _attachments: { 'a b/c': { content_type: 'image/png', data: bytes } } });
+    const first = await local.get('d');
+    await local.put({ ...first, v: 2 });
+    const { rev } = await local.putAttachment('d', 'second.txt', (await local.get('d'))._rev, Buffer.from('text'), 'text/plain');
+    assert.equal((await local.replicate.to(remote)).docs_written, 1);
+    assert.ok(bytes.equals(await remote.getAttachment('d', 'a b/c')));
+    const read = await remote.get('d', { attachments: true });
+    assert.equal(read._rev, rev);
+    assert.equal(read._attachments['second.txt'].data, Buffer.from('text').toString('base64'));
+    assert.equal((await remote.get('d'))._attachments['a b/c'].revpos, 1);
+    assert.equal((await remote.get('d'))._attachments['second.txt'].revpos, 3);
+    const many = await remote.bulkGet({ docs: [{ id: 'd' }], attachments: true });
+    assert.equal(many.results[0].docs[0].ok._attachments['second.txt'].data, Buffer.from('text').toString('base64'));
+    const all = await remote.allDocs({ include_docs: true, attachments: true });
+    assert.equal(all.rows[0].doc._attachments['second.txt'].data, Buffer.from('text').toString('base64'));
+    const removed = await remote.removeAttachment('d', 'second.txt', rev);
+    assert.equal(removed.ok, true);
+    assert.deepEqual(Object.keys((await remote.get('d'))._attachments), ['a b/c']);
+    await local.destroy();
   });
 
   test('an attachment survives the loss of the process that leads its shard', async () => {
