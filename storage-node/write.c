@@ -506,6 +506,18 @@ static bool lead_is_alone(struct storage *s, struct shard_copy *c, const struct 
 	       !lease_held(s, c);
 }
 
+/* The document tells of what is no longer kept in the stream. */
+static bool recent_was_applied(struct storage *s, struct shard_copy *c, struct slice id,
+			       const struct recent *r)
+{
+	struct document_view applied;
+	struct revision made = {r->generation, slice_of(r->hash, r->hash_len)};
+	if (r->number == 0 || r->number > c->position.trimmed)
+		return false;
+	document_load(s, c, id, &applied);
+	return applied.exists && graph_find(&applied.doc, &made) != GRAPH_NONE;
+}
+
 /* True if the write stands in the stream here already: it is as safe as a branch, as which it would
  * go on if it were cut. Made into a branch as well it could land on what came after it. */
 static bool accept_standing(struct storage *s, struct shard_copy *c, const struct event *e,
@@ -513,8 +525,9 @@ static bool accept_standing(struct storage *s, struct shard_copy *c, const struc
 {
 	const struct msg_doc_write *m = e->message.body;
 	const struct recent *r = map_get(&c->recent_by_id, m->operation_id);
-	if (!r || !status_is_success((enum status)r->status) || !recent_stands(s, c, r) ||
-	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
+	if (!r || !status_is_success((enum status)r->status) ||
+	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)) ||
+	    !(recent_stands(s, c, r) || recent_was_applied(s, c, m->id, r)))
 		return false;
 	bool applied = r->number <= c->position.applied;
 	REACHED(pending_accepted_as_branch);
