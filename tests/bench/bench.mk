@@ -51,4 +51,7 @@ bench-conflicts: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs queue $(or $(CONFLICTS),10000)
 bench-leaves: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs leaves $(or $(LEAVES),10000)
-.PHONY: bench-conflicts bench-leaves
+# _changes: DOCUMENTS=100000 listed, FEEDS=5000 long polls that wait; each takes one descriptor at either end.
+bench-changes: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/changes.mjs $(or $(DOCUMENTS),100000) $(or $(FEEDS),5000)
+.PHONY: bench-changes bench-conflicts bench-leaves

@@ -2,32 +2,18 @@
 //   queue   so many open conflicts of two leaves, resolved with `merge` and, with retainMs 0, cleaned up on three replicas
 //   leaves  one document with so many leaves: read, written, resolved in one step
 // One line each, with the CPU time of all server processes; fails past the limits below.
-import { readFileSync, readdirSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { startCluster, until } from '../e2e/lib.mjs';
+import { MEMBERS, cpuMs, residentMib } from './members.mjs';
 
 const QUEUE_MS = 20000;
 const LEAVES_P99_MS = 50;
 const WRITERS = 16;
 const BATCH = 500;
-const MEMBERS = ['coordinator-1', 'storage-1', 'storage-2', 'storage-3', 'gateway-1', 'arbiter-1'];
 const STORAGE = MEMBERS.filter((name) => name.startsWith('storage'));
 
 const percentile = (list, share) => [...list].sort((a, b) => a - b)[Math.max(0, Math.ceil(list.length * share) - 1)];
 const numbers = (count) => Array.from({ length: count }, (_, n) => n);
-
-function cpuMs(c, names = MEMBERS) {
-  let total = 0;
-  for (const pid of names.map((name) => c.pid(name))) {
-    for (const task of readdirSync(`/proc/${pid}/task`))
-      total += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
-  }
-  return total;
-}
-
-function residentMib(c, name) {
-  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${c.pid(name)}/status`, 'utf8'))[1]) / 1024);
-}
 
 /** Calls `work` for each number, so many at once. */
 async function each(count, work, writers = WRITERS) {
