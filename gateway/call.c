@@ -386,6 +386,8 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_attachment_chunk_ack *)body)->status;
 	case MSG_attachment_read_ack:
 		return ((const struct msg_attachment_read_ack *)body)->status;
+	case MSG_view_query_ack:
+		return ((const struct msg_view_query_ack *)body)->status;
 	case MSG_index_status_ack:
 		return ((const struct msg_index_status_ack *)body)->status;
 	case MSG_shard_edit_ack:

@@ -110,6 +110,16 @@ bool couch_info_print(const struct map_collection *c, const struct couch_counts 
 /* collection_find; a database that is not there is answered here. */
 void couch_find(struct turn *t, struct request *r, collection_step *found);
 
+/* ---- op_couch_list.c: parameters, of the query string or of the body (empty: none) ---- */
+
+/* JSON text there, a value here. */
+bool couch_take_value(struct turn *t, struct request *r, struct slice body, const char *name,
+		      struct slice *value, struct problem *p) MUST_CHECK;
+bool couch_take_flag(struct request *r, struct slice body, const char *name, bool otherwise);
+/* *value stays if it is absent. */
+bool couch_take_count(struct request *r, struct slice body, const char *name, uint64_t *value,
+		      struct problem *p) MUST_CHECK;
+
 /* ---- op_couch_read.c ---- */
 
 /* Asks the lead; read is kept alive by the caller. False: too many calls under way. */

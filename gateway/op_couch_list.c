@@ -242,8 +242,8 @@ static void keys_go(struct turn *t, struct request *r, struct all_docs *op,
 /* ---- parameters ---- */
 
 /* JSON text of the query string, or a member of the body. */
-static bool take_value(struct turn *t, struct request *r, struct slice body, const char *name,
-		       struct slice *value, struct problem *p)
+bool couch_take_value(struct turn *t, struct request *r, struct slice body, const char *name,
+		      struct slice *value, struct problem *p)
 {
 	*value = value_member(body, slice_text(name));
 	return value->len > 0 || native_json_parameter(t, r, name, value, p);
@@ -254,7 +254,7 @@ static bool take_key(struct turn *t, struct request *r, struct slice body, const
 		     struct slice *key, struct problem *p)
 {
 	struct slice value;
-	if (!take_value(t, r, body, name, &value, p))
+	if (!couch_take_value(t, r, body, name, &value, p))
 		return false;
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
@@ -266,7 +266,7 @@ static bool take_key(struct turn *t, struct request *r, struct slice body, const
 	return true;
 }
 
-static bool take_flag(struct request *r, struct slice body, const char *name, bool otherwise)
+bool couch_take_flag(struct request *r, struct slice body, const char *name, bool otherwise)
 {
 	struct slice text;
 	struct mp_reader reader = mp_reader_of(value_member(body, slice_text(name)));
@@ -276,8 +276,8 @@ static bool take_flag(struct request *r, struct slice body, const char *name, bo
 	return request_parameter(r, name, &text) ? request_flag(r, name) : otherwise;
 }
 
-static bool take_count(struct request *r, struct slice body, const char *name, uint64_t *value,
-		       struct problem *p)
+bool couch_take_count(struct request *r, struct slice body, const char *name, uint64_t *value,
+		      struct problem *p)
 {
 	struct mp_reader reader = mp_reader_of(value_member(body, slice_text(name)));
 	struct mp_token token = mp_read(&reader);
@@ -295,7 +295,7 @@ static bool take_range(struct turn *t, struct request *r, struct slice body, str
 	    !take_key(t, r, body, "endkey", &op->last, p) ||
 	    !take_key(t, r, body, "end_key", &op->last, p) || !take_key(t, r, body, "key", &key, p))
 		return false;
-	op->inclusive = take_flag(r, body, "inclusive_end", true);
+	op->inclusive = couch_take_flag(r, body, "inclusive_end", true);
 	op->ranged = op->first.len > 0 || op->last.len > 0 || key.len > 0;
 	if (key.len > 0) {
 		op->first = op->last = key;
@@ -310,7 +310,7 @@ static bool take_keys(struct turn *t, struct request *r, struct slice body, stru
 {
 	struct slice value;
 	uint32_t max = t->gw->options.limits.batch_items_max;
-	if (!take_value(t, r, body, "keys", &value, p))
+	if (!couch_take_value(t, r, body, "keys", &value, p))
 		return false;
 	if (value.len == 0)
 		return true;
@@ -339,17 +339,17 @@ static bool take_all(struct turn *t, struct request *r, struct all_docs *op, str
 	struct slice text;
 	if (r->method == HTTP_POST && r->http->body.len > 0 && !native_body(t, r, &body, p))
 		return false;
-	op->descending = take_flag(r, body, "descending", false);
-	op->include_docs = take_flag(r, body, "include_docs", false);
-	op->conflicts = op->include_docs && take_flag(r, body, "conflicts", false);
-	if (op->include_docs && take_flag(r, body, "attachments", false))
+	op->descending = couch_take_flag(r, body, "descending", false);
+	op->include_docs = couch_take_flag(r, body, "include_docs", false);
+	op->conflicts = op->include_docs && couch_take_flag(r, body, "conflicts", false);
+	if (op->include_docs && couch_take_flag(r, body, "attachments", false))
 		couch_want_attachments(r);
 	op->want = r->contents;
-	op->update_seq = take_flag(r, body, "update_seq", false);
+	op->update_seq = couch_take_flag(r, body, "update_seq", false);
 	op->limited =
 	    request_parameter(r, "limit", &text) || value_member(body, slice_text("limit")).len > 0;
-	if (!take_count(r, body, "limit", &op->limit, p) ||
-	    !take_count(r, body, "skip", &op->skip, p) || !take_range(t, r, body, op, p) ||
+	if (!couch_take_count(r, body, "limit", &op->limit, p) ||
+	    !couch_take_count(r, body, "skip", &op->skip, p) || !take_range(t, r, body, op, p) ||
 	    !take_keys(t, r, body, op, p))
 		return false;
 	if (op->skip > LIST_SKIP_MAX)

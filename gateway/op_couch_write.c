@@ -3,6 +3,7 @@
 
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_view.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -196,7 +197,7 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 		if (r->resource.len > 0)
 			d->id = r->resource;
 	}
-	return couch_write_revision(r, d, p);
+	return design_check(d, p) && couch_write_revision(r, d, p);
 }
 
 /* ---- one revision that was made elsewhere ---- */

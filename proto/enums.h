@@ -28,6 +28,14 @@ enum health {
 	HEALTH_MAX = 3
 };
 
+/* Whether a view takes in what has changed before it is read. */
+enum view_update {
+	VIEW_UPDATE_FIRST = 0,
+	VIEW_UPDATE_NEVER = 1,
+	VIEW_UPDATE_LATER = 2, /* behind the answer */
+	VIEW_UPDATE_MAX = 2
+};
+
 enum availability_mode { MODE_CONSISTENT = 0, MODE_AVAILABLE = 1, MODE_MAX = 1 };
 
 /* How a storage node stands to a shard. */

@@ -255,6 +255,7 @@ struct shard_copy {
 };
 
 struct query_job;
+struct view;
 struct edit_job;
 struct scrub;
 
@@ -283,6 +284,9 @@ struct storage {
 	uint64_t next_request;
 	bool indexes_building;  /* an index is not usable yet, perhaps */
 	bool index_step_due;    /* a step of the builds waits for the commit */
+	struct view *views;     /* view.h; of all shards */
+	uint64_t view_scripts;  /* ids given out */
+	bool views_due;         /* one can go on */
 	struct query_job *jobs; /* list, oldest first */
 	uint32_t jobs_count;
 	struct edit_job *edit_jobs; /* likewise */

@@ -41,8 +41,14 @@
  *   ATTACHMENTS 'd' shard id, 'c', content                attachment
  *   ATTACHMENTS 'd' shard id, 'k', source, number         a chunk (4 bytes of number)
  *   ATTACHMENTS 'd' shard id, 'u', upload id              upload
+ *   META       'w' shard id, signature                    view_state
  *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
  *              document id                                common/doc/index_key.h
+ *
+ *   INDEXES    'w' shard id, signature, 'r', place        row of a view: key, value (MessagePack);
+ *                                                         place as in view_range
+ *   INDEXES    'w' shard id, signature, 'd', document id  places of its rows, each behind its
+ * length (4 bytes)
  *
  * A shard_position carries the shard's digest: the sum, modulo 2^64, of digest_pair (digest.h) over
  * all its pairs of DOCUMENTS, CONFLICTS and ATTACHMENTS. Positions of older versions lack it: the

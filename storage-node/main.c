@@ -1,5 +1,6 @@
 /* parley-storage-node: documents, revision graphs and the streams of shards, on one RocksDB. */
 #include "common/run/daemon.h"
+#include "common/run/script_pool.h"
 #include "common/store/store_rocks.h"
 #include "storage-node/storage.h"
 #include "storage-node/verify.h"
@@ -24,6 +25,7 @@ static const struct config_option options[] = {
      "so long a deleted document is remembered after its tombstone has gone"},
     {"checkpoint_keep_days", CONFIG_NUMBER, "30", 1, 36500,
      "a client that syncs and is silent for so long counts as lost"},
+    SCRIPT_POOL_OPTIONS,
 };
 
 static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
@@ -77,6 +79,7 @@ int main(int argc, char **argv)
 	    .create = create,
 	    .destroy = destroy,
 	    .verify = verify,
+	    .scripts = true,
 	};
 	return daemon_run(argc, argv, &spec);
 }

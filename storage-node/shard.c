@@ -9,6 +9,7 @@
 #include "storage-node/offer.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
+#include "storage-node/view.h"
 
 struct shard_copy *shard_get(struct storage *s, uint64_t id)
 {
@@ -65,6 +66,7 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 				   key_shard_end(&end, ranges[i].letter, c->id));
 	buf_close(&end);
 	index_reset(s, c);
+	view_reset(s, c);
 	edits_remove_all(s, c);
 	edit_forget_shard(s, c);
 	scrub_forget(s, c);

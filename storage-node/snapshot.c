@@ -9,6 +9,7 @@
 #include "storage-node/lock.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
+#include "storage-node/view.h"
 
 struct snapshot_out {
 	uint64_t id;
@@ -232,6 +233,7 @@ void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, 
 	buf_close(&end);
 	if (!MUTATION(index_survives_copy))
 		index_reset(s, c);
+	view_reset(s, c);
 	edits_remove_all(s, c);
 	c->position = (struct shard_position){.copying = true,
 					      .stamp = c->position.stamp,

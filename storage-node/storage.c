@@ -18,6 +18,7 @@
 #include "storage-node/revisions.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
+#include "storage-node/view.h"
 
 /* ---- life ---- */
 
@@ -89,6 +90,7 @@ void storage_free(struct storage *s)
 	}
 	map_close(&s->collections);
 	map_close(&s->dropped);
+	view_free_all(s);
 	if (s->outbox_view)
 		overlay_free(s->outbox_view);
 	buf_close(&s->map_members);
@@ -113,6 +115,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_shard_query] = query_on_shard_query,
     [MSG_shard_changes] = changes_on_shard_changes,
     [MSG_index_status] = index_on_status,
+    [MSG_view_query] = view_on_query,
     [MSG_shard_edit] = edit_on_shard_edit,
     [MSG_stream_append] = follow_on_append,
     [MSG_stream_append_ack] = stream_on_ack,
@@ -161,6 +164,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 {
 	query_run_jobs(s, fx);
 	index_run_now(s, fx);
+	view_run(s, fx);
 	edit_run_jobs(s, fx);
 	if (s->apply_rest)
 		stream_apply_rest(s, fx);
@@ -211,6 +215,7 @@ static void on_turn(struct storage *s, struct effects *fx)
 /* All that was appended is on this disk: it counts towards W. */
 static void on_stored(struct storage *s, struct effects *fx)
 {
+	view_stored(s);
 	index_run_stored(s, fx);
 	scrub_stored(s, fx);
 	size_t at = 0;
@@ -268,6 +273,9 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 		s->disk_full = e->disk.full;
 		fx_log(fx, LOG_LEVEL_WARN, "disk_reserve full=%d", e->disk.full);
 		break;
+	case EVENT_SCRIPT:
+		view_on_script(s, e, fx);
+		break;
 	case EVENT_DRAIN:
 		s->draining = true;
 		break;
@@ -280,7 +288,7 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 static int64_t storage_deadline(const void *core)
 {
 	const struct storage *s = core;
-	bool building = s->indexes_building && !s->disk_full;
+	bool building = (s->indexes_building || s->views_due) && !s->disk_full;
 	bool work = s->jobs || building || s->apply_rest || s->catch_up_rest || edit_wants_step(s);
 	return work ? s->now_ms : s->tick_ms;
 }

@@ -151,6 +151,8 @@ static uint16_t answer_of(uint16_t type)
 		return MSG_system_list_ack;
 	case MSG_shard_edit:
 		return MSG_shard_edit_ack;
+	case MSG_view_query:
+		return MSG_view_query_ack;
 	case MSG_index_status:
 		return MSG_index_status_ack;
 	case MSG_lock_acquire:

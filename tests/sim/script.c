@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/doc/value.h"
+#include "common/doc/view_script.h"
 #include "proto/msgpack.h"
 #include "tests/sim/sim.h"
 
@@ -26,6 +27,36 @@ static void pick_first(struct slice arguments, struct buf *out)
 	buf_append_slice(out, value_member(leaf, slice_text("_rev")));
 }
 
+/* Of views: a row {v: nothing} of each document that has one. */
+static void map_values(struct slice arguments, struct buf *out)
+{
+	struct mp_reader r = mp_reader_of(value_element(arguments, 1));
+	uint32_t count = mp_read(&r).count;
+	mp_write_array(out, count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct slice value = value_member(mp_value(&r), slice_text("v"));
+		mp_write_array(out, value.len > 0 ? 2 : 0);
+		if (value.len == 0)
+			continue;
+		buf_append_slice(out, value);
+		mp_write_nil(out);
+	}
+}
+
+/* A worker that fails for what it was given fails each time; so this one fails for many documents
+ * at once, or is not there. */
+static void decide_map(const struct sim *sim, struct rng *r, const struct script_request *request,
+		       struct sim_script *s)
+{
+	static const enum script_status failures[] = {SCRIPT_BUSY, SCRIPT_UNAVAILABLE, SCRIPT_TIME};
+	struct mp_reader documents = mp_reader_of(value_element(request->arguments, 1));
+	bool many = mp_read(&documents).count > 1;
+	if (!sim->healed && rng_below(r, ONE_IN_FAILED) == 0)
+		s->status = failures[rng_below(r, many ? 3 : 2)];
+	else
+		map_values(request->arguments, &s->output);
+}
+
 static void decide(const struct sim *sim, struct rng *r, const struct script_request *request,
 		   struct sim_script *s)
 {
@@ -33,7 +64,9 @@ static void decide(const struct sim *sim, struct rng *r, const struct script_req
 	    SCRIPT_THREW,   SCRIPT_BAD_RESULT, SCRIPT_TIME,       SCRIPT_MEMORY,
 	    SCRIPT_CRASHED, SCRIPT_BUSY,       SCRIPT_UNAVAILABLE};
 	s->id = request->id;
-	if (!sim->healed && rng_below(r, ONE_IN_FAILED) == 0) {
+	if (slice_is(request->source, view_map_source))
+		decide_map(sim, r, request, s);
+	else if (!sim->healed && rng_below(r, ONE_IN_FAILED) == 0) {
 		s->status = failures[rng_below(r, ARRAY_LEN(failures))];
 		buf_append_text(&s->output, "drawn");
 	} else {

@@ -93,5 +93,6 @@ extern const struct workload_ops replicator_workload; /* replicator_workload.c *
 extern const struct workload_ops changes_workload;    /* changes_workload.c */
 extern const struct workload_ops attachment_workload; /* attachment_workload.c */
 extern const struct workload_ops drop_workload;       /* drop_workload.c */
+extern const struct workload_ops view_workload;       /* view_workload.c */
 
 #endif

@@ -1,0 +1,192 @@
+// Views over real connections: functions in real workers, real indexes; nano as it comes from npm.
+import assert from 'node:assert/strict';
+import { after, before, describe } from 'node:test';
+import nanoModule from 'nano';
+import { Agent as Dispatcher } from 'undici';
+import { check, startCluster, until } from './lib.mjs';
+
+const COUCH_PORT_OFFSET = -1459;
+
+let cluster;
+let nano;
+const test = (what, body) => check(() => cluster, what, body);
+
+function couch(method, path, body) {
+  return cluster.sendTo(new URL(path, `https://localhost:${cluster.base + COUCH_PORT_OFFSET}`), { method, body });
+}
+
+function expectError(answer, status, error, reason) {
+  assert.equal(answer.status, status, answer.text);
+  assert.deepEqual(answer.json, { error, reason });
+}
+
+const VIEWS = {
+  'by-name': { map: 'function (doc) { if (doc.name) emit(doc.name, doc.age); }' },
+  tags: { map: "function (doc) { (doc.tags || []).forEach(function (tag) { emit([tag, doc._id], null); }); }", reduce: '_count' },
+  ages: { map: (({ age, city }) => { emit(city, age); }).toString(), reduce: '_sum' },
+  stats: { map: 'function (doc) { if (doc.age) emit([doc.city, doc.name], doc.age); }', reduce: '_stats' },
+  own: { map: 'function (doc) { emit(doc.city, doc.age); }', reduce: 'function (keys, values, rereduce) { return { most: Math.max.apply(null, values), keys: keys.length }; }' },
+  sloppy: { map: 'function (doc) { for (i = 0; i < 2; i++) emit(i, { nothing: undefined, list: [undefined], at: new Date(0) }); }' },
+  throws: { map: "function (doc) { if (doc._id === 'bob') throw new Error('no'); emit(doc._id, 1); }" },
+  loops: { map: "function (doc) { if (doc._id === 'bob') for (;;); emit(doc._id, 1); }" },
+  hostile: { map: "function (doc) { Array.prototype.push = null; emit = null; emit(1, 1); }" },
+  broken: { map: 'function (doc) {' },
+  linked: { map: 'function (doc) { if (doc.friend) emit(null, { _id: doc.friend }); }' },
+};
+
+async function people(name) {
+  const db = `/${name}`;
+  assert.equal((await couch('PUT', db)).status, 201);
+  const docs = [
+    { _id: 'ann', name: 'Ann', age: 30, city: 'Rome', tags: ['a', 'b'], friend: 'bob' },
+    { _id: 'bob', name: 'Bob', age: 41, city: 'Oslo', tags: ['b'], friend: 'nobody' },
+    { _id: 'cid', name: 'Cid', age: 9, city: 'Rome', tags: [] },
+    { _id: '_design/v', views: VIEWS },
+  ];
+  const written = await couch('POST', `${db}/_bulk_docs`, { docs });
+  assert.ok(written.json.every((row) => row.ok), written.text);
+  return db;
+}
+
+/* While a view is being built, or its shard changes its lead, there is none. */
+async function view(db, path, body) {
+  let answer;
+  await until(`${db} ${path}`, 20000, async () => {
+    answer = await couch(body ? 'POST' : 'GET', `${db}/_design/v/_view/${path}`, body);
+    return answer.status !== 503;
+  });
+  return answer;
+}
+
+async function rows(db, path, body) {
+  const answer = await view(db, path, body);
+  assert.equal(answer.status, 200, `${path}: ${answer.text}`);
+  return answer.json.rows;
+}
+
+const param = (value) => encodeURIComponent(JSON.stringify(value));
+const keys = (list) => list.map((row) => row.key);
+
+describe('views', () => {
+  before(async () => {
+    cluster = await startCluster('couch-views');
+    const dispatcher = new Dispatcher({ connect: cluster.tls });
+    nano = nanoModule({ url: `https://localhost:${cluster.base + COUCH_PORT_OFFSET}`, agentOptions: dispatcher });
+    cluster.dispatcher = dispatcher;
+  });
+  after(async () => {
+    await cluster?.dispatcher?.close();
+    await cluster?.down();
+  });
+
+  test('rows come in order of their keys, of ranges, in pages', async () => {
+    const db = await people('rows');
+    const all = (await view(db, 'by-name')).json;
+    assert.deepEqual(all, { total_rows: 3, offset: 0, rows: [
+      { id: 'ann', key: 'Ann', value: 30 }, { id: 'bob', key: 'Bob', value: 41 }, { id: 'cid', key: 'Cid', value: 9 }] });
+    for (const [query, expected] of [
+      ['descending=true', ['Cid', 'Bob', 'Ann']],
+      [`key=${param('Bob')}`, ['Bob']],
+      [`keys=${param(['Cid', 'Zoe', 'Ann', 'Cid'])}`, ['Cid', 'Ann', 'Cid']],
+      [`startkey=${param('B')}`, ['Bob', 'Cid']],
+      [`start_key=${param('Bob')}&end_key=${param('Cid')}&inclusive_end=false`, ['Bob']],
+      [`startkey=${param('Bob')}&endkey=${param('Ann')}&descending=true`, ['Bob', 'Ann']],
+      [`startkey=${param('Bob')}&endkey=${param('Ann')}&descending=true&inclusive_end=false`, ['Bob']],
+      [`startkey=${param('Bob')}&startkey_docid=bobby`, ['Cid']],
+      [`endkey=${param('Bob')}&endkey_docid=alf`, ['Ann']],
+      ['limit=1&skip=1', ['Bob']],
+      ['limit=0', []],
+      [`startkey=${param({})}`, []],
+      [`startkey=${param(null)}&limit=1`, ['Ann']],
+    ])
+      assert.deepEqual(keys(await rows(db, `by-name?${query}`)), expected, query);
+    assert.deepEqual(keys(await rows(db, 'by-name', { keys: ['Bob'] })), ['Bob']);
+    const ann = (await rows(db, `by-name?include_docs=true&key=${param('Ann')}`))[0];
+    assert.equal(ann.doc.city, 'Rome');
+    assert.match(ann.doc._rev, /^1-/);
+    const linked = await rows(db, 'linked?include_docs=true');
+    assert.deepEqual(linked.map((row) => row.doc?._id ?? null), ['bob', null]);
+    assert.equal(typeof (await view(db, 'by-name?update_seq=true')).json.update_seq, 'string');
+  });
+
+  test('rows follow their documents', async () => {
+    const db = await people('follow');
+    assert.equal((await rows(db, 'tags?reduce=false')).length, 3);
+    const ann = (await couch('GET', `${db}/ann`)).json;
+    await couch('PUT', `${db}/ann`, { ...ann, tags: ['z'] });
+    const bob = (await couch('GET', `${db}/bob`)).json;
+    await couch('DELETE', `${db}/bob?rev=${bob._rev}`);
+    assert.deepEqual(await rows(db, 'tags?reduce=false'), [{ id: 'ann', key: ['z', 'ann'], value: null }]);
+    await couch('PUT', `${db}/dee`, { tags: ['d'] });
+    assert.ok(!JSON.stringify(await rows(db, 'tags?reduce=false&stale=ok')).includes('dee'));
+    assert.deepEqual(keys(await rows(db, 'tags?reduce=false')), [['d', 'dee'], ['z', 'ann']]);
+  });
+
+  test('a lead that goes takes no rows with it', async () => {
+    const db = await people('lead');
+    assert.equal((await rows(db, 'by-name')).length, 3);
+    cluster.killNow('storage-1');
+    await couch('PUT', `${db}/dee`, { name: 'Dee', age: 1 });
+    await until('the others answer with what was written', 20000, async () => {
+      const written = await couch('PUT', `${db}/dee`, { name: 'Dee', age: 1 });
+      return written.status === 201 || written.status === 409;
+    });
+    assert.deepEqual(keys(await rows(db, 'by-name')), ['Ann', 'Bob', 'Cid', 'Dee']);
+    await cluster.dev('restart', 'storage-1');
+    await until('all are healthy', 20000, async () => (await cluster.get('/system.nodes')).json.every((node) => node.health === 'healthy'));
+    assert.deepEqual(keys(await rows(db, 'by-name')), ['Ann', 'Bob', 'Cid', 'Dee']);
+  });
+
+  test('reduce functions, built in and own', async () => {
+    const db = await people('reduce');
+    assert.deepEqual(await rows(db, 'tags'), [{ key: null, value: 3 }]);
+    assert.deepEqual(await rows(db, 'tags?group_level=1'), [{ key: ['a'], value: 1 }, { key: ['b'], value: 2 }]);
+    assert.deepEqual(keys(await rows(db, 'tags?group=true')), [['a', 'ann'], ['b', 'ann'], ['b', 'bob']]);
+    assert.deepEqual(await rows(db, 'ages?group=true'), [{ key: 'Oslo', value: 41 }, { key: 'Rome', value: 39 }]);
+    assert.deepEqual(await rows(db, `ages?group=true&keys=${param(['Rome', 'Oslo'])}`), [{ key: 'Rome', value: 39 }, { key: 'Oslo', value: 41 }]);
+    assert.deepEqual(await rows(db, 'ages?group=true&skip=1&limit=1'), [{ key: 'Rome', value: 39 }]);
+    assert.deepEqual((await rows(db, 'stats'))[0].value, { sum: 80, count: 3, min: 9, max: 41, sumsqr: 900 + 1681 + 81 });
+    assert.deepEqual(await rows(db, 'own'), [{ key: null, value: { most: 41, keys: 3 } }]);
+    assert.deepEqual(await rows(db, 'own?group=true&descending=true'), [
+      { key: 'Rome', value: { most: 30, keys: 2 } }, { key: 'Oslo', value: { most: 41, keys: 1 } }]);
+    assert.deepEqual(await rows(db, `own?key=${param('Paris')}`), []);
+  });
+
+  test('what functions do wrong hurts their own rows only', async () => {
+    const db = await people('wrong');
+    assert.deepEqual((await rows(db, 'sloppy?limit=1'))[0], { id: 'ann', key: 0, value: { list: [null], at: '1970-01-01T00:00:00.000Z' } });
+    assert.deepEqual(keys(await rows(db, 'throws')), ['ann', 'cid']);
+    assert.deepEqual(keys(await rows(db, 'loops')), ['ann', 'cid']);
+    assert.deepEqual(await rows(db, 'hostile'), []);
+    assert.equal((await view(db, 'broken')).json.error, 'compilation_error');
+    assert.deepEqual(keys(await rows(db, 'by-name')), ['Ann', 'Bob', 'Cid']);
+  });
+
+  test('what is refused is refused in words of CouchDB', async () => {
+    const db = await people('refused');
+    const error = async (path) => {
+      const answer = await view(db, path);
+      assert.equal(answer.status, 400, answer.text);
+      assert.equal(answer.json.error, 'query_parse_error');
+      return answer.json.reason;
+    };
+    expectError(await view(db, 'nothing'), 404, 'not_found', 'missing_named_view');
+    expectError(await couch('GET', `${db}/_design/none/_view/x`), 404, 'not_found', 'missing');
+    assert.equal(await error('by-name?limit=-1'), 'Invalid value for positive integer: "-1"');
+    assert.equal(await error('by-name?limit=1a'), 'Invalid value for integer: "1a"');
+    assert.equal(await error(`tags?keys=${param(['a'])}`), 'Multi-key fetches for reduce views must use `group=true`');
+    assert.equal(await error('tags?include_docs=true'), '`include_docs` is invalid for reduce');
+    assert.match(await error(`by-name?startkey=${param(2)}&endkey=${param(1)}`), /^No rows can match your key range/);
+    expectError(await couch('PUT', `${db}/_design/bad`, { views: { a: { map: 'function () {}', reduce: '_product' } } }), 400,
+      'invalid_design_doc', '`_product` is not a supported reduce function.');
+    assert.equal((await couch('GET', `${db}/_design/v/_info`)).json.name, 'v');
+  });
+
+  test('nano reads views', async () => {
+    await people('nano-views');
+    const db = nano.use('nano-views');
+    const answer = await db.view('v', 'by-name', { startkey: 'B', include_docs: true });
+    assert.deepEqual(answer.rows.map((row) => row.doc.age), [41, 9]);
+    assert.equal((await db.view('v', 'ages', { group: true })).rows.length, 2);
+  });
+});

@@ -1,0 +1,333 @@
+/* Views while documents change and nodes fail. Writers keep documents of their own in a consistent
+ * collection and ask a view for them by value, over the CouchDB dialect; the function that script.c
+ * has in place of a worker gives a row for each document's value.
+ *
+ * Checked: the newest value that was acknowledged is a row of its document, an older one is not,
+ * whoever leads; in the end the view's rows are those of all documents, read one by one. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "tests/sim/workload.h"
+
+enum {
+	WRITERS = 3,
+	ACTORS = WRITERS + 1, /* the last one makes the collection, and looks in the end */
+	DOCUMENTS = 5,        /* of each writer */
+	ROUNDS = 80,
+	UNKNOWN = -1,
+	TIMEOUT_US = 12000000,
+	RETRY_US = 300000,
+	THINK_MS = 500,
+	ONE_IN_WANTED = 5
+};
+
+#define DESIGN "{\"views\":{\"values\":{\"map\":\"function (doc) { emit(doc.v, null); }\"}}}"
+#define VIEW   "/viewed/_design/d/_view/values"
+
+struct known {
+	int lives; /* after a write of which nothing is known another document takes its place */
+	int value; /* acknowledged; UNKNOWN: none */
+	int older; /* one that it had before; UNKNOWN: none */
+};
+
+enum step { MAKE, DESIGN_IT, WRITE, REMOVE, FIND, FIND_OLDER, LIST, COMPARE };
+
+struct actor {
+	enum step step;
+	uint64_t request;
+	int64_t deadline_us;
+	struct known documents[DOCUMENTS];
+	int document;
+	int value;
+	int rounds;
+	bool done;
+};
+
+struct viewers {
+	struct actor actors[ACTORS];
+	int values; /* given out so far */
+	bool ready;
+	struct buf listed; /* all documents, in the end */
+};
+
+static struct viewers *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static bool view_wanted(struct workload *w)
+{
+	return rng_below(&w->rng, ONE_IN_WANTED) == 0;
+}
+
+static int below(struct workload *w, int bound)
+{
+	return (int)rng_below(&w->rng, (uint64_t)bound);
+}
+
+static void wake_at(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->actors[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static void post(struct workload *w, int actor, enum step step, struct sim_http *r)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	a->step = step;
+	a->request = workload_post(w, below(w, w->sim->settings.gateways), r);
+	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+}
+
+/* ---- the one that makes, and looks in the end ---- */
+
+static void make(struct workload *w, int actor)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
+	buf_printf(&r->body, "{\"name\":\"viewed\",\"replicas\":%d,\"writeQuorum\":%d}",
+		   w->sim->settings.replicas, w->sim->settings.write_quorum);
+	post(w, actor, MAKE, r);
+}
+
+static void design(struct workload *w, int actor)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_PUT, "/viewed/_design/d");
+	r->dialect = DIALECT_COUCH;
+	buf_append_text(&r->body, DESIGN);
+	post(w, actor, DESIGN_IT, r);
+}
+
+static bool writers_done(struct workload *w)
+{
+	for (int i = 0; i < WRITERS; i++)
+		if (!state_of(w)->actors[i].done)
+			return false;
+	return true;
+}
+
+static void look(struct workload *w, int actor, bool listed)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_GET, listed ? VIEW : "/viewed");
+	if (listed)
+		r->dialect = DIALECT_COUCH;
+	post(w, actor, listed ? COMPARE : LIST, r);
+}
+
+static void oversee(struct workload *w, int actor)
+{
+	struct viewers *s = state_of(w);
+	if (!s->ready && s->actors[actor].step == MAKE)
+		make(w, actor);
+	else if (!s->ready)
+		design(w, actor);
+	else if (w->sim->healed && writers_done(w))
+		look(w, actor, s->listed.len > 0);
+	else
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+}
+
+static int count_of(const char *text, const char *part)
+{
+	int count = 0;
+	for (const char *at = text; (at = strstr(at, part)); at += strlen(part))
+		count++;
+	return count;
+}
+
+/* Both as text; ids are unique, and so are values. */
+static void compare(struct workload *w, const char *view)
+{
+	int documents = 0;
+	const char *at = buf_cstr(&state_of(w)->listed);
+	while ((at = strstr(at, "{\"id\":\"v"))) {
+		char row[96];
+		const char *id = at + sizeof "{\"id\":\"" - 1;
+		const char *end = strchr(id, '"');
+		int len = (int)(end - id);
+		long value = strtol(end + sizeof "\",\"v\":" - 1, NULL, 10);
+		snprintf(row, sizeof row, "{\"id\":\"%.*s\",\"key\":%ld,", len, id, value);
+		if (!strstr(view, row))
+			sim_violation(w->sim, "%.*s with the value %ld has no row in %s", len, id,
+				      value, view);
+		documents++;
+		at++;
+	}
+	if (count_of(view, "\"key\":") != documents)
+		sim_violation(w->sim, "%d documents have these rows: %s", documents, view);
+}
+
+static void overseen(struct workload *w, struct actor *a, const struct sim_answer *answer,
+		     const char *body)
+{
+	struct viewers *s = state_of(w);
+	bool fine = answer->status >= 200 && answer->status < 300;
+	if (a->step == MAKE && fine)
+		a->step = DESIGN_IT;
+	else if (a->step == DESIGN_IT)
+		s->ready = fine || answer->status == 409;
+	else if (a->step == LIST && fine)
+		buf_append_text(&s->listed, body);
+	if (a->step != COMPARE || !fine)
+		return;
+	compare(w, body);
+	a->done = true;
+}
+
+/* ---- writers ---- */
+
+static void name_of(const struct actor *a, int actor, char *out, size_t bytes)
+{
+	snprintf(out, bytes, "v%d-%d-%d", actor, a->document, a->documents[a->document].lives);
+}
+
+static void write_one(struct workload *w, int actor, bool removes)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	char id[32];
+	name_of(a, actor, id, sizeof id);
+	struct sim_http *r =
+	    workload_request(w, actor, removes ? HTTP_DELETE : HTTP_PUT, "/viewed/");
+	buf_append_text(&r->path, id);
+	a->value = removes ? UNKNOWN : ++state_of(w)->values;
+	if (!removes)
+		buf_printf(&r->body, "{\"v\":%d}", a->value);
+	workload_header(r, "content-type", "application/json");
+	post(w, actor, removes ? REMOVE : WRITE, r);
+}
+
+static void find(struct workload *w, int actor, enum step step, int value)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_GET, VIEW);
+	r->dialect = DIALECT_COUCH;
+	buf_printf(&r->query, "key=%d", value);
+	state_of(w)->actors[actor].value = value;
+	post(w, actor, step, r);
+}
+
+static void act(struct workload *w, int actor)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	a->done = w->sim->healed || a->rounds++ >= ROUNDS;
+	if (a->done)
+		return;
+	a->document = below(w, DOCUMENTS);
+	const struct known *d = &a->documents[a->document];
+	if (d->value == UNKNOWN || below(w, 3) == 0)
+		write_one(w, actor, d->value != UNKNOWN && below(w, 4) == 0);
+	else if (d->older != UNKNOWN && below(w, 3) == 0)
+		find(w, actor, FIND_OLDER, d->older);
+	else
+		find(w, actor, FIND, d->value);
+}
+
+static void forget(struct known *d)
+{
+	*d = (struct known){d->lives + 1, UNKNOWN, UNKNOWN};
+}
+
+static void found(struct workload *w, int actor, const char *body)
+{
+	const struct actor *a = &state_of(w)->actors[actor];
+	char id[32];
+	char row[96];
+	name_of(a, actor, id, sizeof id);
+	snprintf(row, sizeof row, "{\"id\":\"%s\",\"key\":%d,", id, a->value);
+	if (a->step == FIND && count_of(body, row) != 1)
+		sim_violation(w->sim, "%s has the value %d, but the view says %s", id, a->value,
+			      body);
+	if (a->step == FIND_OLDER && strstr(body, row))
+		sim_violation(w->sim, "%s has another value than %d, but the view says %s", id,
+			      a->value, body);
+}
+
+static void heard(struct workload *w, int actor, const struct sim_answer *answer, const char *body)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	struct known *d = &a->documents[a->document];
+	bool fine = answer->status == 200 || answer->status == 201;
+	if (a->step == WRITE && fine)
+		*d = (struct known){d->lives, a->value, d->value};
+	else if (a->step == WRITE || a->step == REMOVE)
+		forget(d);
+	else if (fine)
+		found(w, actor, body);
+	/* what is deleted has no row any more; another document comes in its place */
+}
+
+/* ---- life ---- */
+
+static void view_step(struct workload *w, int actor)
+{
+	struct viewers *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	if (a->done || w->sim->now_us < a->deadline_us)
+		return;
+	if (a->request != 0)
+		workload_hang_up(w, a->request);
+	if (a->request != 0 && (a->step == WRITE || a->step == REMOVE))
+		forget(&a->documents[a->document]);
+	a->request = 0;
+	if (actor == WRITERS)
+		oversee(w, actor);
+	else if (s->ready || w->sim->healed)
+		act(w, actor);
+	else
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+}
+
+static void view_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	struct buf body = {0};
+	if (answer->id != a->request || a->done)
+		return;
+	a->request = 0;
+	buf_append_slice(&body, buf_slice(&answer->body));
+	if (actor == WRITERS)
+		overseen(w, a, answer, buf_cstr(&body));
+	else
+		heard(w, actor, answer, buf_cstr(&body));
+	buf_close(&body);
+	wake_at(w, actor, w->sim->now_us + (1 + below(w, THINK_MS)) * 1000);
+}
+
+static void view_start(struct workload *w)
+{
+	struct viewers *s = mem_alloc_zero(sizeof *s);
+	w->state = s;
+	for (int i = 0; i < ACTORS; i++) {
+		for (int k = 0; k < DOCUMENTS; k++)
+			s->actors[i].documents[k] = (struct known){0, UNKNOWN, UNKNOWN};
+		wake_at(w, i, w->sim->now_us + 300000);
+	}
+}
+
+static bool view_done(struct workload *w, struct buf *why)
+{
+	for (int i = 0; i < ACTORS; i++) {
+		if (state_of(w)->actors[i].done)
+			continue;
+		buf_printf(why, "actor %d of the views waits", i);
+		return false;
+	}
+	return true;
+}
+
+static void view_free(struct workload *w)
+{
+	struct viewers *s = w->state;
+	if (s)
+		buf_close(&s->listed);
+	free(s);
+}
+
+const struct workload_ops view_workload = {
+    .name = "view",
+    .wanted = view_wanted,
+    .start = view_start,
+    .step = view_step,
+    .on_answer = view_on_answer,
+    .done = view_done,
+    .free = view_free,
+};
