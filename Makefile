@@ -30,7 +30,7 @@ CFLAGS := -std=c11 $(FLAGS) $(CWARN)
 CXXFLAGS := -std=c++17 $(FLAGS) $(WARN) -fno-exceptions
 LDFLAGS := -pie $(SANFLAGS)
 PURE_LIBS := -lsimdjson -lpcre2-8 -lxxhash -lcrypto -lmsgpackc -lm -lstdc++
-SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lwslay -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
+SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lwslay -lcurl-gnutls -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
 
 # The engine of the script worker: no other program links it.
 JSC_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags javascriptcoregtk-4.1))
@@ -44,7 +44,7 @@ PURE_SRC := $(wildcard common/base/*.c common/doc/*.c common/doc/*.cc common/*.c
 COORDINATOR_SRC := $(filter-out %/main.c,$(wildcard coordinator/*.c))
 STORAGE_SRC := $(filter-out %/main.c,$(wildcard storage-node/*.c))
 HTTP_SRC := $(wildcard gateway/http_mhd*.c gateway/http_tls.c gateway/http_api.c gateway/http_head.c \
-	gateway/http_listen.c gateway/http_ws.c gateway/http_stream*.c)
+	gateway/http_listen.c gateway/http_ws.c gateway/http_fetch.c gateway/http_stream*.c)
 GATEWAY_SRC := $(filter-out %/main.c $(HTTP_SRC),$(wildcard gateway/*.c))
 ARBITER_SRC := $(filter-out %/main.c,$(wildcard arbiter/*.c))
 CORE_SRC := $(PURE_SRC) $(COORDINATOR_SRC) $(STORAGE_SRC) $(GATEWAY_SRC) $(ARBITER_SRC)

@@ -47,7 +47,8 @@ enum event_kind {
 			 for) */
 	EVENT_DISK,   /* free space fell below or rose above the reserve */
 	EVENT_SCRIPT, /* a script has ended, or can't be run */
-	EVENT_DRAIN   /* SIGTERM: finish what is under way, take nothing new */
+	EVENT_FETCHED, /* gateway: another server has answered, or can't be asked */
+	EVENT_DRAIN    /* SIGTERM: finish what is under way, take nothing new */
 };
 
 /* Where a message came from. The key it was signed with says who; never the message itself. */
@@ -89,6 +90,7 @@ struct event {
 			struct slice
 			    output; /* OK: MessagePack; else a text. Borrowed for the step */
 		} script;
+		struct http_fetched fetched;
 	};
 };
 
@@ -99,6 +101,8 @@ enum effect_kind {
 	EFFECT_STREAM_SEND,  /* more of a stream's answer, or a message of a WebSocket */
 	EFFECT_STREAM_CLOSE, /* no more; EVENT_STREAM_GONE follows */
 	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, unless the process ends */
+	EFFECT_FETCH,        /* ask another server; EVENT_FETCHED follows, unless it is ended */
+	EFFECT_FETCH_END,    /* nobody waits for its answer any more */
 	EFFECT_LOG,          /* a line for the log and the trace */
 	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, restart with a new
 			 incarnation */
@@ -130,6 +134,7 @@ struct effect {
 			struct slice reason; /* at most 123 bytes */
 		} stream_close;
 		struct script_request script;
+		struct http_fetch fetch; /* of FETCH_END only the id */
 		struct {
 			enum log_level level;
 			struct slice text;
@@ -164,6 +169,9 @@ void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count,
 void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const char *reason);
 /* Copies. Scripts run beside the loop, in no order. */
 void fx_script(struct effects *fx, const struct script_request *request);
+/* Copies. */
+void fx_fetch(struct effects *fx, const struct http_fetch *fetch);
+void fx_fetch_end(struct effects *fx, uint64_t id);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
 /* Has effect only if something is put in this turn: a commit without content is not made. */

@@ -55,6 +55,17 @@ void fx_reply(struct effects *fx, enum effect_when when, const struct event *to,
 	fx_send(fx, when, to->message.from.member, to->message.from.route, &envelope, message);
 }
 
+static const struct http_field *copy_fields(struct effects *fx, const struct http_field *fields,
+					    uint32_t count)
+{
+	struct http_field *copy = count ? arena_alloc(&fx->arena, count * sizeof *copy) : NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		copy[i].name = arena_copy(&fx->arena, fields[i].name);
+		copy[i].value = arena_copy(&fx->arena, fields[i].value);
+	}
+	return copy;
+}
+
 void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response)
 {
 	struct effect *e = effect_add(fx, EFFECT_RESPOND, WHEN_NOW);
@@ -63,15 +74,7 @@ void fx_respond(struct effects *fx, uint64_t request, const struct http_response
 	*copy = *response;
 	copy->content_type = arena_copy(&fx->arena, response->content_type);
 	copy->body = arena_copy(&fx->arena, response->body);
-	if (response->headers_count == 0)
-		return;
-	struct http_field *fields =
-	    arena_alloc(&fx->arena, response->headers_count * sizeof *fields);
-	for (uint32_t i = 0; i < response->headers_count; i++) {
-		fields[i].name = arena_copy(&fx->arena, response->headers[i].name);
-		fields[i].value = arena_copy(&fx->arena, response->headers[i].value);
-	}
-	copy->headers = fields;
+	copy->headers = copy_fields(fx, response->headers, response->headers_count);
 }
 
 void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body)
@@ -100,6 +103,20 @@ void fx_script(struct effects *fx, const struct script_request *request)
 	*copy = *request;
 	copy->source = arena_copy(&fx->arena, request->source);
 	copy->arguments = arena_copy(&fx->arena, request->arguments);
+}
+
+void fx_fetch(struct effects *fx, const struct http_fetch *fetch)
+{
+	struct http_fetch *copy = &effect_add(fx, EFFECT_FETCH, WHEN_NOW)->fetch;
+	*copy = *fetch;
+	copy->url = arena_copy(&fx->arena, fetch->url);
+	copy->headers = copy_fields(fx, fetch->headers, fetch->headers_count);
+	copy->body = arena_copy(&fx->arena, fetch->body);
+}
+
+void fx_fetch_end(struct effects *fx, uint64_t id)
+{
+	effect_add(fx, EFFECT_FETCH_END, WHEN_NOW)->fetch.id = id;
 }
 
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...)

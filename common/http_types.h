@@ -74,4 +74,25 @@ struct http_response {
 	bool tell_if_lost; /* WHOLE: HTTP_GONE follows when its client is seen not to take it */
 };
 
+/* A question to another server. Bodies are JSON, both ways. */
+struct http_fetch {
+	uint64_t id;
+	enum http_method method;
+	struct slice url; /* http or https, without credentials */
+	const struct http_field *headers;
+	uint32_t headers_count;
+	struct slice body; /* empty: none */
+	uint64_t answer_bytes_max;
+	int64_t timeout_ms;
+};
+
+/* Slices are borrowed for the step. */
+struct http_fetched {
+	uint64_t id;
+	int status; /* 0: no answer came, error says why */
+	bool too_large;
+	struct slice body;
+	struct slice error;
+};
+
 #endif

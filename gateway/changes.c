@@ -331,6 +331,7 @@ void changes_start(struct turn *t, struct request *r, const struct map_collectio
 {
 	struct changes *op = r->op;
 	op->collection = c->settings.id;
+	op->held = r->reply != NULL;
 	op->shards_count = c->shards_count;
 	op->shards = arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->shards);
 	for (uint32_t i = 0; i < c->shards_count; i++) {

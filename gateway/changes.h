@@ -73,6 +73,7 @@ struct changes {
 	bool live;        /* all that was there when it began has been told */
 	bool covered;     /* feeds were open when the last full look began: they tell of the rest */
 	bool waiting;     /* it has looked, and waits to be woken */
+	bool held;        /* made inside: its answer goes out as a whole */
 	bool opened;      /* of JSON: the list has begun */
 	bool streaming;   /* its answer has begun */
 	bool flying;      /* something was sent, and is not taken yet */

@@ -114,13 +114,15 @@ static bool has_room(const struct turn *t)
 
 bool changes_full(const struct changes *op)
 {
-	return op->out.len >= (op->streaming ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES);
+	return !op->held &&
+	       op->out.len >= (op->streaming ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES);
 }
 
 void changes_flush(struct turn *t, struct request *r, bool stream)
 {
 	struct changes *op = r->op;
-	if (!op->streaming && (stream || changes_full(op) || (is_lines(op) && op->out.len > 0))) {
+	if (!op->held && !op->streaming &&
+	    (stream || changes_full(op) || (is_lines(op) && op->out.len > 0))) {
 		if (!has_room(t)) {
 			changes_fail(t, r, STATUS_TOO_MANY_SUBSCRIBERS);
 			return;
@@ -140,7 +142,7 @@ void changes_finish(struct turn *t, struct request *r)
 	op->ending = true;
 	print_end(op);
 	watch_end(t, &op->watcher);
-	if (op->streaming || is_lines(op)) {
+	if (!op->held && (op->streaming || is_lines(op))) {
 		changes_flush(t, r, true);
 		if (!r->finished && !op->flying)
 			stream_end(t, r);
@@ -188,7 +190,7 @@ static int64_t give_up_at(const struct changes *op)
 void changes_schedule(struct turn *t, struct request *r)
 {
 	const struct changes *op = r->op;
-	if (!op->streaming)
+	if (!op->streaming && !op->held)
 		return; /* as any request's */
 	int64_t at_ms = timeout_at(op);
 	if (op->heartbeat_ms > 0 && op->beat_ms < at_ms)
@@ -215,7 +217,7 @@ static void beat(struct turn *t, struct request *r)
 void changes_due(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
-	if (!op->streaming) {
+	if (!op->streaming && !op->held) {
 		/* a long look at what the filter leaves out goes on; one without answers does not
 		 */
 		if (op->heard_ms + t->gw->options.limits.deadline_ms / 2 > t->now_ms)

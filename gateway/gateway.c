@@ -10,6 +10,7 @@
 #include "gateway/lock.h"
 #include "gateway/notify.h"
 #include "gateway/policy_script.h"
+#include "gateway/replicate.h"
 
 enum { TIMERS_PER_STEP = 100000 };
 
@@ -48,6 +49,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	notify_init(gw);
 	arbiters_init(gw);
 	script_runs_init(gw);
+	replicator_init(gw);
 	gw->json = json_parser_new();
 	return gw;
 }
@@ -83,6 +85,7 @@ void gateway_free(struct gateway *gw)
 	notify_close(gw);
 	arbiters_close(gw);
 	script_runs_close(gw);
+	replicator_close(gw);
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
 	call_table_close(gw);
@@ -111,6 +114,7 @@ static void run_timers(struct turn *t)
 	notify_tick(t);
 	arbiters_tick(t);
 	script_runs_tick(t);
+	replicator_tick(t);
 }
 
 static void step(void *core, const struct event *event, struct effects *fx)
@@ -142,6 +146,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		notify_drain(&t);
 		changes_drain(&t);
 		arbiters_drain(&t);
+		replicator_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
 		lock_session_end(&t, event->http_closed);
@@ -167,7 +172,11 @@ static void step(void *core, const struct event *event, struct effects *fx)
 	case EVENT_SCRIPT:
 		script_runs_event(&t);
 		break;
+	case EVENT_FETCHED:
+		replicator_fetched(&t);
+		break;
 	}
+	replicator_step(&t);
 	request_sweep(t.gw);
 }
 
@@ -184,6 +193,8 @@ static int64_t deadline(const void *core)
 		tick_ms = arbiters_deadline(gw);
 	if (script_runs_deadline(gw) < tick_ms)
 		tick_ms = script_runs_deadline(gw);
+	if (replicator_deadline(gw) < tick_ms)
+		tick_ms = replicator_deadline(gw);
 	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
 }
 

@@ -27,7 +27,8 @@ struct gateway_options {
 	uint32_t storage_count;
 	const char
 	    *version; /* release, for GET / and the coordinator's log; must outlive the gateway */
-	uint64_t cluster; /* its id, as CouchDB's clients see it */
+	uint64_t cluster;            /* its id, as CouchDB's clients see it */
+	const char *replicate_hosts; /* that jobs may ask; must outlive the gateway */
 	struct gateway_limits limits;
 };
 

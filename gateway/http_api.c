@@ -10,6 +10,7 @@
 #include "common/run/clock.h"
 #include "common/run/file.h"
 #include "gateway/gateway.h"
+#include "gateway/http_fetch.h"
 #include "gateway/http_mhd.h"
 
 enum {
@@ -38,6 +39,7 @@ enum { LISTENERS = 2 };
 struct http_api {
 	struct daemon *daemon;
 	struct http_listener listeners[LISTENERS]; /* api, couch */
+	struct fetcher *fetcher;
 	int64_t run_ms;     /* timeouts of connections are seen only when it runs */
 	uint32_t closed;    /* connections since memory was given back */
 	uint32_t open;      /* streams then */
@@ -143,6 +145,45 @@ static void on_ready(void *context)
 	http_server_run(l->server);
 }
 
+/* ---- other servers ---- */
+
+static void on_fetched(void *context, const struct http_fetched *fetched)
+{
+	struct http_api *api = context;
+	struct event event = {.kind = EVENT_FETCHED, .fetched = *fetched};
+	daemon_inject(api->daemon, &event);
+}
+
+static void on_fetches(void *context)
+{
+	fetcher_run(context);
+}
+
+static bool fetcher_open(struct http_api *api, struct buf *problem)
+{
+	const struct config *c = daemon_config(api->daemon);
+	const struct fetch_options options = {
+	    .ca = config_text(c, "replicate_ca"),
+	    .cert = config_text(c, "replicate_cert"),
+	    .key = config_text(c, "replicate_key"),
+	    .context = api,
+	    .fetched = on_fetched,
+	};
+	api->fetcher = fetcher_new(&options, problem);
+	if (api->fetcher)
+		loop_add(daemon_loop(api->daemon), fetcher_fd(api->fetcher), on_fetches,
+			 api->fetcher);
+	return api->fetcher != NULL;
+}
+
+static void fetcher_close(struct http_api *api)
+{
+	if (!api->fetcher)
+		return;
+	loop_remove(daemon_loop(api->daemon), fetcher_fd(api->fetcher));
+	fetcher_free(api->fetcher);
+}
+
 /* ---- hooks of the daemon ---- */
 
 static struct http_server *open_server(struct http_listener *l, const char *address, uint64_t port,
@@ -241,7 +282,8 @@ bool http_api_setup(struct daemon *d, struct buf *problem)
 	struct http_api *api = mem_alloc_zero(sizeof *api);
 	api->daemon = d;
 	bool ok = listener_open(api, 0, "api", DIALECT_NATIVE, problem) &&
-		  listener_open(api, 1, "couch", DIALECT_COUCH, problem);
+		  listener_open(api, 1, "couch", DIALECT_COUCH, problem) &&
+		  fetcher_open(api, problem);
 	if (!ok) {
 		for (int i = 0; i < LISTENERS; i++)
 			listener_close(&api->listeners[i]);
@@ -260,6 +302,7 @@ void http_api_teardown(struct daemon *d)
 		return;
 	for (int i = 0; i < LISTENERS; i++)
 		listener_close(&api->listeners[i]);
+	fetcher_close(api);
 	buf_close(&api->streams);
 	free(api);
 }
@@ -308,6 +351,10 @@ void http_api_respond(struct daemon *d, const struct effect *effect)
 			http_server_stream_close(server, effect->stream_close.stream & ~COUCH_MARK,
 						 effect->stream_close.code,
 						 effect->stream_close.reason);
+	} else if (effect->kind == EFFECT_FETCH) {
+		fetcher_start(api->fetcher, &effect->fetch);
+	} else if (effect->kind == EFFECT_FETCH_END) {
+		fetcher_end(api->fetcher, effect->fetch.id);
 	}
 }
 

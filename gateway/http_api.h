@@ -45,6 +45,19 @@
 		    "memory for request bodies that are arriving; past it 503"                     \
 	}
 
+/* Of jobs that ask other servers. */
+/* clang-format off */
+#define REPLICATE_OPTIONS \
+	{"replicate_hosts", CONFIG_TEXT, "", 0, 0, \
+	 "servers that replication may ask: host, host:port, *.domain or *, with commas; " \
+	 "empty: none"}, \
+	{"replicate_ca", CONFIG_TEXT, "", 0, 0, \
+	 "authorities of their certificates (PEM); empty: the system's"}, \
+	{"replicate_cert", CONFIG_TEXT, "", 0, 0, \
+	 "certificate that they are shown (PEM); empty: none"}, \
+	{"replicate_key", CONFIG_TEXT, "", 0, 0, "its key (PEM)"}
+/* clang-format on */
+
 bool http_api_setup(struct daemon *d, struct buf *problem);
 void http_api_teardown(struct daemon *d);
 void http_api_respond(struct daemon *d, const struct effect *effect);

@@ -133,10 +133,11 @@ struct gateway {
 	struct buf scratch;
 	struct reply reply;
 	struct gateway_metrics metrics;
-	struct notify *notify;        /* notify_internal.h */
-	struct arbiters *arbiters;    /* arbiter.h */
-	struct script_runs *scripts;  /* policy_script.h */
-	struct request *graph_reader; /* the one that reads a graph in parts, or NULL */
+	struct notify *notify;         /* notify_internal.h */
+	struct arbiters *arbiters;     /* arbiter.h */
+	struct script_runs *scripts;   /* policy_script.h */
+	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */
+	struct replicator *replicator; /* replicate.h */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;
 };

@@ -9,6 +9,7 @@
 static const struct config_option options[] = {
     HTTP_API_OPTIONS,
     SCRIPT_POOL_OPTIONS,
+    REPLICATE_OPTIONS,
 #define LIMIT(field, name, value, least, greatest, doc)                                            \
 	{name, CONFIG_NUMBER, #value, least, greatest, doc},
 #include "gateway/limits.def"
@@ -40,6 +41,7 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .coordinator = daemon_coordinator(d),
 	    .version = GATEWAY_VERSION,
 	    .cluster = daemon_members(d)->cluster,
+	    .replicate_hosts = config_text(c, "replicate_hosts"),
 	};
 #define LIMIT(field, name, value, least, greatest, doc) o.limits.field = number(c, name);
 #include "gateway/limits.def"

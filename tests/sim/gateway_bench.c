@@ -199,6 +199,22 @@ static void note_stream(struct gateway_bench *b, const struct effect *e)
 	buf_append_byte(&b->trace, '\n');
 }
 
+/* ?? id METHOD url header: value ... body */
+static void note_fetch(struct gateway_bench *b, const struct http_fetch *f)
+{
+	buf_printf(&b->trace, "?? %" PRIu64 " %s ", f->id, method_names[f->method]);
+	buf_append_slice(&b->trace, f->url);
+	for (uint32_t i = 0; i < f->headers_count; i++) {
+		buf_append_byte(&b->trace, ' ');
+		buf_append_slice(&b->trace, f->headers[i].name);
+		buf_append_text(&b->trace, ": ");
+		buf_append_slice(&b->trace, f->headers[i].value);
+	}
+	buf_append_byte(&b->trace, ' ');
+	buf_append_slice(&b->trace, f->body);
+	buf_append_byte(&b->trace, '\n');
+}
+
 static void note_effects(struct gateway_bench *b)
 {
 	for (uint32_t i = 0; i < b->fx.count; i++) {
@@ -216,6 +232,10 @@ static void note_effects(struct gateway_bench *b)
 		else if (e->kind == EFFECT_SCRIPT)
 			buf_printf(&b->trace, "$$ %" PRIu64 " %.*s\n", e->script.id,
 				   (int)e->script.source.len, (const char *)e->script.source.data);
+		else if (e->kind == EFFECT_FETCH)
+			note_fetch(b, &e->fetch);
+		else if (e->kind == EFFECT_FETCH_END)
+			buf_printf(&b->trace, "?| %" PRIu64 "\n", e->fetch.id);
 	}
 	effects_clear(&b->fx);
 	arena_reset(&b->arena);
@@ -409,7 +429,8 @@ void gateway_bench_open(struct gateway_bench *b, const struct gateway_limits *li
 					  .coordinator = BENCH_COORDINATOR,
 					  .storage = nodes,
 					  .storage_count = 3,
-					  .version = "0.0-test"};
+					  .version = "0.0-test",
+					  .replicate_hosts = "*.example, plain:5984"};
 	struct event start = {.kind = EVENT_START};
 	*b = (struct gateway_bench){.now_ms = START_MS};
 	if (limits)

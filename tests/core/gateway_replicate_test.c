@@ -1,0 +1,465 @@
+/* Replication between two other servers, whose answers are given by hand: every question that a job
+ * asks is seen here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "gateway/replicate_internal.h"
+#include "tests/sim/gateway_bench.h"
+
+#define SOURCE "https://a.example/src"
+#define TARGET "https://b.example/dst"
+#define BODY   "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\"}"
+#define NONE   "{\"error\":\"not_found\",\"reason\":\"missing\"}"
+#define DONE   "{\"ok\":true,\"rev\":\"0-1\"}"
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	gateway_bench_open(b, NULL);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	b->status = 0;
+	*state = b;
+	return 0;
+}
+
+static uint64_t start(struct gateway_bench *b, const char *body)
+{
+	char text[1024];
+	snprintf(text, sizeof text, "POST /_replicate\n\n%s", body);
+	return gateway_bench_http(b, text);
+}
+
+/* The latest question with this in it. */
+static const char *question(struct gateway_bench *b, const char *with)
+{
+	const char *found = NULL;
+	for (const char *at = strstr(buf_cstr(&b->trace), "?? "); at; at = strstr(at + 1, "?? ")) {
+		const char *has = strstr(at, with);
+		if (has && has < strchr(at, '\n'))
+			found = at;
+	}
+	return found;
+}
+
+static uint64_t question_id(struct gateway_bench *b, const char *with)
+{
+	const char *at = question(b, with);
+	if (!at) {
+		print_error("no question with %s in\n%s", with, buf_cstr(&b->trace));
+		fail();
+		return 0;
+	}
+	return strtoull(at + 3, NULL, 10);
+}
+
+static void answer_as(struct gateway_bench *b, const char *with, int status, bool too_large,
+		      const char *body)
+{
+	struct event event = {.kind = EVENT_FETCHED,
+			      .fetched = {.id = question_id(b, with),
+					  .status = status,
+					  .too_large = too_large,
+					  .body = slice_text(body),
+					  .error = slice_text(status ? "" : "no route")}};
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &event);
+}
+
+static void answer(struct gateway_bench *b, const char *with, int status, const char *body)
+{
+	answer_as(b, with, status, false, body);
+}
+
+static void expect_question(struct gateway_bench *b, const char *text)
+{
+	const char *at = question(b, text);
+	if (!at)
+		print_error("not asked: %s, but\n%s", text, buf_cstr(&b->trace));
+	assert_non_null(at);
+}
+
+static void expect_body(struct gateway_bench *b, int status, const char *part)
+{
+	assert_int_equal(b->status, status);
+	if (!strstr(buf_cstr(&b->body), part))
+		print_error("%s\nis not in\n%s", part, buf_cstr(&b->body));
+	assert_non_null(strstr(buf_cstr(&b->body), part));
+}
+
+/* Up to the first page, which is asked for. */
+static void to_page(struct gateway_bench *b, const char *source_log, const char *target_log)
+{
+	answer(b, "GET " TARGET " ", 200, "{\"db_name\":\"dst\"}");
+	answer(b, "GET " SOURCE " ", 200, "{\"db_name\":\"src\"}");
+	answer(b, "GET " SOURCE "/_local/", source_log ? 200 : 404, source_log ? source_log : NONE);
+	answer(b, "GET " TARGET "/_local/", target_log ? 200 : 404, target_log ? target_log : NONE);
+}
+
+static void begin(struct gateway_bench *b, const char *body, const char *source_log,
+		  const char *target_log)
+{
+	start(b, body);
+	to_page(b, source_log, target_log);
+}
+
+#define PAGE                                                                                       \
+	"{\"results\":[{\"seq\":\"1-a\",\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]},"            \
+	"{\"seq\":\"2-b\",\"id\":\"y\",\"changes\":[{\"rev\":\"1-y\"},{\"rev\":\"2-z\"}]},"        \
+	"{\"seq\":\"3-c\",\"id\":\"x\",\"changes\":[{\"rev\":\"2-x\"}]}],"                         \
+	"\"last_seq\":\"3-c\",\"pending\":0}"
+
+/* ---- one replication, from its beginning to its end ---- */
+
+static void test_all_questions_in_their_order(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	expect_question(b, "GET " SOURCE "/_changes?style=all_docs&limit=500&since=0 ");
+	answer(b, "/_changes", 200, PAGE);
+	/* x is told of twice: its later place counts */
+	expect_question(b, "POST " TARGET "/_revs_diff {\"x\":[\"2-x\"],\"y\":[\"1-y\",\"2-z\"]}");
+	answer(b, "/_revs_diff", 200,
+	       "{\"x\":{\"missing\":[\"2-x\"]},\"y\":{\"missing\":[\"2-z\"]}}");
+	expect_question(
+	    b, "POST " SOURCE "/_bulk_get?revs=true&latest=true&attachments=true "
+	       "{\"docs\":[{\"id\":\"x\",\"rev\":\"2-x\"},{\"id\":\"y\",\"rev\":\"2-z\"}]}");
+	answer(b, "/_bulk_get", 200,
+	       "{\"results\":[{\"id\":\"x\",\"docs\":[{\"ok\":{\"_id\":\"x\",\"_rev\":\"2-x\","
+	       "\"n\":1e30}}]},"
+	       "{\"id\":\"y\",\"docs\":[{\"error\":{\"id\":\"y\",\"rev\":\"2-z\",\"error\":\"not_"
+	       "found\"}}]}]}");
+	expect_question(b, "POST " TARGET "/_bulk_docs {\"new_edits\":false,\"docs\":"
+			   "[{\"_id\":\"x\",\"_rev\":\"2-x\",\"n\":1e+30}]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	expect_question(b, "PUT " TARGET "/_local/");
+	answer(b, "PUT ", 201, DONE);
+	expect_question(b, "PUT " SOURCE "/_local/");
+	assert_int_equal(b->status, 0);
+	answer(b, "PUT ", 201, DONE);
+	expect_body(b, 200,
+		    "\"source_last_seq\":\"3-c\",\"replication_id_version\":4,\"history\":[");
+	expect_body(b, 200,
+		    "\"start_last_seq\":0,\"end_last_seq\":\"3-c\",\"recorded_seq\":\"3-c\","
+		    "\"missing_checked\":3,\"missing_found\":2,\"docs_read\":1,"
+		    "\"docs_written\":1,\"doc_write_failures\":0}]");
+}
+
+static void test_refused_documents_are_counted(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_docs", 201, "[{\"id\":\"x\",\"error\":\"forbidden\",\"reason\":\"no\"}]");
+	answer(b, "PUT ", 201, DONE);
+	answer(b, "PUT ", 201, DONE);
+	expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
+}
+
+/* ---- checkpoints ---- */
+
+#define LOG(last, checked, more)                                                                   \
+	"{\"_rev\":\"0-7\",\"session_id\":\"s\",\"source_last_seq\":\"" last "\",\"history\":["    \
+	"{\"session_id\":\"s\",\"recorded_seq\":\"" last "\",\"missing_checked\":" checked         \
+	"}" more "]}"
+#define OTHER(last)                                                                                \
+	"{\"_rev\":\"0-2\",\"session_id\":\"o\",\"source_last_seq\":\"" last "\",\"history\":["    \
+	"{\"session_id\":\"o\",\"recorded_seq\":\"" last "\",\"missing_checked\":50}]}"
+
+static void expect_since(struct gateway_bench *b, const char *source, const char *target,
+			 const char *since)
+{
+	char text[200];
+	begin(b, BODY, source, target);
+	snprintf(text, sizeof text, "/_changes?style=all_docs&limit=500&since=%s ", since);
+	expect_question(b, text);
+	answer(b, "/_changes", 200, "{\"results\":[],\"last_seq\":\"9-z\"}");
+	expect_body(b, 200, "{\"ok\":true,\"no_changes\":true,");
+}
+
+static void test_goes_on_where_both_sides_agree(void **state)
+{
+	struct gateway_bench *b = *state;
+	expect_since(b, LOG("5-e", "50", ""), LOG("5-e", "50", ""), "5-e");
+	/* one write of the last checkpoint was lost, or a side was put back */
+	expect_since(b, LOG("5-e", "50", ""), LOG("7-g", "70", ""), "5-e");
+	expect_since(b, LOG("7-g", "70", ""), LOG("5-e", "50", ""), "5-e");
+	/* an older session is what they have in common */
+	expect_since(b,
+		     LOG("8-h", "80",
+			 ",{\"session_id\":\"o\",\"recorded_seq\":\"3-c\",\"missing_checked\":30}"),
+		     OTHER("4-d"), "3-c");
+	/* nothing is */
+	expect_since(b, LOG("5-e", "50", ""), OTHER("5-e"), "0");
+	expect_since(b, LOG("5-e", "50", ""), NULL, "0");
+	expect_since(b, "{\"history\":5}", LOG("5-e", "50", ""), "0");
+}
+
+static void test_a_sequence_that_the_source_forgot(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, LOG("5-e", "50", ""), LOG("5-e", "50", ""));
+	answer(b, "/_changes", 400, "{\"error\":\"bad_request\"}");
+	expect_question(b, "&since=0 ");
+	answer(b, "/_changes", 400, "{\"error\":\"bad_request\",\"reason\":\"no\"}");
+	expect_body(b, 500, "{\"error\":\"bad_request\",\"reason\":\"source answered 400 no\"}");
+}
+
+static void to_checkpoint(struct gateway_bench *b)
+{
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200, "{}");
+}
+
+static void test_a_checkpoint_in_conflict_is_read_again(void **state)
+{
+	struct gateway_bench *b = *state;
+	to_checkpoint(b);
+	answer(b, "PUT ", 409, "{\"error\":\"conflict\"}");
+	answer(b, "GET " TARGET "/_local/", 200, "{\"_rev\":\"0-41\"}");
+	expect_question(b, " {\"_rev\":\"0-41\",\"session_id\"");
+	answer(b, "PUT " TARGET, 201, DONE);
+	/* a source that may only be read */
+	answer(b, "PUT " SOURCE, 403, "{\"error\":\"forbidden\"}");
+	assert_int_equal(b->status, 200);
+}
+
+/* ---- what goes wrong ---- */
+
+static void test_asks_again_and_gives_up(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, BODY);
+	answer(b, "GET " TARGET " ", 503, "");
+	assert_null(question(b, "GET "));
+	gateway_bench_advance(b, 1000);
+	answer(b, "GET " TARGET " ", 200, "{}");
+	for (int i = 0; i < REPLICATE_TRIES; i++) {
+		answer(b, "GET " SOURCE " ", 0, "");
+		assert_int_equal(b->status, 0);
+		gateway_bench_advance(b, REPLICATE_BACKOFF_MAX_MS);
+	}
+	answer(b, "GET " SOURCE " ", 0, "");
+	expect_body(b, 500, "{\"error\":\"unreachable\",\"reason\":\"no route\"}");
+}
+
+static void test_a_late_answer_to_an_earlier_try_is_none(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, BODY);
+	struct event event = {.kind = EVENT_FETCHED,
+			      .fetched = {.id = question_id(b, "GET " TARGET " "), .status = 404}};
+	answer(b, "GET " TARGET " ", 503, "");
+	gateway_bench_advance(b, 1000);
+	gateway_bench_event(b, &event);
+	assert_int_equal(b->status, 0);
+	/* nobody answers at all */
+	gateway_bench_advance(b, REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS + 5000);
+	answer(b, "GET " TARGET " ", 404, NONE);
+	expect_body(b, 404,
+		    "{\"error\":\"db_not_found\",\"reason\":\"could not open " TARGET "/\"}");
+}
+
+static void test_what_is_too_large_is_fetched_in_parts(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200,
+	       "{\"x\":{\"missing\":[\"2-x\"]},\"y\":{\"missing\":[\"1-y\",\"2-z\"]}}");
+	answer_as(b, "/_bulk_get", 0, true, "");
+	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"2-x\"}]}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_docs", 413, "{\"error\":\"too_large\"}");
+	expect_body(b, 500, "{\"error\":\"document_too_large\",\"reason\":\"document x is larger");
+}
+
+static void test_bad_answers_end_it(void **state)
+{
+	static const char *const pages[] = {
+	    "", "[]", "{}", "{\"results\":5}", "\"x\"", "{\"last_seq\":"};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+		begin(b, BODY, NULL, NULL);
+		answer(b, "/_changes", 200, pages[i]);
+		assert_int_equal(b->status, 500);
+		b->status = 0;
+	}
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200,
+	       "{\"x\":{\"missing\":[5]},\"y\":7,\"z\":{\"missing\":[\"1-a\",\"1-b\",\"1-c\",\"1-"
+	       "d\",\"1-e\"]}}");
+	/* no more than was asked about */
+	expect_question(b, "{\"docs\":[{\"id\":\"z\",\"rev\":\"1-a\"},{\"id\":\"z\",\"rev\":\"1-"
+			   "b\"},{\"id\":\"z\",\"rev\":\"1-c\"}]}");
+	answer(b, "/_bulk_get", 200,
+	       "{\"results\":[{\"docs\":[{\"error\":{\"error\":\"forbidden\"}}]}]}");
+	expect_body(b, 500, "source can't give a document");
+}
+
+/* ---- who asks ---- */
+
+static void test_continuous_goes_on_until_it_is_cancelled(void **state)
+{
+	static const char again[] =
+	    "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"continuous\":true}";
+	struct gateway_bench *b = *state;
+	start(b, again);
+	expect_body(b, 202, "{\"ok\":true,\"_local_id\":\"");
+	to_page(b, NULL, NULL);
+	expect_question(b, "&since=0&feed=longpoll&timeout=30000 ");
+	answer(b, "/_changes", 200, PAGE);
+	/* the next page is asked for while this one is done */
+	expect_question(b, "&since=3-c&feed=longpoll&timeout=30000 ");
+	start(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET
+		 "\",\"continuous\":true,\"cancel\":true}");
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->trace), "?| "));
+	start(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET
+		 "\",\"continuous\":true,\"cancel\":true}");
+	assert_int_equal(b->status, 404);
+}
+
+static void test_two_that_ask_for_the_same_wait_for_one(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t first = start(b, BODY);
+	gateway_bench_clear(b);
+	uint64_t second = start(b, BODY);
+	assert_null(question(b, "GET "));
+	/* one of them goes away */
+	struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = first};
+	gateway_bench_event(b, &gone);
+	struct event drain = {.kind = EVENT_DRAIN};
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &drain);
+	char text[40];
+	snprintf(text, sizeof text, "<- %d 503", (int)second);
+	assert_non_null(strstr(buf_cstr(&b->trace), text));
+	snprintf(text, sizeof text, "<- %d 503", (int)first);
+	assert_null(strstr(buf_cstr(&b->trace), text));
+}
+
+static void test_credentials_go_nowhere_else(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, "{\"source\":\"https://ann:a%40b@a.example/src\",\"target\":{\"url\":\"" TARGET
+		 "\",\"auth\":{\"basic\":{\"username\":\"bob\",\"password\":\"pw\"}},"
+		 "\"headers\":{\"X-A\":\"1\"}}}");
+	expect_question(b, "GET " TARGET " X-A: 1 Authorization: Basic Ym9iOnB3 ");
+	answer(b, "GET " TARGET " ", 200, "{}");
+	expect_question(b, "GET " SOURCE " Authorization: Basic YW5uOmFAYg== ");
+	answer(b, "GET " SOURCE " ", 404, NONE);
+	expect_body(b, 404, "could not open " SOURCE "/\"");
+}
+
+static void test_whom_it_may_ask(void **state)
+{
+	static const struct {
+		const char *url;
+		int status;
+	} table[] = {
+	    {"https://x.example/db", 0},
+	    {"http://x.y.EXAMPLE:99/db", 0},
+	    {"https://plain:5984/db", 0},
+	    {"https://plain/db", 403},
+	    {"https://example/db", 403},
+	    {"https://.example/db", 403},
+	    {"https://xexample/db", 403},
+	    {"https://plain:5984@evil/db", 403},
+	    {"https://evil:99/plain:5984/db", 403},
+	    {"https://x.example:0/db", 400},
+	    {"https://x.example:/db", 400},
+	    {"https://x.example:70000/db", 400},
+	    {"https://x.example", 400},
+	    {"https://x.example//", 400},
+	    {"https://x.example/a b", 400},
+	    {"https://x.example/a?b", 400},
+	    {"https://%zz@x.example/a", 400},
+	    {"https://[::1]/a", 403},
+	    {"ftp://x.example/a", 400},
+	    {"file:///etc/passwd", 400},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		char body[300];
+		snprintf(body, sizeof body, "{\"source\":\"%s\",\"target\":\"" TARGET "\"}",
+			 table[i].url);
+		b->status = 0;
+		start(b, body);
+		if (b->status != table[i].status)
+			print_error("%s: %d\n", table[i].url, b->status);
+		assert_int_equal(b->status, table[i].status);
+	}
+}
+
+static void test_no_more_than_may_run(void **state)
+{
+	struct gateway_limits limits = {.replications_max = 1};
+	struct gateway_bench *b = *state;
+	gateway_bench_close(b);
+	gateway_bench_open(b, &limits);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	b->status = 0;
+	for (int i = 0; i < REPLICATE_WAITERS; i++)
+		start(b, BODY);
+	assert_int_equal(b->status, 0);
+	start(b, BODY);
+	assert_int_equal(b->status, 429);
+	start(b, "{\"source\":\"c\",\"target\":\"" TARGET "\"}");
+	expect_body(b, 429, "max_replications");
+}
+
+static void test_dates(void **state)
+{
+	static const struct {
+		int64_t wall_ms;
+		const char *text;
+	} table[] = {
+	    {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
+	    {951827696789, "Tue, 29 Feb 2000 12:34:56 GMT"},
+	    {1798761599999, "Thu, 31 Dec 2026 23:59:59 GMT"},
+	    {4107542400000, "Mon, 01 Mar 2100 00:00:00 GMT"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct buf text = {0};
+		date_print(table[i].wall_ms, &text);
+		assert_string_equal(buf_cstr(&text), table[i].text);
+		buf_close(&text);
+	}
+}
+
+#define on_bench(f) cmocka_unit_test_setup_teardown(f, setup, gateway_bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    on_bench(test_all_questions_in_their_order),
+	    on_bench(test_refused_documents_are_counted),
+	    on_bench(test_goes_on_where_both_sides_agree),
+	    on_bench(test_a_sequence_that_the_source_forgot),
+	    on_bench(test_a_checkpoint_in_conflict_is_read_again),
+	    on_bench(test_asks_again_and_gives_up),
+	    on_bench(test_a_late_answer_to_an_earlier_try_is_none),
+	    on_bench(test_what_is_too_large_is_fetched_in_parts),
+	    on_bench(test_bad_answers_end_it),
+	    on_bench(test_continuous_goes_on_until_it_is_cancelled),
+	    on_bench(test_two_that_ask_for_the_same_wait_for_one),
+	    on_bench(test_credentials_go_nowhere_else),
+	    on_bench(test_whom_it_may_ask),
+	    on_bench(test_no_more_than_may_run),
+	    cmocka_unit_test(test_dates),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,202 @@
+// Replication that the gateway runs itself: between its own databases, and with PouchDB Server as it comes from npm.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after, before, describe } from 'node:test';
+import express from 'express';
+import expressPouch from 'express-pouchdb';
+import memory from 'pouchdb-adapter-memory';
+import PouchDB from 'pouchdb-core';
+import replication from 'pouchdb-replication';
+import { Cluster, check, choosePlace, until } from './lib.mjs';
+
+const COUCH_PORT_OFFSET = -1459;
+const WAIT_MS = 30000;
+
+let cluster;
+let peer;
+const test = (what, body) => check(() => cluster, what, body);
+const couch = (method, path, body, timeoutMs = WAIT_MS) => cluster.sendTo(new URL(path, cluster.couchUrl), { method, body, timeoutMs });
+
+/** A PouchDB server in memory, which keeps what it is sent as Authorization. */
+async function startPeer() {
+  const Pouch = PouchDB.plugin(memory).plugin(replication).defaults({ adapter: 'memory', prefix: 'peer/' });
+  const app = express();
+  const seen = [];
+  app.use((request, _, next) => {
+    seen.push({ url: request.url, authorization: request.headers.authorization });
+    next();
+  });
+  app.use('/', expressPouch(Pouch, { mode: 'minimumForPouchDB', inMemoryConfig: true, logPath: '/dev/null' }));
+  const server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  return { Pouch, seen, host: `127.0.0.1:${port}`, url: `http://127.0.0.1:${port}`, close: () => server.close() };
+}
+
+/** A database whose conflicts stay. */
+async function database(name) {
+  await cluster.collection(name, { policy: { strategy: 'none' } });
+  return name;
+}
+
+async function fill(db, docs) {
+  const answer = await couch('POST', `/${db}/_bulk_docs`, docs);
+  assert.equal(answer.status, 201, answer.text);
+}
+
+const numbered = (count, from = 0) => ({ docs: Array.from({ length: count }, (_, n) => ({ _id: `doc-${from + n}`, n })) });
+
+async function replicate(body, status = 200) {
+  const answer = await couch('POST', '/_replicate', body);
+  assert.equal(answer.status, status, answer.text);
+  return answer.json;
+}
+
+const rowsOf = ({ rows }) => rows.map(({ id, value }) => `${id} ${value.rev}`);
+const everything = async (db) => rowsOf((await couch('GET', `/${db}/_all_docs`)).json);
+
+describe('the replicator', () => {
+  before(async () => {
+    peer = await startPeer();
+    cluster = new Cluster('couch-replicator', await choosePlace());
+    const self = `localhost:${cluster.base + COUCH_PORT_OFFSET}`;
+    const key = (file) => join(cluster.dir, 'keys', file);
+    await cluster.up({
+      gateways: 1,
+      settings: [
+        `gateway.replicate_hosts=${peer.host}, ${self}`,
+        `gateway.replicate_ca=${key('ca.crt')}`,
+        `gateway.replicate_cert=${key('admin.crt')}`,
+        `gateway.replicate_key=${key('admin.key')}`,
+      ],
+    });
+    cluster.couchUrl = `https://${self}`;
+  });
+  after(async () => {
+    await cluster?.down();
+    peer?.close();
+  });
+
+  test('copies a database into another, with deletions and conflicts, and then only what is new', async () => {
+    const source = await database('from');
+    await fill(source, numbered(700));
+    await fill(source, numbered(500, 700));
+    await fill(source, { docs: [{ _id: 'doc-1', _rev: '1-other' }, { _id: 'gone', _rev: '2-x', _deleted: true }], new_edits: false });
+    const missing = await replicate({ source, target: 'into' }, 404);
+    assert.deepEqual(missing, { error: 'db_not_found', reason: 'could not open into' });
+    const first = await replicate({ source, target: 'into', create_target: true });
+    assert.equal(first.ok, true);
+    const { docs_read, docs_written, doc_write_failures, missing_found, recorded_seq } = first.history[0];
+    assert.deepEqual({ docs_read, docs_written, doc_write_failures, missing_found },
+      { docs_read: 1202, docs_written: 1202, doc_write_failures: 0, missing_found: 1202 });
+    assert.equal(recorded_seq, first.source_last_seq);
+    assert.deepEqual(await everything('into'), await everything(source));
+    assert.equal((await replicate({ source, target: 'into' })).no_changes, true);
+    await fill(source, numbered(3, 5000));
+    const second = await replicate({ source, target: 'into' });
+    assert.deepEqual([second.history.length, second.history[0].docs_written], [2, 3]);
+    assert.equal(second.history[1].session_id, first.session_id);
+  });
+
+  test('pushes to PouchDB Server and pulls from it, and says no password', async () => {
+    const source = await database('mine');
+    await fill(source, numbered(300));
+    const url = `http://ann:s3cret@${peer.host}/there`;
+    const pushed = await replicate({ source, target: url, create_target: true });
+    assert.equal(pushed.history[0].docs_written, 300);
+    const there = new peer.Pouch('there');
+    assert.equal((await there.info()).doc_count, 300);
+    assert.equal(peer.seen.at(-1).authorization, `Basic ${Buffer.from('ann:s3cret').toString('base64')}`);
+    assert.ok(!peer.seen.some((request) => request.url.includes('s3cret')));
+    await there.put({ _id: 'theirs', n: 1 });
+    await there.remove(await there.get('doc-7'));
+    const pulled = await replicate({ source: { url: `${peer.url}/there` }, target: source });
+    assert.equal(pulled.history[0].docs_written, 2);
+    assert.equal((await couch('GET', `/${source}/theirs`)).json.n, 1);
+    assert.equal((await couch('GET', `/${source}/doc-7`)).json.reason, 'deleted');
+    assert.ok(!cluster.log('gateway-1').includes('s3cret'));
+  });
+
+  test('only some documents: by id, by selector', async () => {
+    const source = await database('some');
+    await fill(source, numbered(20));
+    const ids = await replicate({ source, target: 'byid', create_target: true, doc_ids: ['doc-3', 'doc-5', 'none'] });
+    assert.equal(ids.history[0].docs_written, 2);
+    const selected = await replicate({ source, target: 'bysel', create_target: true, selector: { n: { $gte: 15 } } });
+    assert.equal(selected.history[0].docs_written, 5);
+  });
+
+  test('goes on by itself while it is asked to, whatever happens to the other side', async () => {
+    const source = await database('live');
+    const begun = await replicate({ source, target: 'mirror', create_target: true, continuous: true }, 202);
+    assert.match(begun._local_id, /^[0-9a-f]{32}\+continuous$/);
+    await fill(source, numbered(10));
+    await until('all is there', WAIT_MS, async () => (await everything('mirror')).length === 10);
+    await fill(source, numbered(5, 100));
+    await until('what came later, too', WAIT_MS, async () => (await everything('mirror')).length === 15);
+    const ended = await replicate({ source, target: 'mirror', continuous: true, cancel: true });
+    assert.equal(ended._local_id, begun._local_id);
+    await replicate({ replication_id: begun._local_id, cancel: true }, 404);
+  });
+
+  test('attachments go along, both ways', async () => {
+    const source = await database('letters');
+    const text = 'a letter '.repeat(5000);
+    const data = Buffer.from(text).toString('base64');
+    await fill(source, { docs: [{ _id: 'a', _attachments: { 'text.txt': { content_type: 'text/plain', data } } }, { _id: 'b' }] });
+    const pushed = await replicate({ source, target: `${peer.url}/letters`, create_target: true });
+    assert.deepEqual([pushed.history[0].docs_written, pushed.history[0].doc_write_failures], [2, 0]);
+    const there = new peer.Pouch('letters');
+    assert.equal((await there.get('a', { attachments: true }))._attachments['text.txt'].data, data);
+    await there.put({ _id: 'c', _attachments: { 'more.bin': { content_type: 'application/octet-stream', data } } });
+    const pulled = await replicate({ source: `${peer.url}/letters`, target: 'letters-back', create_target: true });
+    assert.deepEqual([pulled.history[0].docs_written, pulled.history[0].doc_write_failures], [3, 0]);
+    for (const path of ['a/text.txt', 'c/more.bin']) assert.equal((await couch('GET', `/letters-back/${path}`)).text, text);
+  });
+
+  test('asks another server by TLS, with a certificate', async () => {
+    const source = await database('secure');
+    await fill(source, numbered(150));
+    const done = await replicate({ source: `${cluster.couchUrl}/secure`, target: `${cluster.couchUrl}/secure-copy`, create_target: true });
+    assert.equal(done.history[0].docs_written, 150);
+    assert.deepEqual(await everything('secure-copy'), await everything(source));
+    await fill('secure-copy', { docs: [{ _id: 'doc-3', _rev: '1-them', n: 'them' }], new_edits: false });
+    assert.equal((await replicate({ source: 'secure-copy', target: `${cluster.couchUrl}/secure` })).history[0].docs_written, 1);
+    assert.deepEqual(await everything('secure-copy'), await everything(source));
+  });
+
+  test('a gateway that dies in the middle is no loss: the next one goes on', async () => {
+    const source = await database('long');
+    for (let n = 0; n < 2; n++) await fill(source, numbered(750, n * 750));
+    const body = { source, target: `${peer.url}/long`, create_target: true };
+    const there = new peer.Pouch('long');
+    const first = couch('POST', '/_replicate', body).catch(() => null);
+    await until('a part is there', WAIT_MS, async () => (await there.info()).doc_count >= 500, 5);
+    cluster.killNow('gateway-1');
+    await first;
+    await cluster.dev('restart', 'gateway-1');
+    await cluster.ready('gateway-1');
+    const second = await replicate(body);
+    assert.equal(second.ok, true);
+    assert.equal((await there.info()).doc_count, 1500);
+    assert.deepEqual(rowsOf(await there.allDocs()), await everything(source));
+  });
+
+  test('refuses what it can not do', async () => {
+    const bad = [
+      [{ source: 'from' }, 400], [{ target: 'from' }, 400], [{ source: 5, target: 'x' }, 400], [{ source: '', target: 'x' }, 400],
+      [{ source: 'http://', target: 'x' }, 400], [{ source: `${peer.url}/a?b`, target: 'x' }, 400],
+      [{ source: `${peer.url}/`, target: 'x' }, 400], [{ source: { url: `${peer.url}/a`, headers: { Host: 'x' } }, target: 'x' }, 400],
+      [{ source: { url: `${peer.url}/a`, headers: { 'X-Y': 'a\r\nb' } }, target: 'x' }, 400],
+      [{ source: 'from', target: 'into', continuous: 5 }, 400], [{ source: 'from', target: 'into', doc_ids: 5 }, 400],
+      [{ source: 'http://localhost:1/a', target: 'into' }, 403], [{ source: `http://${peer.host}@example.org/a`, target: 'into' }, 403],
+      [{ source: 'nowhere', target: 'into' }, 404], [{ source: `${peer.url}/nowhere`, target: 'into' }, 404],
+      [{ source: 'from', target: 'into', filter: 'a/b' }, 501],
+    ];
+    for (const [body, status] of bad) {
+      const answer = await couch('POST', '/_replicate', body);
+      assert.equal(answer.status, status, JSON.stringify(body) + answer.text);
+    }
+  });
+});
