@@ -274,6 +274,7 @@ static void rebalance(struct coordinator *c, struct effects *fx)
 		    placement_index(s, most->id) == s->replicas_count ||
 		    placement_index(s, least->id) < s->replicas_count)
 			continue;
+		REACHED(move_for_balance);
 		begin(c, row, most, least, "rebalance", fx);
 		c->rebalance_ms = c->now_ms + REBALANCE_PAUSE_MS;
 		return;

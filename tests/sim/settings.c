@@ -105,6 +105,7 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 		out->replicas = out->storage_nodes;
 		out->write_quorum = out->replicas / 2 + 1;
 	}
+	out->rebalance = out->storage_nodes > out->replicas && one_in(&r, 3);
 }
 
 void sim_settings_print(const struct sim_settings *s)
@@ -124,8 +125,9 @@ void sim_settings_print(const struct sim_settings *s)
 	       (long long)s->sync_max_us, s->commit_broken, s->commit_full, s->get_broken);
 	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
 	       "slow=%d "
-	       "losses=%d drift_ppm=%lld deep=%d flips=%d put_back=%d\n",
+	       "losses=%d drift_ppm=%lld deep=%d flips=%d put_back=%d "
+	       "rebalance=%d\n",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
 	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
-	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back);
+	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back, s->rebalance);
 }

@@ -51,6 +51,7 @@ struct sim_settings {
 	uint32_t commit_broken, commit_full, get_broken;
 	bool flips;        /* a bit of a follower's disk, unnoticed, after all else has healed */
 	bool put_back;     /* a copy of a disk is put back while others are away */
+	bool rebalance;    /* the coordinator moves replicas to nodes that have fewer */
 	int64_t drift_ppm; /* how fast or slow clocks may be */
 	int64_t retain_ms;
 	uint64_t stream_keep, chunk_bytes, pending_max;
