@@ -114,8 +114,9 @@ static void diff_go(struct turn *t, struct request *r, struct map_collection *c)
 
 /* ---- the body: {id: [revisions]} ---- */
 
+/* *left: revisions that the request may still name. */
 static bool take_row(struct request *r, struct slice id, struct slice list, struct revs_asked *out,
-		     struct problem *p)
+		     uint32_t *left, struct problem *p)
 {
 	struct mp_reader reader = mp_reader_of(list);
 	struct mp_token head = mp_read(&reader);
@@ -124,8 +125,9 @@ static bool take_row(struct request *r, struct slice id, struct slice list, stru
 		return false;
 	if (head.type != MP_ARRAY)
 		return couch_problem(p, COUCH_BAD_REV_LIST, "");
-	if (head.count > LIMIT_LEAVES)
-		return couch_problem(p, COUCH_BAD_REV_LIST, "Too many revisions of one document.");
+	if (head.count > *left)
+		return problem_set(p, STATUS_BODY_TOO_LARGE, "max_list_rows");
+	*left -= head.count;
 	out->revisions = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->revisions);
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token rev = mp_read(&reader);
@@ -141,6 +143,7 @@ static bool take_rows(struct turn *t, struct request *r, struct diff *op, struct
 {
 	struct slice body;
 	uint32_t max = t->gw->options.limits.list_rows_max;
+	uint32_t left = max;
 	if (!native_body(t, r, &body, p))
 		return false;
 	struct mp_reader reader = mp_reader_of(body);
@@ -154,7 +157,7 @@ static bool take_rows(struct turn *t, struct request *r, struct diff *op, struct
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct slice id = mp_read(&reader).bytes;
 		struct revs_asked *asked = &op->asked[op->count];
-		if (!take_row(r, id, mp_value(&reader), asked, p))
+		if (!take_row(r, id, mp_value(&reader), asked, &left, p))
 			return false;
 		op->ids[op->count] = id;
 		op->count += asked->revisions_count > 0;

@@ -277,6 +277,8 @@ static bool take_revisions(struct turn *t, struct request *r, struct slice value
 	struct mp_token head = mp_read(&reader);
 	if (head.type != MP_ARRAY || head.count == 0)
 		return couch_problem(p, COUCH_BAD_REV_LIST, "");
+	if (max > LIMIT_LEAVES)
+		max = LIMIT_LEAVES;
 	if (head.count > max)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
 	out->revisions = arena_alloc(&r->arena, head.count * sizeof *out->revisions);
@@ -337,6 +339,8 @@ static struct reading *take_bulk(struct turn *t, struct request *r, struct probl
 		couch_problem(p, COUCH_BAD_REQUEST, "Missing JSON list of 'docs'.");
 		return NULL;
 	}
+	if (max > LIMIT_ROWS)
+		max = LIMIT_ROWS;
 	if (head.count > max) {
 		problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
 		return NULL;

@@ -20,6 +20,7 @@ struct importing {
 	struct msg_doc_import_ack ack;
 	uint64_t awaited; /* newest entry that the answer rests on; 0: all is applied */
 	bool ordered;
+	uint32_t work; /* left for graph_find_end */
 };
 
 static struct msg_doc_import_ack ack_of(const struct storage *s, enum status status)
@@ -61,11 +62,11 @@ static void fill(struct importing *im, const struct import_item *item, struct ch
 }
 
 /* There already; or a deletion that says no more than what became of the document. */
-static bool is_known(struct document_view *v, const struct change *change)
+static bool is_known(struct document_view *v, const struct change *change, uint32_t *work)
 {
 	if (v->exists &&
 	    (graph_find(&v->doc, &change->revision) != GRAPH_NONE ||
-	     (change->deleted && graph_find_end(&v->doc, &change->revision) != GRAPH_NONE)))
+	     (change->deleted && graph_find_end(&v->doc, &change->revision, work) != GRAPH_NONE)))
 		return true;
 	if (!v->purged)
 		return false;
@@ -124,7 +125,7 @@ static enum status import_one(struct importing *im, const struct import_item *it
 	fill(im, item, &change);
 	document_load_pending(im->s, im->c, item->id, &view);
 	document_find_mark(&view, &change);
-	if (is_known(&view, &change)) {
+	if (is_known(&view, &change, &im->work)) {
 		REACHED(import_known);
 		if (view.overlay)
 			await(im, view.overlay->last_number);
@@ -192,7 +193,8 @@ void import_on_doc_import(struct storage *s, const struct event *e, struct effec
 	} else if (status == STATUS_OK && !stream_has_room(s, c)) {
 		status = STATUS_OVERLOADED;
 	}
-	struct importing im = {.s = s, .c = c, .m = m, .ack = ack_of(s, status)};
+	struct importing im = {
+	    .s = s, .c = c, .m = m, .ack = ack_of(s, status), .work = GRAPH_ENDS_WORK};
 	if (status != STATUS_OK) {
 		fx_reply(fx, WHEN_NOW, e, MSG_doc_import_ack, &im.ack);
 		return;

@@ -7,10 +7,11 @@
 #include "storage-node/purge.h"
 
 enum {
-	REVISIONS_ANSWER_BYTES = 1024 * 1024,        /* of one answer; one document may take more */
+	REVISIONS_ANSWER_BYTES = 2 * 1024 * 1024, /* for one answer; one document may take more */
 	REVISIONS_DOCUMENT_BYTES = 16 * 1024 * 1024, /* of one document */
 	REVISION_ROW_BYTES = 64,                     /* beside body and history */
-	POSSIBLE_ANCESTORS_MAX = 64                  /* a hint, no promise */
+	POSSIBLE_ANCESTORS_MAX = 64,                 /* of a document: a hint, no promise */
+	POSSIBLE_ANCESTORS_ALL = 16384               /* of an answer */
 };
 
 /* ---- one revision ---- */
@@ -66,9 +67,12 @@ struct reading {
 	int winner;
 	struct graph_tip *tips; /* made when wanted */
 	uint32_t tips_count;
+	uint8_t *added; /* of each tip: it was added as the latest of something */
+	uint8_t *marks; /* of each revision */
 	struct document_read *out;
 	uint32_t cap;
 	size_t bytes;
+	uint32_t *work; /* left of the message, for graph_find_end */
 };
 
 static void add(struct reading *r, const struct graph_tip *tip)
@@ -90,16 +94,12 @@ static void add_missing(struct reading *r, const struct revision *name)
 
 static void need_tips(struct reading *r)
 {
-	if (!r->tips)
-		r->tips_count = graph_tips(&r->view.doc, &r->view.storage->arena, &r->tips);
-}
-
-static bool was_added(const struct reading *r, const struct revision *name)
-{
-	for (uint32_t i = 0; i < r->out->revisions_count; i++)
-		if (revision_equal(&r->out->revisions[i].revision, name))
-			return true;
-	return false;
+	struct arena *arena = &r->view.storage->arena;
+	if (r->tips)
+		return;
+	r->tips_count = graph_tips(&r->view.doc, arena, &r->tips);
+	r->added = arena_alloc(arena, r->tips_count + 1);
+	r->marks = arena_alloc(arena, r->view.doc.revisions_count + 1);
 }
 
 /* The leaves that came of it; false: it is one, or none is known. */
@@ -109,13 +109,14 @@ static bool add_latest(struct reading *r, uint32_t index)
 	if (graph_is_leaf(&r->view.doc, index))
 		return false;
 	need_tips(r);
+	graph_mark_descendants(&r->view.doc, index, r->marks);
 	for (uint32_t i = 0; i < r->tips_count; i++) {
-		const struct graph_tip *tip = &r->tips[i];
-		if (!graph_descends(&r->view.doc, tip->index, index))
+		if (!r->marks[r->tips[i].index])
 			continue;
 		any = true;
-		if (!was_added(r, &tip->revision))
-			add(r, tip);
+		if (!r->added[i])
+			add(r, &r->tips[i]);
+		r->added[i] = 1;
 	}
 	return any;
 }
@@ -132,7 +133,7 @@ static void add_asked(struct reading *r, const struct revision *name)
 			add(r, &tip);
 		return;
 	}
-	index = graph_find_end(&v->doc, name);
+	index = graph_find_end(&v->doc, name, r->work);
 	if (index == GRAPH_NONE) {
 		add_missing(r, name);
 		return;
@@ -180,17 +181,20 @@ void revisions_on_read(struct storage *s, const struct event *e, struct effects 
 	const struct msg_doc_revisions *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct msg_doc_revisions_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
-	size_t bytes = 0;
+	uint32_t work = GRAPH_ENDS_WORK;
 	if (ack.status == STATUS_OK)
 		ack.documents = arena_alloc(&s->arena, m->asked_count * sizeof *ack.documents);
+	size_t before = s->arena.used;
 	for (uint32_t i = 0; ack.status == STATUS_OK && i < m->asked_count; i++) {
-		struct reading r = {
-		    .m = m, .asked = &m->asked[i], .out = &ack.documents[ack.documents_count]};
-		if (i > 0 && bytes > REVISIONS_ANSWER_BYTES)
+		struct reading r = {.m = m,
+				    .asked = &m->asked[i],
+				    .out = &ack.documents[ack.documents_count],
+				    .work = &work};
+		/* records that are looked at count, too */
+		if (i > 0 && s->arena.used - before > REVISIONS_ANSWER_BYTES)
 			break;
 		document_load(s, c, m->asked[i].id, &r.view);
 		read_document(&r);
-		bytes += r.bytes;
 		ack.documents_count++;
 		s->reads_total++;
 	}
@@ -199,41 +203,83 @@ void revisions_on_read(struct storage *s, const struct event *e, struct effects 
 
 /* ---- what is not here ---- */
 
-static bool is_known(struct document_view *v, const struct revision *name)
-{
-	struct purged mark;
-	if (v->exists && (graph_find(&v->doc, name) != GRAPH_NONE ||
-			  graph_find_end(&v->doc, name) != GRAPH_NONE))
-		return true;
-	return purge_mark(v->storage, v->copy, v->id, &mark) &&
-	       revision_equal(&mark.revision, name);
-}
+/* Leaves of a document that is gone from the arena when they are told of. */
+struct ancestors {
+	uint32_t count;
+	struct {
+		uint64_t generation;
+		size_t len;
+		uint8_t hash[LIMIT_REV_HASH_BYTES];
+	} names[POSSIBLE_ANCESTORS_MAX];
+};
 
-static void add_ancestors(struct document_view *v, struct revs_missing *row)
+/* What all of a message may take. */
+struct diffing {
+	struct storage *s;
+	struct shard_copy *c;
+	uint32_t work;      /* for graph_find_end */
+	uint32_t ancestors; /* told of */
+};
+
+static void note_ancestors(const struct document_view *v, const struct revs_missing *row,
+			   struct ancestors *out)
 {
 	uint64_t generation = 0;
 	for (uint32_t i = 0; i < row->missing_count; i++)
 		if (row->missing[i].generation > generation)
 			generation = row->missing[i].generation;
-	row->ancestors =
-	    arena_alloc(&v->storage->arena, POSSIBLE_ANCESTORS_MAX * sizeof *row->ancestors);
-	for (uint32_t i = v->doc.revisions_count; i-- > 0;)
-		if (graph_is_leaf(&v->doc, i) && v->doc.revisions[i].generation < generation &&
-		    row->ancestors_count < POSSIBLE_ANCESTORS_MAX)
-			row->ancestors[row->ancestors_count++] = graph_name(&v->doc, i);
+	for (uint32_t i = v->doc.revisions_count; i-- > 0 && out->count < POSSIBLE_ANCESTORS_MAX;) {
+		const struct revision_node *node = &v->doc.revisions[i];
+		if (!graph_is_leaf(&v->doc, i) || node->generation >= generation)
+			continue;
+		out->names[out->count].generation = node->generation;
+		out->names[out->count].len = node->hash.len;
+		memcpy(out->names[out->count++].hash, node->hash.data, node->hash.len);
+	}
+}
+
+/* What the document's graph and the mark of an earlier one say. Their memory goes at the end. */
+static void look(struct diffing *d, const struct revs_asked *asked, struct revs_missing *row,
+		 struct ancestors *out)
+{
+	struct arena *arena = &d->s->arena;
+	struct arena_mark mark = arena_mark(arena);
+	struct document_view v;
+	struct purged purged;
+	document_load(d->s, d->c, asked->id, &v);
+	bool marked = purge_mark(d->s, d->c, asked->id, &purged);
+	const int *found =
+	    v.exists ? graph_find_all(&v.doc, asked->revisions, asked->revisions_count, arena)
+		     : NULL;
+	for (uint32_t i = 0; i < asked->revisions_count; i++) {
+		const struct revision *name = &asked->revisions[i];
+		if ((found && (found[i] != GRAPH_NONE ||
+			       graph_find_end(&v.doc, name, &d->work) != GRAPH_NONE)) ||
+		    (marked && revision_equal(&purged.revision, name)))
+			continue;
+		row->missing[row->missing_count++] = *name;
+	}
+	if (row->missing_count > 0 && v.exists)
+		note_ancestors(&v, row, out);
+	arena_rewind(arena, mark);
 }
 
 /* False: all is here. */
-static bool diff_one(struct document_view *v, const struct revs_asked *asked,
-		     struct revs_missing *row)
+static bool diff_one(struct diffing *d, const struct revs_asked *asked, struct revs_missing *row)
 {
-	row->missing =
-	    arena_alloc(&v->storage->arena, (asked->revisions_count + 1) * sizeof *row->missing);
-	for (uint32_t i = 0; i < asked->revisions_count; i++)
-		if (!is_known(v, &asked->revisions[i]))
-			row->missing[row->missing_count++] = asked->revisions[i];
-	if (row->missing_count > 0 && v->exists)
-		add_ancestors(v, row);
+	struct arena *arena = &d->s->arena;
+	struct ancestors ancestors;
+	ancestors.count = 0;
+	row->missing = arena_alloc(arena, (asked->revisions_count + 1) * sizeof *row->missing);
+	look(d, asked, row, &ancestors);
+	if (ancestors.count > d->ancestors)
+		ancestors.count = d->ancestors;
+	d->ancestors -= ancestors.count;
+	row->ancestors = arena_alloc(arena, (ancestors.count + 1) * sizeof *row->ancestors);
+	for (uint32_t i = 0; i < ancestors.count; i++)
+		row->ancestors[row->ancestors_count++] = (struct revision){
+		    ancestors.names[i].generation,
+		    arena_copy(arena, slice_of(ancestors.names[i].hash, ancestors.names[i].len))};
 	return row->missing_count > 0;
 }
 
@@ -242,14 +288,13 @@ void revisions_on_diff(struct storage *s, const struct event *e, struct effects 
 	const struct msg_revs_diff *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct msg_revs_diff_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
+	struct diffing d = {s, c, GRAPH_ENDS_WORK, POSSIBLE_ANCESTORS_ALL};
 	if (ack.status == STATUS_OK)
 		ack.rows = arena_alloc(&s->arena, m->asked_count * sizeof *ack.rows);
 	for (uint32_t i = 0; ack.status == STATUS_OK && i < m->asked_count; i++) {
 		struct revs_missing *row = &ack.rows[ack.rows_count];
-		struct document_view view;
 		*row = (struct revs_missing){.index = i};
-		document_load(s, c, m->asked[i].id, &view);
-		ack.rows_count += diff_one(&view, &m->asked[i], row);
+		ack.rows_count += diff_one(&d, &m->asked[i], row);
 		s->reads_total++;
 	}
 	fx_reply(fx, WHEN_NOW, e, MSG_revs_diff_ack, &ack);
@@ -262,9 +307,12 @@ int revisions_latest(struct document_view *v, uint32_t index)
 	struct graph_tip *tips;
 	if (graph_is_leaf(&v->doc, index))
 		return (int)index;
-	uint32_t count = graph_tips(&v->doc, &v->storage->arena, &tips);
+	struct arena *arena = &v->storage->arena;
+	uint32_t count = graph_tips(&v->doc, arena, &tips);
+	uint8_t *marks = arena_alloc(arena, v->doc.revisions_count + 1);
+	graph_mark_descendants(&v->doc, index, marks);
 	for (uint32_t i = 0; i < count; i++)
-		if (!tips[i].end && graph_descends(&v->doc, tips[i].index, index))
+		if (!tips[i].end && marks[tips[i].index])
 			return (int)tips[i].index;
 	return (int)index;
 }

@@ -33,6 +33,17 @@ int graph_line_parent(const struct document *doc, uint32_t index)
 	return best;
 }
 
+void graph_mark_descendants(const struct document *doc, uint32_t index, uint8_t *marks)
+{
+	memset(marks, 0, doc->revisions_count);
+	marks[index] = 1;
+	for (uint32_t i = index + 1; i < doc->revisions_count; i++)
+		for (uint32_t p = 0; p < doc->revisions[i].parents_count && !marks[i]; p++) {
+			uint64_t parent = doc->revisions[i].parents[p];
+			marks[i] = parent < i && marks[parent];
+		}
+}
+
 /* ---- ends ---- */
 
 static void end_name(const struct document *doc, uint32_t index, char text[REVISION_HASH_CHARS],
@@ -43,17 +54,18 @@ static void end_name(const struct document *doc, uint32_t index, char text[REVIS
 	revision_name(&content, text, out);
 }
 
-int graph_find_end(const struct document *doc, const struct revision *r)
+int graph_find_end(const struct document *doc, const struct revision *r, uint32_t *work)
 {
 	char text[REVISION_HASH_CHARS];
 	struct revision end;
 	if (r->hash.len != REVISION_HASH_CHARS)
 		return GRAPH_NONE;
-	for (uint32_t i = 0; i < doc->revisions_count; i++) {
+	for (uint32_t i = 0; i<doc->revisions_count && * work> 0; i++) {
 		const struct revision_node *node = &doc->revisions[i];
 		if (node->generation + 1 != r->generation || (node->flags & REVISION_LEAF) ||
 		    is_deleted(node))
 			continue;
+		(*work)--;
 		end_name(doc, i, text, &end);
 		if (revision_equal(&end, r))
 			return (int)i;

@@ -22,8 +22,12 @@ struct graph_tip {
 
 /* All of them: the winner first, others by winning, then the ends by name. In the arena. */
 uint32_t graph_tips(const struct document *doc, struct arena *arena, struct graph_tip **out);
-/* The node whose end this is, or GRAPH_NONE. */
-int graph_find_end(const struct document *doc, const struct revision *r);
+/* The node whose end this is, or GRAPH_NONE. Names have to be made for it, *work at most, which is
+ * what is left of it then: past that none is found. */
+enum { GRAPH_ENDS_WORK = 100000 };
+int graph_find_end(const struct document *doc, const struct revision *r, uint32_t *work);
+/* Sets the marks, one for each revision: 1 for it and what came of it, 0 for all others. */
+void graph_mark_descendants(const struct document *doc, uint32_t index, uint8_t *marks);
 /* The next of the line; GRAPH_NONE: it goes no further, or that one is not kept. */
 int graph_line_parent(const struct document *doc, uint32_t index);
 

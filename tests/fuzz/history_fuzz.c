@@ -36,6 +36,7 @@ static void check_leaves(const struct document *doc)
 static void check_tips(const struct document *doc, struct arena *arena)
 {
 	struct graph_tip *tips;
+	uint32_t work = GRAPH_ENDS_WORK;
 	uint32_t count = graph_tips(doc, arena, &tips);
 	uint32_t leaves = 0;
 	CHECK(count == 0 ||
@@ -46,7 +47,8 @@ static void check_tips(const struct document *doc, struct arena *arena)
 		int found = graph_find(doc, &tips[i].revision);
 		CHECK(tips[i].end == (found == GRAPH_NONE));
 		CHECK(tips[i].end || found == (int)tips[i].index);
-		CHECK(!tips[i].end || graph_find_end(doc, &tips[i].revision) == (int)tips[i].index);
+		CHECK(!tips[i].end ||
+		      graph_find_end(doc, &tips[i].revision, &work) == (int)tips[i].index);
 		leaves += !tips[i].end && graph_is_leaf(doc, tips[i].index);
 		for (uint32_t k = 0; k < i; k++)
 			CHECK(!revision_equal(&tips[i].revision, &tips[k].revision));
