@@ -52,5 +52,7 @@ struct attachments_taken {
  * the last two must be in the parent's body. generation: of the revision that is made. */
 enum status attachments_take(struct document_view *v, struct slice body, struct slice parent,
 			     uint64_t generation, struct attachments_taken *out);
+/* Of a resolution: each attachment that it names is one of some version that is kept. */
+bool attachments_known(struct document_view *v, struct slice body);
 
 #endif

@@ -1,5 +1,6 @@
 /* The conflict queue: listing, showing, and "these leaves, exactly, become this". */
 #include "storage-node/conflict.h"
+#include "storage-node/attachment.h"
 
 #include <stdlib.h>
 
@@ -225,6 +226,8 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	for (uint32_t i = 0; i < m->parents_count; i++)
 		if (parents[i] == GRAPH_NONE)
 			return STATUS_BAD_MESSAGE;
+	if (!attachments_known(v, m->body))
+		return STATUS_MISSING_ATTACHMENT;
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;

@@ -214,6 +214,24 @@ describe('attachments in the CouchDB dialect', () => {
     await local.destroy();
   });
 
+  test('versions with different attachments are merged into one that has them all', async () => {
+    const db = await database('merged');
+    const attachment = (text) => ({ content_type: 'text/plain', data: Buffer.from(text).toString('base64') });
+    const made = await couch('PUT', `${db}/d`, { body: { _attachments: { base: attachment('base') } } });
+    const hash = made.json.rev.slice(2);
+    const push = (id, attachments) => ({ _id: 'd', _revisions: { start: 2, ids: [id, hash] }, _attachments: attachments });
+    const pushed = await couch('POST', `${db}/_bulk_docs`, {
+      body: { new_edits: false, docs: [push('left', { base: { stub: true }, left: attachment('left') }), push('right', { right: attachment('right') })] },
+    });
+    assert.deepEqual(pushed.json, [], pushed.text);
+    await until('the arbiter has merged them', 30000, async () => {
+      const read = await couch('GET', `${db}/d?conflicts=true`);
+      return read.json._conflicts === undefined && read.json._attachments?.left && read.json._attachments?.right && !read.json._attachments.base;
+    });
+    assert.equal((await raw('GET', `${db}/d/left`)).bytes.toString(), 'left');
+    assert.equal((await raw('GET', `${db}/d/right`)).bytes.toString(), 'right');
+  });
+
   test('an attachment survives the loss of the process that leads its shard', async () => {
     const db = await database('survives');
     const bytes = randomBytes(MIB + 1);
