@@ -76,16 +76,30 @@ bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_po
 	return ok;
 }
 
+/* With those that have applied as much. */
+static bool digest_agrees(struct sim *sim, uint64_t shard, const struct shard_position *p)
+{
+	struct shard_position other;
+	for (int i = 1; i <= sim->settings.storage_nodes; i++)
+		if (position_of(sim, sim->nodes[i].member, shard, &other) && !other.copying &&
+		    !other.vacated && other.applied == p->applied && other.digest != p->digest)
+			return false;
+	return true;
+}
+
 bool flip_stands(struct sim *sim, struct sim_node *node)
 {
 	struct shard_position p;
 	struct slice value;
 	if (!sim_node_flipped(node))
 		return false;
-	/* gone with its copy or its collection, or removed by who knew what it had been */
-	if (!position_of(sim, node->member, node->flipped_shard, &p) || p.vacated || p.copying ||
-	    (node->flipped_key.len > 0 &&
-	     !disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key), &value)))
+	bool there = position_of(sim, node->member, node->flipped_shard, &p);
+	/* removed by who knew what it had been, before anything was made of it */
+	bool harmless =
+	    there && node->flipped_key.len > 0 &&
+	    !disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key), &value) &&
+	    digest_agrees(sim, node->flipped_shard, &p);
+	if (!there || p.vacated || p.copying || harmless)
 		node->flipped = 0;
 	return sim_node_flipped(node);
 }
