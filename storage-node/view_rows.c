@@ -1,6 +1,7 @@
 /* Rows of views on the disk, and what they are made of. */
 #include <stdlib.h>
 
+#include "common/doc/attachment.h"
 #include "common/doc/collation.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
@@ -110,6 +111,42 @@ static uint32_t write_members(struct slice body, struct buf *out)
 	return count;
 }
 
+static uint32_t write_stubs(struct slice member, struct buf *out)
+{
+	struct attachments walk = attachments_begin(member);
+	struct attachment_stub stub;
+	uint32_t count = 0;
+	for (; attachments_next(&walk, &stub); count++) {
+		mp_write_str(out, stub.name);
+		mp_write_map(out, 5);
+		mp_write_text(out, "content_type");
+		mp_write_str(out, stub.type);
+		mp_write_text(out, "revpos");
+		mp_write_u64(out, stub.revpos);
+		mp_write_text(out, "digest");
+		mp_write_str(out, stub.digest);
+		mp_write_text(out, "length");
+		mp_write_u64(out, stub.length);
+		mp_write_text(out, "stub");
+		mp_write_bool(out, true);
+	}
+	return count;
+}
+
+static uint32_t write_attachments(struct slice body, struct buf *out)
+{
+	struct slice member = attachments_of(body);
+	struct buf stubs = {0};
+	uint32_t count = member.len > 0 ? write_stubs(member, &stubs) : 0;
+	if (count > 0) {
+		mp_write_text(out, ATTACHMENTS_MEMBER);
+		mp_write_map(out, count);
+		buf_append_slice(out, buf_slice(&stubs));
+	}
+	buf_close(&stubs);
+	return count > 0;
+}
+
 static void write_document(const struct document_view *d, uint32_t winner, struct buf *out)
 {
 	struct buf members = {0};
@@ -117,6 +154,7 @@ static void write_document(const struct document_view *d, uint32_t winner, struc
 	struct revision revision = graph_name(&d->doc, winner);
 	uint32_t conflicts = count_conflicts(&d->doc, winner);
 	uint32_t count = write_members(d->doc.body, &members);
+	count += write_attachments(d->doc.body, &members);
 	revision_print(&revision, &name);
 	mp_write_map(out, count + 2 + (conflicts > 0));
 	mp_write_text(out, "_id");

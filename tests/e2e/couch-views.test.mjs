@@ -31,6 +31,7 @@ const VIEWS = {
   loops: { map: "function (doc) { if (doc._id === 'bob') for (;;); emit(doc._id, 1); }" },
   hostile: { map: "function (doc) { Array.prototype.push = null; emit = null; emit(1, 1); }" },
   broken: { map: 'function (doc) {' },
+  files: { map: 'function (doc) { for (var name in doc._attachments) emit([name, doc._conflicts], doc._attachments[name]); }' },
   linked: { map: 'function (doc) { if (doc.friend) emit(null, { _id: doc.friend }); }' },
 };
 
@@ -104,6 +105,11 @@ describe('views', () => {
     const ann = (await rows(db, `by-name?include_docs=true&key=${param('Ann')}`))[0];
     assert.equal(ann.doc.city, 'Rome');
     assert.match(ann.doc._rev, /^1-/);
+    await couch('PUT', `${db}/file`, { _attachments: { 'a.txt': { content_type: 'text/plain', data: 'aGVsbG8=' } } });
+    const [file] = await rows(db, 'files');
+    assert.deepEqual(file.key, ['a.txt', null]);
+    assert.equal(file.value.length, 5);
+    assert.equal(file.value.stub, true);
     const linked = await rows(db, 'linked?include_docs=true');
     assert.deepEqual(linked.map((row) => row.doc?._id ?? null), ['bob', null]);
     assert.equal(typeof (await view(db, 'by-name?update_seq=true')).json.update_seq, 'string');
