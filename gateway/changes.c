@@ -60,8 +60,11 @@ static bool print_row(const struct changes *op, const struct change_row *row, st
 	buf_append_text(out, row->deleted ? "}],\"deleted\":true" : "}]");
 	if (!op->include_docs)
 		return true;
-	struct couch_document d = {
-	    .id = row->id, .revision = row->revision, .deleted = row->deleted, .body = row->body};
+	struct couch_document d = {.id = row->id,
+				   .revision = row->revision,
+				   .deleted = row->deleted,
+				   .body = row->body,
+				   .want = op->want};
 	if (op->conflicts) {
 		d.conflicts = row->leaves;
 		d.conflicts_count = (uint32_t)row->live;

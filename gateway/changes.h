@@ -59,6 +59,7 @@ struct changes {
 	uint64_t seq_interval;
 	int64_t heartbeat_ms; /* 0: none */
 	int64_t timeout_ms;
+	struct contents *want;  /* attachments with their data, while it is no stream */
 	struct query *selector; /* FILTER_SELECTOR */
 	struct slice *ids;      /* FILTER_DOC_IDS */
 	uint32_t ids_count;

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "gateway/changes.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/notify.h"
 
 /* ---- printing ---- */
@@ -127,6 +128,11 @@ void changes_flush(struct turn *t, struct request *r, bool stream)
 			changes_fail(t, r, STATUS_TOO_MANY_SUBSCRIBERS);
 			return;
 		}
+		if (op->want && op->want->count > 0) { /* their data is not there yet */
+			changes_fail(t, r, STATUS_BODY_TOO_LARGE);
+			return;
+		}
+		op->want = NULL;
 		stream_begin(t, r);
 	} else if (op->streaming && !op->flying && op->out.len > 0) {
 		fx_stream_send(t->fx, &r->id, 1, buf_slice(&op->out));
@@ -148,9 +154,10 @@ void changes_finish(struct turn *t, struct request *r)
 			stream_end(t, r);
 		return;
 	}
+	r->due = NULL; /* attachments may have to be read yet */
 	struct reply *reply = reply_begin(t, 200);
 	buf_append_slice(&reply->body, buf_slice(&op->out));
-	reply_send(t, r, reply);
+	couch_reply_send(t, r, reply);
 }
 
 void changes_fail(struct turn *t, struct request *r, enum status status)

@@ -3,6 +3,7 @@
 
 #include "common/doc/value.h"
 #include "gateway/changes.h"
+#include "gateway/couch_attachments.h"
 #include "gateway/couch_mango.h"
 #include "gateway/routes.h"
 
@@ -227,6 +228,15 @@ static bool take_form(struct request *r, struct changes *op, struct problem *p)
 	return true;
 }
 
+/* Of streams nobody waits for data that is read elsewhere. */
+static void take_attachments(struct request *r, struct changes *op)
+{
+	bool once = op->feed == FEED_NORMAL || op->feed == FEED_LONGPOLL;
+	if (once && op->include_docs && request_flag(r, "attachments"))
+		couch_want_attachments(r);
+	op->want = r->contents;
+}
+
 void couch_changes(struct turn *t, struct request *r)
 {
 	struct changes *op = arena_alloc(&r->arena, sizeof *op);
@@ -235,8 +245,10 @@ void couch_changes(struct turn *t, struct request *r)
 	r->op = op;
 	if (take_form(r, op, &problem) && take_since(r, op, &problem) &&
 	    take_feed(r, op, &problem) && take_times(r, op, &problem) &&
-	    take_filter(t, r, op, &problem))
+	    take_filter(t, r, op, &problem)) {
+		take_attachments(r, op);
 		couch_find(t, r, changes_go);
-	else
+	} else {
 		answer_problem(t, r, &problem);
+	}
 }

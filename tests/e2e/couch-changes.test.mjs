@@ -138,6 +138,17 @@ describe('changes', () => {
     assert.equal((await couch('GET', '/nowhere/_changes')).status, 404);
   });
 
+  test('attachments as stubs, or with their data', async () => {
+    const db = await database('attachments');
+    const f = { content_type: 'text/plain', data: 'aGVsbG8=' };
+    await write(db, 'a', { _attachments: { f } });
+    await write(db, 'b', {});
+    const attachment = ({ results }) => results.find(({ id }) => id === 'a').doc._attachments.f;
+    assert.equal(attachment(await changes(db, 'include_docs=true')).stub, true);
+    assert.equal(attachment(await changes(db, 'include_docs=true&attachments=true')).data, f.data);
+    assert.equal(attachment(await changes(db, 'include_docs=true&attachments=true&feed=longpoll')).data, f.data);
+  });
+
   test('a long poll answers at once, later, or when its time is over', async () => {
     const db = await database('poll');
     await write(db, 'a');
