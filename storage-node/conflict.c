@@ -233,18 +233,28 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
-/* Asked again, since the answer was lost. The same leaves may have become something else: then it
- * was another's word that counted. */
+/* Not one of them is a side any more, but for the result itself. */
+static bool leaves_ended(struct storage *s, const struct document *doc,
+			 const struct msg_conflict_resolve *m, int result)
+{
+	const int *leaves = graph_find_all(doc, m->leaves, m->leaves_count, &s->arena);
+	for (uint32_t i = 0; i < m->leaves_count; i++)
+		if (leaves[i] == GRAPH_NONE ||
+		    (leaves[i] != result && graph_is_side(doc, (uint32_t)leaves[i])))
+			return false;
+	return true;
+}
+
+/* Asked again, since the answer was lost. Its name covers all of it: if the revision is there, this
+ * was ordered, be its traces cleaned up by now. Taken apart again, it is closed. */
 static bool is_resolved(struct storage *s, struct shard_copy *c,
 			const struct msg_conflict_resolve *m)
 {
-	struct slice value;
-	struct conflict entry;
-	return store_get(s->store, STORE_CONFLICTS,
-			 key_conflict_resolved(&s->key, c->id, m->id, m->resolution_id),
-			 &value) == STORE_OK &&
-	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &entry) &&
-	       revision_equal(&entry.result, &m->revision);
+	struct document_view view;
+	document_load(s, c, m->id, &view);
+	int result = view.exists ? graph_find(&view.doc, &m->revision) : GRAPH_NONE;
+	return result != GRAPH_NONE && !(view.doc.revisions[result].flags & REVISION_CLOSED) &&
+	       leaves_ended(s, &view.doc, m, result);
 }
 
 /* The answer waits until the entry is applied. */
@@ -303,13 +313,8 @@ static bool is_under_way(struct shard_copy *c, const struct event *e, struct doc
 	int result = v->exists ? graph_find(&v->doc, &m->revision) : GRAPH_NONE;
 	if (!p || p->waiters_count >= WAITERS_MAX || result == GRAPH_NONE)
 		return false;
-	const int *leaves = graph_find_all(&v->doc, m->leaves, m->leaves_count, &s->arena);
-	for (uint32_t i = 0; i < m->leaves_count; i++) {
-		int leaf = leaves[i];
-		if (leaf == GRAPH_NONE ||
-		    (leaf != result && graph_is_side(&v->doc, (uint32_t)leaf)))
-			return false;
-	}
+	if (!leaves_ended(s, &v->doc, m, result))
+		return false;
 	REACHED(resolution_asked_again);
 	answer_after(c, e, p);
 	return true;
@@ -347,7 +352,7 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 		offer_moved(c, m);
 	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_under_way(c, e, &view))
 		return;
-	if (ack.status == STATUS_LEAVES_MOVED && is_resolved(s, c, m)) {
+	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_resolved(s, c, m)) {
 		ack.status = STATUS_OK;
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
 		return;
