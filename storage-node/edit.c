@@ -211,7 +211,7 @@ static bool edit_write(struct editing *e)
 		add_deletion(e);
 	bool extends = extends_leaf(e);
 	add_revision(e, 0);
-	if (e->change->kind == CHANGE_BRANCH && !extends)
+	if (e->change->kind == CHANGE_BRANCH && !extends && !MUTATION(deletion_unopposed))
 		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
 	remember_operation(e);
 	return true;

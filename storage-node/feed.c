@@ -164,7 +164,7 @@ static bool read_entry(struct storage *s, struct shard_copy *c, uint64_t number,
 		return false;
 	bool marked = store_get(s->store, STORE_STREAM, key_number(&s->key, 'v', c->id, number),
 				&value) == STORE_OK;
-	bool conflict = marked && value.len == FEED_MARK_BYTES;
+	bool conflict = marked && value.len == FEED_MARK_BYTES && !MUTATION(conflict_not_told);
 	*event =
 	    (struct feed_event){.number = number, .id = change.id, .revision = change.revision};
 	if (is_told(&change) && (conflict || !marked))

@@ -7,6 +7,7 @@
  * - once: the same leaves are answered with success once
  * - kept: entries that were acknowledged, and those of answers that counted, are in the document
  *   when all is quiet; those of answers that were refused are not
+ * - once a lease: a conflict comes once under the same lease, to whomever
  * - exclusive: a lead leases a conflict to one client at a time (external_leases.c)
  * - none forgotten: all is resolved in the end, though nobody but clients may do it */
 #include <stdio.h>
@@ -76,6 +77,7 @@ struct external_state {
 	bool checked[DOCUMENTS];
 	int answers, good, refused, lates;
 	struct map answered; /* leaves -> number of the answer */
+	struct map shown;    /* leases, by digest */
 };
 
 static struct external_state *state_of(struct workload *w)
@@ -227,6 +229,10 @@ static void hold(struct workload *w, int actor, struct slice conflict)
 	struct slice leaves = value_member(conflict, slice_text("leaves"));
 	struct slice versions = value_member(conflict, slice_text("versions"));
 	struct held *h = &a->held[a->held_count];
+	uint64_t shown = XXH3_64bits(lease.data, lease.len);
+	if (map_put_u64(&s->shown, shown, s))
+		sim_violation(w->sim, "external: %.*s came twice under one lease", (int)id.len,
+			      (const char *)id.data);
 	if (a->held_count == HELD_MAX || lease.len == 0 || lease.len >= sizeof h->lease ||
 	    id.len != 2)
 		return; /* it comes again when the lease has ended */
@@ -639,6 +645,7 @@ static void external_free(struct workload *w)
 {
 	struct external_state *s = state_of(w);
 	map_close(&s->answered);
+	map_close(&s->shown);
 	json_parser_free(s->parser);
 	external_leases_free(s->leases);
 	free(s);

@@ -1,6 +1,7 @@
 /* Faults of nodes, links, clocks and disks, drawn from a stream of their own. */
 #include "storage-node/keys.h"
 #include "tests/sim/records.h"
+#include "tests/sim/trap.h"
 
 enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000, LATE_MS = 6000, FLIP_AFTER_MS = 3000 };
 
@@ -368,7 +369,9 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 	/* not while another copy may hold damage that nobody has read yet */
 	if (action == NEMESIS_FLIP && !sim->rotten && checker_whole(sim))
 		flip_silently(sim);
-	if (sim->healed || action == NEMESIS_FLIP)
+	if (action == NEMESIS_TRAP)
+		trap_spring(sim, node);
+	if (sim->healed || action == NEMESIS_FLIP || action == NEMESIS_TRAP)
 		return;
 	if (action == NEMESIS_DRAW)
 		draw(sim);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "tests/sim/trap.h"
 #include "tests/sim/workload.h"
 
 int64_t net_delay_us(struct sim *sim)
@@ -41,6 +42,8 @@ void net_send(struct sim *sim, int from, const struct effect *effect)
 	sim->messages++;
 	checker_on_send(sim, effect);
 	workload_on_send(sim, from, effect);
+	if (to >= 0)
+		trap_on_send(sim, from, to, effect->send.envelope.type);
 	if (to < 0 || sim->cut[from][to])
 		return;
 	if (!sim->healed && rng_chance(&sim->net_rng, sim->settings.drop))
@@ -68,5 +71,6 @@ void net_deliver(struct sim *sim, const struct sim_event *event)
 	m->next = NULL;
 	*node->inbox_end = m;
 	node->inbox_end = &m->next;
+	trap_on_arrival(sim, m->from, event->index, m->envelope.type);
 	node_wake(sim, event->index, sim->now_us);
 }

@@ -219,23 +219,11 @@ static void hear(struct workload *w, int actor, int document, uint64_t generatio
 	a->last[document] = generation;
 }
 
-static void take_id(struct actor *a, const char *text)
-{
-	const char *at = strncmp(text, "id: ", 4) == 0 ? text + 4 : strstr(text, "\nid: ");
-	if (!at)
-		return;
-	at += *at == '\n' ? 5 : 0;
-	size_t len = strcspn(at, "\n");
-	CHECK(len < ID_BYTES);
-	memcpy(a->id, at, len);
-	a->id[len] = 0;
-}
-
 static void take_event(struct workload *w, int actor, const char *text)
 {
 	const char *document = strstr(text, ",\"id\":\"d");
 	const char *revision = strstr(text, ",\"revision\":\"");
-	take_id(&state_of(w)->actors[actor], text);
+	workload_event_id(text, state_of(w)->actors[actor].id, ID_BYTES);
 	if (document && revision)
 		hear(w, actor, (int)strtol(document + 8, NULL, 10),
 		     strtoull(revision + 13, NULL, 10));
@@ -275,7 +263,7 @@ static void opened(struct workload *w, int actor, const struct sim_answer *answe
 				     slice_text("[1,\"NOTIFY\",\".*:/" COLLECTION "/.*\"]"));
 	} else {
 		buf_append_slice(&text, buf_slice(&answer->body));
-		take_id(a, buf_cstr(&text));
+		workload_event_id(buf_cstr(&text), a->id, ID_BYTES);
 		if (a->began_us == 0)
 			a->began_us = w->sim->now_us;
 		stays(w, actor);

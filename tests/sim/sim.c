@@ -1,3 +1,4 @@
+#include "tests/sim/trap.h"
 #include "tests/sim/workload.h"
 
 #include <stdarg.h>
@@ -200,6 +201,9 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	struct rng root;
 	sim->verbose = options->verbose;
 	sim_settings_draw(&sim->settings, seed, options->deep);
+	sim->trap = options->trap;
+	if (sim->trap)
+		trap_settle(&sim->settings, sim->trap);
 	if (options->verbose)
 		sim_settings_print(&sim->settings);
 	rng_init(&root, seed ^ 0x5eed);
@@ -221,6 +225,8 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	if (sim->violations == 0)
 		workload_check_all(sim);
 	int violations = sim->violations;
+	if (sim->trap)
+		*options->trap_sprung = sim->trap_sprung;
 	*trace = sim->trace;
 	*simulated_ms = (uint64_t)(sim->now_us / 1000);
 	sim_close(sim);

@@ -79,7 +79,8 @@ enum nemesis_action {
 	NEMESIS_JOIN,
 	NEMESIS_ISLAND,
 	NEMESIS_FLIP,
-	NEMESIS_PUT_BACK
+	NEMESIS_PUT_BACK,
+	NEMESIS_TRAP
 };
 
 struct sim_message {
@@ -205,6 +206,7 @@ struct history;
 
 struct workload;
 struct workload_ops;
+struct sim_trap;
 
 struct sim {
 	struct sim_settings settings;
@@ -226,6 +228,9 @@ struct sim {
 	int violations;
 	int losses; /* of disks */
 	bool put_back_planned;
+	const struct sim_trap *trap; /* NULL: none */
+	int trap_seen, trap_sprung;
+	int64_t trap_again_us;
 	bool rotten;              /* a disk was damaged where it may not have been read since */
 	struct map cleanups_seen; /* resolution id -> anything */
 	struct map operation_of_request; /* request id -> operation id, document id */
@@ -247,6 +252,8 @@ void sim_settings_print(const struct sim_settings *settings);
 struct sim_options {
 	bool verbose;
 	bool deep;
+	const struct sim_trap *trap; /* trap.h; NULL: what the seed draws */
+	int *trap_sprung;            /* if there is one: how often it sprang */
 };
 /* Runs one seed to its end; returns violations. */
 int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,

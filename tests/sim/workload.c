@@ -1,4 +1,5 @@
 #include "tests/sim/workload.h"
+#include "tests/sim/trap.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -11,7 +12,7 @@ static const struct workload_ops *const table[] = {
     &late_workload,   &index_workload,      &set_workload,       &moves_workload,
     &fresh_workload,  &policy_workload,     &collision_workload, &external_workload,
     &purge_workload,  &replicator_workload, &changes_workload,   &attachment_workload,
-    &drop_workload,   &view_workload,
+    &drop_workload,   &view_workload,       &dispute_workload,
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 
@@ -31,6 +32,41 @@ static int actor_of(uint64_t request)
 static int gateway_of(uint64_t request)
 {
 	return (int)(request >> GATEWAY_SHIFT & 0xff);
+}
+
+void workload_sleep(struct workload *w, int actor, struct workload_actor *a, int64_t in_us)
+{
+	a->deadline_us = w->sim->now_us + in_us;
+	workload_wake(w, actor, a->deadline_us);
+}
+
+void workload_ask(struct workload *w, int actor, struct workload_actor *a, struct sim_http *r,
+		  int64_t timeout_us)
+{
+	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	if (r->body.len > 0)
+		workload_header(r, "content-type", "application/json");
+	a->request = workload_post(w, gateway, r);
+	workload_sleep(w, actor, a, timeout_us);
+}
+
+void workload_give_up(struct workload *w, struct workload_actor *a)
+{
+	if (a->request != 0)
+		workload_hang_up(w, a->request);
+	a->request = 0;
+}
+
+void workload_event_id(const char *event, char *id, size_t size)
+{
+	const char *at = strncmp(event, "id: ", 4) == 0 ? event + 4 : strstr(event, "\nid: ");
+	if (!at)
+		return;
+	at += *at == '\n' ? 5 : 0;
+	size_t len = strcspn(at, "\n");
+	CHECK(len < size);
+	memcpy(id, at, len);
+	id[len] = 0;
 }
 
 int workload_gateway_node(const struct sim *sim, int gateway)
@@ -102,7 +138,10 @@ void workload_start_all(struct sim *sim)
 		const char *name = table[i]->name;
 		*w = (struct workload){.ops = table[i], .sim = sim, .index = (int)i};
 		rng_init(&w->rng, XXH3_64bits_withSeed(name, strlen(name), sim->settings.seed));
-		if (w->ops->wanted && !w->ops->wanted(w)) {
+		bool takes_part = !w->ops->wanted || w->ops->wanted(w);
+		if (sim->trap)
+			takes_part = i == 0 || strcmp(name, sim->trap->workload) == 0;
+		if (!takes_part) {
 			w->ops = NULL;
 			continue;
 		}

@@ -61,6 +61,22 @@ void workload_stream_send(struct workload *w, uint64_t id, struct slice text);
 /* The client goes away: its request is abandoned, its stream and its connection end. Nothing more
  * is heard of this id. */
 void workload_hang_up(struct workload *w, uint64_t id);
+
+/* What every actor that asks one thing at a time needs. */
+struct workload_actor {
+	uint64_t request; /* under way; 0: none */
+	int64_t deadline_us;
+};
+/* step(actor) in so much time, and not before. */
+void workload_sleep(struct workload *w, int actor, struct workload_actor *a, int64_t in_us);
+/* Posts to any gateway, and sleeps until an answer has come or the time is over. */
+void workload_ask(struct workload *w, int actor, struct workload_actor *a, struct sim_http *r,
+		  int64_t timeout_us);
+/* Hangs up what is under way: nobody knows what became of it. */
+void workload_give_up(struct workload *w, struct workload_actor *a);
+/* The id of a Server-Sent Event, if it has one; it must fit. */
+void workload_event_id(const char *event, char *id, size_t size);
+
 /* The index in sim->nodes of a gateway. */
 int workload_gateway_node(const struct sim *sim, int gateway);
 
@@ -94,5 +110,6 @@ extern const struct workload_ops changes_workload;    /* changes_workload.c */
 extern const struct workload_ops attachment_workload; /* attachment_workload.c */
 extern const struct workload_ops drop_workload;       /* drop_workload.c */
 extern const struct workload_ops view_workload;       /* view_workload.c */
+extern const struct workload_ops dispute_workload;    /* dispute_workload.c */
 
 #endif
