@@ -38,14 +38,11 @@ static void list_leaves(struct changes *x, const struct document *doc, struct ch
 }
 
 /* As the document is now, which may be of a later change than the row's. */
-static void fill_row(struct changes *x, const struct document *doc, uint64_t number,
-		     struct slice id, struct change_row *row)
+static void fill_row(struct changes *x, const struct document *doc, uint32_t winner,
+		     struct change_row *row)
 {
-	int winner = graph_winner(doc);
-	*row = (struct change_row){.number = number, .id = id};
-	CHECK(winner != GRAPH_NONE); /* a document has a leaf */
-	row->revision = graph_name(doc, (uint32_t)winner);
-	row->deleted = !graph_is_live(doc, (uint32_t)winner);
+	row->revision = graph_name(doc, winner);
+	row->deleted = !graph_is_live(doc, winner);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		if (doc->revisions[i].stamp > row->stamp)
 			row->stamp = doc->revisions[i].stamp;
@@ -78,10 +75,12 @@ static void add_row(struct changes *x, uint64_t number, struct slice id)
 {
 	struct document_view view;
 	document_load(x->s, x->c, id, &view);
-	if (!view.exists)
+	int winner = view.exists ? graph_winner(&view.doc) : GRAPH_NONE;
+	if (winner == GRAPH_NONE)
 		return;
 	struct change_row *row = next_row(x);
-	fill_row(x, &view.doc, number, id, row);
+	*row = (struct change_row){.number = number, .id = id};
+	fill_row(x, &view.doc, (uint32_t)winner, row);
 	x->bytes += row->body.len + id.len +
 		    (row->leaves_count + 1) * (LIMIT_REV_HASH_BYTES + sizeof(uint64_t));
 }
