@@ -136,6 +136,48 @@ static void test_a_role_is_needed(void **state)
 	assert_int_equal(b->sent_count, 0);
 }
 
+/* Two roots of 9 MiB each, of which one message holds the body of one. */
+static void large_graph(struct gateway_bench *b, uint32_t part)
+{
+	enum { LARGE_BYTES = 9 * 1024 * 1024 };
+	struct graph_node nodes[] = {
+	    {.revision = {1, slice_text("a")}, .flags = REVISION_LEAF | REVISION_BODY_LEFT},
+	    {.revision = {1, slice_text("b")}, .flags = REVISION_LEAF | REVISION_BODY_LEFT}};
+	struct buf body = {0};
+	mp_write_map(&body, 1);
+	mp_write_text(&body, "v");
+	char *text = malloc(LARGE_BYTES);
+	memset(text, 'x', LARGE_BYTES);
+	mp_write_str(&body, slice_of(text, LARGE_BYTES));
+	free(text);
+	nodes[part].flags = REVISION_LEAF | REVISION_HAS_BODY;
+	nodes[part].body = buf_slice(&body);
+	struct msg_conflict_read_ack ack = {
+	    .status = STATUS_OK,
+	    .nodes = nodes,
+	    .nodes_count = 2,
+	    .policy_version = 1,
+	    .policy = gateway_bench_document(b, "{\"strategy\":\"external\"}")};
+	last(b, MSG_conflict_read);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_read_ack, &ack);
+	buf_close(&body);
+}
+
+static void test_a_large_one_comes_in_parts_and_is_cut(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"waitMs\":1000}");
+	offer(b, "x");
+	uint32_t before = b->sent_count;
+	large_graph(b, 0);
+	assert_int_equal(b->sent_count, before + 1); /* asked for the rest */
+	large_graph(b, 1);
+	assert_int_equal(b->status, 200);
+	/* whoever wins is whole */
+	assert_true(body_has(b, "\"versions\":[{\"_id\":\"x\",\"_rev\":\"1-b\",\"v\":\"xxx"));
+	assert_true(body_has(b, ",{\"_id\":\"x\",\"_rev\":\"1-a\",\"_cut\":true}]"));
+}
+
 static void test_a_conflict_is_shown(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -461,6 +503,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_a_role_is_needed),
+	    TEST(test_a_large_one_comes_in_parts_and_is_cut),
 	    TEST(test_a_conflict_is_shown),
 	    TEST(test_who_waits_looks_again),
 	    TEST(test_silent_leads_are_passed_over),

@@ -1,5 +1,5 @@
 // Conflicts in people's hands: shown with what differs and what each policy would do, resolved, taken apart again, and
-// remembered.
+// remembered; and policies as documents of system.policies. One cluster for both.
 import assert from 'node:assert/strict';
 import { request } from 'node:https';
 import { after, before, describe } from 'node:test';
@@ -59,9 +59,11 @@ async function listen(c, query, lastId) {
   return stream;
 }
 
+before(async () => { cluster = await startCluster('resolve', { gateways: 1 }); });
+after(() => cluster?.down());
+
 describe('conflicts in people\'s hands', () => {
   before(async () => {
-    cluster = await startCluster('resolve', { gateways: 1 });
     await cluster.collection('open', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'none' } });
     await cluster.collection('short', { mode: 'available', retainMs: 0, policy: { strategy: 'none' } });
     await cluster.collection('edits', { mode: 'available', retainMs: KEEP_MS });
@@ -69,7 +71,6 @@ describe('conflicts in people\'s hands', () => {
     await cluster.collection('auto', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'newest' } });
     await cluster.collection('merged', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'merge' } });
   });
-  after(() => cluster?.down());
 
   test('a conflict is shown: versions, base, what differs, what each policy would do', async (c) => {
     const made = await diverge(c, '/open/a', { n: 0, tags: ['x'], same: 1 }, { n: 1, tags: ['x'], same: 1 }, { n: 0, same: 1, more: { deep: true } });
@@ -317,5 +318,79 @@ describe('conflicts in people\'s hands', () => {
     for (const parameter of ['kind=odd', 'limit=0', 'olderThanMs=-1', 'cursor=!', 'state=closed'])
       assert.equal((await c.get(`/_/conflicts?${parameter}`)).status, 400, parameter);
     assert.equal((await c.get('/_/conflicts/nowhere/a')).status, 404);
+  });
+});
+
+// ---- policies as documents: the dry run, and what takes effect when one is changed ----
+
+function openOnes(c, collection, count) {
+  return until(`${count} conflicts of ${collection} are open`, DEADLINE_MS, async () => {
+    const { json } = await c.insist('GET', `/_/conflicts?collection=${collection}&state=open`);
+    return json.length === count && (count === 0 || json.every((row) => row.detail)) && json;
+  });
+}
+
+const ask = (c, method, path, body, headers = {}) => c.send(method, path, { body, headers });
+
+describe('policies', () => {
+  before(async () => {
+    await cluster.collection('care', { mode: 'available', policy: { strategy: 'none' } });
+    await cluster.collection('plain');
+  });
+
+  test('they are listed, queried, and read one by one', async (c) => {
+    const { json } = await c.insist('GET', '/system.policies?query={"id":{"$in":["care","plain"]}}');
+    assert.deepEqual(json, [{ id: 'care', version: 1, strategy: 'none' }, { id: 'plain', version: 1, strategy: 'merge' }]);
+    const one = await c.insist('GET', '/system.policies/care');
+    assert.equal(one.etag, '"1"');
+    assert.deepEqual(one.json, json[0]);
+    assert.equal((await c.send('GET', '/system.policies/care', { headers: { 'If-None-Match': '"1"' } })).status, 304);
+  });
+
+  test('a dry run says what each policy would do, and changes nothing', async (c) => {
+    await diverge(c, '/care/x', { a: 1, b: 1, log: [] }, { a: 2, b: 1, log: ['one'] }, { a: 1, b: 3, log: ['two'] });
+    await diverge(c, '/care/y', { a: 1 }, { a: 2 }, { a: 3 });
+    const before = await openOnes(c, 'care', 2);
+    const dry = async (policy, more) => {
+      const { status, json, text } = await c.insist('POST', '/_/policies/_test', { body: { collection: 'care', policy, ...more } });
+      assert.equal(status, 200, text);
+      return Object.fromEntries(json.map((row) => [row.id, row]));
+    };
+    const merged = await dry({ paths: { log: 'append' } });
+    assert.equal(merged.x.outcome, 'resolved');
+    assert.deepEqual(merged.x.document, { id: 'x', a: 2, b: 3, log: ['one', 'two'] });
+    assert.equal(merged.y.outcome, 'open');
+    assert.equal(merged.y.detail.open[0].path, 'a');
+    const newest = await dry({ strategy: 'merge', fallback: 'newest' });
+    assert.deepEqual(newest.y.document, { id: 'y', a: 3 });
+    const inForce = await dry(undefined, { ids: ['y', 'nothing'] });
+    assert.equal(inForce.y.detail.reason, 'policy_none');
+    assert.equal(inForce.nothing.outcome, 'none');
+    assert.deepEqual((await openOnes(c, 'care', 2)).map((row) => row.leaves), before.map((row) => row.leaves));
+  });
+
+  test('a change needs the version it was made on, and takes effect', async (c) => {
+    const stale = await ask(c, 'PUT', '/system.policies/care', { strategy: 'newest' }, { 'If-Match': '"7"' });
+    assert.equal(stale.status, 409, stale.text);
+    const put = await ask(c, 'PUT', '/system.policies/care', { paths: { log: 'append' } }, { 'If-Match': '"1"' });
+    assert.deepEqual([put.status, put.etag, put.json.version], [200, '"2"', 2], put.text);
+    const left = await openOnes(c, 'care', 1);
+    assert.equal(left[0].id, 'y');
+    assert.deepEqual((await c.get('/care/x')).json.log, ['one', 'two']);
+    const patched = await ask(c, 'PATCH', '/system.policies/care', { fallback: 'oldest' });
+    assert.deepEqual(patched.json, { id: 'care', version: 3, strategy: 'merge', paths: { log: 'append' }, fallback: 'oldest' });
+    await openOnes(c, 'care', 0);
+    assert.equal((await c.get('/care/y')).json.a, 2);
+    const { json } = await c.insist('GET', '/_/conflicts?collection=care&state=resolved');
+    assert.deepEqual(json.map((row) => [row.id, row.policyVersion]), [['x', 2], ['y', 3]]);
+  });
+
+  test('mistakes are refused with their place; DELETE goes back to the default', async (c) => {
+    const bad = await ask(c, 'PATCH', '/system.policies/care', { paths: { log: 'prepend' } });
+    assert.deepEqual([bad.status, bad.json.place], [400, '/paths/log'], bad.text);
+    assert.match(bad.json.detail, /"append"/);
+    assert.equal((await ask(c, 'PUT', '/system.policies/nowhere', {})).status, 404);
+    const gone = await ask(c, 'DELETE', '/system.policies/care');
+    assert.deepEqual(gone.json, { id: 'care', version: 4, strategy: 'merge' });
   });
 });
