@@ -27,28 +27,28 @@
 #include "common/base/log.h"
 #include "common/base/slice.h"
 #include "common/http_types.h"
+#include "common/password.h"
 #include "proto/schema.h"
 #include "proto/script_frame.h"
 
 enum event_kind {
-	EVENT_START,          /* first event of a life */
-	EVENT_MESSAGE,        /* a decoded, role-checked message */
-	EVENT_UNSENT,         /* a message was not sent at all: its receiver is not there */
-	EVENT_HTTP_REQUEST,   /* gateway: a whole request has arrived */
-	EVENT_HTTP_GONE,      /* gateway: its client went away before the answer, or before
-				 it took one that asks to be told so */
-	EVENT_HTTP_CLOSED,    /* gateway: a connection has ended, whatever was asked over it */
+	EVENT_START,        /* first event of a life */
+	EVENT_MESSAGE,      /* a decoded, role-checked message */
+	EVENT_UNSENT,       /* a message was not sent at all: its receiver is not there */
+	EVENT_HTTP_REQUEST, /* gateway: a whole request has arrived */
+	EVENT_HTTP_GONE,    /* gateway: its client went away, or did not take an answer that asks */
+	EVENT_HTTP_CLOSED,  /* gateway: a connection has ended, whatever was asked over it */
 	EVENT_STREAM_MESSAGE, /* gateway: a message of a WebSocket */
 	EVENT_STREAM_TAKEN,   /* gateway: all that a paced stream was sent has left */
 	EVENT_STREAM_GONE,    /* gateway: a stream has ended, by whomever */
 	EVENT_TIMER,          /* the deadline that the core asked for has come */
 	EVENT_TURN,           /* end of a turn: finish batches */
-	EVENT_STORED, /* what was put before this is durable (or was committed, if no sync was asked
-			 for) */
-	EVENT_DISK,   /* free space fell below or rose above the reserve */
-	EVENT_SCRIPT, /* a script has ended, or can't be run */
-	EVENT_FETCHED, /* gateway: another server has answered, or can't be asked */
-	EVENT_DRAIN    /* SIGTERM: finish what is under way, take nothing new */
+	EVENT_STORED,   /* what was put before is durable (committed, if no sync was asked for) */
+	EVENT_DISK,     /* free space fell below or rose above the reserve */
+	EVENT_PASSWORD, /* a password's hash is there */
+	EVENT_SCRIPT,   /* a script has ended, or can't be run */
+	EVENT_FETCHED,  /* gateway: another server has answered, or can't be asked */
+	EVENT_DRAIN     /* SIGTERM: finish what is under way, take nothing new */
 };
 
 /* Where a message came from. The key it was signed with says who; never the message itself. */
@@ -87,10 +87,10 @@ struct event {
 		struct {
 			uint64_t id; /* the effect's */
 			enum script_status status;
-			struct slice
-			    output; /* OK: MessagePack; else a text. Borrowed for the step */
+			struct slice output; /* OK: MessagePack; else a text; borrowed */
 		} script;
 		struct http_fetched fetched;
+		const struct password_reply *password;
 	};
 };
 
@@ -103,9 +103,9 @@ enum effect_kind {
 	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, unless the process ends */
 	EFFECT_FETCH,        /* ask another server; EVENT_FETCHED follows, unless it is ended */
 	EFFECT_FETCH_END,    /* nobody waits for its answer any more */
+	EFFECT_PASSWORD,     /* hash a password, beside the loop; EVENT_PASSWORD follows, too */
 	EFFECT_LOG,          /* a line for the log and the trace */
-	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, restart with a new
-			 incarnation */
+	EFFECT_RESET, /* this data directory can't be vouched for: set it aside, start anew */
 	EFFECT_EXIT   /* this process can't go on; the text says why */
 };
 
@@ -135,6 +135,7 @@ struct effect {
 		} stream_close;
 		struct script_request script;
 		struct http_fetch fetch; /* of FETCH_END only the id */
+		struct password_request password;
 		struct {
 			enum log_level level;
 			struct slice text;

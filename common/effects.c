@@ -119,6 +119,14 @@ void fx_fetch_end(struct effects *fx, uint64_t id)
 	effect_add(fx, EFFECT_FETCH_END, WHEN_NOW)->fetch.id = id;
 }
 
+void fx_password(struct effects *fx, const struct password_request *request)
+{
+	struct password_request *copy = &effect_add(fx, EFFECT_PASSWORD, WHEN_NOW)->password;
+	*copy = *request;
+	copy->password = arena_copy(&fx->arena, request->password);
+	copy->salt = arena_copy(&fx->arena, request->salt);
+}
+
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...)
 {
 	va_list args;

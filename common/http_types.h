@@ -50,6 +50,7 @@ struct http_request {
 	uint64_t connection;    /* over which it came; never reused */
 	struct slice principal; /* who the verified client certificate names */
 	uint32_t roles;         /* HTTP_ROLE_* of it */
+	struct slice address;   /* of the client: 4 bytes, or the first 8 of IPv6 */
 };
 
 /* A stream is a response that goes on: it is named by the id of its request and lives until

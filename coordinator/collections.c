@@ -12,7 +12,7 @@ enum { KEEP_ANCESTORS_AVAILABLE = 10 };
 
 bool collections_name_valid(struct slice name)
 {
-	if (slice_is(name, COLLECTION_LOCAL))
+	if (slice_is(name, COLLECTION_LOCAL) || slice_is(name, COLLECTION_USERS))
 		return true;
 	if (name.len == 0 || name.len > LIMIT_NAME_BYTES)
 		return false;

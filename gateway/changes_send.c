@@ -3,6 +3,7 @@
 
 #include "gateway/changes.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_auth.h"
 #include "gateway/notify.h"
 
 /* ---- printing ---- */
@@ -78,19 +79,18 @@ static void stream_begin(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
 	open_list(op);
-	struct http_field headers[] = {
-	    {slice_text("Cache-Control"), slice_text("must-revalidate")},
-	    {slice_text("X-Accel-Buffering"), slice_text("no")},
-	    {slice_text("X-Request-Id"), r->request_id},
-	};
+	struct reply *reply = reply_begin(t, 200);
+	reply_header(r, reply, "X-Accel-Buffering", slice_text("no"));
+	reply_header(r, reply, "X-Request-Id", r->request_id);
+	couch_reply_headers(t, r, reply);
 	struct http_response response = {
 	    .status = 200,
 	    .kind = HTTP_STREAM,
 	    .paced = true,
 	    .content_type =
 		slice_text(op->feed == FEED_EVENTSOURCE ? "text/event-stream" : "application/json"),
-	    .headers = headers,
-	    .headers_count = ARRAY_LEN(headers),
+	    .headers = reply->headers,
+	    .headers_count = reply->headers_count,
 	    .body = buf_slice(&op->out),
 	};
 	fx_respond(t->fx, r->id, &response);

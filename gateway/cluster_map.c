@@ -212,7 +212,8 @@ bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, b
 
 bool map_collection_hidden(const struct map_collection *c)
 {
-	return slice_is(c->settings.name, COLLECTION_LOCAL);
+	return slice_is(c->settings.name, COLLECTION_LOCAL) ||
+	       slice_is(c->settings.name, COLLECTION_USERS);
 }
 
 static bool covers_all(const struct map_collection *c)

@@ -125,6 +125,21 @@ void couch_allowed(struct problem *p, struct slice allow)
 
 /* ---- names ---- */
 
+/* Databases whose names begin with an underscore, and their collections, which nobody else can
+ * name. */
+static const struct {
+	const char *name;
+	const char *collection;
+} system_databases[] = {{"_users", COLLECTION_USERS}};
+
+bool couch_is_system_database(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(system_databases); i++)
+		if (slice_is(name, system_databases[i].name))
+			return true;
+	return false;
+}
+
 #define SYSTEM "system"
 enum { SYSTEM_BYTES = sizeof SYSTEM - 1 };
 
@@ -152,6 +167,11 @@ bool couch_collection_name(struct slice database, struct buf *out)
 		      memcmp(database.data, SYSTEM, SYSTEM_BYTES) == 0 &&
 		      is_special(database.data[SYSTEM_BYTES]);
 	buf_clear(out);
+	for (size_t i = 0; i < ARRAY_LEN(system_databases); i++)
+		if (slice_is(database, system_databases[i].name)) {
+			buf_append_text(out, system_databases[i].collection);
+			return true;
+		}
 	for (size_t i = 0; i < database.len; i++) {
 		uint8_t c = database.data[i];
 		if (is_special(c) || (system && i == 0))
@@ -175,6 +195,11 @@ bool couch_database_name(struct slice collection, struct buf *out)
 {
 	struct buf again = {0};
 	buf_clear(out);
+	for (size_t i = 0; i < ARRAY_LEN(system_databases); i++)
+		if (slice_is(collection, system_databases[i].collection)) {
+			buf_append_text(out, system_databases[i].name);
+			return true;
+		}
 	for (size_t i = 0; i < collection.len; i++) {
 		uint8_t c = collection.data[i];
 		if (c == '.') {

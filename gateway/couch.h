@@ -33,6 +33,8 @@ void couch_allowed(struct problem *p, struct slice allow);
 bool couch_collection_name(struct slice database, struct buf *out) MUST_CHECK;
 /* And back. False: no database name leads to this collection. */
 bool couch_database_name(struct slice collection, struct buf *out) MUST_CHECK;
+/* Is it one of those that begin with an underscore? */
+bool couch_is_system_database(struct slice name);
 /* May a database of this name be made? (a-z first, no capitals) */
 bool couch_name_fit(struct slice database);
 

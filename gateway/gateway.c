@@ -7,6 +7,7 @@
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
 #include "gateway/changes.h"
+#include "gateway/couch_auth.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
 #include "gateway/policy_script.h"
@@ -50,6 +51,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	arbiters_init(gw);
 	script_runs_init(gw);
 	replicator_init(gw);
+	gw->auth = couch_auth_new(gw->requests.seed);
 	gw->json = json_parser_new();
 	return gw;
 }
@@ -86,6 +88,7 @@ void gateway_free(struct gateway *gw)
 	arbiters_close(gw);
 	script_runs_close(gw);
 	replicator_close(gw);
+	couch_auth_close(gw);
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
 	call_table_close(gw);
@@ -168,6 +171,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_STORED:
 	case EVENT_DISK:
+		break;
+	case EVENT_PASSWORD:
+		couch_password_event(&t);
 		break;
 	case EVENT_SCRIPT:
 		script_runs_event(&t);

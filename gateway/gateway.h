@@ -20,6 +20,16 @@ struct gateway_limits {
 #undef LIMIT
 };
 
+/* Of the couch listener: how its clients show who they are. Texts must outlive the gateway; NULL is
+ * as good as empty. */
+struct couch_options {
+	bool passwords;           /* beside certificates */
+	const char *cors_origins; /* comma-separated, or *; empty: no CORS */
+	const char *cors_methods; /* as in the headers */
+	const char *cors_headers;
+	bool cors_credentials;
+};
+
 struct gateway_options {
 	uint64_t self; /* member ids */
 	uint64_t coordinator;
@@ -30,12 +40,17 @@ struct gateway_options {
 	uint64_t cluster;            /* its id, as CouchDB's clients see it */
 	const char *replicate_hosts; /* that jobs may ask; must outlive the gateway */
 	struct gateway_limits limits;
+	struct couch_options couch;
 };
 
 struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed);
 void gateway_free(struct gateway *gw);
 /* After the member list was read again. */
 void gateway_set_storage(struct gateway *gw, const uint64_t *storage, uint32_t count);
+/* Lines that session cookies are signed with: the first, and all are believed. Needed for
+ * passwords. False: nothing changed, *problem says why. */
+bool gateway_set_couch_secrets(struct gateway *gw, struct slice text,
+			       struct buf *problem) MUST_CHECK;
 /* Effective values. */
 const struct gateway_limits *gateway_limits(const struct gateway *gw);
 /* The shell refused a request before the core saw it. */

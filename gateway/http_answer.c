@@ -4,6 +4,7 @@
 
 #include "common/doc/revision.h"
 #include "gateway/couch.h"
+#include "gateway/couch_auth.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -71,7 +72,7 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply)
 	}
 	reply_header(r, reply, "X-Request-Id", r->request_id);
 	if (r->dialect == DIALECT_COUCH)
-		reply_header(r, reply, "Cache-Control", slice_text("must-revalidate"));
+		couch_reply_headers(t, r, reply);
 	if (r->unconfirmed)
 		reply_header(r, reply, "X-Parley-Unconfirmed", slice_text("map"));
 	if (t->gw->draining)

@@ -10,6 +10,7 @@
 #include "common/run/clock.h"
 #include "common/run/file.h"
 #include "gateway/gateway.h"
+#include "gateway/http_access.h"
 #include "gateway/http_fetch.h"
 #include "gateway/http_mhd.h"
 
@@ -40,6 +41,7 @@ struct http_api {
 	struct daemon *daemon;
 	struct http_listener listeners[LISTENERS]; /* api, couch */
 	struct fetcher *fetcher;
+	struct http_access *access;
 	int64_t run_ms;     /* timeouts of connections are seen only when it runs */
 	uint32_t closed;    /* connections since memory was given back */
 	uint32_t open;      /* streams then */
@@ -186,6 +188,14 @@ static void fetcher_close(struct http_api *api)
 
 /* ---- hooks of the daemon ---- */
 
+/* The core decides who gets in. */
+static bool is_open(const struct http_listener *l)
+{
+	const struct config *c = daemon_config(l->api->daemon);
+	return l->dialect == DIALECT_COUCH &&
+	       (config_bool(c, "couch_passwords") || config_text(c, "couch_cors_origins")[0] != 0);
+}
+
 static struct http_server *open_server(struct http_listener *l, const char *address, uint64_t port,
 				       struct buf *problem)
 {
@@ -215,6 +225,7 @@ static struct http_server *open_server(struct http_listener *l, const char *addr
 			    .ping_ms = (uint32_t)config_number(c, "stream_ping_s") * 1000,
 			    .close_ms = STREAM_CLOSE_MS,
 			},
+		    .certificate_optional = is_open(l),
 		    .callbacks = {l, on_request, on_gone, on_refused, on_closed, on_stream_message,
 				  on_stream_taken, on_stream_gone},
 		};
@@ -290,6 +301,7 @@ bool http_api_setup(struct daemon *d, struct buf *problem)
 		free(api);
 		return false;
 	}
+	api->access = http_access_open(d);
 	daemon_set_user(d, api);
 	reserve_descriptors(d);
 	return true;
@@ -303,6 +315,7 @@ void http_api_teardown(struct daemon *d)
 	for (int i = 0; i < LISTENERS; i++)
 		listener_close(&api->listeners[i]);
 	fetcher_close(api);
+	http_access_close(api->access);
 	buf_close(&api->streams);
 	free(api);
 }
@@ -338,7 +351,9 @@ void http_api_respond(struct daemon *d, const struct effect *effect)
 	struct http_server *server;
 	if (!api)
 		return;
-	if (effect->kind == EFFECT_RESPOND) {
+	if (effect->kind == EFFECT_PASSWORD) {
+		http_access_hash(api->access, &effect->password);
+	} else if (effect->kind == EFFECT_RESPOND) {
 		server = server_of(api, effect->respond.request);
 		if (server)
 			http_server_respond(server, effect->respond.request & ~COUCH_MARK,
@@ -438,6 +453,7 @@ void http_api_reload(struct daemon *d)
 		ok = !api->listeners[i].server ||
 		     http_server_reload(api->listeners[i].server, buf_slice(&pem.certificate),
 					buf_slice(&pem.key), buf_slice(&pem.authority), &problem);
+	ok = ok && http_access_secrets(d, daemon_core(d), &problem);
 	if (!ok)
 		logger_printf(daemon_logger(d), LOG_LEVEL_ERROR,
 			      "reload_failed what=api_tls reason=\"%s\"", buf_cstr(&problem));

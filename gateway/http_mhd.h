@@ -39,6 +39,7 @@ struct http_options {
 	struct slice certificate;
 	struct slice key;
 	struct slice authority;
+	bool certificate_optional; /* clients without a good one are let in, without a principal */
 	uint32_t request_bytes_max;
 	uint64_t bodies_bytes_max; /* of all requests being collected; past it 503 */
 	uint32_t connections_max;

@@ -28,10 +28,28 @@ bool client_allowed(struct http_server *s, struct MHD_Connection *connection)
 		client->checked = true;
 		client->verified =
 		    info && tls_client_verified(info->tls_session, client->principal, &roles);
+		if (!client->verified)
+			client->principal[0] = 0;
 		client->roles =
 		    (roles.arbiter ? HTTP_ROLE_ARBITER : 0) | (roles.reader ? HTTP_ROLE_READER : 0);
 	}
-	return client->verified;
+	return client->verified || s->options.certificate_optional;
+}
+
+/* Of IPv6 the network: a client has all of its addresses. */
+static void take_address(struct client *client, const struct sockaddr *from)
+{
+	if (from->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)from;
+		client->address_bytes = sizeof in->sin_addr;
+		memcpy(client->address, &in->sin_addr, sizeof in->sin_addr);
+	} else if (from->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const void *)from;
+		bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+		client->address_bytes = mapped ? 4 : sizeof client->address;
+		memcpy(client->address, in6->sin6_addr.s6_addr + (mapped ? 12 : 0),
+		       client->address_bytes);
+	}
 }
 
 static void client_begins(struct http_server *s, struct MHD_Connection *connection, void **at)
@@ -47,6 +65,10 @@ static void client_begins(struct http_server *s, struct MHD_Connection *connecti
 	client->credentials = tls_credentials_hold(s->credentials);
 	*at = client;
 	s->connections++;
+	const union MHD_ConnectionInfo *address =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	if (address)
+		take_address(client, address->client_addr);
 	if (!session || !fd)
 		return;
 	if (!tls_session_prepare(client->credentials, session->tls_session)) {

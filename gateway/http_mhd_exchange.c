@@ -154,7 +154,9 @@ static void tell_request(struct exchange *x)
 	    .websocket = websocket,
 	    .connection = client ? client->id : 0,
 	    .principal = client ? slice_text(client->principal) : slice_of(NULL, 0),
-	    .roles = client ? client->roles : 0,
+	    .roles = client && client->verified ? client->roles : 0,
+	    .address =
+		client ? slice_of(client->address, client->address_bytes) : slice_of(NULL, 0),
 	};
 	if (client)
 		client->told = true;

@@ -24,6 +24,8 @@ struct client {
 	bool verified;
 	char principal[TLS_PRINCIPAL_BYTES];
 	uint32_t roles; /* HTTP_ROLE_* */
+	uint8_t address[8];
+	size_t address_bytes;
 };
 
 /* One request on it, from its first line to the end of its answer. */

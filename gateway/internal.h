@@ -7,6 +7,7 @@
 #include "gateway/admission.h"
 #include "gateway/call_table.h"
 #include "gateway/cluster_map.h"
+#include "gateway/couch_request.h"
 #include "gateway/gateway.h"
 #include "gateway/timers.h"
 #include "proto/enums.h"
@@ -15,7 +16,7 @@ enum {
 	REQUEST_ID_BYTES = 128,
 	PARAMETERS_MAX = 64,
 	PLACE_BYTES = 192,
-	REPLY_HEADERS_MAX = 12,
+	REPLY_HEADERS_MAX = 20,
 	TIMER_REQUEST = 1,
 	TIMER_CALL = 2,
 	LATENCY_BUCKETS = 13,
@@ -86,6 +87,8 @@ struct request {
 	int64_t lock_until_ms; /* at most so long */
 	bool unconfirmed;      /* the coordinator could not say whether the map is the newest */
 	bool finished;
+	bool kept; /* http lives as long as the request */
+	struct couch_request couch;
 };
 
 struct member_state {
@@ -136,6 +139,8 @@ struct gateway {
 	struct notify *notify;         /* notify_internal.h */
 	struct arbiters *arbiters;     /* arbiter.h */
 	struct script_runs *scripts;   /* policy_script.h */
+	struct couch_auth *auth;       /* couch_auth_private.h */
+	uint64_t kept_bytes;           /* bodies of requests that are kept */
 	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */
 	struct replicator *replicator; /* replicate.h */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
@@ -148,6 +153,10 @@ void request_arrived(struct turn *t, const struct http_request *http);
  * copied into r->origin. */
 void request_internal(struct turn *t, const struct http_request *http, request_reply *reply,
 		      struct slice origin);
+/* Goes on with one whose user is known. */
+void request_route(struct turn *t, struct request *r);
+/* Keeps what it came with (r->http) beyond this step. False: too much is kept already. */
+bool request_keep(struct gateway *gw, struct request *r) MUST_CHECK;
 /* Ends it: its calls are forgotten, its memory goes at the end of the step. */
 void request_finish(struct turn *t, struct request *r);
 void request_deadline(struct turn *t, struct request *r);

@@ -4,10 +4,12 @@
 #include "common/base/memory.h"
 #include "common/run/script_pool.h"
 #include "gateway/gateway.h"
+#include "gateway/http_access.h"
 #include "gateway/http_api.h"
 
 static const struct config_option options[] = {
     HTTP_API_OPTIONS,
+    HTTP_ACCESS_OPTIONS,
     SCRIPT_POOL_OPTIONS,
     REPLICATE_OPTIONS,
 #define LIMIT(field, name, value, least, greatest, doc)                                            \
@@ -50,11 +52,16 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 		buf_append_text(problem, "the member list has no coordinator");
 		return NULL;
 	}
+	if (!http_access_options(c, &o.couch, problem))
+		return NULL;
 	uint64_t *storage = storage_members(d, &o.storage_count);
 	o.storage = storage;
 	struct gateway *gw = gateway_new(&o, seed);
 	free(storage);
-	return gw;
+	if (http_access_secrets(d, gw, problem))
+		return gw;
+	gateway_free(gw);
+	return NULL;
 }
 
 static void destroy(void *core)

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 
 #include "gateway/arbiter.h"
+#include "gateway/couch_auth.h"
 #include "gateway/notify.h"
 #include "gateway/routes.h"
 
@@ -82,4 +83,5 @@ void metrics_print(const void *core, struct buf *out)
 		   gw->metrics.calls_retried, gw->metrics.calls_stray, gw->map.version);
 	notify_metrics(gw, out);
 	arbiters_metrics(gw, out);
+	couch_auth_metrics(gw, out);
 }

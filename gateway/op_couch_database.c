@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "gateway/couch.h"
+#include "gateway/couch_auth.h"
 #include "gateway/routes.h"
 
 enum {
@@ -35,7 +36,8 @@ void couch_find(struct turn *t, struct request *r, collection_step *found)
 	f->found = found;
 	f->op = r->op;
 	r->op = f;
-	collection_find(t, r, false, have_looked);
+	/* _users is there once it is asked for */
+	collection_find(t, r, couch_is_users(r), have_looked);
 }
 
 /* ---- counts ---- */
@@ -221,7 +223,8 @@ void couch_create(struct turn *t, struct request *r)
 	struct change_op *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	struct buf name = {0};
-	bool fit = couch_database_name(r->collection, &name) && couch_name_fit(buf_slice(&name));
+	bool fit = couch_database_name(r->collection, &name) &&
+		   (couch_is_users(r) || couch_name_fit(buf_slice(&name)));
 	buf_close(&name);
 	if (!fit) {
 		couch_answer_error(t, r, COUCH_BAD_NAME);
@@ -296,19 +299,4 @@ static void commit_go(struct turn *t, struct request *r, struct map_collection *
 void couch_full_commit(struct turn *t, struct request *r)
 {
 	couch_find(t, r, commit_go);
-}
-
-static void security_go(struct turn *t, struct request *r, struct map_collection *c)
-{
-	(void)c;
-	struct reply *reply = reply_begin(t, 200);
-	buf_append_text(&reply->body, "{\"admins\":{\"names\":[],\"roles\":[]},"
-				      "\"members\":{\"names\":[],\"roles\":[]}}");
-	reply_send(t, r, reply);
-}
-
-/* Every certificate of the cluster's authority may do everything. */
-void couch_security(struct turn *t, struct request *r)
-{
-	couch_find(t, r, security_go);
 }

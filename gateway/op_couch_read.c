@@ -1,6 +1,7 @@
 /* Reading a document, and copying one. */
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_auth.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -225,7 +226,7 @@ static bool take_destination(struct request *r, struct couch_read *op, struct pr
 		if (slice_is(pair.name, "rev") &&
 		    !couch_revision(r, pair.value, &op->target.revision, p))
 			return false;
-	return couch_id_check(op->target.id, p);
+	return couch_id_check(op->target.id, p) && couch_may_write(r, &op->target, p);
 }
 
 void couch_copy(struct turn *t, struct request *r)

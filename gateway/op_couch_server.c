@@ -75,21 +75,6 @@ void couch_uuids(struct turn *t, struct request *r)
 	reply_send(t, r, reply);
 }
 
-/* Who the certificate names may do what all may: everything. */
-void couch_session(struct turn *t, struct request *r)
-{
-	struct reply *reply = reply_begin(t, 200);
-	buf_append_text(&reply->body, "{\"ok\":true,\"userCtx\":{\"name\":");
-	if (r->http->principal.len > 0)
-		json_string(r->http->principal, &reply->body);
-	else
-		buf_append_text(&reply->body, "null");
-	buf_append_text(&reply->body,
-			",\"roles\":[\"_admin\"]},\"info\":{\"authentication_handlers\":"
-			"[\"certificate\"],\"authenticated\":\"certificate\"}}");
-	reply_send(t, r, reply);
-}
-
 /* ---- _all_dbs ---- */
 
 static int compare_texts(const void *a, const void *b)

@@ -3,6 +3,7 @@
 
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_auth.h"
 #include "gateway/couch_view.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -81,6 +82,7 @@ static void refused(struct couch_write *w, enum status status, const struct msg_
 bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
 		      enum status status, const struct msg_doc_write_ack *ack, call_done *done)
 {
+	couch_known_forget(t->gw, r->collection, w->write.id);
 	if (ack && status_is_success(status)) {
 		w->status = status;
 		w->revision = ack->revision;
@@ -189,7 +191,9 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 	struct slice value;
 	*d = (struct couch_document){.id = r->resource, .deleted = r->method == HTTP_DELETE};
 	if (r->method != HTTP_DELETE) {
-		if (!native_body(t, r, &value, p) || !couch_document_parse(t, r, value, d, p))
+		value = r->couch.value;
+		if ((value.len == 0 && !native_body(t, r, &value, p)) ||
+		    !couch_document_parse(t, r, value, d, p))
 			return false;
 		if (r->resource.len > 0 && d->id.len > 0 && !slice_equal(d->id, r->resource))
 			return couch_problem(p, COUCH_BAD_REQUEST,
@@ -197,7 +201,7 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 		if (r->resource.len > 0)
 			d->id = r->resource;
 	}
-	return design_check(d, p) && couch_write_revision(r, d, p);
+	return design_check(d, p) && couch_write_revision(r, d, p) && couch_may_write(r, d, p);
 }
 
 /* ---- one revision that was made elsewhere ---- */
@@ -253,6 +257,8 @@ static void import_one(struct turn *t, struct request *r)
 void couch_write(struct turn *t, struct request *r)
 {
 	struct slice flag;
+	if (couch_is_users(r) && couch_users_hash(t, r))
+		return;
 	if (r->method == HTTP_PUT && request_parameter(r, "new_edits", &flag) &&
 	    slice_is(flag, "false")) {
 		import_one(t, r);

@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
+#include "gateway/couch_auth.h"
 #include "gateway/graph_read.h"
 #include "gateway/http_answer.h"
 #include "gateway/lock.h"
@@ -11,7 +12,7 @@
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
-enum { SPARE_MAX = 1024, TRACEPARENT_BYTES = 55 };
+enum { SPARE_MAX = 1024, TRACEPARENT_BYTES = 55, KEPT_BYTES_MAX = 256 << 20 };
 
 static struct request *request_take(struct gateway *gw, uint64_t id)
 {
@@ -174,7 +175,7 @@ static bool check_bounds(struct turn *t, struct request *r, struct problem *prob
 	return true;
 }
 
-static void request_route(struct turn *t, struct request *r)
+void request_route(struct turn *t, struct request *r)
 {
 	struct problem problem = {0};
 	struct buf allow = {0};
@@ -186,9 +187,38 @@ static void request_route(struct turn *t, struct request *r)
 	else if (found == ROUTE_REFUSED || !route_allowed(r, &problem) ||
 		 !take_parameters(r, &problem))
 		answer_problem(t, r, &problem);
+	else if (r->dialect == DIALECT_COUCH)
+		couch_permit(t, r);
 	else
 		r->route->handler(t, r);
 	buf_close(&allow);
+}
+
+bool request_keep(struct gateway *gw, struct request *r)
+{
+	const struct http_request *from = r->http;
+	if (r->kept || !from)
+		return true;
+	if (from->body.len > KEPT_BYTES_MAX - gw->kept_bytes)
+		return false;
+	struct http_request *to = arena_alloc(&r->arena, sizeof *to);
+	struct http_field *headers =
+	    arena_alloc(&r->arena, (from->headers_count + 1) * sizeof *headers);
+	*to = *from;
+	to->path = arena_copy(&r->arena, from->path);
+	to->query = arena_copy(&r->arena, from->query);
+	to->body = arena_copy(&r->arena, from->body);
+	to->principal = arena_copy(&r->arena, from->principal);
+	to->address = arena_copy(&r->arena, from->address);
+	for (uint32_t i = 0; i < from->headers_count; i++) {
+		headers[i].name = arena_copy(&r->arena, from->headers[i].name);
+		headers[i].value = arena_copy(&r->arena, from->headers[i].value);
+	}
+	to->headers = headers;
+	r->http = to;
+	r->kept = true;
+	gw->kept_bytes += to->body.len;
+	return true;
 }
 
 static void request_begin(struct turn *t, struct request *r, const struct http_request *http)
@@ -207,9 +237,12 @@ static void request_begin(struct turn *t, struct request *r, const struct http_r
 		answer_problem(t, r, &problem);
 	else if (socket)
 		notify_socket_open(t, r);
+	else if (r->dialect == DIALECT_COUCH && !r->reply)
+		couch_enter(t, r);
 	else
 		request_route(t, r);
-	r->http = NULL;
+	if (!r->kept)
+		r->http = NULL;
 }
 
 void request_arrived(struct turn *t, const struct http_request *http)
@@ -230,6 +263,8 @@ void request_finish(struct turn *t, struct request *r)
 {
 	CHECK(!r->finished);
 	r->finished = true;
+	if (r->kept)
+		t->gw->kept_bytes -= r->http->body.len;
 	call_forget_all(t->gw, r);
 	request_wait_end(t, r);
 	lock_wait_end(t->gw, r);

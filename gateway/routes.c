@@ -46,7 +46,8 @@ static bool route_fits(const struct route *route, enum dialect dialect,
 		bool open = wanted[i].data[0] == '{';
 		if (!open && !slice_equal(wanted[i], segments[i]))
 			return false;
-		if (open && i == 0 && is_reserved(segments[0]))
+		if (open && i == 0 && is_reserved(segments[0]) &&
+		    (dialect == DIALECT_NATIVE || !couch_is_system_database(segments[0])))
 			return false;
 		if (slice_is(wanted[i], "{doc}") && is_reserved_word(segments[i]))
 			return false;

@@ -191,5 +191,7 @@ enum {
 
 /* A collection that gateways keep CouchDB's _local documents in; no client can name it. */
 #define COLLECTION_LOCAL "system.local"
+/* The database _users; no other dialect can name it. */
+#define COLLECTION_USERS "system.users"
 
 #endif

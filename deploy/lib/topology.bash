@@ -145,7 +145,8 @@ write_config() { # NAME
 		gateway)
 			printf '%s: "%s"\n' client_ca "$DIR/keys/ca.crt" \
 				api_address "$(public_address "$name")" api_port "${API_OF[$name]}" \
-				couch_address "$(public_address "$name")" couch_port "${COUCH_OF[$name]}"
+				couch_address "$(public_address "$name")" couch_port "${COUCH_OF[$name]}" \
+				couch_secret "$DIR/keys/couch.secret"
 			;;
 		esac
 		for setting in "${SETTINGS[@]}"; do

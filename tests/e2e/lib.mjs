@@ -78,7 +78,7 @@ function portFree(port) {
 export async function choosePlace() {
   for (let attempt = 0; attempt < 50; attempt++) {
     const base = 12000 + 100 * Math.floor(Math.random() * 180);
-    const probes = [0, 10, 1001, 1011, 1012, 1013, 1031, 1032, 1051].map((offset) => portFree(base + offset));
+    const probes = [-1459, -1449, 0, 10, 1001, 1011, 1012, 1013, 1031, 1032, 1051].map((offset) => portFree(base + offset));
     const octet = () => 10 + Math.floor(Math.random() * 230);
     if ((await Promise.all(probes)).every(Boolean)) return { base, net: `127.${octet()}.${octet()}` };
   }

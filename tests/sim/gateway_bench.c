@@ -229,6 +229,9 @@ static void note_effects(struct gateway_bench *b)
 			buf_printf(&b->trace, "|| %" PRIu64 " %u %.*s\n", e->stream_close.stream,
 				   e->stream_close.code, (int)e->stream_close.reason.len,
 				   (const char *)e->stream_close.reason.data);
+		else if (e->kind == EFFECT_PASSWORD)
+			buf_printf(&b->trace, "## %" PRIu64 " cost=%u\n", e->password.id,
+				   e->password.cost);
 		else if (e->kind == EFFECT_SCRIPT)
 			buf_printf(&b->trace, "$$ %" PRIu64 " %.*s\n", e->script.id,
 				   (int)e->script.source.len, (const char *)e->script.source.data);
@@ -393,6 +396,8 @@ uint64_t gateway_bench_http(struct gateway_bench *b, const char *text)
 	request.connection = request.id;
 	request.roles = b->roles;
 	request.dialect = b->dialect;
+	request.principal = slice_text(b->principal ? b->principal : "");
+	request.address = slice_of("\x7f\0\0\1", 4);
 	request.method = method_of(take_until(&line, ' '));
 	request.path = take_until(&line, '?');
 	request.query = line;
@@ -424,13 +429,21 @@ struct slice gateway_bench_document(struct gateway_bench *b, const char *json)
 
 void gateway_bench_open(struct gateway_bench *b, const struct gateway_limits *limits)
 {
+	struct couch_options couch = {0};
+	gateway_bench_open_couch(b, limits, &couch);
+}
+
+void gateway_bench_open_couch(struct gateway_bench *b, const struct gateway_limits *limits,
+			      const struct couch_options *couch)
+{
 	static const uint64_t nodes[] = {BENCH_NODE, BENCH_NODE + 1, BENCH_NODE + 2};
 	struct gateway_options options = {.self = 21,
 					  .coordinator = BENCH_COORDINATOR,
 					  .storage = nodes,
 					  .storage_count = 3,
 					  .version = "0.0-test",
-					  .replicate_hosts = "*.example, plain:5984"};
+					  .replicate_hosts = "*.example, plain:5984",
+					  .couch = *couch};
 	struct event start = {.kind = EVENT_START};
 	*b = (struct gateway_bench){.now_ms = START_MS};
 	if (limits)

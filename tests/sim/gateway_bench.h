@@ -27,15 +27,18 @@ struct gateway_bench {
 	struct arena sent_bodies;
 	enum dialect dialect; /* of clients */
 	uint32_t roles;
-	const char *policy; /* of the collection: JSON; NULL: the default */
-	int status;         /* of the last answer */
-	bool tell_if_lost;  /* it */
-	struct buf body;    /* of the last answer */
-	struct buf headers; /* of the last answer, "Name: value\n" */
+	const char *principal; /* of their certificates; NULL: none */
+	const char *policy;    /* of the collection: JSON; NULL: the default */
+	int status;            /* of the last answer */
+	bool tell_if_lost;     /* it */
+	struct buf body;       /* of the last answer */
+	struct buf headers;    /* of the last answer, "Name: value\n" */
 };
 
 /* Three storage nodes (11, 12, 13). limits may be NULL. */
 void gateway_bench_open(struct gateway_bench *b, const struct gateway_limits *limits);
+void gateway_bench_open_couch(struct gateway_bench *b, const struct gateway_limits *limits,
+			      const struct couch_options *couch);
 void gateway_bench_close(struct gateway_bench *b);
 /* The end of a test whose *state is a bench on the heap. */
 int gateway_bench_teardown(void **state);
