@@ -31,12 +31,13 @@ static bool is_one_of(const char *pattern, const char *const *list, size_t count
 }
 
 /* What is not listed is the server's, or for members. */
-static enum need need_of(const struct route *route)
+static enum need need_of(const struct request *r)
 {
 	static const char *const users[] = {"/", "/_up", "/_uuids", "/_session"};
 	static const char *const changed_by_admins[] = {
 	    "/{db}/_security", "/{db}/_revs_limit",     "/{db}/_purge",
 	    "/{db}/_compact",  "/{db}/_compact/{ddoc}", "/{db}/_view_cleanup"};
+	const struct route *route = r->route;
 	const char *pattern = route->pattern;
 	bool changes = route->method != HTTP_GET && route->method != HTTP_COPY;
 	bool posts = route->method == HTTP_POST;
@@ -50,8 +51,11 @@ static enum need need_of(const struct route *route)
 		return NEED_DB_ADMIN;
 	if (changes && strncmp(pattern, "/{db}/_index", 12) == 0)
 		return NEED_DB_ADMIN;
-	/* views are asked by POST, too */
-	if (changes && !posts && strncmp(pattern, "/{db}/_design/", 14) == 0)
+	/* views are asked by POST, too; and an id may be written in ways that only look like
+	 * another
+	 */
+	if (changes && !posts &&
+	    (strncmp(pattern, "/{db}/_design/", 14) == 0 || begins(r->resource, "_design/")))
 		return NEED_DB_ADMIN;
 	return NEED_MEMBER;
 }
@@ -121,7 +125,7 @@ static void have_security(struct turn *t, struct request *r, const struct couch_
 	bool admin = known->there && named_in(known->body, "admins", r->couch.user);
 	bool member = known->there &&
 		      (everybody(known->body) || named_in(known->body, "members", r->couch.user));
-	enum need need = need_of(r->route);
+	enum need need = need_of(r);
 	if (admin)
 		r->couch.user = as_db_admin(r);
 	if (admin || (member && need == NEED_MEMBER))
@@ -170,7 +174,7 @@ static void permit_users(struct turn *t, struct request *r)
 void couch_permit(struct turn *t, struct request *r)
 {
 	const struct couch_user *user = r->couch.user;
-	enum need need = need_of(r->route);
+	enum need need = need_of(r);
 	if (couch_is_users(r)) {
 		permit_users(t, r);
 		return;
