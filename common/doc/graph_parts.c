@@ -41,33 +41,40 @@ static void remember(struct graph_parts *p, struct arena *arena, const struct gr
 	p->bytes += node->body.len;
 }
 
-/* The bodies of this part and of those before; the first node that still has none, or the number of
- * nodes. */
-static uint32_t fill(struct graph_parts *p, struct arena *arena,
-		     struct msg_conflict_read_ack *whole)
+/* The bodies of this part and of those before. */
+struct filling {
+	uint32_t missing; /* the first node that still has none, or the number of nodes */
+	bool brought;     /* there were bodies in the part */
+	bool full;        /* and not all of them could be kept */
+};
+
+static struct filling fill(struct graph_parts *p, struct arena *arena,
+			   struct msg_conflict_read_ack *whole)
 {
+	struct filling f = {.missing = whole->nodes_count};
 	struct map known = {0};
 	struct buf key = {0};
-	uint32_t missing = whole->nodes_count;
 	for (uint32_t i = 0; i < p->count; i++)
 		(void)map_put(&known, key_of(&p->bodies[i].name, &key), &p->bodies[i].body);
 	for (uint32_t i = 0; i < whole->nodes_count; i++) {
 		struct graph_node *node = &whole->nodes[i];
 		const struct slice *body = map_get(&known, key_of(&node->revision, &key));
+		f.brought |= (node->flags & REVISION_HAS_BODY) != 0;
 		if (body) {
 			node->body = *body;
 			node->flags |= REVISION_HAS_BODY;
 			node->flags &= ~(uint64_t)REVISION_BODY_LEFT;
 		} else if (node->flags & REVISION_BODY_LEFT) {
-			missing = missing < i ? missing : i;
-		} else if (node->flags & REVISION_HAS_BODY &&
-			   p->bytes + node->body.len <= GRAPH_PARTS_BYTES_MAX) {
-			remember(p, arena, node);
+			f.missing = f.missing < i ? f.missing : i;
+		} else if (node->flags & REVISION_HAS_BODY) {
+			f.full |= p->bytes + node->body.len > GRAPH_PARTS_BYTES_MAX;
+			if (!f.full)
+				remember(p, arena, node);
 		}
 	}
 	buf_close(&key);
 	map_close(&known);
-	return missing;
+	return f;
 }
 
 bool graph_parts_take(struct graph_parts *p, struct arena *arena,
@@ -80,8 +87,8 @@ bool graph_parts_take(struct graph_parts *p, struct arena *arena,
 	whole->nodes = arena_alloc(arena, (part->nodes_count + 1) * sizeof *whole->nodes);
 	if (part->nodes_count > 0)
 		memcpy(whole->nodes, part->nodes, part->nodes_count * sizeof *whole->nodes);
-	size_t before = p->bytes;
-	*from = fill(p, arena, whole);
-	bool more = *from < whole->nodes_count;
-	return !more || ++p->parts >= GRAPH_PARTS_MAX || p->bytes == before;
+	struct filling f = fill(p, arena, whole);
+	*from = f.missing;
+	bool more = f.missing < whole->nodes_count;
+	return !more || ++p->parts >= GRAPH_PARTS_MAX || f.full || !f.brought;
 }
