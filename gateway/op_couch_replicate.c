@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "common/doc/value.h"
+#include "gateway/couch_auth.h"
 #include "gateway/replicate_internal.h"
 #include "gateway/routes.h"
 
@@ -76,7 +77,8 @@ static void begin(struct turn *t, struct request *r, struct replication *what, s
 	struct job *job = replicator_find(t->gw, what);
 	bool known = job != NULL;
 	if (!job)
-		job = replicator_add(t, what, arena, r->http->principal);
+		job = replicator_add(t, what, arena,
+				     r->couch.user ? r->couch.user->name : r->http->principal);
 	if (!job) {
 		uint32_t max = t->gw->options.limits.replications_max;
 		problem_limit(&problem, STATUS_TOO_MANY_REQUESTS, "max_replications", max, max + 1);
@@ -114,4 +116,57 @@ void couch_replicate(struct turn *t, struct request *r)
 	else
 		begin(t, r, &what, &arena);
 	arena_close(&arena);
+}
+
+/* ---- _active_tasks ---- */
+
+static void print_text(const char *name, struct slice value, struct buf *out)
+{
+	buf_printf(out, "\"%s\":", name);
+	json_string(value, out);
+	buf_append_byte(out, ',');
+}
+
+static void print_value(const char *name, const struct buf *value, struct buf *out)
+{
+	buf_printf(out, "\"%s\":", name);
+	if (!json_from_msgpack(buf_slice(value), out))
+		buf_append_byte(out, '0');
+	buf_append_byte(out, ',');
+}
+
+static void print_task(const struct job *job, struct buf *out)
+{
+	const struct counts *c = &job->counts;
+	buf_append_text(out, "{\"type\":\"replication\",\"replication_id\":\"");
+	replicator_key(&job->what, out);
+	buf_append_text(out, "\",\"doc_id\":null,\"database\":null,");
+	print_text("user", job->principal, out);
+	print_text("source", job->what.sides[SIDE_SOURCE].shown, out);
+	print_text("target", job->what.sides[SIDE_TARGET].shown, out);
+	print_value("checkpointed_source_seq", &job->recorded, out);
+	print_value("source_seq", &job->asked, out);
+	print_value("through_seq", &job->recorded, out);
+	buf_printf(out,
+		   "\"continuous\":%s,\"started_on\":%" PRId64 ",\"updated_on\":%" PRId64
+		   ",\"changes_pending\":%" PRIu64 ",\"revisions_checked\":%" PRIu64
+		   ",\"missing_revisions_found\":%" PRIu64 ",\"docs_read\":%" PRIu64
+		   ",\"docs_written\":%" PRIu64 ",\"doc_write_failures\":%" PRIu64 "}",
+		   job->what.continuous ? "true" : "false", job->started_wall_ms / 1000,
+		   job->updated_wall_ms / 1000, job->pending, c->checked, c->missing, c->read,
+		   c->written, c->refused);
+}
+
+void couch_active_tasks(struct turn *t, struct request *r)
+{
+	struct reply *reply = reply_begin(t, 200);
+	size_t at = 0;
+	buf_append_byte(&reply->body, '[');
+	for (struct map_entry *e; (e = map_next(&t->gw->replicator->jobs, &at)) != NULL;) {
+		if (reply->body.len > 1)
+			buf_append_byte(&reply->body, ',');
+		print_task(e->value, &reply->body);
+	}
+	buf_append_byte(&reply->body, ']');
+	reply_send(t, r, reply);
 }

@@ -125,14 +125,6 @@ void couch_all_dbs(struct turn *t, struct request *r)
 	map_refresh(t, r, databases_answer);
 }
 
-/* None that CouchDB would list. */
-void couch_active_tasks(struct turn *t, struct request *r)
-{
-	struct reply *reply = reply_begin(t, 200);
-	buf_append_text(&reply->body, "[]");
-	reply_send(t, r, reply);
-}
-
 /* ---- _membership ---- */
 
 static void members_came(struct turn *t, struct request *r, uint32_t index, enum status status,

@@ -2,6 +2,7 @@
  * pause that doubles; it does no harm to ask twice. */
 #include <stdio.h>
 
+#include "common/probe.h"
 #include "gateway/replicate_internal.h"
 
 static bool may_pass(int status)
@@ -130,6 +131,7 @@ void ask_send(struct turn *t, struct ask *ask, const struct question *q)
 static void again_later(struct turn *t, struct ask *ask)
 {
 	int64_t pause_ms = REPLICATE_BACKOFF_MAX_MS;
+	REACHED(job_asks_again);
 	if (ask->tries < 8)
 		pause_ms = (int64_t)REPLICATE_BACKOFF_MS << ask->tries;
 	if (pause_ms > REPLICATE_BACKOFF_MAX_MS)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/replicate_internal.h"
 
 enum { LOG_TRIES = 3, REPLICATION_VERSION = 4, MS_A_DAY = 86400000 };
@@ -72,6 +73,7 @@ static void logs_read(struct turn *t, struct job *job)
 	struct slice source = buf_slice(&job->logs[SIDE_SOURCE]);
 	struct slice sequence = common_sequence(source, buf_slice(&job->logs[SIDE_TARGET]));
 	if (sequence.len > 0) {
+		REACHED(job_goes_on);
 		set_value(&job->start_sequence, sequence);
 		set_value(&job->history, value_member(source, slice_text("history")));
 	} else {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/replicate_internal.h"
 
 static void ask_page(struct turn *t, struct job *job);
@@ -252,6 +253,8 @@ static void ask_difference(struct turn *t, struct job *job, struct slice results
 	struct mp_reader reader;
 	struct buf body = {0};
 	uint32_t count = array_of(results, &reader);
+	if (MUTATION(job_forgets_row))
+		count--;
 	for (uint32_t i = 0; i < count; i++) {
 		struct slice row = mp_value(&reader);
 		struct slice id = text_of(value_member(row, slice_text("id")));

@@ -318,6 +318,10 @@ static void test_continuous_goes_on_until_it_is_cancelled(void **state)
 	to_page(b, NULL, NULL);
 	expect_question(b, "&since=0&feed=longpoll&timeout=30000 ");
 	answer(b, "/_changes", 200, PAGE);
+	gateway_bench_http(b, "GET /_active_tasks");
+	expect_body(b, 200,
+		    "\",\"doc_id\":null,\"database\":null,\"user\":\"\","
+		    "\"source\":\"" SOURCE "/\",\"target\":\"" TARGET "/\",");
 	/* the next page is asked for while this one is done */
 	expect_question(b, "&since=3-c&feed=longpoll&timeout=30000 ");
 	start(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET

@@ -135,9 +135,14 @@ describe('the replicator', () => {
     await until('all is there', WAIT_MS, async () => (await everything('mirror')).length === 10);
     await fill(source, numbered(5, 100));
     await until('what came later, too', WAIT_MS, async () => (await everything('mirror')).length === 15);
+    const [task, ...others] = (await couch('GET', '/_active_tasks')).json;
+    assert.deepEqual([others, task.type, task.replication_id, task.source, task.target, task.continuous],
+      [[], 'replication', begun._local_id, source, 'mirror', true]);
+    await until('its counts', WAIT_MS, async () => (await couch('GET', '/_active_tasks')).json[0].docs_written === 15);
     const ended = await replicate({ source, target: 'mirror', continuous: true, cancel: true });
     assert.equal(ended._local_id, begun._local_id);
     await replicate({ replication_id: begun._local_id, cancel: true }, 404);
+    assert.deepEqual((await couch('GET', '/_active_tasks')).json, []);
   });
 
   test('attachments go along, both ways', async () => {

@@ -111,5 +111,6 @@ extern const struct workload_ops attachment_workload; /* attachment_workload.c *
 extern const struct workload_ops drop_workload;       /* drop_workload.c */
 extern const struct workload_ops view_workload;       /* view_workload.c */
 extern const struct workload_ops dispute_workload;    /* dispute_workload.c */
+extern const struct workload_ops job_workload;        /* job_workload.c */
 
 #endif

@@ -1,0 +1,327 @@
+/* Two databases that gateways replicate into each other while clients push to both, at any gateway:
+ * jobs once and continuous ones, some begun again after theirs was lost with its gateway. A
+ * document's revisions are one line, so nothing is in conflict whatever comes first.
+ *
+ * Checked when all has healed, and both directions have been run once more: each document's newest
+ * revision, and nothing else, is the leaf of it in both databases. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "tests/sim/workload.h"
+
+enum {
+	WRITERS = 2,
+	ACTORS = WRITERS + 1, /* the last one replicates */
+	DOCUMENTS = 8,
+	PUSHES_MAX = 60,
+	DATABASES = 2,
+	PUSH_US = 9000000,
+	JOB_US = 20000000,
+	RETRY_US = 250000,
+	LAST_JOBS = 2
+};
+
+enum job_step { STEP_JOB, STEP_LOOK };
+
+struct line {
+	int count; /* revisions: N is called N-rN */
+	int deleted_every;
+};
+
+struct actor {
+	uint64_t request;
+	int64_t deadline_us;
+	int document; /* writers: what is pushed; -1: nothing */
+	int revision;
+	int database;
+	enum job_step step;
+};
+
+struct state {
+	struct line lines[DOCUMENTS];
+	struct actor actors[ACTORS];
+	int made; /* databases that are there */
+	int pushes;
+	int jobs;      /* answered with success */
+	int last_jobs; /* of these, after all pushes */
+	int looked;    /* databases that were looked at in the end */
+	bool done;
+};
+
+static struct state *state_of(struct workload *w)
+{
+	return w->state;
+}
+
+static int below(struct workload *w, int bound)
+{
+	return (int)rng_below(&w->rng, (uint64_t)bound);
+}
+
+static bool wanted(struct workload *w)
+{
+	return rng_below(&w->rng, 8) == 3;
+}
+
+static void wake_at(struct workload *w, int actor, int64_t at_us)
+{
+	state_of(w)->actors[actor].deadline_us = at_us;
+	workload_wake(w, actor, at_us);
+}
+
+static void start(struct workload *w)
+{
+	struct state *s = mem_alloc_zero(sizeof *s);
+	w->state = s;
+	for (int i = 0; i < DOCUMENTS; i++)
+		s->lines[i].deleted_every = 3 + below(w, 4);
+	for (int i = 0; i < ACTORS; i++) {
+		s->actors[i].document = -1;
+		wake_at(w, i, 500000 + below(w, 3000000));
+	}
+}
+
+static void post(struct workload *w, int actor, struct sim_http *r, int64_t patience_us)
+{
+	int gateway = below(w, w->sim->settings.gateways);
+	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
+	wake_at(w, actor, w->sim->now_us + patience_us);
+}
+
+static struct sim_http *couch_request(struct workload *w, int actor, enum http_method method,
+				      const char *path)
+{
+	struct sim_http *r = workload_request(w, actor, method, path);
+	r->dialect = DIALECT_COUCH;
+	return r;
+}
+
+static void ask_database(struct workload *w, int actor)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
+	buf_printf(&r->body, "{\"name\":\"job-%d\",\"shards\":%d}", state_of(w)->made,
+		   1 + below(w, 3));
+	post(w, actor, r, PUSH_US);
+}
+
+/* ---- writers ---- */
+
+static bool is_deleted(const struct line *line, int revision)
+{
+	return revision % line->deleted_every == 0;
+}
+
+static void push(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	struct sim_http *r = couch_request(w, actor, HTTP_POST, "");
+	buf_printf(&r->path, "/job-%d/_bulk_docs", a->database);
+	buf_printf(&r->body,
+		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"d%d\",\"_revisions\":{\"start\":%d,"
+		   "\"ids\":[",
+		   a->document, a->revision);
+	for (int i = a->revision; i > 0; i--)
+		buf_printf(&r->body, "%s\"r%d\"", i < a->revision ? "," : "", i);
+	buf_printf(&r->body, "]},%s}]}",
+		   is_deleted(&s->lines[a->document], a->revision) ? "\"_deleted\":true"
+								   : "\"n\":1");
+	post(w, actor, r, PUSH_US);
+}
+
+static void writer_goes_on(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	if (a->document < 0 && (w->sim->healed || s->pushes == PUSHES_MAX))
+		return;
+	if (a->document < 0) {
+		s->pushes++;
+		a->document = below(w, DOCUMENTS);
+		a->database = below(w, DATABASES);
+		a->revision = ++s->lines[a->document].count;
+	}
+	push(w, actor);
+}
+
+static void push_answered(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct actor *a = &state_of(w)->actors[actor];
+	if (answer->status == 201 && !slice_is(buf_slice(&answer->body), "[]"))
+		sim_violation(w->sim, "jobs: a push of d%d is refused: %.*s", a->document,
+			      (int)answer->body.len, (const char *)answer->body.data);
+	if (answer->status == 201)
+		a->document = -1;
+	wake_at(w, actor, w->sim->now_us + 1000 * (1 + below(w, 600)));
+}
+
+/* ---- who replicates ---- */
+
+static bool all_pushed(const struct state *s)
+{
+	for (int i = 0; i < WRITERS; i++)
+		if (s->actors[i].document >= 0)
+			return false;
+	return true;
+}
+
+static void ask_job(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	bool last = w->sim->healed && all_pushed(s);
+	int from = last ? s->last_jobs % DATABASES : below(w, DATABASES);
+	bool continuous = !w->sim->healed && below(w, 5) == 0;
+	struct sim_http *r = couch_request(w, actor, HTTP_POST, "/_replicate");
+	s->actors[actor].step = STEP_JOB;
+	s->actors[actor].database = last ? from : -1;
+	buf_printf(&r->body, "{\"source\":\"job-%d\",\"target\":\"job-%d\"%s}", from, 1 - from,
+		   continuous ? ",\"continuous\":true" : "");
+	post(w, actor, r, JOB_US);
+}
+
+static void look(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	struct sim_http *r = couch_request(w, actor, HTTP_GET, "");
+	s->actors[actor].step = STEP_LOOK;
+	buf_printf(&r->path, "/job-%d/_changes", s->looked);
+	buf_append_text(&r->query, "style=all_docs");
+	post(w, actor, r, PUSH_US);
+}
+
+static void job_answered(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct state *s = state_of(w);
+	bool last = s->actors[actor].database == s->last_jobs % DATABASES;
+	if (answer->status >= 400 && answer->status < 500 && answer->status != 429)
+		sim_violation(w->sim, "jobs: refused: %d %.*s", answer->status,
+			      (int)answer->body.len, (const char *)answer->body.data);
+	s->jobs += answer->status == 200;
+	s->last_jobs += answer->status == 200 && last;
+	wake_at(w, actor, w->sim->now_us + 1000 * (1 + below(w, 1500)));
+}
+
+/* ---- the end ---- */
+
+static int count_of(const char *text, const char *what)
+{
+	int count = 0;
+	for (const char *at = strstr(text, what); at; at = strstr(at + 1, what))
+		count++;
+	return count;
+}
+
+static void check_document(struct workload *w, const char *text, int document)
+{
+	struct state *s = state_of(w);
+	const struct line *line = &s->lines[document];
+	char row[100];
+	snprintf(row, sizeof row, "\"id\":\"d%d\",\"changes\":[{\"rev\":\"%d-r%d\"}]%s}", document,
+		 line->count, line->count,
+		 is_deleted(line, line->count) ? ",\"deleted\":true" : "");
+	if (line->count > 0 && count_of(text, row) != 1)
+		sim_violation(w->sim, "jobs: job-%d lacks %s: %s", s->looked, row, text);
+}
+
+static void looked(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct state *s = state_of(w);
+	struct buf text = {0};
+	int documents = 0;
+	wake_at(w, actor, w->sim->now_us + RETRY_US);
+	if (answer->status != 200)
+		return;
+	buf_append_slice(&text, buf_slice(&answer->body));
+	for (int d = 0; d < DOCUMENTS; d++) {
+		check_document(w, buf_cstr(&text), d);
+		documents += s->lines[d].count > 0;
+	}
+	if (count_of(buf_cstr(&text), "\"seq\":") != documents)
+		sim_violation(w->sim, "jobs: job-%d has others than %d documents: %s", s->looked,
+			      documents, buf_cstr(&text));
+	buf_close(&text);
+	s->done = ++s->looked == DATABASES;
+}
+
+static void replicator_goes_on(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	if (s->done)
+		return;
+	if (s->last_jobs == LAST_JOBS)
+		look(w, actor);
+	else
+		ask_job(w, actor);
+}
+
+/* ---- hooks ---- */
+
+static void step(struct workload *w, int actor)
+{
+	struct state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	if (w->sim->now_us < a->deadline_us)
+		return;
+	if (a->request != 0)
+		workload_hang_up(w, a->request);
+	a->request = 0;
+	if (s->made < DATABASES && actor == WRITERS)
+		ask_database(w, actor);
+	else if (s->made < DATABASES)
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+	else if (actor < WRITERS)
+		writer_goes_on(w, actor);
+	else
+		replicator_goes_on(w, actor);
+}
+
+static void on_answer(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct state *s = state_of(w);
+	struct actor *a = &s->actors[actor];
+	if (answer->id != a->request)
+		return;
+	a->request = 0;
+	if (s->made < DATABASES) {
+		s->made += answer->status == 200 || answer->status == 201 || answer->status == 409;
+		wake_at(w, actor, w->sim->now_us + RETRY_US);
+	} else if (actor < WRITERS) {
+		push_answered(w, actor, answer);
+	} else if (a->step == STEP_JOB) {
+		job_answered(w, actor, answer);
+	} else {
+		looked(w, actor, answer);
+	}
+}
+
+static bool done(struct workload *w, struct buf *why)
+{
+	const struct state *s = state_of(w);
+	if (!s->done)
+		buf_printf(why, "jobs: %d databases, %d last replications, %d looked at", s->made,
+			   s->last_jobs, s->looked);
+	return s->done;
+}
+
+static void check(struct workload *w)
+{
+	const struct state *s = state_of(w);
+	sim_log(w->sim, "jobs pushes=%d replications=%d", s->pushes, s->jobs);
+}
+
+static void free_state(struct workload *w)
+{
+	free(w->state);
+}
+
+const struct workload_ops job_workload = {
+    .name = "jobs",
+    .wanted = wanted,
+    .start = start,
+    .step = step,
+    .on_answer = on_answer,
+    .done = done,
+    .check = check,
+    .free = free_state,
+};
