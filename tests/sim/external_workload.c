@@ -44,7 +44,7 @@ struct held {
 	int document;
 	uint64_t leaves; /* the document and their names, in any order */
 	char whole[128]; /* a version that has all entries */
-	int64_t over_us; /* its lease has ended for sure, however slow the lead's clock */
+	int64_t over_us; /* its lease has ended for sure */
 	uint8_t log[ENTRIES_MAX];
 };
 
@@ -83,6 +83,13 @@ struct external_state {
 static struct external_state *state_of(struct workload *w)
 {
 	return w->state;
+}
+
+/* However slow the lead's clock, and although a late copy of the request told the lease once more.
+ */
+static int64_t lease_over_us(struct workload *w)
+{
+	return w->sim->now_us + 2 * state_of(w)->lease_ms * 1200;
 }
 
 static bool external_wanted(struct workload *w)
@@ -238,7 +245,7 @@ static void hold(struct workload *w, int actor, struct slice conflict)
 		return; /* it comes again when the lease has ended */
 	*h = (struct held){.document = id.data[1] - '0', .leaves = XXH3_64bits(id.data, id.len)};
 	memcpy(h->lease, lease.data, lease.len);
-	h->over_us = w->sim->now_us + s->lease_ms * 1200;
+	h->over_us = lease_over_us(w);
 	struct slice one;
 	for (uint32_t i = 0; (one = value_element(leaves, i)).len > 0; i++)
 		h->leaves += XXH3_64bits(one.data, one.len);
@@ -444,7 +451,7 @@ static void decider_answer(struct workload *w, int actor, const struct sim_answe
 	switch (a->step) {
 	case EXT_RENEW:
 		if (answer->status == 200 && a->held_count > 0)
-			a->held[0].over_us = w->sim->now_us + s->lease_ms * 1200;
+			a->held[0].over_us = lease_over_us(w);
 		a->step = EXT_BEGIN;
 		rest(w, actor);
 		return;

@@ -273,10 +273,11 @@ static void ask_last(struct workload *w, int actor)
 		ask_policy(w, actor);
 }
 
+/* A write without an answer may still be done, too. */
 static bool all_pushed(const struct replicator_state *s)
 {
 	for (int i = 0; i < ACTORS; i++)
-		if (s->actors[i].batch_count > 0)
+		if (s->actors[i].batch_count > 0 || s->actors[i].request != 0)
 			return false;
 	return true;
 }
