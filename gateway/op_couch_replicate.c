@@ -60,7 +60,8 @@ static struct slice given_id(struct slice body)
 	return slice_of(NULL, 0);
 }
 
-/* It may take long: the client's patience counts, no deadline. */
+/* It may take long: the client's patience counts, no deadline. What was written before it asked is
+ * replicated when it is answered, even if the job had seen the source's end by then. */
 static void wait_for(struct turn *t, struct request *r, struct job *job)
 {
 	if (job->waiters_count == REPLICATE_WAITERS) {
@@ -69,6 +70,7 @@ static void wait_for(struct turn *t, struct request *r, struct job *job)
 	}
 	timers_clear(&t->gw->timers, &r->deadline);
 	job->waiters[job->waiters_count++] = r->id;
+	job->again = true;
 }
 
 static void begin(struct turn *t, struct request *r, struct replication *what, struct arena *arena)

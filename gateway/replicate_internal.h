@@ -138,6 +138,7 @@ struct job {
 	bool busy;
 	bool page_ready;
 	bool last_page; /* no page is asked behind it */
+	bool again;     /* somebody has asked for the job since a page was asked for: one more */
 	struct buf page;
 	struct arena batch;
 	struct wanted *wanted;

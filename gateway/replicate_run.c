@@ -144,7 +144,7 @@ static void page_came(struct turn *t, struct job *job, const struct answer *a)
 	job->page_ready = true;
 	uint32_t count = array_of(value_member(a->value, slice_text("results")), &rows);
 	set_value(&job->asked, last);
-	job->last_page = !job->what.continuous && count < REPLICATE_ROWS;
+	job->last_page = !job->what.continuous && !job->again && count < REPLICATE_ROWS;
 	if (!job->busy)
 		take_page(t, job);
 }
@@ -152,6 +152,8 @@ static void page_came(struct turn *t, struct job *job, const struct answer *a)
 static void ask_page(struct turn *t, struct job *job)
 {
 	struct buf query = {0};
+	job->again = false;
+	job->last_page = false;
 	buf_printf(&query, "style=all_docs&limit=%d&since=", REPLICATE_ROWS);
 	print_since(&job->asked, &query);
 	if (job->what.continuous)
@@ -304,6 +306,8 @@ void job_next(struct turn *t, struct job *job)
 	job->busy = false;
 	if (job->page_ready)
 		take_page(t, job);
+	else if (job->last_page && job->again)
+		ask_page(t, job);
 	else if (job->last_page)
 		job_end(t, job, 200, NULL, "");
 }

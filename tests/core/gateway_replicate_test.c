@@ -353,6 +353,22 @@ static void test_two_that_ask_for_the_same_wait_for_one(void **state)
 	assert_null(strstr(buf_cstr(&b->trace), text));
 }
 
+/* What was written between the first one's last page and the second one's request counts, too. */
+static void test_who_comes_later_is_not_told_of_an_earlier_end(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	start(b, BODY);
+	answer(b, "/_revs_diff", 200, "{}");
+	answer(b, "PUT ", 201, DONE);
+	answer(b, "PUT ", 201, DONE);
+	assert_int_equal(b->status, 0);
+	expect_question(b, "GET " SOURCE "/_changes?style=all_docs&limit=500&since=3-c ");
+	answer(b, "/_changes", 200, "{\"results\":[],\"last_seq\":\"3-c\",\"pending\":0}");
+	expect_body(b, 200, "\"source_last_seq\":\"3-c\"");
+}
+
 static void test_credentials_go_nowhere_else(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -460,6 +476,7 @@ int main(void)
 	    on_bench(test_bad_answers_end_it),
 	    on_bench(test_continuous_goes_on_until_it_is_cancelled),
 	    on_bench(test_two_that_ask_for_the_same_wait_for_one),
+	    on_bench(test_who_comes_later_is_not_told_of_an_earlier_end),
 	    on_bench(test_credentials_go_nowhere_else),
 	    on_bench(test_whom_it_may_ask),
 	    on_bench(test_no_more_than_may_run),
