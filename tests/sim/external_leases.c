@@ -15,7 +15,8 @@ struct asked {
 /* Who has it, by shard and document. */
 struct granted {
 	uint64_t lease;
-	uint64_t epoch; /* of the lead, in which it remembers */
+	uint64_t since_ms; /* of the conflict: when it is resolved by others, the next one is new */
+	uint64_t epoch;    /* of the lead, in which it remembers */
 	uint64_t life;
 	int from;
 	int64_t until_us; /* as fast as a clock may run */
@@ -92,10 +93,12 @@ static void give(struct external_leases *l, struct sim *sim, int from, const str
 			map_put_u64(&l->granted, key, g);
 		}
 		if (g->from == from && g->life == node->life && g->epoch == asked->epoch &&
-		    g->lease != asked->lease && sim->now_us < g->until_us)
+		    g->since_ms == m->offers[i].since_ms && g->lease != asked->lease &&
+		    sim->now_us < g->until_us)
 			sim_violation(sim, "external: %.*s was leased to two at once",
 				      (int)m->offers[i].id.len, (const char *)m->offers[i].id.data);
 		*g = (struct granted){.lease = asked->lease,
+				      .since_ms = m->offers[i].since_ms,
 				      .epoch = asked->epoch,
 				      .life = node->life,
 				      .from = from,
