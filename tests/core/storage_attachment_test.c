@@ -102,7 +102,7 @@ static int pairs(struct storage_bench *b)
 static void test_comes_and_goes(void **state)
 {
 	struct storage_bench *b = *state;
-	struct attachment_stub stub;
+	struct attachment_stub stub = {0};
 	peers_lead(b, MODE_CONSISTENT);
 	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
 	settle(b, 3);
@@ -156,7 +156,7 @@ static void test_what_is_not_there(void **state)
 	settle(b, 4);
 	assert_int_equal(chunk(b, 1, 2, true, slice_text("x")), STATUS_NOT_FOUND);
 	assert_int_equal(write(b, "d", body_of(b, 1, 1), 5), STATUS_CREATED);
-	struct attachment_stub stub;
+	struct attachment_stub stub = {0};
 	assert_true(stub_of(b, "d", &stub));
 	assert_int_equal(stub.length, LIMIT_CHUNK_BYTES + 3);
 	assert_int_equal(read_chunk(b, &stub, 1), STATUS_OK);
@@ -169,7 +169,7 @@ static void test_what_is_not_there(void **state)
 static void test_late_copy(void **state)
 {
 	struct storage_bench *b = *state;
-	struct attachment_stub stub;
+	struct attachment_stub stub = {0};
 	peers_lead(b, MODE_CONSISTENT);
 	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
 	settle(b, 3);
