@@ -101,13 +101,13 @@ static void import(struct draw *d, struct document *doc, uint64_t number)
 /* A child of one, or what becomes of all leaves; losers that are no parents are closed. */
 static void write(struct draw *d, struct document *doc, uint64_t number)
 {
-	uint32_t *leaves;
+	uint32_t *leaves = NULL;
 	uint32_t count = doc->revisions ? graph_sides_set(doc, d->arena, &leaves) : 0;
 	struct revision_node node = {.generation = 1, .hash = draw_hash(d)};
 	bool resolves = draw_below(d, 2) == 0;
 	uint32_t parents = resolves ? (uint32_t)draw_below(d, count + 1) : count > 0;
 	node.parents = arena_alloc(d->arena, (parents + 1) * sizeof *node.parents);
-	for (uint32_t i = 0; i < parents; i++) {
+	for (uint32_t i = 0; leaves && i < parents; i++) {
 		node.parents[node.parents_count++] = leaves[i];
 		if (doc->revisions[leaves[i]].generation >= node.generation)
 			node.generation = doc->revisions[leaves[i]].generation + 1;
@@ -116,7 +116,7 @@ static void write(struct draw *d, struct document *doc, uint64_t number)
 	if (graph_find(doc, &name) != GRAPH_NONE)
 		return;
 	graph_add(doc, d->arena, &node, number);
-	for (uint32_t i = 0; resolves && i < count; i++)
+	for (uint32_t i = 0; resolves && leaves && i < count; i++)
 		if (graph_is_leaf(doc, leaves[i]))
 			graph_close(doc, leaves[i], number);
 }
