@@ -37,12 +37,25 @@ enum status conflict_must_lead(struct storage *s, struct shard_copy *c, const st
 
 /* ---- listing ---- */
 
-/* Why the arbiter left it open, as long as it is the same conflict. */
+/* Why an arbiter left it open: said of the conflict as it was at this entry, under this policy. */
+struct note {
+	uint64_t number;
+	uint64_t policy;
+	struct buf detail;
+};
+
+static void note_free(struct note *note)
+{
+	buf_close(&note->detail);
+	free(note);
+}
+
 static void add_note(struct shard_copy *c, struct slice id, struct conflict *conflict)
 {
-	struct buf *note = map_get(&c->notes, id);
-	if (note && conflict->state == CONFLICT_OPEN)
-		conflict->detail = buf_slice(note);
+	struct note *note = map_get(&c->notes, id);
+	if (note && conflict->state == CONFLICT_OPEN && note->number == conflict->number &&
+	    note->policy == c->settings.version)
+		conflict->detail = buf_slice(&note->detail);
 }
 
 static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_conflict_list *m,
@@ -368,11 +381,26 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 void conflict_notes_clear(struct shard_copy *c)
 {
 	size_t at = 0;
-	for (struct map_entry *entry; (entry = map_next(&c->notes, &at));) {
-		buf_close(entry->value);
-		free(entry->value);
-	}
+	for (struct map_entry *entry; (entry = map_next(&c->notes, &at));)
+		note_free(entry->value);
 	map_clear(&c->notes);
+}
+
+static bool is_among(const struct revision *name, const struct revision *names, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (revision_equal(name, &names[i]))
+			return true;
+	return false;
+}
+
+/* Is it said of the conflict that there is now? Its row lists the first of its leaves. */
+static bool note_is_of(const struct msg_conflict_note *m, const struct conflict *open)
+{
+	for (uint32_t i = 0; i < open->leaves_count; i++)
+		if (!is_among(&open->leaves[i], m->leaves, m->leaves_count))
+			return false;
+	return true;
 }
 
 void conflict_on_note(struct storage *s, const struct event *e, struct effects *fx)
@@ -380,15 +408,21 @@ void conflict_on_note(struct storage *s, const struct event *e, struct effects *
 	(void)fx;
 	const struct msg_conflict_note *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	if (!c || c->state != SHARD_SERVING)
+	struct slice value;
+	struct conflict open;
+	if (!c || c->state != SHARD_SERVING ||
+	    store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, m->id),
+		      &value) != STORE_OK ||
+	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open) ||
+	    !note_is_of(m, &open))
 		return;
 	if (c->notes.count >= CONFLICT_NOTES_MAX)
 		conflict_notes_clear(c); /* arbiters say it again */
-	struct buf *note = mem_alloc_zero(sizeof *note);
-	buf_append_slice(note, m->detail);
-	struct buf *before = map_put(&c->notes, m->id, note);
-	if (before) {
-		buf_close(before);
-		free(before);
-	}
+	struct note *note = mem_alloc_zero(sizeof *note);
+	note->number = open.number;
+	note->policy = c->settings.version;
+	buf_append_slice(&note->detail, m->detail);
+	struct note *before = map_put(&c->notes, m->id, note);
+	if (before)
+		note_free(before);
 }

@@ -223,7 +223,7 @@ struct shard_copy {
 	uint32_t recent_next;
 	int64_t recent_until_ms; /* they go then; 0: as of the next tick */
 	struct refused_attempts attempts;
-	struct map notes; /* document id -> struct buf*: why a conflict stays open */
+	struct map notes; /* document id -> struct note*: why a conflict stays open */
 	struct cleanup_wait cleanup_wait;
 	struct purge_wait purge_wait;
 	uint64_t checkpoint_entry; /* checkpoint.h: newest that was ordered here, and the least */

@@ -1,6 +1,7 @@
 #include "common/doc/script_decide.h"
 
 #include "common/doc/script_answer.h"
+#include "common/doc/value.h"
 
 /* The script could have decided, and did not. */
 static bool instead(const struct msg_conflict_read_ack *graph, struct slice id, struct slice text,
@@ -26,15 +27,18 @@ static bool failed(const struct msg_conflict_read_ack *graph, struct slice id,
 	return instead(graph, id, copy, arena, d);
 }
 
-/* In the form in which a client's document would be stored: a worker may have been taken over, and
- * nobody else looks at what it made. */
+/* In the form in which a client's document would be stored, without the id: a worker may have been
+ * taken over, and nobody else looks at what it made. */
 static bool clean_body(struct json_parser *json, struct arena *arena, struct answer *answer)
 {
-	struct buf text = {0}, body = {0};
+	struct buf text = {0}, body = {0}, own = {0};
 	struct json_error error;
 	bool ok = json_from_msgpack(answer->body, &text) &&
 		  json_to_msgpack(json, buf_slice(&text), &body, &error);
-	answer->body = arena_copy(arena, buf_slice(&body));
+	if (ok)
+		value_without_member(buf_slice(&body), slice_text("id"), &own);
+	answer->body = arena_copy(arena, buf_slice(&own));
+	buf_close(&own);
 	buf_close(&text);
 	buf_close(&body);
 	return ok;

@@ -13,8 +13,7 @@
 //
 // What does not hold here, as it is not wanted: the oldest process leads (the coordinator places leads); users are
 // replicated (clients have certificates); a version may jump ahead (If-Match names what was read, or is refused); an
-// increment of a document in conflict waits (it goes to the version that is shown, and the others stay). A role that may
-// only read does not exist yet: every certificate may see conflicts and resolve them by hand.
+// increment of a document in conflict waits (it goes to the version that is shown, and the others stay).
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';

@@ -385,6 +385,25 @@ describe('policies', () => {
     assert.deepEqual(json.map((row) => [row.id, row.policyVersion]), [['x', 2], ['y', 3]]);
   });
 
+  test('a reason is told of the conflict and the policy that it was given for, and of no other', async (c) => {
+    await c.collection('reasons', { mode: 'available', policy: {} });
+    await diverge(c, '/reasons/a', { x: 0, y: 0 }, { x: 1, y: 0 }, { x: 2, y: 0 });
+    const [row] = await openOnes(c, 'reasons', 1);
+    assert.equal(row.detail.open[0].path, 'x');
+    assert.equal((await ask(c, 'PUT', '/system.policies/reasons', { strategy: 'external' })).status, 200);
+    const rowNow = async () => (await c.insist('GET', '/_/conflicts?collection=reasons&state=open')).json[0];
+    await until('the reason is gone', DEADLINE_MS, async () => (await rowNow()).detail === undefined);
+    await ask(c, 'PUT', '/system.policies/reasons', {});
+    await openOnes(c, 'reasons', 1);
+    const done = await resolve(c, '/reasons/a', { leaves: row.leaves, document: { x: 5, y: 0 } });
+    assert.equal(done.status, 200, done.text);
+    await ask(c, 'PUT', '/system.policies/reasons', { strategy: 'external' });
+    const headers = { 'If-Match': `"${done.json.rev}"` };
+    await c.insist('PUT', '/reasons/a', { body: { x: 5, y: 1 }, headers });
+    await c.insist('PUT', '/reasons/a?branch=true', { body: { x: 5, y: 2 }, headers });
+    assert.equal((await rowNow()).detail, undefined);
+  });
+
   test('mistakes are refused with their place; DELETE goes back to the default', async (c) => {
     const bad = await ask(c, 'PATCH', '/system.policies/care', { paths: { log: 'prepend' } });
     assert.deepEqual([bad.status, bad.json.place], [400, '/paths/log'], bad.text);

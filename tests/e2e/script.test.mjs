@@ -92,6 +92,13 @@ describe('scripts', () => {
     assert.equal(got['x-parley-conflicts'], undefined);
   });
 
+  test('an id in what it returns is left out', async (c) => {
+    await collection(c, 'ids', '(base, leaves) => ({ resolve: { id: "other", _id: "other", n: leaves[0].n } })');
+    await diverge(c, '/ids/a', { n: 0 }, { n: 1 }, { n: 2 });
+    await resolved(c, 'ids', 'a');
+    assert.match((await c.get('/ids/a')).text, /^\{"id":"a","n":[12]\}$/);
+  });
+
   test('pick, delete and open', async (c) => {
     await collection(c, 'says', (base, leaves) => {
       if (leaves.some((leaf) => leaf.ask)) return { open: `ask ${base._id}` };
