@@ -100,7 +100,7 @@ async function run(cluster) {
     await clients.stop();
   }
   log('healed; looking for what was promised');
-  const { lost, resurrected, violations } = await clients.verify();
+  const { lost, resurrected, violations } = await clients.verify(nemesis.disksLost);
   for (const text of [...lost.map((id) => `lost: ${id}`), ...resurrected.map((id) => `came back: ${id}`), ...violations].slice(0, 50))
     console.log(text);
   for (const [name, times] of [...nemesis.seen].sort()) console.log(`${String(times).padStart(5)} ${name}`);

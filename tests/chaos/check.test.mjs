@@ -47,7 +47,11 @@ describe('the other checkers', () => {
       assert.equal(checkCounters(counters, new Map([['n', n]])).length, wrong);
   });
   it('tags that are missing', () => {
-    assert.deepEqual(checkTags(new Map([['d', new Set(['x', 'y'])]]), new Map([['d', ['x']]])), ['d lacks y']);
+    const told = (status) => new Map([['d', new Map([['x', { status: 200, at: 0 }], ['y', { status, at: 5 }]])]]);
+    const found = new Map([['d', ['x']]]);
+    for (const [status, disksLost] of [[200, [6]], [201, [6]], [202, []], [202, [4]], [202, [70000]]])
+      assert.deepEqual(checkTags(told(status), found, disksLost), [`d lacks y, answered ${status} at 5 ms`]);
+    assert.deepEqual(checkTags(told(202), found, [6]), []);
   });
   it('probes that went back', () => {
     const probed = new Map([['p', { acked: 5, unknown: new Set([3, 7]) }]]);

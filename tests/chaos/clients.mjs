@@ -49,7 +49,7 @@ export class Clients {
   set = new Map(); // id -> { acked, value }
   deleted = new Set();
   counters = new Map();
-  tags = new Map(); // document -> Set of acknowledged tags
+  tags = new Map(); // document -> Map of acknowledged tags -> how and when they were
   tagsOf = Array(TAGGED / 2).fill(0); // tried so far, per line of documents
   probes = []; // { doc, start, end }: acknowledged writes
   probed = new Map(); // document -> { acked: number, unknown: Set of numbers }
@@ -194,7 +194,7 @@ export class Clients {
 
   async #tag(client) {
     const doc = `t${client % (TAGGED / 2)}-${Math.floor(this.tagsOf[client % (TAGGED / 2)] / KEEP_TAGS)}`;
-    if (!this.tags.has(doc)) this.tags.set(doc, new Set());
+    if (!this.tags.has(doc)) this.tags.set(doc, new Map());
     const acked = this.tags.get(doc);
     const read = await this.#ask('GET', `/chaos.tags/${doc}`);
     if (read.status !== 200 && read.status !== 404) return false;
@@ -202,8 +202,7 @@ export class Clients {
     const body = { tags: [...(read.json?.tags ?? []), tag] };
     const answer = await this.#insist('PUT', `/chaos.tags/${doc}${read.etag ? '?branch=true' : ''}`, body,
       read.etag ? { 'If-Match': read.etag } : { 'If-None-Match': '*' });
-    // a 202 promises one disk, and the nemesis takes disks away
-    if ([200, 201].includes(answer.status)) acked.add(tag);
+    if ([200, 201, 202].includes(answer.status)) acked.set(tag, { status: answer.status, at: performance.now() });
     this.tagsOf[client % (TAGGED / 2)]++;
     return true;
   }
@@ -275,14 +274,15 @@ export class Clients {
     this.violations.push(...checkEnded(new Map(before), now));
   }
 
-  async verify() {
+  /** disksLost: when disks were taken away, by performance.now(). */
+  async verify(disksLost) {
     const values = await this.#all('chaos.set', (row) => row.value);
     const { lost, violations } = checkSet(this.set, values);
     const resurrected = checkDeleted(this.deleted, values);
     this.violations.push(...violations.filter((text) => !resurrected.some((id) => text.startsWith(`${id} `))));
     await this.#verifyRegisters();
     lost.push(...checkProbes(this.probed, await this.#all('chaos.probe', (row) => row.n)));
-    lost.push(...checkTags(this.tags, await this.#all('chaos.tags', (row) => row.tags)));
+    lost.push(...checkTags(this.tags, await this.#all('chaos.tags', (row) => row.tags), disksLost));
     return { lost, resurrected, violations: this.violations };
   }
 }

@@ -18,6 +18,7 @@ const others = (list, ...without) => list.filter((name) => !without.includes(nam
 export class Nemesis {
   seen = new Map(); // fault -> times
   failovers = [];
+  disksLost = []; // when, by performance.now()
 
   constructor(cluster, clients, random, log) {
     Object.assign(this, { cluster, clients, random, log });
@@ -238,6 +239,7 @@ export class Nemesis {
     const seconds = Math.min(most, this.between(...fault.seconds));
     this.log(`${name}, ${seconds.toFixed(1)} s`);
     const state = await fault.begin();
+    if (fault.exclusive) this.disksLost.push(performance.now());
     await sleep(seconds * 1000);
     await fault.end(state);
     if (fault.exclusive) {
