@@ -36,6 +36,14 @@ enum view_update {
 	VIEW_UPDATE_MAX = 2
 };
 
+/* What a design document says of its views, together. */
+enum view_option {
+	VIEW_LOCAL_SEQ = 1,      /* the function sees _local_seq */
+	VIEW_INCLUDE_DESIGN = 2, /* design documents, too */
+	VIEW_RAW = 4,            /* rows come in CouchDB's raw order */
+	VIEW_OPTIONS_MAX = 7
+};
+
 enum availability_mode { MODE_CONSISTENT = 0, MODE_AVAILABLE = 1, MODE_MAX = 1 };
 
 /* How a storage node stands to a shard. */
