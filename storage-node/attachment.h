@@ -33,6 +33,7 @@ bool attachment_load(struct storage *s, struct shard_copy *c, struct slice conte
 /* ---- attachment_serve.c: at the lead ---- */
 
 void attachment_on_chunk(struct storage *s, const struct event *e, struct effects *fx);
+void attachment_on_forget(struct storage *s, const struct event *e, struct effects *fx);
 void attachment_on_read(struct storage *s, const struct event *e, struct effects *fx);
 /* An upload may be gone soon: a drop of one is in the stream, and not applied yet. */
 bool attachment_drop_pending(const struct shard_copy *c);

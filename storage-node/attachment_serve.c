@@ -81,6 +81,30 @@ void attachment_on_read(struct storage *s, const struct event *e, struct effects
 
 /* ---- uploads that nobody came for ---- */
 
+static void order_drop(struct storage *s, struct shard_copy *c, struct slice upload,
+		       struct effects *fx)
+{
+	struct chunk chunk = {.upload = upload};
+	struct change change = {.kind = CHANGE_CHUNK_DROP, .chunks = &chunk, .chunks_count = 1};
+	stream_append_change(s, c, &change, fx);
+}
+
+/* Its chunks may be under way still. */
+void attachment_on_forget(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_attachment_forget *m = e->message.body;
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct upload upload;
+	if (m->upload.len != UPLOAD_BYTES || conflict_must_lead(s, c, e, fx) != STATUS_OK ||
+	    c->position.applied < c->epoch_start || !stream_has_room(s, c))
+		return;
+	if (c->position.applied == c->position.last &&
+	    !attachment_load_upload(s, c, m->upload, &upload))
+		return;
+	REACHED(upload_forgotten);
+	order_drop(s, c, m->upload, fx);
+}
+
 bool attachment_drop_pending(const struct shard_copy *c)
 {
 	return c->upload_dropped > c->position.applied && c->upload_dropped <= c->position.last;
@@ -121,12 +145,8 @@ void attachment_tick(struct storage *s, struct shard_copy *c, struct effects *fx
 		return;
 	c->uploads_ms = s->now_ms + UPLOAD_SWEEP_MS;
 	uint32_t count = old_uploads(s, c, ids);
-	for (uint32_t i = 0; i < count; i++) {
-		struct chunk chunk = {.upload = ids[i]};
-		struct change change = {
-		    .kind = CHANGE_CHUNK_DROP, .chunks = &chunk, .chunks_count = 1};
-		stream_append_change(s, c, &change, fx);
-	}
+	for (uint32_t i = 0; i < count; i++)
+		order_drop(s, c, ids[i], fx);
 }
 
 /* ---- metrics ---- */

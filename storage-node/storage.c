@@ -143,6 +143,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_checkpoint_list] = checkpoint_on_list,
     [MSG_attachment_chunk] = attachment_on_chunk,
     [MSG_attachment_read] = attachment_on_read,
+    [MSG_attachment_forget] = attachment_on_forget,
     [MSG_doc_import] = import_on_doc_import,
     [MSG_doc_revisions] = revisions_on_read,
     [MSG_revs_diff] = revisions_on_diff,
