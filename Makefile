@@ -83,18 +83,18 @@ $(BUILD)/libsim.a: $(call objs,$(SIM_SRC))
 LIBS := $(BUILD)/librun.a $(BUILD)/libcores.a $(BUILD)/libpure.a
 
 $(BUILD)/parley-%: $(BUILD)/%/main.c.o $(LIBS)
-	$(CC) $(LDFLAGS) -o $@ $< $(LIBS) $(SHELL_LIBS)
+	$(CXX) $(LDFLAGS) -o $@ $< $(LIBS) $(SHELL_LIBS)
 
 $(BUILD)/script-worker/%.c.o: CFLAGS += $(JSC_CFLAGS)
 $(BUILD)/parley-script-worker: $(call objs,$(SCRIPT_SRC)) $(BUILD)/libpure.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(JSC_LIBS) $(PURE_LIBS)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(JSC_LIBS) $(PURE_LIBS)
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.c.o $(BUILD)/libsim.a $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
+	$(CXX) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
 $(BUILD)/core/%: $(BUILD)/tests/core/%.c.o $(BUILD)/libsim.a $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
+	$(CXX) $(LDFLAGS) -o $@ $< $(BUILD)/libsim.a $(LIBS) $(SHELL_LIBS) -lcmocka
 
 $(BUILD)/unit/script_pool_test: $(BUILD)/parley-script-worker
 
@@ -111,7 +111,7 @@ $(UNIT_TESTS:=.run): %.run: %
 # Documents made from the tables; tests/lint/fresh fails when they are stale.
 $(BUILD)/schema-doc: $(call objs,proto/schema_doc.c proto/schema.c proto/schema_rows.c proto/msgpack.c \
 	proto/status.c common/base/buf.c common/base/arena.c common/base/memory.c)
-	$(CC) $(LDFLAGS) -o $@ $^ -lmsgpackc
+	$(CXX) $(LDFLAGS) -o $@ $^ -lmsgpackc
 docs: $(BUILD)/schema-doc $(DAEMONS)
 	@mkdir -p docs
 	$< protocol >proto/PROTOCOL.md
@@ -122,9 +122,10 @@ docs: $(BUILD)/schema-doc $(DAEMONS)
 golden: $(BUILD)/unit/schema_golden_test
 	$< --write
 
-# The unit tests once more under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The unit tests once more under AddressSanitizer and UndefinedBehaviorSanitizer, by the other compiler, from the
+# objects that the fuzzers are made of: one build for both.
 unit-sanitized:
-	$(MAKE) SAN=address,undefined unit
+	$(MAKE) $(FUZZ_FLAGS) unit
 
 # Every suite; the packages it needs are installed first.
 test: deps-test

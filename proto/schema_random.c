@@ -35,7 +35,8 @@ static int64_t make_i64(struct maker *m, const struct schema_field *f)
 {
 	if (!m->rng)
 		return -(int64_t)f->number;
-	int64_t v = (int64_t)(rng_next(m->rng) >> rng_below(m->rng, 64));
+	uint64_t bits = rng_next(m->rng);
+	int64_t v = (int64_t)(bits >> rng_below(m->rng, 64));
 	return rng_chance(m->rng, 500000) ? v : -(v >> 1);
 }
 

@@ -17,7 +17,7 @@ uint8_t *buf_grow(struct buf *b, size_t bytes)
 {
 	CHECK(bytes <= SIZE_MAX / 4 && b->len <= SIZE_MAX / 4);
 	size_t need = b->len + bytes;
-	if (need > b->cap) {
+	if (need > b->cap || !b->data) {
 		size_t cap = b->cap ? b->cap : BUF_FIRST_BYTES;
 		while (cap < need)
 			cap *= 2;

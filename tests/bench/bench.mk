@@ -5,7 +5,7 @@ LIMITS_DIR ?= $(wildcard ../shared/limits)
 BENCH_LOAD := $(BUILD)/bench-load
 $(BENCH_LOAD): $(BUILD)/tests/bench/load.c.o $(BUILD)/libpure.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a -lssl -lcrypto
+	$(CXX) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a -lssl -lcrypto
 
 bench: all $(BENCH_LOAD) $(BUILD)/parley-keys
 	python3 tests/bench/bench.py $(BUILD) $(LIMITS_DIR)
@@ -15,7 +15,7 @@ bench: all $(BENCH_LOAD) $(BUILD)/parley-keys
 BENCH_QUERY := $(BUILD)/bench-query
 $(BENCH_QUERY): $(BUILD)/tests/bench/query.c.o $(BUILD)/libpure.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a $(PURE_LIBS)
+	$(CXX) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a $(PURE_LIBS)
 
 bench-query: $(BENCH_QUERY)
 	$<
@@ -26,7 +26,7 @@ bench-query: $(BENCH_QUERY)
 BENCH_SUBSCRIBERS := $(BUILD)/bench-subscribers
 $(BENCH_SUBSCRIBERS): $(BUILD)/tests/bench/subscribers.c.o $(BUILD)/libpure.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a -lssl -lcrypto
+	$(CXX) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a -lssl -lcrypto
 
 bench-subscribers: all $(BENCH_SUBSCRIBERS) $(BUILD)/parley-keys
 	python3 tests/bench/subscribers.py $(BUILD)

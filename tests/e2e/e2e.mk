@@ -4,7 +4,7 @@
 ROGUE_PEER := $(BUILD)/e2e/rogue-peer
 $(ROGUE_PEER): $(BUILD)/tests/e2e/rogue_peer.c.o $(BUILD)/libpure.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a $(PURE_LIBS) -lzmq
+	$(CXX) $(LDFLAGS) -o $@ $< $(BUILD)/libpure.a $(PURE_LIBS) -lzmq
 
 # Clients and checkers that only the tests need; npm writes the stamp when it has installed what the lock file says.
 NPM_STAMP := tests/e2e/node_modules/.package-lock.json

@@ -31,11 +31,12 @@ $(BUILD)/fuzz/stored_fuzz: $(call objs,common/run/identity.c common/run/entropy.
 
 # Everything a fuzzer links is instrumented, so it has a build directory of its own.
 FUZZ_BUILD := build-fuzz
+FUZZ_FLAGS := CC=clang CXX=clang++ BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined
 SECONDS ?= 6
 RUNS ?= 20000
 FUZZ_SEED ?= 1
 fuzz:
-	$(MAKE) CC=clang CXX=clang++ BUILD=$(FUZZ_BUILD) SAN=fuzzer-no-link,address,undefined fuzzers
+	$(MAKE) $(FUZZ_FLAGS) fuzzers
 fuzzers: $(FUZZERS)
 # What a run finds goes to the build directory; the kept seeds are only read.
 fuzz-smoke: fuzz

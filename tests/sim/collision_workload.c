@@ -136,7 +136,9 @@ static void inject(struct workload *w, int from, int document, const struct effe
 	struct collision_state *s = state_of(w);
 	char kind = document == SAME_KIND ? 'p' : 'q';
 	struct buf body = {0}, bytes = {0};
-	uint64_t operation[2] = {rng_next(&w->rng), rng_next(&w->rng)};
+	uint64_t operation[2];
+	for (int i = 0; i < 2; i++)
+		operation[i] = rng_next(&w->rng);
 	struct msg_doc_write m = {.shard = seen->shard,
 				  .op = WRITE_PUT,
 				  .id = seen->id,

@@ -237,8 +237,10 @@ bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng, enum st
 			buf_append_slice(key, node_key(n));
 		}
 	}
-	if (chosen)
-		chosen->data[rng_below(rng, chosen->len)] ^= (uint8_t)(1u << rng_below(rng, 8));
+	if (chosen) {
+		uint8_t flipped = (uint8_t)(1u << rng_below(rng, 8));
+		chosen->data[rng_below(rng, chosen->len)] ^= flipped;
+	}
 	return chosen != NULL;
 }
 

@@ -137,12 +137,13 @@ static void make(struct workload *w)
 {
 	struct drop_state *s = state_of(w);
 	struct sim_http *r = workload_request(w, OPERATOR, HTTP_POST, "/_/collections");
+	int shards = (int)rng_between(&w->rng, 1, SHARDS);
+	const char *mode = rng_below(&w->rng, 2) ? "available" : "consistent";
 	buf_printf(&r->body,
 		   "{\"name\":\"drop%d\",\"mode\":\"%s\",\"shards\":%d,\"replicas\":%d,"
 		   "\"writeQuorum\":%d,\"retainMs\":%lld,\"policy\":{\"strategy\":\"newest\"}}",
-		   s->name, rng_below(&w->rng, 2) ? "available" : "consistent",
-		   (int)rng_between(&w->rng, 1, SHARDS), w->sim->settings.replicas,
-		   w->sim->settings.write_quorum, (long long)w->sim->settings.retain_ms);
+		   s->name, mode, shards, w->sim->settings.replicas, w->sim->settings.write_quorum,
+		   (long long)w->sim->settings.retain_ms);
 	s->tries++;
 	s->actors[OPERATOR].step = DROP_MAKE;
 	s->gateway = any_gateway(w);

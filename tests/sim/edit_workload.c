@@ -172,8 +172,8 @@ static void draw(struct workload *w, int actor)
 	struct edit_state *s = state_of(w);
 	static const enum count_kind kinds[] = {COUNT_ONE,   COUNT_ONE,  COUNT_ONE, COUNT_GROUP,
 						COUNT_GROUP, COUNT_NONE, MAKE};
-	struct count_op op = {.kind = kinds[rng_below(&w->rng, ARRAY_LEN(kinds))],
-			      .keyed = rng_below(&w->rng, 2) == 0};
+	struct count_op op = {.kind = kinds[rng_below(&w->rng, ARRAY_LEN(kinds))]};
+	op.keyed = rng_below(&w->rng, 2) == 0;
 	op.target = (int)rng_below(&w->rng, (uint64_t)s->documents);
 	op.documents = 1;
 	if (op.kind == COUNT_GROUP) {

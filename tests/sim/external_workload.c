@@ -281,9 +281,11 @@ static void take(struct workload *w, int actor)
 		buf_printf(&r->query, "collections=asked&credit=2&leaseMs=%lld",
 			   (long long)s->lease_ms);
 	} else {
+		int wait_ms = (int)rng_below(&w->rng, 3000);
+		int limit = (int)rng_between(&w->rng, 1, 3);
 		r = workload_request(w, actor, HTTP_POST, "/_/arbiter/_take");
 		buf_printf(&r->body, "{\"collections\":[\"asked\"],\"limit\":%d,\"waitMs\":%d}",
-			   (int)rng_between(&w->rng, 1, 3), (int)rng_below(&w->rng, 3000));
+			   limit, wait_ms);
 	}
 	post(w, actor, r);
 	a->stream = actor == STREAMER ? a->request : 0;

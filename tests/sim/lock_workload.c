@@ -210,8 +210,8 @@ static void send_write(struct workload *w, int actor)
 static void send_foreign(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
-	struct op *op = op_add(s, &s->actors[actor], -1, below(w, DOCUMENTS),
-			       below(w, 2) ? WHOLE : below(w, FIELDS));
+	int field = below(w, 2) ? WHOLE : below(w, FIELDS);
+	struct op *op = op_add(s, &s->actors[actor], -1, below(w, DOCUMENTS), field);
 	struct sim_http *r = write_request(w, actor, op);
 	workload_header(r, "x-lock-strategy", below(w, 2) ? "fail" : "wait");
 	s->actors[actor].step = FOREIGN;

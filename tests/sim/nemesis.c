@@ -330,7 +330,8 @@ static void disk_trouble(struct sim *sim)
 
 static void clock_jump(struct sim *sim)
 {
-	sim->nodes[any_node(sim)].clock_skew_ms = rng_between(dice(sim), -3600000, 3600000);
+	int64_t skew_ms = rng_between(dice(sim), -3600000, 3600000);
+	sim->nodes[any_node(sim)].clock_skew_ms = skew_ms;
 }
 
 static void draw(struct sim *sim)

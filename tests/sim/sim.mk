@@ -15,10 +15,10 @@ $(BUILD)/libprobed.a: $(patsubst %,$(BUILD)/probed/%.o,$(PROBED_SRC))
 	ar rcs $@ $^
 
 $(BUILD)/parley-sim: $(BUILD)/tests/sim/main.c.o $(SIM_LIBS)
-	$(CC) $(LDFLAGS) -o $@ $< $(SIM_LIBS) $(PURE_LIBS)
+	$(CXX) $(LDFLAGS) -o $@ $< $(SIM_LIBS) $(PURE_LIBS)
 $(BUILD)/unit/sim_test: $(BUILD)/tests/unit/sim_test.c.o $(SIM_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(SIM_LIBS) $(PURE_LIBS) -lcmocka
+	$(CXX) $(LDFLAGS) -o $@ $< $(SIM_LIBS) $(PURE_LIBS) -lcmocka
 
 sim: $(BUILD)/parley-sim
 	$< --seeds $(or $(SEEDS),200) --seed $(or $(SEED),1) \

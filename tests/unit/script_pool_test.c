@@ -296,14 +296,21 @@ static void test_regular_expressions(void **state)
 	returns("(a) => a.match(/(?<y>\\d+)-\\p{L}/u).groups.y", "[\"x12-\xc3\xa4\"]", "\"12\"");
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED true
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED true
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
+#endif
+
 /* A sanitizer's own end of a process that gets no memory asks for more than the worker may. */
 static bool is_out_of_memory(enum script_status status)
 {
-#ifdef __SANITIZE_ADDRESS__
-	if (status == SCRIPT_CRASHED)
-		return true;
-#endif
-	return status == SCRIPT_MEMORY;
+	return status == SCRIPT_MEMORY || (SANITIZED && status == SCRIPT_CRASHED);
 }
 
 static void test_memory(void **state)
