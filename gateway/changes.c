@@ -23,6 +23,7 @@ static void page_close(struct changes_page *page)
 {
 	buf_close(&page->text);
 	buf_close(&page->rows);
+	buf_close(&page->documents);
 	*page = (struct changes_page){.last = page->last, .pending = page->pending};
 }
 
@@ -101,6 +102,8 @@ static bool take_page(struct changes *op, struct changes_shard *s,
 		    (from->live > from->leaves_count || !print_row(op, from, &page->text)))
 			return false;
 		row.text_len = page->text.len - row.text_at;
+		if (op->function)
+			changes_function_add(from, page, &row);
 		buf_append(&page->rows, &row, sizeof row);
 	}
 	page->last = ack->last;
@@ -122,6 +125,8 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 	op->heard_ms = t->now_ms;
 	if (!take_page(op, s, body))
 		changes_fail(t, r, STATUS_INTERNAL);
+	else if (op->function)
+		changes_function_judge(t, r, s);
 	else if (op->selector && query_too_costly(op->selector))
 		changes_fail(t, r, STATUS_PATTERN_TOO_COSTLY);
 	else
@@ -156,7 +161,7 @@ static void ask(struct turn *t, struct request *r, uint32_t index)
 	s->ask.shard = spec.shard;
 	s->ask.limit = CHANGES_PAGE_ROWS;
 	/* rows of all shards are merged: of each a little more than its share */
-	bool filtered = op->filter == FILTER_DESIGN || op->filter == FILTER_SELECTOR;
+	bool filtered = op->filter != FILTER_NONE && op->filter != FILTER_DOC_IDS;
 	if (op->limited && !filtered && op->left < CHANGES_PAGE_ROWS)
 		s->ask.limit = op->left / op->shards_count * 2 + 10;
 	if (op->descending)
@@ -339,7 +344,7 @@ void changes_start(struct turn *t, struct request *r, const struct map_collectio
 	op->shards = arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->shards);
 	for (uint32_t i = 0; i < c->shards_count; i++) {
 		struct msg_shard_changes *m = &op->shards[i].ask;
-		m->bodies = op->include_docs || op->selector;
+		m->bodies = op->include_docs || op->selector || op->function;
 		m->leaves = op->all_leaves || (op->conflicts && op->include_docs);
 		m->descending = op->descending;
 		m->ids = arena_alloc(&r->arena, (op->ids_count + 1) * sizeof *m->ids);

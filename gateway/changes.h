@@ -22,14 +22,22 @@ enum {
 };
 
 enum changes_feed { FEED_NORMAL, FEED_LONGPOLL, FEED_CONTINUOUS, FEED_EVENTSOURCE };
-enum changes_filter { FILTER_NONE, FILTER_DOC_IDS, FILTER_DESIGN, FILTER_SELECTOR };
+enum changes_filter {
+	FILTER_NONE,
+	FILTER_DOC_IDS,
+	FILTER_DESIGN,
+	FILTER_SELECTOR,
+	FILTER_FUNCTION
+};
 
 /* Rows of a shard that have come and are not told yet: printed, but for their sequence. */
 struct changes_page {
 	struct buf text;
-	struct buf rows; /* of struct changes_row */
-	uint32_t at;     /* the next of them */
-	uint64_t last;   /* where the shard is when all are told */
+	struct buf rows;      /* of struct changes_row */
+	struct buf documents; /* FILTER_FUNCTION: what it is to see */
+	uint32_t judged;      /* rows that it has seen */
+	uint32_t at;          /* the next of them */
+	uint64_t last;        /* where the shard is when all are told */
 	uint64_t pending;
 	bool more; /* another page follows */
 };
@@ -38,13 +46,17 @@ struct changes_row {
 	uint64_t number;
 	uint64_t stamp;
 	size_t text_at;
-	size_t text_len; /* 0: the filter leaves it out */
+	size_t text_len;     /* 0: the filter leaves it out */
+	size_t document_end; /* FILTER_FUNCTION: in the page's documents */
 };
+
+struct changes_function; /* changes_filter.c */
 
 struct changes_shard {
 	struct msg_shard_changes ask;
-	bool asked;
-	bool ended; /* nothing more is known of; a page may be left */
+	bool asked;       /* until its rows are there, and the filter has seen them */
+	uint32_t judging; /* rows that the filter sees now */
+	bool ended;       /* nothing more is known of; a page may be left */
 	struct changes_page page;
 };
 
@@ -59,9 +71,10 @@ struct changes {
 	uint64_t seq_interval;
 	int64_t heartbeat_ms; /* 0: none */
 	int64_t timeout_ms;
-	struct contents *want;  /* attachments with their data, while it is no stream */
-	struct query *selector; /* FILTER_SELECTOR */
-	struct slice *ids;      /* FILTER_DOC_IDS */
+	struct contents *want;             /* attachments with their data, while it is no stream */
+	struct query *selector;            /* FILTER_SELECTOR */
+	struct changes_function *function; /* FILTER_FUNCTION */
+	struct slice *ids;                 /* FILTER_DOC_IDS */
 	uint32_t ids_count;
 	bool since_now;
 	struct position_of *since; /* in no order; empty: from the beginning */
@@ -95,6 +108,21 @@ void changes_pump(struct turn *t, struct request *r);
 /* Frees what lies outside the arena. */
 void changes_close(struct request *r);
 
+/* ---- changes_filter.c ---- */
+
+/* A filter that is a function, or with `view` a map function, named ddoc/name. */
+bool changes_function_take(struct turn *t, struct request *r, struct slice name, bool view,
+			   struct problem *p) MUST_CHECK;
+/* Reads it, then goes on with next. */
+void changes_function_load(struct turn *t, struct request *r, const struct map_collection *c,
+			   request_step *next);
+bool changes_function_loaded(const struct changes *op);
+/* Adds what the function is to see of a row. */
+void changes_function_add(const struct change_row *row, struct changes_page *page,
+			  struct changes_row *out);
+/* Shows it the rows of a page, then goes on with the feed. */
+void changes_function_judge(struct turn *t, struct request *r, struct changes_shard *s);
+
 /* ---- changes_send.c ---- */
 
 /* A row of this shard, without its sequence, which op->positions tells. */
@@ -108,6 +136,7 @@ void changes_flush(struct turn *t, struct request *r, bool stream);
 void changes_finish(struct turn *t, struct request *r);
 /* It can't go on: an error if nothing was sent, else the client sees it break off. */
 void changes_fail(struct turn *t, struct request *r, enum status status);
+void changes_refuse(struct turn *t, struct request *r, const struct problem *problem);
 /* Sets the timer for what comes next. */
 void changes_schedule(struct turn *t, struct request *r);
 void changes_due(struct turn *t, struct request *r);

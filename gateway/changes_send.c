@@ -172,6 +172,16 @@ void changes_fail(struct turn *t, struct request *r, enum status status)
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 }
 
+void changes_refuse(struct turn *t, struct request *r, const struct problem *problem)
+{
+	struct changes *op = r->op;
+	watch_end(t, &op->watcher);
+	if (op->streaming)
+		stream_end(t, r);
+	else
+		answer_problem(t, r, problem);
+}
+
 /* ---- time ---- */
 
 static bool is_asking(const struct changes *op)
@@ -187,6 +197,14 @@ static int64_t timeout_at(const struct changes *op)
 {
 	return op->live && op->heartbeat_ms == 0 && !op->ending ? op->told_ms + op->timeout_ms
 								: INT64_MAX;
+}
+
+static bool is_judging(const struct changes *op)
+{
+	for (uint32_t i = 0; i < op->shards_count; i++)
+		if (op->shards[i].judging > 0)
+			return true;
+	return false;
 }
 
 static int64_t give_up_at(const struct changes *op)
@@ -227,7 +245,8 @@ void changes_due(struct turn *t, struct request *r)
 	if (!op->streaming && !op->held) {
 		/* a long look at what the filter leaves out goes on; one without answers does not
 		 */
-		if (op->heard_ms + t->gw->options.limits.deadline_ms / 2 > t->now_ms)
+		if (is_judging(op) ||
+		    op->heard_ms + t->gw->options.limits.deadline_ms / 2 > t->now_ms)
 			changes_flush(t, r, true);
 		else
 			call_expire_all(t, r);

@@ -95,7 +95,8 @@ void couch_error_members(const struct problem *p, struct buf *out)
 	buf_append_text(out, "\"error\":");
 	json_string(slice_text(error == COUCH_NONE ? row->code : errors[error].error), out);
 	buf_append_text(out, ",\"reason\":");
-	json_string(buf_slice(&text), out);
+	if (p->reason.len == 0 || !json_from_msgpack(p->reason, out))
+		json_string(buf_slice(&text), out);
 	buf_close(&text);
 }
 

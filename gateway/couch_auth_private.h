@@ -10,6 +10,7 @@ enum { LOGIN_OK, LOGIN_WRONG, LOGIN_LIMITED, LOGIN_RESULTS };
 struct couch_auth {
 	struct map known;    /* collection/id -> struct known_entry */
 	struct map attempts; /* 'n' name or 'a' address -> struct attempts */
+	struct map rules;    /* couch_rules.h */
 	struct map verified; /* code of name, password and what it was checked against -> when */
 	struct slice secrets[COUCH_SECRETS_MAX]; /* own; the first signs, all are believed */
 	uint32_t secrets_count;

@@ -10,8 +10,8 @@
 #include "gateway/couch_auth.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
-#include "gateway/policy_script.h"
 #include "gateway/replicate.h"
+#include "gateway/script_runs.h"
 
 enum { TIMERS_PER_STEP = 100000 };
 

@@ -45,6 +45,7 @@ struct problem {
 	uint64_t changes;        /* partial: documents changed all the same */
 	struct slice document;   /* partial: id of the one it stopped at; borrowed */
 	uint32_t couch;          /* enum couch_error; 0: as the status says */
+	struct slice reason;     /* couch: MessagePack in place of the text; borrowed; or empty */
 };
 
 struct request;
@@ -138,7 +139,7 @@ struct gateway {
 	struct gateway_metrics metrics;
 	struct notify *notify;         /* notify_internal.h */
 	struct arbiters *arbiters;     /* arbiter.h */
-	struct script_runs *scripts;   /* policy_script.h */
+	struct script_runs *scripts;   /* script_runs.h */
 	struct couch_auth *auth;       /* couch_auth_private.h */
 	uint64_t kept_bytes;           /* bodies of requests that are kept */
 	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */

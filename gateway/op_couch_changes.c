@@ -65,10 +65,14 @@ static void map_looked(struct turn *t, struct request *r, uint32_t index, enum s
 		couch_answer_error(t, r, COUCH_BAD_SEQUENCE);
 }
 
+static void have_function(struct turn *t, struct request *r);
+
 static void changes_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct changes *op = r->op;
-	if (r->method == HTTP_HEAD)
+	if (op->function && !changes_function_loaded(op))
+		changes_function_load(t, r, c, have_function);
+	else if (r->method == HTTP_HEAD)
 		reply_send(t, r, reply_begin(t, 200));
 	else if (op->since_now || op->descending)
 		couch_count(t, r, c, have_counts);
@@ -76,6 +80,15 @@ static void changes_go(struct turn *t, struct request *r, struct map_collection 
 		changes_start(t, r, c);
 	else /* the database may have been made anew, and this gateway not have heard of it */
 		map_refresh(t, r, map_looked);
+}
+
+static void have_function(struct turn *t, struct request *r)
+{
+	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (c)
+		changes_go(t, r, c);
+	else
+		couch_answer_error(t, r, COUCH_DB_MISSING);
 }
 
 /* ---- parameters ---- */
@@ -201,14 +214,12 @@ static bool take_filter(struct turn *t, struct request *r, struct changes *op, s
 		return true;
 	}
 	struct slice view;
-	if (slice_is(name, "_view") && !request_parameter(r, "view", &view))
+	if (!slice_is(name, "_view"))
+		return changes_function_take(t, r, name, false, p);
+	if (!request_parameter(r, "view", &view) || view.len == 0)
 		return couch_problem(p, COUCH_BAD_REQUEST,
 				     "`view` filter parameter is not provided.");
-	if (!slice_is(name, "_view") && !memchr(name.data, '/', name.len))
-		return couch_problem(p, COUCH_BAD_REQUEST,
-				     "filter parameter must be of the form "
-				     "`designname/filtername`");
-	return couch_problem(p, COUCH_NOT_BUILT, "");
+	return changes_function_take(t, r, view, true, p);
 }
 
 static bool take_form(struct request *r, struct changes *op, struct problem *p)

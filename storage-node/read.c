@@ -65,6 +65,19 @@ static void list_ancestors(struct document_view *v, uint32_t of, struct msg_doc_
 		ack->ancestors_count = LIMIT_ANCESTORS;
 }
 
+/* In place of a revision that is not known, which has one line of ancestors. */
+static int find_older(const struct document_view *v, const struct msg_doc_read *m)
+{
+	for (uint32_t i = 0; i < m->older_count && i + 1 < m->revision.generation; i++) {
+		struct revision name = {m->revision.generation - 1 - i, m->older[i]};
+		int index = graph_find(&v->doc, &name);
+		if (index != GRAPH_NONE &&
+		    v->doc.revisions[index].flags & (REVISION_HAS_BODY | REVISION_DELETED))
+			return index;
+	}
+	return GRAPH_NONE;
+}
+
 static void fill(struct document_view *v, const struct msg_doc_read *m,
 		 struct msg_doc_read_ack *ack)
 {
@@ -73,6 +86,8 @@ static void fill(struct document_view *v, const struct msg_doc_read *m,
 		return;
 	bool exact = m->revision.generation > 0;
 	int index = exact ? graph_find(&v->doc, &m->revision) : graph_winner(&v->doc);
+	if (index == GRAPH_NONE)
+		index = find_older(v, m);
 	if (index == GRAPH_NONE)
 		return;
 	if (m->latest)

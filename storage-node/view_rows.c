@@ -1,10 +1,10 @@
 /* Rows of views on the disk, and what they are made of. */
 #include <stdlib.h>
 
-#include "common/doc/attachment.h"
 #include "common/doc/collation.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "common/doc/script_document.h"
 #include "common/doc/value.h"
 #include "storage-node/sequence.h"
 #include "storage-node/view.h"
@@ -92,80 +92,19 @@ static uint32_t count_conflicts(const struct document *doc, uint32_t winner)
 	return count;
 }
 
-/* Members in CouchDB's form: "_id" is stored for "id"; others that begin so mean nothing there. */
-static uint32_t write_members(struct slice body, struct buf *out)
-{
-	struct mp_reader r = mp_reader_of(body);
-	struct mp_token head = mp_read(&r);
-	uint32_t count = 0;
-	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
-		struct slice name = mp_read(&r).bytes;
-		struct slice value = mp_value(&r);
-		bool is_id = slice_is(name, "_id");
-		if (!is_id && name.len > 0 && name.data[0] == '_')
-			continue;
-		mp_write_str(out, is_id ? slice_text("id") : name);
-		buf_append_slice(out, value);
-		count++;
-	}
-	return count;
-}
-
-static uint32_t write_stubs(struct slice member, struct buf *out)
-{
-	struct attachments walk = attachments_begin(member);
-	struct attachment_stub stub;
-	uint32_t count = 0;
-	for (; attachments_next(&walk, &stub); count++) {
-		mp_write_str(out, stub.name);
-		mp_write_map(out, 5);
-		mp_write_text(out, "content_type");
-		mp_write_str(out, stub.type);
-		mp_write_text(out, "revpos");
-		mp_write_u64(out, stub.revpos);
-		mp_write_text(out, "digest");
-		mp_write_str(out, stub.digest);
-		mp_write_text(out, "length");
-		mp_write_u64(out, stub.length);
-		mp_write_text(out, "stub");
-		mp_write_bool(out, true);
-	}
-	return count;
-}
-
-static uint32_t write_attachments(struct slice body, struct buf *out)
-{
-	struct slice member = attachments_of(body);
-	struct buf stubs = {0};
-	uint32_t count = member.len > 0 ? write_stubs(member, &stubs) : 0;
-	if (count > 0) {
-		mp_write_text(out, ATTACHMENTS_MEMBER);
-		mp_write_map(out, count);
-		buf_append_slice(out, buf_slice(&stubs));
-	}
-	buf_close(&stubs);
-	return count > 0;
-}
-
 static void write_document(const struct document_view *d, uint32_t winner, struct buf *out)
 {
-	struct buf members = {0};
-	struct buf name = {0};
-	struct revision revision = graph_name(&d->doc, winner);
-	uint32_t conflicts = count_conflicts(&d->doc, winner);
-	uint32_t count = write_members(d->doc.body, &members);
-	count += write_attachments(d->doc.body, &members);
-	revision_print(&revision, &name);
-	mp_write_map(out, count + 2 + (conflicts > 0));
-	mp_write_text(out, "_id");
-	mp_write_str(out, d->id);
-	mp_write_text(out, "_rev");
-	mp_write_str(out, buf_slice(&name));
-	buf_append_slice(out, buf_slice(&members));
-	if (conflicts > 0)
-		write_conflicts(&d->doc, winner, conflicts, out);
-	buf_close(&name);
-	buf_close(&members);
+	struct buf conflicts = {0};
+	uint32_t count = count_conflicts(&d->doc, winner);
+	if (count > 0)
+		write_conflicts(&d->doc, winner, count, &conflicts);
+	struct script_document document = {.id = d->id,
+					   .revision = graph_name(&d->doc, winner),
+					   .body = d->doc.body,
+					   .more = buf_slice(&conflicts),
+					   .more_count = count > 0};
+	script_document_write(&document, out);
+	buf_close(&conflicts);
 }
 
 static bool is_design(struct slice id)

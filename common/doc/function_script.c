@@ -1,0 +1,69 @@
+#include "common/doc/function_script.h"
+
+#include "common/doc/script_source.h"
+
+/* clang-format off */
+const char function_filter_source[] =
+	"(function (text, design, documents, req) {\n"
+	SCRIPT_COMMON SCRIPT_MADE
+	"  const all = [];\n"
+	"  for (const document of documents) all.push(!!made.call(design, document, req));\n"
+	"  return all;\n"
+	"})";
+
+const char function_view_filter_source[] =
+	"(function (text, design, documents) {\n"
+	"  let emitted;\n"
+	"  globalThis.emit = function () { emitted = true; };\n"
+	SCRIPT_COMMON SCRIPT_MADE
+	"  const all = [];\n"
+	"  for (const document of documents) {\n"
+	"    emitted = false;\n"
+	"    made.call(design, document);\n"
+	"    all.push(emitted);\n"
+	"  }\n"
+	"  return all;\n"
+	"})";
+
+/* What is thrown may be anything, and be no JSON. */
+const char function_validate_source[] =
+	"(function (texts, items, user, security) {\n"
+	SCRIPT_COMMON
+	"  function refusal(e) {\n"
+	"    const plain = e !== null && typeof e === 'object' && !(e instanceof Error);\n"
+	"    try {\n"
+	"      if (plain && e.forbidden !== undefined)\n"
+	"        return ['forbidden', copy(e.forbidden, null)];\n"
+	"      if (plain && e.unauthorized !== undefined)\n"
+	"        return ['unauthorized', copy(e.unauthorized, null)];\n"
+	"      return ['failed', String(e)];\n"
+	"    } catch (ignored) { return ['failed', 'what was thrown is no JSON']; }\n"
+	"  }\n"
+	"  const rules = [];\n"
+	"  for (const text of texts) {\n"
+	"    const rule = compile(text);\n"
+	"    if (typeof rule !== 'function') return rule;\n"
+	"    rules.push(rule);\n"
+	"  }\n"
+	"  const all = [];\n"
+	"  for (const item of items) {\n"
+	"    let verdict = null;\n"
+	"    for (const rule of rules) {\n"
+	"      try { rule(item[0], item[1], user, security); }\n"
+	"      catch (e) { verdict = refusal(e); break; }\n"
+	"    }\n"
+	"    all.push(verdict);\n"
+	"  }\n"
+	"  return all;\n"
+	"})";
+
+const char function_update_source[] =
+	"(function (text, design, document, req) {\n"
+	SCRIPT_COMMON SCRIPT_MADE
+	"  const result = made.call(design, document, req);\n"
+	"  if (!Array.isArray(result))\n"
+	"    throw new TypeError('an update function returns [document, response]');\n"
+	"  const response = typeof result[1] === 'string' ? { body: result[1] } : result[1];\n"
+	"  return [copy(result[0], null), copy(response, null)];\n"
+	"})";
+/* clang-format on */

@@ -1,0 +1,46 @@
+/* Runs of scripts at the gateway: policies that are tried, functions of design documents. The
+ * workers are the gateway's own (common/run/script_pool.h), started when first needed.
+ *
+ * Runs have owners, a database's functions its database. Of one owner one run is given to the
+ * workers at a time, and who was served longest ago comes first: a database whose functions are
+ * slow makes its own wait. */
+#ifndef PARLEY_GATEWAY_SCRIPT_RUNS_H
+#define PARLEY_GATEWAY_SCRIPT_RUNS_H
+
+#include "common/doc/script_decide.h"
+#include "gateway/internal.h"
+
+enum {
+	SCRIPT_RUNS_MAX = 256,            /* under way or waiting */
+	SCRIPT_RUNS_BYTES_MAX = 64 << 20, /* of those that wait */
+	SCRIPT_GIVEN_MAX = 4,             /* with the workers, of owners */
+	SCRIPT_OWNERS_MAX = 64,           /* remembered */
+	SCRIPT_PATIENCE_MS = 2000         /* they wait for each other */
+};
+
+struct script_runs;
+
+typedef void script_done(struct turn *t, struct request *r, const void *context,
+			 const struct script_end *end);
+
+void script_runs_init(struct gateway *gw);
+void script_runs_close(struct gateway *gw);
+/* A run has ended. */
+void script_runs_event(struct turn *t);
+void script_runs_tick(struct turn *t);
+int64_t script_runs_deadline(const struct gateway *gw);
+
+/* Calls done later, with UNAVAILABLE if nobody answers in time; not at all if the request has ended
+ * by then. False: too many are under way. source and arguments are copied, context lives as long as
+ * the request. */
+struct script_asked {
+	struct slice source;
+	struct slice arguments;
+	script_done *done;
+	const void *context;
+	uint64_t owner;      /* 0: nobody, given at once */
+	int64_t patience_ms; /* 0: SCRIPT_PATIENCE_MS */
+};
+bool script_run(struct turn *t, struct request *r, const struct script_asked *asked) MUST_CHECK;
+
+#endif
