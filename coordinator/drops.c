@@ -29,28 +29,51 @@ static void remember_last(struct coordinator *c, uint64_t collection)
 	c->drops_last[c->drops_count++ % DROPS_TOLD] = collection;
 }
 
-void drops_add(struct coordinator *c, const struct collection *collection, uint64_t operation,
-	       struct effects *fx)
+void drops_add_shard(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx)
 {
-	uint64_t id = collection->id;
+	state_drop_shard(c, id, collection, fx);
+	drops_load(c, id, collection);
+}
+
+static uint32_t add_shards(struct coordinator *c, uint64_t collection, struct effects *fx)
+{
 	uint64_t *shards = arena_alloc(&c->arena, (c->shards.count + 1) * sizeof *shards);
 	uint32_t count = 0;
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&c->shards, &at));) {
 		const struct shard *s = &((struct shard_row *)e->value)->placement.shard;
-		if (s->collection == id)
+		if (s->collection == collection)
 			shards[count++] = s->id;
 	}
+	for (uint32_t i = 0; i < count; i++)
+		drops_add_shard(c, shards[i], collection, fx);
+	return count;
+}
+
+void drops_add(struct coordinator *c, const struct collection *collection, uint64_t operation,
+	       struct effects *fx)
+{
+	uint64_t id = collection->id;
+	uint32_t shards = add_shards(c, id, fx);
 	fx_log(fx, LOG_LEVEL_INFO, "collection_dropped name=%.*s id=%016llx shards=%u",
 	       (int)collection->name.len, (const char *)collection->name.data,
-	       (unsigned long long)id, count);
-	for (uint32_t i = 0; i < count; i++) {
-		state_drop_shard(c, shards[i], id, fx);
-		drops_load(c, shards[i], id);
-	}
+	       (unsigned long long)id, shards);
 	state_drop_collection(c, collection, operation, fx);
 	drops_load(c, id, id);
 	remember_last(c, id);
+}
+
+void drops_adopt(struct coordinator *c, uint64_t collection, struct effects *fx)
+{
+	const struct collection_row *row = map_get_u64(&c->collections, collection);
+	if (row) {
+		drops_add(c, &row->collection, 0, fx);
+		return;
+	}
+	add_shards(c, collection, fx);
+	state_put_dropped(c, collection, fx);
+	drops_load(c, collection, collection);
+	remember_last(c, collection);
 }
 
 void drops_fill(struct coordinator *c, struct msg_map_push *push)

@@ -9,6 +9,10 @@
 /* Durable; the next map says it. */
 void drops_add(struct coordinator *c, const struct collection *collection, uint64_t operation,
 	       struct effects *fx);
+/* A member knows of this one: likewise, whether it is known here or not. */
+void drops_adopt(struct coordinator *c, uint64_t collection, struct effects *fx);
+/* A shard of a dropped collection that was not known when that was dropped. Durable. */
+void drops_add_shard(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx);
 /* From the disk: id of a shard or a collection, and of the collection that it was. */
 void drops_load(struct coordinator *c, uint64_t id, uint64_t collection);
 /* Of a shard or a collection. */

@@ -60,6 +60,20 @@ static void compare_promise(struct coordinator *c, const struct member_row *m,
 	c->review_wanted = true;
 }
 
+/* A dropped collection counts as a later version of what it was. */
+static void compare_drop(struct coordinator *c, const struct member_row *m, uint64_t id,
+			 struct effects *fx)
+{
+	const struct collection_row *row = map_get_u64(&c->collections, id);
+	uint64_t version = row ? row->collection.version : 0;
+	if (drops_has(c, id) || (!row && !c->options.recover_from_nodes) ||
+	    !may_adopt(c, m, "collection version", version + 1, version, fx))
+		return;
+	fx_log(fx, LOG_LEVEL_WARN, "recovery_drop collection=%016llx", (unsigned long long)id);
+	REACHED(drop_recovered);
+	drops_adopt(c, id, fx);
+}
+
 static void compare_collection(struct coordinator *c, const struct member_row *m,
 			       const struct collection *theirs, struct effects *fx)
 {
@@ -96,6 +110,10 @@ static void compare_shard(struct coordinator *c, const struct member_row *m,
 {
 	if (drops_has(c, theirs->id))
 		return;
+	if (drops_has(c, theirs->collection)) {
+		drops_add_shard(c, theirs->id, theirs->collection, fx);
+		return;
+	}
 	struct shard_row *row = coordinator_shard_row(c, theirs->id);
 	uint64_t epoch = row ? row->placement.shard.epoch : 0;
 	bool differs =
@@ -124,6 +142,8 @@ void recovery_on_join(struct coordinator *c, const struct member_row *m,
 	compare_map_version(c, m, j->map_version, fx);
 	if (m->role != ROLE_STORAGE)
 		return;
+	for (uint32_t i = 0; i < j->dropped_count; i++)
+		compare_drop(c, m, j->dropped[i], fx);
 	for (uint32_t i = 0; i < j->collections_count; i++)
 		compare_collection(c, m, &j->collections[i], fx);
 	for (uint32_t i = 0; i < j->shards_count; i++)

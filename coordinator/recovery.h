@@ -5,9 +5,9 @@
  * joined (any that many share a node with every quorum that settled something), or all of them;
  * while it knows no shard, until more than half of the listed storage nodes have. DONE decides.
  *   REFUSED   a member knew a higher epoch, promise or map version, another content of an epoch, or
- * a shard or collection that is not ours, or a newer version of its settings: this state is not the
- * newest there was. Decides nothing, pushes no map, says so once in the log and in the readiness
- * check.
+ * a shard or collection that is not ours, a newer version of its settings, or that it was dropped:
+ * this state is not the newest there was. Decides nothing, pushes no map, says so once in the log
+ * and in the readiness check.
  *
  * WAITING and DONE go to REFUSED whenever such a report comes. With recover_from_nodes they adopt
  * what is newer instead, and begin a new epoch above every promise seen wherever the adopted

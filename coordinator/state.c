@@ -205,6 +205,13 @@ void state_drop_shard(struct coordinator *c, uint64_t id, uint64_t collection, s
 	put_dropped(c, id, fx);
 }
 
+void state_put_dropped(struct coordinator *c, uint64_t collection, struct effects *fx)
+{
+	buf_clear(&c->value);
+	buf_append_be64(&c->value, collection);
+	put_dropped(c, collection, fx);
+}
+
 static void collection_row_free(struct collection_row *row)
 {
 	buf_close(&row->bytes);

@@ -37,6 +37,8 @@ void state_put_collection(struct coordinator *c, const struct collection *collec
 			  struct effects *fx);
 /* Forgets it, and puts down that it was dropped with that collection. */
 void state_drop_shard(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx);
+/* Puts down that a collection was dropped of which nothing else is known. */
+void state_put_dropped(struct coordinator *c, uint64_t collection, struct effects *fx);
 /* By this operation; 0: none. `collection` is gone afterwards. */
 void state_drop_collection(struct coordinator *c, const struct collection *collection,
 			   uint64_t operation, struct effects *fx);

@@ -135,7 +135,7 @@ struct follower {
 	uint64_t settled_sent;
 	uint64_t window_bytes; /* sent since the window began; the next begins when all is acked */
 	uint64_t window_end;   /* number after the last entry of the window */
-	bool disk_full;        /* it takes no writes */
+	bool disk_full;        /* short of the reserve: it leads no writes */
 	int64_t heard_ms;      /* last progress */
 	int64_t sent_ms;       /* last send that wants an answer */
 	int64_t lease_until_ms;
@@ -150,6 +150,7 @@ struct follower {
 /* A branch that waits for the lead. */
 struct outbox_item {
 	uint64_t sequence;
+	uint64_t since_ms;         /* wall time, for people */
 	struct slice change;       /* heap, owned; encoded */
 	struct slice id;           /* inside change */
 	struct slice operation_id; /* inside change */
@@ -273,6 +274,7 @@ struct storage {
 	bool admitted; /* the coordinator let this start in: it is no copy that was put back */
 	bool draining;
 	bool disk_full;
+	bool disk_exhausted;    /* a quarter of the reserve is left, for what a new lead needs */
 	uint64_t pending_bytes; /* of all shards, as of the last turn */
 	int64_t now_ms;
 	int64_t wall_ms;
@@ -342,6 +344,8 @@ void map_on_shard_newer(struct storage *s, const struct event *e, struct effects
 bool map_adopt(struct storage *s, const struct shard *placement, struct effects *fx);
 const struct collection *map_collection(struct storage *s, uint64_t id);
 bool map_load_collections(struct storage *s);
+/* Ids of collections that were dropped; in the arena. */
+uint64_t *map_dropped(struct storage *s, uint32_t *count);
 void map_send_newer(struct shard_copy *c, const struct event *to, struct effects *fx);
 
 /* joining.c: joining, heartbeats */
@@ -395,7 +399,9 @@ void stream_trim(struct storage *s, struct shard_copy *c);
 void follow_on_append(struct storage *s, const struct event *e, struct effects *fx);
 void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
 /* Entries that can't be read, or of epochs that can't be, would end every replica one day:
- * BAD_MESSAGE. DISK_FULL: only what a new lead needs to serve reads goes into the reserve. */
+ * BAD_MESSAGE. What leads took before they heard that this disk is full goes into the reserve, or
+ * it would hang between done and not done; into the last quarter only what a new lead needs to
+ * serve reads: DISK_FULL. */
 enum status follow_check_entries(struct storage *s, uint64_t previous, uint64_t epoch,
 				 const struct stream_entry *entries, uint32_t count);
 /* Takes entries after `previous`: skips those held, cuts a departing suffix, stores the rest. */
@@ -443,6 +449,8 @@ void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		    const struct revision *revision);
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
+/* For how long its oldest branch has waited, by the wall clock; 0: none does. */
+uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c);
 bool outbox_holds(const struct shard_copy *c, struct slice id);
 void outbox_free(struct shard_copy *c);
 

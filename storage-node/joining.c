@@ -63,6 +63,7 @@ static void send_join(struct storage *s, struct effects *fx)
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
 		join.shards[join.shards_count++] = ((struct shard_copy *)entry->value)->placement;
+	join.dropped = map_dropped(s, &join.dropped_count);
 	at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->collections, &at));)
 		join.collections[join.collections_count++] =

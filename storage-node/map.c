@@ -47,6 +47,16 @@ static void load_dropped(struct storage *s, struct store_iterator *it)
 	}
 }
 
+uint64_t *map_dropped(struct storage *s, uint32_t *count)
+{
+	uint64_t *ids = arena_alloc(&s->arena, (s->dropped.count + 1) * sizeof *ids);
+	size_t at = 0;
+	*count = 0;
+	for (struct map_entry *e; *count < LIMIT_DROPS_KNOWN && (e = map_next(&s->dropped, &at));)
+		ids[(*count)++] = map_key_u64(e);
+	return ids;
+}
+
 bool map_load_collections(struct storage *s)
 {
 	struct store_iterator *it = store_iterate(s->store, STORE_META);

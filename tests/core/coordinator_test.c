@@ -355,6 +355,44 @@ static void test_lost_state_is_refused(void **state)
 	buf_close(&out);
 }
 
+/* One node was away when the collection was dropped, another heard of it. */
+static void test_drops_are_recovered(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	uint64_t id = bench_model(b, NODE_A)->copies[0].placement.shard.collection;
+	bench_stop(b);
+	disk_wipe(b->disk);
+	bench_model(b, NODE_A + 1)->dropped = &id;
+	bench_model(b, NODE_A + 1)->dropped_count = 1;
+	bench_start(b, true);
+	buf_clear(&b->trace);
+	bench_advance(b, 3000);
+	assert_non_null(strstr(buf_cstr(&b->trace), "recovery_drop collection="));
+	assert_null(strstr(buf_cstr(&b->trace), "\nplacement shard="));
+	assert_int_equal(ask(b, 7, false), STATUS_CREATED);
+	/* who comes with it later does not bring it back, nor into doubt what is known here */
+	bench_model(b, NODE_A + 1)->dropped_count = 0;
+	bench_stop(b);
+	bench_start(b, false);
+	buf_clear(&b->trace);
+	bench_advance(b, 3000);
+	assert_null(strstr(buf_cstr(&b->trace), "recovery_refused"));
+	assert_null(strstr(buf_cstr(&b->trace), "recovery_shard"));
+}
+
+static void test_unknown_drop_is_refused(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	uint64_t id = bench_model(b, NODE_A)->copies[0].placement.shard.collection;
+	bench_model(b, NODE_A + 1)->dropped = &id;
+	bench_model(b, NODE_A + 1)->dropped_count = 1;
+	bench_restart(b);
+	bench_advance(b, 3000);
+	assert_non_null(strstr(buf_cstr(&b->trace), "recovery_refused"));
+}
+
 static void test_put_back_copy_is_revoked(void **state)
 {
 	struct bench *b = *state;
@@ -718,6 +756,8 @@ int main(void)
 	    CASE(test_restart_is_quiet),
 	    CASE(test_old_state_is_refused),
 	    CASE(test_recover_from_nodes),
+	    CASE(test_drops_are_recovered),
+	    CASE(test_unknown_drop_is_refused),
 	    CASE(test_lost_state_is_refused),
 	    CASE(test_put_back_copy_is_revoked),
 	    CASE(test_copy_of_running_node_is_revoked),

@@ -287,6 +287,8 @@ void bench_join(struct bench *b, struct model *m)
 				    .shards_count = m->copies_count,
 				    .reports = reports(b, m),
 				    .reports_count = m->copies_count,
+				    .dropped = m->dropped,
+				    .dropped_count = m->dropped_count,
 				    .trail = m->trail};
 	bench_deliver(b, m, MSG_member_join, &j);
 }

@@ -38,6 +38,8 @@ struct model {
 	struct trail trail; /* empty at first */
 	uint64_t trail_ids[LIMIT_TRAIL];
 	uint64_t map_version;
+	uint64_t *dropped; /* collections that it knows to be dropped */
+	uint32_t dropped_count;
 	enum status refused; /* of the latest join */
 	struct copy copies[BENCH_SHARDS_MAX];
 	uint32_t copies_count;
