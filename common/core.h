@@ -44,7 +44,7 @@ enum event_kind {
 	EVENT_TIMER,          /* the deadline that the core asked for has come */
 	EVENT_TURN,           /* end of a turn: finish batches */
 	EVENT_STORED,   /* what was put before is durable (committed, if no sync was asked for) */
-	EVENT_DISK,     /* free space fell below or rose above the reserve */
+	EVENT_DISK,     /* free space fell below or rose above the reserve, or a quarter of it */
 	EVENT_PASSWORD, /* a password's hash is there */
 	EVENT_SCRIPT,   /* a script has ended, or can't be run */
 	EVENT_FETCHED,  /* gateway: another server has answered, or can't be asked */
@@ -83,6 +83,7 @@ struct event {
 		} stream;                   /* MESSAGE; of TAKEN and GONE only the id */
 		struct {
 			bool full;
+			bool exhausted; /* less than a quarter of the reserve is left */
 		} disk;
 		struct {
 			uint64_t id; /* the effect's */

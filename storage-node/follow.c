@@ -99,8 +99,10 @@ enum status follow_check_entries(struct storage *s, uint64_t previous, uint64_t 
 		arena_rewind(&s->arena, mark);
 		if (!ok || entries[i].epoch < previous || entries[i].epoch > epoch)
 			return STATUS_BAD_MESSAGE;
-		if (s->disk_full && !small)
+		if (s->disk_exhausted && !small)
 			return STATUS_DISK_FULL;
+		if (s->disk_full && !small)
+			REACHED(full_replica_follows);
 		previous = entries[i].epoch;
 	}
 	return STATUS_OK;

@@ -272,7 +272,9 @@ static void storage_step(void *core, const struct event *e, struct effects *fx)
 		break;
 	case EVENT_DISK:
 		s->disk_full = e->disk.full;
-		fx_log(fx, LOG_LEVEL_WARN, "disk_reserve full=%d", e->disk.full);
+		s->disk_exhausted = e->disk.exhausted;
+		fx_log(fx, LOG_LEVEL_WARN, "disk_reserve full=%d exhausted=%d", e->disk.full,
+		       e->disk.exhausted);
 		break;
 	case EVENT_SCRIPT:
 		view_on_script(s, e, fx);
@@ -307,6 +309,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	uint64_t conflicts = 0;
 	uint64_t pending = 0;
 	uint64_t outbox = 0;
+	uint64_t outbox_ms = 0;
 	uint64_t locks = 0;
 	uint64_t feeds = 0;
 	uint64_t feeds_lag = 0;
@@ -318,6 +321,8 @@ static void storage_metrics(const void *core, struct buf *out)
 		conflicts += c->position.conflicts;
 		pending += c->pending.count;
 		outbox += c->outbox_count;
+		if (outbox_oldest_ms(s, c) > outbox_ms)
+			outbox_ms = outbox_oldest_ms(s, c);
 		locks += lock_count(c);
 		feeds += feed_count(c);
 		if (feed_lag(c) > feeds_lag)
@@ -334,6 +339,7 @@ static void storage_metrics(const void *core, struct buf *out)
 	    {"parley_conflicts_open", conflicts},
 	    {"parley_stream_pending_entries", pending},
 	    {"parley_outbox_entries", outbox},
+	    {"parley_outbox_oldest_ms", outbox_ms},
 	    {"parley_locks", locks},
 	    {"parley_feeds", feeds},
 	    {"parley_feed_lag_entries", feeds_lag},

@@ -35,6 +35,7 @@ struct daemon {
 	bool ready_told;
 	char status[200]; /* as systemd was told last */
 	bool disk_full;
+	bool disk_exhausted;
 	int64_t housekeeping_ms;
 	uint64_t turns, commits, syncs;
 	uint64_t commit_us;

@@ -117,6 +117,12 @@ bool daemon_open_health(struct daemon *d, struct buf *problem)
 
 /* ---- now and then ---- */
 
+/* Once below, a quarter more must be free: no flapping. */
+static bool is_short(uint64_t free_bytes, uint64_t wanted, bool was_short)
+{
+	return free_bytes < (was_short ? wanted + wanted / 4 : wanted);
+}
+
 static void look_at_disk(struct daemon *d)
 {
 	struct statvfs fs;
@@ -124,12 +130,13 @@ static void look_at_disk(struct daemon *d)
 		return;
 	uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
 	uint64_t reserve = config_number(&d->config, "disk_reserve_bytes");
-	/* once full, a quarter more than the reserve must be free: no flapping */
-	bool full = free_bytes < (d->disk_full ? reserve + reserve / 4 : reserve);
-	if (full == d->disk_full)
+	bool full = is_short(free_bytes, reserve, d->disk_full);
+	bool exhausted = is_short(free_bytes, reserve / 4, d->disk_exhausted);
+	if (full == d->disk_full && exhausted == d->disk_exhausted)
 		return;
 	d->disk_full = full;
-	struct event event = {.kind = EVENT_DISK, .disk = {.full = full}};
+	d->disk_exhausted = exhausted;
+	struct event event = {.kind = EVENT_DISK, .disk = {.full = full, .exhausted = exhausted}};
 	daemon_inject(d, &event);
 }
 

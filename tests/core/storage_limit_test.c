@@ -145,11 +145,16 @@ static void test_full_replica_lets_a_lead_begin(void **state)
 	struct event e = {.kind = EVENT_DISK};
 	e.disk.full = true;
 	storage_bench_step(b, &e);
-	peers_append(b, 1, 1, 2, 2, &change);
-	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=80 incarnation=211}\n");
-	peers_append(b, 1, 1, 2, 2, &epoch);
+	peers_append(b, 1, 1, 2, 2, &change); /* its lead took it already */
 	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=0 last={epoch=1 number=3} "
 		  "incarnation=211 applied=2}\n");
+	e.disk.exhausted = true;
+	storage_bench_step(b, &e);
+	peers_append(b, 1, 1, 3, 3, &change);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=80 incarnation=211}\n");
+	peers_append(b, 1, 1, 3, 3, &epoch);
+	expect(b, "-> 12 e1 stream_append_ack{shard=7 status=0 last={epoch=1 number=4} "
+		  "incarnation=211 applied=3}\n");
 }
 
 static void test_patches_do_not_add_up(void **state)

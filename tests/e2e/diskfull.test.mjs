@@ -77,7 +77,7 @@ describe('a full disk', { skip: CAN_MOUNT ? false : 'a file system of its own ne
 
   check(() => cluster, 'short of the reserve, writes get 507 and reads go on', async () => {
     fill(RESERVE_BYTES / 2);
-    // one that its lead took just before the replicas noticed waits for room, and gets 503 meanwhile
+    // what leads took just before the replicas noticed goes into the reserve
     const answer = await until('a write is refused for want of space', 4 * NOTICED_MS, async () => {
       const id = `refused-${writes++}`;
       const last = await cluster.put(`/full/${id}`, { text: 'x'.repeat(2000) });

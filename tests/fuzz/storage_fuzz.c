@@ -275,7 +275,8 @@ static void place(struct world *w)
 
 static void disk(struct world *w)
 {
-	struct event e = {.kind = EVENT_DISK, .disk = {.full = draw_below(&w->draw, 2)}};
+	uint64_t level = draw_below(&w->draw, 3);
+	struct event e = {.kind = EVENT_DISK, .disk = {.full = level > 0, .exhausted = level > 1}};
 	storage_bench_step(&w->bench, &e);
 	storage_bench_turn(&w->bench);
 }

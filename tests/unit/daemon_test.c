@@ -81,7 +81,7 @@ static void toy_step(void *core, const struct event *event, struct effects *fx)
 			t->on_stored(t, fx);
 	}
 	if (event->kind == EVENT_DISK)
-		t->disk_full = event->disk.full;
+		t->disk_full = event->disk.full && event->disk.exhausted;
 }
 
 static int64_t toy_deadline(const void *core)
