@@ -29,7 +29,8 @@ static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice e
 	return ok;
 }
 
-static bool item_add(struct shard_copy *c, uint64_t sequence, struct slice encoded)
+static bool item_add(struct shard_copy *c, uint64_t sequence, struct slice encoded,
+		     uint64_t since_ms)
 {
 	if (c->outbox_count == c->outbox_cap) {
 		c->outbox_cap = c->outbox_cap ? c->outbox_cap * 2 : 16;
@@ -37,6 +38,7 @@ static bool item_add(struct shard_copy *c, uint64_t sequence, struct slice encod
 	}
 	if (!item_set(&c->outbox[c->outbox_count], sequence, encoded))
 		return false;
+	c->outbox[c->outbox_count].since_ms = since_ms;
 	c->outbox_count++;
 	c->outbox_bytes += encoded.len;
 	if (sequence >= c->outbox_next)
@@ -70,7 +72,8 @@ bool outbox_load(struct storage *s, struct shard_copy *c)
 		struct outbox_entry entry;
 		ok = schema_decode(&schema_outbox_entry, store_value(s->store, it), &arena,
 				   &entry) &&
-		     item_add(c, be64_read(key.data + KEY_SHARD_BYTES), entry.change);
+		     item_add(c, be64_read(key.data + KEY_SHARD_BYTES), entry.change,
+			      entry.since_ms);
 	}
 	ok = ok && store_iterator_result(s->store, it) == STORE_OK;
 	store_iterator_free(s->store, it);
@@ -90,7 +93,7 @@ void outbox_add(struct storage *s, struct shard_copy *c, const struct change *ch
 	uint64_t sequence = c->outbox_next;
 	store_put(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, sequence),
 		  buf_slice(&s->value));
-	CHECK(item_add(c, sequence, buf_slice(&encoded)));
+	CHECK(item_add(c, sequence, buf_slice(&encoded), entry.since_ms));
 	buf_close(&encoded);
 	fx_sync(fx);
 }
@@ -124,6 +127,17 @@ void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		c->outbox_pushed_ms = 0; /* its children may go now */
 		return;
 	}
+}
+
+uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c)
+{
+	uint64_t oldest = 0;
+	for (uint32_t i = 0; i < c->outbox_count; i++) {
+		int64_t age = s->wall_ms - (int64_t)c->outbox[i].since_ms;
+		if (age > (int64_t)oldest)
+			oldest = (uint64_t)age;
+	}
+	return oldest;
 }
 
 bool outbox_holds(const struct shard_copy *c, struct slice id)
@@ -257,7 +271,8 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		map_send_newer(c, e, fx);
 	if (c->state != SHARD_SERVING)
 		return;
-	if (shard_is_available(c))
+	/* accepted is accepted, whatever the collection has become since */
+	if (shard_is_available(c) || !MUTATION(branch_left))
 		push_to_self(s, c, m->change, fx);
 	if (e->message.envelope.epoch == c->lead_epoch &&
 	    !shard_follower(c, e->message.from.member))

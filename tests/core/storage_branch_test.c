@@ -97,6 +97,24 @@ static void test_lead_orders_a_push_once(void **state)
 	buf_close(&bytes);
 }
 
+/* It was taken while the collection was an available one. */
+static void test_consistent_lead_orders_a_push(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf bytes = {0};
+	peers_lead(b, MODE_CONSISTENT);
+	struct change change = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	schema_encode(&schema_change, &change, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	expect(b, "-> 12 e1 append after=1.2 settled=2 acked=2 branch:d:1\n");
+	buf_close(&bytes);
+}
+
 static void test_any_needs_a_copy(void **state)
 {
 	struct storage_bench *b = *state;
@@ -316,6 +334,7 @@ int main(void)
 	    CASE(test_branch),
 	    CASE(test_branch_of_a_branch_waits),
 	    CASE(test_lead_orders_a_push_once),
+	    CASE(test_consistent_lead_orders_a_push),
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_and_cleanup),
