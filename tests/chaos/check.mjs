@@ -108,17 +108,15 @@ export function checkCounters(counters, found) {
   return violations;
 }
 
-/** A 202 promises one disk: a tag that it was said of may go with a disk that was taken away so soon after. */
-const ON_ONE_DISK_MS = 60000;
-
-/** tags: document -> Map of acknowledged tags -> { status, at }; found: document -> array; disksLost: when disks were taken
- * away, in ms as `at`. */
+/** A 202 promises one disk: a tag that it was said of may go with one that was taken away before the lead had it.
+ * tags: document -> Map of acknowledged tags -> { status, at }; found: document -> array; disksLost: of each disk that was
+ * taken away, { from, to }: what was said after `from` may have been there only until `to`; ms, as `at`. */
 export function checkTags(tags, found, disksLost = []) {
   const lost = [];
   for (const [doc, acked] of tags) {
     const there = new Set(found.get(doc) ?? []);
     for (const [tag, { status, at }] of acked) {
-      const excused = status === 202 && disksLost.some((taken) => taken >= at && taken - at < ON_ONE_DISK_MS);
+      const excused = status === 202 && disksLost.some(({ from, to }) => at >= from && at <= to);
       if (!there.has(tag) && !excused) lost.push(`${doc} lacks ${tag}, answered ${status} at ${Math.round(at)} ms`);
     }
   }

@@ -49,9 +49,9 @@ describe('the other checkers', () => {
   it('tags that are missing', () => {
     const told = (status) => new Map([['d', new Map([['x', { status: 200, at: 0 }], ['y', { status, at: 5 }]])]]);
     const found = new Map([['d', ['x']]]);
-    for (const [status, disksLost] of [[200, [6]], [201, [6]], [202, []], [202, [4]], [202, [70000]]])
+    for (const [status, disksLost] of [[200, [{ from: 4, to: 6 }]], [201, [{ from: 4, to: 6 }]], [202, []], [202, [{ from: 1, to: 4 }]], [202, [{ from: 6, to: 8 }]]])
       assert.deepEqual(checkTags(told(status), found, disksLost), [`d lacks y, answered ${status} at 5 ms`]);
-    assert.deepEqual(checkTags(told(202), found, [6]), []);
+    assert.deepEqual(checkTags(told(202), found, [{ from: 4, to: 6 }]), []);
   });
   it('probes that went back', () => {
     const probed = new Map([['p', { acked: 5, unknown: new Set([3, 7]) }]]);

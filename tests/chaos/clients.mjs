@@ -274,7 +274,7 @@ export class Clients {
     this.violations.push(...checkEnded(new Map(before), now));
   }
 
-  /** disksLost: when disks were taken away, by performance.now(). */
+  /** disksLost: as checkTags wants them, by performance.now(). */
   async verify(disksLost) {
     const values = await this.#all('chaos.set', (row) => row.value);
     const { lost, violations } = checkSet(this.set, values);

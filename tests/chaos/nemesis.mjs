@@ -5,6 +5,7 @@ import { until } from '../e2e/lib.mjs';
 import { FULL_NODE } from './hosts.mjs';
 
 const IN_SYNC_MS = 180000;
+const BRANCH_SLACK_MS = 1000; // a metric is of the daemon's last turn
 const SHORT_S = 3; // a fault of a short run lasts no longer
 // One of each kind, the dearest first; what a short run is made of.
 const SHORT = [
@@ -18,7 +19,7 @@ const others = (list, ...without) => list.filter((name) => !without.includes(nam
 export class Nemesis {
   seen = new Map(); // fault -> times
   failovers = [];
-  disksLost = []; // when, by performance.now()
+  disksLost = []; // { from, to }, by performance.now(): what was accepted as a branch meanwhile may have gone with it
 
   constructor(cluster, clients, random, log) {
     Object.assign(this, { cluster, clients, random, log });
@@ -42,6 +43,17 @@ export class Nemesis {
       const { json } = await this.cluster.get('/system.nodes');
       return json.length === this.cluster.members.length && json.every((node) => node.health === 'healthy');
     }, 200);
+  }
+
+  /** Every branch that was accepted until now stands in its lead's stream: nothing rests on one disk any more. Returns
+   * since when others may. */
+  async branchesOrdered() {
+    const from = performance.now();
+    await until('branches are with their leads', IN_SYNC_MS, async () => {
+      const waiting = await Promise.all(this.cluster.storage.map((name) => this.cluster.metric(name, 'parley_outbox_oldest_ms')));
+      return Math.max(...waiting) < performance.now() - from - BRANCH_SLACK_MS;
+    }, 200);
+    return from;
   }
 
   async leads() {
@@ -235,11 +247,12 @@ export class Nemesis {
   async one(name, most = Infinity) {
     const fault = this.faults()[name];
     if (fault.exclusive || fault.clean) await this.inSync();
+    const from = fault.exclusive ? await this.branchesOrdered() : 0;
     this.clients.forgetProbes();
     const seconds = Math.min(most, this.between(...fault.seconds));
     this.log(`${name}, ${seconds.toFixed(1)} s`);
     const state = await fault.begin();
-    if (fault.exclusive) this.disksLost.push(performance.now());
+    if (fault.exclusive) this.disksLost.push({ from, to: performance.now() });
     await sleep(seconds * 1000);
     await fault.end(state);
     if (fault.exclusive) {

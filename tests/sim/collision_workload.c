@@ -1,7 +1,9 @@
 /* Documents of different kinds that share an id. While one is made by way of the lead, another is
  * taken as a branch by a replica that has not heard of it, as from a gateway that can't reach the
  * lead: two roots. Editors add entries to whatever they find, late too, and go on where a stub
- * sends them. Checked:
+ * sends them. What an arbiter writes for a split is held up now and then until it has tried again,
+ * with what came to the id meanwhile: either may be there first. Once all are made, the collection
+ * may become a consistent one, while branches still wait for its lead. Checked:
  * - whom a stub names is there, as soon as the stub is
  * - at the end, when all is quiet, every entry that was acknowledged or seen stands in exactly one
  * of the documents that have the id or are named by its stub, among entries of its own kind
@@ -22,6 +24,9 @@ enum {
 	PATH_BYTES = 64,
 	PACE_MS = 900,
 	LATE_MS = 2500,
+	HOLDS_MAX = 6,
+	HOLD_LEAST_MS = 2000, /* then an arbiter asks again */
+	HOLD_MOST_MS = 4000,
 	TIMEOUT_US = 9000000,
 	RETRY_US = 300000
 };
@@ -29,6 +34,7 @@ enum {
 enum collision_step {
 	COLLISION_BEGIN,
 	COLLISION_MAKE,
+	COLLISION_SWITCH,
 	COLLISION_READ,
 	COLLISION_FOLLOW,
 	COLLISION_WRITE
@@ -63,6 +69,9 @@ struct collision_state {
 	char ids[IDS_MAX][PATH_BYTES]; /* of the stub that is looked at last */
 	int ids_count, ids_next;
 	int splits;
+	bool to_switch; /* to a consistent collection */
+	int holds;
+	int64_t held_until_us;
 };
 
 static struct collision_state *state_of(struct workload *w)
@@ -166,10 +175,27 @@ static void inject(struct workload *w, int from, int document, const struct effe
 	buf_close(&bytes);
 }
 
+/* It is about to be posted. */
+static void hold_split(struct workload *w, int from, const struct effect *effect)
+{
+	struct collision_state *s = state_of(w);
+	struct sim *sim = w->sim;
+	if (sim->healed || sim->now_us < s->held_until_us || s->holds == HOLDS_MAX)
+		return;
+	const struct sim_node *to = sim_node_of(sim, effect->send.member);
+	int64_t ms = rng_between(&w->rng, HOLD_LEAST_MS, HOLD_MOST_MS);
+	s->holds++;
+	s->held_until_us = sim->now_us + 2 * ms * 1000;
+	sim->clogged_until_us[from][to - sim->nodes] = sim->now_us + ms * 1000;
+	sim_log(sim, "collision holds a split ms=%lld", (long long)ms);
+}
+
 static void collision_on_send(struct workload *w, int from, const struct effect *effect)
 {
 	struct collision_state *s = state_of(w);
 	struct msg_doc_write m;
+	if (effect->send.envelope.type == MSG_doc_write && w->sim->nodes[from].role == ROLE_ARBITER)
+		hold_split(w, from, effect);
 	if (effect->send.envelope.type != MSG_doc_write || s->made == DOCUMENTS ||
 	    s->injected[s->made] || w->sim->nodes[from].role != ROLE_GATEWAY)
 		return;
@@ -181,6 +207,15 @@ static void collision_on_send(struct workload *w, int from, const struct effect 
 	    slice_is(m.id, id) && m.expect == EXPECT_ABSENT && !m.branch)
 		inject(w, from, s->made, effect, &m);
 	arena_close(&arena);
+}
+
+static void make_consistent(struct workload *w)
+{
+	struct collision_state *s = state_of(w);
+	struct sim_http *r = workload_request(w, 0, HTTP_PATCH, "/_/collections/mix");
+	buf_append_text(&r->body, "{\"mode\":\"consistent\"}");
+	s->actors[0].step = COLLISION_SWITCH;
+	post(w, 0, r);
 }
 
 /* ---- editing ---- */
@@ -386,6 +421,8 @@ static void step_maker(struct workload *w)
 	struct collision_state *s = state_of(w);
 	if (!w->sim->healed && s->made < DOCUMENTS)
 		make(w);
+	else if (!w->sim->healed && s->to_switch)
+		make_consistent(w);
 	else if (!w->sim->healed)
 		begin_edit(w, 0);
 	else if (is_over(w) && s->looking)
@@ -429,6 +466,9 @@ static void collision_on_answer(struct workload *w, int actor, const struct sim_
 		s->entries[a->document][a->entry].must |= stored;
 		s->made++;
 		rest(w, actor);
+	} else if (a->step == COLLISION_SWITCH) {
+		s->to_switch = !stored;
+		rest(w, actor);
 	} else if (a->step == COLLISION_WRITE) {
 		s->entries[a->document][a->entry].must |= stored;
 		rest(w, actor);
@@ -451,6 +491,7 @@ static void collision_heal(struct workload *w)
 static void collision_start(struct workload *w)
 {
 	w->state = mem_alloc_zero(sizeof(struct collision_state));
+	state_of(w)->to_switch = rng_below(&w->rng, 2) == 0;
 	for (int i = 0; i < ACTORS; i++)
 		wake(w, i, w->sim->now_us + 400000);
 }

@@ -4,7 +4,8 @@
  *
  * Checked: no answer shows less than was acknowledged before it was asked for, whoever gives it.
  * They hurry while messages to some storage node are late: it may have been replaced and not know.
- */
+ * Writers are impatient then: what one leaves with the old lead, another overwrites at the new one,
+ * while a third is still about to be told what it rests on. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,6 +20,7 @@ enum {
 	DOCUMENTS = 6,
 	OPERATIONS = 1500, /* all together */
 	TIMEOUT_US = 6000000,
+	IMPATIENT_US = 400000,
 	RETRY_US = 300000,
 	SLOW_MS = 2500,
 	HURRY_MS = 60,
@@ -74,8 +76,9 @@ static void pause_a_while(struct workload *w, int actor)
 static void post(struct workload *w, int actor, struct sim_http *r)
 {
 	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	bool impatient = actor < WRITERS && some_node_is_late(w->sim);
 	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+	wake_at(w, actor, w->sim->now_us + (impatient ? IMPATIENT_US : TIMEOUT_US));
 }
 
 static void ask_collection(struct workload *w, int actor)

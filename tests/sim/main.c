@@ -45,6 +45,9 @@ static bool take_option(int c, struct series *s, bool *mutations)
 	case 'k':
 		s->marks = true;
 		return true;
+	case 'f':
+		s->faults = true;
+		return true;
 	case 'M':
 		*mutations = true;
 		s->only = optarg;
@@ -56,15 +59,12 @@ static bool take_option(int c, struct series *s, bool *mutations)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
-						{"seed", required_argument, NULL, 's'},
-						{"verbose", no_argument, NULL, 'v'},
-						{"deep", no_argument, NULL, 'd'},
-						{"lines", no_argument, NULL, 'l'},
-						{"marks", no_argument, NULL, 'k'},
-						{"mutation", required_argument, NULL, 'm'},
-						{"mutations", optional_argument, NULL, 'M'},
-						{NULL, 0, NULL, 0}};
+	static const struct option options[] = {
+	    {"seeds", required_argument, NULL, 'n'},     {"seed", required_argument, NULL, 's'},
+	    {"verbose", no_argument, NULL, 'v'},         {"deep", no_argument, NULL, 'd'},
+	    {"lines", no_argument, NULL, 'l'},           {"marks", no_argument, NULL, 'k'},
+	    {"faults", no_argument, NULL, 'f'},          {"mutation", required_argument, NULL, 'm'},
+	    {"mutations", optional_argument, NULL, 'M'}, {NULL, 0, NULL, 0}};
 	struct series series = {.first = 1, .seeds = 100};
 	bool mutations = false;
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)

@@ -1,5 +1,6 @@
 /* Faults of nodes, links, clocks and disks, drawn from a stream of their own. */
 #include "storage-node/keys.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/records.h"
 #include "tests/sim/trap.h"
 
@@ -36,6 +37,7 @@ static void partition(struct sim *sim)
 	for (int i = 0; i < sim->nodes_count; i++)
 		for (int k = 0; k < sim->nodes_count; k++)
 			sim->cut[i][k] = side[i] != side[k] && (!one_way || side[i]);
+	faults_note(sim, FAULT_cut);
 	sim_log(sim, "nemesis partition one_way=%d", one_way);
 }
 
@@ -43,6 +45,8 @@ static void cut_node(struct sim *sim, int node, bool cut)
 {
 	for (int i = 0; i < sim->nodes_count; i++)
 		sim->cut[node][i] = sim->cut[i][node] = cut && i != node;
+	if (cut)
+		faults_note(sim, FAULT_cut);
 	sim_log(sim, "nemesis %s %s", cut ? "isolate" : "join", sim->nodes[node].name);
 }
 
@@ -57,6 +61,7 @@ static void island(struct sim *sim, int node)
 	for (int i = 0; i < sim->nodes_count; i++)
 		for (int k = 0; k < sim->nodes_count; k++)
 			sim->cut[i][k] = inside[i] != inside[k];
+	faults_note(sim, FAULT_island);
 	sim_log(sim, "nemesis island %s", sim->nodes[node].name);
 }
 
@@ -71,6 +76,7 @@ static void late_island(struct sim *sim)
 	for (int i = 0; i <= sim->settings.storage_nodes; i++)
 		sim->clogged_until_us[i][node] = sim->now_us + ms * 1000;
 	later(sim, rng_between(dice(sim), 50, 700), NEMESIS_ISLAND, node);
+	faults_note(sim, FAULT_late);
 	sim_log(sim, "nemesis clog all to %s ms=%lld", sim->nodes[node].name, (long long)ms);
 }
 
@@ -111,6 +117,7 @@ static void clog_link(struct sim *sim)
 	int to = any_node(sim);
 	int64_t ms = rng_between(dice(sim), 100, CLOG_MS);
 	sim->clogged_until_us[from][to] = sim->now_us + ms * 1000;
+	faults_note(sim, FAULT_late);
 	sim_log(sim, "nemesis clog %s to %s ms=%lld", sim->nodes[from].name, sim->nodes[to].name,
 		(long long)ms);
 }
@@ -144,6 +151,7 @@ static void crash(struct sim *sim, int node)
 	if (!sim->nodes[node].core)
 		return;
 	bool power = sim->settings.power_cuts && rng_below(dice(sim), 2);
+	faults_note(sim, power ? FAULT_power : FAULT_crash);
 	sim_log(sim, "nemesis crash %s power=%d", sim->nodes[node].name, power);
 	node_crash(sim, node, power);
 	int64_t down_ms = rng_between(dice(sim), 1, rng_below(dice(sim), 4) ? 3000 : 8000);
@@ -161,6 +169,7 @@ static void pause_node(struct sim *sim)
 	struct sim_node *node = &sim->nodes[any_node(sim)];
 	int64_t ms = rng_between(dice(sim), 50, sim->settings.pause_max_ms);
 	node->paused_until_us = sim->now_us + ms * 1000;
+	faults_note(sim, FAULT_pause);
 	sim_log(sim, "nemesis pause %s ms=%lld", node->name, (long long)ms);
 }
 
@@ -169,6 +178,7 @@ static void pause_node(struct sim *sim)
 /* The node starts on the disk as it was when the copy was made. */
 static void put_back(struct sim *sim, struct sim_node *node)
 {
+	faults_note(sim, FAULT_old);
 	sim_log(sim, "nemesis old disk of %s boot=%llu now=%llu", node->name,
 		(unsigned long long)node->copy_boot, (unsigned long long)node->boot);
 	disk_restore(node->disk, node->copy);
@@ -190,6 +200,7 @@ static void lose_disk(struct sim *sim)
 			/* found when it is read: until then it counts as a copy, so it is the last
 			 * one to go */
 			sim->losses = sim->settings.losses;
+			faults_note(sim, FAULT_bits);
 			sim_log(sim, "nemesis flips a bit of %s", node->name);
 			disk_corrupt_any(node->disk, dice(sim));
 			sim->rotten = true;
@@ -199,9 +210,11 @@ static void lose_disk(struct sim *sim)
 			if (kind < 3 && node->copy && copy_is_known(sim, node)) {
 				put_back(sim, node);
 			} else if (kind == 3) {
+				faults_note(sim, FAULT_old);
 				disk_tear(node->disk);
 				node->aged = node->incarnation;
 			} else {
+				faults_note(sim, FAULT_wiped);
 				disk_wipe(node->disk);
 				node->incarnation = 0;
 			}
@@ -249,6 +262,7 @@ static void flip_silently(struct sim *sim)
 		node->flipped = node->incarnation;
 		node->flipped_shard = shard;
 		sim->losses++;
+		faults_note(sim, FAULT_bits);
 		sim_log(sim, "nemesis flips a bit of %s, unnoticed", node->name);
 		return;
 	}
@@ -306,6 +320,7 @@ static void slow_disk(struct sim *sim)
 {
 	struct sim_node *node = &sim->nodes[any_node(sim)];
 	node->slow_until_us = sim->now_us + rng_between(dice(sim), 100, SLOW_DISK_MS) * 1000;
+	faults_note(sim, FAULT_slow);
 	sim_log(sim, "nemesis slow disk of %s", node->name);
 }
 
@@ -316,10 +331,12 @@ static void disk_trouble(struct sim *sim)
 	if (!node->disk || !node->core)
 		return;
 	if (node->role == ROLE_STORAGE && rng_below(dice(sim), 3) != 0) {
-		node->disk_full = !node->disk_full;
-		sim_log(sim, "nemesis disk %s full=%d", node->name, node->disk_full);
+		node->disk_short = (node->disk_short + 1) % 3;
+		faults_note(sim, FAULT_full);
+		sim_log(sim, "nemesis disk %s short=%d", node->name, node->disk_short);
 		node_wake(sim, (int)(node - sim->nodes), sim->now_us);
 	} else {
+		faults_note(sim, FAULT_broken);
 		sim_log(sim, "nemesis commit of %s fails", node->name);
 		disk_fail_next_commit(node->disk,
 				      rng_below(dice(sim), 2) ? STORE_FULL : STORE_BROKEN);
@@ -331,6 +348,7 @@ static void disk_trouble(struct sim *sim)
 static void clock_jump(struct sim *sim)
 {
 	int64_t skew_ms = rng_between(dice(sim), -3600000, 3600000);
+	faults_note(sim, FAULT_clock);
 	sim->nodes[any_node(sim)].clock_skew_ms = skew_ms;
 }
 
@@ -395,7 +413,7 @@ void nemesis_heal(struct sim *sim)
 		struct sim_node *node = &sim->nodes[i];
 		node->paused_until_us = 0;
 		node->slow_until_us = 0;
-		node->disk_full = false;
+		node->disk_short = 0;
 		if (node->store)
 			disk_end_faults(node->store);
 		if (!node->core)

@@ -218,7 +218,7 @@ void node_start(struct sim *sim, int index)
 		set_aside(node);
 		open_disk(sim, node);
 	}
-	node->disk_full_told = false;
+	node->disk_short_told = 0;
 	node->core = new_core(sim, node);
 	if (!node->core) {
 		cannot_start(sim, index);
@@ -519,9 +519,11 @@ void node_turn(struct sim *sim, int index)
 		struct event timer = event_at(sim, node, EVENT_TIMER);
 		node->ops->step(node->core, &timer, &node->fx);
 	}
-	if (node->disk_full != node->disk_full_told) {
+	if (node->disk_short != node->disk_short_told) {
 		struct event disk = event_at(sim, node, EVENT_DISK);
-		disk.disk.full = node->disk_full_told = node->disk_full;
+		node->disk_short_told = node->disk_short;
+		disk.disk.full = node->disk_short > 0;
+		disk.disk.exhausted = node->disk_short > 1;
 		node->ops->step(node->core, &disk, &node->fx);
 	}
 	struct event turn = event_at(sim, node, EVENT_TURN);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/probe.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/mutations.h"
 
 enum {
@@ -79,9 +80,13 @@ static int run_seed(uint64_t seed, const struct series *s, uint64_t *simulated_m
 		sim_settings_draw(&settings, seed, s->options.deep);
 		sim_settings_print(&settings);
 	}
-	int violations = sim_run(seed, &s->options, &trace, &ms);
+	struct faults_met met;
+	struct sim_options options = s->options;
+	options.met = &met;
+	int violations = sim_run(seed, &options, &trace, &ms);
 	*simulated_ms += ms;
 	take_marks();
+	faults_count(&met);
 	if (violations == 0 && seed % REPEAT_EVERY == 0) {
 		violations = sim_run(seed, &quiet, &again, &ms);
 		if (again != trace) {
@@ -106,6 +111,8 @@ uint64_t series_run(const struct series *s)
 	for (uint64_t i = 0; i < s->seeds; i++)
 		bad += run_seed(s->first + i, s, &simulated_ms) > 0;
 	uint64_t missing = report_marks(s);
+	if (s->faults)
+		faults_print();
 	printf("simulated_seconds=%llu\n", (unsigned long long)(simulated_ms / 1000));
 	printf("sim seeds=%llu violations=%llu seconds=%lld\n", (unsigned long long)s->seeds,
 	       (unsigned long long)bad, (long long)(time(NULL) - start));

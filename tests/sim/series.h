@@ -10,6 +10,7 @@ struct series {
 	struct sim_options options;
 	bool lines;       /* print the settings of every seed */
 	bool marks;       /* print which marks were reached by how many seeds */
+	bool faults;      /* print which faults met what */
 	const char *only; /* mutations whose names begin so; NULL: all */
 };
 

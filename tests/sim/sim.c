@@ -1,3 +1,4 @@
+#include "tests/sim/faults.h"
 #include "tests/sim/trap.h"
 #include "tests/sim/workload.h"
 
@@ -227,6 +228,8 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	int violations = sim->violations;
 	if (sim->trap)
 		*options->trap_sprung = sim->trap_sprung;
+	if (options->met)
+		faults_of_run(sim, options->met);
 	*trace = sim->trace;
 	*simulated_ms = (uint64_t)(sim->now_us / 1000);
 	sim_close(sim);

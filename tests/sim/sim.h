@@ -186,8 +186,8 @@ struct sim_node {
 	enum store_family flipped_family;
 	struct buf flipped_key; /* empty: another kind of damage */
 	uint64_t aged;  /* incarnation whose disk was put back: it lacks what it acknowledged */
-	bool disk_full; /* less space than the reserve */
-	bool disk_full_told;
+	int disk_short; /* 1: less space than the reserve; 2: than a quarter of it */
+	int disk_short_told;
 	struct sim_message *inbox, **inbox_end;
 	struct sim_http *requests, **requests_end;
 	struct sim_script *scripts; /* have ended */
@@ -207,6 +207,7 @@ struct history;
 struct workload;
 struct workload_ops;
 struct sim_trap;
+struct faults_met;
 
 struct sim {
 	struct sim_settings settings;
@@ -226,7 +227,8 @@ struct sim {
 	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
-	int losses; /* of disks */
+	int losses;          /* of disks */
+	uint32_t faults_met; /* faults.h */
 	bool put_back_planned;
 	const struct sim_trap *trap; /* NULL: none */
 	int trap_seen, trap_sprung;
@@ -254,6 +256,7 @@ struct sim_options {
 	bool deep;
 	const struct sim_trap *trap; /* trap.h; NULL: what the seed draws */
 	int *trap_sprung;            /* if there is one: how often it sprang */
+	struct faults_met *met;      /* faults.h; NULL: not wanted */
 };
 /* Runs one seed to its end; returns violations. */
 int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,

@@ -1,6 +1,6 @@
-# The simulated cluster: make sim [SEEDS=200] [SEED=1] [DEEP=1] [LINES=1] [MARKS=1] [VERBOSE=1]; the last
+# The simulated cluster: make sim [SEEDS=200] [SEED=1] [DEEP=1] [LINES=1] [MARKS=1] [FAULTS=1] [VERBOSE=1]; the last
 # line counts violations. DEEP: at least a minute and 500 operations each; LINES: what each seed
-# draws; MARKS: which marks of common/marks.def were reached.
+# draws; MARKS: which marks of common/marks.def were reached; FAULTS: which faults met which workloads and clusters.
 # The simulator's own test: make sim-mutations [SEEDS=2000] plants known bugs, which must be found.
 
 # Its cores carry the probes of common/probe.h, which the daemons do not.
@@ -22,7 +22,7 @@ $(BUILD)/unit/sim_test: $(BUILD)/tests/unit/sim_test.c.o $(SIM_LIBS)
 
 sim: $(BUILD)/parley-sim
 	$< --seeds $(or $(SEEDS),200) --seed $(or $(SEED),1) \
-		$(if $(DEEP),--deep) $(if $(LINES),--lines) $(if $(MARKS),--marks) $(if $(VERBOSE),--verbose)
+		$(if $(DEEP),--deep) $(if $(LINES),--lines) $(if $(MARKS),--marks) $(if $(FAULTS),--faults) $(if $(VERBOSE),--verbose)
 
 sim-mutations: $(BUILD)/parley-sim
 	$< --mutations --seeds $(or $(SEEDS),2000) --seed $(or $(SEED),1)

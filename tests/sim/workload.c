@@ -131,6 +131,11 @@ void workload_hang_up(struct workload *w, uint64_t id)
 
 /* ---- all of them ---- */
 
+const char *workload_name(int index)
+{
+	return index < (int)ARRAY_LEN(table) ? table[index]->name : NULL;
+}
+
 void workload_start_all(struct sim *sim)
 {
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {

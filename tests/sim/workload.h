@@ -80,6 +80,9 @@ void workload_event_id(const char *event, char *id, size_t size);
 /* The index in sim->nodes of a gateway. */
 int workload_gateway_node(const struct sim *sim, int gateway);
 
+/* NULL: there is none of this number. */
+const char *workload_name(int index);
+
 /* For sim.c and http.c. */
 void workload_start_all(struct sim *sim);
 void workload_step(struct sim *sim, int index, int actor);
