@@ -8,11 +8,12 @@
 #include "coordinator/state.h"
 
 #define SYSTEM_PREFIX "system."
-enum { KEEP_ANCESTORS_AVAILABLE = 10 };
+enum { KEEP_ANCESTORS_AVAILABLE = 10, REPLICATIONS_RETAIN_MS = 3600 * 1000 };
 
 bool collections_name_valid(struct slice name)
 {
-	if (slice_is(name, COLLECTION_LOCAL) || slice_is(name, COLLECTION_USERS))
+	if (slice_is(name, COLLECTION_LOCAL) || slice_is(name, COLLECTION_USERS) ||
+	    slice_is(name, COLLECTION_REPLICATOR) || slice_is(name, COLLECTION_REPLICATIONS))
 		return true;
 	if (name.len == 0 || name.len > LIMIT_NAME_BYTES)
 		return false;
@@ -60,7 +61,11 @@ static void fill_defaults(const struct coordinator *c, const struct msg_collecti
 {
 	s->replicas = or_default(s->replicas, default_replicas(c));
 	s->write_quorum = or_default(s->write_quorum, s->replicas / 2 + 1);
-	if (!m->mode_given)
+	/* who runs a job is decided by writes of which one wins */
+	bool decides = slice_is(s->name, COLLECTION_REPLICATIONS);
+	if (decides)
+		s->retain_deleted = or_default(s->retain_deleted, REPLICATIONS_RETAIN_MS);
+	if (!m->mode_given && !decides)
 		s->mode = or_default(s->mode, c->options.mode);
 	if (!m->retain_nothing)
 		s->retain_ms = or_default(s->retain_ms, c->options.retain_ms);
@@ -195,7 +200,10 @@ static enum status make(struct coordinator *c, const struct msg_collection_creat
 			struct effects *fx)
 {
 	struct collection settings = m->collection;
-	uint64_t shards = or_default(m->shards, or_default(c->options.shards, COORDINATOR_SHARDS));
+	bool one =
+	    slice_is(settings.name, COLLECTION_REPLICATIONS); /* each gateway reads all of it */
+	uint64_t usual = one ? 1 : or_default(c->options.shards, COORDINATOR_SHARDS);
+	uint64_t shards = or_default(m->shards, usual);
 	fill_defaults(c, m, &settings);
 	if (!quorum_valid(&settings) || shards > LIMIT_COLLECTION_SHARDS)
 		return STATUS_BAD_PARAMETER;

@@ -212,8 +212,9 @@ bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, b
 
 bool map_collection_hidden(const struct map_collection *c)
 {
-	return slice_is(c->settings.name, COLLECTION_LOCAL) ||
-	       slice_is(c->settings.name, COLLECTION_USERS);
+	struct slice name = c->settings.name;
+	return slice_is(name, COLLECTION_LOCAL) || slice_is(name, COLLECTION_USERS) ||
+	       slice_is(name, COLLECTION_REPLICATOR) || slice_is(name, COLLECTION_REPLICATIONS);
 }
 
 static bool covers_all(const struct map_collection *c)

@@ -131,7 +131,9 @@ void couch_allowed(struct problem *p, struct slice allow)
 static const struct {
 	const char *name;
 	const char *collection;
-} system_databases[] = {{"_users", COLLECTION_USERS}};
+} system_databases[] = {{"_users", COLLECTION_USERS},
+			{"_replicator", COLLECTION_REPLICATOR},
+			{COUCH_REPLICATIONS, COLLECTION_REPLICATIONS}};
 
 bool couch_is_system_database(struct slice name)
 {
@@ -315,7 +317,7 @@ bool couch_take_path(struct request *r, const struct slice *wanted, const struct
 				return false;
 			continue;
 		}
-		if (slice_is(wanted[i], "{view}"))
+		if (slice_is(wanted[i], "{view}") || slice_is(wanted[i], "{job}"))
 			r->part = text;
 		if (slice_is(wanted[i], "{ddoc}"))
 			r->resource = text;

@@ -35,6 +35,8 @@ bool couch_collection_name(struct slice database, struct buf *out) MUST_CHECK;
 bool couch_database_name(struct slice collection, struct buf *out) MUST_CHECK;
 /* Is it one of those that begin with an underscore? */
 bool couch_is_system_database(struct slice name);
+/* The one that gateways alone read and write. */
+#define COUCH_REPLICATIONS "_replications"
 /* May a database of this name be made? (a-z first, no capitals) */
 bool couch_name_fit(struct slice database);
 
@@ -157,6 +159,13 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 void couch_write_print(const struct couch_write *w, struct buf *out);
 /* Location and ETag, then the line above. */
 void couch_write_answer(struct turn *t, struct request *r, const struct couch_write *w);
+
+/* ---- op_couch_replicator.c ---- */
+
+/* A document of _replicator that is to be written: it must be a job, or be none on purpose; who
+ * writes it becomes its owner. Of other databases: true. */
+bool couch_replicator_take(struct turn *t, struct request *r, struct couch_document *d,
+			   struct problem *p) MUST_CHECK;
 
 /* ---- op_couch_revisions.c ---- */
 

@@ -101,8 +101,11 @@ void couch_bound(struct map *m, size_t max);
 
 /* Calls the route's handler, if the user may. */
 void couch_permit(struct turn *t, struct request *r);
-/* Is this the database _users? */
+/* Is this the database _users, or _replicator? */
 bool couch_is_users(const struct request *r);
+bool couch_is_replicator(const struct request *r);
+/* Is it one of those that begin with an underscore? */
+bool couch_is_system(const struct request *r);
 /* May the user write this document, beyond what the route asks for? */
 struct couch_document;
 bool couch_may_write(struct request *r, const struct couch_document *d,

@@ -8,11 +8,24 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_auth.h"
 #include "gateway/url.h"
 
 /* What CouchDB's clients send back as they got it. */
 static const char *const sent_back[] = {"_revisions", "_conflicts", "_deleted_conflicts",
 					"_revs_info", "_local_seq"};
+
+/* What became of a job stands in its document. */
+static bool is_of_job(const struct request *r, struct slice name)
+{
+	static const char *const names[] = {"_replication_state",        "_replication_state_time",
+					    "_replication_state_reason", "_replication_stats",
+					    "_replication_id",           "_replication_start_time"};
+	for (size_t i = 0; i < ARRAY_LEN(names) && couch_is_replicator(r); i++)
+		if (slice_is(name, names[i]))
+			return true;
+	return false;
+}
 
 static bool is_sent_back(struct slice name)
 {
@@ -224,7 +237,7 @@ static struct slice plain_body(struct turn *t, struct request *r, struct slice v
 	for (uint32_t i = 0; i < count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice member = mp_value(&reader);
-		if (name.bytes.len > 0 && name.bytes.data[0] == '_')
+		if (name.bytes.len > 0 && name.bytes.data[0] == '_' && !is_of_job(r, name.bytes))
 			continue;
 		mp_write_str(out, slice_is(name.bytes, "id") ? slice_text("_id") : name.bytes);
 		buf_append_slice(out, member);
@@ -245,7 +258,7 @@ bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice member = mp_value(&reader);
-		if (name.bytes.len == 0 || name.bytes.data[0] != '_') {
+		if (name.bytes.len == 0 || name.bytes.data[0] != '_' || is_of_job(r, name.bytes)) {
 			named |= slice_is(name.bytes, "id");
 			kept++;
 		} else if (!take_special(r, name.bytes, member, out, p)) {

@@ -14,6 +14,21 @@ bool couch_is_users(const struct request *r)
 	return slice_is(r->collection, COLLECTION_USERS);
 }
 
+bool couch_is_replicator(const struct request *r)
+{
+	return slice_is(r->collection, COLLECTION_REPLICATOR);
+}
+
+static bool is_replications(const struct request *r)
+{
+	return slice_is(r->collection, COLLECTION_REPLICATIONS);
+}
+
+bool couch_is_system(const struct request *r)
+{
+	return couch_is_users(r) || couch_is_replicator(r) || is_replications(r);
+}
+
 static bool begins(struct slice text, const char *with)
 {
 	size_t len = strlen(with);
@@ -169,14 +184,40 @@ static void permit_users(struct turn *t, struct request *r)
 		couch_answer_error(t, r, COUCH_NOT_MEMBER);
 }
 
-/* ---- both ---- */
+/* ---- _replicator ---- */
+
+/* Its documents hold passwords of other servers, and its jobs may do everything. What it is copied
+ * to, and attached to, nobody would look after. */
+static void permit_replicator(struct turn *t, struct request *r)
+{
+	bool drops = strcmp(r->route->pattern, "/{db}") == 0 && r->method == HTTP_DELETE;
+	enum http_method method = r->route->method;
+	bool attaches = r->part.len > 0 && method != HTTP_GET && method != HTTP_POST;
+	if (drops || attaches || method == HTTP_COPY)
+		couch_answer_error(t, r, COUCH_FORBIDDEN);
+	else if (r->couch.user && r->couch.user->admin)
+		r->route->handler(t, r);
+	else
+		couch_answer_error(t, r, COUCH_NOT_MEMBER);
+}
+
+/* ---- all ---- */
 
 void couch_permit(struct turn *t, struct request *r)
 {
 	const struct couch_user *user = r->couch.user;
 	enum need need = need_of(r);
+	bool inside = r->reply != NULL;
 	if (couch_is_users(r)) {
 		permit_users(t, r);
+		return;
+	}
+	if (is_replications(r) && !inside) {
+		couch_answer_error(t, r, COUCH_DB_MISSING);
+		return;
+	}
+	if (couch_is_replicator(r) && !inside && begins(slice_text(r->route->pattern), "/{db}")) {
+		permit_replicator(t, r);
 		return;
 	}
 	if (!user || user->admin || user->reader || need == NEED_USER) {

@@ -11,6 +11,7 @@
 #include "gateway/lock.h"
 #include "gateway/notify.h"
 #include "gateway/replicate.h"
+#include "gateway/schedule.h"
 #include "gateway/script_runs.h"
 
 enum { TIMERS_PER_STEP = 100000 };
@@ -51,6 +52,7 @@ struct gateway *gateway_new(const struct gateway_options *options, uint64_t seed
 	arbiters_init(gw);
 	script_runs_init(gw);
 	replicator_init(gw);
+	gw->schedule = schedule_new(gw->requests.seed, options->name);
 	gw->auth = couch_auth_new(gw->requests.seed);
 	gw->json = json_parser_new();
 	return gw;
@@ -88,6 +90,7 @@ void gateway_free(struct gateway *gw)
 	arbiters_close(gw);
 	script_runs_close(gw);
 	replicator_close(gw);
+	schedule_close(gw);
 	couch_auth_close(gw);
 	map_close(&gw->requests);
 	cluster_map_close(&gw->map);
@@ -118,6 +121,7 @@ static void run_timers(struct turn *t)
 	arbiters_tick(t);
 	script_runs_tick(t);
 	replicator_tick(t);
+	schedule_tick(t);
 }
 
 static void step(void *core, const struct event *event, struct effects *fx)
@@ -149,6 +153,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		notify_drain(&t);
 		changes_drain(&t);
 		arbiters_drain(&t);
+		schedule_drain(&t);
 		replicator_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
@@ -183,6 +188,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	}
 	replicator_step(&t);
+	schedule_step(&t);
 	request_sweep(t.gw);
 }
 
@@ -201,6 +207,8 @@ static int64_t deadline(const void *core)
 		tick_ms = script_runs_deadline(gw);
 	if (replicator_deadline(gw) < tick_ms)
 		tick_ms = replicator_deadline(gw);
+	if (schedule_deadline(gw) < tick_ms)
+		tick_ms = schedule_deadline(gw);
 	return timer && timer->at_ms < tick_ms ? timer->at_ms : tick_ms;
 }
 

@@ -37,6 +37,7 @@ struct gateway_options {
 	uint32_t storage_count;
 	const char
 	    *version; /* release, for GET / and the coordinator's log; must outlive the gateway */
+	const char *name;            /* of this gateway; copied; NULL: it has none */
 	uint64_t cluster;            /* its id, as CouchDB's clients see it */
 	const char *replicate_hosts; /* that jobs may ask; must outlive the gateway */
 	struct gateway_limits limits;

@@ -144,6 +144,7 @@ struct gateway {
 	uint64_t kept_bytes;           /* bodies of requests that are kept */
 	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */
 	struct replicator *replicator; /* replicate.h */
+	struct schedule *schedule;     /* schedule.h */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;
 };

@@ -40,6 +40,7 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	const struct config *c = daemon_config(d);
 	struct gateway_options o = {
 	    .self = daemon_self(d)->id,
+	    .name = daemon_self(d)->name,
 	    .coordinator = daemon_coordinator(d),
 	    .version = GATEWAY_VERSION,
 	    .cluster = daemon_members(d)->cluster,

@@ -115,7 +115,8 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 	if (d.id.len > 0 && d.id.data[0] == '_' && d.id.data[1] == 'l')
 		return couch_problem(p, COUCH_NOT_BUILT,
 				     "_local documents are written one by one.");
-	if (!couch_may_write(r, &d, p) || (!bulk->old_edits && !design_check(&d, p)))
+	if (!couch_may_write(r, &d, p) || (!bulk->old_edits && !design_check(&d, p)) ||
+	    !couch_replicator_take(t, r, &d, p))
 		return false;
 	d.imported = bulk->old_edits;
 	if (bulk->old_edits) {

@@ -36,8 +36,8 @@ void couch_find(struct turn *t, struct request *r, collection_step *found)
 	f->found = found;
 	f->op = r->op;
 	r->op = f;
-	/* _users is there once it is asked for */
-	collection_find(t, r, couch_is_users(r), have_looked);
+	/* these are there once they are asked for */
+	collection_find(t, r, couch_is_system(r), have_looked);
 }
 
 /* ---- counts ---- */
@@ -224,7 +224,7 @@ void couch_create(struct turn *t, struct request *r)
 	struct problem problem;
 	struct buf name = {0};
 	bool fit = couch_database_name(r->collection, &name) &&
-		   (couch_is_users(r) || couch_name_fit(buf_slice(&name)));
+		   (couch_is_system(r) || couch_name_fit(buf_slice(&name)));
 	buf_close(&name);
 	if (!fit) {
 		couch_answer_error(t, r, COUCH_BAD_NAME);

@@ -45,7 +45,8 @@ static void next(struct turn *t, struct request *r)
 	while (op->at < op->count) {
 		struct buf *name = &t->gw->scratch;
 		const struct map_collection *c = NULL;
-		if (couch_collection_name(op->names[op->at], name))
+		if (!slice_is(op->names[op->at], COUCH_REPLICATIONS) &&
+		    couch_collection_name(op->names[op->at], name))
 			c = cluster_map_collection(&t->gw->map, buf_slice(name));
 		if (c) {
 			r->collection = arena_copy(&r->arena, buf_slice(name));

@@ -32,7 +32,7 @@ static void answer_id(struct turn *t, struct request *r, const struct replicatio
 
 static void cancel(struct turn *t, struct request *r, struct job *job)
 {
-	if (!job) {
+	if (!job || job->plan) { /* what a document asks for ends with it */
 		couch_answer_error(t, r, COUCH_NO_JOB);
 		return;
 	}
@@ -118,57 +118,4 @@ void couch_replicate(struct turn *t, struct request *r)
 	else
 		begin(t, r, &what, &arena);
 	arena_close(&arena);
-}
-
-/* ---- _active_tasks ---- */
-
-static void print_text(const char *name, struct slice value, struct buf *out)
-{
-	buf_printf(out, "\"%s\":", name);
-	json_string(value, out);
-	buf_append_byte(out, ',');
-}
-
-static void print_value(const char *name, const struct buf *value, struct buf *out)
-{
-	buf_printf(out, "\"%s\":", name);
-	if (!json_from_msgpack(buf_slice(value), out))
-		buf_append_byte(out, '0');
-	buf_append_byte(out, ',');
-}
-
-static void print_task(const struct job *job, struct buf *out)
-{
-	const struct counts *c = &job->counts;
-	buf_append_text(out, "{\"type\":\"replication\",\"replication_id\":\"");
-	replicator_key(&job->what, out);
-	buf_append_text(out, "\",\"doc_id\":null,\"database\":null,");
-	print_text("user", job->principal, out);
-	print_text("source", job->what.sides[SIDE_SOURCE].shown, out);
-	print_text("target", job->what.sides[SIDE_TARGET].shown, out);
-	print_value("checkpointed_source_seq", &job->recorded, out);
-	print_value("source_seq", &job->asked, out);
-	print_value("through_seq", &job->recorded, out);
-	buf_printf(out,
-		   "\"continuous\":%s,\"started_on\":%" PRId64 ",\"updated_on\":%" PRId64
-		   ",\"changes_pending\":%" PRIu64 ",\"revisions_checked\":%" PRIu64
-		   ",\"missing_revisions_found\":%" PRIu64 ",\"docs_read\":%" PRIu64
-		   ",\"docs_written\":%" PRIu64 ",\"doc_write_failures\":%" PRIu64 "}",
-		   job->what.continuous ? "true" : "false", job->started_wall_ms / 1000,
-		   job->updated_wall_ms / 1000, job->pending, c->checked, c->missing, c->read,
-		   c->written, c->refused);
-}
-
-void couch_active_tasks(struct turn *t, struct request *r)
-{
-	struct reply *reply = reply_begin(t, 200);
-	size_t at = 0;
-	buf_append_byte(&reply->body, '[');
-	for (struct map_entry *e; (e = map_next(&t->gw->replicator->jobs, &at)) != NULL;) {
-		if (reply->body.len > 1)
-			buf_append_byte(&reply->body, ',');
-		print_task(e->value, &reply->body);
-	}
-	buf_append_byte(&reply->body, ']');
-	reply_send(t, r, reply);
 }

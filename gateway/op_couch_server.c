@@ -91,6 +91,7 @@ uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names
 	for (struct map_entry *e; (e = map_next(&map->collections, &at)) != NULL;) {
 		const struct map_collection *c = e->value;
 		if (cluster_map_collection(map, c->settings.name) &&
+		    !slice_is(c->settings.name, COLLECTION_REPLICATIONS) &&
 		    couch_database_name(c->settings.name, &t->gw->scratch))
 			list[count++] = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 	}

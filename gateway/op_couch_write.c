@@ -6,6 +6,7 @@
 #include "gateway/couch_auth.h"
 #include "gateway/couch_view.h"
 #include "gateway/routes.h"
+#include "gateway/schedule.h"
 #include "gateway/url.h"
 
 /* ---- one write ---- */
@@ -83,6 +84,8 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 		      enum status status, const struct msg_doc_write_ack *ack, call_done *done)
 {
 	couch_known_forget(t->gw, r->collection, w->write.id);
+	if (couch_is_replicator(r))
+		schedule_hint(t->gw);
 	if (ack && status_is_success(status)) {
 		w->status = status;
 		w->revision = ack->revision;
@@ -201,7 +204,8 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 		if (r->resource.len > 0)
 			d->id = r->resource;
 	}
-	return design_check(d, p) && couch_write_revision(r, d, p) && couch_may_write(r, d, p);
+	return design_check(d, p) && couch_write_revision(r, d, p) && couch_may_write(r, d, p) &&
+	       couch_replicator_take(t, r, d, p);
 }
 
 /* ---- one revision that was made elsewhere ---- */

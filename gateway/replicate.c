@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "gateway/replicate_internal.h"
+#include "gateway/schedule.h"
 
 /* Ids of requests made for jobs: no listener's, and none of notifications' or arbiters'. */
 #define FIRST_ASK (UINT64_C(5) << 61)
@@ -149,6 +150,8 @@ void job_end(struct turn *t, struct job *job, int http, const char *error, const
 	       "replication_ended id=%s result=%s reason=\"%s\"", job->what.id,
 	       error ? error : "ok", reason);
 	tell_waiters(t, job, http, error, reason);
+	if (job->plan)
+		schedule_ended(t, job, error, reason);
 	replicator_key(&job->what, &key);
 	map_remove(&rep->jobs, buf_slice(&key));
 	buf_close(&key);

@@ -4,6 +4,7 @@
 
 #include "common/probe.h"
 #include "gateway/replicate_internal.h"
+#include "gateway/schedule.h"
 
 static bool may_pass(int status)
 {
@@ -100,11 +101,17 @@ static void fly(struct turn *t, struct ask *ask)
 	if (ask->id != 0)
 		map_remove_u64(&rep->asks, ask->id);
 	ask->id = ++rep->next_ask;
+	map_put_u64(&rep->asks, ask->id, ask);
 	ask->flying = true;
 	ask->answered = false;
+	if (!schedule_allows(t->gw, ask->job, t->now_ms)) {
+		REACHED(job_waits_for_lease);
+		ask->flying = false;
+		ask->due_ms = t->now_ms + REPLICATE_BACKOFF_MS;
+		return;
+	}
 	/* the shell's timeouts come first */
 	ask->due_ms = t->now_ms + REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS;
-	map_put_u64(&rep->asks, ask->id, ask);
 	if (ask->job->what.sides[ask->side].remote)
 		fly_out(t, ask);
 	else

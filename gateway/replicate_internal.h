@@ -17,7 +17,8 @@ enum {
 	REPLICATE_BACKOFF_MAX_MS = 60000,
 	REPLICATE_WAITERS = 8, /* clients that wait for one job */
 	REPLICATE_HEADERS = 8,
-	REPLICATE_HISTORY = 50, /* sessions that a checkpoint tells of */
+	REPLICATE_PARAMETERS = 32, /* of a filter function */
+	REPLICATE_HISTORY = 50,    /* sessions that a checkpoint tells of */
 	REPLICATE_REASON_BYTES = 256
 };
 
@@ -37,9 +38,9 @@ struct replication {
 	struct endpoint sides[SIDES];
 	bool continuous;
 	bool create_target;
-	struct slice filter;     /* body of a filtered _changes, JSON; empty: all documents */
-	const char *filter_name; /* _doc_ids, _selector; NULL: none */
-	char id[2 * 16 + 1];     /* the same for the same sides and filter, whoever asks */
+	struct slice filter;       /* body of a filtered _changes, JSON; empty: none */
+	struct slice filter_query; /* its parameters, "&filter=..."; empty: all documents */
+	char id[2 * 16 + 1];       /* the same for the same sides and filter, whoever asks */
 };
 
 /* value: MessagePack. Everything lives in the arena. */
@@ -115,6 +116,7 @@ struct job {
 	struct arena arena;
 	struct replication what;
 	struct slice principal; /* whose job it is */
+	struct plan *plan;      /* of the document that asks for it (schedule.h); NULL: none does */
 	uint64_t waiters[REPLICATE_WAITERS];
 	uint32_t waiters_count;
 	struct ask ask;   /* what the batch under way asks */
@@ -188,6 +190,8 @@ void job_pages(struct turn *t, struct job *job);
 void job_next(struct turn *t, struct job *job);
 /* "Sat, 21 Nov 2026 17:15:35 GMT" */
 void date_print(int64_t wall_ms, struct buf *out);
+/* "2026-11-21T17:15:35Z" */
+void time_print(int64_t wall_ms, struct buf *out);
 
 /* ---- op_couch_replicate.c ---- */
 

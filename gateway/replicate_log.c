@@ -132,26 +132,53 @@ void log_read(struct turn *t, struct job *job)
 
 /* ---- printing ---- */
 
+struct date {
+	uint64_t day; /* since 1970 */
+	uint64_t year, month, of_month;
+	uint64_t second; /* of the day */
+};
+
 /* Days since 1970 to a date, by eras of 400 years. */
-void date_print(int64_t wall_ms, struct buf *out)
+static struct date date_of(int64_t wall_ms)
 {
-	static const char *const days[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
-	static const char *const months[] = {"Mar", "Apr", "May", "Jun", "Jul", "Aug",
-					     "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"};
 	uint64_t wall = wall_ms > 0 ? (uint64_t)wall_ms : 0;
-	uint64_t day = wall / MS_A_DAY;
-	uint64_t second = wall % MS_A_DAY / 1000;
-	uint64_t since = day + 719468; /* since March 1 of the year 0 */
+	struct date d = {.day = wall / MS_A_DAY, .second = wall % MS_A_DAY / 1000};
+	uint64_t since = d.day + 719468; /* since March 1 of the year 0 */
 	uint64_t era = since / 146097;
 	uint64_t of_era = since % 146097;
 	uint64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
 	uint64_t of_year = of_era - (365 * year + year / 4 - year / 100);
-	uint64_t month = (5 * of_year + 2) / 153;
-	uint64_t of_month = of_year - (153 * month + 2) / 5 + 1;
-	buf_printf(
-	    out, "%s, %02" PRIu64 " %s %04" PRIu64 " %02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 " GMT",
-	    days[day % 7], of_month, months[month], era * 400 + year + (month >= 10), second / 3600,
-	    second / 60 % 60, second % 60);
+	uint64_t month = (5 * of_year + 2) / 153; /* since March */
+	d.of_month = of_year - (153 * month + 2) / 5 + 1;
+	d.month = month < 10 ? month + 3 : month - 9;
+	d.year = era * 400 + year + (d.month < 3);
+	return d;
+}
+
+static void print_clock(const struct date *d, struct buf *out)
+{
+	buf_printf(out, "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64, d->second / 3600,
+		   d->second / 60 % 60, d->second % 60);
+}
+
+void date_print(int64_t wall_ms, struct buf *out)
+{
+	static const char *const days[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
+	static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+					     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+	struct date d = date_of(wall_ms);
+	buf_printf(out, "%s, %02" PRIu64 " %s %04" PRIu64 " ", days[d.day % 7], d.of_month,
+		   months[d.month - 1], d.year);
+	print_clock(&d, out);
+	buf_append_text(out, " GMT");
+}
+
+void time_print(int64_t wall_ms, struct buf *out)
+{
+	struct date d = date_of(wall_ms);
+	buf_printf(out, "%04" PRIu64 "-%02" PRIu64 "-%02" PRIu64 "T", d.year, d.month, d.of_month);
+	print_clock(&d, out);
+	buf_append_byte(out, 'Z');
 }
 
 static void print_value(const char *name, const struct buf *value, struct buf *out)

@@ -158,11 +158,10 @@ static void ask_page(struct turn *t, struct job *job)
 	print_since(&job->asked, &query);
 	if (job->what.continuous)
 		buf_printf(&query, "&feed=longpoll&timeout=%d", REPLICATE_POLL_MS);
-	if (job->what.filter_name)
-		buf_printf(&query, "&filter=%s", job->what.filter_name);
+	buf_append_slice(&query, job->what.filter_query);
 	const struct question q = {
 	    .side = SIDE_SOURCE,
-	    .method = job->what.filter_name ? HTTP_POST : HTTP_GET,
+	    .method = job->what.filter.len > 0 ? HTTP_POST : HTTP_GET,
 	    .path = "/_changes",
 	    .query = buf_slice(&query),
 	    .body = job->what.filter,

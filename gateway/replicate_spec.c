@@ -239,7 +239,8 @@ static bool take_local(struct endpoint *e, struct arena *arena, struct slice nam
 		       struct problem *p)
 {
 	struct buf text = {0};
-	bool ok = couch_collection_name(name, &text);
+	bool closed = slice_is(name, "_replicator") || slice_is(name, COUCH_REPLICATIONS);
+	bool ok = !closed && couch_collection_name(name, &text);
 	buf_clear(&text);
 	buf_append_byte(&text, '/');
 	url_encode(name, &text);
@@ -288,6 +289,46 @@ static bool take_flag(struct slice value, const char *name, bool *out, struct pr
 	return member.len == 0 || token.type == MP_BOOL || bad(p, reason);
 }
 
+/* What is asked of the source beside the name of its filter. */
+static bool take_query(struct slice params, struct buf *out)
+{
+	struct mp_reader reader = mp_reader_of(params);
+	if (params.len == 0 || mp_peek(&reader) == MP_NIL)
+		return true;
+	struct mp_token head = mp_read(&reader);
+	bool fine = head.type == MP_MAP && head.count <= REPLICATE_PARAMETERS;
+	for (uint32_t i = 0; fine && i < head.count; i++) {
+		struct mp_token name = mp_read(&reader);
+		struct slice value = mp_value(&reader);
+		struct mp_reader text = mp_reader_of(value);
+		struct mp_token token = mp_read(&text);
+		struct buf json = {0};
+		buf_append_byte(out, '&');
+		url_encode(name.bytes, out);
+		buf_append_byte(out, '=');
+		if (token.type != MP_STR)
+			fine = json_from_msgpack(value, &json);
+		url_encode(token.type == MP_STR ? token.bytes : buf_slice(&json), out);
+		buf_close(&json);
+	}
+	return fine;
+}
+
+static bool take_function(struct slice value, struct arena *arena, struct replication *out,
+			  struct problem *p)
+{
+	struct slice name = text_member(value, "filter");
+	struct buf query = {0};
+	if (name.len == 0 || name.len > LIMIT_NAME_BYTES)
+		return bad(p, "`filter` is a text.");
+	buf_append_text(&query, "&filter=");
+	url_encode(name, &query);
+	bool fine = take_query(value_member(value, slice_text("query_params")), &query);
+	out->filter_query = arena_copy(arena, buf_slice(&query));
+	buf_close(&query);
+	return fine || bad(p, "`query_params` is an object of at most 32 names and values.");
+}
+
 static bool take_filter(struct slice value, struct arena *arena, struct replication *out,
 			struct problem *p)
 {
@@ -295,10 +336,11 @@ static bool take_filter(struct slice value, struct arena *arena, struct replicat
 	struct slice selector = value_member(value, slice_text("selector"));
 	struct mp_reader ids_reader = mp_reader_of(ids);
 	struct mp_reader selector_reader = mp_reader_of(selector);
-	if (value_member(value, slice_text("filter")).len > 0)
-		return couch_problem(p, COUCH_NOT_BUILT, "Filter functions are not there yet.");
-	if (ids.len > 0 && selector.len > 0)
-		return bad(p, "`doc_ids` and `selector` exclude each other.");
+	bool function = value_member(value, slice_text("filter")).len > 0;
+	if ((ids.len > 0) + (selector.len > 0) + function > 1)
+		return bad(p, "`doc_ids`, `selector` and `filter` exclude each other.");
+	if (function)
+		return take_function(value, arena, out, p);
 	if (ids.len == 0 && selector.len == 0)
 		return true;
 	if (ids.len > 0 && mp_peek(&ids_reader) != MP_ARRAY)
@@ -306,7 +348,7 @@ static bool take_filter(struct slice value, struct arena *arena, struct replicat
 	if (selector.len > 0 && mp_peek(&selector_reader) != MP_MAP)
 		return bad(p, "`selector` is an object.");
 	struct buf body = {0};
-	out->filter_name = ids.len > 0 ? "_doc_ids" : "_selector";
+	out->filter_query = slice_text(ids.len > 0 ? "&filter=_doc_ids" : "&filter=_selector");
 	buf_printf(&body, "{\"%s\":", ids.len > 0 ? "doc_ids" : "selector");
 	bool ok = json_from_msgpack(ids.len > 0 ? ids : selector, &body);
 	buf_append_byte(&body, '}');
@@ -327,6 +369,8 @@ static void make_id(const struct gateway *gw, struct replication *out)
 	}
 	buf_append_byte(&text, '\n');
 	buf_append_slice(&text, out->filter);
+	if (out->filter.len == 0)
+		buf_append_slice(&text, out->filter_query);
 	digest16(buf_slice(&text), digest);
 	buf_clear(&text);
 	buf_append_hex(&text, digest, sizeof digest);

@@ -202,5 +202,8 @@ enum {
 #define COLLECTION_LOCAL "system.local"
 /* The database _users; no other dialect can name it. */
 #define COLLECTION_USERS "system.users"
+/* The database _replicator, and what gateways tell each other of its jobs. */
+#define COLLECTION_REPLICATOR   "system.replicator"
+#define COLLECTION_REPLICATIONS "system.replications"
 
 #endif

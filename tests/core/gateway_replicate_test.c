@@ -320,7 +320,7 @@ static void test_continuous_goes_on_until_it_is_cancelled(void **state)
 	answer(b, "/_changes", 200, PAGE);
 	gateway_bench_http(b, "GET /_active_tasks");
 	expect_body(b, 200,
-		    "\",\"doc_id\":null,\"database\":null,\"user\":\"\","
+		    "\",\"doc_id\":null,\"database\":null,\"node\":\"gateway\","
 		    "\"source\":\"" SOURCE "/\",\"target\":\"" TARGET "/\",");
 	/* the next page is asked for while this one is done */
 	expect_question(b, "&since=3-c&feed=longpoll&timeout=30000 ");

@@ -197,7 +197,7 @@ describe('the replicator', () => {
       [{ source: 'from', target: 'into', continuous: 5 }, 400], [{ source: 'from', target: 'into', doc_ids: 5 }, 400],
       [{ source: 'http://localhost:1/a', target: 'into' }, 403], [{ source: `http://${peer.host}@example.org/a`, target: 'into' }, 403],
       [{ source: 'nowhere', target: 'into' }, 404], [{ source: `${peer.url}/nowhere`, target: 'into' }, 404],
-      [{ source: 'from', target: 'into', filter: 'a/b' }, 501],
+      [{ source: 'from', target: 'into', filter: 5 }, 400], [{ source: 'from', target: 'into', filter: 'a/b', query_params: 5 }, 400],
     ];
     for (const [body, status] of bad) {
       const answer = await couch('POST', '/_replicate', body);
