@@ -48,9 +48,6 @@ struct owner {
 	int name;   /* STEP_READ */
 	bool unsure;
 	int writes;
-	uint64_t request;
-	int64_t deadline_us;
-	bool done;
 };
 
 struct attachment_state {
@@ -72,23 +69,9 @@ static bool attachment_wanted(struct workload *w)
 
 static const char *const names[NAMES] = {"a", "b/c"};
 
-static void wake_at(struct workload *w, int actor, int64_t at_us)
+static struct sim_http *file_request(struct workload *w, int actor, enum http_method method)
 {
-	state_of(w)->owners[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	state_of(w)->owners[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
-}
-
-static struct sim_http *couch_request(struct workload *w, int actor, enum http_method method)
-{
-	struct sim_http *r = workload_request(w, actor, method, "/files/");
-	r->dialect = DIALECT_COUCH;
+	struct sim_http *r = workload_couch_request(w, actor, method, "/files/");
 	buf_printf(&r->path, "f%d", actor);
 	return r;
 }
@@ -99,24 +82,24 @@ static void ask_collection(struct workload *w)
 {
 	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
 	buf_append_text(&r->body, "{\"name\":\"files\",\"shards\":2,\"retainMs\":0}");
-	post(w, 0, r);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 static void ask_look(struct workload *w, int actor)
 {
 	state_of(w)->owners[actor].step = STEP_LOOK;
-	post(w, actor, couch_request(w, actor, HTTP_GET));
+	workload_ask(w, actor, file_request(w, actor, HTTP_GET), TIMEOUT_US);
 }
 
 static void ask_read(struct workload *w, int actor)
 {
 	struct owner *o = &state_of(w)->owners[actor];
-	struct sim_http *r = couch_request(w, actor, HTTP_GET);
+	struct sim_http *r = file_request(w, actor, HTTP_GET);
 	o->step = STEP_READ;
 	o->name = (int)rng_below(&w->rng, NAMES);
 	buf_printf(&r->path, "/%s", names[o->name]);
 	buf_printf(&r->query, "rev=%s", o->rev);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static int choose_content(struct workload *w)
@@ -143,7 +126,7 @@ static void print_attachment(struct workload *w, const struct owner *o, int name
 static struct sim_http *print_document(struct workload *w, int actor)
 {
 	struct owner *o = &state_of(w)->owners[actor];
-	struct sim_http *r = couch_request(w, actor, HTTP_PUT);
+	struct sim_http *r = file_request(w, actor, HTTP_PUT);
 	bool any = false;
 	buf_printf(&r->body, "{\"n\":%d", o->writes);
 	if (o->exists)
@@ -167,12 +150,14 @@ static struct sim_http *print_single(struct workload *w, int actor, int name)
 {
 	struct owner *o = &state_of(w)->owners[actor];
 	int content = o->attempt.content[name];
-	struct sim_http *r = couch_request(w, actor, content < 0 ? HTTP_DELETE : HTTP_PUT);
+	struct sim_http *r = file_request(w, actor, content < 0 ? HTTP_DELETE : HTTP_PUT);
 	buf_printf(&r->path, "/%s", names[name]);
 	if (o->exists)
 		buf_printf(&r->query, "rev=%s", o->rev);
-	if (content >= 0)
+	if (content >= 0) {
 		buf_append_slice(&r->body, buf_slice(&state_of(w)->contents[content]));
+		workload_header(r, "content-type", "application/octet-stream");
+	}
 	return r;
 }
 
@@ -188,7 +173,8 @@ static void ask_write(struct workload *w, int actor)
 	o->attempt = o->known;
 	o->attempt.content[name] = removes ? -1 : choose_content(w);
 	o->maybe[o->maybe_count++] = o->attempt;
-	post(w, actor, single ? print_single(w, actor, name) : print_document(w, actor));
+	struct sim_http *r = single ? print_single(w, actor, name) : print_document(w, actor);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void go_on(struct workload *w, int actor)
@@ -200,9 +186,9 @@ static void go_on(struct workload *w, int actor)
 	else if (w->sim->healed && o->step != STEP_READ && o->exists)
 		ask_read(w, actor);
 	else if (w->sim->healed)
-		o->done = true;
+		w->actors[actor].done = true;
 	else if (ends || o->maybe_count == MAYBE_MAX)
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	else if (o->exists && rng_below(&w->rng, 3) == 0)
 		ask_read(w, actor);
 	else
@@ -212,22 +198,16 @@ static void go_on(struct workload *w, int actor)
 static void attachment_step(struct workload *w, int actor)
 {
 	struct attachment_state *s = state_of(w);
-	struct owner *o = &s->owners[actor];
-	if (o->done || w->sim->now_us < o->deadline_us)
-		return;
-	if (o->request != 0) {
-		workload_hang_up(w, o->request);
-		o->request = 0;
-		o->unsure = true;
-	}
+	if (workload_give_up(w, actor))
+		s->owners[actor].unsure = true;
 	if (s->ready)
 		go_on(w, actor);
 	else if (w->sim->healed)
-		o->done = true;
+		w->actors[actor].done = true;
 	else if (actor == 0)
 		ask_collection(w);
 	else
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 /* ---- answers ---- */
@@ -330,9 +310,8 @@ static void attachment_on_answer(struct workload *w, int actor, const struct sim
 {
 	struct attachment_state *s = state_of(w);
 	struct owner *o = &s->owners[actor];
-	if (answer->id != o->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	o->request = 0;
 	if (!s->ready)
 		s->ready = answer->status < 300;
 	else if (o->step == STEP_WRITE)
@@ -344,18 +323,7 @@ static void attachment_on_answer(struct workload *w, int actor, const struct sim
 	if (s->ready && w->sim->healed && answer->status == 503)
 		o->unsure = true; /* once more */
 	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
-	wake_at(w, actor, w->sim->now_us + pause_ms * 1000);
-}
-
-static bool attachment_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->owners[i].done)
-			continue;
-		buf_printf(why, "attachment client %d waits", i);
-		return false;
-	}
-	return true;
+	workload_sleep(w, actor, pause_ms * 1000);
 }
 
 /* ---- what lies on the disks ---- */
@@ -523,14 +491,13 @@ static void make_content(struct attachment_state *s, int content)
 
 static void attachment_start(struct workload *w)
 {
-	struct attachment_state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct attachment_state *s = state_of(w);
 	for (int i = 0; i < CONTENTS; i++)
 		make_content(s, i);
 	for (int i = 0; i < ACTORS; i++) {
 		for (int k = 0; k < NAMES; k++)
 			s->owners[i].known.content[k] = -1;
-		wake_at(w, i, w->sim->now_us + 300000);
+		workload_sleep(w, i, 300000);
 	}
 }
 
@@ -541,16 +508,16 @@ static void attachment_free(struct workload *w)
 		buf_close(&s->contents[i]);
 		buf_close(&s->digests[i]);
 	}
-	free(s);
 }
 
 const struct workload_ops attachment_workload = {
     .name = "attachments",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct attachment_state),
     .wanted = attachment_wanted,
     .start = attachment_start,
     .step = attachment_step,
     .on_answer = attachment_on_answer,
-    .done = attachment_done,
     .check = attachment_check,
     .free = attachment_free,
 };

@@ -25,13 +25,7 @@ enum {
 
 #define COLLECTION "followed"
 
-struct writing {
-	uint64_t request;
-	int document; /* -1: nothing under way */
-};
-
 struct follower {
-	uint64_t request; /* 0: none under way */
 	char since[SEQUENCE_BYTES];
 	uint64_t seen[DOCUMENTS]; /* generation */
 	int rows;
@@ -39,8 +33,7 @@ struct follower {
 };
 
 struct state {
-	int64_t until_us[ACTORS];
-	struct writing writers[WRITERS];
+	int written[WRITERS]; /* the document of the write under way; -1: none */
 	struct follower followers[FOLLOWERS];
 	uint64_t acknowledged[DOCUMENTS]; /* greatest generation */
 	int writes;
@@ -52,39 +45,20 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static int below(struct workload *w, int bound)
-{
-	return (int)rng_below(&w->rng, (uint64_t)bound);
-}
-
 static bool wanted(struct workload *w)
 {
 	return rng_below(&w->rng, 2) == 0;
 }
 
-static void sleep_ms(struct workload *w, int actor, int64_t ms)
-{
-	int64_t *until_us = &state_of(w)->until_us[actor];
-	*until_us = w->sim->now_us + ms * 1000;
-	workload_wake(w, actor, *until_us);
-}
-
 static void start(struct workload *w)
 {
-	struct state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct state *s = state_of(w);
 	for (int i = 0; i < ACTORS; i++)
-		sleep_ms(w, i, 300 + below(w, 6000));
+		workload_sleep(w, i, (300 + workload_below(w, 6000)) * 1000);
 	for (int i = 0; i < WRITERS; i++)
-		s->writers[i].document = -1;
+		s->written[i] = -1;
 	for (int i = 0; i < FOLLOWERS; i++)
 		snprintf(s->followers[i].since, SEQUENCE_BYTES, "0");
-}
-
-static uint64_t post(struct workload *w, int actor, struct sim_http *r)
-{
-	sleep_ms(w, actor, TIMEOUT_US / 1000);
-	return workload_post(w, below(w, w->sim->settings.gateways), r);
 }
 
 /* ---- writers ---- */
@@ -93,33 +67,32 @@ static void writer_step(struct workload *w, int actor)
 {
 	static const enum http_method methods[] = {HTTP_PUT, HTTP_PUT, HTTP_PUT, HTTP_DELETE};
 	struct state *s = state_of(w);
-	struct writing *own = &s->writers[actor];
+	int *document = &s->written[actor];
 	char path[64];
-	own->document = -1; /* no answer: it may have been done, or may yet be */
+	*document = -1; /* no answer: it may have been done, or may yet be */
 	if (s->ending || s->writes == WRITES_MAX)
 		return;
 	s->writes++;
-	own->document = below(w, DOCUMENTS);
-	snprintf(path, sizeof path, "/" COLLECTION "/d%d", own->document);
+	*document = workload_below(w, DOCUMENTS);
+	snprintf(path, sizeof path, "/" COLLECTION "/d%d", *document);
 	struct sim_http *r =
-	    workload_request(w, actor, methods[below(w, ARRAY_LEN(methods))], path);
+	    workload_request(w, actor, methods[workload_below(w, ARRAY_LEN(methods))], path);
 	if (r->method != HTTP_DELETE)
 		buf_printf(&r->body, "{\"v\":%d}", s->writes);
-	own->request = post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void write_answered(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct state *s = state_of(w);
-	struct writing *own = &s->writers[actor];
+	int document = s->written[actor];
 	uint64_t generation = strtoull(answer->etag, NULL, 10);
-	if (answer->id != own->request || own->document < 0)
+	if (document < 0)
 		return;
-	if (answer->status >= 200 && answer->status < 300 &&
-	    generation > s->acknowledged[own->document])
-		s->acknowledged[own->document] = generation;
-	own->document = -1;
-	sleep_ms(w, actor, 1 + below(w, 200));
+	if (answer->status >= 200 && answer->status < 300 && generation > s->acknowledged[document])
+		s->acknowledged[document] = generation;
+	s->written[actor] = -1;
+	workload_sleep(w, actor, (1 + workload_below(w, 200)) * 1000);
 }
 
 /* ---- followers ---- */
@@ -129,38 +102,35 @@ static void follow(struct workload *w, int actor)
 	static const char *const forms[FORMS] = {"normal", "longpoll", "continuous", "eventsource"};
 	struct state *s = state_of(w);
 	struct follower *own = &s->followers[actor - WRITERS];
-	struct sim_http *r = workload_request(w, actor, HTTP_GET, "/" COLLECTION "/_changes");
-	int form = below(w, FORMS);
-	if (!s->ending && below(w, 6) == 0) { /* one that knows nothing yet */
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_GET, "/" COLLECTION "/_changes");
+	int form = workload_below(w, FORMS);
+	if (!s->ending && workload_below(w, 6) == 0) { /* one that knows nothing yet */
 		snprintf(own->since, SEQUENCE_BYTES, "0");
 		memset(own->seen, 0, sizeof own->seen);
 	}
-	r->dialect = DIALECT_COUCH;
 	buf_printf(&r->query, "feed=%s&since=%s", forms[form], own->since);
-	if (below(w, 2) == 0)
-		buf_printf(&r->query, "&limit=%d", 1 + below(w, 8));
-	if (below(w, 3) == 0)
+	if (workload_below(w, 2) == 0)
+		buf_printf(&r->query, "&limit=%d", 1 + workload_below(w, 8));
+	if (workload_below(w, 3) == 0)
 		buf_append_text(&r->query, "&include_docs=true&style=all_docs");
-	if (below(w, 2) == 0)
-		buf_printf(&r->query, "&timeout=%d", below(w, 5000));
+	if (workload_below(w, 2) == 0)
+		buf_printf(&r->query, "&timeout=%d", workload_below(w, 5000));
 	else if (form > 0)
 		buf_append_text(&r->query, "&heartbeat=1000");
-	own->request = post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* It goes although its gateway is well, or there is no answer. */
 static void leave(struct workload *w, int actor)
 {
-	struct follower *own = &state_of(w)->followers[actor - WRITERS];
-	workload_hang_up(w, own->request);
-	own->request = 0;
-	own->breaks++;
-	sleep_ms(w, actor, 1 + below(w, 800));
+	workload_give_up(w, actor);
+	state_of(w)->followers[actor - WRITERS].breaks++;
+	workload_sleep(w, actor, (1 + workload_below(w, 800)) * 1000);
 }
 
 static void follower_step(struct workload *w, int actor)
 {
-	if (state_of(w)->followers[actor - WRITERS].request != 0)
+	if (w->actors[actor].request != 0)
 		leave(w, actor);
 	else
 		follow(w, actor);
@@ -222,9 +192,6 @@ static void take_lines(struct workload *w, int actor, const struct buf *body)
 
 static void heard(struct workload *w, int actor, struct sim_answer *answer)
 {
-	struct follower *own = &state_of(w)->followers[actor - WRITERS];
-	if (answer->id != own->request)
-		return;
 	buf_append_byte(&answer->body, 0);
 	if (answer->kind == SIM_ANSWER_WHOLE && answer->status >= 400 && answer->status < 500 &&
 	    answer->status != 404 && answer->status != 429)
@@ -232,20 +199,15 @@ static void heard(struct workload *w, int actor, struct sim_answer *answer)
 			      (const char *)answer->body.data);
 	if (answer->kind == SIM_ANSWER_PART || answer->status == 200)
 		take_lines(w, actor, &answer->body);
-	bool goes_on =
-	    answer->kind == SIM_ANSWER_WHOLE ? answer->streaming : answer->kind == SIM_ANSWER_PART;
-	if (goes_on)
+	if (w->actors[actor].request != 0) /* it goes on */
 		return;
-	own->request = 0;
-	sleep_ms(w, actor, 1 + below(w, 500));
+	workload_sleep(w, actor, (1 + workload_below(w, 500)) * 1000);
 }
 
 /* ---- hooks ---- */
 
 static void step(struct workload *w, int actor)
 {
-	if (w->sim->now_us < state_of(w)->until_us[actor])
-		return;
 	if (actor < WRITERS)
 		writer_step(w, actor);
 	else
@@ -254,6 +216,8 @@ static void step(struct workload *w, int actor)
 
 static void on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
+	if (!workload_answered(w, actor, answer))
+		return;
 	if (actor < WRITERS)
 		write_answered(w, actor, answer);
 	else
@@ -269,7 +233,7 @@ static bool done(struct workload *w, struct buf *why)
 {
 	const struct state *s = state_of(w);
 	for (int i = 0; i < WRITERS; i++)
-		if (s->writers[i].document >= 0) {
+		if (s->written[i] >= 0) {
 			buf_printf(why, "changes: writer %d waits", i);
 			return false;
 		}
@@ -297,13 +261,10 @@ static void check(struct workload *w)
 	sim_log(w->sim, "changes writes=%d rows=%d breaks=%d", s->writes, rows, breaks);
 }
 
-static void free_state(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops changes_workload = {
     .name = "changes",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct state),
     .wanted = wanted,
     .start = start,
     .step = step,
@@ -311,5 +272,4 @@ const struct workload_ops changes_workload = {
     .on_heal = on_heal,
     .done = done,
     .check = check,
-    .free = free_state,
 };

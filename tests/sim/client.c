@@ -8,18 +8,15 @@
 #include "tests/sim/history.h"
 #include "tests/sim/workload.h"
 
-enum { CLIENT_TIMEOUT_US = 8000000, CLIENT_ATTEMPTS = 40, ONE_IN_SCRIPTED = 7 };
+enum { CLIENT_TIMEOUT_US = 8000000, RETRY_US = 200000, CLIENT_ATTEMPTS = 40, ONE_IN_SCRIPTED = 7 };
 
 const char *const collection_names[COLLECTION_KINDS] = {"strict", "open", "newest"};
 
 struct client {
 	int index;
-	int setup;        /* collections still to be made by client 0 */
-	int current;      /* index of the op under way, or -1 */
-	int repeated;     /* index of an old op that is sent once more, or -1 */
-	uint64_t request; /* id under way; answers to others are late */
-	int64_t deadline_us;
-	bool done;
+	int setup;    /* collections still to be made by client 0 */
+	int current;  /* index of the op under way, or -1 */
+	int repeated; /* index of an old op that is sent once more, or -1 */
 	char known[COLLECTION_KINDS][SIM_DOCUMENTS_MAX]
 		  [128]; /* last revision seen of each document */
 };
@@ -53,14 +50,6 @@ static struct op *op_of(struct workload *w, struct client *c)
 	return c->current < 0 ? NULL : &w->sim->history->ops[c->current];
 }
 
-static void post(struct workload *w, struct client *c, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	c->request = workload_post(w, gateway, r);
-	c->deadline_us = w->sim->now_us + CLIENT_TIMEOUT_US;
-	workload_wake(w, c->index, c->deadline_us);
-}
-
 /* ---- making collections ---- */
 
 static const char *const setup_settings[COLLECTION_KINDS] = {
@@ -88,8 +77,7 @@ static void send_setup(struct workload *w, struct client *c)
 	buf_printf(&r->body, "{%s,\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d}",
 		   setting_of(w, COLLECTION_KINDS - c->setup), (long long)set->retain_ms,
 		   set->replicas, set->write_quorum);
-	workload_header(r, "content-type", "application/json");
-	post(w, c, r);
+	workload_ask(w, c->index, r, CLIENT_TIMEOUT_US);
 }
 
 /* ---- operations ---- */
@@ -205,16 +193,14 @@ static void send_op(struct workload *w, struct client *c)
 	struct sim_http *r = workload_request(w, c->index, method_of(op), "");
 	op->attempts++;
 	fill_request(op, r);
-	post(w, c, r);
+	workload_ask(w, c->index, r, CLIENT_TIMEOUT_US);
 }
 
 static void think(struct workload *w, struct client *c)
 {
 	c->current = -1;
-	c->request = 0;
-	c->deadline_us =
-	    w->sim->now_us + rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000;
-	workload_wake(w, c->index, c->deadline_us);
+	workload_forget(w, c->index);
+	workload_sleep(w, c->index, rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000);
 }
 
 /* A client that goes on after a long time, with the key that it used then. */
@@ -234,7 +220,7 @@ static void send_repeat(struct workload *w, struct client *c)
 	const struct op *op = &w->sim->history->ops[c->repeated];
 	struct sim_http *r = workload_request(w, c->index, method_of(op), "");
 	fill_request(op, r);
-	post(w, c, r);
+	workload_ask(w, c->index, r, CLIENT_TIMEOUT_US);
 }
 
 static void check_repeat(struct workload *w, struct client *c, const struct sim_answer *answer)
@@ -258,7 +244,7 @@ static void next_op(struct workload *w, struct client *c)
 		return;
 	}
 	if (w->sim->healed || w->sim->history->count >= w->sim->settings.operations) {
-		c->done = true;
+		w->actors[c->index].done = true;
 		return;
 	}
 	c->repeated = draw_repeat(w, c);
@@ -273,15 +259,13 @@ static void next_op(struct workload *w, struct client *c)
 static void client_step(struct workload *w, int actor)
 {
 	struct client *c = client_at(w, actor);
-	if (c->done || w->sim->now_us < c->deadline_us)
-		return;
 	struct op *op = op_of(w, c);
 	if (c->repeated >= 0) {
 		c->repeated = -1;
 		think(w, c);
 		return;
 	}
-	if (c->request != 0 && op && !(op->keyed && op->attempts < CLIENT_ATTEMPTS)) {
+	if (w->actors[actor].request != 0 && op && !(op->keyed && op->attempts < CLIENT_ATTEMPTS)) {
 		think(w, c); /* no answer: it may have been done, or may yet be */
 		return;
 	}
@@ -314,30 +298,24 @@ static void finish_op(struct workload *w, struct client *c, struct op *op,
 	think(w, c);
 }
 
-static void retry_soon(struct workload *w, struct client *c)
-{
-	c->request = 0;
-	c->deadline_us = w->sim->now_us + 200000;
-	workload_wake(w, c->index, c->deadline_us);
-}
-
 static void client_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct client *c = client_at(w, actor);
 	struct op *op = op_of(w, c);
-	bool expected = answer->id == c->request;
-	if (expected && c->setup > 0) {
+	if (!workload_answered(w, actor, answer))
+		return;
+	if (c->setup > 0) {
 		if (answer->status == 200 || answer->status == 201)
 			c->setup--;
-		retry_soon(w, c);
-	} else if (expected && c->repeated >= 0) {
+		workload_sleep(w, actor, RETRY_US);
+	} else if (c->repeated >= 0) {
 		check_repeat(w, c, answer);
 		think(w, c);
-	} else if (expected && op) {
+	} else if (op) {
 		if (answer->status < 500)
 			finish_op(w, c, op, answer);
 		else if (op->keyed && op->attempts < CLIENT_ATTEMPTS)
-			retry_soon(w, c);
+			workload_sleep(w, actor, RETRY_US);
 		else
 			think(w, c);
 	}
@@ -346,7 +324,6 @@ static void client_on_answer(struct workload *w, int actor, const struct sim_ans
 static void client_start(struct workload *w)
 {
 	struct sim *sim = w->sim;
-	w->state = mem_alloc_zero(sizeof(struct clients));
 	sim->history = mem_alloc_zero(sizeof *sim->history);
 	for (int i = 0; i < sim->settings.clients; i++) {
 		struct client *c = client_at(w, i);
@@ -354,20 +331,13 @@ static void client_start(struct workload *w)
 		c->current = -1;
 		c->repeated = -1;
 		c->setup = i == 0 ? COLLECTION_KINDS : 0;
-		c->deadline_us = sim->now_us + 300000;
-		workload_wake(w, i, c->deadline_us);
+		workload_sleep(w, i, 300000);
 	}
 }
 
 static bool client_done(struct workload *w, struct buf *why)
 {
-	for (int i = 0; i < w->sim->settings.clients; i++) {
-		if (client_at(w, i)->done)
-			continue;
-		buf_printf(why, "client %d waits", i);
-		return false;
-	}
-	return true;
+	return workload_are_done(w, 0, w->sim->settings.clients - 1, why);
 }
 
 static void client_free(struct workload *w)
@@ -377,11 +347,12 @@ static void client_free(struct workload *w)
 		buf_close(&h->ops[i].body);
 	free(h->ops);
 	free(h);
-	free(w->state);
 }
 
 const struct workload_ops client_workload = {
     .name = "client",
+    .actors = SIM_CLIENTS_MAX,
+    .state_bytes = sizeof(struct clients),
     .start = client_start,
     .step = client_step,
     .on_answer = client_on_answer,

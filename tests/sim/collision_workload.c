@@ -42,14 +42,11 @@ enum collision_step {
 
 struct collision_actor {
 	enum collision_step step;
-	bool done;
 	int document;
 	int entry;
 	char id[PATH_BYTES]; /* what is read, or written */
 	char body[1024];     /* that will be written, then; empty: nothing */
 	char etag[128];
-	uint64_t request;
-	int64_t deadline_us;
 };
 
 struct entry {
@@ -84,24 +81,10 @@ static bool collision_wanted(struct workload *w)
 	return rng_below(&w->rng, 2) == 0;
 }
 
-static void wake(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = COLLISION_BEGIN;
-	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	workload_header(r, "content-type", "application/json");
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake(w, actor, w->sim->now_us + TIMEOUT_US);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
 }
 
 static int new_entry(struct collision_state *s, int document, char kind)
@@ -135,7 +118,7 @@ static void make(struct workload *w)
 		workload_header(r, "if-none-match", "*");
 	}
 	s->actors[0].step = COLLISION_MAKE;
-	post(w, 0, r);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 /* The same id to another replica, as a branch. */
@@ -215,7 +198,7 @@ static void make_consistent(struct workload *w)
 	struct sim_http *r = workload_request(w, 0, HTTP_PATCH, "/_/collections/mix");
 	buf_append_text(&r->body, "{\"mode\":\"consistent\"}");
 	s->actors[0].step = COLLISION_SWITCH;
-	post(w, 0, r);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 /* ---- editing ---- */
@@ -226,7 +209,7 @@ static void read_one(struct workload *w, int actor, enum collision_step step)
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "");
 	buf_printf(&r->path, "/mix/%s", a->id);
 	a->step = step;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void write_one(struct workload *w, int actor)
@@ -238,7 +221,7 @@ static void write_one(struct workload *w, int actor)
 	buf_append_text(&r->body, a->body);
 	workload_header(r, "if-match", a->etag);
 	a->body[0] = 0;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* The ids that a stub names; 0: it is none. */
@@ -297,7 +280,7 @@ static void prepare(struct workload *w, int actor, const char *text, const char 
 		 log, end[-1] == '[' ? "" : ",", a->entry);
 	snprintf(a->etag, sizeof a->etag, "%s", etag);
 	int64_t late_ms = rng_below(&w->rng, 2) ? rng_between(&w->rng, 0, LATE_MS) : 0;
-	wake(w, actor, w->sim->now_us + late_ms * 1000);
+	workload_sleep(w, actor, late_ms * 1000);
 }
 
 static void have_read(struct workload *w, int actor, const struct sim_answer *answer)
@@ -337,12 +320,9 @@ static void begin_edit(struct workload *w, int actor)
 
 static bool is_over(struct workload *w)
 {
-	struct collision_state *s = state_of(w);
 	struct buf why = {0};
-	bool over = w->sim->healed;
-	for (int i = 1; i < ACTORS; i++)
-		over = over && s->actors[i].done;
-	over = over && checker_quiet(w->sim, &why);
+	bool over = w->sim->healed && workload_are_done(w, 1, ACTORS - 1, NULL) &&
+		    checker_quiet(w->sim, &why);
 	buf_close(&why);
 	return over;
 }
@@ -372,7 +352,7 @@ static void look_on(struct workload *w)
 		snprintf(a->id, sizeof a->id, "%s", s->ids[s->ids_next]);
 		read_one(w, 0, COLLISION_FOLLOW);
 	} else if (a->document >= s->made) {
-		a->done = true;
+		w->actors[0].done = true;
 	} else {
 		s->ids_count = s->ids_next = 0;
 		for (int i = 0; i < ENTRIES_MAX; i++)
@@ -411,7 +391,7 @@ static void have_looked(struct workload *w, const struct sim_answer *answer)
 		s->ids_next++;
 	}
 	buf_close(&text);
-	wake(w, 0, w->sim->now_us + RETRY_US);
+	workload_sleep(w, 0, RETRY_US);
 }
 
 /* ---- steps ---- */
@@ -430,21 +410,19 @@ static void step_maker(struct workload *w)
 	else if (is_over(w))
 		begin_look(w);
 	else
-		wake(w, 0, w->sim->now_us + RETRY_US);
+		workload_sleep(w, 0, RETRY_US);
 }
 
 static void collision_step(struct workload *w, int actor)
 {
 	struct collision_actor *a = &state_of(w)->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	a->request = 0;
+	workload_forget(w, actor);
 	if (a->body[0])
 		write_one(w, actor);
 	else if (actor == 0)
 		step_maker(w);
 	else if (w->sim->healed)
-		a->done = true;
+		w->actors[actor].done = true;
 	else
 		begin_edit(w, actor);
 }
@@ -455,9 +433,8 @@ static void collision_on_answer(struct workload *w, int actor, const struct sim_
 	struct collision_actor *a = &s->actors[actor];
 	bool stored = answer->status == 200 || answer->status == 201;
 	bool making = a->step == COLLISION_MAKE;
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (making && !s->has_collection) {
 		s->has_collection = stored || answer->status == 409;
 		rest(w, actor);
@@ -482,7 +459,7 @@ static void collision_on_answer(struct workload *w, int actor, const struct sim_
 static void collision_heal(struct workload *w)
 {
 	struct collision_actor *a = &state_of(w)->actors[0];
-	a->request = 0;
+	workload_forget(w, 0);
 	a->body[0] = 0;
 	a->document = 0;
 	rest(w, 0);
@@ -490,21 +467,9 @@ static void collision_heal(struct workload *w)
 
 static void collision_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct collision_state));
 	state_of(w)->to_switch = rng_below(&w->rng, 2) == 0;
 	for (int i = 0; i < ACTORS; i++)
-		wake(w, i, w->sim->now_us + 400000);
-}
-
-static bool collision_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "collision: actor %d waits", i);
-		return false;
-	}
-	return true;
+		workload_sleep(w, i, 400000);
 }
 
 static void collision_check(struct workload *w)
@@ -513,20 +478,15 @@ static void collision_check(struct workload *w)
 	sim_log(w->sim, "collision: %d documents, %d of them split", s->made, s->splits);
 }
 
-static void collision_free(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops collision_workload = {
     .name = "collision",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct collision_state),
     .wanted = collision_wanted,
     .start = collision_start,
     .step = collision_step,
     .on_answer = collision_on_answer,
     .on_send = collision_on_send,
     .on_heal = collision_heal,
-    .done = collision_done,
     .check = collision_check,
-    .free = collision_free,
 };

@@ -38,9 +38,7 @@ struct version {
 };
 
 struct dispute_actor {
-	struct workload_actor life;
 	enum dispute_step step;
-	bool done;
 	int document;
 	int entry;
 	struct version read[DOCUMENTS];
@@ -90,20 +88,10 @@ static bool wanted(struct workload *w)
 	return rng_below(&w->rng, 6) == 0;
 }
 
-static void wake(struct workload *w, int actor, int64_t in_us)
-{
-	workload_sleep(w, actor, &state_of(w)->actors[actor].life, in_us);
-}
-
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = STEP_IDLE;
-	wake(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	workload_ask(w, actor, &state_of(w)->actors[actor].life, r, TIMEOUT_US);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
 }
 
 static uint64_t digest(const char *text)
@@ -120,7 +108,7 @@ static void make(struct workload *w, int actor)
 		   "{\"name\":\"dispute\",\"mode\":\"available\",\"retainMs\":%lld,"
 		   "\"policy\":{\"paths\":{\"log\":\"set\"}}}",
 		   (long long)w->sim->settings.retain_ms);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_read(struct workload *w, int actor, enum dispute_step step)
@@ -129,7 +117,7 @@ static void ask_read(struct workload *w, int actor, enum dispute_step step)
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "");
 	a->step = step;
 	buf_printf(&r->path, "/dispute/d%d", a->document);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void take_version(struct version *v, const struct sim_answer *answer)
@@ -174,7 +162,7 @@ static void ask_write(struct workload *w, int actor)
 	} else {
 		workload_header(r, "if-none-match", "*");
 	}
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_delete(struct workload *w, int actor)
@@ -191,7 +179,7 @@ static void ask_delete(struct workload *w, int actor)
 	buf_printf(&r->path, "/dispute/d%d", a->document);
 	buf_append_text(&r->query, "branch=true");
 	workload_header(r, "if-match", v->etag);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void change(struct workload *w, int actor)
@@ -244,7 +232,7 @@ static void ask_history(struct workload *w, int actor)
 	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/system.resolutions/_query");
 	buf_append_text(&r->body, "{\"query\":{\"collection\":\"dispute\"},\"limit\":10000}");
 	state_of(w)->actors[actor].step = STEP_HISTORY;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* Every resolution that the text names. */
@@ -261,10 +249,8 @@ static void tally_all(struct tally *t, const char *text)
 static bool is_quiet(struct workload *w)
 {
 	struct buf why = {0};
-	bool quiet = w->sim->healed;
-	for (int i = 1; i < EDITORS; i++)
-		quiet = quiet && state_of(w)->actors[i].done;
-	quiet = quiet && checker_quiet(w->sim, &why);
+	bool quiet = w->sim->healed && workload_are_done(w, 1, EDITORS - 1, NULL) &&
+		     checker_quiet(w->sim, &why);
 	buf_close(&why);
 	return quiet;
 }
@@ -275,12 +261,12 @@ static void last_look(struct workload *w, int actor)
 	struct dispute_state *s = state_of(w);
 	struct dispute_actor *a = &s->actors[actor];
 	if (actor != 0 || s->history_read)
-		a->done = true;
+		w->actors[actor].done = true;
 	else if (a->step != STEP_LOOK && !is_quiet(w))
-		wake(w, actor, RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	else if (a->step != STEP_LOOK)
 		a->document = 0;
-	if (a->done || (a->step != STEP_LOOK && !is_quiet(w)))
+	if (w->actors[actor].done || (a->step != STEP_LOOK && !is_quiet(w)))
 		return;
 	if (a->document < DOCUMENTS)
 		ask_read(w, actor, STEP_LOOK);
@@ -292,15 +278,15 @@ static void editor_step(struct workload *w, int actor)
 {
 	struct dispute_state *s = state_of(w);
 	struct dispute_actor *a = &s->actors[actor];
-	workload_give_up(w, &a->life);
+	workload_give_up(w, actor);
 	if (w->sim->healed && !s->listens)
-		a->done = true;
+		w->actors[actor].done = true;
 	else if (w->sim->healed)
 		last_look(w, actor);
 	else if (!s->made && actor == 0)
 		make(w, actor);
 	else if (!s->listens)
-		wake(w, actor, RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	else if (a->step == STEP_READ)
 		change(w, actor);
 	else
@@ -322,7 +308,7 @@ static void looked(struct workload *w, int actor, const struct sim_answer *answe
 	}
 	a->step = STEP_LOOK;
 	buf_close(&text);
-	wake(w, actor, RETRY_US);
+	workload_sleep(w, actor, RETRY_US);
 }
 
 static void editor_answer(struct workload *w, int actor, const struct sim_answer *answer)
@@ -340,7 +326,7 @@ static void editor_answer(struct workload *w, int actor, const struct sim_answer
 		s->made = kept || answer->status == 409;
 	} else if (a->step == STEP_READ && (answer->status == 200 || answer->status == 404)) {
 		take_version(&a->read[a->document], answer);
-		wake(w, actor, rng_between(&w->rng, 1, 2 * PACE_MS) * 1000);
+		workload_sleep(w, actor, rng_between(&w->rng, 1, 2 * PACE_MS) * 1000);
 		return;
 	} else if (a->step == STEP_WRITE) {
 		d->kept[a->entry] = kept;
@@ -404,25 +390,24 @@ static void listen(struct workload *w)
 	if (s->id[0])
 		workload_header(r, "last-event-id", s->id);
 	s->listening = ASKED;
-	post(w, LISTENER, r);
+	workload_ask(w, LISTENER, r, TIMEOUT_US);
 }
 
 static void listener_step(struct workload *w)
 {
 	struct dispute_state *s = state_of(w);
-	struct dispute_actor *a = &s->actors[LISTENER];
-	a->done = w->sim->healed && !s->listens;
-	if (a->done || (s->listening == OPEN && w->sim->healed))
+	w->actors[LISTENER].done = w->sim->healed && !s->listens;
+	if (w->actors[LISTENER].done || (s->listening == OPEN && w->sim->healed))
 		return;
 	if (s->listening != AWAY) { /* it is well, and yet the client goes; or there is no answer */
-		workload_give_up(w, &a->life);
+		workload_give_up(w, LISTENER);
 		s->listening = AWAY;
 		s->breaks++;
-		wake(w, LISTENER, rng_between(&w->rng, 1, 1500) * 1000);
+		workload_sleep(w, LISTENER, rng_between(&w->rng, 1, 1500) * 1000);
 	} else if (s->made) {
 		listen(w);
 	} else {
-		wake(w, LISTENER, RETRY_US);
+		workload_sleep(w, LISTENER, RETRY_US);
 	}
 }
 
@@ -436,7 +421,6 @@ static void begin_anew(struct dispute_state *s)
 static void listener_answer(struct workload *w, const struct sim_answer *answer)
 {
 	struct dispute_state *s = state_of(w);
-	struct workload_actor *life = &s->actors[LISTENER].life;
 	if (answer->kind == SIM_ANSWER_PART) {
 		hear_all(w, answer);
 		return;
@@ -445,23 +429,19 @@ static void listener_answer(struct workload *w, const struct sim_answer *answer)
 		hear_all(w, answer);
 		s->listening = OPEN;
 		s->listens = true;
-		wake(w, LISTENER, rng_between(&w->rng, 200, 12000) * 1000);
+		workload_sleep(w, LISTENER, rng_between(&w->rng, 200, 12000) * 1000);
 		return;
 	}
 	if (answer->status == 410 || answer->status == 1013)
 		begin_anew(s);
-	life->request = 0;
 	s->listening = AWAY;
-	wake(w, LISTENER, RETRY_US);
+	workload_sleep(w, LISTENER, RETRY_US);
 }
 
 /* ---- life ---- */
 
 static void dispute_step(struct workload *w, int actor)
 {
-	struct dispute_actor *a = &state_of(w)->actors[actor];
-	if (a->done || w->sim->now_us < a->life.deadline_us)
-		return;
 	if (actor == LISTENER)
 		listener_step(w);
 	else
@@ -470,33 +450,25 @@ static void dispute_step(struct workload *w, int actor)
 
 static void dispute_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct dispute_actor *a = &state_of(w)->actors[actor];
-	if (answer->id != a->life.request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	if (actor == LISTENER) {
+	if (actor == LISTENER)
 		listener_answer(w, answer);
-		return;
-	}
-	a->life.request = 0;
-	editor_answer(w, actor, answer);
+	else
+		editor_answer(w, actor, answer);
 }
 
 static void dispute_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct dispute_state));
 	for (int i = 0; i < ACTORS; i++)
-		wake(w, i, 400000);
+		workload_sleep(w, i, 400000);
 }
 
 static bool dispute_done(struct workload *w, struct buf *why)
 {
 	const struct dispute_state *s = state_of(w);
-	for (int i = 0; i < EDITORS; i++) {
-		if (s->actors[i].done)
-			continue;
-		buf_printf(why, "dispute: editor %d waits", i);
+	if (!workload_are_done(w, 0, EDITORS - 1, why))
 		return false;
-	}
 	if (s->listens && s->listening != OPEN) {
 		buf_append_text(why, "dispute: the listener is not connected");
 		return false;
@@ -519,18 +491,14 @@ static void dispute_check(struct workload *w)
 		s->recorded.count, s->breaks, s->gap ? ", with a gap" : "");
 }
 
-static void dispute_free(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops dispute_workload = {
     .name = "dispute",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct dispute_state),
     .wanted = wanted,
     .start = dispute_start,
     .step = dispute_step,
     .on_answer = dispute_on_answer,
     .done = dispute_done,
     .check = dispute_check,
-    .free = dispute_free,
 };

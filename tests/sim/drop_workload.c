@@ -32,10 +32,7 @@ enum drop_step { DROP_IDLE, DROP_MAKE, DROP_LOOK, DROP_DROP, DROP_PUT, DROP_PATC
 
 struct drop_actor {
 	enum drop_step step;
-	bool done;
 	int made, document; /* that the request under way is about */
-	uint64_t request;
-	int64_t deadline_us;
 };
 
 struct made {
@@ -73,30 +70,17 @@ static bool drop_wanted(struct workload *w)
 	return rng_below(&w->rng, 3) == 0;
 }
 
-static void wake(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = DROP_IDLE;
-	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
 }
 
 static void post(struct workload *w, int actor, int gateway, struct sim_http *r)
 {
-	bool patch = r->method == HTTP_PATCH;
-	workload_header(r, "content-type",
-			patch ? "application/merge-patch+json" : "application/json");
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake(w, actor, w->sim->now_us + TIMEOUT_US);
-}
-
-static int any_gateway(struct workload *w)
-{
-	return (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
+	if (r->method == HTTP_PATCH)
+		workload_header(r, "content-type", "application/merge-patch+json");
+	workload_ask_at(w, actor, gateway, r, TIMEOUT_US);
 }
 
 static const struct sim_node *node_of(struct workload *w, int gateway)
@@ -146,15 +130,15 @@ static void make(struct workload *w)
 		   (long long)w->sim->settings.retain_ms);
 	s->tries++;
 	s->actors[OPERATOR].step = DROP_MAKE;
-	s->gateway = any_gateway(w);
+	s->gateway = workload_below(w, w->sim->settings.gateways);
 	s->gateway_life = node_of(w, s->gateway)->life;
 	post(w, OPERATOR, s->gateway, r);
 }
 
-static bool documents_under_way(const struct drop_state *s)
+static bool documents_under_way(struct workload *w)
 {
 	for (int i = 1; i < ACTORS; i++)
-		if (s->actors[i].request != 0 && s->actors[i].step == DROP_PUT)
+		if (w->actors[i].request != 0 && state_of(w)->actors[i].step == DROP_PUT)
 			return true;
 	return false;
 }
@@ -163,14 +147,14 @@ static void drop(struct workload *w)
 {
 	struct drop_state *s = state_of(w);
 	s->closing = true;
-	if (documents_under_way(s)) {
-		wake(w, OPERATOR, w->sim->now_us + RETRY_US);
+	if (documents_under_way(w)) {
+		workload_sleep(w, OPERATOR, RETRY_US);
 		return;
 	}
 	struct sim_http *r = workload_request(w, OPERATOR, HTTP_DELETE, "");
 	buf_printf(&r->path, "/_/collections/drop%d", s->name);
 	s->actors[OPERATOR].step = DROP_DROP;
-	s->gateway = any_gateway(w);
+	s->gateway = workload_below(w, w->sim->settings.gateways);
 	s->gateway_life = node_of(w, s->gateway)->life;
 	post(w, OPERATOR, s->gateway, r);
 }
@@ -270,14 +254,6 @@ static void operator_answer(struct workload *w, const struct sim_answer *answer)
 
 /* ---- the end ---- */
 
-static bool writers_done(const struct drop_state *s)
-{
-	for (int i = 1; i < ACTORS; i++)
-		if (!s->actors[i].done)
-			return false;
-	return true;
-}
-
 /* All documents, one after another. */
 static void last_look(struct workload *w)
 {
@@ -287,7 +263,7 @@ static void last_look(struct workload *w)
 	if (!s->looking)
 		a->made = a->document = 0;
 	s->looking = true;
-	bool quiet = writers_done(s) && checker_quiet(w->sim, &why);
+	bool quiet = workload_are_done(w, 1, ACTORS - 1, NULL) && checker_quiet(w->sim, &why);
 	buf_close(&why);
 	while (a->made < s->made_count && a->document >= s->made[a->made].documents) {
 		a->made++;
@@ -296,15 +272,15 @@ static void last_look(struct workload *w)
 	bool known = a->made < s->made_count &&
 		     (s->made[a->made].dropped || (s->there && a->made == s->made_count - 1));
 	if (a->made >= s->made_count) {
-		a->done = true;
+		w->actors[OPERATOR].done = true;
 	} else if (!known) {
 		a->document = DOCUMENTS_MAX;
-		wake(w, OPERATOR, w->sim->now_us);
+		workload_sleep(w, OPERATOR, 0);
 	} else if (!quiet) {
-		wake(w, OPERATOR, w->sim->now_us + RETRY_US);
+		workload_sleep(w, OPERATOR, RETRY_US);
 	} else {
 		a->step = DROP_LOOK;
-		ask_document(w, OPERATOR, HTTP_GET, any_gateway(w));
+		ask_document(w, OPERATOR, HTTP_GET, workload_below(w, w->sim->settings.gateways));
 	}
 }
 
@@ -328,7 +304,7 @@ static void step_writer(struct workload *w, int actor)
 	struct drop_state *s = state_of(w);
 	struct drop_actor *a = &s->actors[actor];
 	if (w->sim->healed) {
-		a->done = true;
+		w->actors[actor].done = true;
 		return;
 	}
 	if (s->made_count == 0) {
@@ -345,7 +321,7 @@ static void step_writer(struct workload *w, int actor)
 	} else if (m->documents > 0) {
 		a->document = (int)rng_below(&w->rng, (uint64_t)m->documents);
 		a->step = DROP_PATCH;
-		ask_document(w, actor, HTTP_PATCH, any_gateway(w));
+		ask_document(w, actor, HTTP_PATCH, workload_below(w, w->sim->settings.gateways));
 	} else {
 		rest(w, actor);
 	}
@@ -369,11 +345,7 @@ static void drop_step(struct workload *w, int actor)
 {
 	struct drop_state *s = state_of(w);
 	struct drop_actor *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0) {
-		workload_hang_up(w, a->request);
-		a->request = 0;
+	if (workload_give_up(w, actor)) {
 		s->put_lost |= a->step == DROP_PUT;
 		if (a->step == DROP_MAKE || a->step == DROP_DROP)
 			abandon(s);
@@ -386,10 +358,8 @@ static void drop_step(struct workload *w, int actor)
 
 static void drop_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct drop_actor *a = &state_of(w)->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (actor == OPERATOR)
 		operator_answer(w, answer);
 	else
@@ -398,20 +368,16 @@ static void drop_on_answer(struct workload *w, int actor, const struct sim_answe
 
 static void drop_on_heal(struct workload *w)
 {
-	struct drop_actor *a = &state_of(w)->actors[OPERATOR];
-	if (a->request != 0 && a->step != DROP_LOOK)
+	if (w->actors[OPERATOR].request != 0 && state_of(w)->actors[OPERATOR].step != DROP_LOOK)
 		return; /* its answer counts, and is awaited */
-	if (a->request != 0)
-		workload_hang_up(w, a->request);
-	a->request = 0;
+	workload_give_up(w, OPERATOR);
 	rest(w, OPERATOR);
 }
 
 static void drop_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct drop_state));
 	for (int i = 0; i < ACTORS; i++)
-		wake(w, i, w->sim->now_us + 400000);
+		workload_sleep(w, i, 400000);
 }
 
 /* ---- gone ---- */
@@ -446,12 +412,8 @@ static bool keeps(const struct disk *disk, const struct made *m)
 static bool drop_done(struct workload *w, struct buf *why)
 {
 	struct drop_state *s = state_of(w);
-	for (int i = 0; i < ACTORS; i++) {
-		if (s->actors[i].done)
-			continue;
-		buf_printf(why, "drop: actor %d waits", i);
+	if (!workload_actors_done(w, why))
 		return false;
-	}
 	for (int i = 0; i < s->made_count; i++)
 		for (int k = 1; k <= w->sim->settings.storage_nodes && s->made[i].dropped; k++) {
 			if (!keeps(w->sim->nodes[k].disk, &s->made[i]))
@@ -472,13 +434,10 @@ static void drop_check(struct workload *w)
 	sim_log(w->sim, "drop: %d made, %d dropped, %d names", s->made_count, dropped, s->name + 1);
 }
 
-static void drop_free(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops drop_workload = {
     .name = "drop",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct drop_state),
     .wanted = drop_wanted,
     .start = drop_start,
     .step = drop_step,
@@ -486,5 +445,4 @@ const struct workload_ops drop_workload = {
     .on_heal = drop_on_heal,
     .done = drop_done,
     .check = drop_check,
-    .free = drop_free,
 };

@@ -33,13 +33,11 @@ struct count_op {
 	bool ended;
 };
 
-enum actor_stage { STAGE_COLLECTION, STAGE_DOCUMENTS, STAGE_WORK, STAGE_READ, STAGE_DONE };
+enum actor_stage { STAGE_COLLECTION, STAGE_DOCUMENTS, STAGE_WORK, STAGE_READ };
 
 struct actor {
 	enum actor_stage stage;
 	int op; /* under way, or -1 */
-	uint64_t request;
-	int64_t deadline_us;
 	int attempts;
 };
 
@@ -64,27 +62,15 @@ static bool edit_wanted(struct workload *w)
 
 /* ---- asking ---- */
 
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void think(struct workload *w, int actor)
 {
-	struct actor *a = &state_of(w)->actors[actor];
-	a->request = 0;
-	wake_at(w, actor,
-		w->sim->now_us + rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000);
 }
 
 static void post(struct workload *w, int actor, struct sim_http *r)
 {
-	struct actor *a = &state_of(w)->actors[actor];
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	a->attempts++;
-	a->request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+	state_of(w)->actors[actor].attempts++;
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void set_key(struct sim_http *r, const char *what, int number)
@@ -214,20 +200,13 @@ static void work(struct workload *w, int actor)
 	if (!s->ready) {
 		think(w, actor);
 	} else if (w->sim->healed || s->count >= OPERATIONS) {
-		a->stage = actor == 0 ? STAGE_READ : STAGE_DONE;
+		a->stage = STAGE_READ;
+		w->actors[actor].done = actor > 0;
 		if (actor == 0)
 			think(w, actor);
 	} else {
 		draw(w, actor);
 	}
-}
-
-static bool others_done(const struct edit_state *s)
-{
-	for (int i = 1; i < ACTORS; i++)
-		if (s->actors[i].stage != STAGE_DONE)
-			return false;
-	return true;
 }
 
 /* No answer in time: with a key, and where nothing is written, it is asked again. */
@@ -243,18 +222,15 @@ static void edit_step(struct workload *w, int actor)
 {
 	struct edit_state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	if (a->stage == STAGE_DONE || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0)
-		workload_hang_up(w, a->request);
-	a->request = 0;
+	workload_give_up(w, actor);
 	if (a->op >= 0 && !may_repeat(s, a))
 		a->op = -1;
 	if (a->stage == STAGE_COLLECTION)
 		ask_collection(w, actor);
 	else if (a->stage == STAGE_DOCUMENTS)
 		ask_documents(w, actor);
-	else if (a->stage == STAGE_READ && w->sim->healed && others_done(s))
+	else if (a->stage == STAGE_READ && w->sim->healed &&
+		 workload_are_done(w, 1, ACTORS - 1, NULL))
 		ask_list(w, actor);
 	else if (a->stage == STAGE_READ)
 		think(w, actor);
@@ -295,8 +271,7 @@ static void op_answered(struct workload *w, int actor, const struct sim_answer *
 	if (answer->status >= 500 || partly) {
 		if (!may_repeat(s, a))
 			a->op = -1;
-		a->request = 0;
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 		return;
 	}
 	op->status = answer->status;
@@ -316,15 +291,14 @@ static void edit_on_answer(struct workload *w, int actor, const struct sim_answe
 {
 	struct edit_state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
 	bool fine = answer->status < 300 && !contains(&answer->body, "\"error\"");
 	if (a->stage == STAGE_WORK && a->op >= 0) {
 		op_answered(w, actor, answer);
 		return;
 	}
-	a->request = 0;
-	wake_at(w, actor, w->sim->now_us + RETRY_US);
+	workload_sleep(w, actor, RETRY_US);
 	if (!fine)
 		return;
 	if (a->stage == STAGE_COLLECTION) {
@@ -334,7 +308,7 @@ static void edit_on_answer(struct workload *w, int actor, const struct sim_answe
 		s->ready = true;
 	} else if (a->stage == STAGE_READ) {
 		buf_append_slice(&s->list, buf_slice(&answer->body));
-		a->stage = STAGE_DONE;
+		w->actors[actor].done = true;
 	}
 }
 
@@ -342,33 +316,18 @@ static void edit_on_answer(struct workload *w, int actor, const struct sim_answe
 
 static void edit_start(struct workload *w)
 {
-	struct edit_state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct edit_state *s = state_of(w);
 	s->documents = (int)rng_between(&w->rng, 3, rng_below(&w->rng, 3) ? 20 : DOCUMENTS_MAX);
 	for (int i = 0; i < ACTORS; i++) {
 		s->actors[i].op = -1;
 		s->actors[i].stage = i == 0 ? STAGE_COLLECTION : STAGE_WORK;
-		wake_at(w, i, w->sim->now_us + 300000);
+		workload_sleep(w, i, 300000);
 	}
-}
-
-static bool edit_done(struct workload *w, struct buf *why)
-{
-	struct edit_state *s = state_of(w);
-	for (int i = 0; i < ACTORS; i++) {
-		if (s->actors[i].stage == STAGE_DONE)
-			continue;
-		buf_printf(why, "edit actor %d waits: stage %d, edit %d", i, s->actors[i].stage,
-			   s->actors[i].op);
-		return false;
-	}
-	return true;
 }
 
 static void edit_free(struct workload *w)
 {
 	buf_close(&state_of(w)->list);
-	free(w->state);
 }
 
 /* ---- the documents at the end ---- */
@@ -439,11 +398,12 @@ static void edit_check(struct workload *w)
 
 const struct workload_ops edit_workload = {
     .name = "edit",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct edit_state),
     .wanted = edit_wanted,
     .start = edit_start,
     .step = edit_step,
     .on_answer = edit_on_answer,
-    .done = edit_done,
     .check = edit_check,
     .free = edit_free,
 };

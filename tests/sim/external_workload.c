@@ -50,9 +50,6 @@ struct held {
 
 struct external_actor {
 	enum external_step step;
-	bool done;
-	uint64_t request;
-	int64_t deadline_us;
 	int document;
 	int entry; /* under way; -1: the answer is a version */
 	/* deciders */
@@ -97,24 +94,9 @@ static bool external_wanted(struct workload *w)
 	return rng_below(&w->rng, 3) == 0;
 }
 
-static void wake(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void rest(struct workload *w, int actor)
 {
-	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	if (r->body.len > 0)
-		workload_header(r, "content-type", "application/json");
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake(w, actor, w->sim->now_us + TIMEOUT_US);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
 }
 
 /* ---- values ---- */
@@ -184,7 +166,7 @@ static void make(struct workload *w, int actor)
 		buf_append_text(&r->body, "{\"log\":[],\"by\":0}");
 		workload_header(r, "if-none-match", "*");
 	}
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void read_one(struct workload *w, int actor)
@@ -193,7 +175,7 @@ static void read_one(struct workload *w, int actor)
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "");
 	buf_printf(&r->path, "/asked/x%d", a->document);
 	a->step = EXT_READ;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void write_one(struct workload *w, int actor, const struct sim_answer *seen)
@@ -211,7 +193,7 @@ static void write_one(struct workload *w, int actor, const struct sim_answer *se
 	buf_append_text(&r->query, "branch=true");
 	print_body(log, a->entry, &r->body);
 	workload_header(r, "if-match", seen->etag);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void edit(struct workload *w, int actor)
@@ -287,8 +269,8 @@ static void take(struct workload *w, int actor)
 		buf_printf(&r->body, "{\"collections\":[\"asked\"],\"limit\":%d,\"waitMs\":%d}",
 			   limit, wait_ms);
 	}
-	post(w, actor, r);
-	a->stream = actor == STREAMER ? a->request : 0;
+	uint64_t id = workload_ask(w, actor, r, TIMEOUT_US);
+	a->stream = actor == STREAMER ? id : 0;
 }
 
 static void taken(struct workload *w, int actor, const struct sim_answer *answer)
@@ -352,7 +334,7 @@ static void give_back(struct workload *w, int actor)
 	struct sim_http *r = about_lease(w, actor, HTTP_POST, "/answer");
 	buf_append_text(&r->body, rng_below(&w->rng, 2) ? "{\"release\":true}" : "{\"defer\":700}");
 	state_of(w)->actors[actor].step = EXT_GIVE;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void send_answer(struct workload *w, int actor)
@@ -369,7 +351,7 @@ static void send_answer(struct workload *w, int actor)
 		print_body(h->log, a->entry, &r->body);
 		buf_append_byte(&r->body, '}');
 	}
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void begin_answer(struct workload *w, int actor)
@@ -405,12 +387,12 @@ static void decide(struct workload *w, int actor)
 	else if (mood == 0)
 		vanish(w, actor);
 	else if (mood == 1)
-		wake(w, actor, a->held[0].over_us + 1);
+		workload_sleep(w, actor, a->held[0].over_us + 1 - w->sim->now_us);
 	else if (mood == 2)
 		give_back(w, actor);
 	else {
 		a->step = EXT_RENEW;
-		post(w, actor, about_lease(w, actor, HTTP_PUT, ""));
+		workload_ask(w, actor, about_lease(w, actor, HTTP_PUT, ""), TIMEOUT_US);
 	}
 }
 
@@ -461,7 +443,7 @@ static void decider_answer(struct workload *w, int actor, const struct sim_answe
 		if (judge(w, actor, answer))
 			next_held(w, actor);
 		else
-			wake(w, actor, w->sim->now_us + RETRY_US);
+			workload_sleep(w, actor, RETRY_US);
 		return;
 	case EXT_GIVE:
 		next_held(w, actor);
@@ -470,7 +452,7 @@ static void decider_answer(struct workload *w, int actor, const struct sim_answe
 		if (answer->status == 200 && actor != STREAMER)
 			taken(w, actor, answer);
 		a->step = EXT_BEGIN;
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 		return;
 	case EXT_BEGIN:
 	case EXT_READ:
@@ -511,10 +493,8 @@ static bool all_checked(const struct external_state *s)
 static bool is_over(struct workload *w)
 {
 	struct buf why = {0};
-	bool over = w->sim->healed;
-	for (int i = 1; i < EDITORS; i++)
-		over = over && state_of(w)->actors[i].done;
-	over = over && checker_quiet(w->sim, &why);
+	bool over = w->sim->healed && workload_are_done(w, 1, EDITORS - 1, NULL) &&
+		    checker_quiet(w->sim, &why);
 	buf_close(&why);
 	return over;
 }
@@ -527,11 +507,11 @@ static void last_look(struct workload *w, int actor)
 	for (a->document = 0; a->document < DOCUMENTS && s->checked[a->document];)
 		a->document++;
 	if (actor != 0 || s->made <= DOCUMENTS || a->document == DOCUMENTS)
-		a->done = true;
+		w->actors[actor].done = true;
 	else if (is_over(w))
 		read_one(w, actor);
 	else
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 /* ---- steps ---- */
@@ -540,19 +520,16 @@ static void external_step(struct workload *w, int actor)
 {
 	struct external_state *s = state_of(w);
 	struct external_actor *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0) {
-		workload_hang_up(w, a->request);
-		if (a->stream == a->request)
+	uint64_t request = w->actors[actor].request;
+	if (workload_give_up(w, actor)) {
+		if (a->stream == request)
 			a->stream = 0;
-		a->request = 0;
 		if (a->step == EXT_ANSWER && a->attempts >= ATTEMPTS_MAX)
 			a->answer = 0;
 	}
 	bool ready = s->made > DOCUMENTS;
 	if (!ready && w->sim->healed)
-		a->done = true;
+		w->actors[actor].done = true;
 	else if (!ready && actor == 0)
 		make(w, actor);
 	else if (!ready)
@@ -562,7 +539,7 @@ static void external_step(struct workload *w, int actor)
 	else if (actor < EDITORS)
 		edit(w, actor);
 	else if (w->sim->healed && all_checked(s))
-		a->done = true;
+		w->actors[actor].done = true;
 	else if (a->held_count > 0)
 		decide(w, actor);
 	else
@@ -576,7 +553,7 @@ static void editor_answer(struct workload *w, int actor, const struct sim_answer
 	if (s->made <= DOCUMENTS) {
 		s->made += answer->status == 200 || answer->status == 201 ||
 			   answer->status == 409 || answer->status == 412;
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	} else if (a->step == EXT_READ && answer->status == 200 && !w->sim->healed) {
 		write_one(w, actor, answer);
 	} else {
@@ -602,9 +579,9 @@ static void external_on_answer(struct workload *w, int actor, const struct sim_a
 	}
 	if (stream && (answer->kind == SIM_ANSWER_END || !answer->streaming))
 		a->stream = 0;
-	if (answer->id != a->request || answer->kind != SIM_ANSWER_WHOLE)
+	if (!workload_awaits(w, actor, answer) || answer->kind != SIM_ANSWER_WHOLE)
 		return;
-	a->request = 0;
+	workload_forget(w, actor);
 	if (actor < EDITORS)
 		editor_answer(w, actor, answer);
 	else
@@ -615,30 +592,18 @@ static void external_on_answer(struct workload *w, int actor, const struct sim_a
 
 static void external_start(struct workload *w)
 {
-	struct external_state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct external_state *s = state_of(w);
 	s->parser = json_parser_new();
 	s->leases = external_leases_new();
 	s->lease_ms = rng_between(&w->rng, 300, 5000);
 	s->deadline_ms = rng_below(&w->rng, 3) ? 0 : rng_between(&w->rng, 500, 8000);
 	for (int i = 0; i < ACTORS; i++)
-		wake(w, i, w->sim->now_us + 400000);
+		workload_sleep(w, i, 400000);
 }
 
 static void external_on_send(struct workload *w, int from, const struct effect *effect)
 {
 	external_leases_on_send(state_of(w)->leases, w->sim, from, effect);
-}
-
-static bool external_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "external: actor %d waits", i);
-		return false;
-	}
-	return true;
 }
 
 static void external_check(struct workload *w)
@@ -657,17 +622,17 @@ static void external_free(struct workload *w)
 	map_close(&s->shown);
 	json_parser_free(s->parser);
 	external_leases_free(s->leases);
-	free(s);
 }
 
 const struct workload_ops external_workload = {
     .name = "external",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct external_state),
     .wanted = external_wanted,
     .start = external_start,
     .step = external_step,
     .on_answer = external_on_answer,
     .on_send = external_on_send,
-    .done = external_done,
     .check = external_check,
     .free = external_free,
 };

@@ -4,8 +4,8 @@
 
 #include "tests/sim/workload.h"
 
-enum { TOPOLOGIES = 8 };
-_Static_assert(FAULTS_COUNT <= 32 && WORKLOADS_MAX + TOPOLOGIES <= 64, "bits of struct faults_met");
+enum { TOPOLOGIES = FAULTS_FEATURES - WORKLOADS_MAX };
+_Static_assert(FAULTS_COUNT <= 32 && FAULTS_FEATURES <= 64, "bits of struct faults_met");
 
 static const char *const source_names[] = {
 #define FAULT_ROW(name, text) #name,
@@ -21,9 +21,6 @@ static const char *const topology_names[TOPOLOGIES] = {"one copy",
 						       "several gateways",
 						       "several arbiters",
 						       "streams cut short"};
-
-static uint64_t counts[WORKLOADS_MAX + TOPOLOGIES][FAULTS_COUNT];
-static uint64_t seeds[WORKLOADS_MAX + TOPOLOGIES];
 
 void faults_note(struct sim *sim, enum sim_fault fault)
 {
@@ -62,28 +59,28 @@ void faults_of_run(const struct sim *sim, struct faults_met *out)
 			out->features |= UINT64_C(1) << i;
 }
 
-void faults_count(const struct faults_met *met)
+void faults_count(struct faults_tally *tally, const struct faults_met *met)
 {
-	for (int f = 0; f < WORKLOADS_MAX + TOPOLOGIES; f++) {
+	for (int f = 0; f < FAULTS_FEATURES; f++) {
 		if (!(met->features >> f & 1))
 			continue;
-		seeds[f]++;
+		tally->seeds[f]++;
 		for (int k = 0; k < FAULTS_COUNT; k++)
-			counts[f][k] += met->sources >> k & 1;
+			tally->counts[f][k] += met->sources >> k & 1;
 	}
 }
 
-static void print_row(const char *name, int feature)
+static void print_row(const struct faults_tally *tally, const char *name, int feature)
 {
 	if (!name)
 		return;
-	printf("| %s | %llu |", name, (unsigned long long)seeds[feature]);
+	printf("| %s | %llu |", name, (unsigned long long)tally->seeds[feature]);
 	for (int k = 0; k < FAULTS_COUNT; k++)
-		printf(" %llu |", (unsigned long long)counts[feature][k]);
+		printf(" %llu |", (unsigned long long)tally->counts[feature][k]);
 	printf("\n");
 }
 
-void faults_print(void)
+void faults_print(const struct faults_tally *tally)
 {
 	printf("| | seeds |");
 	for (int k = 0; k < FAULTS_COUNT; k++)
@@ -93,7 +90,7 @@ void faults_print(void)
 		printf("---|");
 	printf("\n");
 	for (int i = 0; i < TOPOLOGIES; i++)
-		print_row(topology_names[i], WORKLOADS_MAX + i);
+		print_row(tally, topology_names[i], WORKLOADS_MAX + i);
 	for (int i = 0; i < WORKLOADS_MAX; i++)
-		print_row(workload_name(i), i);
+		print_row(tally, workload_name(i), i);
 }

@@ -25,9 +25,16 @@ void faults_note(struct sim *sim, enum sim_fault fault);
 /* At the end of a run, before the workloads are gone. */
 void faults_of_run(const struct sim *sim, struct faults_met *out);
 
-/* Of a series. */
-void faults_count(const struct faults_met *met);
+/* Of a series; processes share it. Features are workloads, then kinds of clusters. */
+enum { FAULTS_FEATURES = 32 };
+
+struct faults_tally {
+	_Atomic uint64_t seeds[FAULTS_FEATURES];
+	_Atomic uint64_t counts[FAULTS_FEATURES][FAULTS_COUNT];
+};
+
+void faults_count(struct faults_tally *tally, const struct faults_met *met);
 /* A Markdown table: a row for each feature, a column for each source. */
-void faults_print(void);
+void faults_print(const struct faults_tally *tally);
 
 #endif

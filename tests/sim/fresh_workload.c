@@ -6,10 +6,8 @@
  * They hurry while messages to some storage node are late: it may have been replaced and not know.
  * Writers are impatient then: what one leaves with the old lead, another overwrites at the new one,
  * while a third is still about to be told what it rests on. */
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "common/base/memory.h"
 #include "tests/sim/workload.h"
 
 enum {
@@ -30,9 +28,6 @@ enum {
 struct actor {
 	int document;
 	uint64_t least; /* that the answer must show */
-	uint64_t request;
-	int64_t deadline_us;
-	bool done;
 };
 
 struct fresh_state {
@@ -53,12 +48,6 @@ static bool fresh_wanted(struct workload *w)
 	       rng_below(&w->rng, 2) == 0;
 }
 
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static bool some_node_is_late(const struct sim *sim)
 {
 	for (int i = 1; i <= sim->settings.storage_nodes; i++)
@@ -70,15 +59,12 @@ static bool some_node_is_late(const struct sim *sim)
 static void pause_a_while(struct workload *w, int actor)
 {
 	int64_t most_ms = some_node_is_late(w->sim) ? HURRY_MS : SLOW_MS;
-	wake_at(w, actor, w->sim->now_us + rng_between(&w->rng, 1, most_ms) * 1000);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, most_ms) * 1000);
 }
 
-static void post(struct workload *w, int actor, struct sim_http *r)
+static int64_t patience_us(const struct workload *w, int actor)
 {
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	bool impatient = actor < WRITERS && some_node_is_late(w->sim);
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + (impatient ? IMPATIENT_US : TIMEOUT_US));
+	return actor < WRITERS && some_node_is_late(w->sim) ? IMPATIENT_US : TIMEOUT_US;
 }
 
 static void ask_collection(struct workload *w, int actor)
@@ -87,7 +73,7 @@ static void ask_collection(struct workload *w, int actor)
 	buf_printf(&r->body,
 		   "{\"name\":\"fresh\",\"retainMs\":0,\"replicas\":%d,\"writeQuorum\":%d}",
 		   w->sim->settings.replicas, w->sim->settings.write_quorum);
-	post(w, actor, r);
+	workload_ask(w, actor, r, patience_us(w, actor));
 }
 
 static void ask(struct workload *w, int actor)
@@ -103,24 +89,19 @@ static void ask(struct workload *w, int actor)
 		buf_printf(&r->body, "{\"n\":%d}", ++s->operations);
 	if (actor >= WRITERS + READERS)
 		workload_header(r, "if-match", "\"1-00000000000000000000000000000000\"");
-	post(w, actor, r);
+	workload_ask(w, actor, r, patience_us(w, actor));
 }
 
 static void fresh_step(struct workload *w, int actor)
 {
 	struct fresh_state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0)
-		workload_hang_up(w, a->request);
-	a->request = 0;
+	workload_give_up(w, actor);
 	if (!s->ready && actor == 0)
 		ask_collection(w, actor);
 	else if (!s->ready && !w->sim->healed)
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	else if (w->sim->healed || s->operations >= OPERATIONS)
-		a->done = true;
+		w->actors[actor].done = true;
 	else
 		ask(w, actor);
 }
@@ -142,13 +123,11 @@ static void look(struct workload *w, int actor, const struct sim_answer *answer)
 static void fresh_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct fresh_state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (!s->ready) {
 		s->ready = answer->status < 300;
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 		return;
 	}
 	look(w, actor, answer);
@@ -159,33 +138,16 @@ static void fresh_on_answer(struct workload *w, int actor, const struct sim_answ
 
 static void fresh_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct fresh_state));
 	for (int i = 0; i < ACTORS; i++)
-		wake_at(w, i, w->sim->now_us + 300000);
-}
-
-static bool fresh_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "fresh actor %d waits", i);
-		return false;
-	}
-	return true;
-}
-
-static void fresh_free(struct workload *w)
-{
-	free(w->state);
+		workload_sleep(w, i, 300000);
 }
 
 const struct workload_ops fresh_workload = {
     .name = "fresh",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct fresh_state),
     .wanted = fresh_wanted,
     .start = fresh_start,
     .step = fresh_step,
     .on_answer = fresh_on_answer,
-    .done = fresh_done,
-    .free = fresh_free,
 };

@@ -37,13 +37,10 @@ enum step { IDLE, WRITE, FIND, FIND_OLDER };
 
 struct actor {
 	enum step step;
-	uint64_t request;
-	int64_t until_us;
 	struct known documents[DOCUMENTS];
 	int document;
 	int value; /* written or asked for */
 	int rounds;
-	bool done;
 };
 
 struct state {
@@ -57,11 +54,6 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static int below(struct workload *w, int bound)
-{
-	return (int)rng_below(&w->rng, (uint64_t)bound);
-}
-
 static bool wanted(struct workload *w)
 {
 	return rng_below(&w->rng, 2) == 0;
@@ -69,31 +61,24 @@ static bool wanted(struct workload *w)
 
 static void sleep_ms(struct workload *w, int actor, int64_t ms)
 {
-	struct actor *a = &state_of(w)->actors[actor];
-	a->step = IDLE;
-	a->request = 0;
-	a->until_us = w->sim->now_us + ms * 1000;
-	workload_wake(w, actor, a->until_us);
+	state_of(w)->actors[actor].step = IDLE;
+	workload_sleep(w, actor, ms * 1000);
 }
 
 static void start(struct workload *w)
 {
-	struct state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct state *s = state_of(w);
 	for (int i = 0; i < ACTORS; i++) {
 		for (int k = 0; k < DOCUMENTS; k++)
 			s->actors[i].documents[k] = (struct known){0, UNKNOWN, UNKNOWN};
-		sleep_ms(w, i, 2000 + below(w, 500));
+		sleep_ms(w, i, 2000 + workload_below(w, 500));
 	}
 }
 
 static void post(struct workload *w, int actor, enum step step, struct sim_http *r)
 {
-	struct actor *a = &state_of(w)->actors[actor];
-	a->step = step;
-	a->until_us = w->sim->now_us + TIMEOUT_US;
-	a->request = workload_post(w, below(w, w->sim->settings.gateways), r);
-	workload_wake(w, actor, a->until_us);
+	state_of(w)->actors[actor].step = step;
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* ---- every disk ---- */
@@ -142,20 +127,18 @@ static void keep(struct workload *w)
 						  "newest"};
 	static const char *const fields[INDEXES] = {"\"v\"", "\"w\"", "\"w\",\"v\"",
 						    "\"f0\",\"f1\"", "\"f2\""};
-	int index = below(w, INDEXES);
-	bool makes = below(w, 3) > 0;
+	int index = workload_below(w, INDEXES);
+	bool makes = workload_below(w, 3) > 0;
 	char path[96];
 	const char *unready = NULL;
 	(void)check_disks(w, &unready);
 	int len = snprintf(path, sizeof path, "/_/collections/%s/indexes",
-			   collections[below(w, ARRAY_LEN(collections))]);
+			   collections[workload_below(w, ARRAY_LEN(collections))]);
 	if (!makes)
 		snprintf(path + len, sizeof path - (size_t)len, "/i%d", index);
 	struct sim_http *r = workload_request(w, KEEPER, makes ? HTTP_POST : HTTP_DELETE, path);
-	if (makes) {
+	if (makes)
 		buf_printf(&r->body, "{\"name\":\"i%d\",\"fields\":[%s]}", index, fields[index]);
-		workload_header(r, "content-type", "application/json");
-	}
 	post(w, KEEPER, WRITE, r);
 }
 
@@ -166,14 +149,13 @@ static void send_write(struct workload *w, int actor)
 	struct state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
 	char path[64];
-	a->document = below(w, DOCUMENTS);
+	a->document = workload_below(w, DOCUMENTS);
 	a->value = ++s->values;
 	snprintf(path, sizeof path, "/" COLLECTION "/a%d-d%d-l%d", actor, a->document,
 		 a->documents[a->document].lives);
 	struct sim_http *r = workload_request(w, actor, HTTP_PUT, path);
 	buf_printf(&r->body, "{\"v\":%d,\"w\":[%d,\"x\"],\"f2\":%d}", a->value, a->value,
 		   a->value % 3);
-	workload_header(r, "content-type", "application/json");
 	post(w, actor, WRITE, r);
 }
 
@@ -182,7 +164,7 @@ static void send_query(struct workload *w, int actor, enum step step, int value)
 	struct actor *a = &state_of(w)->actors[actor];
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "/" COLLECTION);
 	struct buf text = {0};
-	bool by_v = below(w, 2) > 0;
+	bool by_v = workload_below(w, 2) > 0;
 	/* each in our own words, as a selector of CouchDB's, and as one with bounds */
 	if (value % 3 == 0)
 		buf_printf(&text, "{\"%s\":%d}", by_v ? "v" : "w", value);
@@ -203,15 +185,15 @@ static void send_query(struct workload *w, int actor, enum step step, int value)
 static void act(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
-	const struct known *d = &a->documents[below(w, DOCUMENTS)];
-	a->done = state_of(w)->ending || a->rounds++ >= ROUNDS;
-	if (a->done)
+	const struct known *d = &a->documents[workload_below(w, DOCUMENTS)];
+	w->actors[actor].done = state_of(w)->ending || a->rounds++ >= ROUNDS;
+	if (w->actors[actor].done)
 		return;
 	if (actor == KEEPER)
 		keep(w);
-	else if (below(w, 2) || d->value == UNKNOWN)
+	else if (workload_below(w, 2) || d->value == UNKNOWN)
 		send_write(w, actor);
-	else if (d->older != UNKNOWN && below(w, 3) == 0)
+	else if (d->older != UNKNOWN && workload_below(w, 3) == 0)
 		send_query(w, actor, FIND_OLDER, d->older);
 	else
 		send_query(w, actor, FIND, d->value);
@@ -221,8 +203,6 @@ static void step(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
 	struct known *d = &a->documents[a->document];
-	if (a->done || w->sim->now_us < a->until_us)
-		return;
 	if (a->step == WRITE && actor != KEEPER)
 		*d = (struct known){d->lives + 1, UNKNOWN, UNKNOWN};
 	act(w, actor);
@@ -255,13 +235,14 @@ static void found(struct workload *w, const struct actor *a, const struct sim_an
 static void on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct actor *a = &state_of(w)->actors[actor];
-	if (answer->id != a->request || a->done)
+	if (!workload_answered(w, actor, answer) || w->actors[actor].done)
 		return;
 	if (a->step == WRITE && actor != KEEPER)
 		written(a, answer->status);
 	else if (a->step != WRITE && answer->status == 200)
 		found(w, a, answer);
-	sleep_ms(w, actor, actor == KEEPER ? 200 + below(w, 1500) : 1 + below(w, 300));
+	sleep_ms(w, actor,
+		 actor == KEEPER ? 200 + workload_below(w, 1500) : 1 + workload_below(w, 300));
 }
 
 /* ---- the end ---- */
@@ -274,11 +255,8 @@ static void on_heal(struct workload *w)
 static bool done(struct workload *w, struct buf *why)
 {
 	const char *unready = NULL;
-	for (int i = 0; i < ACTORS; i++)
-		if (!state_of(w)->actors[i].done) {
-			buf_printf(why, "actor %d of the indexes waits", i);
-			return false;
-		}
+	if (!workload_actors_done(w, why))
+		return false;
 	if (check_disks(w, &unready))
 		return true;
 	buf_printf(why, "an index of %s is not built to its end", unready);
@@ -291,13 +269,10 @@ static void check(struct workload *w)
 	(void)check_disks(w, &unready);
 }
 
-static void free_state(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops index_workload = {
     .name = "index",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct state),
     .wanted = wanted,
     .start = start,
     .step = step,
@@ -305,5 +280,4 @@ const struct workload_ops index_workload = {
     .on_heal = on_heal,
     .done = done,
     .check = check,
-    .free = free_state,
 };

@@ -30,8 +30,6 @@ struct line {
 };
 
 struct actor {
-	uint64_t request;
-	int64_t deadline_us;
 	int document; /* writers: what is pushed; -1: nothing */
 	int revision;
 	int database;
@@ -54,55 +52,28 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static int below(struct workload *w, int bound)
-{
-	return (int)rng_below(&w->rng, (uint64_t)bound);
-}
-
 static bool wanted(struct workload *w)
 {
 	return rng_below(&w->rng, 8) == 3;
 }
 
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void start(struct workload *w)
 {
-	struct state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct state *s = state_of(w);
 	for (int i = 0; i < DOCUMENTS; i++)
-		s->lines[i].deleted_every = 3 + below(w, 4);
+		s->lines[i].deleted_every = 3 + workload_below(w, 4);
 	for (int i = 0; i < ACTORS; i++) {
 		s->actors[i].document = -1;
-		wake_at(w, i, 500000 + below(w, 3000000));
+		workload_sleep(w, i, workload_below(w, 3000000) - 500000);
 	}
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r, int64_t patience_us)
-{
-	int gateway = below(w, w->sim->settings.gateways);
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + patience_us);
-}
-
-static struct sim_http *couch_request(struct workload *w, int actor, enum http_method method,
-				      const char *path)
-{
-	struct sim_http *r = workload_request(w, actor, method, path);
-	r->dialect = DIALECT_COUCH;
-	return r;
 }
 
 static void ask_database(struct workload *w, int actor)
 {
 	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
 	buf_printf(&r->body, "{\"name\":\"job-%d\",\"shards\":%d}", state_of(w)->made,
-		   1 + below(w, 3));
-	post(w, actor, r, PUSH_US);
+		   1 + workload_below(w, 3));
+	workload_ask(w, actor, r, PUSH_US);
 }
 
 /* ---- writers ---- */
@@ -116,7 +87,7 @@ static void push(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	struct sim_http *r = couch_request(w, actor, HTTP_POST, "");
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_POST, "");
 	buf_printf(&r->path, "/job-%d/_bulk_docs", a->database);
 	buf_printf(&r->body,
 		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"d%d\",\"_revisions\":{\"start\":%d,"
@@ -127,7 +98,7 @@ static void push(struct workload *w, int actor)
 	buf_printf(&r->body, "]},%s}]}",
 		   is_deleted(&s->lines[a->document], a->revision) ? "\"_deleted\":true"
 								   : "\"n\":1");
-	post(w, actor, r, PUSH_US);
+	workload_ask(w, actor, r, PUSH_US);
 }
 
 static void writer_goes_on(struct workload *w, int actor)
@@ -138,8 +109,8 @@ static void writer_goes_on(struct workload *w, int actor)
 		return;
 	if (a->document < 0) {
 		s->pushes++;
-		a->document = below(w, DOCUMENTS);
-		a->database = below(w, DATABASES);
+		a->document = workload_below(w, DOCUMENTS);
+		a->database = workload_below(w, DATABASES);
 		a->revision = ++s->lines[a->document].count;
 	}
 	push(w, actor);
@@ -153,7 +124,7 @@ static void push_answered(struct workload *w, int actor, const struct sim_answer
 			      (int)answer->body.len, (const char *)answer->body.data);
 	if (answer->status == 201)
 		a->document = -1;
-	wake_at(w, actor, w->sim->now_us + 1000 * (1 + below(w, 600)));
+	workload_sleep(w, actor, 1000 * (1 + workload_below(w, 600)));
 }
 
 /* ---- who replicates ---- */
@@ -170,24 +141,24 @@ static void ask_job(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
 	bool last = w->sim->healed && all_pushed(s);
-	int from = last ? s->last_jobs % DATABASES : below(w, DATABASES);
-	bool continuous = !w->sim->healed && below(w, 5) == 0;
-	struct sim_http *r = couch_request(w, actor, HTTP_POST, "/_replicate");
+	int from = last ? s->last_jobs % DATABASES : workload_below(w, DATABASES);
+	bool continuous = !w->sim->healed && workload_below(w, 5) == 0;
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_POST, "/_replicate");
 	s->actors[actor].step = STEP_JOB;
 	s->actors[actor].database = last ? from : -1;
 	buf_printf(&r->body, "{\"source\":\"job-%d\",\"target\":\"job-%d\"%s}", from, 1 - from,
 		   continuous ? ",\"continuous\":true" : "");
-	post(w, actor, r, JOB_US);
+	workload_ask(w, actor, r, JOB_US);
 }
 
 static void look(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
-	struct sim_http *r = couch_request(w, actor, HTTP_GET, "");
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_GET, "");
 	s->actors[actor].step = STEP_LOOK;
 	buf_printf(&r->path, "/job-%d/_changes", s->looked);
 	buf_append_text(&r->query, "style=all_docs");
-	post(w, actor, r, PUSH_US);
+	workload_ask(w, actor, r, PUSH_US);
 }
 
 static void job_answered(struct workload *w, int actor, const struct sim_answer *answer)
@@ -199,7 +170,7 @@ static void job_answered(struct workload *w, int actor, const struct sim_answer 
 			      (int)answer->body.len, (const char *)answer->body.data);
 	s->jobs += answer->status == 200;
 	s->last_jobs += answer->status == 200 && last;
-	wake_at(w, actor, w->sim->now_us + 1000 * (1 + below(w, 1500)));
+	workload_sleep(w, actor, 1000 * (1 + workload_below(w, 1500)));
 }
 
 /* ---- the end ---- */
@@ -229,7 +200,7 @@ static void looked(struct workload *w, int actor, const struct sim_answer *answe
 	struct state *s = state_of(w);
 	struct buf text = {0};
 	int documents = 0;
-	wake_at(w, actor, w->sim->now_us + RETRY_US);
+	workload_sleep(w, actor, RETRY_US);
 	if (answer->status != 200)
 		return;
 	buf_append_slice(&text, buf_slice(&answer->body));
@@ -260,16 +231,11 @@ static void replicator_goes_on(struct workload *w, int actor)
 static void step(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
-	if (w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0)
-		workload_hang_up(w, a->request);
-	a->request = 0;
+	workload_give_up(w, actor);
 	if (s->made < DATABASES && actor == WRITERS)
 		ask_database(w, actor);
 	else if (s->made < DATABASES)
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	else if (actor < WRITERS)
 		writer_goes_on(w, actor);
 	else
@@ -280,12 +246,11 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 {
 	struct state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (s->made < DATABASES) {
 		s->made += answer->status == 200 || answer->status == 201 || answer->status == 409;
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	} else if (actor < WRITERS) {
 		push_answered(w, actor, answer);
 	} else if (a->step == STEP_JOB) {
@@ -310,18 +275,14 @@ static void check(struct workload *w)
 	sim_log(w->sim, "jobs pushes=%d replications=%d", s->pushes, s->jobs);
 }
 
-static void free_state(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops job_workload = {
     .name = "jobs",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct state),
     .wanted = wanted,
     .start = start,
     .step = step,
     .on_answer = on_answer,
     .done = done,
     .check = check,
-    .free = free_state,
 };

@@ -3,10 +3,6 @@
  *
  * Checked, as entries are sent: no write is ordered on top of one that was asked for later. A write
  * that the network delivers late, after its client has been told something else, would be. */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "common/base/memory.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "tests/sim/workload.h"
@@ -16,9 +12,6 @@ enum { ACTORS = 2, OPERATIONS = 60, TIMEOUT_US = 9000000, RETRY_US = 250000 };
 struct actor {
 	int document; /* given up for the next one when a request has no answer */
 	int value;
-	uint64_t request;
-	int64_t deadline_us;
-	bool done;
 };
 
 struct late_state {
@@ -41,25 +34,12 @@ static bool late_wanted(struct workload *w)
 
 /* ---- asking ---- */
 
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
-}
-
 static void ask_collection(struct workload *w, int actor)
 {
 	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
 	buf_append_text(&r->body, "{\"name\":\"late\",\"mode\":\"available\",\"retainMs\":0,"
 				  "\"policy\":{\"strategy\":\"newest\"}}");
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_write(struct workload *w, int actor)
@@ -68,27 +48,21 @@ static void ask_write(struct workload *w, int actor)
 	struct sim_http *r = workload_request(w, actor, HTTP_PUT, "");
 	buf_printf(&r->path, "/late/late-%d-%d", actor, a->document);
 	buf_printf(&r->body, "{\"late\":%d}", ++a->value);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void late_step(struct workload *w, int actor)
 {
 	struct late_state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0) {
-		/* its gateway may have it still, and means no harm */
-		workload_hang_up(w, a->request);
+	if (workload_give_up(w, actor)) /* its gateway may have it still, and means no harm */
 		a->document++;
-		a->request = 0;
-	}
 	if (!s->ready && actor == 0)
 		ask_collection(w, actor);
 	else if (!s->ready && !w->sim->healed)
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	else if (w->sim->healed || a->value >= OPERATIONS)
-		a->done = true;
+		w->actors[actor].done = true;
 	else
 		ask_write(w, actor);
 }
@@ -96,17 +70,15 @@ static void late_step(struct workload *w, int actor)
 static void late_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct late_state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (!s->ready) {
 		s->ready = answer->status < 300;
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 		return;
 	}
 	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms / 4);
-	wake_at(w, actor, w->sim->now_us + pause_ms * 1000);
+	workload_sleep(w, actor, pause_ms * 1000);
 }
 
 /* ---- what is ordered ---- */
@@ -172,20 +144,8 @@ static void late_on_send(struct workload *w, int from, const struct effect *effe
 
 static void late_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct late_state));
 	for (int i = 0; i < ACTORS; i++)
-		wake_at(w, i, w->sim->now_us + 300000);
-}
-
-static bool late_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "late actor %d waits", i);
-		return false;
-	}
-	return true;
+		workload_sleep(w, i, 300000);
 }
 
 static void late_free(struct workload *w)
@@ -193,16 +153,16 @@ static void late_free(struct workload *w)
 	struct late_state *s = state_of(w);
 	map_close(&s->newest);
 	arena_close(&s->arena);
-	free(s);
 }
 
 const struct workload_ops late_workload = {
     .name = "late",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct late_state),
     .wanted = late_wanted,
     .start = late_start,
     .step = late_step,
     .on_answer = late_on_answer,
     .on_send = late_on_send,
-    .done = late_done,
     .free = late_free,
 };

@@ -53,8 +53,6 @@ struct op {
 
 struct actor {
 	enum step step;
-	uint64_t request;
-	int64_t until_us; /* then it gives up */
 	uint64_t acquire; /* the request that the hold came by, and its connection */
 	int hold;
 	int op; /* the write asked for last */
@@ -63,7 +61,6 @@ struct actor {
 	int writes_left;
 	int tries;
 	bool session;
-	bool done;
 };
 
 struct state {
@@ -80,11 +77,6 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static int below(struct workload *w, int bound)
-{
-	return (int)rng_below(&w->rng, (uint64_t)bound);
-}
-
 static bool wanted(struct workload *w)
 {
 	return rng_below(&w->rng, 2) == 0;
@@ -92,25 +84,14 @@ static bool wanted(struct workload *w)
 
 static void sleep_ms(struct workload *w, int actor, int64_t ms)
 {
-	struct actor *a = &state_of(w)->actors[actor];
-	a->request = 0;
-	a->until_us = w->sim->now_us + ms * 1000;
-	workload_wake(w, actor, a->until_us);
+	workload_forget(w, actor);
+	workload_sleep(w, actor, ms * 1000);
 }
 
 static void start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct state));
 	for (int i = 0; i < ACTORS; i++)
-		sleep_ms(w, i, 2000 + below(w, 500));
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	struct actor *a = &state_of(w)->actors[actor];
-	a->until_us = w->sim->now_us + TIMEOUT_US;
-	a->request = workload_post(w, below(w, w->sim->settings.gateways), r);
-	workload_wake(w, actor, a->until_us);
+		sleep_ms(w, i, 2000 + workload_below(w, 500));
 }
 
 /* ---- what they ask ---- */
@@ -131,29 +112,25 @@ static void send_acquire(struct workload *w, int actor)
 	struct hold *h = &s->holds[s->holds_count];
 	struct buf key = {0};
 	*h = (struct hold){
-	    .document = below(w, DOCUMENTS), .field = WHOLE, .asked_us = w->sim->now_us};
+	    .document = workload_below(w, DOCUMENTS), .field = WHOLE, .asked_us = w->sim->now_us};
 	a->hold = s->holds_count++;
-	if (below(w, 6) == 0)
+	if (workload_below(w, 6) == 0)
 		h->document = WHOLE;
-	else if (below(w, 3) == 0)
-		h->field = below(w, FIELDS);
+	else if (workload_below(w, 3) == 0)
+		h->field = workload_below(w, FIELDS);
 	a->step = ACQUIRE;
-	a->session = below(w, 3) == 0;
+	a->session = workload_below(w, 3) == 0;
 	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/locks");
-	int64_t ttl_ms = a->session && below(w, 2) ? 0 : 1000 + below(w, 14000);
+	int64_t ttl_ms = a->session && workload_below(w, 2) ? 0 : 1000 + workload_below(w, 14000);
 	h->ttl_ms = a->session ? 0 : ttl_ms;
 	key_print(h, &key);
 	buf_printf(&r->body, "{\"keys\":[\"%s\"],\"ttlMs\":%lld,\"waitMs\":%d%s}", buf_cstr(&key),
-		   (long long)ttl_ms, below(w, 4) ? 8000 : 0,
+		   (long long)ttl_ms, workload_below(w, 4) ? 8000 : 0,
 		   a->session ? ",\"session\":\"connection\"" : "");
 	buf_close(&key);
-	workload_header(r, "content-type", "application/json");
-	post(w, actor, r);
-	a->acquire = a->request;
-	if (below(w, 5) == 0) { /* an impatient one */
-		a->until_us = w->sim->now_us + (300 + below(w, 3000)) * 1000;
-		workload_wake(w, actor, a->until_us);
-	}
+	a->acquire = workload_ask(w, actor, r, TIMEOUT_US);
+	if (workload_below(w, 5) == 0) /* an impatient one */
+		workload_sleep(w, actor, (300 + workload_below(w, 3000)) * 1000);
 }
 
 static struct sim_http *document_request(struct workload *w, int actor, enum http_method method,
@@ -168,7 +145,7 @@ static void send_read(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
 	a->step = READ;
-	post(w, actor, document_request(w, actor, HTTP_GET, a->document));
+	workload_ask(w, actor, document_request(w, actor, HTTP_GET, a->document), TIMEOUT_US);
 }
 
 static struct op *op_add(struct state *s, struct actor *a, int hold, int document, int field)
@@ -204,18 +181,18 @@ static void send_write(struct workload *w, int actor)
 	struct sim_http *r = write_request(w, actor, op);
 	workload_header(r, "x-lock-id", h->id);
 	a->step = WRITE;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void send_foreign(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
-	int field = below(w, 2) ? WHOLE : below(w, FIELDS);
-	struct op *op = op_add(s, &s->actors[actor], -1, below(w, DOCUMENTS), field);
+	int field = workload_below(w, 2) ? WHOLE : workload_below(w, FIELDS);
+	struct op *op = op_add(s, &s->actors[actor], -1, workload_below(w, DOCUMENTS), field);
 	struct sim_http *r = write_request(w, actor, op);
-	workload_header(r, "x-lock-strategy", below(w, 2) ? "fail" : "wait");
+	workload_header(r, "x-lock-strategy", workload_below(w, 2) ? "fail" : "wait");
 	s->actors[actor].step = FOREIGN;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void send_release(struct workload *w, int actor)
@@ -226,7 +203,7 @@ static void send_release(struct workload *w, int actor)
 	snprintf(path, sizeof path, "/_/locks/%s", s->holds[a->hold].id);
 	a->step = RELEASE;
 	a->tries++;
-	post(w, actor, workload_request(w, actor, HTTP_DELETE, path));
+	workload_ask(w, actor, workload_request(w, actor, HTTP_DELETE, path), TIMEOUT_US);
 }
 
 /* ---- what they do next ---- */
@@ -236,9 +213,9 @@ static void rest(struct workload *w, int actor)
 	struct state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
 	a->step = IDLE;
-	a->done = s->ending || s->ops_count >= OPS_PER_SEED;
-	if (!a->done)
-		sleep_ms(w, actor, 1 + below(w, 800));
+	w->actors[actor].done = s->ending || s->ops_count >= OPS_PER_SEED;
+	if (!w->actors[actor].done)
+		sleep_ms(w, actor, 1 + workload_below(w, 800));
 }
 
 /* Some forget their lock, which ends by its lifetime. Those with a session end their connection. */
@@ -248,7 +225,7 @@ static void let_go(struct workload *w, int actor)
 	a->tries = 0;
 	if (a->session)
 		workload_hang_up(w, a->acquire);
-	if (a->session || below(w, 6) == 0)
+	if (a->session || workload_below(w, 6) == 0)
 		rest(w, actor);
 	else
 		send_release(w, actor);
@@ -259,7 +236,7 @@ static void begin(struct workload *w, int actor)
 	struct state *s = state_of(w);
 	if (s->ending || s->ops_count >= OPS_PER_SEED || s->holds_count == HOLDS_MAX)
 		rest(w, actor);
-	else if (below(w, 3) > 0)
+	else if (workload_below(w, 3) > 0)
 		send_acquire(w, actor);
 	else
 		send_foreign(w, actor);
@@ -287,11 +264,9 @@ static void give_up(struct workload *w, int actor)
 static void step(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
-	if (a->done || w->sim->now_us < a->until_us)
-		return;
 	if (a->step == IDLE)
 		begin(w, actor);
-	else if (a->step == WRITE && a->request == 0)
+	else if (a->step == WRITE && w->actors[actor].request == 0)
 		send_write(w, actor);
 	else if (a->step == RELEASE && a->tries < RELEASE_TRIES)
 		send_release(w, actor);
@@ -326,8 +301,8 @@ static void acquired(struct workload *w, int actor, const struct sim_answer *ans
 		snprintf(h->id, sizeof h->id, "%.36s", id + strlen("\"id\":\""));
 		h->token = number_after(buf_cstr(&text), "\"token\":");
 		h->granted_us = w->sim->now_us;
-		a->document = h->document == WHOLE ? below(w, DOCUMENTS) : h->document;
-		a->writes_left = 1 + below(w, 4);
+		a->document = h->document == WHOLE ? workload_below(w, DOCUMENTS) : h->document;
+		a->writes_left = 1 + workload_below(w, 4);
 		go_on(w, actor);
 	} else {
 		give_up(w, actor);
@@ -345,7 +320,8 @@ static void was_read(struct workload *w, int actor, const struct sim_answer *ans
 	}
 	a->read = answer->status == 200 ? (int64_t)generation_of(answer) : 0;
 	a->step = WRITE;
-	sleep_ms(w, actor, below(w, 5) ? 1 + below(w, 100) : below(w, 8000));
+	sleep_ms(w, actor,
+		 workload_below(w, 5) ? 1 + workload_below(w, 100) : workload_below(w, 8000));
 }
 
 static void released(struct workload *w, int actor, const struct sim_answer *answer)
@@ -372,9 +348,8 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 {
 	struct state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	bool fine = answer->status == 200 || answer->status == 201;
 	if (fine && (a->step == WRITE || a->step == FOREIGN))
 		s->ops[a->op].generation = generation_of(answer);
@@ -409,7 +384,7 @@ static void on_heal(struct workload *w)
 static bool done(struct workload *w, struct buf *why)
 {
 	for (int i = 0; i < ACTORS; i++)
-		if (!state_of(w)->actors[i].done) {
+		if (!w->actors[i].done) {
 			buf_printf(why, "lock client %d is in step %d", i,
 				   (int)state_of(w)->actors[i].step);
 			return false;
@@ -518,14 +493,10 @@ static void check(struct workload *w)
 		s->ops_count, written);
 }
 
-static void release_state(struct workload *w)
-{
-	free(w->state);
-	w->state = NULL;
-}
-
 const struct workload_ops lock_workload = {
     .name = "locks",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct state),
     .wanted = wanted,
     .start = start,
     .step = step,
@@ -533,5 +504,4 @@ const struct workload_ops lock_workload = {
     .on_heal = on_heal,
     .done = done,
     .check = check,
-    .free = release_state,
 };

@@ -3,21 +3,15 @@
  * At the end no node is to be emptied, no replica is half way to another node, and no node that has
  * no replica of a shard any more keeps branches of it. That nothing is lost on the way is for the
  * checkers of the other workloads to say. */
-#include <stdlib.h>
-
-#include "common/base/memory.h"
 #include "storage-node/keys.h"
 #include "tests/sim/workload.h"
 
 enum { TIMEOUT_US = 6000000, PAUSE_MIN_MS = 500, PAUSE_MAX_MS = 12000 };
 
 struct moves_state {
-	uint64_t request;
-	int64_t deadline_us;
 	bool draining[SIM_NODES_MAX]; /* asked for, as far as we know: cleared by an answer only */
 	int asked;                    /* node of the request under way */
 	bool drain;
-	bool done;
 };
 
 static struct moves_state *state_of(struct workload *w)
@@ -31,22 +25,11 @@ static bool moves_wanted(struct workload *w)
 	       rng_below(&w->rng, 2) == 0;
 }
 
-static void wake_at(struct workload *w, int64_t at_us)
-{
-	state_of(w)->deadline_us = at_us;
-	workload_wake(w, 0, at_us);
-}
-
-static int pick(struct workload *w)
-{
-	return (int)rng_below(&w->rng, (uint64_t)w->sim->settings.storage_nodes);
-}
-
 static void ask(struct workload *w, int node, bool drain)
 {
 	struct moves_state *s = state_of(w);
 	struct sim_http *r = workload_request(w, 0, HTTP_PATCH, "");
-	int by = pick(w);
+	int by = workload_below(w, w->sim->settings.storage_nodes);
 	buf_printf(&r->path, "/_/nodes/%s", w->sim->nodes[1 + node].name);
 	buf_printf(&r->body, "{\"drain\":%s", drain ? "true" : "false");
 	if (drain && by != node && !s->draining[by] && rng_below(&w->rng, 3) == 0)
@@ -55,9 +38,7 @@ static void ask(struct workload *w, int node, bool drain)
 	s->asked = node;
 	s->drain = drain;
 	s->draining[node] = true;
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	s->request = workload_post(w, gateway, r);
-	wake_at(w, w->sim->now_us + TIMEOUT_US);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 /* As many must stay as collections have replicas, or nothing can move. */
@@ -80,46 +61,38 @@ static int first_draining(const struct moves_state *s)
 static void moves_step(struct workload *w, int actor)
 {
 	struct moves_state *s = state_of(w);
-	(void)actor;
-	if (s->done || w->sim->now_us < s->deadline_us)
-		return;
-	if (s->request != 0)
-		workload_hang_up(w, s->request);
-	s->request = 0;
+	workload_give_up(w, actor);
 	int node = first_draining(s);
 	if (!w->sim->healed && another(w) && (node < 0 || rng_below(&w->rng, 2) == 0))
-		ask(w, pick(w), true);
+		ask(w, workload_below(w, w->sim->settings.storage_nodes), true);
 	else if (node >= 0)
 		ask(w, node, false);
 	else if (w->sim->healed)
-		s->done = true;
+		w->actors[actor].done = true;
 	else
-		wake_at(w, w->sim->now_us + PAUSE_MIN_MS * 1000);
+		workload_sleep(w, actor, PAUSE_MIN_MS * 1000);
 }
 
 static void moves_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct moves_state *s = state_of(w);
-	(void)actor;
-	if (answer->id != s->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	s->request = 0;
 	if (!s->drain && answer->status == 200)
 		s->draining[s->asked] = false;
 	int64_t pause_ms = w->sim->healed ? 10 : rng_between(&w->rng, PAUSE_MIN_MS, PAUSE_MAX_MS);
-	wake_at(w, w->sim->now_us + pause_ms * 1000);
+	workload_sleep(w, actor, pause_ms * 1000);
 }
 
 static void moves_on_heal(struct workload *w)
 {
-	if (state_of(w)->request == 0)
-		wake_at(w, w->sim->now_us);
+	if (w->actors[0].request == 0)
+		workload_sleep(w, 0, 0);
 }
 
 static void moves_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct moves_state));
-	wake_at(w, w->sim->now_us + rng_between(&w->rng, 1000, 8000) * 1000);
+	workload_sleep(w, 0, rng_between(&w->rng, 1000, 8000) * 1000);
 }
 
 /* ---- the end ---- */
@@ -166,7 +139,7 @@ static void look_at_shard(void *context, struct slice key, struct slice value)
 static bool moves_done(struct workload *w, struct buf *why)
 {
 	struct buf text = {0};
-	if (!state_of(w)->done)
+	if (!w->actors[0].done)
 		buf_append_text(&text, "the operator waits");
 	for (int i = 0; i < w->sim->settings.storage_nodes && text.len == 0; i++) {
 		struct end_walk e = {.w = w, .node = &w->sim->nodes[1 + i], .why = &text};
@@ -179,18 +152,14 @@ static bool moves_done(struct workload *w, struct buf *why)
 	return done;
 }
 
-static void moves_free(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops moves_workload = {
     .name = "moves",
+    .actors = 1,
+    .state_bytes = sizeof(struct moves_state),
     .wanted = moves_wanted,
     .start = moves_start,
     .step = moves_step,
     .on_answer = moves_on_answer,
     .on_heal = moves_on_heal,
     .done = moves_done,
-    .free = moves_free,
 };

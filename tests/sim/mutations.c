@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/check.h"
 #include "common/probe.h"
+#include "tests/sim/jobs.h"
 #include "tests/sim/sim.h"
 
 enum { STUCK_SECONDS = 60 }; /* no seed takes that long: the bug makes it loop */
@@ -64,9 +64,7 @@ bool mutation_run(int mutation, uint64_t first, uint64_t seeds, const struct sim
 		  uint64_t *found)
 {
 	int status;
-	uint64_t *under_way = mmap(NULL, sizeof *under_way, PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(under_way != MAP_FAILED);
+	uint64_t *under_way = jobs_shared(sizeof *under_way);
 	fflush(stdout);
 	pid_t child = fork();
 	CHECK(child >= 0);
@@ -74,6 +72,6 @@ bool mutation_run(int mutation, uint64_t first, uint64_t seeds, const struct sim
 		search(mutation, first, seeds, options, under_way);
 	CHECK(waitpid(child, &status, 0) == child);
 	*found = *under_way;
-	munmap(under_way, sizeof *under_way);
+	jobs_unshare(under_way, sizeof *under_way);
 	return !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }

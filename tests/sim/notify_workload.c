@@ -38,8 +38,6 @@ struct write {
 enum listening { AWAY, ASKED, OPEN };
 
 struct actor {
-	uint64_t request;
-	int64_t until_us;
 	/* writers */
 	int write; /* -1: none under way */
 	/* listeners */
@@ -73,40 +71,20 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static int below(struct workload *w, int bound)
-{
-	return (int)rng_below(&w->rng, (uint64_t)bound);
-}
-
 static bool wanted(struct workload *w)
 {
 	return rng_below(&w->rng, 2) == 0;
 }
 
-static void sleep_ms(struct workload *w, int actor, int64_t ms)
-{
-	struct actor *a = &state_of(w)->actors[actor];
-	a->until_us = w->sim->now_us + ms * 1000;
-	workload_wake(w, actor, a->until_us);
-}
-
 static void start(struct workload *w)
 {
-	struct state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct state *s = state_of(w);
 	for (int i = 0; i < ACTORS; i++) {
 		s->actors[i].write = -1;
 		s->actors[i].socket = i == ACTORS - 1;
-		s->actors[i].pattern = below(w, ARRAY_LEN(queries));
-		sleep_ms(w, i, 300 + below(w, 6000));
+		s->actors[i].pattern = workload_below(w, ARRAY_LEN(queries));
+		workload_sleep(w, i, (300 + workload_below(w, 6000)) * 1000);
 	}
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	struct actor *a = &state_of(w)->actors[actor];
-	a->request = workload_post(w, below(w, w->sim->settings.gateways), r);
-	sleep_ms(w, actor, TIMEOUT_US / 1000);
 }
 
 /* ---- writers ---- */
@@ -118,14 +96,14 @@ static void send_write(struct workload *w, int actor)
 	char path[64];
 	s->actors[actor].write = s->writes_count;
 	struct write *op = &s->writes[s->writes_count++];
-	op->document = below(w, DOCUMENTS);
+	op->document = workload_below(w, DOCUMENTS);
 	op->start_us = w->sim->now_us;
 	snprintf(path, sizeof path, "/" COLLECTION "/d%d", op->document);
 	struct sim_http *r =
-	    workload_request(w, actor, methods[below(w, ARRAY_LEN(methods))], path);
+	    workload_request(w, actor, methods[workload_below(w, ARRAY_LEN(methods))], path);
 	if (r->method != HTTP_DELETE)
 		buf_printf(&r->body, "{\"v\":%d}", s->writes_count);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void write_answered(struct workload *w, int actor, const struct sim_answer *answer)
@@ -140,7 +118,7 @@ static void write_answered(struct workload *w, int actor, const struct sim_answe
 	if (answer->status >= 200 && answer->status < 300)
 		op->generation = strtoull(answer->etag, NULL, 10);
 	a->write = -1;
-	sleep_ms(w, actor, 1 + below(w, 200));
+	workload_sleep(w, actor, (1 + workload_below(w, 200)) * 1000);
 }
 
 static void writer_step(struct workload *w, int actor)
@@ -150,7 +128,7 @@ static void writer_step(struct workload *w, int actor)
 	if (a->write >= 0) /* no answer: it may have been done, or may yet be */
 		s->writes[a->write].unknown = true;
 	a->write = -1;
-	a->request = 0;
+	workload_forget(w, actor);
 	if (!s->ending && s->writes_count < WRITES_MAX)
 		send_write(w, actor);
 }
@@ -178,18 +156,17 @@ static void send_listen(struct workload *w, int actor)
 	if (a->id[0])
 		workload_header(r, "last-event-id", a->id);
 	a->listening = ASKED;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* Its gateway is well, and yet it goes; or there is no answer. */
 static void leave(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
-	workload_hang_up(w, a->request);
-	a->request = 0;
+	workload_give_up(w, actor);
 	a->listening = AWAY;
 	a->breaks++;
-	sleep_ms(w, actor, 1 + below(w, 1500));
+	workload_sleep(w, actor, (1 + workload_below(w, 1500)) * 1000);
 }
 
 static void listener_step(struct workload *w, int actor)
@@ -232,7 +209,7 @@ static void take_event(struct workload *w, int actor, const char *text)
 static void stays(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].listening = OPEN;
-	sleep_ms(w, actor, 200 + below(w, 12000));
+	workload_sleep(w, actor, (200 + workload_below(w, 12000)) * 1000);
 }
 
 static void take_frame(struct workload *w, int actor, const char *text)
@@ -257,9 +234,9 @@ static void opened(struct workload *w, int actor, const struct sim_answer *answe
 		else if (answer->status < 500)
 			sim_violation(w->sim, "listener %d is refused: %d", actor, answer->status);
 		a->listening = AWAY;
-		sleep_ms(w, actor, 100 + below(w, 500));
+		workload_sleep(w, actor, (100 + workload_below(w, 500)) * 1000);
 	} else if (a->socket) {
-		workload_stream_send(w, a->request,
+		workload_stream_send(w, w->actors[actor].request,
 				     slice_text("[1,\"NOTIFY\",\".*:/" COLLECTION "/.*\"]"));
 	} else {
 		buf_append_slice(&text, buf_slice(&answer->body));
@@ -275,8 +252,6 @@ static void heard(struct workload *w, int actor, const struct sim_answer *answer
 {
 	struct actor *a = &state_of(w)->actors[actor];
 	struct buf text = {0};
-	if (answer->id != a->request)
-		return;
 	buf_append_slice(&text, buf_slice(&answer->body));
 	if (answer->kind == SIM_ANSWER_WHOLE) {
 		opened(w, actor, answer);
@@ -289,7 +264,7 @@ static void heard(struct workload *w, int actor, const struct sim_answer *answer
 			begin_anew(a);
 		a->listening = AWAY;
 		a->breaks++;
-		sleep_ms(w, actor, 1 + below(w, 1000));
+		workload_sleep(w, actor, (1 + workload_below(w, 1000)) * 1000);
 	}
 	buf_close(&text);
 }
@@ -298,8 +273,6 @@ static void heard(struct workload *w, int actor, const struct sim_answer *answer
 
 static void step(struct workload *w, int actor)
 {
-	if (w->sim->now_us < state_of(w)->actors[actor].until_us)
-		return;
 	if (actor < WRITERS)
 		writer_step(w, actor);
 	else
@@ -308,10 +281,12 @@ static void step(struct workload *w, int actor)
 
 static void on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	if (actor >= WRITERS)
-		heard(w, actor, answer);
-	else if (answer->id == state_of(w)->actors[actor].request)
+	if (!workload_answered(w, actor, answer))
+		return;
+	if (actor < WRITERS)
 		write_answered(w, actor, answer);
+	else
+		heard(w, actor, answer);
 }
 
 static void on_heal(struct workload *w)
@@ -418,13 +393,10 @@ static void check(struct workload *w)
 		breaks);
 }
 
-static void free_state(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops notify_workload = {
     .name = "notify",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct state),
     .wanted = wanted,
     .start = start,
     .step = step,
@@ -432,5 +404,4 @@ const struct workload_ops notify_workload = {
     .on_heal = on_heal,
     .done = done,
     .check = check,
-    .free = free_state,
 };

@@ -26,11 +26,8 @@ enum policy_step { POLICY_MAKE, POLICY_BEGIN, POLICY_READ, POLICY_WRITE, POLICY_
 
 struct policy_actor {
 	enum policy_step step;
-	bool done;
 	int document;
 	int entry;
-	uint64_t request;
-	int64_t deadline_us;
 };
 
 struct policy_state {
@@ -54,23 +51,9 @@ static bool policy_wanted(struct workload *w)
 	return rng_below(&w->rng, 2) == 0;
 }
 
-static void wake(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void rest(struct workload *w, int actor)
 {
-	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	workload_header(r, "content-type", "application/json");
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake(w, actor, w->sim->now_us + TIMEOUT_US);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
 }
 
 /* ---- asking ---- */
@@ -104,7 +87,7 @@ static void make(struct workload *w, int actor)
 		buf_append_text(&r->body, "{\"n\":0,\"log\":[]}");
 		workload_header(r, "if-none-match", "*");
 	}
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void read_one(struct workload *w, int actor)
@@ -113,7 +96,7 @@ static void read_one(struct workload *w, int actor)
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "");
 	buf_printf(&r->path, "/tally/t%d", a->document);
 	a->step = POLICY_READ;
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* One more than what was read, in a log with one entry more. */
@@ -137,7 +120,7 @@ static void write_one(struct workload *w, int actor, const struct sim_answer *se
 		buf_printf(&r->body, "{\"n\":%ld,%.*s%s%d],\"by\":%d}", strtol(n + 4, NULL, 10) + 1,
 			   (int)(end - log), log, end[-1] == '[' ? "" : ",", a->entry, actor);
 		workload_header(r, "if-match", seen->etag);
-		post(w, actor, r);
+		workload_ask(w, actor, r, TIMEOUT_US);
 	}
 	buf_close(&text);
 }
@@ -164,7 +147,7 @@ static void change(struct workload *w)
 		workload_header(r, "if-match", s->law);
 	s->tests += test;
 	s->actors[LAWMAKER].step = test ? POLICY_BEGIN : POLICY_CHANGE;
-	post(w, LAWMAKER, r);
+	workload_ask(w, LAWMAKER, r, TIMEOUT_US);
 }
 
 /* ---- the end ---- */
@@ -201,12 +184,9 @@ static void check_tally(struct workload *w, int document, const struct sim_answe
 /* Nobody writes any more, and nothing is in conflict. */
 static bool is_over(struct workload *w)
 {
-	struct policy_state *s = state_of(w);
 	struct buf why = {0};
-	bool over = w->sim->healed && s->actors[LAWMAKER].done;
-	for (int i = 1; i < EDITORS; i++)
-		over = over && s->actors[i].done;
-	over = over && checker_quiet(w->sim, &why);
+	bool over = w->sim->healed && workload_are_done(w, 1, EDITORS - 1, NULL) &&
+		    w->actors[LAWMAKER].done && checker_quiet(w->sim, &why);
 	buf_close(&why);
 	return over;
 }
@@ -219,11 +199,11 @@ static void last_look(struct workload *w, int actor)
 	while (a->document < DOCUMENTS && s->checked[a->document])
 		a->document++;
 	if (actor != 0 || s->made <= DOCUMENTS || a->document == DOCUMENTS)
-		a->done = true;
+		w->actors[actor].done = true;
 	else if (is_over(w))
 		read_one(w, actor);
 	else
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 /* ---- steps ---- */
@@ -243,17 +223,15 @@ static void policy_step(struct workload *w, int actor)
 {
 	struct policy_state *s = state_of(w);
 	struct policy_actor *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	a->request = 0;
+	workload_forget(w, actor);
 	if (s->made <= DOCUMENTS && !w->sim->healed) {
 		if (actor == 0)
 			make(w, actor);
 		else
 			rest(w, actor);
 	} else if (actor == LAWMAKER) {
-		a->done = s->made <= DOCUMENTS;
-		if (!a->done)
+		w->actors[actor].done = s->made <= DOCUMENTS;
+		if (!w->actors[actor].done)
 			change(w);
 	} else if (w->sim->healed) {
 		if (actor == 0 && a->step != POLICY_BEGIN) {
@@ -304,9 +282,8 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 {
 	struct policy_state *s = state_of(w);
 	struct policy_actor *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (s->made <= DOCUMENTS) {
 		/* what was there already was made by a request whose answer was lost; a 202 lies on
 		 * one disk only, and may go with it */
@@ -314,14 +291,14 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 			s->settled[s->made - 1] = true;
 		s->made += answer->status == 200 || answer->status == 201 ||
 			   answer->status == 409 || answer->status == 412;
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	} else if (actor == LAWMAKER) {
 		bool changed = a->step == POLICY_CHANGE && answer->status == 200;
 		s->changes += changed;
 		s->refused += answer->status == 409;
 		if (changed)
 			snprintf(s->law, sizeof s->law, "%s", answer->etag);
-		a->done = changed && w->sim->healed;
+		w->actors[actor].done = changed && w->sim->healed;
 		rest(w, actor);
 	} else {
 		edit_answer(w, actor, answer);
@@ -330,20 +307,8 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 
 static void policy_start(struct workload *w)
 {
-	w->state = mem_alloc_zero(sizeof(struct policy_state));
 	for (int i = 0; i < ACTORS; i++)
-		wake(w, i, w->sim->now_us + 400000);
-}
-
-static bool policy_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "policy: actor %d waits", i);
-		return false;
-	}
-	return true;
+		workload_sleep(w, i, 400000);
 }
 
 static void policy_check(struct workload *w)
@@ -353,18 +318,13 @@ static void policy_check(struct workload *w)
 		s->entries[0], s->entries[1], s->changes, s->refused, s->tests);
 }
 
-static void policy_free(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops policy_workload = {
     .name = "policy",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct policy_state),
     .wanted = policy_wanted,
     .start = policy_start,
     .step = policy_step,
     .on_answer = policy_on_answer,
-    .done = policy_done,
     .check = policy_check,
-    .free = policy_free,
 };

@@ -38,16 +38,14 @@ struct purge_actor {
 	int document;
 	char base[ETAG_BYTES]; /* what it read first */
 	char etag[ETAG_BYTES];
-	uint64_t request;
-	int64_t deadline_us;
-	bool done;
 };
 
 struct purge_state {
 	struct purge_actor actors[ACTORS];
 	bool ready;
-	bool registered; /* the client's checkpoint is there, as far as it knows */
-	bool clear;      /* the person found nothing in conflict */
+	bool registered;   /* the client's checkpoint is there, as far as it knows */
+	bool unregistered; /* for good; it goes on asking */
+	bool clear;        /* the person found nothing in conflict */
 	uint64_t collection;
 	bool consistent;
 	struct map asked;  /* shard -> uint64_t*: the greatest number that the client asked for */
@@ -65,19 +63,6 @@ static bool purge_wanted(struct workload *w)
 	return rng_below(&w->rng, 4) == 1;
 }
 
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
-}
-
 /* ---- writers ---- */
 
 static void ask_collection(struct workload *w)
@@ -88,7 +73,7 @@ static void ask_collection(struct workload *w)
 	    "{\"name\":\"purge\",\"mode\":\"%s\",\"shards\":2,\"retainMs\":0,"
 	    "\"retainDeletedMs\":0,\"keepAncestors\":3,\"policy\":{\"strategy\":\"newest\"}}",
 	    state_of(w)->consistent ? "consistent" : "available");
-	post(w, 0, r);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 /* An edit of what it read first, as a replicator brings it. */
@@ -104,7 +89,7 @@ static void ask_push(struct workload *w, int actor)
 		   "\"_revisions\":{\"start\":%d,\"ids\":[\"late\",\"%.*s\"]}}]}",
 		   actor, a->document, (int)a->step, (int)base.generation + 1, (int)base.hash.len,
 		   (const char *)base.hash.data);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_write(struct workload *w, int actor)
@@ -119,33 +104,29 @@ static void ask_write(struct workload *w, int actor)
 		buf_append_text(&r->query, "branch=true");
 	if (a->step != PURGE_MAKE)
 		workload_header(r, "if-match", a->step == PURGE_LATE ? a->base : a->etag);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
-static void next_document(struct purge_actor *a)
+static void next_document(struct workload *w, int actor)
 {
+	struct purge_actor *a = &state_of(w)->actors[actor];
 	a->document++;
 	a->step = PURGE_MAKE;
-	a->done = a->document >= DOCUMENTS_MAX;
+	w->actors[actor].done = a->document >= DOCUMENTS_MAX;
 }
 
 static void step_writer(struct workload *w, int actor)
 {
 	struct purge_state *s = state_of(w);
 	struct purge_actor *a = &s->actors[actor];
-	if (a->request != 0) {
-		/* nobody knows what became of it */
-		workload_hang_up(w, a->request);
-		a->request = 0;
-		if (s->ready)
-			next_document(a);
-	}
+	if (workload_give_up(w, actor) && s->ready)
+		next_document(w, actor);
 	if (!s->ready && actor == 0 && !w->sim->healed)
 		ask_collection(w);
 	else if (!s->ready && !w->sim->healed)
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
-	else if (a->done || (w->sim->healed && a->step == PURGE_MAKE) || !s->ready)
-		a->done = true;
+		workload_sleep(w, actor, RETRY_US);
+	else if (w->actors[actor].done || (w->sim->healed && a->step == PURGE_MAKE) || !s->ready)
+		w->actors[actor].done = true;
 	else if (a->step == PURGE_LATE && a->document % 2 == 0 && a->base[0])
 		ask_push(w, actor);
 	else
@@ -175,7 +156,7 @@ static void wrote(struct workload *w, int actor, const struct sim_answer *answer
 		pause_ms = RETRY_US / 1000;
 	} else if (a->step == PURGE_LATE || !good) {
 		s->late += good;
-		next_document(a);
+		next_document(w, actor);
 	} else {
 		if (answer->etag[0])
 			snprintf(a->etag, sizeof a->etag, "%s", answer->etag);
@@ -184,11 +165,11 @@ static void wrote(struct workload *w, int actor, const struct sim_answer *answer
 		bool skip = a->step == PURGE_MAKE && rng_below(&w->rng, 2) == 0;
 		a->step += skip ? 2 : 1;
 		if (a->step == PURGE_LATE && rng_below(&w->rng, 3) == 0)
-			next_document(a);
+			next_document(w, actor);
 		else if (a->step == PURGE_LATE)
 			pause_ms = rng_between(&w->rng, 1, 5000);
 	}
-	wake_at(w, actor, w->sim->now_us + pause_ms * 1000);
+	workload_sleep(w, actor, pause_ms * 1000);
 }
 
 /* ---- the client that syncs ---- */
@@ -248,22 +229,18 @@ static void ask_checkpoint(struct workload *w)
 				keep_number(&s->asked, list[i].shard, list[i].number);
 		}
 	}
-	post(w, CLIENT, r);
+	workload_ask(w, CLIENT, r, TIMEOUT_US);
 }
 
 static void step_client(struct workload *w)
 {
 	struct purge_state *s = state_of(w);
-	struct purge_actor *a = &s->actors[CLIENT];
-	a->done = a->done || (w->sim->healed && !s->ready);
-	if (a->request != 0) {
-		workload_hang_up(w, a->request);
-		a->request = 0;
-	}
+	s->unregistered |= w->sim->healed && !s->ready;
+	workload_give_up(w, CLIENT);
 	if (s->ready && s->collection != 0)
 		ask_checkpoint(w);
 	else
-		wake_at(w, CLIENT, w->sim->now_us + RETRY_US);
+		workload_sleep(w, CLIENT, RETRY_US);
 }
 
 static void registered(struct workload *w, const struct sim_answer *answer)
@@ -272,10 +249,10 @@ static void registered(struct workload *w, const struct sim_answer *answer)
 	struct purge_actor *a = &s->actors[CLIENT];
 	bool gone = answer->status == 200 || answer->status == 404;
 	if (w->sim->healed) /* a doubled message may yet register it: it goes on asking */
-		a->done = a->done || (gone && a->step == PURGE_DELETE);
+		s->unregistered |= gone && a->step == PURGE_DELETE;
 	else if (answer->status == 200)
 		s->registered = a->step == PURGE_MAKE;
-	wake_at(w, CLIENT, w->sim->now_us + rng_between(&w->rng, 100, 3000) * 1000);
+	workload_sleep(w, CLIENT, rng_between(&w->rng, 100, 3000) * 1000);
 }
 
 /* ---- the person ---- */
@@ -283,20 +260,16 @@ static void registered(struct workload *w, const struct sim_answer *answer)
 static void step_person(struct workload *w)
 {
 	struct purge_state *s = state_of(w);
-	struct purge_actor *a = &s->actors[PERSON];
-	if (a->request != 0) {
-		workload_hang_up(w, a->request);
-		a->request = 0;
-	}
+	workload_give_up(w, PERSON);
 	if (!w->sim->healed || !s->ready) {
 		s->clear = w->sim->healed;
-		wake_at(w, PERSON, w->sim->now_us + PERSON_US);
+		workload_sleep(w, PERSON, PERSON_US);
 		return;
 	}
 	struct sim_http *r = workload_request(w, PERSON, HTTP_GET, "/_/conflicts");
 	buf_append_text(&r->query, "collection=purge&state=open&limit=1");
-	a->step = PURGE_MAKE;
-	post(w, PERSON, r);
+	s->actors[PERSON].step = PURGE_MAKE;
+	workload_ask(w, PERSON, r, TIMEOUT_US);
 }
 
 /* "name": and what follows, up to the end given; empty: not there. */
@@ -324,10 +297,10 @@ static void looked(struct workload *w, const struct sim_answer *answer)
 		buf_printf(&r->body, "{\"leaves\":[%.*s],\"delete\":true}", (int)leaves.len,
 			   (const char *)leaves.data);
 		a->step = PURGE_DELETE;
-		post(w, PERSON, r);
+		workload_ask(w, PERSON, r, TIMEOUT_US);
 	} else {
 		s->clear = listed;
-		wake_at(w, PERSON, w->sim->now_us + PERSON_US);
+		workload_sleep(w, PERSON, PERSON_US);
 	}
 }
 
@@ -335,9 +308,6 @@ static void looked(struct workload *w, const struct sim_answer *answer)
 
 static void purge_step(struct workload *w, int actor)
 {
-	struct purge_actor *a = &state_of(w)->actors[actor];
-	if (w->sim->now_us < a->deadline_us || (a->done && actor < WRITERS))
-		return;
 	if (actor == PERSON)
 		step_person(w);
 	else if (actor == CLIENT)
@@ -348,10 +318,8 @@ static void purge_step(struct workload *w, int actor)
 
 static void purge_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct purge_actor *a = &state_of(w)->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (actor == PERSON)
 		looked(w, answer);
 	else if (actor == CLIENT)
@@ -362,11 +330,9 @@ static void purge_on_answer(struct workload *w, int actor, const struct sim_answ
 
 static void purge_start(struct workload *w)
 {
-	struct purge_state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
-	s->consistent = rng_below(&w->rng, 3) == 0;
+	state_of(w)->consistent = rng_below(&w->rng, 3) == 0;
 	for (int i = 0; i < ACTORS; i++)
-		wake_at(w, i, w->sim->now_us + 400000);
+		workload_sleep(w, i, 400000);
 }
 
 /* ---- what is ordered ---- */
@@ -497,10 +463,10 @@ static uint64_t tombstones(struct workload *w)
 static bool purge_done(struct workload *w, struct buf *why)
 {
 	struct purge_state *s = state_of(w);
-	for (int i = 0; i <= CLIENT; i++) {
-		if (s->actors[i].done)
-			continue;
-		buf_printf(why, "purge: actor %d waits", i);
+	if (!workload_are_done(w, 0, WRITERS - 1, why))
+		return false;
+	if (!s->unregistered) {
+		buf_append_text(why, "purge: the client is registered");
 		return false;
 	}
 	if (!s->clear) {
@@ -534,11 +500,12 @@ static void purge_free(struct workload *w)
 	struct purge_state *s = state_of(w);
 	free_values(&s->asked);
 	map_close(&s->purges);
-	free(s);
 }
 
 const struct workload_ops purge_workload = {
     .name = "purge",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct purge_state),
     .wanted = purge_wanted,
     .start = purge_start,
     .step = purge_step,

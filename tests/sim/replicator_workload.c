@@ -54,9 +54,6 @@ struct replicator {
 	} batch[BATCH_MAX];
 	int batch_count; /* 0: it has nothing to push */
 	int pushes;
-	uint64_t request;
-	int64_t deadline_us;
-	bool done;
 };
 
 struct replicator_state {
@@ -78,27 +75,6 @@ static struct replicator_state *state_of(struct workload *w)
 static bool replicator_wanted(struct workload *w)
 {
 	return rng_below(&w->rng, 5) == 2;
-}
-
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
-static void post(struct workload *w, int actor, struct sim_http *r)
-{
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	state_of(w)->actors[actor].request = workload_post(w, gateway, r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
-}
-
-static struct sim_http *couch_request(struct workload *w, int actor, enum http_method method,
-				      const char *path)
-{
-	struct sim_http *r = workload_request(w, actor, method, path);
-	r->dialect = DIALECT_COUCH;
-	return r;
 }
 
 static bool is_leaf(const struct tree *tree, int made)
@@ -170,7 +146,7 @@ static void ask_collection(struct workload *w)
 		   "{\"name\":\"trees\",\"mode\":\"%s\",\"shards\":2,\"retainMs\":0,"
 		   "\"policy\":{\"strategy\":\"%s\"}}",
 		   s->available ? "available" : "consistent", s->none ? "none" : "newest");
-	post(w, 0, r);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 static void print_document(const struct tree *tree, int made, int names, int id, struct buf *out)
@@ -191,7 +167,7 @@ static void ask_push(struct workload *w, int actor)
 {
 	struct replicator_state *s = state_of(w);
 	struct replicator *a = &s->actors[actor];
-	struct sim_http *r = couch_request(w, actor, HTTP_POST, "/trees/_bulk_docs");
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_POST, "/trees/_bulk_docs");
 	buf_append_text(&r->body, "{\"new_edits\":false,\"docs\":[");
 	for (int i = 0; i < a->batch_count; i++) {
 		if (i > 0)
@@ -200,7 +176,7 @@ static void ask_push(struct workload *w, int actor)
 			       a->batch[i].tree, &r->body);
 	}
 	buf_append_text(&r->body, "]}");
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* On a leaf, as far as its writer knows. */
@@ -213,23 +189,23 @@ static void ask_write(struct workload *w, int actor)
 	int leaf = tree->count > 0 ? (int)rng_below(&w->rng, (uint64_t)tree->count) : -1;
 	if (leaf < 0 || tree->count == MADE_MAX || !is_leaf(tree, leaf) ||
 	    tree->made[leaf].deleted) {
-		wake_at(w, actor, w->sim->now_us + 1000);
+		workload_sleep(w, actor, 1000);
 		return;
 	}
 	a->step = STEP_WRITE;
 	a->batch[0].tree = t;
 	a->batch[0].made = leaf;
-	struct sim_http *r = couch_request(w, actor, HTTP_PUT, "");
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_PUT, "");
 	buf_printf(&r->path, "/trees/tree-%d", t);
 	buf_printf(&r->body, "{\"_rev\":\"%d-%s\",\"by\":%d}", (int)tree->made[leaf].generation,
 		   tree->made[leaf].hash, actor);
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_diff(struct workload *w, int actor)
 {
 	struct replicator_state *s = state_of(w);
-	struct sim_http *r = couch_request(w, actor, HTTP_POST, "/trees/_revs_diff");
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_POST, "/trees/_revs_diff");
 	s->actors[actor].step = STEP_DIFF;
 	buf_append_byte(&r->body, '{');
 	for (int t = 0; t < DOCUMENTS; t++) {
@@ -241,17 +217,17 @@ static void ask_diff(struct workload *w, int actor)
 		buf_append_byte(&r->body, ']');
 	}
 	buf_append_byte(&r->body, '}');
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_leaves(struct workload *w, int actor)
 {
 	struct replicator_state *s = state_of(w);
-	struct sim_http *r = couch_request(w, actor, HTTP_GET, "");
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_GET, "");
 	s->actors[actor].step = STEP_LEAVES;
 	buf_printf(&r->path, "/trees/tree-%d", s->looked);
 	buf_append_text(&r->query, "open_revs=all");
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_policy(struct workload *w, int actor)
@@ -259,7 +235,7 @@ static void ask_policy(struct workload *w, int actor)
 	struct sim_http *r = workload_request(w, actor, HTTP_PATCH, "/_/collections/trees");
 	state_of(w)->actors[actor].step = STEP_POLICY;
 	buf_append_text(&r->body, "{\"policy\":{\"strategy\":\"newest\"}}");
-	post(w, actor, r);
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_last(struct workload *w, int actor)
@@ -274,10 +250,10 @@ static void ask_last(struct workload *w, int actor)
 }
 
 /* A write without an answer may still be done, too. */
-static bool all_pushed(const struct replicator_state *s)
+static bool all_pushed(struct workload *w)
 {
 	for (int i = 0; i < ACTORS; i++)
-		if (s->actors[i].batch_count > 0 || s->actors[i].request != 0)
+		if (state_of(w)->actors[i].batch_count > 0 || w->actors[i].request != 0)
 			return false;
 	return true;
 }
@@ -299,34 +275,28 @@ static void go_on(struct workload *w, int actor)
 	}
 	if (a->batch_count > 0)
 		ask_push(w, actor);
-	else if (w->sim->healed && actor == 0 && !s->complete && all_pushed(s))
+	else if (w->sim->healed && actor == 0 && !s->complete && all_pushed(w))
 		ask_last(w, actor);
 	else if (w->sim->healed && (actor > 0 || s->complete))
-		a->done = true;
+		w->actors[actor].done = true;
 	else
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 static void replicator_step(struct workload *w, int actor)
 {
 	struct replicator_state *s = state_of(w);
 	struct replicator *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0) {
-		workload_hang_up(w, a->request);
-		a->request = 0;
-		if (s->ready && a->step == STEP_WRITE)
-			s->trees[a->batch[0].tree].unsure = true;
-	}
+	if (workload_give_up(w, actor) && s->ready && a->step == STEP_WRITE)
+		s->trees[a->batch[0].tree].unsure = true;
 	if (s->ready)
 		go_on(w, actor);
 	else if (w->sim->healed)
-		a->done = s->complete = true;
+		w->actors[actor].done = s->complete = true;
 	else if (actor == 0)
 		ask_collection(w);
 	else
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 /* ---- answers ---- */
@@ -429,9 +399,8 @@ static void replicator_on_answer(struct workload *w, int actor, const struct sim
 {
 	struct replicator_state *s = state_of(w);
 	struct replicator *a = &s->actors[actor];
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (!s->ready)
 		s->ready = answer->status < 300;
 	else if (a->step == STEP_PUSH)
@@ -445,7 +414,7 @@ static void replicator_on_answer(struct workload *w, int actor, const struct sim
 	else
 		s->complete = answer->status < 300;
 	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
-	wake_at(w, actor, w->sim->now_us + pause_ms * 1000);
+	workload_sleep(w, actor, pause_ms * 1000);
 }
 
 /* ---- the end ---- */
@@ -501,39 +470,22 @@ static void replicator_check(struct workload *w)
 	arena_reset(&w->sim->arena);
 }
 
-static bool replicator_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "replicator %d waits", i);
-		return false;
-	}
-	return true;
-}
-
 static void replicator_start(struct workload *w)
 {
-	struct replicator_state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct replicator_state *s = state_of(w);
 	s->none = rng_below(&w->rng, 3) > 0;
 	s->available = rng_below(&w->rng, 2) == 0;
 	for (int i = 0; i < ACTORS; i++)
-		wake_at(w, i, w->sim->now_us + 300000);
-}
-
-static void replicator_free(struct workload *w)
-{
-	free(w->state);
+		workload_sleep(w, i, 300000);
 }
 
 const struct workload_ops replicator_workload = {
     .name = "replicator",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct replicator_state),
     .wanted = replicator_wanted,
     .start = replicator_start,
     .step = replicator_step,
     .on_answer = replicator_on_answer,
-    .done = replicator_done,
     .check = replicator_check,
-    .free = replicator_free,
 };

@@ -2,18 +2,38 @@
 
 #include <inttypes.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/probe.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/jobs.h"
 #include "tests/sim/mutations.h"
 
 enum {
 	REPEAT_EVERY = 25,       /* every so many seeds one is run twice */
 	MARKS_NEED_SEEDS = 10000 /* so many reach everything that can be reached */
+};
+
+/* What the processes of a series add up. */
+struct tally {
+	_Atomic uint64_t bad; /* seeds */
+	_Atomic uint64_t simulated_ms;
+	_Atomic uint64_t marks[MARKS_COUNT]; /* seeds that reached each */
+	_Atomic int missed;                  /* mutations */
+	struct faults_tally faults;
+};
+
+/* What one of them is given. */
+struct share {
+	const struct series *series;
+	struct tally *tally;
+	uint64_t first; /* the seed that has number 0 */
 };
 
 /* Written beforehand: a signal's handler may not print. */
@@ -39,25 +59,24 @@ static const struct {
 #undef MARK_ROW
 };
 
-static uint64_t marks_seeds[MARKS_COUNT]; /* that reached each */
-
-static void take_marks(void)
+static void take_marks(struct tally *tally)
 {
 	for (int i = 0; i < MARKS_COUNT; i++)
-		marks_seeds[i] += probe_reached[i];
+		tally->marks[i] += probe_reached[i];
 	memset(probe_reached, 0, sizeof probe_reached);
 }
 
 /* Returns how many were never reached. */
-static uint64_t report_marks(const struct series *s)
+static uint64_t report_marks(const struct series *s, const struct tally *tally, uint64_t seeds)
 {
 	uint64_t missing = 0;
 	for (int i = 0; i < MARKS_COUNT; i++) {
-		missing += marks_seeds[i] == 0;
+		uint64_t reached = tally->marks[i];
+		missing += reached == 0;
 		if (s->marks)
 			printf("mark %-28s seeds=%llu  %s\n", mark_rows[i].name,
-			       (unsigned long long)marks_seeds[i], mark_rows[i].text);
-		else if (marks_seeds[i] == 0 && s->seeds >= MARKS_NEED_SEEDS)
+			       (unsigned long long)reached, mark_rows[i].text);
+		else if (reached == 0 && seeds >= MARKS_NEED_SEEDS)
 			printf("mark never reached: %s: %s\n", mark_rows[i].name,
 			       mark_rows[i].text);
 	}
@@ -67,8 +86,11 @@ static uint64_t report_marks(const struct series *s)
 
 /* ---- seeds ---- */
 
-static int run_seed(uint64_t seed, const struct series *s, uint64_t *simulated_ms)
+static void run_seed(void *context, uint64_t number)
 {
+	const struct share *share = context;
+	const struct series *s = share->series;
+	uint64_t seed = share->first + number;
 	uint64_t trace;
 	uint64_t again;
 	uint64_t ms;
@@ -84,9 +106,11 @@ static int run_seed(uint64_t seed, const struct series *s, uint64_t *simulated_m
 	struct sim_options options = s->options;
 	options.met = &met;
 	int violations = sim_run(seed, &options, &trace, &ms);
-	*simulated_ms += ms;
-	take_marks();
-	faults_count(&met);
+	share->tally->simulated_ms += ms;
+	take_marks(share->tally);
+	faults_count(&share->tally->faults, &met);
+	if (s->traces)
+		printf("trace %llu %016llx\n", (unsigned long long)seed, (unsigned long long)trace);
 	if (violations == 0 && seed % REPEAT_EVERY == 0) {
 		violations = sim_run(seed, &quiet, &again, &ms);
 		if (again != trace) {
@@ -97,26 +121,101 @@ static int run_seed(uint64_t seed, const struct series *s, uint64_t *simulated_m
 	if (violations > 0)
 		printf("replay: make sim SEED=%llu SEEDS=1%s VERBOSE=1\n", (unsigned long long)seed,
 		       s->options.deep ? " DEEP=1" : "");
+	share->tally->bad += violations > 0;
 	fflush(stdout);
-	return violations;
+}
+
+/* ---- the record ---- */
+
+/* Of this process and all that it waited for. */
+static double cpu_seconds(void)
+{
+	double seconds = 0;
+	static const int whose[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+	for (size_t i = 0; i < ARRAY_LEN(whose); i++) {
+		struct rusage u;
+		CHECK(getrusage(whose[i], &u) == 0);
+		seconds += (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+			   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	}
+	return seconds;
+}
+
+/* How its line begins. */
+static void block_name(const struct series *s, uint64_t first, char *out, size_t size)
+{
+	snprintf(out, size, "%s %s %" PRIu64 " %d ", s->version, s->options.deep ? "deep" : "plain",
+		 first, SERIES_BLOCK);
+}
+
+static bool is_recorded(const struct series *s, uint64_t first)
+{
+	char name[128];
+	char line[256];
+	bool found = false;
+	block_name(s, first, name, sizeof name);
+	FILE *file = fopen(s->record, "r");
+	while (file && !found && fgets(line, sizeof line, file))
+		found = strncmp(line, name, strlen(name)) == 0;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static void record(const struct series *s, uint64_t first, uint64_t bad, uint64_t simulated_ms,
+		   double cpu)
+{
+	char name[128];
+	block_name(s, first, name, sizeof name);
+	FILE *file = fopen(s->record, "a");
+	if (!file ||
+	    fprintf(file, "%s%" PRIu64 " %" PRIu64 " %.0f\n", name, bad, simulated_ms / 1000, cpu) <
+		0 ||
+	    fclose(file) != 0) {
+		perror(s->record);
+		exit(2);
+	}
+}
+
+/* ---- series ---- */
+
+/* From this seed on; returns how many seeds that were. */
+static uint64_t run_block(const struct series *s, struct tally *tally, uint64_t first,
+			  uint64_t seeds)
+{
+	struct share share = {s, tally, first};
+	uint64_t bad = tally->bad;
+	uint64_t simulated_ms = tally->simulated_ms;
+	double cpu = cpu_seconds();
+	if (s->record && is_recorded(s, first))
+		return 0;
+	tally->bad += jobs_run(s->jobs, seeds, run_seed, &share);
+	if (s->record)
+		record(s, first, tally->bad - bad, tally->simulated_ms - simulated_ms,
+		       cpu_seconds() - cpu);
+	return seeds;
 }
 
 uint64_t series_run(const struct series *s)
 {
 	time_t start = time(NULL);
-	uint64_t simulated_ms = 0;
-	uint64_t bad = 0;
+	struct tally *tally = jobs_shared(sizeof *tally);
+	uint64_t block = s->record ? SERIES_BLOCK : s->seeds;
+	uint64_t seeds = 0;
 	signal(SIGABRT, on_fatal);
 	signal(SIGSEGV, on_fatal);
-	for (uint64_t i = 0; i < s->seeds; i++)
-		bad += run_seed(s->first + i, s, &simulated_ms) > 0;
-	uint64_t missing = report_marks(s);
+	for (uint64_t i = 0; i < s->seeds; i += block)
+		seeds += run_block(s, tally, s->first + i, block);
+	uint64_t missing = report_marks(s, tally, seeds);
+	uint64_t bad = tally->bad;
 	if (s->faults)
-		faults_print();
-	printf("simulated_seconds=%llu\n", (unsigned long long)(simulated_ms / 1000));
-	printf("sim seeds=%llu violations=%llu seconds=%lld\n", (unsigned long long)s->seeds,
+		faults_print(&tally->faults);
+	printf("simulated_seconds=%llu cpu_seconds=%.1f\n",
+	       (unsigned long long)(tally->simulated_ms / 1000), cpu_seconds());
+	printf("sim seeds=%llu violations=%llu seconds=%lld\n", (unsigned long long)seeds,
 	       (unsigned long long)bad, (long long)(time(NULL) - start));
-	return bad + (s->seeds >= MARKS_NEED_SEEDS ? missing : 0);
+	jobs_unshare(tally, sizeof *tally);
+	return bad + (seeds >= MARKS_NEED_SEEDS ? missing : 0);
 }
 
 /* The first seed that fails with the bug, and only with it. */
@@ -134,23 +233,37 @@ static bool find_mutation(int mutation, const struct series *s, uint64_t *seed)
 	return false;
 }
 
+static bool is_meant(const struct series *s, int mutation)
+{
+	return !s->only || strncmp(mutation_name(mutation), s->only, strlen(s->only)) == 0;
+}
+
+static void try_mutation(void *context, uint64_t number)
+{
+	const struct share *share = context;
+	int mutation = (int)number;
+	uint64_t seed;
+	if (!is_meant(share->series, mutation))
+		return;
+	if (find_mutation(mutation, share->series, &seed)) {
+		printf("%s %llu\n", mutation_name(mutation), (unsigned long long)seed);
+	} else {
+		share->tally->missed++;
+		printf("%s not found: %s\n", mutation_name(mutation), mutation_text(mutation));
+	}
+	fflush(stdout);
+}
+
 int series_mutations(const struct series *s)
 {
+	struct tally *tally = jobs_shared(sizeof *tally);
+	struct share share = {s, tally, 0};
 	int tried = 0;
-	int missed = 0;
-	for (int i = 0; i < MUTATIONS_COUNT; i++) {
-		uint64_t seed;
-		if (s->only && strncmp(mutation_name(i), s->only, strlen(s->only)) != 0)
-			continue;
-		tried++;
-		if (find_mutation(i, s, &seed)) {
-			printf("%s %llu\n", mutation_name(i), (unsigned long long)seed);
-		} else {
-			missed++;
-			printf("%s not found: %s\n", mutation_name(i), mutation_text(i));
-		}
-		fflush(stdout);
-	}
+	for (int i = 0; i < MUTATIONS_COUNT; i++)
+		tried += is_meant(s, i);
+	jobs_run(s->jobs, MUTATIONS_COUNT, try_mutation, &share);
+	int missed = tally->missed;
+	jobs_unshare(tally, sizeof *tally);
 	printf("sim mutations=%d missed=%d\n", tried, missed);
 	return missed;
 }

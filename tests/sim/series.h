@@ -7,12 +7,21 @@
 struct series {
 	uint64_t first;
 	uint64_t seeds;
+	int jobs; /* processes at once */
 	struct sim_options options;
 	bool lines;       /* print the settings of every seed */
+	bool traces;      /* print the hash of each run */
 	bool marks;       /* print which marks were reached by how many seeds */
 	bool faults;      /* print which faults met what */
 	const char *only; /* mutations whose names begin so; NULL: all */
+	/* NULL, or a file that gets a line for each SERIES_BLOCK seeds that were run, under this
+	 * name of the code: such a block is not run again */
+	const char *record;
+	const char *version;
 };
+
+/* first - 1 and seeds must be multiples of it where a record is kept. */
+enum { SERIES_BLOCK = 500 };
 
 /* All seeds, each to its end, some twice: the traces must be equal. Returns how many failed; where
  * so many seeds are run that every mark must have been reached, a missing one counts, too. */

@@ -18,16 +18,14 @@ enum {
 	RETRY_US = 300000
 };
 
-enum set_step { SET_IDLE, SET_ADD, SET_LIST, SET_DONE };
+enum set_step { SET_IDLE, SET_ADD, SET_LIST };
 
 struct set_actor {
 	enum set_step step;
 	int number;
 	bool keyed;
 	int shots;
-	uint64_t request;
 	int64_t asked_us;
-	int64_t deadline_us;
 };
 
 struct set_state {
@@ -50,19 +48,10 @@ static bool set_wanted(struct workload *w)
 	return rng_below(&w->rng, 2) == 0;
 }
 
-static void wake(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void post(struct workload *w, int actor, struct sim_http *r)
 {
-	struct set_actor *a = &state_of(w)->actors[actor];
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	a->request = workload_post(w, gateway, r);
-	a->asked_us = w->sim->now_us;
-	wake(w, actor, w->sim->now_us + TIMEOUT_US);
+	state_of(w)->actors[actor].asked_us = w->sim->now_us;
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 static void ask_collection(struct workload *w)
@@ -70,7 +59,6 @@ static void ask_collection(struct workload *w)
 	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
 	buf_printf(&r->body, "{\"name\":\"set\",\"replicas\":%d,\"writeQuorum\":%d}",
 		   w->sim->settings.replicas, w->sim->settings.write_quorum);
-	workload_header(r, "content-type", "application/json");
 	post(w, 0, r);
 }
 
@@ -80,7 +68,6 @@ static void add(struct workload *w, int actor)
 	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/set");
 	char key[32];
 	buf_printf(&r->body, "{\"n\":%d}", a->number);
-	workload_header(r, "content-type", "application/json");
 	snprintf(key, sizeof key, "set-%d", a->number);
 	if (a->keyed)
 		workload_header(r, "idempotency-key", key);
@@ -103,7 +90,7 @@ static void begin(struct workload *w, int actor)
 		return;
 	}
 	if (last && (actor != 0 || s->final)) {
-		a->step = SET_DONE;
+		w->actors[actor].done = true;
 		return;
 	}
 	a->step = SET_LIST;
@@ -113,16 +100,14 @@ static void begin(struct workload *w, int actor)
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = SET_IDLE;
-	state_of(w)->actors[actor].request = 0;
-	wake(w, actor, w->sim->now_us + rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_forget(w, actor);
+	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
 }
 
 static void set_step(struct workload *w, int actor)
 {
 	struct set_state *s = state_of(w);
 	struct set_actor *a = &s->actors[actor];
-	if (w->sim->now_us < a->deadline_us || a->step == SET_DONE)
-		return;
 	if (!s->ready && actor == 0)
 		ask_collection(w);
 	else if (!s->ready && !w->sim->healed)
@@ -172,14 +157,13 @@ static void set_on_answer(struct workload *w, int actor, const struct sim_answer
 	struct set_state *s = state_of(w);
 	struct set_actor *a = &s->actors[actor];
 	bool good = answer->status >= 200 && answer->status < 300;
-	if (answer->id != a->request)
+	if (!workload_answered(w, actor, answer))
 		return;
-	a->request = 0;
 	if (!s->ready) {
 		s->ready = good || answer->status == 409;
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	} else if (a->step == SET_ADD && !good && a->keyed && a->shots < SHOTS_MAX) {
-		wake(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 	} else {
 		if (a->step == SET_ADD && good)
 			s->acknowledged_us[a->number] = w->sim->now_us;
@@ -193,23 +177,9 @@ static void set_on_answer(struct workload *w, int actor, const struct sim_answer
 
 static void set_start(struct workload *w)
 {
-	struct set_state *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
-	s->wanted = (int)rng_between(&w->rng, 20, NUMBERS_MAX);
+	state_of(w)->wanted = (int)rng_between(&w->rng, 20, NUMBERS_MAX);
 	for (int i = 0; i < ACTORS; i++)
-		wake(w, i, w->sim->now_us + 400000);
-}
-
-static bool set_done(struct workload *w, struct buf *why)
-{
-	struct set_state *s = state_of(w);
-	for (int i = 0; i < ACTORS; i++) {
-		if (s->actors[i].step == SET_DONE)
-			continue;
-		buf_printf(why, "set: actor %d waits", i);
-		return false;
-	}
-	return true;
+		workload_sleep(w, i, 400000);
 }
 
 static void set_check(struct workload *w)
@@ -219,18 +189,13 @@ static void set_check(struct workload *w)
 		s->listed);
 }
 
-static void set_free(struct workload *w)
-{
-	free(w->state);
-}
-
 const struct workload_ops set_workload = {
     .name = "set",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct set_state),
     .wanted = set_wanted,
     .start = set_start,
     .step = set_step,
     .on_answer = set_on_answer,
-    .done = set_done,
     .check = set_check,
-    .free = set_free,
 };

@@ -1,6 +1,8 @@
-# The simulated cluster: make sim [SEEDS=200] [SEED=1] [DEEP=1] [LINES=1] [MARKS=1] [FAULTS=1] [VERBOSE=1]; the last
-# line counts violations. DEEP: at least a minute and 500 operations each; LINES: what each seed
-# draws; MARKS: which marks of common/marks.def were reached; FAULTS: which faults met which workloads and clusters.
+# The simulated cluster: make sim [SEEDS=200] [SEED=1] [JOBS=n] [DEEP=1] [LINES=1] [MARKS=1] [FAULTS=1] [VERBOSE=1];
+# the last line counts violations. JOBS: processes at once, as many as there are cores; DEEP: at least
+# a minute and 500 operations each; LINES: what each seed draws; MARKS: which marks of common/marks.def
+# were reached; FAULTS: which faults met which workloads and clusters. RECORD=file: what was run of this
+# code is written down, and not run again; make sim-sum RECORD=file adds it up.
 # The simulator's own test: make sim-mutations [SEEDS=2000] plants known bugs, which must be found.
 
 # Its cores carry the probes of common/probe.h, which the daemons do not.
@@ -20,11 +22,23 @@ $(BUILD)/unit/sim_test: $(BUILD)/tests/unit/sim_test.c.o $(SIM_LIBS)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $< $(SIM_LIBS) $(PURE_LIBS) -lcmocka
 
+SIM_JOBS = $(or $(JOBS),$(if $(VERBOSE),1,$(shell nproc)))
+# The same code has the same name, whatever else was committed since.
+SIM_CODE := common proto coordinator storage-node gateway arbiter tests/sim
+SIM_VERSION = $(shell git ls-files -s $(SIM_CODE) | grep -v -e README -e tests/sim/seeds | sha1sum | \
+	cut -c1-12)$(if $(shell git status --porcelain $(SIM_CODE)),-changed)
+
 sim: $(BUILD)/parley-sim
-	$< --seeds $(or $(SEEDS),200) --seed $(or $(SEED),1) \
-		$(if $(DEEP),--deep) $(if $(LINES),--lines) $(if $(MARKS),--marks) $(if $(FAULTS),--faults) $(if $(VERBOSE),--verbose)
+	$< --seeds $(or $(SEEDS),200) --seed $(or $(SEED),1) --jobs $(SIM_JOBS) \
+		$(if $(RECORD),--record $(RECORD) --version $(SIM_VERSION)) $(if $(DEEP),--deep) $(if $(LINES),--lines) $(if $(MARKS),--marks) \
+		$(if $(FAULTS),--faults) $(if $(VERBOSE),--verbose)
+
+sim-sum:
+	@awk '{ k = $$1 " " $$2; seeds[k] += $$4; bad[k] += $$5; simulated[k] += $$6; cpu[k] += $$7 } \
+		END { for (k in seeds) printf "%s seeds=%d violations=%d simulated_seconds=%d cpu_seconds=%d\n", \
+			k, seeds[k], bad[k], simulated[k], cpu[k] }' $(RECORD)
 
 sim-mutations: $(BUILD)/parley-sim
-	$< --mutations --seeds $(or $(SEEDS),2000) --seed $(or $(SEED),1)
+	$< --mutations --seeds $(or $(SEEDS),2000) --seed $(or $(SEED),1) --jobs $(SIM_JOBS)
 
-.PHONY: sim sim-mutations
+.PHONY: sim sim-sum sim-mutations

@@ -35,13 +35,10 @@ enum step { MAKE, DESIGN_IT, WRITE, REMOVE, FIND, FIND_OLDER, LIST, COMPARE };
 
 struct actor {
 	enum step step;
-	uint64_t request;
-	int64_t deadline_us;
 	struct known documents[DOCUMENTS];
 	int document;
 	int value;
 	int rounds;
-	bool done;
 };
 
 struct viewers {
@@ -61,23 +58,10 @@ static bool view_wanted(struct workload *w)
 	return rng_below(&w->rng, ONE_IN_WANTED) == 0;
 }
 
-static int below(struct workload *w, int bound)
-{
-	return (int)rng_below(&w->rng, (uint64_t)bound);
-}
-
-static void wake_at(struct workload *w, int actor, int64_t at_us)
-{
-	state_of(w)->actors[actor].deadline_us = at_us;
-	workload_wake(w, actor, at_us);
-}
-
 static void post(struct workload *w, int actor, enum step step, struct sim_http *r)
 {
-	struct actor *a = &state_of(w)->actors[actor];
-	a->step = step;
-	a->request = workload_post(w, below(w, w->sim->settings.gateways), r);
-	wake_at(w, actor, w->sim->now_us + TIMEOUT_US);
+	state_of(w)->actors[actor].step = step;
+	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
 /* ---- the one that makes, and looks in the end ---- */
@@ -92,18 +76,9 @@ static void make(struct workload *w, int actor)
 
 static void design(struct workload *w, int actor)
 {
-	struct sim_http *r = workload_request(w, actor, HTTP_PUT, "/viewed/_design/d");
-	r->dialect = DIALECT_COUCH;
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_PUT, "/viewed/_design/d");
 	buf_append_text(&r->body, DESIGN);
 	post(w, actor, DESIGN_IT, r);
-}
-
-static bool writers_done(struct workload *w)
-{
-	for (int i = 0; i < WRITERS; i++)
-		if (!state_of(w)->actors[i].done)
-			return false;
-	return true;
 }
 
 static void look(struct workload *w, int actor, bool listed)
@@ -121,10 +96,10 @@ static void oversee(struct workload *w, int actor)
 		make(w, actor);
 	else if (!s->ready)
 		design(w, actor);
-	else if (w->sim->healed && writers_done(w))
+	else if (w->sim->healed && workload_are_done(w, 0, WRITERS - 1, NULL))
 		look(w, actor, s->listed.len > 0);
 	else
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 static int count_of(const char *text, const char *part)
@@ -157,10 +132,11 @@ static void compare(struct workload *w, const char *view)
 		sim_violation(w->sim, "%d documents have these rows: %s", documents, view);
 }
 
-static void overseen(struct workload *w, struct actor *a, const struct sim_answer *answer,
+static void overseen(struct workload *w, int actor, const struct sim_answer *answer,
 		     const char *body)
 {
 	struct viewers *s = state_of(w);
+	struct actor *a = &s->actors[actor];
 	bool fine = answer->status >= 200 && answer->status < 300;
 	if (a->step == MAKE && fine)
 		a->step = DESIGN_IT;
@@ -171,7 +147,7 @@ static void overseen(struct workload *w, struct actor *a, const struct sim_answe
 	if (a->step != COMPARE || !fine)
 		return;
 	compare(w, body);
-	a->done = true;
+	w->actors[actor].done = true;
 }
 
 /* ---- writers ---- */
@@ -192,14 +168,12 @@ static void write_one(struct workload *w, int actor, bool removes)
 	a->value = removes ? UNKNOWN : ++state_of(w)->values;
 	if (!removes)
 		buf_printf(&r->body, "{\"v\":%d}", a->value);
-	workload_header(r, "content-type", "application/json");
 	post(w, actor, removes ? REMOVE : WRITE, r);
 }
 
 static void find(struct workload *w, int actor, enum step step, int value)
 {
-	struct sim_http *r = workload_request(w, actor, HTTP_GET, VIEW);
-	r->dialect = DIALECT_COUCH;
+	struct sim_http *r = workload_couch_request(w, actor, HTTP_GET, VIEW);
 	buf_printf(&r->query, "key=%d", value);
 	state_of(w)->actors[actor].value = value;
 	post(w, actor, step, r);
@@ -208,14 +182,14 @@ static void find(struct workload *w, int actor, enum step step, int value)
 static void act(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
-	a->done = w->sim->healed || a->rounds++ >= ROUNDS;
-	if (a->done)
+	w->actors[actor].done = w->sim->healed || a->rounds++ >= ROUNDS;
+	if (w->actors[actor].done)
 		return;
-	a->document = below(w, DOCUMENTS);
+	a->document = workload_below(w, DOCUMENTS);
 	const struct known *d = &a->documents[a->document];
-	if (d->value == UNKNOWN || below(w, 3) == 0)
-		write_one(w, actor, d->value != UNKNOWN && below(w, 4) == 0);
-	else if (d->older != UNKNOWN && below(w, 3) == 0)
+	if (d->value == UNKNOWN || workload_below(w, 3) == 0)
+		write_one(w, actor, d->value != UNKNOWN && workload_below(w, 4) == 0);
+	else if (d->older != UNKNOWN && workload_below(w, 3) == 0)
 		find(w, actor, FIND_OLDER, d->older);
 	else
 		find(w, actor, FIND, d->value);
@@ -261,73 +235,52 @@ static void view_step(struct workload *w, int actor)
 {
 	struct viewers *s = state_of(w);
 	struct actor *a = &s->actors[actor];
-	if (a->done || w->sim->now_us < a->deadline_us)
-		return;
-	if (a->request != 0)
-		workload_hang_up(w, a->request);
-	if (a->request != 0 && (a->step == WRITE || a->step == REMOVE))
+	if (workload_give_up(w, actor) && (a->step == WRITE || a->step == REMOVE))
 		forget(&a->documents[a->document]);
-	a->request = 0;
 	if (actor == WRITERS)
 		oversee(w, actor);
 	else if (s->ready || w->sim->healed)
 		act(w, actor);
 	else
-		wake_at(w, actor, w->sim->now_us + RETRY_US);
+		workload_sleep(w, actor, RETRY_US);
 }
 
 static void view_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct actor *a = &state_of(w)->actors[actor];
 	struct buf body = {0};
-	if (answer->id != a->request || a->done)
+	if (!workload_answered(w, actor, answer) || w->actors[actor].done)
 		return;
-	a->request = 0;
 	buf_append_slice(&body, buf_slice(&answer->body));
 	if (actor == WRITERS)
-		overseen(w, a, answer, buf_cstr(&body));
+		overseen(w, actor, answer, buf_cstr(&body));
 	else
 		heard(w, actor, answer, buf_cstr(&body));
 	buf_close(&body);
-	wake_at(w, actor, w->sim->now_us + (1 + below(w, THINK_MS)) * 1000);
+	workload_sleep(w, actor, (1 + workload_below(w, THINK_MS)) * 1000);
 }
 
 static void view_start(struct workload *w)
 {
-	struct viewers *s = mem_alloc_zero(sizeof *s);
-	w->state = s;
+	struct viewers *s = state_of(w);
 	for (int i = 0; i < ACTORS; i++) {
 		for (int k = 0; k < DOCUMENTS; k++)
 			s->actors[i].documents[k] = (struct known){0, UNKNOWN, UNKNOWN};
-		wake_at(w, i, w->sim->now_us + 300000);
+		workload_sleep(w, i, 300000);
 	}
-}
-
-static bool view_done(struct workload *w, struct buf *why)
-{
-	for (int i = 0; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].done)
-			continue;
-		buf_printf(why, "actor %d of the views waits", i);
-		return false;
-	}
-	return true;
 }
 
 static void view_free(struct workload *w)
 {
-	struct viewers *s = w->state;
-	if (s)
-		buf_close(&s->listed);
-	free(s);
+	buf_close(&state_of(w)->listed);
 }
 
 const struct workload_ops view_workload = {
     .name = "view",
+    .actors = ACTORS,
+    .state_bytes = sizeof(struct viewers),
     .wanted = view_wanted,
     .start = view_start,
     .step = view_step,
     .on_answer = view_on_answer,
-    .done = view_done,
     .free = view_free,
 };

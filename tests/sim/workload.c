@@ -34,28 +34,97 @@ static int gateway_of(uint64_t request)
 	return (int)(request >> GATEWAY_SHIFT & 0xff);
 }
 
-void workload_sleep(struct workload *w, int actor, struct workload_actor *a, int64_t in_us)
+int workload_below(struct workload *w, int bound)
 {
-	a->deadline_us = w->sim->now_us + in_us;
-	workload_wake(w, actor, a->deadline_us);
+	return (int)rng_below(&w->rng, (uint64_t)bound);
 }
 
-void workload_ask(struct workload *w, int actor, struct workload_actor *a, struct sim_http *r,
-		  int64_t timeout_us)
+/* ---- actors ---- */
+
+void workload_sleep(struct workload *w, int actor, int64_t in_us)
 {
-	int gateway = (int)rng_below(&w->rng, (uint64_t)w->sim->settings.gateways);
-	if (r->body.len > 0)
+	int64_t at_us = w->sim->now_us + in_us;
+	w->actors[actor].deadline_us = at_us;
+	sim_schedule(w->sim, at_us, SIM_WORKLOAD, w->index, (uint64_t)actor, NULL);
+}
+
+static bool has_header(const struct sim_http *r, const char *name)
+{
+	for (uint32_t i = 0; i < r->headers_count; i++)
+		if (slice_is(r->headers[i].name, name))
+			return true;
+	return false;
+}
+
+uint64_t workload_ask_at(struct workload *w, int actor, int gateway, struct sim_http *r,
+			 int64_t timeout_us)
+{
+	if (r->body.len > 0 && !has_header(r, "content-type"))
 		workload_header(r, "content-type", "application/json");
-	a->request = workload_post(w, gateway, r);
-	workload_sleep(w, actor, a, timeout_us);
+	r->id |= (uint64_t)gateway << GATEWAY_SHIFT;
+	if (r->connection == 0)
+		r->connection = r->id;
+	uint64_t id = r->id;
+	w->actors[actor].request = id;
+	http_send(w, workload_gateway_node(w->sim, gateway), r);
+	workload_sleep(w, actor, timeout_us);
+	return id;
 }
 
-void workload_give_up(struct workload *w, struct workload_actor *a)
+uint64_t workload_ask(struct workload *w, int actor, struct sim_http *r, int64_t timeout_us)
 {
-	if (a->request != 0)
-		workload_hang_up(w, a->request);
-	a->request = 0;
+	int gateway = workload_below(w, w->sim->settings.gateways);
+	return workload_ask_at(w, actor, gateway, r, timeout_us);
 }
+
+bool workload_awaits(const struct workload *w, int actor, const struct sim_answer *answer)
+{
+	return answer->id == w->actors[actor].request;
+}
+
+bool workload_answered(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	bool ends = answer->kind == SIM_ANSWER_END ||
+		    (answer->kind == SIM_ANSWER_WHOLE && !answer->streaming);
+	if (!workload_awaits(w, actor, answer))
+		return false;
+	if (ends)
+		workload_forget(w, actor);
+	return true;
+}
+
+void workload_forget(struct workload *w, int actor)
+{
+	w->actors[actor].request = 0;
+}
+
+bool workload_give_up(struct workload *w, int actor)
+{
+	uint64_t request = w->actors[actor].request;
+	if (request != 0)
+		workload_hang_up(w, request);
+	workload_forget(w, actor);
+	return request != 0;
+}
+
+bool workload_are_done(const struct workload *w, int first, int last, struct buf *why)
+{
+	for (int i = first; i <= last; i++) {
+		if (w->actors[i].done)
+			continue;
+		if (why)
+			buf_printf(why, "%s: actor %d waits", w->ops->name, i);
+		return false;
+	}
+	return true;
+}
+
+bool workload_actors_done(struct workload *w, struct buf *why)
+{
+	return workload_are_done(w, 0, w->ops->actors - 1, why);
+}
+
+/* ---- what they send ---- */
 
 void workload_event_id(const char *event, char *id, size_t size)
 {
@@ -74,11 +143,6 @@ int workload_gateway_node(const struct sim *sim, int gateway)
 	return 1 + sim->settings.storage_nodes + gateway;
 }
 
-void workload_wake(struct workload *w, int actor, int64_t at_us)
-{
-	sim_schedule(w->sim, at_us, SIM_WORKLOAD, w->index, (uint64_t)actor, NULL);
-}
-
 struct sim_http *workload_request(struct workload *w, int actor, enum http_method method,
 				  const char *path)
 {
@@ -91,22 +155,20 @@ struct sim_http *workload_request(struct workload *w, int actor, enum http_metho
 	return r;
 }
 
+struct sim_http *workload_couch_request(struct workload *w, int actor, enum http_method method,
+					const char *path)
+{
+	struct sim_http *r = workload_request(w, actor, method, path);
+	r->dialect = DIALECT_COUCH;
+	return r;
+}
+
 void workload_header(struct sim_http *r, const char *name, const char *value)
 {
 	CHECK(r->headers_count < SIM_HEADERS_MAX);
 	struct buf *text = &r->header_text[r->headers_count];
 	buf_append_text(text, value);
 	r->headers[r->headers_count++] = (struct http_field){slice_text(name), buf_slice(text)};
-}
-
-uint64_t workload_post(struct workload *w, int gateway, struct sim_http *r)
-{
-	r->id |= (uint64_t)gateway << GATEWAY_SHIFT;
-	if (r->connection == 0)
-		r->connection = r->id;
-	uint64_t id = r->id;
-	http_send(w, workload_gateway_node(w->sim, gateway), r);
-	return id;
 }
 
 static void post_kind(struct workload *w, enum sim_http_kind kind, uint64_t id, struct slice text)
@@ -150,6 +212,8 @@ void workload_start_all(struct sim *sim)
 			w->ops = NULL;
 			continue;
 		}
+		w->actors = mem_alloc_zero((size_t)w->ops->actors * sizeof *w->actors);
+		w->state = mem_alloc_zero(w->ops->state_bytes);
 		w->ops->start(w);
 	}
 }
@@ -157,7 +221,9 @@ void workload_start_all(struct sim *sim)
 void workload_step(struct sim *sim, int index, int actor)
 {
 	struct workload *w = &sim->workloads[index];
-	w->ops->step(w, actor);
+	const struct workload_actor *a = &w->actors[actor];
+	if (!a->done && sim->now_us >= a->deadline_us)
+		w->ops->step(w, actor);
 }
 
 void workload_answer(struct sim *sim, struct sim_answer *answer)
@@ -195,7 +261,7 @@ bool workload_all_done(struct sim *sim, struct buf *why)
 {
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		struct workload *w = &sim->workloads[i];
-		if (w->ops && !w->ops->done(w, why))
+		if (w->ops && !(w->ops->done ? w->ops->done : workload_actors_done)(w, why))
 			return false;
 	}
 	return true;
@@ -212,7 +278,11 @@ void workload_check_all(struct sim *sim)
 
 void workload_free_all(struct sim *sim)
 {
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (sim->workloads[i].ops)
-			sim->workloads[i].ops->free(&sim->workloads[i]);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct workload *w = &sim->workloads[i];
+		if (w->ops && w->ops->free)
+			w->ops->free(w);
+		free(w->actors);
+		free(w->state);
+	}
 }

@@ -3,10 +3,10 @@
  * its own (w->rng, from the seed and its name), its way to the gateways included, so a seed in
  * which a workload takes no part runs as if there were no such workload.
  *
- * A workload has actors, numbered from 0: clients that act one thing at a time. It asks gateways
- * over HTTP as the shell would hand it to them, and gets what a client would see: answers, parts of
- * streams, their ends. A gateway that is down, or stands still, answers nothing: actors have
- * timeouts of their own. */
+ * A workload has actors, numbered from 0: clients that act one thing at a time. They ask gateways
+ * over HTTP as the shell would hand it to them, and get what a client would see: answers, parts of
+ * streams, their ends. A gateway that is down, or stands still, answers nothing: so who asks says
+ * for how long it waits. */
 #ifndef PARLEY_SIM_WORKLOAD_H
 #define PARLEY_SIM_WORKLOAD_H
 
@@ -14,26 +14,37 @@
 
 enum { WORKLOADS_MAX = 24 };
 
-/* Only name, start, step, on_answer, done and free must be there. */
+/* Only name, actors, state_bytes, start, step and on_answer must be there. */
 struct workload_ops {
 	const char *name;
+	int actors;
+	size_t state_bytes; /* of w->state, which is there, zeroed, from the start to the end */
 	/* Does it take part in this seed's run? NULL: always. */
 	bool (*wanted)(struct workload *w);
-	/* At the beginning of the run: makes w->state and wakes the actors. */
+	/* At the beginning of the run: workload_sleep for each actor that does something. */
 	void (*start)(struct workload *w);
-	/* The time that workload_wake asked for has come. */
+	/* An actor that is not done has slept, or waited for an answer, as long as it wanted. */
 	void (*step)(struct workload *w, int actor);
-	/* Borrowed for the call. */
+	/* Begins with workload_awaits or workload_answered: others are late. Borrowed for the call.
+	 */
 	void (*on_answer)(struct workload *w, int actor, const struct sim_answer *answer);
 	/* Any node sends a message; effect->send.body is encoded. For checks of single messages. */
 	void (*on_send)(struct workload *w, int from, const struct effect *effect);
 	/* Faults are over, and nothing new is to be begun: what is under way should end. */
 	void (*on_heal)(struct workload *w);
-	/* After healing: has everything ended? Else says in one sentence what has not. */
+	/* After healing: has everything ended? Else says in one sentence what has not. NULL:
+	 * workload_actors_done says it. */
 	bool (*done)(struct workload *w, struct buf *why);
 	/* At the end, if all is quiet: sim_violation for each promise broken. */
 	void (*check)(struct workload *w);
+	/* What w->state owns. */
 	void (*free)(struct workload *w);
+};
+
+struct workload_actor {
+	uint64_t request; /* under way; 0: none */
+	int64_t deadline_us;
+	bool done;
 };
 
 struct workload {
@@ -42,38 +53,46 @@ struct workload {
 	int index;
 	struct rng rng;
 	uint32_t requests; /* made so far */
+	struct workload_actor *actors;
 	void *state;
 };
 
-/* step(actor) at this time; may be asked for more than once. */
-void workload_wake(struct workload *w, int actor, int64_t at_us);
+/* 0 .. bound - 1 */
+int workload_below(struct workload *w, int bound);
 
 /* A request to be filled and then posted; connection 0 becomes one of its own. */
 struct sim_http *workload_request(struct workload *w, int actor, enum http_method method,
 				  const char *path);
 /* The name is a literal in lower case; copies the value. At most SIM_HEADERS_MAX. */
 void workload_header(struct sim_http *r, const char *name, const char *value);
-/* Gives it to the gateway (0 .. settings.gateways-1) and returns its id, which names it in answers
- * and in the calls below. */
-uint64_t workload_post(struct workload *w, int gateway, struct sim_http *r);
+/* The same in CouchDB's dialect. */
+struct sim_http *workload_couch_request(struct workload *w, int actor, enum http_method method,
+					const char *path);
 /* One more message on a WebSocket. */
 void workload_stream_send(struct workload *w, uint64_t id, struct slice text);
 /* The client goes away: its request is abandoned, its stream and its connection end. Nothing more
  * is heard of this id. */
 void workload_hang_up(struct workload *w, uint64_t id);
 
-/* What every actor that asks one thing at a time needs. */
-struct workload_actor {
-	uint64_t request; /* under way; 0: none */
-	int64_t deadline_us;
-};
 /* step(actor) in so much time, and not before. */
-void workload_sleep(struct workload *w, int actor, struct workload_actor *a, int64_t in_us);
-/* Posts to any gateway, and sleeps until an answer has come or the time is over. */
-void workload_ask(struct workload *w, int actor, struct workload_actor *a, struct sim_http *r,
-		  int64_t timeout_us);
-/* Hangs up what is under way: nobody knows what became of it. */
-void workload_give_up(struct workload *w, struct workload_actor *a);
+void workload_sleep(struct workload *w, int actor, int64_t in_us);
+/* Posts to any gateway, JSON unless its header says something else, and sleeps until an answer has
+ * come or the time is over. The request's id names it in answers and in the calls above. */
+uint64_t workload_ask(struct workload *w, int actor, struct sim_http *r, int64_t timeout_us);
+/* To this one (0 .. settings.gateways - 1). */
+uint64_t workload_ask_at(struct workload *w, int actor, int gateway, struct sim_http *r,
+			 int64_t timeout_us);
+/* Is it about the request under way? */
+bool workload_awaits(const struct workload *w, int actor, const struct sim_answer *answer);
+/* Likewise; and nothing is under way any more, unless it begins or goes on with a stream. */
+bool workload_answered(struct workload *w, int actor, const struct sim_answer *answer);
+/* Nothing is under way any more; the gateway may do it yet. */
+void workload_forget(struct workload *w, int actor);
+/* Hangs up what is under way: nobody knows what became of it. Returns whether anything was. */
+bool workload_give_up(struct workload *w, int actor);
+/* Those from first to last are done; else it says who is not, if why is given. */
+bool workload_are_done(const struct workload *w, int first, int last, struct buf *why);
+bool workload_actors_done(struct workload *w, struct buf *why);
 /* The id of a Server-Sent Event, if it has one; it must fit. */
 void workload_event_id(const char *event, char *id, size_t size);
 
