@@ -1,5 +1,7 @@
+#include <inttypes.h>
 #include <stdio.h>
 
+#include "common/doc/json.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/couch_view.h"
@@ -17,22 +19,99 @@ static struct slice text_of(struct slice map, const char *name)
 	return t.type == MP_STR ? t.bytes : slice_of(NULL, 0);
 }
 
-bool design_view(struct slice body, struct slice name, struct slice *map, struct slice *reduce)
+static bool is_true(struct slice map, const char *name)
 {
-	struct slice view = value_member(value_member(body, slice_text("views")), name);
-	*map = text_of(view, "map");
-	*reduce = text_of(view, "reduce");
-	return map->len > 0 && map->len <= LIMIT_POLICY_BYTES;
+	struct mp_token t = token_of(value_member(map, slice_text(name)));
+	return t.type == MP_BOOL && t.flag;
 }
 
-/* Rows depend on nothing but the function. The number counts forms of what runs it. */
-void design_signature(struct slice map, uint8_t out[16])
+/* Of the view, or of all. */
+static uint64_t options_of(struct slice body, struct slice view)
+{
+	struct slice all = value_member(body, slice_text("options"));
+	struct slice own = value_member(view, slice_text("options"));
+	bool raw = slice_is(text_of(all, "collation"), "raw") ||
+		   slice_is(text_of(own, "collation"), "raw");
+	return (is_true(all, "local_seq") ? VIEW_LOCAL_SEQ : 0) |
+	       (is_true(all, "include_design") ? VIEW_INCLUDE_DESIGN : 0) | (raw ? VIEW_RAW : 0);
+}
+
+/* Of a design document, functions of views may require what is below views.lib. */
+static bool print_library(struct slice body, struct buf *out)
+{
+	struct slice library =
+	    value_member(value_member(body, slice_text("views")), slice_text("lib"));
+	if (library.len == 0)
+		return true;
+	buf_append_text(out, "{\"views\":{\"lib\":");
+	bool fine = json_from_msgpack(library, out);
+	buf_append_text(out, "}}");
+	return fine && out->len <= LIMIT_POLICY_BYTES;
+}
+
+bool design_view(struct request *r, struct slice body, struct slice name, struct design_view *out)
+{
+	struct slice view = value_member(value_member(body, slice_text("views")), name);
+	struct buf library = {0};
+	*out = (struct design_view){.map = text_of(view, "map"),
+				    .reduce = text_of(view, "reduce"),
+				    .options = options_of(body, view)};
+	bool fine =
+	    print_library(body, &library) && out->map.len > 0 && out->map.len <= LIMIT_POLICY_BYTES;
+	out->library = arena_copy(&r->arena, buf_slice(&library));
+	buf_close(&library);
+	return fine;
+}
+
+enum collation_order design_order(const struct design_view *view)
+{
+	return view->options & VIEW_RAW ? COLLATION_RAW : COLLATION_UNICODE;
+}
+
+/* Rows depend on nothing else. The number counts forms of what runs the function. */
+void design_signature(const struct design_view *view, uint8_t out[16])
 {
 	struct buf text = {0};
-	buf_append_text(&text, "view 1 ");
-	buf_append_slice(&text, map);
+	buf_printf(&text, "view 2 %" PRIu64 " %zu ", view->options, view->library.len);
+	buf_append_slice(&text, view->library);
+	buf_append_slice(&text, view->map);
 	digest16(buf_slice(&text), out);
 	buf_close(&text);
+}
+
+bool design_functions(struct slice body, struct buf *out)
+{
+	struct slice language = value_member(body, slice_text("language"));
+	struct mp_reader r = mp_reader_of(value_member(body, slice_text("views")));
+	struct mp_token head = mp_read(&r);
+	struct buf functions = {0};
+	struct buf library = {0};
+	buf_append_byte(&functions, '[');
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct slice name = mp_read(&r).bytes;
+		struct slice map = text_of(mp_value(&r), "map");
+		struct buf what = {0};
+		if (map.len == 0)
+			continue;
+		buf_append_text(&what, "the map function in the '");
+		buf_append_slice(&what, name);
+		buf_append_text(&what, "' view");
+		buf_append_text(&functions, functions.len > 1 ? ",[" : "[");
+		json_string(buf_slice(&what), &functions);
+		buf_append_byte(&functions, ',');
+		json_string(map, &functions);
+		buf_append_byte(&functions, ']');
+		buf_close(&what);
+	}
+	bool any = functions.len > 1 && print_library(body, &library) &&
+		   (language.len == 0 || slice_is(text_of(body, "language"), "javascript"));
+	buf_append_byte(&functions, ']');
+	mp_write_array(out, 2);
+	mp_write_str(out, buf_slice(&functions));
+	mp_write_str(out, buf_slice(&library));
+	buf_close(&functions);
+	buf_close(&library);
+	return any;
 }
 
 static bool check_view(struct slice view, struct problem *p)
@@ -62,11 +141,15 @@ bool design_check(const struct couch_document *d, struct problem *p)
 	if (views.len > 0 && head.type != MP_MAP)
 		return couch_problem(p, COUCH_BAD_DESIGN, "`views` must be an object.");
 	for (uint32_t i = 0; views.len > 0 && i < head.count; i++) {
-		(void)mp_read(&r);
-		if (!check_view(mp_value(&r), p))
+		bool is_library = slice_is(mp_read(&r).bytes, "lib");
+		struct slice view = mp_value(&r);
+		if (!is_library && !check_view(view, p))
 			return false;
 	}
-	return true;
+	struct buf library = {0};
+	bool fits = print_library(d->body, &library);
+	buf_close(&library);
+	return fits || couch_problem(p, COUCH_BAD_DESIGN, "`views.lib` has at most 64 KiB.");
 }
 
 /* ---- _info ---- */
@@ -87,7 +170,8 @@ static void info_came(struct turn *t, struct request *r, uint32_t index, enum st
 			      "");
 		return;
 	}
-	design_signature(value_member(ack->body, slice_text("views")), signature);
+	const struct design_view all = {.map = value_member(ack->body, slice_text("views"))};
+	design_signature(&all, signature);
 	struct reply *reply = reply_begin(t, 200);
 	struct buf *out = &reply->body;
 	buf_append_text(out, "{\"name\":");

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "common/doc/collation.h"
 #include "common/doc/json.h"
 #include "common/doc/number.h"
 #include "common/doc/value.h"
@@ -29,11 +28,11 @@ bool reduce_kind(struct slice text, enum reduce_kind *out)
 	return text.data[0] != '_';
 }
 
-void reduce_begin(struct reduce *r, enum reduce_kind kind)
+void reduce_begin(struct reduce *r, enum reduce_kind kind, enum collation_order order)
 {
 	struct buf last = r->last;
 	buf_clear(&last);
-	*r = (struct reduce){.kind = kind, .last = last};
+	*r = (struct reduce){.kind = kind, .order = order, .last = last};
 }
 
 void reduce_close(struct reduce *r)
@@ -104,7 +103,7 @@ static bool add_stats(struct reduce *r, struct slice value)
 static void add_distinct(struct reduce *r, struct slice key)
 {
 	struct buf collated = {0};
-	bool same = collation_key(key, &collated) && r->count > 0 &&
+	bool same = collation_key(r->order, key, &collated) && r->count > 0 &&
 		    slice_equal(buf_slice(&collated), buf_slice(&r->last));
 	r->count += !same;
 	buf_clear(&r->last);

@@ -4,6 +4,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/slice.h"
+#include "common/doc/collation_key.h"
 
 enum reduce_kind {
 	REDUCE_NONE,
@@ -21,6 +22,7 @@ enum { REDUCE_SUMS_MAX = 64 };
 
 struct reduce {
 	enum reduce_kind kind;
+	enum collation_order order;
 	uint64_t count;
 	double sums[REDUCE_SUMS_MAX]; /* of numbers the first; of lists one each */
 	uint32_t sums_count;
@@ -29,7 +31,7 @@ struct reduce {
 	struct buf last; /* DISTINCT: collated key */
 };
 
-void reduce_begin(struct reduce *r, enum reduce_kind kind);
+void reduce_begin(struct reduce *r, enum reduce_kind kind, enum collation_order order);
 /* key, value: MessagePack. False: the function can't take this value. */
 bool reduce_add(struct reduce *r, struct slice key, struct slice value) MUST_CHECK;
 /* As JSON. */

@@ -2,15 +2,46 @@
 #ifndef PARLEY_GATEWAY_COUCH_VIEW_H
 #define PARLEY_GATEWAY_COUCH_VIEW_H
 
+#include "common/doc/collation_key.h"
 #include "gateway/couch.h"
 #include "gateway/couch_reduce.h"
 
+/* ---- couch_design.c ---- */
+
+/* What a design document says of a view. */
+struct design_view {
+	struct slice map;
+	struct slice reduce;
+	struct slice library; /* JSON of what the functions may require; empty: nothing */
+	uint64_t options;     /* enum view_option */
+};
+/* False: there is no such view. The library is in the arena. */
+bool design_view(struct request *r, struct slice body, struct slice name,
+		 struct design_view *out) MUST_CHECK;
+enum collation_order design_order(const struct design_view *view);
+void design_signature(const struct design_view *view, uint8_t out[16]);
+/* A design document that may be written; any other may. */
+bool design_check(const struct couch_document *d, struct problem *p) MUST_CHECK;
+/* Appends the arguments of view_compile_source (common/doc/view_script.h) for the functions of all
+ * its views. False: it has none in JavaScript. */
+bool design_functions(struct slice body, struct buf *out) MUST_CHECK;
+
 /* ---- couch_view_params.c ---- */
 
+struct view_bound {
+	struct slice key; /* MessagePack; empty: open */
+	struct slice id;
+};
+struct view_span {
+	struct view_bound start;
+	struct view_bound end;
+	bool inclusive; /* of the end */
+};
 struct view_params {
-	struct view_range *ranges;
-	uint32_t ranges_count;
-	bool ranged; /* not all rows */
+	struct view_span *spans;
+	uint32_t spans_count;
+	struct view_range *ranges; /* made of them by view_params_ranges */
+	bool ranged;               /* not all rows */
 	bool descending;
 	bool include_docs;
 	bool conflicts;
@@ -24,36 +55,18 @@ struct view_params {
 	uint64_t skip;
 	uint64_t update; /* enum view_update */
 };
-bool view_params_take(struct turn *t, struct request *r, struct view_params *out,
+bool view_params_take(struct turn *t, struct request *r, struct slice body, struct view_params *out,
 		      struct problem *p) MUST_CHECK;
 /* What does not go together. */
 bool view_params_check(const struct view_params *params, bool reduces,
 		       struct problem *p) MUST_CHECK;
+bool view_params_ranges(struct request *r, struct view_params *params, enum collation_order order,
+			struct problem *p) MUST_CHECK;
 
-/* ---- op_couch_view.c ---- */
+/* ---- op_couch_queries.c ---- */
 
-/* A row, or a group of them, that is answered. */
-struct view_line {
-	struct slice id; /* of a group none */
-	struct slice key;
-	struct slice value; /* MessagePack; of a group JSON */
-	struct slice doc;   /* JSON; empty: none was asked for */
-};
-struct view_lines {
-	struct view_line *list;
-	uint32_t count;
-	uint32_t cap;
-	size_t bytes;
-};
-struct view_line *view_lines_add(struct request *r, struct view_lines *lines);
-
-/* ---- couch_design.c ---- */
-
-/* The functions of a view; false: there is no such view. */
-bool design_view(struct slice body, struct slice name, struct slice *map,
-		 struct slice *reduce) MUST_CHECK;
-/* A design document that may be written; any other may. */
-bool design_check(const struct couch_document *d, struct problem *p) MUST_CHECK;
-void design_signature(struct slice map, uint8_t out[16]);
+/* Answers a request whose body has several queries: each is asked of `path`, one after the other,
+ * by a request of its own. */
+void couch_queries_begin(struct turn *t, struct request *r, struct slice path, struct slice body);
 
 #endif

@@ -145,6 +145,7 @@ struct gateway {
 	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */
 	struct replicator *replicator; /* replicate.h */
 	struct schedule *schedule;     /* schedule.h */
+	uint64_t queries_asked;        /* op_couch_queries.c */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;
 };

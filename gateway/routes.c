@@ -177,8 +177,8 @@ static bool is_about_conflicts(const char *pattern)
 static bool is_question(const char *pattern)
 {
 	static const char *const ends[] = {
-	    "/_query",     "/_all_docs", "/_find",    "/_explain",      "/_bulk_get",
-	    "/_revs_diff", "/_dbs_info", "/_changes", "/_missing_revs", "/{view}"};
+	    "/_query",    "/_all_docs", "/_find",         "/_explain", "/_bulk_get", "/_revs_diff",
+	    "/_dbs_info", "/_changes",  "/_missing_revs", "/{view}",   "/queries"};
 	const char *end = strrchr(pattern, '/');
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
 		if (strcmp(end, ends[i]) == 0)

@@ -2,6 +2,8 @@
 #ifndef PARLEY_PROTO_ENUMS_H
 #define PARLEY_PROTO_ENUMS_H
 
+#include "proto/enums_view.h"
+
 /* A process's job; its CURVE key says which one it has. */
 enum role {
 	ROLE_NONE = 0,
@@ -26,22 +28,6 @@ enum health {
 	HEALTH_UNHEALTHY = 2, /* catching up */
 	HEALTH_FATAL = 3,     /* can't recover alone */
 	HEALTH_MAX = 3
-};
-
-/* Whether a view takes in what has changed before it is read. */
-enum view_update {
-	VIEW_UPDATE_FIRST = 0,
-	VIEW_UPDATE_NEVER = 1,
-	VIEW_UPDATE_LATER = 2, /* behind the answer */
-	VIEW_UPDATE_MAX = 2
-};
-
-/* What a design document says of its views, together. */
-enum view_option {
-	VIEW_LOCAL_SEQ = 1,      /* the function sees _local_seq */
-	VIEW_INCLUDE_DESIGN = 2, /* design documents, too */
-	VIEW_RAW = 4,            /* rows come in CouchDB's raw order */
-	VIEW_OPTIONS_MAX = 7
 };
 
 enum availability_mode { MODE_CONSISTENT = 0, MODE_AVAILABLE = 1, MODE_MAX = 1 };

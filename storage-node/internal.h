@@ -257,6 +257,7 @@ struct shard_copy {
 
 struct query_job;
 struct view;
+struct json_parser;
 struct edit_job;
 struct scrub;
 
@@ -284,12 +285,13 @@ struct storage {
 	int64_t lease_ms;       /* next lease renewal */
 	uint64_t first_request; /* of this life: drawn at random */
 	uint64_t next_request;
-	bool indexes_building;  /* an index is not usable yet, perhaps */
-	bool index_step_due;    /* a step of the builds waits for the commit */
-	struct view *views;     /* view.h; of all shards */
-	uint64_t view_scripts;  /* ids given out */
-	bool views_due;         /* one can go on */
-	struct query_job *jobs; /* list, oldest first */
+	bool indexes_building;    /* an index is not usable yet, perhaps */
+	bool index_step_due;      /* a step of the builds waits for the commit */
+	struct view *views;       /* view.h; of all shards */
+	uint64_t view_scripts;    /* ids given out */
+	bool views_due;           /* one can go on */
+	struct json_parser *json; /* of what scripts return; made when first needed */
+	struct query_job *jobs;   /* list, oldest first */
 	uint32_t jobs_count;
 	struct edit_job *edit_jobs; /* likewise */
 	uint32_t edit_jobs_count;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/collation_key.h"
+#include "common/doc/json.h"
 #include "common/doc/view_script.h"
 #include "proto/msgpack.h"
 
@@ -13,6 +15,7 @@ static void free_view(struct view *v)
 	for (uint32_t i = 0; i < v->waiters_count; i++)
 		buf_close(&v->waiters[i].query);
 	buf_close(&v->map);
+	buf_close(&v->library);
 	buf_close(&v->problem);
 	buf_close(&v->ids);
 	free(v);
@@ -28,6 +31,9 @@ static void unlink_view(struct storage *s, const struct view *v)
 
 void view_free_all(struct storage *s)
 {
+	if (s->json)
+		json_parser_free(s->json);
+	s->json = NULL;
 	while (s->views) {
 		struct view *v = s->views;
 		s->views = v->next;
@@ -243,9 +249,9 @@ static void batch_failed(struct storage *s, struct view *v, enum script_status s
 		v->due_ms = s->now_ms + VIEW_RETRY_MS;
 		return;
 	}
-	v->most = v->documents / 2;
 	if (v->documents > 1) {
-		REACHED(view_batch_halved);
+		REACHED(view_batch_cut);
+		v->most = v->documents > VIEW_BATCH_STEP ? v->documents / VIEW_BATCH_STEP : 1;
 		return;
 	}
 	v->most = 1;
@@ -255,18 +261,38 @@ static void batch_failed(struct storage *s, struct view *v, enum script_status s
 	s->views_due |= view_replace(s, v, slice_of(NULL, 0));
 }
 
-static bool is_text(struct slice output, struct slice *text)
+static void set_problem(struct view *v, struct slice text)
+{
+	size_t len = text.len < LIMIT_TEXT_BYTES ? text.len : LIMIT_TEXT_BYTES;
+	buf_append(&v->problem, text.data, len);
+	if (v->problem.len == 0)
+		buf_append_text(&v->problem, "no function");
+}
+
+/* What a worker says is JSON text: a list of rows for each document, or a text about a function
+ * that is none. */
+static bool take_output(struct storage *s, struct view *v, struct slice output)
 {
 	struct mp_reader r = mp_reader_of(output);
 	struct mp_token t = mp_read(&r);
-	*text = t.bytes;
-	return t.type == MP_STR;
+	struct json_error error;
+	struct buf made = {0};
+	if (!s->json)
+		s->json = json_parser_new();
+	bool taken = t.type == MP_STR && json_to_msgpack(s->json, t.bytes, &made, &error);
+	r = mp_reader_of(buf_slice(&made));
+	if (taken && mp_peek(&r) == MP_STR)
+		set_problem(v, mp_read(&r).bytes);
+	else if (taken)
+		taken = view_replace(s, v, buf_slice(&made));
+	buf_close(&made);
+	return taken;
 }
 
 void view_on_script(struct storage *s, const struct event *e, struct effects *fx)
 {
+	enum script_status status = e->script.status;
 	struct view *v = s->views;
-	struct slice text;
 	while (v && v->script != e->script.id)
 		v = v->next;
 	if (!v)
@@ -274,18 +300,14 @@ void view_on_script(struct storage *s, const struct event *e, struct effects *fx
 	v->script = 0;
 	v->due_ms = s->now_ms;
 	s->views_due = true;
-	if (e->script.status == SCRIPT_OK && is_text(e->script.output, &text)) {
-		size_t len = text.len < LIMIT_TEXT_BYTES ? text.len : LIMIT_TEXT_BYTES;
-		buf_append(&v->problem, text.data, len);
-		if (v->problem.len == 0)
-			buf_append_text(&v->problem, "no function");
-	} else if (e->script.status == SCRIPT_OK && view_replace(s, v, e->script.output)) {
-		v->most =
-		    v->most * 2 < VIEW_BATCH_DOCUMENTS ? v->most * 2 + 1 : VIEW_BATCH_DOCUMENTS;
-	} else {
-		enum script_status status = e->script.status;
-		batch_failed(s, v, status == SCRIPT_OK ? SCRIPT_BAD_RESULT : status, fx);
-	}
+	if (status == SCRIPT_OK && !take_output(s, v, e->script.output))
+		status = SCRIPT_BAD_RESULT;
+	if (status != SCRIPT_OK)
+		batch_failed(s, v, status, fx);
+	else
+		v->most = v->most < VIEW_BATCH_DOCUMENTS / VIEW_BATCH_STEP
+			      ? v->most * VIEW_BATCH_STEP + 1
+			      : VIEW_BATCH_DOCUMENTS;
 }
 
 /* ---- queries ---- */
@@ -333,13 +355,18 @@ void view_on_query(struct storage *s, const struct event *e, struct effects *fx)
 	bool sound = m->signature.len == 16 && m->map.len > 0;
 	if (status == STATUS_OK && !sound)
 		status = STATUS_BAD_MESSAGE;
+	if (status == STATUS_OK && m->form != collation_form())
+		status = STATUS_VIEWS_DIFFER;
 	struct view *v = status == STATUS_OK ? view_of(s, m->shard, m->signature) : NULL;
 	if (!v) {
 		refuse(e, status == STATUS_OK ? STATUS_VIEWS_BUSY : status, slice_of(NULL, 0), fx);
 		return;
 	}
-	if (v->map.len == 0)
+	if (v->map.len == 0) {
 		buf_append_slice(&v->map, m->map);
+		buf_append_slice(&v->library, m->library);
+		v->options = m->options;
+	}
 	v->used_ms = s->now_ms;
 	if (m->update != VIEW_UPDATE_NEVER && v->target < c->position.applied)
 		v->target = c->position.applied;

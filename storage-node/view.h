@@ -16,7 +16,8 @@
 enum {
 	VIEWS_MAX = 32,        /* of a shard */
 	VIEW_WAITERS_MAX = 64, /* of a view */
-	VIEW_BATCH_DOCUMENTS = 500,
+	VIEW_BATCH_DOCUMENTS = 2000,
+	VIEW_BATCH_STEP = 4, /* a batch that failed is tried with so many times fewer */
 	VIEW_BATCH_BYTES = 1024 * 1024,
 	VIEW_ROWS_MAX = 10000, /* of one document; further ones are left out */
 	VIEW_PAGE_ROWS = 1000,
@@ -38,10 +39,13 @@ struct view {
 	struct view *next;
 	uint64_t shard;
 	uint8_t signature[16];
+	uint64_t options;   /* enum view_option */
 	struct buf map;     /* the function; empty: not asked for in this life */
+	struct buf library; /* what it may require: JSON */
 	struct buf problem; /* why it is none */
 	uint64_t number;    /* changes up to this one are in; perhaps not committed yet */
 	uint64_t stored;    /* the same, committed */
+	uint64_t new_until; /* documents that changed up to here last have no rows from before */
 	uint64_t rows;
 	uint64_t target; /* it is to come so far */
 	int64_t used_ms;

@@ -1,8 +1,9 @@
 /* Rows of views on the disk, and what they are made of. */
 #include <stdlib.h>
 
-#include "common/doc/collation.h"
+#include "common/doc/collation_key.h"
 #include "common/doc/graph.h"
+#include "common/doc/json.h"
 #include "common/doc/revision.h"
 #include "common/doc/script_document.h"
 #include "common/doc/value.h"
@@ -14,8 +15,9 @@
 /* Parts of a view's keys. */
 enum { PART_DOCUMENT = 'd', PART_ROW = 'r', PART_END = 's' };
 enum {
-	ID_HEAD_BYTES = 5,   /* in view->ids: length, whether the function sees it */
-	PLACE_TAIL_BYTES = 5 /* of a place, behind the id: 0, number of the row */
+	ID_HEAD_BYTES = 5, /* in view->ids: length, whether the function sees it */
+	PLACE_TAIL_BYTES =
+	    7 /* of a place, behind the id: 0, number of the row, where the id begins */
 };
 
 static struct slice key_view(struct buf *out, const struct view *v)
@@ -42,6 +44,10 @@ void view_load(struct storage *s, struct view *v)
 	if (store_get(s->store, STORE_META, key_view(&s->key, v), &value) != STORE_OK ||
 	    !schema_decode(&schema_view_state, arena_copy(&s->arena, value), &s->arena, &state))
 		return;
+	if (state.form != collation_form()) {
+		view_remove(s, v);
+		return;
+	}
 	REACHED(view_goes_on);
 	v->number = v->stored = state.number;
 	v->rows = state.rows;
@@ -51,7 +57,8 @@ void view_save(struct storage *s, const struct view *v)
 {
 	struct view_state state = {.signature = slice_of(v->signature, sizeof v->signature),
 				   .number = v->number,
-				   .rows = v->rows};
+				   .rows = v->rows,
+				   .form = collation_form()};
 	buf_clear(&s->value);
 	schema_encode(&schema_view_state, &state, &s->value);
 	store_put(s->store, STORE_META, key_view(&s->key, v), buf_slice(&s->value));
@@ -92,19 +99,25 @@ static uint32_t count_conflicts(const struct document *doc, uint32_t winner)
 	return count;
 }
 
-static void write_document(const struct document_view *d, uint32_t winner, struct buf *out)
+/* local_seq: 0: not shown */
+static void write_document(const struct document_view *d, uint32_t winner, uint64_t local_seq,
+			   struct buf *out)
 {
-	struct buf conflicts = {0};
-	uint32_t count = count_conflicts(&d->doc, winner);
-	if (count > 0)
-		write_conflicts(&d->doc, winner, count, &conflicts);
+	struct buf more = {0};
+	uint32_t conflicts = count_conflicts(&d->doc, winner);
+	if (conflicts > 0)
+		write_conflicts(&d->doc, winner, conflicts, &more);
+	if (local_seq > 0) {
+		mp_write_text(&more, "_local_seq");
+		mp_write_u64(&more, local_seq);
+	}
 	struct script_document document = {.id = d->id,
 					   .revision = graph_name(&d->doc, winner),
 					   .body = d->doc.body,
-					   .more = buf_slice(&conflicts),
-					   .more_count = count > 0};
+					   .more = buf_slice(&more),
+					   .more_count = (conflicts > 0) + (local_seq > 0)};
 	script_document_write(&document, out);
-	buf_close(&conflicts);
+	buf_close(&more);
 }
 
 static bool is_design(struct slice id)
@@ -112,18 +125,27 @@ static bool is_design(struct slice id)
 	return id.len > 8 && memcmp(id.data, "_design/", 8) == 0;
 }
 
-/* True if the function sees it. */
-static bool collect_one(struct storage *s, struct shard_copy *c, struct slice id, struct buf *out)
+/* Appends it as JSON. True if the function sees it. */
+static bool collect_one(struct storage *s, struct shard_copy *c, const struct view *v,
+			const struct sequence_row *row, struct buf *out)
 {
 	struct document_view d;
-	if (is_design(id))
+	if (is_design(row->id) && !(v->options & VIEW_INCLUDE_DESIGN))
 		return false;
-	document_load(s, c, id, &d);
+	document_load(s, c, row->id, &d);
 	int winner = d.exists ? graph_winner(&d.doc) : GRAPH_NONE;
 	if (winner == GRAPH_NONE || !graph_is_live(&d.doc, (uint32_t)winner))
 		return false;
-	write_document(&d, (uint32_t)winner, out);
-	return true;
+	buf_clear(&s->value);
+	write_document(&d, (uint32_t)winner, v->options & VIEW_LOCAL_SEQ ? row->number : 0,
+		       &s->value);
+	size_t before = out->len;
+	if (v->documents > 0)
+		buf_append_byte(out, ',');
+	if (json_from_msgpack(buf_slice(&s->value), out))
+		return true;
+	out->len = before;
+	return false;
 }
 
 static void remember(struct view *v, struct slice id, bool seen)
@@ -142,12 +164,15 @@ bool view_collect(struct storage *s, struct shard_copy *c, struct view *v, struc
 	uint32_t passed = 0;
 	bool ended = true;
 	buf_clear(&v->ids);
+	buf_append_byte(&documents, '[');
 	v->documents = 0;
 	v->last = c->committed > v->number ? c->committed : v->number;
+	if (v->number == 0)
+		v->new_until = c->committed;
 	sequence_open(&scan, s, c, v->number, UINT64_MAX, false);
 	while (sequence_next(&scan, &row)) {
 		struct arena_mark mark = arena_mark(&s->arena);
-		remember(v, row.id, collect_one(s, c, row.id, &documents));
+		remember(v, row.id, collect_one(s, c, v, &row, &documents));
 		arena_rewind(&s->arena, mark);
 		ended = ++passed < v->most && documents.len < VIEW_BATCH_BYTES;
 		if (!ended)
@@ -157,10 +182,11 @@ bool view_collect(struct storage *s, struct shard_copy *c, struct view *v, struc
 		v->last = scan.passed;
 	bool broken = scan.broken;
 	sequence_close(&scan);
-	mp_write_array(arguments, 2);
+	buf_append_byte(&documents, ']');
+	mp_write_array(arguments, 3);
 	mp_write_str(arguments, buf_slice(&v->map));
-	mp_write_array(arguments, v->documents);
-	buf_append_slice(arguments, buf_slice(&documents));
+	mp_write_str(arguments, buf_slice(&v->library));
+	mp_write_str(arguments, buf_slice(&documents));
 	buf_close(&documents);
 	return !broken;
 }
@@ -213,6 +239,7 @@ static void remove_rows(struct storage *s, struct view *v, struct slice id)
  */
 static void put_rows(struct storage *s, struct view *v, struct slice id, struct slice rows)
 {
+	enum collation_order order = v->options & VIEW_RAW ? COLLATION_RAW : COLLATION_UNICODE;
 	struct mp_reader r = mp_reader_of(rows);
 	struct mp_token head = mp_read(&r);
 	struct buf list = {0};
@@ -222,11 +249,14 @@ static void put_rows(struct storage *s, struct view *v, struct slice id, struct 
 		struct slice key = mp_value(&r);
 		struct slice value = mp_value(&r);
 		buf_clear(&place);
-		if (!collation_key(key, &place))
+		if (!collation_key(order, key, &place))
 			continue;
+		size_t collated = place.len;
 		buf_append_slice(&place, id);
 		buf_append_byte(&place, 0);
 		buf_append_be32(&place, i);
+		buf_append_byte(&place, (uint8_t)(collated >> 8));
+		buf_append_byte(&place, (uint8_t)collated);
 		buf_append_be32(&list, (uint32_t)place.len);
 		buf_append_slice(&list, buf_slice(&place));
 		buf_clear(&s->value);
@@ -254,7 +284,8 @@ bool view_replace(struct storage *s, struct view *v, struct slice output)
 		size_t len = be32_read(ids.data);
 		struct slice id = slice_of(ids.data + ID_HEAD_BYTES, len);
 		struct arena_mark mark = arena_mark(&s->arena);
-		remove_rows(s, v, id);
+		if (v->last > v->new_until)
+			remove_rows(s, v, id);
 		if (ids.data[4] && output.len > 0)
 			put_rows(s, v, id, mp_value(&r));
 		arena_rewind(&s->arena, mark);
@@ -298,17 +329,14 @@ static void take_row(struct reading *x, uint32_t range, struct slice key)
 	struct slice rest = mp_value(&r);
 	if (!x->m->no_values)
 		row->value = rest;
-	/* the id stands between the collated key, which shows where it ends, 0 and a number */
-	struct buf collated = {0};
-	bool sound = row->key.len > 0 && collation_key(row->key, &collated) &&
-		     row->place.len > collated.len + PLACE_TAIL_BYTES;
-	if (sound) {
-		row->id = slice_of(row->place.data + collated.len,
-				   row->place.len - collated.len - PLACE_TAIL_BYTES);
-		x->bytes += row->place.len + value.len;
-		x->ack->rows_count++;
-	}
-	buf_close(&collated);
+	size_t len = row->place.len;
+	const uint8_t *end = row->place.data + len;
+	size_t begins = len < PLACE_TAIL_BYTES ? len : (size_t)end[-2] << 8 | end[-1];
+	if (row->key.len == 0 || begins + PLACE_TAIL_BYTES >= len)
+		return;
+	row->id = slice_of(row->place.data + begins, len - begins - PLACE_TAIL_BYTES);
+	x->bytes += len + value.len;
+	x->ack->rows_count++;
 }
 
 static void move(struct reading *x, bool first)

@@ -8,8 +8,7 @@
 #define PARLEY_DOC_SCRIPT_SOURCE_H
 
 /* clang-format off */
-/* compile(text): a function, or a text that says why it is none. */
-#define SCRIPT_COMMON \
+#define SCRIPT_COPY \
 	"  const own = Object.getPrototypeOf({});\n" \
 	"  function copy(v, otherwise) {\n" \
 	"    if (typeof v === 'number') return isFinite(v) ? v : null;\n" \
@@ -30,7 +29,9 @@
 	"      if (value !== undefined) made[name] = value;\n" \
 	"    }\n" \
 	"    return made;\n" \
-	"  }\n" \
+	"  }\n"
+/* compile(text): a function, or a text that says why it is none. */
+#define SCRIPT_COMPILE \
 	"  globalThis.log = function () {};\n" \
 	"  globalThis.isArray = Array.isArray;\n" \
 	"  globalThis.toJSON = JSON.stringify;\n" \
@@ -41,10 +42,36 @@
 	"  };\n" \
 	"  function compile(text) {\n" \
 	"    let made;\n" \
-	"    try { made = (0, eval)('(' + text + '\\n)'); }\n" \
+	"    try { made = (0, eval)('(' + text.replace(/[;\\s]+$/, '') + '\\n)'); }\n" \
 	"    catch (e) { return String(e); }\n" \
 	"    return typeof made === 'function' ? made : 'the source is not a function';\n" \
 	"  }\n"
+#define SCRIPT_COMMON SCRIPT_COPY SCRIPT_COMPILE
+/* require(path): of `modules`, an object of texts and objects; paths are absolute in it, or begin
+ * with a dot. */
+#define SCRIPT_REQUIRE \
+	"  const loaded = new Map();\n" \
+	"  function load(path, from) {\n" \
+	"    const names = path[0] === '.' ? from.slice(0, -1) : [];\n" \
+	"    for (const name of path.split('/')) {\n" \
+	"      if (name === '..') names.pop();\n" \
+	"      else if (name !== '.' && name !== '') names.push(name);\n" \
+	"    }\n" \
+	"    let text = modules;\n" \
+	"    for (const name of names)\n" \
+	"      text = text !== null && typeof text === 'object' && Object.hasOwn(text, name)\n" \
+	"        ? text[name] : undefined;\n" \
+	"    if (typeof text !== 'string') throw new Error('there is no module ' + path);\n" \
+	"    const id = names.join('/');\n" \
+	"    if (!loaded.has(id)) {\n" \
+	"      const module = { id, exports: {} };\n" \
+	"      loaded.set(id, module);\n" \
+	"      (0, eval)('(function (module, exports, require) {' + text + '\\n})')\n" \
+	"        .call(module.exports, module, module.exports, (next) => load(next, names));\n" \
+	"    }\n" \
+	"    return loaded.get(id).exports;\n" \
+	"  }\n" \
+	"  globalThis.require = (path) => load(String(path), []);\n"
 /* made: the function of `text`; else that text is the result. */
 #define SCRIPT_MADE \
 	"  const made = compile(text);\n" \

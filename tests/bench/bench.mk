@@ -54,4 +54,7 @@ bench-leaves: all
 # _changes: DOCUMENTS=100000 listed, FEEDS=5000 long polls that wait; each takes one descriptor at either end.
 bench-changes: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/changes.mjs $(or $(DOCUMENTS),100000) $(or $(FEEDS),5000)
-.PHONY: bench-changes bench-conflicts bench-leaves
+# A view of DOCUMENTS=100000 small documents.
+bench-views: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/views.mjs $(or $(DOCUMENTS),100000)
+.PHONY: bench-changes bench-views bench-conflicts bench-leaves

@@ -32,8 +32,15 @@ const VIEWS = {
   hostile: { map: "function (doc) { Array.prototype.push = null; emit = null; emit(1, 1); }" },
   broken: { map: 'function (doc) {' },
   files: { map: 'function (doc) { for (var name in doc._attachments) emit([name, doc._conflicts], doc._attachments[name]); }' },
+  conflicted: { map: 'function (doc) { if (doc._conflicts) emit(doc._conflicts); };' },
+  library: { map: "function (doc) { emit(require('views/lib/names').of(doc), require('views/lib/names').count); }" },
+  lib: { names: "exports.of = function (doc) { return require('./deep/case').upper(doc._id); }; exports.count = 7;", deep: { case: 'exports.upper = (text) => text.toUpperCase();' } },
+  words: { map: "function (doc) { ['b', 'aa', 'A', 'a', 'B', '\u00e9'].forEach(function (word) { if (doc._id === 'ann') emit(word, null); }); }" },
+  raw: { map: "function (doc) { if (doc._id === 'ann') ['b', 'A', 'a', [], {}, 1, null].forEach(function (key) { emit(key, null); }); }", options: { collation: 'raw' } },
   linked: { map: 'function (doc) { if (doc.friend) emit(null, { _id: doc.friend }); }' },
 };
+
+const DOCS_BY_REFERENCE = "function(doc) {\n  var KEYS = [];\n\n  // TO" + "DO: consider switching this around to whitelist doc types\n  if (doc._id.match(/-info$/) ||\n      doc._id.match(/^_local/)) {\n    return;\n  }\n\n  var goDeeper = function(obj, path) {\n    Object.keys(obj).forEach(function(key) {\n      if (typeof obj[key] === 'string' &&\n          KEYS.indexOf(obj[key]) !== -1) {\n        emit(obj[key], path + '.' + key);\n      }\n\n      if (obj[key] && typeof obj[key] === 'object') {\n        goDeeper(obj[key], path + '.' + key);\n      }\n    });\n  };\n\n  goDeeper(doc, doc._id);\n}";
 
 async function people(name) {
   const db = `/${name}`;
@@ -43,6 +50,7 @@ async function people(name) {
     { _id: 'bob', name: 'Bob', age: 41, city: 'Oslo', tags: ['b'], friend: 'nobody' },
     { _id: 'cid', name: 'Cid', age: 9, city: 'Rome', tags: [] },
     { _id: '_design/v', views: VIEWS },
+    { _id: '_design/all', options: { local_seq: true, include_design: true }, views: { v: { map: 'function (doc) { emit(doc._id, doc._local_seq); }' } } },
   ];
   const written = await couch('POST', `${db}/_bulk_docs`, { docs });
   assert.ok(written.json.every((row) => row.ok), written.text);
@@ -53,7 +61,7 @@ async function people(name) {
 async function view(db, path, body) {
   let answer;
   await until(`${db} ${path}`, 20000, async () => {
-    answer = await couch(body ? 'POST' : 'GET', `${db}/_design/v/_view/${path}`, body);
+    answer = await couch(body ? 'POST' : 'GET', `${db}/_design/${path.includes('/_view/') ? path : `v/_view/${path}`}`, body);
     return answer.status !== 503;
   });
   return answer;
@@ -156,6 +164,85 @@ describe('views', () => {
     assert.deepEqual(await rows(db, 'own?group=true&descending=true'), [
       { key: 'Rome', value: { most: 30, keys: 2 } }, { key: 'Oslo', value: { most: 41, keys: 1 } }]);
     assert.deepEqual(await rows(db, `own?key=${param('Paris')}`), []);
+  });
+
+  test('a reduce function gets large groups in parts, and what it made of them', async () => {
+    const db = '/parts';
+    assert.equal((await couch('PUT', `${db}?q=2`)).status, 201);
+    const ids = Array.from({ length: 2600 }, (_, i) => `d${i}`);
+    for (let at = 0; at < ids.length; at += 650)
+      await couch('POST', `${db}/_bulk_docs`, { docs: ids.slice(at, at + 650).map((_id, i) => ({ _id, at: at + i, text: 'x'.repeat(300) })) });
+    const map = 'function (doc) { emit(["all", doc.at % 2], doc.text); emit(["few"], doc.at < 3 ? "x" : ""); }';
+    const reduce = `function (keys, values, rereduce) {
+      if (rereduce) return { again: true, keys: keys, rows: sum(values.map(function (value) { return value.rows; })), parts: values.length };
+      return { again: false, rows: keys.length, text: values.join('').length };
+    }`;
+    await couch('PUT', `${db}/_design/v`, { views: { own: { map, reduce } } });
+    const [all, few] = await rows(db, 'own?group_level=1');
+    assert.deepEqual([all.key, all.value.again, all.value.keys, all.value.rows], [['all'], true, null, 2600]);
+    assert.ok(all.value.parts > 1, JSON.stringify(all));
+    assert.equal(few.value.rows, 2600);
+    assert.deepEqual((await rows(db, 'own?group_level=1&skip=1'))[0].key, ['few']);
+    assert.deepEqual((await rows(db, 'own?group=true&limit=1')).map((row) => [row.key, row.value.rows]), [[['all', 0], 1300]]);
+    assert.equal((await rows(db, 'own'))[0].value.rows, 5200);
+  });
+
+  test('several queries in one request', async () => {
+    const db = await people('queries');
+    const queries = [{ keys: ['Bob', 'Ann'], include_docs: true }, { descending: true, limit: 1 }, { startkey: 'C', update: 'lazy' }];
+    for (const path of ['by-name/queries', 'by-name']) {
+      const answer = await view(db, path, { queries });
+      assert.equal(answer.status, 200, answer.text);
+      assert.deepEqual(answer.json.results.map((result) => keys(result.rows)), [['Bob', 'Ann'], ['Cid'], ['Cid']]);
+      assert.equal(answer.json.results[0].rows[0].doc.city, 'Oslo');
+      assert.equal(answer.json.results[1].total_rows, 3);
+    }
+    const all = await couch('POST', `${db}/_all_docs/queries`, { queries: [{ limit: 1 }, { keys: ['bob'] }] });
+    assert.deepEqual(all.json.results.map((result) => result.rows[0].id), ['_design/all', 'bob']);
+    assert.deepEqual((await view(db, 'by-name/queries', { queries: [] })).json, { results: [] });
+    expectError(await view(db, 'by-name/queries', { queries: 7 }), 400, 'bad_request', '`queries` member must be an array.');
+    expectError(await view(db, 'nothing/queries', { queries: [{}] }), 404, 'not_found', 'missing_named_view');
+  });
+
+  test('options of a design document, its modules, and the order of strings', async () => {
+    const db = await people('options');
+    const every = await view(db, 'all/_view/v');
+    assert.deepEqual(every.json.rows.map((row) => row.id), ['_design/all', '_design/v', 'ann', 'bob', 'cid']);
+    assert.ok(every.json.rows.every((row) => row.value > 0), every.text);
+    assert.deepEqual((await rows(db, 'library')).map((row) => [row.key, row.value]), [['ANN', 7], ['BOB', 7], ['CID', 7]]);
+    assert.deepEqual(keys(await rows(db, 'words')), ['a', 'A', 'aa', 'b', 'B', '\u00e9']);
+    assert.deepEqual(keys(await rows(db, `words?startkey=${param('A')}&endkey=${param('b')}`)), ['A', 'aa', 'b']);
+    assert.deepEqual(keys(await rows(db, 'raw')), [1, null, {}, [], 'A', 'a', 'b']);
+    assert.deepEqual(keys(await rows(db, `raw?startkey=${param([])}&endkey=${param('Z')}`)), [[], 'A']);
+    await couch('PUT', `${db}/file`, { name: 'File', _attachments: { 'a.txt': { content_type: 'text/plain', data: 'aGVsbG8=' } } });
+    const [file] = await rows(db, `by-name?key=${param('File')}&include_docs=true&attachments=true&att_encoding_info=true`);
+    assert.equal(file.doc._attachments['a.txt'].data, 'aGVsbG8=');
+  });
+
+  // Views of a guide to conflicts, as they stand there.
+  test('conflicts, and documents that name others', async () => {
+    await cluster.collection('medic', { policy: { strategy: 'none' } });
+    const db = '/medic';
+    const revs = { start: 1, ids: ['a'] };
+    const push = (docs) => couch('POST', `${db}/_bulk_docs`, { new_edits: false, docs });
+    const first = '7FADDF76-55E4-4E50-9444-5E468E61EA83';
+    await push([{ _id: first, _rev: '1-a', _revisions: revs, type: 'person' }, { _id: first, _rev: '1-b', type: 'data_record' }]);
+    await push([{ _id: 'report', _rev: '1-x', fields: { inputs: { contact: { _id: first } }, patient_id: first } }, { _id: 'report-info', _rev: '1-x', of: first }]);
+    await couch('PUT', `${db}/_design/medic-conflicts`, { views: { conflicts: { map: 'function(doc) {\n  if (doc._conflicts) {\n    emit(doc._conflicts);\n  }\n}' } } });
+    await couch('PUT', `${db}/_design/docs-by-reference`, { views: { 'docs-by-reference': { map: DOCS_BY_REFERENCE.replace('KEYS = []', `KEYS = ['${first}']`) } } });
+    const ask = (path) => view(db, path).then((answer) => answer.json.rows);
+    assert.deepEqual(await ask('medic-conflicts/_view/conflicts'), [{ id: first, key: ['1-a'], value: null }]);
+    assert.deepEqual(await ask('docs-by-reference/_view/docs-by-reference'), [
+      { id: first, key: first, value: `${first}._id` },
+      { id: 'report', key: first, value: 'report.fields.inputs.contact._id' },
+      { id: 'report', key: first, value: 'report.fields.patient_id' }]);
+    const lost = await couch('DELETE', `${db}/${first}?rev=1-a`);
+    assert.equal(lost.status, 200, lost.text);
+    assert.deepEqual(await ask('medic-conflicts/_view/conflicts'), []);
+    assert.equal((await couch('GET', `${db}/${first}?conflicts=true`)).json._conflicts, undefined);
+    const report = (await couch('GET', `${db}/report`)).json;
+    await couch('PUT', `${db}/report`, { ...report, fields: { patient_id: first } });
+    assert.equal((await ask('docs-by-reference/_view/docs-by-reference')).length, 2);
   });
 
   test('what functions do wrong hurts their own rows only', async () => {

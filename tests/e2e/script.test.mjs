@@ -205,6 +205,7 @@ describe('scripts', () => {
     assert.equal(field('NoNewPrivs'), '1');
     assert.equal(field('Threads'), '1');
     for (const set of ['CapEff', 'CapPrm', 'CapBnd', 'CapInh', 'CapAmb']) assert.match(field(set), /^0+$/);
+    assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim(), '900');
     const limits = readFileSync(`/proc/${pid}/limits`, 'utf8');
     for (const limit of ['Max core file size', 'Max file size', 'Max processes', 'Max open files'])
       assert.match(limits, new RegExp(`${limit}\\s+0\\s+0`));

@@ -3,7 +3,9 @@
  * seed and the request, so that nothing else is disturbed. */
 #include <stdlib.h>
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
+#include "common/doc/json.h"
 #include "common/doc/value.h"
 #include "common/doc/view_script.h"
 #include "proto/msgpack.h"
@@ -27,20 +29,32 @@ static void pick_first(struct slice arguments, struct buf *out)
 	buf_append_slice(out, value_member(leaf, slice_text("_rev")));
 }
 
-/* Of views: a row {v: nothing} of each document that has one. */
-static void map_values(struct slice arguments, struct buf *out)
+/* Of views: a row {v: nothing} of each document that has one. Texts of JSON both ways. */
+static void map_values(struct slice documents, struct buf *out)
 {
-	struct mp_reader r = mp_reader_of(value_element(arguments, 1));
+	struct mp_reader r = mp_reader_of(documents);
 	uint32_t count = mp_read(&r).count;
-	mp_write_array(out, count);
+	struct buf text = {0};
+	buf_append_byte(&text, '[');
 	for (uint32_t i = 0; i < count; i++) {
 		struct slice value = value_member(mp_value(&r), slice_text("v"));
-		mp_write_array(out, value.len > 0 ? 2 : 0);
-		if (value.len == 0)
-			continue;
-		buf_append_slice(out, value);
-		mp_write_nil(out);
+		buf_append_text(&text, i > 0 ? ",[" : "[");
+		if (value.len > 0 && json_from_msgpack(value, &text))
+			buf_append_text(&text, ",null");
+		buf_append_byte(&text, ']');
 	}
+	buf_append_byte(&text, ']');
+	mp_write_str(out, buf_slice(&text));
+	buf_close(&text);
+}
+
+static void read_documents(struct slice arguments, struct buf *out)
+{
+	struct mp_reader r = mp_reader_of(value_element(arguments, 2));
+	struct json_parser *parser = json_parser_new();
+	struct json_error error;
+	CHECK(json_to_msgpack(parser, mp_read(&r).bytes, out, &error));
+	json_parser_free(parser);
 }
 
 /* A worker that fails for what it was given fails each time; so this one fails for many documents
@@ -49,12 +63,15 @@ static void decide_map(const struct sim *sim, struct rng *r, const struct script
 		       struct sim_script *s)
 {
 	static const enum script_status failures[] = {SCRIPT_BUSY, SCRIPT_UNAVAILABLE, SCRIPT_TIME};
-	struct mp_reader documents = mp_reader_of(value_element(request->arguments, 1));
-	bool many = mp_read(&documents).count > 1;
+	struct buf documents = {0};
+	read_documents(request->arguments, &documents);
+	struct mp_reader list = mp_reader_of(buf_slice(&documents));
+	bool many = mp_read(&list).count > 1;
 	if (!sim->healed && rng_below(r, ONE_IN_FAILED) == 0)
 		s->status = failures[rng_below(r, many ? 3 : 2)];
 	else
-		map_values(request->arguments, &s->output);
+		map_values(buf_slice(&documents), &s->output);
+	buf_close(&documents);
 }
 
 static void decide(const struct sim *sim, struct rng *r, const struct script_request *request,
