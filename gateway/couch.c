@@ -319,6 +319,11 @@ bool couch_take_path(struct request *r, const struct slice *wanted, const struct
 		}
 		if (slice_is(wanted[i], "{view}") || slice_is(wanted[i], "{job}"))
 			r->part = text;
+		if (slice_is(wanted[i], "{target}")) {
+			r->couch.target = text;
+			if (!couch_id_check(text, p))
+				return false;
+		}
 		if (slice_is(wanted[i], "{ddoc}"))
 			r->resource = text;
 		if (slice_is(wanted[i], "{attachment}")) {

@@ -157,6 +157,10 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 		      call_done *done) MUST_CHECK;
 /* {"ok":true,"id":...,"rev":...}, or the error. */
 void couch_write_print(const struct couch_write *w, struct buf *out);
+/* Writes a document that a function made, which must have an id. Refusals are answered; else ended
+ * comes, and r->op is as before. */
+typedef void couch_written(struct turn *t, struct request *r, const struct couch_write *w);
+void couch_write_value(struct turn *t, struct request *r, struct slice value, couch_written *ended);
 /* Location and ETag, then the line above. */
 void couch_write_answer(struct turn *t, struct request *r, const struct couch_write *w);
 
@@ -181,6 +185,9 @@ typedef void couch_imported(struct turn *t, struct request *r, const enum status
  * is. */
 bool couch_import(struct turn *t, struct request *r, const struct couch_document *documents,
 		  uint32_t count, couch_imported *done, struct problem *p) MUST_CHECK;
+/* Such a document with its history. False with *p: it contradicts itself. */
+bool couch_import_item(struct request *r, const struct couch_document *d, struct import_item *out,
+		       struct problem *p) MUST_CHECK;
 /* The revision that such a document is. */
 struct revision couch_newest(const struct couch_document *d);
 

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "gateway/couch_auth_private.h"
+#include "gateway/couch_rules.h"
 #include "gateway/routes.h"
 
 enum { RENEW_PART = 10 /* of a session's time, after which its cookie is made anew */ };
@@ -19,6 +20,7 @@ struct couch_auth *couch_auth_new(uint64_t seed)
 {
 	struct couch_auth *auth = mem_alloc_zero(sizeof *auth);
 	auth->known.seed = seed;
+	auth->rules.seed = seed;
 	auth->attempts.seed = seed;
 	auth->verified.seed = seed;
 	return auth;
@@ -45,6 +47,7 @@ void couch_auth_close(struct gateway *gw)
 {
 	struct couch_auth *auth = gw->auth;
 	couch_known_close(auth);
+	couch_rules_close(&auth->rules);
 	free_values(&auth->attempts);
 	free_values(&auth->verified);
 	clear_secrets(auth);

@@ -60,6 +60,9 @@ static enum need need_of(const struct request *r)
 		return NEED_USER;
 	if (strncmp(pattern, "/{db}", 5) != 0)
 		return NEED_ADMIN;
+	/* what an update function writes is looked at when it is written */
+	if (strncmp(pattern, "/{db}/_design/{name}/_update/", 29) == 0)
+		return NEED_MEMBER;
 	if (strcmp(pattern, "/{db}") == 0 && changes && !posts)
 		return NEED_ADMIN;
 	if (changes && is_one_of(pattern, changed_by_admins, ARRAY_LEN(changed_by_admins)))

@@ -5,6 +5,7 @@
 
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_validate.h"
 #include "gateway/routes.h"
 
 struct range {
@@ -214,6 +215,8 @@ void couch_attachment_read(struct turn *t, struct request *r)
 struct attachment_put {
 	struct couch_write write;
 	struct contents work;
+	struct couch_document document;
+	struct validated check;
 };
 
 static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -233,11 +236,20 @@ static void sent(struct turn *t, struct request *r, enum status status)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
+static void validated(struct turn *t, struct request *r)
+{
+	struct attachment_put *op = r->op;
+	if (op->check.refused)
+		answer_problem(t, r, &op->check.problem);
+	else
+		contents_send(t, r, &op->work, sent);
+}
+
 static void put_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct attachment_put *op = r->op;
 	(void)c;
-	contents_send(t, r, &op->work, sent);
+	couch_validate(t, r, &op->check, 1, validated);
 }
 
 /* {"_attachments": {name: the new one, or null}}: a whole body, or a patch of what is there. */
@@ -278,6 +290,12 @@ static bool start(struct turn *t, struct request *r, struct attachment_put *op, 
 	if (d.revision.generation > 0)
 		op->write.write.op = WRITE_PATCH;
 	op->write.changes = removes;
+	op->document = d;
+	op->check = (struct validated){
+	    .document = &op->document,
+	    .id = d.id,
+	    .patch = couch_validate_attachment(r, c, type_shown(request_header(r, "content-type")),
+					       d.revision.generation + 1)};
 	return true;
 }
 

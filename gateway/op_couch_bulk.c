@@ -3,6 +3,7 @@
 #include "common/doc/value.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_validate.h"
 #include "gateway/couch_view.h"
 #include "gateway/routes.h"
 
@@ -11,24 +12,28 @@ struct bulk {
 	uint32_t count;
 	uint32_t left; /* without an answer yet */
 	struct native_operation operation;
-	bool old_edits;                   /* revisions that were made elsewhere */
-	struct couch_document *documents; /* old_edits */
-	struct contents work;             /* attachments that came inline, sent first */
+	bool old_edits; /* revisions that were made elsewhere */
+	struct couch_document *documents;
+	struct validated *checks;
+	struct couch_document *imports; /* old_edits: those that no function refused */
+	uint32_t imports_count;
+	struct contents work; /* attachments that came inline, sent first */
 };
 
 /* ---- revisions that were made elsewhere: only what is refused is told of ---- */
 
-static void print_refused(const struct couch_document *d, enum status status, struct buf *out)
+static void print_refused(const struct couch_document *d, const struct problem *problem,
+			  struct buf *out)
 {
 	struct revision newest = couch_newest(d);
-	struct problem problem;
-	write_problem(WRITE_PUT, status, NULL, &problem);
+	if (out->len > 1)
+		buf_append_byte(out, ',');
 	buf_append_text(out, "{\"id\":");
 	json_string(d->id, out);
 	buf_append_text(out, ",\"rev\":");
 	json_revision(&newest, out);
 	buf_append_byte(out, ',');
-	couch_error_members(&problem, out);
+	couch_error_members(problem, out);
 	buf_append_byte(out, '}');
 }
 
@@ -37,12 +42,14 @@ static void bulk_imported(struct turn *t, struct request *r, const enum status *
 	const struct bulk *bulk = r->op;
 	struct reply *reply = reply_begin(t, 201);
 	buf_append_byte(&reply->body, '[');
-	for (uint32_t i = 0; i < bulk->count; i++) {
-		if (status_is_success(statuses[i]))
-			continue;
-		if (reply->body.len > 1)
-			buf_append_byte(&reply->body, ',');
-		print_refused(&bulk->documents[i], statuses[i], &reply->body);
+	for (uint32_t i = 0, sent = 0; i < bulk->count; i++) {
+		struct problem problem = bulk->checks[i].problem;
+		if (!bulk->checks[i].refused) {
+			if (status_is_success(statuses[sent++]))
+				continue;
+			write_problem(WRITE_PUT, statuses[sent - 1], NULL, &problem);
+		}
+		print_refused(&bulk->documents[i], &problem, &reply->body);
 	}
 	buf_append_byte(&reply->body, ']');
 	reply_send(t, r, reply);
@@ -79,9 +86,12 @@ static void write_all(struct turn *t, struct request *r)
 	/* One more than there are, so that an early failure does not answer before all were sent.
 	 */
 	bulk->left = bulk->count + 1;
-	for (uint32_t i = 0; i < bulk->count; i++)
-		if (!couch_write_send(t, r, &bulk->items[i], i, item_written))
+	for (uint32_t i = 0; i < bulk->count; i++) {
+		if (bulk->checks[i].refused)
+			bulk->left--;
+		else if (!couch_write_send(t, r, &bulk->items[i], i, item_written))
 			item_written(t, r, i, STATUS_OVERLOADED, NULL);
+	}
 	if (--bulk->left == 0)
 		bulk_answer(t, r);
 }
@@ -94,15 +104,36 @@ static void bulk_sent(struct turn *t, struct request *r, enum status status)
 		couch_contents_refused(t, r, status);
 	else if (!bulk->old_edits)
 		write_all(t, r);
-	else if (!couch_import(t, r, bulk->documents, bulk->count, bulk_imported, &problem))
+	else if (!couch_import(t, r, bulk->imports, bulk->imports_count, bulk_imported, &problem))
 		answer_problem(t, r, &problem);
+}
+
+static void bulk_validated(struct turn *t, struct request *r)
+{
+	struct bulk *bulk = r->op;
+	for (uint32_t i = 0; i < bulk->count; i++) {
+		if (bulk->old_edits && !bulk->checks[i].refused) {
+			bulk->imports[bulk->imports_count++] = bulk->documents[i];
+		} else if (bulk->checks[i].refused && !bulk->old_edits) {
+			bulk->items[i].problem = bulk->checks[i].problem;
+			bulk->items[i].status = bulk->checks[i].problem.status;
+		}
+	}
+	contents_send(t, r, &bulk->work, bulk_sent);
 }
 
 static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct bulk *bulk = r->op;
 	(void)c;
-	contents_send(t, r, &bulk->work, bulk_sent);
+	bulk->checks = arena_alloc(&r->arena, (bulk->count + 1) * sizeof *bulk->checks);
+	bulk->imports = arena_alloc(&r->arena, (bulk->count + 1) * sizeof *bulk->imports);
+	for (uint32_t i = 0; i < bulk->count; i++) {
+		const struct couch_document *d = &bulk->documents[i];
+		bulk->checks[i] = (struct validated){
+		    .document = d, .id = bulk->old_edits ? d->id : bulk->items[i].write.id};
+	}
+	couch_validate(t, r, bulk->checks, bulk->count, bulk_validated);
 }
 
 static bool take_item(struct turn *t, struct request *r, struct slice value, uint32_t index,
@@ -119,11 +150,10 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 	    !couch_replicator_take(t, r, &d, p))
 		return false;
 	d.imported = bulk->old_edits;
-	if (bulk->old_edits) {
-		bulk->documents[index] = d;
+	bulk->documents[index] = d;
+	if (bulk->old_edits)
 		return couch_attachments_take(t, r, &d, d.id, &bulk->documents[index].body,
 					      &bulk->work, p);
-	}
 	struct msg_doc_write *m = &bulk->items[index].write;
 	couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
 	return couch_attachments_take(t, r, &d, m->id, &m->body, &bulk->work, p);
@@ -149,10 +179,8 @@ static bool take_items(struct turn *t, struct request *r, struct problem *p)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
 	bulk->count = head.count;
 	bulk->old_edits = new_edits.type == MP_BOOL && !new_edits.flag;
-	if (bulk->old_edits)
-		bulk->documents =
-		    arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->documents);
-	else
+	bulk->documents = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->documents);
+	if (!bulk->old_edits)
 		bulk->items = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->items);
 	for (uint32_t i = 0; i < head.count; i++)
 		if (!take_item(t, r, mp_value(&reader), i, p))

@@ -3,6 +3,7 @@
  * the request should only be repeated, the whole of it is to be, which does no harm. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/couch_rules.h"
 #include "gateway/couch_shards.h"
 
 enum { IMPORT_MESSAGE_BYTES = 1024 * 1024, GENERATION_GREATEST = 0x7fffffff };
@@ -71,8 +72,8 @@ static bool take_revisions(struct request *r, const struct couch_document *d,
 	       bad_history(p, "_rev is not the first of _revisions.");
 }
 
-static bool take_item(struct request *r, const struct couch_document *d, struct import_item *out,
-		      struct problem *p)
+bool couch_import_item(struct request *r, const struct couch_document *d, struct import_item *out,
+		       struct problem *p)
 {
 	*out = (struct import_item){.id = d->id, .deleted = d->deleted};
 	if (d->id.len == 0)
@@ -95,6 +96,8 @@ static bool take_item(struct request *r, const struct couch_document *d, struct 
 
 static void finish(struct turn *t, struct request *r, struct import *op)
 {
+	for (uint32_t i = 0; i < op->count; i++)
+		couch_rules_written(t, r, op->ids[i]);
 	for (uint32_t i = 0; i < op->count; i++)
 		if (status_row(op->statuses[i])->retry == RETRY_LATER) {
 			struct problem problem;
@@ -192,7 +195,7 @@ bool couch_import(struct turn *t, struct request *r, const struct couch_document
 	op->ids = arena_alloc(&r->arena, (count + 1) * sizeof *op->ids);
 	op->statuses = arena_alloc(&r->arena, (count + 1) * sizeof *op->statuses);
 	for (uint32_t i = 0; i < count; i++) {
-		if (!take_item(r, &documents[i], &op->items[i], p))
+		if (!couch_import_item(r, &documents[i], &op->items[i], p))
 			return false;
 		op->ids[i] = op->items[i].id;
 	}

@@ -2,6 +2,7 @@
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_validate.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -18,6 +19,7 @@ struct couch_read {
 	struct couch_document target;
 	struct native_operation operation;
 	struct couch_write write;
+	struct validated check;
 };
 
 bool couch_read_send(struct turn *t, struct request *r, const struct map_collection *c,
@@ -167,6 +169,15 @@ static void copy_sent(struct turn *t, struct request *r, enum status status)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
+static void copy_validated(struct turn *t, struct request *r)
+{
+	struct couch_read *op = r->op;
+	if (op->check.refused)
+		answer_problem(t, r, &op->check.problem);
+	else
+		contents_send(t, r, &op->work, copy_sent);
+}
+
 /* The copy may belong to another shard: its attachments go there as new ones. */
 static void copy_have(struct turn *t, struct request *r, enum status status)
 {
@@ -180,7 +191,8 @@ static void copy_have(struct turn *t, struct request *r, enum status status)
 	    couch_attachments_again(t, r, op->target.id, op->target.body, &op->work);
 	if (op->target.deleted)
 		op->write.write.body = slice_of(NULL, 0);
-	contents_send(t, r, &op->work, copy_sent);
+	op->check = (struct validated){.document = &op->target, .id = op->target.id};
+	couch_validate(t, r, &op->check, 1, copy_validated);
 }
 
 static void copy_read(struct turn *t, struct request *r, uint32_t index, enum status status,

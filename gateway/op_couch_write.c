@@ -4,6 +4,8 @@
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_rules.h"
+#include "gateway/couch_validate.h"
 #include "gateway/couch_view.h"
 #include "gateway/routes.h"
 #include "gateway/schedule.h"
@@ -86,6 +88,7 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 	couch_known_forget(t->gw, r->collection, w->write.id);
 	if (couch_is_replicator(r))
 		schedule_hint(t->gw);
+	couch_rules_written(t, r, w->write.id);
 	if (ack && status_is_success(status)) {
 		w->status = status;
 		w->revision = ack->revision;
@@ -141,17 +144,26 @@ void couch_write_answer(struct turn *t, struct request *r, const struct couch_wr
 /* ---- requests of one ---- */
 
 struct writing {
+	void *op; /* of whoever wants to know how it ended; else NULL */
+	couch_written *ended;
 	struct couch_write write;
 	struct couch_document document;
 	struct contents work; /* attachments that came inline, sent first */
+	struct validated check;
 };
 
 static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
 		    const void *body)
 {
 	struct writing *op = r->op;
-	if (couch_write_done(t, r, &op->write, index, status, body, written))
+	if (!couch_write_done(t, r, &op->write, index, status, body, written))
+		return;
+	if (!op->ended || !status_is_success(op->write.status)) {
 		couch_write_answer(t, r, &op->write);
+		return;
+	}
+	r->op = op->op;
+	op->ended(t, r, &op->write);
 }
 
 static void contents_sent(struct turn *t, struct request *r, enum status status)
@@ -163,11 +175,47 @@ static void contents_sent(struct turn *t, struct request *r, enum status status)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
+static void write_validated(struct turn *t, struct request *r)
+{
+	struct writing *op = r->op;
+	if (op->check.refused)
+		answer_problem(t, r, &op->check.problem);
+	else
+		contents_send(t, r, &op->work, contents_sent);
+}
+
 static void write_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct writing *op = r->op;
 	(void)c;
-	contents_send(t, r, &op->work, contents_sent);
+	op->check = (struct validated){.document = &op->document, .id = op->write.write.id};
+	couch_validate(t, r, &op->check, 1, write_validated);
+}
+
+void couch_write_value(struct turn *t, struct request *r, struct slice value, couch_written *ended)
+{
+	static const struct native_operation none;
+	struct writing *op = arena_alloc(&r->arena, sizeof *op);
+	struct couch_document *d = &op->document;
+	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	struct problem problem;
+	op->op = r->op;
+	op->ended = ended;
+	op->work.arena = &r->arena;
+	r->op = op;
+	bool fine = couch_document_parse(t, r, value, d, &problem) && design_check(d, &problem) &&
+		    couch_may_write(r, d, &problem) &&
+		    (d->id.len > 0 || couch_problem(&problem, COUCH_ID_EMPTY, "")) &&
+		    (c || couch_problem(&problem, COUCH_DB_MISSING, ""));
+	if (fine) {
+		couch_write_fill(t, r, &none, 0, d, &op->write);
+		fine = couch_attachments_take(t, r, d, d->id, &op->write.write.body, &op->work,
+					      &problem);
+	}
+	if (fine)
+		write_go(t, r, c);
+	else
+		answer_problem(t, r, &problem);
 }
 
 bool couch_write_revision(struct request *r, struct couch_document *d, struct problem *p)
@@ -233,11 +281,21 @@ static void import_sent(struct turn *t, struct request *r, enum status status)
 		answer_problem(t, r, &problem);
 }
 
+static void import_validated(struct turn *t, struct request *r)
+{
+	struct writing *op = r->op;
+	if (op->check.refused)
+		answer_problem(t, r, &op->check.problem);
+	else
+		contents_send(t, r, &op->work, import_sent);
+}
+
 static void import_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct writing *op = r->op;
 	(void)c;
-	contents_send(t, r, &op->work, import_sent);
+	op->check = (struct validated){.document = &op->document, .id = op->document.id};
+	couch_validate(t, r, &op->check, 1, import_validated);
 }
 
 static void import_one(struct turn *t, struct request *r)

@@ -57,13 +57,22 @@ const char function_validate_source[] =
 	"  return all;\n"
 	"})";
 
+/* A response that is a text is a body. */
+#define RESPONSE \
+	"  function response(v) { return copy(typeof v === 'string' ? { body: v } : v, null); }\n"
+
+const char function_show_source[] =
+	"(function (text, design, document, req) {\n"
+	SCRIPT_COMMON SCRIPT_MADE RESPONSE
+	"  return [null, response(made.call(design, document, req))];\n"
+	"})";
+
 const char function_update_source[] =
 	"(function (text, design, document, req) {\n"
-	SCRIPT_COMMON SCRIPT_MADE
+	SCRIPT_COMMON SCRIPT_MADE RESPONSE
 	"  const result = made.call(design, document, req);\n"
 	"  if (!Array.isArray(result))\n"
 	"    throw new TypeError('an update function returns [document, response]');\n"
-	"  const response = typeof result[1] === 'string' ? { body: result[1] } : result[1];\n"
-	"  return [copy(result[0], null), copy(response, null)];\n"
+	"  return [copy(result[0], null), response(result[1])];\n"
 	"})";
 /* clang-format on */

@@ -13,5 +13,7 @@ extern const char function_view_filter_source[];
 extern const char function_validate_source[];
 /* Of (text, design document, document or null, req): [document or null, response]. */
 extern const char function_update_source[];
+/* The same of a show function, which makes no document. */
+extern const char function_show_source[];
 
 #endif

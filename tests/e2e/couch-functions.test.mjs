@@ -1,7 +1,7 @@
-// Functions of design documents over real connections, in real workers: filters of _changes.
+// Functions of design documents over real connections, in real workers: filters of _changes, validate_doc_update, _update.
 import assert from 'node:assert/strict';
 import { after, before, describe } from 'node:test';
-import { check, startCluster } from './lib.mjs';
+import { check, startCluster, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
 
@@ -15,6 +15,7 @@ function couch(method, path, body, headers) {
 function expectError(answer, status, error, reason) {
   assert.equal(answer.status, status, answer.text);
   if (reason === undefined) assert.equal(answer.json.error, error, answer.text);
+  else if (reason instanceof RegExp) assert.match(answer.json.reason, reason);
   else assert.deepEqual(answer.json, { error, reason });
 }
 
@@ -46,6 +47,34 @@ const FILTERS = {
   nothing: '42',
   reaches: 'function (doc) { return typeof require + typeof process + typeof fetch + typeof XMLHttpRequest + typeof setTimeout === "undefined".repeat(5); }',
   secret: 'function (doc, req) { return JSON.stringify(req).indexOf("c2VjcmV0") < 0; }',
+};
+
+const VALIDATE = `function (doc, old, user, sec) {
+  if (user.roles[0] !== '_admin' || user.db !== 'validated' || sec.admins.roles[0] !== '_admin') throw { forbidden: 'userCtx or secObj' };
+  if (doc._deleted) throw { forbidden: 'notes stay' };
+  if (!doc.type) throw { forbidden: 'every document has a type' };
+  if (doc.type === 'secret') throw { unauthorized: 'log in as somebody else' };
+  if (doc.type === 'object') throw { forbidden: { code: 7, words: ['a', 'b'] } };
+  if (doc.type === 'text') throw 'plain text';
+  if (doc.type === 'error') null.x;
+  if (doc.type === 'loop') for (;;);
+  if (doc.type === 'huge') throw { forbidden: 'x'.repeat(1e6) };
+  if (old && old.by !== doc.by) throw { forbidden: 'by does not change: ' + old.by };
+  for (var name in doc._attachments) if (doc._attachments[name].length > 100) throw { forbidden: 'no large files' };
+  for (var name in (old || {})._attachments) if (!(doc._attachments || {})[name]) throw { forbidden: 'files stay' };
+}`;
+
+const UPDATES = {
+  count: 'function (doc, req) { doc = doc || { _id: req.id, n: 1 - this.step }; doc.n += this.step; return [doc, req.id + " is " + doc.n]; }',
+  form: `function (doc, req) {
+    var seen = { form: req.form, query: req.query, method: req.method, id: req.id, user: req.userCtx.roles, old: doc };
+    return [{ _id: req.uuid, body: req.body }, { json: seen }];
+  }`,
+  answer: 'function (doc, req) { return [null, JSON.parse(req.body)]; }',
+  write: 'function (doc, req) { return [JSON.parse(req.body), "written"]; }',
+  throws: 'function () { throw new Error("no"); }',
+  nothing: 'function () {}',
+  loops: 'function () { for (;;); }',
 };
 
 describe('functions of design documents', () => {
@@ -104,5 +133,127 @@ describe('functions of design documents', () => {
     const bare = await database('bare', { language: 'javascript' });
     expectError(await couch('GET', `${bare}/_changes?filter=d/odd`), 404, 'not_found', 'missing json key: filters');
     expectError(await couch('GET', `${bare}/_changes?filter=_view&view=d/odd`), 404, 'not_found', 'missing json key: views');
+  });
+
+  test('validate_doc_update sees every write', async () => {
+    const db = await database('validated', { validate_doc_update: VALIDATE });
+    const ok = async (method, path, body, headers) => {
+      const answer = await couch(method, `${db}${path}`, body, headers);
+      assert.ok(answer.status < 300, answer.text);
+      return answer.json;
+    };
+    const refused = async (status, error, reason, ...request) => expectError(await couch(request[0], `${db}${request[1]}`, ...request.slice(2)), status, error, reason);
+
+    const { rev } = await ok('PUT', '/a', { type: 'note', by: 'ann' });
+    await refused(403, 'forbidden', 'every document has a type', 'PUT', '/b', { by: 'ann' });
+    await refused(403, 'forbidden', 'every document has a type', 'POST', '', { by: 'ann' });
+    await refused(401, 'unauthorized', 'log in as somebody else', 'PUT', '/b', { type: 'secret' });
+    await refused(403, 'forbidden', { code: 7, words: ['a', 'b'] }, 'PUT', '/b', { type: 'object' });
+    await refused(500, 'unknown_error', 'plain text', 'PUT', '/b', { type: 'text' });
+    await refused(500, 'unknown_error', /TypeError/, 'PUT', '/b', { type: 'error' });
+    await refused(500, 'os_process_error', undefined, 'PUT', '/b', { type: 'loop' });
+    await refused(403, 'forbidden', undefined, 'PUT', '/b', { type: 'huge' });
+    assert.equal((await couch('GET', `${db}/b`)).status, 404);
+
+    // what is replaced is what the write names
+    await refused(403, 'forbidden', 'by does not change: ann', 'PUT', `/a?rev=${rev}`, { type: 'note', by: 'bob' });
+    await refused(403, 'forbidden', 'notes stay', 'DELETE', `/a?rev=${rev}`);
+    await refused(409, 'conflict', 'Document update conflict.', 'PUT', '/a?rev=1-0123', { type: 'note', by: 'ann' });
+    await ok('COPY', '/a', undefined, { destination: 'c' });
+    await refused(403, 'forbidden', 'no large files', 'PUT', `/a/big.txt?rev=${rev}`, 'x'.repeat(101));
+    await refused(403, 'forbidden', 'no large files', 'PUT', `/d`, { type: 'note', _attachments: { 'big.txt': { data: Buffer.alloc(101).toString('base64') } } });
+    const file = await ok('PUT', `/a/small.txt?rev=${rev}`, 'small');
+    await refused(403, 'forbidden', 'files stay', 'DELETE', `/a/small.txt?rev=${file.rev}`);
+
+    // many at once
+    const rows = await ok('POST', '/_bulk_docs', { docs: [{ _id: 'e', type: 'note' }, { _id: 'f' }, { _id: 'g', type: 'loop' }, { _id: '_design/e', views: {} }] });
+    assert.equal(rows[0].ok, true);
+    assert.deepEqual(rows[1], { id: 'f', error: 'forbidden', reason: 'every document has a type' });
+    assert.equal(rows[2].error, 'os_process_error');
+    assert.equal(rows[3].ok, true, JSON.stringify(rows));
+    const history = (id, revs, body) => ({ _id: id, _revisions: { start: revs.length, ids: revs }, ...body });
+    const pushed = await ok('POST', '/_bulk_docs', { new_edits: false, docs: [
+      history('h', ['x'], { type: 'note', by: 'ann' }), history('i', ['x'], { by: 'ann' }), history('j', ['y', 'x'], { type: 'note' })] });
+    assert.deepEqual(pushed, [{ id: 'i', rev: '1-x', error: 'forbidden', reason: 'every document has a type' }]);
+    // the nearest version that is known is what it replaces
+    assert.deepEqual(await ok('POST', '/_bulk_docs', { new_edits: false, docs: [history('h', ['z', 'y', 'x'], { type: 'note', by: 'bob' })] }),
+      [{ id: 'h', rev: '3-z', error: 'forbidden', reason: 'by does not change: ann' }]);
+    assert.deepEqual(await ok('POST', '/_bulk_docs', { new_edits: false, docs: [history('h', ['z', 'y', 'x'], { type: 'note', by: 'ann' })] }), []);
+    // what is known already is not looked at
+    await ok('PUT', '/_design/d2', { validate_doc_update: 'function (doc) { if (doc._id !== "k") throw { forbidden: "only k" }; }' });
+    assert.deepEqual(await ok('POST', '/_bulk_docs', { new_edits: false, docs: [history('h', ['x'], { type: 'note', by: 'ann' })] }), []);
+    await refused(403, 'forbidden', 'only k', 'PUT', '/l?new_edits=false', { _rev: '1-a', type: 'note' });
+    await ok('PUT', '/k', { type: 'note' });
+    await ok('PUT', '/_local/l', { type: 'loop' });
+    assert.equal((await couch('GET', `${db}/l`)).status, 404);
+    assert.equal((await cluster.sendTo(cluster.url('/validated/native'), { method: 'PUT', body: { type: 'loop' } })).status, 201);
+  });
+
+  test('validate_doc_update counts at another gateway, and no more when it is gone', async () => {
+    const db = await database('elsewhere');
+    const other = (id) => cluster.sendTo(new URL(`${db}/${id}`, `https://localhost:${cluster.base + COUCH_PORT_OFFSET + 10}`), { method: 'PUT', body: {} });
+    assert.equal((await other('first')).status, 201);
+    const { json } = await couch('PUT', `${db}/_design/d`, { validate_doc_update: 'function () { throw { forbidden: "closed" }; }' });
+    expectError(await couch('PUT', `${db}/here`, {}), 403, 'forbidden', 'closed');
+    let n = 0;
+    await until('the other gateway knows', 20000, async () => (await other(`n${n++}`)).status === 403);
+    assert.equal((await couch('DELETE', `${db}/_design/d?rev=${json.rev}`)).status, 200);
+    await put(db, 'here', {});
+    await until('the other gateway knows', 20000, async () => (await other(`n${n++}`)).status === 201);
+    await put(db, '_design/broken', { validate_doc_update: 'function (' });
+    expectError(await couch('PUT', `${db}/there`, {}), 400, 'compilation_error');
+  });
+
+  test('_update makes documents and answers, _show answers', async () => {
+    const db = await database('made', {
+      updates: UPDATES,
+      shows: { text: 'function (doc, req) { return "<p>" + (doc ? doc.n : "none of " + req.id) + " " + req.query.q; }' },
+      validate_doc_update: 'function (doc) { if (doc.n > 99) throw { forbidden: "n is at most 99" }; }',
+      step: 5,
+    });
+    const call = (method, path, body, headers) => couch(method, `${db}/_design/d/_update/${path}`, body, headers);
+
+    let answer = await call('POST', 'count/a%2Fb');
+    assert.equal(answer.status, 201, answer.text);
+    assert.equal(answer.text, 'a/b is 1');
+    assert.match(answer.headers['content-type'], /^text\/html/);
+    assert.equal(answer.headers['content-security-policy'], 'sandbox');
+    assert.equal(answer.headers['x-couch-id'], 'a%2Fb');
+    const { json: stored } = await couch('GET', `${db}/a%2Fb`);
+    assert.equal(stored._rev, answer.headers['x-couch-update-newrev']);
+    assert.equal((await call('PUT', 'count/a%2Fb')).text, 'a/b is 6');
+    assert.equal((await couch('GET', `${db}/a%2Fb`)).json.n, 6);
+
+    answer = await call('POST', 'form?x=1', 'name=Ann+B&age=30', { 'Content-Type': 'application/x-www-form-urlencoded' });
+    assert.equal(answer.status, 201, answer.text);
+    assert.deepEqual(answer.json, { form: { name: 'Ann B', age: '30' }, query: { x: '1' }, method: 'POST', id: null, user: ['_admin'], old: null });
+    assert.equal((await couch('GET', `${db}/${answer.headers['x-couch-id']}`)).json.body, 'name=Ann+B&age=30');
+
+    answer = await call('POST', 'answer', { code: 418, headers: { 'Content-Type': 'text/x-tea', 'X-Tea': 'green', 'Set-Cookie': 'a=b', 'Access-Control-Allow-Origin': '*', 'Content-Length': '1' }, base64: 'dGVh' });
+    assert.equal(answer.status, 418);
+    assert.equal(answer.text, 'tea');
+    assert.equal(answer.headers['x-tea'], 'green');
+    assert.equal(answer.headers['content-type'], 'text/x-tea');
+    assert.equal(answer.headers['set-cookie'], undefined);
+    assert.equal(answer.headers['access-control-allow-origin'], undefined);
+    for (const response of [{ code: 42 }, { code: 'x' }, { body: 7 }, { base64: '?' }, { headers: [] }, { headers: { 'a b': 'c' } }, { headers: { a: 'b\r\nc: d' } }, { headers: { a: 1 } }, 7, [], { headers: Object.fromEntries('abcdefg'.split('').map((name) => [name, 'x'])) }])
+      expectError(await call('POST', 'answer', response), 500, 'external_response_error');
+    assert.equal((await call('POST', 'answer', null)).status, 200);
+
+    const doc = (body) => call('POST', 'write', body);
+    expectError(await doc({ _id: 'a/b', _rev: stored._rev }), 409, 'conflict');
+    expectError(await doc({ _id: 'c', n: 100 }), 403, 'forbidden', 'n is at most 99');
+    expectError(await doc({}), 400, 'illegal_docid');
+    expectError(await doc({ _id: '_x' }), 400, 'illegal_docid');
+    expectError(await doc({ _id: 'c', _zing: 1 }), 400, 'doc_validation');
+    for (const name of ['throws', 'nothing', 'loops']) assert.equal((await call('POST', name)).status, 500, name);
+    expectError(await call('POST', 'nobody'), 404, 'not_found', 'missing updates function nobody on design doc _design/d');
+    expectError(await couch('POST', `${db}/_design/e/_update/count`), 404, 'not_found', 'missing');
+    assert.equal((await couch('GET', `${db}/c`)).status, 404);
+
+    answer = await couch('GET', `${db}/_design/d/_show/text/a%2Fb?q=1`);
+    assert.equal(answer.text, '<p>6 1', answer.text);
+    assert.equal((await couch('GET', `${db}/_design/d/_show/text/x?q=2`)).text, '<p>none of x 2');
+    expectError(await couch('GET', `${db}/_design/d/_show/nobody`), 404, 'not_found', 'missing shows function nobody on design doc _design/d');
   });
 });

@@ -5,6 +5,7 @@
 
 #include "common/doc/json.h"
 #include "common/doc/revision.h"
+#include "proto/msgpack.h"
 
 enum { HEADERS_MAX = 32, START_MS = 1000000, CLUSTER_COLLECTION = 7 };
 
@@ -151,10 +152,28 @@ static bool is_member_traffic(const struct envelope *envelope)
 	return envelope->request_id == 0 && !own;
 }
 
+/* A question for the functions that look at all writes. */
+static bool is_rule_question(const struct effect *e)
+{
+	struct arena arena = {0};
+	struct msg_shard_query m = {0};
+	bool is = e->send.envelope.type == MSG_shard_query &&
+		  schema_decode(&schema_msg_shard_query, e->send.body, &arena, &m) &&
+		  m.fields_count == 1 && slice_is(m.fields[0], "validate_doc_update");
+	arena_close(&arena);
+	return is;
+}
+
 static void note_send(struct gateway_bench *b, const struct effect *e)
 {
 	if (is_member_traffic(&e->send.envelope))
 		return;
+	if (is_rule_question(e)) {
+		CHECK(b->rule_asked_count < BENCH_RULES_MAX);
+		b->rule_asked[b->rule_asked_count++] =
+		    (struct bench_sent){.member = e->send.member, .envelope = e->send.envelope};
+		return;
+	}
 	print_message(b, e);
 	if (b->sent_count < BENCH_SENT_MAX)
 		b->sent[b->sent_count++] = (struct bench_sent){
@@ -246,12 +265,35 @@ static void note_effects(struct gateway_bench *b)
 
 /* ---- events ---- */
 
+/* The first shard has the design document. */
+static void answer_rule_questions(struct gateway_bench *b)
+{
+	struct buf body = {0};
+	struct row row = {.id = slice_text("_design/r"), .revision = {1, slice_text("d")}};
+	mp_write_map(&body, 1);
+	mp_write_text(&body, "validate_doc_update");
+	mp_write_text(&body, b->rule ? b->rule : "");
+	row.body = buf_slice(&body);
+	while (b->rule_asked_count > 0 && !b->rules_held) {
+		struct bench_sent sent = b->rule_asked[--b->rule_asked_count];
+		struct peer from = {sent.member, ROLE_STORAGE, 1};
+		struct msg_shard_query_ack ack = {.status = STATUS_OK,
+						  .rows = &row,
+						  .rows_count =
+						      b->rule && b->rule_asked_count == 0 ? 1 : 0};
+		sent.envelope.type = MSG_shard_query_ack;
+		gateway_bench_message(b, &from, &sent.envelope, &ack);
+	}
+	buf_close(&body);
+}
+
 void gateway_bench_event(struct gateway_bench *b, struct event *event)
 {
 	event->now_ms = b->now_ms;
 	event->wall_ms = b->now_ms;
 	gateway_ops.step(b->gw, event, &b->fx);
 	note_effects(b);
+	answer_rule_questions(b);
 }
 
 void gateway_bench_advance(struct gateway_bench *b, int64_t ms)

@@ -5,7 +5,7 @@
 
 #include "gateway/gateway.h"
 
-enum { BENCH_COORDINATOR = 1, BENCH_NODE = 11, BENCH_SENT_MAX = 256 };
+enum { BENCH_COORDINATOR = 1, BENCH_NODE = 11, BENCH_SENT_MAX = 256, BENCH_RULES_MAX = 64 };
 
 struct bench_sent {
 	uint64_t member;
@@ -29,10 +29,15 @@ struct gateway_bench {
 	uint32_t roles;
 	const char *principal; /* of their certificates; NULL: none */
 	const char *policy;    /* of the collection: JSON; NULL: the default */
-	int status;            /* of the last answer */
-	bool tell_if_lost;     /* it */
-	struct buf body;       /* of the last answer */
-	struct buf headers;    /* of the last answer, "Name: value\n" */
+	const char *rule; /* validate_doc_update of a design document of "c"; NULL: none has one.
+			     Questions for it are answered here, and stand in no trace */
+	struct bench_sent rule_asked[BENCH_RULES_MAX];
+	uint32_t rule_asked_count;
+	bool rules_held;    /* they are not answered */
+	int status;         /* of the last answer */
+	bool tell_if_lost;  /* it */
+	struct buf body;    /* of the last answer */
+	struct buf headers; /* of the last answer, "Name: value\n" */
 };
 
 /* Three storage nodes (11, 12, 13). limits may be NULL. */

@@ -1,0 +1,316 @@
+/* Functions of design documents at the gateway: what each write waits for, what becomes of
+ * verdicts, and whose run comes next. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gateway/script_runs.h"
+#include "tests/sim/gateway_bench.h"
+
+static int setup(void **state)
+{
+	struct gateway_bench *b = malloc(sizeof *b);
+	assert_non_null(b);
+	gateway_bench_open(b, NULL);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_clear(b);
+	*state = b;
+	return 0;
+}
+
+static uint32_t sent_count(const struct gateway_bench *b, uint16_t type)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < b->sent_count; i++)
+		count += b->sent[i].envelope.type == type;
+	return count;
+}
+
+static uint32_t index_of(const struct gateway_bench *b, uint16_t type)
+{
+	for (uint32_t i = b->sent_count; i-- > 0;)
+		if (b->sent[i].envelope.type == type)
+			return i;
+	fail_msg("nothing of that type was sent");
+	return 0;
+}
+
+static void expect_body(struct gateway_bench *b, int status, const char *body)
+{
+	assert_string_equal(buf_cstr(&b->body), body);
+	assert_int_equal(b->status, status);
+}
+
+/* ---- what is known of a database ---- */
+
+static void test_a_database_without_functions_pays_nothing(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	assert_int_equal(sent_count(b, MSG_doc_write), 1);
+	b->rules_held = true; /* nobody is asked for a while */
+	gateway_bench_advance(b, 900);
+	gateway_bench_http(b, "PUT /c/b\n\n{}");
+	assert_int_equal(sent_count(b, MSG_doc_write), 2);
+	assert_int_equal(b->rule_asked_count, 0);
+}
+
+static void test_one_asks_again_while_others_go_on(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_advance(b, 1000);
+	b->rules_held = true;
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /c/b\n\n{}");
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+	gateway_bench_http(b, "PUT /c/c\n\n{}");
+	assert_int_equal(sent_count(b, MSG_doc_write), 1);
+	assert_int_equal(b->rule_asked_count, 1);
+	/* the lead is silent: what was known stays */
+	gateway_bench_advance(b, 1000);
+	assert_int_equal(sent_count(b, MSG_doc_write), 2);
+}
+
+static void test_who_knows_nothing_asks_any_replica(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->rules_held = true;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	assert_int_equal(b->rule_asked_count, 1);
+	gateway_bench_advance(b, 1000);
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+	assert_true(b->rule_asked_count > 1);
+	b->rules_held = false;
+	struct event turn = {.kind = EVENT_TURN};
+	gateway_bench_event(b, &turn);
+	assert_int_equal(sent_count(b, MSG_doc_write), 1);
+}
+
+static void test_nobody_answers(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->rules_held = true;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_advance(b, 5000);
+	assert_int_equal(b->status, 503);
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+}
+
+static void test_a_design_document_written_here_counts_at_once(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_write_ack ack = {.status = STATUS_CREATED, .revision = {1, slice_text("r")}};
+	gateway_bench_http(b, "PUT /c/_design/r\n\n{}");
+	gateway_bench_advance(b, 1);
+	gateway_bench_answer(b, index_of(b, MSG_doc_write), MSG_doc_write_ack, &ack);
+	gateway_bench_advance(b, 1);
+	b->rules_held = true;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	assert_int_equal(b->rule_asked_count, 1);
+}
+
+/* ---- verdicts ---- */
+
+static void script_ends(struct gateway_bench *b, uint64_t id, enum script_status status,
+			const char *output)
+{
+	struct event event = {.kind = EVENT_SCRIPT};
+	event.script.id = id;
+	event.script.status = status;
+	event.script.output =
+	    status == SCRIPT_OK ? gateway_bench_document(b, output) : slice_text(output);
+	gateway_bench_event(b, &event);
+}
+
+static bool script_runs(const struct gateway_bench *b, const char *id)
+{
+	return strstr(buf_cstr((struct buf *)&b->trace), id) != NULL;
+}
+
+/* A write of what is at 1-a, up to its script. */
+static void write_is_judged(struct gateway_bench *b, const char *request)
+{
+	b->rule = "f";
+	gateway_bench_clear(b);
+	gateway_bench_http(b, request);
+	struct msg_doc_read_ack ack = {.status = STATUS_OK,
+				       .revision = {1, slice_text("a")},
+				       .body = gateway_bench_document(b, "{\"v\":1}")};
+	gateway_bench_answer(b, index_of(b, MSG_doc_read), MSG_doc_read_ack, &ack);
+	/* _security: there is no such collection */
+	struct msg_map_push same = {.map_version = 5};
+	if (b->sent[b->sent_count - 1].envelope.type == MSG_map_request)
+		gateway_bench_answer(b, b->sent_count - 1, MSG_map_push, &same);
+}
+
+static void test_a_refused_write_is_not_sent(void **state)
+{
+	struct gateway_bench *b = *state;
+	write_is_judged(b, "PUT /c/a?rev=1-a\n\n{\"v\":2}");
+	assert_true(script_runs(b, "$$ 1 "));
+	script_ends(b, 1, SCRIPT_OK, "[[\"forbidden\",{\"code\":7}]]");
+	expect_body(b, 403, "{\"error\":\"forbidden\",\"reason\":{\"code\":7}}");
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+}
+
+static void test_others_are(void **state)
+{
+	struct gateway_bench *b = *state;
+	write_is_judged(b, "PUT /c/a?rev=1-a\n\n{\"v\":2}");
+	script_ends(b, 1, SCRIPT_OK, "[null]");
+	assert_int_equal(sent_count(b, MSG_doc_write), 1);
+}
+
+static void test_rubbish_refuses(void **state)
+{
+	static const struct {
+		enum script_status status;
+		const char *output;
+		int http;
+	} ends[] = {
+	    {SCRIPT_OK, "[]", 500},
+	    {SCRIPT_OK, "[null,null]", 500},
+	    {SCRIPT_OK, "[true]", 500},
+	    {SCRIPT_OK, "[[1,2]]", 500},
+	    {SCRIPT_OK, "[[\"forbidden\"]]", 500},
+	    {SCRIPT_OK, "{\"a\":1}", 500},
+	    {SCRIPT_OK, "\"no function\"", 400},
+	    {SCRIPT_THREW, "it", 500},
+	    {SCRIPT_TIME, "too long", 500},
+	    {SCRIPT_CRASHED, "gone", 500},
+	    {SCRIPT_UNAVAILABLE, "none", 503},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		write_is_judged(b, "PUT /c/a?rev=1-a\n\n{\"v\":2}");
+		script_ends(b, i + 1, ends[i].status, ends[i].output);
+		assert_int_equal(b->status, ends[i].http);
+		assert_int_equal(sent_count(b, MSG_doc_write), 0);
+	}
+}
+
+static void test_a_revision_that_is_not_there_is_a_conflict(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_read_ack none = {.status = STATUS_NOT_FOUND};
+	b->rule = "f";
+	gateway_bench_http(b, "PUT /c/a?rev=1-b\n\n{}");
+	gateway_bench_answer(b, index_of(b, MSG_doc_read), MSG_doc_read_ack, &none);
+	struct msg_map_push same = {.map_version = 5};
+	gateway_bench_answer(b, index_of(b, MSG_map_request), MSG_map_push, &same);
+	expect_body(b, 409, "{\"error\":\"conflict\",\"reason\":\"Document update conflict.\"}");
+	assert_false(script_runs(b, "$$"));
+}
+
+static void test_a_bulk_that_is_too_much_is_judged_in_parts(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->rule = "f";
+	gateway_bench_http(b, "POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"a\"},{\"_id\":\"b\"},"
+			      "{\"_id\":\"_design/d\"}]}");
+	struct msg_map_push same = {.map_version = 5};
+	gateway_bench_answer(b, index_of(b, MSG_map_request), MSG_map_push, &same);
+	script_ends(b, 1, SCRIPT_TIME, "too long");
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+	script_ends(b, 2, SCRIPT_OK, "[null]");
+	script_ends(b, 3, SCRIPT_TIME, "too long");
+	assert_int_equal(sent_count(b, MSG_doc_write), 2); /* a, and what no function sees */
+}
+
+/* ---- whose turn it is ---- */
+
+static void note_end(struct turn *t, struct request *r, const void *context,
+		     const struct script_end *end)
+{
+	(void)t;
+	(void)r;
+	(void)end;
+	++*(uint32_t *)(uintptr_t)context;
+}
+
+static struct gateway_bench *bench; /* of ask() */
+static uint32_t ended;
+
+static bool ask(uint64_t request, uint64_t owner, const char *source)
+{
+	struct turn t = {.gw = bench->gw, .fx = &bench->fx, .now_ms = bench->now_ms};
+	struct script_asked asked = {.source = slice_text(source),
+				     .done = note_end,
+				     .context = &ended,
+				     .owner = owner,
+				     .patience_ms = 10000};
+	return script_run(&t, map_get_u64(&bench->gw->requests, request), &asked);
+}
+
+static void expect_given(const char *trace)
+{
+	struct event turn = {.kind = EVENT_TURN};
+	gateway_bench_event(bench, &turn);
+	assert_string_equal(buf_cstr(&bench->trace), trace);
+	gateway_bench_clear(bench);
+}
+
+static void test_a_slow_database_makes_only_its_own_wait(void **state)
+{
+	bench = *state;
+	ended = 0;
+	uint64_t r = gateway_bench_http(bench, "GET /c/a");
+	uint64_t gone = gateway_bench_http(bench, "GET /c/a");
+	gateway_bench_clear(bench);
+	assert_true(ask(r, 5, "slow1") && ask(r, 5, "slow2") && ask(gone, 5, "slow3") &&
+		    ask(r, 5, "slow4"));
+	expect_given("$$ 1 slow1\n");
+	assert_true(ask(r, 6, "quick1") && ask(r, 6, "quick2"));
+	expect_given("$$ 5 quick1\n");
+	script_ends(bench, 5, SCRIPT_OK, "1");
+	expect_given("$$ 6 quick2\n");
+	struct event event = {.kind = EVENT_HTTP_GONE, .http_gone = gone};
+	gateway_bench_event(bench, &event);
+	script_ends(bench, 1, SCRIPT_TIME, "");
+	expect_given("$$ 2 slow2\n");
+	script_ends(bench, 2, SCRIPT_TIME, "");
+	expect_given("$$ 4 slow4\n"); /* nobody waits for the third */
+	assert_int_equal(ended, 3);
+}
+
+static void test_not_too_many_wait(void **state)
+{
+	bench = *state;
+	uint64_t r = gateway_bench_http(bench, "GET /c/a");
+	for (uint32_t i = 0; i < SCRIPT_RUNS_MAX; i++)
+		assert_true(ask(r, 5, "f"));
+	assert_false(ask(r, 5, "f"));
+	struct event turn = {.kind = EVENT_TURN};
+	gateway_bench_event(bench, &turn);
+	ended = 0;
+	gateway_bench_advance(bench, 4000);
+	assert_int_equal(ended, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
+	    TEST(test_a_database_without_functions_pays_nothing),
+	    TEST(test_one_asks_again_while_others_go_on),
+	    TEST(test_who_knows_nothing_asks_any_replica),
+	    TEST(test_nobody_answers),
+	    TEST(test_a_design_document_written_here_counts_at_once),
+	    TEST(test_a_refused_write_is_not_sent),
+	    TEST(test_others_are),
+	    TEST(test_rubbish_refuses),
+	    TEST(test_a_revision_that_is_not_there_is_a_conflict),
+	    TEST(test_a_bulk_that_is_too_much_is_judged_in_parts),
+	    TEST(test_a_slow_database_makes_only_its_own_wait),
+	    TEST(test_not_too_many_wait),
+#undef TEST
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
