@@ -454,7 +454,7 @@ static void judge(struct disk_look *look)
 
 static void attachment_check(struct workload *w)
 {
-	struct shard_list *list = all_shards(w->sim);
+	const struct shard_list *list = all_shards(w->sim);
 	struct buf key = {0};
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];

@@ -92,7 +92,7 @@ bool checker_quiet(struct sim *sim, struct buf *why)
 			buf_printf(why, "%s has not noticed its flipped bit", sim->nodes[i].name);
 			return false;
 		}
-	struct shard_list *list = all_shards(sim);
+	const struct shard_list *list = all_shards(sim);
 	bool quiet = true;
 	for (int i = 0; i < list->count && quiet; i++)
 		quiet = shard_quiet(sim, &list->shards[i], why);
@@ -102,7 +102,7 @@ bool checker_quiet(struct sim *sim, struct buf *why)
 
 bool checker_whole(struct sim *sim)
 {
-	struct shard_list *list = all_shards(sim);
+	const struct shard_list *list = all_shards(sim);
 	bool whole = list->count > 0;
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];
@@ -121,7 +121,7 @@ bool checker_whole(struct sim *sim)
 
 uint64_t checker_followed(struct sim *sim, uint64_t member)
 {
-	struct shard_list *list = all_shards(sim);
+	const struct shard_list *list = all_shards(sim);
 	uint64_t found = 0;
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];
@@ -273,7 +273,7 @@ static void check_entry(struct sim *sim, uint64_t shard_id, struct slice encoded
 	buf_append_slice(&seen, change.resolution_id);
 	buf_append_slice(&seen, change.id);
 	if (!map_put(&sim->cleanups_seen, buf_slice(&seen), sim)) {
-		struct shard_list *list = all_shards(sim);
+		const struct shard_list *list = all_shards(sim);
 		for (int i = 0; i < list->count; i++)
 			if (list->shards[i].id == shard_id)
 				check_cleanup(sim, &list->shards[i], &change);
@@ -310,7 +310,7 @@ struct final_document {
 	struct document doc;
 };
 
-static const struct shard *shard_of(struct sim *sim, struct shard_list *list,
+static const struct shard *shard_of(struct sim *sim, const struct shard_list *list,
 				    enum collection_kind kind, struct slice id)
 {
 	uint64_t hash = shard_hash(id);
@@ -329,7 +329,7 @@ static const struct shard *shard_of(struct sim *sim, struct shard_list *list,
 	return NULL;
 }
 
-static struct final_document load_final(struct sim *sim, struct shard_list *list,
+static struct final_document load_final(struct sim *sim, const struct shard_list *list,
 					enum collection_kind kind, int document)
 {
 	struct final_document out = {0};
@@ -699,7 +699,7 @@ static void check_order(struct sim *sim, int document, const struct final_docume
 
 /* ---- all together ---- */
 
-static void check_replicas(struct sim *sim, struct shard_list *list)
+static void check_replicas(struct sim *sim, const struct shard_list *list)
 {
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];
@@ -735,7 +735,7 @@ static void count_document(void *context, struct slice key, struct slice value)
 	c->deleted += !live;
 }
 
-static void check_counts(struct sim *sim, struct shard_list *list)
+static void check_counts(struct sim *sim, const struct shard_list *list)
 {
 	for (int i = 0; i < list->count; i++) {
 		struct counted counted = {sim, 0, 0};
@@ -755,8 +755,8 @@ static void check_counts(struct sim *sim, struct shard_list *list)
 	}
 }
 
-static void check_document(struct sim *sim, struct shard_list *list, enum collection_kind kind,
-			   int document)
+static void check_document(struct sim *sim, const struct shard_list *list,
+			   enum collection_kind kind, int document)
 {
 	struct final_document final = load_final(sim, list, kind, document);
 	for (int i = 0; i < sim->history->count; i++) {
@@ -779,7 +779,7 @@ static void check_document(struct sim *sim, struct shard_list *list, enum collec
 
 void checker_final(struct sim *sim)
 {
-	struct shard_list *list = all_shards(sim);
+	const struct shard_list *list = all_shards(sim);
 	check_replicas(sim, list);
 	check_counts(sim, list);
 	for (int kind = 0; kind < COLLECTION_KINDS; kind++)

@@ -38,6 +38,7 @@ bool op_writes(const struct op *op)
 
 struct clients {
 	struct client all[SIM_CLIENTS_MAX];
+	struct json_parser *parser;
 };
 
 static struct client *client_at(struct workload *w, int index)
@@ -141,11 +142,10 @@ static void draw_op(struct workload *w, struct client *c)
 	op->any = op->kind == OP_GET && op->collection != COLLECTION_STRICT && rng_below(r, 3) == 0;
 	if (op_writes(op) && op->kind != OP_DELETE) {
 		struct buf json = {0};
-		struct json_parser *parser = json_parser_new();
+		struct json_parser *parser = ((struct clients *)w->state)->parser;
 		struct json_error error;
 		json_body(op, &json);
 		CHECK(json_to_msgpack(parser, buf_slice(&json), &op->body, &error));
-		json_parser_free(parser);
 		buf_close(&json);
 	}
 }
@@ -325,6 +325,7 @@ static void client_start(struct workload *w)
 {
 	struct sim *sim = w->sim;
 	sim->history = mem_alloc_zero(sizeof *sim->history);
+	((struct clients *)w->state)->parser = json_parser_new();
 	for (int i = 0; i < sim->settings.clients; i++) {
 		struct client *c = client_at(w, i);
 		c->index = i;
@@ -347,6 +348,7 @@ static void client_free(struct workload *w)
 		buf_close(&h->ops[i].body);
 	free(h->ops);
 	free(h);
+	json_parser_free(((struct clients *)w->state)->parser);
 }
 
 const struct workload_ops client_workload = {

@@ -218,6 +218,13 @@ static bool starts_with(struct slice key, struct slice prefix)
 	return key.len >= prefix.len && slice_equal(slice_of(key.data, prefix.len), prefix);
 }
 
+/* What is known of its bytes: they have changed. */
+static void forget(struct version *v)
+{
+	v->digest = 0;
+	v->visited = false;
+}
+
 bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng, enum store_family *family,
 		   struct buf *key)
 {
@@ -240,6 +247,7 @@ bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng, enum st
 	if (chosen) {
 		uint8_t flipped = (uint8_t)(1u << rng_below(rng, 8));
 		chosen->data[rng_below(rng, chosen->len)] ^= flipped;
+		forget(chosen);
 	}
 	return chosen != NULL;
 }
@@ -251,17 +259,57 @@ bool disk_garble(struct disk *d, enum store_family family, struct slice key, siz
 	if (!v || v->removed || v->len <= at)
 		return false;
 	v->data[at] = 0xc1; /* means nothing in MessagePack */
+	forget(v);
 	return true;
+}
+
+struct walk {
+	const struct disk *disk;
+	struct slice prefix;
+	const struct node *node; /* NULL: at the end */
+	struct version *version; /* that it shows */
+};
+
+static bool walk_next(struct walk *w, const struct node *from)
+{
+	for (w->node = from; w->node; w->node = w->node->next[0]) {
+		if (!starts_with(node_key(w->node), w->prefix))
+			break;
+		w->version = node_at(w->node, w->disk->committed);
+		if (w->version && !w->version->removed)
+			return true;
+	}
+	w->node = NULL;
+	return false;
+}
+
+/* for (bool more = walk_begin(...); more; more = walk_next(&w, w.node->next[0])) */
+static bool walk_begin(struct walk *w, const struct disk *d, enum store_family family,
+		       struct slice prefix)
+{
+	*w = (struct walk){.disk = d, .prefix = prefix};
+	return walk_next(w, versions_seek(&d->families[family], prefix));
 }
 
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,
 	       disk_visit *visit, void *context)
 {
-	const struct node *node = versions_seek(&d->families[family], prefix);
-	for (; node && starts_with(node_key(node), prefix); node = node->next[0]) {
-		const struct version *v = node_at(node, d->committed);
-		if (v && !v->removed)
-			visit(context, node_key(node), slice_of(v->data, v->len));
+	struct walk w;
+	for (bool more = walk_begin(&w, d, family, prefix); more;
+	     more = walk_next(&w, w.node->next[0]))
+		visit(context, node_key(w.node), slice_of(w.version->data, w.version->len));
+}
+
+void disk_walk_new(const struct disk *d, enum store_family family, struct slice prefix,
+		   disk_visit *visit, void *context)
+{
+	struct walk w;
+	for (bool more = walk_begin(&w, d, family, prefix); more;
+	     more = walk_next(&w, w.node->next[0])) {
+		if (w.version->visited)
+			continue;
+		w.version->visited = true;
+		visit(context, node_key(w.node), slice_of(w.version->data, w.version->len));
 	}
 }
 
@@ -275,22 +323,23 @@ bool disk_get(const struct disk *d, enum store_family family, struct slice key, 
 	return true;
 }
 
-static void digest_pair(void *context, struct slice key, struct slice value)
+static uint64_t digest_of_pair(const struct node *node, struct version *v)
 {
-	uint64_t *digest = context;
-	uint64_t parts[4] = {
-	    *digest,
-	    key.len,
-	    XXH3_64bits(key.data, key.len),
-	    XXH3_64bits(value.data, value.len),
-	};
-	*digest = XXH3_64bits(parts, sizeof parts);
+	if (v->digest == 0)
+		v->digest =
+		    XXH3_64bits_withSeed(v->data, v->len, XXH3_64bits(node->key, node->key_len)) |
+		    1;
+	return v->digest;
 }
 
+/* Keys come in one order, so the pairs can be added up. */
 uint64_t disk_digest(const struct disk *d, enum store_family family, struct slice prefix)
 {
 	uint64_t digest = 0;
-	disk_walk(d, family, prefix, digest_pair, &digest);
+	struct walk w;
+	for (bool more = walk_begin(&w, d, family, prefix); more;
+	     more = walk_next(&w, w.node->next[0]))
+		digest += digest_of_pair(w.node, w.version);
 	return digest;
 }
 

@@ -89,6 +89,9 @@ bool disk_get(const struct disk *d, enum store_family family, struct slice key,
 typedef void disk_visit(void *context, struct slice key, struct slice value);
 void disk_walk(const struct disk *d, enum store_family family, struct slice prefix,
 	       disk_visit *visit, void *context);
+/* Likewise, but only those that no such walk has shown yet. */
+void disk_walk_new(const struct disk *d, enum store_family family, struct slice prefix,
+		   disk_visit *visit, void *context);
 /* A hash over those pairs: equal for equal content. */
 uint64_t disk_digest(const struct disk *d, enum store_family family, struct slice prefix);
 

@@ -135,6 +135,22 @@ static void check_rest(struct check *c, const struct index_counts *counts)
 	c->ok = false;
 }
 
+uint64_t index_checker_digest(const struct disk *disk, uint64_t shard)
+{
+	static const struct {
+		enum store_family family;
+		char letter;
+	} places[] = {
+	    {STORE_META, 'g'}, {STORE_META, 'n'}, {STORE_DOCUMENTS, 'd'}, {STORE_INDEXES, 'i'}};
+	struct buf key = {0};
+	uint64_t digest = 0;
+	for (size_t i = 0; i < ARRAY_LEN(places); i++)
+		digest = digest * 31 + disk_digest(disk, places[i].family,
+						   key_shard(&key, places[i].letter, shard));
+	buf_close(&key);
+	return digest;
+}
+
 bool index_checker_run(const struct disk *disk, uint64_t shard, struct index_counts *counts,
 		       struct buf *why)
 {

@@ -47,6 +47,7 @@ struct state {
 	struct actor actors[ACTORS];
 	int values; /* given out so far */
 	bool ending;
+	struct map checked; /* node, shard -> digest and whether all indexes were ready */
 };
 
 static struct state *state_of(struct workload *w)
@@ -85,34 +86,50 @@ static void post(struct workload *w, int actor, enum step step, struct sim_http 
 
 struct visit {
 	struct workload *w;
-	const struct disk *disk;
-	const char *node;
+	const struct sim_node *node;
 	bool ready;
 };
 
+/* Returns whether all its indexes are ready. */
+static bool check_indexes(struct visit *v, uint64_t shard)
+{
+	struct index_counts counts;
+	struct buf why = {0};
+	if (!index_checker_run(v->node->disk, shard, &counts, &why))
+		sim_violation(v->w->sim, "%s: %s", v->node->name, buf_cstr(&why));
+	buf_close(&why);
+	return counts.ready == counts.indexes;
+}
+
+/* What has not changed since it was checked need not be checked again. */
 static void check_shard(void *context, struct slice key, struct slice value)
 {
 	struct visit *v = context;
-	struct index_counts counts;
-	struct buf why = {0};
+	struct map *checked = &state_of(v->w)->checked;
 	(void)value;
 	if (key.len != KEY_SHARD_BYTES)
 		return;
-	if (!index_checker_run(v->disk, be64_read(key.data + 1), &counts, &why))
-		sim_violation(v->w->sim, "%s: %s", v->node, buf_cstr(&why));
-	v->ready = v->ready && counts.ready == counts.indexes;
-	buf_close(&why);
+	uint64_t shard = be64_read(key.data + 1);
+	uint64_t name[2] = {v->node->member, shard};
+	/* never 0; the last bit says whether they were ready */
+	uintptr_t digest = ((uintptr_t)index_checker_digest(v->node->disk, shard) | 3) - 1;
+	uintptr_t before = (uintptr_t)map_get(checked, slice_of(name, sizeof name));
+	if ((before & ~(uintptr_t)1) != digest) {
+		before = digest | check_indexes(v, shard);
+		map_put(checked, slice_of(name, sizeof name), (void *)before);
+	}
+	v->ready = v->ready && (before & 1);
 }
 
 static bool check_disks(struct workload *w, const char **unready)
 {
 	struct sim *sim = w->sim;
 	for (int i = 0; i < sim->nodes_count; i++) {
-		struct visit v = {w, sim->nodes[i].disk, sim->nodes[i].name, true};
+		struct visit v = {w, &sim->nodes[i], true};
 		if (sim->nodes[i].role != ROLE_STORAGE || sim_node_flipped(&sim->nodes[i]))
 			continue;
-		disk_walk(v.disk, STORE_META, slice_text("s"), check_shard, &v);
-		*unready = v.ready ? *unready : v.node;
+		disk_walk(v.node->disk, STORE_META, slice_text("s"), check_shard, &v);
+		*unready = v.ready ? *unready : v.node->name;
 		if (!v.ready)
 			return false;
 	}
@@ -269,6 +286,11 @@ static void check(struct workload *w)
 	(void)check_disks(w, &unready);
 }
 
+static void free_state(struct workload *w)
+{
+	map_close(&state_of(w)->checked);
+}
+
 const struct workload_ops index_workload = {
     .name = "index",
     .actors = ACTORS,
@@ -280,4 +302,5 @@ const struct workload_ops index_workload = {
     .on_heal = on_heal,
     .done = done,
     .check = check,
+    .free = free_state,
 };

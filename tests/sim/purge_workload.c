@@ -188,7 +188,7 @@ static void keep_number(struct map *map, uint64_t shard, uint64_t number)
 static uint32_t positions(struct workload *w, struct position_of *list, uint32_t max)
 {
 	struct purge_state *s = state_of(w);
-	struct shard_list *all = all_shards(w->sim);
+	const struct shard_list *all = all_shards(w->sim);
 	uint32_t count = 0;
 	for (int i = 0; i < all->count && count < max; i++) {
 		const struct shard *shard = &all->shards[i];
@@ -380,7 +380,7 @@ static void look_at(struct workload *w, uint64_t shard, uint64_t number, struct 
 		return;
 	s->purged++;
 	check_seen(w, shard, &change);
-	struct shard_list *list = all_shards(w->sim);
+	const struct shard_list *list = all_shards(w->sim);
 	for (int i = 0; i < list->count; i++)
 		if (list->shards[i].id == shard)
 			check_replicas(w, &list->shards[i], &change);
@@ -430,7 +430,7 @@ static void look_at_record(void *context, struct slice key, struct slice value)
 static void each_replica(struct workload *w, void (*look)(void *, struct slice, struct slice))
 {
 	struct purge_state *s = state_of(w);
-	struct shard_list *list = all_shards(w->sim);
+	const struct shard_list *list = all_shards(w->sim);
 	struct buf key = {0};
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];
@@ -448,7 +448,7 @@ static void each_replica(struct workload *w, void (*look)(void *, struct slice, 
 static uint64_t tombstones(struct workload *w)
 {
 	struct purge_state *s = state_of(w);
-	struct shard_list *list = all_shards(w->sim);
+	const struct shard_list *list = all_shards(w->sim);
 	uint64_t deleted = 0;
 	for (int i = 0; i < list->count; i++) {
 		struct shard_position p;

@@ -1,5 +1,7 @@
 #include "tests/sim/records.h"
 
+#include <stdlib.h>
+
 #include "common/base/memory.h"
 #include "storage-node/keys.h"
 
@@ -24,6 +26,8 @@ bool disk_record(struct sim *sim, const struct disk *disk, enum store_family fam
 	return ok;
 }
 
+/* ---- all shards ---- */
+
 /* Nothing holds for it any more: nodes that have not heard of it yet deal with others that have. */
 static bool is_dropped(struct sim *sim, uint64_t shard)
 {
@@ -37,13 +41,12 @@ static bool is_dropped(struct sim *sim, uint64_t shard)
 
 static void take_shard(void *context, struct slice key, struct slice value)
 {
-	struct shard_list *list = context;
+	struct sim *sim = context;
+	struct shard_list *list = sim->shards;
 	(void)key;
 	struct shard shard;
-	if (!schema_decode(&schema_shard, arena_copy(&list->sim->arena, value), &list->sim->arena,
-			   &shard))
-		return;
-	if (is_dropped(list->sim, shard.id))
+	if (!schema_decode(&schema_shard, arena_copy(&list->arena, value), &list->arena, &shard) ||
+	    is_dropped(sim, shard.id))
 		return;
 	for (int i = 0; i < list->count; i++) {
 		if (list->shards[i].id != shard.id)
@@ -56,16 +59,43 @@ static void take_shard(void *context, struct slice key, struct slice value)
 	list->shards[list->count++] = shard;
 }
 
-struct shard_list *all_shards(struct sim *sim)
+/* Of the placements on all disks, and of what was dropped. */
+static uint64_t placements_digest(struct sim *sim)
 {
-	struct shard_list *list = arena_alloc(&sim->arena, sizeof *list);
-	list->sim = sim;
+	uint64_t digest =
+	    disk_digest(sim_node_of(sim, SIM_COORDINATOR)->disk, STORE_META, slice_text("d"));
 	for (int i = 0; i < sim->nodes_count; i++)
 		if (sim->nodes[i].role == ROLE_STORAGE)
-			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard,
-				  list);
-	return list;
+			digest = digest * 31 +
+				 disk_digest(sim->nodes[i].disk, STORE_META, slice_text("s"));
+	return digest;
 }
+
+const struct shard_list *all_shards(struct sim *sim)
+{
+	uint64_t digest = placements_digest(sim);
+	if (!sim->shards)
+		sim->shards = mem_alloc_zero(sizeof *sim->shards);
+	else if (sim->shards->digest == digest)
+		return sim->shards;
+	sim->shards->digest = digest;
+	sim->shards->count = 0;
+	arena_reset(&sim->shards->arena);
+	for (int i = 0; i < sim->nodes_count; i++)
+		if (sim->nodes[i].role == ROLE_STORAGE)
+			disk_walk(sim->nodes[i].disk, STORE_META, slice_text("s"), take_shard, sim);
+	return sim->shards;
+}
+
+void shards_close(struct sim *sim)
+{
+	if (sim->shards)
+		arena_close(&sim->shards->arena);
+	free(sim->shards);
+	sim->shards = NULL;
+}
+
+/* ---- single records ---- */
 
 bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out)
 {

@@ -8,9 +8,10 @@
 enum { SHARD_LIST_MAX = 256 };
 
 struct shard_list {
-	struct sim *sim;
 	struct shard shards[SHARD_LIST_MAX];
 	int count;
+	uint64_t digest; /* of what it was made of */
+	struct arena arena;
 };
 
 /* Decodes the committed value under this key. */
@@ -19,8 +20,9 @@ bool disk_record(struct sim *sim, const struct disk *disk, enum store_family fam
 /* Appends the committed value. */
 bool disk_value(const struct disk *disk, enum store_family family, struct slice key,
 		struct buf *out);
-/* The newest placement of each shard that any storage node keeps. */
-struct shard_list *all_shards(struct sim *sim);
+/* The newest placement of each shard that any storage node keeps; lent until the next call. */
+const struct shard_list *all_shards(struct sim *sim);
+void shards_close(struct sim *sim);
 /* The bit that was flipped on its disk is still there: its copy was not given up or made anew. */
 bool flip_stands(struct sim *sim, struct sim_node *node);
 bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out);

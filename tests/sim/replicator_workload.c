@@ -457,7 +457,7 @@ static void look_at_record(void *context, struct slice key, struct slice value)
 
 static void replicator_check(struct workload *w)
 {
-	struct shard_list *list = all_shards(w->sim);
+	const struct shard_list *list = all_shards(w->sim);
 	struct buf key = {0};
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];

@@ -1,4 +1,5 @@
 #include "tests/sim/faults.h"
+#include "tests/sim/records.h"
 #include "tests/sim/trap.h"
 #include "tests/sim/workload.h"
 
@@ -169,6 +170,7 @@ static void sim_close(struct sim *sim)
 	free(sim->workloads);
 	checker_close(sim);
 	watch_close(sim);
+	shards_close(sim);
 	arena_close(&sim->arena);
 	arena_close(&sim->message);
 }
@@ -221,6 +223,8 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	sim_schedule(sim, sim->now_us + WATCH_EVERY_MS * 1000, SIM_WATCH, 0, 0, NULL);
 	run_until(sim, sim->now_us + sim->settings.safety_ms * 1000);
 	liveness(sim);
+	if (sim->violations == 0)
+		watch_last(sim);
 	if (sim->violations == 0)
 		checker_final(sim);
 	if (sim->violations == 0)

@@ -203,6 +203,7 @@ static inline bool sim_node_flipped(const struct sim_node *node)
 }
 
 struct history;
+struct shard_list;
 
 struct workload;
 struct workload_ops;
@@ -241,7 +242,8 @@ struct sim {
 	struct map ordered_as;   /* operation id, document id -> revision in the stream */
 	struct map entries_seen; /* shard, epoch, number -> digest of the entry */
 	struct map entries_applied, copies_watched, shards_watched; /* watch.c */
-	struct map contents; /* shard, document id, revision -> digest of its body */
+	struct map contents;       /* shard, document id, revision -> digest of its body */
+	struct shard_list *shards; /* records.c: as they were last asked for; may be NULL */
 	struct arena arena;
 	struct arena message; /* that is being handled */
 };
@@ -322,6 +324,7 @@ void checker_on_send(struct sim *sim, const struct effect *effect);
 /* watch.c */
 enum { WATCH_EVERY_MS = 400 };
 void watch(struct sim *sim);
+void watch_last(struct sim *sim);
 void watch_close(struct sim *sim);
 
 /* contents.c: an applied entry as it is stored; a pair of a shard's documents */

@@ -16,8 +16,10 @@ struct version {
 	struct version *older;
 	uint64_t number;
 	size_t len;
-	bool removed; /* the key was removed: no value */
-	bool corrupt; /* reading it fails */
+	uint64_t digest; /* of key and value; 0: not known yet */
+	bool removed;    /* the key was removed: no value */
+	bool corrupt;    /* reading it fails */
+	bool visited;    /* by disk_walk_new */
 	uint8_t data[];
 };
 

@@ -19,7 +19,11 @@ struct watched_copy {
 
 struct watched_shard {
 	uint64_t compared; /* replicas were compared when they had applied so much */
+	uint64_t looks;    /* at its records */
 };
+
+/* What is new is looked at each time; now and then all that there is, and in the end. */
+enum { LOOK_AT_ALL_EVERY = 16 };
 
 static struct slice pair_key(struct buf *key, uint64_t a, uint64_t b)
 {
@@ -108,66 +112,96 @@ static void check_listed(void *context, struct slice key, struct slice value)
 	buf_close(&listed);
 }
 
-static void check_conflicts(struct sim *sim, const struct sim_node *node, uint64_t shard)
+static void check_records(struct sim *sim, const struct sim_node *node, uint64_t shard, bool all)
 {
 	struct conflict_walk walk = {sim, node, shard};
 	struct buf key = {0};
-	disk_walk(node->disk, STORE_DOCUMENTS, key_shard(&key, 'd', shard), check_listed, &walk);
+	key_shard(&key, 'd', shard);
+	(all ? disk_walk : disk_walk_new)(node->disk, STORE_DOCUMENTS, buf_slice(&key),
+					  check_listed, &walk);
 	buf_close(&key);
 }
 
 /* ---- equal replicas ---- */
 
-static void compare_copies(struct sim *sim, uint64_t shard, const struct sim_node *a,
-			   const struct sim_node *b, uint64_t applied)
+static const enum store_family compared_families[] = {STORE_DOCUMENTS, STORE_CONFLICTS,
+						      STORE_ATTACHMENTS};
+
+struct copy {
+	const struct sim_node *node;
+	struct shard_position position;
+	uint64_t digests[ARRAY_LEN(compared_families)];
+};
+
+static void compare_copies(struct sim *sim, uint64_t shard, const struct copy *a,
+			   const struct copy *b)
 {
-	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS,
-						     STORE_ATTACHMENTS};
-	for (size_t f = 0; f < ARRAY_LEN(families); f++)
-		if (digest_of(sim, a->member, families[f], shard) !=
-		    digest_of(sim, b->member, families[f], shard))
+	for (size_t f = 0; f < ARRAY_LEN(compared_families); f++)
+		if (a->digests[f] != b->digests[f])
 			sim_violation(
 			    sim, "%s and %s differ in family %d of shard %016llx at %llu applied",
-			    a->name, b->name, (int)families[f], (unsigned long long)shard,
-			    (unsigned long long)applied);
+			    a->node->name, b->node->name, (int)compared_families[f],
+			    (unsigned long long)shard, (unsigned long long)a->position.applied);
 }
 
-static void watch_shard(struct sim *sim, const struct shard *shard)
+static void compare_all(struct sim *sim, uint64_t shard, struct copy *copies, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		for (size_t f = 0; f < ARRAY_LEN(compared_families); f++)
+			copies[i].digests[f] =
+			    digest_of(sim, copies[i].node->member, compared_families[f], shard);
+	for (uint32_t i = 0; i < count; i++)
+		for (uint32_t k = i + 1; k < count; k++)
+			if (copies[i].position.applied == copies[k].position.applied)
+				compare_copies(sim, shard, &copies[i], &copies[k]);
+}
+
+static void watch_shard(struct sim *sim, const struct shard *shard, bool last)
 {
 	struct buf key = {0};
-	struct shard_position p[LIMIT_REPLICAS];
-	const struct sim_node *nodes[LIMIT_REPLICAS];
+	struct copy copies[LIMIT_REPLICAS];
 	uint32_t count = 0;
 	uint64_t most = 0;
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
-		nodes[count] = sim_node_of(sim, shard->replicas[i].node);
-		if (!position_of(sim, shard->replicas[i].node, shard->id, &p[count]) ||
-		    p[count].copying || sim_node_flipped(nodes[count]))
+		struct copy *c = &copies[count];
+		c->node = sim_node_of(sim, shard->replicas[i].node);
+		if (!position_of(sim, c->node->member, shard->id, &c->position) ||
+		    c->position.copying || sim_node_flipped(c->node))
 			continue;
-		watch_copy(sim, nodes[count], shard->id, &p[count]);
-		if (p[count].applied > most)
-			most = p[count].applied;
+		watch_copy(sim, c->node, shard->id, &c->position);
+		if (c->position.applied > most)
+			most = c->position.applied;
 		count++;
 	}
 	struct watched_shard *w =
 	    state_of(&sim->shards_watched, pair_key(&key, shard->id, 0), sizeof *w);
 	buf_close(&key);
-	for (uint32_t i = 0; i < count && w->compared != most; i++)
-		for (uint32_t k = i + 1; k < count; k++)
-			if (p[i].applied == p[k].applied)
-				compare_copies(sim, shard->id, nodes[i], nodes[k], p[i].applied);
-	for (uint32_t i = 0; i < count && w->compared != most; i++)
-		check_conflicts(sim, nodes[i], shard->id);
+	if (w->compared == most && !last)
+		return;
 	w->compared = most;
+	compare_all(sim, shard->id, copies, count);
+	bool all = last || w->looks++ % LOOK_AT_ALL_EVERY == 0;
+	for (uint32_t i = 0; i < count; i++)
+		check_records(sim, copies[i].node, shard->id, all);
+}
+
+static void watch_shards(struct sim *sim, bool last)
+{
+	const struct shard_list *list = all_shards(sim);
+	for (int i = 0; i < list->count && sim->violations == 0; i++)
+		if (!list->shards[i].dropped)
+			watch_shard(sim, &list->shards[i], last);
+	arena_reset(&sim->arena);
+}
+
+void watch_last(struct sim *sim)
+{
+	watch_shards(sim, true);
 }
 
 void watch(struct sim *sim)
 {
-	struct shard_list *list = all_shards(sim);
-	for (int i = 0; i < list->count && sim->violations == 0; i++)
-		if (!list->shards[i].dropped)
-			watch_shard(sim, &list->shards[i]);
-	arena_reset(&sim->arena);
+	watch_shards(sim, false);
 	if (!sim->healed)
 		sim_schedule(sim, sim->now_us + WATCH_EVERY_MS * 1000, SIM_WATCH, 0, 0, NULL);
 }
