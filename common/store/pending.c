@@ -7,7 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 
-enum { FIRST_SLOTS = 256, FIRST_RANGES = 4, KEEP_SLOTS = 16 * 1024 };
+enum { FIRST_SLOTS = 256, FIRST_RANGES = 4, KEEP_SLOTS = 16 * 1024, SORTED_MIN = 1000 };
 
 static uint64_t hash_of(enum store_family family, struct slice key)
 {
@@ -138,6 +138,26 @@ static bool removed_after(const struct pending *p, uint32_t order, uint8_t famil
 bool pending_covered(const struct pending *p, const struct pending_entry *entry)
 {
 	return removed_after(p, entry->order, entry->family, entry->key);
+}
+
+static int compare_entries(const void *x, const void *y)
+{
+	const struct pending_entry *a = *(const struct pending_entry *const *)x;
+	const struct pending_entry *b = *(const struct pending_entry *const *)y;
+	if (a->family != b->family)
+		return a->family < b->family ? -1 : 1;
+	return slice_compare(a->key, b->key);
+}
+
+const struct pending_entry **pending_listed(struct pending *p)
+{
+	const struct pending_entry **list =
+	    arena_alloc(&p->arena, (p->entries_count + 1) * sizeof *list);
+	for (uint32_t i = 0; i < p->entries_count; i++)
+		list[i] = &p->entries[i];
+	if (p->entries_count >= SORTED_MIN)
+		qsort(list, p->entries_count, sizeof *list, compare_entries);
+	return list;
 }
 
 enum pending_found pending_get(const struct pending *p, enum store_family family, struct slice key,

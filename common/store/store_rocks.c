@@ -89,7 +89,8 @@ static bool rocks_dirty(const struct store *s)
  */
 static void fill_batch(struct rocks *r)
 {
-	const struct pending *p = &r->pending;
+	struct pending *p = &r->pending;
+	const struct pending_entry **list = pending_listed(p);
 	for (uint32_t i = 0; i < p->ranges_count; i++) {
 		const struct pending_range *range = &p->ranges[i];
 		rocksdb_writebatch_delete_range_cf(
@@ -97,7 +98,7 @@ static void fill_batch(struct rocks *r)
 		    range->first.len, (const char *)range->end.data, range->end.len);
 	}
 	for (uint32_t i = 0; i < p->entries_count; i++) {
-		const struct pending_entry *e = &p->entries[i];
+		const struct pending_entry *e = list[i];
 		if (p->ranges_count > 0 && pending_covered(p, e))
 			continue;
 		if (e->removed)
