@@ -91,6 +91,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(outbox_push, pushed);
 		KEEP(feed_events, fed);
 		KEEP(lock_set_ack, set);
+		KEEP(view_query_ack, viewed);
 	default:
 		break;
 	}
@@ -114,12 +115,21 @@ static void on_send(struct storage_bench *b, const struct effect *e)
 
 /* ---- the shell's part ---- */
 
+static void keep_script(struct storage_bench *b, const struct script_request *request)
+{
+	b->script = *request;
+	b->script.arguments = arena_copy(&b->arena, request->arguments);
+	b->scripts++;
+}
+
 static void run_effects(struct storage_bench *b, enum effect_when when)
 {
 	for (uint32_t i = 0; i < b->fx.count; i++) {
 		const struct effect *e = &b->fx.items[i];
 		if (e->when == when && e->kind == EFFECT_SEND)
 			on_send(b, e);
+		if (e->when == when && e->kind == EFFECT_SCRIPT)
+			keep_script(b, &e->script);
 		if (when == WHEN_NOW && (e->kind == EFFECT_EXIT || e->kind == EFFECT_RESET))
 			buf_printf(&b->trace, "%s: %.*s\n",
 				   e->kind == EFFECT_EXIT ? "exit" : "reset", (int)e->reason.len,
@@ -242,6 +252,7 @@ void storage_bench_clear(struct storage_bench *b)
 {
 	buf_clear(&b->trace);
 	b->answers = 0;
+	b->scripts = 0;
 }
 
 void storage_bench_init(struct storage_bench *b)

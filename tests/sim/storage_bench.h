@@ -48,6 +48,9 @@ struct storage_bench {
 	struct msg_outbox_push pushed;
 	struct msg_feed_events fed;
 	struct msg_lock_set_ack set;
+	struct msg_view_query_ack viewed;
+	struct script_request script; /* the last one that was asked for */
+	uint32_t scripts;             /* of them since the trace was cleared */
 	uint32_t answers; /* of all these to gateway and arbiter since the trace was cleared */
 };
 
