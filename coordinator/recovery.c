@@ -6,6 +6,8 @@
 
 /* No honest counter gets here, and beyond it there would be no room for a next one. */
 #define COUNTER_MAX (UINT64_MAX / 4)
+/* So many fencing tokens that no shard has seen, of locks on mere names, may have been lost. */
+#define TOKENS_LOST_MAX (UINT64_C(1) << 32)
 
 static void refuse(struct coordinator *c, const struct member_row *m, const char *what,
 		   uint64_t theirs, uint64_t ours, struct effects *fx)
@@ -30,6 +32,13 @@ static bool may_adopt(struct coordinator *c, const struct member_row *m, const c
 		return true;
 	refuse(c, m, what, theirs, ours, fx);
 	return false;
+}
+
+/* A token is never given twice. Durable with the next one. */
+static void adopt_token(struct coordinator *c, uint64_t token)
+{
+	if (token > c->state.token && token <= COUNTER_MAX)
+		c->state.token = token;
 }
 
 /* The version is raised above it with the next change, which adopting makes due. */
@@ -142,6 +151,7 @@ void recovery_on_join(struct coordinator *c, const struct member_row *m,
 	compare_map_version(c, m, j->map_version, fx);
 	if (m->role != ROLE_STORAGE)
 		return;
+	adopt_token(c, j->lock_token);
 	for (uint32_t i = 0; i < j->dropped_count; i++)
 		compare_drop(c, m, j->dropped[i], fx);
 	for (uint32_t i = 0; i < j->collections_count; i++)
@@ -196,6 +206,8 @@ void recovery_review(struct coordinator *c, struct effects *fx)
 	c->recovery = RECOVERY_DONE;
 	fx_log(fx, LOG_LEVEL_INFO, "recovered map_version=%llu shards=%llu",
 	       (unsigned long long)c->state.map_version, (unsigned long long)c->shards.count);
+	if (c->options.recover_from_nodes)
+		c->state.token += TOKENS_LOST_MAX;
 	if (c->map_waits)
 		state_map_changed(c);
 	c->map_waits = false;

@@ -1,5 +1,6 @@
 /* This node as a member: joining, heartbeats, and being told that its data is too old. */
 #include "storage-node/internal.h"
+#include "storage-node/lock.h"
 
 static struct shard_report report_of(struct storage *s, struct shard_copy *c)
 {
@@ -55,7 +56,8 @@ static void send_join(struct storage *s, struct effects *fx)
 				       .incarnation = s->options.incarnation,
 				       .version = slice_text("parley 1.0"),
 				       .map_version = s->map_version,
-				       .trail = trail_of(s)};
+				       .trail = trail_of(s),
+				       .lock_token = lock_greatest(s)};
 	join.reports = reports(s, &join.reports_count);
 	join.shards = arena_alloc(&s->arena, (s->shards.count + 1) * sizeof *join.shards);
 	join.collections =

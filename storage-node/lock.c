@@ -233,6 +233,22 @@ void lock_free(struct shard_copy *c)
 
 /* ---- from the coordinator ---- */
 
+static uint64_t greatest_of(const struct shard_copy *c)
+{
+	uint64_t appended = c->locks ? c->locks->greatest : 0;
+	return appended > c->position.lock_token ? appended : c->position.lock_token;
+}
+
+uint64_t lock_greatest(const struct storage *s)
+{
+	uint64_t greatest = 0;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));)
+		if (greatest_of(entry->value) > greatest)
+			greatest = greatest_of(entry->value);
+	return greatest;
+}
+
 static void answer(struct shard_copy *c, const struct event *e, enum status status,
 		   struct effects *fx)
 {
@@ -243,9 +259,7 @@ static void answer(struct shard_copy *c, const struct event *e, enum status stat
 				       .release = m->release,
 				       .token = m->lock.token};
 	if (c)
-		ack.greatest = c->position.lock_token;
-	if (c && c->locks && c->locks->greatest > ack.greatest)
-		ack.greatest = c->locks->greatest;
+		ack.greatest = greatest_of(c);
 	fx_reply(fx, WHEN_NOW, e, MSG_lock_set_ack, &ack);
 }
 
@@ -292,13 +306,11 @@ static void grant(struct storage *s, struct shard_copy *c, const struct event *e
 	struct lock_table *t = table_of(c);
 	struct held_lock *lock = map_get(&t->by_id, m->lock.id);
 	bool known = lock && lock->token == m->lock.token && lock->unlock == 0;
-	uint64_t greatest =
-	    t->greatest > c->position.lock_token ? t->greatest : c->position.lock_token;
 	if (known) {
 		answer_when_applied(c, e, lock->number, fx);
 		return;
 	}
-	if (lock ? lock->token >= m->lock.token : m->lock.token <= greatest) {
+	if (lock ? lock->token >= m->lock.token : m->lock.token <= greatest_of(c)) {
 		answer(c, e, STATUS_LOCK_LOST, fx);
 		return;
 	}

@@ -28,6 +28,8 @@ struct lock_question {
 	uint32_t lock_ids_count;
 };
 
+/* Greatest token that this node's shards have seen. */
+uint64_t lock_greatest(const struct storage *s);
 /* OK; LOCK_LOST: locks are named, and do not cover all that is touched; LOCKED: another lock
  * overlaps it. */
 enum status lock_check(const struct shard_copy *c, const struct lock_question *question);

@@ -72,6 +72,15 @@ export class Hosts extends Cluster {
     return send(new URL(path, `https://${this.address(name)}:${this.healthPort(name)}`), { tls: { ca: this.tls.ca }, timeoutMs: 3000 });
   }
 
+  /** Metrics are for the machine itself only: asked for on the host, from its loopback address. */
+  async metric(name, line) {
+    const url = `https://${this.address(name)}:${this.healthPort(name)}/metrics`;
+    const text = this.inside(name, 'curl', '-sk', '--interface', '127.0.0.1', '--max-time', '3', url);
+    const row = text.split('\n').find((found) => found.startsWith(`${line} `));
+    if (!row) throw new Error(`${name} has no metric ${line}`);
+    return Number(row.slice(line.length + 1));
+  }
+
   /** Disks and what is preloaded are made ready before the first start. */
   prepare() {
     mkdirSync(join(this.dir, 'launch'), { recursive: true });
@@ -136,6 +145,7 @@ export class Hosts extends Cluster {
   inside(member, program, ...args) {
     const done = spawnSync('ip', ['netns', 'exec', `${this.hosts}-${member}`, program, ...args]);
     if (done.status !== 0) throw new Error(`${program} ${args.join(' ')} in ${member}: ${done.stderr}`);
+    return done.stdout.toString();
   }
 
   // ---- wires ----

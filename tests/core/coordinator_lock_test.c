@@ -589,6 +589,28 @@ static void test_a_stray_lock_is_released(void **state)
 	assert_int_equal(b->tokens[1], 10);
 }
 
+static void test_tokens_grow_beyond_a_lost_disk(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a"});
+	held(b, (struct asked){.id = 2, .key = "!name"}); /* known to no node */
+	bench_model(b, NODE_A)->lock_token = b->tokens[1];
+	bench_stop(b);
+	disk_wipe(b->disk);
+	bench_start(b, true);
+	bench_advance(b, SETTLE_MS);
+	acquire(b, (struct asked){.id = 3, .key = "!name"});
+	assert_true(b->tokens[3] > b->tokens[2] && b->tokens[2] > b->tokens[1]);
+	/* and once more */
+	bench_model(b, NODE_A)->lock_token = b->tokens[3];
+	bench_stop(b);
+	disk_wipe(b->disk);
+	bench_start(b, true);
+	bench_advance(b, SETTLE_MS);
+	acquire(b, (struct asked){.id = 4, .key = "!name"});
+	assert_true(b->tokens[4] > b->tokens[3]);
+}
+
 static void test_system_locks(void **state)
 {
 	struct bench *b = *state;
@@ -627,6 +649,7 @@ int main(void)
 	    TEST(test_one_that_its_shard_lost_ends),
 	    TEST(test_said_again_and_to_the_next_lead),
 	    TEST(test_a_stray_lock_is_released),
+	    TEST(test_tokens_grow_beyond_a_lost_disk),
 	    TEST(test_system_locks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

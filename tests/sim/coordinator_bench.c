@@ -289,6 +289,7 @@ void bench_join(struct bench *b, struct model *m)
 				    .reports_count = m->copies_count,
 				    .dropped = m->dropped,
 				    .dropped_count = m->dropped_count,
+				    .lock_token = m->lock_token,
 				    .trail = m->trail};
 	bench_deliver(b, m, MSG_member_join, &j);
 }

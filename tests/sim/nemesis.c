@@ -4,7 +4,14 @@
 #include "tests/sim/records.h"
 #include "tests/sim/trap.h"
 
-enum { FLAPS_MAX = 12, SLOW_DISK_MS = 8000, CLOG_MS = 4000, LATE_MS = 6000, FLIP_AFTER_MS = 3000 };
+enum {
+	FLAPS_MAX = 12,
+	SLOW_DISK_MS = 8000,
+	CLOG_MS = 4000,
+	LATE_MS = 6000,
+	FLIP_AFTER_MS = 3000,
+	FORGET_AFTER_MS = 1000
+};
 
 static struct rng *dice(struct sim *sim)
 {
@@ -316,6 +323,17 @@ static void planned_put_back(struct sim *sim, int index, int away)
 	sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, index, 0, NULL);
 }
 
+/* When all storage nodes are there to tell it what it knew. */
+static void lose_coordinator(struct sim *sim)
+{
+	sim_log(sim, "nemesis loses the disk of the coordinator");
+	faults_note(sim, FAULT_wiped);
+	sim->recovers = true;
+	node_crash(sim, 0, false);
+	disk_wipe(sim->nodes[0].disk);
+	sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, 0, 0, NULL);
+}
+
 static void slow_disk(struct sim *sim)
 {
 	struct sim_node *node = &sim->nodes[any_node(sim)];
@@ -390,6 +408,8 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 		flip_silently(sim);
 	if (action == NEMESIS_TRAP)
 		trap_spring(sim, node);
+	if (action == NEMESIS_FORGET)
+		lose_coordinator(sim);
 	if (sim->healed || action == NEMESIS_FLIP || action == NEMESIS_TRAP)
 		return;
 	if (action == NEMESIS_DRAW)
@@ -407,6 +427,8 @@ void nemesis_heal(struct sim *sim)
 	sim->healed = true;
 	if (sim->settings.flips)
 		later(sim, FLIP_AFTER_MS, NEMESIS_FLIP, 0);
+	if (sim->settings.forgets)
+		later(sim, FORGET_AFTER_MS, NEMESIS_FORGET, 0);
 	heal_links(sim);
 	memset(sim->clogged_until_us, 0, sizeof sim->clogged_until_us);
 	for (int i = 0; i < sim->nodes_count; i++) {

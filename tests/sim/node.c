@@ -73,6 +73,7 @@ static void *new_coordinator(struct sim *sim, struct sim_node *node, uint64_t se
 					      .members_count = (uint32_t)sim->nodes_count,
 					      .replicas = (uint64_t)sim->settings.replicas,
 					      .rebalance = sim->settings.rebalance,
+					      .recover_from_nodes = sim->recovers,
 					      .shards = (uint64_t)sim->settings.shards};
 	node->ops = &coordinator_ops;
 	return coordinator_new(&options, node->store, seed);

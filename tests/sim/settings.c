@@ -106,6 +106,7 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 		out->write_quorum = out->replicas / 2 + 1;
 	}
 	out->rebalance = out->storage_nodes > out->replicas && one_in(&r, 3);
+	out->forgets = one_in(&r, 6) && !out->flips;
 }
 
 void sim_settings_print(const struct sim_settings *s)
@@ -126,8 +127,9 @@ void sim_settings_print(const struct sim_settings *s)
 	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
 	       "slow=%d "
 	       "losses=%d drift_ppm=%lld deep=%d flips=%d put_back=%d "
-	       "rebalance=%d\n",
+	       "rebalance=%d forgets=%d\n",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
 	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
-	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back, s->rebalance);
+	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back, s->rebalance,
+	       s->forgets);
 }

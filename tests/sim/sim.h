@@ -51,6 +51,7 @@ struct sim_settings {
 	uint32_t commit_broken, commit_full, get_broken;
 	bool flips;        /* a bit of a follower's disk, unnoticed, after all else has healed */
 	bool put_back;     /* a copy of a disk is put back while others are away */
+	bool forgets;      /* the coordinator loses its disk after all else has healed */
 	bool rebalance;    /* the coordinator moves replicas to nodes that have fewer */
 	int64_t drift_ppm; /* how fast or slow clocks may be */
 	int64_t retain_ms;
@@ -79,6 +80,7 @@ enum nemesis_action {
 	NEMESIS_JOIN,
 	NEMESIS_ISLAND,
 	NEMESIS_FLIP,
+	NEMESIS_FORGET,
 	NEMESIS_PUT_BACK,
 	NEMESIS_TRAP
 };
@@ -230,6 +232,7 @@ struct sim {
 	int violations;
 	int losses;          /* of disks */
 	uint32_t faults_met; /* faults.h */
+	bool recovers; /* the coordinator has lost its disk, and asks the nodes what it knew */
 	bool put_back_planned;
 	const struct sim_trap *trap; /* NULL: none */
 	int trap_seen, trap_sprung;

@@ -11,6 +11,7 @@ void trap_settle(struct sim_settings *settings, const struct sim_trap *trap)
 	settings->losses = 0;
 	settings->put_back = false;
 	settings->flips = false;
+	settings->forgets = false;
 	settings->commit_broken = settings->commit_full = settings->get_broken = 0;
 	settings->retain_ms = 0;
 	settings->storage_nodes = settings->storage_nodes < 3 ? 3 : settings->storage_nodes;
