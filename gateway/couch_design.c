@@ -4,6 +4,7 @@
 #include "common/doc/json.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/couch_rules.h"
 #include "gateway/couch_view.h"
 #include "gateway/routes.h"
 
@@ -79,6 +80,25 @@ void design_signature(const struct design_view *view, uint8_t out[16])
 	buf_close(&text);
 }
 
+/* [what it is called, text]; none of a text that is empty. */
+static void print_function(struct slice text, const char *kind, struct slice view, struct buf *out)
+{
+	struct buf what = {0};
+	if (text.len == 0)
+		return;
+	buf_printf(&what, "the %s function", kind);
+	if (view.len > 0)
+		buf_append_text(&what, " in the '");
+	buf_append_slice(&what, view);
+	buf_append_text(&what, view.len > 0 ? "' view" : "");
+	buf_append_text(out, out->len > 1 ? ",[" : "[");
+	json_string(buf_slice(&what), out);
+	buf_append_byte(out, ',');
+	json_string(text, out);
+	buf_append_byte(out, ']');
+	buf_close(&what);
+}
+
 bool design_functions(struct slice body, struct buf *out)
 {
 	struct slice language = value_member(body, slice_text("language"));
@@ -89,20 +109,13 @@ bool design_functions(struct slice body, struct buf *out)
 	buf_append_byte(&functions, '[');
 	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
 		struct slice name = mp_read(&r).bytes;
-		struct slice map = text_of(mp_value(&r), "map");
-		struct buf what = {0};
-		if (map.len == 0)
-			continue;
-		buf_append_text(&what, "the map function in the '");
-		buf_append_slice(&what, name);
-		buf_append_text(&what, "' view");
-		buf_append_text(&functions, functions.len > 1 ? ",[" : "[");
-		json_string(buf_slice(&what), &functions);
-		buf_append_byte(&functions, ',');
-		json_string(map, &functions);
-		buf_append_byte(&functions, ']');
-		buf_close(&what);
+		struct slice view = mp_value(&r);
+		struct slice reduce = text_of(view, "reduce");
+		print_function(text_of(view, "map"), "map", name, &functions);
+		if (reduce.len > 0 && reduce.data[0] != '_')
+			print_function(reduce, "reduce", name, &functions);
 	}
+	print_function(text_of(body, RULE_MEMBER), RULE_MEMBER, slice_of(NULL, 0), &functions);
 	bool any = functions.len > 1 && print_library(body, &library) &&
 		   (language.len == 0 || slice_is(text_of(body, "language"), "javascript"));
 	buf_append_byte(&functions, ']');

@@ -438,6 +438,15 @@ static void have_rules(struct turn *t, struct request *r, const struct couch_rul
 		answer_problem(t, r, &problem);
 }
 
+static void compiled(struct turn *t, struct request *r)
+{
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (c)
+		couch_rules_want(t, r, c, have_rules);
+	else
+		couch_answer_error(t, r, COUCH_DB_MISSING);
+}
+
 void couch_validate(struct turn *t, struct request *r, struct validated *items, uint32_t count,
 		    request_step *done)
 {
@@ -454,5 +463,5 @@ void couch_validate(struct turn *t, struct request *r, struct validated *items, 
 				 .count = count,
 				 .most = VALIDATE_RUN_ITEMS};
 	r->op = v;
-	couch_rules_want(t, r, c, have_rules);
+	couch_compile(t, r, items, count, compiled);
 }

@@ -26,6 +26,10 @@ struct validated {
  * that fails as a whole is answered here. The collection must be known (couch_find). */
 void couch_validate(struct turn *t, struct request *r, struct validated *items, uint32_t count,
 		    request_step *done);
+/* The first step of it: design documents whose functions don't compile are refused, but for those
+ * that were made elsewhere. r->op stays as it is. */
+void couch_compile(struct turn *t, struct request *r, struct validated *items, uint32_t count,
+		   request_step *done);
 
 /* The patch that sets an attachment, or with c = NULL removes it. */
 struct content;

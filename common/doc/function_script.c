@@ -3,9 +3,15 @@
 #include "common/doc/script_source.h"
 
 /* clang-format off */
+/* Modules stand anywhere in the design document. */
+#define OF_DESIGN \
+	SCRIPT_COMMON \
+	"  const modules = design;\n" \
+	SCRIPT_REQUIRE
+
 const char function_filter_source[] =
 	"(function (text, design, documents, req) {\n"
-	SCRIPT_COMMON SCRIPT_MADE
+	OF_DESIGN SCRIPT_MADE
 	"  const all = [];\n"
 	"  for (const document of documents) all.push(!!made.call(design, document, req));\n"
 	"  return all;\n"
@@ -15,7 +21,7 @@ const char function_view_filter_source[] =
 	"(function (text, design, documents) {\n"
 	"  let emitted;\n"
 	"  globalThis.emit = function () { emitted = true; };\n"
-	SCRIPT_COMMON SCRIPT_MADE
+	OF_DESIGN SCRIPT_MADE
 	"  const all = [];\n"
 	"  for (const document of documents) {\n"
 	"    emitted = false;\n"
@@ -63,13 +69,13 @@ const char function_validate_source[] =
 
 const char function_show_source[] =
 	"(function (text, design, document, req) {\n"
-	SCRIPT_COMMON SCRIPT_MADE RESPONSE
+	OF_DESIGN SCRIPT_MADE RESPONSE
 	"  return [null, response(made.call(design, document, req))];\n"
 	"})";
 
 const char function_update_source[] =
 	"(function (text, design, document, req) {\n"
-	SCRIPT_COMMON SCRIPT_MADE RESPONSE
+	OF_DESIGN SCRIPT_MADE RESPONSE
 	"  const result = made.call(design, document, req);\n"
 	"  if (!Array.isArray(result))\n"
 	"    throw new TypeError('an update function returns [document, response]');\n"

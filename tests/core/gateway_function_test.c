@@ -224,6 +224,29 @@ static void test_a_bulk_that_is_too_much_is_judged_in_parts(void **state)
 	assert_int_equal(sent_count(b, MSG_doc_write), 2); /* a, and what no function sees */
 }
 
+static void test_functions_are_tried_before_they_are_written(void **state)
+{
+	static const struct {
+		enum script_status status;
+		const char *output;
+		int http; /* 0: it is written */
+	} ends[] = {
+	    {SCRIPT_OK, "\"\"", 0},     {SCRIPT_UNAVAILABLE, "none", 0}, {SCRIPT_BUSY, "many", 0},
+	    {SCRIPT_OK, "\"no\"", 400}, {SCRIPT_OK, "[]", 400},          {SCRIPT_TIME, "", 500},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		gateway_bench_clear(b);
+		b->status = 0;
+		gateway_bench_http(b, "PUT /c/_design/d\n\n{\"views\":{\"v\":{\"map\":\"f\"}}}");
+		assert_true(script_runs(b, "$$ "));
+		assert_int_equal(sent_count(b, MSG_doc_write), 0);
+		script_ends(b, i + 1, ends[i].status, ends[i].output);
+		assert_int_equal(sent_count(b, MSG_doc_write), ends[i].http == 0);
+		assert_int_equal(b->status, ends[i].http);
+	}
+}
+
 /* ---- whose turn it is ---- */
 
 static void note_end(struct turn *t, struct request *r, const void *context,
@@ -307,6 +330,7 @@ int main(void)
 	    TEST(test_others_are),
 	    TEST(test_rubbish_refuses),
 	    TEST(test_a_revision_that_is_not_there_is_a_conflict),
+	    TEST(test_functions_are_tried_before_they_are_written),
 	    TEST(test_a_bulk_that_is_too_much_is_judged_in_parts),
 	    TEST(test_a_slow_database_makes_only_its_own_wait),
 	    TEST(test_not_too_many_wait),

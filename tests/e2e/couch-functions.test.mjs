@@ -38,14 +38,15 @@ async function put(db, id, body) {
 const FILTERS = {
   even: 'function (doc) { return doc.n % 2 === 0; }',
   named: 'function (doc, req) { return doc.name === req.query.name && req.method === "GET" && req.userCtx.roles[0] === "_admin"; }',
-  own: 'function (doc) { return this.words.indexOf(doc.name) >= 0; }',
+  module: 'function (doc) { return require("words/list").indexOf(doc.name) >= 0; }',
+  own: 'function (doc) { return this.list.indexOf(doc.name) >= 0; }',
   gone: 'function (doc) { return doc._deleted; }',
   throws: 'function (doc) { if (doc.n === 3) throw new Error("no threes"); return true; }',
   loops: 'function (doc) { if (doc.n === 3) for (;;); return true; }',
   fills: 'function (doc) { for (var all = []; ; ) all.push(new Array(1e6).fill(doc)); }',
   broken: 'function (doc) {',
   nothing: '42',
-  reaches: 'function (doc) { return typeof require + typeof process + typeof fetch + typeof XMLHttpRequest + typeof setTimeout === "undefined".repeat(5); }',
+  reaches: 'function (doc) { return typeof module + typeof process + typeof fetch + typeof XMLHttpRequest + typeof setTimeout === "undefined".repeat(5); }',
   secret: 'function (doc, req) { return JSON.stringify(req).indexOf("c2VjcmV0") < 0; }',
 };
 
@@ -86,7 +87,8 @@ describe('functions of design documents', () => {
   test('filters of _changes', async () => {
     const db = await database('filters', {
       filters: FILTERS,
-      words: ['one', 'two'],
+      list: ['one', 'two'],
+      words: { list: 'module.exports = ["two", "three"];' },
       views: { odd: { map: 'function (doc) { if (doc.n % 2) emit(doc._id, null); }' }, two: { map: 'function (doc) { emit(doc.n); emit(doc.n); }' } },
     });
     const names = ['zero', 'one', 'two', 'three', 'four'];
@@ -104,6 +106,7 @@ describe('functions of design documents', () => {
     assert.deepEqual(await passed('filter=d/named&name=three'), ['three']);
     assert.deepEqual(await passed('filter=d/named&name=nobody'), []);
     assert.deepEqual(await passed('filter=d/own'), ['one', 'two']);
+    assert.deepEqual(await passed('filter=d/module'), ['three', 'two']);
     assert.deepEqual(await passed('filter=d/gone'), ['gone']);
     assert.deepEqual(await passed('filter=_view&view=d/odd'), ['one', 'three']);
     assert.deepEqual(await passed('filter=_view&view=d%2Ftwo&include_docs=true'), ['_design/d', 'four', 'gone', 'one', 'three', 'two', 'zero']);
@@ -200,8 +203,13 @@ describe('functions of design documents', () => {
     assert.equal((await couch('DELETE', `${db}/_design/d?rev=${json.rev}`)).status, 200);
     await put(db, 'here', {});
     await until('the other gateway knows', 20000, async () => (await other(`n${n++}`)).status === 201);
-    await put(db, '_design/broken', { validate_doc_update: 'function (' });
-    expectError(await couch('PUT', `${db}/there`, {}), 400, 'compilation_error');
+    expectError(await couch('PUT', `${db}/_design/broken`, { validate_doc_update: 'function (' }), 400, 'compilation_error', /^Compilation of the validate_doc_update function failed/);
+    expectError(await couch('PUT', `${db}/_design/endless`, { validate_doc_update: '(function () { for (;;); })()' }), 500, 'os_process_error');
+    const rows = await couch('POST', `${db}/_bulk_docs`, { docs: [{ _id: 'there' }, { _id: '_design/broken', views: { v: { map: 'function () {}', reduce: '+' } } }] });
+    assert.deepEqual(rows.json.map(({ ok, error }) => ok ?? error), [true, 'compilation_error'], rows.text);
+    // what was made elsewhere is taken, and refuses all writes
+    assert.equal((await couch('PUT', `${db}/_design/broken?new_edits=false`, { _rev: '1-a', validate_doc_update: 'function (' })).status, 201);
+    expectError(await couch('PUT', `${db}/everywhere`, {}), 400, 'compilation_error');
   });
 
   test('_update makes documents and answers, _show answers', async () => {

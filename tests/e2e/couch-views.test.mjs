@@ -30,7 +30,6 @@ const VIEWS = {
   throws: { map: "function (doc) { if (doc._id === 'bob') throw new Error('no'); emit(doc._id, 1); }" },
   loops: { map: "function (doc) { if (doc._id === 'bob') for (;;); emit(doc._id, 1); }" },
   hostile: { map: "function (doc) { Array.prototype.push = null; emit = null; emit(1, 1); }" },
-  broken: { map: 'function (doc) {' },
   files: { map: 'function (doc) { for (var name in doc._attachments) emit([name, doc._conflicts], doc._attachments[name]); }' },
   conflicted: { map: 'function (doc) { if (doc._conflicts) emit(doc._conflicts); };' },
   library: { map: "function (doc) { emit(require('views/lib/names').of(doc), require('views/lib/names').count); }" },
@@ -251,7 +250,13 @@ describe('views', () => {
     assert.deepEqual(keys(await rows(db, 'throws')), ['ann', 'cid']);
     assert.deepEqual(keys(await rows(db, 'loops')), ['ann', 'cid']);
     assert.deepEqual(await rows(db, 'hostile'), []);
-    assert.equal((await view(db, 'broken')).json.error, 'compilation_error');
+    const broken = { _id: '_design/broken', views: { broken: { map: 'function (doc) {' } } };
+    const refused = await couch('PUT', `${db}/_design/broken`, broken);
+    assert.equal(refused.status, 400);
+    assert.match(refused.json.reason, /^Compilation of the map function in the 'broken' view failed: SyntaxError/);
+    // what was made elsewhere is taken, and fails when it is used
+    await couch('POST', `${db}/_bulk_docs`, { new_edits: false, docs: [{ ...broken, _rev: '1-a' }] });
+    await until('it fails', 20000, async () => (await couch('GET', `${db}/_design/broken/_view/broken`)).json.error === 'compilation_error');
     assert.deepEqual(keys(await rows(db, 'by-name')), ['Ann', 'Bob', 'Cid']);
   });
 
