@@ -62,8 +62,9 @@ static void fill_defaults(const struct coordinator *c, const struct msg_collecti
 	s->replicas = or_default(s->replicas, default_replicas(c));
 	s->write_quorum = or_default(s->write_quorum, s->replicas / 2 + 1);
 	/* who runs a job is decided by writes of which one wins */
-	bool decides = slice_is(s->name, COLLECTION_REPLICATIONS);
-	if (decides)
+	bool rows = slice_is(s->name, COLLECTION_REPLICATIONS);
+	bool decides = rows || slice_is(s->name, COLLECTION_REPLICATOR);
+	if (rows)
 		s->retain_deleted = or_default(s->retain_deleted, REPLICATIONS_RETAIN_MS);
 	if (!m->mode_given && !decides)
 		s->mode = or_default(s->mode, c->options.mode);

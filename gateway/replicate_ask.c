@@ -55,6 +55,14 @@ void replicator_fetched(struct turn *t)
 	make_ready(ask);
 }
 
+/* A checkpoint of a job that is shared out is written within the lease, or not at all. */
+static int64_t time_left(const struct turn *t, const struct ask *ask, int64_t usual_ms)
+{
+	bool bound = ask->job->plan && ask->method == HTTP_PUT && !MUTATION(job_lease_ignored);
+	int64_t left_ms = bound ? schedule_lease_left(t->gw, t->now_ms) : usual_ms;
+	return left_ms < usual_ms ? left_ms : usual_ms;
+}
+
 static void fly_home(struct turn *t, struct ask *ask)
 {
 	uint8_t origin[8];
@@ -69,6 +77,10 @@ static void fly_home(struct turn *t, struct ask *ask)
 	};
 	be64_write(origin, ask->id);
 	request_internal(t, &http, local_answered, slice_of(origin, sizeof origin));
+	struct request *r = map_get_u64(&t->gw->requests, ask->id);
+	int64_t usual_ms = t->gw->options.limits.deadline_ms;
+	if (r && time_left(t, ask, usual_ms) < usual_ms)
+		timers_set(&t->gw->timers, &r->deadline, t->now_ms + time_left(t, ask, usual_ms));
 }
 
 static void fly_out(struct turn *t, struct ask *ask)
@@ -88,7 +100,7 @@ static void fly_out(struct turn *t, struct ask *ask)
 	    .headers_count = e->headers_count,
 	    .body = buf_slice(&ask->body),
 	    .answer_bytes_max = REPLICATE_ANSWER_BYTES,
-	    .timeout_ms = REPLICATE_POLL_MS + REPLICATE_PATIENCE_MS,
+	    .timeout_ms = time_left(t, ask, REPLICATE_POLL_MS + REPLICATE_PATIENCE_MS),
 	};
 	fx_fetch(t->fx, &fetch);
 	buf_close(&url);
@@ -195,6 +207,8 @@ void ask_end(struct turn *t, struct ask *ask)
 	map_remove_u64(&ask->job->owner->asks, ask->id);
 	if (ask->flying && ask->job->what.sides[ask->side].remote)
 		fx_fetch_end(t->fx, ask->id);
+	else if (ask->flying)
+		request_gone(t, ask->id); /* what it has not sent yet it never does */
 	ask->id = 0;
 	ask->flying = false;
 }

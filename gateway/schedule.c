@@ -120,6 +120,11 @@ bool schedule_has_lease(const struct gateway *gw, int64_t now_ms)
 	return now_ms < gw->schedule->lease_until_ms;
 }
 
+int64_t schedule_lease_left(const struct gateway *gw, int64_t now_ms)
+{
+	return gw->schedule->lease_until_ms - now_ms;
+}
+
 bool schedule_allows(const struct gateway *gw, const struct job *job, int64_t now_ms)
 {
 	if (MUTATION(job_lease_ignored))
@@ -128,12 +133,10 @@ bool schedule_allows(const struct gateway *gw, const struct job *job, int64_t no
 }
 
 /* Its holder is a runner whose row stands there. */
-static bool is_held(const struct schedule *s, const struct plan *plan, int64_t now_ms)
+static bool is_held(const struct schedule *s, const struct plan *plan)
 {
 	const struct runner *runner = map_get(&s->runners, buf_slice(&plan->row.holder));
-	if (runner && MUTATION(job_taken_early))
-		return now_ms - runner->seen_ms < runner->lease_ms / 2;
-	return runner != NULL;
+	return runner != NULL && !MUTATION(job_taken_early);
 }
 
 static void expire_runners(struct turn *t)
@@ -354,7 +357,7 @@ void plan_consider(struct turn *t, struct plan *plan)
 {
 	struct schedule *s = t->gw->schedule;
 	bool mine = plan_is_mine(s, plan);
-	bool held = mine || is_held(s, plan, t->now_ms);
+	bool held = mine || is_held(s, plan);
 	if (!mine || is_over(plan))
 		plan_stop(t, plan);
 	if (held)

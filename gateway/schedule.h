@@ -28,6 +28,7 @@ void schedule_hint(struct gateway *gw);
 
 /* May this job ask or tell its sides anything? Not without a lease, if it is of a document. */
 bool schedule_allows(const struct gateway *gw, const struct job *job, int64_t now_ms);
+int64_t schedule_lease_left(const struct gateway *gw, int64_t now_ms);
 /* A job of a document has ended; error NULL: done. */
 void schedule_ended(struct turn *t, struct job *job, const char *error, const char *reason);
 

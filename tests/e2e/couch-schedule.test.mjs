@@ -26,7 +26,7 @@ const inState = (id, state, gateway = 1) => until(`${id} is ${state}`, WAIT_MS, 
 describe('documents of _replicator', () => {
   before(async () => {
     cluster = new Cluster('couch-schedule', await choosePlace());
-    await cluster.up({ gateways: 2, settings: ['gateway.replication_lease_ms=1500', 'gateway.replicate_hosts=localhost:1'] });
+    await cluster.up({ gateways: 2, settings: ['gateway.replication_lease_ms=1000', 'gateway.replicate_hosts=localhost:1'] });
     await must('PUT', '/from');
     await must('POST', '/from/_bulk_docs', numbered(60));
   });

@@ -118,6 +118,8 @@ static void *new_gateway(struct sim *sim, struct sim_node *node, uint64_t seed)
 					  .storage = storage,
 					  .storage_count = (uint32_t)sim->settings.storage_nodes,
 					  .version = "sim"};
+	/* so short that leases end while leads are replaced */
+	options.limits.replication_lease_ms = sim->settings.seed % 3 ? 1500 : 4000;
 	node->ops = &gateway_ops;
 	return gateway_new(&options, seed);
 }

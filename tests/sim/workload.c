@@ -8,11 +8,12 @@
 
 /* New ones go to the end. */
 static const struct workload_ops *const table[] = {
-    &client_workload, &lock_workload,       &notify_workload,    &edit_workload,
-    &late_workload,   &index_workload,      &set_workload,       &moves_workload,
-    &fresh_workload,  &policy_workload,     &collision_workload, &external_workload,
-    &purge_workload,  &replicator_workload, &changes_workload,   &attachment_workload,
-    &drop_workload,   &view_workload,       &dispute_workload,   &job_workload,
+    &client_workload,   &lock_workload,       &notify_workload,    &edit_workload,
+    &late_workload,     &index_workload,      &set_workload,       &moves_workload,
+    &fresh_workload,    &policy_workload,     &collision_workload, &external_workload,
+    &purge_workload,    &replicator_workload, &changes_workload,   &attachment_workload,
+    &drop_workload,     &view_workload,       &dispute_workload,   &job_workload,
+    &schedule_workload,
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 

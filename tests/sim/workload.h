@@ -134,5 +134,6 @@ extern const struct workload_ops drop_workload;       /* drop_workload.c */
 extern const struct workload_ops view_workload;       /* view_workload.c */
 extern const struct workload_ops dispute_workload;    /* dispute_workload.c */
 extern const struct workload_ops job_workload;        /* job_workload.c */
+extern const struct workload_ops schedule_workload;   /* schedule_workload.c */
 
 #endif
