@@ -143,7 +143,7 @@ static void print_value(struct slice value, struct buf *out)
 /* What is left of a version that makes the answer too long: clients may read it by its name. */
 static void print_cut(struct slice version, struct buf *out)
 {
-	static const char *const kept[] = {"_id", "_rev", "_deleted"};
+	static const char *const kept[] = {"rev", "deleted"};
 	buf_append_byte(out, '{');
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
 		struct slice value = value_member(version, slice_text(kept[i]));
@@ -153,7 +153,7 @@ static void print_cut(struct slice version, struct buf *out)
 		print_value(value, out);
 		buf_append_byte(out, ',');
 	}
-	buf_append_text(out, "\"_cut\":true}");
+	buf_append_text(out, "\"cut\":true}");
 }
 
 static void print_versions(struct slice input, struct buf *out)
@@ -429,11 +429,10 @@ static bool take_collections(struct request *r, struct slice body, struct take_o
 
 static bool take_body(struct turn *t, struct request *r, struct take_op *op, struct problem *p)
 {
+	static const char *const members[] = {"collections", "limit", "leaseMs", "waitMs", NULL};
 	struct slice body;
-	if (!native_body(t, r, &body, p))
+	if (!native_body(t, r, &body, p) || !native_members(body, members, p))
 		return false;
-	if (value_rank(body) != RANK_MAP)
-		return problem_set(p, STATUS_WRONG_TYPE, "");
 	op->limit = 1;
 	return take_collections(r, body, op, p) &&
 	       take_number(body, "limit", LIMIT_OFFERS, &op->limit, p) &&

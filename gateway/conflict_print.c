@@ -30,6 +30,34 @@ void conflict_print_revisions(const struct revision *revisions, uint32_t count, 
 	buf_append_byte(out, ']');
 }
 
+/* {"id":...} becomes {"id":...,"name": */
+static void reopen_object(const char *name, struct buf *out)
+{
+	CHECK(out->len > 0 && out->data[out->len - 1] == '}');
+	out->len--;
+	buf_printf(out, ",\"%s\":", name);
+}
+
+void conflict_append_revisions(const char *name, const struct revision *revisions, uint32_t count,
+			       struct buf *out)
+{
+	reopen_object(name, out);
+	conflict_print_revisions(revisions, count, out);
+	buf_append_byte(out, '}');
+}
+
+void conflict_append_names(struct slice names, struct buf *out)
+{
+	reopen_object(CONFLICTS_MEMBER, out);
+	for (size_t at = 0, end; at < names.len; at = end + 1) {
+		for (end = at; end < names.len && names.data[end] != ',';)
+			end++;
+		buf_append_byte(out, at == 0 ? '[' : ',');
+		json_string(slice_of(names.data + at, end - at), out);
+	}
+	buf_append_text(out, "]}");
+}
+
 static void print_state(const struct conflict *c, bool history, struct buf *out)
 {
 	if (history)

@@ -22,4 +22,11 @@ const char *conflict_kind_name(uint64_t kind);
 bool conflict_kind_of(struct slice name, uint64_t *kind) MUST_CHECK;
 void conflict_print_revisions(const struct revision *revisions, uint32_t count, struct buf *out);
 
+#define CONFLICTS_MEMBER "_conflicts"
+/* To an object that was printed just now: one more member. */
+void conflict_append_revisions(const char *name, const struct revision *revisions, uint32_t count,
+			       struct buf *out);
+/* CONFLICTS_MEMBER; names: as rows of lists have them, with commas between. */
+void conflict_append_names(struct slice names, struct buf *out);
+
 #endif

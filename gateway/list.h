@@ -44,6 +44,7 @@ struct list_params {
 	struct slice index;    /* the one to use; empty: the storage node chooses */
 	bool no_index;
 	bool want_others; /* rows name their documents' other live leaves */
+	bool conflicts;   /* rows show the other sides of their documents' conflicts */
 	bool count;
 	bool explain;
 	bool any;

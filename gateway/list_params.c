@@ -211,34 +211,13 @@ static bool take_consistency(struct request *r, const struct source *s, struct l
 	       refuse(s, p, "consistency", "", "strong or any.");
 }
 
-/* A misspelt member would otherwise change the answer without a word. */
 static bool take_body(struct turn *t, struct request *r, struct source *s, struct problem *p)
 {
-	static const char *const members[] = {"query", "fields",  "order", "limit",       "skip",
-					      "count", "explain", "index", "consistency", "cursor"};
-	if (!native_body(t, r, &s->body, p))
-		return false;
+	static const char *const members[] = {"query",       "fields",  "order",  "limit",
+					      "skip",        "count",   "cursor", "conflicts",
+					      "consistency", "explain", "index",  NULL};
 	s->is_body = true;
-	struct mp_reader reader = mp_reader_of(s->body);
-	struct mp_token head = mp_read(&reader);
-	if (head.type != MP_MAP)
-		return problem_detail(p, STATUS_WRONG_TYPE, "", "A JSON object.");
-	for (uint32_t i = 0; i < head.count; i++) {
-		struct slice name = mp_read(&reader).bytes;
-		bool known = false;
-		for (size_t k = 0; k < ARRAY_LEN(members); k++)
-			known |= slice_is(name, members[k]);
-		char text[PLACE_BYTES];
-		snprintf(text, sizeof text, "%.*s", (int)(name.len < 64 ? name.len : 64),
-			 name.len > 0 ? (const char *)name.data : "");
-		if (!known)
-			return refuse(s, p, text, "",
-				      "Allowed: query, fields, order, limit, skip, count, cursor, "
-				      "consistency, explain, index.");
-		if (!mp_skip(&reader))
-			break;
-	}
-	return true;
+	return native_body(t, r, &s->body, p) && native_members(s->body, members, p);
 }
 
 bool list_params(struct turn *t, struct request *r, struct list_params *out, struct problem *p)
@@ -252,6 +231,7 @@ bool list_params(struct turn *t, struct request *r, struct list_params *out, str
 	       take_number(t, r, &s, "limit", &out->limit, p) && take_skip(t, r, &s, out, p) &&
 	       take_texts(t, r, &s, "fields", LIMIT_FIELDS, &out->fields, p) &&
 	       take_flag(r, &s, "count", &out->count, p) &&
+	       take_flag(r, &s, "conflicts", &out->conflicts, p) &&
 	       take_flag(r, &s, "explain", &out->explain, p) && take_index(r, &s, out, p) &&
 	       take_consistency(r, &s, out, p) && take_cursor(t, r, &s, out, p);
 }

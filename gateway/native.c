@@ -79,6 +79,43 @@ bool native_text_list(struct request *r, struct slice value, uint32_t max, uint3
 	return true;
 }
 
+bool native_members(struct slice body, const char *const *names, struct problem *p)
+{
+	struct buf text = {0};
+	struct mp_reader reader = mp_reader_of(body);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_MAP)
+		return problem_detail(p, STATUS_WRONG_TYPE, "", "A JSON object.");
+	for (uint32_t i = 0; i < head.count; i++) {
+		char place[PLACE_BYTES];
+		struct slice name = mp_read(&reader).bytes;
+		const char *const *known = names;
+		while (*known && !slice_is(name, *known))
+			known++;
+		if (*known && mp_skip(&reader))
+			continue;
+		snprintf(place, sizeof place, "/%.*s", (int)(name.len < 64 ? name.len : 64),
+			 name.len > 0 ? (const char *)name.data : "");
+		buf_append_text(&text, "Allowed: ");
+		for (known = names; *known; known++)
+			buf_printf(&text, "%s%s", known == names ? "" : ", ", *known);
+		buf_append_byte(&text, '.');
+		problem_detail(p, STATUS_BAD_PARAMETER, place, buf_cstr(&text));
+		buf_close(&text);
+		return false;
+	}
+	return true;
+}
+
+struct slice native_without(struct turn *t, struct request *r, struct slice body, const char *name)
+{
+	if (value_member(body, slice_text(name)).len == 0)
+		return body;
+	buf_clear(&t->gw->scratch);
+	value_without_member(body, slice_text(name), &t->gw->scratch);
+	return arena_copy(&r->arena, buf_slice(&t->gw->scratch));
+}
+
 /* Takes the document's own id, if it has one. */
 static bool take_own_id(struct slice value, const char *place, struct slice *id, struct problem *p)
 {

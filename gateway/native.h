@@ -22,6 +22,13 @@ struct text_list {
 bool native_text_list(struct request *r, struct slice value, uint32_t max, uint32_t bytes_max,
 		      struct text_list *out) MUST_CHECK;
 
+/* Is it an object with no members but these (names, ended by NULL)? A misspelt one would otherwise
+ * change what is done without a word. */
+bool native_members(struct slice body, const char *const *names, struct problem *p) MUST_CHECK;
+
+/* The body without this member, which the answer gives a meaning of its own; maybe the same. */
+struct slice native_without(struct turn *t, struct request *r, struct slice body, const char *name);
+
 /* A document as it came: its own id (empty if none) and the body without it, at most
  * max_document_bytes. place: JSON pointer of the document in the request's body. */
 struct native_document {

@@ -243,7 +243,9 @@ void native_arbiter_renew(struct turn *t, struct request *r)
 	struct problem problem = {0};
 	struct slice body = slice_of("\x80", 1);
 	struct arbiter_op *op = op_new(r, &problem);
+	static const char *const members[] = {"leaseMs", NULL};
 	bool fine = op && (r->http->body.len == 0 || native_body(t, r, &body, &problem)) &&
+		    native_members(body, members, &problem) &&
 		    take_ms(value_member(body, slice_text("leaseMs")), "/leaseMs", &op->message.ms,
 			    &problem);
 	if (fine)

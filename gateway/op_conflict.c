@@ -135,9 +135,10 @@ static void print_outcomes(struct request *r, const struct msg_conflict_read_ack
 /* The base, if there is one, and the versions, in order of winning, out of a question to a client.
  */
 struct versions {
-	struct slice items[VERSIONS_SHOWN + 1]; /* the base's first; empty: none */
-	uint32_t count;                         /* the base included */
-	uint32_t all;                           /* the base not included */
+	struct slice items[VERSIONS_SHOWN + 1];     /* the base's first; empty: none */
+	struct slice documents[VERSIONS_SHOWN + 1]; /* of them; empty: a deletion */
+	uint32_t count;                             /* the base included */
+	uint32_t all;                               /* the base not included */
 };
 
 static void take_versions(struct slice input, struct versions *v)
@@ -155,12 +156,9 @@ static void take_versions(struct slice input, struct versions *v)
 			break;
 		v->items[v->count++] = version;
 	}
-}
-
-static bool is_own_member(struct slice pointer)
-{
-	return slice_is(pointer, "/_id") || slice_is(pointer, "/_rev") ||
-	       slice_is(pointer, "/_deleted");
+	for (uint32_t i = 0; i < v->count; i++)
+		if (v->items[i].len > 0)
+			v->documents[i] = value_member(v->items[i], slice_text("document"));
 }
 
 static void print_path(const struct versions *v, const struct diff_row *row, uint32_t first,
@@ -181,7 +179,7 @@ static void print_path(const struct versions *v, const struct diff_row *row, uin
 		if (begun)
 			buf_append_byte(out, ',');
 		begun = true;
-		print_value(value_member(v->items[i], slice_text("_rev")), out);
+		print_value(value_member(v->items[i], slice_text("rev")), out);
 		buf_append_byte(out, ':');
 		print_value(value, out);
 	}
@@ -194,12 +192,12 @@ static void print_paths(struct request *r, const struct versions *v, struct buf 
 	bool cut;
 	uint32_t first = v->items[0].len > 0 ? 0 : 1;
 	uint32_t count =
-	    diff_rows(&v->items[first], v->count - first, PATHS_SHOWN, &r->arena, &rows, &cut);
+	    diff_rows(&v->documents[first], v->count - first, PATHS_SHOWN, &r->arena, &rows, &cut);
 	bool begun = false;
 	buf_append_text(out, ",\"paths\":[");
 	for (uint32_t i = 0; i < count; i++) {
-		if (is_own_member(rows[i].pointer))
-			continue;
+		if (slice_is(rows[i].pointer, "/id"))
+			continue; /* a deletion lacks it */
 		if (begun)
 			buf_append_byte(out, ',');
 		begun = true;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "gateway/conflict_print.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 
@@ -34,7 +35,8 @@ struct list_op {
 	uint64_t rows;
 	uint64_t rows_max;
 	uint64_t count;
-	struct buf json; /* not in the reply: other requests use that meanwhile */
+	uint64_t conflicted; /* rows whose documents are in conflict */
+	struct buf json;     /* not in the reply: other requests use that meanwhile */
 	/* A document whose values change between two pages of an ordered shard may come again. */
 	struct map seen;
 	struct arena last_memory;
@@ -156,6 +158,7 @@ static void list_answer(struct turn *t, struct request *r)
 	buf_append_slice(&reply->body, buf_slice(&op->json));
 	buf_append_byte(&reply->body, ']');
 	list_index_header(r, reply, &op->params, op->costs, op->shards_count);
+	reply_conflicts(r, reply, op->conflicted);
 	if (list_has_more(op) && op->last.id.len > 0) {
 		struct buf cursor = {0};
 		list_cursor_print(t, r, &op->params, &op->last, &cursor);
@@ -184,8 +187,9 @@ static bool is_new(struct list_op *op, struct slice id)
 	return op->params.order.count == 0 || !map_put(&op->seen, id, op);
 }
 
-static bool emit_row(struct list_op *op, struct list_shard *s)
+static bool emit_row(struct turn *t, struct request *r, struct list_shard *s)
 {
+	struct list_op *op = r->op;
 	const struct row *row = &s->rows[s->at++];
 	struct list_view *view = op->params.view;
 	enum list_taken taken = view ? view->row(view, row, NULL) : LIST_TAKEN;
@@ -205,7 +209,15 @@ static bool emit_row(struct list_op *op, struct list_shard *s)
 		buf_append_byte(&op->json, ',');
 	if (view)
 		return view->row(view, row, &op->json) == LIST_TAKEN;
-	return json_document(row->id, row->body, &op->json);
+	struct slice body = row->body;
+	if (op->params.conflicts)
+		body = native_without(t, r, body, CONFLICTS_MEMBER);
+	if (!json_document(row->id, body, &op->json))
+		return false;
+	op->conflicted += row->conflicts > 0;
+	if (op->params.conflicts && row->others.len > 0)
+		conflict_append_names(row->others, &op->json);
+	return true;
 }
 
 /* What ids alone are asked for with: no body has a member "id". */
@@ -267,7 +279,7 @@ static void list_advance(struct turn *t, struct request *r)
 		struct list_shard *s = first_shard(op);
 		if (!s)
 			break;
-		if (!emit_row(op, s)) {
+		if (!emit_row(t, r, s)) {
 			answer_status(t, r, STATUS_INTERNAL, "");
 			return;
 		}
@@ -306,6 +318,7 @@ static void take_page(struct request *r, struct list_shard *s,
 		to->id = arena_copy(page, from->id);
 		to->body = arena_copy(page, from->body);
 		to->others = arena_copy(page, from->others);
+		to->conflicts = from->conflicts;
 		to->revision.generation = from->revision.generation;
 		to->revision.hash = arena_copy(page, from->revision.hash);
 		to->order_key_count = from->order_key_count;
@@ -396,6 +409,7 @@ static void fill_query(const struct list_op *op, struct msg_shard_query *query)
 	query->index = params->index;
 	query->no_index = params->no_index;
 	query->want_others = params->want_others;
+	query->want_sides = params->conflicts;
 	query->count = params->count;
 	query->any = params->any;
 }

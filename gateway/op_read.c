@@ -13,26 +13,6 @@ struct read_op {
 	bool revs;      /* show the ancestors */
 };
 
-/* {"id":...,...,"_conflicts":[...]} */
-static void append_revisions(const char *name, const struct revision *revisions, uint32_t count,
-			     struct buf *out)
-{
-	CHECK(out->len > 0 && out->data[out->len - 1] == '}');
-	out->len--;
-	buf_printf(out, ",\"%s\":", name);
-	conflict_print_revisions(revisions, count, out);
-	buf_append_byte(out, '}');
-}
-
-static struct slice without(struct turn *t, struct request *r, struct slice body, const char *name)
-{
-	if (value_member(body, slice_text(name)).len == 0)
-		return body;
-	buf_clear(&t->gw->scratch);
-	value_without_member(body, slice_text(name), &t->gw->scratch);
-	return arena_copy(&r->arena, buf_slice(&t->gw->scratch));
-}
-
 static bool print_document(struct turn *t, struct request *r, const struct msg_doc_read_ack *ack,
 			   struct buf *out)
 {
@@ -45,16 +25,17 @@ static bool print_document(struct turn *t, struct request *r, const struct msg_d
 		body = arena_copy(&r->arena, buf_slice(scratch));
 	}
 	if (op->conflicts)
-		body = without(t, r, body, "_conflicts");
+		body = native_without(t, r, body, CONFLICTS_MEMBER);
 	if (op->revs)
-		body = without(t, r, body, "_revs");
+		body = native_without(t, r, body, "_revs");
 	if (!json_document(op->read.id, body, out))
 		return false;
 	uint32_t others = ack->leaves_count > 0 ? ack->leaves_count - 1 : 0;
 	if (op->conflicts)
-		append_revisions("_conflicts", others > 0 ? ack->leaves + 1 : NULL, others, out);
+		conflict_append_revisions(CONFLICTS_MEMBER, others > 0 ? ack->leaves + 1 : NULL,
+					  others, out);
 	if (op->revs)
-		append_revisions("_revs", ack->ancestors, ack->ancestors_count, out);
+		conflict_append_revisions("_revs", ack->ancestors, ack->ancestors_count, out);
 	return true;
 }
 

@@ -281,7 +281,9 @@ void native_conflict_resolve(struct turn *t, struct request *r)
 	r->op = op;
 	op->answer.how = HOW_PERSON;
 	op->answer.by = principal_of(r);
-	bool fine = native_body(t, r, &body, &problem);
+	static const char *const members[] = {"leaves", "pick",  "document",
+					      "delete", "split", NULL};
+	bool fine = native_body(t, r, &body, &problem) && native_members(body, members, &problem);
 	if (fine && !take_leaves(r, value_member(body, slice_text("leaves")), op))
 		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/leaves",
 				      "The revisions of all leaves, as the conflict lists them.");
@@ -301,7 +303,9 @@ static void have_undone(struct turn *t, struct request *r, uint32_t index, enum 
 	(void)index;
 	if (!body || !status_is_success(status)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
-			      status == STATUS_NOT_FOUND ? "/resolutionId" : "");
+			      status == STATUS_NOT_FOUND || status == STATUS_LEAVES_MOVED
+				  ? "/resolutionId"
+				  : "");
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);
@@ -368,7 +372,8 @@ void native_conflict_undo(struct turn *t, struct request *r)
 	struct problem problem = {0};
 	struct slice body;
 	r->op = op;
-	bool fine = native_body(t, r, &body, &problem);
+	static const char *const members[] = {"resolutionId", NULL};
+	bool fine = native_body(t, r, &body, &problem) && native_members(body, members, &problem);
 	if (fine && !take_resolution_id(r, value_member(body, slice_text("resolutionId")),
 					&op->undo.resolution_id))
 		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/resolutionId",

@@ -281,7 +281,7 @@ static void have_stub(struct turn *t, struct request *r, uint32_t index, enum st
 		refuse(t, r, ack && status == STATUS_OK ? STATUS_NOT_FOUND : status, "");
 		return;
 	}
-	if (!split_is_stub(ack->body)) {
+	if (!ack->split) {
 		refuse(t, r, STATUS_NOT_SPLIT, "");
 		return;
 	}

@@ -87,14 +87,13 @@ enum {
 	REVISION_DELETED = 1 << 0,
 	REVISION_LEAF = 1 << 1,     /* no child */
 	REVISION_RESOLVED = 1 << 2, /* made by an arbiter: transparent to later merges */
-	REVISION_HAS_BODY =
-	    1 << 3, /* its body is kept: in the record if winner, else under a key of its own */
-	REVISION_CLOSED = 1 << 4, /* a loser: no leaf although it has no child of its own line */
-	REVISION_AGAINST =
-	    1 << 5, /* a deletion that an edit stands against: a side of a conflict */
+	REVISION_HAS_BODY = 1 << 3, /* kept: in the record if winner, else under its own key */
+	REVISION_CLOSED = 1 << 4,   /* a loser: no leaf although it has no child of its own line */
+	REVISION_AGAINST = 1 << 5,  /* a deletion with an edit against it: a side of a conflict */
 	/* stands for the tombstone of a document that was purged: as a leaf it is the winner, and a
 	 * conflict with all that came late, until people decide */
 	REVISION_PURGED = 1 << 6,
+	REVISION_SPLIT = 1 << 7, /* what a split left under the old id: its body lists the ids */
 	/* of an answer only: its body is kept, but is not in this part of the graph */
 	REVISION_BODY_LEFT = 1 << 12
 };

@@ -183,38 +183,14 @@ enum status attachments_take(struct document_view *v, struct slice body, struct 
 	return status;
 }
 
-static void mark_known(struct slice body, const struct attachment_stub *wanted, uint32_t count,
-		       bool *known)
-{
-	struct attachment_stub stub;
-	struct attachments walk = attachments_begin(attachments_of(body));
-	while (attachments_next(&walk, &stub))
-		for (uint32_t i = 0; i < count; i++)
-			known[i] =
-			    known[i] || memcmp(wanted[i].content, stub.content, CONTENT_BYTES) == 0;
-}
-
 bool attachments_known(struct document_view *v, struct slice body)
 {
-	struct arena *arena = &v->storage->arena;
-	struct slice member = attachments_of(body);
-	struct mp_reader reader = mp_reader_of(member);
-	struct mp_token head = mp_read(&reader);
-	if (member.len == 0)
-		return true;
-	if (head.type != MP_MAP || head.count > LIMIT_ATTACHMENTS)
+	struct attachments_wanted wanted;
+	if (!attachments_want(body, &v->storage->arena, &wanted))
 		return false;
-	struct attachment_stub *wanted = arena_alloc(arena, (head.count + 1) * sizeof *wanted);
-	bool *known = arena_alloc(arena, head.count + 1);
-	for (uint32_t i = 0; i < head.count; i++)
-		if (!mp_skip(&reader) || !attachment_parse(mp_value(&reader), &wanted[i]))
-			return false;
 	int winner = graph_winner(&v->doc);
-	for (uint32_t i = 0; i < v->doc.revisions_count; i++)
+	for (uint32_t i = 0; wanted.count > 0 && i < v->doc.revisions_count; i++)
 		if (v->doc.revisions[i].flags & REVISION_HAS_BODY)
-			mark_known(document_body_beside(v, i, winner), wanted, head.count, known);
-	for (uint32_t i = 0; i < head.count; i++)
-		if (!known[i])
-			return false;
-	return true;
+			attachments_look(&wanted, document_body_beside(v, i, winner));
+	return attachments_all_found(&wanted);
 }

@@ -217,7 +217,8 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 		return STATUS_POLICY_MOVED;
 	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 ||
 	    m->revision.generation > GENERATION_MAX || !name_is_true(m) ||
-	    !(m->deleted ? m->body.len == 0 : value_is_document(m->body)))
+	    !(m->deleted ? m->body.len == 0 : value_is_document(m->body)) ||
+	    (m->split && !split_is_list(m->body)))
 		return STATUS_BAD_MESSAGE;
 	document_load_pending(s, c, m->id, v);
 	if (!v->exists || !document_leaves_are(&v->doc, m->leaves, m->leaves_count, &s->arena)) {
@@ -307,8 +308,9 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	    .resolution_id = m->resolution_id,
 	    .detail = m->detail,
 	    .wall_ms = (uint64_t)s->wall_ms,
+	    .split = m->split,
 	    /* a split is done again with what comes later */
-	    .decided = e->message.from.role == ROLE_GATEWAY && !split_is_stub(m->body),
+	    .decided = e->message.from.role == ROLE_GATEWAY && !m->split,
 	};
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);

@@ -279,7 +279,8 @@ static bool edit_resolve(struct editing *e)
 	/* nobody could make a decision of people again from what it was made of */
 	bool transparent = !change->decided || MUTATION(decision_forgotten);
 	if (result == GRAPH_NONE)
-		add_revision(e, transparent ? REVISION_RESOLVED : 0);
+		add_revision(e, (transparent ? REVISION_RESOLVED : 0) |
+				    (change->split ? REVISION_SPLIT : 0));
 	result = graph_find(e->doc, &change->revision);
 	e->out->losers = arena_alloc(e->arena, (count + 1) * sizeof *e->out->losers);
 	for (uint32_t i = 0; i < count; i++) {

@@ -29,6 +29,7 @@ struct query_job {
 	uint32_t fields_count;
 	bool count_only;
 	bool want_others;
+	bool want_sides;
 	uint64_t count;
 	struct plan *plan;
 	struct scan scan;
@@ -81,13 +82,13 @@ static bool belongs(struct query_job *job, const struct scan_row *found, struct 
 	return !job_sorts(job) || rows_wants(&job->rows, row);
 }
 
-/* As many names as an answer takes. */
-static struct slice others_of(struct storage *s, const struct document *doc, int winner)
+/* As many names as an answer takes. sides: deletions that edits stand against, too. */
+static struct slice others_of(struct storage *s, const struct document *doc, int winner, bool sides)
 {
 	struct buf names = {0};
 	for (uint32_t i = 0; i < doc->revisions_count; i++) {
 		struct revision name = graph_name(doc, i);
-		if ((int)i == winner || !graph_is_live(doc, i))
+		if ((int)i == winner || !(sides ? graph_is_side(doc, i) : graph_is_live(doc, i)))
 			continue;
 		if (names.len + REVISION_TEXT_BYTES + 1 > LIMIT_POLICY_BYTES)
 			break;
@@ -115,8 +116,8 @@ static bool take_row(struct storage *s, struct query_job *job, const struct scan
 	row.generation = doc.revisions[winner].generation;
 	row.hash = doc.revisions[winner].hash;
 	row.conflicts = graph_conflicts(&doc);
-	if (job->want_others && row.conflicts > 0)
-		row.others = others_of(s, &doc, winner);
+	if ((job->want_others || job->want_sides) && row.conflicts > 0)
+		row.others = others_of(s, &doc, winner, job->want_sides);
 	row.body = found->body;
 	if (job->fields_count > 0) {
 		buf_clear(&job->body);
@@ -267,6 +268,7 @@ static bool job_parse(struct query_job *job, const struct msg_shard_query *m,
 	job->rows.limit = job->limit;
 	job->count_only = m->count;
 	job->want_others = m->want_others;
+	job->want_sides = m->want_sides;
 	return true;
 }
 

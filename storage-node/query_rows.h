@@ -11,7 +11,7 @@ struct query_row {
 	struct slice id;
 	struct slice body;
 	struct slice hash;
-	struct slice others;                 /* names of the other live leaves, when wanted */
+	struct slice others; /* names of the other live leaves or sides, when wanted */
 	struct slice keys[LIMIT_ORDER_KEYS]; /* values to sort by */
 	uint64_t generation;
 	uint64_t conflicts;

@@ -94,6 +94,7 @@ static void fill(struct document_view *v, const struct msg_doc_read *m,
 		index = revisions_latest(v, (uint32_t)index);
 	ack->revision = graph_name(&v->doc, (uint32_t)index);
 	ack->deleted = v->doc.revisions[index].flags & REVISION_DELETED;
+	ack->split = v->doc.revisions[index].flags & REVISION_SPLIT;
 	ack->conflicts = graph_conflicts(&v->doc);
 	ack->changed = v->doc.changed;
 	if (m->want_deleted)

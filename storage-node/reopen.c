@@ -25,6 +25,7 @@ static void name_reopened(const struct document *doc, uint32_t loser, const stru
 					   .flags = deleted ? REVISION_DELETED | REVISION_AGAINST
 							    : REVISION_HAS_BODY,
 					   .stamp = doc->revisions[loser].stamp};
+	out->node.flags |= doc->revisions[loser].flags & REVISION_SPLIT;
 	out->node.parents = arena_alloc(arena, sizeof *out->node.parents);
 	out->node.parents[0] = loser;
 	out->node.parents_count = 1;
@@ -109,11 +110,20 @@ static void name_leaves(struct document_view *view, struct change *change)
 	change->leaves_count = count;
 }
 
-/* Undone before, whoever asked: the first of them is there. */
-static bool is_done(const struct document *doc, const struct reopened *first)
+/* Undone before, whoever asked, the first of them is there. EXISTS while it is so, LEAVES_MOVED
+ * when people have resolved what came of it. */
+static enum status was_undone(const struct document *doc, const struct reopened *list,
+			      uint32_t count)
 {
-	struct revision name = {first->node.generation, first->node.hash};
-	return graph_find(doc, &name) != GRAPH_NONE;
+	bool stands = false;
+	for (uint32_t i = 0; i < count; i++) {
+		struct revision name = {list[i].node.generation, list[i].node.hash};
+		int index = graph_find(doc, &name);
+		if (index == GRAPH_NONE && i == 0)
+			return STATUS_OK;
+		stands |= index != GRAPH_NONE && !(doc->revisions[index].flags & REVISION_CLOSED);
+	}
+	return stands && graph_conflicts(doc) > 0 ? STATUS_EXISTS : STATUS_LEAVES_MOVED;
 }
 
 static enum status prepare(struct storage *s, struct shard_copy *c,
@@ -136,16 +146,41 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 	change->closed[0] = row.result;
 	change->closed_count = 1;
 	change->policy = row.policy;
-	if (reopen_list(view, change, &list) == 0)
+	uint32_t count = reopen_list(view, change, &list);
+	if (count == 0)
 		return STATUS_NOT_FOUND;
-	if (is_done(&view->doc, list))
-		return STATUS_EXISTS;
+	enum status before = was_undone(&view->doc, list, count);
+	if (before != STATUS_OK)
+		return before;
 	change->revision = (struct revision){list[0].node.generation, list[0].node.hash};
 	if (view->doc.revisions_count + change->parents_count > LIMIT_REVISIONS)
 		return STATUS_LIMIT_REACHED;
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
+}
+
+/* Until this entry is applied. */
+static void answer_after(struct shard_copy *c, const struct event *e, struct pending *p)
+{
+	struct waiter *w = waiter_new(e, MSG_conflict_undo_ack);
+	w->ack.status = STATUS_OK;
+	waiter_add(&c->pending, p, w);
+}
+
+/* Asked again: what was ordered may still be under way. */
+static enum status answer_again(struct shard_copy *c, const struct event *e,
+				const struct document_view *view, struct effects *fx)
+{
+	struct pending *p = view->overlay ? ring_at(&c->pending, view->overlay->last_number) : NULL;
+	struct msg_conflict_undo_ack ack = {.status = STATUS_OK};
+	if (p && p->waiters_count >= WAITERS_MAX)
+		return STATUS_OVERLOADED;
+	if (p)
+		answer_after(c, e, p);
+	else
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
+	return STATUS_OK;
 }
 
 void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx)
@@ -161,9 +196,12 @@ void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx
 	struct msg_conflict_undo_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK)
 		ack.status = prepare(s, c, m, &view, &change);
+	if (ack.status == STATUS_EXISTS) {
+		ack.status = answer_again(c, e, &view, fx);
+		if (ack.status == STATUS_OK)
+			return;
+	}
 	if (ack.status != STATUS_OK) {
-		if (ack.status == STATUS_EXISTS)
-			ack.status = STATUS_OK;
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
 		return;
 	}
@@ -172,7 +210,5 @@ void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx
 	change.floor = c->floor;
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);
-	struct waiter *w = waiter_new(e, MSG_conflict_undo_ack);
-	w->ack.status = STATUS_OK;
-	waiter_add(&c->pending, ring_at(&c->pending, number), w);
+	answer_after(c, e, ring_at(&c->pending, number));
 }

@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/doc/base64.h"
 #include "common/doc/value.h"
+#include "proto/enums.h"
 
 /* The head of a string of twelve bytes, and the string: a body without these bytes has no such
  * member. */
@@ -118,6 +119,43 @@ bool attachment_find(struct slice member, struct slice name, struct attachment_s
 		if (slice_equal(out->name, name))
 			return true;
 	return false;
+}
+
+bool attachments_want(struct slice body, struct arena *arena, struct attachments_wanted *out)
+{
+	struct slice member = attachments_of(body);
+	struct mp_reader reader = mp_reader_of(member);
+	struct mp_token head = mp_read(&reader);
+	*out = (struct attachments_wanted){.count = 0};
+	if (member.len == 0)
+		return true;
+	if (head.type != MP_MAP || head.count > LIMIT_ATTACHMENTS)
+		return false;
+	out->count = head.count;
+	out->stubs = arena_alloc(arena, (head.count + 1) * sizeof *out->stubs);
+	out->found = arena_alloc(arena, head.count + 1);
+	for (uint32_t i = 0; i < head.count; i++)
+		if (!mp_skip(&reader) || !attachment_parse(mp_value(&reader), &out->stubs[i]))
+			return false;
+	return true;
+}
+
+void attachments_look(struct attachments_wanted *wanted, struct slice body)
+{
+	struct attachment_stub stub;
+	struct attachments walk = attachments_begin(attachments_of(body));
+	while (wanted->count > 0 && attachments_next(&walk, &stub))
+		for (uint32_t i = 0; i < wanted->count; i++)
+			wanted->found[i] |=
+			    memcmp(wanted->stubs[i].content, stub.content, CONTENT_BYTES) == 0;
+}
+
+bool attachments_all_found(const struct attachments_wanted *wanted)
+{
+	for (uint32_t i = 0; i < wanted->count; i++)
+		if (!wanted->found[i])
+			return false;
+	return true;
 }
 
 void attachment_write(const struct attachment_stub *stub, struct buf *out)

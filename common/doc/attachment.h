@@ -12,6 +12,7 @@
 #ifndef PARLEY_DOC_ATTACHMENT_H
 #define PARLEY_DOC_ATTACHMENT_H
 
+#include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "proto/msgpack.h"
 
@@ -40,6 +41,17 @@ bool attachments_next(struct attachments *walk, struct attachment_stub *out);
 bool attachment_find(struct slice member, struct slice name, struct attachment_stub *out);
 /* False: it is not in the form above. */
 bool attachment_parse(struct slice value, struct attachment_stub *out) MUST_CHECK;
+/* Contents that a body names, to be looked for in others. False: its member is none in the form
+ * above, or has too many. */
+struct attachments_wanted {
+	struct attachment_stub *stubs;
+	bool *found;
+	uint32_t count;
+};
+bool attachments_want(struct slice body, struct arena *arena,
+		      struct attachments_wanted *out) MUST_CHECK;
+void attachments_look(struct attachments_wanted *wanted, struct slice body);
+bool attachments_all_found(const struct attachments_wanted *wanted);
 /* Without the name. */
 void attachment_write(const struct attachment_stub *stub, struct buf *out);
 /* The same attachment, wherever it came in? Both values as stored, or something else. */

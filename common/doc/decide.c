@@ -103,13 +103,11 @@ static bool find_inputs(struct decide *w, const uint32_t *leaves, uint32_t count
 static void take_single(struct decide *w, struct decision *out)
 {
 	struct buf detail = {0};
-	struct slice body;
 	mp_write_map(&detail, 1);
 	mp_write_text(&detail, "strategy");
 	mp_write_text(&detail, "single");
-	CHECK(decide_body(w, w->inputs[0], &body));
 	out->how = HOW_SINGLE;
-	decide_becomes(w, decide_is_deleted(w, w->inputs[0]), body, buf_slice(&detail), out);
+	CHECK(decide_becomes_node(w, w->inputs[0], buf_slice(&detail), out));
 	buf_close(&detail);
 }
 

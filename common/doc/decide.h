@@ -50,8 +50,9 @@ struct decision {
 	enum decision_how how; /* RESOLVE */
 	struct policy policy;  /* borrows from the graph; not of BROKEN, nor of invalid policies */
 	struct slice input;    /* SCRIPT, EXTERNAL: MessagePack array [base or nil, [leaf, ...]].
-				* Each is a document with "_id", "_rev" and, if it is a deletion,
-				* "_deleted": true; leaves in order of winning */
+				* Each is {"rev": its name, "document": as the native dialect
+				* shows it}, a deletion {"rev", "deleted": true}; a base that is
+				* itself a merge has no "rev". Leaves in order of winning */
 	struct msg_conflict_resolve resolve;
 	struct split_part *parts; /* RESOLVE: what must be there first; else none */
 	uint32_t parts_count;
@@ -75,7 +76,7 @@ enum answer_kind {
 struct answer {
 	enum answer_kind kind;
 	enum decision_how how; /* HOW_SCRIPT, HOW_EXTERNAL or HOW_PERSON */
-	struct slice body;     /* MessagePack; "_id", "_rev" and "_deleted" in it are left out */
+	struct slice body;     /* MessagePack, without the id */
 	struct revision pick;
 	struct slice by; /* who, for the record; empty: "arbiter" */
 };
@@ -106,7 +107,8 @@ void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, con
 
 /* The message that makes it, but for the shard. Borrows from the part. */
 struct msg_doc_write split_part_write(const struct split_part *part);
-/* Is it what a split leaves under the old id: {"_split": [id, ...]}? */
-bool split_is_stub(struct slice body);
+/* Has it the form of what a split leaves under the old id, {"_split": [id, ...]}? A document of
+ * somebody's own may have it, too; that it is one tells REVISION_SPLIT. */
+bool split_is_list(struct slice body);
 
 #endif

@@ -4,67 +4,32 @@
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
 
-static const char *const own_members[] = {"_id", "_rev", "_deleted"};
-
-static bool is_own(struct slice name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(own_members); i++)
-		if (slice_is(name, own_members[i]))
-			return true;
-	return false;
-}
-
-/* How many members of the map are the document's. */
-static uint32_t count_members(struct slice map)
-{
-	struct mp_reader r = mp_reader_of(map);
-	uint32_t members = mp_read(&r).count;
-	uint32_t count = 0;
-	for (uint32_t i = 0; i < members; i++) {
-		count += !is_own(mp_read(&r).bytes);
-		(void)mp_value(&r);
-	}
-	return count;
-}
-
-static void append_members(struct slice map, struct buf *out)
-{
-	struct mp_reader r = mp_reader_of(map);
-	uint32_t members = mp_read(&r).count;
-	for (uint32_t i = 0; i < members; i++) {
-		struct slice name = mp_read(&r).bytes;
-		struct slice value = mp_value(&r);
-		if (is_own(name))
-			continue;
-		mp_write_str(out, name);
-		buf_append_slice(out, value);
-	}
-}
-
-void decide_own_members(struct slice map, struct buf *out)
-{
-	mp_write_map(out, count_members(map));
-	append_members(map, out);
-}
-
 /* ---- questions ---- */
 
-/* rev: empty for a base that is itself a merge. */
-static void write_document(struct slice id, struct slice rev, bool deleted, struct slice body,
-			   struct buf *out)
+static void write_document(struct slice id, struct slice body, struct buf *out)
 {
-	mp_write_map(out, count_members(body) + 1 + (rev.len > 0) + deleted);
-	mp_write_text(out, "_id");
+	struct mp_reader r = mp_reader_of(body);
+	mp_write_map(out, mp_read(&r).count + 1);
+	mp_write_text(out, "id");
 	mp_write_str(out, id);
+	buf_append(out, r.at, (size_t)(r.end - r.at));
+}
+
+/* rev: empty for a base that is itself a merge. What is known of the version stands beside its
+ * document, so that no member of that is hidden. */
+static void write_version(struct slice id, struct slice rev, bool deleted, struct slice body,
+			  struct buf *out)
+{
+	mp_write_map(out, (rev.len > 0) + 1);
 	if (rev.len > 0) {
-		mp_write_text(out, "_rev");
+		mp_write_text(out, "rev");
 		mp_write_str(out, rev);
 	}
-	if (deleted) {
-		mp_write_text(out, "_deleted");
+	mp_write_text(out, deleted ? "deleted" : "document");
+	if (deleted)
 		mp_write_bool(out, true);
-	}
-	append_members(body, out);
+	else
+		write_document(id, body, out);
 }
 
 static void write_base(struct decide *w, struct slice id, struct buf *out)
@@ -78,8 +43,8 @@ static void write_base(struct decide *w, struct slice id, struct buf *out)
 	struct slice rev = {0};
 	if (ancestor != GRAPH_NONE)
 		rev = decide_revision_text(w, (uint32_t)ancestor);
-	write_document(id, rev, ancestor != GRAPH_NONE && decide_is_deleted(w, (uint32_t)ancestor),
-		       body, out);
+	write_version(id, rev, ancestor != GRAPH_NONE && decide_is_deleted(w, (uint32_t)ancestor),
+		      body, out);
 }
 
 /* Their indexes in order of winning. */
@@ -101,8 +66,8 @@ void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, str
 	for (uint32_t i = 0; i < w->inputs_count; i++) {
 		struct slice body;
 		CHECK(decide_body(w, order[i], &body));
-		write_document(id, decide_revision_text(w, order[i]),
-			       decide_is_deleted(w, order[i]), body, &input);
+		write_version(id, decide_revision_text(w, order[i]), decide_is_deleted(w, order[i]),
+			      body, &input);
 	}
 	out->kind = kind;
 	out->input = arena_copy(w->arena, buf_slice(&input));
@@ -114,13 +79,10 @@ void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, str
 static void take_body(struct decide *w, struct slice body, struct slice detail,
 		      struct decision *out)
 {
-	struct buf own = {0};
-	decide_own_members(body, &own);
-	if (own.len > LIMIT_BODY_BYTES)
+	if (body.len > LIMIT_BODY_BYTES)
 		decide_stays_open(w, "too_large", NULL, (struct slice){0}, out);
 	else
-		decide_becomes(w, false, buf_slice(&own), detail, out);
-	buf_close(&own);
+		decide_becomes(w, false, body, detail, out);
 }
 
 static int find_pick(const struct decide *w, const struct revision *pick)
@@ -139,7 +101,6 @@ static int find_pick(const struct decide *w, const struct revision *pick)
 static bool follow(struct decide *w, const struct answer *answer, struct slice detail,
 		   struct decision *out)
 {
-	struct slice body;
 	int picked;
 	switch (answer->kind) {
 	case ANSWER_BODY:
@@ -149,10 +110,8 @@ static bool follow(struct decide *w, const struct answer *answer, struct slice d
 		return true;
 	case ANSWER_PICK:
 		picked = find_pick(w, &answer->pick);
-		if (picked == GRAPH_NONE || !decide_body(w, (uint32_t)picked, &body))
-			return false;
-		decide_becomes(w, decide_is_deleted(w, (uint32_t)picked), body, detail, out);
-		return true;
+		return picked != GRAPH_NONE &&
+		       decide_becomes_node(w, (uint32_t)picked, detail, out);
 	case ANSWER_DELETE:
 		decide_becomes(w, true, (struct slice){0}, detail, out);
 		return true;

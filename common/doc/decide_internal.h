@@ -64,6 +64,9 @@ bool decide_merge_tree(struct decide *w, const uint32_t *nodes, uint32_t count,
 
 void decide_becomes(struct decide *w, bool deleted, struct slice body, struct slice detail,
 		    struct decision *out);
+/* What this one says; false: its body is not kept. */
+bool decide_becomes_node(struct decide *w, uint32_t node, struct slice detail,
+			 struct decision *out);
 /* place, text: for people, may be NULL or empty. */
 void decide_stays_open(struct decide *w, const char *reason, const char *place, struct slice text,
 		       struct decision *out);
@@ -76,8 +79,5 @@ void decide_notes(struct decide *w, struct slice detail, struct decision *out);
 
 /* DECISION_SCRIPT or DECISION_EXTERNAL with its input. */
 void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, struct decision *out);
-
-/* The map without what is no member of the document. */
-void decide_own_members(struct slice map, struct buf *out);
 
 #endif

@@ -95,3 +95,13 @@ void decide_becomes(struct decide *w, bool deleted, struct slice body, struct sl
 	decide_name_resolution(out);
 	out->kind = DECISION_RESOLVE;
 }
+
+bool decide_becomes_node(struct decide *w, uint32_t node, struct slice detail, struct decision *out)
+{
+	struct slice body;
+	if (!decide_body(w, node, &body))
+		return false;
+	decide_becomes(w, decide_is_deleted(w, node), body, detail, out);
+	out->resolve.split = w->graph->nodes[node].flags & REVISION_SPLIT;
+	return true;
+}

@@ -41,13 +41,8 @@ static bool says_the_same(struct decide *w, const struct answer *answer, uint32_
 		return false;
 	if (answer->kind == ANSWER_DELETE)
 		return deleted;
-	if (answer->kind == ANSWER_BODY) {
-		struct buf own = {0};
-		decide_own_members(answer->body, &own);
-		bool same = !deleted && slice_equal(buf_slice(&own), body);
-		buf_close(&own);
-		return same;
-	}
+	if (answer->kind == ANSWER_BODY)
+		return !deleted && slice_equal(answer->body, body);
 	int picked = graph_find(&w->doc, &answer->pick);
 	if (picked == GRAPH_NONE || decide_is_deleted(w, (uint32_t)picked) != deleted)
 		return false;

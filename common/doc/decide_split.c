@@ -34,7 +34,7 @@ struct splitting {
 
 /* ---- stubs ---- */
 
-static bool read_stub(struct slice body, struct mp_reader *list, uint32_t *count)
+static bool read_list(struct slice body, struct mp_reader *list, uint32_t *count)
 {
 	struct mp_reader r = mp_reader_of(body);
 	struct mp_token map = mp_read(&r);
@@ -51,11 +51,19 @@ static bool read_stub(struct slice body, struct mp_reader *list, uint32_t *count
 	return true;
 }
 
-bool split_is_stub(struct slice body)
+bool split_is_list(struct slice body)
 {
 	struct mp_reader list;
 	uint32_t count;
-	return read_stub(body, &list, &count);
+	return read_list(body, &list, &count);
+}
+
+static bool read_stub(const struct decide *w, uint32_t node, struct mp_reader *list,
+		      uint32_t *count)
+{
+	struct slice body;
+	return (w->graph->nodes[node].flags & REVISION_SPLIT) && decide_body(w, node, &body) &&
+	       read_list(body, list, count);
 }
 
 static void add_id(struct splitting *s, struct slice id)
@@ -72,8 +80,9 @@ static void add_id(struct splitting *s, struct slice id)
 
 static bool is_stub(const struct decide *w, uint32_t node)
 {
-	struct slice body;
-	return decide_body(w, node, &body) && split_is_stub(body);
+	struct mp_reader list;
+	uint32_t count;
+	return read_stub(w, node, &list, &count);
 }
 
 /* Ids that an earlier split gave, if one of the leaves is its stub. */
@@ -81,9 +90,7 @@ static void take_stub(struct splitting *s, int node)
 {
 	struct mp_reader list;
 	uint32_t count;
-	struct slice body;
-	if (node == GRAPH_NONE || !decide_body(s->w, (uint32_t)node, &body) ||
-	    !read_stub(body, &list, &count))
+	if (node == GRAPH_NONE || !read_stub(s->w, (uint32_t)node, &list, &count))
 		return;
 	s->was_split = true;
 	for (uint32_t i = 0; i < count; i++)
@@ -256,6 +263,7 @@ static void become_stub(struct splitting *s, struct slice detail)
 	write_ids(s, &told);
 	buf_append(&told, r.at, (size_t)(r.end - r.at));
 	decide_becomes(s->w, false, buf_slice(&stub), buf_slice(&told), s->out);
+	s->out->resolve.split = true;
 	s->out->parts_count = s->entities_count;
 	buf_close(&stub);
 	buf_close(&told);

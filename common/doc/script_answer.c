@@ -24,7 +24,7 @@ static enum script_verdict take_pick(struct slice value, struct answer *out, str
 	struct mp_token token = mp_read(&r);
 	out->kind = ANSWER_PICK;
 	if (token.type != MP_STR || !revision_parse(token.bytes, &out->pick))
-		return nothing("pick must be the _rev of a leaf", text);
+		return nothing("pick must be the rev of a leaf", text);
 	return SCRIPT_ANSWERS;
 }
 
@@ -32,7 +32,9 @@ static enum script_verdict take_open(struct slice value, struct slice *text)
 {
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token token = mp_read(&r);
-	*text = token.type == MP_STR ? script_text(token.bytes) : slice_of(NULL, 0);
+	if (token.type != MP_STR)
+		return nothing("open must be a text", text);
+	*text = script_text(token.bytes);
 	return SCRIPT_LEAVES_OPEN;
 }
 

@@ -1,6 +1,6 @@
 /* What the function of a policy returned. Exactly one of
  *
- *   {"resolve": {...}}     becomes the document ("_id", "_rev" and "_deleted" are left out)
+ *   {"resolve": {...}}     becomes the document; it may have the "id" that it has
  *   {"pick": "2-abc"}      this leaf, as it is
  *   {"delete": true}       the document is deleted
  *   {"split": true}        each document that was made under this id gets an id of its own

@@ -1,10 +1,11 @@
 #include "common/doc/script_decide.h"
 
+#include "common/doc/attachment.h"
 #include "common/doc/script_answer.h"
 #include "common/doc/value.h"
+#include "proto/msgpack.h"
 
-/* The script could have decided, and did not. */
-static bool instead(const struct msg_conflict_read_ack *graph, struct slice id, struct slice text,
+bool script_instead(const struct msg_conflict_read_ack *graph, struct slice id, struct slice text,
 		    struct arena *arena, struct decision *d)
 {
 	/* of `external`, the script was the fallback already */
@@ -24,24 +25,54 @@ static bool failed(const struct msg_conflict_read_ack *graph, struct slice id,
 	buf_append_slice(&text, script_text(end->output));
 	struct slice copy = arena_copy(arena, buf_slice(&text));
 	buf_close(&text);
-	return instead(graph, id, copy, arena, d);
+	return script_instead(graph, id, copy, arena, d);
+}
+
+/* A lead takes no content that none of the document's versions names. */
+static bool contents_are_known(const struct msg_conflict_read_ack *graph, struct slice body,
+			       struct arena *arena)
+{
+	struct attachments_wanted wanted;
+	if (!attachments_want(body, arena, &wanted))
+		return false;
+	for (uint32_t i = 0; i < graph->nodes_count; i++)
+		attachments_look(&wanted, graph->nodes[i].body);
+	return attachments_all_found(&wanted);
+}
+
+static bool is_id(struct slice value, struct slice id)
+{
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token token = mp_read(&r);
+	return token.type == MP_STR && slice_equal(token.bytes, id);
 }
 
 /* In the form in which a client's document would be stored, without the id: a worker may have been
- * taken over, and nobody else looks at what it made. */
-static bool clean_body(struct json_parser *json, struct arena *arena, struct answer *answer)
+ * taken over, and nobody else looks at what it made. NULL, or what is wrong with it. */
+static const char *take_document(const struct msg_conflict_read_ack *graph, struct slice id,
+				 struct json_parser *json, struct arena *arena,
+				 struct slice *document)
 {
 	struct buf text = {0}, body = {0}, own = {0};
 	struct json_error error;
-	bool ok = json_from_msgpack(answer->body, &text) &&
+	const char *wrong = NULL;
+	bool ok = json_from_msgpack(*document, &text) &&
 		  json_to_msgpack(json, buf_slice(&text), &body, &error);
-	if (ok)
+	struct slice given =
+	    ok ? value_member(buf_slice(&body), slice_text("id")) : slice_of(NULL, 0);
+	if (!ok)
+		wrong = "resolve is no document";
+	else if (given.len > 0 && !is_id(given, id))
+		wrong = "resolve has another id";
+	if (!wrong)
 		value_without_member(buf_slice(&body), slice_text("id"), &own);
-	answer->body = arena_copy(arena, buf_slice(&own));
+	*document = arena_copy(arena, buf_slice(&own));
+	if (!wrong && !contents_are_known(graph, *document, arena))
+		wrong = "resolve has an attachment that no version has";
 	buf_close(&own);
 	buf_close(&text);
 	buf_close(&body);
-	return ok;
+	return wrong;
 }
 
 static bool answered(const struct msg_conflict_read_ack *graph, struct slice id,
@@ -50,23 +81,26 @@ static bool answered(const struct msg_conflict_read_ack *graph, struct slice id,
 {
 	struct answer answer;
 	struct slice text;
+	const char *wrong = NULL;
 	const struct decision asked = *d;
 	switch (script_answer_read(end->output, &answer, &text)) {
 	case SCRIPT_ANSWERS:
-		if (answer.kind != ANSWER_BODY || clean_body(json, arena, &answer))
+		if (answer.kind == ANSWER_BODY)
+			wrong = take_document(graph, id, json, arena, &answer.body);
+		if (!wrong)
 			decide_answer(graph, id, &answer, arena, d);
 		if (d->kind != DECISION_NOTE && d->kind != DECISION_SCRIPT)
 			return false;
 		*d = asked;
-		return instead(graph, id, slice_text("no document, no leaf, or too large"), arena,
-			       d);
+		return script_instead(
+		    graph, id, slice_text(wrong ? wrong : "no leaf, or too large"), arena, d);
 	case SCRIPT_LEAVES_OPEN:
 		decide_open(graph, id, "script_open", text, arena, d);
 		return false;
 	case SCRIPT_SAYS_NOTHING:
 		break;
 	}
-	return instead(graph, id, text, arena, d);
+	return script_instead(graph, id, text, arena, d);
 }
 
 bool script_decide(const struct msg_conflict_read_ack *graph, struct slice id,

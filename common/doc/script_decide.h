@@ -23,5 +23,8 @@ struct script_end {
 bool script_decide(const struct msg_conflict_read_ack *graph, struct slice id,
 		   const struct script_end *end, struct json_parser *json, struct arena *arena,
 		   struct decision *d);
+/* What is done where a script could have decided, and did not, with `text` for people. True. */
+bool script_instead(const struct msg_conflict_read_ack *graph, struct slice id, struct slice text,
+		    struct arena *arena, struct decision *d);
 
 #endif

@@ -27,24 +27,23 @@ const collections = process.argv.slice(2);
 
 /**
  * Your rule goes here. `base` is what the versions have in common (null: nothing is known), `versions` are in order of
- * winning; each has _id, _rev and, if it is a deletion, _deleted. The answer is one of
+ * winning; each has its rev, and its document or, if it is a deletion, deleted: true. The answer is one of
  *   { pick: rev }, { document: {...} }, { delete: true }, { defer: milliseconds }, { release: true }
  *
  * This one keeps a document rather than its deletion, and of lists what anybody put there.
  */
 async function decide({ versions }) {
-  const living = versions.filter((version) => !version._deleted);
+  const living = versions.filter((version) => !version.deleted).map((version) => version.document);
   if (living.length === 0) return { delete: true };
   const document = { ...living[0] };
-  for (const version of living.slice(1))
-    for (const [name, value] of Object.entries(version))
+  for (const other of living.slice(1))
+    for (const [name, value] of Object.entries(other))
       if (Array.isArray(document[name]) && Array.isArray(value)) {
         const known = new Set(document[name].map((item) => JSON.stringify(item)));
         document[name] = [...document[name], ...value.filter((item) => !known.has(JSON.stringify(item)))];
       } else if (!(name in document)) {
         document[name] = value;
       }
-  for (const own of ['_id', '_rev']) delete document[own];
   return { document };
 }
 

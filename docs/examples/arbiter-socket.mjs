@@ -20,7 +20,7 @@ const collections = process.argv.slice(2);
 
 /** One of { pick: rev }, { document: {...} }, { delete: true }, { defer: milliseconds }, { release: true }. */
 async function decide({ versions }) {
-  return { pick: versions[0]._rev };
+  return { pick: versions[0].rev };
 }
 
 function connect() {

@@ -174,8 +174,9 @@ static void test_a_large_one_comes_in_parts_and_is_cut(void **state)
 	large_graph(b, 1);
 	assert_int_equal(b->status, 200);
 	/* whoever wins is whole */
-	assert_true(body_has(b, "\"versions\":[{\"_id\":\"x\",\"_rev\":\"1-b\",\"v\":\"xxx"));
-	assert_true(body_has(b, ",{\"_id\":\"x\",\"_rev\":\"1-a\",\"_cut\":true}]"));
+	assert_true(
+	    body_has(b, "\"versions\":[{\"rev\":\"1-b\",\"document\":{\"id\":\"x\",\"v\":\"xxx"));
+	assert_true(body_has(b, ",{\"rev\":\"1-a\",\"cut\":true}]"));
 }
 
 static void test_a_conflict_is_shown(void **state)
@@ -187,9 +188,10 @@ static void test_a_conflict_is_shown(void **state)
 	graph(b, false);
 	assert_int_equal(b->status, 200);
 	assert_true(body_has(b, "\"leaseMs\":1000,\"collection\":\"c\",\"id\":\"x\","));
-	assert_true(body_has(b, "\"base\":{\"_id\":\"x\",\"_rev\":\"1-r\",\"v\":0},"
-				"\"versions\":[{\"_id\":\"x\",\"_rev\":\"2-b\",\"v\":2},"
-				"{\"_id\":\"x\",\"_rev\":\"2-a\",\"v\":1}]"));
+	assert_true(body_has(b,
+			     "\"base\":{\"rev\":\"1-r\",\"document\":{\"id\":\"x\",\"v\":0}},"
+			     "\"versions\":[{\"rev\":\"2-b\",\"document\":{\"id\":\"x\",\"v\":2}},"
+			     "{\"rev\":\"2-a\",\"document\":{\"id\":\"x\",\"v\":1}}]"));
 }
 
 static void test_who_waits_looks_again(void **state)

@@ -121,6 +121,34 @@ static void test_again_is_harmless(void **state)
 	assert_string_equal(buf_cstr(&b->trace), "");
 }
 
+/* What came of it was resolved: this undoes nothing any more. */
+static void test_again_after_it_was_resolved(void **state)
+{
+	struct storage_bench *b = *state;
+	conflict(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
+	assert_int_equal(resolve(b, GATEWAY, 6, 7), STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 8), STATUS_LEAVES_MOVED);
+}
+
+/* Asked again before it is settled: answered when it is. */
+static void test_again_while_under_way(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_conflict_undo m = {.shard = SHARD,
+				      .id = slice_text("d"),
+				      .resolution_id = peers_operation(b, RESOLUTION + 5)};
+	conflict(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	b->undone.status = 999;
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
+	assert_int_equal(b->undone.status, 999);
+	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(b->undone.status, STATUS_OK);
+}
+
 static void test_later_edits_stay(void **state)
 {
 	struct storage_bench *b = *state;
@@ -163,6 +191,10 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_only_people_resolve_it, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_again_is_harmless, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_again_after_it_was_resolved, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_again_while_under_way, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_later_edits_stay, storage_bench_setup,
 					    storage_bench_teardown),

@@ -182,7 +182,7 @@ describe('stories', () => {
       await offline(c, `/asked/${id}`, first, { name: 'mary' }, { gateway: writers[1] });
       const taken = await take(c, 'asked', { gateway: arbiter });
       assert.equal(taken.id, id);
-      assert.deepEqual(taken.versions.map((version) => version.name).sort(), ['jose', 'mary']);
+      assert.deepEqual(taken.versions.map((version) => version.document.name).sort(), ['jose', 'mary']);
       assert.deepEqual((await ask(c, '_take', { collections: ['asked'] })).json, [], 'nobody else is');
       const told = await ask(c, `${taken.lease}/answer`, { pick: bare(jose.etag) }, arbiter);
       assert.equal(told.status, 200, told.text);
@@ -310,7 +310,7 @@ describe('stories', () => {
     const large = odd.repeat(Math.ceil((4 << 20) / Buffer.byteLength(odd)));
     const made = await diverge(c, `/asked/${encodeURIComponent('odd ;^')}`, { v: '' }, { v: large }, { v: odd });
     const taken = await take(c, 'asked', { gateway: 3 });
-    const seen = Object.fromEntries(taken.versions.map((version) => [version._rev, version.v]));
+    const seen = Object.fromEntries(taken.versions.map((version) => [version.rev, version.document.v]));
     assert.ok(seen[made.online] === large && seen[made.offline] === odd);
     assert.equal((await ask(c, `${taken.lease}/answer`, { pick: made.online }, 3)).status, 200);
     await onEveryReplica(c, `/asked/${encodeURIComponent('odd ;^')}`, (read) => read.json.v === large);

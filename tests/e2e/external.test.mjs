@@ -48,7 +48,7 @@ async function decideAll(c, collection, count) {
   await until(`${collection} is decided`, 2 * DEADLINE_MS, async () => {
     const { status, json } = await take(c, { collections: [collection], limit: 16, leaseMs: 20000, waitMs: 200 });
     for (const conflict of status === 200 ? json : []) {
-      const { status: told } = await answer(c, conflict.lease, { pick: conflict.versions[0]._rev });
+      const { status: told } = await answer(c, conflict.lease, { pick: conflict.versions[0].rev });
       if (told === 200) decided++;
     }
     return decided >= count && (await open(c, collection)).length === 0;
@@ -118,7 +118,7 @@ describe('conflicts that clients decide', () => {
   test('a conflict is taken, renewed, answered; twice and late change nothing', async (c) => {
     const made = await diverge(c, '/one/a', { n: 0 }, { n: 1 }, { n: 2 });
     const [conflict] = await takeAll(c, 'one', 1, 20000);
-    assert.deepEqual([conflict.collection, conflict.id, conflict.base.n], ['one', 'a', 0]);
+    assert.deepEqual([conflict.collection, conflict.id, conflict.base.document.n], ['one', 'a', 0]);
     assert.deepEqual([...conflict.leaves].sort(), [made.online, made.offline].sort());
     assert.deepEqual((await take(c, { collections: ['one'] })).json, [], 'nobody else gets it');
     assert.deepEqual((await renew(c, conflict.lease, { leaseMs: 30000 })).json, { leaseMs: 30000 });
@@ -140,7 +140,7 @@ describe('conflicts that clients decide', () => {
     await c.insist('PUT', '/one/b', { body: { n: 3 }, headers: { 'If-Match': `"${made.online}"` } });
     await until('the new leaf is there', DEADLINE_MS, async () => (await answer(c, conflict.lease, { delete: true })).json.code === 'leaves_moved' || (await renew(c, conflict.lease)).status === 409);
     const [moved] = await takeAll(c, 'one', 1, 20000);
-    assert.deepEqual(moved.versions.map((version) => version.n).sort(), [2, 3]);
+    assert.deepEqual(moved.versions.map((version) => version.document.n).sort(), [2, 3]);
     assert.equal((await answer(c, moved.lease, { delete: true })).status, 200);
     assert.equal((await c.get('/one/b')).status, 404);
   });
@@ -163,7 +163,7 @@ describe('conflicts that clients decide', () => {
     await diverge(c, `/odd/${encodeURIComponent('a b;^c')}`, { v: '' }, { v: odd }, { v: large });
     const [conflict] = await takeAll(c, 'odd', 1, 20000);
     assert.equal(conflict.id, 'a b;^c');
-    assert.deepEqual(conflict.versions.map((version) => version.v).sort(), [odd, large].sort());
+    assert.deepEqual(conflict.versions.map((version) => version.document.v).sort(), [odd, large].sort());
     const told = await answer(c, conflict.lease, { document: { both: [odd, large] } });
     assert.equal(told.status, 200, told.text);
     assert.deepEqual((await c.get(`/odd/${encodeURIComponent('a b;^c')}`)).json.both, [odd, large]);
@@ -251,7 +251,7 @@ describe('conflicts that clients decide', () => {
     assert.deepEqual(await socket.ask(1, { listen: { collections: ['socket'], credit: 1, leaseMs: 20000 } }), { ref: 1, status: 200 });
     const made = await diverge(c, '/socket/a', { n: 0 }, { n: 1 }, { n: 2 });
     const conflict = await socket.conflict('a');
-    assert.deepEqual([conflict.collection, conflict.base.n, conflict.leaseMs], ['socket', 0, 20000]);
+    assert.deepEqual([conflict.collection, conflict.base.document.n, conflict.leaseMs], ['socket', 0, 20000]);
     await diverge(c, '/socket/b', { n: 0 }, { n: 1 }, { n: 2 });
     assert.deepEqual(await socket.ask('more', { lease: conflict.lease, renew: { leaseMs: 60000 } }), { ref: 'more', status: 200, body: { leaseMs: 60000 } });
     const answered = await socket.ask(2, { lease: conflict.lease, answer: { pick: made.offline } });

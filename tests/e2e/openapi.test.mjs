@@ -8,6 +8,7 @@ import { after, before, describe } from 'node:test';
 import Ajv from 'ajv/dist/2020.js';
 import WebSocket from 'ws';
 import { parse } from 'yaml';
+import { couchUrl } from './couch-lib.mjs';
 import { ROOT, check, send, startCluster, until } from './lib.mjs';
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
@@ -185,6 +186,14 @@ async function resolution(c) {
   return (await c.insist('POST', '/_/conflicts/contested/one/resolve', { body })).json.resolutionId;
 }
 
+/** Two documents of one id, as clients of the other dialect bring them. */
+async function collided(c) {
+  await c.collection('collided', { policy: { strategy: 'none' } });
+  const docs = [{ _id: 'two', _rev: '1-a', n: 1 }, { _id: 'two', _rev: '1-b', n: 2 }];
+  const { status, text } = await c.sendTo(couchUrl(c, '/collided/_bulk_docs'), { method: 'POST', body: { docs, new_edits: false } });
+  assert.equal(status, 201, text);
+}
+
 /** A conflict of its own, taken by a client that decides. */
 async function leased(c, agent) {
   const path = `/external/${Math.random()}`;
@@ -254,8 +263,10 @@ const prepared = {
     return { path: { id: 'books/listed' } };
   },
   async rewriteReferences(c) {
-    await c.insist('PUT', '/books/split', { body: { _split: ['split~1', 'split~2'] } });
-    return { path: { collection: 'books', id: 'split' } };
+    await collided(c);
+    const { json } = await c.get('/_/conflicts/collided/two');
+    if (json.leaves) await c.insist('POST', '/_/conflicts/collided/two/resolve', { body: { leaves: json.leaves, split: true } });
+    return { path: { collection: 'collided', id: 'two' } };
   },
   setCheckpoint: async (c) => ({ body: JSON.stringify({ position: await c.position('books') }) }),
   getCheckpoint: checkpoint,

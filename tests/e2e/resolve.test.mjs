@@ -77,8 +77,8 @@ describe('conflicts in people\'s hands', () => {
     const { status, json } = await shown(c, '/open/a');
     assert.equal(status, 200);
     assert.deepEqual([...json.leaves].sort(), [made.online, made.offline].sort());
-    assert.equal(json.base._rev, made.base);
-    assert.deepEqual(json.versions.map((version) => version._rev).sort(), [made.online, made.offline].sort());
+    assert.equal(json.base.rev, made.base);
+    assert.deepEqual(json.versions.map((version) => version.rev).sort(), [made.online, made.offline].sort());
     assert.deepEqual(json.paths, [
       { path: '/more/deep', values: { [made.offline]: true } },
       { path: '/n', base: 0, values: { [made.online]: 1, [made.offline]: 0 } },
@@ -157,7 +157,7 @@ describe('conflicts in people\'s hands', () => {
     assert.deepEqual(json.map((row) => [row.id, row.leaves]), [['gone', [bare(edit.etag), bare(removed.etag)]]]);
     const one = await shown(c, '/open/gone');
     assert.equal(one.json.kind, 'delete');
-    assert.deepEqual(one.json.versions.map((version) => version._deleted === true), [false, true]);
+    assert.deepEqual(one.json.versions.map((version) => version.deleted === true), [false, true]);
     assert.equal(one.json.outcomes.merge.document.n, 1);
     const chosen = await resolve(c, '/open/gone', { leaves: one.json.leaves, delete: true });
     assert.equal(chosen.status, 200, chosen.text);
@@ -167,7 +167,7 @@ describe('conflicts in people\'s hands', () => {
     assert.equal((await c.get('/open/gone')).json.n, 1);
     const held = await shown(c, '/open/gone');
     assert.deepEqual([held.json.kind, held.json.held], ['delete', true]);
-    assert.equal((await resolve(c, '/open/gone', { leaves: held.json.leaves, pick: held.json.versions[0]._rev })).status, 200);
+    assert.equal((await resolve(c, '/open/gone', { leaves: held.json.leaves, pick: held.json.versions[0].rev })).status, 200);
     assert.equal((await c.get('/open/gone')).json.n, 1);
   });
 

@@ -67,9 +67,10 @@ describe('scripts', () => {
 
   test('resolve: what it returns becomes the document, to the digit', async (c) => {
     await collection(c, 'books', (base, leaves) => {
-      const body = { ...leaves[0] };
-      body.read = [...new Set(leaves.flatMap((leaf) => leaf.read))].sort();
-      body.stock = leaves.reduce((sum, leaf) => sum + leaf.stock - base.stock, base.stock);
+      const versions = leaves.map((leaf) => leaf.document);
+      const body = { ...versions[0] };
+      body.read = [...new Set(versions.flatMap((version) => version.read))].sort();
+      body.stock = versions.reduce((sum, version) => sum + version.stock - base.document.stock, base.document.stock);
       return { resolve: body };
     });
     const base = '{"title":"Emma","big":18446744073709551615,"exact":0.1234567890123456789,"one":1.0,"10":1,"2":2,' +
@@ -92,18 +93,27 @@ describe('scripts', () => {
     assert.equal(got['x-parley-conflicts'], undefined);
   });
 
-  test('an id in what it returns is left out', async (c) => {
-    await collection(c, 'ids', '(base, leaves) => ({ resolve: { id: "other", _id: "other", n: leaves[0].n } })');
+  test('every member of a document is shown, and kept', async (c) => {
+    await collection(c, 'members', (base, leaves) => ({ resolve: { ...leaves[0].document, base: base.document._rev } }));
+    const own = { _id: 'mine', _rev: 'x', _deleted: true, _split: ['a'] };
+    await diverge(c, '/members/a', own, { ...own, n: 1 }, { ...own, n: 2 });
+    await resolved(c, 'members', 'a');
+    const { json } = await c.get('/members/a');
+    assert.deepEqual({ ...json, n: 0 }, { id: 'a', ...own, n: 0, base: 'x' });
+  });
+
+  test('a result with the id of another document is none', async (c) => {
+    await collection(c, 'ids', '(base, leaves) => ({ resolve: { id: "other", n: leaves[0].document.n } })');
     await diverge(c, '/ids/a', { n: 0 }, { n: 1 }, { n: 2 });
-    await resolved(c, 'ids', 'a');
-    assert.match((await c.get('/ids/a')).text, /^\{"id":"a","n":[12]\}$/);
+    const row = await noted(c, 'ids', 'a');
+    assert.deepEqual([row.detail.reason, row.detail.text], ['script_failed', 'resolve has another id']);
   });
 
   test('pick, delete and open', async (c) => {
     await collection(c, 'says', (base, leaves) => {
-      if (leaves.some((leaf) => leaf.ask)) return { open: `ask ${base._id}` };
-      if (leaves.every((leaf) => leaf.old)) return { delete: true };
-      return { pick: leaves.find((leaf) => leaf.best)._rev };
+      if (leaves.some((leaf) => leaf.document.ask)) return { open: `ask ${base.document.id}` };
+      if (leaves.every((leaf) => leaf.document.old)) return { delete: true };
+      return { pick: leaves.find((leaf) => leaf.document.best).rev };
     });
     const made = await diverge(c, '/says/pick', { n: 0 }, { n: 1.0, best: true }, { n: 2 });
     await diverge(c, '/says/delete', { n: 0 }, { n: 1, old: true }, { n: 2, old: true });
@@ -123,6 +133,7 @@ describe('scripts', () => {
     ['eats', '() => { const a = []; for (;;) a.push({ a: [1, 2, 3] }); }', /^memory: /],
     ['recurses', '() => { const f = () => 1 + f(); return f(); }', /^threw: RangeError/],
     ['says nothing', '() => 7', /must return/],
+    ['says why by number', '() => ({ open: 5 })', /open must be a text/],
     ['asks the clock', '() => ({ resolve: { at: Date.now() } })', /^threw: TypeError/],
     ['asks a file', '() => require("fs")', /^threw: ReferenceError/],
     ['throws something hostile', '() => { throw { get message() { for (;;); } }; }', /^time: /],
@@ -171,7 +182,7 @@ describe('scripts', () => {
       assert.equal(status, 200, text);
       return json.sort((x, y) => (x.id < y.id ? -1 : 1));
     };
-    const sums = await dry('(base, leaves) => ({ resolve: { n: leaves.reduce((sum, leaf) => sum + leaf.n, 0) } })');
+    const sums = await dry('(base, leaves) => ({ resolve: { n: leaves.reduce((sum, leaf) => sum + leaf.document.n, 0) } })');
     assert.deepEqual(sums.map((row) => [row.outcome, row.how, row.document.n]), [['resolved', 'script', 3], ['resolved', 'script', 7]]);
     const throws = await dry('() => { throw new Error("no"); }');
     assert.deepEqual(throws.map((row) => [row.outcome, row.detail.reason]), [['open', 'script_failed'], ['open', 'script_failed']]);
@@ -189,7 +200,7 @@ describe('scripts', () => {
 
   test('a better script resolves what stayed open', async (c) => {
     const changed = await c.insist('PATCH', '/_/collections/fails0',
-      { body: { policy: { strategy: 'script', script: '(base, leaves) => ({ pick: leaves[0]._rev })' } } });
+      { body: { policy: { strategy: 'script', script: '(base, leaves) => ({ pick: leaves[0].rev })' } } });
     assert.equal(changed.status, 200, changed.text);
     await resolved(c, 'fails0', 'a');
   });

@@ -234,8 +234,9 @@ static void hold(struct workload *w, int actor, struct slice conflict)
 	int most = 0;
 	int all = 0;
 	for (uint32_t i = 0; (one = value_element(versions, i)).len > 0; i++) {
-		int count = mark_log(w, h->document, one, h->log);
-		struct slice rev = text_member(one, "_rev");
+		int count =
+		    mark_log(w, h->document, value_member(one, slice_text("document")), h->log);
+		struct slice rev = text_member(one, "rev");
 		if (count > most && rev.len < sizeof h->whole)
 			snprintf(h->whole, sizeof h->whole, "%.*s", (int)rev.len,
 				 (const char *)rev.data);

@@ -26,7 +26,7 @@ static void pick_first(struct slice arguments, struct buf *out)
 	struct slice leaf = value_element(value_element(arguments, 1), 0);
 	mp_write_map(out, 1);
 	mp_write_text(out, "pick");
-	buf_append_slice(out, value_member(leaf, slice_text("_rev")));
+	buf_append_slice(out, value_member(leaf, slice_text("rev")));
 }
 
 /* Of views: a row {v: nothing} of each document that has one. Texts of JSON both ways. */

@@ -358,15 +358,16 @@ static void test_a_script_is_asked(void **state)
 {
 	struct fixture *f = *state;
 	two_edits(f, SCRIPT_POLICY);
-	node(f, "2-c", P(0), "{\"a\":4,\"_rev\":\"x\"}");
+	node(f, "2-c", P(0), "{\"a\":4,\"_rev\":\"x\",\"_id\":[1],\"_deleted\":true}");
 	run(f);
 	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
 	assert_true(slice_is(f->decision.policy.script, "f"));
 	assert_string_equal(to_json(f, f->decision.input),
-			    "[{\"_id\":\"doc\",\"_rev\":\"1-o\",\"a\":1},["
-			    "{\"_id\":\"doc\",\"_rev\":\"2-c\",\"a\":4},"
-			    "{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":3},"
-			    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":2}]]");
+			    "[{\"rev\":\"1-o\",\"document\":{\"id\":\"doc\",\"a\":1}},["
+			    "{\"rev\":\"2-c\",\"document\":{\"id\":\"doc\",\"a\":4,"
+			    "\"_rev\":\"x\",\"_id\":[1],\"_deleted\":true}},"
+			    "{\"rev\":\"2-b\",\"document\":{\"id\":\"doc\",\"a\":3}},"
+			    "{\"rev\":\"2-a\",\"document\":{\"id\":\"doc\",\"a\":2}}]]");
 }
 
 static void test_a_script_sees_deletions_and_missing_bases(void **state)
@@ -380,9 +381,9 @@ static void test_a_script_sees_deletions_and_missing_bases(void **state)
 	node(f, "2-b", P(0), "{\"a\":3}");
 	run(f);
 	assert_string_equal(to_json(f, f->decision.input),
-			    "[null,[{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":3},"
-			    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":2},"
-			    "{\"_id\":\"doc\",\"_rev\":\"2-d\",\"_deleted\":true}]]");
+			    "[null,[{\"rev\":\"2-b\",\"document\":{\"id\":\"doc\",\"a\":3}},"
+			    "{\"rev\":\"2-a\",\"document\":{\"id\":\"doc\",\"a\":2}},"
+			    "{\"rev\":\"2-d\",\"deleted\":true}]]");
 }
 
 static void test_what_a_script_returned(void **state)
@@ -391,14 +392,15 @@ static void test_what_a_script_returned(void **state)
 	struct answer answer;
 	struct slice text;
 	two_edits(f, SCRIPT_POLICY);
-	assert_int_equal(script_answer_read(from_json(f, "{\"resolve\":{\"_id\":\"doc\",\"a\":[5],"
-							 "\"_rev\":\"2-b\",\"b\":{\"_rev\":1}}}"),
+	assert_int_equal(script_answer_read(from_json(f, "{\"resolve\":{\"_id\":\"x\",\"a\":[5],"
+							 "\"_deleted\":true,\"b\":{\"_rev\":1}}}"),
 					    &answer, &text),
 			 SCRIPT_ANSWERS);
 	answered(f, &answer);
 	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
 	assert_int_equal(f->decision.how, HOW_SCRIPT);
-	assert_string_equal(to_json(f, f->decision.resolve.body), "{\"a\":[5],\"b\":{\"_rev\":1}}");
+	assert_string_equal(to_json(f, f->decision.resolve.body),
+			    "{\"_id\":\"x\",\"a\":[5],\"_deleted\":true,\"b\":{\"_rev\":1}}");
 	assert_string_equal(detail_of(f),
 			    "{\"by\":\"arbiter\",\"strategy\":\"script\",\"answer\":\"merge\"}");
 	assert_int_equal(script_answer_read(from_json(f, "{\"delete\":true}"), &answer, &text),
@@ -436,6 +438,8 @@ static void test_what_a_script_should_not_return(void **state)
 	    "{\"delete\":1}",
 	    "{\"pick\":2}",
 	    "{\"pick\":\"nonsense\"}",
+	    "{\"open\":5}",
+	    "{\"open\":null}",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
 		assert_int_equal(script_answer_read(from_json(f, wrong[i]), &answer, &text),

@@ -47,7 +47,7 @@ static void test_two_kinds_are_split(void **state)
 	person_and_record(f, KINDS);
 	run(f);
 	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
-	assert_true(split_is_stub(f->decision.resolve.body));
+	assert_true(f->decision.resolve.split && split_is_list(f->decision.resolve.body));
 	assert_int_equal(f->decision.how, HOW_SPLIT);
 	assert_int_equal(f->decision.parts_count, 2);
 	part_is(f, 0, "x~ce40d1dc470643e2", "{\"type\":\"record\",\"n\":2}");
@@ -139,7 +139,7 @@ static void test_a_split_is_not_taken_back(void **state)
 	struct fixture *f = *state;
 	person_and_record(f, KINDS);
 	node(f, "2-s", P(0, 1), "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}")
-	    ->flags |= REVISION_RESOLVED;
+	    ->flags |= REVISION_RESOLVED | REVISION_SPLIT;
 	node(f, "2-late", P(0), "{\"type\":\"record\",\"n\":9}");
 	f->graph.policy = from_json(f, "{}");
 	run(f);
@@ -150,12 +150,26 @@ static void test_a_split_is_not_taken_back(void **state)
 		   "\"x~e4da228c29dc4ebc\"]}");
 }
 
+/* An application may have such a member. */
+static void test_what_looks_like_a_stub_is_a_document(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"_split\":[]}");
+	node(f, "2-a", P(0), "{\"_split\":[\"a\"]}");
+	node(f, "2-b", P(0), "{\"_split\":[],\"n\":1}");
+	run(f);
+	becomes(f, "{\"_split\":[\"a\"],\"n\":1}");
+	assert_false(f->decision.resolve.split);
+	assert_int_equal(f->decision.parts_count, 0);
+}
+
 static void test_a_late_edit_follows_its_document(void **state)
 {
 	struct fixture *f = *state;
 	person_and_record(f, KINDS);
 	node(f, "2-s", P(0, 1), "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}")
-	    ->flags |= REVISION_RESOLVED;
+	    ->flags |= REVISION_RESOLVED | REVISION_SPLIT;
 	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
 	run(f);
 	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
@@ -227,6 +241,7 @@ int main(void)
 	    T(test_different_kinds_may_stay_open),
 	    T(test_newest_does_not_drop_another_kind),
 	    T(test_edits_of_one_and_several_of_a_kind),
+	    T(test_what_looks_like_a_stub_is_a_document),
 	    T(test_a_late_edit_follows_its_document),
 	    T(test_a_split_is_not_taken_back),
 	    T(test_on_somebodys_word),
