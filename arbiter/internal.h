@@ -8,6 +8,7 @@
 #include "arbiter/large.h"
 #include "arbiter/script.h"
 #include "arbiter/split.h"
+#include "arbiter/task.h"
 #include "common/base/map.h"
 #include "common/doc/decide.h"
 #include "common/timing.h"
@@ -20,7 +21,8 @@ enum {
 	ASK_LEASE_MS = 1000,
 	BACKOFF_MS = 1000, /* the longest pause between tries of one document */
 	KNOWN_MS = 30000,  /* then a conflict that stayed open is looked at, and noted, again */
-	KNOWN_MAX = 65536, /* past it all are forgotten: that costs time only */
+	KNOWN_COSTLY_MS = 3600000, /* the same of costly ones, doubled up to */
+	KNOWN_MAX = 65536,         /* past it all are forgotten: that costs time only */
 	LIST_ROWS = 256,
 	TASKS_MAX = 64,
 	TASKS_PER_SHARD = 32,
@@ -51,39 +53,18 @@ struct shard_row {
 
 struct collection_row {
 	uint64_t version;
+	uint64_t slow_version; /* slow: a script has run out of time under this one */
+	bool slow;
 	uint64_t retain_ms;
 	size_t name_len;
 	char name[LIMIT_NAME_BYTES];
-};
-
-enum task_state {
-	TASK_FREE = 0,
-	TASK_WAITING,
-	TASK_READING,
-	TASK_SCRIPTING,
-	TASK_SPLITTING,
-	TASK_RESOLVING
-};
-
-/* One document at work. */
-struct task {
-	enum task_state state;
-	uint64_t shard;
-	struct buf id;
-	uint64_t request;
-	uint64_t from;  /* READING: the node with whose body to begin */
-	int64_t due_ms; /* WAITING: start; else: no answer came */
-	uint32_t attempts;
-	enum decision_how how; /* RESOLVING */
-	bool scripted;         /* its policy is a script, or its shard's was lately */
-	struct script_run script;
-	struct split_run split;
 };
 
 /* A conflict that stayed open, as it was then. */
 struct known {
 	uint8_t digest[16];
 	int64_t until_ms;
+	uint32_t costly; /* so often a script has failed at it that took all it may */
 };
 
 struct counters {
@@ -170,27 +151,12 @@ void arbiter_queue_on_list(struct arbiter *a, const struct event *e, struct effe
 bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
 			    const struct conflict *conflict);
 void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
-			    const struct conflict *conflict);
+			    const struct conflict *conflict, bool costly);
+/* It is none any more. */
+void arbiter_queue_forget(struct arbiter *a, const struct shard_row *row, struct slice id);
 /* What is remembered is looked at again in `ms` at the latest. */
 void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct slice id,
 			  int64_t ms);
-
-/* ---- task.c: one document ---- */
-
-bool arbiter_task_exists(const struct arbiter *a, uint64_t shard, struct slice id);
-/* False: no room. */
-bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice id,
-			struct effects *fx);
-void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx);
-/* Later, or not at all if it has been tried too often. */
-void arbiter_task_wait(struct arbiter *a, struct task *t, struct effects *fx);
-void arbiter_task_timer(struct arbiter *a, struct effects *fx);
-int64_t arbiter_task_deadline(const struct arbiter *a);
-/* The lead is another now: begin again. */
-void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row);
-void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx);
-void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx);
-void arbiter_task_close(struct arbiter *a);
 
 /* ---- metrics.c ---- */
 

@@ -97,14 +97,27 @@ bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, stru
 }
 
 void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
-			    const struct conflict *conflict)
+			    const struct conflict *conflict, bool costly)
 {
-	if (a->known.count >= KNOWN_MAX)
+	struct known *before = map_get(&a->known, known_key(a, row, id));
+	struct known known = {.costly = costly};
+	digest_of(a, row, conflict, known.digest);
+	if (before && memcmp(before->digest, known.digest, sizeof known.digest) == 0)
+		known.costly += before->costly;
+	known.until_ms = a->now_ms + backoff_ms(KNOWN_MS, KNOWN_COSTLY_MS,
+						known.costly > 0 ? known.costly - 1 : 0);
+	if (!before && a->known.count >= KNOWN_MAX)
 		forget_values(&a->known);
-	struct known *known = mem_alloc_zero(sizeof *known);
-	digest_of(a, row, conflict, known->digest);
-	known->until_ms = a->now_ms + KNOWN_MS;
-	free(map_put(&a->known, known_key(a, row, id), known));
+	if (!before) {
+		before = mem_alloc(sizeof *before);
+		map_put(&a->known, known_key(a, row, id), before);
+	}
+	*before = known;
+}
+
+void arbiter_queue_forget(struct arbiter *a, const struct shard_row *row, struct slice id)
+{
+	free(map_remove(&a->known, known_key(a, row, id)));
 }
 
 void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct slice id,
@@ -116,11 +129,6 @@ void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct
 }
 
 /* ---- a page ---- */
-
-static void forget(struct arbiter *a, const struct shard_row *row, struct slice id)
-{
-	free(map_remove(&a->known, known_key(a, row, id)));
-}
 
 /* How long ago it was resolved. Of a time that is still to come (the lead's clock is ahead of
  * ours): since it was first seen here. */
@@ -179,7 +187,6 @@ static bool take_open(struct arbiter *a, struct shard_row *row, const struct con
 		return true;
 	if (!arbiter_task_start(a, row, r->id, fx))
 		return false;
-	forget(a, row, r->id);
 	row->found_work = true;
 	return true;
 }

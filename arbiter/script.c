@@ -23,6 +23,7 @@ static void start(struct arbiter *a, struct task *t, const struct decision *d, s
 	const struct arbiter_options *o = &a->options;
 	struct script_request request = {
 	    .id = ++a->last_request,
+	    .group = shard_row(a, t->shard)->placement.collection,
 	    .time_ms = o->script_time_ms ? o->script_time_ms : SCRIPT_TIME_MS,
 	    .memory_bytes = o->script_memory_bytes ? o->script_memory_bytes : SCRIPT_MEMORY_BYTES,
 	    .source = d->policy.script,
@@ -75,6 +76,25 @@ static bool tries_again(const struct task *t, enum script_status status)
 	       (status == SCRIPT_CRASHED && t->attempts + 1 < SCRIPT_CRASHES_MAX);
 }
 
+/* Under this version of its policy the collection may have fewer at work. */
+static void note_slow(struct arbiter *a, const struct task *t)
+{
+	const struct shard_row *row = shard_row(a, t->shard);
+	struct collection_row *c =
+	    row ? map_get_u64(&a->collections, row->placement.collection) : NULL;
+	if (!c)
+		return;
+	REACHED(script_slow);
+	c->slow = true;
+	c->slow_version = c->version;
+}
+
+bool arbiter_script_was_costly(const struct script_run *run)
+{
+	return run->done && (run->status == SCRIPT_TIME || run->status == SCRIPT_MEMORY ||
+			     run->status == SCRIPT_CRASHED);
+}
+
 void arbiter_script_on_end(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	struct task *t = task_of(a, e->script.id);
@@ -87,15 +107,26 @@ void arbiter_script_on_end(struct arbiter *a, const struct event *e, struct effe
 	}
 	t->script.done = true;
 	t->script.status = e->script.status;
+	if (arbiter_script_was_costly(&t->script))
+		note_slow(a, t);
 	buf_clear(&t->script.output);
 	buf_append_slice(&t->script.output, e->script.output);
 	arbiter_task_read(a, t, fx);
 }
 
-bool arbiter_script_has_room(const struct arbiter *a, const struct shard_row *row)
+bool arbiter_script_has_room(struct arbiter *a, const struct shard_row *row)
 {
-	uint32_t count = 0;
-	for (uint32_t i = 0; row->scripted && i < TASKS_MAX; i++)
-		count += a->tasks[i].state != TASK_FREE && a->tasks[i].scripted;
-	return count < SCRIPT_TASKS_MAX;
+	const struct collection_row *c = map_get_u64(&a->collections, row->placement.collection);
+	bool slow = c && c->slow && c->slow_version == c->version;
+	uint32_t all = 0;
+	uint32_t same = 0;
+	for (uint32_t i = 0; row->scripted && i < TASKS_MAX; i++) {
+		const struct task *t = &a->tasks[i];
+		if (t->state == TASK_FREE || !t->scripted)
+			continue;
+		const struct shard_row *other = shard_row(a, t->shard);
+		all++;
+		same += other && other->placement.collection == row->placement.collection;
+	}
+	return all < SCRIPT_TASKS_MAX && same < (slow ? SCRIPT_TASKS_OF_SLOW : SCRIPT_TASKS_OF_ONE);
 }

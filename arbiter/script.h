@@ -10,9 +10,9 @@ struct arbiter;
 struct shard_row;
 struct task;
 
-/* Shards whose policy is a script have at most so many documents at work together: scripts that are
- * slow, or never end, keep nobody else waiting. */
-enum { SCRIPT_TASKS_MAX = 16 };
+/* Documents at work whose policy is a script: in all, of one collection, and of one whose scripts
+ * have run out of time. Scripts that are slow, or never end, keep nobody else waiting. */
+enum { SCRIPT_TASKS_MAX = 48, SCRIPT_TASKS_OF_ONE = 16, SCRIPT_TASKS_OF_SLOW = 2 };
 
 /* What the last run of a task's script came to. Kept while the task is, as the graph is read again
  * before it is used: the answer to these very arguments stays right. */
@@ -28,7 +28,9 @@ struct script_run {
 bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
 			   struct decision *d, struct effects *fx);
 void arbiter_script_on_end(struct arbiter *a, const struct event *e, struct effects *fx);
+/* It has taken all that it may, for nothing: not to be tried again soon. */
+bool arbiter_script_was_costly(const struct script_run *run);
 /* Whether a document of this shard may be taken on. */
-bool arbiter_script_has_room(const struct arbiter *a, const struct shard_row *row);
+bool arbiter_script_has_room(struct arbiter *a, const struct shard_row *row);
 
 #endif

@@ -1,6 +1,7 @@
-/* One document: read its graph, decide, have the lead order the result. Nothing here is remembered
- * beyond the task; whatever goes wrong, the conflict is still in its shard's queue. */
+#include "arbiter/task.h"
+
 #include "arbiter/internal.h"
+#include "common/doc/script_decide.h"
 #include "common/probe.h"
 #include "proto/msgpack.h"
 
@@ -100,6 +101,7 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 		t->scripted = row->scripted;
 		t->script.done = false;
 		t->split.done = false;
+		t->refusal = (struct refusal){0};
 		buf_clear(&t->id);
 		buf_append_slice(&t->id, id);
 		row->tasks++;
@@ -175,6 +177,7 @@ static void send_resolve(struct arbiter *a, struct task *t, const struct shard_r
 	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &d->resolve);
 	t->state = TASK_RESOLVING;
 	t->how = d->how;
+	memcpy(t->resolution, d->resolution_id, sizeof t->resolution);
 	t->request = envelope.request_id;
 	t->due_ms = a->now_ms + REQUEST_MS;
 }
@@ -213,6 +216,22 @@ static int64_t clients_ms(const struct msg_conflict_read_ack *m, const struct de
 	return left_ms < KNOWN_MS ? (int64_t)left_ms : KNOWN_MS;
 }
 
+/* The lead has refused just this: no use in asking again. A script has failed then, anything else
+ * leaves the conflict open. */
+static void heed_refusal(struct arbiter *a, const struct task *t,
+			 const struct msg_conflict_read_ack *m, struct decision *d)
+{
+	struct slice id = buf_slice(&t->id);
+	struct slice why = slice_text(status_row(t->refusal.status)->code);
+	if (t->refusal.status == 0 || d->kind != DECISION_RESOLVE ||
+	    memcmp(d->resolution_id, t->refusal.resolution, sizeof d->resolution_id) != 0)
+		return;
+	if (d->how == HOW_SCRIPT && (t->refusal.hows & 1u << HOW_SCRIPT))
+		(void)script_instead(m, id, why, &a->arena, d);
+	if (d->kind == DECISION_RESOLVE && (t->refusal.hows & 1u << d->how))
+		decide_open(m, id, "refused", why, &a->arena, d);
+}
+
 static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
 			 struct effects *fx)
 {
@@ -229,6 +248,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	row->scripted = d.kind == DECISION_SCRIPT;
 	if (d.kind == DECISION_SCRIPT && !arbiter_script_decide(a, t, m, &d, fx))
 		return;
+	heed_refusal(a, t, m, &d);
 	if (d.kind == DECISION_RESOLVE && !arbiter_split_decide(a, t, m, &d, fx))
 		return;
 	d.resolve.shard = t->shard;
@@ -238,21 +258,23 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 		send_resolve(a, t, row, &d, fx);
 		return;
 	case DECISION_NOTE:
-		arbiter_queue_remember(a, row, id, &m->conflict);
+		arbiter_queue_remember(a, row, id, &m->conflict,
+				       arbiter_script_was_costly(&t->script));
 		send_note(a, t, row, &d, fx);
 		return;
 	case DECISION_SCRIPT:
 	case DECISION_EXTERNAL:
 		/* clients' business; it is looked at again */
-		arbiter_queue_remember(a, row, id, &m->conflict);
+		arbiter_queue_remember(a, row, id, &m->conflict, false);
 		arbiter_queue_remind(a, row, id, clients_ms(m, &d));
 		break;
 	case DECISION_BROKEN:
 		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",
 		       (unsigned long long)t->shard);
-		arbiter_queue_remember(a, row, id, &m->conflict);
+		arbiter_queue_remember(a, row, id, &m->conflict, false);
 		break;
 	case DECISION_NOTHING:
+		arbiter_queue_forget(a, row, id);
 		break;
 	}
 	task_end(a, t);
@@ -293,6 +315,15 @@ void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effe
 		arbiter_task_wait(a, t, fx);
 }
 
+static void note_refusal(struct task *t, uint64_t status)
+{
+	if (memcmp(t->refusal.resolution, t->resolution, sizeof t->resolution) != 0)
+		t->refusal.hows = 0;
+	memcpy(t->refusal.resolution, t->resolution, sizeof t->resolution);
+	t->refusal.status = status;
+	t->refusal.hows |= 1u << t->how;
+}
+
 void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_conflict_resolve_ack *m = e->message.body;
@@ -302,12 +333,21 @@ void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct e
 	switch (m->status) {
 	case STATUS_OK:
 		a->counters.resolved[t->how]++;
+		arbiter_queue_forget(a, shard_row(a, t->shard), buf_slice(&t->id));
 		fx_log(fx, LOG_LEVEL_DEBUG, "conflict_resolved shard=%016llx how=%s",
 		       (unsigned long long)t->shard, how_names[t->how]);
 		task_end(a, t);
 		break;
 	case STATUS_LEAVES_MOVED:
 	case STATUS_POLICY_MOVED:
+		if (task_may_retry(a, t, fx))
+			arbiter_task_read(a, t, fx);
+		break;
+	case STATUS_BAD_MESSAGE:
+	case STATUS_BODY_TOO_LARGE:
+	case STATUS_LIMIT_REACHED:
+	case STATUS_MISSING_ATTACHMENT:
+		note_refusal(t, m->status);
 		if (task_may_retry(a, t, fx))
 			arbiter_task_read(a, t, fx);
 		break;

@@ -4,6 +4,7 @@
 
 #include "common/doc/policy.h"
 #include "common/doc/script_answer.h"
+#include "common/doc/shard_hash.h"
 #include "gateway/http_answer.h"
 
 struct check {
@@ -17,7 +18,8 @@ static void checked(struct turn *t, struct request *r, const void *context,
 	const struct check *check = context;
 	struct problem problem;
 	char text[PLACE_BYTES];
-	if (with->status != SCRIPT_INVALID) {
+	if (with->status != SCRIPT_INVALID && with->status != SCRIPT_TIME &&
+	    with->status != SCRIPT_MEMORY) {
 		check->next(t, r);
 		return;
 	}
@@ -30,7 +32,6 @@ static void checked(struct turn *t, struct request *r, const void *context,
 void policy_check_script(struct turn *t, struct request *r, struct slice policy, const char *place,
 			 script_checked *next)
 {
-	static const uint8_t nothing[] = {0x92, 0xc0, 0x90}; /* no base, no versions */
 	struct policy read;
 	struct policy_error error;
 	struct check *check = arena_alloc(&r->arena, sizeof *check);
@@ -38,9 +39,9 @@ void policy_check_script(struct turn *t, struct request *r, struct slice policy,
 	snprintf(check->place, sizeof check->place, "%s/script", place);
 	bool has = policy_parse(policy, &r->arena, &read, &error) && read.script.len > 0;
 	struct script_asked asked = {.source = has ? read.script : slice_of(NULL, 0),
-				     .arguments = slice_of(nothing, sizeof nothing),
 				     .done = checked,
-				     .context = check};
+				     .context = check,
+				     .owner = shard_hash(r->collection)};
 	if (!has || !script_run(t, r, &asked))
 		next(t, r);
 }

@@ -1,4 +1,4 @@
-/* Scripts of policies at the gateway: tried when a policy is written. */
+/* Scripts of policies at the gateway: compiled when a policy is written. */
 #ifndef PARLEY_GATEWAY_POLICY_SCRIPT_H
 #define PARLEY_GATEWAY_POLICY_SCRIPT_H
 

@@ -98,6 +98,7 @@ static void give(struct turn *t, struct script_run *run, struct slice source,
 		 struct slice arguments)
 {
 	struct script_request request = {.id = run->id,
+					 .group = run->owner,
 					 .time_ms = SCRIPT_TIME_MS,
 					 .memory_bytes = SCRIPT_MEMORY_BYTES,
 					 .source = source,

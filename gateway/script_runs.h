@@ -1,4 +1,4 @@
-/* Runs of scripts at the gateway: policies that are tried, functions of design documents. The
+/* Runs of scripts at the gateway: policies, compiled or tried; functions of design documents. The
  * workers are the gateway's own (common/run/script_pool.h), started when first needed.
  *
  * Runs have owners, a database's functions its database. Of one owner one run is given to the

@@ -53,7 +53,10 @@ bool script_request_write(const struct script_request *request, struct buf *out)
 	mp_write_u64(out, request->time_ms);
 	mp_write_u64(out, request->memory_bytes);
 	mp_write_str(out, request->source);
-	buf_append_slice(out, request->arguments);
+	if (request->arguments.len > 0)
+		buf_append_slice(out, request->arguments);
+	else
+		mp_write_nil(out);
 	return frame_end(out, start);
 }
 
@@ -113,9 +116,14 @@ bool script_request_read(struct slice body, struct script_request *out)
 	    !read_u64(&r, &out->time_ms) || !read_u64(&r, &out->memory_bytes) ||
 	    !read_text(&r, &out->source))
 		return false;
-	bool array = mp_peek(&r) == MP_ARRAY;
+	bool compiles = mp_peek(&r) == MP_NIL;
+	bool calls = mp_peek(&r) == MP_ARRAY;
 	out->arguments = mp_value(&r);
-	return out->id != 0 && array && out->arguments.len > 0 && mp_at_end(&r);
+	bool fine = out->id != 0 && (compiles || calls) && out->arguments.len > 0 && mp_at_end(&r);
+	if (compiles)
+		out->arguments = slice_of(NULL, 0);
+	out->group = 0;
+	return fine;
 }
 
 bool script_reply_read(struct slice body, struct script_reply *out)

@@ -4,9 +4,10 @@
  *   request  [id, time_ms, memory_bytes, source, arguments]
  *   reply    [id, status, value or text, last]; id 0: the worker is ready
  *
- * `source` is an expression whose value is a function; `arguments` an array. A reply with status OK
- * carries what the function returned, any other a text that says why. After one that is `last` the
- * worker ends. Each side takes the other's bytes for hostile. */
+ * `source` is an expression whose value is a function; `arguments` an array, or nil: then the
+ * function is made, but not called, and the value is nil. A reply with status OK carries what the
+ * function returned, any other a text that says why. After one that is `last` the worker ends. Each
+ * side takes the other's bytes for hostile. */
 #ifndef PARLEY_PROTO_SCRIPT_FRAME_H
 #define PARLEY_PROTO_SCRIPT_FRAME_H
 
@@ -52,7 +53,8 @@ struct script_request {
 	uint64_t time_ms; /* of the processor */
 	uint64_t memory_bytes;
 	struct slice source;    /* JavaScript, an expression that is a function */
-	struct slice arguments; /* one MessagePack array */
+	struct slice arguments; /* one MessagePack array; empty: the source is only compiled */
+	uint64_t group;         /* whose it is: groups take turns. Not sent */
 };
 
 struct script_reply {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "proto/msgpack.h"
 #include "script-worker/prelude.h"
 #include "script-worker/value.h"
 
@@ -197,18 +198,22 @@ static JSObjectRef compile(struct run *r, struct slice source)
 
 static enum script_status call(struct run *r, struct slice source, struct slice arguments)
 {
-	uint32_t count;
+	uint32_t count = 0;
 	const char *why;
+	JSValueRef *list = NULL;
 	JSEvaluateScript(r->ctx, r->engine->prelude, NULL, NULL, 1, &r->exception);
 	if (r->exception)
 		return fails(r, SCRIPT_CRASHED);
-	JSValueRef *list = values_read_list(&r->values, arguments, &count);
-	if (!list)
+	if (arguments.len > 0 && !(list = values_read_list(&r->values, arguments, &count)))
 		return says(r, SCRIPT_TOO_LARGE, "the arguments can't be read");
 	JSObjectRef function = compile(r, source);
 	if (!function)
 		return r->exception ? fails(r, SCRIPT_INVALID)
 				    : says(r, SCRIPT_INVALID, "the source is not a function");
+	if (arguments.len == 0) {
+		mp_write_nil(r->out);
+		return SCRIPT_OK;
+	}
 	JSValueRef result =
 	    JSObjectCallAsFunction(r->ctx, function, NULL, count, list, &r->exception);
 	if (!result || r->exception)

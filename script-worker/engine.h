@@ -17,9 +17,10 @@ struct engine;
 struct engine *engine_new(struct buf *problem) MUST_CHECK;
 void engine_free(struct engine *e);
 
-/* Calls the function that `source` is with the members of `arguments` (one MessagePack array).
- * Appends to *out what it returned as MessagePack or, if the result is not SCRIPT_OK, a text that
- * says why. Runs for as long as the script does: the limit on time is the caller's. */
+/* Calls the function that `source` is with the members of `arguments` (one MessagePack array;
+ * empty: only makes it). Appends to *out what it returned as MessagePack or, if the result is not
+ * SCRIPT_OK, a text that says why. Runs for as long as the script does: the limit on time is the
+ * caller's. */
 enum script_status engine_run(struct engine *e, struct slice source, struct slice arguments,
 			      struct buf *out);
 

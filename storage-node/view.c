@@ -174,11 +174,12 @@ static void answer_waiters(struct storage *s, struct view *v, enum status status
 
 /* ---- building ---- */
 
-static void ask_worker(struct storage *s, struct view *v, struct slice arguments,
-		       struct effects *fx)
+static void ask_worker(struct storage *s, const struct shard_copy *c, struct view *v,
+		       struct slice arguments, struct effects *fx)
 {
 	struct script_request request = {
 	    .id = ++s->view_scripts,
+	    .group = c->placement.collection,
 	    .time_ms = VIEW_SCRIPT_MS,
 	    .memory_bytes = VIEW_SCRIPT_BYTES,
 	    .source = slice_text(view_map_source),
@@ -196,7 +197,7 @@ static void go_on(struct storage *s, struct shard_copy *c, struct view *v, struc
 	struct arena_mark mark = arena_mark(&s->arena);
 	bool read = view_collect(s, c, v, &arguments);
 	if (read && v->last > v->number && v->documents > 0)
-		ask_worker(s, v, buf_slice(&arguments), fx);
+		ask_worker(s, c, v, buf_slice(&arguments), fx);
 	else if (read && v->last > v->number)
 		s->views_due |= view_replace(s, v, slice_of(NULL, 0));
 	buf_close(&arguments);

@@ -45,8 +45,7 @@ void script_pool_free(struct script_pool *p)
 		return;
 	for (uint32_t i = 0; i < p->setup.workers; i++)
 		script_process_stop(&p->workers[i]);
-	for (uint32_t i = 0; i < SCRIPT_QUEUE_MAX; i++)
-		buf_close(&p->queue[i].frame);
+	script_queue_clear(&p->queue);
 	for (uint32_t i = 0; i < p->results_count; i++)
 		buf_close(&p->results[i].output);
 	free(p->results);
@@ -88,41 +87,22 @@ static void deliver_results(struct script_pool *p,
 
 void script_pool_submit(struct script_pool *p, const struct script_request *request)
 {
-	size_t bytes = request->source.len + request->arguments.len;
-	if (p->queue_count == SCRIPT_QUEUE_MAX || p->queue_bytes + bytes > SCRIPT_QUEUE_BYTES_MAX) {
-		script_pool_result(p, request->id, SCRIPT_BUSY, slice_text("too many wait"));
-		return;
-	}
-	struct script_job *job = &p->queue[(p->queue_first + p->queue_count) % SCRIPT_QUEUE_MAX];
-	*job = (struct script_job){.id = request->id, .time_ms = request->time_ms};
-	if (!script_request_write(request, &job->frame)) {
-		buf_close(&job->frame);
+	struct script_job job = {
+	    .id = request->id, .group = request->group, .time_ms = request->time_ms};
+	if (!script_request_write(request, &job.frame))
 		script_pool_result(p, request->id, SCRIPT_TOO_LARGE,
 				   slice_text("the arguments are too large"));
-		return;
-	}
-	p->queue_count++;
-	p->queue_bytes += job->frame.len;
-}
-
-static struct script_job queue_take(struct script_pool *p)
-{
-	struct script_job job = p->queue[p->queue_first];
-	p->queue[p->queue_first] = (struct script_job){0};
-	p->queue_first = (p->queue_first + 1) % SCRIPT_QUEUE_MAX;
-	p->queue_count--;
-	p->queue_bytes -= job.frame.len;
-	return job;
+	else if (!script_queue_put(&p->queue, &job))
+		script_pool_result(p, request->id, SCRIPT_BUSY, slice_text("too many wait"));
+	buf_close(&job.frame);
 }
 
 void script_pool_refuse_all(struct script_pool *p)
 {
-	while (p->queue_count > 0) {
-		struct script_job job = queue_take(p);
-		script_pool_result(p, job.id, SCRIPT_UNAVAILABLE,
+	for (uint32_t i = 0; i < p->queue.count; i++)
+		script_pool_result(p, p->queue.jobs[i].id, SCRIPT_UNAVAILABLE,
 				   slice_text("the script worker can't be started"));
-		buf_close(&job.frame);
-	}
+	script_queue_clear(&p->queue);
 }
 
 /* ---- turns ---- */
@@ -140,12 +120,12 @@ static void start_work(struct script_pool *p)
 	uint32_t coming = starting(p);
 	for (uint32_t i = 0; i < p->setup.workers; i++) {
 		struct script_process *w = &p->workers[i];
-		if (w->state == PROCESS_IDLE && p->queue_count > 0) {
-			struct script_job job = queue_take(p);
+		struct script_job job;
+		if (w->state == PROCESS_IDLE &&
+		    script_queue_take(&p->queue, p->setup.workers, &job))
 			script_process_run(w, &job);
-		}
 	}
-	for (uint32_t i = 0; i < p->setup.workers && coming < p->queue_count; i++) {
+	for (uint32_t i = 0; i < p->setup.workers && coming < p->queue.count; i++) {
 		struct script_process *w = &p->workers[i];
 		if (w->state != PROCESS_DOWN || w->due_ms > clock_boot_ms())
 			continue;
@@ -163,18 +143,19 @@ void script_pool_turn(struct script_pool *p, void (*deliver)(void *context, stru
 	start_work(p);
 }
 
-int64_t script_pool_deadline(const struct script_pool *p)
+int64_t script_pool_deadline(struct script_pool *p)
 {
 	int64_t at = NO_DEADLINE;
 	uint32_t coming = starting(p);
+	bool ready = script_queue_ready(&p->queue, p->setup.workers);
 	if (p->results_count > 0)
 		return 0;
 	for (uint32_t i = 0; i < p->setup.workers; i++) {
 		const struct script_process *w = &p->workers[i];
 		bool waits = w->state != PROCESS_IDLE && w->state != PROCESS_DOWN;
-		if (w->state == PROCESS_IDLE && p->queue_count > 0)
+		if (w->state == PROCESS_IDLE && ready)
 			return 0;
-		if ((waits || (w->state == PROCESS_DOWN && coming < p->queue_count)) &&
+		if ((waits || (w->state == PROCESS_DOWN && coming < p->queue.count)) &&
 		    w->due_ms < at)
 			at = w->due_ms;
 	}
@@ -183,7 +164,7 @@ int64_t script_pool_deadline(const struct script_pool *p)
 
 bool script_pool_idle(const struct script_pool *p)
 {
-	bool idle = p->queue_count == 0 && p->results_count == 0;
+	bool idle = p->queue.count == 0 && p->results_count == 0;
 	for (uint32_t i = 0; i < p->setup.workers; i++)
 		idle = idle && p->workers[i].job.id == 0;
 	return idle;
@@ -206,5 +187,5 @@ void script_pool_metrics(const struct script_pool *p, struct buf *out)
 		   "parley_script_worker_starts_total %llu\n"
 		   "# TYPE parley_script_running gauge\nparley_script_running %u\n"
 		   "# TYPE parley_script_waiting gauge\nparley_script_waiting %u\n",
-		   (double)p->run_us / 1e6, (unsigned long long)p->starts, running, p->queue_count);
+		   (double)p->run_us / 1e6, (unsigned long long)p->starts, running, p->queue.count);
 }

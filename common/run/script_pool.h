@@ -1,6 +1,6 @@
-/* Processes that run scripts for a daemon: a few workers (parley-script-worker), a bounded queue,
- * and a watch over both time and memory. A worker that exceeds either is killed and replaced; what
- * a script can do is to fail.
+/* Processes that run scripts for a daemon: a few workers (parley-script-worker), a bounded queue in
+ * which groups take turns, and a watch over both time and memory. A worker that exceeds either is
+ * killed and replaced; what a script can do is to fail.
  *
  * Descriptors are watched by the daemon's loop; nothing blocks. Workers are started when they are
  * first needed. */
@@ -12,7 +12,7 @@
 #include "common/run/logger.h"
 #include "common/run/loop.h"
 
-enum { SCRIPT_WORKERS_MAX = 4, SCRIPT_QUEUE_MAX = 256, SCRIPT_QUEUE_BYTES_MAX = 64 * 1024 * 1024 };
+enum { SCRIPT_WORKERS_MAX = 4 };
 
 /* Rows for the option tables of daemons whose cores ask for scripts. */
 /* clang-format off */
@@ -42,7 +42,7 @@ void script_pool_submit(struct script_pool *p, const struct script_request *requ
 void script_pool_turn(struct script_pool *p, void (*deliver)(void *context, struct event *event),
 		      void *context);
 /* When script_pool_turn wants to be called next (CLOCK_BOOTTIME ms); NO_DEADLINE: never. */
-int64_t script_pool_deadline(const struct script_pool *p);
+int64_t script_pool_deadline(struct script_pool *p);
 /* Nothing runs, waits or is to be delivered. */
 bool script_pool_idle(const struct script_pool *p);
 /* Appends Prometheus text. */

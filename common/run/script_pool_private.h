@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "common/run/script_pool.h"
+#include "common/run/script_queue.h"
 
 enum process_state {
 	PROCESS_DOWN = 0, /* none; may be started from retry_ms on */
@@ -12,13 +13,6 @@ enum process_state {
 	PROCESS_IDLE,
 	PROCESS_RUNNING,
 	PROCESS_ENDING /* killed, or it ended: to be waited for */
-};
-
-/* A run that was asked for. */
-struct script_job {
-	uint64_t id;
-	uint64_t time_ms;
-	struct buf frame;
 };
 
 struct script_result {
@@ -47,9 +41,7 @@ struct script_pool {
 	struct script_pool_setup setup;
 	char *program;
 	struct script_process workers[SCRIPT_WORKERS_MAX];
-	struct script_job queue[SCRIPT_QUEUE_MAX]; /* a ring */
-	uint32_t queue_first, queue_count;
-	size_t queue_bytes;
+	struct script_queue queue;
 	struct script_result *results;
 	uint32_t results_count, results_cap;
 	uint32_t failures; /* deaths in a row that no script can be blamed for */

@@ -119,8 +119,10 @@ static void end(struct script_process *w)
 static void job_done(struct script_process *w, enum script_status status, struct slice output)
 {
 	if (w->job.id != 0) {
+		uint64_t took_us = clock_mono_us() - w->started_us;
 		script_pool_result(w->pool, w->job.id, status, output);
-		w->pool->run_us += clock_mono_us() - w->started_us;
+		script_queue_ended(&w->pool->queue, &w->job, took_us);
+		w->pool->run_us += took_us;
 	}
 	buf_close(&w->job.frame);
 	w->job = (struct script_job){0};

@@ -244,9 +244,10 @@ static void script_is_asked(struct world *w, const char *policy, struct msg_conf
 	*ack = graph(w, "{\"a\":3,\"b\":1}", policy);
 	buf_clear(&w->trace);
 	lead_shows(w, ack);
-	trace_is(w, "script f 500 ms 64 MiB [{\"_id\":\"doc\",\"_rev\":\"1-o\",\"a\":1,\"b\":1},"
-		    "[{\"_id\":\"doc\",\"_rev\":\"2-b\",\"a\":2,\"b\":1},"
-		    "{\"_id\":\"doc\",\"_rev\":\"2-a\",\"a\":3,\"b\":1}]]\n");
+	trace_is(w, "script f 500 ms 64 MiB ["
+		    "{\"rev\":\"1-o\",\"document\":{\"id\":\"doc\",\"a\":1,\"b\":1}},"
+		    "[{\"rev\":\"2-b\",\"document\":{\"id\":\"doc\",\"a\":2,\"b\":1}},"
+		    "{\"rev\":\"2-a\",\"document\":{\"id\":\"doc\",\"a\":3,\"b\":1}}]]\n");
 }
 
 /* The script ends, the graph is read once more: what is said then, as JSON; empty for a resolution.
@@ -274,8 +275,7 @@ static void test_a_script_resolves(void **state)
 	struct msg_conflict_read_ack ack;
 	struct msg_conflict_resolve resolve;
 	script_is_asked(w, SCRIPT, &ack);
-	assert_string_equal(said(w, &ack, SCRIPT_OK, "{\"resolve\":{\"_id\":\"doc\",\"a\":5}}"),
-			    "");
+	assert_string_equal(said(w, &ack, SCRIPT_OK, "{\"resolve\":{\"id\":\"doc\",\"a\":5}}"), "");
 	assert_true(schema_decode(schema_of_message(MSG_conflict_resolve), buf_slice(&w->sent_body),
 				  &w->arena, &resolve));
 	assert_true(json_from_msgpack(resolve.body, &w->scratch));

@@ -44,6 +44,18 @@ static void test_request(void **state)
 	assert_true(slice_equal(got.arguments, sent.arguments));
 }
 
+static void test_a_source_to_be_compiled(void **state)
+{
+	(void)state;
+	struct script_request sent = some_request(), got;
+	sent.arguments = slice_of(NULL, 0);
+	buf_clear(&frame);
+	assert_true(script_request_write(&sent, &frame));
+	assert_true(script_request_read(body_of(&frame), &got));
+	assert_true(slice_equal(got.source, sent.source));
+	assert_int_equal(got.arguments.len, 0);
+}
+
 static void test_replies(void **state)
 {
 	(void)state;
@@ -88,6 +100,7 @@ static void test_lies(void **state)
 	struct script_reply reply;
 	struct script_request request = some_request(), got;
 	static const uint8_t huge[] = {0xff, 0xff, 0xff, 0xff};
+	static const uint8_t map[] = {0x80};
 	assert_int_equal(script_frame_next(slice_of(huge, 4), &body), SCRIPT_FRAME_BAD);
 	/* id 0 is the worker's own */
 	request.id = 0;
@@ -96,7 +109,7 @@ static void test_lies(void **state)
 	assert_false(script_request_read(body_of(&frame), &got));
 	/* arguments that are no array */
 	request = some_request();
-	request.arguments = slice_of(nil, 1);
+	request.arguments = slice_of(map, 1);
 	buf_clear(&frame);
 	assert_true(script_request_write(&request, &frame));
 	assert_false(script_request_read(body_of(&frame), &got));
@@ -130,7 +143,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_request),          cmocka_unit_test(test_replies),
 	    cmocka_unit_test(test_parts_of_a_frame), cmocka_unit_test(test_lies),
-	    cmocka_unit_test(test_too_large),
+	    cmocka_unit_test(test_too_large),        cmocka_unit_test(test_a_source_to_be_compiled),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	buf_close(&frame);

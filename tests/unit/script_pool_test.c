@@ -1,5 +1,6 @@
 /* The pool with real workers: what scripts can do, and above all what they can't. */
 #include "common/run/script_pool.h"
+#include "common/run/script_queue.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -82,6 +83,19 @@ static uint64_t submit(const char *source, const char *arguments, uint64_t time_
 	script_pool_submit(pool, &request);
 	buf_close(&bytes);
 	return last_id;
+}
+
+/* Only compiled. */
+static const struct seen *compile(const char *source)
+{
+	struct script_request request = {.id = ++last_id,
+					 .time_ms = TIME_MS,
+					 .memory_bytes = MEMORY_BYTES,
+					 .source = slice_text(source)};
+	seen_count = 0;
+	script_pool_submit(pool, &request);
+	await(1);
+	return &seen[0];
 }
 
 static const struct seen *run(const char *source, const char *arguments, uint64_t time_ms)
@@ -219,6 +233,16 @@ static void test_what_is_no_json(void **state)
 	fails("() => { const a = {}; a.a = {a}; return a; }", TIME_MS, SCRIPT_BAD_RESULT, "cycle");
 	fails("() => { const a = []; a.length = 4e9; return a; }", TIME_MS, SCRIPT_TOO_LARGE, "");
 	fails("() => 'x'.repeat(20e6)", TIME_MS, SCRIPT_TOO_LARGE, "");
+}
+
+static void test_a_source_is_compiled_without_a_call(void **state)
+{
+	(void)state;
+	assert_int_equal(compile("() => { for (;;); }")->status, SCRIPT_OK);
+	assert_string_equal(seen[0].text, "null");
+	assert_int_equal(compile("(() => { for (;;); })()")->status, SCRIPT_TIME);
+	assert_int_equal(compile("() => {")->status, SCRIPT_INVALID);
+	assert_int_equal(compile("5")->status, SCRIPT_INVALID);
 }
 
 static void test_what_is_no_function(void **state)
@@ -460,6 +484,7 @@ int main(void)
 	    cmocka_unit_test(test_values_survive),
 	    cmocka_unit_test(test_what_is_no_json),
 	    cmocka_unit_test(test_what_is_no_function),
+	    cmocka_unit_test(test_a_source_is_compiled_without_a_call),
 	    cmocka_unit_test(test_exceptions),
 	    cmocka_unit_test(test_endless),
 	    cmocka_unit_test(test_regular_expressions),
