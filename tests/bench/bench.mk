@@ -54,7 +54,10 @@ bench-leaves: all
 # _changes: DOCUMENTS=100000 listed, FEEDS=5000 long polls that wait; each takes one descriptor at either end.
 bench-changes: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/changes.mjs $(or $(DOCUMENTS),100000) $(or $(FEEDS),5000)
+# What PUT, GET and _bulk_docs cost in the CouchDB dialect, beside the native one.
+bench-couch: all $(BENCH_LOAD) $(BUILD)/parley-keys
+	python3 tests/bench/couch.py $(BUILD)
 # A view of DOCUMENTS=100000 small documents.
 bench-views: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/views.mjs $(or $(DOCUMENTS),100000)
-.PHONY: bench-changes bench-views bench-conflicts bench-leaves
+.PHONY: bench-changes bench-couch bench-views bench-conflicts bench-leaves

@@ -1,8 +1,9 @@
 /* A load of HTTPS requests over N keep-alive connections, for a product and for a prototype alike.
  *   load HOST PORT PREFIX OP CONNECTIONS SECONDS [CA CERT KEY [RATE]]
  * OP: fill (PUT of doc-0 .. doc-19999 in turn), put (random id of a million), get (random id of the
- * filled ones), batch (POST of 500 documents), list (GET ?limit=100), path (GET of PREFIX as it
- * is). Prints one line: RESULT n=<answers> errors=<not 2xx> seconds=<s> p50_ms=<n> p99_ms=<n>
+ * filled ones), batch (POST of 500 documents), bulk (the same in CouchDB's form), list (GET
+ * ?limit=100), path (GET of PREFIX as it is). Prints one line: RESULT n=<answers> errors=<not 2xx>
+ * seconds=<s> p50_ms=<n> p99_ms=<n>
  *
  * Without RATE each connection asks again when it is answered. With it so many requests a second
  * fall due, whatever becomes of them; one that finds no idle connection waits for one. Then a line
@@ -109,24 +110,26 @@ static void append_document(struct load *l, struct buf *out)
 	buf_append_text(out, "\"}");
 }
 
-static void append_body(struct load *l, bool batch)
+static void append_body(struct load *l, bool batch, bool bulk)
 {
 	buf_clear(&l->body);
-	if (!batch) {
+	if (!batch && !bulk) {
 		append_document(l, &l->body);
 		return;
 	}
+	buf_append_text(&l->body, bulk ? "{\"docs\":" : "");
 	for (int i = 0; i < BATCH; i++) {
 		buf_append_byte(&l->body, i == 0 ? '[' : ',');
 		append_document(l, &l->body);
 	}
-	buf_append_byte(&l->body, ']');
+	buf_append_text(&l->body, bulk ? "]}" : "]");
 }
 
 static void build(struct load *l, struct buf *out)
 {
 	bool fill = strcmp(l->op, "fill") == 0;
 	bool batch = strcmp(l->op, "batch") == 0;
+	bool bulk = strcmp(l->op, "bulk") == 0;
 	buf_clear(out);
 	if (strcmp(l->op, "get") == 0) {
 		buf_printf(out, "GET %s/doc-%llu", l->prefix,
@@ -135,15 +138,15 @@ static void build(struct load *l, struct buf *out)
 		buf_printf(out, "GET %s?limit=%d", l->prefix, LIST);
 	} else if (strcmp(l->op, "path") == 0) {
 		buf_printf(out, "GET %s", l->prefix);
-	} else if (batch) {
-		buf_printf(out, "POST %s", l->prefix);
+	} else if (batch || bulk) {
+		buf_printf(out, "POST %s%s", l->prefix, bulk ? "/_bulk_docs" : "");
 	} else {
 		uint64_t id = fill ? l->next++ % FILLED : rng_below(&l->rng, IDS);
 		buf_printf(out, "PUT %s/doc-%llu", l->prefix, (unsigned long long)id);
 	}
 	buf_append_text(out, " HTTP/1.1\r\nHost: localhost\r\n");
 	if (out->data[0] != 'G') {
-		append_body(l, batch);
+		append_body(l, batch, bulk);
 		buf_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
 			   l->body.len);
 		buf_append_slice(out, buf_slice(&l->body));

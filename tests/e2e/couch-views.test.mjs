@@ -29,6 +29,8 @@ const VIEWS = {
   sloppy: { map: 'function (doc) { for (i = 0; i < 2; i++) emit(i, { nothing: undefined, list: [undefined], at: new Date(0) }); }' },
   throws: { map: "function (doc) { if (doc._id === 'bob') throw new Error('no'); emit(doc._id, 1); }" },
   loops: { map: "function (doc) { if (doc._id === 'bob') for (;;); emit(doc._id, 1); }" },
+  eats: { map: "function (doc) { var all = []; for (; doc._id === 'bob';) all.push(new Array(100000).fill(all.length)); emit(doc._id, 1); }" },
+  many: { map: "function (doc) { for (var i = 0; i < (doc._id === 'bob' ? 20000 : 1); i++) emit(i, null); }", reduce: '_count' },
   hostile: { map: "function (doc) { Array.prototype.push = null; emit = null; emit(1, 1); }" },
   files: { map: 'function (doc) { for (var name in doc._attachments) emit([name, doc._conflicts], doc._attachments[name]); }' },
   conflicted: { map: 'function (doc) { if (doc._conflicts) emit(doc._conflicts); };' },
@@ -249,6 +251,8 @@ describe('views', () => {
     assert.deepEqual((await rows(db, 'sloppy?limit=1'))[0], { id: 'ann', key: 0, value: { list: [null], at: '1970-01-01T00:00:00.000Z' } });
     assert.deepEqual(keys(await rows(db, 'throws')), ['ann', 'cid']);
     assert.deepEqual(keys(await rows(db, 'loops')), ['ann', 'cid']);
+    assert.deepEqual(keys(await rows(db, 'eats')), ['ann', 'cid']);
+    assert.equal((await rows(db, 'many'))[0].value, 10002);
     assert.deepEqual(await rows(db, 'hostile'), []);
     const broken = { _id: '_design/broken', views: { broken: { map: 'function (doc) {' } } };
     const refused = await couch('PUT', `${db}/_design/broken`, broken);
