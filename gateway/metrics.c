@@ -4,6 +4,7 @@
 #include "gateway/couch_auth.h"
 #include "gateway/notify.h"
 #include "gateway/routes.h"
+#include "gateway/schedule.h"
 
 /* Upper bounds of the histogram, in milliseconds; one more bucket takes the rest. */
 static const uint32_t bounds_ms[LATENCY_BUCKETS] = {1,   2,   5,    10,   25,   50,   100,
@@ -84,4 +85,5 @@ void metrics_print(const void *core, struct buf *out)
 	notify_metrics(gw, out);
 	arbiters_metrics(gw, out);
 	couch_auth_metrics(gw, out);
+	schedule_metrics(gw, out);
 }

@@ -179,6 +179,7 @@ void schedule_lost(struct turn *t)
 	}
 	if (jobs > 0) {
 		REACHED(jobs_lost);
+		s->leases_lost++;
 		fx_log(t->fx, LOG_LEVEL_WARN, "replication_lease_lost jobs=%" PRIu32, jobs);
 	}
 	new_life(t);
@@ -314,6 +315,7 @@ static void write_crash(struct turn *t, struct plan *plan)
 	buf_clear(&plan->asked.info);
 	buf_append_slice(&plan->asked.info, buf_slice(&plan->outcome_info));
 	plan->retry_ms = t->now_ms + backoff_ms(plan->asked.errors);
+	t->gw->schedule->crashes++;
 	row_write(t, plan);
 }
 
@@ -563,6 +565,24 @@ void schedule_drain(struct turn *t)
 	s->lease_until_ms = 0;
 	if (self && !s->beating)
 		runner_remove(t, self);
+}
+
+void schedule_metrics(const struct gateway *gw, struct buf *out)
+{
+	const struct schedule *s = gw->schedule;
+	size_t at = 0;
+	uint64_t running = 0;
+	for (struct map_entry *e; (e = map_next(&s->plans, &at)) != NULL;)
+		running += ((const struct plan *)e->value)->job != NULL;
+	buf_printf(out,
+		   "# TYPE parley_replications gauge\n"
+		   "parley_replications{by=\"document\"} %" PRIu64 "\n"
+		   "parley_replications{by=\"client\"} %" PRIu64 "\n"
+		   "# TYPE parley_replication_crashes_total counter\n"
+		   "parley_replication_crashes_total %" PRIu64 "\n"
+		   "# TYPE parley_replication_leases_lost_total counter\n"
+		   "parley_replication_leases_lost_total %" PRIu64 "\n",
+		   running, gw->replicator->jobs.count - running, s->crashes, s->leases_lost);
 }
 
 /* ---- who waits ---- */

@@ -136,7 +136,9 @@ struct schedule {
 	int64_t round_began_ms;
 	int64_t next_round_ms;
 	uint32_t requests; /* of plans, under way */
-	bool full;         /* which has been said */
+	uint64_t crashes;
+	uint64_t leases_lost; /* with jobs */
+	bool full;            /* which has been said */
 	struct note *notes, *notes_last;
 	struct schedule_waiting waiting[SCHEDULE_WAITING_MAX];
 	uint32_t waiting_count;

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import express from 'express';
 import expressPouch from 'express-pouchdb';
+import nanoModule from 'nano';
 import memory from 'pouchdb-adapter-memory';
 import PouchDB from 'pouchdb-core';
 import replication from 'pouchdb-replication';
+import { Agent as Dispatcher } from 'undici';
 import { Cluster, check, choosePlace, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
@@ -116,6 +118,26 @@ describe('the replicator', () => {
     assert.equal((await couch('GET', `/${source}/theirs`)).json.n, 1);
     assert.equal((await couch('GET', `/${source}/doc-7`)).json.reason, 'deleted');
     assert.ok(!cluster.log('gateway-1').includes('s3cret'));
+  });
+
+  test('a document of nano\'s, with a password: sent to its server, told to nobody', async () => {
+    const source = await database('planned');
+    await fill(source, numbered(30));
+    const dispatcher = new Dispatcher({ connect: cluster.tls });
+    const nano = nanoModule({ url: cluster.couchUrl, agentOptions: dispatcher });
+    const target = { url: `${peer.url}/planned`, auth: { basic: { username: 'ann', password: 's3cret' } } };
+    const { id } = await nano.use('_replicator').insert({ source, target, create_target: true });
+    const done = await until('it is done', WAIT_MS, async () => {
+      const { state, ...told } = (await couch('GET', `/_scheduler/docs/_replicator/${id}`)).json;
+      return state === 'completed' && told;
+    });
+    assert.deepEqual([done.target, done.info.docs_written], [`${peer.url}/planned/`, 30]);
+    assert.equal((await new peer.Pouch('planned').info()).doc_count, 30);
+    const asked = peer.seen.filter(({ url }) => url.startsWith('/planned'));
+    assert.ok(asked.every(({ authorization }) => authorization === `Basic ${Buffer.from('ann:s3cret').toString('base64')}`));
+    assert.ok(!cluster.log('gateway-1').includes('s3cret'));
+    assert.equal((await nano.use('_replicator').get(id)).target.auth.basic.password, 's3cret');
+    await dispatcher.close();
   });
 
   test('only some documents: by id, by selector', async () => {
