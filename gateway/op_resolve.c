@@ -7,7 +7,7 @@
 #include "gateway/conflict_ask.h"
 #include "gateway/routes.h"
 
-enum { RESOLUTION_ID_BYTES = 16 };
+enum { RESOLUTION_ID_BYTES = 16, RESOLVE_TRIES_MAX = 3 };
 
 struct resolve_op {
 	struct conflict_ask ask;
@@ -16,6 +16,7 @@ struct resolve_op {
 	uint32_t leaves_count;
 	struct msg_conflict_resolve resolve;
 	struct decision decision; /* what `resolve` borrows from */
+	uint32_t tries;
 };
 
 struct undo_op {
@@ -40,10 +41,25 @@ static void answer_resolved(struct turn *t, struct request *r)
 	reply_send(t, r, reply);
 }
 
+static call_done resolve_graph;
+
+/* What people say does not depend on the policy; only its name does. */
+static bool goes_on(struct turn *t, struct request *r, enum status status)
+{
+	struct resolve_op *op = r->op;
+	if (status != STATUS_POLICY_MOVED || ++op->tries >= RESOLVE_TRIES_MAX)
+		return false;
+	graph_read_end(t->gw, r);
+	conflict_ask_graph(t, r, resolve_graph);
+	return true;
+}
+
 static void have_resolved(struct turn *t, struct request *r, uint32_t index, enum status status,
 			  const void *body)
 {
 	(void)index;
+	if (body && goes_on(t, r, status))
+		return;
 	if (!body || !status_is_success(status)) {
 		bool moved = status == STATUS_LEAVES_MOVED || status == STATUS_POLICY_MOVED;
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,

@@ -7,6 +7,9 @@
 #include "common/doc/shard_hash.h"
 #include "gateway/http_answer.h"
 
+/* Under the deadline of requests: a busy machine takes a while to spend a run's time. */
+enum { CHECK_PATIENCE_MS = 4000 };
+
 struct check {
 	script_checked *next;
 	char place[PLACE_BYTES];
@@ -41,6 +44,7 @@ void policy_check_script(struct turn *t, struct request *r, struct slice policy,
 	struct script_asked asked = {.source = has ? read.script : slice_of(NULL, 0),
 				     .done = checked,
 				     .context = check,
+				     .patience_ms = CHECK_PATIENCE_MS,
 				     .owner = shard_hash(r->collection)};
 	if (!has || !script_run(t, r, &asked))
 		next(t, r);

@@ -187,7 +187,7 @@ void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx
 {
 	const struct msg_conflict_undo *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct document_view view;
+	struct document_view view = {.overlay = NULL};
 	struct change change = {.kind = CHANGE_REOPEN,
 				.id = m->id,
 				.resolution_id = m->resolution_id,

@@ -93,8 +93,11 @@ static void take_stub(struct splitting *s, int node)
 	if (node == GRAPH_NONE || !read_stub(s->w, (uint32_t)node, &list, &count))
 		return;
 	s->was_split = true;
-	for (uint32_t i = 0; i < count; i++)
-		add_id(s, mp_read(&list).bytes);
+	for (uint32_t i = 0; i < count; i++) {
+		struct slice id = mp_read(&list).bytes;
+		if (id.data)
+			add_id(s, id);
+	}
 }
 
 /* ---- which documents there are ---- */

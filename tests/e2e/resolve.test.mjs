@@ -220,6 +220,25 @@ describe('conflicts in people\'s hands', () => {
     const { json } = await shown(c, '/auto/a');
     assert.equal((await resolve(c, '/auto/a', { leaves: json.leaves, pick: json.leaves[1] })).status, 200);
     assert.equal((await c.get('/auto/a')).headers['x-parley-conflicts'], undefined);
+    const late = await c.send('POST', '/_/conflicts/auto/a/undo', { body: { resolutionId: row.resolutionId } });
+    assert.deepEqual([late.status, late.json.code, late.json.place], [409, 'leaves_moved', '/resolutionId'], 'what came of it was resolved');
+  });
+
+  test('lists say which documents are in conflict', async (c) => {
+    await c.collection('lists', { mode: 'available', policy: { strategy: 'none' } });
+    const made = await diverge(c, '/lists/listed', { n: 0, _conflicts: 'own' }, { n: 1, _conflicts: 'own' }, { n: 2, _conflicts: 'own' });
+    await c.insist('PUT', '/lists/alone', { body: { n: 1 } });
+    const query = { id: { $in: ['listed', 'alone'] } };
+    const plain = await c.post('/lists/_query', { query });
+    assert.equal(plain.headers['x-parley-conflicts'], '1');
+    assert.deepEqual(plain.json.map((row) => row._conflicts), [undefined, 'own'], 'a member of its own');
+    const read = await c.get('/lists/listed?conflicts=true');
+    const [other] = [made.online, made.offline].filter((leaf) => leaf !== bare(read.etag));
+    const asked = await c.post('/lists/_query', { query, conflicts: true, fields: ['n'] });
+    assert.deepEqual(asked.json, [{ id: 'alone', n: 1 }, { id: 'listed', n: read.json.n, _conflicts: [other] }]);
+    const got = await c.get(`/lists?conflicts=true&query=${encodeURIComponent(JSON.stringify(query))}`);
+    assert.deepEqual(got.json.map((row) => row._conflicts), [undefined, [other]]);
+    assert.equal((await c.post('/lists/_query', { query, conflicts: 1 })).json.place, '/conflicts');
   });
 
   test('what a person decided is a version like any other: who comes later is merged with it', async (c) => {
@@ -303,6 +322,8 @@ describe('conflicts in people\'s hands', () => {
       ['/resolve', { leaves, delete: 'yes' }, 400, '/delete'],
       ['/resolve', { leaves, document: [] }, 400, '/document'],
       ['/resolve', { leaves, document: { id: 'other' } }, 422, '/document/id'],
+      ['/resolve', { leaves, pick: '1-a', picked: '1-a' }, 400, '/picked'],
+      ['/undo', { resolutionId: '0'.repeat(32), force: true }, 400, '/force'],
       ['/undo', {}, 400, '/resolutionId'],
       ['/undo', { resolutionId: 'zz' }, 400, '/resolutionId'],
       ['/undo', { resolutionId: '0'.repeat(32) }, 404, '/resolutionId'],

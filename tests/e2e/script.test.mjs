@@ -173,6 +173,44 @@ describe('scripts', () => {
     assert.equal((await c.get('/system.policies/books')).json.version, 1);
   });
 
+  test('one that comes to no end before it is a function is refused', async (c) => {
+    const body = { strategy: 'script', script: '(() => { for (;;); })()' };
+    const refused = await until('it is refused', DECIDED_MS, async () => {
+      const put = await c.send('PUT', '/system.policies/ids', { body }); // on a slow machine it may be taken at first
+      return put.status === 400 && put;
+    });
+    assert.equal(refused.json.place, '/script', refused.text);
+  });
+
+  test('other collections wait for one endless run, however many there are', async (c) => {
+    const count = 40;
+    await collection(c, 'endless', '() => { for (;;); }');
+    await collection(c, 'quick', '(base, leaves) => ({ pick: leaves[0].rev })');
+    for (let i = 0; i < count; i++) await diverge(c, `/endless/d${i}`, { n: 0 }, { n: 1 }, { n: 2 });
+    await until('endless ones are at work', DECIDED_MS, async () => await counted(c, 'parley_script_running') > 0);
+    await diverge(c, '/quick/a', { n: 0 }, { n: 1 }, { n: 2 });
+    await resolved(c, 'quick', 'a');
+    const { json } = await c.insist('GET', '/_/conflicts?collection=endless&state=open&limit=1000');
+    assert.equal(json.length, count);
+    assert.ok(json.filter((row) => row.detail).length < count, 'it has not waited for all of them');
+    await c.insist('PUT', '/system.policies/endless', { body: { strategy: 'none' } });
+  });
+
+  test('a result with an attachment that no version has is a failure', async (c) => {
+    const stub = `{ digest: "md5-x", length: 1, revpos: 1, content_type: "a/b", content: "${'0'.repeat(64)}" }`;
+    const script = `() => ({ resolve: { _attachments: { a: ${stub} } } })`;
+    await collection(c, 'attached', script);
+    await diverge(c, '/attached/a', { n: 0 }, { n: 1 }, { n: 2 });
+    const row = await noted(c, 'attached', 'a');
+    const reason = ['script_failed', 'resolve has an attachment that no version has'];
+    assert.deepEqual([row.detail.reason, row.detail.text], reason);
+    const { json: [dry] } = await c.insist('POST', '/_/policies/_test', { body: { collection: 'attached' } });
+    assert.deepEqual([dry.outcome, dry.detail.reason, dry.detail.text], ['open', ...reason]);
+    await c.insist('PUT', '/system.policies/attached', { body: { strategy: 'script', script, fallback: 'newest' } });
+    await resolved(c, 'attached', 'a');
+    assert.equal((await c.get('/attached/a')).json.n, 2);
+  });
+
   test('a dry run runs it', async (c) => {
     await c.collection('dry', { mode: 'available', policy: { strategy: 'none' } });
     await diverge(c, '/dry/a', { n: 0 }, { n: 1 }, { n: 2 });
