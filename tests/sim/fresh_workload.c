@@ -4,8 +4,9 @@
  *
  * Checked: no answer shows less than was acknowledged before it was asked for, whoever gives it.
  * They hurry while messages to some storage node are late: it may have been replaced and not know.
- * Writers are impatient then: what one leaves with the old lead, another overwrites at the new one,
- * while a third is still about to be told what it rests on. */
+ * They are impatient then, and keep to few documents: what a writer has left with the old lead,
+ * another one, who leaves gateways that are cut off, overwrites at the new one, while somebody is
+ * about to be told what the old one makes of it. */
 #include <stdlib.h>
 
 #include "tests/sim/workload.h"
@@ -16,7 +17,8 @@ enum {
 	PROBERS = 4,
 	ACTORS = WRITERS + READERS + PROBERS,
 	DOCUMENTS = 6,
-	OPERATIONS = 1500, /* all together */
+	HURRY_DOCUMENTS = 2,
+	OPERATIONS = 2500, /* all together */
 	TIMEOUT_US = 6000000,
 	IMPATIENT_US = 400000,
 	RETRY_US = 300000,
@@ -62,9 +64,23 @@ static void pause_a_while(struct workload *w, int actor)
 	workload_sleep(w, actor, rng_between(&w->rng, 1, most_ms) * 1000);
 }
 
-static int64_t patience_us(const struct workload *w, int actor)
+static int64_t patience_us(const struct workload *w)
 {
-	return actor < WRITERS && some_node_is_late(w->sim) ? IMPATIENT_US : TIMEOUT_US;
+	return some_node_is_late(w->sim) ? IMPATIENT_US : TIMEOUT_US;
+}
+
+/* Writers leave what hears nothing of the coordinator: more of theirs would lie on top of what the
+ * old lead is about to settle. */
+static int gateway_for(struct workload *w, int actor)
+{
+	int count = w->sim->settings.gateways;
+	int gateway = (int)rng_below(&w->rng, (uint64_t)count);
+	for (int i = 0; i < count && actor < WRITERS; i++) {
+		if (!w->sim->cut[0][workload_gateway_node(w->sim, gateway)])
+			break;
+		gateway = (gateway + 1) % count;
+	}
+	return gateway;
 }
 
 static void ask_collection(struct workload *w, int actor)
@@ -73,7 +89,7 @@ static void ask_collection(struct workload *w, int actor)
 	buf_printf(&r->body,
 		   "{\"name\":\"fresh\",\"retainMs\":0,\"replicas\":%d,\"writeQuorum\":%d}",
 		   w->sim->settings.replicas, w->sim->settings.write_quorum);
-	workload_ask(w, actor, r, patience_us(w, actor));
+	workload_ask(w, actor, r, patience_us(w));
 }
 
 static void ask(struct workload *w, int actor)
@@ -82,14 +98,15 @@ static void ask(struct workload *w, int actor)
 	struct actor *a = &s->actors[actor];
 	bool reads = actor >= WRITERS && actor < WRITERS + READERS;
 	struct sim_http *r = workload_request(w, actor, reads ? HTTP_GET : HTTP_PUT, "");
-	a->document = (int)rng_below(&w->rng, DOCUMENTS);
+	bool hurry = some_node_is_late(w->sim);
+	a->document = (int)rng_below(&w->rng, hurry ? HURRY_DOCUMENTS : DOCUMENTS);
 	a->least = s->acknowledged[a->document];
 	buf_printf(&r->path, "/fresh/f%d", a->document);
 	if (!reads)
 		buf_printf(&r->body, "{\"n\":%d}", ++s->operations);
 	if (actor >= WRITERS + READERS)
 		workload_header(r, "if-match", "\"1-00000000000000000000000000000000\"");
-	workload_ask(w, actor, r, patience_us(w, actor));
+	workload_ask_at(w, actor, gateway_for(w, actor), r, patience_us(w));
 }
 
 static void fresh_step(struct workload *w, int actor)
