@@ -117,23 +117,11 @@ void arbiter_member_on_lease(struct arbiter *a, const struct event *e, struct ef
 
 /* ---- the map ---- */
 
-static bool same_placement(const struct shard *x, const struct shard *y)
-{
-	struct buf form_x = {0};
-	struct buf form_y = {0};
-	schema_encode(&schema_shard, x, &form_x);
-	schema_encode(&schema_shard, y, &form_y);
-	bool same = slice_equal(buf_slice(&form_x), buf_slice(&form_y));
-	buf_close(&form_x);
-	buf_close(&form_y);
-	return same;
-}
-
 static void adopt_shard(struct arbiter *a, const struct shard *shard, struct effects *fx)
 {
 	struct shard_row *row = shard_row(a, shard->id);
 	if (row && shard->epoch == row->placement.epoch &&
-	    !same_placement(shard, &row->placement)) {
+	    !schema_same(&schema_shard, shard, &row->placement)) {
 		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu",
 		       (unsigned long long)shard->id, (unsigned long long)shard->epoch);
 		return;

@@ -51,14 +51,7 @@ static bool same_keys(const struct lock_row *row, const struct msg_lock_acquire 
 	    .id = row->record.id, .keys = m->keys, .keys_count = m->keys_count};
 	struct lock_record has = {
 	    .id = row->record.id, .keys = row->record.keys, .keys_count = row->record.keys_count};
-	struct buf x = {0};
-	struct buf y = {0};
-	schema_encode(&schema_lock_record, &asked, &x);
-	schema_encode(&schema_lock_record, &has, &y);
-	bool same = slice_equal(buf_slice(&x), buf_slice(&y));
-	buf_close(&x);
-	buf_close(&y);
-	return same;
+	return schema_same(&schema_lock_record, &asked, &has);
 }
 
 static void note_asker(struct coordinator *c, struct lock_row *row, const struct event *e)

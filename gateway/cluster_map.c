@@ -81,29 +81,13 @@ static void collection_insert_shard(struct map_collection *c, struct map_shard *
 	c->shards[at] = s;
 }
 
-static bool same_placement(const struct shard *a, const struct shard *b)
-{
-	if (a->lead != b->lead || a->write_quorum != b->write_quorum || a->dropped != b->dropped ||
-	    a->collection != b->collection || a->hash_first != b->hash_first ||
-	    a->hash_last != b->hash_last || a->replicas_count != b->replicas_count)
-		return false;
-	for (uint32_t i = 0; i < a->replicas_count; i++) {
-		const struct replica *x = &a->replicas[i];
-		const struct replica *y = &b->replicas[i];
-		if (x->node != y->node || x->incarnation != y->incarnation ||
-		    x->learning != y->learning)
-			return false;
-	}
-	return true;
-}
-
 bool cluster_map_adopt_shard(struct cluster_map *m, const struct shard *from, struct effects *fx)
 {
 	if (from->replicas_count > LIMIT_REPLICAS || map_get_u64(&m->dropped, from->collection))
 		return false;
 	struct map_shard *s = map_get_u64(&m->shards, from->id);
 	if (s && s->shard.epoch >= from->epoch) {
-		if (s->shard.epoch == from->epoch && !same_placement(&s->shard, from))
+		if (s->shard.epoch == from->epoch && !schema_same(&schema_shard, &s->shard, from))
 			fx_log(fx, LOG_LEVEL_ERROR,
 			       "placement_differs shard=%016" PRIx64 " epoch=%" PRIu64, from->id,
 			       from->epoch);

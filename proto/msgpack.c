@@ -262,17 +262,12 @@ struct mp_token mp_read_long(struct mp_reader *r)
 	return t;
 }
 
-bool mp_read_uint(struct mp_reader *r, uint64_t *out)
+bool mp_read_uint_long(struct mp_reader *r, uint64_t *out)
 {
 	size_t room = remaining(r);
 	if (room == 0)
 		return false;
 	uint8_t head = *r->at;
-	if (head < 0x80) {
-		*out = head;
-		r->at++;
-		return true;
-	}
 	if (head == 0xcf && room > 8) {
 		*out = be64_read(r->at + 1);
 		r->at += 9;

@@ -78,6 +78,7 @@ static inline bool mp_at_end(const struct mp_reader *r)
  * bytes. Call those. */
 struct mp_token mp_read_long(struct mp_reader *r);
 bool mp_skip_long(struct mp_reader *r);
+bool mp_read_uint_long(struct mp_reader *r, uint64_t *out);
 /* By head: bytes of a value whose head alone tells its length; 0 for the others. */
 extern const uint8_t mp_bytes_by_head[256];
 
@@ -110,7 +111,13 @@ static inline struct mp_token mp_read(struct mp_reader *r)
 
 /* The next token, which has to be of this kind: false if not, and the reader may then stand behind
  * it. What most of a message is made of, at less cost than a token. */
-MUST_CHECK bool mp_read_uint(struct mp_reader *r, uint64_t *out);
+MUST_CHECK static inline bool mp_read_uint(struct mp_reader *r, uint64_t *out)
+{
+	if (r->at == r->end || *r->at >= 0x80)
+		return mp_read_uint_long(r, out);
+	*out = *r->at++;
+	return true;
+}
 MUST_CHECK bool mp_read_bin(struct mp_reader *r, struct slice *out);
 MUST_CHECK bool mp_read_map(struct mp_reader *r, uint32_t *count);
 

@@ -64,6 +64,65 @@ static bool struct_is_empty(const struct schema *schema, const void *value)
 	return true;
 }
 
+/* ---- comparing ---- */
+
+static bool same_bytes(const void *a, const void *b)
+{
+	return slice_equal(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+static bool same_list(const struct schema_field *f, const void *a, const void *b)
+{
+	uint32_t count = list_count(f, a);
+	const uint8_t *x = list_items(f, a);
+	const uint8_t *y = list_items(f, b);
+	size_t step = member_size(f);
+	if (count != list_count(f, b))
+		return false;
+	for (uint32_t i = 0; i < count; i++, x += step, y += step) {
+		bool same;
+		if (f->type == SCHEMA_LIST)
+			same = schema_same(f->nested, x, y);
+		else if (f->type == SCHEMA_LIST_U64)
+			same = memcmp(x, y, step) == 0;
+		else
+			same = same_bytes(x, y);
+		if (!same)
+			return false;
+	}
+	return true;
+}
+
+static bool same_field(const struct schema_field *f, const void *a, const void *b)
+{
+	const void *x = field_at(f, a);
+	const void *y = field_at(f, b);
+	switch ((enum schema_type)f->type) {
+	case SCHEMA_U64:
+	case SCHEMA_I64:
+		return memcmp(x, y, sizeof(uint64_t)) == 0;
+	case SCHEMA_FLAG:
+		return *(const bool *)x == *(const bool *)y;
+	case SCHEMA_BIN:
+		return same_bytes(x, y);
+	case SCHEMA_ITEM:
+		return schema_same(f->nested, x, y);
+	case SCHEMA_LIST:
+	case SCHEMA_LIST_U64:
+	case SCHEMA_LIST_BIN:
+		return same_list(f, a, b);
+	}
+	return false;
+}
+
+bool schema_same(const struct schema *schema, const void *a, const void *b)
+{
+	for (uint32_t i = 0; i < schema->fields_count; i++)
+		if (!same_field(&schema->fields[i], a, b))
+			return false;
+	return true;
+}
+
 /* ---- encoding ---- */
 
 static void encode_list(const struct schema_field *f, const void *value, struct buf *out)

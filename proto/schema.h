@@ -134,6 +134,9 @@ extern const struct schema *const schema_all[];
 /* Appends the encoding of *value. A value that breaks a limit of its row is a bug of ours (CHECK). */
 void schema_encode(const struct schema *schema, const void *value, struct buf *out);
 
+/* Would both be encoded alike? */
+bool schema_same(const struct schema *schema, const void *a, const void *b);
+
 /* Fills *value (zeroed first). Checks types, limits, required fields, ascending order, trailing bytes and
  * depth; returns false with nothing usable in *value when the bytes are not a valid encoding. */
 bool schema_decode(const struct schema *schema, struct slice bytes, struct arena *arena, void *value) MUST_CHECK;

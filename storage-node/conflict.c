@@ -63,7 +63,6 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 {
 	uint64_t limit = m->limit ? m->limit : CONFLICT_LIST_DEFAULT;
 	size_t bytes = 0;
-	ack->rows = arena_alloc(&s->arena, (limit + 1) * sizeof *ack->rows);
 	struct store_iterator *it = store_iterate(s->store, STORE_CONFLICTS);
 	store_seek(s->store, it,
 		   m->after.len > 0 ? key_document_end(&s->key, c->id, m->after)
@@ -84,6 +83,8 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 		}
 		if (ack->rows_count >= limit || bytes > CONFLICT_LIST_DOCUMENT_BYTES)
 			continue;
+		if (!ack->rows) /* most lists are empty */
+			ack->rows = arena_alloc(&s->arena, (limit + 1) * sizeof *ack->rows);
 		struct conflict_row *row = &ack->rows[ack->rows_count];
 		struct slice value = arena_copy(&s->arena, store_value(s->store, it));
 		if (!schema_decode(&schema_conflict, value, &s->arena, &row->conflict))

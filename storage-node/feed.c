@@ -190,7 +190,8 @@ static bool read_stream(struct storage *s, struct shard_copy *c, struct msg_feed
 	uint64_t end = c->position.applied;
 	if (end - number > FEED_READ_ENTRIES)
 		end = number + FEED_READ_ENTRIES;
-	m->events = arena_alloc(&s->arena, FEED_EVENTS_MAX * sizeof *m->events);
+	uint64_t most = end - number < FEED_EVENTS_MAX ? end - number : FEED_EVENTS_MAX;
+	m->events = arena_alloc(&s->arena, (most + 1) * sizeof *m->events);
 	while (number < end && m->events_count < FEED_EVENTS_MAX && bytes < FEED_READ_BYTES) {
 		bool told;
 		number++;

@@ -79,18 +79,6 @@ bool map_load_collections(struct storage *s)
 	return ok;
 }
 
-static bool same_placement(const struct shard *a, const struct shard *b)
-{
-	struct buf x = {0};
-	struct buf y = {0};
-	schema_encode(&schema_shard, a, &x);
-	schema_encode(&schema_shard, b, &y);
-	bool same = slice_equal(buf_slice(&x), buf_slice(&y));
-	buf_close(&x);
-	buf_close(&y);
-	return same;
-}
-
 /* What can be decoded may still be nonsense: nothing below may have to count with it. */
 static bool makes_sense(const struct shard *p)
 {
@@ -142,7 +130,7 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 		return false;
 	}
 	if (c && placement->epoch == c->placement.epoch &&
-	    !same_placement(placement, &c->placement)) {
+	    !schema_same(&schema_shard, placement, &c->placement)) {
 		fx_log(fx, LOG_LEVEL_ERROR, "placement_differs shard=%016llx epoch=%llu",
 		       (unsigned long long)c->id, (unsigned long long)placement->epoch);
 		return false;

@@ -56,11 +56,10 @@ static void check(struct sim *sim, const struct sim_node *node, struct slice nam
 }
 
 void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard, struct slice key,
-		    struct slice value)
+		    struct slice value, const struct document *doc)
 {
 	struct slice id;
 	struct slice rest;
-	struct document doc;
 	struct buf name = {0};
 	struct buf text = {0};
 	if (!key_split(key, &id, &rest))
@@ -68,13 +67,13 @@ void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard
 	if (rest.len > 0 && rest.data[0] == KEY_OF_BODY) {
 		struct slice revision = slice_of(rest.data + 1, rest.len - 1);
 		check(sim, node, name_of(&name, shard, id, revision), revision, value);
-	} else if (rest.len == 0 && schema_decode(&schema_document, value, &sim->arena, &doc)) {
-		int winner = graph_winner(&doc);
-		struct revision shown = graph_name(&doc, (uint32_t)winner);
+	} else if (doc) {
+		int winner = graph_winner(doc);
+		struct revision shown = graph_name(doc, (uint32_t)winner);
 		revision_print(&shown, &text);
-		if (doc.revisions[winner].flags & REVISION_HAS_BODY)
+		if (doc->revisions[winner].flags & REVISION_HAS_BODY)
 			check(sim, node, name_of(&name, shard, id, buf_slice(&text)),
-			      buf_slice(&text), doc.body);
+			      buf_slice(&text), doc->body);
 	}
 	buf_close(&name);
 	buf_close(&text);

@@ -330,10 +330,11 @@ void watch(struct sim *sim);
 void watch_last(struct sim *sim);
 void watch_close(struct sim *sim);
 
-/* contents.c: an applied entry as it is stored; a pair of a shard's documents */
+/* contents.c: an applied entry as it is stored; a pair of a shard's documents, decoded if it is a
+ * record */
 void contents_note(struct sim *sim, uint64_t shard, struct slice entry);
 void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard, struct slice key,
-		    struct slice value);
+		    struct slice value, const struct document *doc);
 
 /* entries.c */
 /* Entries after number `after` are sent. */

@@ -98,9 +98,10 @@ static void check_listed(void *context, struct slice key, struct slice value)
 	struct slice rest;
 	struct buf text = {0};
 	struct buf listed = {0};
-	contents_check(walk->sim, walk->node, walk->shard, key, value);
-	if (!key_split(key, &id, &rest) || rest.len > 0 ||
-	    !schema_decode(&schema_document, value, &walk->sim->arena, &doc))
+	bool record = key_split(key, &id, &rest) && rest.len == 0 &&
+		      schema_decode(&schema_document, value, &walk->sim->arena, &doc);
+	contents_check(walk->sim, walk->node, walk->shard, key, value, record ? &doc : NULL);
+	if (!record)
 		return;
 	bool open = disk_value(walk->node->disk, STORE_CONFLICTS,
 			       key_conflict_open(&text, walk->shard, id), &listed);

@@ -21,50 +21,6 @@ static bool is_list(const struct schema_field *f)
 	return f->type == SCHEMA_LIST || f->type == SCHEMA_LIST_U64 || f->type == SCHEMA_LIST_BIN;
 }
 
-static void assert_slices_equal(const void *a, const void *b)
-{
-	assert_true(slice_equal(*(const struct slice *)a, *(const struct slice *)b));
-}
-
-static void assert_equal(const struct schema *schema, const uint8_t *a, const uint8_t *b);
-
-static void assert_lists_equal(const struct schema_field *f, const uint8_t *a, const uint8_t *b)
-{
-	uint32_t count = *(const uint32_t *)(const void *)(a + f->count_offset);
-	const uint8_t *x;
-	const uint8_t *y;
-	assert_int_equal(count, *(const uint32_t *)(const void *)(b + f->count_offset));
-	memcpy(&x, a + f->offset, sizeof x);
-	memcpy(&y, b + f->offset, sizeof y);
-	for (uint32_t i = 0; i < count; i++) {
-		if (f->type == SCHEMA_LIST)
-			assert_equal(f->nested, x + i * f->nested->size, y + i * f->nested->size);
-		else if (f->type == SCHEMA_LIST_BIN)
-			assert_slices_equal((const struct slice *)(const void *)x + i,
-					    (const struct slice *)(const void *)y + i);
-		else
-			assert_memory_equal(x + i * sizeof(uint64_t), y + i * sizeof(uint64_t),
-					    sizeof(uint64_t));
-	}
-}
-
-static void assert_equal(const struct schema *schema, const uint8_t *a, const uint8_t *b)
-{
-	for (uint32_t i = 0; i < schema->fields_count; i++) {
-		const struct schema_field *f = &schema->fields[i];
-		const uint8_t *x = a + f->offset;
-		const uint8_t *y = b + f->offset;
-		if (is_list(f))
-			assert_lists_equal(f, a, b);
-		else if (f->type == SCHEMA_ITEM)
-			assert_equal(f->nested, x, y);
-		else if (f->type == SCHEMA_BIN)
-			assert_slices_equal(x, y);
-		else
-			assert_memory_equal(x, y, f->type == SCHEMA_FLAG ? sizeof(bool) : 8);
-	}
-}
-
 /* Memory that one value and its copy need; reused from value to value. */
 struct bench {
 	struct arena arena;
@@ -177,7 +133,7 @@ static void round_trip(struct bench *b, const struct schema *schema)
 	schema_encode(schema, b->value, &b->bytes);
 	memset(b->copy, 0xa5, schema->size);
 	assert_true(schema_decode(schema, buf_slice(&b->bytes), &b->arena, b->copy));
-	assert_equal(schema, b->value, b->copy);
+	assert_true(schema_same(schema, b->value, b->copy));
 	schema_encode(schema, b->copy, &b->again);
 	assert_true(slice_equal(buf_slice(&b->bytes), buf_slice(&b->again)));
 	assert_true(mp_valid(buf_slice(&b->bytes)));
@@ -202,6 +158,52 @@ static void test_random_values_survive_a_round_trip(void **state)
 	bench_close(&b);
 }
 
+/* Exactly what is encoded alike is the same. */
+static void test_values_are_compared(void **state)
+{
+	(void)state;
+	struct bench b = {0};
+	struct rng rng;
+	rng_init(&rng, 2);
+	for (size_t i = 0; schema_all[i]; i++) {
+		for (int round = 0; round < ROUNDS; round++) {
+			bench_start(&b, schema_all[i]);
+			schema_random(schema_all[i], &rng, &b.arena, b.value);
+			schema_random(schema_all[i], &rng, &b.arena, b.copy);
+			schema_encode(schema_all[i], b.value, &b.bytes);
+			schema_encode(schema_all[i], b.copy, &b.again);
+			bool alike = slice_equal(buf_slice(&b.bytes), buf_slice(&b.again));
+			assert_int_equal(schema_same(schema_all[i], b.value, b.copy), alike);
+		}
+	}
+	bench_close(&b);
+}
+
+/* One field or member at a time. */
+static void test_differences_are_seen(void **state)
+{
+	(void)state;
+	struct replica replicas[2] = {{.node = 1, .incarnation = 5}, {.node = 2}};
+	struct replica others[2] = {replicas[0], replicas[1]};
+	struct shard a = {.id = 7, .lead = 1, .replicas = replicas, .replicas_count = 2};
+	struct shard b = a;
+	b.replicas = others;
+	assert_true(schema_same(&schema_shard, &a, &b));
+	b.lead = 2;
+	assert_false(schema_same(&schema_shard, &a, &b));
+	b.lead = a.lead;
+	others[1].learning = true;
+	assert_false(schema_same(&schema_shard, &a, &b));
+	others[1].learning = false;
+	b.replicas_count = 1;
+	assert_false(schema_same(&schema_shard, &a, &b));
+	struct change x = {.id = slice_text("a"), .revision.hash = slice_text("h")};
+	struct change y = {.id = slice_text("a"), .revision.hash = slice_text("h")};
+	assert_true(schema_same(&schema_change, &x, &y));
+	y.revision.hash = slice_text("i");
+	assert_false(schema_same(&schema_change, &x, &y));
+}
+
 static void test_a_seed_gives_the_same_value_again(void **state)
 {
 	(void)state;
@@ -214,7 +216,7 @@ static void test_a_seed_gives_the_same_value_again(void **state)
 		bench_start(&b, &schema_document);
 		schema_random(&schema_document, &first, &b.arena, b.value);
 		schema_random(&schema_document, &second, &b.arena, b.copy);
-		assert_equal(&schema_document, b.value, b.copy);
+		assert_true(schema_same(&schema_document, b.value, b.copy));
 	}
 	bench_close(&b);
 }
@@ -266,7 +268,7 @@ static bool decode_damaged(struct bench *b, const struct schema *schema)
 	if (ok) {
 		schema_encode(schema, b->copy, &b->again);
 		assert_true(schema_decode(schema, buf_slice(&b->again), &b->arena, b->value));
-		assert_equal(schema, b->value, b->copy);
+		assert_true(schema_same(schema, b->value, b->copy));
 		schema_print(schema, b->copy, &print);
 	} else {
 		assert_true(all_zero(b->copy, schema->size));
@@ -427,7 +429,7 @@ static void test_unknown_fields_are_skipped(void **state)
 		pairs_insert(&p, p.count, 200, slice_text("\xc0"));
 		pairs_insert(&p, p.count, UINT64_MAX, slice_text("\x91\xa3now"));
 		assert_true(pairs_decode(&p));
-		assert_equal(p.schema, p.bench.value, p.bench.copy);
+		assert_true(schema_same(p.schema, p.bench.value, p.bench.copy));
 		pairs_insert(&p, p.count - 1, 201, slice_of(nested, sizeof nested));
 		assert_true(pairs_decode(&p));
 		/* Skipped is not unchecked. */
@@ -660,6 +662,8 @@ int main(void)
 	    cmocka_unit_test(test_the_bytes_of_a_struct),
 	    cmocka_unit_test(test_zero_and_empty_optional_fields_are_left_out),
 	    cmocka_unit_test(test_random_values_survive_a_round_trip),
+	    cmocka_unit_test(test_values_are_compared),
+	    cmocka_unit_test(test_differences_are_seen),
 	    cmocka_unit_test(test_a_seed_gives_the_same_value_again),
 	    cmocka_unit_test(test_damaged_encodings_are_refused_or_mean_something),
 	    cmocka_unit_test(test_every_truncation_is_refused),
