@@ -173,6 +173,9 @@ static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t u
 	} else if (c->spec.type == MSG_doc_import) {
 		struct msg_doc_import *m = c->spec.message;
 		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+	} else if (c->spec.type == MSG_doc_erase) {
+		struct msg_doc_erase *m = c->spec.message;
+		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
 	} else if (c->spec.type == MSG_checkpoint_set) {
 		struct msg_checkpoint_set *m = c->spec.message;
 		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
@@ -424,6 +427,8 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_checkpoint_list_ack *)body)->status;
 	case MSG_doc_import_ack:
 		return ((const struct msg_doc_import_ack *)body)->status;
+	case MSG_doc_erase_ack:
+		return ((const struct msg_doc_erase_ack *)body)->status;
 	case MSG_doc_revisions_ack:
 		return ((const struct msg_doc_revisions_ack *)body)->status;
 	case MSG_revs_diff_ack:
@@ -458,6 +463,9 @@ static void learn_clock(struct turn *t)
 		clock_learn(t, ack->clock_ms, ack->life);
 	} else if (t->event->message.envelope.type == MSG_doc_import_ack) {
 		const struct msg_doc_import_ack *ack = body;
+		clock_learn(t, ack->clock_ms, ack->life);
+	} else if (t->event->message.envelope.type == MSG_doc_erase_ack) {
+		const struct msg_doc_erase_ack *ack = body;
 		clock_learn(t, ack->clock_ms, ack->life);
 	} else if (t->event->message.envelope.type == MSG_checkpoint_set_ack) {
 		const struct msg_checkpoint_set_ack *ack = body;

@@ -352,6 +352,7 @@ void changes_start(struct turn *t, struct request *r, const struct map_collectio
 			if (map_collection_shard(c, op->ids[k]) == c->shards[i])
 				m->ids[m->ids_count++] = op->ids[k];
 	}
+	op->pump = changes_pump;
 	r->close = changes_close;
 	r->gone = changes_gone;
 	r->due = changes_due;

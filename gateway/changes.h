@@ -97,7 +97,13 @@ struct changes {
 	int64_t told_ms;  /* a row, or the beginning of the wait */
 	int64_t beat_ms;  /* next heartbeat */
 	struct watcher watcher;
+	request_step *pump; /* goes on with whatever can be done now */
 };
+
+/* ---- op_couch_changes.c ---- */
+
+/* since, feed, timeout and heartbeat. */
+bool changes_take_place(struct request *r, struct changes *op, struct problem *p) MUST_CHECK;
 
 /* ---- changes.c ---- */
 

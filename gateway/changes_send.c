@@ -274,7 +274,7 @@ void changes_taken(struct turn *t, struct request *r)
 	else if (op->ending || op->out.len > 0)
 		changes_flush(t, r, true);
 	if (!r->finished && !op->ending && !op->waiting)
-		changes_pump(t, r);
+		op->pump(t, r);
 }
 
 void changes_gone(struct turn *t, struct request *r)

@@ -349,6 +349,33 @@ bool couch_take_path(struct request *r, const struct slice *wanted, const struct
 	return true;
 }
 
+static bool is_json(struct slice type)
+{
+	static const char json[] = "application/json";
+	size_t len = sizeof json - 1;
+	if (type.len < len || (type.len > len && type.data[len] != ';' && type.data[len] != ' '))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if ((type.data[i] >= 'A' && type.data[i] <= 'Z' ? type.data[i] + 32
+								: type.data[i]) != json[i])
+			return false;
+	return true;
+}
+
+bool couch_type_allowed(const struct request *r)
+{
+	struct slice wanted[URL_SEGMENTS_MAX];
+	struct slice type = request_header(r, "content-type");
+	int count = url_segments(slice_text(r->route->pattern), wanted);
+	if (r->method != HTTP_POST || type.len == 0 || is_json(type))
+		return true;
+	for (int i = 0; i < count; i++)
+		if (slice_is(wanted[i], "_session") || slice_is(wanted[i], "_update") ||
+		    slice_is(wanted[i], "{doc}"))
+			return true;
+	return false;
+}
+
 void couch_no_route(const struct request *r, const struct slice *segments, int count,
 		    struct problem *p)
 {

@@ -49,6 +49,8 @@ int couch_attachment_segments(struct slice path, struct slice segments[URL_SEGME
  * with _design/ or _local/ before it where the pattern has it; {attachment}. */
 bool couch_take_path(struct request *r, const struct slice *wanted, const struct slice *segments,
 		     int count, struct problem *p) MUST_CHECK;
+/* A POST that says what its body is has to say JSON, but where other things are taken, too. */
+bool couch_type_allowed(const struct request *r);
 void couch_no_route(const struct request *r, const struct slice *segments, int count,
 		    struct problem *p);
 
@@ -93,6 +95,8 @@ bool couch_revision(struct request *r, struct slice text, struct revision *out,
 bool couch_number(const struct request *r, const char *name, uint64_t *value,
 		  struct problem *p) MUST_CHECK;
 
+/* Asks the coordinator for the rows of system.nodes. */
+void couch_ask_members(struct turn *t, struct request *r, call_done *done);
 /* Names of all databases in the request's arena, in order. */
 uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names);
 
@@ -101,6 +105,7 @@ uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names
 struct couch_counts {
 	uint64_t documents;
 	uint64_t deleted;
+	uint64_t erased;               /* times that versions were taken out for good */
 	struct slice sequence;         /* printed: opaque */
 	struct position_of *positions; /* the same, of all shards in their order */
 };

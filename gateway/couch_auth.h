@@ -122,6 +122,9 @@ bool couch_cors_begin(struct turn *t, struct request *r);
 void couch_cors_headers(struct turn *t, struct request *r, struct reply *reply);
 /* A request with a cookie that a page of another site sent. */
 bool couch_cors_foreign(const struct request *r);
+/* Of either dialect. Browsers show a client's certificate to whatever a page of any site asks for
+ * without asking CORS first: such a page must not change anything, nor talk over a WebSocket. */
+bool cors_allows(const struct gateway *gw, const struct request *r);
 
 /* ---- op_couch_session.c ---- */
 

@@ -86,3 +86,12 @@ bool couch_cors_foreign(const struct request *r)
 	return origin.len < 8 || memcmp(origin.data, "https://", 8) != 0 ||
 	       !slice_equal(slice_of(origin.data + 8, origin.len - 8), host);
 }
+
+bool cors_allows(const struct gateway *gw, const struct request *r)
+{
+	bool reads = r->method == HTTP_GET || r->method == HTTP_HEAD || r->method == HTTP_OPTIONS;
+	if (reads && !r->http->websocket)
+		return true;
+	return !couch_cors_foreign(r) ||
+	       origin_listed(&gw->options.couch, request_header(r, "origin"));
+}

@@ -45,3 +45,56 @@ bool couch_take_id(struct slice value, struct slice *id, struct problem *p)
 	*id = token.bytes;
 	return couch_id_check(*id, p);
 }
+
+/* ---- a body {id: [revisions]} ---- */
+
+/* *left: revisions that the request may still name. */
+static bool take_row(struct request *r, struct slice id, struct slice list, struct revs_asked *out,
+		     uint32_t *left, struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(list);
+	struct mp_token head = mp_read(&reader);
+	out->id = id;
+	if (!couch_id_check(id, p))
+		return false;
+	if (head.type != MP_ARRAY)
+		return couch_problem(p, COUCH_BAD_REV_LIST, "");
+	if (head.count > *left)
+		return problem_set(p, STATUS_BODY_TOO_LARGE, "max_list_rows");
+	*left -= head.count;
+	out->revisions = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->revisions);
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct mp_token rev = mp_read(&reader);
+		if (rev.type != MP_STR)
+			return couch_problem(p, COUCH_BAD_REV, "");
+		if (!couch_revision(r, rev.bytes, &out->revisions[out->revisions_count++], p))
+			return false;
+	}
+	return true;
+}
+
+bool couch_take_asked(struct turn *t, struct request *r, struct couch_asked *out, struct problem *p)
+{
+	struct slice body;
+	uint32_t max = t->gw->options.limits.list_rows_max;
+	uint32_t left = max;
+	if (!native_body(t, r, &body, p))
+		return false;
+	struct mp_reader reader = mp_reader_of(body);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_MAP)
+		return couch_problem(p, COUCH_BAD_REQUEST, "Request body must be a JSON object");
+	if (head.count > max)
+		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_list_rows", max, head.count);
+	out->rows = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->rows);
+	out->ids = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->ids);
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct slice id = mp_read(&reader).bytes;
+		struct revs_asked *asked = &out->rows[out->count];
+		if (!take_row(r, id, mp_value(&reader), asked, &left, p))
+			return false;
+		out->ids[out->count] = id;
+		out->count += asked->revisions_count > 0;
+	}
+	return true;
+}

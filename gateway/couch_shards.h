@@ -22,4 +22,13 @@ bool couch_ask_lead(struct turn *t, struct request *r, struct call_spec spec) MU
 /* Ids of a list of a request, as far as they may be asked about. */
 bool couch_take_id(struct slice value, struct slice *id, struct problem *p) MUST_CHECK;
 
+/* A body {id: [revisions]}: ids that have some. */
+struct couch_asked {
+	struct revs_asked *rows;
+	struct slice *ids; /* of each */
+	uint32_t count;
+};
+bool couch_take_asked(struct turn *t, struct request *r, struct couch_asked *out,
+		      struct problem *p) MUST_CHECK;
+
 #endif

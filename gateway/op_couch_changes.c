@@ -153,6 +153,11 @@ static bool take_times(struct request *r, struct changes *op, struct problem *p)
 	return true;
 }
 
+bool changes_take_place(struct request *r, struct changes *op, struct problem *p)
+{
+	return take_since(r, op, p) && take_feed(r, op, p) && take_times(r, op, p);
+}
+
 static bool take_ids(struct turn *t, struct request *r, struct slice body, struct changes *op,
 		     struct problem *p)
 {
@@ -254,8 +259,7 @@ void couch_changes(struct turn *t, struct request *r)
 	struct problem problem = {0};
 	op->gw = t->gw;
 	r->op = op;
-	if (take_form(r, op, &problem) && take_since(r, op, &problem) &&
-	    take_feed(r, op, &problem) && take_times(r, op, &problem) &&
+	if (take_form(r, op, &problem) && changes_take_place(r, op, &problem) &&
 	    take_filter(t, r, op, &problem)) {
 		take_attachments(r, op);
 		couch_find(t, r, changes_go);

@@ -71,6 +71,7 @@ static void shard_counted(struct turn *t, struct request *r, uint32_t index, enu
 	}
 	op->counts.documents += ack->count;
 	op->counts.deleted += ack->deleted;
+	op->counts.erased += ack->erased;
 	op->counts.positions[index].number = ack->applied;
 	if (--op->left == 0)
 		counted_all(t, r, op);
@@ -117,12 +118,12 @@ bool couch_info_print(const struct map_collection *c, const struct couch_counts 
 	json_string(counts->sequence, out);
 	buf_printf(out,
 		   ",\"doc_count\":%" PRIu64 ",\"doc_del_count\":%" PRIu64
-		   ",\"purge_seq\":\"0\",\"compact_running\":false,"
+		   ",\"purge_seq\":\"%" PRIu64 "\",\"compact_running\":false,"
 		   "\"instance_start_time\":\"0\",\"disk_format_version\":8,\"props\":{},"
 		   "\"sizes\":{\"file\":0,\"external\":0,\"active\":0},"
 		   "\"cluster\":{\"q\":%" PRIu32 ",\"n\":%" PRIu64 ",\"w\":%" PRIu64 ",\"r\":1}}",
-		   counts->documents, counts->deleted, c->shards_count, c->settings.replicas,
-		   c->settings.write_quorum);
+		   counts->documents, counts->deleted, counts->erased, c->shards_count,
+		   c->settings.replicas, c->settings.write_quorum);
 	return fine;
 }
 

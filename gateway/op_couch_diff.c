@@ -5,9 +5,7 @@
 #include "gateway/routes.h"
 
 struct diff {
-	struct revs_asked *asked;
-	struct slice *ids;
-	uint32_t count;
+	struct couch_asked asked;
 	bool ancestors; /* _revs_diff */
 	struct couch_group *groups;
 	struct msg_revs_diff *messages; /* of each group */
@@ -77,7 +75,7 @@ static void group_done(struct turn *t, struct request *r, uint32_t index, enum s
 			continue;
 		if (out->len > 0)
 			buf_append_byte(out, ',');
-		print_row(op, op->ids[group->items[ack->rows[i].index]], &ack->rows[i], out);
+		print_row(op, op->asked.ids[group->items[ack->rows[i].index]], &ack->rows[i], out);
 	}
 	op->printed[index] = arena_copy(&r->arena, buf_slice(out));
 	if (--op->left == 0)
@@ -87,7 +85,7 @@ static void group_done(struct turn *t, struct request *r, uint32_t index, enum s
 static void diff_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct diff *op = r->op;
-	op->groups_count = couch_groups(r, c, op->ids, op->count, &op->groups);
+	op->groups_count = couch_groups(r, c, op->asked.ids, op->asked.count, &op->groups);
 	op->messages = arena_alloc(&r->arena, (op->groups_count + 1) * sizeof *op->messages);
 	op->printed = arena_alloc(&r->arena, (op->groups_count + 1) * sizeof *op->printed);
 	/* One more than there are, so that none answers before all were sent. */
@@ -98,7 +96,7 @@ static void diff_go(struct turn *t, struct request *r, struct map_collection *c)
 		m->shard = group->shard;
 		m->asked = arena_alloc(&r->arena, group->count * sizeof *m->asked);
 		for (uint32_t i = 0; i < group->count; i++)
-			m->asked[m->asked_count++] = op->asked[group->items[i]];
+			m->asked[m->asked_count++] = op->asked.rows[group->items[i]];
 		struct call_spec spec = {.shard = group->shard,
 					 .type = MSG_revs_diff,
 					 .answer = MSG_revs_diff_ack,
@@ -112,66 +110,13 @@ static void diff_go(struct turn *t, struct request *r, struct map_collection *c)
 		diff_answer(t, r, op);
 }
 
-/* ---- the body: {id: [revisions]} ---- */
-
-/* *left: revisions that the request may still name. */
-static bool take_row(struct request *r, struct slice id, struct slice list, struct revs_asked *out,
-		     uint32_t *left, struct problem *p)
-{
-	struct mp_reader reader = mp_reader_of(list);
-	struct mp_token head = mp_read(&reader);
-	out->id = id;
-	if (!couch_id_check(id, p))
-		return false;
-	if (head.type != MP_ARRAY)
-		return couch_problem(p, COUCH_BAD_REV_LIST, "");
-	if (head.count > *left)
-		return problem_set(p, STATUS_BODY_TOO_LARGE, "max_list_rows");
-	*left -= head.count;
-	out->revisions = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->revisions);
-	for (uint32_t i = 0; i < head.count; i++) {
-		struct mp_token rev = mp_read(&reader);
-		if (rev.type != MP_STR)
-			return couch_problem(p, COUCH_BAD_REV, "");
-		if (!couch_revision(r, rev.bytes, &out->revisions[out->revisions_count++], p))
-			return false;
-	}
-	return true;
-}
-
-static bool take_rows(struct turn *t, struct request *r, struct diff *op, struct problem *p)
-{
-	struct slice body;
-	uint32_t max = t->gw->options.limits.list_rows_max;
-	uint32_t left = max;
-	if (!native_body(t, r, &body, p))
-		return false;
-	struct mp_reader reader = mp_reader_of(body);
-	struct mp_token head = mp_read(&reader);
-	if (head.type != MP_MAP)
-		return couch_problem(p, COUCH_BAD_REQUEST, "Request body must be a JSON object");
-	if (head.count > max)
-		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_list_rows", max, head.count);
-	op->asked = arena_alloc(&r->arena, (head.count + 1) * sizeof *op->asked);
-	op->ids = arena_alloc(&r->arena, (head.count + 1) * sizeof *op->ids);
-	for (uint32_t i = 0; i < head.count; i++) {
-		struct slice id = mp_read(&reader).bytes;
-		struct revs_asked *asked = &op->asked[op->count];
-		if (!take_row(r, id, mp_value(&reader), asked, &left, p))
-			return false;
-		op->ids[op->count] = id;
-		op->count += asked->revisions_count > 0;
-	}
-	return true;
-}
-
 static void start(struct turn *t, struct request *r, bool ancestors)
 {
 	struct diff *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	op->ancestors = ancestors;
 	r->op = op;
-	if (take_rows(t, r, op, &problem))
+	if (couch_take_asked(t, r, &op->asked, &problem))
 		couch_find(t, r, diff_go);
 	else
 		answer_problem(t, r, &problem);

@@ -23,7 +23,9 @@ struct all_docs {
 	bool update_seq;
 	bool limited;
 	bool ranged;
-	bool single; /* of one key */
+	bool single;  /* of one key */
+	bool designs; /* _design_docs */
+	uint64_t taken;
 	uint64_t limit;
 	uint64_t skip;
 	struct arena *arena; /* the request's */
@@ -59,9 +61,15 @@ static void answer_rows(struct turn *t, struct request *r, const struct all_docs
 {
 	struct reply *reply = reply_begin(t, 200);
 	struct buf *out = &reply->body;
-	buf_printf(out, "{\"total_rows\":%" PRIu64 ",\"offset\":", op->counts.documents);
-	/* how many stand before a key is known to nobody without counting them */
-	if (op->keys || op->first.len > 0)
+	buf_append_text(out, "{\"total_rows\":");
+	/* how many stand before a key is known to nobody without counting them; nor how many design
+	 * documents there are that are not listed */
+	if (op->designs && (op->keys || op->ranged || op->limited || op->skip > 0))
+		buf_append_text(out, "null");
+	else
+		buf_printf(out, "%" PRIu64, op->designs ? op->taken : op->counts.documents);
+	buf_append_text(out, ",\"offset\":");
+	if (op->keys || (op->first.len > 0 && !op->designs) || (op->designs && op->ranged))
 		buf_append_text(out, "null");
 	else
 		buf_printf(out, "%" PRIu64, op->skip);
@@ -94,7 +102,7 @@ static void take_others(const struct all_docs *op, struct slice others, struct c
 
 static enum list_taken take_row(struct list_view *view, const struct row *row, struct buf *out)
 {
-	const struct all_docs *op = (const struct all_docs *)view;
+	struct all_docs *op = (struct all_docs *)view;
 	int sign = op->descending ? -1 : 1;
 	if (op->first.len > 0 && sign * slice_compare(row->id, op->first) < 0)
 		return LIST_PASSED;
@@ -107,6 +115,7 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 	    .id = row->id, .revision = row->revision, .body = row->body, .want = op->want};
 	if (op->conflicts && row->others.len > 0)
 		take_others(op, row->others, &d);
+	op->taken++;
 	print_row(&d, op->include_docs, out);
 	return LIST_TAKEN;
 }
@@ -286,6 +295,20 @@ bool couch_take_count(struct request *r, struct slice body, const char *name, ui
 	return token.type == MP_UINT || couch_number(r, name, value, p);
 }
 
+/* Whatever range was asked for. */
+static void keep_to_designs(struct all_docs *op)
+{
+	const struct slice low = slice_text("_design/");
+	const struct slice high = slice_text("_design0");
+	struct slice *least = op->descending ? &op->last : &op->first;
+	struct slice *greatest = op->descending ? &op->first : &op->last;
+	op->designs = true;
+	if (least->len == 0 || slice_compare(*least, low) < 0)
+		*least = low;
+	if (greatest->len == 0 || slice_compare(*greatest, high) > 0)
+		*greatest = high;
+}
+
 static bool take_range(struct turn *t, struct request *r, struct slice body, struct all_docs *op,
 		       struct problem *p)
 {
@@ -302,6 +325,8 @@ static bool take_range(struct turn *t, struct request *r, struct slice body, str
 		op->inclusive = true;
 		op->single = true;
 	}
+	if (strcmp(r->route->pattern, "/{db}/_design_docs") == 0)
+		keep_to_designs(op);
 	return true;
 }
 

@@ -7,7 +7,7 @@
 
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
-#include "gateway/couch.h"
+#include "gateway/couch_local.h"
 #include "gateway/routes.h"
 
 struct local {
@@ -25,25 +25,31 @@ static void print_rev(uint64_t generation, struct buf *out)
 
 /* ---- reading ---- */
 
+bool couch_local_print(struct slice name, struct slice body, uint64_t generation, struct buf *out)
+{
+	struct couch_document d = {.id = name, .body = body};
+	struct buf document = {0};
+	struct buf id = {0};
+	bool ok = couch_document_print(&d, &document);
+	/* {"_id":..., then the revision that only these have */
+	json_string(name, &id);
+	size_t at = sizeof "{\"_id\":" - 1 + id.len;
+	if (ok) {
+		buf_append(out, document.data, at);
+		buf_append_text(out, ",\"_rev\":");
+		print_rev(generation, out);
+		buf_append(out, document.data + at, document.len - at);
+	}
+	buf_close(&id);
+	buf_close(&document);
+	return ok;
+}
+
 static void answer_local(struct turn *t, struct request *r, const struct local *op,
 			 const struct msg_doc_read_ack *ack)
 {
 	struct reply *reply = reply_begin(t, 200);
-	struct couch_document d = {.id = op->name, .body = ack->body};
-	struct buf document = {0};
-	bool ok = couch_document_print(&d, &document);
-	/* {"_id":..., then the revision that only these have */
-	size_t id_bytes = sizeof "{\"_id\":" - 1;
-	struct buf id = {0};
-	json_string(op->name, &id);
-	size_t at = id_bytes + id.len;
-	buf_append(&reply->body, document.data, at);
-	buf_append_text(&reply->body, ",\"_rev\":");
-	print_rev(ack->revision.generation, &reply->body);
-	buf_append(&reply->body, document.data + at, document.len - at);
-	buf_close(&id);
-	buf_close(&document);
-	if (ok)
+	if (couch_local_print(op->name, ack->body, ack->revision.generation, &reply->body))
 		reply_send(t, r, reply);
 	else
 		answer_status(t, r, STATUS_INTERNAL, "");

@@ -160,7 +160,7 @@ static void members_came(struct turn *t, struct request *r, uint32_t index, enum
 	reply_send(t, r, reply);
 }
 
-void couch_membership(struct turn *t, struct request *r)
+void couch_ask_members(struct turn *t, struct request *r, call_done *done)
 {
 	struct msg_system_list *list = arena_alloc(&r->arena, sizeof *list);
 	list->collection = slice_text("system.nodes");
@@ -170,10 +170,15 @@ void couch_membership(struct turn *t, struct request *r)
 	    .answer = MSG_system_list_ack,
 	    .message = list,
 	    .repeatable = true,
-	    .done = members_came,
+	    .done = done,
 	};
 	if (!call_open(t, r, &spec))
 		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+void couch_membership(struct turn *t, struct request *r)
+{
+	couch_ask_members(t, r, members_came);
 }
 
 void couch_not_built(struct turn *t, struct request *r)

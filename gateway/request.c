@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
+#include "gateway/couch.h"
 #include "gateway/couch_auth.h"
 #include "gateway/graph_read.h"
 #include "gateway/http_answer.h"
@@ -187,6 +188,8 @@ void request_route(struct turn *t, struct request *r)
 	else if (found == ROUTE_REFUSED || !route_allowed(r, &problem) ||
 		 !take_parameters(r, &problem))
 		answer_problem(t, r, &problem);
+	else if (r->dialect == DIALECT_COUCH && !couch_type_allowed(r))
+		couch_answer_error(t, r, COUCH_BAD_TYPE);
 	else if (r->dialect == DIALECT_COUCH)
 		couch_permit(t, r);
 	else
@@ -235,6 +238,8 @@ static void request_begin(struct turn *t, struct request *r, const struct http_r
 		      !slice_is(http->path, ARBITER_SOCKET_PATH);
 	if (!check_bounds(t, r, &problem) || (socket && !route_allowed(r, &problem)))
 		answer_problem(t, r, &problem);
+	else if (!cors_allows(t->gw, r))
+		answer_status(t, r, STATUS_FOREIGN_ORIGIN, "");
 	else if (socket)
 		notify_socket_open(t, r);
 	else if (r->dialect == DIALECT_COUCH && !r->reply)

@@ -59,7 +59,8 @@ enum change_kind {
 	CHANGE_IMPORT = 14,     /* a revision that was made elsewhere, with its history */
 	CHANGE_CHUNK = 15,      /* a chunk of an upload */
 	CHANGE_CHUNK_DROP = 16, /* an upload that no document came for goes */
-	CHANGE_KIND_MAX = 16
+	CHANGE_ERASE = 17,      /* versions go for good, and what only they need */
+	CHANGE_KIND_MAX = 17
 };
 
 enum write_op {
@@ -90,8 +91,7 @@ enum {
 	REVISION_HAS_BODY = 1 << 3, /* kept: in the record if winner, else under its own key */
 	REVISION_CLOSED = 1 << 4,   /* a loser: no leaf although it has no child of its own line */
 	REVISION_AGAINST = 1 << 5,  /* a deletion with an edit against it: a side of a conflict */
-	/* stands for the tombstone of a document that was purged: as a leaf it is the winner, and a
-	 * conflict with all that came late, until people decide */
+	/* the tombstone of a purged document: the winner, in conflict with what came late */
 	REVISION_PURGED = 1 << 6,
 	REVISION_SPLIT = 1 << 7, /* what a split left under the old id: its body lists the ids */
 	/* of an answer only: its body is kept, but is not in this part of the graph */
@@ -110,13 +110,7 @@ enum conflict_event {
 	CONFLICT_EVENT_MAX = 6
 };
 /* What is said about a lease of a conflict. */
-enum lease_op {
-	LEASE_CHECK = 0,
-	LEASE_RENEW = 1,
-	LEASE_RELEASE = 2,
-	LEASE_DEFER = 3,
-	LEASE_OP_MAX = 3
-};
+enum lease_op { LEASE_CHECK, LEASE_RENEW, LEASE_RELEASE, LEASE_DEFER, LEASE_OP_MAX = 3 };
 enum conflict_kind {
 	CONFLICT_EDITS = 0,
 	CONFLICT_ROOTS = 1,
@@ -183,7 +177,7 @@ enum {
 	LIMIT_JSON_DEPTH = 100
 };
 
-/* A collection that gateways keep CouchDB's _local documents in; no client can name it. */
+/* CouchDB's _local documents; no client can name it. */
 #define COLLECTION_LOCAL "system.local"
 /* The database _users; no other dialect can name it. */
 #define COLLECTION_USERS "system.users"

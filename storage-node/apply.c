@@ -15,6 +15,7 @@
 #include "storage-node/reopen.h"
 #include "storage-node/sequence.h"
 #include "storage-node/shard_edit.h"
+#include "storage-node/view.h"
 
 static void put_conflict(struct storage *s, struct shard_copy *c, struct slice key,
 			 const struct conflict *conflict)
@@ -104,13 +105,9 @@ static void keep_undo(struct storage *s, struct shard_copy *c, const struct chan
 static void count_document(struct shard_copy *c, const struct document_edit *edit)
 {
 	struct shard_position *p = &c->position;
-	if (edit->purged) {
-		p->deleted--;
-		return;
-	}
 	p->documents += edit->is_live;
 	p->documents -= edit->was_live;
-	p->deleted += !edit->is_live;
+	p->deleted += !edit->is_live && !edit->purged && !edit->erased;
 	if (!MUTATION(count_of_deleted))
 		p->deleted -= edit->existed && !edit->was_live;
 	p->conflicts += edit->is_conflict;
@@ -163,19 +160,70 @@ static struct feed_effect effect_of(struct storage *s, struct shard_copy *c,
 	return effect;
 }
 
+/* Nothing of it stays: neither its record nor what stands beside it. */
+static void remove_document(struct storage *s, struct shard_copy *c, const struct change *change,
+			    struct document_view *view, const struct document_edit *edit)
+{
+	uint64_t changed = view->doc.changed;
+	attachments_apply(s, c, change, edit, view->doc.body, slice_of(NULL, 0));
+	put_bodies(s, c, change->id, edit);
+	operations_drop(view);
+	digest_remove(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id));
+	sequence_move(s, c, change->id, changed, 0);
+	count_document(c, edit);
+	purge_note(s, c, change, edit->was_live ? 0 : changed, 0);
+}
+
 static void purge_document(struct storage *s, struct shard_copy *c, uint64_t number,
 			   const struct change *change, struct document_view *view,
 			   const struct document_edit *edit)
 {
-	uint64_t deleted = view->doc.changed;
-	attachments_apply(s, c, change, edit, slice_of(NULL, 0), slice_of(NULL, 0));
-	put_bodies(s, c, change->id, edit);
-	operations_drop(view);
-	digest_remove(s, c, STORE_DOCUMENTS, key_document(&s->key, c->id, change->id));
-	sequence_move(s, c, change->id, deleted, 0);
-	count_document(c, edit);
-	purge_note(s, c, change, deleted, 0);
+	remove_document(s, c, change, view, edit);
 	purge_applied(s, c, change, number, &edit->deletion);
+}
+
+/* It may have been live, or in conflict. Resolutions of it go with their own cleanup. */
+static void erase_document(struct storage *s, struct shard_copy *c, uint64_t number,
+			   const struct change *change, struct document_view *view,
+			   const struct document_edit *edit)
+{
+	struct feed_effect effect = {.changed = true};
+	remove_document(s, c, change, view, edit);
+	if (edit->was_live)
+		index_change(s, c, change->id, view->doc.body, slice_of(NULL, 0));
+	view_forget(s, c, change->id);
+	if (edit->was_conflict) {
+		digest_remove(s, c, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
+		effect.conflict = CONFLICT_ENDED;
+	}
+	feed_applied(s, c, number, change, &effect);
+}
+
+/* The cleanup of a resolution whose document was erased. */
+static void drop_resolution(struct storage *s, struct shard_copy *c, uint64_t number,
+			    const struct change *change, const struct conflict *resolved)
+{
+	struct feed_effect effect = {
+	    .changed = true, .conflict = CONFLICT_CLEANED, .kind = (uint8_t)resolved->kind};
+	digest_remove(s, c, STORE_CONFLICTS,
+		      key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id));
+	s->cleaned_total++;
+	REACHED(cleanup_after_erase);
+	feed_applied(s, c, number, change, &effect);
+}
+
+static void note_rare(const struct change *change, const struct document_edit *edit)
+{
+	bool import = change->kind == CHANGE_IMPORT;
+	bool opens = edit->is_conflict && !edit->was_conflict;
+	if (edit->late && import)
+		REACHED(import_after_purge);
+	else if (edit->late)
+		REACHED(branch_after_purge);
+	if (change->kind == CHANGE_BRANCH && opens)
+		REACHED(branch_makes_conflict);
+	if (import && opens)
+		REACHED(import_makes_conflict);
 }
 
 static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number,
@@ -188,6 +236,10 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	bool has_resolution =
 	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
 	document_load(s, c, change->id, &view);
+	if (has_resolution && !view.exists) { /* it was erased */
+		drop_resolution(s, c, number, change, &resolved);
+		return;
+	}
 	struct slice body_before = view.exists ? view.doc.body : (struct slice){0};
 	uint64_t changed_before = view.exists ? view.doc.changed : 0;
 	document_find_mark(&view, change);
@@ -202,10 +254,12 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 		purge_document(s, c, number, change, &view, &edit);
 		return;
 	}
-	if (edit.late && change->kind == CHANGE_IMPORT)
-		REACHED(import_after_purge);
-	else if (edit.late)
-		REACHED(branch_after_purge);
+	c->position.erased += change->kind == CHANGE_ERASE;
+	if (edit.erased) {
+		erase_document(s, c, number, change, &view, &edit);
+		return;
+	}
+	note_rare(change, &edit);
 	attachments_apply(s, c, change, &edit, body_before, view.doc.body);
 	put_bodies(s, c, change->id, &edit);
 	operations_apply(&view, change, &edit);
@@ -222,10 +276,6 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	sequence_move(s, c, change->id, changed_before, number);
 	purge_note(s, c, change, edit.existed && !edit.was_live ? changed_before : 0,
 		   edit.is_live ? 0 : number);
-	if (change->kind == CHANGE_BRANCH && edit.is_conflict && !edit.was_conflict)
-		REACHED(branch_makes_conflict);
-	if (change->kind == CHANGE_IMPORT && edit.is_conflict && !edit.was_conflict)
-		REACHED(import_makes_conflict);
 	if (edit.resolved)
 		keep_resolution(s, c, change, &edit, number);
 	if (change->kind == CHANGE_REOPEN)

@@ -103,7 +103,7 @@ static bool still_resolved(struct storage *s, struct shard_copy *c, const struct
 	document_load_pending(s, c, item->id, &view);
 	if (view.exists && graph_conflicts(&view.doc) > 0)
 		REACHED(cleanup_cancelled);
-	return view.exists && graph_conflicts(&view.doc) == 0;
+	return !view.exists || graph_conflicts(&view.doc) == 0; /* not there: it was erased */
 }
 
 static uint64_t order_cleanups(struct storage *s, struct shard_copy *c,

@@ -141,11 +141,15 @@ static void overlay_keep_bodies(struct overlay *o, const struct document_edit *e
 	for (uint32_t i = 0; i < edit->bodies_count; i++) {
 		buf_clear(&text);
 		revision_print(&edit->bodies[i].revision, &text);
-		if (map_get(&o->bodies, buf_slice(&text)))
+		struct buf *body = map_get(&o->bodies, buf_slice(&text));
+		if (body && body->len > 0)
 			continue;
-		struct buf *body = mem_alloc_zero(sizeof *body);
+		if (!body) {
+			body = mem_alloc_zero(sizeof *body);
+			map_put(&o->bodies, buf_slice(&text), body);
+		}
+		/* one that was erased may come again */
 		buf_append_slice(body, edit->bodies[i].body);
-		map_put(&o->bodies, buf_slice(&text), body);
 	}
 	buf_close(&text);
 }
@@ -185,7 +189,7 @@ static void view_advance(struct document_view *v, const struct change *change, u
 	if (edit.purged)
 		overlay_purged(v, number, &edit.deletion);
 	else if (edit.changed)
-		v->exists = true;
+		v->exists = !edit.erased;
 	if (v->overlay)
 		overlay_keep_bodies(v->overlay, &edit);
 }

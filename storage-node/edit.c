@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/doc/graph.h"
+#include "common/doc/graph_erase.h"
 #include "common/doc/graph_line.h"
 #include "common/doc/revision.h"
 #include "storage-node/purge.h"
@@ -356,6 +357,31 @@ static bool edit_purge(struct editing *e)
 	return true;
 }
 
+/* A wish of people: neither leaves of a conflict nor what a resolution was made of hold it up. */
+static bool edit_erase(struct editing *e)
+{
+	struct document *doc = e->doc;
+	const struct change *change = e->change;
+	uint8_t *gone = arena_alloc(e->arena, doc->revisions_count + 1);
+	if (graph_mark_erased(doc, change->leaves, change->leaves_count, e->arena, gone) == 0)
+		return false;
+	e->bodies_cap = doc->revisions_count;
+	e->out->bodies = arena_alloc(e->arena, e->bodies_cap * sizeof *e->out->bodies);
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (gone[i] && (doc->revisions[i].flags & REVISION_HAS_BODY) &&
+		    (int)i != e->old_winner && !MUTATION(erased_body_stays))
+			body_change(e, i, (struct slice){0});
+	e->out->erased = memchr(gone, 0, doc->revisions_count) == NULL;
+	if (e->out->erased)
+		return true;
+	if (e->out->was_conflict)
+		REACHED(erase_in_conflict);
+	const int *moved = graph_remove(doc, gone, e->arena);
+	if (e->old_winner != GRAPH_NONE)
+		e->old_winner = moved[e->old_winner];
+	return true;
+}
+
 static void look_before(struct editing *e)
 {
 	struct document_view *v = e->view;
@@ -383,8 +409,11 @@ static uint32_t kept_generations(const struct document *doc)
 static void finish(struct editing *e)
 {
 	graph_settle_deletions(e->doc);
-	e->bodies_cap = e->doc->revisions_count + 1;
+	const struct body_edit *before = e->out->bodies; /* of what went */
+	e->bodies_cap = e->out->bodies_count + e->doc->revisions_count + 1;
 	e->out->bodies = arena_alloc(e->arena, e->bodies_cap * sizeof *e->out->bodies);
+	if (e->out->bodies_count > 0)
+		memcpy(e->out->bodies, before, e->out->bodies_count * sizeof *before);
 	place_bodies(e);
 	e->doc->changed = e->number;
 	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK &&
@@ -418,6 +447,10 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 		out->changed = edit_reopen(&e);
 	else if (change->kind == CHANGE_CLEANUP && view->exists)
 		out->changed = edit_cleanup(&e, resolved);
+	else if (change->kind == CHANGE_ERASE && view->exists)
+		out->changed = edit_erase(&e);
+	if (out->erased)
+		return;
 	if (change->kind == CHANGE_PURGE && view->exists) {
 		out->changed = edit_purge(&e);
 	} else if (out->changed) {

@@ -46,7 +46,7 @@ static bool is_told(const struct change *change)
 	return change->id.len > 0 &&
 	       (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
 		change->kind == CHANGE_IMPORT || change->kind == CHANGE_RESOLVE ||
-		change->kind == CHANGE_REOPEN);
+		change->kind == CHANGE_REOPEN || change->kind == CHANGE_ERASE);
 }
 
 static uint64_t op_of(const struct change *change)

@@ -517,6 +517,7 @@ struct document_edit {
 	bool late;                /* BRANCH: it does not know that the document was deleted */
 	bool purged;              /* PURGE: nothing is left of the document */
 	struct revision deletion; /* PURGE: what readers saw last */
+	bool erased;              /* ERASE: nothing is left of the document */
 };
 /* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a
  * CLEANUP, else NULL. */

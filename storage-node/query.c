@@ -16,6 +16,7 @@
 #include "storage-node/internal.h"
 #include "storage-node/query_rows.h"
 #include "storage-node/scan.h"
+#include "storage-node/sequence.h"
 
 enum { QUERY_FIRST_DOCUMENTS = 200 };
 
@@ -332,7 +333,9 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 		struct msg_shard_query_ack ack = {.status = STATUS_OK,
 						  .count = c->position.documents,
 						  .deleted = c->position.deleted,
-						  .applied = c->position.applied};
+						  .applied = c->position.applied,
+						  .erased = c->position.erased,
+						  .changed = sequence_last(s, c)};
 		fx_reply(fx, WHEN_NOW, e, MSG_shard_query_ack, &ack);
 		return;
 	}

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/erase.h"
 #include "storage-node/import.h"
 
 enum { RING_FIRST = 64 };
@@ -154,6 +155,8 @@ void waiter_answer(struct waiter *w, struct effects *fx)
 		answer_lock(w, &envelope, fx);
 	} else if (w->type == MSG_doc_import_ack) {
 		import_answer(w, &envelope, fx);
+	} else if (w->type == MSG_doc_erase_ack) {
+		erase_answer(w, &envelope, fx);
 	} else {
 		answer_write(w, &envelope, fx);
 	}

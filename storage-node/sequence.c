@@ -91,3 +91,13 @@ void sequence_close(struct sequence_scan *scan)
 	store_iterator_free(scan->store, scan->it);
 	buf_close(&scan->key);
 }
+
+uint64_t sequence_last(struct storage *s, const struct shard_copy *c)
+{
+	struct sequence_scan scan;
+	sequence_open(&scan, s, c, 0, UINT64_MAX, true);
+	bool found = sequence_skip(&scan);
+	uint64_t last = found ? scan.passed : 0;
+	sequence_close(&scan);
+	return last;
+}

@@ -41,6 +41,8 @@ void sequence_open(struct sequence_scan *scan, struct storage *s, const struct s
 bool sequence_next(struct sequence_scan *scan, struct sequence_row *row) MUST_CHECK;
 /* Passes one without reading it. */
 bool sequence_skip(struct sequence_scan *scan) MUST_CHECK;
+/* The greatest number that it shows; 0: none. */
+uint64_t sequence_last(struct storage *s, const struct shard_copy *c);
 void sequence_close(struct sequence_scan *scan);
 
 #endif

@@ -6,6 +6,7 @@
 #include "storage-node/attachment.h"
 #include "storage-node/changes.h"
 #include "storage-node/checkpoint.h"
+#include "storage-node/erase.h"
 #include "storage-node/feed.h"
 #include "storage-node/import.h"
 #include "storage-node/index.h"
@@ -145,6 +146,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_attachment_read] = attachment_on_read,
     [MSG_attachment_forget] = attachment_on_forget,
     [MSG_doc_import] = import_on_doc_import,
+    [MSG_doc_erase] = erase_on_doc_erase,
     [MSG_doc_revisions] = revisions_on_read,
     [MSG_revs_diff] = revisions_on_diff,
     [MSG_lock_set] = lock_on_set,

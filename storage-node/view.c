@@ -103,6 +103,30 @@ static void load_shard(struct storage *s, uint64_t shard)
 			view_load(s, v);
 }
 
+static bool any_loaded(const struct storage *s, uint64_t shard)
+{
+	for (const struct view *v = s->views; v; v = v->next)
+		if (v->shard == shard)
+			return true;
+	return false;
+}
+
+/* What a worker makes of documents at the moment is made anew: this one may be among them. */
+void view_forget(struct storage *s, const struct shard_copy *c, struct slice id)
+{
+	if (!any_loaded(s, c->id))
+		load_shard(s, c->id);
+	for (struct view *v = s->views; v; v = v->next) {
+		if (v->shard != c->id)
+			continue;
+		view_remove_rows(s, v, id);
+		view_save(s, v);
+		v->script = 0;
+		v->due_ms = s->now_ms;
+		s->views_due = true;
+	}
+}
+
 /* The one that nobody has asked for longest. False: all have work. */
 static bool drop_one(struct storage *s, uint64_t shard)
 {

@@ -67,6 +67,8 @@ void view_on_script(struct storage *s, const struct event *e, struct effects *fx
 void view_run(struct storage *s, struct effects *fx);
 /* The turn is committed. */
 void view_stored(struct storage *s);
+/* A document is not there any more, and no change tells of it: so do its rows. */
+void view_forget(struct storage *s, const struct shard_copy *c, struct slice id);
 /* All documents of the shard go: so do its views. */
 void view_reset(struct storage *s, const struct shard_copy *c);
 void view_free_all(struct storage *s);
@@ -80,6 +82,8 @@ bool view_collect(struct storage *s, struct shard_copy *c, struct view *v,
 /* The documents collected have these rows now (what the function returned; empty: none of them has
  * any), and the view their number. False: output is no such thing; nothing was changed. */
 bool view_replace(struct storage *s, struct view *v, struct slice output) MUST_CHECK;
+/* A document's rows go. */
+void view_remove_rows(struct storage *s, struct view *v, struct slice id);
 /* The rows that a query asks for. */
 void view_answer(struct storage *s, const struct view *v, const struct msg_view_query *m,
 		 struct msg_view_query_ack *ack);

@@ -211,7 +211,7 @@ static bool is_output(struct slice output, uint32_t documents)
 }
 
 /* Collated keys of a document's rows, each behind its length. */
-static void remove_rows(struct storage *s, struct view *v, struct slice id)
+void view_remove_rows(struct storage *s, struct view *v, struct slice id)
 {
 	struct slice value;
 	struct buf key = {0};
@@ -285,7 +285,7 @@ bool view_replace(struct storage *s, struct view *v, struct slice output)
 		struct slice id = slice_of(ids.data + ID_HEAD_BYTES, len);
 		struct arena_mark mark = arena_mark(&s->arena);
 		if (v->last > v->new_until)
-			remove_rows(s, v, id);
+			view_remove_rows(s, v, id);
 		if (ids.data[4] && output.len > 0)
 			put_rows(s, v, id, mp_value(&r));
 		arena_rewind(&s->arena, mark);

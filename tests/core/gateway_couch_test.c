@@ -105,7 +105,7 @@ static const struct told at_once[] = {
     {"PATCH /c", 405,
      "{\"error\":\"method_not_allowed\",\"reason\":\"Only GET, HEAD, PUT, DELETE, POST "
      "allowed\"}"},
-    {"GET /c/_shards", 501, NOT_YET},
+    {"GET /c/_purged_infos", 501, NOT_YET},
     {"PUT /c/_local/a/b/c", 400,
      "{\"error\":\"bad_request\",\"reason\":"
      "\"_local documents do not accept attachments.\"}"},

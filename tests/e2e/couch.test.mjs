@@ -1,39 +1,24 @@
 // The CouchDB dialect over real connections: what curl would send, and nano as it comes from npm.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:https';
 import { after, before, describe } from 'node:test';
 import nanoModule from 'nano';
 import { Agent as Dispatcher } from 'undici';
+import { couchClient, couchUrl, expectError } from './couch-lib.mjs';
 import { check, startCluster, until } from './lib.mjs';
-
-const COUCH_PORT_OFFSET = -1459;
 
 let cluster;
 let nano;
 const test = (what, body) => check(() => cluster, what, body);
 
-function couch(method, path, { body, headers, gateway = 1 } = {}) {
-  const url = new URL(path, cluster.couchUrl(gateway));
-  return cluster.sendTo(url, { method, body, headers });
-}
-
-function expectError(answer, status, error, reason) {
-  assert.equal(answer.status, status, answer.text);
-  assert.deepEqual(answer.json, { error, reason });
-}
-
-async function database(name) {
-  await couch('DELETE', `/${encodeURIComponent(name)}`);
-  const made = await couch('PUT', `/${encodeURIComponent(name)}`);
-  assert.equal(made.status, 201, made.text);
-  return `/${encodeURIComponent(name)}`;
-}
+const { couch, database } = couchClient(() => cluster);
 
 describe('the CouchDB dialect', () => {
   before(async () => {
     cluster = await startCluster('couch', { gateways: 2 });
-    cluster.couchUrl = (gateway) => `https://localhost:${cluster.base + COUCH_PORT_OFFSET + (gateway - 1) * 10}`;
     const dispatcher = new Dispatcher({ connect: cluster.tls });
-    nano = nanoModule({ url: cluster.couchUrl(1), agentOptions: dispatcher });
+    nano = nanoModule({ url: couchUrl(cluster).origin, agentOptions: dispatcher });
     cluster.dispatcher = dispatcher;
   });
   after(async () => {
@@ -196,13 +181,143 @@ describe('the CouchDB dialect', () => {
 
   test('what is not there yet is told in CouchDB’s form', async () => {
     const db = await database('later');
-    for (const [method, path] of [['POST', '/_purge'], ['GET', '/_shards']]) {
-      const answer = await couch(method, db + path, { body: method === 'POST' ? {} : undefined });
-      assert.equal(answer.status, 501);
-      assert.equal(answer.json.error, 'not_implemented');
-    }
+    expectError(await couch('GET', `${db}/_purged_infos`), 501, 'not_implemented', 'This server does not have this yet.');
     expectError(await couch('GET', `${db}/_nothing`), 404, 'not_found', 'missing');
     assert.equal((await couch('PATCH', db, { body: {} })).json.error, 'method_not_allowed');
+  });
+
+  test('_design_docs, _local_docs and _shards', async () => {
+    const db = await database('lists');
+    for (const path of ['_design/a', '_design/b', 'a', 'z', '_local/x', '_local/y']) {
+      const written = await couch('PUT', `${db}/${path}`, { body: { at: path } });
+      assert.equal(written.status, 201, written.text);
+    }
+    const list = async (path, options) => (await couch('GET', db + path, options)).json;
+    const ids = async (path) => (await list(path)).rows.map((row) => row.id).join(' ');
+    assert.equal(await ids('/_design_docs'), '_design/a _design/b');
+    assert.equal((await list('/_design_docs')).total_rows, 2);
+    assert.equal(await ids('/_design_docs?descending=true&limit=1'), '_design/b');
+    assert.equal(await ids('/_design_docs?startkey="_design/b"'), '_design/b');
+    assert.equal(await ids('/_design_docs?key="a"'), '');
+    assert.equal((await list('/_design_docs?include_docs=true')).rows[0].doc.at, '_design/a');
+    assert.equal(await ids('/_local_docs'), '_local/x _local/y');
+    assert.equal(await ids('/_local_docs?skip=1'), '_local/y');
+    const [row] = (await list('/_local_docs?include_docs=true&limit=1')).rows;
+    assert.deepEqual(row, { id: '_local/x', key: '_local/x', value: { rev: '0-1' }, doc: { _id: '_local/x', _rev: '0-1', at: '_local/x' } });
+    const { shards } = await list('/_shards');
+    const first = Object.keys(shards)[0];
+    assert.match(first, /^00000000-[0-9a-f]{8}$/);
+    assert.deepEqual([...shards[first]].sort(), ['storage-1', 'storage-2', 'storage-3']);
+    const place = await list('/_shards/a');
+    assert.deepEqual([...shards[place.range]].sort(), [...place.nodes].sort());
+    expectError(await couch('GET', '/nothing/_shards'), 404, 'not_found', 'Database does not exist.');
+  });
+
+  test('what a gateway tells of itself', async () => {
+    assert.equal((await couch('GET', '/_node/_local')).json.name.startsWith('gateway-'), true);
+    const stats = (await couch('GET', '/_node/_local/_stats')).json.couchdb;
+    assert.ok(stats.httpd.requests.value > 0 && stats.httpd_request_methods.PUT.value > 0);
+    assert.ok(stats.httpd_status_codes['201'].value > 0);
+    assert.match((await couch('GET', '/_node/_local/_prometheus')).text, /^parley_http_inflight_requests \d+$/m);
+    const config = (await couch('GET', '/_node/_local/_config')).json;
+    assert.equal(config.couchdb.max_document_size, '8000000');
+    assert.deepEqual((await couch('GET', '/_node/_local/_config/cors')).json, config.cors);
+    assert.equal((await couch('GET', '/_node/_local/_config/couchdb/max_document_size')).json, '8000000');
+    expectError(await couch('GET', '/_node/_local/_config/cors/secret'), 404, 'not_found', 'unknown_config_value');
+    assert.equal((await couch('PUT', '/_node/_local/_config/cors/origins', { body: '"*"' })).status, 405);
+    assert.ok(!JSON.stringify(config).includes('secret'));
+  });
+
+  test('_purge takes versions out for good', async () => {
+    const db = await database('purge');
+    await cluster.send('PATCH', '/_/collections/purge', { body: { policy: { strategy: 'none' } } });
+    const since = (await couch('GET', db)).json.update_seq;
+    const { rev } = (await couch('PUT', `${db}/a`, { body: { v: 1 } })).json;
+    assert.equal((await couch('PUT', `${db}/b`, { body: {} })).status, 201);
+    const purged = await couch('POST', `${db}/_purge`, { body: { a: [rev, '9-none'], none: ['1-x'] } });
+    assert.equal(purged.status, 201, purged.text);
+    assert.deepEqual(purged.json, { purge_seq: null, purged: { a: [rev], none: [] } });
+    expectError(await couch('GET', `${db}/a`), 404, 'not_found', 'missing');
+    const changes = (await couch('GET', `${db}/_changes?since=${since}`)).json.results;
+    assert.deepEqual(changes.map((row) => row.id), ['b']);
+    const info = (await couch('GET', db)).json;
+    assert.deepEqual([info.doc_count, info.doc_del_count, info.purge_seq], [1, 0, '1']);
+    const docs = ['x', 'y'].map((hash, v) => ({ _id: 'c', v, _revisions: { start: 2, ids: [hash, 'r'] } }));
+    const pushed = await couch('POST', `${db}/_bulk_docs`, { body: { docs, new_edits: false } });
+    assert.deepEqual(pushed.json, []);
+    assert.equal((await couch('GET', `${db}/c?conflicts=true`)).json.v, 1);
+    assert.deepEqual((await couch('POST', `${db}/_purge`, { body: { c: ['2-y'] } })).json.purged, { c: ['2-y'] });
+    const left = (await couch('GET', `${db}/c?conflicts=true&revs=true`)).json;
+    assert.deepEqual(left, { _id: 'c', _rev: '2-x', v: 0, _revisions: { start: 2, ids: ['x', 'r'] } });
+    const told = (await couch('GET', `${db}/_changes?since=${since}`)).json.results.at(-1);
+    assert.deepEqual([told.id, told.changes], ['c', [{ rev: '2-x' }]]);
+    expectError(await couch('POST', `${db}/_purge`, { body: { c: ['x'] } }), 400, 'bad_request', 'Invalid rev format');
+  });
+
+  test('_purge takes rows of views and attachments along', async () => {
+    const db = await database('purge_views');
+    const map = 'function (doc) { emit(doc._id, doc.v); }';
+    assert.equal((await couch('PUT', `${db}/_design/v`, { body: { views: { all: { map } } } })).status, 201);
+    const attachment = { content_type: 'text/plain', data: Buffer.from('secret').toString('base64') };
+    const { rev } = (await couch('PUT', `${db}/a`, { body: { v: 1, _attachments: { t: attachment } } })).json;
+    await couch('PUT', `${db}/b`, { body: { v: 2 } });
+    const rows = async () => (await couch('GET', `${db}/_design/v/_view/all`)).json.rows.map((row) => row.id);
+    assert.deepEqual(await rows(), ['a', 'b']);
+    assert.deepEqual((await couch('POST', `${db}/_purge`, { body: { a: [rev] } })).json.purged, { a: [rev] });
+    assert.deepEqual(await rows(), ['b']);
+    expectError(await couch('GET', `${db}/a/t`), 404, 'not_found', 'missing');
+    await couch('PUT', `${db}/a`, { body: { v: 3 } });
+    assert.deepEqual(await rows(), ['a', 'b']);
+  });
+
+  test('_db_updates tells what was made, changed and dropped', async () => {
+    const db = await database('updates');
+    const updates = async (query) => (await couch('GET', `/_db_updates?${query}`)).json;
+    const mine = (answer) => answer.results.filter((row) => row.db_name === 'updates').map((row) => row.type);
+    assert.deepEqual(mine(await updates('')), ['created']);
+    const { last_seq: start } = await updates('since=now');
+    assert.deepEqual((await updates(`since=${start}`)).results, []);
+    await couch('PUT', `${db}/a`, { body: {} });
+    const later = await couch('GET', `/_db_updates?since=${start}`, { gateway: 2 });
+    assert.deepEqual(later.json.results.map((row) => [row.db_name, row.type]), [['updates', 'updated']]);
+    const waiting = couch('GET', `/_db_updates?feed=longpoll&since=${later.json.last_seq}`);
+    await couch('PUT', `${db}/b`, { body: {} });
+    assert.deepEqual(mine((await waiting).json), ['updated']);
+    const told = [];
+    const feed = request(couchUrl(cluster, '/_db_updates?feed=continuous&since=now&heartbeat=100'), cluster.tls);
+    feed.on('error', () => {}).end();
+    const [answer] = await once(feed, 'response');
+    answer.setEncoding('utf8').on('error', () => {}).on('data', (part) => told.push(part));
+    await until('the feed is open', 10000, () => told.length > 0);
+    await couch('PUT', `${db}/c`, { body: {} });
+    await until('a change is told', 10000, () => told.join('').includes('"updated"'));
+    assert.equal((await couch('DELETE', db)).status, 200);
+    await until('a drop is told', 10000, () => told.join('').includes('"deleted"'));
+    await database('updates');
+    await until('a new one is told', 10000, () => told.join('').includes('"created"'));
+    feed.destroy();
+  });
+
+  test('pages of other sites change nothing', async () => {
+    const db = await database('foreign');
+    const evil = { Origin: 'https://evil.example' };
+    const own = { Origin: couchUrl(cluster).origin };
+    const body = { x: 1 };
+    for (const [method, path] of [['PUT', `${db}/a`], ['POST', db], ['DELETE', db], ['POST', `${db}/_bulk_docs`]]) {
+      const refused = await couch(method, path, { headers: evil, body });
+      assert.deepEqual([refused.status, refused.json.error], [403, 'foreign_origin']);
+    }
+    assert.equal((await couch('PUT', `${db}/a`, { headers: { Origin: 'null' }, body })).status, 403);
+    assert.equal((await couch('PUT', `${db}/a`, { headers: own, body })).status, 201);
+    assert.equal((await couch('GET', `${db}/a`, { headers: evil })).status, 200);
+    const native = await cluster.put('/foreign/b', { x: 1 }, evil);
+    assert.deepEqual([native.status, native.json.code], [403, 'foreign_origin']);
+    assert.equal((await cluster.put('/foreign/b', { x: 1 }, { Origin: cluster.url('/').origin })).status, 201);
+    const upgrade = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
+    assert.equal((await cluster.get('/', { headers: { ...upgrade, ...evil } })).status, 403);
+    expectError(await couch('POST', db, { headers: { 'Content-Type': 'text/plain' }, body: '{}' }), 415, 'bad_content_type',
+      'Content-Type must be application/json');
+    assert.equal((await couch('POST', db, { headers: { 'Content-Type': 'application/json; charset=utf-8' }, body: '{}' })).status, 201);
   });
 
   test('nano 11', async () => {

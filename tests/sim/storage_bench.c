@@ -73,6 +73,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(shard_changes_ack, changed);
 		KEEP(shard_query_ack, queried);
 		KEEP(doc_import_ack, imported);
+		KEEP(doc_erase_ack, erased);
 		KEEP(doc_revisions_ack, revisions);
 		KEEP(revs_diff_ack, missing);
 		KEEP(shard_edit_ack, edited);

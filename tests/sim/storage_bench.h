@@ -30,6 +30,7 @@ struct storage_bench {
 	struct msg_shard_query_ack queried;
 	struct msg_shard_changes_ack changed;
 	struct msg_doc_import_ack imported;
+	struct msg_doc_erase_ack erased;
 	struct msg_doc_revisions_ack revisions;
 	struct msg_revs_diff_ack missing;
 	struct msg_shard_edit_ack edited;

@@ -135,5 +135,6 @@ extern const struct workload_ops view_workload;       /* view_workload.c */
 extern const struct workload_ops dispute_workload;    /* dispute_workload.c */
 extern const struct workload_ops job_workload;        /* job_workload.c */
 extern const struct workload_ops schedule_workload;   /* schedule_workload.c */
+extern const struct workload_ops erase_workload;      /* erase_workload.c */
 
 #endif

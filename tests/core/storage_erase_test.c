@@ -1,0 +1,183 @@
+/* Versions taken out for good, at the storage node's core. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/doc/revision.h"
+#include "tests/sim/storage_peers.h"
+
+/* 2-hash on 1-a, or 1-a alone, as a replicator brings it. */
+static void push(struct storage_bench *b, const char *hash, uint64_t v, uint64_t settles)
+{
+	struct slice hashes[2] = {slice_text(hash), slice_text("a")};
+	bool root = hash[0] == 'a';
+	struct import_item one = {.id = slice_text("d"),
+				  .generation = root ? 1 : 2,
+				  .hashes = hashes,
+				  .hashes_count = root ? 1 : 2,
+				  .body = peers_body(b, v)};
+	struct msg_doc_import m = {.shard = SHARD, .items = &one, .items_count = 1};
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+	assert_int_equal(b->imported.status, STATUS_OK);
+}
+
+/* Asks for up to two versions of d; returns how many went. */
+static uint32_t erase(struct storage_bench *b, struct revision first, struct revision second,
+		      uint64_t settles)
+{
+	struct revision list[2] = {first, second};
+	struct revs_asked d = {.id = slice_text("d"),
+			       .revisions = list,
+			       .revisions_count = second.generation > 0 ? 2 : 1};
+	struct msg_doc_erase m = {.shard = SHARD, .items = &d, .items_count = 1};
+	b->erased = (struct msg_doc_erase_ack){.status = 999};
+	storage_bench_deliver(b, GATEWAY, MSG_doc_erase, 1, &m);
+	if (settles > 0) {
+		assert_int_equal(b->erased.status, 999);
+		peers_ack(b, PEER_B, 1, settles);
+	}
+	assert_int_equal(b->erased.status, STATUS_OK);
+	return b->erased.items_count ? b->erased.items[0].revisions_count : 0;
+}
+
+static struct revision rev(uint64_t generation, const char *hash)
+{
+	return (struct revision){generation, slice_text(hash)};
+}
+
+static const struct revision none = {0};
+
+static uint64_t conflicts_listed(struct storage_bench *b)
+{
+	struct msg_conflict_list list = {.shard = SHARD};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	return b->listed.rows_count;
+}
+
+static uint64_t changes_listed(struct storage_bench *b)
+{
+	struct msg_shard_changes m = {.shard = SHARD};
+	storage_bench_deliver(b, GATEWAY, MSG_shard_changes, 1, &m);
+	return b->changed.rows_count;
+}
+
+static uint64_t documents(struct storage_bench *b)
+{
+	struct msg_shard_query m = {.shard = SHARD, .count = true};
+	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, &m);
+	return b->queried.count + b->queried.deleted;
+}
+
+static void test_a_document_goes_with_all_its_traces(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	push(b, "a", 1, 3);
+	push(b, "b", 2, 4);
+	assert_int_equal(changes_listed(b), 1);
+	assert_int_equal(erase(b, rev(1, "a"), none, 0), 0); /* 2-b was made of it */
+	assert_int_equal(erase(b, rev(2, "z"), none, 0), 0);
+	assert_int_equal(erase(b, rev(2, "b"), none, 5), 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 0);
+	assert_int_equal(changes_listed(b), 0);
+	assert_int_equal(documents(b), 0);
+	assert_int_equal(b->queried.erased, 1);
+	assert_int_equal(b->queried.changed, 0);
+	assert_int_equal(erase(b, rev(2, "b"), none, 0), 0);
+	/* who still has it brings it back */
+	push(b, "b", 2, 6);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 0);
+}
+
+static void test_one_side_of_a_conflict(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	push(b, "a", 1, 3);
+	push(b, "b", 2, 4);
+	push(b, "c", 3, 5);
+	assert_int_equal(conflicts_listed(b), 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_true(slice_is(b->was_read.revision.hash, "c"));
+	assert_int_equal(erase(b, rev(2, "c"), none, 6), 1);
+	assert_int_equal(conflicts_listed(b), 0);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_true(slice_is(b->was_read.revision.hash, "b"));
+	assert_true(slice_equal(b->was_read.body, peers_body(b, 2)));
+	assert_int_equal(b->was_read.conflicts, 0);
+	assert_int_equal(documents(b), 1);
+	assert_int_equal(changes_listed(b), 1);
+	assert_int_equal(b->changed.rows[0].number, 6);
+	/* its record, and what it was made of */
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 2);
+}
+
+static void test_decided_on_what_is_under_way(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice hashes[1] = {slice_text("a")};
+	struct import_item one = {.id = slice_text("d"),
+				  .generation = 1,
+				  .hashes = hashes,
+				  .hashes_count = 1,
+				  .body = peers_body(b, 1)};
+	struct msg_doc_import m = {.shard = SHARD, .items = &one, .items_count = 1};
+	peers_lead(b, MODE_AVAILABLE);
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	struct revision list[1] = {rev(1, "a")};
+	struct revs_asked d = {.id = slice_text("d"), .revisions = list, .revisions_count = 1};
+	struct msg_doc_erase gone = {.shard = SHARD, .items = &d, .items_count = 1};
+	storage_bench_deliver(b, GATEWAY, MSG_doc_erase, 1, &gone);
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m); /* and once more */
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(b->erased.items_count, 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_true(slice_equal(b->was_read.body, peers_body(b, 1)));
+	assert_int_equal(erase(b, rev(1, "a"), none, 6), 1);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+}
+
+static void test_both_sides(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	push(b, "a", 1, 3);
+	push(b, "b", 2, 4);
+	push(b, "c", 3, 5);
+	assert_int_equal(erase(b, rev(2, "b"), rev(2, "c"), 6), 2);
+	assert_int_equal(conflicts_listed(b), 0);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 0);
+}
+
+static void test_not_the_lead(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	struct msg_doc_erase m = {.shard = SHARD};
+	storage_bench_deliver(b, GATEWAY, MSG_doc_erase, 1, &m);
+	assert_int_equal(b->erased.status, STATUS_NOT_LEAD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_a_document_goes_with_all_its_traces,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_one_side_of_a_conflict, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_decided_on_what_is_under_way, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_both_sides, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_not_the_lead, storage_bench_setup,
+					    storage_bench_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
