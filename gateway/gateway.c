@@ -73,6 +73,11 @@ const struct gateway_limits *gateway_limits(const struct gateway *gw)
 	return &gw->options.limits;
 }
 
+bool gateway_has_left(const struct gateway *gw)
+{
+	return schedule_has_left(gw);
+}
+
 void gateway_free(struct gateway *gw)
 {
 	struct turn t = {.gw = gw};
@@ -149,11 +154,11 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		run_timers(&t);
 		break;
 	case EVENT_DRAIN:
+		schedule_drain(&t); /* asks once more */
 		t.gw->draining = true;
 		notify_drain(&t);
 		changes_drain(&t);
 		arbiters_drain(&t);
-		schedule_drain(&t);
 		replicator_drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:

@@ -52,6 +52,8 @@ void gateway_set_storage(struct gateway *gw, const uint64_t *storage, uint32_t c
  * passwords. False: nothing changed, *problem says why. */
 bool gateway_set_couch_secrets(struct gateway *gw, struct slice text,
 			       struct buf *problem) MUST_CHECK;
+/* While it drains: nobody waits for anything that is its own. */
+bool gateway_has_left(const struct gateway *gw);
 /* Effective values. */
 const struct gateway_limits *gateway_limits(const struct gateway *gw);
 /* The shell refused a request before the core saw it. */

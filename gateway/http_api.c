@@ -476,5 +476,5 @@ bool http_api_drained(struct daemon *d)
 	api->draining = true;
 	struct stream_counts counts;
 	(void)count_streams(api, &counts);
-	return inflight == 0 && counts.open == 0;
+	return inflight == 0 && counts.open == 0 && gateway_has_left(daemon_core(d));
 }

@@ -520,6 +520,8 @@ void schedule_step(struct turn *t)
 			note->value = buf_slice(&value);
 		if (!t->gw->draining)
 			take(t, note);
+		else if (note->kind == NOTE_RUNNER_GONE && strcmp(note->key, s->self) == 0)
+			s->leaving = false;
 		buf_close(&value);
 		note_free(note);
 	}
@@ -563,8 +565,14 @@ void schedule_drain(struct turn *t)
 	for (struct map_entry *e; (e = map_next(&s->plans, &at)) != NULL;)
 		plan_stop(t, e->value);
 	s->lease_until_ms = 0;
-	if (self && !s->beating)
+	s->leaving = self && !s->beating;
+	if (s->leaving)
 		runner_remove(t, self);
+}
+
+bool schedule_has_left(const struct gateway *gw)
+{
+	return !gw->schedule->leaving;
 }
 
 void schedule_metrics(const struct gateway *gw, struct buf *out)

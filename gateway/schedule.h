@@ -23,6 +23,8 @@ void schedule_tick(struct turn *t);
 int64_t schedule_deadline(const struct gateway *gw);
 /* The gateway is about to stop: its jobs are anybody's. */
 void schedule_drain(struct turn *t);
+/* Then: others know. */
+bool schedule_has_left(const struct gateway *gw);
 void schedule_metrics(const struct gateway *gw, struct buf *out);
 /* A document of _replicator was written here: it is looked at now. */
 void schedule_hint(struct gateway *gw);

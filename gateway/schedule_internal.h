@@ -122,7 +122,8 @@ struct schedule {
 	char node[LIMIT_NAME_BYTES + 1]; /* this gateway's name */
 	char self[RUNNER_ID_BYTES + 1];  /* its life's row; empty: none yet */
 	bool beating;
-	bool unsure; /* of the revision of the own row */
+	bool leaving; /* the gateway stops, and its row still stands there */
+	bool unsure;  /* of the revision of the own row */
 	int64_t beat_sent_ms;
 	int64_t beat_due_ms;
 	int64_t lease_until_ms;

@@ -8,6 +8,7 @@ const GATEWAY_STEP = 10;
 const WAIT_MS = 30000;
 
 let cluster;
+let stopped; // a gateway
 const test = (what, body) => check(() => cluster, what, body);
 const couchUrl = (gateway) => `https://localhost:${cluster.base + COUCH_PORT_OFFSET + (gateway - 1) * GATEWAY_STEP}`;
 const couch = (method, path, body, gateway = 1) => cluster.sendTo(new URL(path, couchUrl(gateway)), { method, body, timeoutMs: WAIT_MS });
@@ -97,11 +98,19 @@ describe('documents of _replicator', () => {
     await until('into the other one', WAIT_MS, async () => (await idsOf('live2', alive)).length === 65);
     await cluster.dev('restart', dead);
     await cluster.ready(dead);
+    // one that stops gives its jobs away
+    stopped = `gateway-${alive}`;
+    process.kill(cluster.pid(stopped), 'SIGTERM');
+    const other = 3 - alive;
+    await until('it runs there', WAIT_MS, async () => {
+      const { state, node } = await job('live', other);
+      return state === 'running' && node === dead;
+    });
   });
 
   test('after a restart of all it goes on', async () => {
     const names = ['coordinator-1', 'storage-1', 'storage-2', 'storage-3', 'gateway-1', 'gateway-2'];
-    for (const name of names) cluster.killNow(name);
+    for (const name of names.filter((one) => one !== stopped)) cluster.killNow(name);
     await cluster.dev('up');
     await cluster.ready('gateway-1');
     await until('written', WAIT_MS, async () => (await couch('POST', '/from/_bulk_docs', numbered(3, 200))).status === 201);
