@@ -24,6 +24,7 @@ enum {
 	DOCUMENTS_MAX = 12, /* likewise */
 	TIMEOUT_US = 9000000,
 	RETRY_US = 300000,
+	LOOK_US = 20000,
 	STAY_MS = 6000, /* of a collection, at most */
 	PACE_MS = 700
 };
@@ -250,6 +251,8 @@ static void operator_answer(struct workload *w, const struct sim_answer *answer)
 	if (s->looking && a->step == DROP_LOOK && answer->status < 500)
 		a->document++;
 	rest(w, OPERATOR);
+	if (s->looking) /* at many documents: it does not dawdle */
+		workload_sleep(w, OPERATOR, LOOK_US);
 }
 
 /* ---- the end ---- */
