@@ -29,7 +29,7 @@ FLAGS := -O2 -g -I. -D_GNU_SOURCE -fstack-protector-strong -fPIE $(SANFLAGS)
 CFLAGS := -std=c11 $(FLAGS) $(CWARN)
 CXXFLAGS := -std=c++17 $(FLAGS) $(WARN) -fno-exceptions
 LDFLAGS := -pie $(SANFLAGS)
-PURE_LIBS := -lsimdjson -lpcre2-8 -lxxhash -lcrypto -lmsgpackc -licui18n -licuuc -lm -lstdc++
+PURE_LIBS := -lsimdjson -lpcre2-8 -lxxhash -lcrypto -lz -lmsgpackc -licui18n -licuuc -lm -lstdc++
 SHELL_LIBS := -lzmq -lrocksdb -lmicrohttpd -lwslay -lcurl-gnutls -lgnutls -lcyaml -lsystemd $(PURE_LIBS) -lpthread
 
 # The engine of the script worker: no other program links it.

@@ -35,7 +35,8 @@ enum event_kind {
 	EVENT_START,        /* first event of a life */
 	EVENT_MESSAGE,      /* a decoded, role-checked message */
 	EVENT_UNSENT,       /* a message was not sent at all: its receiver is not there */
-	EVENT_HTTP_REQUEST, /* gateway: a whole request has arrived */
+	EVENT_HTTP_REQUEST, /* gateway: a whole request has arrived, or the head of one in pieces */
+	EVENT_HTTP_BODY,    /* gateway: more of the body of one in pieces */
 	EVENT_HTTP_GONE,    /* gateway: its client went away, or did not take an answer that asks */
 	EVENT_HTTP_CLOSED,  /* gateway: a connection has ended, whatever was asked over it */
 	EVENT_STREAM_MESSAGE, /* gateway: a message of a WebSocket */
@@ -74,6 +75,7 @@ struct event {
 			struct envelope envelope;
 		} unsent;
 		const struct http_request *http;
+		struct http_body http_body;
 		uint64_t http_gone;   /* request id */
 		uint64_t http_closed; /* connection id */
 		struct {
@@ -99,6 +101,7 @@ enum effect_when { WHEN_NOW, WHEN_DURABLE };
 enum effect_kind {
 	EFFECT_SEND,         /* one message to one peer */
 	EFFECT_RESPOND,      /* answer of an HTTP request */
+	EFFECT_BODY_CREDIT,  /* so much more of a body that comes in pieces is wanted */
 	EFFECT_STREAM_SEND,  /* more of a stream's answer, or a message of a WebSocket */
 	EFFECT_STREAM_CLOSE, /* no more; EVENT_STREAM_GONE follows */
 	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, unless the process ends */
@@ -124,16 +127,9 @@ struct effect {
 			uint64_t request;
 			struct http_response response; /* copied into the arena */
 		} respond;
-		struct {
-			const uint64_t *streams; /* in the arena */
-			uint32_t count;
-			struct slice body; /* once for all of them */
-		} stream_send;
-		struct {
-			uint64_t stream;
-			uint16_t code;       /* WebSocket close code; else only told to the log */
-			struct slice reason; /* at most 123 bytes */
-		} stream_close;
+		struct http_credit body_credit;
+		struct http_sending stream_send;
+		struct http_closing stream_close;
 		struct script_request script;
 		struct http_fetch fetch; /* of FETCH_END only the id */
 		struct password_request password;
@@ -166,6 +162,8 @@ void fx_reply(struct effects *fx, enum effect_when when, const struct event *to,
 	      const void *message);
 /* Copies the response. */
 void fx_respond(struct effects *fx, uint64_t request, const struct http_response *response);
+/* Of a request in pieces: HTTP_BODY events bring so many bytes more, or a few more than that. */
+void fx_body_credit(struct effects *fx, uint64_t request, uint32_t bytes);
 /* Copies. The same bytes to many streams; those that are gone are skipped. */
 void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body);
 void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const char *reason);

@@ -77,6 +77,13 @@ void fx_respond(struct effects *fx, uint64_t request, const struct http_response
 	copy->headers = copy_fields(fx, response->headers, response->headers_count);
 }
 
+void fx_body_credit(struct effects *fx, uint64_t request, uint32_t bytes)
+{
+	struct effect *e = effect_add(fx, EFFECT_BODY_CREDIT, WHEN_NOW);
+	e->body_credit.request = request;
+	e->body_credit.bytes = bytes;
+}
+
 void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body)
 {
 	if (count == 0)

@@ -45,12 +45,26 @@ struct http_request {
 	const struct http_field *headers;
 	uint32_t headers_count;
 	struct slice body;
-	bool body_too_large;    /* it passed max_request_bytes; body is empty */
-	bool websocket;         /* a valid opening handshake: may be answered HTTP_WEBSOCKET */
-	uint64_t connection;    /* over which it came; never reused */
+	bool body_too_large; /* it passed max_request_bytes; body is empty */
+	bool in_pieces;      /* body is empty; it comes by EVENT_HTTP_BODY, once it is asked for */
+	bool websocket;      /* a valid opening handshake: may be answered HTTP_WEBSOCKET */
+	uint64_t connection; /* over which it came; never reused */
 	struct slice principal; /* who the verified client certificate names */
 	uint32_t roles;         /* HTTP_ROLE_* of it */
 	struct slice address;   /* of the client: 4 bytes, or the first 8 of IPv6 */
+};
+
+/* More of the body of a request in pieces; borrowed for the step. */
+struct http_body {
+	uint64_t request;
+	struct slice bytes;
+	bool last;
+};
+
+/* So much more of it is wanted. Without the first not even the end of an empty one comes. */
+struct http_credit {
+	uint64_t request;
+	uint32_t bytes;
 };
 
 /* A stream is a response that goes on: it is named by the id of its request and lives until
@@ -72,7 +86,23 @@ struct http_response {
 	/* STREAM: its core sends no more than its client takes. STREAM_TAKEN follows each time that
 	 * all has left; a line break keeps it alive, in place of a comment. */
 	bool paced;
+	/* STREAM: so long in all, and any bytes: nothing is put in between. WHOLE: of a body that a
+	 * HEAD does not show, so that it need not be there. 0: not known, or as long as `body`. */
+	uint64_t length;
 	bool tell_if_lost; /* WHOLE: HTTP_GONE follows when its client is seen not to take it */
+};
+
+/* More of streams. */
+struct http_sending {
+	const uint64_t *streams; /* in the arena */
+	uint32_t count;
+	struct slice body; /* once for all of them */
+};
+
+struct http_closing {
+	uint64_t stream;
+	uint16_t code;       /* WebSocket close code; else only told to the log */
+	struct slice reason; /* at most 123 bytes */
 };
 
 /* A question to another server. Bodies are JSON, both ways. */

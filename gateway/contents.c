@@ -1,5 +1,6 @@
 #include "gateway/contents.h"
 
+#include "common/doc/base64.h"
 #include "common/doc/revision.h"
 
 enum { LIST_FIRST = 4 };
@@ -18,11 +19,28 @@ struct content *contents_add(struct contents *work)
 	return &work->list[work->count++];
 }
 
+void content_draw(struct turn *t, struct content *out)
+{
+	*out = (struct content){.streamed = true};
+	rng_fill(&t->gw->rng, out->upload, sizeof out->upload);
+}
+
 void content_prepare(struct turn *t, struct slice bytes, struct content *out)
 {
-	*out = (struct content){.bytes = bytes};
-	rng_fill(&t->gw->rng, out->upload, sizeof out->upload);
+	content_draw(t, out);
+	out->streamed = false;
+	out->bytes = bytes;
+	out->length = bytes.len;
 	attachment_md5(bytes, out->md5);
+}
+
+bool md5_is(const uint8_t md5[MD5_BYTES], struct slice text)
+{
+	struct buf own = {0};
+	base64_encode(slice_of(md5, MD5_BYTES), &own);
+	bool same = text.len == 0 || slice_equal(text, buf_slice(&own));
+	buf_close(&own);
+	return same;
 }
 
 void content_upload_text(const struct content *c, char out[UPLOAD_TEXT_BYTES])
@@ -40,20 +58,24 @@ static void chunk_done(struct turn *t, struct request *r, uint32_t index, enum s
 
 /* ---- one chunk ---- */
 
-static void fill_send(struct content *c)
+void content_fill_chunk(struct content *c, struct slice bytes, bool last)
 {
-	uint64_t start = c->at * LIMIT_CHUNK_BYTES;
-	uint64_t left = c->bytes.len - start;
-	bool last = left <= LIMIT_CHUNK_BYTES;
 	struct msg_attachment_chunk *m = &c->message.chunk;
-	*m = (struct msg_attachment_chunk){.shard = c->shard};
+	*m = (struct msg_attachment_chunk){.shard = c->shard, .body = bytes};
 	m->chunk.upload = slice_of(c->upload, sizeof c->upload);
 	m->chunk.number = c->at;
 	m->chunk.last = last;
 	if (last)
 		m->chunk.md5 = slice_of(c->md5, sizeof c->md5);
-	if (left > 0)
-		m->body = slice_of(c->bytes.data + start, last ? left : LIMIT_CHUNK_BYTES);
+}
+
+static void fill_send(struct content *c)
+{
+	uint64_t start = c->at * LIMIT_CHUNK_BYTES;
+	uint64_t left = c->bytes.len - start;
+	bool last = left <= LIMIT_CHUNK_BYTES;
+	content_fill_chunk(c, slice_of(c->bytes.data + start, last ? left : LIMIT_CHUNK_BYTES),
+			   last);
 }
 
 static void fill_read(struct content *c)
@@ -169,7 +191,7 @@ static void begin(struct turn *t, struct request *r, struct contents *work, cont
 		const struct map_shard *s = c ? map_collection_shard(c, one->document) : NULL;
 		one->shard = s ? s->shard.id : 0;
 		one->at = work->reads ? one->first / LIMIT_CHUNK_BYTES : 0;
-		bool wanted = !work->reads || one->count > 0;
+		bool wanted = work->reads ? one->count > 0 : !one->streamed;
 		if (wanted && work->status == STATUS_OK && s && ask(t, r, work, i))
 			continue;
 		if (wanted && work->status == STATUS_OK)

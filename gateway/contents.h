@@ -17,6 +17,10 @@ struct content {
 	/* sent: under this id, which a write names */
 	uint8_t upload[UPLOAD_ID_BYTES];
 	uint8_t md5[MD5_BYTES];
+	uint64_t length; /* of what is sent */
+	bool streamed;   /* its bytes are not here: an intake sends them */
+	struct follow
+	    *follow; /* couch_multipart.h: what its document says of a part that follows */
 	/* read: this range of this content */
 	uint8_t content[CONTENT_BYTES];
 	uint64_t first;
@@ -40,18 +44,25 @@ struct contents {
 	uint32_t left;
 	enum status status;
 	contents_done *done;
-	void *asker; /* of whoever waits for them, and can't have r->op */
 	bool reads;
+	bool follow; /* attachments may follow their document as parts */
 };
 
 /* One more at the end of the list; zeroed. */
 struct content *contents_add(struct contents *work);
+/* A new upload; its bytes come later. */
+void content_draw(struct turn *t, struct content *out);
+/* The message for chunk out->at. */
+void content_fill_chunk(struct content *c, struct slice bytes, bool last);
 /* A new upload of these bytes, which stay as they are. */
 void content_prepare(struct turn *t, struct slice bytes, struct content *out);
+/* Is that the same, in Base64? Empty: whatever it is. */
+bool md5_is(const uint8_t md5[MD5_BYTES], struct slice text) MUST_CHECK;
 /* The upload's id as it is named in a body. */
 void content_upload_text(const struct content *c, char out[UPLOAD_TEXT_BYTES]);
 
-/* `work` and its list live in the request's arena. done may come at once. */
+/* What is streamed is passed over. `work` and its list live in the request's arena. done may come
+ * at once. */
 void contents_send(struct turn *t, struct request *r, struct contents *work, contents_done *done);
 void contents_read(struct turn *t, struct request *r, struct contents *work, contents_done *done);
 

@@ -76,6 +76,7 @@ struct couch_document {
 	bool revs_info;        /* _revs_info */
 	uint64_t local_seq;    /* 0: it is not shown */
 	struct contents *want; /* attachments are shown with their data; NULL: as stubs */
+	bool follows;          /* their data follows as parts */
 };
 bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
 /* The members of a stored body, each with a comma before it. */

@@ -5,6 +5,8 @@
 
 #include "common/doc/base64.h"
 #include "common/doc/value.h"
+#include "gateway/couch_multipart.h"
+#include "gateway/flow.h"
 
 /* ---- written ---- */
 
@@ -26,6 +28,17 @@ bool couch_attachment_name_check(struct slice name, struct problem *p)
 			      "' starts with prohibited character '_'");
 	return name.len <= LIMIT_ID_BYTES ||
 	       couch_problem(p, COUCH_BAD_REQUEST, "Attachment names are at most 512 bytes.");
+}
+
+bool couch_attachment_large(struct slice name, struct problem *p)
+{
+	return refuse(p, COUCH_ATTACHMENT_LARGE, "", name, "");
+}
+
+bool couch_attachment_fits(struct turn *t, uint64_t length, struct slice name, struct problem *p)
+{
+	return length <= t->gw->options.limits.attachment_bytes_max ||
+	       couch_attachment_large(name, p);
 }
 
 static struct slice text_of(struct slice value, const char *name)
@@ -64,6 +77,10 @@ static bool take_data(struct turn *t, struct request *r, struct slice name, stru
 	struct mp_token data = mp_read(&reader);
 	if (data.type != MP_STR || !base64_decode(data.bytes, &bytes))
 		return refuse(p, COUCH_BAD_REQUEST, "Invalid attachment data for ", name, "");
+	if (!couch_attachment_fits(t, bytes.len, name, p)) {
+		buf_close(&bytes);
+		return false;
+	}
 	content_prepare(t, arena_copy(&r->arena, buf_slice(&bytes)), c);
 	buf_close(&bytes);
 	return true;
@@ -98,8 +115,12 @@ static bool take_entry(struct turn *t, struct request *r, const struct taking *t
 		return true;
 	}
 	struct content *c = contents_add(to->work);
-	if (!take_data(t, r, name, value, c, p))
+	if (to->work->follow && flag_of(value, "follows")) {
+		content_draw(t, c);
+		c->follow = couch_follow_new(r, name, value);
+	} else if (!take_data(t, r, name, value, c, p)) {
 		return false;
+	}
 	c->document = to->document;
 	couch_attachment_entry(c, text_of(value, "content_type"),
 			       to->imported ? revpos_of(value) : 0, out);
@@ -202,6 +223,14 @@ void couch_want_attachments(struct request *r)
 	r->contents->arena = &r->arena;
 }
 
+struct slice couch_attachment_type(struct slice type)
+{
+	for (size_t i = 0; i < type.len; i++)
+		if (type.data[i] < ' ' || type.data[i] > '~')
+			return slice_text("application/octet-stream");
+	return type.len > 0 ? type : slice_text("application/octet-stream");
+}
+
 /* JSON text holds no control characters: MARK and four bytes stand for the data of a content. */
 enum { MARK = 1, MARK_BYTES = 5 };
 
@@ -213,6 +242,10 @@ static void print_one(const struct couch_document *d, const struct attachment_st
 	json_string(stub->type, out);
 	buf_printf(out, ",\"revpos\":%" PRIu64 ",\"digest\":", stub->revpos);
 	json_string(stub->digest, out);
+	if (d->follows) {
+		buf_printf(out, ",\"length\":%" PRIu64 ",\"follows\":true}", stub->length);
+		return;
+	}
 	if (d->want) {
 		buf_append_text(out, ",\"data\":\"");
 		buf_append_byte(out, MARK);
@@ -241,58 +274,26 @@ void couch_attachments_print(const struct couch_document *d, struct buf *out)
 		couch_attachments_want(d->want, d->id, d->body);
 }
 
-/* An answer that waits for the data of its attachments. */
-struct held_reply {
-	struct reply reply; /* but for its body */
-	struct slice body;
-};
-
-static void put_data(const struct contents *work, struct slice body, struct buf *out)
-{
-	while (body.len > 0) {
-		const uint8_t *at = memchr(body.data, MARK, body.len);
-		size_t before = at ? (size_t)(at - body.data) : body.len;
-		buf_append(out, body.data, before);
-		if (!at)
-			return;
-		uint32_t index = be32_read(at + 1);
-		if (index < work->count)
-			base64_encode(work->list[index].bytes, out);
-		body = slice_of(at + MARK_BYTES, body.len - before - MARK_BYTES);
-	}
-}
-
-static void have_data(struct turn *t, struct request *r, enum status status)
-{
-	const struct held_reply *held = r->contents->asker;
-	if (status != STATUS_OK) {
-		couch_contents_refused(t, r, status);
-		return;
-	}
-	struct reply *reply = reply_begin(t, held->reply.status);
-	memcpy(reply->headers, held->reply.headers, sizeof reply->headers);
-	reply->headers_count = held->reply.headers_count;
-	put_data(r->contents, held->body, &reply->body);
-	reply_send(t, r, reply);
-}
-
 void couch_reply_send(struct turn *t, struct request *r, struct reply *reply)
 {
-	struct problem problem;
-	if (!r->contents || r->contents->count == 0) {
+	const struct contents *work = r->contents;
+	struct slice body = buf_slice(&reply->body);
+	if (!work || work->count == 0) {
 		reply_send(t, r, reply);
 		return;
 	}
-	if (!couch_contents_fit(t, r->contents, &problem)) {
-		answer_problem(t, r, &problem);
-		return;
+	struct flow *flow = flow_new(r);
+	while (body.len > 0) {
+		const uint8_t *at = memchr(body.data, MARK, body.len);
+		size_t before = at ? (size_t)(at - body.data) : body.len;
+		flow_text(flow, slice_of(body.data, before));
+		if (!at)
+			break;
+		uint32_t index = be32_read(at + 1);
+		CHECK(index < work->count);
+		const struct content *c = &work->list[index];
+		flow_base64(flow, c->document, c->content, c->count);
+		body = slice_of(at + MARK_BYTES, body.len - before - MARK_BYTES);
 	}
-	struct held_reply *held = arena_alloc(&r->arena, sizeof *held);
-	held->reply = *reply;
-	held->reply.body = (struct buf){0};
-	held->body = arena_copy(&r->arena, buf_slice(&reply->body));
-	r->contents->asker = held;
-	/* whatever else was asked for this answer is not needed any more */
-	call_forget_all(t->gw, r);
-	contents_read(t, r, r->contents, have_data);
+	flow_send(t, r, flow, reply);
 }

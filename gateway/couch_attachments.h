@@ -7,6 +7,11 @@
 
 /* May an attachment be called that? */
 bool couch_attachment_name_check(struct slice name, struct problem *p) MUST_CHECK;
+/* May an attachment be as long as that? */
+bool couch_attachment_fits(struct turn *t, uint64_t length, struct slice name,
+			   struct problem *p) MUST_CHECK;
+/* Always false, as problem_set: it is longer. */
+bool couch_attachment_large(struct slice name, struct problem *p);
 /* Of a document that is written under this id: puts into its body what the lead is to make of
  * `_attachments`; contents that came inline are added to `work`, to be sent before the write. */
 bool couch_attachments_take(struct turn *t, struct request *r, const struct couch_document *d,
@@ -15,6 +20,8 @@ bool couch_attachments_take(struct turn *t, struct request *r, const struct couc
 /* The entry of a content that is about to be sent. revpos: 0: of the revision that is made. */
 void couch_attachment_entry(const struct content *c, struct slice type, uint64_t revpos,
 			    struct buf *out);
+/* As it may stand in a header: what could end one, or is no text, is not repeated. */
+struct slice couch_attachment_type(struct slice type);
 /* Adds all attachments of a document's body to what is to be read. */
 void couch_attachments_want(struct contents *work, struct slice id, struct slice body);
 /* False: together they are too large. */

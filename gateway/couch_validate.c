@@ -148,7 +148,7 @@ struct slice couch_validate_attachment(struct request *r, const struct content *
 		mp_write_text(&out, "digest");
 		mp_write_str(&out, buf_slice(&digest));
 		mp_write_text(&out, "length");
-		mp_write_u64(&out, c->bytes.len);
+		mp_write_u64(&out, c->length);
 		mp_write_text(&out, "stub");
 		mp_write_bool(&out, true);
 	} else {

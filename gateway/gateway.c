@@ -8,6 +8,7 @@
 #include "gateway/call.h"
 #include "gateway/changes.h"
 #include "gateway/couch_auth.h"
+#include "gateway/intake.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
 #include "gateway/replicate.h"
@@ -145,6 +146,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_HTTP_REQUEST:
 		request_arrived(&t, event->http);
+		break;
+	case EVENT_HTTP_BODY:
+		intake_body(&t);
 		break;
 	case EVENT_HTTP_GONE:
 		request_gone(&t, event->http_gone);

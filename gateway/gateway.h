@@ -54,6 +54,8 @@ bool gateway_set_couch_secrets(struct gateway *gw, struct slice text,
 			       struct buf *problem) MUST_CHECK;
 /* While it drains: nobody waits for anything that is its own. */
 bool gateway_has_left(const struct gateway *gw);
+/* Of the head of a couch client's request: its body shall come in pieces, as it may be long. */
+bool gateway_wants_pieces(const struct http_request *head);
 /* Effective values. */
 const struct gateway_limits *gateway_limits(const struct gateway *gw);
 /* The shell refused a request before the core saw it. */

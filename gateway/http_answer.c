@@ -15,6 +15,7 @@ struct reply *reply_begin(struct turn *t, int http_status)
 	reply->headers_count = 0;
 	reply->content_type = slice_of(NULL, 0);
 	reply->tell_if_lost = false;
+	reply->length = 0;
 	buf_clear(&reply->body);
 	return reply;
 }
@@ -78,7 +79,7 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply)
 	if (t->gw->draining)
 		reply_header(r, reply, "Connection", slice_text("close"));
 	struct slice type = reply->content_type;
-	if (type.len == 0 && reply->body.len > 0)
+	if (type.len == 0 && (reply->body.len > 0 || reply->length > 0))
 		type = slice_text("application/json");
 	struct http_response response = {
 	    .status = reply->status,
@@ -86,6 +87,7 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply)
 	    .headers = reply->headers,
 	    .headers_count = reply->headers_count,
 	    .body = buf_slice(&reply->body),
+	    .length = reply->length,
 	    .tell_if_lost = reply->tell_if_lost,
 	};
 	fx_respond(t->fx, r->id, &response);

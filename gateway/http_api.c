@@ -85,6 +85,20 @@ static void on_request(void *context, const struct http_request *request)
 	daemon_inject(l->api->daemon, &event);
 }
 
+static bool in_pieces(void *context, const struct http_request *head)
+{
+	const struct http_listener *l = context;
+	return l->dialect == DIALECT_COUCH && gateway_wants_pieces(head);
+}
+
+static void on_body(void *context, uint64_t request, struct slice bytes, bool last)
+{
+	const struct http_listener *l = context;
+	struct event event = {.kind = EVENT_HTTP_BODY,
+			      .http_body = {request | l->mark, bytes, last}};
+	daemon_inject(l->api->daemon, &event);
+}
+
 static void on_gone(void *context, uint64_t request)
 {
 	const struct http_listener *l = context;
@@ -226,8 +240,8 @@ static struct http_server *open_server(struct http_listener *l, const char *addr
 			    .close_ms = STREAM_CLOSE_MS,
 			},
 		    .certificate_optional = is_open(l),
-		    .callbacks = {l, on_request, on_gone, on_refused, on_closed, on_stream_message,
-				  on_stream_taken, on_stream_gone},
+		    .callbacks = {l, on_request, in_pieces, on_body, on_gone, on_refused, on_closed,
+				  on_stream_message, on_stream_taken, on_stream_gone},
 		};
 		if (options.authority.len == 0)
 			buf_append_text(problem, "client_ca is an empty file");
@@ -358,6 +372,11 @@ void http_api_respond(struct daemon *d, const struct effect *effect)
 		if (server)
 			http_server_respond(server, effect->respond.request & ~COUCH_MARK,
 					    &effect->respond.response);
+	} else if (effect->kind == EFFECT_BODY_CREDIT) {
+		server = server_of(api, effect->body_credit.request);
+		if (server)
+			http_server_body_credit(server, effect->body_credit.request & ~COUCH_MARK,
+						effect->body_credit.bytes);
 	} else if (effect->kind == EFFECT_STREAM_SEND) {
 		send_streams(api, effect);
 	} else if (effect->kind == EFFECT_STREAM_CLOSE) {

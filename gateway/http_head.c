@@ -114,6 +114,9 @@ void stream_head_print(const struct http_response *response, const char *accept,
 			   MHD_get_reason_phrase_for((unsigned)response->status));
 		if (chunked)
 			buf_append_text(out, "Transfer-Encoding: chunked\r\n");
+		if (response->length > 0)
+			buf_printf(out, "Content-Length: %llu\r\n",
+				   (unsigned long long)response->length);
 		field_print(slice_text("Content-Type"), response->content_type, out);
 	}
 	date_print(out);

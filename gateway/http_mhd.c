@@ -49,15 +49,16 @@ static void open_stream(struct exchange *x, const struct http_response *response
 	struct stream_start start = {
 	    .id = exchange_id(x),
 	    .kind = response->kind,
-	    .chunked = x->http_1_1,
+	    .chunked = x->http_1_1 && response->length == 0,
 	    .paced = response->paced,
+	    .sized = response->length > 0,
 	    .session = session->tls_session,
 	    .fd = fd->connect_fd,
 	    .connection = x,
 	    .body = response->body,
 	};
 	buf_clear(&s->scratch);
-	stream_head_print(response, x->accept, x->http_1_1, &s->scratch);
+	stream_head_print(response, x->accept, start.chunked, &s->scratch);
 	start.head = buf_slice(&s->scratch);
 	x->stream = http_stream_open(s->streams, &start, now_ms);
 	if (x->stream) {
@@ -261,6 +262,29 @@ static void add_header(struct MHD_Response *out, struct buf *text, const struct 
 	(void)MHD_add_response_header(out, (const char *)text->data, (const char *)text->data + at);
 }
 
+/* Of a HEAD: nobody asks for the body. */
+static ssize_t no_bytes(void *context, uint64_t at, char *out, size_t most)
+{
+	(void)context;
+	(void)at;
+	(void)out;
+	(void)most;
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static struct MHD_Response *response_of(const struct exchange *x,
+					const struct http_response *response)
+{
+	struct MHD_Response *out =
+	    x->method == HTTP_HEAD && response->length > response->body.len
+		? MHD_create_response_from_callback(response->length, 1024, no_bytes, NULL, NULL)
+		: MHD_create_response_from_buffer(response->body.len,
+						  (void *)(uintptr_t)response->body.data,
+						  MHD_RESPMEM_MUST_COPY);
+	CHECK(out != NULL);
+	return out;
+}
+
 void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response)
 {
@@ -276,9 +300,7 @@ void http_server_respond(struct http_server *s, uint64_t request,
 		return;
 	}
 	x->watched = response->tell_if_lost;
-	struct MHD_Response *out = MHD_create_response_from_buffer(
-	    response->body.len, (void *)(uintptr_t)response->body.data, MHD_RESPMEM_MUST_COPY);
-	CHECK(out != NULL);
+	struct MHD_Response *out = response_of(x, response);
 	if (response->content_type.len > 0) {
 		struct http_field type = {slice_text("Content-Type"), response->content_type};
 		add_header(out, &s->scratch, &type);

@@ -3,7 +3,9 @@
  * It runs in the loop's thread: the loop watches http_server_fd, calls http_server_run when it is
  * readable or http_server_timeout_ms has passed, and hands answers in by http_server_respond. A
  * request is collected whole, told by on_request, and its connection suspended until the answer.
- * Borrowed slices live until on_request returns. */
+ * One whose body may be long is told when its head is there; what follows is read only as far as
+ * http_server_body_credit allows, and told by on_body as it comes. Borrowed slices live until the
+ * callback returns. */
 #ifndef PARLEY_GATEWAY_HTTP_MHD_H
 #define PARLEY_GATEWAY_HTTP_MHD_H
 
@@ -17,6 +19,9 @@ enum http_refusal { HTTP_REFUSED_CERTIFICATE, HTTP_REFUSED_OVERLOAD };
 struct http_callbacks {
 	void *context;
 	void (*on_request)(void *context, const struct http_request *request);
+	/* Of a head: shall the body come in pieces? NULL: none shall. */
+	bool (*in_pieces)(void *context, const struct http_request *head);
+	void (*on_body)(void *context, uint64_t request, struct slice bytes, bool last);
 	/* The client is gone before the answer: it is not wanted any more. Or it did not take one
 	 * that has tell_if_lost. */
 	void (*on_gone)(void *context, uint64_t request);
@@ -72,6 +77,8 @@ void http_server_run_streams(struct http_server *s);
 /* Copies. An unknown request is one that has gone meanwhile. */
 void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response);
+/* So many bytes more of the body of a request in pieces are wanted. */
+void http_server_body_credit(struct http_server *s, uint64_t request, uint32_t bytes);
 /* Copies. The same to many; unknown streams are those that have gone meanwhile. */
 void http_server_stream_send(struct http_server *s, const uint64_t *streams, uint32_t count,
 			     struct slice body);

@@ -126,23 +126,15 @@ static bool check_handshake(struct exchange *x, const struct header_list *list, 
 	return false;
 }
 
-static void tell_request(struct exchange *x)
+static struct http_request request_of(struct exchange *x, bool websocket)
 {
-	struct http_server *s = x->server;
-	struct client *client = client_of(x->connection);
-	struct header_list *list = &s->headers;
-	bool websocket;
-	header_list_read(list, x->connection, 4 * (size_t)s->options.connection_memory_bytes);
-	if (list->overflow)
-		/* A precondition may be among those that did not fit: it must not be lost. */
-		x->refused = STATUS_BAD_MESSAGE;
-	if (x->refused || !check_handshake(x, list, &websocket))
-		return;
+	const struct client *client = client_of(x->connection);
+	const struct header_list *list = &x->server->headers;
 	size_t path = 0;
 	while (path < x->uri.len && x->uri.data[path] != '?')
 		path++;
 	size_t query = path < x->uri.len ? path + 1 : path;
-	struct http_request request = {
+	return (struct http_request){
 	    .id = exchange_id(x),
 	    .method = x->method,
 	    .path = slice_of(x->uri.data, path),
@@ -151,6 +143,7 @@ static void tell_request(struct exchange *x)
 	    .headers_count = list->count,
 	    .body = x->too_large ? slice_of(NULL, 0) : buf_slice(&x->body),
 	    .body_too_large = x->too_large,
+	    .in_pieces = x->pieces,
 	    .websocket = websocket,
 	    .connection = client ? client->id : 0,
 	    .principal = client ? slice_text(client->principal) : slice_of(NULL, 0),
@@ -158,12 +151,102 @@ static void tell_request(struct exchange *x)
 	    .address =
 		client ? slice_of(client->address, client->address_bytes) : slice_of(NULL, 0),
 	};
+}
+
+static void tell(struct exchange *x, const struct http_request *request)
+{
+	struct http_server *s = x->server;
+	struct client *client = client_of(x->connection);
 	if (client)
 		client->told = true;
 	x->told = true;
 	s->inflight++;
-	s->options.callbacks.on_request(s->options.callbacks.context, &request);
+	s->options.callbacks.on_request(s->options.callbacks.context, request);
 	body_drop(x);
+}
+
+/* False: there are more than are taken. */
+static bool read_headers(struct exchange *x)
+{
+	struct header_list *list = &x->server->headers;
+	header_list_read(list, x->connection,
+			 4 * (size_t)x->server->options.connection_memory_bytes);
+	return !list->overflow;
+}
+
+static void tell_request(struct exchange *x)
+{
+	bool websocket;
+	if (!read_headers(x))
+		/* A precondition may be among those that did not fit: it must not be lost. */
+		x->refused = STATUS_BAD_MESSAGE;
+	if (x->refused || !check_handshake(x, &x->server->headers, &websocket))
+		return;
+	struct http_request request = request_of(x, websocket);
+	tell(x, &request);
+}
+
+/* ---- a request in pieces ---- */
+
+static void begin_pieces(struct exchange *x)
+{
+	const struct http_callbacks *to = &x->server->options.callbacks;
+	bool could = x->method == HTTP_PUT || x->method == HTTP_POST;
+	if (!could || x->refused || !to->in_pieces || !read_headers(x))
+		return;
+	struct http_request head = request_of(x, false);
+	x->pieces = head.in_pieces = to->in_pieces(to->context, &head);
+	if (x->pieces)
+		tell(x, &head);
+}
+
+/* libmicrohttpd takes no answer before a body's end. */
+static enum MHD_Result pass_over(struct exchange *x, size_t *len)
+{
+	x->passed += *len;
+	*len = 0;
+	return x->passed <= HTTP_PASSED_MAX ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result take_piece(struct exchange *x, const char *data, size_t *len)
+{
+	const struct http_callbacks *to = &x->server->options.callbacks;
+	if (!x->told)
+		return pass_over(x, len);
+	if (x->credit > 0) {
+		size_t bytes = *len;
+		*len = 0;
+		x->credit -= (int64_t)bytes;
+		to->on_body(to->context, exchange_id(x), slice_of(data, bytes), false);
+	}
+	if (x->credit <= 0)
+		exchange_park(x);
+	return MHD_YES;
+}
+
+/* Its end has come. */
+static void end_pieces(struct exchange *x)
+{
+	const struct http_callbacks *to = &x->server->options.callbacks;
+	if (!x->told || x->whole)
+		return;
+	if (!x->wanted) {
+		exchange_park(x);
+		return;
+	}
+	x->whole = true;
+	to->on_body(to->context, exchange_id(x), slice_of(NULL, 0), true);
+}
+
+void http_server_body_credit(struct http_server *s, uint64_t request, uint32_t bytes)
+{
+	struct exchange *x = exchange_at(s, request);
+	if (!x || !x->told || !x->pieces || x->whole)
+		return;
+	x->wanted = true;
+	x->credit += bytes;
+	if (x->credit > 0)
+		exchange_unpark(x);
 }
 
 /* ---- libmicrohttpd calls ---- */
@@ -196,7 +279,7 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 	(void)url;
 	if (!x || x->ended)
 		return MHD_NO;
-	if (x->told)
+	if (x->told && (!x->pieces || x->whole))
 		return MHD_YES;
 	s->traffic.moved++;
 	if (!x->begun) {
@@ -206,8 +289,11 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 		x->method = http_method_of(method);
 		if (!client_allowed(s, connection))
 			x->refused = STATUS_CERTIFICATE_REQUIRED;
+		begin_pieces(x);
 		return MHD_YES;
 	}
+	if (*upload_len > 0 && x->pieces)
+		return take_piece(x, upload, upload_len);
 	if (*upload_len > 0) {
 		take_upload(x, upload, *upload_len);
 		*upload_len = 0;
@@ -215,7 +301,9 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 	}
 	if (x->response)
 		return queue(x, x->status, x->response, x->answer_bytes);
-	if (!x->refused)
+	if (x->pieces && !x->refused)
+		end_pieces(x);
+	else if (!x->refused)
 		tell_request(x);
 	return x->refused ? answer_refusal(x) : MHD_YES;
 }

@@ -12,6 +12,8 @@
 
 /* How long a request waits before it is suspended, and how often it is looked who has left. */
 enum { HTTP_LOOK_MS = 500 };
+/* A body that is refused before its end is read on so far, so that its client gets to hear why. */
+enum { HTTP_PASSED_MAX = 64 << 20 };
 
 /* One connection. */
 struct client {
@@ -43,6 +45,11 @@ struct exchange {
 	bool parked;  /* suspended */
 	bool too_large;
 	bool http_1_1;
+	bool pieces;         /* its body comes in pieces */
+	bool wanted;         /* the body has been asked for */
+	bool whole;          /* its end was told */
+	int64_t credit;      /* so much of it may be told */
+	uint64_t passed;     /* so much came that nobody wants */
 	bool ended;          /* the connection shall be closed */
 	enum status refused; /* OK: not */
 	int refused_status;  /* other than the table's */
@@ -107,6 +114,8 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
 
 /* ---- http_mhd_wait.c ---- */
 
+/* Does it wait for its client to go on? */
+bool exchange_reads(const struct exchange *x);
 void exchange_park(struct exchange *x);
 void exchange_unpark(struct exchange *x);
 /* It waits no longer: libmicrohttpd shall fetch what was decided. */

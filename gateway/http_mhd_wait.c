@@ -22,6 +22,11 @@ void exchange_unpark(struct exchange *x)
 	x->parked = false;
 }
 
+bool exchange_reads(const struct exchange *x)
+{
+	return x->pieces && !x->whole && !x->parked;
+}
+
 void exchange_answered(struct exchange *x)
 {
 	x->told = false;
@@ -64,7 +69,7 @@ void exchanges_look(struct http_server *s)
 	s->left = false;
 	for (uint32_t i = 0; i < s->slots_count; i++) {
 		struct exchange *x = s->slots[i];
-		if (!x->used || !x->told)
+		if (!x->used || !x->told || (exchange_reads(x) && !x->left))
 			continue;
 		if (!x->parked && !x->left) {
 			exchange_park(x);

@@ -177,6 +177,7 @@ struct http_stream *http_stream_open(struct http_streams *all, const struct stre
 	    .watched = EPOLLIN | EPOLLRDHUP,
 	    .heard = true,
 	    .paced = start->paced,
+	    .sized = start->sized,
 	    .due_ms = now_ms + all->limits.ping_ms,
 	};
 	struct epoll_event event = {.events = st->watched, .data.ptr = st};
@@ -319,6 +320,8 @@ void http_streams_run(struct http_streams *all, int64_t now_ms)
 static void ping(struct http_stream *st)
 {
 	struct buf bytes = {0};
+	if (st->sized)
+		return;
 	if (st->form == FORM_WEBSOCKET)
 		ws_ping_append(&bytes);
 	else
@@ -333,7 +336,8 @@ static void ping_due(struct http_streams *all, int64_t now_ms)
 		struct http_stream *st = all->open.first;
 		if (st->due_ms > now_ms)
 			return;
-		if (!st->heard) {
+		/* of one that is sized only what was sent can be taken */
+		if (!st->heard && (!st->sized || st->head)) {
 			stream_over(st, STREAM_SILENT);
 			continue;
 		}

@@ -54,6 +54,7 @@ struct stream_start {
 	enum http_kind kind; /* HTTP_STREAM or HTTP_WEBSOCKET */
 	bool chunked;        /* else a HTTP_STREAM ends with its connection */
 	bool paced;          /* as in struct http_response */
+	bool sized;          /* its length is known: nothing is put in between */
 	gnutls_session_t session;
 	int fd;
 	void *connection;  /* for release */

@@ -54,6 +54,7 @@ struct http_stream {
 	bool heard; /* a sign of life since the last ping */
 	bool dirty; /* listed for writing */
 	bool paced; /* http_response */
+	bool sized; /* stream_start */
 	bool deaf;  /* nothing it sends is of interest any more */
 	bool done;  /* both sides have said that it ends */
 	int64_t due_ms;

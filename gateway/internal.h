@@ -9,6 +9,7 @@
 #include "gateway/cluster_map.h"
 #include "gateway/couch_request.h"
 #include "gateway/gateway.h"
+#include "gateway/reply.h"
 #include "gateway/timers.h"
 #include "proto/enums.h"
 
@@ -16,7 +17,6 @@ enum {
 	REQUEST_ID_BYTES = 128,
 	PARAMETERS_MAX = 64,
 	PLACE_BYTES = 192,
-	REPLY_HEADERS_MAX = 20,
 	TIMER_REQUEST = 1,
 	TIMER_CALL = 2,
 	LATENCY_BUCKETS = 13,
@@ -81,14 +81,16 @@ struct request {
 	request_reply *reply;      /* made inside: its answer goes there, not to the shell */
 	struct slice origin;       /* for it */
 	struct contents *contents; /* contents.h: under way; NULL: none */
+	struct intake *intake;     /* intake.h: what its body is taken with, or NULL */
+	struct flow *flow;         /* flow.h: its answer, as contents are read for it, or NULL */
 	struct slice *lock_ids;    /* writes: locks that the client holds (lock.h) */
 	uint32_t lock_ids_count;
-	bool lock_fail;        /* it does not wait for locks of others */
-	bool lock_waits;       /* it does, and is counted */
-	int64_t lock_until_ms; /* at most so long */
-	bool unconfirmed;      /* the coordinator could not say whether the map is the newest */
-	bool finished;
-	bool kept; /* http lives as long as the request */
+	bool lock_fail;           /* it does not wait for locks of others */
+	bool lock_waits;          /* it does, and is counted */
+	int64_t lock_until_ms;    /* at most so long */
+	bool unconfirmed;         /* the coordinator could not say whether the map is the newest */
+	bool finished, transfers; /* it is counted in gateway.transfers */
+	bool kept;                /* http lives as long as the request */
 	struct couch_request couch;
 };
 
@@ -107,15 +109,6 @@ struct gateway_metrics {
 	uint64_t rejected[REJECT_KINDS];
 	uint64_t calls_retried;
 	uint64_t calls_stray;
-};
-
-struct reply {
-	int status;
-	struct http_field headers[REPLY_HEADERS_MAX];
-	uint32_t headers_count;
-	struct buf body;
-	struct slice content_type; /* of the body; empty: JSON */
-	bool tell_if_lost;         /* as in http_response */
 };
 
 struct gateway {
@@ -146,6 +139,7 @@ struct gateway {
 	struct replicator *replicator; /* replicate.h */
 	struct schedule *schedule;     /* schedule.h */
 	uint64_t queries_asked;        /* op_couch_queries.c */
+	uint32_t transfers;            /* bodies and answers that come or go in pieces */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;
 };

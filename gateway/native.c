@@ -18,19 +18,25 @@ static void json_problem(const struct json_error *error, const char *place, stru
 	snprintf(p->detail, sizeof p->detail, "At byte %zu.", error->offset);
 }
 
-bool native_body(struct turn *t, struct request *r, struct slice *value, struct problem *p)
+bool native_json(struct turn *t, struct request *r, struct slice text, struct slice *value,
+		 struct problem *p)
 {
 	struct json_error error = {0};
 	struct buf *scratch = &t->gw->scratch;
 	buf_clear(scratch);
-	if (r->http->body.len == 0)
+	if (text.len == 0)
 		return problem_set(p, STATUS_EMPTY_BODY, "");
-	if (!json_to_msgpack(t->gw->json, r->http->body, scratch, &error)) {
+	if (!json_to_msgpack(t->gw->json, text, scratch, &error)) {
 		json_problem(&error, "", p);
 		return false;
 	}
 	*value = arena_copy(&r->arena, buf_slice(scratch));
 	return true;
+}
+
+bool native_body(struct turn *t, struct request *r, struct slice *value, struct problem *p)
+{
+	return native_json(t, r, r->http->body, value, p);
 }
 
 bool native_json_parameter(struct turn *t, struct request *r, const char *name, struct slice *value,

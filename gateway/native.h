@@ -11,6 +11,9 @@
 /* The JSON body as one MessagePack value in the request's arena. */
 bool native_body(struct turn *t, struct request *r, struct slice *value,
 		 struct problem *p) MUST_CHECK;
+/* The same of another text. */
+bool native_json(struct turn *t, struct request *r, struct slice text, struct slice *value,
+		 struct problem *p) MUST_CHECK;
 /* A parameter that is JSON text; *value is empty if it is absent, empty or null. */
 bool native_json_parameter(struct turn *t, struct request *r, const char *name, struct slice *value,
 			   struct problem *p) MUST_CHECK;

@@ -6,6 +6,8 @@
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_validate.h"
+#include "gateway/flow.h"
+#include "gateway/intake.h"
 #include "gateway/routes.h"
 
 struct range {
@@ -20,7 +22,6 @@ struct attachment_get {
 	struct slice range; /* as it came */
 	struct attachment_stub stub;
 	struct range asked;
-	struct contents work;
 };
 
 /* ---- ranges ---- */
@@ -66,15 +67,6 @@ static bool range_parse(struct slice text, uint64_t length, struct range *out)
 
 /* ---- reading ---- */
 
-/* What could end a header, or is no text, is not repeated in one. */
-static struct slice type_shown(struct slice type)
-{
-	for (size_t i = 0; i < type.len; i++)
-		if (type.data[i] < ' ' || type.data[i] > '~')
-			return slice_text("application/octet-stream");
-	return type.len > 0 ? type : slice_text("application/octet-stream");
-}
-
 /* The MD5 alone, as Base64. */
 static struct slice digest_shown(struct slice digest)
 {
@@ -101,24 +93,7 @@ static void put_headers(struct request *r, const struct attachment_get *op, stru
 		reply_header(r, reply, "Content-MD5", md5);
 	}
 	buf_close(&text);
-	reply->content_type = arena_copy(&r->arena, type_shown(op->stub.type));
-}
-
-static void have_bytes(struct turn *t, struct request *r, enum status status)
-{
-	const struct attachment_get *op = r->op;
-	if (status == STATUS_NOT_FOUND) {
-		couch_answer_error(t, r, COUCH_ATTACHMENT_MISSING);
-		return;
-	}
-	if (status != STATUS_OK) {
-		couch_contents_refused(t, r, status);
-		return;
-	}
-	struct reply *reply = reply_begin(t, op->asked.given ? 206 : 200);
-	put_headers(r, op, reply);
-	buf_append_slice(&reply->body, op->work.list[0].bytes);
-	reply_send(t, r, reply);
+	reply->content_type = arena_copy(&r->arena, couch_attachment_type(op->stub.type));
 }
 
 static bool is_known(const struct attachment_get *op)
@@ -144,24 +119,15 @@ static void answer_unsatisfiable(struct turn *t, struct request *r, const struct
 
 static void read_range(struct turn *t, struct request *r, struct attachment_get *op)
 {
-	uint64_t most = t->gw->options.limits.request_bytes_max;
-	struct problem problem;
 	if (!range_parse(op->range, op->stub.length, &op->asked)) {
 		answer_unsatisfiable(t, r, op);
 		return;
 	}
-	if (op->asked.count > most) {
-		problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_request_bytes", most,
-			      op->asked.count);
-		answer_problem(t, r, &problem);
-		return;
-	}
-	struct content *c = contents_add(&op->work);
-	c->document = op->read.id;
-	c->first = op->asked.first;
-	c->count = op->asked.count;
-	memcpy(c->content, op->stub.content, CONTENT_BYTES);
-	contents_read(t, r, &op->work, have_bytes);
+	struct flow *flow = flow_new(r);
+	flow_content(flow, op->read.id, op->stub.content, op->asked.first, op->asked.count);
+	struct reply *reply = reply_begin(t, op->asked.given ? 206 : 200);
+	put_headers(r, op, reply);
+	flow_send(t, r, flow, reply);
 }
 
 static void have_document(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -199,7 +165,6 @@ void couch_attachment_read(struct turn *t, struct request *r)
 	struct problem problem;
 	struct slice rev;
 	r->op = op;
-	op->work.arena = &r->arena;
 	op->read.id = r->resource;
 	op->if_none_match = arena_copy(&r->arena, request_header(r, "if-none-match"));
 	op->range = arena_copy(&r->arena, request_header(r, "range"));
@@ -217,6 +182,10 @@ struct attachment_put {
 	struct contents work;
 	struct couch_document document;
 	struct validated check;
+	struct slice md5; /* that its client says it has, Base64; empty: it says none */
+	bool coded;       /* with gzip */
+	struct slice type;
+	uint64_t revpos; /* of the revision that is made */
 };
 
 static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -227,29 +196,70 @@ static void written(struct turn *t, struct request *r, uint32_t index, enum stat
 		couch_write_answer(t, r, &op->write);
 }
 
-static void sent(struct turn *t, struct request *r, enum status status)
+static void put_write(struct turn *t, struct request *r)
 {
 	struct attachment_put *op = r->op;
-	if (status != STATUS_OK)
-		couch_contents_refused(t, r, status);
-	else if (!couch_write_send(t, r, &op->write, 0, written))
+	if (!couch_write_send(t, r, &op->write, 0, written))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
 static void validated(struct turn *t, struct request *r)
 {
 	struct attachment_put *op = r->op;
-	if (op->check.refused)
+	if (op->check.refused) {
 		answer_problem(t, r, &op->check.problem);
-	else
-		contents_send(t, r, &op->work, sent);
+	} else {
+		intake_named(r);
+		put_write(t, r);
+	}
+}
+
+/* Functions of the database see the attachment as a stub. */
+static void validate(struct turn *t, struct request *r, const struct content *c)
+{
+	struct attachment_put *op = r->op;
+	op->check =
+	    (struct validated){.document = &op->document,
+			       .id = op->document.id,
+			       .patch = couch_validate_attachment(r, c, op->type, op->revpos)};
+	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
+	couch_validate(t, r, &op->check, 1, validated);
+}
+
+static void delete_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	validate(t, r, NULL);
+}
+
+static void put_moved(struct turn *t, struct request *r, enum status status)
+{
+	const struct attachment_put *op = r->op;
+	struct problem problem;
+	if (status == STATUS_BODY_TOO_LARGE) {
+		couch_attachment_large(r->part, &problem);
+		answer_problem(t, r, &problem);
+	} else if (status != STATUS_OK) {
+		couch_contents_refused(t, r, status);
+	} else if (!r->intake->upload.done) {
+		intake_pump(t, r);
+	} else if (!md5_is(op->coded ? r->intake->upload.md5_coded : op->work.list[0].md5,
+			   op->md5)) {
+		couch_answer_error(t, r, COUCH_MD5_MISMATCH);
+	} else {
+		validate(t, r, &op->work.list[0]);
+	}
 }
 
 static void put_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct attachment_put *op = r->op;
 	(void)c;
-	couch_validate(t, r, &op->check, 1, validated);
+	upload_begin(t, r, &op->work.list[0], t->gw->options.limits.attachment_bytes_max,
+		     put_moved);
+	if (op->coded)
+		upload_decode(&r->intake->upload);
+	intake_start(t, r, upload_take, upload_finish);
 }
 
 /* {"_attachments": {name: the new one, or null}}: a whole body, or a patch of what is there. */
@@ -261,12 +271,21 @@ static struct slice body_of(struct request *r, const struct content *c)
 	mp_write_map(&out, 1);
 	mp_write_str(&out, r->part);
 	if (c)
-		couch_attachment_entry(c, type_shown(request_header(r, "content-type")), 0, &out);
+		couch_attachment_entry(c, couch_attachment_type(request_header(r, "content-type")),
+				       0, &out);
 	else
 		mp_write_nil(&out);
 	struct slice copy = arena_copy(&r->arena, buf_slice(&out));
 	buf_close(&out);
 	return copy;
+}
+
+static bool take_coding(struct request *r, struct attachment_put *op, struct problem *p)
+{
+	struct slice coding = request_header(r, "content-encoding");
+	op->coded = slice_is(coding, "gzip");
+	return coding.len == 0 || op->coded || slice_is(coding, "identity") ||
+	       couch_problem(p, COUCH_BAD_CODING, "");
 }
 
 static bool start(struct turn *t, struct request *r, struct attachment_put *op, struct problem *p)
@@ -281,8 +300,15 @@ static bool start(struct turn *t, struct request *r, struct attachment_put *op, 
 	if (removes && d.revision.generation == 0)
 		return couch_problem(p, COUCH_CONFLICT, "");
 	if (!removes) {
+		struct slice length = request_header(r, "content-length");
+		uint64_t bytes;
+		if (take_number(&length, &bytes) && !couch_attachment_fits(t, bytes, r->part, p))
+			return false;
+		if (!take_coding(r, op, p))
+			return false;
+		op->md5 = arena_copy(&r->arena, request_header(r, "content-md5"));
 		c = contents_add(&op->work);
-		content_prepare(t, arena_copy(&r->arena, r->http->body), c);
+		content_draw(t, c);
 		c->document = r->resource;
 	}
 	d.body = body_of(r, c);
@@ -291,11 +317,8 @@ static bool start(struct turn *t, struct request *r, struct attachment_put *op, 
 		op->write.write.op = WRITE_PATCH;
 	op->write.changes = removes;
 	op->document = d;
-	op->check = (struct validated){
-	    .document = &op->document,
-	    .id = d.id,
-	    .patch = couch_validate_attachment(r, c, type_shown(request_header(r, "content-type")),
-					       d.revision.generation + 1)};
+	op->type = arena_copy(&r->arena, couch_attachment_type(request_header(r, "content-type")));
+	op->revpos = d.revision.generation + 1;
 	return true;
 }
 
@@ -305,10 +328,12 @@ void couch_attachment_write(struct turn *t, struct request *r)
 	struct problem problem;
 	r->op = op;
 	op->work.arena = &r->arena;
-	if (start(t, r, op, &problem))
-		couch_find(t, r, put_go);
-	else
+	if (!start(t, r, op, &problem))
 		answer_problem(t, r, &problem);
+	else if (r->method == HTTP_DELETE)
+		couch_find(t, r, delete_go);
+	else if (intake_begin(t, r, &op->work))
+		couch_find(t, r, put_go);
 }
 
 void couch_local_attachment(struct turn *t, struct request *r)

@@ -2,6 +2,7 @@
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_multipart.h"
 #include "gateway/couch_validate.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -14,6 +15,7 @@ struct couch_read {
 	bool revs;
 	bool revs_info;
 	bool local_seq;
+	bool related; /* attachments as parts */
 	/* COPY */
 	struct contents work;
 	struct couch_document target;
@@ -80,6 +82,26 @@ static struct couch_document document_of(const struct couch_read *op,
 	return d;
 }
 
+static void answer_related(struct turn *t, struct request *r, const struct couch_document *d)
+{
+	char boundary[PART_BOUNDARY_BYTES];
+	struct reply *reply = reply_begin(t, 200);
+	struct buf text = {0};
+	reply_etag(r, reply, &d->revision);
+	couch_boundary_draw(t, boundary);
+	couch_related_type(boundary, d->body, &text);
+	reply->content_type = arena_copy(&r->arena, buf_slice(&text));
+	buf_clear(&text);
+	if (couch_document_print(d, &text)) {
+		struct flow *flow = flow_new(r);
+		couch_related_print(flow, boundary, d->id, buf_slice(&text), d->body);
+		flow_send(t, r, flow, reply);
+	} else {
+		answer_status(t, r, STATUS_INTERNAL, "");
+	}
+	buf_close(&text);
+}
+
 static void answer_document(struct turn *t, struct request *r, const struct couch_document *d,
 			    bool known)
 {
@@ -102,7 +124,11 @@ static void have_read(struct turn *t, struct request *r, uint32_t index, enum st
 	bool known =
 	    op->if_none_match.len > 0 && native_etag_matches(op->if_none_match, &ack->revision);
 	struct couch_document d = document_of(op, ack, r->contents);
-	answer_document(t, r, &d, known);
+	d.follows = op->related;
+	if (op->related && !known)
+		answer_related(t, r, &d);
+	else
+		answer_document(t, r, &d, known);
 }
 
 static void read_go(struct turn *t, struct request *r, struct map_collection *c)
@@ -118,7 +144,9 @@ static bool take_parameters(struct request *r, struct couch_read *op, struct pro
 	op->local_seq = request_flag(r, "local_seq");
 	/* which attachments the asker has can't be told from revisions that were merged: all come
 	 */
-	if (request_flag(r, "attachments") || request_flag(r, "atts_since"))
+	bool all = request_flag(r, "attachments") || request_flag(r, "atts_since");
+	op->related = all && couch_multipart_asked(r, "multipart/related");
+	if (all && !op->related)
 		couch_want_attachments(r);
 	bool meta = request_flag(r, "meta");
 	op->conflicts = meta || request_flag(r, "conflicts");

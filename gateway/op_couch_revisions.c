@@ -2,7 +2,7 @@
  * another one for what did not fit its answer. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
-#include "gateway/couch_attachments.h"
+#include "gateway/couch_multipart.h"
 #include "gateway/couch_shards.h"
 #include "gateway/routes.h"
 
@@ -21,6 +21,9 @@ struct reading {
 	bool bulk; /* _bulk_get */
 	bool latest;
 	bool revs;
+	struct flow *mixed;              /* open_revs, asked for as multipart/mixed; else NULL */
+	char outer[PART_BOUNDARY_BYTES]; /* its boundary */
+	char inner[PART_BOUNDARY_BYTES]; /* of documents with attachments */
 	struct reading_part *parts;
 	uint32_t left; /* parts without their last answer */
 	size_t bytes;  /* printed */
@@ -28,8 +31,8 @@ struct reading {
 
 /* ---- printing ---- */
 
-static bool print_document(struct request *r, const struct reading *op, struct slice id,
-			   const struct revision_read *read, struct buf *out)
+static struct couch_document document_of(struct request *r, const struct reading *op,
+					 struct slice id, const struct revision_read *read)
 {
 	struct couch_document d = {.id = id,
 				   .revision = read->revision,
@@ -42,6 +45,13 @@ static bool print_document(struct request *r, const struct reading *op, struct s
 	for (uint32_t i = 0; i < read->ancestors_count; i++)
 		line[i] = (struct revision){read->revision.generation - 1 - i, read->ancestors[i]};
 	d.ancestors = line;
+	return d;
+}
+
+static bool print_document(struct request *r, const struct reading *op, struct slice id,
+			   const struct revision_read *read, struct buf *out)
+{
+	struct couch_document d = document_of(r, op, id, read);
 	buf_append_text(out, "{\"ok\":");
 	bool ok = couch_document_print(&d, out);
 	buf_append_byte(out, '}');
@@ -97,11 +107,68 @@ static bool print_item(struct request *r, const struct reading *op, uint32_t ind
 	return true;
 }
 
+/* One part of multipart/mixed, and the delimiter behind it. */
+static bool mix_revision(struct request *r, const struct reading *op,
+			 const struct revision_read *read, struct buf *out)
+{
+	struct couch_document d = document_of(r, op, op->ids[0], read);
+	struct buf head = {0};
+	bool fine = true;
+	d.follows = true;
+	buf_append_text(&head, "\r\nContent-Type: ");
+	if (read->missing) {
+		buf_append_text(&head, "application/json; error=\"true\"");
+		print_missing(op, d.id, &read->revision, out);
+		d.body = slice_of(NULL, 0);
+	} else {
+		couch_related_type(op->inner, d.body, &head);
+		fine = couch_document_print(&d, out);
+	}
+	buf_append_text(&head, "\r\n\r\n");
+	flow_text(op->mixed, buf_slice(&head));
+	couch_related_print(op->mixed, op->inner, d.id, buf_slice(out), d.body);
+	buf_clear(&head);
+	buf_printf(&head, "\r\n--%s", op->outer);
+	flow_text(op->mixed, buf_slice(&head));
+	buf_close(&head);
+	return fine;
+}
+
+static bool mix_item(struct request *r, const struct reading *op, const struct document_read *found,
+		     struct buf *out)
+{
+	for (uint32_t i = 0; i < found->revisions_count; i++) {
+		struct buf one = {0};
+		bool fine = mix_revision(r, op, &found->revisions[i], &one);
+		/* only how much it is counts */
+		buf_append_slice(out, buf_slice(&one));
+		buf_close(&one);
+		if (!fine)
+			return false;
+	}
+	return true;
+}
+
+static void answer_mixed(struct turn *t, struct request *r, const struct reading *op)
+{
+	struct reply *reply = reply_begin(t, 200);
+	struct buf type = {0};
+	buf_printf(&type, "multipart/mixed; boundary=\"%s\"", op->outer);
+	reply->content_type = arena_copy(&r->arena, buf_slice(&type));
+	buf_close(&type);
+	flow_text(op->mixed, slice_text("--"));
+	flow_send(t, r, op->mixed, reply);
+}
+
 static void answer_open_revs(struct turn *t, struct request *r, const struct reading *op)
 {
 	/* all leaves of nothing */
 	if (op->printed[0].len == 0 && op->asked[0].revisions_count == 0) {
 		couch_answer_error(t, r, COUCH_MISSING);
+		return;
+	}
+	if (op->mixed) {
+		answer_mixed(t, r, op);
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);
@@ -173,7 +240,7 @@ static bool take_found(struct turn *t, struct request *r, struct reading *op, ui
 		answer_status(t, r, STATUS_BODY_TOO_LARGE, "");
 		return false;
 	}
-	if (!print_item(r, op, item, found, out)) {
+	if (!(op->mixed ? mix_item(r, op, found, out) : print_item(r, op, item, found, out))) {
 		answer_status(t, r, STATUS_INTERNAL, "");
 		return false;
 	}
@@ -292,6 +359,19 @@ static bool take_revisions(struct turn *t, struct request *r, struct slice value
 	return true;
 }
 
+/* All attachments come with their documents then. */
+static void mix(struct turn *t, struct request *r, struct reading *op)
+{
+	struct buf first = {0};
+	couch_boundary_draw(t, op->outer);
+	couch_boundary_draw(t, op->inner);
+	op->mixed = flow_new(r);
+	buf_printf(&first, "--%s", op->outer);
+	flow_text(op->mixed, buf_slice(&first));
+	buf_close(&first);
+	r->contents = NULL;
+}
+
 void couch_open_revs(struct turn *t, struct request *r)
 {
 	struct reading *op = reading_new(r, 1);
@@ -299,6 +379,8 @@ void couch_open_revs(struct turn *t, struct request *r)
 	struct slice text;
 	struct slice value;
 	op->ids[0] = op->asked[0].id = r->resource;
+	if (couch_multipart_asked(r, "multipart/mixed"))
+		mix(t, r, op);
 	bool all = request_parameter(r, "open_revs", &text) && slice_is(text, "all");
 	if (!all && (!native_json_parameter(t, r, "open_revs", &value, &problem) ||
 		     !take_revisions(t, r, value, &op->asked[0], &problem))) {

@@ -4,9 +4,11 @@
 #include "common/doc/revision.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_multipart.h"
 #include "gateway/couch_rules.h"
 #include "gateway/couch_validate.h"
 #include "gateway/couch_view.h"
+#include "gateway/intake.h"
 #include "gateway/routes.h"
 #include "gateway/schedule.h"
 #include "gateway/url.h"
@@ -148,7 +150,8 @@ struct writing {
 	couch_written *ended;
 	struct couch_write write;
 	struct couch_document document;
-	struct contents work; /* attachments that came inline, sent first */
+	bool imported;        /* it was made elsewhere */
+	struct contents work; /* attachments that came with it, sent first */
 	struct validated check;
 };
 
@@ -166,16 +169,37 @@ static void written(struct turn *t, struct request *r, uint32_t index, enum stat
 	op->ended(t, r, &op->write);
 }
 
+static void imported(struct turn *t, struct request *r, const enum status *statuses)
+{
+	struct writing *op = r->op;
+	struct couch_write *w = &op->write;
+	w->write.id = op->document.id;
+	w->write.op = op->document.deleted ? WRITE_DELETE : WRITE_PUT;
+	w->revision = couch_newest(&op->document);
+	w->status = status_is_success(statuses[0]) ? STATUS_CREATED : statuses[0];
+	if (!status_is_success(statuses[0]))
+		write_problem(WRITE_PUT, statuses[0], NULL, &w->problem);
+	couch_write_answer(t, r, w);
+}
+
 static void contents_sent(struct turn *t, struct request *r, enum status status)
 {
 	struct writing *op = r->op;
-	if (status != STATUS_OK)
+	struct problem problem;
+	if (status != STATUS_OK) {
 		couch_contents_refused(t, r, status);
-	else if (!couch_write_send(t, r, &op->write, 0, written))
+		return;
+	}
+	intake_named(r);
+	if (op->imported) {
+		if (!couch_import(t, r, &op->document, 1, imported, &problem))
+			answer_problem(t, r, &problem);
+	} else if (!couch_write_send(t, r, &op->write, 0, written)) {
 		answer_status(t, r, STATUS_OVERLOADED, "");
+	}
 }
 
-static void write_validated(struct turn *t, struct request *r)
+static void validated(struct turn *t, struct request *r)
 {
 	struct writing *op = r->op;
 	if (op->check.refused)
@@ -184,12 +208,20 @@ static void write_validated(struct turn *t, struct request *r)
 		contents_send(t, r, &op->work, contents_sent);
 }
 
-static void write_go(struct turn *t, struct request *r, struct map_collection *c)
+void couch_write_go(struct turn *t, struct request *r)
 {
 	struct writing *op = r->op;
+	op->check = (struct validated){
+	    .document = &op->document,
+	    .id = op->imported ? op->document.id : op->write.write.id,
+	};
+	couch_validate(t, r, &op->check, 1, validated);
+}
+
+static void write_go(struct turn *t, struct request *r, struct map_collection *c)
+{
 	(void)c;
-	op->check = (struct validated){.document = &op->document, .id = op->write.write.id};
-	couch_validate(t, r, &op->check, 1, write_validated);
+	couch_write_go(t, r);
 }
 
 void couch_write_value(struct turn *t, struct request *r, struct slice value, couch_written *ended)
@@ -256,90 +288,43 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 	       couch_replicator_take(t, r, d, p);
 }
 
-/* ---- one revision that was made elsewhere ---- */
-
-static void imported(struct turn *t, struct request *r, const enum status *statuses)
+static bool names_no_new_edits(const struct request *r)
 {
-	struct writing *op = r->op;
-	struct couch_write *w = &op->write;
-	w->write.id = op->document.id;
-	w->write.op = op->document.deleted ? WRITE_DELETE : WRITE_PUT;
-	w->revision = couch_newest(&op->document);
-	w->status = status_is_success(statuses[0]) ? STATUS_CREATED : statuses[0];
-	if (!status_is_success(statuses[0]))
-		write_problem(WRITE_PUT, statuses[0], NULL, &w->problem);
-	couch_write_answer(t, r, w);
+	struct slice flag;
+	return r->method == HTTP_PUT && request_parameter(r, "new_edits", &flag) &&
+	       slice_is(flag, "false");
 }
 
-static void import_sent(struct turn *t, struct request *r, enum status status)
-{
-	struct writing *op = r->op;
-	struct problem problem;
-	if (status != STATUS_OK)
-		couch_contents_refused(t, r, status);
-	else if (!couch_import(t, r, &op->document, 1, imported, &problem))
-		answer_problem(t, r, &problem);
-}
-
-static void import_validated(struct turn *t, struct request *r)
-{
-	struct writing *op = r->op;
-	if (op->check.refused)
-		answer_problem(t, r, &op->check.problem);
-	else
-		contents_send(t, r, &op->work, import_sent);
-}
-
-static void import_go(struct turn *t, struct request *r, struct map_collection *c)
-{
-	struct writing *op = r->op;
-	(void)c;
-	op->check = (struct validated){.document = &op->document, .id = op->document.id};
-	couch_validate(t, r, &op->check, 1, import_validated);
-}
-
-static void import_one(struct turn *t, struct request *r)
+struct contents *couch_write_prepare(struct turn *t, struct request *r, bool follows,
+				     struct problem *p)
 {
 	struct writing *op = arena_alloc(&r->arena, sizeof *op);
 	struct couch_document *d = &op->document;
-	struct problem problem;
+	struct msg_doc_write *m = &op->write.write;
+	struct native_operation operation;
 	r->op = op;
 	op->work.arena = &r->arena;
-	if (!parse_write(t, r, d, &problem)) {
-		answer_problem(t, r, &problem);
-		return;
-	}
-	d->imported = true;
-	if (!couch_attachments_take(t, r, d, d->id, &d->body, &op->work, &problem))
-		answer_problem(t, r, &problem);
-	else
-		couch_find(t, r, import_go);
+	op->work.follow = follows;
+	op->imported = names_no_new_edits(r);
+	if (!native_operation(t, r, &operation, p) || !parse_write(t, r, d, p))
+		return NULL;
+	d->imported = op->imported;
+	if (op->imported)
+		return couch_attachments_take(t, r, d, d->id, &d->body, &op->work, p) ? &op->work
+										      : NULL;
+	/* a deletion that names nothing contradicts whatever is there */
+	couch_write_fill(t, r, &operation, 0, d, &op->write);
+	return couch_attachments_take(t, r, d, m->id, &m->body, &op->work, p) ? &op->work : NULL;
 }
 
 void couch_write(struct turn *t, struct request *r)
 {
-	struct slice flag;
+	struct problem problem;
 	if (couch_is_users(r) && couch_users_hash(t, r))
 		return;
-	if (r->method == HTTP_PUT && request_parameter(r, "new_edits", &flag) &&
-	    slice_is(flag, "false")) {
-		import_one(t, r);
-		return;
-	}
-	struct writing *op = arena_alloc(&r->arena, sizeof *op);
-	struct msg_doc_write *m = &op->write.write;
-	struct native_operation operation;
-	struct problem problem;
-	r->op = op;
-	op->work.arena = &r->arena;
-	if (!native_operation(t, r, &operation, &problem) ||
-	    !parse_write(t, r, &op->document, &problem)) {
-		answer_problem(t, r, &problem);
-		return;
-	}
-	/* a deletion that names nothing contradicts whatever is there */
-	couch_write_fill(t, r, &operation, 0, &op->document, &op->write);
-	if (couch_attachments_take(t, r, &op->document, m->id, &m->body, &op->work, &problem))
+	if (couch_multipart_sent(r))
+		couch_multipart_write(t, r);
+	else if (couch_write_prepare(t, r, false, &problem))
 		couch_find(t, r, write_go);
 	else
 		answer_problem(t, r, &problem);

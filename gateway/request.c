@@ -8,6 +8,7 @@
 #include "gateway/couch_auth.h"
 #include "gateway/graph_read.h"
 #include "gateway/http_answer.h"
+#include "gateway/intake.h"
 #include "gateway/lock.h"
 #include "gateway/notify.h"
 #include "gateway/routes.h"
@@ -273,6 +274,8 @@ void request_finish(struct turn *t, struct request *r)
 	call_forget_all(t->gw, r);
 	request_wait_end(t, r);
 	lock_wait_end(t->gw, r);
+	intake_end(t, r);
+	t->gw->transfers -= r->transfers;
 	graph_read_end(t->gw, r);
 	if (r->close)
 		r->close(r);

@@ -127,6 +127,27 @@ static const struct route *route_of(enum dialect dialect, enum http_method metho
 	return NULL;
 }
 
+/* Of a path that no pattern fits as it is: all behind a document names an attachment. */
+static const struct route *attachment_route(enum http_method method, struct slice path,
+					    struct slice parts[URL_SEGMENTS_MAX], int *count)
+{
+	*count = couch_attachment_segments(path, parts);
+	return *count > 0 ? route_of(DIALECT_COUCH, method, parts, *count) : NULL;
+}
+
+bool route_takes_pieces(const struct http_request *head, bool multipart)
+{
+	struct slice segments[URL_SEGMENTS_MAX];
+	int count = couch_segments(segments, url_segments(head->path, segments));
+	const struct route *route =
+	    count < 0 ? NULL : route_of(DIALECT_COUCH, head->method, segments, count);
+	if (!route)
+		route = attachment_route(head->method, head->path, segments, &count);
+	return route && head->method == HTTP_PUT &&
+	       (route->handler == couch_attachment_write ||
+		(multipart && route->handler == couch_write));
+}
+
 enum route_result route_find(struct request *r, struct slice path, struct buf *allow,
 			     struct problem *problem)
 {
@@ -138,9 +159,8 @@ enum route_result route_find(struct request *r, struct slice path, struct buf *a
 	r->route = count < 0 ? NULL : route_of(r->dialect, method, segments, count);
 	if (!r->route && r->dialect == DIALECT_COUCH) {
 		struct slice parts[URL_SEGMENTS_MAX];
-		int parts_count = couch_attachment_segments(path, parts);
-		if (parts_count > 0)
-			r->route = route_of(r->dialect, method, parts, parts_count);
+		int parts_count;
+		r->route = attachment_route(method, path, parts, &parts_count);
 		if (r->route)
 			return take_open(r, r->route->pattern, parts, problem) ? ROUTE_FOUND
 									       : ROUTE_REFUSED;

@@ -27,6 +27,9 @@ enum route_result { ROUTE_FOUND, ROUTE_OPTIONS, ROUTE_REFUSED };
 enum route_result route_find(struct request *r, struct slice path, struct buf *allow,
 			     struct problem *problem);
 
+/* Does the route of a couch client's head take a body that can come in pieces? */
+bool route_takes_pieces(const struct http_request *head, bool multipart);
+
 /* False with *problem: the client may only read, and this is another thing, or about conflicts. */
 bool route_allowed(const struct request *r, struct problem *problem) MUST_CHECK;
 

@@ -192,6 +192,34 @@ void attachment_md5(struct slice bytes, uint8_t out[MD5_BYTES])
 			 NULL) == 1);
 }
 
+static EVP_MD_CTX *context_of(struct md5 *m)
+{
+	return (EVP_MD_CTX *)m;
+}
+
+struct md5 *md5_new(void)
+{
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	CHECK(context != NULL && EVP_DigestInit_ex(context, EVP_md5(), NULL) == 1);
+	return (struct md5 *)context;
+}
+
+void md5_add(struct md5 *m, struct slice bytes)
+{
+	if (bytes.len > 0)
+		CHECK(EVP_DigestUpdate(context_of(m), bytes.data, bytes.len) == 1);
+}
+
+void md5_end(struct md5 *m, uint8_t out[MD5_BYTES])
+{
+	CHECK(EVP_DigestFinal_ex(context_of(m), out, NULL) == 1);
+}
+
+void md5_free(struct md5 *m)
+{
+	EVP_MD_CTX_free(context_of(m));
+}
+
 void attachment_digest(const uint8_t md5[MD5_BYTES], struct buf *out)
 {
 	buf_append_text(out, "md5-");

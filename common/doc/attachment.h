@@ -57,6 +57,12 @@ void attachment_write(const struct attachment_stub *stub, struct buf *out);
 /* The same attachment, wherever it came in? Both values as stored, or something else. */
 bool attachment_same(struct slice a, struct slice b);
 void attachment_md5(struct slice bytes, uint8_t out[MD5_BYTES]);
+/* The same of bytes that come one after another. */
+struct md5;
+struct md5 *md5_new(void);
+void md5_add(struct md5 *m, struct slice bytes);
+void md5_end(struct md5 *m, uint8_t out[MD5_BYTES]);
+void md5_free(struct md5 *m);
 /* "md5-" and Base64. */
 void attachment_digest(const uint8_t md5[MD5_BYTES], struct buf *out);
 

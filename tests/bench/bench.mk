@@ -60,4 +60,7 @@ bench-couch: all $(BENCH_LOAD) $(BUILD)/parley-keys
 # A view of DOCUMENTS=100000 small documents.
 bench-views: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/views.mjs $(or $(DOCUMENTS),100000)
-.PHONY: bench-changes bench-couch bench-views bench-conflicts bench-leaves
+# An attachment of MIB=1024: written and read, alone and as a part; memory of each process.
+bench-attachments: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/attachments.mjs $(or $(MIB),1024)
+.PHONY: bench-attachments bench-changes bench-couch bench-views bench-conflicts bench-leaves

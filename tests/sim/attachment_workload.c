@@ -48,6 +48,9 @@ struct owner {
 	int name;   /* STEP_READ */
 	bool unsure;
 	int writes;
+	bool streams;        /* the answer to STEP_READ comes in pieces */
+	struct buf streamed; /* so far */
+	uint64_t length;     /* it shall be */
 };
 
 struct attachment_state {
@@ -198,8 +201,10 @@ static void go_on(struct workload *w, int actor)
 static void attachment_step(struct workload *w, int actor)
 {
 	struct attachment_state *s = state_of(w);
-	if (workload_give_up(w, actor))
+	if (workload_give_up(w, actor)) {
 		s->owners[actor].unsure = true;
+		s->owners[actor].streams = false;
+	}
 	if (s->ready)
 		go_on(w, actor);
 	else if (w->sim->healed)
@@ -292,18 +297,37 @@ static void looked(struct workload *w, int actor, const struct sim_answer *answe
 	snprintf(o->rev, sizeof o->rev, "%s", answer->etag);
 }
 
-static void have_read(struct workload *w, int actor, const struct sim_answer *answer)
+static void have_read(struct workload *w, int actor, int status, struct slice bytes)
 {
 	struct owner *o = &state_of(w)->owners[actor];
 	int content = o->known.content[o->name];
-	if (answer->status == 404 && content >= 0 && o->maybe_count == 0)
+	if (status == 404 && content >= 0 && o->maybe_count == 0)
 		sim_violation(w->sim, "attachments: %s of f%d is not there", names[o->name], actor);
-	if (answer->status != 200)
+	if (status != 200)
 		return;
-	if (content < 0 ||
-	    !slice_equal(buf_slice(&answer->body), buf_slice(&state_of(w)->contents[content])))
+	if (content < 0 || !slice_equal(bytes, buf_slice(&state_of(w)->contents[content])))
 		sim_violation(w->sim, "attachments: %s of f%d has other bytes", names[o->name],
 			      actor);
+}
+
+/* True: more of it follows. One that breaks off says nothing. */
+static bool take_stream(struct workload *w, int actor, const struct sim_answer *answer)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	if (answer->kind == SIM_ANSWER_WHOLE) {
+		buf_clear(&o->streamed);
+		o->streams = true;
+		o->length = answer->length;
+	}
+	buf_append_slice(&o->streamed, buf_slice(&answer->body));
+	if (answer->kind != SIM_ANSWER_END)
+		return true;
+	o->streams = false;
+	if (o->streamed.len > o->length)
+		sim_violation(w->sim, "attachments: of f%d comes more than was said", actor);
+	if (o->streamed.len == o->length)
+		have_read(w, actor, 200, buf_slice(&o->streamed));
+	return false;
 }
 
 static void attachment_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
@@ -312,14 +336,17 @@ static void attachment_on_answer(struct workload *w, int actor, const struct sim
 	struct owner *o = &s->owners[actor];
 	if (!workload_answered(w, actor, answer))
 		return;
+	bool streams = answer->streaming || o->streams;
+	if (streams && take_stream(w, actor, answer))
+		return;
 	if (!s->ready)
 		s->ready = answer->status < 300;
 	else if (o->step == STEP_WRITE)
 		wrote(w, actor, answer);
 	else if (o->step == STEP_LOOK)
 		looked(w, actor, answer);
-	else
-		have_read(w, actor, answer);
+	else if (!streams)
+		have_read(w, actor, answer->status, buf_slice(&answer->body));
 	if (s->ready && w->sim->healed && answer->status == 503)
 		o->unsure = true; /* once more */
 	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
@@ -508,6 +535,8 @@ static void attachment_free(struct workload *w)
 		buf_close(&s->contents[i]);
 		buf_close(&s->digests[i]);
 	}
+	for (int i = 0; i < ACTORS; i++)
+		buf_close(&s->owners[i].streamed);
 }
 
 const struct workload_ops attachment_workload = {

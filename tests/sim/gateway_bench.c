@@ -242,6 +242,9 @@ static void note_effects(struct gateway_bench *b)
 			note_send(b, e);
 		else if (e->kind == EFFECT_RESPOND)
 			note_answer(b, e);
+		else if (e->kind == EFFECT_BODY_CREDIT)
+			buf_printf(&b->trace, "++ %" PRIu64 " %u\n", e->body_credit.request,
+				   e->body_credit.bytes);
 		else if (e->kind == EFFECT_STREAM_SEND)
 			note_stream(b, e);
 		else if (e->kind == EFFECT_STREAM_CLOSE)

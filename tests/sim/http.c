@@ -8,7 +8,7 @@ enum { CLIENT_DELAY_MIN_US = 100, CLIENT_DELAY_MAX_US = 2000 };
 
 /* ---- what a gateway has under way ---- */
 
-static struct sim_open *open_of(struct sim_node *node, uint64_t id)
+struct sim_open *http_open(struct sim_node *node, uint64_t id)
 {
 	for (uint32_t i = 0; i < node->open_count; i++)
 		if (node->open[i].id == id)
@@ -25,8 +25,9 @@ static void open_add(struct sim_node *node, uint64_t id, uint64_t connection)
 	node->open[node->open_count++] = (struct sim_open){.id = id, .connection = connection};
 }
 
-static void open_remove(struct sim_node *node, struct sim_open *open)
+void http_open_end(struct sim_node *node, struct sim_open *open)
 {
+	http_body_free(open->body);
 	uint32_t at = (uint32_t)(open - node->open);
 	node->open_count--;
 	memmove(open, open + 1, (node->open_count - at) * sizeof *open);
@@ -42,7 +43,7 @@ static int64_t delay_us(struct workload *w)
 void http_send(struct workload *w, int gateway, struct sim_http *r)
 {
 	struct sim *sim = w->sim;
-	struct sim_open *open = open_of(&sim->nodes[gateway], r->id);
+	struct sim_open *open = http_open(&sim->nodes[gateway], r->id);
 	int64_t at_us = sim->now_us + delay_us(w);
 	if (r->kind == SIM_HTTP_HANG_UP)
 		at_us += CLIENT_DELAY_MAX_US; /* never before its request */
@@ -79,7 +80,8 @@ void http_arrive(struct sim *sim, const struct sim_event *event)
 	node_wake(sim, event->index, sim->now_us);
 }
 
-static void feed_request(struct sim_node *node, struct event *event, const struct sim_http *r)
+static void feed_request(struct sim *sim, struct sim_node *node, struct event *event,
+			 const struct sim_http *r)
 {
 	struct http_request request = {.id = r->id,
 				       .dialect = r->dialect,
@@ -96,13 +98,14 @@ static void feed_request(struct sim_node *node, struct event *event, const struc
 	event->kind = EVENT_HTTP_REQUEST;
 	event->http = &request;
 	open_add(node, r->id, r->connection);
+	http_body_begin(sim, http_open(node, r->id), &request);
 	node->ops->step(node->core, event, &node->fx);
 }
 
 /* The order of the real shell: what the connection carried, then the connection. */
 static void feed_hang_up(struct sim_node *node, struct event *event, const struct sim_http *r)
 {
-	struct sim_open *open = open_of(node, r->id);
+	struct sim_open *open = http_open(node, r->id);
 	uint64_t connection = open ? open->connection : r->id;
 	if (open && open->streaming) {
 		event->kind = EVENT_STREAM_GONE;
@@ -114,17 +117,19 @@ static void feed_hang_up(struct sim_node *node, struct event *event, const struc
 		node->ops->step(node->core, event, &node->fx);
 	}
 	if (open)
-		open_remove(node, open);
+		http_open_end(node, open);
 	event->kind = EVENT_HTTP_CLOSED;
 	event->http_closed = connection;
 	node->ops->step(node->core, event, &node->fx);
 }
 
-void http_feed(struct sim_node *node, struct event event, const struct sim_http *r)
+void http_feed(struct sim *sim, struct sim_node *node, struct event event, const struct sim_http *r)
 {
-	const struct sim_open *open = open_of(node, r->id);
+	const struct sim_open *open = http_open(node, r->id);
 	if (r->kind == SIM_HTTP_REQUEST) {
-		feed_request(node, &event, r);
+		feed_request(sim, node, &event, r);
+	} else if (r->kind == SIM_HTTP_PIECE) {
+		http_body_feed(sim, node, event, r);
 	} else if (r->kind == SIM_HTTP_HANG_UP) {
 		feed_hang_up(node, &event, r);
 	} else if (open && open->streaming && !open->closing) {
@@ -157,7 +162,7 @@ void http_feed_closed(struct sim_node *node, struct event event)
 			i++;
 			continue;
 		}
-		open_remove(node, &node->open[i]);
+		http_open_end(node, &node->open[i]);
 		event.kind = EVENT_STREAM_GONE;
 		event.stream.stream = id;
 		node->ops->step(node->core, &event, &node->fx);
@@ -192,7 +197,7 @@ void http_respond(struct sim *sim, int index, const struct effect *effect)
 {
 	struct sim_node *node = &sim->nodes[index];
 	const struct http_response *response = &effect->respond.response;
-	struct sim_open *open = open_of(node, effect->respond.request);
+	struct sim_open *open = http_open(node, effect->respond.request);
 	if (!open) { /* the client went away */
 		sim_log(sim, "%s answers nobody", node->name);
 		return;
@@ -201,6 +206,7 @@ void http_respond(struct sim *sim, int index, const struct effect *effect)
 	answer->id = effect->respond.request;
 	answer->status = response->status;
 	answer->streaming = response->kind != HTTP_WHOLE;
+	answer->length = response->length;
 	buf_append_slice(&answer->body, response->body);
 	for (uint32_t i = 0; i < response->headers_count; i++)
 		if (slice_equal(response->headers[i].name, slice_text("ETag")))
@@ -209,13 +215,14 @@ void http_respond(struct sim *sim, int index, const struct effect *effect)
 	open->paced = open->sent = response->paced;
 	deliver(sim, open, answer);
 	if (!open->streaming)
-		open_remove(node, open);
+		http_open_end(node, open);
 }
 
 void http_stream_send(struct sim *sim, int index, const struct effect *effect)
 {
 	for (uint32_t i = 0; i < effect->stream_send.count; i++) {
-		struct sim_open *open = open_of(&sim->nodes[index], effect->stream_send.streams[i]);
+		struct sim_open *open =
+		    http_open(&sim->nodes[index], effect->stream_send.streams[i]);
 		if (!open || !open->streaming || open->closing)
 			continue;
 		struct sim_answer *answer = mem_alloc_zero(sizeof *answer);
@@ -240,7 +247,7 @@ static void send_end(struct sim *sim, struct sim_open *open, uint16_t code)
 
 void http_stream_close(struct sim *sim, int index, const struct effect *effect)
 {
-	struct sim_open *open = open_of(&sim->nodes[index], effect->stream_close.stream);
+	struct sim_open *open = http_open(&sim->nodes[index], effect->stream_close.stream);
 	if (!open || !open->streaming || open->closing)
 		return;
 	send_end(sim, open, effect->stream_close.code);
@@ -255,7 +262,7 @@ void http_forget(struct sim *sim, int index, uint64_t id)
 		if (sim->heap[i].kind == SIM_ANSWER && answer->id == id)
 			answer->dropped = true;
 	}
-	struct sim_open *open = open_of(&sim->nodes[index], id);
+	struct sim_open *open = http_open(&sim->nodes[index], id);
 	if (open)
 		open->deaf = true;
 }
@@ -268,5 +275,7 @@ void http_gateway_down(struct sim *sim, int index)
 	for (uint32_t i = 0; i < node->open_count; i++)
 		if (node->open[i].streaming && !node->open[i].closing)
 			send_end(sim, &node->open[i], 0);
+	for (uint32_t i = 0; i < node->open_count; i++)
+		http_body_free(node->open[i].body);
 	node->open_count = 0;
 }

@@ -368,6 +368,8 @@ static void run_effects(struct sim *sim, int index, enum effect_when when)
 		} else if (e->kind == EFFECT_RESPOND) {
 			sim_trace(sim, e->respond.response.body.data, e->respond.response.body.len);
 			http_respond(sim, index, e);
+		} else if (e->kind == EFFECT_BODY_CREDIT) {
+			http_body_credit(sim, index, e);
 		} else if (e->kind == EFFECT_STREAM_SEND) {
 			sim_trace(sim, e->stream_send.body.data, e->stream_send.body.len);
 			http_stream_send(sim, index, e);
@@ -511,7 +513,7 @@ void node_turn(struct sim *sim, int index)
 		node->requests = r->next;
 		if (!node->requests)
 			node->requests_end = &node->requests;
-		http_feed(node, event_at(sim, node, EVENT_HTTP_REQUEST), r);
+		http_feed(sim, node, event_at(sim, node, EVENT_HTTP_REQUEST), r);
 		http_request_free(r);
 		sim->steps++;
 	}

@@ -214,6 +214,7 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	rng_fork(&root, &sim->disk_rng);
 	rng_fork(&root, &sim->nemesis_rng);
 	rng_fork(&root, &sim->core_rng);
+	rng_init(&sim->body_rng, seed ^ 0xb0d1e5);
 	sim->now_us = 1000000;
 	sim->workloads = mem_alloc_zero(WORKLOADS_MAX * sizeof *sim->workloads);
 	node_build(sim);

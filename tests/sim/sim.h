@@ -97,6 +97,7 @@ struct sim_message {
 enum sim_http_kind {
 	SIM_HTTP_REQUEST,
 	SIM_HTTP_MESSAGE, /* on a WebSocket: body */
+	SIM_HTTP_PIECE,   /* more of a body, as far as its gateway asked for it: http_body.c */
 	SIM_HTTP_HANG_UP  /* the client has gone, and its connection with it */
 };
 
@@ -126,8 +127,9 @@ struct sim_answer {
 	enum sim_answer_kind kind;
 	uint64_t id;
 	int status;
-	bool streaming; /* WHOLE: parts follow, then the end */
-	bool dropped;   /* its client hung up */
+	bool streaming;  /* WHOLE: parts follow, then the end */
+	uint64_t length; /* WHOLE: of all of them, if it is known */
+	bool dropped;    /* its client hung up */
 	char etag[128];
 	struct buf body;
 };
@@ -149,6 +151,7 @@ struct sim_open {
 	bool sent;             /* something, since it was told that all was taken */
 	bool closing;          /* the gateway has closed the stream */
 	bool deaf;             /* the client has gone */
+	struct sim_body *body; /* which comes in pieces, and is not whole yet; else NULL */
 	int64_t in_us, out_us; /* of the last thing sent each way: they stay in order */
 };
 
@@ -214,7 +217,7 @@ struct faults_met;
 
 struct sim {
 	struct sim_settings settings;
-	struct rng net_rng, disk_rng, nemesis_rng, core_rng;
+	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng;
 	int64_t now_us;
 	struct sim_event *heap;
 	size_t heap_len, heap_cap;
@@ -292,15 +295,26 @@ int64_t net_delay_us(struct sim *sim);
 void http_send(struct workload *w, int gateway, struct sim_http *r); /* takes it */
 void http_arrive(struct sim *sim, const struct sim_event *event);
 void http_request_free(struct sim_http *r);
-void http_feed(struct sim_node *node, struct event event, const struct sim_http *r);
+void http_feed(struct sim *sim, struct sim_node *node, struct event event,
+	       const struct sim_http *r);
 void http_feed_closed(struct sim_node *node, struct event event);
 void http_feed_taken(struct sim_node *node, struct event event);
 void http_respond(struct sim *sim, int index, const struct effect *effect);
 void http_stream_send(struct sim *sim, int index, const struct effect *effect);
 void http_stream_close(struct sim *sim, int index, const struct effect *effect);
 /* Drops what is on its way to the client of this request, and what comes later. */
+struct sim_open *http_open(struct sim_node *node, uint64_t id); /* NULL: it has ended */
+void http_open_end(struct sim_node *node, struct sim_open *open);
 void http_forget(struct sim *sim, int index, uint64_t id);
 void http_gateway_down(struct sim *sim, int index);
+/* ---- http_body.c ---- */
+
+/* Shall the request come in pieces? Then its body is kept for them. */
+void http_body_begin(struct sim *sim, struct sim_open *open, struct http_request *request);
+void http_body_credit(struct sim *sim, int index, const struct effect *effect);
+void http_body_feed(struct sim *sim, struct sim_node *node, struct event event,
+		    const struct sim_http *r);
+void http_body_free(struct sim_body *body);
 
 /* script.c */
 void script_submit(struct sim *sim, int index, const struct script_request *request);

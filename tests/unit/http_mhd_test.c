@@ -284,7 +284,8 @@ static int setup(void **state)
 	    .connections_max = 16,
 	    .idle_timeout_s = 30,
 	    .connection_memory_bytes = 32 * 1024,
-	    .callbacks = {f, on_request, on_gone, on_refused, on_closed, NULL, NULL, NULL},
+	    .callbacks = {f, on_request, NULL, NULL, on_gone, on_refused, on_closed, NULL, NULL,
+			  NULL},
 	};
 	f->server = http_server_new(&options, &problem);
 	assert_non_null(f->server);

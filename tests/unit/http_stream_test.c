@@ -184,8 +184,8 @@ static struct http_options options_of(struct fixture *f)
 			.total_bytes_max = 1024 * 1024,
 			.ping_ms = 60000,
 			.close_ms = 300},
-	    .callbacks = {f, on_request, on_gone, on_refused, on_closed, on_stream_message,
-			  on_stream_taken, on_stream_gone},
+	    .callbacks = {f, on_request, NULL, NULL, on_gone, on_refused, on_closed,
+			  on_stream_message, on_stream_taken, on_stream_gone},
 	};
 }
 
