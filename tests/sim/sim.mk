@@ -41,4 +41,8 @@ sim-sum:
 sim-mutations: $(BUILD)/parley-sim
 	$< --mutations --seeds $(or $(SEEDS),2000) --seed $(or $(SEED),1) --jobs $(SIM_JOBS)
 
-.PHONY: sim sim-sum sim-mutations
+# A node fails at each step of cleanup, purge, resolution and split, in so many seeds each.
+sim-places: $(BUILD)/unit/fault_places_test
+	PLACES_SEEDS=$(or $(SEEDS),500) $<
+
+.PHONY: sim sim-sum sim-mutations sim-places

@@ -4,30 +4,44 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "proto/schema.h"
 #include "tests/sim/trap.h"
 
-enum { FIRST_SEED = 1 };
+enum { FIRST_SEED = 1, SEEDS_PER_HIT = 8 };
 
-/* Runs a seed for each place; a step that is never taken proves nothing. */
+/* How many seeds are to fail at each place: one, or as many as PLACES_SEEDS says. */
+static int seeds_wanted(void)
+{
+	const char *text = getenv("PLACES_SEEDS");
+	unsigned long wanted = text ? strtoul(text, NULL, 10) : 1;
+	return wanted >= 1 && wanted <= 1000000 ? (int)wanted : 1;
+}
+
+/* Seeds in which a node fails there, as many as are wanted; a step that is never taken proves
+ * nothing. */
 static void fail_at(const struct sim_trap *trap, bool sender_too)
 {
+	int wanted = seeds_wanted();
 	for (int where = sender_too ? TRAP_SENT : TRAP_ARRIVING; where <= TRAP_ARRIVED; where++) {
 		struct sim_trap place = *trap;
-		int sprung = 0;
+		int failed = 0;
 		uint64_t trace;
 		uint64_t ms;
 		place.where = (enum trap_where)where;
-		struct sim_options options = {.trap = &place, .trap_sprung = &sprung};
-		for (uint64_t seed = FIRST_SEED; sprung == 0 && seed < FIRST_SEED + 8; seed++)
-			if (sim_run(seed, &options, &trace, &ms) > 0)
+		for (int i = 0; failed < wanted && i < wanted * SEEDS_PER_HIT; i++) {
+			int sprung = 0;
+			struct sim_options options = {.trap = &place, .trap_sprung = &sprung};
+			if (sim_run(FIRST_SEED + (uint64_t)i, &options, &trace, &ms) > 0)
 				fail_msg("%s where=%d pause=%d seed=%d",
 					 schema_of_message(trap->type)->name, where, trap->pause,
-					 (int)seed);
-		assert_true(sprung > 0);
+					 FIRST_SEED + i);
+			failed += sprung > 0;
+		}
+		assert_int_equal(failed, wanted);
 	}
 }
 
