@@ -1,5 +1,5 @@
-/* JSON text <-> MessagePack, once each way, at the gateway. simdjson reads, std::to_chars prints;
- * the only C++.
+/* JSON text <-> MessagePack, once each way, at the gateway; storage nodes use it for what functions
+ * of views take and give. simdjson reads, std::to_chars prints; the only C++.
  *
  * Values survive a round trip: 64-bit integers exact; other numbers as a double if the double's
  * shortest decimal form has the same value as the text, else kept as text (MP_EXT_NUMBER); member
