@@ -183,7 +183,7 @@ describe('scripts', () => {
   });
 
   test('other collections wait for one endless run, however many there are', async (c) => {
-    const count = 40;
+    const count = 20;
     await collection(c, 'endless', '() => { for (;;); }');
     await collection(c, 'quick', '(base, leaves) => ({ pick: leaves[0].rev })');
     for (let i = 0; i < count; i++) await diverge(c, `/endless/d${i}`, { n: 0 }, { n: 1 }, { n: 2 });
