@@ -85,12 +85,12 @@ void couch_error_members(const struct problem *p, struct buf *out)
 	struct buf text = {0};
 	if (error == COUCH_BAD_NAME && p->detail[0])
 		buf_printf(&text, "Name: '%s'. %s", p->detail, reason);
-	else if (error == COUCH_NONE || p->detail[0] == 0)
-		buf_append_text(&text, reason);
+	else if (error == COUCH_NONE || error == COUCH_BAD_JSON || p->detail[0] == 0)
+		buf_append_text(&text, reason); /* clients compare what is said of JSON */
 	else
 		buf_append_text(&text, p->detail);
 	if (p->couch == COUCH_NONE && p->place[0] && error != COUCH_CONFLICT &&
-	    error != COUCH_MISSING)
+	    error != COUCH_MISSING && error != COUCH_BAD_JSON)
 		buf_printf(&text, " (%s)", p->place);
 	buf_append_text(out, "\"error\":");
 	json_string(slice_text(error == COUCH_NONE ? row->code : errors[error].error), out);

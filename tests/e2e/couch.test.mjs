@@ -320,6 +320,70 @@ describe('the CouchDB dialect', () => {
     assert.equal((await couch('POST', db, { headers: { 'Content-Type': 'application/json; charset=utf-8' }, body: '{}' })).status, 201);
   });
 
+  test('errors are those of CouchDB', async () => {
+    const db = await database('errors');
+    const { rev } = (await couch('PUT', `${db}/doc`, { body: { a: 1 } })).json;
+    const missing = [404, 'not_found', 'missing'];
+    const noDatabase = [404, 'not_found', 'Database does not exist.'];
+    const badRev = [400, 'bad_request', 'Invalid rev format'];
+    const conflict = [409, 'conflict', 'Document update conflict.'];
+    const reserved = [400, 'illegal_docid', 'Only reserved document ids may start with underscore.'];
+    const keys = '`keys` is incompatible with `key`, `start_key` and `end_key`';
+    const cases = [
+      ['GET', '/none', , noDatabase],
+      ['DELETE', '/none', , noDatabase],
+      ['PUT', '/none/doc', {}, noDatabase],
+      ['POST', '/none/_bulk_docs', { docs: [] }, noDatabase],
+      ['POST', '/none/_purge', {}, noDatabase],
+      ['GET', `${db}/none`, , missing],
+      ['GET', `${db}/doc?rev=9-none`, , missing],
+      ['GET', `${db}/doc?rev=none`, , badRev],
+      ['GET', `${db}/doc?open_revs=["x"]`, , badRev],
+      ['PUT', `${db}/doc`, {}, conflict],
+      ['PUT', `${db}/doc`, { _rev: 'x' }, badRev],
+      ['PUT', `${db}/doc?rev=1-x`, { _rev: rev }, [400, 'bad_request', 'Document rev from request body and query string have different values']],
+      ['DELETE', `${db}/doc?rev=1-x`, , conflict],
+      ['DELETE', `${db}/doc?rev=0`, , badRev],
+      ['PUT', `${db}/_zing`, {}, reserved],
+      ['PUT', `${db}/doc`, { _zing: 1 }, [400, 'doc_validation', 'Bad special document member: _zing']],
+      ['PUT', `${db}/doc`, [], [400, 'bad_request', 'Document must be a JSON object']],
+      ['PUT', `${db}/doc`, '{', [400, 'bad_request', 'invalid UTF-8 JSON']],
+      ['PUT', `${db}/doc`, { _attachments: { _a: { data: '' } } }, [400, 'bad_request', "Attachment name '_a' starts with prohibited character '_'"]],
+      ['GET', `${db}/doc/none`, , [404, 'not_found', 'Document is missing attachment']],
+      ['POST', db, { _id: 5 }, [400, 'illegal_docid', 'Document id must be a string']],
+      ['POST', `${db}/_bulk_docs`, {}, [400, 'bad_request', 'POST body must include `docs` parameter.']],
+      ['POST', `${db}/_bulk_docs`, { docs: 5 }, [400, 'bad_request', '`docs` parameter must be an array.']],
+      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: '_zing' }] }, reserved],
+      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a' }], new_edits: false },
+        [400, 'bad_request', 'When `new_edits: false`, the document needs `_rev` or `_revisions` specified']],
+      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a', _rev: '2-b', _revisions: { start: 2, ids: ['x', 'y'] } }], new_edits: false },
+        [400, 'doc_validation', '_rev is not the first of _revisions.']],
+      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a', _revisions: { start: 1, ids: ['x', 'y'] } }], new_edits: false },
+        [400, 'doc_validation', '_revisions names more revisions than its start leaves room for.']],
+      ['POST', `${db}/_all_docs`, { keys: 5 }, [400, 'bad_request', '`keys` body member must be an array.']],
+      ['POST', `${db}/_all_docs?key="a"`, { keys: ['a'] }, [400, 'query_parse_error', keys]],
+      ['POST', `${db}/_purge`, { doc: 5 }, [400, 'bad_request', 'Invalid list of revisions']],
+      ['POST', `${db}/_purge`, [], [400, 'bad_request', 'Request body must be a JSON object']],
+      ['POST', `${db}/_changes?filter=_doc_ids`, { doc_ids: 5 }, [400, 'bad_request', '`doc_ids` filter parameter is not a list.']],
+      ['POST', `${db}/_changes?filter=_selector`, { selector: 5 }, [400, 'bad_request', 'Selector error: expected a JSON object']],
+      ['POST', `${db}/_find`, {}, [400, 'missing_required_key', 'Missing required key: selector']],
+      ['POST', `${db}/_find`, { selector: { $noor: [] } }, [400, 'invalid_operator', 'Invalid operator: $noor']],
+      ['GET', '/_uuids?count=5000', , [400, 'bad_request', 'count parameter too large']],
+      ['COPY', `${db}/doc`, , [400, 'bad_request', 'Destination header is mandatory for COPY.']],
+    ];
+    const told = [];
+    for (const [method, path, body] of cases) {
+      const { status, json } = await couch(method, path, { body });
+      told.push([method, path, status, json?.error, json?.reason]);
+    }
+    assert.deepEqual(told, cases.map(([method, path, , expected]) => [method, path, ...expected]));
+    let deep = { a: 1 };
+    for (let level = 0; level < 60; level++) deep = { $not: deep };
+    assert.equal((await couch('POST', `${db}/_find`, { body: { selector: deep } })).status, 400);
+    assert.equal((await couch('PUT', `${db}/deep`, { body: '['.repeat(200) + ']'.repeat(200) })).status, 400);
+    assert.deepEqual((await couch('GET', `${db}/doc`)).json, { _id: 'doc', _rev: rev, a: 1 });
+  });
+
   test('nano 11', async () => {
     assert.equal((await nano.info()).couchdb, 'Welcome');
     await nano.db.create('nano_db');
