@@ -176,7 +176,10 @@ void changes_on_shard_changes(struct storage *s, const struct event *e, struct e
 	x.ack.status = read_allowed(s, c, e, false, fx);
 	if (x.ack.status == STATUS_OK) {
 		x.limit = m->limit == 0 || m->limit > LIMIT_CHANGES ? LIMIT_CHANGES : m->limit;
-		x.until = m->until > 0 && m->until < c->committed ? m->until : c->committed;
+		/* documents are read as they are, a scan shows the last commit: one that changes
+		 * in this turn must not be missing under both numbers */
+		uint64_t end = m->ids_count > 0 ? c->position.applied : c->committed;
+		x.until = m->until > 0 && m->until < end ? m->until : end;
 		if (x.until < m->after)
 			x.until = m->after; /* told of what is not committed yet */
 		if (m->ids_count > 0)
