@@ -179,7 +179,6 @@ static void run(struct turn *t, struct request *r, struct changes_shard *s, uint
 	    .arguments = buf_slice(&arguments),
 	    .done = judged,
 	    .context = s,
-	    .owner = f->design.owner,
 	    .patience_ms = FILTER_PATIENCE_MS};
 	s->asked = script_run(t, r, &asked);
 	s->judging = s->asked ? count : 0;

@@ -24,9 +24,13 @@ static void tried(struct turn *t, struct request *r, const void *context,
 	struct mp_reader reader = mp_reader_of(end->output);
 	struct mp_token text = mp_read(&reader);
 	(void)context;
-	bool unknown = end->status == SCRIPT_BUSY || end->status == SCRIPT_UNAVAILABLE;
+	bool unknown = end->status == SCRIPT_UNAVAILABLE;
 	bool fine = end->status == SCRIPT_OK && text.type == MP_STR && text.bytes.len == 0;
-	/* where no worker can be asked, whoever uses it finds out */
+	if (end->status == SCRIPT_BUSY) {
+		answer_status(t, r, STATUS_OVERLOADED, "");
+		return;
+	}
+	/* where no worker can be started, whoever uses it finds out */
 	if (!unknown && !fine) {
 		item->refused = true;
 		if (function_returned(end, &item->problem))
@@ -45,11 +49,10 @@ static bool is_tried(const struct validated *item)
 /* False: it has no functions, or too many wait. */
 static bool try_functions(struct turn *t, struct request *r, const struct validated *item)
 {
-	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
 	struct buf arguments = {0};
 	struct script_asked asked = {.source = slice_text(view_compile_source),
 				     .done = tried,
-				     .owner = c ? c->settings.id : 0};
+				     .patience_ms = t->gw->options.limits.deadline_ms};
 	bool any = design_functions(item->document->body, &arguments);
 	asked.arguments = buf_slice(&arguments);
 	any = any && script_run(t, r, &asked);

@@ -214,7 +214,6 @@ static void have_security(struct turn *t, struct request *r, const struct couch_
 void function_load(struct turn *t, struct request *r, const struct map_collection *c,
 		   struct function_design *design, request_step *next)
 {
-	design->owner = c->settings.id;
 	design->read.id = design->id;
 	design->next = next;
 	design->op = r->op;

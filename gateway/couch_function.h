@@ -27,7 +27,6 @@ struct function_design {
 	struct slice id; /* given */
 	struct slice body;
 	struct slice security;
-	uint64_t owner; /* of its runs */
 	/* private */
 	struct msg_doc_read read;
 	request_step *next;

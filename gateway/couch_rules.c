@@ -3,10 +3,17 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/script_document.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/couch_auth_private.h"
 
-enum { RULES_ROWS = 16, RULES_DATABASES_MAX = 4096 };
+enum {
+	RULES_ROWS = 16,
+	RULES_DATABASES_MAX = 4096,
+	RULES_SPREAD_MS = 60000,
+	RULE_DESIGN_BYTES_MAX = 1 << 20
+};
 
 static const char design_prefix[] = "_design/";
 /* Behind this come the design documents; no id is so, as no UTF-8 has a byte 0xff. */
@@ -22,6 +29,12 @@ struct rules_entry {
 	uint32_t count;
 };
 
+struct rule {
+	struct slice text;
+	struct slice design_id; /* if it uses more of its design document; else empty */
+	struct slice design;    /* MessagePack */
+};
+
 struct rules_asking {
 	void *op;
 	couch_rules_step *next;
@@ -31,9 +44,10 @@ struct rules_asking {
 	int64_t deadline_ms; /* the request's */
 	struct msg_shard_query *queries;
 	uint32_t left;
-	struct slice *texts;
+	struct rule *rules;
 	uint32_t count;
 	uint32_t cap;
+	struct msg_doc_read *reads; /* of design documents */
 };
 
 void couch_rules_close(struct map *rules)
@@ -109,13 +123,28 @@ static void all_came(struct turn *t, struct request *r)
 	const struct rules_asking *op = r->op;
 	struct rules_entry *e = entry_of(t->gw, op->collection);
 	buf_clear(&e->texts);
-	for (uint32_t i = 0; i < op->count; i++)
-		mp_write_str(&e->texts, op->texts[i]);
+	for (uint32_t i = 0; i < op->count; i++) {
+		mp_write_array(&e->texts, 2);
+		mp_write_str(&e->texts, op->rules[i].text);
+		if (op->rules[i].design.len > 0)
+			buf_append_slice(&e->texts, op->rules[i].design);
+		else
+			mp_write_nil(&e->texts);
+	}
 	e->count = op->count;
 	e->known = op->began_ms > e->written_ms;
 	e->asked_ms = op->began_ms;
 	e->asking_ms = 0;
 	go_on(t, r, e, end_asking(t, r));
+}
+
+static bool mentions(struct slice text, const char *word)
+{
+	size_t len = strlen(word);
+	for (size_t at = 0; at + len <= text.len; at++)
+		if (memcmp(text.data + at, word, len) == 0)
+			return true;
+	return false;
 }
 
 static void take_rule(struct request *r, struct rules_asking *op, const struct row *row)
@@ -126,13 +155,84 @@ static void take_rule(struct request *r, struct rules_asking *op, const struct r
 		return;
 	if (op->count == op->cap) {
 		uint32_t cap = op->cap ? 2 * op->cap : 4;
-		struct slice *texts = arena_alloc(&r->arena, cap * sizeof *texts);
+		struct rule *rules = arena_alloc(&r->arena, cap * sizeof *rules);
 		if (op->count > 0)
-			memcpy(texts, op->texts, op->count * sizeof *texts);
-		op->texts = texts;
+			memcpy(rules, op->rules, op->count * sizeof *rules);
+		op->rules = rules;
 		op->cap = cap;
 	}
-	op->texts[op->count++] = arena_copy(&r->arena, text.bytes);
+	struct rule *rule = &op->rules[op->count++];
+	/* one that is too long is none: it refuses all */
+	if (text.bytes.len <= LIMIT_POLICY_BYTES)
+		rule->text = arena_copy(&r->arena, text.bytes);
+	if (mentions(rule->text, "require") || mentions(rule->text, "this"))
+		rule->design_id = arena_copy(&r->arena, row->id);
+}
+
+/* False, and answered: it is no answer. */
+static bool came(struct turn *t, struct request *r, enum status status, bool there)
+{
+	if (there && (status_is_success(status) || status == STATUS_NOT_FOUND))
+		return true;
+	(void)end_asking(t, r);
+	answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+	return false;
+}
+
+static void ask_one(struct turn *t, struct request *r, const struct call_spec *from)
+{
+	struct rules_asking *op = r->op;
+	struct call_spec spec = *from;
+	spec.reach = op->any ? REACH_ANY : REACH_LEAD;
+	spec.repeatable = true;
+	if (call_open(t, r, &spec))
+		return;
+	(void)end_asking(t, r);
+	answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+static void design_came(struct turn *t, struct request *r, uint32_t index, enum status status,
+			const void *body)
+{
+	struct rules_asking *op = r->op;
+	const struct msg_doc_read_ack *ack = body;
+	struct buf *out = &t->gw->scratch;
+	if (!came(t, r, status, ack != NULL))
+		return;
+	struct script_document d = {
+	    .id = op->rules[index].design_id, .revision = ack->revision, .body = ack->body};
+	buf_clear(out);
+	script_document_write(&d, out);
+	if (status_is_success(status) && out->len <= RULE_DESIGN_BYTES_MAX)
+		op->rules[index].design = arena_copy(&r->arena, buf_slice(out));
+	if (--op->left == 0)
+		all_came(t, r);
+}
+
+static void read_designs(struct turn *t, struct request *r)
+{
+	struct rules_asking *op = r->op;
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	op->left = op->count + 1;
+	op->reads = arena_alloc(&r->arena, (op->count + 1) * sizeof *op->reads);
+	for (uint32_t i = 0; i < op->count && !r->finished; i++) {
+		struct msg_doc_read *m = &op->reads[i];
+		if (op->rules[i].design_id.len == 0 || !c) {
+			op->left--;
+			continue;
+		}
+		*m = (struct msg_doc_read){.id = op->rules[i].design_id, .any = op->any};
+		m->shard = map_collection_shard(c, m->id)->shard.id;
+		struct call_spec spec = {.shard = m->shard,
+					 .type = MSG_doc_read,
+					 .answer = MSG_doc_read_ack,
+					 .message = m,
+					 .index = i,
+					 .done = design_came};
+		ask_one(t, r, &spec);
+	}
+	if (!r->finished && --op->left == 0)
+		all_came(t, r);
 }
 
 static void ask(struct turn *t, struct request *r, uint32_t index);
@@ -143,36 +243,28 @@ static void rows_came(struct turn *t, struct request *r, uint32_t index, enum st
 	struct rules_asking *op = r->op;
 	const struct msg_shard_query_ack *ack = body;
 	uint32_t count = ack ? ack->rows_count : 0;
-	if (!ack || !status_is_success(status)) {
-		(void)end_asking(t, r);
-		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+	if (!came(t, r, status, ack != NULL))
 		return;
-	}
 	for (uint32_t i = 0; i < count && is_design(ack->rows[i].id); i++)
 		take_rule(r, op, &ack->rows[i]);
 	if (ack->more_after.len > 0 && (count == 0 || is_design(ack->rows[count - 1].id))) {
 		op->queries[index].after = arena_copy(&r->arena, ack->more_after);
 		ask(t, r, index);
 	} else if (--op->left == 0) {
-		all_came(t, r);
+		read_designs(t, r);
 	}
 }
 
 static void ask(struct turn *t, struct request *r, uint32_t index)
 {
 	struct rules_asking *op = r->op;
-	struct call_spec spec = {.reach = op->any ? REACH_ANY : REACH_LEAD,
-				 .shard = op->queries[index].shard,
+	struct call_spec spec = {.shard = op->queries[index].shard,
 				 .type = MSG_shard_query,
 				 .answer = MSG_shard_query_ack,
 				 .message = &op->queries[index],
-				 .repeatable = true,
 				 .index = index,
 				 .done = rows_came};
-	if (call_open(t, r, &spec))
-		return;
-	(void)end_asking(t, r);
-	answer_status(t, r, STATUS_OVERLOADED, "");
+	ask_one(t, r, &spec);
 }
 
 static void ask_all(struct turn *t, struct request *r, const struct map_collection *c)
@@ -199,12 +291,20 @@ static void is_late(struct turn *t, struct request *r)
 	struct rules_asking *op = r->op;
 	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
 	struct rules_entry *e = entry_of(t->gw, op->collection);
-	call_forget_all(t->gw, r);
 	e->asking_ms = 0;
+	if (!e->known && e->written_ms > 0 && t->now_ms - e->written_ms < RULES_SPREAD_MS) {
+		/* what was written here counts at once: a replica may not have it yet */
+		r->due = NULL;
+		timers_set(&t->gw->timers, &r->deadline, op->deadline_ms);
+		return;
+	}
+	call_forget_all(t->gw, r);
 	if (e->known) {
+		REACHED(rules_known_stay);
 		go_on(t, r, e, end_asking(t, r));
 		return;
 	}
+	REACHED(rules_of_any);
 	r->due = NULL;
 	timers_set(&t->gw->timers, &r->deadline, op->deadline_ms);
 	op->any = true;

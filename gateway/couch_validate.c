@@ -17,7 +17,6 @@ enum {
 struct validation {
 	void *op; /* the caller's */
 	request_step *done;
-	uint64_t owner;
 	struct validated *items;
 	uint32_t count;
 	struct slice texts;    /* of the functions */
@@ -283,7 +282,6 @@ static void run_next(struct turn *t, struct request *r)
 	struct script_asked asked = {.source = slice_text(function_validate_source),
 				     .arguments = buf_slice(&arguments),
 				     .done = ran,
-				     .owner = v->owner,
 				     .patience_ms = t->gw->options.limits.deadline_ms};
 	if (!script_run(t, r, &asked))
 		answer_status(t, r, STATUS_OVERLOADED, "");
@@ -456,12 +454,8 @@ void couch_validate(struct turn *t, struct request *r, struct validated *items, 
 		couch_answer_error(t, r, COUCH_DB_MISSING);
 		return;
 	}
-	*v = (struct validation){.op = r->op,
-				 .done = done,
-				 .owner = c->settings.id,
-				 .items = items,
-				 .count = count,
-				 .most = VALIDATE_RUN_ITEMS};
+	*v = (struct validation){
+	    .op = r->op, .done = done, .items = items, .count = count, .most = VALIDATE_RUN_ITEMS};
 	r->op = v;
 	couch_compile(t, r, items, count, compiled);
 }

@@ -54,7 +54,6 @@ struct view_op {
 	struct view_params params;
 	struct msg_doc_read read; /* of the design document */
 	struct design_view design;
-	uint64_t collection; /* id */
 	enum collation_order order;
 	enum reduce_kind kind;
 	struct slice sequence;

@@ -198,8 +198,7 @@ static void run(struct turn *t, struct request *r)
 	mp_write_str(&arguments, buf_slice(&parts));
 	struct script_asked asked = {.source = slice_text(view_reduce_source),
 				     .arguments = buf_slice(&arguments),
-				     .done = reduced,
-				     .owner = op->collection};
+				     .done = reduced};
 	s->running = script_run(t, r, &asked);
 	if (!s->running)
 		answer_status(t, r, STATUS_OVERLOADED, "");

@@ -215,7 +215,6 @@ static void run(struct turn *t, struct request *r)
 	    .source = slice_text(op->update ? function_update_source : function_show_source),
 	    .arguments = buf_slice(&arguments),
 	    .done = ran,
-	    .owner = op->design.owner,
 	    .patience_ms = t->gw->options.limits.deadline_ms};
 	if (!script_run(t, r, &asked))
 		answer_status(t, r, STATUS_OVERLOADED, "");

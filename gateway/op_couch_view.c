@@ -336,7 +336,6 @@ static void view_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct view_op *op = r->op;
 	op->read.id = r->resource;
-	op->collection = c->settings.id;
 	if (!couch_read_send(t, r, c, &op->read, design_came))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }

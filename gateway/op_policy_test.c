@@ -1,7 +1,6 @@
 /* What a policy would make of the conflicts that are open now. Nothing is changed: graphs are read
  * from the leads one after the other, and decided here as an arbiter would. */
 #include "common/base/memory.h"
-#include "common/doc/shard_hash.h"
 #include "common/doc/value.h"
 #include "gateway/graph_read.h"
 #include "gateway/policy.h"
@@ -111,10 +110,8 @@ static bool run_script(struct turn *t, struct request *r, const struct msg_confl
 	schema_encode(schema_of_message(MSG_conflict_read_ack), graph, &bytes);
 	op->graph = arena_copy(&r->arena, buf_slice(&bytes));
 	buf_close(&bytes);
-	struct script_asked asked = {.source = d->policy.script,
-				     .arguments = d->input,
-				     .done = script_ended,
-				     .owner = shard_hash(r->collection)};
+	struct script_asked asked = {
+	    .source = d->policy.script, .arguments = d->input, .done = script_ended};
 	return script_run(t, r, &asked);
 }
 

@@ -4,7 +4,6 @@
 
 #include "common/doc/policy.h"
 #include "common/doc/script_answer.h"
-#include "common/doc/shard_hash.h"
 #include "gateway/http_answer.h"
 
 /* Under the deadline of requests: a busy machine takes a while to spend a run's time. */
@@ -44,8 +43,7 @@ void policy_check_script(struct turn *t, struct request *r, struct slice policy,
 	struct script_asked asked = {.source = has ? read.script : slice_of(NULL, 0),
 				     .done = checked,
 				     .context = check,
-				     .patience_ms = CHECK_PATIENCE_MS,
-				     .owner = shard_hash(r->collection)};
+				     .patience_ms = CHECK_PATIENCE_MS};
 	if (!has || !script_run(t, r, &asked))
 		next(t, r);
 }

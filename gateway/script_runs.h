@@ -1,9 +1,6 @@
 /* Runs of scripts at the gateway: policies, compiled or tried; functions of design documents. The
- * workers are the gateway's own (common/run/script_pool.h), started when first needed.
- *
- * Runs have owners, a database's functions its database. Of one owner one run is given to the
- * workers at a time, and who was served longest ago comes first: a database whose functions are
- * slow makes its own wait. */
+ * workers are the gateway's own (common/run/script_pool.h), started when first needed; collections
+ * take turns there. */
 #ifndef PARLEY_GATEWAY_SCRIPT_RUNS_H
 #define PARLEY_GATEWAY_SCRIPT_RUNS_H
 
@@ -11,11 +8,8 @@
 #include "gateway/internal.h"
 
 enum {
-	SCRIPT_RUNS_MAX = 256,            /* under way or waiting */
-	SCRIPT_RUNS_BYTES_MAX = 64 << 20, /* of those that wait */
-	SCRIPT_GIVEN_MAX = 4,             /* with the workers, of owners */
-	SCRIPT_OWNERS_MAX = 64,           /* remembered */
-	SCRIPT_PATIENCE_MS = 2000         /* they wait for each other */
+	SCRIPT_RUNS_MAX = 256,    /* under way */
+	SCRIPT_PATIENCE_MS = 2000 /* they wait for each other */
 };
 
 struct script_runs;
@@ -38,7 +32,6 @@ struct script_asked {
 	struct slice arguments;
 	script_done *done;
 	const void *context;
-	uint64_t owner;      /* 0: nobody, given at once */
 	int64_t patience_ms; /* 0: SCRIPT_PATIENCE_MS */
 };
 bool script_run(struct turn *t, struct request *r, const struct script_asked *asked) MUST_CHECK;

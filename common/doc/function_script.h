@@ -7,9 +7,9 @@
 extern const char function_filter_source[];
 /* The same of a map function: whether it emits anything. */
 extern const char function_view_filter_source[];
-/* validate_doc_update, of (texts, [[new document, old one or null], ...], userCtx, secObj): of each
- * document null, or [kind, reason] of the first function that refuses it. kind: "forbidden",
- * "unauthorized", "failed". */
+/* validate_doc_update, of ([[text, design document or null], ...], [[new document, old one or
+ * null], ...], userCtx, secObj): of each document null, or [kind, reason] of the first function
+ * that refuses it. kind: "forbidden", "unauthorized", "failed". */
 extern const char function_validate_source[];
 /* Of (text, design document, document or null, req): [document or null, response]. */
 extern const char function_update_source[];

@@ -1,5 +1,5 @@
-/* Functions of design documents at the gateway: what each write waits for, what becomes of
- * verdicts, and whose run comes next. */
+/* Functions of design documents at the gateway: what each write waits for, and what becomes of
+ * verdicts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "gateway/script_runs.h"
 #include "tests/sim/gateway_bench.h"
 
 static int setup(void **state)
@@ -231,7 +230,7 @@ static void test_functions_are_tried_before_they_are_written(void **state)
 		const char *output;
 		int http; /* 0: it is written */
 	} ends[] = {
-	    {SCRIPT_OK, "\"\"", 0},     {SCRIPT_UNAVAILABLE, "none", 0}, {SCRIPT_BUSY, "many", 0},
+	    {SCRIPT_OK, "\"\"", 0},     {SCRIPT_UNAVAILABLE, "none", 0}, {SCRIPT_BUSY, "many", 503},
 	    {SCRIPT_OK, "\"no\"", 400}, {SCRIPT_OK, "[]", 400},          {SCRIPT_TIME, "", 500},
 	};
 	struct gateway_bench *b = *state;
@@ -245,76 +244,6 @@ static void test_functions_are_tried_before_they_are_written(void **state)
 		assert_int_equal(sent_count(b, MSG_doc_write), ends[i].http == 0);
 		assert_int_equal(b->status, ends[i].http);
 	}
-}
-
-/* ---- whose turn it is ---- */
-
-static void note_end(struct turn *t, struct request *r, const void *context,
-		     const struct script_end *end)
-{
-	(void)t;
-	(void)r;
-	(void)end;
-	++*(uint32_t *)(uintptr_t)context;
-}
-
-static struct gateway_bench *bench; /* of ask() */
-static uint32_t ended;
-
-static bool ask(uint64_t request, uint64_t owner, const char *source)
-{
-	struct turn t = {.gw = bench->gw, .fx = &bench->fx, .now_ms = bench->now_ms};
-	struct script_asked asked = {.source = slice_text(source),
-				     .done = note_end,
-				     .context = &ended,
-				     .owner = owner,
-				     .patience_ms = 10000};
-	return script_run(&t, map_get_u64(&bench->gw->requests, request), &asked);
-}
-
-static void expect_given(const char *trace)
-{
-	struct event turn = {.kind = EVENT_TURN};
-	gateway_bench_event(bench, &turn);
-	assert_string_equal(buf_cstr(&bench->trace), trace);
-	gateway_bench_clear(bench);
-}
-
-static void test_a_slow_database_makes_only_its_own_wait(void **state)
-{
-	bench = *state;
-	ended = 0;
-	uint64_t r = gateway_bench_http(bench, "GET /c/a");
-	uint64_t gone = gateway_bench_http(bench, "GET /c/a");
-	gateway_bench_clear(bench);
-	assert_true(ask(r, 5, "slow1") && ask(r, 5, "slow2") && ask(gone, 5, "slow3") &&
-		    ask(r, 5, "slow4"));
-	expect_given("$$ 1 slow1\n");
-	assert_true(ask(r, 6, "quick1") && ask(r, 6, "quick2"));
-	expect_given("$$ 5 quick1\n");
-	script_ends(bench, 5, SCRIPT_OK, "1");
-	expect_given("$$ 6 quick2\n");
-	struct event event = {.kind = EVENT_HTTP_GONE, .http_gone = gone};
-	gateway_bench_event(bench, &event);
-	script_ends(bench, 1, SCRIPT_TIME, "");
-	expect_given("$$ 2 slow2\n");
-	script_ends(bench, 2, SCRIPT_TIME, "");
-	expect_given("$$ 4 slow4\n"); /* nobody waits for the third */
-	assert_int_equal(ended, 3);
-}
-
-static void test_not_too_many_wait(void **state)
-{
-	bench = *state;
-	uint64_t r = gateway_bench_http(bench, "GET /c/a");
-	for (uint32_t i = 0; i < SCRIPT_RUNS_MAX; i++)
-		assert_true(ask(r, 5, "f"));
-	assert_false(ask(r, 5, "f"));
-	struct event turn = {.kind = EVENT_TURN};
-	gateway_bench_event(bench, &turn);
-	ended = 0;
-	gateway_bench_advance(bench, 4000);
-	assert_int_equal(ended, 0);
 }
 
 int main(void)
@@ -332,8 +261,6 @@ int main(void)
 	    TEST(test_a_revision_that_is_not_there_is_a_conflict),
 	    TEST(test_functions_are_tried_before_they_are_written),
 	    TEST(test_a_bulk_that_is_too_much_is_judged_in_parts),
-	    TEST(test_a_slow_database_makes_only_its_own_wait),
-	    TEST(test_not_too_many_wait),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
