@@ -166,6 +166,10 @@ static void reduced(struct turn *t, struct request *r, const void *context,
 	struct slice why = {0};
 	(void)context;
 	s->running = false;
+	if (end->status == SCRIPT_BUSY || end->status == SCRIPT_UNAVAILABLE) {
+		answer_status(t, r, STATUS_OVERLOADED, "");
+		return;
+	}
 	if (end->status != SCRIPT_OK) {
 		refuse(t, r, end->output);
 		return;
