@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import nanoModule from 'nano';
 import http from 'pouchdb-adapter-http';
 import memory from 'pouchdb-adapter-memory';
@@ -212,6 +213,96 @@ describe('attachments in the CouchDB dialect', () => {
     assert.equal(removed.ok, true);
     assert.deepEqual(Object.keys((await remote.get('d'))._attachments), ['a b/c']);
     await local.destroy();
+  });
+
+  // Parts as clients and CouchDB's replicator write them.
+  function related(document, parts, boundary = 'b0undary') {
+    const pieces = [Buffer.from(`--${boundary}\r\nContent-Type: application/json\r\n\r\n${JSON.stringify(document)}`)];
+    for (const { headers = {}, bytes } of parts) {
+      const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('');
+      pieces.push(Buffer.from(`\r\n--${boundary}\r\n${head}\r\n`), Buffer.from(bytes));
+    }
+    pieces.push(Buffer.from(`\r\n--${boundary}--`));
+    return { body: Buffer.concat(pieces), headers: { 'content-type': `multipart/related; boundary="${boundary}"` } };
+  }
+  const follows = (bytes, more = {}) => ({ follows: true, content_type: 'a/b', length: bytes.length, ...more });
+
+  test('attachments follow their document as parts, and are read so', async () => {
+    const db = await database('parts');
+    const small = Buffer.from('\r\n--b0undar and so on\r\n');
+    const large = randomBytes(3 * MIB + 17);
+    const text = Buffer.from('the same line again\n'.repeat(1000));
+    const coded = gzipSync(text);
+    const made = await raw('PUT', `${db}/d`, related({ v: 1, _attachments: {
+      small: follows(small, { digest: md5(small) }), large: follows(large), inline: { data: 'aW4=' },
+      text: follows(text, { encoding: 'gzip', encoded_length: coded.length, digest: md5(coded) }),
+    } }, [{ bytes: small }, { headers: { 'Content-Disposition': 'attachment; filename="text"', 'Content-Encoding': 'gzip' }, bytes: coded }, { bytes: large }]));
+    assert.equal(made.status, 201, made.bytes.toString());
+    for (const [name, bytes] of Object.entries({ small, large, text, inline: Buffer.from('in') })) {
+      const read = await raw('GET', `${db}/d/${name}`, { gateway: 2 });
+      assert.ok(read.bytes.equals(bytes), name);
+      assert.equal(read.headers['content-length'], String(bytes.length));
+    }
+    const whole = await raw('GET', `${db}/d?attachments=true`, { headers: { accept: 'multipart/related, application/json' } });
+    assert.equal(whole.headers['content-length'], String(whole.bytes.length));
+    const [, boundary] = /^multipart\/related; boundary="(.+)"$/.exec(whole.headers['content-type']);
+    const document = JSON.parse(whole.bytes.subarray(whole.bytes.indexOf('{'), whole.bytes.indexOf(`\r\n--${boundary}`)).toString());
+    assert.deepEqual(Object.keys(document._attachments), ['small', 'large', 'inline', 'text']);
+    assert.equal(document._attachments.large.follows, true);
+    assert.ok(whole.bytes.includes(large) && whole.bytes.includes(small) && whole.bytes.includes(text));
+    assert.ok(whole.bytes.subarray(-2 - boundary.length - 2).equals(Buffer.from(`--${boundary}--`)));
+    // as it came, under the same name, somewhere else
+    const { rev } = JSON.parse(made.bytes);
+    const target = await database('parts-too');
+    const pushed = await raw('PUT', `${target}/d?new_edits=false`, { body: whole.bytes, headers: { 'content-type': whole.headers['content-type'] } });
+    assert.equal(pushed.status, 201, pushed.bytes.toString());
+    assert.equal(JSON.parse(pushed.bytes).rev, rev);
+    assert.ok((await raw('GET', `${target}/d/large`)).bytes.equals(large));
+    const open = await raw('GET', `${target}/d?open_revs=${encodeURIComponent(JSON.stringify([rev, '9-none']))}&revs=true`, { headers: { accept: 'multipart/mixed' } });
+    const [, outer] = /^multipart\/mixed; boundary="(.+)"$/.exec(open.headers['content-type']);
+    const mixed = open.bytes.toString('latin1').split(`--${outer}`);
+    assert.equal(mixed.length, 4);
+    assert.match(mixed[1], /^\r\nContent-Type: multipart\/related; boundary="/);
+    assert.ok(open.bytes.includes(large));
+    assert.equal(mixed[2], '\r\nContent-Type: application/json; error="true"\r\n\r\n{"missing":"9-none"}\r\n');
+    assert.equal(mixed[3], '--');
+    const data = await couch('GET', `${db}/d?attachments=true`, { headers: { accept: 'application/json' } });
+    assert.equal(data.json._attachments.large.data, large.toString('base64'));
+  });
+
+  test('parts that are not what they say are refused, and leave nothing', async () => {
+    const db = await database('lies');
+    const bytes = Buffer.from('hello');
+    const put = async (document, parts) => {
+      const answer = await raw('PUT', `${db}/d`, related({ _attachments: document }, parts));
+      return { status: answer.status, text: answer.bytes.toString(), json: JSON.parse(answer.bytes) };
+    };
+    expectError(await put({ a: follows(bytes, { digest: md5('other') }) }, [{ bytes }]), 400, 'content_md5_mismatch', 'Possible message corruption.');
+    expectError(await put({ a: follows('hello!') }, [{ bytes }]), 400, 'bad_request', 'attachment shorter than expected');
+    expectError(await put({ a: follows('hell') }, [{ bytes }]), 400, 'bad_request', 'attachment longer than expected');
+    expectError(await put({ a: follows(bytes), b: follows(bytes) }, [{ bytes }]), 400, 'bad_request', 'attachment shorter than expected');
+    expectError(await put({ a: follows(bytes) }, [{ bytes }, { bytes }]), 400, 'bad_request', 'There are more parts than attachments that follow.');
+    expectError(await put({ a: follows(bytes, { encoding: 'gzip' }) }, [{ bytes }]), 400, 'bad_request', 'An attachment is not coded as it is said to be.');
+    const headers = { 'content-type': 'multipart/related' };
+    const none = await raw('PUT', `${db}/d`, { body: bytes, headers });
+    expectError({ status: none.status, json: JSON.parse(none.bytes) }, 400, 'bad_request', 'The multipart body has no boundary.');
+    const { body, headers: type } = related({ _attachments: { a: follows(bytes) } }, [{ bytes }]);
+    const cut = await raw('PUT', `${db}/d`, { body: body.subarray(0, body.length - 4), headers: type });
+    expectError({ status: cut.status, json: JSON.parse(cut.bytes) }, 400, 'bad_request', 'The multipart body has no end.');
+    const wrong = await raw('PUT', `${db}/d/a`, { body: bytes, headers: { 'content-md5': md5('other').slice(4) } });
+    assert.equal(wrong.status, 400, wrong.bytes.toString());
+    assert.equal((await couch('GET', `${db}/d`)).status, 404);
+  });
+
+  test('nano writes and reads documents with their attachments', async () => {
+    await nano.db.create('nano-parts');
+    const db = nano.use('nano-parts');
+    const bytes = Buffer.from(randomBytes(MIB).toString('hex')); // nano takes what it reads for text
+    const made = await db.multipart.insert({ v: 1 }, [{ name: 'a.bin', data: bytes, content_type: 'image/png' }], { docName: 'd' });
+    assert.equal(made.ok, true);
+    assert.deepEqual(await db.attachment.get('d', 'a.bin'), bytes);
+    const read = await db.multipart.get('d');
+    assert.ok(Buffer.from(read).includes(bytes));
   });
 
   test('versions with different attachments are merged into one that has them all', async () => {
