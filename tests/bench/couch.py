@@ -8,7 +8,8 @@ One line an operation, fails past the limits below:
 (limit_us is the native dialect's; of bulk documents cpu_us is per document, with its three replicas)"""
 import sys
 
-import bench
+sys.dont_write_bytecode = True
+import bench  # beside this file
 
 RATIO_MAX = 1.7
 BULK_US_MAX = 70
