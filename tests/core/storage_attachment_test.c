@@ -203,6 +203,34 @@ static void test_nobody_comes_for_it(void **state)
 	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_TIMED_OUT);
 }
 
+static void forget(struct storage_bench *b, uint64_t upload)
+{
+	struct msg_attachment_forget m = {.shard = SHARD, .upload = peers_operation(b, upload)};
+	storage_bench_deliver(b, GATEWAY, MSG_attachment_forget, 1, &m);
+}
+
+/* A client that breaks off: what came of it goes at once, but not what a document names. */
+static void test_forgotten(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	forget(b, 2); /* nobody knows it */
+	forget(b, 1);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_NO_LEAD);
+	settle(b, 4);
+	assert_int_equal(pairs(b), 0);
+	assert_int_equal(chunk(b, 3, 0, true, slice_text("hello")), 999);
+	settle(b, 5);
+	assert_int_equal(write(b, "d", body_of(b, 1, 3), 6), STATUS_CREATED);
+	forget(b, 3);
+	assert_true(stub_of(b, "d", &stub));
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+	assert_int_equal(pairs(b), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +241,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_late_copy, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_forgotten, storage_bench_setup,
 					    storage_bench_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
