@@ -159,7 +159,7 @@ static void inject(struct workload *w, int from, int document, const struct effe
 }
 
 /* It is about to be posted. */
-static void hold_split(struct workload *w, int from, const struct effect *effect)
+static void hold(struct workload *w, int from, const struct effect *effect)
 {
 	struct collision_state *s = state_of(w);
 	struct sim *sim = w->sim;
@@ -170,17 +170,20 @@ static void hold_split(struct workload *w, int from, const struct effect *effect
 	s->holds++;
 	s->held_until_us = sim->now_us + 2 * ms * 1000;
 	sim->clogged_until_us[from][to - sim->nodes] = sim->now_us + ms * 1000;
-	sim_log(sim, "collision holds a split ms=%lld", (long long)ms);
+	sim_log(sim, "collision holds what %s sends ms=%lld", sim->nodes[from].name, (long long)ms);
 }
 
 static void collision_on_send(struct workload *w, int from, const struct effect *effect)
 {
 	struct collision_state *s = state_of(w);
 	struct msg_doc_write m;
-	if (effect->send.envelope.type == MSG_doc_write && w->sim->nodes[from].role == ROLE_ARBITER)
-		hold_split(w, from, effect);
-	if (effect->send.envelope.type != MSG_doc_write || s->made == DOCUMENTS ||
-	    s->injected[s->made] || w->sim->nodes[from].role != ROLE_GATEWAY)
+	uint16_t type = effect->send.envelope.type;
+	bool split = type == MSG_doc_write && w->sim->nodes[from].role == ROLE_ARBITER;
+	bool branch = type == MSG_outbox_push && s->to_switch && s->made >= DOCUMENTS - 1;
+	if (split || branch)
+		hold(w, from, effect);
+	if (type != MSG_doc_write || s->made == DOCUMENTS || s->injected[s->made] ||
+	    w->sim->nodes[from].role != ROLE_GATEWAY)
 		return;
 	struct arena arena = {0};
 	char id[16];
