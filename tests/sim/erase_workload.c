@@ -77,6 +77,7 @@ static void ask_push(struct workload *w, int actor)
 					    "2,\"ids\":[\"c\",\"a\"]"};
 	struct erase_actor *a = &state_of(w)->actors[actor];
 	struct sim_http *r = workload_couch_request(w, actor, HTTP_POST, "/erase/_bulk_docs");
+	CHECK((size_t)a->step < ARRAY_LEN(lines));
 	buf_printf(&r->body,
 		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"e%d-%d\",\"step\":%d,"
 		   "\"_revisions\":{\"start\":%s}}]}",
