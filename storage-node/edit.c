@@ -202,14 +202,30 @@ static void add_deletion(struct editing *e)
 		doc->revisions[index].flags |= REVISION_PURGED;
 }
 
+/* Whether there is something to add. To one that was made without knowing of the purge, the
+ * deletion is added before; one that is that very deletion, taken by another replica as well,
+ * brings nothing. */
+static bool begin_adding(struct editing *e, uint32_t room)
+{
+	const struct purged *mark = e->view->purged;
+	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE ||
+	    e->doc->revisions_count + room >= LIMIT_REVISIONS)
+		return false;
+	bool late = mark && purge_is_late(e->doc, mark, e->change);
+	if (late && revision_equal(&mark->revision, &e->change->revision)) {
+		REACHED(purged_deletion_again);
+		return false;
+	}
+	e->out->late = late;
+	if (late)
+		add_deletion(e);
+	return true;
+}
+
 static bool edit_write(struct editing *e)
 {
-	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE ||
-	    e->doc->revisions_count + 1 >= LIMIT_REVISIONS)
+	if (!begin_adding(e, 1))
 		return false;
-	e->out->late = e->view->purged && purge_is_late(e->doc, e->view->purged, e->change);
-	if (e->out->late)
-		add_deletion(e);
 	bool extends = extends_leaf(e);
 	add_revision(e, 0);
 	if (e->change->kind == CHANGE_BRANCH && !extends && !MUTATION(deletion_unopposed))
@@ -225,16 +241,12 @@ static bool edit_import(struct editing *e)
 	struct revision_node leaf = {.generation = change->revision.generation,
 				     .hash = change->revision.hash,
 				     .stamp = change->stamp};
-	if (e->doc->revisions_count + KEPT_AT_ONCE >= LIMIT_REVISIONS ||
-	    graph_find(e->doc, &change->revision) != GRAPH_NONE)
+	if (!begin_adding(e, KEPT_AT_ONCE))
 		return false;
 	if (change->deleted)
 		leaf.flags |= REVISION_DELETED;
 	if (change->body.len > 0)
 		leaf.flags |= REVISION_HAS_BODY;
-	e->out->late = e->view->purged && purge_is_late(e->doc, e->view->purged, change);
-	if (e->out->late)
-		add_deletion(e);
 	uint32_t line = MUTATION(import_without_line) ? 0 : change->parents_count;
 	struct graph_imported made =
 	    graph_import(e->doc, e->arena, &leaf, change->parents, line, REVISIONS_KEPT, e->number);

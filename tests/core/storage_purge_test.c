@@ -11,17 +11,23 @@
 
 enum { DELETION = 4 };
 
-/* Document d is made by entry 3, deleted by entry 4. */
-static void deleted(struct storage_bench *b, struct revision *made)
+/* What the last write made; its name lies in `hash`. */
+static struct revision written(const struct storage_bench *b, uint8_t *hash)
 {
-	static uint8_t hash[LIMIT_REV_HASH_BYTES];
+	const struct revision *r = &b->written.revision;
+	memcpy(hash, r->hash.data, r->hash.len);
+	return (struct revision){r->generation, slice_of(hash, r->hash.len)};
+}
+
+/* Document d is made by entry 3, deleted by entry 4, whose name is given back. */
+static struct revision deleted(struct storage_bench *b, struct revision *made)
+{
+	static uint8_t first[LIMIT_REV_HASH_BYTES], second[LIMIT_REV_HASH_BYTES];
 	peers_lead(b, MODE_AVAILABLE);
 	struct msg_doc_write put = peers_put(b, "d", 1);
 	peers_write(b, 1, &put);
 	peers_ack(b, PEER_B, 1, 3);
-	memcpy(hash, b->written.revision.hash.data, b->written.revision.hash.len);
-	*made = (struct revision){b->written.revision.generation,
-				  slice_of(hash, b->written.revision.hash.len)};
+	*made = written(b, first);
 	struct msg_doc_write gone = {.shard = SHARD,
 				     .op = WRITE_DELETE,
 				     .id = slice_text("d"),
@@ -29,7 +35,9 @@ static void deleted(struct storage_bench *b, struct revision *made)
 	peers_write(b, 1, &gone);
 	peers_ack(b, PEER_B, 1, DELETION);
 	assert_int_equal(b->written.status, STATUS_OK);
+	struct revision deletion = written(b, second);
 	storage_bench_clear(b);
+	return deletion;
 }
 
 /* What the arbiter asks for once all have acknowledged `number`; returns how many were ordered. */
@@ -51,8 +59,9 @@ static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_c
 	return b->cleaned.cleaned;
 }
 
-/* A branch with this parent, from an outbox. */
-static void push(struct storage_bench *b, const struct revision *parent, uint64_t settles)
+/* A branch with this parent, from an outbox; without a name the edit "late", else that deletion. */
+static void push(struct storage_bench *b, const struct revision *parent,
+		 const struct revision *deletion, uint64_t settles)
 {
 	struct buf bytes = {0};
 	struct revision parents[1] = {*parent};
@@ -63,6 +72,11 @@ static void push(struct storage_bench *b, const struct revision *parent, uint64_
 				.parents_count = 1,
 				.body = peers_body(b, 7),
 				.operation_id = peers_operation(b, 7)};
+	if (deletion) {
+		change.revision = *deletion;
+		change.deleted = true;
+		change.body = (struct slice){0};
+	}
 	schema_encode(&schema_change, &change, &bytes);
 	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
 	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
@@ -119,7 +133,7 @@ static void test_late_push_is_a_conflict(void **state)
 	struct revision made;
 	deleted(b, &made);
 	assert_int_equal(commit(b, DELETION, 3, 5), 1);
-	push(b, &made, 6);
+	push(b, &made, NULL, 6);
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
 	assert_int_equal(b->was_read.conflicts, 1);
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
@@ -129,6 +143,22 @@ static void test_late_push_is_a_conflict(void **state)
 	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
 	/* it is no tombstone that waits */
 	assert_int_equal(commit(b, 6, 3, 7), 0);
+}
+
+/* Another replica took the same deletion, and passes it on when all is over. */
+static void test_the_same_deletion_brings_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made, deletion = deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, &deletion, 6);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+	push(b, &made, NULL, 7);
+	assert_int_equal(b->listed.rows_count, 0);
+	struct msg_conflict_list list = {.shard = SHARD};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_int_equal(b->listed.rows_count, 1);
+	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
 }
 
 static void test_new_document_is_none(void **state)
@@ -144,7 +174,7 @@ static void test_new_document_is_none(void **state)
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(b->was_read.conflicts, 0);
 	/* a branch of the old one stands beside the new one, for people to look at */
-	push(b, &made, 7);
+	push(b, &made, NULL, 7);
 	struct msg_conflict_list list = {.shard = SHARD};
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
 	assert_int_equal(b->listed.rows_count, 1);
@@ -156,7 +186,7 @@ static void test_before_the_purge_nothing_is_late(void **state)
 	struct storage_bench *b = *state;
 	struct revision made;
 	deleted(b, &made);
-	push(b, &made, 5);
+	push(b, &made, NULL, 5);
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(commit(b, DELETION, 3, 6), 0);
 }
@@ -221,6 +251,7 @@ int main(void)
 	    CASE(test_goes_when_all_know),
 	    CASE(test_stays_if_it_has_changed),
 	    CASE(test_late_push_is_a_conflict),
+	    CASE(test_the_same_deletion_brings_nothing),
 	    CASE(test_new_document_is_none),
 	    CASE(test_before_the_purge_nothing_is_late),
 	    CASE(test_waits_for_clients),
