@@ -93,7 +93,11 @@ describe('the replicator', () => {
     assert.deepEqual({ docs_read, docs_written, doc_write_failures, missing_found },
       { docs_read: 1202, docs_written: 1202, doc_write_failures: 0, missing_found: 1202 });
     assert.equal(recorded_seq, first.source_last_seq);
-    assert.deepEqual(await everything('into'), await everything(source));
+    // the conflict of doc-1 may be resolved by now; what it was of is known
+    const others = (rows) => rows.filter((row) => !row.startsWith('doc-1 '));
+    assert.deepEqual(others(await everything('into')), others(await everything(source)));
+    const { _rev, _conflicts } = (await couch('GET', `/${source}/doc-1?conflicts=true`)).json;
+    assert.deepEqual((await couch('POST', '/into/_revs_diff', { 'doc-1': [_rev, ..._conflicts] })).json, {});
     assert.equal((await replicate({ source, target: 'into' })).no_changes, true);
     await fill(source, numbered(3, 5000));
     const second = await replicate({ source, target: 'into' });
