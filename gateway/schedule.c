@@ -471,6 +471,13 @@ static void end_round(struct turn *t)
 		s->next_round_ms = t->now_ms;
 }
 
+/* A document was read that is not the one to be run: the feed will show it. */
+static bool awaits_feed(const struct plan *plan, const struct note *note)
+{
+	return note->kind == NOTE_DOCUMENT && note->status == 200 && !plan->job &&
+	       plan->outcome == PLAN_INITIALIZING;
+}
+
 static void take(struct turn *t, struct note *note)
 {
 	struct schedule *s = t->gw->schedule;
@@ -501,9 +508,10 @@ static void take(struct turn *t, struct note *note)
 	} else if (plan) {
 		outcome_answered(t, plan, note);
 	}
-	if (of_plan && plan && note->status < 300)
+	bool behind = note->status == 409 || (plan && awaits_feed(plan, note));
+	if (of_plan && plan && note->status < 300 && !behind)
 		plan_consider(t, plan);
-	else if (note->status == 409 && s->next_round_ms > t->now_ms + SCHEDULE_AGAIN_MS)
+	else if (behind && s->next_round_ms > t->now_ms + SCHEDULE_AGAIN_MS)
 		s->next_round_ms = t->now_ms + SCHEDULE_AGAIN_MS;
 }
 

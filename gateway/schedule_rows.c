@@ -213,12 +213,14 @@ void row_answered(struct turn *t, struct plan *plan, const struct note *note)
 {
 	struct slice revision = text_member(note->value, "rev");
 	(void)t;
-	if (note->status != 201 || generation_of(revision) <= plan->row_generation)
+	if (note->status != 201)
+		return;
+	if (plan->asked.state == PLAN_CRASHING) /* once, although the feed may have shown it */
+		plan->outcome = PLAN_INITIALIZING;
+	if (generation_of(revision) <= plan->row_generation)
 		return;
 	revision_set(&plan->row_revision, &plan->row_generation, revision);
 	plan_row_copy(&plan->row, &plan->asked);
-	if (plan->row.state == PLAN_CRASHING)
-		plan->outcome = PLAN_INITIALIZING;
 }
 
 void row_remove(struct turn *t, struct plan *plan)

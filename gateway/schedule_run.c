@@ -253,13 +253,22 @@ void outcome_write(struct turn *t, struct plan *plan)
 	buf_close(&body);
 }
 
-/* Refused: the document has changed, so it is another job now, or none. */
+/* Refused: the document has changed, so it is another job now, or none. Taken, but the feed was
+ * faster: it has shown this end, or even what was written after it; or the job is another's now. */
 void outcome_answered(struct turn *t, struct plan *plan, const struct note *note)
 {
+	struct slice written_on = text_member(buf_slice(&plan->document), "_rev");
+	bool overtaken = plan->outcome == PLAN_INITIALIZING ||
+			 !slice_equal(buf_slice(&plan->revision), written_on);
 	if (note->status == 409 || note->status == 404)
 		plan->outcome = PLAN_INITIALIZING;
 	if (note->status != 201)
 		return;
+	if (overtaken) {
+		REACHED(job_end_overtaken);
+		plan->outcome = PLAN_INITIALIZING;
+		return;
+	}
 	fx_log(t->fx, LOG_LEVEL_INFO, "replication_of_document state=%s id=%.*s",
 	       plan_state_names[plan->outcome], (int)plan->job_id.len,
 	       plan->job_id.len ? (const char *)plan->job_id.data : "");
