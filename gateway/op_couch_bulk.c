@@ -3,6 +3,7 @@
 #include "common/doc/value.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_local.h"
 #include "gateway/couch_validate.h"
 #include "gateway/couch_view.h"
 #include "gateway/routes.h"
@@ -17,8 +18,18 @@ struct bulk {
 	struct validated *checks;
 	struct couch_document *imports; /* old_edits: those that no function refused */
 	uint32_t imports_count;
-	struct contents work; /* attachments that came inline, sent first */
+	struct contents work;       /* attachments that came inline, sent first */
+	struct couch_local *locals; /* those of _local, in their order: written last */
+	uint32_t locals_count;
+	uint64_t database; /* the collection's id */
 };
+
+static bool is_local(struct slice id)
+{
+	return id.len > 7 && memcmp(id.data, "_local/", 7) == 0;
+}
+
+static void bulk_answer(struct turn *t, struct request *r);
 
 /* ---- revisions that were made elsewhere: only what is refused is told of ---- */
 
@@ -37,22 +48,48 @@ static void print_refused(const struct couch_document *d, const struct problem *
 	buf_append_byte(out, '}');
 }
 
-static void bulk_imported(struct turn *t, struct request *r, const enum status *statuses)
+static void imports_answer(struct turn *t, struct request *r)
 {
 	const struct bulk *bulk = r->op;
-	struct reply *reply = reply_begin(t, 201);
-	buf_append_byte(&reply->body, '[');
-	for (uint32_t i = 0, sent = 0; i < bulk->count; i++) {
-		struct problem problem = bulk->checks[i].problem;
-		if (!bulk->checks[i].refused) {
-			if (status_is_success(statuses[sent++]))
-				continue;
-			write_problem(WRITE_PUT, statuses[sent - 1], NULL, &problem);
+	struct reply *reply;
+	/* What replaces any revision is refused for a while only, or gone already. */
+	for (uint32_t i = 0; i < bulk->locals_count; i++) {
+		const struct couch_local *local = &bulk->locals[i];
+		if (local->refused && local->problem.status != STATUS_NOT_FOUND) {
+			answer_problem(t, r, &local->problem);
+			return;
 		}
-		print_refused(&bulk->documents[i], &problem, &reply->body);
 	}
+	reply = reply_begin(t, 201);
+	buf_append_byte(&reply->body, '[');
+	for (uint32_t i = 0; i < bulk->count; i++)
+		if (bulk->checks[i].refused)
+			print_refused(&bulk->documents[i], &bulk->checks[i].problem, &reply->body);
 	buf_append_byte(&reply->body, ']');
 	reply_send(t, r, reply);
+}
+
+static void write_locals(struct turn *t, struct request *r)
+{
+	struct bulk *bulk = r->op;
+	couch_locals_written *answer = bulk->old_edits ? imports_answer : bulk_answer;
+	if (bulk->locals_count > 0)
+		couch_locals_write(t, r, bulk->database, bulk->locals, bulk->locals_count, answer);
+	else
+		answer(t, r);
+}
+
+static void bulk_imported(struct turn *t, struct request *r, const enum status *statuses)
+{
+	struct bulk *bulk = r->op;
+	for (uint32_t i = 0, sent = 0; i < bulk->count; i++) {
+		struct validated *check = &bulk->checks[i];
+		if (check->refused || is_local(check->id) || status_is_success(statuses[sent++]))
+			continue;
+		check->refused = true;
+		write_problem(WRITE_PUT, statuses[sent - 1], NULL, &check->problem);
+	}
+	write_locals(t, r);
 }
 
 /* ---- writes ---- */
@@ -62,10 +99,13 @@ static void bulk_answer(struct turn *t, struct request *r)
 	const struct bulk *bulk = r->op;
 	struct reply *reply = reply_begin(t, 201);
 	buf_append_byte(&reply->body, '[');
-	for (uint32_t i = 0; i < bulk->count; i++) {
+	for (uint32_t i = 0, local = 0; i < bulk->count; i++) {
 		if (i > 0)
 			buf_append_byte(&reply->body, ',');
-		couch_write_print(&bulk->items[i], &reply->body);
+		if (is_local(bulk->checks[i].id))
+			couch_local_print_written(&bulk->locals[local++], &reply->body);
+		else
+			couch_write_print(&bulk->items[i], &reply->body);
 	}
 	buf_append_byte(&reply->body, ']');
 	reply_send(t, r, reply);
@@ -77,7 +117,7 @@ static void item_written(struct turn *t, struct request *r, uint32_t index, enum
 	struct bulk *bulk = r->op;
 	if (couch_write_done(t, r, &bulk->items[index], index, status, body, item_written) &&
 	    --bulk->left == 0)
-		bulk_answer(t, r);
+		write_locals(t, r);
 }
 
 static void write_all(struct turn *t, struct request *r)
@@ -87,13 +127,13 @@ static void write_all(struct turn *t, struct request *r)
 	 */
 	bulk->left = bulk->count + 1;
 	for (uint32_t i = 0; i < bulk->count; i++) {
-		if (bulk->checks[i].refused)
+		if (bulk->checks[i].refused || is_local(bulk->checks[i].id))
 			bulk->left--;
 		else if (!couch_write_send(t, r, &bulk->items[i], i, item_written))
 			item_written(t, r, i, STATUS_OVERLOADED, NULL);
 	}
 	if (--bulk->left == 0)
-		bulk_answer(t, r);
+		write_locals(t, r);
 }
 
 static void bulk_sent(struct turn *t, struct request *r, enum status status)
@@ -112,6 +152,8 @@ static void bulk_validated(struct turn *t, struct request *r)
 {
 	struct bulk *bulk = r->op;
 	for (uint32_t i = 0; i < bulk->count; i++) {
+		if (is_local(bulk->checks[i].id))
+			continue;
 		if (bulk->old_edits && !bulk->checks[i].refused) {
 			bulk->imports[bulk->imports_count++] = bulk->documents[i];
 		} else if (bulk->checks[i].refused && !bulk->old_edits) {
@@ -125,7 +167,7 @@ static void bulk_validated(struct turn *t, struct request *r)
 static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct bulk *bulk = r->op;
-	(void)c;
+	bulk->database = c->settings.id;
 	bulk->checks = arena_alloc(&r->arena, (bulk->count + 1) * sizeof *bulk->checks);
 	bulk->imports = arena_alloc(&r->arena, (bulk->count + 1) * sizeof *bulk->imports);
 	for (uint32_t i = 0; i < bulk->count; i++) {
@@ -136,16 +178,38 @@ static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
 	couch_validate(t, r, bulk->checks, bulk->count, bulk_validated);
 }
 
+static bool take_local(struct turn *t, struct request *r, struct slice value, uint32_t index,
+		       struct problem *p)
+{
+	struct bulk *bulk = r->op;
+	struct couch_local *local = &bulk->locals[bulk->locals_count++];
+	if (!couch_local_take(t, r, value, local, p))
+		return false;
+	if (bulk->old_edits && local->given.hash.len == 0)
+		return couch_problem(p, COUCH_NO_REV, "");
+	local->any = bulk->old_edits;
+	bulk->documents[index].id = local->name;
+	if (!bulk->old_edits)
+		bulk->items[index].write.id = local->name;
+	return true;
+}
+
+static bool names_local(struct slice value)
+{
+	struct mp_reader reader = mp_reader_of(value_member(value, slice_text("_id")));
+	struct mp_token id = mp_read(&reader);
+	return id.type == MP_STR && is_local(id.bytes);
+}
+
 static bool take_item(struct turn *t, struct request *r, struct slice value, uint32_t index,
 		      struct problem *p)
 {
 	struct bulk *bulk = r->op;
 	struct couch_document d;
+	if (names_local(value))
+		return take_local(t, r, value, index, p);
 	if (!couch_document_parse(t, r, value, &d, p))
 		return false;
-	if (d.id.len > 0 && d.id.data[0] == '_' && d.id.data[1] == 'l')
-		return couch_problem(p, COUCH_NOT_BUILT,
-				     "_local documents are written one by one.");
 	if (!couch_may_write(r, &d, p) || (!bulk->old_edits && !design_check(&d, p)) ||
 	    !couch_replicator_take(t, r, &d, p))
 		return false;
@@ -180,6 +244,7 @@ static bool take_items(struct turn *t, struct request *r, struct problem *p)
 	bulk->count = head.count;
 	bulk->old_edits = new_edits.type == MP_BOOL && !new_edits.flag;
 	bulk->documents = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->documents);
+	bulk->locals = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->locals);
 	if (!bulk->old_edits)
 		bulk->items = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->items);
 	for (uint32_t i = 0; i < head.count; i++)

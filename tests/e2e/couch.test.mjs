@@ -179,6 +179,41 @@ describe('the CouchDB dialect', () => {
     assert.equal((await cluster.get('/system.local/x')).status, 404);
   });
 
+  test('_local documents in _bulk_docs', async () => {
+    const db = await database('local-bulk');
+    const bulk = (docs, more) => couch('POST', `${db}/_bulk_docs`, { body: { docs, ...more } });
+    const get = async (id) => (await couch('GET', `${db}/${id}`)).json;
+    const made = await bulk([{ _id: '_local/x', n: 1 }, { _id: 'a' }, { _id: '_local/y', id: 7 }]);
+    assert.equal(made.status, 201, made.text);
+    assert.deepEqual(made.json[0], { ok: true, id: '_local/x', rev: '0-1' });
+    assert.match(made.json[1].rev, /^1-/);
+    assert.deepEqual(made.json[2], { ok: true, id: '_local/y', rev: '0-1' });
+    assert.deepEqual(await get('_local/y'), { _id: '_local/y', _rev: '0-1', id: 7 });
+    assert.equal((await get('')).doc_count, 1);
+
+    const next = await bulk([
+      { _id: '_local/x', _rev: '0-1', n: 2 }, { _id: '_local/y', _rev: '0-9' }, { _id: '_local/z', _rev: '0-1' }, { _id: 'a' },
+    ]);
+    assert.deepEqual(next.json, [
+      { ok: true, id: '_local/x', rev: '0-2' }, ...['_local/y', '_local/z', 'a'].map((id) => (
+        { id, error: 'conflict', reason: 'Document update conflict.' })),
+    ]);
+    expectError(await bulk([{ _id: '_local/x', _rev: '1-fake' }, { _id: 'b' }]), 400, 'bad_request', 'Invalid rev format');
+    assert.equal((await couch('GET', `${db}/b`)).status, 404);
+    const gone = await bulk([{ _id: '_local/y', _rev: '0-1', _deleted: true }]);
+    assert.deepEqual(gone.json, [{ ok: true, id: '_local/y', rev: '0-0' }]);
+    expectError(await couch('GET', `${db}/_local/y`), 404, 'not_found', 'missing');
+
+    const old = { new_edits: false };
+    const pushed = await bulk([{ _id: '_local/x', _rev: '0-7', n: 3 }, { _id: 'c', _rev: '1-abc' }], old);
+    assert.equal(pushed.status, 201, pushed.text);
+    assert.deepEqual(pushed.json, []);
+    assert.deepEqual(await get('_local/x'), { _id: '_local/x', _rev: '0-3', n: 3 });
+    assert.equal((await get('c'))._rev, '1-abc');
+    assert.deepEqual((await bulk([{ _id: '_local/never', _rev: '0-1', _deleted: true }], old)).json, []);
+    assert.equal((await bulk([{ _id: '_local/x' }], old)).status, 400);
+  });
+
   test('what is not there yet is told in CouchDB’s form', async () => {
     const db = await database('later');
     expectError(await couch('GET', `${db}/_purged_infos`), 501, 'not_implemented', 'This server does not have this yet.');
