@@ -2,8 +2,8 @@
  * their jobs die, stand still and lose their leases; a writer fills the source.
  *
  * Checked: each job that ends is done once, says so once, and all that its source had when its
- * document was written last is in its target; who has no lease, or was followed by another gateway,
- * writes no checkpoint; when the last document has gone, no gateway knows of a job. */
+ * document was written last is in its target; of who has no lease, or was followed by another
+ * gateway, no checkpoint is taken; when the last document has gone, no gateway knows of a job. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -55,8 +55,17 @@ struct checkpoints {
 	char sessions[SESSIONS_MAX][2 * 16 + 1];
 	int nodes[SESSIONS_MAX];
 	int count;
-	bool crossed;  /* one that another gateway's had followed */
-	bool unleased; /* one by a gateway whose lease had ended */
+	bool crossed;  /* one was taken that another gateway's had followed */
+	bool unleased; /* one was taken that a gateway had sent after its lease */
+};
+
+/* A checkpoint on its way. */
+struct write {
+	struct checkpoints *of;
+	char session[2 * 16 + 1];
+	int node;
+	bool late; /* first sent when the lease had ended */
+	bool taken;
 };
 
 /* A sign of life. */
@@ -76,10 +85,12 @@ struct state {
 	int job;     /* that the operator is at */
 	bool looked; /* at what those that end have brought */
 	bool deleted;
-	int gateway;           /* that is looked at in the end */
-	struct map writes;     /* checkpoints by id */
-	struct map beats;      /* by operation */
-	struct map beats_sent; /* by request */
+	int gateway;            /* that is looked at in the end */
+	struct map checkpoints; /* by id */
+	struct map writes;      /* of them, by operation */
+	struct map writes_sent; /* by request */
+	struct map beats;       /* by operation */
+	struct map beats_sent;  /* by request */
 	int64_t lease_until_us[SIM_NODES_MAX];
 };
 
@@ -436,40 +447,65 @@ static void step(struct workload *w, int actor)
 /* ---- checkpoints ---- */
 
 /* A session that another gateway's has followed is over. */
-static void note_session(struct checkpoints *c, int node, struct slice session)
+static void note_session(struct checkpoints *c, int node, const char *session)
 {
 	int last = c->count - 1;
 	for (int i = last; i >= 0; i--) {
-		if (!slice_is(session, c->sessions[i]))
+		if (strcmp(session, c->sessions[i]) != 0)
 			continue;
 		for (int k = i + 1; k <= last; k++)
 			c->crossed |= c->nodes[k] != node;
 		return;
 	}
-	if (c->count == SESSIONS_MAX || session.len >= sizeof c->sessions[0])
+	if (c->count == SESSIONS_MAX)
 		return;
-	memcpy(c->sessions[c->count], session.data, session.len);
+	memcpy(c->sessions[c->count], session, sizeof c->sessions[0]);
 	c->nodes[c->count++] = node;
 }
 
-static void note_checkpoint(struct workload *w, int from, struct slice id, struct slice body)
+static struct checkpoints *checkpoints_of(struct state *s, struct slice name)
+{
+	struct checkpoints *c = map_get(&s->checkpoints, name);
+	if (!c) {
+		c = mem_alloc_zero(sizeof *c);
+		map_put(&s->checkpoints, name, c);
+	}
+	return c;
+}
+
+static void note_write(struct workload *w, int from, const struct msg_doc_write *m,
+		       uint64_t request)
 {
 	static const char word[] = "/_local/";
 	enum { BEFORE = 16 + sizeof word - 1 };
 	struct state *s = state_of(w);
-	struct mp_reader reader = mp_reader_of(value_member(body, slice_text("session_id")));
+	struct mp_reader reader = mp_reader_of(value_member(m->body, slice_text("session_id")));
 	struct mp_token session = mp_read(&reader);
-	if (id.len <= BEFORE || memcmp(id.data + 16, word, sizeof word - 1) != 0 ||
-	    session.type != MP_STR)
+	struct write *write = map_get(&s->writes, m->operation_id);
+	if (m->id.len <= BEFORE || memcmp(m->id.data + 16, word, sizeof word - 1) != 0 ||
+	    session.type != MP_STR || session.bytes.len >= sizeof write->session)
 		return;
-	struct slice name = slice_of(id.data + BEFORE, id.len - BEFORE);
-	struct checkpoints *c = map_get(&s->writes, name);
-	if (!c) {
-		c = mem_alloc_zero(sizeof *c);
-		map_put(&s->writes, name, c);
+	if (!write) {
+		struct slice name = slice_of(m->id.data + BEFORE, m->id.len - BEFORE);
+		write = mem_alloc_zero(sizeof *write);
+		write->of = checkpoints_of(s, name);
+		memcpy(write->session, session.bytes.data, session.bytes.len);
+		write->node = from;
+		write->late = w->sim->now_us > s->lease_until_us[from];
+		map_put(&s->writes, m->operation_id, write);
 	}
-	c->unleased |= w->sim->now_us > s->lease_until_us[from];
-	note_session(c, from, session.bytes);
+	map_put_u64(&s->writes_sent, request, write);
+}
+
+/* What a lead refuses, as it says until when it counts, does no harm. */
+static void note_taken(struct workload *w, uint64_t request)
+{
+	struct write *write = map_get_u64(&state_of(w)->writes_sent, request);
+	if (!write || write->taken)
+		return;
+	write->taken = true;
+	write->of->unleased |= write->late;
+	note_session(write->of, write->node, write->session);
 }
 
 /* ---- leases ---- */
@@ -498,8 +534,10 @@ static void note_answer(struct workload *w, uint64_t request, const struct msg_d
 {
 	struct state *s = state_of(w);
 	const struct beat *beat = map_get_u64(&s->beats_sent, request);
-	if (beat && status_is_success(status_row(ack->status)->status) &&
-	    beat->until_us > s->lease_until_us[beat->node])
+	if (!status_is_success(status_row(ack->status)->status))
+		return;
+	note_taken(w, request);
+	if (beat && beat->until_us > s->lease_until_us[beat->node])
 		s->lease_until_us[beat->node] = beat->until_us;
 }
 
@@ -512,7 +550,7 @@ static void on_send(struct workload *w, int from, const struct effect *effect)
 	if (envelope->type == MSG_doc_write) {
 		CHECK(schema_decode(&schema_msg_doc_write, effect->send.body, &arena, &m));
 		note_beat(w, from, &m, envelope->request_id);
-		note_checkpoint(w, from, m.id, m.body);
+		note_write(w, from, &m, envelope->request_id);
 	} else if (envelope->type == MSG_doc_write_ack) {
 		CHECK(schema_decode(&schema_msg_doc_write_ack, effect->send.body, &arena, &ack));
 		note_answer(w, envelope->request_id, &ack);
@@ -532,7 +570,7 @@ static void check(struct workload *w)
 	struct state *s = state_of(w);
 	int sessions = 0;
 	for (int i = 0; i < JOBS; i++) {
-		const struct checkpoints *c = map_get(&s->writes, slice_text(s->jobs[i].id));
+		const struct checkpoints *c = map_get(&s->checkpoints, slice_text(s->jobs[i].id));
 		sessions += c ? c->count : 0;
 		if (c && c->crossed)
 			sim_violation(w->sim, "%s: who was followed by another gateway goes on",
@@ -554,8 +592,10 @@ static void free_values(struct map *m)
 static void free_state(struct workload *w)
 {
 	struct state *s = state_of(w);
+	free_values(&s->checkpoints);
 	free_values(&s->writes);
 	free_values(&s->beats);
+	map_close(&s->writes_sent);
 	map_close(&s->beats_sent);
 }
 
