@@ -81,13 +81,17 @@ void feed_close(struct turn *t, struct feed *f)
 
 /* ---- what is followed ---- */
 
+/* Whoever listens to all collections doesn't listen to hidden ones. */
+static bool wanted_by_all(const struct notify *n, const struct map_collection *c)
+{
+	return n->all.users > 0 && !map_collection_hidden(c);
+}
+
 static bool collection_wanted(const struct gateway *gw, uint64_t id)
 {
 	const struct notify *n = gw->notify;
 	const struct map_collection *c = map_get_u64(&gw->map.collections_by_id, id);
-	if (!c || map_collection_hidden(c))
-		return false;
-	return n->all.users > 0 || map_get(&n->interests, c->settings.name);
+	return c && (wanted_by_all(n, c) || map_get(&n->interests, c->settings.name));
 }
 
 /* from_start: the shard is new, and so is all that it holds. */
@@ -115,9 +119,7 @@ static void follow_all(struct turn *t, bool from_start)
 static struct map_collection *interest_collection(const struct gateway *gw,
 						  const struct interest *interest)
 {
-	struct map_collection *c =
-	    map_get(&gw->map.collections, slice_of(interest->name, interest->name_len));
-	return c && !map_collection_hidden(c) ? c : NULL;
+	return map_get(&gw->map.collections, slice_of(interest->name, interest->name_len));
 }
 
 void feeds_follow(struct turn *t, struct interest *interest)
@@ -146,7 +148,7 @@ void feeds_unfollow(struct turn *t, struct interest *interest)
 		const struct interest *other =
 		    own ? map_get(&n->interests, own->settings.name) : NULL;
 		bool theirs = (other && other != interest && other->users > 0) ||
-			      (interest != &n->all && n->all.users > 0);
+			      (interest != &n->all && own && wanted_by_all(n, own));
 		if (theirs || (c && f->collection != c->settings.id))
 			continue;
 		feed_close(t, f);

@@ -21,13 +21,14 @@ struct telling {
 static const char *const methods[WRITE_OP_MAX + 1] = {"",      "POST",   "PUT",
 						      "PATCH", "DELETE", "PATCH"};
 
-/* False: it tells nothing of this kind. */
+/* False: it tells nothing of this kind. Of hidden collections only watchers learn. */
 static bool telling_begin(struct turn *t, const struct feed *f, const struct feed_event *event,
 			  bool conflict, struct telling *out)
 {
 	struct notify *n = t->gw->notify;
 	const struct map_collection *c = map_get_u64(&t->gw->map.collections_by_id, f->collection);
-	if (!c || event->op > WRITE_OP_MAX || (conflict ? event->conflict : event->op) == 0)
+	if (!c || map_collection_hidden(c) || event->op > WRITE_OP_MAX ||
+	    (conflict ? event->conflict : event->op) == 0)
 		return false;
 	buf_clear(&n->path);
 	if (conflict) {

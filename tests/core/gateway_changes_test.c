@@ -11,12 +11,16 @@
 #include "gateway/position.h"
 #include "tests/sim/gateway_bench.h"
 
-static void open_with(void **state, uint32_t shards)
+static void open_with(void **state, const char *collection, uint32_t shards)
 {
 	struct gateway_bench *b = malloc(sizeof *b);
 	assert_non_null(b);
-	gateway_bench_open(b, NULL);
+	struct couch_options couch = {.passwords =
+					  collection != NULL}; /* else there is no _users */
+	gateway_bench_open_couch(b, NULL, &couch);
 	b->dialect = DIALECT_COUCH;
+	b->principal = "ann";
+	b->name = collection;
 	gateway_bench_map(b, shards, MODE_CONSISTENT);
 	gateway_bench_clear(b);
 	*state = b;
@@ -24,13 +28,19 @@ static void open_with(void **state, uint32_t shards)
 
 static int setup(void **state)
 {
-	open_with(state, 1);
+	open_with(state, NULL, 1);
 	return 0;
 }
 
 static int setup_two(void **state)
 {
-	open_with(state, 2);
+	open_with(state, NULL, 2);
+	return 0;
+}
+
+static int setup_hidden(void **state)
+{
+	open_with(state, COLLECTION_USERS, 1);
 	return 0;
 }
 
@@ -159,6 +169,31 @@ static void test_a_long_poll_is_woken(void **state)
 	stream_event(b, EVENT_STREAM_GONE, id);
 }
 
+static void test_a_hidden_collection_wakes_who_waits_and_nobody_else(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row rows[] = {row_of(6, "org.couchdb.user:x", 1)};
+	b->dialect = DIALECT_NATIVE;
+	gateway_bench_http(b, "GET /_/notify?path=.*");
+	gateway_bench_http(b, "GET /_/notify?path=PUT:/system.users/x");
+	assert_int_equal(b->status, 200);
+	assert_int_equal(b->sent_count, 0);
+	b->dialect = DIALECT_COUCH;
+	uint64_t id = gateway_bench_http(b, "GET /_users/_changes?feed=longpoll");
+	page(b, 0, NULL, 0, 5, 0);
+	struct bench_sent open = *sent_of(b, MSG_feed_open);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	feed_tells(b, &open, 5, 5);
+	page(b, (uint32_t)(sent_of(b, MSG_shard_changes) - b->sent), NULL, 0, 5, 0);
+	gateway_bench_clear(b);
+	feed_tells(b, &open, 5, 6);
+	page(b, (uint32_t)(sent_of(b, MSG_shard_changes) - b->sent), rows, 1, 6, 0);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "\"id\":\"org.couchdb.user:x\"");
+	expect_text(&b->trace, "feed_close"); /* who listens to all does not listen to this */
+	assert_null(strstr(buf_cstr(&b->trace), "data: "));
+}
+
 static void test_a_long_poll_ends_in_time_or_with_its_client(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -234,6 +269,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_rows_of_shards_come_by_time, setup_two,
 					    gateway_bench_teardown),
 	    TEST(test_a_long_poll_is_woken),
+	    cmocka_unit_test_setup_teardown(
+		test_a_hidden_collection_wakes_who_waits_and_nobody_else, setup_hidden,
+		gateway_bench_teardown),
 	    TEST(test_a_long_poll_ends_in_time_or_with_its_client),
 	    TEST(test_nothing_is_sent_that_is_not_taken),
 	    TEST(test_sequences),

@@ -181,6 +181,16 @@ describe('changes', () => {
     await until('both have ended', 10000, () => lines.ended && events.ended);
   });
 
+  test('feeds of the databases that the cluster keeps wait and are woken, too', async () => {
+    assert.equal((await couch('GET', '/_replicator')).status, 200);
+    const lines = listen('/_replicator', 'feed=continuous&since=now&heartbeat=100', 2);
+    await until('it is open', 10000, () => lines.beats > 0);
+    for (const id of ['_design/a', '_design/b']) await write('/_replicator', id);
+    await until('it has heard', 10000, () => lines.rows.length === 2);
+    assert.deepEqual(lines.rows.map(({ id }) => id).sort(), ['_design/a', '_design/b']);
+    lines.close();
+  });
+
   test('more than fits one answer comes as a stream, also to a client that is slow to take it', async () => {
     const db = await database('large');
     const text = 'x'.repeat(20000);

@@ -368,7 +368,7 @@ void gateway_bench_map(struct gateway_bench *b, uint32_t shards, uint64_t mode)
 	struct shard list[16];
 	struct replica replicas[16][3];
 	struct collection c = {.id = CLUSTER_COLLECTION,
-			       .name = slice_text("c"),
+			       .name = slice_text(b->name ? b->name : "c"),
 			       .version = 1,
 			       .replicas = 3,
 			       .write_quorum = 2,

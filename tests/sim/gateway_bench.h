@@ -29,6 +29,7 @@ struct gateway_bench {
 	uint32_t roles;
 	const char *principal; /* of their certificates; NULL: none */
 	const char *policy;    /* of the collection: JSON; NULL: the default */
+	const char *name;      /* of the collection; NULL: "c" */
 	const char *rule; /* validate_doc_update of a design document of "c"; NULL: none has one.
 			     Questions for it are answered here, and stand in no trace */
 	struct bench_sent rule_asked[BENCH_RULES_MAX];
