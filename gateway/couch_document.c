@@ -9,6 +9,7 @@
 #include "common/doc/value.h"
 #include "gateway/couch_attachments.h"
 #include "gateway/couch_auth.h"
+#include "gateway/couch_conflicts.h"
 #include "gateway/url.h"
 
 /* What CouchDB's clients send back as they got it. */
@@ -128,17 +129,6 @@ static void print_revs_info(const struct couch_document *d, struct buf *out)
 	buf_append_byte(out, ']');
 }
 
-static void print_list(const char *name, const struct revision *list, uint32_t count,
-		       struct buf *out)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		buf_append_text(out, i == 0 ? name : ",");
-		json_revision(&list[i], out);
-	}
-	if (count > 0)
-		buf_append_byte(out, ']');
-}
-
 bool couch_document_print(const struct couch_document *d, struct buf *out)
 {
 	buf_append_text(out, "{\"_id\":");
@@ -158,9 +148,9 @@ bool couch_document_print(const struct couch_document *d, struct buf *out)
 		print_revs_info(d, out);
 	if (d->local_seq > 0)
 		buf_printf(out, ",\"_local_seq\":%" PRIu64, d->local_seq);
-	print_list(",\"_conflicts\":[", d->conflicts, d->conflicts_count, out);
-	print_list(",\"_deleted_conflicts\":[", d->deleted_conflicts, d->deleted_conflicts_count,
-		   out);
+	couch_conflicts_print(d, out);
+	couch_revisions_print(",\"_deleted_conflicts\":[", d->deleted_conflicts,
+			      d->deleted_conflicts_count, out);
 	buf_append_byte(out, '}');
 	return true;
 }

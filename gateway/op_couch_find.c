@@ -3,8 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "common/doc/mango_fields.h"
 #include "common/doc/query_conditions.h"
 #include "common/doc/value.h"
+#include "gateway/couch_attachments.h"
+#include "gateway/couch_conflicts.h"
 #include "gateway/couch_mango.h"
 #include "gateway/routes.h"
 
@@ -21,9 +24,14 @@ struct find {
 	struct slice bookmark;
 	uint64_t limit;
 	uint64_t skip;
-	bool projected; /* to params.fields, and to these: */
+	bool projected; /* to these: */
+	struct mango_fields_paths fields;
 	bool with_id;
 	bool with_rev;
+	bool with_attachments;
+	bool with_conflicts;
+	bool conflicts; /* they are looked for */
+	struct arena *arena;
 	bool stats;
 	bool explain;
 	bool indexed;              /* an index of the map fits */
@@ -68,28 +76,69 @@ static bool take_flag(const struct find *op, const char *name, bool *out, struct
 	       bad_member(p, COUCH_BAD_BOOLEAN, name, "true or false");
 }
 
+/* What is no member of the body, or has another form there. */
+static bool take_special(struct find *op, struct slice name)
+{
+	struct {
+		const char *name;
+		bool *flag;
+	} rows[] = {{"_id", &op->with_id},
+		    {"_rev", &op->with_rev},
+		    {"_attachments", &op->with_attachments},
+		    {"_conflicts", &op->with_conflicts}};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (!slice_is(name, rows[i].name))
+			continue;
+		*rows[i].flag = true;
+		return true;
+	}
+	return false;
+}
+
+/* The storage nodes leave away members that no path begins with. They know no escapes: with a name
+ * that would need one they send all. */
+static void ask_fields(struct request *r, struct find *op)
+{
+	struct text_list *ask = &op->params.fields;
+	ask->texts = arena_alloc(&r->arena, (op->fields.count + 2) * sizeof *ask->texts);
+	for (uint32_t i = 0; i < op->fields.count; i++) {
+		struct slice name = mango_fields_first(&op->fields, i);
+		if (name.len == 0 || memchr(name.data, '.', name.len)) {
+			ask->count = 0;
+			return;
+		}
+		ask->texts[ask->count++] = name;
+	}
+	if (op->with_attachments)
+		ask->texts[ask->count++] = slice_text("_attachments");
+	if (ask->count == 0)
+		ask->texts[ask->count++] = slice_text("id");
+}
+
 static bool take_projection(struct request *r, struct find *op, struct problem *p)
 {
 	struct slice value = value_member(op->body, slice_text("fields"));
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token head = mp_read(&reader);
-	struct text_list *fields = &op->params.fields;
+	uint32_t count = 0;
 	if (value.len == 0 || (head.type == MP_STR && slice_is(head.bytes, "all_fields")))
 		return true;
 	if (head.type != MP_ARRAY || head.count >= LIMIT_FIELDS)
 		return couch_problem(p, COUCH_BAD_FIELDS, "");
 	op->projected = head.count > 0;
-	fields->texts = arena_alloc(&r->arena, (head.count + 1) * sizeof *fields->texts);
+	struct slice *texts = arena_alloc(&r->arena, (head.count + 1) * sizeof *texts);
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token name = mp_read(&reader);
-		struct slice path =
-		    name.type == MP_STR ? mango_path(r, name.bytes) : slice_of(NULL, 0);
-		if (path.len == 0)
+		if (name.type != MP_STR || name.bytes.len == 0 ||
+		    name.bytes.len >= LIMIT_PATH_BYTES)
 			return couch_problem(p, COUCH_BAD_FIELDS, "");
-		op->with_id |= slice_is(name.bytes, "_id");
-		op->with_rev |= slice_is(name.bytes, "_rev");
-		fields->texts[fields->count++] = path;
+		if (!take_special(op, name.bytes))
+			texts[count++] = name.bytes;
 	}
+	if (!mango_fields_parse(texts, count, &r->arena, &op->fields))
+		return couch_problem(p, COUCH_BAD_FIELDS, "");
+	if (op->projected)
+		ask_fields(r, op);
 	return true;
 }
 
@@ -128,7 +177,6 @@ static bool take_bookmark(struct find *op, struct problem *p)
 
 static bool take_all(struct turn *t, struct request *r, struct find *op, struct problem *p)
 {
-	bool conflicts;
 	if (!native_body(t, r, &op->body, p))
 		return false;
 	if (token_of(op->body).type != MP_MAP)
@@ -141,15 +189,12 @@ static bool take_all(struct turn *t, struct request *r, struct find *op, struct 
 	struct slice sort = value_member(op->body, slice_text("sort"));
 	if (sort.len > 0 && !mango_take_fields(r, sort, COUCH_BAD_SORT, &op->sort, p))
 		return false;
-	if (!take_flag(op, "conflicts", &conflicts, p) ||
+	if (!take_flag(op, "conflicts", &op->conflicts, p) ||
 	    !take_flag(op, "execution_stats", &op->stats, p) ||
 	    !take_count(op, "limit", &op->limit, p) || !take_count(op, "skip", &op->skip, p))
 		return false;
 	if (op->skip > LIST_SKIP_MAX)
 		return couch_problem(p, COUCH_BAD_COUNT, "`skip` is larger than the limit.");
-	if (conflicts)
-		return couch_problem(p, COUCH_NOT_BUILT,
-				     "This server does not have `conflicts` in _find yet.");
 	return take_projection(r, op, p) && take_use_index(r, op, p) && take_bookmark(op, p);
 }
 
@@ -278,38 +323,46 @@ static void choose(struct request *r, struct find *op, const struct map_collecti
 
 /* ---- the answer ---- */
 
-static bool print_projected(const struct find *op, const struct row *row, struct buf *out)
+static bool print_projected(const struct find *op, const struct couch_document *d, struct buf *out)
 {
-	struct couch_document d = {.id = row->id, .revision = row->revision, .body = row->body};
+	struct buf body = {0};
 	size_t at = out->len;
-	if (!op->projected)
-		return couch_document_print(&d, out);
 	if (op->with_id) {
 		buf_append_text(out, ",\"_id\":");
-		json_string(row->id, out);
+		json_string(d->id, out);
 	}
 	if (op->with_rev) {
 		buf_append_text(out, ",\"_rev\":");
-		json_revision(&row->revision, out);
+		json_revision(&d->revision, out);
 	}
-	if (!couch_members_print(row->body, out))
-		return false;
+	mango_fields_project(&op->fields, d->body, &body);
+	bool printed = couch_members_print(buf_slice(&body), out);
+	buf_close(&body);
+	if (op->with_attachments)
+		couch_attachments_print(d, out);
+	if (op->with_conflicts)
+		couch_conflicts_print(d, out);
 	if (out->len == at)
 		buf_append_byte(out, '{');
 	out->data[at] = '{';
 	buf_append_byte(out, '}');
-	return true;
+	return printed;
 }
 
 /* Design documents are found by nobody. */
 static enum list_taken take_row(struct list_view *view, const struct row *row, struct buf *out)
 {
 	struct find *op = (struct find *)view;
+	struct couch_document d = {.id = row->id, .revision = row->revision, .body = row->body};
 	if (row->id.len > 8 && memcmp(row->id.data, "_design/", 8) == 0)
 		return LIST_PASSED;
-	if (out && !print_projected(op, row, out))
+	if (!out)
+		return LIST_TAKEN;
+	if (op->conflicts && row->others.len > 0)
+		couch_conflicts_take(op->arena, row->others, &d);
+	if (op->projected ? !print_projected(op, &d, out) : !couch_document_print(&d, out))
 		return LIST_ENDED;
-	op->returned += out != NULL;
+	op->returned++;
 	return LIST_TAKEN;
 }
 
@@ -427,9 +480,10 @@ static void explain_answer(struct turn *t, struct request *r, const struct mango
 	print_member(op, "sort", "{}", out);
 	buf_append_text(out, ",");
 	print_member(op, "fields", "\"all_fields\"", out);
-	buf_append_text(out,
-			",\"partition\":\"\",\"r\":1,\"conflicts\":false,\"execution_stats\":false,"
-			"\"update\":true,\"stable\":false,\"stale\":false}");
+	buf_printf(out,
+		   ",\"partition\":\"\",\"r\":1,\"conflicts\":%s,\"execution_stats\":%s,"
+		   "\"update\":true,\"stable\":false,\"stale\":false}",
+		   op->conflicts ? "true" : "false", op->stats ? "true" : "false");
 	buf_printf(out, ",\"limit\":%" PRIu64 ",\"skip\":%" PRIu64 ",", op->limit, op->skip);
 	print_member(op, "fields", "\"all_fields\"", out);
 	buf_append_byte(out, '}');
@@ -457,6 +511,7 @@ static void find_go(struct turn *t, struct request *r, struct map_collection *c)
 		return;
 	}
 	op->params.view = &op->view;
+	op->params.want_others = op->conflicts;
 	op->params.limit = op->limit;
 	op->params.skip = op->skip;
 	if (op->explain)
@@ -471,7 +526,8 @@ static void find_begin(struct turn *t, struct request *r, bool explain)
 {
 	struct find *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
-	*op = (struct find){.limit = FIND_LIMIT, .explain = explain, .started_ms = t->now_ms};
+	*op = (struct find){
+	    .arena = &r->arena, .limit = FIND_LIMIT, .explain = explain, .started_ms = t->now_ms};
 	op->view = (struct list_view){.row = take_row, .answer = find_answer};
 	r->op = op;
 	if (take_all(t, r, op, &problem))

@@ -6,6 +6,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/couch_attachments.h"
+#include "gateway/couch_conflicts.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 
@@ -85,21 +86,6 @@ static void answer_rows(struct turn *t, struct request *r, const struct all_docs
 
 /* ---- a range ---- */
 
-/* Names with commas between. */
-static void take_others(const struct all_docs *op, struct slice others, struct couch_document *d)
-{
-	struct revision *list = arena_alloc(op->arena, (others.len / 3 + 1) * sizeof *list);
-	for (size_t at = 0, end; at < others.len; at = end + 1) {
-		for (end = at; end < others.len && others.data[end] != ',';)
-			end++;
-		struct slice name = arena_copy(op->arena, slice_of(others.data + at, end - at));
-		if (revision_parse(name, &list[d->conflicts_count]))
-			d->conflicts_count++;
-	}
-	revision_sort(list, d->conflicts_count);
-	d->conflicts = list;
-}
-
 static enum list_taken take_row(struct list_view *view, const struct row *row, struct buf *out)
 {
 	struct all_docs *op = (struct all_docs *)view;
@@ -114,7 +100,7 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 	struct couch_document d = {
 	    .id = row->id, .revision = row->revision, .body = row->body, .want = op->want};
 	if (op->conflicts && row->others.len > 0)
-		take_others(op, row->others, &d);
+		couch_conflicts_take(op->arena, row->others, &d);
 	op->taken++;
 	print_row(&d, op->include_docs, out);
 	return LIST_TAKEN;

@@ -65,9 +65,9 @@ static struct mango_node *node_of(struct compiler *c, enum mango_op op, const st
 /* ---- paths ---- */
 
 /* A dot parts names, unless a backslash stands before it. */
-static struct slice next_name(struct compiler *c, struct slice text, size_t *from)
+static struct slice next_name(struct arena *arena, struct slice text, size_t *from)
 {
-	uint8_t *name = arena_alloc(c->arena, text.len + 1);
+	uint8_t *name = arena_alloc(arena, text.len + 1);
 	size_t len = 0;
 	size_t i = *from;
 	for (; i < text.len && text.data[i] != '.'; i++) {
@@ -79,6 +79,35 @@ static struct slice next_name(struct compiler *c, struct slice text, size_t *fro
 	return slice_of(name, len);
 }
 
+/* Appends the names; false: there are too many. */
+static bool append_names(struct arena *arena, struct slice text, struct mango_path *path)
+{
+	for (size_t from = 0; from <= text.len;) {
+		if (path->count == QUERY_SEGMENTS_MAX || text.len > LIMIT_PATH_BYTES)
+			return false;
+		path->names[path->count++] = next_name(arena, text, &from);
+	}
+	return true;
+}
+
+/* A document's own member "id" is stored as "_id". */
+static void name_of_document(struct mango_path *path)
+{
+	path->is_id = path->count == 1 && slice_is(path->names[0], "_id");
+	if (slice_is(path->names[0], "id"))
+		path->names[0] = slice_text("_id");
+}
+
+bool mango_path_parse(struct arena *arena, struct slice text, struct mango_path *out)
+{
+	*out = (struct mango_path){0};
+	out->names = arena_alloc(arena, QUERY_SEGMENTS_MAX * sizeof *out->names);
+	if (!append_names(arena, text, out))
+		return false;
+	name_of_document(out);
+	return true;
+}
+
 static const struct mango_path *path_below(struct compiler *c, const struct mango_path *above,
 					   struct slice text)
 {
@@ -87,20 +116,13 @@ static const struct mango_path *path_below(struct compiler *c, const struct mang
 	path->names = arena_alloc(c->arena, QUERY_SEGMENTS_MAX * sizeof *path->names);
 	for (; path->count < before; path->count++)
 		path->names[path->count] = above->names[path->count];
-	for (size_t from = 0; from <= text.len;) {
-		if (path->count == QUERY_SEGMENTS_MAX || text.len > LIMIT_PATH_BYTES) {
-			compiler_fail(c, "a path has at most %d names and %d bytes",
-				      QUERY_SEGMENTS_MAX, LIMIT_PATH_BYTES);
-			return NULL;
-		}
-		path->names[path->count++] = next_name(c, text, &from);
+	if (!append_names(c->arena, text, path)) {
+		compiler_fail(c, "a path has at most %d names and %d bytes", QUERY_SEGMENTS_MAX,
+			      LIMIT_PATH_BYTES);
+		return NULL;
 	}
-	/* a document's own member "id" is stored as "_id" */
-	if (!c->in_element && before == 0) {
-		path->is_id = path->count == 1 && slice_is(path->names[0], "_id");
-		if (slice_is(path->names[0], "id"))
-			path->names[0] = slice_text("_id");
-	}
+	if (!c->in_element && before == 0)
+		name_of_document(path);
 	c->uses_id |= path->is_id;
 	return path;
 }

@@ -61,6 +61,11 @@ struct mango_node {
 	bool *too_costly;
 };
 
+/* Of a document; false: it has too many names, or is too long. */
+bool mango_path_parse(struct arena *arena, struct slice text, struct mango_path *out) MUST_CHECK;
+/* Where the path leads to; empty if nowhere. */
+struct slice mango_path_value(const struct mango_path *path, struct slice value);
+
 /* NULL on error. */
 struct mango_node *mango_compile(struct compiler *c, struct slice selector);
 /* id: as a value. */

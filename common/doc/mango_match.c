@@ -7,8 +7,8 @@ static struct mp_token token_of(struct slice value)
 	return mp_read(&r);
 }
 
-/* Empty if absent. Of an array the element that the name stands for. */
-static struct slice value_of(const struct mango_path *path, struct slice value)
+/* Of an array the element that the name stands for. */
+struct slice mango_path_value(const struct mango_path *path, struct slice value)
 {
 	for (uint32_t i = 0; i < path->count && value.len > 0; i++) {
 		uint32_t index;
@@ -182,7 +182,7 @@ bool mango_holds(const struct mango_node *node, struct slice id, struct slice bo
 		return children_hold(node, id, body);
 	struct slice value = body;
 	if (node->path)
-		value = node->path->is_id ? id : value_of(node->path, body);
+		value = node->path->is_id ? id : mango_path_value(node->path, body);
 	if (value.len == 0)
 		return node->op == MANGO_EXISTS && node->negated;
 	return value_passes(node, value) != node->negated;

@@ -92,6 +92,37 @@ describe('Mango', () => {
     const stats = await found(db, { selector: {}, execution_stats: true, skip: 4 });
     assert.equal(stats.execution_stats.results_returned, 1);
     assert.ok(stats.execution_stats.total_docs_examined >= 5);
+    const escaped = { _id: 'fay', 'a.b': { 'c.d': 1, e: 2 }, a: { b: 3, c: 4 }, list: [5, 6] };
+    assert.equal((await couch('PUT', `${db}/fay`, escaped)).status, 201);
+    for (const [names, expected] of [
+      [['a\\.b'], { 'a.b': { 'c.d': 1, e: 2 } }],
+      [['a\\.b.c\\.d', '_id'], { _id: 'fay', 'a.b': { 'c.d': 1 } }],
+      [['a.b', 'a.c', 'a.d'], { a: { b: 3, c: 4 } }],
+      [['list.1', 'list.9'], { list: { 1: 6 } }],
+      [['a.b.c', 'nothing.at.all'], {}],
+    ])
+      assert.deepEqual((await found(db, { selector: { _id: 'fay' }, fields: names })).docs, [expected]);
+  });
+
+  test('conflicts are shown with the documents that have some', async () => {
+    const db = await people('conflicts');
+    const policy = { policy: { strategy: 'none' } };
+    const set = await cluster.send('PATCH', '/_/collections/conflicts', { body: policy });
+    assert.equal(set.status, 200, set.text);
+    const pushed = await couch('POST', `${db}/_bulk_docs`, {
+      new_edits: false, docs: ['1-aaa', '1-bbb', '1-ccc'].map((_rev) => ({ _id: 'zoe', _rev, name: 'Zoe' })),
+    });
+    assert.deepEqual(pushed.json, []);
+    const zoe = { _id: 'zoe', _rev: '1-ccc', name: 'Zoe' };
+    const _conflicts = ['1-aaa', '1-bbb'];
+    const selector = { name: 'Zoe' };
+    assert.deepEqual((await found(db, { selector })).docs, [zoe]);
+    assert.deepEqual((await found(db, { selector, conflicts: true })).docs, [{ ...zoe, _conflicts }]);
+    assert.deepEqual((await found(db, { selector, conflicts: true, fields: ['_id', '_conflicts'] })).docs, [{ _id: 'zoe', _conflicts }]);
+    assert.deepEqual((await found(db, { selector, conflicts: true, fields: ['name'] })).docs, [{ name: 'Zoe' }]);
+    const [ann] = (await found(db, { selector: { name: 'Ann' }, conflicts: true })).docs;
+    assert.equal(ann._conflicts, undefined);
+    assert.equal((await couch('POST', `${db}/_explain`, { selector, conflicts: true })).json.opts.conflicts, true);
   });
 
   test('indexes are made, listed, used, explained and dropped', async () => {

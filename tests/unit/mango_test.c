@@ -10,6 +10,7 @@
 
 #include "common/doc/collation.h"
 #include "common/doc/json.h"
+#include "common/doc/mango_fields.h"
 #include "common/doc/query.h"
 #include "common/doc/query_conditions.h"
 #include "common/doc/value.h"
@@ -158,6 +159,65 @@ static void test_selectors(void **state)
 		buf_close(&filter);
 		buf_close(&document);
 	}
+}
+
+/* ---- fields ---- */
+
+static const struct {
+	const char *fields; /* an array of them */
+	const char *document;
+	const char *left;
+} projections[] = {
+    {"[]", "{\"a\":1}", "{}"},
+    {"[\"a\"]", "{\"a\":{\"b\":1},\"c\":2}", "{\"a\":{\"b\":1}}"},
+    {"[\"a.b\"]", "{\"a\":{\"b\":1,\"c\":2}}", "{\"a\":{\"b\":1}}"},
+    {"[\"a.b\",\"d\",\"a.c\"]", "{\"a\":{\"b\":1,\"c\":2},\"d\":3}",
+     "{\"a\":{\"b\":1,\"c\":2},\"d\":3}"},
+    {"[\"a.b\",\"a\"]", "{\"a\":{\"b\":1,\"c\":2}}", "{\"a\":{\"b\":1,\"c\":2}}"},
+    {"[\"a.x\",\"y\",\"a.b.z\"]", "{\"a\":{\"b\":1}}", "{}"},
+    {"[\"a\\\\.b\"]", "{\"a.b\":1,\"a\":{\"b\":2}}", "{\"a.b\":1}"},
+    {"[\"a.b\\\\.c.d\"]", "{\"a\":{\"b.c\":{\"d\":4}}}", "{\"a\":{\"b.c\":{\"d\":4}}}"},
+    {"[\"a.1\"]", "{\"a\":[5,6]}", "{\"a\":{\"1\":6}}"},
+    {"[\"a.b\"]", "{\"a\":[{\"b\":6}]}", "{}"},
+    {"[\"id\"]", "{\"_id\":7}", "{\"_id\":7}"},
+    {"[\"a\",\"a\"]", "{\"a\":null}", "{\"a\":null}"},
+};
+
+static void test_fields(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(projections); i++) {
+		struct arena arena = {0};
+		struct mango_fields_paths paths;
+		struct slice texts[4];
+		struct buf fields = packed(projections[i].fields);
+		struct buf document = packed(projections[i].document), left = {0}, json = {0};
+		struct mp_reader reader = mp_reader_of(buf_slice(&fields));
+		uint32_t count = mp_read(&reader).count;
+		for (uint32_t k = 0; k < count; k++)
+			texts[k] = mp_read(&reader).bytes;
+		assert_true(mango_fields_parse(texts, count, &arena, &paths));
+		mango_fields_project(&paths, buf_slice(&document), &left);
+		assert_true(json_from_msgpack(buf_slice(&left), &json));
+		assert_string_equal(buf_cstr(&json), projections[i].left);
+		arena_close(&arena);
+		buf_close(&fields);
+		buf_close(&document);
+		buf_close(&left);
+		buf_close(&json);
+	}
+}
+
+static void test_fields_are_bounded(void **state)
+{
+	(void)state;
+	struct arena arena = {0};
+	struct mango_fields_paths paths;
+	struct slice deep = slice_text("a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a");
+	assert_false(mango_fields_parse(&deep, 1, &arena, &paths));
+	deep.len -= 2;
+	assert_true(mango_fields_parse(&deep, 1, &arena, &paths));
+	arena_close(&arena);
 }
 
 /* ---- errors ---- */
@@ -309,6 +369,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_selectors),
+	    cmocka_unit_test(test_fields),
+	    cmocka_unit_test(test_fields_are_bounded),
 	    cmocka_unit_test(test_what_is_refused),
 	    cmocka_unit_test(test_depth_is_bounded),
 	    cmocka_unit_test(test_conditions),
