@@ -389,13 +389,11 @@ void offer_answered(struct shard_copy *c, const struct msg_conflict_resolve *m, 
 	struct offer *o = c->offers ? map_get(&c->offers->by_id, m->id) : NULL;
 	if (!o)
 		return;
-	if (m->lease.len == 0 || m->answer.len != TOKEN_BYTES) {
-		free(map_remove(&c->offers->by_id, m->id)); /* by somebody else */
-		return;
-	}
+	/* also by somebody else: until that is applied nobody else need look at it */
 	o->state = OFFER_ANSWERED;
 	o->number = number;
-	keep_answer(c->offers, m, number, o->until_ms + OFFER_KEEP_MS);
+	if (m->lease.len > 0 && m->answer.len == TOKEN_BYTES)
+		keep_answer(c->offers, m, number, o->until_ms + OFFER_KEEP_MS);
 }
 
 uint64_t offer_answer_number(const struct shard_copy *c, const struct msg_conflict_resolve *m)

@@ -221,6 +221,16 @@ static void test_others_may_resolve_it(void **state)
 	assert_int_equal(say(b, "a", 1, LEASE_CHECK, 0), STATUS_LEASE_LOST);
 }
 
+static void test_what_is_being_resolved_is_offered_to_nobody(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_string_equal(take(b, 1, 1), "a");
+	assert_int_equal(answer(b, "a", 0, 7, 0), 999); /* ordered, not yet settled */
+	assert_string_equal(take(b, 2, 3), "bc");
+	assert_string_equal(take(b, 3, 3), "");
+}
+
 /* Its sender can't know whether the first one came. */
 static void test_the_same_resolution_again_is_answered_alike(void **state)
 {
@@ -272,6 +282,7 @@ int main(void)
 	    TEST(test_an_answer_is_known_when_others_have_the_document),
 	    TEST(test_late_answers_change_nothing),
 	    TEST(test_others_may_resolve_it),
+	    TEST(test_what_is_being_resolved_is_offered_to_nobody),
 	    TEST(test_the_same_resolution_again_is_answered_alike),
 	    TEST(test_nothing_for_other_policies),
 	    TEST(test_nobody_asks),

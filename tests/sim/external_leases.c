@@ -115,6 +115,7 @@ void external_leases_on_send(struct external_leases *l, struct sim *sim, int fro
 	struct msg_conflict_take_ack ack;
 	struct msg_conflict_lease about;
 	struct msg_conflict_resolve resolve;
+	struct msg_conflict_resolve_ack resolved;
 	const struct asked *asked;
 	if (envelope->type == MSG_conflict_take &&
 	    schema_decode(&schema_msg_conflict_take, body, &l->arena, &t))
@@ -130,5 +131,9 @@ void external_leases_on_send(struct external_leases *l, struct sim *sim, int fro
 	else if (envelope->type == MSG_conflict_resolve &&
 		 schema_decode(&schema_msg_conflict_resolve, body, &l->arena, &resolve))
 		forget(l, resolve.shard, resolve.id, resolve.lease);
+	else if (envelope->type == MSG_conflict_resolve_ack &&
+		 schema_decode(&schema_msg_conflict_resolve_ack, body, &l->arena, &resolved) &&
+		 resolved.status == STATUS_OK) /* perhaps leased after that was sent */
+		forget(l, resolved.shard, resolved.id, slice_of(NULL, 0));
 	arena_reset(&l->arena);
 }
