@@ -1,15 +1,10 @@
 // Replication that the gateway runs itself: between its own databases, and with PouchDB Server as it comes from npm.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
-import express from 'express';
-import expressPouch from 'express-pouchdb';
 import nanoModule from 'nano';
-import memory from 'pouchdb-adapter-memory';
-import PouchDB from 'pouchdb-core';
-import replication from 'pouchdb-replication';
 import { Agent as Dispatcher } from 'undici';
+import { startPeer } from './couch-peer.mjs';
 import { Cluster, check, choosePlace, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
@@ -19,22 +14,6 @@ let cluster;
 let peer;
 const test = (what, body) => check(() => cluster, what, body);
 const couch = (method, path, body, timeoutMs = WAIT_MS) => cluster.sendTo(new URL(path, cluster.couchUrl), { method, body, timeoutMs });
-
-/** A PouchDB server in memory, which keeps what it is sent as Authorization. */
-async function startPeer() {
-  const Pouch = PouchDB.plugin(memory).plugin(replication).defaults({ adapter: 'memory', prefix: 'peer/' });
-  const app = express();
-  const seen = [];
-  app.use((request, _, next) => {
-    seen.push({ url: request.url, authorization: request.headers.authorization });
-    next();
-  });
-  app.use('/', expressPouch(Pouch, { mode: 'minimumForPouchDB', inMemoryConfig: true, logPath: '/dev/null' }));
-  const server = app.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  return { Pouch, seen, host: `127.0.0.1:${port}`, url: `http://127.0.0.1:${port}`, close: () => server.close() };
-}
 
 /** A database whose conflicts stay. */
 async function database(name) {
