@@ -476,6 +476,9 @@ static bool condition_of(const struct demands *d, uint32_t at, struct query_cond
 	if (out->comparison == COMPARE_IN || has_mate(d, at))
 		return true;
 	out->comparison = COMPARE_FROM;
+	/* an index has nil and absence under one key: that would be all of it */
+	if (node->op == MANGO_GTE && rank == RANK_NIL)
+		return false;
 	return is_lower(node) && rank != RANK_MAP && rank != RANK_ARRAY;
 }
 

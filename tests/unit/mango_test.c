@@ -289,6 +289,8 @@ static const struct {
     {"{\"a\":{\"b\":{\"$in\":[1,2]}}}", 1, COMPARE_IN, "a.b"},
     {"{\"a\":{\"$gt\":5}}", 1, COMPARE_FROM, "a"},
     {"{\"a\":{\"$gt\":null}}", 1, COMPARE_FROM, "a"},
+    {"{\"a\":{\"$gte\":null}}", 0, COMPARE_IN, ""},
+    {"{\"a\":{\"$gte\":false}}", 1, COMPARE_FROM, "a"},
     {"{\"a\":{\"$lt\":5}}", 0, COMPARE_IN, ""},
     {"{\"a\":{\"$gt\":5,\"$lte\":7}}", 2, COMPARE_GT, "a"},
     {"{\"a\":{\"$gte\":5,\"$lt\":\"x\"}}", 1, COMPARE_FROM, "a"},
