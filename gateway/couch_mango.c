@@ -102,15 +102,29 @@ void mango_index_name(struct mango_index *index)
 		fit &= index->fields.list[i].path.len > 0;
 		mp_write_str(&paths, index->fields.list[i].path);
 	}
+	buf_append_slice(&paths, index->filter);
 	buf_append_text(&name, "couch-");
 	add_digest(index->ddoc, &name);
 	buf_append_byte(&name, '-');
 	add_digest(index->name, &name);
-	buf_append_byte(&name, '-');
+	buf_append_byte(&name, index->filter.len > 0 ? 'p' : '-');
 	add_digest(buf_slice(&paths), &name);
 	snprintf(index->native, sizeof index->native, "%s", fit ? buf_cstr(&name) : "");
 	buf_close(&paths);
 	buf_close(&name);
+}
+
+enum { DDOC_CHARS = sizeof "couch-" - 1 + 16, NAMES_CHARS = DDOC_CHARS + 1 + 16 };
+
+size_t mango_index_asked(const struct mango_index *index)
+{
+	return index->name.len > 0 ? NAMES_CHARS : DDOC_CHARS;
+}
+
+bool mango_is_partial(struct slice native)
+{
+	return native.len == MANGO_NATIVE_CHARS - 1 && memcmp(native.data, "couch-", 6) == 0 &&
+	       native.data[NAMES_CHARS] == 'p';
 }
 
 void mango_index_print(const struct mango_index *index, struct buf *out)
@@ -125,7 +139,12 @@ void mango_index_print(const struct mango_index *index, struct buf *out)
 		json_string(index->fields.list[i].name, out);
 		buf_append_text(out, index->fields.descending ? ":\"desc\"}" : ":\"asc\"}");
 	}
-	buf_append_text(out, "]}}");
+	buf_append_byte(out, ']');
+	size_t before = out->len;
+	buf_append_text(out, ",\"partial_filter_selector\":");
+	if (index->filter.len == 0 || !json_from_msgpack(index->filter, out))
+		out->len = before;
+	buf_append_text(out, "}}");
 }
 
 bool mango_is_ddoc(struct slice body)
@@ -149,6 +168,10 @@ uint32_t mango_ddoc_indexes(struct request *r, struct slice ddoc, struct slice b
 		struct slice fields = value_member(index->definition, slice_text("fields"));
 		if (!mango_take_fields(r, fields, COUCH_BAD_INDEX, &index->fields, &problem))
 			continue;
+		index->filter =
+		    value_member(index->definition, slice_text("partial_filter_selector"));
+		if (token_of(index->filter).count == 0)
+			index->filter = slice_of(NULL, 0);
 		mango_index_name(index);
 		count++;
 	}
@@ -210,6 +233,21 @@ void mango_list_indexes(struct turn *t, struct request *r, mango_listed *done)
 }
 
 /* ---- selectors ---- */
+
+struct slice mango_filter(struct turn *t, struct request *r, const struct slice *selectors,
+			  uint32_t count)
+{
+	struct buf *out = &t->gw->scratch;
+	buf_clear(out);
+	mp_write_map(out, 1);
+	mp_write_text(out, "$mango");
+	mp_write_map(out, 1);
+	mp_write_text(out, "$and");
+	mp_write_array(out, count);
+	for (uint32_t i = 0; i < count; i++)
+		buf_append_slice(out, selectors[i]);
+	return arena_copy(&r->arena, buf_slice(out));
+}
 
 bool mango_refuse(const struct query_error *error, struct problem *p)
 {

@@ -25,6 +25,9 @@ struct slice mango_ddoc_id(struct request *r, struct slice name);
 /* Empty if there is none: a name with a dot in it. */
 struct slice mango_path(struct request *r, struct slice name);
 
+/* {"$mango": {"$and": [...]}} */
+struct slice mango_filter(struct turn *t, struct request *r, const struct slice *selectors,
+			  uint32_t count);
 /* A selector that could not be compiled; always false. */
 bool mango_refuse(const struct query_error *error, struct problem *p);
 
@@ -36,11 +39,16 @@ struct mango_index {
 	struct slice ddoc; /* with _design/ */
 	struct slice name;
 	struct slice definition; /* MessagePack: {"fields": [...]} */
+	struct slice filter;     /* partial_filter_selector; empty: none */
 	struct mango_fields fields;
 	char native[MANGO_NATIVE_CHARS]; /* empty: there can be none */
 };
 /* The native name from the rest. */
 void mango_index_name(struct mango_index *index);
+/* How much of it the design document's name makes, with the index's own if it has one. */
+size_t mango_index_asked(const struct mango_index *index);
+/* A native name of an index with a filter. */
+bool mango_is_partial(struct slice native);
 void mango_index_print(const struct mango_index *index, struct buf *out);
 /* What a design document of ours defines, appended to list. Returns the count. */
 uint32_t mango_ddoc_indexes(struct request *r, struct slice ddoc, struct slice body,

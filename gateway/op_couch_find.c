@@ -34,10 +34,11 @@ struct find {
 	struct arena *arena;
 	bool stats;
 	bool explain;
-	bool indexed;              /* an index of the map fits */
-	const struct slice *index; /* its native name */
-	bool unused;               /* the one asked for does not */
-	struct slice use_ddoc;     /* with _design/; empty: any */
+	bool indexed;          /* an index of the map fits */
+	struct slice index;    /* its native name */
+	struct slice partial;  /* its filter; empty: none */
+	bool unused;           /* the one asked for does not */
+	struct slice use_ddoc; /* with _design/; empty: any */
 	struct slice use_name;
 	uint64_t returned;
 	int64_t started_ms;
@@ -200,25 +201,26 @@ static bool take_all(struct turn *t, struct request *r, struct find *op, struct 
 
 /* ---- as a native list ---- */
 
-/* Whoever sorts by a field wants documents that have it. */
+/* Whoever sorts by a field wants documents that have it; whoever names an index with a filter, what
+ * is in it. */
 static void make_filter(struct turn *t, struct request *r, struct find *op)
 {
-	struct buf *out = &t->gw->scratch;
-	buf_clear(out);
-	mp_write_map(out, 1);
-	mp_write_text(out, "$mango");
-	mp_write_map(out, 1);
-	mp_write_text(out, "$and");
-	mp_write_array(out, op->sort.count + 1);
-	buf_append_slice(out, op->selector);
+	uint32_t count = 0;
+	struct slice *all = arena_alloc(&r->arena, (op->sort.count + 2) * sizeof *all);
+	all[count++] = op->selector;
 	for (uint32_t i = 0; i < op->sort.count; i++) {
+		struct buf *out = &t->gw->scratch;
+		buf_clear(out);
 		mp_write_map(out, 1);
 		mp_write_str(out, op->sort.list[i].name);
 		mp_write_map(out, 1);
 		mp_write_text(out, "$exists");
 		mp_write_bool(out, true);
+		all[count++] = arena_copy(&r->arena, buf_slice(out));
 	}
-	op->params.filter = arena_copy(&r->arena, buf_slice(out));
+	if (op->partial.len > 0)
+		all[count++] = op->partial;
+	op->params.filter = mango_filter(t, r, all, count);
 }
 
 static bool by_id_only(const struct mango_fields *sort)
@@ -297,12 +299,12 @@ static bool fits(const struct find *op, const struct demands *d,
 static bool is_asked_for(const struct find *op, const struct index_definition *index)
 {
 	struct mango_index asked = {.ddoc = op->use_ddoc, .name = op->use_name};
-	size_t len = op->use_name.len > 0 ? MANGO_NATIVE_CHARS - 1 - 16 : sizeof "couch-" - 1 + 16;
 	mango_index_name(&asked);
-	return index->name.len == MANGO_NATIVE_CHARS - 1 &&
-	       memcmp(index->name.data, asked.native, len) == 0;
+	return op->use_ddoc.len > 0 && index->name.len == MANGO_NATIVE_CHARS - 1 &&
+	       memcmp(index->name.data, asked.native, mango_index_asked(&asked)) == 0;
 }
 
+/* One with a filter is nobody's but theirs who ask for it, as it lessens what is found. */
 static void choose(struct request *r, struct find *op, const struct map_collection *c,
 		   const struct query *query)
 {
@@ -311,11 +313,12 @@ static void choose(struct request *r, struct find *op, const struct map_collecti
 	op->unused = op->use_ddoc.len > 0;
 	for (uint32_t i = 0; i < c->settings.indexes_count; i++) {
 		const struct index_definition *index = &c->settings.indexes[i];
-		if (!fits(op, &d, index))
+		bool asked = is_asked_for(op, index);
+		bool partial = mango_is_partial(index->name);
+		if (!fits(op, &d, index) || (partial && !asked))
 			continue;
-		bool asked = op->use_ddoc.len > 0 && is_asked_for(op, index);
-		if (!op->indexed || asked)
-			op->index = &index->name;
+		if (!op->indexed || (asked && (!partial || op->unused)))
+			op->index = arena_copy(&r->arena, index->name);
 		op->indexed = true;
 		op->unused &= !asked;
 	}
@@ -444,16 +447,16 @@ static void print_member(const struct find *op, const char *name, const char *ot
 static void print_index(const struct find *op, const struct mango_index *list, uint32_t count,
 			struct buf *out)
 {
-	for (uint32_t i = 0; op->index && i < count; i++) {
-		if (!slice_is(*op->index, list[i].native))
+	for (uint32_t i = 0; op->index.len > 0 && i < count; i++) {
+		if (!slice_is(op->index, list[i].native))
 			continue;
 		mango_index_print(&list[i], out);
 		return;
 	}
 	buf_append_text(out, "{\"ddoc\":null,\"name\":");
-	json_string(op->index ? *op->index : slice_text("_all_docs"), out);
+	json_string(op->index.len > 0 ? op->index : slice_text("_all_docs"), out);
 	buf_printf(out, ",\"type\":\"%s\",\"def\":{\"fields\":[{\"_id\":\"asc\"}]}}",
-		   op->index ? "json" : "special");
+		   op->index.len > 0 ? "json" : "special");
 }
 
 static void explain_answer(struct turn *t, struct request *r, const struct mango_index *list,
@@ -492,21 +495,16 @@ static void explain_answer(struct turn *t, struct request *r, const struct mango
 
 /* ---- beginning ---- */
 
-static void find_go(struct turn *t, struct request *r, struct map_collection *c)
+static bool needs_index(const struct find *op)
 {
-	struct find *op = r->op;
-	struct query_error error;
+	return op->sort.count > 0 && !by_id_only(&op->sort) && !op->indexed;
+}
+
+static void find_start(struct turn *t, struct request *r, struct find *op)
+{
 	struct problem problem;
-	make_filter(t, r, op);
-	const struct query *query = query_compile(op->params.filter, &r->arena, &error);
-	bool fine = query ? make_order(t, r, op, &problem) : mango_refuse(&error, &problem);
-	if (fine)
-		choose(r, op, c, query);
-	if (fine && op->sort.count > 0 && !by_id_only(&op->sort) && !op->indexed)
-		fine = couch_problem(&problem, COUCH_NO_INDEX, "");
-	if (fine && op->bookmark.len > 0 && !list_cursor_parse(t, r, op->bookmark, &op->params))
-		fine = couch_problem(&problem, COUCH_BAD_BOOKMARK, "");
-	if (!fine) {
+	if (op->bookmark.len > 0 && !list_cursor_parse(t, r, op->bookmark, &op->params)) {
+		couch_problem(&problem, COUCH_BAD_BOOKMARK, "");
 		answer_problem(t, r, &problem);
 		return;
 	}
@@ -520,6 +518,53 @@ static void find_go(struct turn *t, struct request *r, struct map_collection *c)
 		find_answer(t, r, &op->view, slice_of(NULL, 0));
 	else
 		list_start(t, r, &op->params);
+}
+
+/* The native index says only that there is a filter: which, its design document. */
+static void find_partial(struct turn *t, struct request *r, const struct mango_index *list,
+			 uint32_t count)
+{
+	struct find *op = r->op;
+	struct query_error error;
+	struct problem problem;
+	bool fine = true;
+	for (uint32_t i = 0; i < count && op->partial.len == 0; i++)
+		if (slice_is(op->index, list[i].native))
+			op->partial = list[i].filter;
+	if (op->partial.len > 0) {
+		make_filter(t, r, op);
+		fine = query_compile(op->params.filter, &r->arena, &error) ||
+		       mango_refuse(&error, &problem);
+	} else {
+		op->index = slice_of(NULL, 0);
+		op->indexed = false;
+		op->unused = true;
+		fine = !needs_index(op) || couch_problem(&problem, COUCH_NO_INDEX, "");
+	}
+	if (fine)
+		find_start(t, r, op);
+	else
+		answer_problem(t, r, &problem);
+}
+
+static void find_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct find *op = r->op;
+	struct query_error error;
+	struct problem problem;
+	make_filter(t, r, op);
+	const struct query *query = query_compile(op->params.filter, &r->arena, &error);
+	bool fine = query ? make_order(t, r, op, &problem) : mango_refuse(&error, &problem);
+	if (fine)
+		choose(r, op, c, query);
+	if (fine && needs_index(op))
+		fine = couch_problem(&problem, COUCH_NO_INDEX, "");
+	if (!fine)
+		answer_problem(t, r, &problem);
+	else if (mango_is_partial(op->index))
+		mango_list_indexes(t, r, find_partial);
+	else
+		find_start(t, r, op);
 }
 
 static void find_begin(struct turn *t, struct request *r, bool explain)

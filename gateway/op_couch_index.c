@@ -42,7 +42,10 @@ static void write_view(const struct mango_index *index, struct buf *out)
 		mp_write_text(out, index->fields.descending ? "desc" : "asc");
 	}
 	mp_write_text(out, "partial_filter_selector");
-	mp_write_map(out, 0);
+	if (index->filter.len > 0)
+		buf_append_slice(out, index->filter);
+	else
+		mp_write_map(out, 0);
 	mp_write_text(out, "reduce");
 	mp_write_text(out, "_count");
 	mp_write_text(out, "options");
@@ -222,6 +225,7 @@ static void have_ddoc(struct turn *t, struct request *r, struct index_op *op)
 		op->index = *found;
 	else
 		op->exists = found && strcmp(found->native, op->index.native) == 0 &&
+			     slice_equal(found->filter, op->index.filter) &&
 			     found->fields.descending == op->index.fields.descending;
 	if (op->index.native[0] != 0)
 		change_native(t, r, op);
@@ -284,6 +288,37 @@ static bool take_text(struct slice body, const char *name, struct slice *out, st
 	return true;
 }
 
+static bool take_filter(struct turn *t, struct request *r, struct mango_index *index,
+			struct problem *p)
+{
+	struct query_error error;
+	struct slice filter =
+	    value_member(index->definition, slice_text("partial_filter_selector"));
+	struct mp_token head = token_of(filter);
+	if (filter.len > 0 && head.type != MP_MAP)
+		return couch_problem(p, COUCH_BAD_SELECTOR, "");
+	if (filter.len == 0 || head.count == 0)
+		return true;
+	index->filter = filter;
+	return query_compile(mango_filter(t, r, &filter, 1), &r->arena, &error) ||
+	       mango_refuse(&error, p);
+}
+
+static bool take_type(struct slice body, struct problem *p)
+{
+	char text[PLACE_BYTES];
+	struct mp_token type = token_of(value_member(body, slice_text("type")));
+	if (type.type == MP_INVALID || (type.type == MP_STR && slice_is(type.bytes, "json")))
+		return true;
+	if (type.type != MP_STR)
+		return couch_problem(p, COUCH_BAD_STRING, "`type` must be a string");
+	if (slice_is(type.bytes, "text"))
+		return couch_problem(p, COUCH_TEXT_INDEX, "");
+	snprintf(text, sizeof text, "Invalid type for index: %.*s",
+		 (int)(type.bytes.len < 64 ? type.bytes.len : 64), (const char *)type.bytes.data);
+	return couch_problem(p, COUCH_INDEX_TYPE, text);
+}
+
 static bool take_index(struct turn *t, struct request *r, struct index_op *op, struct problem *p)
 {
 	struct slice body;
@@ -297,13 +332,8 @@ static bool take_index(struct turn *t, struct request *r, struct index_op *op, s
 	struct slice fields = value_member(index->definition, slice_text("fields"));
 	if (fields.len == 0)
 		return couch_problem(p, COUCH_MISSING_KEY, "Missing required key: fields");
-	struct mp_token type = token_of(value_member(body, slice_text("type")));
-	struct slice filter =
-	    value_member(index->definition, slice_text("partial_filter_selector"));
-	bool json =
-	    type.type == MP_INVALID || (type.type == MP_STR && slice_is(type.bytes, "json"));
-	if (!json || (filter.len > 0 && token_of(filter).count > 0))
-		return couch_problem(p, COUCH_INDEX_TYPE, "");
+	if (!take_type(body, p) || !take_filter(t, r, index, p))
+		return false;
 	if (!mango_take_fields(r, fields, COUCH_BAD_INDEX, &index->fields, p) ||
 	    !take_text(body, "name", &index->name, p) || !take_text(body, "ddoc", &ddoc, p))
 		return false;

@@ -146,6 +146,8 @@ describe('Mango', () => {
 
     const sorted = await found(db, { selector: { age: { $gt: null } }, sort: ['age', 'name'] });
     assert.deepEqual(ids(sorted), ['ann', 'bob', 'cid']);
+    for (const sort of [undefined, ['age', 'name']])
+      assert.deepEqual(ids(await found(db, { selector: { age: { $gte: null } }, sort })).sort(), ['ann', 'bob', 'cid', 'dee']);
     assert.equal(sorted.warning, undefined);
     assert.deepEqual(ids(await found(db, { selector: { name: { $exists: true } }, sort: [{ name: 'desc' }], limit: 2 })), ['eve', 'dee']);
     assert.deepEqual(ids(await found(db, { selector: {}, sort: [{ _id: 'desc' }], limit: 1 })), ['eve']);
@@ -165,6 +167,42 @@ describe('Mango', () => {
     assert.equal((await couch('GET', `${db}/_design/mine`)).json.reason, 'deleted');
     expectError(await couch('POST', `${db}/_find`, { selector: { name: 'Ann' }, sort: ['name'] }), 400, 'no_usable_index',
       'No index exists for this sort, try indexing by the sort fields.');
+  });
+
+  test('an index with a filter is used by who asks for it', async () => {
+    const db = await people('partial');
+    const partial_filter_selector = { name: { $in: ['Ann', 'Bob', 'Dee'] } };
+    const index = { fields: ['age'], partial_filter_selector };
+    const made = await couch('POST', `${db}/_index`, { index, ddoc: 'some', name: 'of-age' });
+    assert.deepEqual(made.json, { result: 'created', id: '_design/some', name: 'of-age' }, made.text);
+    assert.equal((await couch('POST', `${db}/_index`, { index, ddoc: 'some', name: 'of-age' })).json.result, 'exists');
+    assert.deepEqual((await couch('GET', `${db}/_design/some`)).json.views['of-age'].map, { fields: { age: 'asc' }, partial_filter_selector });
+    assert.deepEqual((await couch('GET', `${db}/_index`)).json.indexes[1].def, { fields: [{ age: 'asc' }], partial_filter_selector });
+
+    const selector = { age: { $gt: null } };
+    const without = await found(db, { selector });
+    assert.deepEqual(ids(without), ['ann', 'bob', 'cid']);
+    assert.equal(without.warning, WARNING);
+    expectError(await couch('POST', `${db}/_find`, { selector, sort: ['age'] }), 400, 'no_usable_index',
+      'No index exists for this sort, try indexing by the sort fields.');
+    for (const use_index of ['some', '_design/some', ['some', 'of-age']]) {
+      const used = await found(db, { selector, use_index, sort: [{ age: 'desc' }] });
+      assert.deepEqual(ids(used), ['bob', 'ann']);
+      assert.equal(used.warning, undefined);
+    }
+    const first = await found(db, { selector, use_index: 'some', limit: 1 });
+    assert.deepEqual(ids(first), ['ann']);
+    assert.deepEqual(ids(await found(db, { selector, use_index: 'some', limit: 1, bookmark: first.bookmark })), ['bob']);
+    const explained = (await couch('POST', `${db}/_explain`, { selector, use_index: 'some' })).json;
+    assert.deepEqual(explained.index.def.partial_filter_selector, partial_filter_selector);
+    assert.match((await found(db, { selector: { name: 'Dee' }, use_index: 'some' })).warning, /_design\/some was not used/);
+
+    const other = { fields: ['age'], partial_filter_selector: { name: 'Cid' } };
+    assert.equal((await couch('POST', `${db}/_index`, { index: other, ddoc: 'some', name: 'cid' })).json.result, 'created');
+    assert.deepEqual(ids(await found(db, { selector, use_index: ['some', 'cid'] })), ['cid']);
+    assert.deepEqual(ids(await found(db, { selector, use_index: ['some', 'of-age'] })), ['ann', 'bob']);
+    assert.equal((await couch('DELETE', `${db}/_index/some/json/of-age`)).status, 200);
+    assert.match((await found(db, { selector, use_index: ['some', 'of-age'] })).warning, /some, of-age was not used/);
   });
 
   test('pages go on with the bookmark', async () => {
@@ -206,7 +244,12 @@ describe('Mango', () => {
     expectError(await couch('POST', `${db}/_index`, { index: {} }), 400, 'missing_required_key', 'Missing required key: fields');
     expectError(await couch('POST', `${db}/_index`, { index: { fields: ['a'] }, ddoc: 'x' }), 400, 'invalid_ddoc_lang',
       'Existing design document has an invalid language.');
-    assert.equal((await couch('POST', `${db}/_index`, { index: { fields: ['a'] }, type: 'text' })).status, 501);
+    const typed = (type) => couch('POST', `${db}/_index`, { index: { fields: ['a'] }, type });
+    expectError(await typed('text'), 503, 'required index service unavailable', 'text');
+    expectError(await typed('geo'), 400, 'invalid_index', 'Invalid type for index: geo');
+    const partial = (filter) => couch('POST', `${db}/_index`, { index: { fields: ['a'], partial_filter_selector: filter } });
+    expectError(await partial({ a: { $noor: 1 } }), 400, 'invalid_operator', 'Invalid operator: $noor');
+    expectError(await partial([]), 400, 'invalid_selector_json', 'Selector must be a JSON object');
     expectError(await couch('POST', '/absent/_find', { selector: {} }), 404, 'not_found', 'Database does not exist.');
   });
 
