@@ -82,8 +82,9 @@ struct state {
 	int pushes;
 	struct job_document jobs[JOBS];
 	enum step step;
-	int job;     /* that the operator is at */
-	bool looked; /* at what those that end have brought */
+	int job;       /* that the operator is at */
+	bool looked;   /* at what those that end have brought */
+	bool deleting; /* the continuous one: asked for, perhaps done */
 	bool deleted;
 	int gateway;            /* that is looked at in the end */
 	struct map checkpoints; /* by id */
@@ -332,6 +333,8 @@ static void job_read(struct workload *w, const struct sim_answer *answer, const 
 	struct state *s = state_of(w);
 	struct job_document *d = &s->jobs[s->job];
 	workload_sleep(w, OPERATOR, RETRY_US + workload_below(w, 2000000));
+	if (answer->status == 404 && s->job == LIVE)
+		s->deleted = s->deleting;
 	if (answer->status != 200)
 		return;
 	text_after(text, "\"_rev\":\"", d->revision, sizeof d->revision);
@@ -347,6 +350,7 @@ static void job_read(struct workload *w, const struct sim_answer *answer, const 
 	if (w->sim->healed && s->job == LIVE && d->over) {
 		struct sim_http *r = request_for(w, HTTP_DELETE, LIVE);
 		s->step = STEP_DELETE;
+		s->deleting = true;
 		buf_printf(&r->query, "rev=%s", d->revision);
 		workload_ask(w, OPERATOR, r, ASK_US);
 	} else if (w->sim->healed ? w->sim->now_us - d->kicked_us > KICK_US
