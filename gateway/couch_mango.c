@@ -251,8 +251,11 @@ struct slice mango_filter(struct turn *t, struct request *r, const struct slice 
 
 bool mango_refuse(const struct query_error *error, struct problem *p)
 {
-	enum couch_error couch = error->kind == QUERY_ERROR_OPERATOR   ? COUCH_BAD_OPERATOR
-				 : error->kind == QUERY_ERROR_ARGUMENT ? COUCH_BAD_ARGUMENT
-								       : COUCH_BAD_SELECTOR;
-	return couch_problem(p, couch, error->text);
+	static const enum couch_error errors[] = {
+	    [QUERY_ERROR_OTHER] = COUCH_BAD_SELECTOR,
+	    [QUERY_ERROR_OPERATOR] = COUCH_BAD_OPERATOR,
+	    [QUERY_ERROR_UNSUPPORTED] = COUCH_UNSUPPORTED,
+	    [QUERY_ERROR_ARGUMENT] = COUCH_BAD_ARGUMENT,
+	};
+	return couch_problem(p, errors[error->kind], error->text);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/doc/json.h"
 #include "proto/enums.h"
 
 enum { SHOWN_BYTES = 64 };
@@ -35,14 +36,58 @@ static int shown(struct slice name)
 
 static struct mango_node *fail_operator(struct compiler *c, struct slice name)
 {
+	static const char *const unsupported[] = {"$where", "$geoWithin", "$geoIntersects", "$near",
+						  "$nearSphere"};
+	for (size_t i = 0; i < ARRAY_LEN(unsupported); i++) {
+		if (!slice_is(name, unsupported[i]))
+			continue;
+		compiler_fail(c, "Unsupported operator: %s", unsupported[i]);
+		c->error->kind = QUERY_ERROR_UNSUPPORTED;
+		return NULL;
+	}
 	compiler_fail(c, "Invalid operator: %.*s", shown(name), (const char *)name.data);
 	c->error->kind = QUERY_ERROR_OPERATOR;
 	return NULL;
 }
 
-static bool fail_argument(struct compiler *c, struct slice name)
+/* A value as CouchDB's errors show it: as a term of Erlang's. */
+static void append_term(struct mp_reader *r, struct buf *out)
 {
-	compiler_fail(c, "Bad argument for operator %.*s", shown(name), (const char *)name.data);
+	const uint8_t *from = r->at;
+	struct mp_token t = mp_read(r);
+	bool map = t.type == MP_MAP;
+	uint32_t count = t.type == MP_STR ? (uint32_t)t.bytes.len : t.count;
+	if (t.type != MP_STR && t.type != MP_ARRAY && !map) {
+		if (!json_from_msgpack(slice_of(from, (size_t)(r->at - from)), out))
+			buf_append_byte(out, '?');
+		return;
+	}
+	buf_append_text(out, map ? "{[" : t.type == MP_STR ? "<<" : "[");
+	for (uint32_t i = 0; i < count && out->len < sizeof(struct query_error); i++) {
+		buf_append_text(out, i > 0 ? "," : "");
+		if (t.type == MP_STR) {
+			buf_printf(out, "%u", (unsigned)t.bytes.data[i]);
+			continue;
+		}
+		buf_append_text(out, map ? "{" : "");
+		if (map) {
+			append_term(r, out);
+			buf_append_byte(out, ',');
+		}
+		append_term(r, out);
+		buf_append_text(out, map ? "}" : "");
+	}
+	buf_append_text(out, map ? "]}" : t.type == MP_STR ? ">>" : "]");
+}
+
+static bool fail_argument(struct compiler *c, struct slice name, struct slice value)
+{
+	struct buf term = {0};
+	struct mp_reader r = mp_reader_of(value);
+	append_term(&r, &term);
+	compiler_fail(c, "Bad argument for operator %.*s: %s", shown(name), (const char *)name.data,
+		      buf_cstr(&term));
+	buf_close(&term);
 	c->error->kind = QUERY_ERROR_ARGUMENT;
 	return false;
 }
@@ -177,7 +222,8 @@ static bool take_type(struct compiler *c, struct mango_node *node)
 		if (t.type == MP_STR && slice_is(t.bytes, names[i]))
 			return true;
 	}
-	return false;
+	node->type = MANGO_NO_TYPE;
+	return t.type == MP_STR;
 }
 
 static bool take_size(struct compiler *c, struct mango_node *node)
@@ -232,6 +278,8 @@ static bool take_element(struct compiler *c, struct mango_node *node)
 {
 	struct place inside = {0};
 	bool before = c->in_element;
+	if (token_of(node->operand).type != MP_MAP)
+		return false;
 	c->in_element = true;
 	node->children = compile_value(c, &inside, node->operand);
 	c->in_element = before;
@@ -289,7 +337,7 @@ static struct mango_node *compile_operator(struct compiler *c, const struct plac
 		if (row->take(c, node))
 			return node;
 		if (c->error->text[0] == 0)
-			fail_argument(c, name);
+			fail_argument(c, name, value);
 		return NULL;
 	}
 	return fail_operator(c, name);
@@ -302,7 +350,7 @@ static struct mango_node *compile_list(struct compiler *c, const struct place *a
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token head = mp_read(&r);
 	if (head.type != MP_ARRAY) {
-		fail_argument(c, name);
+		fail_argument(c, name, value);
 		return NULL;
 	}
 	bool is_or = any != at->negated && head.count != 1;
@@ -333,6 +381,10 @@ static struct mango_node *compile_member(struct compiler *c, const struct place 
 		return compile_list(c, at, true, name, value);
 	if (slice_is(name, "$nor"))
 		return compile_list(c, &turned, true, name, value);
+	if (slice_is(name, "$not") && token_of(value).type != MP_MAP) {
+		fail_argument(c, name, value);
+		return NULL;
+	}
 	if (slice_is(name, "$not"))
 		return compile_value(c, &turned, value);
 	return compile_operator(c, at, name, value);

@@ -52,7 +52,8 @@ struct mango_node {
 		MANGO_NUMBER,
 		MANGO_STRING,
 		MANGO_ARRAY,
-		MANGO_OBJECT
+		MANGO_OBJECT,
+		MANGO_NO_TYPE /* of no value */
 	} type;
 	uint64_t size;
 	uint64_t divisor; /* its magnitude */

@@ -99,7 +99,7 @@ static bool has_type(const struct mango_node *node, struct slice value)
 	    [MANGO_NULL] = RANK_NIL,      [MANGO_BOOLEAN] = RANK_BOOL, [MANGO_NUMBER] = RANK_NUMBER,
 	    [MANGO_STRING] = RANK_STRING, [MANGO_ARRAY] = RANK_ARRAY,  [MANGO_OBJECT] = RANK_MAP,
 	};
-	return value_rank(value) == ranks[node->type];
+	return node->type != MANGO_NO_TYPE && value_rank(value) == ranks[node->type];
 }
 
 /* Only whole numbers have one; its sign is theirs. */

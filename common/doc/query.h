@@ -19,6 +19,7 @@ struct query_error {
 		QUERY_ERROR_OTHER,
 		/* of a selector of CouchDB's, which has words of its own for these */
 		QUERY_ERROR_OPERATOR,
+		QUERY_ERROR_UNSUPPORTED,
 		QUERY_ERROR_ARGUMENT
 	} kind;
 };

@@ -148,7 +148,7 @@ static const struct told at_once[] = {
     {"POST /c/_find\n\n{\"selector\":{\"$noor\":[]}}", 400,
      "{\"error\":\"invalid_operator\",\"reason\":\"Invalid operator: $noor\"}"},
     {"POST /c/_find\n\n{\"selector\":{\"a\":{\"$in\":1}}}", 400,
-     "{\"error\":\"bad_arg\",\"reason\":\"Bad argument for operator $in\"}"},
+     "{\"error\":\"bad_arg\",\"reason\":\"Bad argument for operator $in: 1\"}"},
     {"POST /c/_find\n\n{\"selector\":{},\"sort\":[\"a\"]}", 400,
      "{\"error\":\"no_usable_index\",\"reason\":"
      "\"No index exists for this sort, try indexing by the sort fields.\"}"},

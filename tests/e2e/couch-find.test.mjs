@@ -231,7 +231,8 @@ describe('Mango', () => {
     expectError(await find({}), 400, 'missing_required_key', 'Missing required key: selector');
     expectError(await find({ selector: [] }), 400, 'invalid_selector_json', 'Selector must be a JSON object');
     expectError(await find({ selector: { $noor: [] } }), 400, 'invalid_operator', 'Invalid operator: $noor');
-    expectError(await find({ selector: { a: { $in: 1 } } }), 400, 'bad_arg', 'Bad argument for operator $in');
+    expectError(await find({ selector: { a: { $in: 1 } } }), 400, 'bad_arg', 'Bad argument for operator $in: 1');
+    expectError(await find({ selector: { $where: 'x' } }), 400, 'not_supported', 'Unsupported operator: $where');
     expectError(await find({ selector: {}, sort: [{ a: 'asc' }, { b: 'desc' }] }), 400, 'unsupported_mixed_sort',
       'Sorts currently only support a single direction for all fields.');
     assert.equal((await find({ selector: {}, sort: 'a' })).json.error, 'invalid_sort_json');
@@ -244,6 +245,7 @@ describe('Mango', () => {
     expectError(await couch('POST', `${db}/_index`, { index: {} }), 400, 'missing_required_key', 'Missing required key: fields');
     expectError(await couch('POST', `${db}/_index`, { index: { fields: ['a'] }, ddoc: 'x' }), 400, 'invalid_ddoc_lang',
       'Existing design document has an invalid language.');
+    assert.equal((await couch('POST', `${db}/_index/_bulk_delete`, { docids: ['x'] })).status, 501);
     const typed = (type) => couch('POST', `${db}/_index`, { index: { fields: ['a'] }, type });
     expectError(await typed('text'), 503, 'required index service unavailable', 'text');
     expectError(await typed('geo'), 400, 'invalid_index', 'Invalid type for index: geo');
