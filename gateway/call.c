@@ -159,6 +159,14 @@ static void fill_until(const struct turn *t, uint64_t member, int64_t ttl_ms, ui
 	*life = clock->life;
 }
 
+/* What its clock shows at least; 0: not known. */
+static uint64_t clock_now(const struct turn *t, uint64_t member)
+{
+	const struct peer_clock *clock = clock_find(t->gw, member);
+	int64_t now = clock ? t->now_ms + clock_ahead(t, clock) : 0;
+	return clock ? (uint64_t)(now > 1 ? now : 1) : 0;
+}
+
 /* A message to a lead is worth taking while its call waits for just this; as a branch, until the
  * next replica is asked. */
 static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t until_ms)
@@ -173,6 +181,7 @@ static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t u
 	} else if (c->spec.type == MSG_doc_import) {
 		struct msg_doc_import *m = c->spec.message;
 		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
+		m->sent_ms = clock_now(t, member);
 	} else if (c->spec.type == MSG_doc_erase) {
 		struct msg_doc_erase *m = c->spec.message;
 		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);

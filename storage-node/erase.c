@@ -1,10 +1,24 @@
 #include "storage-node/erase.h"
 
+#include <stdlib.h>
+
+#include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/graph_erase.h"
 #include "common/doc/graph_line.h"
+#include "common/doc/shard_hash.h"
+#include "common/probe.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
+
+enum { ERASED_SLOTS = 256 };
+
+struct erased_lately {
+	struct {
+		uint64_t clock_ms; /* 0: never */
+		uint64_t number;
+	} slots[ERASED_SLOTS];
+};
 
 /* A message under way. */
 struct erasing {
@@ -176,4 +190,34 @@ void erase_on_doc_erase(struct storage *s, const struct event *e, struct effects
 		er.ack.items_count += out->status != STATUS_OK || out->revisions_count > 0;
 	}
 	answer_erased(&er, e, fx);
+}
+
+/* ---- what is still on its way ---- */
+
+void erase_note(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number)
+{
+	uint64_t slot = shard_hash(id) % ERASED_SLOTS;
+	if (!c->erased)
+		c->erased = mem_alloc_zero(sizeof *c->erased);
+	c->erased->slots[slot].clock_ms = (uint64_t)s->now_ms;
+	c->erased->slots[slot].number = number;
+}
+
+void erase_forget(struct shard_copy *c)
+{
+	free(c->erased);
+	c->erased = NULL;
+}
+
+bool erase_is_since(const struct shard_copy *c, struct slice id, uint64_t sent_ms)
+{
+	return c->erased && sent_ms > 0 && !MUTATION(erased_comes_back) &&
+	       sent_ms <= c->erased->slots[shard_hash(id) % ERASED_SLOTS].clock_ms;
+}
+
+/* An entry that was cut may have had a number that the stream has not come to again. */
+bool erase_is_behind(const struct shard_copy *c, struct slice id, uint64_t number)
+{
+	uint64_t erased = c->erased ? c->erased->slots[shard_hash(id) % ERASED_SLOTS].number : 0;
+	return number < erased && erased <= c->position.last;
 }

@@ -10,4 +10,18 @@ void erase_on_doc_erase(struct storage *s, const struct event *e, struct effects
 /* The waiter's body holds the answer but for its status. */
 void erase_answer(const struct waiter *w, const struct envelope *envelope, struct effects *fx);
 
+/* ---- what is still on its way ----
+ * A copy of a push that the network delivers late must not bring back what was erased since. So
+ * each replica notes, for as long as its process lives, when and by which entry documents were
+ * erased, of many documents together: who is refused for another one's sake asks again. A message
+ * for an earlier process or epoch is refused anyway. */
+
+void erase_note(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
+void erase_forget(struct shard_copy *c);
+/* True of a message that was sent at this time of our clock, or before, if `id` may have been
+ * erased since. 0: not known. */
+bool erase_is_since(const struct shard_copy *c, struct slice id, uint64_t sent_ms);
+/* True if an entry that stands behind this number may have erased `id`. */
+bool erase_is_behind(const struct shard_copy *c, struct slice id, uint64_t number);
+
 #endif

@@ -9,6 +9,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "storage-node/attachment.h"
+#include "storage-node/erase.h"
 #include "storage-node/lock.h"
 #include "storage-node/shard_edit.h"
 
@@ -180,6 +181,16 @@ void import_answer(const struct waiter *w, const struct envelope *envelope, stru
 	arena_close(&arena);
 }
 
+/* A copy of a push that was done once, maybe, and all of it erased since. Whoever sent it lately
+ * hears what time it is here, and sends it again. */
+static bool is_overtaken(const struct shard_copy *c, const struct msg_doc_import *m)
+{
+	for (uint32_t i = 0; i < m->items_count; i++)
+		if (erase_is_since(c, m->items[i].id, m->sent_ms))
+			return true;
+	return false;
+}
+
 void import_on_doc_import(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_doc_import *m = e->message.body;
@@ -190,6 +201,9 @@ void import_on_doc_import(struct storage *s, const struct event *e, struct effec
 		status = STATUS_STALE;
 	} else if (status == STATUS_OLD_EPOCH || status == STATUS_NOT_LEAD) {
 		map_send_newer(c, e, fx);
+	} else if (status == STATUS_OK && is_overtaken(c, m)) {
+		REACHED(push_overtaken);
+		status = STATUS_STALE;
 	} else if (status == STATUS_OK && !stream_has_room(s, c)) {
 		status = STATUS_OVERLOADED;
 	}

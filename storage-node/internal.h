@@ -233,6 +233,7 @@ struct shard_copy {
 	int64_t uploads_ms;        /* next look for old ones */
 	struct lock_table *locks;  /* lock.h; NULL: none so far */
 	struct offers *offers;     /* offer.h; NULL: none so far */
+	struct erased_lately *erased; /* erase.h; NULL: none so far */
 
 	struct shard_index **indexes; /* index.h; in the order of the settings */
 	uint32_t indexes_count;

@@ -6,6 +6,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "storage-node/erase.h"
 #include "storage-node/internal.h"
 
 static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice encoded)
@@ -166,7 +167,7 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 }
 
 static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
-			 struct effects *fx);
+			 uint64_t applied, struct effects *fx);
 
 /* A branch of a branch goes after it: the lead would not know its parent, and take it for a
  * document of its own. */
@@ -201,10 +202,11 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 			continue;
 		}
 		if (c->state == SHARD_SERVING) {
-			push_to_self(s, c, item->change, fx);
+			push_to_self(s, c, item->change, c->position.applied, fx);
 			continue;
 		}
-		struct msg_outbox_push m = {.shard = c->id, .change = item->change};
+		struct msg_outbox_push m = {
+		    .shard = c->id, .change = item->change, .applied = c->position.applied};
 		envelope.request_id = s->next_request++;
 		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
 	}
@@ -224,13 +226,14 @@ static bool is_branch(const struct change *change)
 	       (change->deleted ? change->body.len == 0 : value_is_document(change->body));
 }
 
-/* The lead orders a branch unless its revision is known, applied or pending. */
+/* The lead orders a branch unless its revision is known, applied or pending, or may have been, and
+ * was erased since: then its replica lets go of it, or pushes it again when it has applied that. */
 static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
-			 struct effects *fx)
+			 uint64_t applied, struct effects *fx)
 {
 	struct change change;
 	if (!schema_decode(&schema_change, encoded, &s->arena, &change) || !is_branch(&change) ||
-	    s->disk_full || !stream_has_room(s, c))
+	    s->disk_full || !stream_has_room(s, c) || erase_is_behind(c, change.id, applied))
 		return;
 	struct document_view view;
 	document_load_pending(s, c, change.id, &view);
@@ -271,10 +274,11 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		map_send_newer(c, e, fx);
 	if (c->state != SHARD_SERVING)
 		return;
+	/* a node without a place applies nothing any more */
+	bool replica = shard_follower(c, e->message.from.member) != NULL;
 	/* accepted is accepted, whatever the collection has become since */
 	if (shard_is_available(c) || !MUTATION(branch_left))
-		push_to_self(s, c, m->change, fx);
-	if (e->message.envelope.epoch == c->lead_epoch &&
-	    !shard_follower(c, e->message.from.member))
+		push_to_self(s, c, m->change, replica ? m->applied : UINT64_MAX, fx);
+	if (e->message.envelope.epoch == c->lead_epoch && !replica)
 		tell_settled(s, c, e, fx);
 }

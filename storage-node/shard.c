@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/erase.h"
 #include "storage-node/feed.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
@@ -35,6 +36,7 @@ void shard_free(struct shard_copy *c)
 	write_recent_clear(c);
 	map_close(&c->recent_by_id);
 	attempt_clear(c);
+	erase_forget(c);
 	conflict_notes_clear(c);
 	map_close(&c->notes);
 	offer_free(c);

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/quorum.h"
+#include "storage-node/erase.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 
@@ -79,6 +80,8 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 		write_recent_entry(c, number, p->epoch, &change);
 		if (change.kind == CHANGE_CHUNK_DROP)
 			c->upload_dropped = number;
+		else if (change.kind == CHANGE_ERASE)
+			erase_note(s, c, change.id, number);
 	} else if (c->unreadable == 0) {
 		c->unreadable = number;
 	}

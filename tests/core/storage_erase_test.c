@@ -156,6 +156,67 @@ static void test_both_sides(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 0);
 }
 
+/* A copy of a push that was on its way when its document was erased; who pushes it anew may. */
+static void test_a_late_copy_brings_nothing_back(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice hashes[1] = {slice_text("a")};
+	struct import_item one = {.id = slice_text("d"),
+				  .generation = 1,
+				  .hashes = hashes,
+				  .hashes_count = 1,
+				  .body = peers_body(b, 1)};
+	struct msg_doc_import m = {.shard = SHARD, .items = &one, .items_count = 1};
+	peers_lead(b, MODE_AVAILABLE);
+	m.sent_ms = (uint64_t)b->now_ms;
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->imported.status, STATUS_OK);
+	b->now_ms += 10;
+	assert_int_equal(erase(b, rev(1, "a"), none, 4), 1);
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	assert_int_equal(b->imported.status, STATUS_STALE);
+	m.sent_ms = (uint64_t)b->now_ms; /* by the same millisecond nobody can tell */
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	assert_int_equal(b->imported.status, STATUS_STALE);
+	assert_true(b->imported.clock_ms >= m.sent_ms);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
+	b->now_ms++;
+	m.sent_ms = (uint64_t)b->now_ms;
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(b->imported.status, STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+}
+
+/* A replica pushes a branch until it sees it in the stream: once more after it was erased there. */
+static void test_a_branch_pushed_again_brings_nothing_back(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change branch = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = rev(1, "a"),
+				.operation_id = slice_text("0123456789abcdef"),
+				.body = peers_body(b, 1)};
+	struct buf encoded = {0};
+	peers_lead(b, MODE_AVAILABLE);
+	schema_encode(&schema_change, &branch, &encoded);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&encoded), .applied = 2};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(erase(b, rev(1, "a"), none, 4), 1);
+	m.applied = 3;
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	peers_ack(b, PEER_B, 1, 4);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	m.applied = 4; /* never in the stream by then: accepted is accepted */
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	buf_close(&encoded);
+}
+
 static void test_not_the_lead(void **state)
 {
 	struct storage_bench *b = *state;
@@ -176,6 +237,10 @@ int main(void)
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_both_sides, storage_bench_setup,
 					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_late_copy_brings_nothing_back,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_branch_pushed_again_brings_nothing_back,
+					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_not_the_lead, storage_bench_setup,
 					    storage_bench_teardown),
 	};

@@ -18,8 +18,7 @@ enum {
 	DOCUMENTS = 12, /* of an actor */
 	REVS_MAX = 16,
 	TIMEOUT_US = 9000000,
-	RETRY_US = 250000,
-	LATE_US = 6000000 /* then no copy of a push is taken any more */
+	RETRY_US = 250000
 };
 
 enum erase_step {
@@ -230,15 +229,11 @@ static void advance(struct workload *w, int actor, const struct sim_answer *answ
 static void erase_on_answer(struct workload *w, int actor, const struct sim_answer *answer)
 {
 	struct erase_state *s = state_of(w);
-	const struct erase_actor *a = &s->actors[actor];
 	if (!workload_answered(w, actor, answer))
 		return;
 	int64_t pause_us = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms) * 1000;
 	if (s->ready) {
-		bool pushed = a->step <= ERASE_BRANCH;
 		advance(w, actor, answer);
-		if (pushed && a->step > ERASE_BRANCH)
-			pause_us += LATE_US;
 	} else if (answer->status >= 200 && answer->status < 300) {
 		struct buf text = {0};
 		buf_append_slice(&text, buf_slice(&answer->body));
