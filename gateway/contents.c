@@ -74,8 +74,7 @@ static void fill_send(struct content *c)
 	uint64_t start = c->at * LIMIT_CHUNK_BYTES;
 	uint64_t left = c->bytes.len - start;
 	bool last = left <= LIMIT_CHUNK_BYTES;
-	content_fill_chunk(c, slice_of(c->bytes.data + start, last ? left : LIMIT_CHUNK_BYTES),
-			   last);
+	content_fill_chunk(c, slice_part(c->bytes, start, last ? left : LIMIT_CHUNK_BYTES), last);
 }
 
 static void fill_read(struct content *c)

@@ -32,8 +32,7 @@ static bool take_number(struct slice *text, uint64_t *out)
 	*out = 0;
 	while (at < text->len && at < 18 && text->data[at] >= '0' && text->data[at] <= '9')
 		*out = *out * 10 + (uint64_t)(text->data[at++] - '0');
-	if (at > 0)
-		*text = slice_of(text->data + at, text->len - at);
+	*text = slice_part(*text, at, text->len - at);
 	return at > 0;
 }
 

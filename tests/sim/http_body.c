@@ -99,7 +99,7 @@ void http_body_feed(struct sim *sim, struct sim_node *node, struct event event,
 		break_off(node, &event, open);
 		return;
 	}
-	struct slice bytes = slice_of(body->bytes.data + body->at, count);
+	struct slice bytes = slice_part(buf_slice(&body->bytes), body->at, count);
 	body->at += count;
 	body->credit -= (int64_t)count;
 	if (body->at == body->bytes.len) {
