@@ -43,9 +43,8 @@ PURE_SRC := $(wildcard common/base/*.c common/doc/*.c common/doc/*.cc common/*.c
 	$(filter-out proto/schema_doc.c,$(wildcard proto/*.c))
 COORDINATOR_SRC := $(filter-out %/main.c,$(wildcard coordinator/*.c))
 STORAGE_SRC := $(filter-out %/main.c,$(wildcard storage-node/*.c))
-HTTP_SRC := $(wildcard gateway/http_mhd*.c gateway/http_tls.c gateway/http_api.c gateway/http_head.c \
-	gateway/http_listen.c gateway/http_access.c gateway/http_ws.c gateway/http_fetch.c gateway/http_stream*.c)
-GATEWAY_SRC := $(filter-out %/main.c $(HTTP_SRC),$(wildcard gateway/*.c))
+HTTP_SRC := $(wildcard gateway/http/*.c)
+GATEWAY_SRC := $(filter-out %/main.c $(HTTP_SRC),$(wildcard gateway/*.c gateway/*/*.c))
 ARBITER_SRC := $(filter-out %/main.c,$(wildcard arbiter/*.c))
 CORE_SRC := $(PURE_SRC) $(COORDINATOR_SRC) $(STORAGE_SRC) $(GATEWAY_SRC) $(ARBITER_SRC)
 # The shell: sockets, disks, timers.

@@ -9,7 +9,7 @@
 #include "common/doc/value.h"
 #include "gateway/arbiter_stream.h"
 #include "gateway/native.h"
-#include "gateway/notify.h"
+#include "gateway/notify/notify.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 

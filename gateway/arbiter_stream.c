@@ -7,7 +7,7 @@
 
 #include "common/base/memory.h"
 #include "gateway/native.h"
-#include "gateway/notify.h"
+#include "gateway/notify/notify.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 #include "proto/msgpack.h"

@@ -20,7 +20,7 @@ struct content {
 	uint64_t length; /* of what is sent */
 	bool streamed;   /* its bytes are not here: an intake sends them */
 	struct follow
-	    *follow; /* couch_multipart.h: what its document says of a part that follows */
+	    *follow; /* couch/multipart.h: what its document says of a part that follows */
 	/* read: this range of this content */
 	uint8_t content[CONTENT_BYTES];
 	uint64_t first;

@@ -1,11 +1,11 @@
 #include "gateway/flow.h"
 
 #include "common/doc/base64.h"
-#include "gateway/couch.h"
-#include "gateway/couch_attachments.h"
-#include "gateway/couch_auth.h"
+#include "gateway/couch/attachments.h"
+#include "gateway/couch/auth.h"
+#include "gateway/couch/couch.h"
 #include "gateway/intake.h"
-#include "gateway/notify.h"
+#include "gateway/notify/notify.h"
 
 enum { FLOW_WHOLE_BYTES = LIMIT_CHUNK_BYTES, PARTS_FIRST = 8 };
 

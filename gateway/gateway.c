@@ -6,13 +6,13 @@
 #include "common/timing.h"
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
-#include "gateway/changes.h"
-#include "gateway/couch_auth.h"
+#include "gateway/couch/auth.h"
+#include "gateway/couch/changes.h"
 #include "gateway/intake.h"
 #include "gateway/lock.h"
-#include "gateway/notify.h"
-#include "gateway/replicate.h"
-#include "gateway/schedule.h"
+#include "gateway/notify/notify.h"
+#include "gateway/replicate/replicate.h"
+#include "gateway/replicate/schedule.h"
 #include "gateway/script_runs.h"
 
 enum { TIMERS_PER_STEP = 100000 };

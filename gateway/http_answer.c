@@ -3,8 +3,8 @@
 #include <inttypes.h>
 
 #include "common/doc/revision.h"
-#include "gateway/couch.h"
-#include "gateway/couch_auth.h"
+#include "gateway/couch/auth.h"
+#include "gateway/couch/couch.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 

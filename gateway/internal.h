@@ -7,7 +7,7 @@
 #include "gateway/admission.h"
 #include "gateway/call_table.h"
 #include "gateway/cluster_map.h"
-#include "gateway/couch_request.h"
+#include "gateway/couch/request.h"
 #include "gateway/gateway.h"
 #include "gateway/reply.h"
 #include "gateway/timers.h"
@@ -130,15 +130,15 @@ struct gateway {
 	struct buf scratch;
 	struct reply reply;
 	struct gateway_metrics metrics;
-	struct notify *notify;         /* notify_internal.h */
+	struct notify *notify;         /* notify/internal.h */
 	struct arbiters *arbiters;     /* arbiter.h */
 	struct script_runs *scripts;   /* script_runs.h */
-	struct couch_auth *auth;       /* couch_auth_private.h */
+	struct couch_auth *auth;       /* couch/auth_private.h */
 	uint64_t kept_bytes;           /* bodies of requests that are kept */
 	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */
-	struct replicator *replicator; /* replicate.h */
-	struct schedule *schedule;     /* schedule.h */
-	uint64_t queries_asked;        /* op_couch_queries.c */
+	struct replicator *replicator; /* replicate/replicate.h */
+	struct schedule *schedule;     /* replicate/schedule.h */
+	uint64_t queries_asked;        /* couch/op_queries.c */
 	uint32_t transfers;            /* bodies and answers that come or go in pieces */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;

@@ -4,8 +4,8 @@
 #include "common/base/memory.h"
 #include "common/run/script_pool.h"
 #include "gateway/gateway.h"
-#include "gateway/http_access.h"
-#include "gateway/http_api.h"
+#include "gateway/http/access.h"
+#include "gateway/http/api.h"
 
 static const struct config_option options[] = {
     HTTP_API_OPTIONS,

@@ -3,7 +3,7 @@
 
 #include "common/timing.h"
 #include "gateway/call.h"
-#include "gateway/notify.h"
+#include "gateway/notify/notify.h"
 
 bool member_coordinator_alive(const struct gateway *gw, int64_t now_ms)
 {

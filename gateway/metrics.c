@@ -1,10 +1,10 @@
 #include <inttypes.h>
 
 #include "gateway/arbiter.h"
-#include "gateway/couch_auth.h"
-#include "gateway/notify.h"
+#include "gateway/couch/auth.h"
+#include "gateway/notify/notify.h"
+#include "gateway/replicate/schedule.h"
 #include "gateway/routes.h"
-#include "gateway/schedule.h"
 
 /* Upper bounds of the histogram, in milliseconds; one more bucket takes the rest. */
 static const uint32_t bounds_ms[LATENCY_BUCKETS] = {1,   2,   5,    10,   25,   50,   100,

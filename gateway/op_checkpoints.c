@@ -8,7 +8,7 @@
 #include "common/doc/value.h"
 #include "gateway/list.h"
 #include "gateway/native.h"
-#include "gateway/notify_events.h"
+#include "gateway/notify/events.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 

@@ -10,7 +10,7 @@
 #include "common/doc/value.h"
 #include "gateway/conflict_print.h"
 #include "gateway/list.h"
-#include "gateway/notify.h"
+#include "gateway/notify/notify.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "gateway/couch.h"
+#include "gateway/couch/couch.h"
 #include "gateway/url.h"
 
 static const struct route routes[] = {

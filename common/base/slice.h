@@ -17,7 +17,7 @@ static inline struct slice slice_of(const void *data, size_t len)
 	return (struct slice){(const uint8_t *)data, len};
 }
 
-/* `len` bytes from `at` on. C11 forbids to step, even by 0, from the null pointer of an empty one. */
+/* `len` bytes from `at` on. C11 forbids even a step of 0 from the null pointer of an empty one. */
 static inline struct slice slice_part(struct slice s, size_t at, size_t len)
 {
 	return slice_of(at > 0 ? s.data + at : s.data, len);

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "common/doc/base64.h"
-#include "gateway/couch_auth.h"
+#include "gateway/couch/auth.h"
 #include "gateway/url.h"
 #include "tests/sim/gateway_bench.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "gateway/couch.h"
+#include "gateway/couch/couch.h"
 #include "tests/sim/gateway_bench.h"
 
 static int setup(void **state)

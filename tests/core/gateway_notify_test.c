@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "gateway/notify_events.h"
-#include "gateway/notify_feed.h"
+#include "gateway/notify/events.h"
+#include "gateway/notify/feed.h"
 #include "tests/sim/gateway_bench.h"
 
 static int setup(void **state)

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "gateway/replicate_internal.h"
+#include "gateway/replicate/internal.h"
 #include "tests/sim/gateway_bench.h"
 
 #define SOURCE "https://a.example/src"

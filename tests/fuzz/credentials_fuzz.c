@@ -4,7 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/doc/base64.h"
-#include "gateway/couch_auth.h"
+#include "gateway/couch/auth.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

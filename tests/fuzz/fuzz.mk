@@ -21,7 +21,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(call objs,$(FUZZ_SRC)) $(BUILD)/lib
 	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(BUILD)/libsim.a $(BUILD)/libcores.a \
 		$(BUILD)/libpure.a $(PURE_LIBS) $(FUZZ_LIBS)
 # Of the shell, what reads bytes of clients, operators and peers.
-$(BUILD)/fuzz/socket_fuzz: $(BUILD)/gateway/http_ws.c.o
+$(BUILD)/fuzz/socket_fuzz: $(BUILD)/gateway/http/ws.c.o
 $(BUILD)/fuzz/socket_fuzz: FUZZ_LIBS := -lwslay -lgnutls
 $(BUILD)/fuzz/config_fuzz $(BUILD)/fuzz/zap_fuzz: $(call objs,$(addprefix common/run/,config.c members.c yaml_file.c \
 	file.c zap.c))

@@ -8,7 +8,7 @@
 #include "common/doc/revision.h"
 #include "gateway/lock.h"
 #include "gateway/native.h"
-#include "gateway/notify_internal.h"
+#include "gateway/notify/internal.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 

@@ -8,7 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/rng.h"
-#include "gateway/http_ws.h"
+#include "gateway/http/ws.h"
 
 enum { MESSAGE_BYTES_MAX = 4096, HEADERS_MAX = 16, PIECE_MAX = 64, HANDSHAKE = 255 };
 

@@ -14,7 +14,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/shard_hash.h"
 #include "common/quorum.h"
-#include "gateway/notify_events.h"
+#include "gateway/notify/events.h"
 #include "storage-node/keys.h"
 #include "tests/sim/records.h"
 #include "tests/sim/workload.h"

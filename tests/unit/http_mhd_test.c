@@ -1,6 +1,6 @@
 /* The HTTPS listener over real sockets of the loopback: a client with GnuTLS in a thread of its
  * own, certificates made on the spot. */
-#include "gateway/http_mhd.h"
+#include "gateway/http/mhd.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* WebSockets and event streams over real sockets of the loopback. */
-#include "gateway/http_mhd.h"
+#include "gateway/http/mhd.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

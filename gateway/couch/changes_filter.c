@@ -1,0 +1,213 @@
+/* Filters of _changes that are functions of a design document. A page of rows is shown to the
+ * function in one run, or in several if it is long; until then its shard counts as asked. */
+#include "common/doc/function_script.h"
+#include "common/doc/script_document.h"
+#include "common/doc/value.h"
+#include "gateway/couch/changes.h"
+#include "gateway/couch/function.h"
+
+enum {
+	FILTER_RUN_BYTES = 1024 * 1024, /* of documents in one run, if there are several */
+	FILTER_PATIENCE_MS = CHANGES_GIVE_UP_MS / 2
+};
+
+struct changes_function {
+	struct function_design design;
+	struct function_request request;
+	struct slice name;
+	bool view;
+	struct slice source;
+	bool loaded;
+	request_step *next; /* then */
+	struct slice req;
+	uint32_t most; /* rows of a run */
+};
+
+/* ---- which one ---- */
+
+bool changes_function_take(struct turn *t, struct request *r, struct slice name, bool view,
+			   struct problem *p)
+{
+	struct changes *op = r->op;
+	struct changes_function *f = arena_alloc(&r->arena, sizeof *f);
+	const uint8_t *slash = memchr(name.data, '/', name.len);
+	size_t before = slash ? (size_t)(slash - name.data) : 0;
+	if (before == 0 || before + 1 == name.len)
+		return couch_problem(p, COUCH_BAD_REQUEST,
+				     view ? "`view` must be of the form `designname/viewname`"
+					  : "`filter` must be of the form "
+					    "`designname/filtername`");
+	struct buf id = {0};
+	buf_append_text(&id, "_design/");
+	buf_append(&id, name.data, before);
+	f->design.id = arena_copy(&r->arena, buf_slice(&id));
+	buf_close(&id);
+	f->name = slice_of(slash + 1, name.len - before - 1);
+	f->view = view;
+	f->most = CHANGES_PAGE_ROWS;
+	function_request_take(t, r, false, &f->request);
+	op->function = f;
+	op->filter = FILTER_FUNCTION;
+	return couch_id_check(f->design.id, p);
+}
+
+bool changes_function_loaded(const struct changes *op)
+{
+	return op->function->loaded;
+}
+
+static void have_design(struct turn *t, struct request *r)
+{
+	struct changes_function *f = ((struct changes *)r->op)->function;
+	struct problem problem;
+	f->loaded = true;
+	if (function_find(f->design.body, f->view ? "views" : "filters", f->name, &f->source,
+			  &problem))
+		f->next(t, r);
+	else
+		answer_problem(t, r, &problem);
+}
+
+void changes_function_load(struct turn *t, struct request *r, const struct map_collection *c,
+			   request_step *next)
+{
+	struct changes_function *f = ((struct changes *)r->op)->function;
+	f->next = next;
+	function_load(t, r, c, &f->design, have_design);
+}
+
+/* ---- what it sees ---- */
+
+void changes_function_add(const struct change_row *row, struct changes_page *page,
+			  struct changes_row *out)
+{
+	struct script_document d = {
+	    .id = row->id, .revision = row->revision, .deleted = row->deleted, .body = row->body};
+	script_document_write(&d, &page->documents);
+	out->document_end = page->documents.len;
+}
+
+static struct changes_row *row_at(struct changes_page *page, uint32_t index)
+{
+	return (struct changes_row *)(void *)page->rows.data + index;
+}
+
+static size_t document_at(struct changes_page *page, uint32_t index)
+{
+	return index > 0 ? row_at(page, index - 1)->document_end : 0;
+}
+
+static uint32_t rows_of(const struct changes_page *page)
+{
+	return (uint32_t)(page->rows.len / sizeof(struct changes_row));
+}
+
+/* How many rows are shown next. */
+static uint32_t run_rows(struct changes_page *page, uint32_t most)
+{
+	uint32_t left = rows_of(page) - page->judged;
+	uint32_t count = left < most ? left : most;
+	size_t start = document_at(page, page->judged);
+	while (count > 1 && document_at(page, page->judged + count) - start > FILTER_RUN_BYTES)
+		count--;
+	return count;
+}
+
+static void judge_next(struct turn *t, struct request *r, struct changes_shard *s);
+
+/* ---- what it says ---- */
+
+/* False: it is no list of so many booleans. */
+static bool take_verdicts(struct changes_page *page, uint32_t count, struct slice output)
+{
+	struct mp_reader reader = mp_reader_of(output);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_ARRAY || head.count != count)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		struct mp_token passes = mp_read(&reader);
+		if (passes.type != MP_BOOL)
+			return false;
+		if (!passes.flag)
+			row_at(page, page->judged + i)->text_len = 0;
+	}
+	page->judged += count;
+	return true;
+}
+
+static void judged(struct turn *t, struct request *r, const void *context,
+		   const struct script_end *end)
+{
+	struct changes *op = r->op;
+	struct changes_shard *s = &op->shards[(const struct changes_shard *)context - op->shards];
+	struct changes_function *f = op->function;
+	uint32_t count = s->judging;
+	struct problem problem;
+	op->heard_ms = t->now_ms;
+	s->asked = false;
+	s->judging = 0;
+	if (function_exhausted(end->status) && count > 1) {
+		f->most = count / 2 < f->most ? count / 2 : f->most;
+		judge_next(t, r, s);
+	} else if (!function_returned(end, &problem)) {
+		changes_refuse(t, r, &problem);
+	} else if (take_verdicts(&s->page, count, end->output)) {
+		judge_next(t, r, s);
+	} else {
+		couch_problem(&problem, COUCH_FUNCTION_THREW, "");
+		changes_refuse(t, r, &problem);
+	}
+}
+
+static void run(struct turn *t, struct request *r, struct changes_shard *s, uint32_t count)
+{
+	const struct changes *op = r->op;
+	const struct changes_function *f = op->function;
+	struct changes_page *page = &s->page;
+	size_t start = document_at(page, page->judged);
+	size_t end = document_at(page, page->judged + count);
+	struct buf arguments = {0};
+	mp_write_array(&arguments, f->view ? 3 : 4);
+	mp_write_str(&arguments, f->source);
+	buf_append_slice(&arguments, f->design.body);
+	mp_write_array(&arguments, count);
+	buf_append(&arguments, page->documents.data + start, end - start);
+	if (!f->view)
+		buf_append_slice(&arguments, f->req);
+	struct script_asked asked = {
+	    .source = slice_text(f->view ? function_view_filter_source : function_filter_source),
+	    .arguments = buf_slice(&arguments),
+	    .done = judged,
+	    .context = s,
+	    .patience_ms = FILTER_PATIENCE_MS};
+	s->asked = script_run(t, r, &asked);
+	s->judging = s->asked ? count : 0;
+	buf_close(&arguments);
+	if (!s->asked)
+		changes_fail(t, r, STATUS_OVERLOADED);
+}
+
+static void judge_next(struct turn *t, struct request *r, struct changes_shard *s)
+{
+	const struct changes *op = r->op;
+	uint32_t count = run_rows(&s->page, op->function->most);
+	if (count > 0) {
+		run(t, r, s, count);
+		return;
+	}
+	buf_close(&s->page.documents);
+	changes_pump(t, r);
+}
+
+void changes_function_judge(struct turn *t, struct request *r, struct changes_shard *s)
+{
+	struct changes_function *f = ((struct changes *)r->op)->function;
+	struct buf req = {0};
+	if (f->req.len == 0 && !f->view) {
+		function_request_write(t, r, &f->request, slice_of(NULL, 0), f->design.security,
+				       &req);
+		f->req = arena_copy(&r->arena, buf_slice(&req));
+		buf_close(&req);
+	}
+	judge_next(t, r, s);
+}

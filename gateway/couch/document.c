@@ -1,0 +1,264 @@
+/* Documents in CouchDB's form. What is `_id` there is `id` here; so that a document may have a
+ * member "id" of its own there, that one is stored as "_id". Other members of a stored body that
+ * begin with an underscore were written in the native dialect: they are shown, but for those names
+ * that CouchDB has a meaning for. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "gateway/couch/attachments.h"
+#include "gateway/couch/auth.h"
+#include "gateway/couch/conflicts.h"
+#include "gateway/url.h"
+
+/* What CouchDB's clients send back as they got it. */
+static const char *const sent_back[] = {"_revisions", "_conflicts", "_deleted_conflicts",
+					"_revs_info", "_local_seq"};
+
+/* What became of a job stands in its document. */
+static bool is_of_job(const struct request *r, struct slice name)
+{
+	static const char *const names[] = {"_replication_state",        "_replication_state_time",
+					    "_replication_state_reason", "_replication_stats",
+					    "_replication_id",           "_replication_start_time"};
+	for (size_t i = 0; i < ARRAY_LEN(names) && couch_is_replicator(r); i++)
+		if (slice_is(name, names[i]))
+			return true;
+	return false;
+}
+
+static bool is_sent_back(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sent_back); i++)
+		if (slice_is(name, sent_back[i]))
+			return true;
+	return false;
+}
+
+/* ---- printing ---- */
+
+static bool is_taken(struct slice name)
+{
+	return slice_is(name, "_rev") || slice_is(name, "_deleted") ||
+	       slice_is(name, "_attachments") || is_sent_back(name);
+}
+
+/* No member of the body needs another name, or must be left out. */
+static bool body_is_plain(struct slice body)
+{
+	struct mp_reader reader = mp_reader_of(body);
+	struct mp_token head = mp_read(&reader);
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct mp_token name = mp_read(&reader);
+		if (name.type != MP_STR || (name.bytes.len && name.bytes.data[0] == '_') ||
+		    !mp_skip(&reader))
+			return false;
+	}
+	return head.type == MP_MAP;
+}
+
+static bool print_members(struct slice body, struct buf *out)
+{
+	struct mp_reader reader = mp_reader_of(body);
+	struct mp_token head = mp_read(&reader);
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct mp_token name = mp_read(&reader);
+		struct slice value = mp_value(&reader);
+		if (name.type != MP_STR || value.len == 0)
+			return false;
+		if (is_taken(name.bytes))
+			continue;
+		buf_append_byte(out, ',');
+		json_string(slice_is(name.bytes, "_id") ? slice_text("id") : name.bytes, out);
+		buf_append_byte(out, ':');
+		if (!json_from_msgpack(value, out))
+			return false;
+	}
+	return true;
+}
+
+bool couch_members_print(struct slice body, struct buf *out)
+{
+	size_t at = out->len;
+	if (body.len == 0)
+		return true;
+	if (!body_is_plain(body))
+		return print_members(body, out);
+	if (!json_from_msgpack(body, out))
+		return false;
+	/* {"a":1} becomes ,"a":1 */
+	out->len--;
+	if (out->len == at + 1)
+		out->len = at;
+	else
+		out->data[at] = ',';
+	return true;
+}
+
+static void print_revisions(const struct couch_document *d, struct buf *out)
+{
+	uint64_t generation = d->revision.generation;
+	buf_printf(out, ",\"_revisions\":{\"start\":%" PRIu64 ",\"ids\":[", generation);
+	json_string(d->revision.hash, out);
+	for (uint32_t i = 0; i < d->ancestors_count; i++) {
+		buf_append_byte(out, ',');
+		json_string(d->ancestors[i].hash, out);
+	}
+	buf_append_text(out, "]}");
+}
+
+static const char *kept_of(uint64_t flags)
+{
+	if (flags & REVISION_DELETED)
+		return "deleted";
+	return flags & REVISION_HAS_BODY ? "available" : "missing";
+}
+
+static void print_revs_info(const struct couch_document *d, struct buf *out)
+{
+	buf_append_text(out, ",\"_revs_info\":[{\"rev\":");
+	json_revision(&d->revision, out);
+	buf_printf(out, ",\"status\":\"%s\"}", d->deleted ? "deleted" : "available");
+	for (uint32_t i = 0; i < d->ancestors_count; i++) {
+		buf_append_text(out, ",{\"rev\":");
+		json_revision(&d->ancestors[i], out);
+		buf_printf(out, ",\"status\":\"%s\"}",
+			   kept_of(d->ancestor_flags ? d->ancestor_flags[i] : 0));
+	}
+	buf_append_byte(out, ']');
+}
+
+bool couch_document_print(const struct couch_document *d, struct buf *out)
+{
+	buf_append_text(out, "{\"_id\":");
+	json_string(d->id, out);
+	if (d->revision.generation > 0) {
+		buf_append_text(out, ",\"_rev\":");
+		json_revision(&d->revision, out);
+	}
+	if (d->deleted)
+		buf_append_text(out, ",\"_deleted\":true");
+	if (!couch_members_print(d->body, out))
+		return false;
+	couch_attachments_print(d, out);
+	if (d->revs)
+		print_revisions(d, out);
+	if (d->revs_info)
+		print_revs_info(d, out);
+	if (d->local_seq > 0)
+		buf_printf(out, ",\"_local_seq\":%" PRIu64, d->local_seq);
+	couch_conflicts_print(d, out);
+	couch_revisions_print(",\"_deleted_conflicts\":[", d->deleted_conflicts,
+			      d->deleted_conflicts_count, out);
+	buf_append_byte(out, '}');
+	return true;
+}
+
+/* ---- taking apart ---- */
+
+bool couch_id_check(struct slice id, struct problem *p)
+{
+	bool own = id.len > 0 && id.data[0] == '_';
+	if (id.len == 0)
+		return couch_problem(p, COUCH_ID_EMPTY, "");
+	bool design = id.len > 8 && memcmp(id.data, "_design/", 8) == 0;
+	bool local = id.len > 7 && memcmp(id.data, "_local/", 7) == 0;
+	if (own && !design && !local)
+		return couch_problem(p, COUCH_RESERVED_ID, "");
+	return document_id_valid(id) || couch_problem(p, COUCH_BAD_ID, "");
+}
+
+bool couch_revision(struct request *r, struct slice text, struct revision *out, struct problem *p)
+{
+	/* as an entity tag, too */
+	if (text.len >= 2 && text.data[0] == '"' && text.data[text.len - 1] == '"')
+		text = slice_of(text.data + 1, text.len - 2);
+	return revision_parse(arena_copy(&r->arena, text), out) ||
+	       couch_problem(p, COUCH_BAD_REV, "");
+}
+
+static bool bad_member(struct slice name, struct problem *p)
+{
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "Bad special document member: %.*s",
+		 (int)(name.len < 120 ? name.len : 120), (const char *)name.data);
+	return couch_problem(p, COUCH_BAD_MEMBER, text);
+}
+
+/* A member that begins with an underscore. */
+static bool take_special(struct request *r, struct slice name, struct slice value,
+			 struct couch_document *out, struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	if (slice_is(name, "_id")) {
+		if (token.type != MP_STR)
+			return couch_problem(p, COUCH_ID_NOT_STRING, "");
+		out->id = token.bytes;
+		return couch_id_check(out->id, p);
+	}
+	if (slice_is(name, "_rev")) {
+		if (token.type != MP_STR)
+			return couch_problem(p, COUCH_BAD_REV, "");
+		return couch_revision(r, token.bytes, &out->revision, p);
+	}
+	if (slice_is(name, "_deleted")) {
+		out->deleted = token.type == MP_BOOL && token.flag;
+		return token.type == MP_BOOL || bad_member(name, p);
+	}
+	if (slice_is(name, "_revisions"))
+		out->revisions = value;
+	if (slice_is(name, "_attachments")) {
+		out->attachments = value;
+		return token.type == MP_MAP || bad_member(name, p);
+	}
+	return is_sent_back(name) || bad_member(name, p);
+}
+
+/* The body without the special members; "id" is stored under another name. */
+static struct slice plain_body(struct turn *t, struct request *r, struct slice value, uint32_t kept)
+{
+	struct buf *out = &t->gw->scratch;
+	struct mp_reader reader = mp_reader_of(value);
+	uint32_t count = mp_read(&reader).count;
+	buf_clear(out);
+	mp_write_map(out, kept);
+	for (uint32_t i = 0; i < count; i++) {
+		struct mp_token name = mp_read(&reader);
+		struct slice member = mp_value(&reader);
+		if (name.bytes.len > 0 && name.bytes.data[0] == '_' && !is_of_job(r, name.bytes))
+			continue;
+		mp_write_str(out, slice_is(name.bytes, "id") ? slice_text("_id") : name.bytes);
+		buf_append_slice(out, member);
+	}
+	return arena_copy(&r->arena, buf_slice(out));
+}
+
+bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
+			  struct couch_document *out, struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token head = mp_read(&reader);
+	uint32_t kept = 0;
+	bool named = false;
+	*out = (struct couch_document){.body = value};
+	if (head.type != MP_MAP)
+		return couch_problem(p, COUCH_NOT_OBJECT, "");
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct mp_token name = mp_read(&reader);
+		struct slice member = mp_value(&reader);
+		if (name.bytes.len == 0 || name.bytes.data[0] != '_' || is_of_job(r, name.bytes)) {
+			named |= slice_is(name.bytes, "id");
+			kept++;
+		} else if (!take_special(r, name.bytes, member, out, p)) {
+			return false;
+		}
+	}
+	if (kept < head.count || named)
+		out->body = plain_body(t, r, value, kept);
+	uint32_t bytes_max = t->gw->options.limits.document_bytes_max;
+	return out->body.len <= bytes_max ||
+	       problem_limit(p, STATUS_BODY_TOO_LARGE, "max_document_bytes", bytes_max,
+			     out->body.len);
+}

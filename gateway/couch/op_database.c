@@ -1,0 +1,303 @@
+/* Databases: made, described, dropped. A database is a collection. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "gateway/couch/auth.h"
+#include "gateway/couch/couch.h"
+#include "gateway/routes.h"
+
+enum {
+	REVS_LIMIT = 1000,
+	/* whoever was offline brings edits of what is no longer current: a merge needs their base
+	 */
+	KEEP_ANCESTORS = 10
+};
+
+/* ---- there or not ---- */
+
+struct couch_finding {
+	collection_step *found;
+	void *op;
+};
+
+static void have_looked(struct turn *t, struct request *r, struct map_collection *c)
+{
+	const struct couch_finding *f = r->op;
+	r->op = f->op;
+	if (c)
+		f->found(t, r, c);
+	else
+		couch_answer_error(t, r, COUCH_DB_MISSING);
+}
+
+void couch_find(struct turn *t, struct request *r, collection_step *found)
+{
+	struct couch_finding *f = arena_alloc(&r->arena, sizeof *f);
+	f->found = found;
+	f->op = r->op;
+	r->op = f;
+	/* these are there once they are asked for */
+	collection_find(t, r, couch_is_system(r), have_looked);
+}
+
+/* ---- counts ---- */
+
+struct counting {
+	struct couch_counts counts;
+	uint32_t shards_count;
+	uint32_t left;
+	couch_counted *done;
+	void *op;
+};
+
+static void counted_all(struct turn *t, struct request *r, struct counting *op)
+{
+	struct buf text = {0};
+	sequence_print(op->counts.positions, op->shards_count, &text);
+	op->counts.sequence = arena_copy(&r->arena, buf_slice(&text));
+	buf_close(&text);
+	r->op = op->op;
+	op->done(t, r, &op->counts);
+}
+
+static void shard_counted(struct turn *t, struct request *r, uint32_t index, enum status status,
+			  const void *body)
+{
+	struct counting *op = r->op;
+	const struct msg_shard_query_ack *ack = body;
+	if (!ack || status != STATUS_OK) {
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+		return;
+	}
+	op->counts.documents += ack->count;
+	op->counts.deleted += ack->deleted;
+	op->counts.erased += ack->erased;
+	op->counts.positions[index].number = ack->applied;
+	if (--op->left == 0)
+		counted_all(t, r, op);
+}
+
+void couch_count(struct turn *t, struct request *r, const struct map_collection *c,
+		 couch_counted *done)
+{
+	struct counting *op = arena_alloc(&r->arena, sizeof *op);
+	struct msg_shard_query *queries =
+	    arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *queries);
+	*op = (struct counting){.done = done, .op = r->op, .left = c->shards_count};
+	op->shards_count = c->shards_count;
+	op->counts.positions =
+	    arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->counts.positions);
+	r->op = op;
+	for (uint32_t i = 0; i < op->shards_count && !r->finished; i++) {
+		queries[i].shard = op->counts.positions[i].shard = c->shards[i]->shard.id;
+		queries[i].count = true;
+		struct call_spec spec = {.reach = REACH_LEAD,
+					 .shard = queries[i].shard,
+					 .type = MSG_shard_query,
+					 .answer = MSG_shard_query_ack,
+					 .message = &queries[i],
+					 .repeatable = true,
+					 .index = i,
+					 .done = shard_counted};
+		if (!call_open(t, r, &spec))
+			answer_status(t, r, STATUS_OVERLOADED, "");
+	}
+}
+
+/* ---- what is told of one ---- */
+
+bool couch_info_print(const struct map_collection *c, const struct couch_counts *counts,
+		      struct buf *out)
+{
+	struct buf name = {0};
+	bool fine = couch_database_name(c->settings.name, &name);
+	buf_append_text(out, "{\"db_name\":");
+	json_string(buf_slice(&name), out);
+	buf_close(&name);
+	buf_append_text(out, ",\"update_seq\":");
+	json_string(counts->sequence, out);
+	buf_printf(out,
+		   ",\"doc_count\":%" PRIu64 ",\"doc_del_count\":%" PRIu64
+		   ",\"purge_seq\":\"%" PRIu64 "\",\"compact_running\":false,"
+		   "\"instance_start_time\":\"0\",\"disk_format_version\":8,\"props\":{},"
+		   "\"sizes\":{\"file\":0,\"external\":0,\"active\":0},"
+		   "\"cluster\":{\"q\":%" PRIu32 ",\"n\":%" PRIu64 ",\"w\":%" PRIu64 ",\"r\":1}}",
+		   counts->documents, counts->deleted, counts->erased, c->shards_count,
+		   c->settings.replicas, c->settings.write_quorum);
+	return fine;
+}
+
+static void info_answer(struct turn *t, struct request *r, const struct couch_counts *counts)
+{
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	struct reply *reply = reply_begin(t, 200);
+	if (c && couch_info_print(c, counts, &reply->body))
+		reply_send(t, r, reply);
+	else
+		couch_answer_error(t, r, COUCH_DB_MISSING);
+}
+
+static void info_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	couch_count(t, r, c, info_answer);
+}
+
+void couch_info(struct turn *t, struct request *r)
+{
+	couch_find(t, r, info_go);
+}
+
+/* ---- made and dropped ---- */
+
+struct change_op {
+	struct msg_collection_create message;
+	uint64_t map_version; /* the map that shows it; 0: the coordinator has not said */
+};
+
+static void answer_ok(struct turn *t, struct request *r, int http)
+{
+	struct reply *reply = reply_begin(t, http);
+	buf_append_text(&reply->body, "{\"ok\":true}");
+	reply_send(t, r, reply);
+}
+
+static void created_answer(struct turn *t, struct request *r)
+{
+	struct reply *reply = reply_begin(t, 201);
+	struct slice path = r->http ? r->http->path : r->resource;
+	reply_header(r, reply, "Location", path);
+	buf_append_text(&reply->body, "{\"ok\":true}");
+	reply_send(t, r, reply);
+}
+
+/* Both must have come: the coordinator's word and the map that shows it. */
+static void change_look(struct turn *t, struct request *r)
+{
+	const struct change_op *op = r->op;
+	bool there = cluster_map_collection(&t->gw->map, r->collection) != NULL;
+	if (op->map_version == 0 || t->gw->map.version < op->map_version)
+		return;
+	if (op->message.drop)
+		answer_ok(t, r, 200);
+	else if (there)
+		created_answer(t, r);
+}
+
+static void change_done(struct turn *t, struct request *r, uint32_t index, enum status status,
+			const void *body)
+{
+	struct change_op *op = r->op;
+	const struct msg_collection_create_ack *ack = body;
+	(void)index;
+	if (ack && !op->message.drop && (status == STATUS_OK || status == STATUS_EXISTS))
+		couch_answer_error(t, r, COUCH_FILE_EXISTS);
+	else if (ack && op->message.drop && status == STATUS_NOT_FOUND)
+		couch_answer_error(t, r, COUCH_DB_MISSING);
+	else if (!ack || !status_is_success(status))
+		answer_status(t, r, status, "");
+	else
+		op->map_version = ack->map_version;
+	if (!r->finished)
+		change_look(t, r);
+}
+
+static void change_send(struct turn *t, struct request *r, struct change_op *op)
+{
+	struct call_spec spec = {
+	    .reach = REACH_COORDINATOR,
+	    .type = MSG_collection_create,
+	    .answer = MSG_collection_create_ack,
+	    .message = &op->message,
+	    .repeatable = true,
+	    .done = change_done,
+	};
+	op->message.collection.name = r->collection;
+	r->op = op;
+	r->resource = arena_copy(&r->arena, r->http->path);
+	request_wait(t, r, change_look);
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+void couch_create(struct turn *t, struct request *r)
+{
+	struct change_op *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	struct buf name = {0};
+	bool fit = couch_database_name(r->collection, &name) &&
+		   (couch_is_system(r) || couch_name_fit(buf_slice(&name)));
+	buf_close(&name);
+	if (!fit) {
+		couch_answer_error(t, r, COUCH_BAD_NAME);
+		return;
+	}
+	if (!couch_number(r, "q", &op->message.shards, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	if (op->message.shards > LIMIT_COLLECTION_SHARDS)
+		op->message.shards = LIMIT_COLLECTION_SHARDS;
+	op->message.collection.keep_ancestors = KEEP_ANCESTORS;
+	/* the coordinator knows: this gateway may not have heard yet that it was dropped */
+	change_send(t, r, op);
+}
+
+void couch_drop(struct turn *t, struct request *r)
+{
+	struct change_op *op = arena_alloc(&r->arena, sizeof *op);
+	op->message.drop = true;
+	change_send(t, r, op);
+}
+
+/* ---- what needs no more than the database ---- */
+
+static void revs_limit_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	struct reply *reply = reply_begin(t, 200);
+	buf_printf(&reply->body, "%d", REVS_LIMIT);
+	reply_send(t, r, reply);
+}
+
+void couch_revs_limit(struct turn *t, struct request *r)
+{
+	couch_find(t, r, revs_limit_go);
+}
+
+static void ok_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	answer_ok(t, r, 200);
+}
+
+/* Taken and not used: how much history is kept is a setting of the collection. */
+void couch_revs_limit_set(struct turn *t, struct request *r)
+{
+	couch_find(t, r, ok_go);
+}
+
+static void accepted_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	answer_ok(t, r, 202);
+}
+
+/* The store compacts itself, and views are not there yet. */
+void couch_compact(struct turn *t, struct request *r)
+{
+	couch_find(t, r, accepted_go);
+}
+
+static void commit_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	struct reply *reply = reply_begin(t, 201);
+	buf_append_text(&reply->body, "{\"ok\":true,\"instance_start_time\":\"0\"}");
+	reply_send(t, r, reply);
+}
+
+/* What was answered is on W disks. */
+void couch_full_commit(struct turn *t, struct request *r)
+{
+	couch_find(t, r, commit_go);
+}

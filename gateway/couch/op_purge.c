@@ -1,0 +1,108 @@
+/* _purge: versions go for good, with one message to each shard. */
+#include "gateway/couch/shards.h"
+#include "gateway/routes.h"
+
+struct purge {
+	struct couch_asked asked;
+	struct couch_group *groups;
+	struct msg_doc_erase *messages; /* of each group */
+	struct slice *gone;             /* of each document: its list, printed */
+	uint32_t groups_count;
+	uint32_t left; /* groups without an answer yet */
+};
+
+static void purge_answer(struct turn *t, struct request *r, const struct purge *op)
+{
+	struct reply *reply = reply_begin(t, 201);
+	struct buf *out = &reply->body;
+	buf_append_text(out, "{\"purge_seq\":null,\"purged\":{");
+	for (uint32_t i = 0; i < op->asked.count; i++) {
+		buf_append_text(out, i > 0 ? "," : "");
+		json_string(op->asked.ids[i], out);
+		buf_append_text(out, ":[");
+		buf_append_slice(out, op->gone[i]);
+		buf_append_byte(out, ']');
+	}
+	buf_append_text(out, "}}");
+	reply_send(t, r, reply);
+}
+
+static void take_item(struct turn *t, struct request *r, const struct erased *item,
+		      struct slice *gone)
+{
+	struct buf *out = &t->gw->scratch;
+	buf_clear(out);
+	for (uint32_t i = 0; i < item->revisions_count; i++) {
+		buf_append_text(out, i > 0 ? "," : "");
+		json_revision(&item->revisions[i], out);
+	}
+	*gone = arena_copy(&r->arena, buf_slice(out));
+}
+
+/* What was refused of one document fails the request: asked again, it does what is left. */
+static void group_done(struct turn *t, struct request *r, uint32_t index, enum status status,
+		       const void *body)
+{
+	struct purge *op = r->op;
+	const struct msg_doc_erase_ack *ack = body;
+	const struct couch_group *group = &op->groups[index];
+	struct problem problem;
+	for (uint32_t i = 0; ack && status == STATUS_OK && i < ack->items_count; i++) {
+		const struct erased *item = &ack->items[i];
+		if (item->index >= group->count)
+			continue;
+		status = status_row(item->status)->status;
+		take_item(t, r, item, &op->gone[group->items[item->index]]);
+	}
+	if (!ack || status != STATUS_OK) {
+		write_problem(WRITE_DELETE, status, NULL, &problem);
+		answer_problem(t, r, &problem);
+		return;
+	}
+	if (--op->left == 0)
+		purge_answer(t, r, op);
+}
+
+static void purge_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct purge *op = r->op;
+	op->groups_count = couch_groups(r, c, op->asked.ids, op->asked.count, &op->groups);
+	op->messages = arena_alloc(&r->arena, (op->groups_count + 1) * sizeof *op->messages);
+	op->gone = arena_alloc(&r->arena, (op->asked.count + 1) * sizeof *op->gone);
+	/* One more than there are, so that none answers before all were sent. */
+	op->left = op->groups_count + 1;
+	for (uint32_t g = 0; g < op->groups_count && !r->finished; g++) {
+		const struct couch_group *group = &op->groups[g];
+		struct msg_doc_erase *m = &op->messages[g];
+		*m = (struct msg_doc_erase){.shard = group->shard,
+					    .lock_ids = r->lock_ids,
+					    .lock_ids_count = r->lock_ids_count};
+		m->items = arena_alloc(&r->arena, group->count * sizeof *m->items);
+		for (uint32_t i = 0; i < group->count; i++)
+			m->items[m->items_count++] = op->asked.rows[group->items[i]];
+		struct call_spec spec = {.shard = group->shard,
+					 .type = MSG_doc_erase,
+					 .answer = MSG_doc_erase_ack,
+					 .message = m,
+					 .write = true,
+					 .index = g,
+					 .done = group_done};
+		if (!couch_ask_lead(t, r, spec))
+			return;
+	}
+	if (!r->finished && --op->left == 0)
+		purge_answer(t, r, op);
+}
+
+void couch_purge(struct turn *t, struct request *r)
+{
+	struct purge *op = arena_alloc(&r->arena, sizeof *op);
+	struct problem problem;
+	r->op = op;
+	if (!couch_take_asked(t, r, &op->asked, &problem))
+		answer_problem(t, r, &problem);
+	else if (op->asked.count > LIMIT_IMPORT_ITEMS)
+		couch_answer_error(t, r, COUCH_TOO_LARGE);
+	else
+		couch_find(t, r, purge_go);
+}

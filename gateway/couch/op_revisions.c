@@ -1,0 +1,447 @@
+/* Revisions of documents: `open_revs` of one, `_bulk_get` of many. One message to each shard, and
+ * another one for what did not fit its answer. */
+#include "common/doc/revision.h"
+#include "common/doc/value.h"
+#include "gateway/couch/multipart.h"
+#include "gateway/couch/shards.h"
+#include "gateway/routes.h"
+
+/* A message to a shard, and which of the request's items are in it. */
+struct reading_part {
+	struct msg_doc_revisions message;
+	const uint32_t *items; /* of message.asked */
+};
+
+struct reading {
+	struct revs_asked *asked;
+	struct slice *ids;
+	struct slice *printed;   /* of each item */
+	struct problem *refused; /* _bulk_get: of items that can't be asked; status OK: of none */
+	uint32_t count;
+	bool bulk; /* _bulk_get */
+	bool latest;
+	bool revs;
+	struct flow *mixed;              /* open_revs, asked for as multipart/mixed; else NULL */
+	char outer[PART_BOUNDARY_BYTES]; /* its boundary */
+	char inner[PART_BOUNDARY_BYTES]; /* of documents with attachments */
+	struct reading_part *parts;
+	uint32_t left; /* parts without their last answer */
+	size_t bytes;  /* printed */
+};
+
+/* ---- printing ---- */
+
+static struct couch_document document_of(struct request *r, const struct reading *op,
+					 struct slice id, const struct revision_read *read)
+{
+	struct couch_document d = {.id = id,
+				   .revision = read->revision,
+				   .deleted = read->deleted,
+				   .body = read->body,
+				   .revs = op->revs,
+				   .ancestors_count = read->ancestors_count,
+				   .want = r->contents};
+	struct revision *line = arena_alloc(&r->arena, (read->ancestors_count + 1) * sizeof *line);
+	for (uint32_t i = 0; i < read->ancestors_count; i++)
+		line[i] = (struct revision){read->revision.generation - 1 - i, read->ancestors[i]};
+	d.ancestors = line;
+	return d;
+}
+
+static bool print_document(struct request *r, const struct reading *op, struct slice id,
+			   const struct revision_read *read, struct buf *out)
+{
+	struct couch_document d = document_of(r, op, id, read);
+	buf_append_text(out, "{\"ok\":");
+	bool ok = couch_document_print(&d, out);
+	buf_append_byte(out, '}');
+	return ok;
+}
+
+/* {"error":{"id":...,"rev":...,"error":...,"reason":...}} */
+static void print_error(struct slice id, const struct revision *rev, const struct problem *p,
+			struct buf *out)
+{
+	buf_append_text(out, "{\"error\":{\"id\":");
+	json_string(id, out);
+	buf_append_text(out, ",\"rev\":");
+	if (rev)
+		json_revision(rev, out);
+	else
+		buf_append_text(out, "\"undefined\"");
+	buf_append_byte(out, ',');
+	couch_error_members(p, out);
+	buf_append_text(out, "}}");
+}
+
+static void print_missing(const struct reading *op, struct slice id, const struct revision *rev,
+			  struct buf *out)
+{
+	struct problem missing;
+	couch_problem(&missing, COUCH_MISSING, "");
+	if (op->bulk) {
+		print_error(id, rev, &missing, out);
+		return;
+	}
+	buf_append_text(out, "{\"missing\":");
+	json_revision(rev, out);
+	buf_append_byte(out, '}');
+}
+
+/* The revisions of one document, separated by commas. */
+static bool print_item(struct request *r, const struct reading *op, uint32_t index,
+		       const struct document_read *found, struct buf *out)
+{
+	struct slice id = op->ids[index];
+	for (uint32_t i = 0; i < found->revisions_count; i++) {
+		const struct revision_read *read = &found->revisions[i];
+		if (i > 0)
+			buf_append_byte(out, ',');
+		if (read->missing)
+			print_missing(op, id, &read->revision, out);
+		else if (!print_document(r, op, id, read, out))
+			return false;
+	}
+	if (found->revisions_count == 0 && op->bulk)
+		print_missing(op, id, NULL, out);
+	return true;
+}
+
+/* One part of multipart/mixed, and the delimiter behind it. */
+static bool mix_revision(struct request *r, const struct reading *op,
+			 const struct revision_read *read, struct buf *out)
+{
+	struct couch_document d = document_of(r, op, op->ids[0], read);
+	struct buf head = {0};
+	bool fine = true;
+	d.follows = true;
+	buf_append_text(&head, "\r\nContent-Type: ");
+	if (read->missing) {
+		buf_append_text(&head, "application/json; error=\"true\"");
+		print_missing(op, d.id, &read->revision, out);
+		d.body = slice_of(NULL, 0);
+	} else {
+		couch_related_type(op->inner, d.body, &head);
+		fine = couch_document_print(&d, out);
+	}
+	buf_append_text(&head, "\r\n\r\n");
+	flow_text(op->mixed, buf_slice(&head));
+	couch_related_print(op->mixed, op->inner, d.id, buf_slice(out), d.body);
+	buf_clear(&head);
+	buf_printf(&head, "\r\n--%s", op->outer);
+	flow_text(op->mixed, buf_slice(&head));
+	buf_close(&head);
+	return fine;
+}
+
+static bool mix_item(struct request *r, const struct reading *op, const struct document_read *found,
+		     struct buf *out)
+{
+	for (uint32_t i = 0; i < found->revisions_count; i++) {
+		struct buf one = {0};
+		bool fine = mix_revision(r, op, &found->revisions[i], &one);
+		/* only how much it is counts */
+		buf_append_slice(out, buf_slice(&one));
+		buf_close(&one);
+		if (!fine)
+			return false;
+	}
+	return true;
+}
+
+static void answer_mixed(struct turn *t, struct request *r, const struct reading *op)
+{
+	struct reply *reply = reply_begin(t, 200);
+	struct buf type = {0};
+	buf_printf(&type, "multipart/mixed; boundary=\"%s\"", op->outer);
+	reply->content_type = arena_copy(&r->arena, buf_slice(&type));
+	buf_close(&type);
+	flow_text(op->mixed, slice_text("--"));
+	flow_send(t, r, op->mixed, reply);
+}
+
+static void answer_open_revs(struct turn *t, struct request *r, const struct reading *op)
+{
+	/* all leaves of nothing */
+	if (op->printed[0].len == 0 && op->asked[0].revisions_count == 0) {
+		couch_answer_error(t, r, COUCH_MISSING);
+		return;
+	}
+	if (op->mixed) {
+		answer_mixed(t, r, op);
+		return;
+	}
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_byte(&reply->body, '[');
+	buf_append_slice(&reply->body, op->printed[0]);
+	buf_append_byte(&reply->body, ']');
+	couch_reply_send(t, r, reply);
+}
+
+static void answer_bulk(struct turn *t, struct request *r, const struct reading *op)
+{
+	struct reply *reply = reply_begin(t, 200);
+	struct buf *out = &reply->body;
+	buf_append_text(out, "{\"results\":[");
+	for (uint32_t i = 0; i < op->count; i++) {
+		const struct revs_asked *asked = &op->asked[i];
+		buf_append_text(out, i == 0 ? "{\"id\":" : ",{\"id\":");
+		json_string(op->ids[i], out);
+		buf_append_text(out, ",\"docs\":[");
+		if (op->refused[i].status != STATUS_OK)
+			print_error(op->ids[i],
+				    asked->revisions_count > 0 ? asked->revisions : NULL,
+				    &op->refused[i], out);
+		else
+			buf_append_slice(out, op->printed[i]);
+		buf_append_text(out, "]}");
+	}
+	buf_append_text(out, "]}");
+	couch_reply_send(t, r, reply);
+}
+
+static void part_ended(struct turn *t, struct request *r, struct reading *op)
+{
+	if (--op->left > 0)
+		return;
+	if (op->bulk)
+		answer_bulk(t, r, op);
+	else
+		answer_open_revs(t, r, op);
+}
+
+/* ---- asking ---- */
+
+static void part_done(struct turn *t, struct request *r, uint32_t index, enum status status,
+		      const void *body);
+
+static void part_send(struct turn *t, struct request *r, struct reading *op, uint32_t index)
+{
+	struct call_spec spec = {.shard = op->parts[index].message.shard,
+				 .type = MSG_doc_revisions,
+				 .answer = MSG_doc_revisions_ack,
+				 .message = &op->parts[index].message,
+				 .index = index,
+				 .done = part_done};
+	/* a failure is answered there */
+	if (!couch_ask_lead(t, r, spec))
+		return;
+}
+
+/* False: the request is answered. */
+static bool take_found(struct turn *t, struct request *r, struct reading *op, uint32_t item,
+		       const struct document_read *found)
+{
+	struct buf *out = &t->gw->scratch;
+	uint32_t most = t->gw->options.limits.list_bytes_max;
+	struct problem problem;
+	buf_clear(out);
+	if (found->status == STATUS_BODY_TOO_LARGE) {
+		answer_status(t, r, STATUS_BODY_TOO_LARGE, "");
+		return false;
+	}
+	if (!(op->mixed ? mix_item(r, op, found, out) : print_item(r, op, item, found, out))) {
+		answer_status(t, r, STATUS_INTERNAL, "");
+		return false;
+	}
+	op->bytes += out->len;
+	if (op->bytes > most) {
+		problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_list_bytes", most, op->bytes);
+		answer_problem(t, r, &problem);
+		return false;
+	}
+	op->printed[item] = arena_copy(&r->arena, buf_slice(out));
+	return true;
+}
+
+static void part_done(struct turn *t, struct request *r, uint32_t index, enum status status,
+		      const void *body)
+{
+	struct reading *op = r->op;
+	const struct msg_doc_revisions_ack *ack = body;
+	struct reading_part *part = &op->parts[index];
+	struct msg_doc_revisions *m = &part->message;
+	if (!ack || status != STATUS_OK || ack->documents_count > m->asked_count) {
+		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+		return;
+	}
+	for (uint32_t i = 0; i < ack->documents_count; i++)
+		if (!take_found(t, r, op, part->items[i], &ack->documents[i]))
+			return;
+	m->asked += ack->documents_count;
+	m->asked_count -= ack->documents_count;
+	part->items += ack->documents_count;
+	if (m->asked_count == 0)
+		part_ended(t, r, op);
+	else if (ack->documents_count > 0)
+		part_send(t, r, op, index);
+	else
+		answer_status(t, r, STATUS_INTERNAL, "");
+}
+
+/* Those that can be asked, by shard. */
+static uint32_t make_parts(struct request *r, struct reading *op, const struct map_collection *c)
+{
+	struct couch_group *groups;
+	uint32_t count = couch_groups(r, c, op->ids, op->count, &groups);
+	op->parts = arena_alloc(&r->arena, (count + 1) * sizeof *op->parts);
+	for (uint32_t g = 0; g < count; g++) {
+		struct msg_doc_revisions *m = &op->parts[g].message;
+		uint32_t *items = arena_alloc(&r->arena, groups[g].count * sizeof *items);
+		*m = (struct msg_doc_revisions){
+		    .shard = groups[g].shard, .latest = op->latest, .want_ancestors = op->revs};
+		m->asked = arena_alloc(&r->arena, groups[g].count * sizeof *m->asked);
+		for (uint32_t i = 0; i < groups[g].count; i++) {
+			uint32_t item = groups[g].items[i];
+			if (op->refused[item].status != STATUS_OK)
+				continue;
+			items[m->asked_count] = item;
+			m->asked[m->asked_count++] = op->asked[item];
+		}
+		op->parts[g].items = items;
+	}
+	return count;
+}
+
+static void read_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct reading *op = r->op;
+	uint32_t count = make_parts(r, op, c);
+	/* One more than there are, so that none answers before all were sent. */
+	op->left = count + 1;
+	for (uint32_t i = 0; i < count && !r->finished; i++) {
+		if (op->parts[i].message.asked_count == 0)
+			op->left--;
+		else
+			part_send(t, r, op, i);
+	}
+	if (!r->finished)
+		part_ended(t, r, op);
+}
+
+static struct reading *reading_new(struct request *r, uint32_t count)
+{
+	struct reading *op = arena_alloc(&r->arena, sizeof *op);
+	*op = (struct reading){
+	    .count = count, .latest = request_flag(r, "latest"), .revs = request_flag(r, "revs")};
+	op->asked = arena_alloc(&r->arena, (count + 1) * sizeof *op->asked);
+	op->ids = arena_alloc(&r->arena, (count + 1) * sizeof *op->ids);
+	op->printed = arena_alloc(&r->arena, (count + 1) * sizeof *op->printed);
+	op->refused = arena_alloc(&r->arena, (count + 1) * sizeof *op->refused);
+	r->op = op;
+	if (request_flag(r, "attachments") || request_flag(r, "atts_since"))
+		couch_want_attachments(r);
+	return op;
+}
+
+/* ---- open_revs ---- */
+
+static bool take_revisions(struct turn *t, struct request *r, struct slice value,
+			   struct revs_asked *out, struct problem *p)
+{
+	uint32_t max = t->gw->options.limits.batch_items_max;
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_ARRAY || head.count == 0)
+		return couch_problem(p, COUCH_BAD_REV_LIST, "");
+	if (max > LIMIT_LEAVES)
+		max = LIMIT_LEAVES;
+	if (head.count > max)
+		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
+	out->revisions = arena_alloc(&r->arena, head.count * sizeof *out->revisions);
+	for (uint32_t i = 0; i < head.count; i++) {
+		struct mp_token rev = mp_read(&reader);
+		if (rev.type != MP_STR)
+			return couch_problem(p, COUCH_BAD_REV, "");
+		if (!couch_revision(r, rev.bytes, &out->revisions[out->revisions_count++], p))
+			return false;
+	}
+	return true;
+}
+
+/* All attachments come with their documents then. */
+static void mix(struct turn *t, struct request *r, struct reading *op)
+{
+	struct buf first = {0};
+	couch_boundary_draw(t, op->outer);
+	couch_boundary_draw(t, op->inner);
+	op->mixed = flow_new(r);
+	buf_printf(&first, "--%s", op->outer);
+	flow_text(op->mixed, buf_slice(&first));
+	buf_close(&first);
+	r->contents = NULL;
+}
+
+void couch_open_revs(struct turn *t, struct request *r)
+{
+	struct reading *op = reading_new(r, 1);
+	struct problem problem;
+	struct slice text;
+	struct slice value;
+	op->ids[0] = op->asked[0].id = r->resource;
+	if (couch_multipart_asked(r, "multipart/mixed"))
+		mix(t, r, op);
+	bool all = request_parameter(r, "open_revs", &text) && slice_is(text, "all");
+	if (!all && (!native_json_parameter(t, r, "open_revs", &value, &problem) ||
+		     !take_revisions(t, r, value, &op->asked[0], &problem))) {
+		answer_problem(t, r, &problem);
+		return;
+	}
+	couch_find(t, r, read_go);
+}
+
+/* ---- _bulk_get ---- */
+
+static bool take_item(struct request *r, struct slice value, struct revs_asked *out,
+		      struct problem *p)
+{
+	struct slice rev = value_member(value, slice_text("rev"));
+	struct mp_reader reader = mp_reader_of(rev);
+	if (!couch_take_id(value_member(value, slice_text("id")), &out->id, p))
+		return false;
+	if (rev.len == 0)
+		return true;
+	struct mp_token token = mp_read(&reader);
+	out->revisions = arena_alloc(&r->arena, sizeof *out->revisions);
+	if (token.type != MP_STR || !couch_revision(r, token.bytes, out->revisions, p))
+		return couch_problem(p, COUCH_BAD_REV, "");
+	out->revisions_count = 1;
+	return true;
+}
+
+static struct reading *take_bulk(struct turn *t, struct request *r, struct problem *p)
+{
+	struct slice body;
+	uint32_t max = t->gw->options.limits.batch_items_max;
+	if (!native_body(t, r, &body, p))
+		return NULL;
+	struct mp_reader reader = mp_reader_of(value_member(body, slice_text("docs")));
+	struct mp_token head = mp_read(&reader);
+	if (head.type != MP_ARRAY) {
+		couch_problem(p, COUCH_BAD_REQUEST, "Missing JSON list of 'docs'.");
+		return NULL;
+	}
+	if (max > LIMIT_ROWS)
+		max = LIMIT_ROWS;
+	if (head.count > max) {
+		problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
+		return NULL;
+	}
+	struct reading *op = reading_new(r, head.count);
+	op->bulk = true;
+	for (uint32_t i = 0; i < head.count; i++) {
+		if (!take_item(r, mp_value(&reader), &op->asked[i], &op->refused[i]))
+			op->asked[i].revisions_count = 0;
+		op->ids[i] = op->asked[i].id;
+	}
+	return op;
+}
+
+void couch_bulk_get(struct turn *t, struct request *r)
+{
+	struct problem problem;
+	if (take_bulk(t, r, &problem))
+		couch_find(t, r, read_go);
+	else
+		answer_problem(t, r, &problem);
+}

@@ -1,0 +1,20 @@
+/* What requests of the CouchDB dialect have beyond others (auth.h). All texts live in the
+ * request's arena. */
+#ifndef PARLEY_GATEWAY_COUCH_REQUEST_H
+#define PARLEY_GATEWAY_COUCH_REQUEST_H
+
+#include "common/core.h"
+
+struct turn;
+struct request;
+
+struct couch_request {
+	const struct couch_user *user; /* whose it is; NULL: nobody's */
+	struct slice value;            /* MessagePack in place of its body; or empty */
+	struct slice target;           /* a document's id, for a function in the path */
+	struct slice origin;           /* a page of this site may see the answer */
+	struct slice cookie;           /* to be set */
+	void (*hashed)(struct turn *t, struct request *r, const struct password_reply *reply);
+};
+
+#endif

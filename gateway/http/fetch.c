@@ -1,0 +1,294 @@
+#include "gateway/http/fetch.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "common/base/map.h"
+#include "common/base/memory.h"
+#include "gateway/routes.h"
+
+enum { CONNECTIONS_MAX = 64, CONNECT_MS = 10000, READY_MAX = 16 };
+
+struct fetch {
+	struct fetcher *fetcher;
+	uint64_t id;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct buf body;
+	struct buf answer;
+	uint64_t answer_bytes_max;
+	bool too_large;
+	char error[CURL_ERROR_SIZE];
+};
+
+/* libcurl's sockets and its timer lie behind one descriptor, which is the daemon's. */
+struct fetcher {
+	struct fetch_options options;
+	CURLM *multi;
+	int epoll;
+	int timer;
+	struct map fetches; /* by id */
+};
+
+/* ---- libcurl's sockets and timer ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known)
+{
+	struct fetcher *f = context;
+	struct epoll_event event = {.data = {.fd = fd}};
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		(void)epoll_ctl(f->epoll, EPOLL_CTL_DEL, fd, NULL); /* it may be closed already */
+		return 0;
+	}
+	event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+	if (epoll_ctl(f->epoll, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+		return -1;
+	curl_multi_assign(f->multi, fd, f);
+	return 0;
+}
+
+static int on_timer(CURLM *multi, long wait_ms, void *context)
+{
+	struct fetcher *f = context;
+	struct itimerspec when = {0};
+	(void)multi;
+	if (wait_ms >= 0) {
+		when.it_value.tv_sec = wait_ms / 1000;
+		when.it_value.tv_nsec = wait_ms % 1000 * 1000000;
+		if (wait_ms == 0)
+			when.it_value.tv_nsec = 1; /* 0 would be never */
+	}
+	return timerfd_settime(f->timer, 0, &when, NULL);
+}
+
+/* ---- one question ---- */
+
+static size_t on_body(char *data, size_t size, size_t count, void *context)
+{
+	struct fetch *fetch = context;
+	size_t bytes = size * count;
+	if (bytes > fetch->answer_bytes_max - fetch->answer.len) {
+		fetch->too_large = true;
+		return 0; /* ends it */
+	}
+	buf_append(&fetch->answer, data, bytes);
+	return bytes;
+}
+
+static void fetch_free(struct fetch *fetch)
+{
+	map_remove_u64(&fetch->fetcher->fetches, fetch->id);
+	if (fetch->easy) {
+		curl_multi_remove_handle(fetch->fetcher->multi, fetch->easy);
+		curl_easy_cleanup(fetch->easy);
+	}
+	curl_slist_free_all(fetch->headers);
+	buf_close(&fetch->body);
+	buf_close(&fetch->answer);
+	free(fetch);
+}
+
+static bool add_header(struct fetch *fetch, struct slice name, struct slice value)
+{
+	struct buf line = {0};
+	buf_append_slice(&line, name);
+	buf_append_text(&line, ": ");
+	buf_append_slice(&line, value);
+	struct curl_slist *list = curl_slist_append(fetch->headers, buf_cstr(&line));
+	buf_close(&line);
+	if (list)
+		fetch->headers = list;
+	return list != NULL;
+}
+
+static bool set_headers(struct fetch *fetch, const struct http_fetch *asked)
+{
+	bool ok = add_header(fetch, slice_text("Accept"), slice_text("application/json"));
+	if (asked->body.len > 0) {
+		ok = ok &&
+		     add_header(fetch, slice_text("Content-Type"), slice_text("application/json"));
+		ok = ok && add_header(fetch, slice_text("Expect"), slice_text(""));
+	}
+	for (uint32_t i = 0; ok && i < asked->headers_count; i++)
+		ok = add_header(fetch, asked->headers[i].name, asked->headers[i].value);
+	return ok && curl_easy_setopt(fetch->easy, CURLOPT_HTTPHEADER, fetch->headers) == CURLE_OK;
+}
+
+static bool set_tls(CURL *easy, const struct fetch_options *o)
+{
+	bool ok = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+		  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
+	if (ok && *o->ca)
+		ok = curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca) == CURLE_OK;
+	if (ok && *o->cert)
+		ok = curl_easy_setopt(easy, CURLOPT_SSLCERT, o->cert) == CURLE_OK &&
+		     curl_easy_setopt(easy, CURLOPT_SSLKEY, o->key) == CURLE_OK;
+	return ok;
+}
+
+static bool set_bounds(CURL *easy, const struct http_fetch *asked)
+{
+	return curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) ==
+		   CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)asked->timeout_ms) == CURLE_OK;
+}
+
+static bool set_question(struct fetch *fetch, const struct http_fetch *asked)
+{
+	CURL *easy = fetch->easy;
+	struct buf url = {0};
+	buf_append_slice(&url, asked->url);
+	bool ok = curl_easy_setopt(easy, CURLOPT_URL, buf_cstr(&url)) == CURLE_OK;
+	buf_close(&url);
+	if (ok && asked->body.len > 0) {
+		buf_append_slice(&fetch->body, asked->body);
+		ok = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+				      (curl_off_t)fetch->body.len) == CURLE_OK &&
+		     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, fetch->body.data) == CURLE_OK;
+	}
+	return ok &&
+	       curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, http_method_name(asked->method)) ==
+		   CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch) == CURLE_OK;
+}
+
+void fetcher_start(struct fetcher *f, const struct http_fetch *asked)
+{
+	struct fetch *fetch = mem_alloc_zero(sizeof *fetch);
+	fetch->fetcher = f;
+	fetch->id = asked->id;
+	fetch->answer_bytes_max = asked->answer_bytes_max;
+	fetch->easy = curl_easy_init();
+	map_put_u64(&f->fetches, fetch->id, fetch);
+	/* what can't be set is a question that nobody answers: its asker's timer ends it */
+	if (!fetch->easy || !set_bounds(fetch->easy, asked) || !set_tls(fetch->easy, &f->options) ||
+	    !set_question(fetch, asked) || !set_headers(fetch, asked) ||
+	    curl_multi_add_handle(f->multi, fetch->easy) != CURLM_OK)
+		fetch_free(fetch);
+}
+
+void fetcher_end(struct fetcher *f, uint64_t id)
+{
+	struct fetch *fetch = map_get_u64(&f->fetches, id);
+	if (fetch)
+		fetch_free(fetch);
+}
+
+/* ---- answers ---- */
+
+static void deliver(struct fetcher *f, struct fetch *fetch, CURLcode result)
+{
+	long status = 0;
+	if (result == CURLE_OK)
+		curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+	const char *error = fetch->error[0] ? fetch->error : curl_easy_strerror(result);
+	struct http_fetched fetched = {
+	    .id = fetch->id,
+	    .status = (int)status,
+	    .too_large = fetch->too_large,
+	    .body = buf_slice(&fetch->answer),
+	    .error = slice_text(error),
+	};
+	f->options.fetched(f->options.context, &fetched);
+	fetch_free(fetch);
+}
+
+static void deliver_all(struct fetcher *f)
+{
+	int left;
+	for (CURLMsg *m; (m = curl_multi_info_read(f->multi, &left)) != NULL;) {
+		struct fetch *fetch = NULL;
+		CURLcode result = m->data.result;
+		if (m->msg == CURLMSG_DONE &&
+		    curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&fetch) ==
+			CURLE_OK &&
+		    fetch)
+			deliver(f, fetch, result);
+	}
+}
+
+void fetcher_run(struct fetcher *f)
+{
+	struct epoll_event ready[READY_MAX];
+	int running;
+	int count = epoll_wait(f->epoll, ready, READY_MAX, 0);
+	for (int i = 0; i < count; i++) {
+		uint64_t times;
+		int fd = ready[i].data.fd;
+		int what =
+		    (ready[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) ? CURL_CSELECT_IN : 0) |
+		    (ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0);
+		if (fd == f->timer) {
+			if (read(f->timer, &times, sizeof times) < 0)
+				continue; /* set anew meanwhile */
+			curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		} else {
+			curl_multi_socket_action(f->multi, fd, what, &running);
+		}
+	}
+	deliver_all(f);
+}
+
+/* ---- life ---- */
+
+int fetcher_fd(const struct fetcher *f)
+{
+	return f->epoll;
+}
+
+static bool open_multi(struct fetcher *f)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	f->epoll = epoll_create1(EPOLL_CLOEXEC);
+	f->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	f->multi = curl_multi_init();
+	event.data.fd = f->timer;
+	return f->epoll >= 0 && f->timer >= 0 && f->multi &&
+	       epoll_ctl(f->epoll, EPOLL_CTL_ADD, f->timer, &event) == 0 &&
+	       curl_multi_setopt(f->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+	       curl_multi_setopt(f->multi, CURLMOPT_SOCKETDATA, f) == CURLM_OK &&
+	       curl_multi_setopt(f->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+	       curl_multi_setopt(f->multi, CURLMOPT_TIMERDATA, f) == CURLM_OK &&
+	       curl_multi_setopt(f->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)CONNECTIONS_MAX) ==
+		   CURLM_OK;
+}
+
+struct fetcher *fetcher_new(const struct fetch_options *options, struct buf *problem)
+{
+	struct fetcher *f = mem_alloc_zero(sizeof *f);
+	f->options = *options;
+	f->epoll = f->timer = -1;
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK && open_multi(f))
+		return f;
+	buf_append_text(problem, "libcurl can't be started");
+	fetcher_free(f);
+	return NULL;
+}
+
+void fetcher_free(struct fetcher *f)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&f->fetches, &at)) != NULL;)
+		fetch_free(e->value);
+	map_close(&f->fetches);
+	if (f->multi)
+		curl_multi_cleanup(f->multi);
+	if (f->timer >= 0)
+		close(f->timer);
+	if (f->epoll >= 0)
+		close(f->epoll);
+	curl_global_cleanup();
+	free(f);
+}

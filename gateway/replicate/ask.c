@@ -1,0 +1,222 @@
+/* Questions to either side of a job. What fails for a reason that may pass is asked again, after a
+ * pause that doubles; it does no harm to ask twice. */
+#include <stdio.h>
+
+#include "common/probe.h"
+#include "gateway/replicate/internal.h"
+#include "gateway/replicate/schedule.h"
+
+static bool may_pass(int status)
+{
+	return status == 0 || status == 408 || status == 429 || status == 500 ||
+	       (status >= 502 && status <= 504);
+}
+
+/* Its answer is to be taken at the end of the step. */
+static void make_ready(struct ask *ask)
+{
+	struct replicator *rep = ask->job->owner;
+	ask->flying = false;
+	ask->answered = true;
+	ask->ready_next = NULL;
+	if (rep->ready)
+		rep->ready_last->ready_next = ask;
+	else
+		rep->ready = ask;
+	rep->ready_last = ask;
+}
+
+static void local_answered(struct turn *t, struct request *r, const struct reply *reply)
+{
+	struct replicator *rep = t->gw->replicator;
+	struct ask *ask = map_get_u64(&rep->asks, be64_read(r->origin.data));
+	if (!ask || !ask->flying)
+		return;
+	ask->status = reply->status;
+	ask->too_large = reply->status == 413;
+	ask->error[0] = 0;
+	buf_clear(&ask->text);
+	buf_append_slice(&ask->text, buf_slice(&reply->body));
+	make_ready(ask);
+}
+
+void replicator_fetched(struct turn *t)
+{
+	const struct http_fetched *f = &t->event->fetched;
+	struct ask *ask = map_get_u64(&t->gw->replicator->asks, f->id);
+	if (!ask || !ask->flying)
+		return;
+	ask->status = f->status;
+	ask->too_large = f->too_large || f->status == 413;
+	snprintf(ask->error, sizeof ask->error, "%.*s", (int)f->error.len,
+		 f->error.len ? (const char *)f->error.data : "");
+	buf_clear(&ask->text);
+	buf_append_slice(&ask->text, f->body);
+	make_ready(ask);
+}
+
+/* A checkpoint of a job that is shared out is written within the lease, or not at all. */
+static int64_t time_left(const struct turn *t, const struct ask *ask, int64_t usual_ms)
+{
+	bool bound = ask->job->plan && ask->method == HTTP_PUT && !MUTATION(job_lease_ignored);
+	int64_t left_ms = bound ? schedule_lease_left(t->gw, t->now_ms) : usual_ms;
+	return left_ms < usual_ms ? left_ms : usual_ms;
+}
+
+static void fly_home(struct turn *t, struct ask *ask)
+{
+	uint8_t origin[8];
+	struct http_request http = {
+	    .id = ask->id,
+	    .dialect = DIALECT_COUCH,
+	    .method = ask->method,
+	    .path = buf_slice(&ask->path),
+	    .query = buf_slice(&ask->query),
+	    .body = buf_slice(&ask->body),
+	    .principal = ask->job->principal,
+	};
+	be64_write(origin, ask->id);
+	request_internal(t, &http, local_answered, slice_of(origin, sizeof origin));
+	struct request *r = map_get_u64(&t->gw->requests, ask->id);
+	int64_t usual_ms = t->gw->options.limits.deadline_ms;
+	if (r && time_left(t, ask, usual_ms) < usual_ms)
+		timers_set(&t->gw->timers, &r->deadline, t->now_ms + time_left(t, ask, usual_ms));
+}
+
+static void fly_out(struct turn *t, struct ask *ask)
+{
+	const struct endpoint *e = &ask->job->what.sides[ask->side];
+	struct buf url = {0};
+	buf_append_slice(&url, buf_slice(&ask->path));
+	if (ask->query.len > 0) {
+		buf_append_byte(&url, '?');
+		buf_append_slice(&url, buf_slice(&ask->query));
+	}
+	struct http_fetch fetch = {
+	    .id = ask->id,
+	    .method = ask->method,
+	    .url = buf_slice(&url),
+	    .headers = e->headers,
+	    .headers_count = e->headers_count,
+	    .body = buf_slice(&ask->body),
+	    .answer_bytes_max = REPLICATE_ANSWER_BYTES,
+	    .timeout_ms = time_left(t, ask, REPLICATE_POLL_MS + REPLICATE_PATIENCE_MS),
+	};
+	fx_fetch(t->fx, &fetch);
+	buf_close(&url);
+}
+
+/* Each try has a number of its own, so that a late answer to an earlier one is known as such. */
+static void fly(struct turn *t, struct ask *ask)
+{
+	struct replicator *rep = ask->job->owner;
+	if (ask->id != 0)
+		map_remove_u64(&rep->asks, ask->id);
+	ask->id = ++rep->next_ask;
+	map_put_u64(&rep->asks, ask->id, ask);
+	ask->flying = true;
+	ask->answered = false;
+	if (!schedule_allows(t->gw, ask->job, t->now_ms)) {
+		REACHED(job_waits_for_lease);
+		ask->flying = false;
+		ask->due_ms = t->now_ms + REPLICATE_BACKOFF_MS;
+		return;
+	}
+	/* the shell's timeouts come first */
+	ask->due_ms = t->now_ms + REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS;
+	if (ask->job->what.sides[ask->side].remote)
+		fly_out(t, ask);
+	else
+		fly_home(t, ask);
+}
+
+void ask_send(struct turn *t, struct ask *ask, const struct question *q)
+{
+	const struct endpoint *e = &ask->job->what.sides[q->side];
+	ask->side = q->side;
+	ask->method = q->method;
+	buf_clear(&ask->path);
+	buf_append_slice(&ask->path, e->base);
+	buf_append_text(&ask->path, q->path);
+	buf_clear(&ask->query);
+	buf_append_slice(&ask->query, q->query);
+	buf_clear(&ask->body);
+	buf_append_slice(&ask->body, q->body);
+	ask->done = q->done;
+	ask->tries = 0;
+	fly(t, ask);
+}
+
+static void again_later(struct turn *t, struct ask *ask)
+{
+	int64_t pause_ms = REPLICATE_BACKOFF_MAX_MS;
+	REACHED(job_asks_again);
+	if (ask->tries < 8)
+		pause_ms = (int64_t)REPLICATE_BACKOFF_MS << ask->tries;
+	if (pause_ms > REPLICATE_BACKOFF_MAX_MS)
+		pause_ms = REPLICATE_BACKOFF_MAX_MS;
+	ask->tries++;
+	ask->due_ms = t->now_ms + pause_ms;
+}
+
+void ask_tick(struct turn *t, struct ask *ask)
+{
+	if (ask->id == 0 || ask->answered || t->now_ms < ask->due_ms)
+		return;
+	if (!ask->flying) {
+		fly(t, ask);
+		return;
+	}
+	ask->status = 0;
+	ask->too_large = false;
+	snprintf(ask->error, sizeof ask->error, "no answer");
+	buf_clear(&ask->text);
+	make_ready(ask);
+}
+
+void ask_settle(struct turn *t, struct ask *ask)
+{
+	struct job *job = ask->job;
+	ask->answered = false;
+	if (may_pass(ask->status) && !ask->too_large &&
+	    (job->what.continuous || ask->tries < REPLICATE_TRIES)) {
+		again_later(t, ask);
+		return;
+	}
+	struct buf value = {0};
+	struct json_error error;
+	struct answer a = {.side = ask->side,
+			   .status = ask->status,
+			   .too_large = ask->too_large,
+			   .text = buf_slice(&ask->text)};
+	if (ask->text.len > 0 && json_to_msgpack(t->gw->json, a.text, &value, &error))
+		a.value = buf_slice(&value);
+	map_remove_u64(&job->owner->asks, ask->id);
+	ask->id = 0;
+	if (ask->status == 0 && !ask->too_large)
+		job_end(t, job, 500, "unreachable", ask->error);
+	else
+		ask->done(t, job, &a);
+	buf_close(&value);
+}
+
+void ask_end(struct turn *t, struct ask *ask)
+{
+	if (ask->id == 0)
+		return;
+	map_remove_u64(&ask->job->owner->asks, ask->id);
+	if (ask->flying && ask->job->what.sides[ask->side].remote)
+		fx_fetch_end(t->fx, ask->id);
+	else if (ask->flying)
+		request_gone(t, ask->id); /* what it has not sent yet it never does */
+	ask->id = 0;
+	ask->flying = false;
+}
+
+void ask_close(struct ask *ask)
+{
+	buf_close(&ask->path);
+	buf_close(&ask->query);
+	buf_close(&ask->body);
+	buf_close(&ask->text);
+}
