@@ -53,7 +53,9 @@ SCRIPT_SRC := $(wildcard script-worker/*.c)
 SIM_SRC := $(filter-out %/main.c,$(wildcard tests/sim/*.c))
 
 DAEMONS := $(BUILD)/parley-coordinator $(BUILD)/parley-storage-node $(BUILD)/parley-gateway $(BUILD)/parley-arbiter
-UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_test.c)) \
+# The longest first, so that it does not run alone at the end.
+UNIT_TESTS := $(BUILD)/unit/sim_test \
+	$(filter-out %/sim_test,$(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*_test.c))) \
 	$(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/*_test.c))
 
 all: $(DAEMONS) $(BUILD)/parley-script-worker
