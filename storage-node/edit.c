@@ -320,11 +320,13 @@ static bool edit_reopen(struct editing *e)
 		return false;
 	e->reopened =
 	    arena_alloc(e->arena, (e->doc->revisions_count + count) * sizeof *e->reopened);
+	graph_reserve(e->doc, e->arena, count);
 	for (uint32_t i = 0; i < count; i++) {
 		struct revision name = {list[i].node.generation, list[i].node.hash};
 		if (graph_find(e->doc, &name) != GRAPH_NONE)
 			continue;
-		e->reopened[graph_add(e->doc, e->arena, &list[i].node, e->number)] = list[i].body;
+		uint32_t index = graph_add_reserved(e->doc, e->arena, &list[i].node, e->number);
+		e->reopened[index] = list[i].body;
 	}
 	int result = change->closed_count > 0 ? graph_find(e->doc, &change->closed[0]) : GRAPH_NONE;
 	if (count > 1 && result != GRAPH_NONE && graph_is_leaf(e->doc, (uint32_t)result))

@@ -252,14 +252,29 @@ static void supersede(struct revision_node *node, uint64_t number)
 		node->superseded = number;
 }
 
+void graph_reserve(struct document *doc, struct arena *arena, uint32_t more)
+{
+	uint32_t count = doc->revisions_count;
+	CHECK(more <= LIMIT_REVISIONS && count + more <= LIMIT_REVISIONS);
+	struct revision_node *list = arena_alloc(arena, (count + more) * sizeof *list);
+	if (count)
+		memcpy(list, doc->revisions, count * sizeof *list);
+	doc->revisions = list;
+}
+
 uint32_t graph_add(struct document *doc, struct arena *arena, const struct revision_node *node,
 		   uint64_t number)
 {
+	graph_reserve(doc, arena, 1);
+	return graph_add_reserved(doc, arena, node, number);
+}
+
+uint32_t graph_add_reserved(struct document *doc, struct arena *arena,
+			    const struct revision_node *node, uint64_t number)
+{
 	uint32_t index = doc->revisions_count;
 	CHECK(index < LIMIT_REVISIONS);
-	struct revision_node *list = arena_alloc(arena, (index + 1) * sizeof *list);
-	if (index)
-		memcpy(list, doc->revisions, index * sizeof *list);
+	struct revision_node *list = doc->revisions;
 	list[index] = *node;
 	list[index].superseded = 0;
 	if (node->flags & REVISION_CLOSED)
@@ -273,7 +288,6 @@ uint32_t graph_add(struct document *doc, struct arena *arena, const struct revis
 		list[index].parents[i] = node->parents[i];
 		supersede(&list[node->parents[i]], number);
 	}
-	doc->revisions = list;
 	doc->revisions_count = index + 1;
 	return index;
 }

@@ -55,6 +55,10 @@ void graph_settle_deletions(struct document *doc);
  * there yet. */
 uint32_t graph_add(struct document *doc, struct arena *arena, const struct revision_node *node,
 		   uint64_t number);
+/* The same for many: room for all of them at once, then each into it. */
+void graph_reserve(struct document *doc, struct arena *arena, uint32_t more);
+uint32_t graph_add_reserved(struct document *doc, struct arena *arena,
+			    const struct revision_node *node, uint64_t number);
 /* Ends a leaf without a child. */
 void graph_close(struct document *doc, uint32_t index, uint64_t number);
 /* True if `ancestor` is reachable from `index` through parents (or equal). */
