@@ -243,5 +243,9 @@ bool couch_may_write(struct request *r, const struct couch_document *d, struct p
 	bool admin = !user || user->admin || user->db_admin;
 	if (begins(d->id, "_design/") && !admin)
 		return couch_problem(p, COUCH_NOT_DB_ADMIN, "");
+	/* they have ways of their own (couch/local.h); as a document one would be replicated, and
+	 * refused */
+	if (begins(d->id, "_local/"))
+		return couch_problem(p, COUCH_RESERVED_ID, "");
 	return !couch_is_users(r) || couch_user_check(r, d, p);
 }

@@ -345,6 +345,9 @@ static void test_readers(void **state)
 	assert_int_not_equal(status_of(&b, "POST /c/_all_docs\n\n{}"), 403);
 	assert_int_equal(status_of(&b, "PUT /c/_security\n\n{}"), 403);
 	assert_int_equal(status_of(&b, "POST /c/_bulk_docs\n\n{\"docs\":[]}"), 403);
+	assert_int_not_equal(status_of(&b, "POST /c/_design/d/_view/v\n\n{}"), 403);
+	assert_int_equal(status_of(&b, "POST /c/_design/d/_update/u\n\n{}"), 403);
+	assert_int_equal(status_of(&b, "POST /c/_design/d/_update/u/id\n\n{}"), 403);
 	gateway_bench_close(&b);
 }
 

@@ -177,6 +177,10 @@ describe('the CouchDB dialect', () => {
     expectError(await couch('GET', path), 404, 'not_found', 'missing');
     assert.ok(!(await cluster.get('/system.collections')).json.some((row) => row.name?.startsWith('system.')));
     assert.equal((await cluster.get('/system.local/x')).status, 404);
+    await couch('PUT', `${db}/a`, { body: {} });
+    for (const [method, to, options] of [['COPY', `${db}/a`, { headers: { destination: '_local/c' } }], ['POST', db, { body: { _id: '_local/p' } }]])
+      expectError(await couch(method, to, options), 400, 'illegal_docid', 'Only reserved document ids may start with underscore.');
+    assert.deepEqual((await couch('GET', `${db}/_all_docs`)).json.rows.map((row) => row.id), ['a']);
   });
 
   test('_local documents in _bulk_docs', async () => {
