@@ -7,16 +7,18 @@ The daemons have one core, the load another: what it costs itself must not be co
 closed loops is found - over runs long enough to hold their share of compaction, which some seconds of an empty store
 do not - then twice that rate falls due whatever becomes of it (load.c), then half the peak. One line:
   overload <operation> peak=<n> goodput=<share of the peak> p99_ms=<n> refused=<n> other=<n> lost=<n> recovery_s=<n>
+    daemons_cores=<processors that the daemons used> load_cores=<likewise: near 1 the load was the limit, not the daemons>
 and one for each daemon's memory. Fails unless goodput is at least 0.8, p99 of what was accepted
 within 2 s, every refusal a 429 or 503 with Retry-After, memory bounded, and all is well within 5 s of the end."""
 import os
 import re
+import resource
 import subprocess
 import sys
 import threading
 import time
 
-from bench import BUILD, Cluster, load, resident_mib
+from bench import BUILD, Cluster, cpu_seconds, load, resident_mib
 
 OVERLOAD_S = int(os.environ.get('D') or '180')
 OPS = (os.environ.get('OPS') or 'put get').split()
@@ -34,6 +36,11 @@ def peak(cluster, op):
     """Requests a second of closed loops: the most that any number of connections reaches."""
     runs = [load(cluster.port, '/bench', op, PEAK_S, cluster.files, n) for n in (64, 256)]
     return max((r['n'] - r['errors']) / r['seconds'] for r in runs)
+
+
+def children_cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def open_load(cluster, op, rate, seconds):
@@ -61,9 +68,13 @@ class Memory(threading.Thread):
             time.sleep(0.5)
 
 
+def is_calm(second):
+    return second['refused'] + second['other'] == 0 and second['p99_ms'] < CALM_MS
+
+
 def recovery(seconds):
     """Seconds until all that follow are calm."""
-    calm = [s['refused'] + s['other'] == 0 and s['p99_ms'] < CALM_MS for s in seconds]
+    calm = [is_calm(s) for s in seconds]
     return len(calm) - next((i for i, good in enumerate(reversed(calm)) if not good), len(calm))
 
 
@@ -72,14 +83,21 @@ def overload(cluster, op):
     before = cluster.resident()
     memory = Memory(cluster.pids)
     memory.start()
+    began = cpu_seconds(cluster.pids.values()), children_cpu_seconds()
     _, all_of = open_load(cluster, op, 2 * most, OVERLOAD_S)
+    daemons = (cpu_seconds(cluster.pids.values()) - began[0]) / OVERLOAD_S
+    generator = (children_cpu_seconds() - began[1]) / OVERLOAD_S
     after, calm = open_load(cluster, op, most / 2, AFTER_S)
     memory.going = False
     goodput = all_of['ok'] / OVERLOAD_S / most
     seconds = recovery(after)
     print(f'overload {op} peak={most:.0f} goodput={goodput:.2f} p50_ms={all_of["p50_ms"]:.0f} p99_ms={all_of["p99_ms"]:.0f} '
           f'refused={all_of["refused"]:.0f} other={all_of["other"]:.0f} unsent={all_of["unsent"]:.0f} '
-          f'lost={all_of["lost"]:.0f} recovery_s={seconds} after_p99_ms={calm["p99_ms"]:.0f}', flush=True)
+          f'lost={all_of["lost"]:.0f} recovery_s={seconds} after_p99_ms={calm["p99_ms"]:.0f} '
+          f'daemons_cores={daemons:.2f} load_cores={generator:.2f}', flush=True)
+    for i, second in enumerate(after):
+        if not is_calm(second):
+            print(f'overload {op} not calm: second={i + 1} {second}', flush=True)
     good = (goodput >= GOODPUT_MIN and all_of['p99_ms'] <= P99_MS_MAX and all_of['other'] == 0 and all_of['lost'] == 0
             and seconds <= RECOVERY_S_MAX)
     for name, mib in memory.most.items():
