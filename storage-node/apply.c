@@ -5,6 +5,7 @@
 #include "storage-node/attachment.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/digest.h"
+#include "storage-node/epochs.h"
 #include "storage-node/feed.h"
 #include "storage-node/history.h"
 #include "storage-node/index.h"
@@ -90,6 +91,16 @@ static void keep_resolution(struct storage *s, struct shard_copy *c, const struc
 	s->resolved_total++;
 }
 
+static bool load_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
+			    struct conflict *out)
+{
+	struct slice value;
+	return store_get(s->store, STORE_CONFLICTS,
+			 key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
+			 &value) == STORE_OK &&
+	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
+}
+
 static void keep_undo(struct storage *s, struct shard_copy *c, const struct change *change)
 {
 	struct conflict conflict = {
@@ -100,6 +111,11 @@ static void keep_undo(struct storage *s, struct shard_copy *c, const struct chan
 	    .policy = change->policy,
 	};
 	history_add(s, c, change, &conflict, true);
+	if (!load_resolution(s, c, change, &conflict))
+		return;
+	conflict.undone = true;
+	put_conflict(s, c, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
+		     &conflict);
 }
 
 static void count_document(struct shard_copy *c, const struct document_edit *edit)
@@ -124,16 +140,6 @@ static void put_bodies(struct storage *s, struct shard_copy *c, struct slice id,
 		else
 			digest_remove(s, c, STORE_DOCUMENTS, key);
 	}
-}
-
-static bool load_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
-			    struct conflict *out)
-{
-	struct slice value;
-	return store_get(s->store, STORE_CONFLICTS,
-			 key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
-			 &value) == STORE_OK &&
-	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
 }
 
 /* What it did to the document's conflict. before: the open one, if there was. */
@@ -323,7 +329,9 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		attachment_apply_chunk(s, c, number, &change);
 	else if (change.kind == CHANGE_CHUNK_DROP)
 		attachment_apply_drop(s, c, &change);
-	else if (change.kind != CHANGE_EPOCH && change.id.len > 0)
+	else if (change.kind == CHANGE_EPOCH)
+		epochs_apply(s, c, number);
+	else if (change.id.len > 0)
 		apply_document(s, c, number, &change);
 	if (change.edit_id.len > 0)
 		edits_apply(s, c, &change);

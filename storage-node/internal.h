@@ -110,6 +110,7 @@ struct recent {
 	uint8_t digest[16]; /* of the request; empty: the gateway chose the id */
 	uint8_t digest_len;
 	bool used;
+	bool content; /* it takes uploads over */
 };
 
 enum follower_mode {
@@ -156,6 +157,7 @@ struct outbox_item {
 	struct slice operation_id; /* inside change */
 	struct revision revision;  /* hash inside change */
 	struct revision parent;    /* likewise; generation 0: none */
+	struct position entry;     /* that it was here and that was cut; number 0: none */
 };
 
 /* Whom the cleanup of a shard's resolutions waits for, as its arbiter last said; for people. */
@@ -445,8 +447,9 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 
 /* outbox.c */
 bool outbox_load(struct storage *s, struct shard_copy *c);
+/* cut: the entry that it was; NULL: none. */
 void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change,
-		struct effects *fx);
+		const struct position *cut, struct effects *fx);
 void outbox_applied(struct storage *s, struct shard_copy *c, const struct change *change);
 void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		    const struct revision *revision);

@@ -100,6 +100,11 @@ static struct slice key_beside_number(struct buf *out, uint64_t shard, char lett
 	return buf_slice(out);
 }
 
+struct slice key_epochs(struct buf *out, uint64_t shard)
+{
+	return key_beside(out, shard, 'e');
+}
+
 struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence)
 {
 	return key_beside_number(out, shard, 'h', sequence);
@@ -158,6 +163,8 @@ const struct schema *key_conflicts_schema(struct slice id, struct slice rest)
 	switch (rest.data[0]) {
 	case 'l':
 		return &schema_shard_lock;
+	case 'e':
+		return &schema_epoch_starts;
 	case 't':
 		return &schema_tombstone;
 	case 's':

@@ -28,6 +28,7 @@
  * shard id, sequence                     outbox_entry STREAM     'z' shard id, wall ms, number
  * discarded: epoch (8 bytes), then change CONFLICTS  'd' shard id, document id, 0, 'o' conflict,
  * open CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *   CONFLICTS  'd' shard id, 0, 'e'                      epoch_starts
  *   CONFLICTS  'd' shard id, 0, 'h', number              conflict, resolved: of the history
  *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
  *                                                         travels in snapshots
@@ -87,6 +88,7 @@ struct slice key_operation_sequence(struct buf *out, uint64_t shard, struct slic
 struct slice key_conflict_open(struct buf *out, uint64_t shard, struct slice id);
 struct slice key_conflict_resolved(struct buf *out, uint64_t shard, struct slice id,
 				   struct slice resolution_id);
+struct slice key_epochs(struct buf *out, uint64_t shard);
 struct slice key_history(struct buf *out, uint64_t shard, uint64_t sequence);
 struct slice key_tombstone(struct buf *out, uint64_t shard, uint64_t number);
 struct slice key_latest(struct buf *out, uint64_t shard, uint64_t number);

@@ -6,6 +6,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "storage-node/epochs.h"
 #include "storage-node/erase.h"
 #include "storage-node/internal.h"
 
@@ -30,18 +31,18 @@ static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice e
 	return ok;
 }
 
-static bool item_add(struct shard_copy *c, uint64_t sequence, struct slice encoded,
-		     uint64_t since_ms)
+static bool item_add(struct shard_copy *c, uint64_t sequence, const struct outbox_entry *entry)
 {
 	if (c->outbox_count == c->outbox_cap) {
 		c->outbox_cap = c->outbox_cap ? c->outbox_cap * 2 : 16;
 		c->outbox = mem_realloc(c->outbox, c->outbox_cap * sizeof *c->outbox);
 	}
-	if (!item_set(&c->outbox[c->outbox_count], sequence, encoded))
+	if (!item_set(&c->outbox[c->outbox_count], sequence, entry->change))
 		return false;
-	c->outbox[c->outbox_count].since_ms = since_ms;
+	c->outbox[c->outbox_count].since_ms = entry->since_ms;
+	c->outbox[c->outbox_count].entry = entry->entry;
 	c->outbox_count++;
-	c->outbox_bytes += encoded.len;
+	c->outbox_bytes += entry->change.len;
 	if (sequence >= c->outbox_next)
 		c->outbox_next = sequence + 1;
 	return true;
@@ -73,8 +74,7 @@ bool outbox_load(struct storage *s, struct shard_copy *c)
 		struct outbox_entry entry;
 		ok = schema_decode(&schema_outbox_entry, store_value(s->store, it), &arena,
 				   &entry) &&
-		     item_add(c, be64_read(key.data + KEY_SHARD_BYTES), entry.change,
-			      entry.since_ms);
+		     item_add(c, be64_read(key.data + KEY_SHARD_BYTES), &entry);
 	}
 	ok = ok && store_iterator_result(s->store, it) == STORE_OK;
 	store_iterator_free(s->store, it);
@@ -83,18 +83,20 @@ bool outbox_load(struct storage *s, struct shard_copy *c)
 }
 
 void outbox_add(struct storage *s, struct shard_copy *c, const struct change *change,
-		struct effects *fx)
+		const struct position *cut, struct effects *fx)
 {
 	struct buf encoded = {0};
 	schema_encode(&schema_change, change, &encoded);
 	struct outbox_entry entry = {.change = buf_slice(&encoded),
 				     .since_ms = (uint64_t)s->wall_ms};
+	if (cut)
+		entry.entry = *cut;
 	buf_clear(&s->value);
 	schema_encode(&schema_outbox_entry, &entry, &s->value);
 	uint64_t sequence = c->outbox_next;
 	store_put(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, sequence),
 		  buf_slice(&s->value));
-	CHECK(item_add(c, sequence, buf_slice(&encoded), entry.since_ms));
+	CHECK(item_add(c, sequence, &entry));
 	buf_close(&encoded);
 	fx_sync(fx);
 }
@@ -149,6 +151,16 @@ bool outbox_holds(const struct shard_copy *c, struct slice id)
 	return false;
 }
 
+/* What was cut here is settled all the same, if it stood in the stream of a lead since. Its
+ * document may have been purged by then, and know nothing of it. */
+static bool is_settled(struct storage *s, struct shard_copy *c, const struct position *entry)
+{
+	bool settled = epochs_applied(s, c, entry);
+	if (settled)
+		REACHED(cut_was_settled);
+	return settled;
+}
+
 /* A revision that the graph knows already (the same write came another way) has nothing left to
  * say. */
 static void drop_known(struct storage *s, struct shard_copy *c)
@@ -156,7 +168,8 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX;) {
 		struct document_view view;
 		document_load(s, c, c->outbox[i].id, &view);
-		if (view.exists && graph_find(&view.doc, &c->outbox[i].revision) != GRAPH_NONE) {
+		if (is_settled(s, c, &c->outbox[i].entry) ||
+		    (view.exists && graph_find(&view.doc, &c->outbox[i].revision) != GRAPH_NONE)) {
 			REACHED(branch_known_already);
 			outbox_remove(s, c, i);
 			c->turn_dirty = true;
@@ -205,8 +218,10 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 			push_to_self(s, c, item->change, c->position.applied, fx);
 			continue;
 		}
-		struct msg_outbox_push m = {
-		    .shard = c->id, .change = item->change, .applied = c->position.applied};
+		struct msg_outbox_push m = {.shard = c->id,
+					    .change = item->change,
+					    .applied = c->position.applied,
+					    .entry = item->entry};
 		envelope.request_id = s->next_request++;
 		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
 	}
@@ -249,7 +264,7 @@ static void push_to_self(struct storage *s, struct shard_copy *c, struct slice e
 
 /* A node that has no place any more sees no stream: it is told. What is applied here is settled. */
 static void tell_settled(struct storage *s, struct shard_copy *c, const struct event *e,
-			 struct effects *fx)
+			 bool settled, struct effects *fx)
 {
 	const struct msg_outbox_push *m = e->message.body;
 	struct change change;
@@ -257,7 +272,7 @@ static void tell_settled(struct storage *s, struct shard_copy *c, const struct e
 	if (!schema_decode(&schema_change, m->change, &s->arena, &change) || !is_branch(&change))
 		return;
 	document_load(s, c, change.id, &view);
-	if (!view.exists || graph_find(&view.doc, &change.revision) == GRAPH_NONE)
+	if (!settled && (!view.exists || graph_find(&view.doc, &change.revision) == GRAPH_NONE))
 		return;
 	struct msg_outbox_push_ack ack = {
 	    .shard = c->id, .id = change.id, .revision = change.revision};
@@ -276,9 +291,10 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		return;
 	/* a node without a place applies nothing any more */
 	bool replica = shard_follower(c, e->message.from.member) != NULL;
+	bool settled = is_settled(s, c, &m->entry);
 	/* accepted is accepted, whatever the collection has become since */
-	if (shard_is_available(c) || !MUTATION(branch_left))
+	if (!settled && (shard_is_available(c) || !MUTATION(branch_left)))
 		push_to_self(s, c, m->change, replica ? m->applied : UINT64_MAX, fx);
 	if (e->message.envelope.epoch == c->lead_epoch && !replica)
-		tell_settled(s, c, e, fx);
+		tell_settled(s, c, e, settled, fx);
 }

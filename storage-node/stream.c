@@ -526,10 +526,17 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 	/* part of a write by query is done again by whoever goes on with that; nobody was told of
 	 * it
 	 */
-	if (shard_is_available(c) && change.edit_id.len == 0) {
+	struct position entry = {.epoch = p->epoch, .number = number};
+	bool accepted = shard_is_available(c) && change.edit_id.len == 0;
+	/* contents may be gone by the time that it is ordered, and nobody was told of it either */
+	if (accepted && change.uploads_count > 0) {
+		REACHED(cut_with_content);
+		accepted = false;
+	}
+	if (accepted) {
 		REACHED(cut_becomes_branch);
 		change.kind = CHANGE_BRANCH;
-		outbox_add(s, c, &change, fx);
+		outbox_add(s, c, &change, &entry, fx);
 	} else {
 		REACHED(cut_is_discarded);
 		keep_discarded(s, c, number, p);

@@ -266,6 +266,7 @@ static const char *check_conflicts(struct verify *v, struct slice key, struct sl
 	union {
 		struct conflict conflict;
 		struct shard_lock lock;
+		struct epoch_starts epochs;
 		struct tombstone tombstone;
 		struct latest latest;
 		struct purged purged;

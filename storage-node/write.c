@@ -102,7 +102,10 @@ static void write_recent_add(struct shard_copy *c, struct slice operation_id, st
 void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 			const struct change *change)
 {
-	struct recent what = {.number = number, .epoch = epoch, .status = change->status};
+	struct recent what = {.number = number,
+			      .epoch = epoch,
+			      .status = change->status,
+			      .content = change->uploads_count > 0};
 	if (change->edit_id.len > 0) /* its own record knows it */
 		return;
 	if ((change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
@@ -519,7 +522,8 @@ static bool recent_was_applied(struct storage *s, struct shard_copy *c, struct s
 }
 
 /* True if the write stands in the stream here already: it is as safe as a branch, as which it would
- * go on if it were cut. Made into a branch as well it could land on what came after it. */
+ * go on if it were cut, unless it brings contents. Made into a branch as well it could land on what
+ * came after it. */
 static bool accept_standing(struct storage *s, struct shard_copy *c, const struct event *e,
 			    struct effects *fx)
 {
@@ -530,6 +534,8 @@ static bool accept_standing(struct storage *s, struct shard_copy *c, const struc
 	    !(recent_stands(s, c, r) || recent_was_applied(s, c, m->id, r)))
 		return false;
 	bool applied = r->number <= c->position.applied;
+	if (r->content && !applied)
+		return false;
 	REACHED(pending_accepted_as_branch);
 	struct decision d = {
 	    .answer = {.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)}};
@@ -654,7 +660,7 @@ static void write_branch(struct storage *s, struct shard_copy *c, const struct e
 			d.change.seen_number = mark.number;
 		d.change.stamp = write_stamp(s, c);
 		d.change.wall_ms = (uint64_t)s->wall_ms;
-		outbox_add(s, c, &d.change, fx);
+		outbox_add(s, c, &d.change, NULL, fx);
 		c->outbox_pushed_ms = 0;
 		c->turn_dirty = true;
 		s->writes_total++;

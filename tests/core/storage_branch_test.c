@@ -115,6 +115,71 @@ static void test_consistent_lead_orders_a_push(void **state)
 	buf_close(&bytes);
 }
 
+/* It has no place any more, and a tail of which it has not heard whether it was settled: it says
+ * which entry that was, and lets go of it when the lead knows. */
+static void test_a_tail_is_offered_with_its_place(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	struct replica replicas[] = {{.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C},
+				     {.node = 14, .incarnation = INCARNATION + 14}};
+	struct msg_shard_newer newer = {.shard = {.id = SHARD,
+						  .collection = COLLECTION,
+						  .hash_last = UINT64_MAX,
+						  .epoch = 2,
+						  .lead = PEER_B,
+						  .replicas = replicas,
+						  .replicas_count = 3,
+						  .write_quorum = 2}};
+	peers_follow(b, MODE_AVAILABLE);
+	peers_append(b, 1, 1, 2, 2, &change);
+	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 2, &newer);
+	storage_bench_advance(b, 50);
+	storage_bench_stop(b, true);
+	storage_bench_start(b);
+	storage_bench_clear(b);
+	storage_bench_advance(b, OUTBOX_RETRY_MS + 50);
+	expect(b, "-> 12 e2 outbox_push branch:d:1\n");
+	assert_int_equal(b->pushed.entry.epoch, 1);
+	assert_int_equal(b->pushed.entry.number, 3);
+	struct msg_outbox_push_ack ack = {
+	    .shard = SHARD, .id = slice_text("d"), .revision = {1, slice_text("a")}};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push_ack, 2, &ack);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
+}
+
+/* Asked by a node without a place. */
+static void test_settled_is_told(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf bytes = {0};
+	peers_lead(b, MODE_AVAILABLE);
+	struct msg_doc_write put = peers_put(b, "d", 1);
+	peers_write(b, 1, &put);
+	peers_ack(b, PEER_B, 1, 3);
+	storage_bench_clear(b);
+	struct change change = {.kind = CHANGE_BRANCH,
+				.id = slice_text("e"), /* whatever is known of the document */
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	schema_encode(&schema_change, &change, &bytes);
+	struct msg_outbox_push m = {
+	    .shard = SHARD, .change = buf_slice(&bytes), .entry = {.epoch = 1, .number = 3}};
+	storage_bench_deliver(b, 14, MSG_outbox_push, 1, &m);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 14 e1 outbox_push_ack{shard=7 id=\"e\""));
+	storage_bench_clear(b);
+	m.entry.number = 4; /* not settled */
+	storage_bench_deliver(b, 14, MSG_outbox_push, 1, &m);
+	expect(b, "-> 12 e1 append after=1.3 settled=3 acked=3 branch:e:1\n");
+	buf_close(&bytes);
+}
+
 static void test_any_needs_a_copy(void **state)
 {
 	struct storage_bench *b = *state;
@@ -335,6 +400,8 @@ int main(void)
 	    CASE(test_branch_of_a_branch_waits),
 	    CASE(test_lead_orders_a_push_once),
 	    CASE(test_consistent_lead_orders_a_push),
+	    CASE(test_a_tail_is_offered_with_its_place),
+	    CASE(test_settled_is_told),
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_and_cleanup),

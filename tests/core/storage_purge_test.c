@@ -60,8 +60,8 @@ static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_c
 }
 
 /* A branch with this parent, from an outbox; without a name the edit "late", else that deletion. */
-static void push(struct storage_bench *b, const struct revision *parent,
-		 const struct revision *deletion, uint64_t settles)
+static void push_cut(struct storage_bench *b, const struct revision *parent,
+		     const struct revision *deletion, const struct position *cut, uint64_t settles)
 {
 	struct buf bytes = {0};
 	struct revision parents[1] = {*parent};
@@ -78,10 +78,16 @@ static void push(struct storage_bench *b, const struct revision *parent,
 		change.body = (struct slice){0};
 	}
 	schema_encode(&schema_change, &change, &bytes);
-	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .entry = *cut};
 	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
 	peers_ack(b, PEER_B, 1, settles);
 	buf_close(&bytes);
+}
+
+static void push(struct storage_bench *b, const struct revision *parent,
+		 const struct revision *deletion, uint64_t settles)
+{
+	push_cut(b, parent, deletion, &(struct position){0}, settles);
 }
 
 static void checkpoint_by(struct storage_bench *b, struct msg_checkpoint_set m, uint64_t settles)
@@ -143,6 +149,44 @@ static void test_late_push_is_a_conflict(void **state)
 	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
 	/* it is no tombstone that waits */
 	assert_int_equal(commit(b, 6, 3, 7), 0);
+}
+
+/* Entries that the document knew as settled, and that a replica cut: they stood in this stream. The
+ * same number in an epoch that never settled anything there is another entry. */
+static void comes_to_nothing(struct storage_bench *b)
+{
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	for (uint64_t n = 6; n <= 30; n++) {
+		struct msg_doc_write put = peers_put(b, "other", 100 + n);
+		peers_write(b, 1, &put);
+		peers_ack(b, PEER_B, 1, n);
+	}
+	storage_bench_clear(b);
+	push_cut(b, &made, NULL, &(struct position){.epoch = 1, .number = 3}, 30);
+	push_cut(b, &made, NULL, &(struct position){.epoch = 1, .number = 4}, 30);
+	assert_string_equal(buf_cstr(&b->trace), "");
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 0);
+	push_cut(b, &made, NULL, &(struct position){.epoch = 2, .number = 3}, 31);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
+static void test_what_was_settled_brings_nothing(void **state)
+{
+	comes_to_nothing(*state);
+}
+
+static void test_also_when_the_stream_is_gone(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.stream_keep_entries = 5;
+	storage_bench_start(b);
+	comes_to_nothing(b);
+	assert_true(peers_pairs(b, STORE_STREAM, 'e') < 20);
 }
 
 /* Another replica took the same deletion, and passes it on when all is over. */
@@ -251,6 +295,8 @@ int main(void)
 	    CASE(test_goes_when_all_know),
 	    CASE(test_stays_if_it_has_changed),
 	    CASE(test_late_push_is_a_conflict),
+	    CASE(test_what_was_settled_brings_nothing),
+	    CASE(test_also_when_the_stream_is_gone),
 	    CASE(test_the_same_deletion_brings_nothing),
 	    CASE(test_new_document_is_none),
 	    CASE(test_before_the_purge_nothing_is_late),

@@ -95,6 +95,11 @@ static void test_losers_are_leaves_again(void **state)
 	const struct conflict *open = row(b, false, 0);
 	assert_int_equal(open->state, CONFLICT_OPEN);
 	assert_true(open->held);
+	assert_false(open->undone);
+	const struct conflict *kept = row(b, false, 1); /* until its cleanup */
+	assert_int_equal(kept->state, CONFLICT_RESOLVED);
+	assert_true(kept->undone);
+	assert_int_equal(b->listed.rows_count, 2);
 }
 
 static void test_only_people_resolve_it(void **state)

@@ -278,13 +278,17 @@ static void test_promise_from_memory(void **state)
 	expect(b, "-> 13 e2 promise_ack{shard=7 status=0 incarnation=211}\n");
 }
 
-static void cut_in(struct storage_bench *b, enum availability_mode mode, const char *outbox)
+static void cut_in(struct storage_bench *b, enum availability_mode mode, uint32_t uploads,
+		   const char *outbox)
 {
+	struct slice upload = peers_operation(b, 5);
 	struct change change = {.kind = CHANGE_WRITE,
 				.id = slice_text("d"),
 				.revision = {1, slice_text("a")},
 				.body = peers_body(b, 1),
-				.operation_id = peers_operation(b, 1)};
+				.operation_id = peers_operation(b, 1),
+				.uploads = &upload,
+				.uploads_count = uploads};
 	struct change epoch = {.kind = CHANGE_EPOCH};
 	struct buf wanted = {0};
 	peers_follow(b, mode);
@@ -303,7 +307,7 @@ static void cut_in(struct storage_bench *b, enum availability_mode mode, const c
 static void test_cut_is_discarded(void **state)
 {
 	struct storage_bench *b = *state;
-	cut_in(b, MODE_CONSISTENT, "");
+	cut_in(b, MODE_CONSISTENT, 0, "");
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 1);
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
 	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
@@ -312,11 +316,53 @@ static void test_cut_is_discarded(void **state)
 static void test_cut_goes_to_the_outbox(void **state)
 {
 	struct storage_bench *b = *state;
-	cut_in(b, MODE_AVAILABLE, " outbox=1");
+	cut_in(b, MODE_AVAILABLE, 0, " outbox=1");
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 0);
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 1);
 	storage_bench_advance(b, OUTBOX_RETRY_MS);
 	expect(b, "-> 12 e2 outbox_push branch:d:1\n");
+}
+
+/* What it brings may be gone by the time that it is ordered; nobody was told that it is safe. */
+static void test_cut_with_contents_is_discarded(void **state)
+{
+	struct storage_bench *b = *state;
+	cut_in(b, MODE_AVAILABLE, 1, "");
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 1);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
+}
+
+/* A write that stands here, not settled, is sent as a branch: is it accepted as what stands? What
+ * brings contents is decided anew, which here makes a branch, as this message names none. */
+static void stands(struct storage_bench *b, uint32_t uploads, int branches)
+{
+	struct slice upload = peers_operation(b, 5);
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1),
+				.status = STATUS_CREATED,
+				.uploads = &upload,
+				.uploads_count = uploads};
+	peers_follow(b, MODE_AVAILABLE);
+	peers_append(b, 1, 1, 2, 2, &change);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.operation_id = peers_operation(b, 1);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), branches);
+}
+
+static void test_standing_is_accepted(void **state)
+{
+	stands(*state, 0, 0);
+}
+
+static void test_standing_with_contents_is_not(void **state)
+{
+	stands(*state, 1, 1);
 }
 
 static void test_nonsense_is_refused(void **state)
@@ -453,6 +499,9 @@ int main(void)
 	    CASE(test_promise_from_memory),
 	    CASE(test_cut_is_discarded),
 	    CASE(test_cut_goes_to_the_outbox),
+	    CASE(test_cut_with_contents_is_discarded),
+	    CASE(test_standing_is_accepted),
+	    CASE(test_standing_with_contents_is_not),
 	    CASE(test_nonsense_is_refused),
 	    CASE(test_fetched_nonsense_is_refused),
 	    CASE(test_copy_to_an_impossible_place_is_refused),

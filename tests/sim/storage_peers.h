@@ -27,7 +27,7 @@ struct msg_doc_write peers_put(struct storage_bench *b, const char *id, uint64_t
 /* From the gateway. The status stays 999 while there is no answer. */
 void peers_write(struct storage_bench *b, uint64_t epoch, const struct msg_doc_write *m);
 enum status peers_read(struct storage_bench *b, uint64_t epoch, const char *id, bool any);
-/* Committed pairs of the shard under this letter. */
+/* Committed pairs of the shard under this letter, but for where epochs begin. */
 int peers_pairs(struct storage_bench *b, enum store_family family, char letter);
 
 #endif
