@@ -93,7 +93,7 @@ enum status document_room(const struct document *doc, bool branch)
 
 /* ---- overlays ---- */
 
-void overlay_free(struct overlay *o)
+static void overlay_free(struct overlay *o)
 {
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&o->bodies, &at));) {
@@ -112,6 +112,8 @@ void overlays_clear(struct shard_copy *c)
 	for (struct map_entry *e; (e = map_next(&c->overlays, &at));)
 		overlay_free(e->value);
 	map_clear(&c->overlays);
+	large_close(&c->large);
+	c->large_of = NULL;
 }
 
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number)
@@ -131,6 +133,10 @@ void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied)
 	if (!o || o->last_number > applied)
 		return;
 	map_remove(&c->overlays, id);
+	if (c->large_of == o) {
+		large_close(&c->large);
+		c->large_of = NULL;
+	}
 	overlay_free(o);
 }
 
@@ -180,18 +186,87 @@ void document_find_mark(struct document_view *v, const struct change *change)
 		v->purged = mark;
 }
 
-/* Applies one more entry to the view, as apply.c will. */
-static void view_advance(struct document_view *v, const struct change *change, uint64_t number)
+/* What the view has become stays decoded, if it is large: false. From now on the view borrows from
+ * there. */
+static bool stay_decoded(struct large *l, struct document_view *v)
 {
+	bool lent = v->large == l;
+	struct large fresh = {0};
+	if (v->exists && lent && !v->reshaped && large_follow(l, &v->doc)) {
+		v->doc = l->doc;
+		return true;
+	}
+	bool opened = v->exists && large_open(&fresh, &v->doc);
+	if (!opened)
+		return false;
+	large_close(l);
+	*l = fresh;
+	v->large = l;
+	v->doc = l->doc;
+	v->reshaped = false;
+	return true;
+}
+
+/* The one that was decoded gives its place to another. */
+static void put_away(struct shard_copy *c)
+{
+	if (!c->large_of)
+		return;
+	buf_clear(&c->large_of->record);
+	schema_encode(&schema_document, &c->large.doc, &c->large_of->record);
+	large_close(&c->large);
+	c->large_of = NULL;
+}
+
+/* Applies one more entry to the view, as apply.c will. */
+static void view_advance(struct document_view *v, struct slice encoded, uint64_t number,
+			 struct large *l)
+{
+	struct arena *arena = &v->storage->arena;
+	struct arena_mark mark = arena_mark(arena);
+	struct change change;
 	struct document_edit edit;
-	document_find_mark(v, change);
-	edit_apply(v, change, number, NULL, &edit);
+	CHECK(schema_decode(&schema_change, encoded, arena, &change));
+	document_find_mark(v, &change);
+	edit_apply(v, &change, number, NULL, &edit);
 	if (edit.purged)
 		overlay_purged(v, number, &edit.deletion);
 	else if (edit.changed)
 		v->exists = !edit.erased;
-	if (v->overlay)
-		overlay_keep_bodies(v->overlay, &edit);
+	v->reshaped |= edit.reshaped || edit.purged || edit.erased;
+	v->purged = NULL;
+	overlay_keep_bodies(v->overlay, &edit);
+	if (v->large && stay_decoded(l, v))
+		arena_rewind(arena, mark);
+}
+
+static bool pending_decoded(struct document_view *v)
+{
+	struct shard_copy *c = v->copy;
+	if (v->exists && v->doc.revisions_count >= LARGE_REVISIONS && c->large_of != v->overlay)
+		put_away(c);
+	if ((c->large_of && c->large_of != v->overlay) || !stay_decoded(&c->large, v))
+		return false;
+	c->large_of = v->overlay;
+	return true;
+}
+
+static void keep_pending(struct document_view *v)
+{
+	struct shard_copy *c = v->copy;
+	struct overlay *o = v->overlay;
+	buf_clear(&o->record);
+	if (pending_decoded(v))
+		return;
+	if (v->exists)
+		schema_encode(&schema_document, &v->doc, &o->record);
+	if (!v->large)
+		return;
+	if (v->exists)
+		view_decode(v, arena_copy(&v->storage->arena, buf_slice(&o->record)));
+	v->large = NULL;
+	large_close(&c->large);
+	c->large_of = NULL;
 }
 
 static void advance_to_last(struct document_view *v, uint64_t from)
@@ -199,16 +274,11 @@ static void advance_to_last(struct document_view *v, uint64_t from)
 	struct shard_copy *c = v->copy;
 	for (uint64_t n = from; n <= v->overlay->last_number; n++) {
 		struct pending *p = ring_at(&c->pending, n);
-		struct change change;
-		if (!p || !slice_equal(p->id, v->id))
-			continue;
-		CHECK(schema_decode(&schema_change, p->change, &v->storage->arena, &change));
-		view_advance(v, &change, n);
+		if (p && slice_equal(p->id, v->id))
+			view_advance(v, p->change, n, &c->large);
 	}
 	v->overlay->record_number = v->overlay->last_number;
-	buf_clear(&v->overlay->record);
-	if (v->exists)
-		schema_encode(&schema_document, &v->doc, &v->overlay->record);
+	keep_pending(v);
 }
 
 /* The record with pending entries is made only when a second write meets the first. */
@@ -223,28 +293,90 @@ void document_load_pending(struct storage *s, struct shard_copy *c, struct slice
 	if (o->record_number == 0) {
 		document_load(s, c, id, out);
 		out->overlay = o;
+		(void)pending_decoded(out);
 		advance_to_last(out, c->pending.first);
 		return;
 	}
 	*out = (struct document_view){.storage = s, .copy = c, .id = id, .overlay = o};
-	if (o->record.len > 0)
+	if (c->large_of == o) {
+		out->exists = true;
+		out->doc = c->large.doc;
+		out->large = &c->large;
+	} else if (o->record.len > 0) {
 		view_decode(out, arena_copy(&s->arena, buf_slice(&o->record)));
+	}
 	if (o->record_number < o->last_number)
 		advance_to_last(out, o->record_number + 1);
+}
+
+/* ---- with this replica's own branches ---- */
+
+/* The document that branches were last decided on: of many branches in a row each adds one. */
+struct outbox_view {
+	struct overlay *overlay; /* bodies of the branches */
+	struct large large;
+	bool decoded; /* `large` is this document, with the branches before `next`: */
+	uint64_t shard;
+	struct buf id;
+	uint64_t applied;
+	uint64_t digest;
+	uint64_t next;
+	uint32_t count; /* branches of the shard */
+};
+
+void document_free_outbox(struct storage *s)
+{
+	struct outbox_view *o = s->outbox_view;
+	if (!o)
+		return;
+	overlay_free(o->overlay);
+	large_close(&o->large);
+	buf_close(&o->id);
+	free(o);
+	s->outbox_view = NULL;
+}
+
+/* Nothing was applied since, and no branch has left. */
+static bool is_of(const struct outbox_view *o, const struct shard_copy *c, struct slice id)
+{
+	return o->decoded && o->shard == c->id && slice_equal(buf_slice(&o->id), id) &&
+	       o->applied == c->position.applied && o->digest == c->position.digest &&
+	       c->outbox_next - o->next == c->outbox_count - o->count;
+}
+
+static void begin_outbox(struct storage *s, struct shard_copy *c, struct slice id,
+			 struct document_view *out)
+{
+	document_free_outbox(s);
+	document_load(s, c, id, out);
+	struct outbox_view *o = mem_alloc_zero(sizeof *o);
+	o->overlay = mem_alloc_zero(sizeof *o->overlay);
+	o->shard = c->id;
+	o->applied = c->position.applied;
+	o->digest = c->position.digest;
+	buf_append_slice(&o->id, id);
+	s->outbox_view = o;
 }
 
 void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id,
 			  struct document_view *out)
 {
-	document_load(s, c, id, out);
-	if (s->outbox_view)
-		overlay_free(s->outbox_view);
-	s->outbox_view = mem_alloc_zero(sizeof *s->outbox_view);
-	out->overlay = s->outbox_view;
-	for (uint32_t i = 0; i < c->outbox_count; i++) {
-		struct change change;
-		if (slice_equal(c->outbox[i].id, id) &&
-		    schema_decode(&schema_change, c->outbox[i].change, &s->arena, &change))
-			view_advance(out, &change, c->position.applied + 1);
+	struct outbox_view *o = s->outbox_view;
+	if (o && is_of(o, c, id)) {
+		REACHED(outbox_view_goes_on);
+		*out = (struct document_view){.storage = s, .copy = c, .id = id, .exists = true};
+		out->doc = o->large.doc;
+		out->large = &o->large;
+	} else {
+		begin_outbox(s, c, id, out);
+		o = s->outbox_view;
 	}
+	out->overlay = o->overlay;
+	(void)stay_decoded(&o->large, out);
+	for (uint32_t i = o->count; i < c->outbox_count; i++)
+		if (slice_equal(c->outbox[i].id, id))
+			view_advance(out, c->outbox[i].change, c->position.applied + 1, &o->large);
+	o->next = c->outbox_next;
+	o->count = c->outbox_count;
+	o->decoded = stay_decoded(&o->large, out);
 }

@@ -9,7 +9,11 @@
 #include "storage-node/purge.h"
 #include "storage-node/reopen.h"
 
-enum { STEM_SLACK = 32, KEPT_AT_ONCE = REVISIONS_KEPT + 2 };
+enum {
+	STEM_SLACK = 32,
+	KEPT_AT_ONCE = REVISIONS_KEPT + 2,
+	MOVED_MAX = 3 /* bodies that an added revision can move: its own, the winners' */
+};
 
 /* An edit under way. */
 struct editing {
@@ -21,6 +25,7 @@ struct editing {
 	uint32_t count_before;  /* revisions */
 	int old_winner;         /* index before, or GRAPH_NONE */
 	struct slice old_body;  /* its body, when kept */
+	struct slice body;      /* of the winner there is now */
 	int added;              /* index of the revision made, or GRAPH_NONE */
 	struct slice *reopened; /* REOPEN: bodies of the revisions made, by index; else NULL */
 	struct document_edit *out;
@@ -60,6 +65,16 @@ static uint32_t parent_indexes(struct editing *e, uint64_t **out)
 	return unique;
 }
 
+/* For so many revisions. A document that stays decoded has places at the end of its list. */
+static void make_room(struct editing *e, uint32_t more)
+{
+	const struct large *l = e->view->large;
+	bool has =
+	    l && e->doc->revisions == l->doc.revisions && e->doc->revisions_count + more <= l->cap;
+	if (!has)
+		graph_reserve(e->doc, e->arena, more);
+}
+
 static void add_revision(struct editing *e, uint64_t extra_flags)
 {
 	const struct change *change = e->change;
@@ -73,7 +88,8 @@ static void add_revision(struct editing *e, uint64_t extra_flags)
 	if (change->body.len > 0)
 		node.flags |= REVISION_HAS_BODY;
 	node.parents_count = parent_indexes(e, &node.parents);
-	e->added = (int)graph_add(e->doc, e->arena, &node, e->number);
+	make_room(e, 1);
+	e->added = (int)graph_add_reserved(e->doc, e->arena, &node, e->number);
 }
 
 /* ---- operation ids ---- */
@@ -112,6 +128,12 @@ static void remember_operation(struct editing *e)
 
 /* ---- which bodies stay ---- */
 
+static bool only_adds(const struct change *change)
+{
+	return change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
+	       change->kind == CHANGE_IMPORT;
+}
+
 static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks,
 		       uint64_t winner_generation)
 {
@@ -135,39 +157,58 @@ static struct slice body_in_hand(const struct editing *e, uint32_t index)
 	return (int)index == e->old_winner ? e->old_body : (struct slice){0};
 }
 
+static void place_body(struct editing *e, uint32_t index, int winner, bool stays)
+{
+	struct revision_node *node = &e->doc->revisions[index];
+	if (!(node->flags & REVISION_HAS_BODY))
+		return;
+	struct slice held = body_in_hand(e, index);
+	bool in_hand = held.len > 0;
+	if ((int)index == winner) {
+		/* the body in the record is still that of the winner before */
+		int shown = MUTATION(body_of_another) ? winner : e->old_winner;
+		e->body = in_hand ? held : document_body_beside(e->view, index, shown);
+		if (!in_hand)
+			body_change(e, index, (struct slice){0});
+	} else if (stays && in_hand) {
+		body_change(e, index, held);
+	} else if (!stays) {
+		if (!in_hand)
+			body_change(e, index, (struct slice){0});
+		node->flags &= ~(uint64_t)REVISION_HAS_BODY;
+	}
+}
+
+/* Which bodies and revisions may go is looked at with each change; where there are very many, with
+ * each 32nd that adds some, as looking takes longer than all else. Decided by the graph alone: it
+ * must be the same on every replica. */
+static bool looks_through(const struct editing *e)
+{
+	return e->doc->revisions_count <= REVISIONS_MANY || !only_adds(e->change) ||
+	       e->doc->revisions_count / STEM_SLACK != e->count_before / STEM_SLACK;
+}
+
 /* Puts the winner's body into the record, every other one that stays under its own key, and drops
  * the rest. */
-static void place_bodies(struct editing *e)
+static void place_bodies(struct editing *e, int winner)
 {
 	struct document *doc = e->doc;
 	CHECK(doc->revisions != NULL); /* what has changed has one at least */
+	if (!looks_through(e)) {
+		const int moved[MOVED_MAX] = {winner, e->old_winner, e->added};
+		for (int i = 0; i < MOVED_MAX; i++)
+			if (moved[i] != GRAPH_NONE && (i < 1 || moved[i] != moved[0]) &&
+			    (i < 2 || moved[i] != moved[1]))
+				place_body(e, (uint32_t)moved[i], winner, true);
+		doc->body = e->body;
+		return;
+	}
 	uint8_t *marks = arena_alloc(e->arena, doc->revisions_count + 1);
 	graph_mark_needed(doc, e->arena, marks);
-	int winner = graph_winner(doc);
 	uint64_t generation = winner == GRAPH_NONE ? 0 : doc->revisions[winner].generation;
-	struct slice winner_body = {0};
-	for (uint32_t i = 0; i < doc->revisions_count; i++) {
-		struct revision_node *node = &doc->revisions[i];
-		if (!(node->flags & REVISION_HAS_BODY))
-			continue;
-		bool stays = body_stays(e, i, marks, generation);
-		struct slice held = body_in_hand(e, i);
-		bool in_hand = held.len > 0;
-		if ((int)i == winner) {
-			/* the body in the record is still that of the winner before */
-			int shown = MUTATION(body_of_another) ? winner : e->old_winner;
-			winner_body = in_hand ? held : document_body_beside(e->view, i, shown);
-			if (!in_hand)
-				body_change(e, i, (struct slice){0});
-		} else if (stays && in_hand) {
-			body_change(e, i, held);
-		} else if (!stays) {
-			if (!in_hand)
-				body_change(e, i, (struct slice){0});
-			node->flags &= ~(uint64_t)REVISION_HAS_BODY;
-		}
-	}
-	doc->body = winner_body;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		place_body(e, i, winner, body_stays(e, i, marks, generation));
+	doc->body = e->body;
 }
 
 /* ---- kinds of changes ---- */
@@ -247,6 +288,7 @@ static bool edit_import(struct editing *e)
 		leaf.flags |= REVISION_DELETED;
 	if (change->body.len > 0)
 		leaf.flags |= REVISION_HAS_BODY;
+	make_room(e, KEPT_AT_ONCE);
 	uint32_t line = MUTATION(import_without_line) ? 0 : change->parents_count;
 	struct graph_imported made =
 	    graph_import(e->doc, e->arena, &leaf, change->parents, line, REVISIONS_KEPT, e->number);
@@ -424,16 +466,22 @@ static void finish(struct editing *e)
 {
 	graph_settle_deletions(e->doc);
 	const struct body_edit *before = e->out->bodies; /* of what went */
-	e->bodies_cap = e->out->bodies_count + e->doc->revisions_count + 1;
+	e->bodies_cap = e->out->bodies_count;
+	e->bodies_cap += looks_through(e) ? e->doc->revisions_count : MOVED_MAX;
 	e->out->bodies = arena_alloc(e->arena, e->bodies_cap * sizeof *e->out->bodies);
 	if (e->out->bodies_count > 0)
 		memcpy(e->out->bodies, before, e->out->bodies_count * sizeof *before);
-	place_bodies(e);
-	e->doc->changed = e->number;
-	if (e->doc->revisions_count > REVISIONS_KEPT + STEM_SLACK &&
-	    e->doc->revisions_count / STEM_SLACK != e->count_before / STEM_SLACK)
-		graph_stem(e->doc, e->arena, kept_generations(e->doc));
 	int winner = graph_winner(e->doc);
+	place_bodies(e, winner);
+	e->doc->changed = e->number;
+	uint32_t count = e->doc->revisions_count;
+	bool stems = count > REVISIONS_KEPT + STEM_SLACK &&
+		     count / STEM_SLACK != e->count_before / STEM_SLACK;
+	e->out->reshaped = !only_adds(e->change);
+	if (stems && graph_stem(e->doc, e->arena, kept_generations(e->doc))) {
+		e->out->reshaped = true;
+		winner = graph_winner(e->doc);
+	}
 	e->out->is_live = winner != GRAPH_NONE && graph_is_live(e->doc, (uint32_t)winner);
 	e->out->is_conflict = graph_conflicts(e->doc) > 0;
 }

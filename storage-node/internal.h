@@ -9,6 +9,7 @@
 #include "storage-node/attempt.h"
 #include "storage-node/digest.h"
 #include "storage-node/keys.h"
+#include "storage-node/large.h"
 #include "storage-node/storage.h"
 #include "storage-node/trail.h"
 
@@ -22,6 +23,7 @@ enum {
 	APPEND_BYTES_MAX = 1024 * 1024,             /* of one stream_append */
 	/* of records made by applying; a small entry can rewrite a great document */
 	APPLY_BYTES_TURN = 4 * 1024 * 1024,
+	APPLY_REVISION_BYTES = 4, /* to look at one weighs so much of that */
 	/* entries that a turn reads back from the disk for replicas that lag: a lead must not be
 	 * deaf meanwhile */
 	CATCH_UP_READS_TURN = 1024,
@@ -220,7 +222,9 @@ struct shard_copy {
 	uint64_t fetch_from; /* node */
 	struct follower followers[LIMIT_REPLICAS];
 	uint32_t followers_count;
-	struct map overlays;     /* document id -> struct overlay* */
+	struct map overlays;      /* document id -> struct overlay* */
+	struct overlay *large_of; /* whose document `large` is, instead of its record; NULL: none */
+	struct large large;
 	struct map recent_by_id; /* operation id -> struct recent* */
 	struct recent *recents;  /* ring of RECENT_OPERATIONS */
 	uint32_t recent_next;
@@ -258,7 +262,16 @@ struct shard_copy {
 	int64_t outbox_pushed_ms;
 };
 
+/* The document whose entries are being applied, if it is large: its record is put when there is no
+ * further one, or something else looks at it. */
+struct applying {
+	struct shard_copy *copy; /* NULL: none */
+	struct buf id;
+	struct large large;
+};
+
 struct query_job;
+struct outbox_view;
 struct view;
 struct json_parser;
 struct edit_job;
@@ -300,13 +313,14 @@ struct storage {
 	uint32_t edit_jobs_count;
 	uint64_t feeds_count; /* of all shards, as of the last tick, and those opened since */
 	struct arena arena;   /* for one step */
-	struct overlay *outbox_view; /* bodies of document_load_outbox, until its next call */
-	struct buf key;              /* scratch for keys */
-	struct buf value;            /* scratch for values */
-	uint64_t applied_bytes;      /* in this turn; see APPLY_BYTES_TURN */
-	bool apply_rest;             /* it was not enough */
-	uint32_t catch_up_reads;     /* in this turn; see CATCH_UP_READS_TURN */
-	bool catch_up_rest;          /* it was not enough */
+	struct outbox_view *outbox_view; /* document.c; NULL: none so far */
+	struct buf key;                  /* scratch for keys */
+	struct buf value;                /* scratch for values */
+	struct applying applying;
+	uint64_t applied_bytes;  /* in this turn; see APPLY_BYTES_TURN */
+	bool apply_rest;         /* it was not enough */
+	uint32_t catch_up_reads; /* in this turn; see CATCH_UP_READS_TURN */
+	bool catch_up_rest;      /* it was not enough */
 	/* counters for metrics */
 	uint64_t writes_total, reads_total, queries_total, applied_total, takeovers_total,
 	    snapshots_total;
@@ -468,7 +482,9 @@ struct document_view {
 	struct overlay *overlay; /* NULL: as applied */
 	struct slice record;     /* as read from the store; empty: none there */
 	bool exists;
-	struct document doc; /* lists in storage->arena */
+	struct document doc;       /* lists in storage->arena, or lent by: */
+	const struct large *large; /* NULL: nobody */
+	bool reshaped;             /* by edits: what is lent can't follow */
 	/* mark that an earlier document of this id left; NULL: none, or of no interest */
 	const struct purged *purged;
 };
@@ -481,6 +497,7 @@ void document_load_pending(struct storage *s, struct shard_copy *c, struct slice
 /* As applied, then this replica's own outbox. */
 void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice id,
 			  struct document_view *out);
+void document_free_outbox(struct storage *s);
 /* Body of a node: empty if it is not kept. In the arena or the record. */
 struct slice document_body(struct document_view *v, uint32_t index);
 /* Likewise, where the caller knows the winner: finding it walks the graph. */
@@ -497,7 +514,6 @@ void document_find_mark(struct document_view *v, const struct change *change);
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
 void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied);
 void overlays_clear(struct shard_copy *c);
-void overlay_free(struct overlay *o);
 
 /* edit.c: what a change does to a document; pure but for reading bodies through the view */
 struct body_edit {
@@ -522,13 +538,17 @@ struct document_edit {
 	bool purged;              /* PURGE: nothing is left of the document */
 	struct revision deletion; /* PURGE: what readers saw last */
 	bool erased;              /* ERASE: nothing is left of the document */
+	bool reshaped;            /* it did more than add revisions */
 };
-/* Changes view->doc in place (lists may move within the arena). resolved: the 'r' entry of a
+/* Changes view->doc in place (lists may move into the arena). resolved: the 'r' entry of a
  * CLEANUP, else NULL. */
 void edit_apply(struct document_view *view, const struct change *change, uint64_t number,
 		const struct conflict *resolved, struct document_edit *out);
 
 /* apply.c */
+/* Puts the record that waits for further entries. Before anybody else reads documents or digests.
+ */
+void apply_flush(struct storage *s);
 void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded,
 		  struct effects *fx);
 

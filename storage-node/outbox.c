@@ -165,9 +165,13 @@ static bool is_settled(struct storage *s, struct shard_copy *c, const struct pos
  * say. */
 static void drop_known(struct storage *s, struct shard_copy *c)
 {
+	struct arena_mark mark = arena_mark(&s->arena);
+	struct document_view view = {0};
 	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX;) {
-		struct document_view view;
-		document_load(s, c, c->outbox[i].id, &view);
+		if (!slice_equal(view.id, c->outbox[i].id)) {
+			arena_rewind(&s->arena, mark);
+			document_load(s, c, arena_copy(&s->arena, c->outbox[i].id), &view);
+		}
 		if (is_settled(s, c, &c->outbox[i].entry) ||
 		    (view.exists && graph_find(&view.doc, &c->outbox[i].revision) != GRAPH_NONE)) {
 			REACHED(branch_known_already);
@@ -177,6 +181,7 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 			i++;
 		}
 	}
+	arena_rewind(&s->arena, mark);
 }
 
 static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
@@ -215,7 +220,9 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 			continue;
 		}
 		if (c->state == SHARD_SERVING) {
+			struct arena_mark mark = arena_mark(&s->arena);
 			push_to_self(s, c, item->change, c->position.applied, fx);
+			arena_rewind(&s->arena, mark);
 			continue;
 		}
 		struct msg_outbox_push m = {.shard = c->id,

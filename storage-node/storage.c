@@ -92,8 +92,9 @@ void storage_free(struct storage *s)
 	map_close(&s->collections);
 	map_close(&s->dropped);
 	view_free_all(s);
-	if (s->outbox_view)
-		overlay_free(s->outbox_view);
+	document_free_outbox(s);
+	large_close(&s->applying.large);
+	buf_close(&s->applying.id);
 	buf_close(&s->map_members);
 	buf_close(&s->key);
 	buf_close(&s->value);

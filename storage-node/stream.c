@@ -431,7 +431,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		c->settled = settled;
 	uint64_t target = settled < c->position.last ? settled : c->position.last;
 	while (c->position.applied < target) {
-		if (c->state != SHARD_SERVING && s->applied_bytes >= s->options.apply_bytes_turn) {
+		if (s->applied_bytes >= s->options.apply_bytes_turn) {
 			REACHED(applied_in_parts);
 			s->apply_rest = true;
 			break;
@@ -447,6 +447,8 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		c->position.applied = number;
 		struct arena_mark mark = arena_mark(&s->arena);
 		apply_change(s, c, number, p->change, fx);
+		if (number % DIGEST_EVERY == 0)
+			apply_flush(s);
 		digest_mark(c);
 		arena_rewind(&s->arena, mark);
 		if (p->id.len && shard_is_lead(c))
@@ -457,6 +459,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		c->turn_dirty = true;
 		s->applied_total++;
 	}
+	apply_flush(s);
 	stream_trim(s, c);
 }
 

@@ -28,12 +28,24 @@ struct revision graph_name(const struct document *doc, uint32_t index)
 	return (struct revision){.generation = node->generation, .hash = node->hash};
 }
 
+/* Orders most names: generation, then how the hash begins. Thousands are compared again and again.
+ */
+static uint64_t key_of(uint64_t generation, struct slice hash)
+{
+	uint64_t key = generation << 32;
+	for (uint32_t i = 0; i < 4 && i < hash.len; i++)
+		key |= (uint64_t)hash.data[i] << (24 - 8 * i);
+	return key;
+}
+
 int graph_find(const struct document *doc, const struct revision *r)
 {
+	uint64_t key = key_of(r->generation, r->hash);
 	/* From the end: what is asked for is most often a leaf or near one. */
 	for (uint32_t i = doc->revisions_count; i-- > 0;) {
 		const struct revision_node *node = &doc->revisions[i];
-		if (node->generation == r->generation && slice_equal(node->hash, r->hash))
+		if (node->generation == r->generation &&
+		    key_of(node->generation, node->hash) == key && slice_equal(node->hash, r->hash))
 			return (int)i;
 	}
 	return GRAPH_NONE;
@@ -71,46 +83,20 @@ static int rank_of(const struct revision_node *node)
 	return node->flags & REVISION_PURGED ? 2 : 0;
 }
 
-/* < 0: b is the one that readers see. */
-static int compare_leaves(const struct revision_node *a, const struct revision_node *b)
-{
-	return rank_of(a) != rank_of(b) ? rank_of(a) - rank_of(b) : compare_nodes(a, b);
-}
-
-int graph_winner(const struct document *doc)
-{
-	int best = GRAPH_NONE;
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		if (graph_is_leaf(doc, i) &&
-		    (best == GRAPH_NONE ||
-		     compare_leaves(&doc->revisions[i], &doc->revisions[best]) > 0))
-			best = (int)i;
-	return best;
-}
-
-uint32_t graph_conflicts(const struct document *doc)
-{
-	uint32_t sides = 0;
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		sides += graph_is_side(doc, i);
-	return sides > 1 ? sides - 1 : 0;
-}
-
-/* ---- sorting ---- */
-
 struct named {
-	uint64_t key; /* orders most: generation, then how the hash begins */
+	uint64_t key;
 	const struct revision_node *node;
 	uint32_t index;
+	int rank; /* among leaves, before the key */
 };
 
 static struct named named_of(const struct document *doc, uint32_t index)
 {
 	const struct revision_node *node = &doc->revisions[index];
-	uint64_t key = node->generation << 32;
-	for (uint32_t i = 0; i < 4 && i < node->hash.len; i++)
-		key |= (uint64_t)node->hash.data[i] << (24 - 8 * i);
-	return (struct named){.key = key, .node = node, .index = index};
+	return (struct named){.key = key_of(node->generation, node->hash),
+			      .node = node,
+			      .index = index,
+			      .rank = rank_of(node)};
 }
 
 static int compare_ascending(const void *a, const void *b)
@@ -124,8 +110,33 @@ static int compare_ascending(const void *a, const void *b)
 
 static int compare_winning(const void *a, const void *b)
 {
-	return compare_leaves(((const struct named *)b)->node, ((const struct named *)a)->node);
+	const struct named *x = a;
+	const struct named *y = b;
+	return x->rank != y->rank ? y->rank - x->rank : compare_ascending(y, x);
 }
+
+int graph_winner(const struct document *doc)
+{
+	struct named best = {0};
+	for (uint32_t i = 0; i < doc->revisions_count; i++) {
+		if (!(doc->revisions[i].flags & REVISION_LEAF))
+			continue;
+		struct named row = named_of(doc, i);
+		if (!best.node || compare_winning(&row, &best) < 0)
+			best = row;
+	}
+	return best.node ? (int)best.index : GRAPH_NONE;
+}
+
+uint32_t graph_conflicts(const struct document *doc)
+{
+	uint32_t sides = 0;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		sides += graph_is_side(doc, i);
+	return sides > 1 ? sides - 1 : 0;
+}
+
+/* ---- sorting ---- */
 
 static void sort_by_name(const struct document *doc, uint32_t *indexes, uint32_t count,
 			 struct arena *arena, int (*compare)(const void *, const void *))
@@ -204,10 +215,10 @@ uint32_t graph_top_sides(const struct document *doc, uint32_t most, struct arena
 
 /* ---- many at once ---- */
 
-enum { FIND_FEW = 8 };
+enum { FIND_FEW = 2 };
 
-static const struct named *search(const struct named *rows, uint32_t count,
-				  const struct named *wanted)
+/* Where the first row that is not before this one stands. */
+static uint32_t lower_bound(const struct named *rows, uint32_t count, const struct named *wanted)
 {
 	uint32_t low = 0;
 	for (uint32_t high = count; low < high;) {
@@ -217,7 +228,21 @@ static const struct named *search(const struct named *rows, uint32_t count,
 		else
 			high = middle;
 	}
-	return low < count && compare_ascending(&rows[low], wanted) == 0 ? &rows[low] : NULL;
+	return low;
+}
+
+/* What is asked for is sorted, not the graph, which is the longer one most often. */
+static void find_sorted(const struct document *doc, const struct named *rows, uint32_t count,
+			int *found)
+{
+	for (uint32_t i = 0; i < doc->revisions_count; i++) {
+		struct named row = named_of(doc, i);
+		if (row.key < rows[0].key || row.key > rows[count - 1].key)
+			continue;
+		for (uint32_t at = lower_bound(rows, count, &row);
+		     at < count && compare_ascending(&rows[at], &row) == 0; at++)
+			found[rows[at].index] = (int)i;
+	}
 }
 
 int *graph_find_all(const struct document *doc, const struct revision *names, uint32_t count,
@@ -228,18 +253,17 @@ int *graph_find_all(const struct document *doc, const struct revision *names, ui
 		found[i] = graph_find(doc, &names[i]);
 	if (count <= FIND_FEW)
 		return found;
-	struct named *rows = arena_alloc(arena, (doc->revisions_count + 1) * sizeof *rows);
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		rows[i] = named_of(doc, i);
-	qsort(rows, doc->revisions_count, sizeof *rows, compare_ascending);
+	struct revision_node *nodes = arena_alloc(arena, count * sizeof *nodes);
+	struct document wanted = {.revisions = nodes, .revisions_count = count};
+	struct named *rows = arena_alloc(arena, count * sizeof *rows);
 	for (uint32_t i = 0; i < count; i++) {
-		struct revision_node node = {.generation = names[i].generation,
-					     .hash = names[i].hash};
-		struct document alone = {.revisions = &node, .revisions_count = 1};
-		struct named wanted = named_of(&alone, 0);
-		const struct named *row = search(rows, doc->revisions_count, &wanted);
-		found[i] = row ? (int)row->index : GRAPH_NONE;
+		nodes[i].generation = names[i].generation;
+		nodes[i].hash = names[i].hash;
+		rows[i] = named_of(&wanted, i);
+		found[i] = GRAPH_NONE;
 	}
+	qsort(rows, count, sizeof *rows, compare_ascending);
+	find_sorted(doc, rows, count, found);
 	return found;
 }
 

@@ -116,7 +116,8 @@ void graph_mark_needed(const struct document *doc, struct arena *arena, uint8_t 
  * REVISION_HAS_BODY or pins, the newest `depth` generations below each leaf, the parents
  * of kept resolutions; never one that is a common ancestor of live leaves. A child of a dropped
  * node is linked to that one's nearest kept ancestors: ancestry among kept nodes stays true, but a
- * parent's generation may then be more than one less. Indexes change. */
-void graph_stem(struct document *doc, struct arena *arena, uint32_t depth);
+ * parent's generation may then be more than one less. Indexes change. False: all stays as it was.
+ */
+bool graph_stem(struct document *doc, struct arena *arena, uint32_t depth);
 
 #endif

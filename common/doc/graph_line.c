@@ -101,6 +101,25 @@ static struct graph_tip end_of(const struct document *doc, uint32_t index, struc
 	return tip;
 }
 
+/* Of each loser that nothing goes on from. The deletion may have been made: then it is a leaf. */
+static uint32_t add_ends(const struct document *doc, const uint8_t *continued, struct arena *arena,
+			 struct graph_tip *tips)
+{
+	uint32_t count = 0;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (!graph_is_leaf(doc, i) && !continued[i] && !is_deleted(&doc->revisions[i]))
+			tips[count++] = end_of(doc, i, arena);
+	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = tips[i].revision;
+	const int *found = graph_find_all(doc, names, count, arena);
+	for (uint32_t i = 0; i < count; i++)
+		if (found[i] == GRAPH_NONE)
+			tips[kept++] = tips[i];
+	return kept;
+}
+
 uint32_t graph_tips(const struct document *doc, struct arena *arena, struct graph_tip **out)
 {
 	uint32_t count = doc->revisions_count;
@@ -117,14 +136,7 @@ uint32_t graph_tips(const struct document *doc, struct arena *arena, struct grap
 		tips[i] = (struct graph_tip){.revision = graph_name(doc, leaves[i]),
 					     .index = leaves[i],
 					     .deleted = is_deleted(&doc->revisions[leaves[i]])};
-	uint32_t all = leaves_count;
-	for (uint32_t i = 0; i < count; i++) {
-		if (graph_is_leaf(doc, i) || continued[i] || is_deleted(&doc->revisions[i]))
-			continue;
-		struct graph_tip end = end_of(doc, i, arena);
-		if (graph_find(doc, &end.revision) == GRAPH_NONE)
-			tips[all++] = end;
-	}
+	uint32_t all = leaves_count + add_ends(doc, continued, arena, tips + leaves_count);
 	qsort(tips + leaves_count, all - leaves_count, sizeof *tips, compare_tips);
 	*out = tips;
 	return all;
@@ -154,30 +166,37 @@ static void append(struct document *doc, struct arena *arena, struct revision_no
 	doc->revisions[doc->revisions_count++] = node;
 }
 
+/* The place of the leaf, then of each of its line; GRAPH_NONE: not there. */
+static const int *find_line(const struct document *doc, struct arena *arena,
+			    const struct revision_node *leaf, const struct revision *line,
+			    uint32_t count)
+{
+	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
+	names[0] = (struct revision){.generation = leaf->generation, .hash = leaf->hash};
+	if (count > 0)
+		memcpy(names + 1, line, count * sizeof *line);
+	return graph_find_all(doc, names, count + 1, arena);
+}
+
 struct graph_imported graph_import(struct document *doc, struct arena *arena,
 				   const struct revision_node *leaf, const struct revision *line,
 				   uint32_t line_count, uint32_t most, uint64_t number)
 {
 	struct graph_imported result = {.index = GRAPH_NONE, .extends = true};
-	struct revision name = {.generation = leaf->generation, .hash = leaf->hash};
-	if (graph_find(doc, &name) != GRAPH_NONE)
-		return result;
-	const int *found = graph_find_all(doc, line, line_count, arena);
+	const int *found = find_line(doc, arena, leaf, line, line_count);
 	uint32_t missing = 0;
+	if (found[0] != GRAPH_NONE)
+		return result;
+	found++;
 	while (missing < line_count && found[missing] == GRAPH_NONE)
 		missing++;
 	int parent = missing < line_count ? found[missing] : GRAPH_NONE;
 	missing = missing < most ? missing : most;
 	if (doc->revisions_count + missing + 1 > LIMIT_REVISIONS)
 		return result;
-	struct revision_node *list =
-	    arena_alloc(arena, (doc->revisions_count + missing + 1) * sizeof *list);
-	if (doc->revisions_count)
-		memcpy(list, doc->revisions, doc->revisions_count * sizeof *list);
-	doc->revisions = list;
 	if (parent != GRAPH_NONE) {
 		result.extends = graph_is_leaf(doc, (uint32_t)parent);
-		result.on_closed = list[parent].flags & REVISION_CLOSED;
+		result.on_closed = doc->revisions[parent].flags & REVISION_CLOSED;
 	}
 	for (uint32_t i = missing; i-- > 0;) {
 		struct revision_node node = {.generation = line[i].generation,

@@ -39,8 +39,8 @@ struct graph_imported {
 	bool on_closed; /* it ended in a loser of a resolution */
 };
 /* Puts in what is not known of the line: `most` ancestors at most, without bodies, the oldest of
- * them as a child of the newest that is known, if there is one. Hashes are borrowed; number as in
- * graph_add. */
+ * them as a child of the newest that is known, if there is one. There must be room for `most` + 1
+ * (graph_reserve). Hashes are borrowed; number as in graph_add. */
 struct graph_imported graph_import(struct document *doc, struct arena *arena,
 				   const struct revision_node *leaf, const struct revision *line,
 				   uint32_t line_count, uint32_t most, uint64_t number);

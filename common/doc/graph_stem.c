@@ -138,14 +138,14 @@ static void relink(struct stem *s, uint32_t index, uint32_t to)
 	doc->revisions[index] = node;
 }
 
-void graph_stem(struct document *doc, struct arena *arena, uint32_t depth)
+bool graph_stem(struct document *doc, struct arena *arena, uint32_t depth)
 {
 	uint32_t count = doc->revisions_count;
 	struct stem s = {.doc = doc, .arena = arena};
 	s.kept = arena_alloc(arena, count);
 	choose(&s, depth);
 	if (count == 0 || !memchr(s.kept, 0, count))
-		return;
+		return false;
 	s.renumbered = arena_alloc(arena, count * sizeof *s.renumbered);
 	s.links = arena_alloc(arena, count * sizeof *s.links);
 	s.seen = arena_alloc(arena, count * sizeof *s.seen);
@@ -161,4 +161,5 @@ void graph_stem(struct document *doc, struct arena *arena, uint32_t depth)
 		if (s.kept[i])
 			doc->revisions[kept++] = doc->revisions[i];
 	doc->revisions_count = kept;
+	return true;
 }

@@ -8,6 +8,7 @@
 
 #include "common/base/memory.h"
 #include "common/run/bus_private.h"
+#include "common/run/clock.h"
 
 enum { TOLD_MAX = 1024 /* refusals logged once each; then the memory is cleared */ };
 
@@ -312,7 +313,7 @@ static bool receive_one(struct bus *b, uint32_t i, bus_handler *handler, void *c
 	return socket->hot;
 }
 
-bool bus_receive(struct bus *b, uint32_t max, bus_handler *handler, void *context)
+bool bus_receive(struct bus *b, uint32_t max, int64_t until_ms, bus_handler *handler, void *context)
 {
 	uint32_t sources = b->peers_count + 1;
 	uint32_t idle = 0;
@@ -324,6 +325,8 @@ bool bus_receive(struct bus *b, uint32_t max, bus_handler *handler, void *contex
 			bus_read_monitor(b, &b->peers[i]);
 	/* one frame from each in turn, so that a busy peer can't starve the others */
 	while (max > 0 && idle < sources) {
+		if (clock_boot_ms() >= until_ms)
+			return true;
 		bool got = receive_one(b, b->next_socket++ % sources, handler, context);
 		idle = got ? 0 : idle + 1;
 		max -= got;

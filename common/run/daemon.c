@@ -13,6 +13,7 @@
 
 enum {
 	DAEMON_FRAMES_A_TURN = 256,
+	DAEMON_TURN_MS = 50, /* then no further frame, so that timers and others are heard */
 	DAEMON_HOUSEKEEPING_MS = 500,
 	DAEMON_DRAIN_LOOK_MS = 20,
 	DAEMON_UNSENT_MAX = 4096
@@ -249,7 +250,8 @@ static void feed(struct daemon *d, enum event_kind kind)
 
 static void turn(struct daemon *d)
 {
-	d->again = bus_receive(d->bus, DAEMON_FRAMES_A_TURN, on_message, d);
+	d->again = bus_receive(d->bus, DAEMON_FRAMES_A_TURN, clock_boot_ms() + DAEMON_TURN_MS,
+			       on_message, d);
 	for (uint32_t i = 0; i < d->unsent_count; i++)
 		on_message(d, &d->unsent[i]);
 	d->unsent_count = 0;

@@ -6,7 +6,11 @@
 #include "gateway/couch/rules.h"
 #include "gateway/couch/shards.h"
 
-enum { IMPORT_MESSAGE_BYTES = 1024 * 1024, GENERATION_GREATEST = 0x7fffffff };
+enum {
+	IMPORT_MESSAGE_BYTES = 1024 * 1024,
+	IMPORT_MESSAGE_ITEMS = 100, /* a lead decides on all of a message in one step */
+	GENERATION_GREATEST = 0x7fffffff
+};
 
 /* A message, and which of the request's items are in it. */
 struct import_part {
@@ -142,7 +146,7 @@ static void make_parts(struct request *r, struct import *op, const struct couch_
 		const struct import_item *item = &op->items[group->items[i]];
 		bytes += bytes_of(item);
 		if (!part || bytes > IMPORT_MESSAGE_BYTES ||
-		    part->message.items_count == LIMIT_IMPORT_ITEMS) {
+		    part->message.items_count == IMPORT_MESSAGE_ITEMS) {
 			part = &op->parts[op->parts_count++];
 			part->items = &group->items[i];
 			part->message = (struct msg_doc_import){
@@ -150,8 +154,9 @@ static void make_parts(struct request *r, struct import *op, const struct couch_
 			    .lock_ids = r->lock_ids,
 			    .lock_ids_count = r->lock_ids_count,
 			};
-			uint32_t most = group->count - i < LIMIT_IMPORT_ITEMS ? group->count - i
-									      : LIMIT_IMPORT_ITEMS;
+			uint32_t most = group->count - i;
+			if (most > IMPORT_MESSAGE_ITEMS)
+				most = IMPORT_MESSAGE_ITEMS;
 			part->message.items =
 			    arena_alloc(&r->arena, most * sizeof *part->message.items);
 			bytes = bytes_of(item);

@@ -51,6 +51,9 @@ bench-conflicts: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs queue $(or $(CONFLICTS),10000)
 bench-leaves: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs leaves $(or $(LEAVES),10000)
+# Likewise pushed to one document, a thousand at once, while somebody else writes other documents.
+bench-push: all
+	PARLEY_BUILD=$(BUILD) node tests/bench/conflicts.mjs push $(or $(LEAVES),10000)
 # _changes: DOCUMENTS=100000 listed, FEEDS=5000 long polls that wait; each takes one descriptor at either end.
 bench-changes: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/changes.mjs $(or $(DOCUMENTS),100000) $(or $(FEEDS),5000)
@@ -63,4 +66,4 @@ bench-views: all
 # An attachment of MIB=1024: written and read, alone and as a part; memory of each process.
 bench-attachments: all
 	PARLEY_BUILD=$(BUILD) node tests/bench/attachments.mjs $(or $(MIB),1024)
-.PHONY: bench-attachments bench-changes bench-couch bench-views bench-conflicts bench-leaves
+.PHONY: bench-attachments bench-changes bench-couch bench-views bench-conflicts bench-leaves bench-push

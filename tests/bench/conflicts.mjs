@@ -1,15 +1,19 @@
-// Figures of conflicts: conflicts.mjs queue COUNT | leaves COUNT
+// Figures of conflicts: conflicts.mjs queue COUNT | leaves COUNT | push COUNT
 //   queue   so many open conflicts of two leaves, resolved with `merge` and, with retainMs 0, cleaned up on three replicas
 //   leaves  one document with so many leaves: read, written, resolved in one step
+//   push    one document gets so many leaves, pushed a thousand at once, while somebody else writes other documents
 // One line each, with the CPU time of all server processes; fails past the limits below.
+import { createHash } from 'node:crypto';
 import { loadavg } from 'node:os';
+import { couchUrl } from '../e2e/couch-lib.mjs';
 import { startCluster, until } from '../e2e/lib.mjs';
 import { MEMBERS, cpuMs, residentMib } from './members.mjs';
 
 const QUEUE_MS = 20000;
 const LEAVES_P99_MS = 50;
 const WRITERS = 16;
-const BATCH = 500;
+const PUSHED_AT_ONCE = 1000;
+const OTHERS_MS = 1000;
 const STORAGE = MEMBERS.filter((name) => name.startsWith('storage'));
 
 const percentile = (list, share) => [...list].sort((a, b) => a - b)[Math.max(0, Math.ceil(list.length * share) - 1)];
@@ -123,11 +127,49 @@ async function leaves(c, count) {
   return history.length === 1 && [...reads, ...writes].every((ms) => ms <= LEAVES_P99_MS);
 }
 
+/** Writes documents of its own until it is told to stop; returns how long the slowest took, and what was not taken. */
+async function writeOthers(c, state) {
+  const took = [];
+  let refused = 0;
+  for (let n = 0; !state.done; n++) {
+    const from = performance.now();
+    const { status } = await c.put(`/leaves/other-${n}`, { n });
+    took.push(performance.now() - from);
+    refused += status !== 201;
+  }
+  return { took, refused };
+}
+
+async function push(c, count) {
+  await c.collection('leaves', { mode: 'available', retainMs: 0, shards: 1, policy: { strategy: 'none' } });
+  const name = (n) => createHash('md5').update(String(n)).digest('hex');
+  const state = { done: false };
+  const others = writeOthers(c, state);
+  const cpu = cpuMs(c);
+  const pushes = [];
+  for (let first = 0; first < count; first += PUSHED_AT_ONCE) {
+    const docs = numbers(Math.min(PUSHED_AT_ONCE, count - first)).map((n) => ({
+      _id: 'd', all: [first + n], text: 'x'.repeat(200), _revisions: { start: 2, ids: [name(first + n + 1), name(0)] } }));
+    const from = performance.now();
+    const answer = await c.sendTo(couchUrl(c, '/leaves/_bulk_docs'), { method: 'POST', body: { new_edits: false, docs } });
+    if (answer.status !== 201 || answer.json.length) console.log(`push ${first}: ${answer.status} ${answer.text.slice(0, 200)}`);
+    pushes.push(Math.round(performance.now() - from));
+  }
+  state.done = true;
+  const { took, refused } = await others;
+  const conflicts = Number((await c.get('/leaves/d')).headers['x-parley-conflicts']);
+  console.log(`push count=${count} ms=${pushes.join(',')} cpu_ms=${Math.round(cpuMs(c) - cpu)} conflicts=${conflicts} ` +
+    `others=${took.length} others_p99_ms=${Math.round(percentile(took, 0.99))} others_max_ms=${Math.round(Math.max(...took))} ` +
+    `refused=${refused} takeovers=${await sum(c, 'parley_takeovers_total')} ` +
+    `memory_mib=${STORAGE.map((member) => residentMib(c, member)).join(',')} load=${loadavg()[0].toFixed(1)}`);
+  return conflicts === count - 1 && refused === 0 && percentile(took, 0.99) <= OTHERS_MS;
+}
+
 const [what, count] = process.argv.slice(2);
 const cluster = await startCluster('conflicts-bench', { gateways: 1 });
 let held = false;
 try {
-  held = await { queue, leaves }[what](cluster, Number(count));
+  held = await { queue, leaves, push }[what](cluster, Number(count));
 } catch (error) {
   cluster.failed = true;
   throw error;

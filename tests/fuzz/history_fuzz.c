@@ -89,6 +89,7 @@ static void import(struct draw *d, struct document *doc, uint64_t number)
 	const int *known = graph_find_all(doc, line, count, d->arena);
 	uint32_t before = doc->revisions_count;
 	bool there = graph_find(doc, &name) != GRAPH_NONE;
+	graph_reserve(doc, d->arena, MOST + 1);
 	struct graph_imported made = graph_import(doc, d->arena, &leaf, line, count, MOST, number);
 	CHECK(there == (made.index == GRAPH_NONE) && (!there || doc->revisions_count == before));
 	if (there)

@@ -125,7 +125,7 @@ static void round_of(struct cluster *c)
 		struct node *n = &c->nodes[i];
 		if (!n->bus)
 			continue;
-		busy |= bus_receive(n->bus, 64, on_message, n);
+		busy |= bus_receive(n->bus, 64, INT64_MAX, on_message, n);
 		busy |= bus_has_input(n->bus);
 		fds[count++] = (struct pollfd){.fd = bus_fd(n->bus), .events = POLLIN};
 	}
