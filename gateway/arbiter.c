@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "gateway/url.h"
+#include "proto/msgpack.h"
 
 enum { LEASE_HEAD_BYTES = 8 + ARBITER_LEASE_BYTES, TICK_MS = 100 };
 
@@ -64,6 +65,20 @@ bool arbiter_allowed(const struct request *r, struct problem *p)
 }
 
 /* ---- leases ---- */
+
+bool arbiter_take_ms(struct slice value, const char *place, uint64_t *ms, struct problem *p)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	if (value.len == 0)
+		return true;
+	if (token.type != MP_UINT || token.u64 < ARBITER_LEASE_MIN_MS ||
+	    token.u64 > ARBITER_LEASE_MAX_MS)
+		return problem_detail(p, STATUS_BAD_PARAMETER, place,
+				      "Milliseconds, from 100 to 3600000 (an hour).");
+	*ms = token.u64;
+	return true;
+}
 
 void arbiter_lease_print(const struct arbiter_lease *lease, struct buf *out)
 {

@@ -14,6 +14,7 @@ enum {
 	ARBITER_STREAMS_MAX = 128,
 	ARBITER_COLLECTIONS_MAX = 64, /* that a client may name */
 	ARBITER_WAIT_MAX_MS = 60000,
+	ARBITER_LEASE_MIN_MS = 100, /* of pauses, too */
 	ARBITER_LEASE_MAX_MS = 3600000,
 	ARBITER_POLL_MS = 200,   /* between looks of one who waits */
 	ARBITER_SILENT_MS = 500, /* a shard whose lead says nothing is passed over */
@@ -69,6 +70,9 @@ void arbiters_metrics(const struct gateway *gw, struct buf *out);
 
 /* False with *p: the client's certificate does not say that it is an arbiter. */
 bool arbiter_allowed(const struct request *r, struct problem *p) MUST_CHECK;
+/* The length of a lease or a pause; *ms stays as it is if the value is absent (empty). */
+bool arbiter_take_ms(struct slice value, const char *place, uint64_t *ms,
+		     struct problem *p) MUST_CHECK;
 void arbiter_lease_print(const struct arbiter_lease *lease, struct buf *out);
 /* Into the request's arena. */
 bool arbiter_lease_parse(struct request *r, struct slice text,

@@ -134,16 +134,14 @@ static void frame_request(struct turn *t, struct arbiter_stream *s, const struct
 
 /* ---- listening ---- */
 
-static bool listen_number(struct slice listen, const char *name, const char *place, uint64_t most,
-			  uint64_t *out, struct problem *p)
+static bool listen_credit(struct slice value, uint64_t *out, struct problem *p)
 {
-	struct slice value = value_member(listen, slice_text(name));
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
 	if (value.len == 0)
 		return true;
-	if (token.type != MP_UINT || token.u64 > most)
-		return problem_limit(p, STATUS_BAD_PARAMETER, place, most,
+	if (token.type != MP_UINT || token.u64 > LIMIT_OFFERS)
+		return problem_limit(p, STATUS_BAD_PARAMETER, "/listen/credit", LIMIT_OFFERS,
 				     token.type == MP_UINT ? token.u64 : 0);
 	*out = token.u64;
 	return true;
@@ -177,19 +175,17 @@ static void frame_listen(struct turn *t, struct arbiter_stream *s, struct frame 
 	uint32_t count;
 	uint64_t credit = 1;
 	uint64_t lease_ms = ARBITER_STREAM_LEASE_MS;
-	bool fine = value_rank(f->listen) == RANK_MAP ||
-		    problem_set(&problem, STATUS_WRONG_TYPE, "/listen");
-	if (!fine ||
-	    !listen_number(f->listen, "credit", "/listen/credit", LIMIT_OFFERS, &credit,
-			   &problem) ||
-	    !listen_number(f->listen, "leaseMs", "/listen/leaseMs", ARBITER_LEASE_MAX_MS, &lease_ms,
-			   &problem) ||
+	static const char *const members[] = {"collections", "credit", "leaseMs", NULL};
+	if (!native_members_at("/listen", f->listen, members, &problem) ||
+	    !listen_credit(value_member(f->listen, slice_text("credit")), &credit, &problem) ||
+	    !arbiter_take_ms(value_member(f->listen, slice_text("leaseMs")), "/listen/leaseMs",
+			     &lease_ms, &problem) ||
 	    !listen_names(f, names, &count, &problem)) {
 		send_problem(t, s, f->ref, &problem);
 		return;
 	}
 	s->credit = (uint32_t)credit;
-	s->lease_ms = lease_ms > 0 ? lease_ms : ARBITER_STREAM_LEASE_MS;
+	s->lease_ms = lease_ms;
 	arbiter_stream_wants(t, s, names, count);
 	send_answer(t, s, f->ref, 200, slice_of(NULL, 0));
 }
@@ -217,6 +213,9 @@ static bool take_frame(struct turn *t, struct slice bytes, struct frame *f, stru
 	struct slice whole = arena_copy(&f->arena, buf_slice(scratch));
 	if (value_rank(whole) != RANK_MAP)
 		return problem_detail(p, STATUS_BAD_MESSAGE, "", "A frame is a JSON object.");
+	static const char *const members[] = {"ref", "lease", "listen", "answer", "renew", NULL};
+	if (!native_members(whole, members, p))
+		return false;
 	if (!take_ref(f, value_member(whole, slice_text("ref"))))
 		return problem_detail(p, STATUS_BAD_MESSAGE, "/ref",
 				      "A number or a short text, which the answer repeats.");

@@ -272,8 +272,10 @@ static bool take_parameters(struct turn *t, struct request *r, struct arbiter_st
 	struct slice list[ARBITER_COLLECTIONS_MAX];
 	uint32_t count = 0;
 	uint64_t credit = 1;
+	struct slice lease_ms;
 	if (!take_number(t, r, "credit", LIMIT_OFFERS, &credit, p) ||
-	    !take_number(t, r, "leaseMs", ARBITER_LEASE_MAX_MS, &s->lease_ms, p))
+	    !native_json_parameter(t, r, "leaseMs", &lease_ms, p) ||
+	    !arbiter_take_ms(lease_ms, "leaseMs", &s->lease_ms, p))
 		return false;
 	if (!request_parameter(r, "collections", &names))
 		names = slice_of(NULL, 0);

@@ -436,7 +436,8 @@ static bool take_body(struct turn *t, struct request *r, struct take_op *op, str
 	op->limit = 1;
 	return take_collections(r, body, op, p) &&
 	       take_number(body, "limit", LIMIT_OFFERS, &op->limit, p) &&
-	       take_number(body, "leaseMs", ARBITER_LEASE_MAX_MS, &op->take.lease_ms, p) &&
+	       arbiter_take_ms(value_member(body, slice_text("leaseMs")), "/leaseMs",
+			       &op->take.lease_ms, p) &&
 	       take_number(body, "waitMs", ARBITER_WAIT_MAX_MS, &op->wait_ms, p);
 }
 

@@ -1,8 +1,11 @@
 #include "gateway/conflict_print.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "gateway/http_answer.h"
+
+enum { EARLIER_SHOWN = 16 };
 
 static const char *const kind_names[] = {"edits", "roots", "delete"};
 
@@ -58,14 +61,42 @@ void conflict_append_names(struct slice names, struct buf *out)
 	buf_append_text(out, "]}");
 }
 
-static void print_state(const struct conflict *c, bool history, struct buf *out)
+uint64_t conflict_state(const struct conflict *c)
 {
+	return c->state == CONFLICT_RESOLVED && c->undone ? CONFLICT_UNDONE : c->state;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	const struct conflict *x = &((const struct conflict_row *)a)->conflict;
+	const struct conflict *y = &((const struct conflict_row *)b)->conflict;
+	if (x->state != y->state)
+		return x->state == CONFLICT_OPEN ? -1 : 1;
+	return (x->number < y->number) - (x->number > y->number);
+}
+
+void conflict_newest(struct conflict_row *rows, uint32_t count)
+{
+	if (count > 1)
+		qsort(rows, count, sizeof *rows, newest_first);
+}
+
+static void print_state(const struct conflict *c, struct buf *out)
+{
+	static const char *const names[] = {
+	    "open", [CONFLICT_OPEN] = "open", [CONFLICT_RESOLVED] = "resolved",
+	    [CONFLICT_UNDONE] = "undone"};
+	buf_printf(out, "\"state\":\"%s\"", names[conflict_state(c)]);
+}
+
+static void print_beginning(const struct conflict *c, bool history, struct buf *out)
+{
+	buf_append_byte(out, ',');
 	if (history)
-		buf_printf(out, ",\"action\":\"%s\"", c->undone ? "undone" : "resolved");
+		buf_printf(out, "\"action\":\"%s\"", c->undone ? "undone" : "resolved");
 	else
-		buf_printf(out, ",\"state\":\"%s\"",
-			   c->state == CONFLICT_RESOLVED ? "resolved" : "open");
-	if (!c->undone)
+		print_state(c, out);
+	if (!history || !c->undone)
 		buf_printf(out, ",\"kind\":\"%s\",\"since\":%" PRIu64, conflict_kind_name(c->kind),
 			   c->since_ms);
 	if (c->held)
@@ -96,16 +127,20 @@ static void print_cleanup(const struct conflict_about *about, const struct confl
 	buf_printf(out, "],\"since\":%" PRIu64 "}", ack->waiting_since);
 }
 
-void conflict_print(const struct conflict_about *about, const struct conflict_row *row,
-		    struct buf *out)
+static void print_detail(const struct conflict *c, struct buf *out)
 {
-	const struct conflict *c = &row->conflict;
+	if (c->detail.len == 0)
+		return;
+	buf_append_text(out, ",\"detail\":");
+	if (!json_from_msgpack(c->detail, out))
+		buf_append_text(out, "null");
+}
+
+/* From its leaves on. */
+static void print_outcome(const struct conflict_about *about, const struct conflict *c,
+			  struct buf *out)
+{
 	bool history = about->history;
-	buf_append_text(out, "{\"collection\":");
-	json_string(about->collection, out);
-	buf_append_text(out, ",\"id\":");
-	json_string(row->id, out);
-	print_state(c, history, out);
 	buf_append_text(out, ",\"leaves\":");
 	conflict_print_revisions(c->leaves, c->leaves_count, out);
 	if (c->result.generation > 0) {
@@ -121,10 +156,34 @@ void conflict_print(const struct conflict_about *about, const struct conflict_ro
 	}
 	if (!history && c->state == CONFLICT_RESOLVED)
 		print_cleanup(about, c, out);
-	if (c->detail.len > 0) {
-		buf_append_text(out, ",\"detail\":");
-		if (!json_from_msgpack(c->detail, out))
-			buf_append_text(out, "null");
+	print_detail(c, out);
+}
+
+static void print_earlier(const struct conflict_about *about, const struct conflict_row *rows,
+			  uint32_t count, struct buf *out)
+{
+	buf_append_text(out, ",\"earlier\":[");
+	for (uint32_t i = 0; i < count && i < EARLIER_SHOWN; i++) {
+		buf_append_text(out, i > 0 ? ",{" : "{");
+		print_state(&rows[i].conflict, out);
+		print_outcome(about, &rows[i].conflict, out);
+		buf_append_byte(out, '}');
 	}
+	buf_append_byte(out, ']');
+	if (count > EARLIER_SHOWN)
+		buf_printf(out, ",\"earlierCount\":%" PRIu32, count);
+}
+
+void conflict_print(const struct conflict_about *about, const struct conflict_row *rows,
+		    uint32_t count, struct buf *out)
+{
+	buf_append_text(out, "{\"collection\":");
+	json_string(about->collection, out);
+	buf_append_text(out, ",\"id\":");
+	json_string(rows[0].id, out);
+	print_beginning(&rows[0].conflict, about->history, out);
+	print_outcome(about, &rows[0].conflict, out);
+	if (count > 1)
+		print_earlier(about, rows + 1, count - 1, out);
 	buf_append_byte(out, '}');
 }

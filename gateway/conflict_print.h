@@ -14,9 +14,16 @@ struct conflict_about {
 	    *ack; /* that the row came with: whom cleanup waits for */
 };
 
-/* JSON. Of the open and resolved: `state`; of the history: `action`, resolved or undone. */
-void conflict_print(const struct conflict_about *about, const struct conflict_row *row,
-		    struct buf *out);
+/* JSON. Of the history: one record, with `action`, resolved or undone. Else the entries of one
+ * document, as conflict_newest sorts them: what the first says, with `state`, and what is kept of
+ * the others. */
+void conflict_print(const struct conflict_about *about, const struct conflict_row *rows,
+		    uint32_t count, struct buf *out);
+/* Sorts the entries of one document: the open one, then resolutions, the newest first. */
+void conflict_newest(struct conflict_row *rows, uint32_t count);
+/* CONFLICT_UNDONE for a resolution that was taken apart. */
+enum { CONFLICT_UNDONE = CONFLICT_STATE_MAX + 1 };
+uint64_t conflict_state(const struct conflict *c);
 const char *conflict_kind_name(uint64_t kind);
 /* False: no such kind. */
 bool conflict_kind_of(struct slice name, uint64_t *kind) MUST_CHECK;

@@ -85,32 +85,38 @@ bool native_text_list(struct request *r, struct slice value, uint32_t max, uint3
 	return true;
 }
 
-bool native_members(struct slice body, const char *const *names, struct problem *p)
+bool native_members_at(const char *place, struct slice body, const char *const *names,
+		       struct problem *p)
 {
 	struct buf text = {0};
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
 	if (head.type != MP_MAP)
-		return problem_detail(p, STATUS_WRONG_TYPE, "", "A JSON object.");
+		return problem_detail(p, STATUS_WRONG_TYPE, place, "A JSON object.");
 	for (uint32_t i = 0; i < head.count; i++) {
-		char place[PLACE_BYTES];
+		char at[PLACE_BYTES];
 		struct slice name = mp_read(&reader).bytes;
 		const char *const *known = names;
 		while (*known && !slice_is(name, *known))
 			known++;
 		if (*known && mp_skip(&reader))
 			continue;
-		snprintf(place, sizeof place, "/%.*s", (int)(name.len < 64 ? name.len : 64),
+		snprintf(at, sizeof at, "%s/%.*s", place, (int)(name.len < 64 ? name.len : 64),
 			 name.len > 0 ? (const char *)name.data : "");
 		buf_append_text(&text, "Allowed: ");
 		for (known = names; *known; known++)
 			buf_printf(&text, "%s%s", known == names ? "" : ", ", *known);
 		buf_append_byte(&text, '.');
-		problem_detail(p, STATUS_BAD_PARAMETER, place, buf_cstr(&text));
+		problem_detail(p, STATUS_BAD_PARAMETER, at, buf_cstr(&text));
 		buf_close(&text);
 		return false;
 	}
 	return true;
+}
+
+bool native_members(struct slice body, const char *const *names, struct problem *p)
+{
+	return native_members_at("", body, names, p);
 }
 
 struct slice native_without(struct turn *t, struct request *r, struct slice body, const char *name)

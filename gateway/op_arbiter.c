@@ -225,19 +225,6 @@ static void start(struct turn *t, struct request *r, bool fine, const struct pro
 		map_refresh(t, r, map_came);
 }
 
-static bool take_ms(struct slice value, const char *place, uint64_t *ms, struct problem *p)
-{
-	struct mp_reader reader = mp_reader_of(value);
-	struct mp_token token = mp_read(&reader);
-	if (value.len == 0)
-		return true;
-	if (token.type != MP_UINT || token.u64 > ARBITER_LEASE_MAX_MS)
-		return problem_detail(p, STATUS_BAD_PARAMETER, place,
-				      "Milliseconds, at most an hour.");
-	*ms = token.u64;
-	return true;
-}
-
 void native_arbiter_renew(struct turn *t, struct request *r)
 {
 	struct problem problem = {0};
@@ -246,8 +233,8 @@ void native_arbiter_renew(struct turn *t, struct request *r)
 	static const char *const members[] = {"leaseMs", NULL};
 	bool fine = op && (r->http->body.len == 0 || native_body(t, r, &body, &problem)) &&
 		    native_members(body, members, &problem) &&
-		    take_ms(value_member(body, slice_text("leaseMs")), "/leaseMs", &op->message.ms,
-			    &problem);
+		    arbiter_take_ms(value_member(body, slice_text("leaseMs")), "/leaseMs",
+				    &op->message.ms, &problem);
 	if (fine)
 		op->message.op = LEASE_RENEW;
 	start(t, r, fine, &problem);
@@ -260,18 +247,22 @@ static bool take_answer(struct turn *t, struct request *r, struct arbiter_op *op
 						    [ANSWER_PICK] = ARBITER_PICK,
 						    [ANSWER_DELETE] = ARBITER_DELETE,
 						    [ANSWER_SPLIT] = ARBITER_SPLIT};
+	static const char *const members[] = {"pick",  "document", "delete", "split",
+					      "defer", "release",  NULL};
+	if (!native_members(body, members, p))
+		return false;
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
 	struct slice defer = value_member(body, slice_text("defer"));
 	struct slice release = value_member(body, slice_text("release"));
-	if (head.type != MP_MAP || head.count != 1)
+	if (head.count != 1)
 		return problem_detail(
 		    p, STATUS_BAD_PARAMETER, "",
 		    "Exactly one of pick, document, delete, split, defer and release.");
 	if (defer.len > 0) {
 		op->kind = ARBITER_DEFER;
 		op->message.op = LEASE_DEFER;
-		return take_ms(defer, "/defer", &op->message.ms, p);
+		return arbiter_take_ms(defer, "/defer", &op->message.ms, p);
 	}
 	if (release.len > 0) {
 		op->kind = ARBITER_RELEASE;

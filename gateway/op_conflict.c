@@ -89,26 +89,10 @@ static void print_value(struct slice value, struct buf *out)
 		buf_append_text(out, "null");
 }
 
-static void print_outcome(const struct decision *d, struct buf *out)
+static void print_outcome(struct request *r, const struct decision *d, struct buf *out)
 {
-	static const char *const kinds[] = {
-	    [DECISION_NOTHING] = "nothing",   [DECISION_RESOLVE] = "resolved",
-	    [DECISION_NOTE] = "open",         [DECISION_SCRIPT] = "script",
-	    [DECISION_EXTERNAL] = "external", [DECISION_BROKEN] = "open"};
-	buf_printf(out, "{\"outcome\":\"%s\"", kinds[d->kind]);
-	if (d->kind == DECISION_RESOLVE) {
-		buf_append_text(out, ",\"rev\":");
-		json_revision(&d->resolve.revision, out);
-		buf_append_text(out, ",\"document\":");
-		print_value(d->resolve.deleted ? slice_of("\xc0", 1) : d->resolve.body, out);
-		if (d->parts_count > 0)
-			split_print(d, out);
-	}
-	struct slice detail = d->kind == DECISION_RESOLVE ? d->resolve.detail : d->note.detail;
-	if ((d->kind == DECISION_RESOLVE || d->kind == DECISION_NOTE) && detail.len > 0) {
-		buf_append_text(out, ",\"detail\":");
-		print_value(detail, out);
-	}
+	buf_append_byte(out, '{');
+	decision_print(d, r->resource, true, out);
 	buf_append_byte(out, '}');
 }
 
@@ -121,12 +105,12 @@ static void print_outcomes(struct request *r, const struct msg_conflict_read_ack
 	struct arena_mark mark = arena_mark(&r->arena);
 	decide_conflict(&asked, r->resource, &r->arena, &d);
 	buf_append_text(out, ",\"outcomes\":{\"policy\":");
-	print_outcome(&d, out);
+	print_outcome(r, &d, out);
 	for (size_t i = 0; i < ARRAY_LEN(strategies); i++) {
 		asked.policy = other_strategy(r, graph->policy, strategies[i]);
 		decide_conflict(&asked, r->resource, &r->arena, &d);
 		buf_printf(out, ",\"%s\":", strategies[i]);
-		print_outcome(&d, out);
+		print_outcome(r, &d, out);
 		arena_rewind(&r->arena, mark);
 	}
 	buf_append_byte(out, '}');

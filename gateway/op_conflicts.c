@@ -65,9 +65,7 @@ static int line_order(const void *a, const void *b)
 	const struct conflict_line *x = a;
 	const struct conflict_line *y = b;
 	int order = slice_compare(x->collection, y->collection);
-	if (order == 0)
-		order = slice_compare(x->id, y->id);
-	return order ? order : slice_compare(x->json, y->json);
+	return order ? order : slice_compare(x->id, y->id);
 }
 
 /* The newest first. */
@@ -89,24 +87,13 @@ static void sort_lines(struct conflicts_op *op)
 		      op->history ? history_order : line_order);
 }
 
-/* Where the first `limit` end; with the rest of the last one's document, as the next page begins
- * behind it. */
-static uint32_t page_end(const struct conflicts_op *op)
-{
-	uint32_t end = op->lines_count < op->limit ? op->lines_count : (uint32_t)op->limit;
-	while (!op->history && end > 0 && end < op->lines_count &&
-	       slice_equal(op->lines[end].id, op->lines[end - 1].id) &&
-	       slice_equal(op->lines[end].collection, op->lines[end - 1].collection))
-		end++;
-	return end;
-}
-
 static void keep_first(struct conflicts_op *op)
 {
 	sort_lines(op);
-	uint32_t end = page_end(op);
-	op->cut = op->cut || end < op->lines_count;
-	op->lines_count = end;
+	if (op->lines_count <= op->limit)
+		return;
+	op->cut = true;
+	op->lines_count = (uint32_t)op->limit;
 }
 
 /* ---- answers ---- */
@@ -199,16 +186,19 @@ static void conflicts_answer(struct turn *t, struct request *r)
 
 static bool is_wanted(const struct conflicts_op *op, const struct conflict *c)
 {
-	return (op->state == 0 || c->state == op->state) &&
+	return (op->state == 0 || conflict_state(c) == op->state) &&
 	       (op->kind == UINT64_MAX || c->kind == op->kind) &&
 	       (op->until_ms == 0 || c->since_ms <= op->until_ms);
 }
 
-static void take_row(struct turn *t, struct request *r, struct conflict_shard *s,
-		     const struct msg_conflict_list_ack *ack, const struct conflict_row *row)
+/* One line for them all: of a record of the history, or of the entries of one document. */
+static void take_rows(struct turn *t, struct request *r, struct conflict_shard *s,
+		      const struct msg_conflict_list_ack *ack, struct conflict_row *rows,
+		      uint32_t count)
 {
 	struct conflicts_op *op = r->op;
-	if (!is_wanted(op, &row->conflict))
+	conflict_newest(rows, count);
+	if (!is_wanted(op, &rows[0].conflict))
 		return;
 	if (op->lines_count == op->lines_cap) {
 		op->lines_cap = op->lines_cap ? op->lines_cap * 2 : 64;
@@ -220,16 +210,31 @@ static void take_row(struct turn *t, struct request *r, struct conflict_shard *s
 					     .retain_ms = s->retain_ms,
 					     .wall_ms = (uint64_t)t->event->wall_ms,
 					     .ack = ack};
-	conflict_print(&about, row, &t->gw->scratch);
+	conflict_print(&about, rows, count, &t->gw->scratch);
 	struct conflict_line *line = &op->lines[op->lines_count++];
 	*line = (struct conflict_line){.collection = s->collection,
-				       .id = arena_copy(&r->arena, row->id),
-				       .at_ms = row->conflict.resolved_ms,
-				       .sequence = row->conflict.sequence,
+				       .id = arena_copy(&r->arena, rows[0].id),
+				       .at_ms = rows[0].conflict.resolved_ms,
+				       .sequence = rows[0].conflict.sequence,
 				       .shard = s->list.shard};
 	line->json = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 	if (op->lines_count > 2 * op->limit + CONFLICTS_PAGE)
 		keep_first(op);
+}
+
+/* A page has all entries of a document. */
+static void take_page(struct turn *t, struct request *r, struct conflict_shard *s,
+		      const struct msg_conflict_list_ack *ack)
+{
+	const struct conflicts_op *op = r->op;
+	uint32_t end;
+	for (uint32_t i = 0; i < ack->rows_count; i = end) {
+		end = i + 1;
+		while (!op->history && end < ack->rows_count &&
+		       slice_equal(ack->rows[end].id, ack->rows[i].id))
+			end++;
+		take_rows(t, r, s, ack, ack->rows + i, end - i);
+	}
 }
 
 /* ---- asking the leads ---- */
@@ -289,8 +294,7 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 		return;
 	}
-	for (uint32_t i = 0; i < ack->rows_count; i++)
-		take_row(t, r, s, ack, &ack->rows[i]);
+	take_page(t, r, s, ack);
 	op->left--;
 	const struct conflict_row *last =
 	    ack->rows_count > 0 ? &ack->rows[ack->rows_count - 1] : NULL;
@@ -385,11 +389,13 @@ static bool take_words(struct request *r, struct conflicts_op *op, struct proble
 {
 	struct slice value;
 	if (request_parameter(r, "state", &value) && value.len > 0) {
-		bool open = slice_is(value, "open");
-		if (!open && !slice_is(value, "resolved"))
+		op->state = slice_is(value, "open")       ? CONFLICT_OPEN
+			    : slice_is(value, "resolved") ? CONFLICT_RESOLVED
+			    : slice_is(value, "undone")   ? CONFLICT_UNDONE
+							  : 0;
+		if (op->state == 0)
 			return problem_detail(p, STATUS_BAD_PARAMETER, "state",
-					      "open or resolved.");
-		op->state = open ? CONFLICT_OPEN : CONFLICT_RESOLVED;
+					      "open, resolved or undone.");
 	}
 	if (request_parameter(r, "kind", &value) && value.len > 0 &&
 	    !conflict_kind_of(value, &op->kind))

@@ -283,9 +283,6 @@ static bool take_member(struct request *r, struct test_op *op, struct slice name
 		return take_ids(r, op, value, p);
 	if (slice_is(name, "limit"))
 		return take_limit(op, value, p);
-	if (!slice_is(name, "collection"))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "",
-				      "Only collection, policy, ids and limit can be given.");
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
 	if (token.type != MP_STR || !collection_name_valid(token.bytes))
@@ -298,8 +295,9 @@ static bool take_body(struct request *r, struct test_op *op, struct slice value,
 {
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token head = mp_read(&reader);
-	if (head.type != MP_MAP)
-		return problem_detail(p, STATUS_WRONG_TYPE, "", "A test is a JSON object.");
+	static const char *const members[] = {"collection", "policy", "ids", "limit", NULL};
+	if (!native_members(value, members, p))
+		return false;
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice member = mp_value(&reader);

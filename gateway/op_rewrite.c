@@ -377,22 +377,19 @@ static bool take_member(struct references_op *op, struct slice name, struct slic
 		       problem_detail(p, STATUS_BAD_PARAMETER, "/limit",
 				      "A whole number from 1 to 1000.");
 	}
-	if (!slice_is(name, "cursor") || token.type != MP_STR)
-		return problem_detail(p, STATUS_BAD_PARAMETER, "",
-				      "Only split, dryRun, limit and cursor can be given.");
 	op->cursor = token.bytes;
-	return true;
+	return token.type == MP_STR ||
+	       problem_detail(p, STATUS_BAD_PARAMETER, "/cursor", "As the last answer gave it.");
 }
 
 static bool take_body(struct turn *t, struct request *r, struct problem *p)
 {
 	struct slice body;
-	if (!native_body(t, r, &body, p))
+	static const char *const members[] = {"split", "dryRun", "limit", "cursor", NULL};
+	if (!native_body(t, r, &body, p) || !native_members(body, members, p))
 		return false;
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
-	if (head.type != MP_MAP)
-		return problem_detail(p, STATUS_WRONG_TYPE, "", "A JSON object.");
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct slice name = mp_read(&reader).bytes;
 		if (!take_member(r->op, name, mp_value(&reader), p))

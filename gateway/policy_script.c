@@ -20,6 +20,10 @@ static void checked(struct turn *t, struct request *r, const void *context,
 	const struct check *check = context;
 	struct problem problem;
 	char text[PLACE_BYTES];
+	if (with->status == SCRIPT_BUSY) {
+		answer_status(t, r, STATUS_OVERLOADED, check->place);
+		return;
+	}
 	if (with->status != SCRIPT_INVALID && with->status != SCRIPT_TIME &&
 	    with->status != SCRIPT_MEMORY) {
 		check->next(t, r);
@@ -44,6 +48,8 @@ void policy_check_script(struct turn *t, struct request *r, struct slice policy,
 				     .done = checked,
 				     .context = check,
 				     .patience_ms = CHECK_PATIENCE_MS};
-	if (!has || !script_run(t, r, &asked))
+	if (!has)
 		next(t, r);
+	else if (!script_run(t, r, &asked))
+		answer_status(t, r, STATUS_OVERLOADED, check->place);
 }

@@ -53,7 +53,7 @@ void script_runs_event(struct turn *t)
 void script_runs_tick(struct turn *t)
 {
 	struct script_runs *all = t->gw->scripts;
-	struct script_end with = {SCRIPT_UNAVAILABLE, slice_text("no answer in time")};
+	struct script_end with = {SCRIPT_BUSY, slice_text("no answer in time")};
 	for (uint32_t i = 0; all->count > 0 && i < SCRIPT_RUNS_MAX; i++)
 		if (all->rows[i].id != 0 && all->rows[i].due_ms <= t->now_ms)
 			end(t, &all->rows[i], &with);

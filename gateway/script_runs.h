@@ -24,7 +24,7 @@ void script_runs_event(struct turn *t);
 void script_runs_tick(struct turn *t);
 int64_t script_runs_deadline(const struct gateway *gw);
 
-/* Calls done later, with UNAVAILABLE if nobody answers in time; not at all if the request has ended
+/* Calls done later, with BUSY if nobody answers in time; not at all if the request has ended
  * by then. False: too many are under way. source and arguments are copied, context lives as long as
  * the request. */
 struct script_asked {

@@ -46,7 +46,7 @@ static bool is_tried(const struct validated *item)
 	       memcmp(item->id.data, "_design/", 8) == 0;
 }
 
-/* False: it has no functions, or too many wait. */
+/* False: it has no functions. */
 static bool try_functions(struct turn *t, struct request *r, const struct validated *item)
 {
 	struct buf arguments = {0};
@@ -55,7 +55,8 @@ static bool try_functions(struct turn *t, struct request *r, const struct valida
 				     .patience_ms = t->gw->options.limits.deadline_ms};
 	bool any = design_functions(item->document->body, &arguments);
 	asked.arguments = buf_slice(&arguments);
-	any = any && script_run(t, r, &asked);
+	if (any && !script_run(t, r, &asked))
+		answer_status(t, r, STATUS_OVERLOADED, "");
 	buf_close(&arguments);
 	return any;
 }

@@ -312,11 +312,17 @@ static void test_what_is_malformed_is_refused(void **state)
 					     "{\"pick\":\"2-a\",\"delete\":true}",
 					     "{\"delete\":1}",
 					     "{\"defer\":-1}",
+					     "{\"defer\":1}",
 					     "{\"release\":false}",
 					     "{\"document\":1}",
 					     "{\"split\":1}"};
-	static const char *const takes[] = {"[]", "{\"limit\":65}", "{\"waitMs\":\"x\"}",
-					    "{\"collections\":\"c\"}", "{\"leaseMs\":-1}"};
+	static const char *const takes[] = {"[]",
+					    "{\"limit\":65}",
+					    "{\"waitMs\":\"x\"}",
+					    "{\"collections\":\"c\"}",
+					    "{\"leaseMs\":-1}",
+					    "{\"leaseMs\":99}",
+					    "{\"leaseMs\":3600001}"};
 	take_one(b);
 	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
 		say(b, "POST", "/answer", bodies[i]);
@@ -483,8 +489,12 @@ static void test_frames_that_are_none(void **state)
 		socket_say(b, stream, bad[i]);
 		assert_true(told(b, "\"status\":400,\"body\":{\"error\":"));
 	}
-	static const char *const refused[] = {"5", "{\"credit\":65}", "{\"leaseMs\":\"x\"}",
-					      "{\"collections\":[5]}", "{\"collections\":5}"};
+	static const char *const refused[] = {"5",
+					      "{\"credit\":65}",
+					      "{\"leaseMs\":\"x\"}",
+					      "{\"leaseMs\":99}",
+					      "{\"collections\":[5]}",
+					      "{\"collections\":5}"};
 	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
 		struct buf text = {0};
 		buf_printf(&text, "{\"ref\":1,\"listen\":%s}", refused[i]);
@@ -497,6 +507,24 @@ static void test_frames_that_are_none(void **state)
 	for (size_t i = ARRAY_LEN(bad); i < 11; i++)
 		socket_say(b, stream, "x");
 	assert_true(told(b, "1008"));
+}
+
+/* A misspelt member is named, wherever it stands. */
+static void test_unknown_members(void **state)
+{
+	struct gateway_bench *b = *state;
+	take_one(b);
+	say(b, "POST", "/answer", "{\"picked\":\"2-a\"}");
+	assert_true(body_has(b, "\"place\":\"/picked\""));
+	say(b, "PUT", "", "{\"leaseMs\":1}");
+	assert_true(body_has(b, "\"place\":\"/leaseMs\",\"detail\":\"Milliseconds, from 100 to"));
+	uint64_t stream = connect_socket(b);
+	gateway_bench_clear(b);
+	socket_say(b, stream, "{\"ref\":1,\"listen\":{\"creditt\":8}}");
+	assert_true(told(b, "\"place\":\"/listen/creditt\""));
+	gateway_bench_clear(b);
+	socket_say(b, stream, "{\"ref\":1,\"listen\":{},\"credit\":8}");
+	assert_true(told(b, "\"place\":\"/credit\""));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -518,6 +546,7 @@ int main(void)
 	    TEST(test_a_socket_takes_and_answers),
 	    TEST(test_a_socket_that_ends_gives_back_what_it_has_not_decided),
 	    TEST(test_frames_that_are_none),
+	    TEST(test_unknown_members),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -433,6 +433,71 @@ static void test_conflicts(void **state)
 	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
 }
 
+static struct conflict_row entry_of(const char *id, const struct conflict *conflict)
+{
+	return (struct conflict_row){.id = slice_text(id), .conflict = *conflict};
+}
+
+/* One row for each document, whatever is kept of earlier resolutions; pages of such rows. */
+static void test_one_row_for_each_document(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct revision leaf = {3, slice_text("x")};
+	struct conflict open = {.state = CONFLICT_OPEN,
+				.since_ms = 9,
+				.number = 20,
+				.held = true,
+				.leaves = &leaf,
+				.leaves_count = 1};
+	struct conflict resolved = {.state = CONFLICT_RESOLVED,
+				    .since_ms = 5,
+				    .number = 10,
+				    .leaves = &leaf,
+				    .leaves_count = 1,
+				    .result = {4, slice_text("y")},
+				    .resolved_ms = 7,
+				    .policy = 1,
+				    .resolution_id = slice_text("\x01")};
+	struct conflict undone = resolved;
+	undone.number = 12;
+	undone.undone = true;
+	undone.resolution_id = slice_text("\x02");
+	struct conflict_row rows[] = {entry_of("a", &resolved), entry_of("a", &undone),
+				      entry_of("b", &open), entry_of("b", &resolved),
+				      entry_of("b", &undone)};
+	struct msg_conflict_list_ack ack = {.rows = rows, .rows_count = ARRAY_LEN(rows)};
+	struct msg_conflict_list_ack none = {0};
+#define KEPT(id)                                                                                   \
+	"\"leaves\":[\"3-x\"],\"result\":\"4-y\",\"resolvedAt\":7,\"policyVersion\":1,"            \
+	"\"resolutionId\":\"" id "\",\"cleanup\":{\"state\":\"due\"}"
+#define ROW_A                                                                                      \
+	"{\"collection\":\"c\",\"id\":\"a\",\"state\":\"undone\",\"kind\":\"edits\",\"since\":"    \
+	"5," KEPT("02") ",\"earlier\":[{\"state\":\"resolved\"," KEPT("01") "}]}"
+#define ROW_B                                                                                      \
+	"{\"collection\":\"c\",\"id\":\"b\",\"state\":\"open\",\"kind\":\"edits\",\"since\":9,"    \
+	"\"held\":true,\"leaves\":[\"3-x\"],\"earlier\":[{\"state\":\"undone\"," KEPT(             \
+	    "02") "},{\"state\":\"resolved\"," KEPT("01") "}]}"
+	static const struct {
+		const char *query, *rows, *more;
+	} asked[] = {
+	    {"limit=1", "[" ROW_A "]", "true"},         {"state=undone", "[" ROW_A "]", NULL},
+	    {"state=open", "[" ROW_B "]", NULL},        {"state=resolved", "[]", NULL},
+	    {"limit=2", "[" ROW_A "," ROW_B "]", NULL},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+		char text[128];
+		snprintf(text, sizeof text, "GET /_/conflicts?collection=c&%s", asked[i].query);
+		gateway_bench_clear(b);
+		gateway_bench_http(b, text);
+		gateway_bench_answer(b, 0, MSG_conflict_list_ack, &ack);
+		gateway_bench_answer(b, 1, MSG_conflict_list_ack, &none);
+		gateway_bench_answer(b, 2, MSG_conflict_list_ack, &none);
+		assert_string_equal(buf_cstr(&b->body), asked[i].rows);
+		assert_int_equal(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n") != NULL,
+				 asked[i].more != NULL);
+	}
+}
+
 /* ---- settings ---- */
 
 static void test_collection_is_made(void **state)
@@ -495,6 +560,7 @@ int main(void)
 	    TEST(test_collections),
 	    TEST(test_nodes),
 	    TEST(test_conflicts),
+	    TEST(test_one_row_for_each_document),
 	    TEST(test_collection_is_made),
 	    TEST(test_settings_are_patched),
 	};

@@ -178,7 +178,7 @@ static void test_refusals(void **state)
 	    {"POST /_/policies/_test\n\n{\"collection\":\"d\"}", 404, "/collection"},
 	    {"POST /_/policies/_test\n\n{\"collection\":\"c\",\"limit\":101}", 400, "/limit"},
 	    {"POST /_/policies/_test\n\n{\"collection\":\"c\",\"ids\":[1]}", 400, "/ids"},
-	    {"POST /_/policies/_test\n\n{\"collection\":\"c\",\"polic\":{}}", 400, NULL},
+	    {"POST /_/policies/_test\n\n{\"collection\":\"c\",\"polic\":{}}", 400, "/polic"},
 	    {"POST /_/policies/_test\n\n{\"collection\":\"c\",\"policy\":{\"fallback\":1}}", 400,
 	     "/policy/fallback"},
 	};
@@ -280,13 +280,30 @@ static void test_a_script_is_tried_when_it_is_written(void **state)
 	put_script(b);
 	script_ends(b, SCRIPT_THREW, "it has no versions to look at");
 	assert_true(asks_coordinator(b));
+	changed(b, STATUS_OK);
 	put_script(b);
-	gateway_bench_advance(b, 3000); /* nobody says anything: the arbiter will find out */
+	script_ends(b, SCRIPT_UNAVAILABLE, "no such program"); /* the arbiter will find out */
 	assert_true(asks_coordinator(b));
+	changed(b, STATUS_OK);
 	gateway_bench_clear(b);
 	gateway_bench_http(b, "POST /_/collections\n\n{\"name\":\"n\",\"policy\":" WITH_SCRIPT "}");
 	script_ends(b, SCRIPT_INVALID, "SyntaxError: no");
 	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"/policy/script\""));
+}
+
+static void test_nothing_is_taken_untried(void **state)
+{
+	struct gateway_bench *b = *state;
+	put_script(b);
+	script_ends(b, SCRIPT_BUSY, "too many wait");
+	assert_int_equal(b->status, 503);
+	assert_false(asks_coordinator(b));
+	b->status = 0;
+	put_script(b);
+	gateway_bench_advance(b, 4100); /* nobody says anything */
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"code\":\"overloaded\""));
+	assert_false(asks_coordinator(b));
 }
 
 static void test_a_dry_run_runs_scripts(void **state)
@@ -378,6 +395,7 @@ int main(void)
 	    TEST(test_patching),
 	    TEST(test_refusals),
 	    TEST(test_a_script_is_tried_when_it_is_written),
+	    TEST(test_nothing_is_taken_untried),
 	    TEST(test_a_dry_run_runs_scripts),
 	    TEST(test_all_open_conflicts),
 	    TEST(test_nothing_is_changed_and_limits_hold),

@@ -116,6 +116,8 @@ describe('an id collision', () => {
     const dry = await c.post(path, { dryRun: true });
     assert.equal(dry.status, 200, dry.text);
     assert.deepEqual([dry.json.wouldRewrite, dry.json.leftCount], [8, 1]);
+    const odd = await c.post(path, { dryrun: true });
+    assert.deepEqual([odd.status, odd.json.place], [400, '/dryrun']);
     let rewritten = 0;
     for (let cursor, calls = 0; calls < 10; calls++) {
       const { status, json, text } = await c.post(path, { limit: 4, ...(cursor && { cursor }) });

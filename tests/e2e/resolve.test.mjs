@@ -85,7 +85,8 @@ describe('conflicts in people\'s hands', () => {
       { path: '/tags', base: ['x'], values: { [made.online]: ['x'] } },
     ]);
     assert.equal(json.outcomes.policy.outcome, 'open');
-    assert.deepEqual(json.outcomes.merge.document, { n: 1, same: 1, more: { deep: true } });
+    const { outcome, how, deleted, document } = json.outcomes.merge;
+    assert.deepEqual([outcome, how, deleted, document], ['resolved', 'merge', false, { id: 'a', n: 1, same: 1, more: { deep: true } }]);
     assert.equal(json.outcomes.newest.document.more.deep, true);
     assert.equal(json.outcomes.oldest.document.n, 1);
     assert.equal((await c.get('/open/a')).headers['x-parley-conflicts'], '1', 'showing changes nothing');
@@ -159,6 +160,7 @@ describe('conflicts in people\'s hands', () => {
     assert.equal(one.json.kind, 'delete');
     assert.deepEqual(one.json.versions.map((version) => version.deleted === true), [false, true]);
     assert.equal(one.json.outcomes.merge.document.n, 1);
+    assert.deepEqual([one.json.outcomes.newest.deleted, 'document' in one.json.outcomes.newest], [true, false]);
     const chosen = await resolve(c, '/open/gone', { leaves: one.json.leaves, delete: true });
     assert.equal(chosen.status, 200, chosen.text);
     assert.equal((await c.get('/open/gone')).status, 404);
@@ -213,6 +215,8 @@ describe('conflicts in people\'s hands', () => {
       return json.find((open) => open.id === 'a' && open.detail?.reason === 'held');
     });
     assert.equal(noted.held, true);
+    assert.deepEqual(noted.earlier.map((other) => [other.state, other.resolutionId]), [['undone', row.resolutionId]]);
+    assert.equal((await c.get('/system.conflicts/auto%2Fa')).json.state, 'open', 'one row of the document');
     const values = await Promise.all([bare(read.etag), ...read.json._conflicts].map(async (rev) => (await c.get(`/auto/a?rev=${rev}`)).json.n));
     assert.deepEqual(values.sort(), [1, 2]);
     const again = await c.send('POST', '/_/conflicts/auto/a/undo', { body: { resolutionId: row.resolutionId } });
@@ -222,6 +226,9 @@ describe('conflicts in people\'s hands', () => {
     assert.equal((await c.get('/auto/a')).headers['x-parley-conflicts'], undefined);
     const late = await c.send('POST', '/_/conflicts/auto/a/undo', { body: { resolutionId: row.resolutionId } });
     assert.deepEqual([late.status, late.json.code, late.json.place], [409, 'leaves_moved', '/resolutionId'], 'what came of it was resolved');
+    const rows = (await c.get('/system.conflicts?query={"collection":"auto"}')).json;
+    assert.deepEqual(rows.map((one) => [one.id, one.state, one.earlier.map((other) => other.state)]), [['auto/a', 'resolved', ['undone']]]);
+    assert.equal((await c.get('/_/conflicts?collection=auto&state=undone')).json.length, 0, 'another resolution is newer');
   });
 
   test('lists say which documents are in conflict', async (c) => {
