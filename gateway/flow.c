@@ -97,7 +97,7 @@ static void pump(struct turn *t, struct request *r);
 static void fail(struct turn *t, struct request *r, enum status status)
 {
 	if (r->flow->streams) {
-		fx_stream_close(t->fx, r->id, NOTIFY_CODE_LEAVING, "end");
+		fx_stream_close(t->fx, r->id, NOTIFY_CODE_BROKEN, "broken");
 		request_finish(t, r);
 	} else if (status == STATUS_NOT_FOUND && r->flow->count == 1) {
 		couch_answer_error(t, r, COUCH_ATTACHMENT_MISSING);

@@ -148,13 +148,22 @@ bool route_takes_pieces(const struct http_request *head, bool multipart)
 		(multipart && route->handler == couch_write));
 }
 
+static enum route_result refuse_unbuilt(struct problem *problem)
+{
+	couch_problem(problem, COUCH_NOT_BUILT, "");
+	return ROUTE_REFUSED;
+}
+
 enum route_result route_find(struct request *r, struct slice path, struct buf *allow,
 			     struct problem *problem)
 {
 	struct slice segments[URL_SEGMENTS_MAX];
 	int count = url_segments(path, segments);
-	if (r->dialect == DIALECT_COUCH)
+	if (r->dialect == DIALECT_COUCH) {
+		if (couch_not_built(path))
+			return refuse_unbuilt(problem);
 		count = couch_segments(segments, count);
+	}
 	enum http_method method = r->method == HTTP_HEAD ? HTTP_GET : r->method;
 	r->route = count < 0 ? NULL : route_of(r->dialect, method, segments, count);
 	if (!r->route && r->dialect == DIALECT_COUCH) {

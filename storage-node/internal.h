@@ -305,6 +305,8 @@ struct storage {
 	bool index_step_due;      /* a step of the builds waits for the commit */
 	struct view *views;       /* view.h; of all shards */
 	uint64_t view_scripts;    /* ids given out */
+	uint64_t view_skipped;    /* documents without rows, as their function failed */
+	uint64_t view_left_out;   /* rows whose keys are too long */
 	bool views_due;           /* one can go on */
 	struct json_parser *json; /* of what scripts return; made when first needed */
 	struct query_job *jobs;   /* list, oldest first */

@@ -360,6 +360,8 @@ static void storage_metrics(const void *core, struct buf *out)
 	    {"parley_snapshots_sent_total", s->snapshots_total},
 	    {"parley_resolutions_applied_total", s->resolved_total},
 	    {"parley_cleanups_applied_total", s->cleaned_total},
+	    {"parley_view_documents_skipped_total", s->view_skipped},
+	    {"parley_view_rows_left_out_total", s->view_left_out},
 	    {"parley_disk_full", s->disk_full},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)

@@ -223,7 +223,7 @@ static void go_on(struct storage *s, struct shard_copy *c, struct view *v, struc
 	if (read && v->last > v->number && v->documents > 0)
 		ask_worker(s, c, v, buf_slice(&arguments), fx);
 	else if (read && v->last > v->number)
-		s->views_due |= view_replace(s, v, slice_of(NULL, 0));
+		s->views_due |= view_replace(s, v, slice_of(NULL, 0), fx);
 	buf_close(&arguments);
 	arena_rewind(&s->arena, mark);
 }
@@ -280,10 +280,11 @@ static void batch_failed(struct storage *s, struct view *v, enum script_status s
 		return;
 	}
 	v->most = 1;
+	s->view_skipped++;
 	fx_log(fx, LOG_LEVEL_WARN, "view_document_skipped shard=%016llx number=%llu reason=%s",
 	       (unsigned long long)v->shard, (unsigned long long)v->last,
 	       script_status_name(status));
-	s->views_due |= view_replace(s, v, slice_of(NULL, 0));
+	s->views_due |= view_replace(s, v, slice_of(NULL, 0), fx);
 }
 
 static void set_problem(struct view *v, struct slice text)
@@ -296,7 +297,7 @@ static void set_problem(struct view *v, struct slice text)
 
 /* What a worker says is JSON text: a list of rows for each document, or a text about a function
  * that is none. */
-static bool take_output(struct storage *s, struct view *v, struct slice output)
+static bool take_output(struct storage *s, struct view *v, struct slice output, struct effects *fx)
 {
 	struct mp_reader r = mp_reader_of(output);
 	struct mp_token t = mp_read(&r);
@@ -309,7 +310,7 @@ static bool take_output(struct storage *s, struct view *v, struct slice output)
 	if (taken && mp_peek(&r) == MP_STR)
 		set_problem(v, mp_read(&r).bytes);
 	else if (taken)
-		taken = view_replace(s, v, buf_slice(&made));
+		taken = view_replace(s, v, buf_slice(&made), fx);
 	buf_close(&made);
 	return taken;
 }
@@ -325,7 +326,7 @@ void view_on_script(struct storage *s, const struct event *e, struct effects *fx
 	v->script = 0;
 	v->due_ms = s->now_ms;
 	s->views_due = true;
-	if (status == SCRIPT_OK && !take_output(s, v, e->script.output))
+	if (status == SCRIPT_OK && !take_output(s, v, e->script.output, fx))
 		status = SCRIPT_BAD_RESULT;
 	if (status != SCRIPT_OK)
 		batch_failed(s, v, status, fx);

@@ -7,7 +7,8 @@
  * that is not older than the number says. Each replica has its own, and goes on from where it was
  * when it leads again. Of a shard the VIEWS_MAX used last are kept.
  *
- * A document for which the function throws, or takes too much time or memory, has no rows. */
+ * A document for which the function throws, takes too much time or memory, or makes too many rows,
+ * has none: a log line and a metric say so. */
 #ifndef PARLEY_STORAGE_VIEW_H
 #define PARLEY_STORAGE_VIEW_H
 
@@ -19,7 +20,7 @@ enum {
 	VIEW_BATCH_DOCUMENTS = 2000,
 	VIEW_BATCH_STEP = 4, /* a batch that failed is tried with so many times fewer */
 	VIEW_BATCH_BYTES = 1024 * 1024,
-	VIEW_ROWS_MAX = 10000, /* of one document; further ones are left out */
+	VIEW_ROWS_MAX = 10000, /* of one document; one that has more has none */
 	VIEW_PAGE_ROWS = 1000,
 	VIEW_PAGE_BYTES = 2 * 1024 * 1024,
 	VIEW_SCRIPT_MS = 500,
@@ -81,7 +82,8 @@ bool view_collect(struct storage *s, struct shard_copy *c, struct view *v,
 		  struct buf *arguments) MUST_CHECK;
 /* The documents collected have these rows now (what the function returned; empty: none of them has
  * any), and the view their number. False: output is no such thing; nothing was changed. */
-bool view_replace(struct storage *s, struct view *v, struct slice output) MUST_CHECK;
+bool view_replace(struct storage *s, struct view *v, struct slice output,
+		  struct effects *fx) MUST_CHECK;
 /* A document's rows go. */
 void view_remove_rows(struct storage *s, struct view *v, struct slice id);
 /* The rows that a query asks for. */

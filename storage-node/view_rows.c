@@ -130,7 +130,10 @@ static bool collect_one(struct storage *s, struct shard_copy *c, const struct vi
 			const struct sequence_row *row, struct buf *out)
 {
 	struct document_view d;
-	if (is_design(row->id) && !(v->options & VIEW_INCLUDE_DESIGN))
+	bool design = is_design(row->id);
+	if (!design && row->id.len > 0 && row->id.data[0] == '_')
+		return false; /* in no list of CouchDB's clients */
+	if (design && !(v->options & VIEW_INCLUDE_DESIGN))
 		return false;
 	document_load(s, c, row->id, &d);
 	int winner = d.exists ? graph_winner(&d.doc) : GRAPH_NONE;
@@ -235,9 +238,31 @@ void view_remove_rows(struct storage *s, struct view *v, struct slice id)
 	buf_close(&key);
 }
 
+/* What is not in a view although it was to be. */
+struct left_out {
+	uint32_t threw; /* documents */
+	uint32_t crowded;
+	uint32_t keys; /* rows */
+};
+
+static void tell(struct storage *s, const struct view *v, const struct left_out *left,
+		 struct effects *fx)
+{
+	if (left->threw + left->crowded + left->keys == 0)
+		return;
+	s->view_skipped += left->threw + left->crowded;
+	s->view_left_out += left->keys;
+	fx_log(fx, LOG_LEVEL_WARN,
+	       "view_rows_left_out shard=%016llx number=%llu threw=%u too_many_rows=%u "
+	       "keys_too_long=%u",
+	       (unsigned long long)v->shard, (unsigned long long)v->last, (unsigned)left->threw,
+	       (unsigned)left->crowded, (unsigned)left->keys);
+}
+
 /* rows: keys and values in turn, or nil. A key that is too long has no place: its row is left out.
  */
-static void put_rows(struct storage *s, struct view *v, struct slice id, struct slice rows)
+static void put_rows(struct storage *s, struct view *v, struct slice id, struct slice rows,
+		     struct left_out *left)
 {
 	enum collation_order order = v->options & VIEW_RAW ? COLLATION_RAW : COLLATION_UNICODE;
 	struct mp_reader r = mp_reader_of(rows);
@@ -245,12 +270,17 @@ static void put_rows(struct storage *s, struct view *v, struct slice id, struct 
 	struct buf list = {0};
 	struct buf place = {0};
 	uint32_t count = head.type == MP_ARRAY ? head.count / 2 : 0;
-	for (uint32_t i = 0; i < count && i < VIEW_ROWS_MAX; i++) {
+	bool crowded = count > VIEW_ROWS_MAX;
+	left->threw += head.type == MP_NIL;
+	left->crowded += crowded;
+	for (uint32_t i = 0; i < count && !crowded; i++) {
 		struct slice key = mp_value(&r);
 		struct slice value = mp_value(&r);
 		buf_clear(&place);
-		if (!collation_key(order, key, &place))
+		if (!collation_key(order, key, &place)) {
+			left->keys++;
 			continue;
+		}
 		size_t collated = place.len;
 		buf_append_slice(&place, id);
 		buf_append_byte(&place, 0);
@@ -273,8 +303,9 @@ static void put_rows(struct storage *s, struct view *v, struct slice id, struct 
 	buf_close(&place);
 }
 
-bool view_replace(struct storage *s, struct view *v, struct slice output)
+bool view_replace(struct storage *s, struct view *v, struct slice output, struct effects *fx)
 {
+	struct left_out left = {0};
 	struct mp_reader r = mp_reader_of(output);
 	struct slice ids = buf_slice(&v->ids);
 	if (output.len > 0 && !is_output(output, v->documents))
@@ -287,10 +318,11 @@ bool view_replace(struct storage *s, struct view *v, struct slice output)
 		if (v->last > v->new_until)
 			view_remove_rows(s, v, id);
 		if (ids.data[4] && output.len > 0)
-			put_rows(s, v, id, mp_value(&r));
+			put_rows(s, v, id, mp_value(&r), &left);
 		arena_rewind(&s->arena, mark);
 		ids = slice_of(ids.data + ID_HEAD_BYTES + len, ids.len - ID_HEAD_BYTES - len);
 	}
+	tell(s, v, &left, fx);
 	buf_clear(&v->ids);
 	v->number = v->last;
 	view_save(s, v);

@@ -367,6 +367,14 @@ static struct mango_node *compile_list(struct compiler *c, const struct place *a
 	return node;
 }
 
+/* Each of them holds for all documents, as CouchDB has it. */
+static bool is_empty_list(struct slice name, struct slice value)
+{
+	struct mp_token head = token_of(value);
+	return head.type == MP_ARRAY && head.count == 0 &&
+	       (slice_is(name, "$and") || slice_is(name, "$or") || slice_is(name, "$nor"));
+}
+
 static struct mango_node *compile_member(struct compiler *c, const struct place *at,
 					 struct slice name, struct slice value)
 {
@@ -375,6 +383,8 @@ static struct mango_node *compile_member(struct compiler *c, const struct place 
 		struct place below = {path_below(c, at->path, name), at->negated};
 		return below.path ? compile_value(c, &below, value) : NULL;
 	}
+	if (is_empty_list(name, value))
+		return node_of(c, at->negated ? MANGO_OR : MANGO_AND, NULL);
 	if (slice_is(name, "$and"))
 		return compile_list(c, at, false, name, value);
 	if (slice_is(name, "$or"))

@@ -117,7 +117,9 @@ static bool take_entry(struct turn *t, struct request *r, const struct taking *t
 	struct content *c = contents_add(to->work);
 	if (to->work->follow && flag_of(value, "follows")) {
 		content_draw(t, c);
-		c->follow = couch_follow_new(r, name, value);
+		c->follow = couch_follow_new(r, name, value, p);
+		if (!c->follow)
+			return false;
 	} else if (!take_data(t, r, name, value, c, p)) {
 		return false;
 	}

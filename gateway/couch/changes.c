@@ -78,6 +78,8 @@ static bool passes(const struct changes *op, const struct change_row *row)
 {
 	/* {"_deleted": true}, which is all that there is of a deletion */
 	static const uint8_t gone[] = "\x81\xa8_deleted\xc3";
+	if (!couch_is_shown(row->id))
+		return false;
 	switch (op->filter) {
 	case FILTER_DESIGN:
 		return is_design(row->id);

@@ -123,6 +123,8 @@ bool changes_function_take(struct turn *t, struct request *r, struct slice name,
 void changes_function_load(struct turn *t, struct request *r, const struct map_collection *c,
 			   request_step *next);
 bool changes_function_loaded(const struct changes *op);
+/* A run took too much, so that runs are shorter now. */
+bool changes_function_failed(const struct changes *op);
 /* Adds what the function is to see of a row. */
 void changes_function_add(const struct change_row *row, struct changes_page *page,
 			  struct changes_row *out);

@@ -7,6 +7,7 @@
 #include "gateway/couch/function.h"
 
 enum {
+	FILTER_RUN_STEP = 4, /* a run that failed is tried with so many times fewer rows */
 	FILTER_RUN_BYTES = 1024 * 1024, /* of documents in one run, if there are several */
 	FILTER_PATIENCE_MS = CHANGES_GIVE_UP_MS / 2
 };
@@ -54,6 +55,11 @@ bool changes_function_take(struct turn *t, struct request *r, struct slice name,
 bool changes_function_loaded(const struct changes *op)
 {
 	return op->function->loaded;
+}
+
+bool changes_function_failed(const struct changes *op)
+{
+	return op->function->most < CHANGES_PAGE_ROWS;
 }
 
 static void have_design(struct turn *t, struct request *r)
@@ -147,7 +153,8 @@ static void judged(struct turn *t, struct request *r, const void *context,
 	s->asked = false;
 	s->judging = 0;
 	if (function_exhausted(end->status) && count > 1) {
-		f->most = count / 2 < f->most ? count / 2 : f->most;
+		uint32_t fewer = count > FILTER_RUN_STEP ? count / FILTER_RUN_STEP : 1;
+		f->most = fewer < f->most ? fewer : f->most;
 		judge_next(t, r, s);
 	} else if (!function_returned(end, &problem)) {
 		changes_refuse(t, r, &problem);

@@ -100,11 +100,12 @@ static void stream_begin(struct turn *t, struct request *r)
 	buf_close(&op->out);
 }
 
-static void stream_end(struct turn *t, struct request *r)
+static void stream_end(struct turn *t, struct request *r, bool whole)
 {
 	struct changes *op = r->op;
 	watch_end(t, &op->watcher);
-	fx_stream_close(t->fx, r->id, NOTIFY_CODE_LEAVING, "end");
+	fx_stream_close(t->fx, r->id, whole ? NOTIFY_CODE_LEAVING : NOTIFY_CODE_BROKEN,
+			whole ? "end" : "broken");
 	request_finish(t, r);
 }
 
@@ -151,7 +152,7 @@ void changes_finish(struct turn *t, struct request *r)
 	if (!op->held && (op->streaming || is_lines(op))) {
 		changes_flush(t, r, true);
 		if (!r->finished && !op->flying)
-			stream_end(t, r);
+			stream_end(t, r, true);
 		return;
 	}
 	r->due = NULL; /* attachments may have to be read yet */
@@ -165,7 +166,7 @@ void changes_fail(struct turn *t, struct request *r, enum status status)
 	struct changes *op = r->op;
 	watch_end(t, &op->watcher);
 	if (op->streaming)
-		stream_end(t, r);
+		stream_end(t, r, false);
 	else if (status == STATUS_NOT_FOUND)
 		couch_answer_error(t, r, COUCH_DB_MISSING);
 	else
@@ -177,7 +178,7 @@ void changes_refuse(struct turn *t, struct request *r, const struct problem *pro
 	struct changes *op = r->op;
 	watch_end(t, &op->watcher);
 	if (op->streaming)
-		stream_end(t, r);
+		stream_end(t, r, false);
 	else
 		answer_problem(t, r, problem);
 }
@@ -239,14 +240,25 @@ static void beat(struct turn *t, struct request *r)
 			op->feed == FEED_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n");
 }
 
+/* A run of the filter failed, and fewer rows are shown to it: soon an error may have to be
+ * answered, which a stream can't tell. */
+static bool is_doubtful(const struct turn *t, const struct changes *op)
+{
+	return op->function && changes_function_failed(op) && is_judging(op) && op->rows == 0 &&
+	       t->now_ms < op->told_ms + CHANGES_GIVE_UP_MS;
+}
+
 void changes_due(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
 	if (!op->streaming && !op->held) {
 		/* a long look at what the filter leaves out goes on; one without answers does not
 		 */
-		if (is_judging(op) ||
-		    op->heard_ms + t->gw->options.limits.deadline_ms / 2 > t->now_ms)
+		if (is_doubtful(t, op))
+			timers_set(&t->gw->timers, &r->deadline,
+				   t->now_ms + t->gw->options.limits.deadline_ms);
+		else if (is_judging(op) ||
+			 op->heard_ms + t->gw->options.limits.deadline_ms / 2 > t->now_ms)
 			changes_flush(t, r, true);
 		else
 			call_expire_all(t, r);
@@ -270,7 +282,7 @@ void changes_taken(struct turn *t, struct request *r)
 	struct changes *op = r->op;
 	op->flying = false;
 	if (op->ending && op->out.len == 0)
-		stream_end(t, r);
+		stream_end(t, r, true);
 	else if (op->ending || op->out.len > 0)
 		changes_flush(t, r, true);
 	if (!r->finished && !op->ending && !op->waiting)

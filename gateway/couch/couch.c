@@ -286,6 +286,24 @@ int couch_segments(struct slice segments[URL_SEGMENTS_MAX], int count)
 	return count;
 }
 
+/* The word, or a path below it. */
+static bool is_below(struct slice path, const char *word)
+{
+	size_t len = strlen(word);
+	return path.len >= len && memcmp(path.data, word, len) == 0 &&
+	       (path.len == len || path.data[len] == '/');
+}
+
+bool couch_not_built(struct slice path)
+{
+	struct slice parts[URL_SEGMENTS_MAX];
+	if (is_below(path, "/_reshard"))
+		return true;
+	int count = couch_attachment_segments(path, parts);
+	return count == 4 && slice_is(parts[1], "_design") &&
+	       (is_below(parts[3], "_list") || is_below(parts[3], "_rewrite"));
+}
+
 static bool take_database(struct request *r, struct slice name, struct problem *p)
 {
 	struct buf collection = {0};

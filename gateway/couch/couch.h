@@ -45,6 +45,8 @@ int couch_segments(struct slice segments[URL_SEGMENTS_MAX], int count);
 /* A path that no other pattern fits: all behind the document is one segment, the attachment's name.
  * Returns the count; 0: there is nothing behind it. */
 int couch_attachment_segments(struct slice path, struct slice segments[URL_SEGMENTS_MAX]);
+/* A path of CouchDB's, of whatever method, that is not there: _reshard, lists, rewrites. */
+bool couch_not_built(struct slice path);
 /* Decodes what the pattern leaves open: {db} into r->collection; {doc} and {name} into r->resource,
  * with _design/ or _local/ before it where the pattern has it; {attachment}. */
 bool couch_take_path(struct request *r, const struct slice *wanted, const struct slice *segments,
@@ -84,11 +86,19 @@ bool couch_members_print(struct slice body, struct buf *out) MUST_CHECK;
 /* value: MessagePack as it came. The revision borrows from it. */
 bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 			  struct couch_document *out, struct problem *p) MUST_CHECK;
+/* Is it in lists? The native dialect may make a document under a word of this API; whoever
+ * replicated it would stop there. */
+bool couch_is_shown(struct slice id);
 /* The id of a document that may be stored. */
 bool couch_id_check(struct slice id, struct problem *p) MUST_CHECK;
 /* A revision from the query string or a header. */
 bool couch_revision(struct request *r, struct slice text, struct revision *out,
 		    struct problem *p) MUST_CHECK;
+
+/* ---- op_queries.c ---- */
+
+/* Of a request that is made inside of another one. */
+uint64_t couch_inner_id(struct turn *t);
 
 /* ---- op_server.c ---- */
 
@@ -125,8 +135,9 @@ void couch_find(struct turn *t, struct request *r, collection_step *found);
 /* JSON text there, a value here. */
 bool couch_take_value(struct turn *t, struct request *r, struct slice body, const char *name,
 		      struct slice *value, struct problem *p) MUST_CHECK;
-bool couch_take_flag(struct request *r, struct slice body, const char *name, bool otherwise);
 /* *value stays if it is absent. */
+bool couch_take_flag(struct request *r, struct slice body, const char *name, bool *value,
+		     struct problem *p) MUST_CHECK;
 bool couch_take_count(struct request *r, struct slice body, const char *name, uint64_t *value,
 		      struct problem *p) MUST_CHECK;
 
@@ -181,20 +192,5 @@ bool couch_replicator_take(struct turn *t, struct request *r, struct couch_docum
 
 /* GET of a document with open_revs. */
 void couch_open_revs(struct turn *t, struct request *r);
-
-/* ---- op_import.c: revisions that were made elsewhere ---- */
-
-/* statuses: of each document, in their order. */
-typedef void couch_imported(struct turn *t, struct request *r, const enum status *statuses);
-/* Puts them into their graphs, with their histories. False: refused with *p, nothing was done; else
- * done comes, unless the request as a whole has failed, which is answered here. r->op stays as it
- * is. */
-bool couch_import(struct turn *t, struct request *r, const struct couch_document *documents,
-		  uint32_t count, couch_imported *done, struct problem *p) MUST_CHECK;
-/* Such a document with its history. False with *p: it contradicts itself. */
-bool couch_import_item(struct request *r, const struct couch_document *d, struct import_item *out,
-		       struct problem *p) MUST_CHECK;
-/* The revision that such a document is. */
-struct revision couch_newest(const struct couch_document *d);
 
 #endif

@@ -127,36 +127,138 @@ bool design_functions(struct slice body, struct buf *out)
 	return any;
 }
 
-static bool check_view(struct slice view, struct problem *p)
+/* ---- what is refused ---- */
+
+enum { KIND_TEXT = 1, KIND_OBJECT = 2, KIND_LIST = 4, KIND_FLAG = 8 };
+
+static unsigned kind_of(struct slice value)
+{
+	switch (token_of(value).type) {
+	case MP_STR:
+		return KIND_TEXT;
+	case MP_MAP:
+		return KIND_OBJECT;
+	case MP_ARRAY:
+		return KIND_LIST;
+	case MP_BOOL:
+		return KIND_FLAG;
+	default:
+		return 0;
+	}
+}
+
+static const char *kind_name(unsigned kinds)
+{
+	switch (kinds) {
+	case KIND_TEXT:
+		return "string";
+	case KIND_OBJECT:
+		return "object";
+	case KIND_FLAG:
+		return "boolean";
+	case KIND_TEXT | KIND_LIST:
+		return "string or array";
+	default:
+		return "object or string";
+	}
+}
+
+/* value: of the member `name`; empty: it is not there. place: what it is a member of. */
+static bool check_kind(struct slice value, const char *place, struct slice name, unsigned kinds,
+		       struct problem *p)
+{
+	char text[PLACE_BYTES];
+	if (value.len == 0 || (kind_of(value) & kinds) != 0)
+		return true;
+	snprintf(text, sizeof text, "`%s%s%.*s` field must have %s type", place,
+		 place[0] ? "." : "", (int)(name.len < 60 ? name.len : 60),
+		 name.len ? (const char *)name.data : "", kind_name(kinds));
+	return couch_problem(p, COUCH_BAD_DESIGN, text);
+}
+
+static bool check_member(struct slice map, const char *place, const char *name, unsigned kinds,
+			 struct problem *p)
+{
+	return check_kind(value_member(map, slice_text(name)), place, slice_text(name), kinds, p);
+}
+
+/* A member that holds others. */
+static bool check_group(struct slice body, const char *group, unsigned kinds, struct problem *p)
+{
+	struct slice all = value_member(body, slice_text(group));
+	struct mp_reader r = mp_reader_of(all);
+	struct mp_token head = mp_read(&r);
+	if (!check_kind(all, "", slice_text(group), KIND_OBJECT, p))
+		return false;
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct slice name = mp_read(&r).bytes;
+		if (!check_kind(mp_value(&r), group, name, kinds, p))
+			return false;
+	}
+	return true;
+}
+
+static bool check_members(struct slice body, struct problem *p)
+{
+	struct slice options = value_member(body, slice_text("options"));
+	return check_group(body, "filters", KIND_OBJECT | KIND_TEXT, p) &&
+	       check_member(body, "", "language", KIND_TEXT, p) &&
+	       check_group(body, "lists", KIND_OBJECT | KIND_TEXT, p) &&
+	       check_member(body, "", "options", KIND_OBJECT, p) &&
+	       check_member(options, "options", "include_design", KIND_FLAG, p) &&
+	       check_member(options, "options", "local_seq", KIND_FLAG, p) &&
+	       check_member(options, "options", "partitioned", KIND_FLAG, p) &&
+	       check_member(body, "", "rewrites", KIND_TEXT | KIND_LIST, p) &&
+	       check_group(body, "shows", KIND_OBJECT | KIND_TEXT, p) &&
+	       check_group(body, "updates", KIND_OBJECT | KIND_TEXT, p) &&
+	       check_member(body, "", RULE_MEMBER, KIND_TEXT, p) &&
+	       check_group(body, "views", KIND_OBJECT, p);
+}
+
+static bool refuse_view(const char *before, struct slice name, const char *behind,
+			struct problem *p)
+{
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "%s`%.*s`%s", before, (int)(name.len < 64 ? name.len : 64),
+		 name.len ? (const char *)name.data : "", behind);
+	return couch_problem(p, COUCH_BAD_DESIGN, text);
+}
+
+static bool check_view(struct slice name, struct slice view, bool query, struct problem *p)
 {
 	enum reduce_kind kind;
-	char text[PLACE_BYTES];
 	struct slice reduce = text_of(view, "reduce");
-	struct mp_token map = token_of(value_member(view, slice_text("map")));
-	if (token_of(view).type != MP_MAP)
-		return couch_problem(p, COUCH_BAD_DESIGN, "`views` must hold objects.");
-	if (map.type == MP_STR && map.bytes.len > LIMIT_POLICY_BYTES)
+	struct slice map = value_member(view, slice_text("map"));
+	struct buf place = {0};
+	buf_append_text(&place, "views.");
+	buf_append(&place, name.data, name.len < 60 ? name.len : 60);
+	bool fine =
+	    check_member(view, buf_cstr(&place), "map", query ? KIND_OBJECT : KIND_TEXT, p) &&
+	    check_member(view, buf_cstr(&place), "reduce", KIND_TEXT, p);
+	buf_close(&place);
+	if (!fine)
+		return false;
+	if (map.len == 0)
+		return refuse_view("View ", name, " must contain map function", p);
+	if (!query && text_of(view, "map").len > LIMIT_POLICY_BYTES)
 		return couch_problem(p, COUCH_BAD_DESIGN, "A function has at most 64 KiB.");
-	if (reduce.len == 0 || reduce_kind(reduce, &kind))
-		return true;
-	snprintf(text, sizeof text, "`%.*s` is not a supported reduce function.",
-		 (int)(reduce.len < 64 ? reduce.len : 64), (const char *)reduce.data);
-	return couch_problem(p, COUCH_BAD_DESIGN, text);
+	return reduce.len == 0 || reduce_kind(reduce, &kind) ||
+	       refuse_view("", reduce, " is not a supported reduce function.", p);
 }
 
 bool design_check(const struct couch_document *d, struct problem *p)
 {
-	struct slice views = value_member(d->body, slice_text("views"));
-	struct mp_reader r = mp_reader_of(views);
+	struct mp_reader r = mp_reader_of(value_member(d->body, slice_text("views")));
 	struct mp_token head = mp_read(&r);
+	bool query = slice_is(text_of(d->body, "language"), "query");
 	if (d->deleted || d->id.len <= 8 || memcmp(d->id.data, "_design/", 8) != 0)
 		return true;
-	if (views.len > 0 && head.type != MP_MAP)
-		return couch_problem(p, COUCH_BAD_DESIGN, "`views` must be an object.");
-	for (uint32_t i = 0; views.len > 0 && i < head.count; i++) {
-		bool is_library = slice_is(mp_read(&r).bytes, "lib");
+	if (!check_members(d->body, p))
+		return false;
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct slice name = mp_read(&r).bytes;
 		struct slice view = mp_value(&r);
-		if (!is_library && !check_view(view, p))
+		if (!slice_is(name, "lib") && !check_view(name, view, query, p))
 			return false;
 	}
 	struct buf library = {0};

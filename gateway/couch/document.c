@@ -157,6 +157,12 @@ bool couch_document_print(const struct couch_document *d, struct buf *out)
 
 /* ---- taking apart ---- */
 
+bool couch_is_shown(struct slice id)
+{
+	return id.len == 0 || id.data[0] != '_' ||
+	       (id.len > 8 && memcmp(id.data, "_design/", 8) == 0);
+}
+
 bool couch_id_check(struct slice id, struct problem *p)
 {
 	bool own = id.len > 0 && id.data[0] == '_';

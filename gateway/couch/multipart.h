@@ -29,7 +29,9 @@ void couch_write_go(struct turn *t, struct request *r);
 
 bool couch_multipart_sent(const struct request *r);
 void couch_multipart_write(struct turn *t, struct request *r);
-struct follow *couch_follow_new(struct request *r, struct slice name, struct slice value);
+/* What a document says of it. NULL: what it says can't be. */
+struct follow *couch_follow_new(struct request *r, struct slice name, struct slice value,
+				struct problem *p) MUST_CHECK;
 
 /* ---- multipart.c: read ---- */
 

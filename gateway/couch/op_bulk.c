@@ -3,6 +3,7 @@
 #include "common/doc/value.h"
 #include "gateway/couch/attachments.h"
 #include "gateway/couch/auth.h"
+#include "gateway/couch/import.h"
 #include "gateway/couch/local.h"
 #include "gateway/couch/validate.h"
 #include "gateway/couch/view.h"

@@ -276,13 +276,45 @@ void couch_revs_limit_set(struct turn *t, struct request *r)
 	couch_find(t, r, ok_go);
 }
 
+/* What is purged is gone: it is not remembered. */
+static void purged_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_text(&reply->body, "{\"purged_infos\":[]}");
+	reply_send(t, r, reply);
+}
+
+void couch_purged_infos(struct turn *t, struct request *r)
+{
+	couch_find(t, r, purged_go);
+}
+
+static void purged_limit_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	(void)c;
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_byte(&reply->body, '0');
+	reply_send(t, r, reply);
+}
+
+void couch_purged_infos_limit(struct turn *t, struct request *r)
+{
+	couch_find(t, r, purged_limit_go);
+}
+
+void couch_purged_infos_limit_set(struct turn *t, struct request *r)
+{
+	couch_find(t, r, ok_go);
+}
+
 static void accepted_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	(void)c;
 	answer_ok(t, r, 202);
 }
 
-/* The store compacts itself, and views are not there yet. */
+/* The store compacts itself, and views are kept by their use. */
 void couch_compact(struct turn *t, struct request *r)
 {
 	couch_find(t, r, accepted_go);

@@ -352,12 +352,12 @@ static bool print_projected(const struct find *op, const struct couch_document *
 	return printed;
 }
 
-/* Design documents are found by nobody. */
+/* Design documents, and what is in no list, are found by nobody. */
 static enum list_taken take_row(struct list_view *view, const struct row *row, struct buf *out)
 {
 	struct find *op = (struct find *)view;
 	struct couch_document d = {.id = row->id, .revision = row->revision, .body = row->body};
-	if (row->id.len > 8 && memcmp(row->id.data, "_design/", 8) == 0)
+	if (row->id.len > 0 && row->id.data[0] == '_')
 		return LIST_PASSED;
 	if (!out)
 		return LIST_TAKEN;

@@ -3,6 +3,7 @@
  * the request should only be repeated, the whole of it is to be, which does no harm. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/couch/import.h"
 #include "gateway/couch/rules.h"
 #include "gateway/couch/shards.h"
 

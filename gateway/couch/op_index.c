@@ -1,5 +1,6 @@
 /* _index: making an index, listing, dropping. First the native index, then the design document: a
- * request that ends half-way can be sent again. */
+ * request that ends half-way can be sent again. One that is made in place of another one drops that
+ * before. */
 #include <stdio.h>
 
 #include "common/doc/revision.h"
@@ -16,6 +17,7 @@ struct index_op {
 	struct index_definition native;
 	struct couch_write write;
 	struct native_operation operation;
+	struct slice stale;   /* native: of what stood under this name; empty: nothing */
 	uint64_t map_version; /* that shows the native index; UINT64_MAX: not known yet */
 	bool drops;
 	bool exists;
@@ -139,6 +141,8 @@ static void write_ddoc(struct turn *t, struct request *r, struct index_op *op)
 
 /* ---- the native index ---- */
 
+static void next_step(struct turn *t, struct request *r, struct index_op *op);
+
 /* Queries through this gateway know of it from now on. */
 static void map_has_it(struct turn *t, struct request *r)
 {
@@ -146,10 +150,14 @@ static void map_has_it(struct turn *t, struct request *r)
 	if (t->gw->map.version < op->map_version)
 		return;
 	request_wait_end(t, r);
-	if (op->exists)
+	if (op->stale.len > 0) {
+		op->stale.len = 0;
+		next_step(t, r, op);
+	} else if (op->exists) {
 		answer(t, r, op);
-	else
+	} else {
 		write_ddoc(t, r, op);
+	}
 }
 
 static void native_changed(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -157,7 +165,7 @@ static void native_changed(struct turn *t, struct request *r, uint32_t index, en
 {
 	struct index_op *op = r->op;
 	const struct msg_collection_create_ack *ack = body;
-	bool gone = op->drops && status == STATUS_NOT_FOUND;
+	bool gone = (op->drops || op->stale.len > 0) && status == STATUS_NOT_FOUND;
 	(void)index;
 	if (!gone && (!ack || !status_is_success(status))) {
 		answer_status(t, r, status, "");
@@ -177,14 +185,14 @@ static void change_native(struct turn *t, struct request *r, struct index_op *op
 				 .done = native_changed};
 	struct mango_fields *fields = &op->index.fields;
 	op->map_version = UINT64_MAX;
-	op->change.update = true;
+	op->change = (struct msg_collection_create){.update = true};
 	op->change.collection.name = r->collection;
-	op->native.name = slice_text(op->index.native);
+	op->native = (struct index_definition){.name = slice_text(op->index.native)};
 	op->native.fields = arena_alloc(&r->arena, (fields->count + 1) * sizeof(struct slice));
 	for (uint32_t i = 0; i < fields->count; i++)
 		op->native.fields[op->native.fields_count++] = fields->list[i].path;
-	if (op->drops) {
-		op->change.index_drop = op->native.name;
+	if (op->drops || op->stale.len > 0) {
+		op->change.index_drop = op->stale.len > 0 ? op->stale : op->native.name;
 	} else {
 		op->change.index_add = &op->native;
 		op->change.index_add_count = 1;
@@ -206,6 +214,25 @@ static const struct mango_index *find_index(struct request *r, const struct inde
 	return NULL;
 }
 
+static void next_step(struct turn *t, struct request *r, struct index_op *op)
+{
+	if (op->stale.len > 0 || op->index.native[0] != 0)
+		change_native(t, r, op);
+	else if (op->exists)
+		answer(t, r, op);
+	else
+		write_ddoc(t, r, op);
+}
+
+static bool is_same(const struct mango_index *a, const struct mango_index *b)
+{
+	bool same = slice_equal(a->filter, b->filter) && a->fields.count == b->fields.count &&
+		    a->fields.descending == b->fields.descending;
+	for (uint32_t i = 0; same && i < a->fields.count; i++)
+		same = slice_equal(a->fields.list[i].name, b->fields.list[i].name);
+	return same;
+}
+
 static void have_ddoc(struct turn *t, struct request *r, struct index_op *op)
 {
 	struct problem problem;
@@ -223,16 +250,10 @@ static void have_ddoc(struct turn *t, struct request *r, struct index_op *op)
 	}
 	if (op->drops)
 		op->index = *found;
-	else
-		op->exists = found && strcmp(found->native, op->index.native) == 0 &&
-			     slice_equal(found->filter, op->index.filter) &&
-			     found->fields.descending == op->index.fields.descending;
-	if (op->index.native[0] != 0)
-		change_native(t, r, op);
-	else if (op->exists)
-		answer(t, r, op);
-	else
-		write_ddoc(t, r, op);
+	else if (found && strcmp(found->native, op->index.native) != 0)
+		op->stale = slice_text(found->native);
+	op->exists = !op->drops && found && is_same(found, &op->index);
+	next_step(t, r, op);
 }
 
 static void ddoc_came(struct turn *t, struct request *r, uint32_t index, enum status status,

@@ -90,6 +90,8 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 {
 	struct all_docs *op = (struct all_docs *)view;
 	int sign = op->descending ? -1 : 1;
+	if (!couch_is_shown(row->id))
+		return LIST_PASSED;
 	if (op->first.len > 0 && sign * slice_compare(row->id, op->first) < 0)
 		return LIST_PASSED;
 	int end = op->last.len > 0 ? sign * slice_compare(row->id, op->last) : -1;
@@ -189,7 +191,7 @@ static void key_read(struct turn *t, struct request *r, uint32_t index, enum sta
 		return;
 	}
 	buf_clear(out);
-	if (ack->revision.generation > 0) {
+	if (ack->revision.generation > 0 && couch_is_shown(op->keys[index])) {
 		struct couch_document d = {.id = op->keys[index],
 					   .revision = ack->revision,
 					   .deleted = ack->deleted,
@@ -261,14 +263,33 @@ static bool take_key(struct turn *t, struct request *r, struct slice body, const
 	return true;
 }
 
-bool couch_take_flag(struct request *r, struct slice body, const char *name, bool otherwise)
+static bool refuse_flag(struct slice given, struct problem *p)
+{
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "Invalid boolean parameter: \"%.*s\"",
+		 (int)(given.len < 40 ? given.len : 40), given.len ? (const char *)given.data : "");
+	return couch_problem(p, COUCH_BAD_PARAMETER, text);
+}
+
+bool couch_take_flag(struct request *r, struct slice body, const char *name, bool *value,
+		     struct problem *p)
 {
 	struct slice text;
-	struct mp_reader reader = mp_reader_of(value_member(body, slice_text(name)));
+	struct slice member = value_member(body, slice_text(name));
+	struct mp_reader reader = mp_reader_of(member);
 	struct mp_token token = mp_read(&reader);
-	if (token.type == MP_BOOL)
-		return token.flag;
-	return request_parameter(r, name, &text) ? request_flag(r, name) : otherwise;
+	if (token.type == MP_BOOL) {
+		*value = token.flag;
+		return true;
+	}
+	if (member.len > 0 && token.type != MP_STR)
+		return couch_problem(p, COUCH_BAD_PARAMETER, "Invalid boolean parameter");
+	if (member.len > 0)
+		text = token.bytes;
+	else if (!request_parameter(r, name, &text))
+		return true;
+	*value = slice_is(text, "true");
+	return *value || slice_is(text, "false") || refuse_flag(text, p);
 }
 
 bool couch_take_count(struct request *r, struct slice body, const char *name, uint64_t *value,
@@ -304,7 +325,9 @@ static bool take_range(struct turn *t, struct request *r, struct slice body, str
 	    !take_key(t, r, body, "endkey", &op->last, p) ||
 	    !take_key(t, r, body, "end_key", &op->last, p) || !take_key(t, r, body, "key", &key, p))
 		return false;
-	op->inclusive = couch_take_flag(r, body, "inclusive_end", true);
+	op->inclusive = true;
+	if (!couch_take_flag(r, body, "inclusive_end", &op->inclusive, p))
+		return false;
 	op->ranged = op->first.len > 0 || op->last.len > 0 || key.len > 0;
 	if (key.len > 0) {
 		op->first = op->last = key;
@@ -344,19 +367,30 @@ static bool take_keys(struct turn *t, struct request *r, struct slice body, stru
 	return true;
 }
 
+static bool take_flags(struct request *r, struct slice body, struct all_docs *op, struct problem *p)
+{
+	bool attachments = false;
+	if (!couch_take_flag(r, body, "descending", &op->descending, p) ||
+	    !couch_take_flag(r, body, "include_docs", &op->include_docs, p) ||
+	    !couch_take_flag(r, body, "conflicts", &op->conflicts, p) ||
+	    !couch_take_flag(r, body, "attachments", &attachments, p) ||
+	    !couch_take_flag(r, body, "update_seq", &op->update_seq, p))
+		return false;
+	op->conflicts &= op->include_docs;
+	if (op->include_docs && attachments)
+		couch_want_attachments(r);
+	op->want = r->contents;
+	return true;
+}
+
 static bool take_all(struct turn *t, struct request *r, struct all_docs *op, struct problem *p)
 {
 	struct slice body = {0};
 	struct slice text;
 	if (r->method == HTTP_POST && r->http->body.len > 0 && !native_body(t, r, &body, p))
 		return false;
-	op->descending = couch_take_flag(r, body, "descending", false);
-	op->include_docs = couch_take_flag(r, body, "include_docs", false);
-	op->conflicts = op->include_docs && couch_take_flag(r, body, "conflicts", false);
-	if (op->include_docs && couch_take_flag(r, body, "attachments", false))
-		couch_want_attachments(r);
-	op->want = r->contents;
-	op->update_seq = couch_take_flag(r, body, "update_seq", false);
+	if (!take_flags(r, body, op, p))
+		return false;
 	op->limited =
 	    request_parameter(r, "limit", &text) || value_member(body, slice_text("limit")).len > 0;
 	if (!couch_take_count(r, body, "limit", &op->limit, p) ||

@@ -1,6 +1,8 @@
 /* A document whose attachments follow it as parts of one body (multipart/related). The first part
  * is the document; the others are sent on as they come in, and the document is written when all
  * have. */
+#include <stdio.h>
+
 #include "common/doc/value.h"
 #include "gateway/couch/multipart.h"
 #include "gateway/intake.h"
@@ -28,31 +30,59 @@ static void refuse(struct turn *t, struct request *r, const char *reason)
 
 /* ---- what the document says ---- */
 
-static uint64_t number_of(struct slice value, const char *name)
+static bool refuse_member(const char *member, struct slice name, struct problem *p)
 {
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_UINT ? token.u64 : UINT64_MAX;
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "Invalid attachment %s for %.*s", member,
+		 (int)(name.len < 100 ? name.len : 100), name.len ? (const char *)name.data : "");
+	return couch_problem(p, COUCH_BAD_REQUEST, text);
 }
 
-static struct slice text_of(struct slice value, const char *name)
+/* UINT64_MAX: it says none. */
+static bool take_number(struct slice value, const char *member, uint64_t *out)
 {
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
+	struct slice given = value_member(value, slice_text(member));
+	struct mp_reader reader = mp_reader_of(given);
 	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
+	*out = token.type == MP_UINT ? token.u64 : UINT64_MAX;
+	return given.len == 0 || token.type == MP_UINT;
 }
 
-struct follow *couch_follow_new(struct request *r, struct slice name, struct slice value)
+static bool take_coding(struct slice value, bool *gzip)
+{
+	struct slice given = value_member(value, slice_text("encoding"));
+	struct mp_reader reader = mp_reader_of(given);
+	struct mp_token token = mp_read(&reader);
+	*gzip = token.type == MP_STR && slice_is(token.bytes, "gzip");
+	return *gzip || given.len == 0 ||
+	       (token.type == MP_STR && slice_is(token.bytes, "identity"));
+}
+
+static bool take_digest(struct slice value, struct slice *md5)
+{
+	struct slice given = value_member(value, slice_text("digest"));
+	struct mp_reader reader = mp_reader_of(given);
+	struct mp_token token = mp_read(&reader);
+	if (given.len == 0)
+		return true;
+	if (token.type != MP_STR || token.bytes.len < 5 || memcmp(token.bytes.data, "md5-", 4) != 0)
+		return false;
+	*md5 = slice_of(token.bytes.data + 4, token.bytes.len - 4);
+	return true;
+}
+
+struct follow *couch_follow_new(struct request *r, struct slice name, struct slice value,
+				struct problem *p)
 {
 	struct follow *f = arena_alloc(&r->arena, sizeof *f);
-	struct slice digest = text_of(value, "digest");
 	f->name = name;
-	f->length = number_of(value, "length");
-	f->coded = number_of(value, "encoded_length");
-	f->gzip = slice_is(text_of(value, "encoding"), "gzip");
-	if (digest.len > 4 && memcmp(digest.data, "md5-", 4) == 0)
-		f->md5 = slice_of(digest.data + 4, digest.len - 4);
-	return f;
+	bool fine =
+	    (take_number(value, "length", &f->length) || refuse_member("length", name, p)) &&
+	    (take_number(value, "encoded_length", &f->coded) ||
+	     refuse_member("encoded_length", name, p)) &&
+	    (take_digest(value, &f->md5) || refuse_member("digest", name, p)) &&
+	    (take_coding(value, &f->gzip) || couch_problem(p, COUCH_BAD_CODING, ""));
+	return fine ? f : NULL;
 }
 
 /* ---- one part ---- */
@@ -152,6 +182,10 @@ static bool part_begins(struct turn *t, struct request *r, struct slice headers)
 	f->gzip = f->gzip || slice_is(coding, "gzip");
 	if (coding.len > 0 && !slice_is(coding, "gzip") && !slice_is(coding, "identity")) {
 		couch_answer_error(t, r, COUCH_BAD_CODING);
+		return false;
+	}
+	if (f->coded != UINT64_MAX && !f->gzip) {
+		refuse(t, r, "An attachment has `encoded_length`, but no `encoding`.");
 		return false;
 	}
 	p->current = c;

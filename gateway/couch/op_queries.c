@@ -5,8 +5,6 @@
 #include "gateway/couch/view.h"
 #include "gateway/routes.h"
 
-static const uint64_t FIRST_QUERY = UINT64_C(9) << 60;
-
 struct queries {
 	struct slice path;
 	struct slice query; /* the query string counts for all */
@@ -27,6 +25,11 @@ static void queries_close(struct request *r)
 	buf_close(&op->results);
 }
 
+uint64_t couch_inner_id(struct turn *t)
+{
+	return (UINT64_C(9) << 60) + ++t->gw->queries_asked;
+}
+
 static void query_answered(struct turn *t, struct request *inner, const struct reply *reply);
 
 static void ask(struct turn *t, struct request *r)
@@ -35,7 +38,7 @@ static void ask(struct turn *t, struct request *r)
 	struct buf body = {0};
 	uint8_t origin[8];
 	struct http_request http = {
-	    .id = FIRST_QUERY + ++t->gw->queries_asked,
+	    .id = couch_inner_id(t),
 	    .dialect = DIALECT_COUCH,
 	    .method = HTTP_POST,
 	    .path = op->path,

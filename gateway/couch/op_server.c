@@ -180,8 +180,3 @@ void couch_membership(struct turn *t, struct request *r)
 {
 	couch_ask_members(t, r, members_came);
 }
-
-void couch_not_built(struct turn *t, struct request *r)
-{
-	couch_answer_error(t, r, COUCH_NOT_BUILT);
-}

@@ -4,6 +4,7 @@
 #include "common/doc/revision.h"
 #include "gateway/couch/attachments.h"
 #include "gateway/couch/auth.h"
+#include "gateway/couch/import.h"
 #include "gateway/couch/multipart.h"
 #include "gateway/couch/rules.h"
 #include "gateway/couch/validate.h"
@@ -268,6 +269,13 @@ bool couch_write_revision(struct request *r, struct couch_document *d, struct pr
 	return true;
 }
 
+static bool names_no_new_edits(const struct request *r)
+{
+	struct slice flag;
+	return r->method == HTTP_PUT && request_parameter(r, "new_edits", &flag) &&
+	       slice_is(flag, "false");
+}
+
 static bool parse_write(struct turn *t, struct request *r, struct couch_document *d,
 			struct problem *p)
 {
@@ -284,15 +292,9 @@ static bool parse_write(struct turn *t, struct request *r, struct couch_document
 		if (r->resource.len > 0)
 			d->id = r->resource;
 	}
-	return design_check(d, p) && couch_write_revision(r, d, p) && couch_may_write(r, d, p) &&
-	       couch_replicator_take(t, r, d, p);
-}
-
-static bool names_no_new_edits(const struct request *r)
-{
-	struct slice flag;
-	return r->method == HTTP_PUT && request_parameter(r, "new_edits", &flag) &&
-	       slice_is(flag, "false");
+	/* what was made elsewhere is taken as it is */
+	return (names_no_new_edits(r) || design_check(d, p)) && couch_write_revision(r, d, p) &&
+	       couch_may_write(r, d, p) && couch_replicator_take(t, r, d, p);
 }
 
 struct contents *couch_write_prepare(struct turn *t, struct request *r, bool follows,

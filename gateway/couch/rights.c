@@ -50,8 +50,9 @@ static enum need need_of(const struct request *r)
 {
 	static const char *const users[] = {"/", "/_up", "/_uuids", "/_session"};
 	static const char *const changed_by_admins[] = {
-	    "/{db}/_security", "/{db}/_revs_limit",     "/{db}/_purge",
-	    "/{db}/_compact",  "/{db}/_compact/{ddoc}", "/{db}/_view_cleanup"};
+	    "/{db}/_security",          "/{db}/_revs_limit",     "/{db}/_purge",
+	    "/{db}/_compact",           "/{db}/_compact/{ddoc}", "/{db}/_view_cleanup",
+	    "/{db}/_purged_infos_limit"};
 	const struct route *route = r->route;
 	const char *pattern = route->pattern;
 	bool changes = route->method != HTTP_GET && route->method != HTTP_COPY;

@@ -6,6 +6,7 @@
 #include "gateway/contents.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/function.h"
+#include "gateway/couch/import.h"
 #include "gateway/couch/rules.h"
 
 enum {

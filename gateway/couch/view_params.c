@@ -83,7 +83,9 @@ static bool take_range(const struct source *s, struct view_params *out)
 	take_id(s, "start_key_doc_id", &span->start.id);
 	take_id(s, "endkey_docid", &span->end.id);
 	take_id(s, "end_key_doc_id", &span->end.id);
-	span->inclusive = couch_take_flag(s->r, s->body, "inclusive_end", true);
+	span->inclusive = true;
+	if (!couch_take_flag(s->r, s->body, "inclusive_end", &span->inclusive, s->p))
+		return false;
 	if (key.len > 0)
 		*span = (struct view_span){{.key = key}, {.key = key}, true};
 	out->ranged = span->start.key.len > 0 || span->end.key.len > 0;
@@ -181,31 +183,45 @@ bool view_params_ranges(struct request *r, struct view_params *params, enum coll
 
 /* ---- the rest ---- */
 
-/* A word of the query string, or of the body, where it may be true or false, too. */
+/* A word of the query string, or of the body, where it may be true or false, too. False: it is
+ * absent. */
 static bool take_word(const struct source *s, const char *name, struct slice *out)
 {
-	struct mp_reader reader = mp_reader_of(value_member(s->body, slice_text(name)));
+	struct slice member = value_member(s->body, slice_text(name));
+	struct mp_reader reader = mp_reader_of(member);
 	struct mp_token t = mp_read(&reader);
 	if (t.type == MP_BOOL)
 		*out = slice_text(t.flag ? "true" : "false");
-	else if (t.type == MP_STR)
-		*out = t.bytes;
-	return t.type == MP_BOOL || t.type == MP_STR || request_parameter(s->r, name, out);
+	else
+		*out = t.type == MP_STR ? t.bytes : slice_of(NULL, 0);
+	return member.len > 0 || request_parameter(s->r, name, out);
+}
+
+static bool refuse_word(const struct source *s, const char *name)
+{
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "Invalid value for `%s`.", name);
+	return couch_problem(s->p, COUCH_BAD_PARAMETER, text);
 }
 
 static bool take_update(const struct source *s, struct view_params *out)
 {
 	struct slice text;
-	if (!take_word(s, "stale", &text) && !take_word(s, "update", &text))
+	bool stable = false;
+	if (!couch_take_flag(s->r, s->body, "stable", &stable, s->p))
+		return refuse_word(s, "stable");
+	if (take_word(s, "update", &text)) {
+		if (slice_is(text, "false"))
+			out->update = VIEW_UPDATE_NEVER;
+		else if (slice_is(text, "lazy"))
+			out->update = VIEW_UPDATE_LATER;
+		else if (!slice_is(text, "true"))
+			return refuse_word(s, "update");
+	}
+	if (!take_word(s, "stale", &text))
 		return true;
-	if (slice_is(text, "ok") || slice_is(text, "false"))
-		out->update = VIEW_UPDATE_NEVER;
-	else if (slice_is(text, "update_after") || slice_is(text, "lazy"))
-		out->update = VIEW_UPDATE_LATER;
-	else if (!slice_is(text, "true"))
-		return couch_problem(s->p, COUCH_BAD_PARAMETER,
-				     "Invalid value for stale or update.");
-	return true;
+	out->update = slice_is(text, "ok") ? VIEW_UPDATE_NEVER : VIEW_UPDATE_LATER;
+	return slice_is(text, "ok") || slice_is(text, "update_after") || refuse_word(s, "stale");
 }
 
 static bool take_grouping(const struct source *s, struct view_params *out)
@@ -214,12 +230,28 @@ static bool take_grouping(const struct source *s, struct view_params *out)
 	uint64_t level = UINT64_MAX;
 	out->reduce_asked = request_parameter(s->r, "reduce", &text) ||
 			    value_member(s->body, slice_text("reduce")).len > 0;
-	out->reduce = couch_take_flag(s->r, s->body, "reduce", true);
-	if (!take_number(s, "group_level", &level))
+	bool whole = false;
+	out->reduce = true;
+	if (!couch_take_flag(s->r, s->body, "reduce", &out->reduce, s->p) ||
+	    !take_number(s, "group_level", &level) ||
+	    !couch_take_flag(s->r, s->body, "group", &whole, s->p))
 		return false;
-	bool whole = couch_take_flag(s->r, s->body, "group", false);
 	out->group_level = level;
 	out->grouped = whole || (level != UINT64_MAX && level > 0);
+	return true;
+}
+
+static bool take_flags(const struct source *s, struct view_params *out)
+{
+	bool attachments = false;
+	if (!couch_take_flag(s->r, s->body, "descending", &out->descending, s->p) ||
+	    !couch_take_flag(s->r, s->body, "include_docs", &out->include_docs, s->p) ||
+	    !couch_take_flag(s->r, s->body, "conflicts", &out->conflicts, s->p) ||
+	    !couch_take_flag(s->r, s->body, "update_seq", &out->update_seq, s->p) ||
+	    !couch_take_flag(s->r, s->body, "attachments", &attachments, s->p))
+		return false;
+	if (out->include_docs && attachments)
+		couch_want_attachments(s->r);
 	return true;
 }
 
@@ -229,15 +261,9 @@ bool view_params_take(struct turn *t, struct request *r, struct slice body, stru
 	const struct source s = {t, r, body, p};
 	struct slice keys = {0};
 	*out = (struct view_params){.limit = UINT64_MAX};
-	out->descending = couch_take_flag(r, body, "descending", false);
-	out->include_docs = couch_take_flag(r, body, "include_docs", false);
-	out->conflicts = couch_take_flag(r, body, "conflicts", false);
-	out->update_seq = couch_take_flag(r, body, "update_seq", false);
-	if (out->include_docs && couch_take_flag(r, body, "attachments", false))
-		couch_want_attachments(r);
-	if (!take_number(&s, "limit", &out->limit) || !take_number(&s, "skip", &out->skip) ||
-	    !take_grouping(&s, out) || !take_update(&s, out) ||
-	    !couch_take_value(t, r, body, "keys", &keys, p))
+	if (!take_flags(&s, out) || !take_number(&s, "limit", &out->limit) ||
+	    !take_number(&s, "skip", &out->skip) || !take_grouping(&s, out) ||
+	    !take_update(&s, out) || !couch_take_value(t, r, body, "keys", &keys, p))
 		return false;
 	return keys.len > 0 ? take_keys(&s, keys, out) : take_range(&s, out);
 }

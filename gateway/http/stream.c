@@ -93,12 +93,24 @@ void stream_closing(struct http_stream *st, enum stream_end why, int64_t now_ms)
 	list_join(&st->all->closing, st);
 }
 
-static void queue_end(struct http_stream *st, uint16_t code, struct slice reason)
+/* A last chunk would say that this is all. Where the end is only the connection's, a reset says
+ * that it is not. */
+static bool breaks_off(const struct http_stream *st, enum stream_end why, uint16_t code)
 {
+	return st->paced && (why != STREAM_CORE_CLOSED || code == WS_INTERNAL_ERROR);
+}
+
+static void queue_end(struct http_stream *st, enum stream_end why, uint16_t code,
+		      struct slice reason)
+{
+	struct linger at_once = {.l_onoff = 1};
 	struct buf end = {0};
+	bool breaks = breaks_off(st, why, code);
+	if (breaks && st->form == FORM_PLAIN && !st->sized)
+		(void)setsockopt(st->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 	if (st->form == FORM_WEBSOCKET)
 		ws_close_append(code, reason, &end);
-	else if (st->form == FORM_CHUNKED)
+	else if (st->form == FORM_CHUNKED && !breaks)
 		buf_append_text(&end, "0\r\n\r\n");
 	stream_queue_bytes(st, buf_slice(&end));
 	buf_close(&end);
@@ -110,7 +122,7 @@ static void end_with(struct http_stream *st, enum stream_end why, uint16_t code,
 	if (st->state != STREAM_OPEN)
 		return;
 	stream_closing(st, why, now_ms);
-	queue_end(st, code, reason);
+	queue_end(st, why, code, reason);
 	if (!st->head) /* of a plain one the end is the connection's */
 		stream_over(st, why);
 }
@@ -132,7 +144,7 @@ void stream_cut(struct http_stream *st, int64_t now_ms)
 		stream_queue_bytes(st, buf_slice(&last));
 		buf_close(&last);
 	}
-	queue_end(st, WS_TRY_AGAIN_LATER, slice_text("slow consumer"));
+	queue_end(st, STREAM_SLOW, WS_TRY_AGAIN_LATER, slice_text("slow consumer"));
 }
 
 /* ---- beginning ---- */

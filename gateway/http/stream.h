@@ -80,7 +80,9 @@ int http_streams_fd(const struct http_streams *all);
 /* NULL: there are too many; on_gone follows all the same. */
 struct http_stream *http_stream_open(struct http_streams *all, const struct stream_start *start,
 				     int64_t now_ms);
-/* Ends it with a closing frame or a last chunk; on_gone follows. */
+/* Ends it with a closing frame or a last chunk; on_gone follows. What is paced is read as a whole:
+ * it breaks off with code WS_INTERNAL_ERROR, or if it is cut or drained, so that its client sees
+ * that it lacks its end. */
 void http_stream_close(struct http_stream *st, uint16_t code, struct slice reason, int64_t now_ms);
 
 /* What is sent to many is framed once for each kind of them. */

@@ -19,6 +19,7 @@ enum {
 	NOTIFY_COMPILED_BYTES = 2048, /* of a pattern, on average of all */
 	NOTIFY_CODE_BAD = 1008,       /* close codes of RFC 6455: policy violation */
 	NOTIFY_CODE_LEAVING = 1001,   /* going away */
+	NOTIFY_CODE_BROKEN = 1011,    /* what was begun can't be ended */
 	NOTIFY_CODE_LATER = 1013      /* try again later */
 };
 

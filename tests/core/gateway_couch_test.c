@@ -92,6 +92,15 @@ struct told {
 	"{\"error\":\"not_implemented\",\"reason\":"                                               \
 	"\"This server does not have this yet.\"}"
 
+#define BAD_FLAG(text)                                                                             \
+	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid boolean parameter: \\\"" text       \
+	"\\\"\"}"
+#define BAD_WORD(name)                                                                             \
+	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for `" name "`.\"}"
+#define BAD_KIND(place, kind)                                                                      \
+	"{\"error\":\"invalid_design_doc\",\"reason\":\"`" place "` field must have " kind         \
+	" type\"}"
+
 static const struct told at_once[] = {
     {"GET /_up", 200, "{\"status\":\"ok\",\"seeds\":{}}"},
     {"GET /_uuids?count=1001", 400,
@@ -105,7 +114,48 @@ static const struct told at_once[] = {
     {"PATCH /c", 405,
      "{\"error\":\"method_not_allowed\",\"reason\":\"Only GET, HEAD, PUT, DELETE, POST "
      "allowed\"}"},
-    {"GET /c/_purged_infos", 501, NOT_YET},
+    {"GET /c/_purged_infos", 200, "{\"purged_infos\":[]}"},
+    {"GET /c/_purged_infos_limit", 200, "0"},
+    {"PUT /c/_purged_infos_limit\n\n1000", 200, "{\"ok\":true}"},
+    {"GET /_reshard", 501, NOT_YET},
+    {"POST /_reshard/jobs\n\n{}", 501, NOT_YET},
+    {"GET /_reshards", 404, MISSING},
+    {"GET /c/_design/d/_list/l/v", 501, NOT_YET},
+    {"GET /c/_design%2Fd/_list/l/d/v", 501, NOT_YET},
+    {"POST /c/_design/d/_rewrite\n\n{}", 501, NOT_YET},
+    {"DELETE /c/_design/d/_rewrite/a/b/c/d/e/f/g/h/i/j", 501, NOT_YET},
+    {"POST /c/_index/_bulk_delete\n\n{}", 400,
+     "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: docids\"}"},
+    {"POST /c/_index/_bulk_delete\n\n{\"docids\":[5]}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"`docids` must be an array of at most 256 ids.\"}"},
+    {"GET /c/_all_docs?descending=maybe", 400, BAD_FLAG("maybe")},
+    {"GET /c/_all_docs?include_docs=", 400, BAD_FLAG("")},
+    {"POST /c/_all_docs\n\n{\"inclusive_end\":\"no\"}", 400, BAD_FLAG("no")},
+    {"GET /c/_design/d/_view/v?group=maybe", 400, BAD_FLAG("maybe")},
+    {"GET /c/_design/d/_view/v?reduce=1", 400, BAD_FLAG("1")},
+    {"POST /c/_design/d/_view/v\n\n{\"update_seq\":5}", 400,
+     "{\"error\":\"query_parse_error\",\"reason\":\"Invalid boolean parameter\"}"},
+    {"GET /c/_design/d/_view/v?stale=no", 400, BAD_WORD("stale")},
+    {"GET /c/_design/d/_view/v?update=never", 400, BAD_WORD("update")},
+    {"GET /c/_design/d/_view/v?stable=x", 400, BAD_WORD("stable")},
+    {"PUT /c/_design/d\n\n{\"views\":5}", 400, BAD_KIND("views", "object")},
+    {"PUT /c/_design/d\n\n{\"views\":{\"v\":5}}", 400, BAD_KIND("views.v", "object")},
+    {"PUT /c/_design/d\n\n{\"views\":{\"v\":{\"map\":5}}}", 400, BAD_KIND("views.v.map", "string")},
+    {"PUT /c/_design/d\n\n{\"views\":{\"v\":{\"map\":\"x\",\"reduce\":[]}}}", 400,
+     BAD_KIND("views.v.reduce", "string")},
+    {"PUT /c/_design/d\n\n{\"views\":{\"v\":{\"map\":\"x\"}},\"language\":\"query\"}", 400,
+     BAD_KIND("views.v.map", "object")},
+    {"PUT /c/_design/d\n\n{\"views\":{\"v\":{}}}", 400,
+     "{\"error\":\"invalid_design_doc\",\"reason\":\"View `v` must contain map function\"}"},
+    {"PUT /c/_design/d\n\n{\"views\":{\"lib\":\"x\"}}", 400, BAD_KIND("views.lib", "object")},
+    {"PUT /c/_design/d\n\n{\"filters\":{\"f\":5}}", 400, BAD_KIND("filters.f", "object or string")},
+    {"PUT /c/_design/d\n\n{\"rewrites\":5}", 400, BAD_KIND("rewrites", "string or array")},
+    {"PUT /c/_design/d\n\n{\"options\":{\"local_seq\":1}}", 400,
+     BAD_KIND("options.local_seq", "boolean")},
+    {"PUT /c/_design/d\n\n{\"validate_doc_update\":{}}", 400,
+     BAD_KIND("validate_doc_update", "string")},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"_design/d\",\"language\":5}]}", 400,
+     BAD_KIND("language", "string")},
     {"PUT /c/_local/a/b/c", 400,
      "{\"error\":\"bad_request\",\"reason\":"
      "\"_local documents do not accept attachments.\"}"},

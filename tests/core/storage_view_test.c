@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -352,6 +353,23 @@ static void test_strange_answers(void **state)
 	}
 }
 
+/* As metrics tell it: documents, and a thousand for each row. */
+static uint64_t left_out(const struct storage_bench *b)
+{
+	static const char *const names[] = {"parley_view_documents_skipped_total ",
+					    "parley_view_rows_left_out_total "};
+	struct buf text = {0};
+	uint64_t values[2];
+	storage_ops.metrics(b->core, &text);
+	for (int i = 0; i < 2; i++) {
+		const char *at = strstr(buf_cstr(&text), names[i]);
+		assert_non_null(at);
+		values[i] = strtoull(at + strlen(names[i]), NULL, 10);
+	}
+	buf_close(&text);
+	return values[0] + 1000 * values[1];
+}
+
 static void test_bounds_of_rows(void **state)
 {
 	struct storage_bench *b = *state;
@@ -363,18 +381,33 @@ static void test_bounds_of_rows(void **state)
 	for (int i = 0; i < COLLATION_KEY_BYTES; i++)
 		buf_append_byte(&text, 'x');
 	buf_append_text(&text, "\",null");
-	for (int i = 0; i < VIEW_ROWS_MAX + 5; i++)
+	for (int i = 0; i < VIEW_ROWS_MAX - 1; i++)
 		buf_printf(&text, ",%d,null", i);
+	size_t fits = text.len;
 	buf_append_text(&text, "]]");
 	say(b, SCRIPT_OK, buf_cstr(&text));
 	assert_int_equal(b->viewed.status, STATUS_OK);
 	assert_int_equal(b->viewed.total, VIEW_ROWS_MAX - 1); /* the first key is too long */
 	assert_int_equal(b->viewed.rows_count, 100);
 	assert_true(b->viewed.more);
+	assert_int_equal(left_out(b), 1000);
 	put(b, 1, "a", 2, FIRST + 1);
 	ask(b, 1);
 	work(b);
 	expect_rows(b, "2:a | 1");
+	/* one more, and there are none: half a document would be a lie */
+	put(b, 1, "a", 3, FIRST + 2);
+	ask(b, 1);
+	text.len = fits;
+	buf_append_text(&text, ",true,null]]");
+	say(b, SCRIPT_OK, buf_cstr(&text));
+	expect_rows(b, "| 0");
+	assert_int_equal(left_out(b), 1001);
+	put(b, 1, "a", 4, FIRST + 3);
+	ask(b, 1);
+	say(b, SCRIPT_OK, "[null]");
+	expect_rows(b, "| 0");
+	assert_int_equal(left_out(b), 1002);
 	buf_close(&text);
 }
 

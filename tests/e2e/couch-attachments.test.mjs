@@ -280,6 +280,10 @@ describe('attachments in the CouchDB dialect', () => {
     expectError(await put({ a: follows(bytes, { digest: md5('other') }) }, [{ bytes }]), 400, 'content_md5_mismatch', 'Possible message corruption.');
     expectError(await put({ a: follows('hello!') }, [{ bytes }]), 400, 'bad_request', 'attachment shorter than expected');
     expectError(await put({ a: follows('hell') }, [{ bytes }]), 400, 'bad_request', 'attachment longer than expected');
+    for (const [member, value] of [['length', '5'], ['length', -1], ['length', 1.5], ['encoded_length', 'x'], ['digest', 'sha1-x'], ['digest', 7]])
+      expectError(await put({ a: follows(bytes, { [member]: value }) }, [{ bytes }]), 400, 'bad_request', `Invalid attachment ${member} for a`);
+    expectError(await put({ a: follows(bytes, { encoded_length: 5 }) }, [{ bytes }]), 400, 'bad_request', 'An attachment has `encoded_length`, but no `encoding`.');
+    assert.equal((await put({ a: follows(bytes, { encoding: 'br' }) }, [{ bytes }])).json.error, 'bad_content_type');
     expectError(await put({ a: follows(bytes), b: follows(bytes) }, [{ bytes }]), 400, 'bad_request', 'attachment shorter than expected');
     expectError(await put({ a: follows(bytes) }, [{ bytes }, { bytes }]), 400, 'bad_request', 'There are more parts than attachments that follow.');
     expectError(await put({ a: follows(bytes, { encoding: 'gzip' }) }, [{ bytes }]), 400, 'bad_request', 'An attachment is not coded as it is said to be.');

@@ -79,6 +79,7 @@ describe('Mango', () => {
       [{ home: { city: { $beginsWith: 'R' } } }, ['ann']],
       [{ $or: [{ name: 'Ann' }, { name: 'Eve' }] }, ['ann', 'eve']],
       [{ $nor: [{ age: 30 }, { name: 'Bob' }] }, ['cid', 'dee']],
+      [{ $or: [], name: 'Bob' }, ['bob']],
       [{ $not: { name: 'Ann' } }, ['bob', 'cid', 'dee', 'eve']],
     ]) {
       const answer = await found(db, { selector });
@@ -169,6 +170,36 @@ describe('Mango', () => {
       'No index exists for this sort, try indexing by the sort fields.');
   });
 
+  test('an index that is made anew leaves nothing behind, nor do those that are dropped together', async () => {
+    const db = await people('remade');
+    const native = async () => (await cluster.get('/system.indexes')).json.filter((index) => index.collection === 'remade').length;
+    const make = async (ddoc, name, fields) => {
+      const made = await couch('POST', `${db}/_index`, { index: { fields }, ddoc, name });
+      assert.equal(made.status, 200, made.text);
+      return made.json.result;
+    };
+    assert.equal(await make('one', 'a', ['age']), 'created');
+    assert.equal(await make('one', 'a', ['name', 'age']), 'created');
+    assert.equal(await make('one', 'a', ['name', 'age']), 'exists');
+    assert.equal(await native(), 1);
+    assert.equal(await make('one', 'a', ['home\\.city']), 'created'); // no native index has this path
+    assert.equal(await make('one', 'a', ['home\\.town']), 'created');
+    assert.equal(await native(), 0);
+    assert.deepEqual((await couch('GET', `${db}/_index`)).json.indexes[1].def, { fields: [{ 'home\\.town': 'asc' }] });
+    assert.equal(await make('one', 'b', ['age']), 'created');
+    assert.equal(await make('two', 'c', ['name']), 'created');
+    assert.equal(await make('three', 'd', ['name']), 'created');
+    const dropped = await couch('POST', `${db}/_index/_bulk_delete`, { docids: ['_design/one', 'two', 'nobody', 'x'], w: 3 });
+    assert.equal(dropped.status, 200, dropped.text);
+    assert.deepEqual(dropped.json, {
+      success: [{ id: '_design/one', ok: true }, { id: '_design/two', ok: true }],
+      fail: [{ id: '_design/nobody', error: 'not_found' }, { id: '_design/x', error: 'not_found' }],
+    });
+    assert.deepEqual((await couch('GET', `${db}/_index`)).json.indexes.map((index) => index.ddoc), [null, '_design/three']);
+    assert.equal(await native(), 1);
+    assert.equal((await couch('GET', `${db}/_design/x`)).status, 200);
+  });
+
   test('an index with a filter is used by who asks for it', async () => {
     const db = await people('partial');
     const partial_filter_selector = { name: { $in: ['Ann', 'Bob', 'Dee'] } };
@@ -245,7 +276,7 @@ describe('Mango', () => {
     expectError(await couch('POST', `${db}/_index`, { index: {} }), 400, 'missing_required_key', 'Missing required key: fields');
     expectError(await couch('POST', `${db}/_index`, { index: { fields: ['a'] }, ddoc: 'x' }), 400, 'invalid_ddoc_lang',
       'Existing design document has an invalid language.');
-    assert.equal((await couch('POST', `${db}/_index/_bulk_delete`, { docids: ['x'] })).status, 501);
+    expectError(await couch('POST', `${db}/_index/_bulk_delete`, {}), 400, 'missing_required_key', 'Missing required key: docids');
     const typed = (type) => couch('POST', `${db}/_index`, { index: { fields: ['a'] }, type });
     expectError(await typed('text'), 503, 'required index service unavailable', 'text');
     expectError(await typed('geo'), 400, 'invalid_index', 'Invalid type for index: geo');

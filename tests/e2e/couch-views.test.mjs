@@ -24,6 +24,10 @@ const VIEWS = {
   'by-name': { map: 'function (doc) { if (doc.name) emit(doc.name, doc.age); }' },
   tags: { map: "function (doc) { (doc.tags || []).forEach(function (tag) { emit([tag, doc._id], null); }); }", reduce: '_count' },
   ages: { map: (({ age, city }) => { emit(city, age); }).toString(), reduce: '_sum' },
+  weights: { map: 'function (doc) { if (doc.age) emit(doc.city, { n: 1, by: { age: doc.age, tags: [doc.tags.length] } }); }', reduce: '_sum' },
+  mixed: { map: "function (doc) { if (doc.age) emit(doc._id, doc._id === 'bob' ? 'x' : 1); }", reduce: '_sum' },
+  ready: { map: 'function (doc) { if (doc.age) emit(doc.city, { sum: doc.age, count: 2, min: 1, max: doc.age, sumsqr: 5 }); }', reduce: '_stats' },
+  unready: { map: 'function (doc) { if (doc.age) emit(doc.city, { sum: doc.age }); }', reduce: '_stats' },
   stats: { map: 'function (doc) { if (doc.age) emit([doc.city, doc.name], doc.age); }', reduce: '_stats' },
   own: { map: 'function (doc) { emit(doc.city, doc.age); }', reduce: 'function (keys, values, rereduce) { return { most: Math.max.apply(null, values), keys: keys.length }; }' },
   sloppy: { map: 'function (doc) { for (i = 0; i < 2; i++) emit(i, { nothing: undefined, list: [undefined], at: new Date(0) }); }' },
@@ -173,6 +177,14 @@ describe('views', () => {
     assert.deepEqual(await rows(db, `ages?group=true&keys=${param(['Rome', 'Oslo'])}`), [{ key: 'Rome', value: 39 }, { key: 'Oslo', value: 41 }]);
     assert.deepEqual(await rows(db, 'ages?group=true&skip=1&limit=1'), [{ key: 'Rome', value: 39 }]);
     assert.deepEqual((await rows(db, 'stats'))[0].value, { sum: 80, count: 3, min: 9, max: 41, sumsqr: 900 + 1681 + 81 });
+    assert.deepEqual(await rows(db, 'weights?group=true'), [
+      { key: 'Oslo', value: { n: 1, by: { age: 41, tags: [1] } } }, { key: 'Rome', value: { n: 2, by: { age: 39, tags: [2] } } }]);
+    assert.deepEqual((await rows(db, 'ready'))[0].value, { sum: 80, count: 6, min: 1, max: 41, sumsqr: 15 });
+    const [mixed] = await rows(db, 'mixed');
+    assert.equal(mixed.value.error, 'builtin_reduce_error');
+    assert.match(mixed.value.reason, /^The _sum function requires that map values be numbers, arrays of numbers, or objects\./);
+    assert.equal(mixed.value.caused_by, 'x');
+    assert.equal((await view(db, 'unready')).json.error, 'invalid_value');
     assert.deepEqual(await rows(db, 'own'), [{ key: null, value: { most: 41, keys: 3 } }]);
     assert.deepEqual(await rows(db, 'own?group=true&descending=true'), [
       { key: 'Rome', value: { most: 30, keys: 2 } }, { key: 'Oslo', value: { most: 41, keys: 1 } }]);
@@ -264,7 +276,7 @@ describe('views', () => {
     assert.deepEqual(keys(await rows(db, 'throws')), ['ann', 'cid']);
     assert.deepEqual(keys(await rows(db, 'loops')), ['ann', 'cid']);
     assert.deepEqual(keys(await rows(db, 'eats')), ['ann', 'cid']);
-    assert.equal((await rows(db, 'many'))[0].value, 10002);
+    assert.equal((await rows(db, 'many'))[0].value, 2); // too many rows of one document are none
     assert.deepEqual(await rows(db, 'hostile'), []);
     const broken = { _id: '_design/broken', views: { broken: { map: 'function (doc) {' } } };
     const refused = await writeTried(`${db}/_design/broken`, broken);
@@ -290,6 +302,10 @@ describe('views', () => {
     assert.equal(await error('by-name?limit=1a'), 'Invalid value for integer: "1a"');
     assert.equal(await error(`tags?keys=${param(['a'])}`), 'Multi-key fetches for reduce views must use `group=true`');
     assert.equal(await error('tags?include_docs=true'), '`include_docs` is invalid for reduce');
+    assert.equal(await error('tags?group=maybe'), 'Invalid boolean parameter: "maybe"');
+    assert.equal(await error('tags?stale=maybe'), 'Invalid value for `stale`.');
+    expectError(await couch('PUT', `${db}/_design/bad`, { views: { a: { map: 5 } } }), 400,
+      'invalid_design_doc', '`views.a.map` field must have string type');
     assert.match(await error(`by-name?startkey=${param(2)}&endkey=${param(1)}`), /^No rows can match your key range/);
     expectError(await couch('PUT', `${db}/_design/bad`, { views: { a: { map: 'function () {}', reduce: '_product' } } }), 400,
       'invalid_design_doc', '`_product` is not a supported reduce function.');

@@ -103,6 +103,15 @@ describe('the CouchDB dialect', () => {
     assert.equal((await couch('GET', `${db}/a%2Fb?rev=${gone.json.rev}`)).json._deleted, true);
     const back = await couch('PUT', `${db}/a%2Fb`, { body: { _rev: gone.json.rev } });
     assert.match(back.json.rev, /^4-/);
+    let rev = (await couch('PUT', `${db}/match`, { body: {} })).json.rev;
+    for (const quote of ['', '"']) {
+      const written = await couch('PUT', `${db}/match`, { body: { quote }, headers: { 'If-Match': `${quote}${rev}${quote}` } });
+      assert.equal(written.status, 201, written.text);
+      expectError(await couch('DELETE', `${db}/match`, { headers: { 'If-Match': `${quote}${rev}${quote}` } }), 409, 'conflict', 'Document update conflict.');
+      const removed = await couch('DELETE', `${db}/match`, { headers: { 'If-Match': `${quote}${written.json.rev}${quote}` } });
+      assert.equal(removed.status, 200, removed.text);
+      rev = removed.json.rev;
+    }
     const posted = await couch('POST', db, { body: { y: 1 } });
     assert.ok(posted.json.id.length > 20);
     const copied = await couch('COPY', `${db}/${posted.json.id}`, { headers: { Destination: 'copy' } });
@@ -124,6 +133,37 @@ describe('the CouchDB dialect', () => {
     assert.deepEqual(read.json, { _id: 'n', _rev: read.json._rev, id: 'own', a: 1 });
     await couch('PUT', `${db}/n`, { body: { ...read.json, a: 2 } });
     assert.deepEqual((await cluster.get('/both/n')).json, { id: 'n', _id: 'own', a: 2 });
+  });
+
+  test('natively made documents under words of this API are in no list', async () => {
+    const db = await database('words');
+    assert.equal((await couch('PUT', `${db}/a`, { body: { n: 1 } })).status, 201);
+    await couch('PUT', `${db}/_design/v`, { body: { views: { all: { map: 'function (doc) { emit(doc._id, null); }' } } } });
+    for (const id of ['_foo', '_local%2Fx', '_design'])
+      assert.equal((await cluster.put(`/words/${id}`, { n: 1 })).status, 201);
+    const listed = async (path, options) => {
+      const answer = await couch(options?.body ? 'POST' : 'GET', `${db}/${path}`, options);
+      assert.equal(answer.status, 200, answer.text);
+      return (answer.json.rows ?? answer.json.results ?? answer.json.docs).map((row) => row.id ?? row._id ?? row.error).sort();
+    };
+    assert.deepEqual(await listed('_all_docs'), ['_design/v', 'a']);
+    assert.deepEqual(await listed('_all_docs?include_docs=true&descending=true'), ['_design/v', 'a']);
+    assert.deepEqual(await listed('_all_docs', { body: { keys: ['_foo', 'a'] } }), ['a', 'not_found']);
+    assert.deepEqual(await listed('_changes?include_docs=true'), ['_design/v', 'a']);
+    assert.deepEqual(await listed('_changes?filter=_doc_ids', { body: { doc_ids: ['_foo', 'a'] } }), ['a']);
+    assert.deepEqual(await listed('_find', { body: { selector: { n: 1 } } }), ['a']);
+    let rows;
+    await until('the view is built', 20000, async () => {
+      const answer = await couch('GET', `${db}/_design/v/_view/all`);
+      rows = answer.json.rows;
+      return answer.status === 200;
+    });
+    assert.deepEqual(rows.map((row) => row.id), ['a']);
+    expectError(await couch('GET', `${db}/_foo`), 404, 'not_found', 'missing');
+    await database('words-copy');
+    const copied = await couch('POST', '/_replicate', { body: { source: 'words', target: 'words-copy' } });
+    assert.equal(copied.json.ok, true, copied.text);
+    assert.equal((await couch('GET', '/words-copy')).json.doc_count, 2);
   });
 
   test('_bulk_docs and _all_docs', async () => {
@@ -220,7 +260,12 @@ describe('the CouchDB dialect', () => {
 
   test('what is not there yet is told in CouchDB’s form', async () => {
     const db = await database('later');
-    expectError(await couch('GET', `${db}/_purged_infos`), 501, 'not_implemented', 'This server does not have this yet.');
+    for (const path of ['/_reshard', '/_reshard/jobs', `${db}/_design/d/_list/l/v`, `${db}/_design/d/_rewrite`, `${db}/_design/d/_rewrite/a/b`])
+      for (const method of ['GET', 'POST'])
+        expectError(await couch(method, path), 501, 'not_implemented', 'This server does not have this yet.');
+    assert.deepEqual((await couch('GET', `${db}/_purged_infos`)).json, { purged_infos: [] });
+    assert.equal((await couch('GET', `${db}/_purged_infos_limit`)).json, 0);
+    assert.equal((await couch('PUT', `${db}/_purged_infos_limit`, { body: '1000' })).status, 200);
     expectError(await couch('GET', `${db}/_nothing`), 404, 'not_found', 'missing');
     assert.equal((await couch('PATCH', db, { body: {} })).json.error, 'method_not_allowed');
   });
