@@ -10,6 +10,11 @@ struct drop {
 	uint64_t collection;
 };
 
+static void remember_last(struct coordinator *c, uint64_t collection)
+{
+	c->drops_last[c->drops_count++ % DROPS_TOLD] = collection;
+}
+
 void drops_load(struct coordinator *c, uint64_t id, uint64_t collection)
 {
 	if (map_get_u64(&c->dropped, id))
@@ -17,16 +22,13 @@ void drops_load(struct coordinator *c, uint64_t id, uint64_t collection)
 	struct drop *d = mem_alloc_zero(sizeof *d);
 	d->collection = collection;
 	map_put_u64(&c->dropped, id, d);
+	if (id == collection)
+		remember_last(c, id);
 }
 
 bool drops_has(const struct coordinator *c, uint64_t id)
 {
 	return map_get_u64(&c->dropped, id) != NULL;
-}
-
-static void remember_last(struct coordinator *c, uint64_t collection)
-{
-	c->drops_last[c->drops_count++ % DROPS_TOLD] = collection;
 }
 
 void drops_add_shard(struct coordinator *c, uint64_t id, uint64_t collection, struct effects *fx)
@@ -60,7 +62,6 @@ void drops_add(struct coordinator *c, const struct collection *collection, uint6
 	       (unsigned long long)id, shards);
 	state_drop_collection(c, collection, operation, fx);
 	drops_load(c, id, id);
-	remember_last(c, id);
 }
 
 void drops_adopt(struct coordinator *c, uint64_t collection, struct effects *fx)
@@ -73,7 +74,6 @@ void drops_adopt(struct coordinator *c, uint64_t collection, struct effects *fx)
 	add_shards(c, collection, fx);
 	state_put_dropped(c, collection, fx);
 	drops_load(c, collection, collection);
-	remember_last(c, collection);
 }
 
 void drops_fill(struct coordinator *c, struct msg_map_push *push)

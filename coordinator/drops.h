@@ -17,7 +17,8 @@ void drops_add_shard(struct coordinator *c, uint64_t id, uint64_t collection, st
 void drops_load(struct coordinator *c, uint64_t id, uint64_t collection);
 /* Of a shard or a collection. */
 bool drops_has(const struct coordinator *c, uint64_t id);
-/* What a map push says: the last ones. */
+/* What a map push says: the last ones, after a start as many of all: a node that keeps nothing but
+ * a collection's settings says so only when it joins, and the answer may be lost. */
 void drops_fill(struct coordinator *c, struct msg_map_push *push);
 /* Tells a storage node of the shards and collections that it still has. */
 void drops_tell(struct coordinator *c, const struct event *e, const uint64_t *ids, uint32_t count,

@@ -60,7 +60,8 @@ enum change_kind {
 	CHANGE_CHUNK = 15,      /* a chunk of an upload */
 	CHANGE_CHUNK_DROP = 16, /* an upload that no document came for goes */
 	CHANGE_ERASE = 17,      /* versions go for good, and what only they need */
-	CHANGE_KIND_MAX = 17
+	CHANGE_REFUSAL = 18,    /* what a client asked for under a key is not done, by any lead */
+	CHANGE_KIND_MAX = 18
 };
 
 enum write_op {

@@ -396,7 +396,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		attachment_apply_drop(s, c, &change);
 	else if (change.kind == CHANGE_EPOCH)
 		epochs_apply(s, c, number);
-	else if (change.id.len > 0)
+	else if (change.kind != CHANGE_REFUSAL && change.id.len > 0)
 		apply_document(s, c, number, &change);
 	if (change.edit_id.len > 0)
 		edits_apply(s, c, &change);

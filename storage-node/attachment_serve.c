@@ -54,9 +54,7 @@ void attachment_on_chunk(struct storage *s, const struct event *e, struct effect
 				.body = m->body,
 				.stamp = write_stamp(s, c)};
 	uint64_t number = stream_append_change(s, c, &change, fx);
-	struct waiter *w = waiter_new(e, MSG_attachment_chunk_ack);
-	w->ack.status = STATUS_OK;
-	waiter_add(&c->pending, ring_at(&c->pending, number), w);
+	CHECK(waiter_await(c, e, number, MSG_attachment_chunk_ack, &ack));
 }
 
 void attachment_on_read(struct storage *s, const struct event *e, struct effects *fx)

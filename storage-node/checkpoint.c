@@ -160,22 +160,13 @@ void checkpoint_on_set(struct storage *s, const struct event *e, struct effects 
 	if (ack.status == STATUS_OK && !stream_has_room(s, c))
 		ack.status = STATUS_OVERLOADED;
 	if (ack.status == STATUS_OK)
-		number = write_recent_number(s, c, m->operation_id);
+		number = recent_number(s, c, m->operation_id);
 	if (ack.status == STATUS_OK && number == 0) {
 		ack.status = check(s, c, m, fx);
 		number = ack.status == STATUS_OK ? order_set(s, c, m, fx) : 0;
 	}
-	struct pending *p = number > 0 ? ring_at(&c->pending, number) : NULL;
-	bool full = p && p->waiters_count >= WAITERS_MAX;
-	if (full)
-		ack.status = STATUS_OVERLOADED;
-	if (!p || full) {
+	if (!waiter_await(c, e, number, MSG_checkpoint_set_ack, &ack))
 		fx_reply(fx, WHEN_NOW, e, MSG_checkpoint_set_ack, &ack);
-		return;
-	}
-	struct waiter *w = waiter_new(e, MSG_checkpoint_set_ack);
-	w->ack.status = STATUS_OK;
-	waiter_add(&c->pending, p, w);
 }
 
 void checkpoint_on_list(struct storage *s, const struct event *e, struct effects *fx)

@@ -142,13 +142,6 @@ void cleanup_on_commit(struct storage *s, const struct event *e, struct effects 
 		ack.status = STATUS_OLD_EPOCH;
 	if (ack.status == STATUS_OK)
 		ack.cleaned = order_cleanups(s, c, m, fx);
-	if (ack.cleaned == 0) {
+	if (ack.cleaned == 0 || !waiter_await(c, e, c->position.last, MSG_cleanup_commit_ack, &ack))
 		fx_reply(fx, WHEN_NOW, e, MSG_cleanup_commit_ack, &ack);
-		return;
-	}
-	struct waiter *w = waiter_new(e, MSG_cleanup_commit_ack);
-	w->ack.status = STATUS_OK;
-	w->cleaned = ack.cleaned;
-	buf_append_be64(&w->body, c->id);
-	waiter_add(&c->pending, ring_at(&c->pending, c->position.last), w);
 }

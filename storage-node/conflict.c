@@ -272,15 +272,14 @@ static bool is_resolved(struct storage *s, struct shard_copy *c,
 	       leaves_ended(s, &view.doc, m, result);
 }
 
-/* The answer waits until the entry is applied. */
-static void answer_after(struct shard_copy *c, const struct event *e, struct pending *p)
+/* The answer waits until the entry is applied; at once if it is. */
+static void answer_after(struct shard_copy *c, const struct event *e, uint64_t number,
+			 struct effects *fx)
 {
 	const struct msg_conflict_resolve *m = e->message.body;
-	struct waiter *w = waiter_new(e, MSG_conflict_resolve_ack);
-	w->ack.status = STATUS_OK;
-	buf_append_be64(&w->body, c->id);
-	buf_append_slice(&w->body, m->id);
-	waiter_add(&c->pending, p, w);
+	struct msg_conflict_resolve_ack ack = {.status = STATUS_OK, .shard = c->id, .id = m->id};
+	if (!waiter_await(c, e, number, MSG_conflict_resolve_ack, &ack))
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
 }
 
 static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e,
@@ -315,13 +314,14 @@ static void order_resolution(struct storage *s, struct shard_copy *c, const stru
 	};
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);
-	answer_after(c, e, ring_at(&c->pending, number));
+	answer_after(c, e, number, fx);
 	offer_answered(c, m, number);
 }
 
 /* Asked again while it is under way: the leaves named are gone, and this very resolution is among
  * what took them. */
-static bool is_under_way(struct shard_copy *c, const struct event *e, struct document_view *v)
+static bool is_under_way(struct shard_copy *c, const struct event *e, struct document_view *v,
+			 struct effects *fx)
 {
 	struct storage *s = v->storage;
 	const struct msg_conflict_resolve *m = e->message.body;
@@ -332,7 +332,7 @@ static bool is_under_way(struct shard_copy *c, const struct event *e, struct doc
 	if (!leaves_ended(s, &v->doc, m, result))
 		return false;
 	REACHED(resolution_asked_again);
-	answer_after(c, e, p);
+	answer_after(c, e, v->overlay->last_number, fx);
 	return true;
 }
 
@@ -344,12 +344,7 @@ static bool was_answered(struct shard_copy *c, const struct event *e, struct eff
 	struct pending *p = ring_at(&c->pending, number);
 	if (number == 0 || (p && p->waiters_count >= WAITERS_MAX))
 		return false;
-	struct msg_conflict_resolve_ack ack = {.status = STATUS_OK, .shard = c->id, .id = m->id};
-	if (!p) {
-		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
-		return true;
-	}
-	answer_after(c, e, p);
+	answer_after(c, e, number, fx);
 	return true;
 }
 
@@ -366,7 +361,7 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 		ack.status = check_resolve(s, c, e, &view);
 	if (ack.status == STATUS_LEAVES_MOVED && m->lease.len > 0)
 		offer_moved(c, m);
-	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_under_way(c, e, &view))
+	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_under_way(c, e, &view, fx))
 		return;
 	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_resolved(s, c, m)) {
 		ack.status = STATUS_OK;

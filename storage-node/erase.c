@@ -135,30 +135,14 @@ static enum status erase_one(struct erasing *er, const struct revs_asked *asked,
 /* One answer for all, when the last entry that it rests on is applied. */
 static void answer_erased(struct erasing *er, const struct event *e, struct effects *fx)
 {
-	struct pending *p = ring_at(&er->c->pending, er->awaited);
-	if (er->awaited == 0 || !p) {
-		if (!lease_held(er->s, er->c))
-			er->ack = ack_of(er->s, STATUS_NO_LEAD);
-		fx_reply(fx, WHEN_NOW, e, MSG_doc_erase_ack, &er->ack);
+	struct waiter *w = waiter_await(er->c, e, er->awaited, MSG_doc_erase_ack, &er->ack);
+	if (w) {
+		w->needs_lead = !er->ordered;
 		return;
 	}
-	struct waiter *w = waiter_new(e, MSG_doc_erase_ack);
-	w->needs_lead = !er->ordered;
-	w->ack.status = STATUS_OK;
-	schema_encode(&schema_msg_doc_erase_ack, &er->ack, &w->body);
-	waiter_add(&er->c->pending, p, w);
-}
-
-void erase_answer(const struct waiter *w, const struct envelope *envelope, struct effects *fx)
-{
-	struct arena arena = {0};
-	struct msg_doc_erase_ack ack;
-	CHECK(schema_decode(&schema_msg_doc_erase_ack, buf_slice(&w->body), &arena, &ack));
-	ack.status = w->ack.status;
-	if (!status_is_success(w->ack.status))
-		ack.items_count = 0;
-	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &ack);
-	arena_close(&arena);
+	if (!lease_held(er->s, er->c))
+		er->ack = ack_of(er->s, STATUS_NO_LEAD);
+	fx_reply(fx, WHEN_NOW, e, MSG_doc_erase_ack, &er->ack);
 }
 
 void erase_on_doc_erase(struct storage *s, const struct event *e, struct effects *fx)

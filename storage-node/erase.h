@@ -7,8 +7,6 @@
 #include "storage-node/internal.h"
 
 void erase_on_doc_erase(struct storage *s, const struct event *e, struct effects *fx);
-/* The waiter's body holds the answer but for its status. */
-void erase_answer(const struct waiter *w, const struct envelope *envelope, struct effects *fx);
 
 /* ---- what is still on its way ----
  * A copy of a push that the network delivers late must not bring back what was erased since. So

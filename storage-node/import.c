@@ -155,30 +155,14 @@ static void refuse(struct importing *im, uint32_t index, enum status status)
 /* One answer for all, when the last entry that it rests on is applied. */
 static void answer_imported(struct importing *im, const struct event *e, struct effects *fx)
 {
-	struct pending *p = ring_at(&im->c->pending, im->awaited);
-	if (im->awaited == 0 || !p) {
-		if (!lease_held(im->s, im->c))
-			im->ack = ack_of(im->s, STATUS_NO_LEAD);
-		fx_reply(fx, WHEN_NOW, e, MSG_doc_import_ack, &im->ack);
+	struct waiter *w = waiter_await(im->c, e, im->awaited, MSG_doc_import_ack, &im->ack);
+	if (w) {
+		w->needs_lead = !im->ordered;
 		return;
 	}
-	struct waiter *w = waiter_new(e, MSG_doc_import_ack);
-	w->needs_lead = !im->ordered;
-	w->ack.status = STATUS_OK;
-	schema_encode(&schema_msg_doc_import_ack, &im->ack, &w->body);
-	waiter_add(&im->c->pending, p, w);
-}
-
-void import_answer(const struct waiter *w, const struct envelope *envelope, struct effects *fx)
-{
-	struct arena arena = {0};
-	struct msg_doc_import_ack ack;
-	CHECK(schema_decode(&schema_msg_doc_import_ack, buf_slice(&w->body), &arena, &ack));
-	ack.status = w->ack.status;
-	if (!status_is_success(w->ack.status))
-		ack.refused_count = 0;
-	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &ack);
-	arena_close(&arena);
+	if (!lease_held(im->s, im->c))
+		im->ack = ack_of(im->s, STATUS_NO_LEAD);
+	fx_reply(fx, WHEN_NOW, e, MSG_doc_import_ack, &im->ack);
 }
 
 /* A copy of a push that was done once, maybe, and all of it erased since. Whoever sent it lately

@@ -5,7 +5,5 @@
 #include "storage-node/internal.h"
 
 void import_on_doc_import(struct storage *s, const struct event *e, struct effects *fx);
-/* The waiter's body holds the answer but for its status. */
-void import_answer(const struct waiter *w, const struct envelope *envelope, struct effects *fx);
 
 #endif

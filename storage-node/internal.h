@@ -10,6 +10,7 @@
 #include "storage-node/digest.h"
 #include "storage-node/keys.h"
 #include "storage-node/large.h"
+#include "storage-node/recent.h"
 #include "storage-node/storage.h"
 #include "storage-node/trail.h"
 
@@ -33,7 +34,6 @@ enum {
 	PROMISE_RETRY_MS = 100,
 	SNAPSHOT_CHUNK_BYTES = 512 * 1024,
 	SNAPSHOT_RESEND_MS = 1000,
-	RECENT_OPERATIONS = 512,
 	RECENT_KEEP_MS = 3 * REQUEST_DEADLINE_MS,
 	OUTBOX_ENTRIES_MAX = 100000,
 	OUTBOX_PUSH_MAX = 64,
@@ -65,11 +65,10 @@ struct waiter {
 	uint16_t type;            /* of the answer */
 	bool needs_lead; /* it changes nothing but shows a state: only a lead under its lease may */
 	struct msg_doc_write_ack
-	    ack; /* slices borrow from text and body below; other types use its status */
+	    ack; /* slices borrow from text and body below; of other types what changes */
 	uint8_t hash[LIMIT_REV_HASH_BYTES];
-	struct buf body;
+	struct buf body;  /* of other types: the answer, encoded */
 	size_t place_len; /* of a refusal: body is the place, then the detail */
-	uint64_t cleaned; /* cleanup_commit_ack */
 };
 
 /* An entry of the stream that is not applied yet. */
@@ -99,20 +98,6 @@ struct overlay {
 	struct buf purged;      /* encoded mark that one of those leaves; empty: none does */
 	struct map
 	    bodies; /* revision text -> struct buf*: bodies outside the record made by those */
-};
-
-struct recent {
-	uint64_t number; /* entry, or 0: refused */
-	uint64_t epoch;  /* in which it was decided */
-	uint64_t status;
-	uint64_t generation;
-	uint8_t hash_len;
-	uint8_t hash[LIMIT_REV_HASH_BYTES];
-	uint8_t operation_id[16];
-	uint8_t digest[16]; /* of the request; empty: the gateway chose the id */
-	uint8_t digest_len;
-	bool used;
-	bool content; /* it takes uploads over */
 };
 
 enum follower_mode {
@@ -225,10 +210,7 @@ struct shard_copy {
 	struct map overlays;      /* document id -> struct overlay* */
 	struct overlay *large_of; /* whose document `large` is, instead of its record; NULL: none */
 	struct large large;
-	struct map recent_by_id; /* operation id -> struct recent* */
-	struct recent *recents;  /* ring of RECENT_OPERATIONS */
-	uint32_t recent_next;
-	int64_t recent_until_ms; /* they go then; 0: as of the next tick */
+	struct recents recents;
 	struct refused_attempts attempts;
 	struct map notes; /* document id -> struct note*: why a conflict stays open */
 	struct cleanup_wait cleanup_wait;
@@ -382,6 +364,10 @@ void ring_pop_last(struct pending_ring *r);
 void ring_close(struct pending_ring *r);
 void waiter_add(struct pending_ring *r, struct pending *p, struct waiter *w);
 struct waiter *waiter_new(const struct event *e, uint16_t type);
+/* `answer`, of this type, goes when the entry is applied, with its status, clock_ms and life as of
+ * then, and with no lists if it fails. NULL: it is applied, or 0; nothing was done. */
+struct waiter *waiter_await(struct shard_copy *c, const struct event *e, uint64_t number,
+			    uint16_t type, const void *answer);
 void waiter_set_revision(struct waiter *w, const struct revision *r);
 void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
 void waiters_fail(struct pending *p, enum status status, struct effects *fx);
@@ -556,14 +542,6 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 
 /* write.c */
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
-/* Notes the operation of an entry of the stream. */
-void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
-			const struct change *change);
-void write_recent_clear(struct shard_copy *c);
-/* Of the entry that this operation became, if it stands in the stream; 0: not known. */
-uint64_t write_recent_number(struct storage *s, struct shard_copy *c, struct slice operation_id);
-/* They outlive the lead's epoch for as long as a request may be under way. */
-void write_recent_tick(const struct storage *s, struct shard_copy *c);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);
 
 /* read.c, query.c */

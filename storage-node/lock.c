@@ -267,22 +267,16 @@ static void answer_when_applied(struct shard_copy *c, const struct event *e, uin
 				struct effects *fx)
 {
 	const struct msg_lock_set *m = e->message.body;
-	struct pending *p = ring_at(&c->pending, number);
-	if (!p) {
-		answer(c, e, STATUS_OK, fx);
-		return;
-	}
-	if (c->pending.waiters >= WAITERS_MAX)
-		return;
 	struct msg_lock_set_ack ack = {.status = STATUS_OK,
 				       .shard = m->shard,
 				       .id = m->lock.id,
 				       .release = m->release,
 				       .token = m->lock.token};
-	struct waiter *w = waiter_new(e, MSG_lock_set_ack);
-	w->ack.status = STATUS_OK;
-	schema_encode(&schema_msg_lock_set_ack, &ack, &w->body);
-	waiter_add(&c->pending, p, w);
+	bool full = c->pending.waiters >= WAITERS_MAX;
+	if (full && ring_at(&c->pending, number))
+		return;
+	if (!waiter_await(c, e, number, MSG_lock_set_ack, &ack))
+		answer(c, e, STATUS_OK, fx);
 }
 
 static uint64_t append(struct storage *s, struct shard_copy *c, enum change_kind kind,

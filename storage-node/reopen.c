@@ -160,26 +160,24 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
-/* Until this entry is applied. */
-static void answer_after(struct shard_copy *c, const struct event *e, struct pending *p)
+/* When this entry is applied, or at once. */
+static void answer_after(struct shard_copy *c, const struct event *e, uint64_t number,
+			 struct effects *fx)
 {
-	struct waiter *w = waiter_new(e, MSG_conflict_undo_ack);
-	w->ack.status = STATUS_OK;
-	waiter_add(&c->pending, p, w);
+	struct msg_conflict_undo_ack ack = {.status = STATUS_OK};
+	if (!waiter_await(c, e, number, MSG_conflict_undo_ack, &ack))
+		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
 }
 
 /* Asked again: what was ordered may still be under way. */
 static enum status answer_again(struct shard_copy *c, const struct event *e,
 				const struct document_view *view, struct effects *fx)
 {
-	struct pending *p = view->overlay ? ring_at(&c->pending, view->overlay->last_number) : NULL;
-	struct msg_conflict_undo_ack ack = {.status = STATUS_OK};
+	uint64_t number = view->overlay ? view->overlay->last_number : 0;
+	const struct pending *p = ring_at(&c->pending, number);
 	if (p && p->waiters_count >= WAITERS_MAX)
 		return STATUS_OVERLOADED;
-	if (p)
-		answer_after(c, e, p);
-	else
-		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
+	answer_after(c, e, number, fx);
 	return STATUS_OK;
 }
 
@@ -210,5 +208,5 @@ void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx
 	change.floor = c->floor;
 	uint64_t number = stream_append_change(s, c, &change, fx);
 	overlay_touch(s, c, m->id, number);
-	answer_after(c, e, ring_at(&c->pending, number));
+	answer_after(c, e, number, fx);
 }

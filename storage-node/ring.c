@@ -2,8 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "storage-node/erase.h"
-#include "storage-node/import.h"
+#include "storage-node/internal.h"
 
 enum { RING_FIRST = 64 };
 
@@ -114,52 +113,59 @@ static void answer_write(struct waiter *w, const struct envelope *envelope, stru
 	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &w->ack);
 }
 
-/* The body buffer holds the answer but for its status. */
-static void answer_lock(struct waiter *w, const struct envelope *envelope, struct effects *fx)
+static void set_number(const struct schema *schema, void *answer, const char *name, uint64_t value)
 {
+	for (uint32_t i = 0; i < schema->fields_count; i++)
+		if (schema->fields[i].type == SCHEMA_U64 &&
+		    strcmp(schema->fields[i].name, name) == 0)
+			memcpy((char *)answer + schema->fields[i].offset, &value, sizeof value);
+}
+
+static void empty_lists(const struct schema *schema, void *answer)
+{
+	const uint32_t none = 0;
+	for (uint32_t i = 0; i < schema->fields_count; i++)
+		if (schema->fields[i].type == SCHEMA_LIST)
+			memcpy((char *)answer + schema->fields[i].count_offset, &none, sizeof none);
+}
+
+/* The body buffer holds the answer but for what has become of the entry, and when. */
+static void answer_encoded(struct waiter *w, const struct envelope *envelope, struct effects *fx)
+{
+	const struct schema *schema = schema_of_message(w->type);
 	struct arena arena = {0};
-	struct msg_lock_set_ack ack;
-	CHECK(schema_decode(&schema_msg_lock_set_ack, buf_slice(&w->body), &arena, &ack));
-	ack.status = w->ack.status;
-	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, &ack);
+	void *answer = arena_alloc(&arena, schema->size);
+	CHECK(schema_decode(schema, buf_slice(&w->body), &arena, answer));
+	set_number(schema, answer, "status", w->ack.status);
+	set_number(schema, answer, "clock_ms", w->ack.clock_ms);
+	set_number(schema, answer, "life", w->ack.life);
+	if (!status_is_success((enum status)w->ack.status))
+		empty_lists(schema, answer);
+	fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, envelope, answer);
 	arena_close(&arena);
+}
+
+struct waiter *waiter_await(struct shard_copy *c, const struct event *e, uint64_t number,
+			    uint16_t type, const void *answer)
+{
+	struct pending *p = number > 0 ? ring_at(&c->pending, number) : NULL;
+	if (!p)
+		return NULL;
+	struct waiter *w = waiter_new(e, type);
+	w->ack.status = STATUS_OK;
+	schema_encode(schema_of_message(type), answer, &w->body);
+	waiter_add(&c->pending, p, w);
+	return w;
 }
 
 void waiter_answer(struct waiter *w, struct effects *fx)
 {
 	struct envelope envelope = w->envelope;
 	envelope.type = w->type;
-	struct slice body = buf_slice(&w->body);
-	if (w->type == MSG_conflict_resolve_ack) {
-		/* the body buffer holds shard id and document id of the echo */
-		struct msg_conflict_resolve_ack ack = {.status = w->ack.status};
-		ack.shard = be64_read(body.data);
-		ack.id = slice_of(body.data + 8, body.len - 8);
-		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
-	} else if (w->type == MSG_cleanup_commit_ack) {
-		struct msg_cleanup_commit_ack ack = {.status = w->ack.status,
-						     .cleaned = w->cleaned};
-		ack.shard = be64_read(body.data);
-		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
-	} else if (w->type == MSG_conflict_undo_ack) {
-		struct msg_conflict_undo_ack ack = {.status = w->ack.status};
-		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
-	} else if (w->type == MSG_checkpoint_set_ack) {
-		struct msg_checkpoint_set_ack ack = {
-		    .status = w->ack.status, .clock_ms = w->ack.clock_ms, .life = w->ack.life};
-		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
-	} else if (w->type == MSG_attachment_chunk_ack) {
-		struct msg_attachment_chunk_ack ack = {.status = w->ack.status};
-		fx_send(fx, WHEN_NOW, w->peer.member, w->peer.route, &envelope, &ack);
-	} else if (w->type == MSG_lock_set_ack) {
-		answer_lock(w, &envelope, fx);
-	} else if (w->type == MSG_doc_import_ack) {
-		import_answer(w, &envelope, fx);
-	} else if (w->type == MSG_doc_erase_ack) {
-		erase_answer(w, &envelope, fx);
-	} else {
+	if (w->type == MSG_doc_write_ack)
 		answer_write(w, &envelope, fx);
-	}
+	else
+		answer_encoded(w, &envelope, fx);
 	buf_close(&w->body);
 	free(w);
 }

@@ -33,8 +33,7 @@ void shard_free(struct shard_copy *c)
 	index_free(c);
 	overlays_clear(c);
 	map_close(&c->overlays);
-	write_recent_clear(c);
-	map_close(&c->recent_by_id);
+	recent_clear(c);
 	attempt_clear(c);
 	erase_forget(c);
 	conflict_notes_clear(c);
@@ -189,7 +188,7 @@ static void load_recent(struct storage *s, struct shard_copy *c)
 		struct slice encoded =
 		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
 		if (schema_decode(&schema_change, encoded, &s->arena, &change))
-			write_recent_entry(c, n, epoch, &change);
+			recent_entry(c, n, epoch, &change);
 		else if (c->unreadable == 0)
 			c->unreadable = n;
 		arena_reset(&s->arena);

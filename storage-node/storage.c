@@ -188,7 +188,7 @@ static void on_timer(struct storage *s, struct effects *fx)
 			stream_tick(s, c, fx);
 		outbox_tick(s, c, fx);
 		placed_tick(s, c, fx);
-		write_recent_tick(s, c);
+		recent_tick(s, c);
 		attempt_tick(s, c);
 		lock_tick(s, c, fx);
 		feed_tick(s, c, fx);

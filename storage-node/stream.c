@@ -77,7 +77,7 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 	CHECK(p != NULL);
 	if (schema_decode(&schema_change, p->change, &s->arena, &change)) {
 		p->id = change.id;
-		write_recent_entry(c, number, p->epoch, &change);
+		recent_entry(c, number, p->epoch, &change);
 		if (change.kind == CHANGE_CHUNK_DROP)
 			c->upload_dropped = number;
 		else if (change.kind == CHANGE_ERASE)
@@ -524,6 +524,7 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 	struct change change;
 	if (!schema_decode(&schema_change, p->change, &s->arena, &change))
 		return;
+	recent_cut(c, number, &change);
 	if (change.kind != CHANGE_WRITE && change.kind != CHANGE_BRANCH)
 		return;
 	/* part of a write by query is done again by whoever goes on with that; nobody was told of

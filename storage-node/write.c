@@ -17,6 +17,7 @@
 #include "storage-node/operations.h"
 #include "storage-node/placed.h"
 #include "storage-node/purge.h"
+#include "storage-node/recent.h"
 #include "storage-node/shard_edit.h"
 
 /* What became of a write before it is ordered. */
@@ -40,79 +41,6 @@ uint64_t write_stamp(struct storage *s, struct shard_copy *c)
 	c->position.stamp = wall > c->position.stamp ? wall : c->position.stamp + 1;
 	c->position_dirty = true;
 	return c->position.stamp;
-}
-
-/* ---- recent operations: a request that the network delivers twice is done once ----
- * Every replica knows those of the newest entries of its stream, so that a successor, or a lead
- * that restarted, knows what was taken; a lead also knows what it refused in its epoch. */
-
-void write_recent_clear(struct shard_copy *c)
-{
-	map_clear(&c->recent_by_id);
-	free(c->recents);
-	c->recents = NULL;
-	c->recent_next = 0;
-}
-
-/* Idle shards keep none: a copy of a request that is still on its way is not that old. But what is
- * not settled yet may be asked for as long as it isn't; afterwards documents know clients' keys. */
-void write_recent_tick(const struct storage *s, struct shard_copy *c)
-{
-	if (!c->recents)
-		return;
-	if (c->recent_until_ms == 0 || c->position.applied < c->position.last)
-		c->recent_until_ms = s->now_ms + RECENT_KEEP_MS;
-	else if (s->now_ms >= c->recent_until_ms)
-		write_recent_clear(c);
-}
-
-static void write_recent_forget(struct shard_copy *c, struct slice operation_id)
-{
-	struct recent *r = map_remove(&c->recent_by_id, operation_id);
-	if (r)
-		r->used = false;
-}
-
-static void write_recent_add(struct shard_copy *c, struct slice operation_id, struct slice digest,
-			     const struct recent *what, const struct revision *revision)
-{
-	CHECK(operation_id.len == sizeof what->operation_id && digest.len <= sizeof what->digest &&
-	      revision->hash.len <= sizeof what->hash);
-	if (map_get(&c->recent_by_id, operation_id))
-		write_recent_forget(c, operation_id);
-	if (!c->recents)
-		c->recents = mem_alloc_zero(RECENT_OPERATIONS * sizeof *c->recents);
-	struct recent *r = &c->recents[c->recent_next++ % RECENT_OPERATIONS];
-	if (r->used && map_get(&c->recent_by_id, slice_of(r->operation_id, 16)) == r)
-		map_remove(&c->recent_by_id, slice_of(r->operation_id, sizeof r->operation_id));
-	*r = *what;
-	r->used = true;
-	r->generation = revision->generation;
-	r->hash_len = (uint8_t)revision->hash.len;
-	if (r->hash_len)
-		memcpy(r->hash, revision->hash.data, r->hash_len);
-	memcpy(r->operation_id, operation_id.data, sizeof r->operation_id);
-	r->digest_len = (uint8_t)digest.len;
-	if (r->digest_len)
-		memcpy(r->digest, digest.data, r->digest_len);
-	map_put(&c->recent_by_id, operation_id, r);
-	c->recent_until_ms = 0;
-}
-
-void write_recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
-			const struct change *change)
-{
-	struct recent what = {.number = number,
-			      .epoch = epoch,
-			      .status = change->status,
-			      .content = change->uploads_count > 0};
-	if (change->edit_id.len > 0) /* its own record knows it */
-		return;
-	if ((change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
-	     change->kind == CHANGE_CHECKPOINT) &&
-	    change->operation_id.len == sizeof what.operation_id)
-		write_recent_add(c, change->operation_id, change->operation_digest, &what,
-				 &change->revision);
 }
 
 /* ---- answers ---- */
@@ -169,6 +97,27 @@ static void answer_when_applied(struct storage *s, struct shard_copy *c, const s
 	waiter_add(&c->pending, p, w);
 }
 
+/* Of two attempts under a client's key one may be refused, and its client told, while the other is
+ * still on its way, maybe to the next lead. Who splits asks under keys of its own making. */
+static bool binds_successors(const struct msg_doc_write *m, enum status status)
+{
+	return !status_is_success(status) && status < STATUS_NOT_LEAD &&
+	       status != STATUS_OPERATION_ID_REUSED && m->operation_digest.len > 0 &&
+	       m->expect != EXPECT_DERIVED && !MUTATION(refusal_unbinding);
+}
+
+static uint64_t order_refusal(struct storage *s, struct shard_copy *c,
+			      const struct msg_doc_write *m, const struct decision *d,
+			      struct effects *fx)
+{
+	struct change change = {.kind = CHANGE_REFUSAL,
+				.operation_id = m->operation_id,
+				.operation_digest = m->operation_digest,
+				.status = d->status,
+				.revision = d->answer};
+	return stream_append_change(s, c, &change, fx);
+}
+
 /* An answer that changes nothing: it may show only settled state, and only under a lease. */
 static void answer_unchanged(struct storage *s, struct shard_copy *c, const struct event *e,
 			     struct document_view *v, const struct decision *d, struct effects *fx)
@@ -179,8 +128,16 @@ static void answer_unchanged(struct storage *s, struct shard_copy *c, const stru
 		return;
 	}
 	const struct msg_doc_write *m = e->message.body;
+	if (binds_successors(m, d->status)) {
+		struct decision told = *d;
+		told.ordered = true;
+		number = order_refusal(s, c, m, d, fx);
+		answer_when_applied(s, c, e, number, &told, fx);
+		return;
+	}
 	struct recent what = {.number = number, .epoch = c->lead_epoch, .status = d->status};
-	write_recent_add(c, m->operation_id, m->operation_digest, &what, &d->answer);
+	if (d->status != STATUS_OPERATION_ID_REUSED) /* that is of another request */
+		recent_add(c, m->operation_id, m->operation_digest, &what, &d->answer);
 	answer_when_applied(s, c, e, number, d, fx);
 }
 
@@ -419,20 +376,6 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 
 /* ---- at the lead ---- */
 
-/* Does the entry still stand in the stream? Not known of one that was trimmed since. */
-static bool recent_stands(struct storage *s, struct shard_copy *c, const struct recent *r)
-{
-	uint64_t epoch;
-	return stream_epoch_at(s, c, r->number, &epoch) && epoch == r->epoch;
-}
-
-uint64_t write_recent_number(struct storage *s, struct shard_copy *c, struct slice operation_id)
-{
-	const struct recent *r = map_get(&c->recent_by_id, operation_id);
-	bool stands = r && r->number > 0 && recent_stands(s, c, r);
-	return stands && !MUTATION(doubled_write) ? r->number : 0;
-}
-
 /* True if the request is dealt with. One that an earlier epoch took gets no refusal, which its
  * gateway would believe and do it again: it is answered if its entry stands and this is the lead,
  * else not at all. */
@@ -440,7 +383,7 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 			  struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
-	struct recent *r = map_get(&c->recent_by_id, m->operation_id);
+	struct recent *r = recent_find(c, m->operation_id);
 	if (!r || (r->number == 0 && r->epoch != c->lead_epoch) || MUTATION(doubled_write))
 		return false;
 	/* what was refused was not done: without a lease, or in another epoch, it is decided anew.
@@ -453,7 +396,7 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 	if (c->state == SHARD_SERVING && r->number > c->position.trimmed &&
 	    !recent_stands(s, c, r)) {
 		REACHED(repeat_of_what_was_cut);
-		write_recent_forget(c, m->operation_id); /* it was cut: as if it never came */
+		recent_forget(c, m->operation_id); /* it was cut: as if it never came */
 		return false;
 	}
 	bool unknown = r->epoch != c->lead_epoch && r->number <= c->position.trimmed;
@@ -463,11 +406,36 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 		return r->number > 0;
 	struct decision d = {.status = (enum status)r->status,
 			     .ordered = status_is_success(r->status)};
-	d.answer =
-	    (struct revision){.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)};
-	if (!slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)))
+	d.answer = recent_revision(r);
+	if (!recent_is_of(r, m->operation_digest))
 		d = (struct decision){.status = STATUS_OPERATION_ID_REUSED};
 	REACHED(repeat_answered_from_memory);
+	answer_when_applied(s, c, e, r->number, &d, fx);
+	return true;
+}
+
+/* True if a refusal stands in the stream and the request is dealt with. Its client may have been
+ * told, whoever led then. */
+static bool repeat_refused(struct storage *s, struct shard_copy *c, const struct event *e,
+			   struct effects *fx)
+{
+	const struct msg_doc_write *m = e->message.body;
+	const struct recent *r = recent_refusal(c, m->operation_id);
+	bool leads = c->state == SHARD_SERVING && e->message.envelope.epoch == c->lead_epoch;
+	bool applied = r && r->number <= c->position.applied;
+	if (!r || (!applied && !leads && !m->branch))
+		return false;
+	if (!applied && c->pending.waiters >= WAITERS_MAX)
+		return true;
+	REACHED(attempt_after_refusal);
+	if (!applied && !leads) { /* nobody knows yet whether its client is told */
+		answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
+		return true;
+	}
+	struct decision d = {
+	    .status = (enum status)r->status, .ordered = true, .answer = recent_revision(r)};
+	if (!recent_is_of(r, m->operation_digest))
+		d = (struct decision){.status = STATUS_OPERATION_ID_REUSED, .ordered = true};
 	answer_when_applied(s, c, e, r->number, &d, fx);
 	return true;
 }
@@ -514,7 +482,7 @@ static bool recent_was_applied(struct storage *s, struct shard_copy *c, struct s
 			       const struct recent *r)
 {
 	struct document_view applied;
-	struct revision made = {r->generation, slice_of(r->hash, r->hash_len)};
+	struct revision made = recent_revision(r);
 	if (r->number == 0 || r->number > c->position.trimmed)
 		return false;
 	document_load(s, c, id, &applied);
@@ -528,17 +496,16 @@ static bool accept_standing(struct storage *s, struct shard_copy *c, const struc
 			    struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
-	const struct recent *r = map_get(&c->recent_by_id, m->operation_id);
+	const struct recent *r = recent_find(c, m->operation_id);
 	if (!r || !status_is_success((enum status)r->status) ||
-	    !slice_equal(m->operation_digest, slice_of(r->digest, r->digest_len)) ||
+	    !recent_is_of(r, m->operation_digest) ||
 	    !(recent_stands(s, c, r) || recent_was_applied(s, c, m->id, r)))
 		return false;
 	bool applied = r->number <= c->position.applied;
 	if (r->content && !applied)
 		return false;
 	REACHED(pending_accepted_as_branch);
-	struct decision d = {
-	    .answer = {.generation = r->generation, .hash = slice_of(r->hash, r->hash_len)}};
+	struct decision d = {.answer = recent_revision(r)};
 	answer(s, e, WHEN_DURABLE, applied ? (enum status)r->status : STATUS_ACCEPTED, &d, fx);
 	return true;
 }
@@ -704,6 +671,8 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		answer(s, e, WHEN_NOW, refused, NULL, fx);
 		return;
 	}
+	if (repeat_refused(s, c, e, fx))
+		return;
 	refused = lead_refuses(s, c, e);
 	if (m->branch && refused != STATUS_OK) {
 		write_branch(s, c, e, fx);

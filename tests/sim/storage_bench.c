@@ -13,9 +13,9 @@ enum { STEP_MS = 50, SEED = 42, WALL_MS = 1700000000 };
 static void print_change(struct storage_bench *b, struct slice encoded)
 {
 	static const char *const kinds[] = {
-	    "?",        "epoch",      "write",  "branch", "resolve",    "cleanup",
-	    "settings", "lock",       "unlock", "edit",   "reopen",     "purge",
-	    "?",        "checkpoint", "import", "chunk",  "chunk_drop", "erase"};
+	    "?",      "epoch",  "write",      "branch", "resolve", "cleanup", "settings",
+	    "lock",   "unlock", "edit",       "reopen", "purge",   "?",       "checkpoint",
+	    "import", "chunk",  "chunk_drop", "erase",  "refusal"};
 	_Static_assert(ARRAY_LEN(kinds) == CHANGE_KIND_MAX + 1, "each kind of change has a name");
 	struct change change;
 	if (!schema_decode(&schema_change, encoded, &b->arena, &change)) {

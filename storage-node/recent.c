@@ -1,0 +1,152 @@
+#include "storage-node/recent.h"
+
+#include <stdlib.h>
+
+#include "common/base/memory.h"
+#include "common/probe.h"
+#include "storage-node/internal.h"
+
+static void table_clear(struct recent_table *t)
+{
+	map_close(&t->by_id);
+	free(t->ring);
+	*t = (struct recent_table){0};
+}
+
+static void table_forget(struct recent_table *t, struct slice operation_id)
+{
+	struct recent *r = map_remove(&t->by_id, operation_id);
+	if (r)
+		r->used = false;
+}
+
+static void table_add(struct recent_table *t, uint32_t size, struct slice operation_id,
+		      struct slice digest, const struct recent *what)
+{
+	table_forget(t, operation_id);
+	if (!t->ring)
+		t->ring = mem_alloc(size * sizeof *t->ring);
+	struct recent *r = &t->ring[t->next % size];
+	if (t->next++ >= size && r->used)
+		map_remove(&t->by_id, slice_of(r->operation_id, sizeof r->operation_id));
+	*r = *what;
+	r->used = true;
+	memcpy(r->operation_id, operation_id.data, sizeof r->operation_id);
+	r->digest_len = (uint8_t)digest.len;
+	if (r->digest_len)
+		memcpy(r->digest, digest.data, r->digest_len);
+	map_put(&t->by_id, operation_id, r);
+	t->until_ms = 0;
+}
+
+/* Idle shards keep none: a copy of a request that is still on its way is not that old. But what is
+ * not settled yet may be asked for as long as it isn't; afterwards documents know clients' keys. */
+static void table_tick(const struct storage *s, const struct shard_copy *c, struct recent_table *t)
+{
+	if (!t->ring)
+		return;
+	if (t->until_ms == 0 || c->position.applied < c->position.last)
+		t->until_ms = s->now_ms + RECENT_KEEP_MS;
+	else if (s->now_ms >= t->until_ms)
+		table_clear(t);
+}
+
+struct recent *recent_find(const struct shard_copy *c, struct slice operation_id)
+{
+	return map_get(&c->recents.taken.by_id, operation_id);
+}
+
+struct recent *recent_refusal(const struct shard_copy *c, struct slice operation_id)
+{
+	return map_get(&c->recents.refused.by_id, operation_id);
+}
+
+struct revision recent_revision(const struct recent *r)
+{
+	return (struct revision){r->generation, slice_of(r->hash, r->hash_len)};
+}
+
+bool recent_is_of(const struct recent *r, struct slice digest)
+{
+	return slice_equal(digest, slice_of(r->digest, r->digest_len));
+}
+
+bool recent_stands(struct storage *s, struct shard_copy *c, const struct recent *r)
+{
+	uint64_t epoch;
+	return stream_epoch_at(s, c, r->number, &epoch) && epoch == r->epoch;
+}
+
+uint64_t recent_number(struct storage *s, struct shard_copy *c, struct slice operation_id)
+{
+	const struct recent *r = recent_find(c, operation_id);
+	bool stands = r && r->number > 0 && recent_stands(s, c, r);
+	return stands && !MUTATION(doubled_write) ? r->number : 0;
+}
+
+static struct recent made_of(const struct recent *what, const struct revision *revision)
+{
+	struct recent r = *what;
+	CHECK(revision->hash.len <= sizeof r.hash);
+	r.generation = revision->generation;
+	r.hash_len = (uint8_t)revision->hash.len;
+	if (r.hash_len)
+		memcpy(r.hash, revision->hash.data, r.hash_len);
+	return r;
+}
+
+void recent_add(struct shard_copy *c, struct slice operation_id, struct slice digest,
+		const struct recent *what, const struct revision *revision)
+{
+	CHECK(operation_id.len == sizeof what->operation_id && digest.len <= sizeof what->digest);
+	struct recent r = made_of(what, revision);
+	table_add(&c->recents.taken, RECENT_OPERATIONS, operation_id, digest, &r);
+}
+
+void recent_forget(struct shard_copy *c, struct slice operation_id)
+{
+	table_forget(&c->recents.taken, operation_id);
+}
+
+void recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
+		  const struct change *change)
+{
+	struct recent what = {.number = number,
+			      .epoch = epoch,
+			      .status = change->status,
+			      .content = change->uploads_count > 0};
+	if (change->edit_id.len > 0 || /* its own record knows it */
+	    change->operation_id.len != sizeof what.operation_id)
+		return;
+	if (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
+	    change->kind == CHANGE_CHECKPOINT) {
+		table_forget(&c->recents.refused, change->operation_id);
+		recent_add(c, change->operation_id, change->operation_digest, &what,
+			   &change->revision);
+	} else if (change->kind == CHANGE_REFUSAL) {
+		struct recent r = made_of(&what, &change->revision);
+		table_add(&c->recents.refused, RECENT_REFUSALS, change->operation_id,
+			  change->operation_digest, &r);
+	}
+}
+
+void recent_cut(struct shard_copy *c, uint64_t number, const struct change *change)
+{
+	if (change->kind != CHANGE_REFUSAL)
+		return;
+	const struct recent *r = recent_refusal(c, change->operation_id);
+	if (r && r->number == number)
+		table_forget(&c->recents.refused, change->operation_id);
+}
+
+void recent_tick(const struct storage *s, struct shard_copy *c)
+{
+	table_tick(s, c, &c->recents.taken);
+	table_tick(s, c, &c->recents.refused);
+}
+
+void recent_clear(struct shard_copy *c)
+{
+	table_clear(&c->recents.taken);
+	table_clear(&c->recents.refused);
+}
