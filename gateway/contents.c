@@ -77,15 +77,6 @@ static void fill_send(struct content *c)
 	content_fill_chunk(c, slice_part(c->bytes, start, last ? left : LIMIT_CHUNK_BYTES), last);
 }
 
-static void fill_read(struct content *c)
-{
-	c->message.read = (struct msg_attachment_read){
-	    .shard = c->shard,
-	    .content = slice_of(c->content, sizeof c->content),
-	    .number = c->at,
-	};
-}
-
 /* One chunk of a content is under way at a time. */
 static bool ask(struct turn *t, struct request *r, struct contents *work, uint32_t index)
 {
@@ -93,17 +84,14 @@ static bool ask(struct turn *t, struct request *r, struct contents *work, uint32
 	struct call_spec spec = {
 	    .reach = REACH_LEAD,
 	    .shard = c->shard,
-	    .type = work->reads ? MSG_attachment_read : MSG_attachment_chunk,
-	    .answer = work->reads ? MSG_attachment_read_ack : MSG_attachment_chunk_ack,
+	    .type = MSG_attachment_chunk,
+	    .answer = MSG_attachment_chunk_ack,
 	    .message = &c->message,
 	    .repeatable = true,
 	    .index = index,
 	    .done = chunk_done,
 	};
-	if (work->reads)
-		fill_read(c);
-	else
-		fill_send(c);
+	fill_send(c);
 	return call_open(t, r, &spec);
 }
 
@@ -114,35 +102,6 @@ static bool sent_on(struct turn *t, struct request *r, struct contents *work, ui
 	struct content *c = &work->list[index];
 	c->at++;
 	if (c->at * LIMIT_CHUNK_BYTES >= c->bytes.len)
-		return false;
-	if (!ask(t, r, work, index))
-		work->status = STATUS_OVERLOADED;
-	return work->status == STATUS_OK;
-}
-
-/* Of the chunk what the range has of it. False: it is shorter than it has to be. */
-static bool take_bytes(struct content *c, struct slice chunk)
-{
-	uint64_t start = c->at * LIMIT_CHUNK_BYTES;
-	uint64_t end = start + chunk.len;
-	uint64_t have = c->bytes.len;
-	uint64_t from = c->first + have;
-	uint64_t to = c->first + c->count < end ? c->first + c->count : end;
-	if (from < start || to <= from)
-		return false;
-	memcpy((uint8_t *)(uintptr_t)c->bytes.data + have, chunk.data + (from - start), to - from);
-	c->bytes.len += to - from;
-	return c->bytes.len == c->count || chunk.len == LIMIT_CHUNK_BYTES;
-}
-
-static bool read_on(struct turn *t, struct request *r, struct contents *work, uint32_t index,
-		    struct slice chunk)
-{
-	struct content *c = &work->list[index];
-	if (!take_bytes(c, chunk))
-		work->status = STATUS_INTERNAL;
-	c->at++;
-	if (work->status != STATUS_OK || c->bytes.len == c->count)
 		return false;
 	if (!ask(t, r, work, index))
 		work->status = STATUS_OVERLOADED;
@@ -160,16 +119,14 @@ static void chunk_done(struct turn *t, struct request *r, uint32_t index, enum s
 		       const void *body)
 {
 	struct contents *work = r->contents;
-	bool good = body && (status == STATUS_OK || (!work->reads && status == STATUS_CREATED));
+	bool good = body && (status == STATUS_OK || status == STATUS_CREATED);
 	if (!good && work->status == STATUS_OK)
 		work->status = status_is_success(status) ? STATUS_INTERNAL : status;
 	bool goes_on = false;
 	if (work->status == STATUS_OK) {
 		timers_set(&t->gw->timers, &r->deadline,
 			   t->now_ms + t->gw->options.limits.deadline_ms);
-		const struct msg_attachment_read_ack *have = work->reads ? body : NULL;
-		goes_on =
-		    have ? read_on(t, r, work, index, have->body) : sent_on(t, r, work, index);
+		goes_on = sent_on(t, r, work, index);
 	}
 	if (!goes_on)
 		end_one(t, r, work);
@@ -177,7 +134,7 @@ static void chunk_done(struct turn *t, struct request *r, uint32_t index, enum s
 
 /* ---- all of them ---- */
 
-static void begin(struct turn *t, struct request *r, struct contents *work, contents_done *done)
+void contents_send(struct turn *t, struct request *r, struct contents *work, contents_done *done)
 {
 	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
 	r->contents = work;
@@ -189,8 +146,8 @@ static void begin(struct turn *t, struct request *r, struct contents *work, cont
 		struct content *one = &work->list[i];
 		const struct map_shard *s = c ? map_collection_shard(c, one->document) : NULL;
 		one->shard = s ? s->shard.id : 0;
-		one->at = work->reads ? one->first / LIMIT_CHUNK_BYTES : 0;
-		bool wanted = work->reads ? one->count > 0 : !one->streamed;
+		one->at = 0;
+		bool wanted = !one->streamed;
 		if (wanted && work->status == STATUS_OK && s && ask(t, r, work, i))
 			continue;
 		if (wanted && work->status == STATUS_OK)
@@ -198,20 +155,4 @@ static void begin(struct turn *t, struct request *r, struct contents *work, cont
 		work->left--;
 	}
 	end_one(t, r, work);
-}
-
-void contents_send(struct turn *t, struct request *r, struct contents *work, contents_done *done)
-{
-	work->reads = false;
-	begin(t, r, work, done);
-}
-
-void contents_read(struct turn *t, struct request *r, struct contents *work, contents_done *done)
-{
-	work->reads = true;
-	for (uint32_t i = 0; i < work->count; i++) {
-		struct content *one = &work->list[i];
-		one->bytes = slice_of(arena_alloc(&r->arena, one->count + 1), 0);
-	}
-	begin(t, r, work, done);
 }

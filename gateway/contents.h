@@ -1,6 +1,6 @@
-/* Contents of attachments, to and from the leads, chunk by chunk; a request does one such piece of
- * work at a time. All of it is in the request's memory, so what a request may bring or ask for at
- * once bounds it. Each chunk that crosses gives the request a new deadline. */
+/* Contents of attachments on their way to the leads, chunk by chunk; a request does one such piece
+ * of work at a time. What is not streamed is in the request's memory, so what a request may bring
+ * bounds it. Each chunk that crosses gives the request a new deadline. */
 #ifndef PARLEY_GATEWAY_CONTENTS_H
 #define PARLEY_GATEWAY_CONTENTS_H
 
@@ -12,19 +12,14 @@ enum { UPLOAD_ID_BYTES = 16, UPLOAD_TEXT_BYTES = 33 };
 /* One content on its way. */
 struct content {
 	struct slice document; /* id, which tells the shard */
-	/* to be sent, or what has come */
 	struct slice bytes;
-	/* sent: under this id, which a write names */
-	uint8_t upload[UPLOAD_ID_BYTES];
+	uint8_t upload[UPLOAD_ID_BYTES]; /* under this id, which a write names */
 	uint8_t md5[MD5_BYTES];
-	uint64_t length; /* of what is sent */
-	bool streamed;   /* its bytes are not here: an intake sends them */
+	uint64_t length;
+	bool streamed; /* its bytes are not here: an intake sends them, or they are carried */
 	struct follow
 	    *follow; /* couch/multipart.h: what its document says of a part that follows */
-	/* read: this range of this content */
-	uint8_t content[CONTENT_BYTES];
-	uint64_t first;
-	uint64_t count; /* 0: nothing is asked for */
+	uint8_t content[CONTENT_BYTES]; /* carried from another document: its name there */
 	/* private */
 	uint64_t at; /* the next chunk */
 	uint64_t shard;
@@ -44,7 +39,6 @@ struct contents {
 	uint32_t left;
 	enum status status;
 	contents_done *done;
-	bool reads;
 	bool follow; /* attachments may follow their document as parts */
 };
 
@@ -64,6 +58,5 @@ void content_upload_text(const struct content *c, char out[UPLOAD_TEXT_BYTES]);
 /* What is streamed is passed over. `work` and its list live in the request's arena. done may come
  * at once. */
 void contents_send(struct turn *t, struct request *r, struct contents *work, contents_done *done);
-void contents_read(struct turn *t, struct request *r, struct contents *work, contents_done *done);
 
 #endif

@@ -1,6 +1,6 @@
 #include "gateway/flow.h"
 
-#include "common/doc/base64.h"
+#include "gateway/content_reader.h"
 #include "gateway/couch/attachments.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/couch.h"
@@ -27,11 +27,10 @@ struct flow {
 	uint32_t cap;
 	uint64_t length; /* of all */
 	struct reply reply;
-	uint32_t at;    /* the part that is next */
-	uint64_t taken; /* of it */
-	struct msg_attachment_read read;
+	uint32_t at;                      /* the part that is next */
+	struct content_reader reader;     /* of that part */
+	bool reads;                       /* it has begun */
 	struct buf out;                   /* what was not sent yet */
-	struct buf carry;                 /* at most two bytes that are no group of Base64 yet */
 	bool asks;                        /* a chunk */
 	bool streams;                     /* it has begun */
 	bool flies;                       /* what was sent is not taken yet */
@@ -106,88 +105,40 @@ static void fail(struct turn *t, struct request *r, enum status status)
 	}
 }
 
-/* Groups of three bytes; the last one may be shorter. */
-static void put_base64(struct flow *f, struct slice bytes, bool last)
-{
-	while (f->carry.len > 0 && f->carry.len < 3 && bytes.len > 0) {
-		buf_append_byte(&f->carry, bytes.data[0]);
-		bytes = slice_of(bytes.data + 1, bytes.len - 1);
-	}
-	if (f->carry.len == 3 || (last && bytes.len == 0)) {
-		base64_encode(buf_slice(&f->carry), &f->out);
-		buf_clear(&f->carry);
-	}
-	if (bytes.len == 0)
-		return;
-	size_t whole = last ? bytes.len : bytes.len - bytes.len % 3;
-	base64_encode(slice_of(bytes.data, whole), &f->out);
-	buf_append(&f->carry, bytes.data + whole, bytes.len - whole);
-}
-
-/* What the range has of the chunk. False: it is shorter than it has to be. */
-static bool take_chunk(struct flow *f, struct slice chunk)
-{
-	struct flow_part *part = &f->parts[f->at];
-	uint64_t from = part->first + f->taken - f->read.number * LIMIT_CHUNK_BYTES;
-	uint64_t left = part->count - f->taken;
-	if (chunk.len <= from)
-		return false;
-	uint64_t bytes = chunk.len - from < left ? chunk.len - from : left;
-	if (bytes < left && chunk.len != LIMIT_CHUNK_BYTES)
-		return false;
-	struct slice wanted = slice_of(chunk.data + from, bytes);
-	f->taken += bytes;
-	if (part->base64)
-		put_base64(f, wanted, f->taken == part->count);
-	else
-		buf_append_slice(&f->out, wanted);
-	if (f->taken == part->count) {
-		f->at++;
-		f->taken = 0;
-	}
-	return true;
-}
-
 static void chunk_done(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
-	const struct msg_attachment_read_ack *ack = body;
 	struct flow *f = r->flow;
 	(void)index;
 	f->asks = false;
-	if (!ack || status != STATUS_OK)
-		fail(t, r, status_is_success(status) ? STATUS_INTERNAL : status);
-	else if (!take_chunk(f, ack->body))
-		fail(t, r, STATUS_INTERNAL);
-	else
-		pump(t, r);
+	status = content_reader_take(&f->reader, status, body, &f->out);
+	if (status != STATUS_OK) {
+		fail(t, r, status);
+		return;
+	}
+	if (content_reader_ended(&f->reader)) {
+		content_reader_close(&f->reader);
+		f->reads = false;
+		f->at++;
+	}
+	pump(t, r);
 }
 
 static enum status ask(struct turn *t, struct request *r)
 {
 	struct flow *f = r->flow;
 	const struct flow_part *part = &f->parts[f->at];
-	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
-	const struct map_shard *s = c ? map_collection_shard(c, part->document) : NULL;
-	if (!s)
-		return STATUS_NO_LEAD;
-	f->read = (struct msg_attachment_read){
-	    .shard = s->shard.id,
-	    .content = slice_of(part->content, CONTENT_BYTES),
-	    .number = (part->first + f->taken) / LIMIT_CHUNK_BYTES,
-	};
-	struct call_spec spec = {
-	    .reach = REACH_LEAD,
-	    .shard = f->read.shard,
-	    .type = MSG_attachment_read,
-	    .answer = MSG_attachment_read_ack,
-	    .message = &f->read,
-	    .repeatable = true,
-	    .done = chunk_done,
-	};
+	if (!f->reads) {
+		f->reads = true;
+		f->reader = (struct content_reader){.document = part->document,
+						    .first = part->first,
+						    .count = part->count,
+						    .base64 = part->base64};
+		memcpy(f->reader.content, part->content, CONTENT_BYTES);
+	}
 	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
 	f->asks = true;
-	return call_open(t, r, &spec) ? STATUS_OK : STATUS_OVERLOADED;
+	return content_reader_ask(t, r, &f->reader, chunk_done);
 }
 
 /* ---- sending ---- */
@@ -283,7 +234,7 @@ static void taken(struct turn *t, struct request *r)
 static void close_flow(struct request *r)
 {
 	buf_close(&r->flow->out);
-	buf_close(&r->flow->carry);
+	content_reader_close(&r->flow->reader);
 	if (r->flow->close)
 		r->flow->close(r);
 }

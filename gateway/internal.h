@@ -82,6 +82,7 @@ struct request {
 	struct slice origin;       /* for it */
 	struct contents *contents; /* contents.h: under way; NULL: none */
 	struct intake *intake;     /* intake.h: what its body is taken with, or NULL */
+	struct carry *carry;       /* carry.h: contents that it carries elsewhere, or NULL */
 	struct flow *flow;         /* flow.h: its answer, as contents are read for it, or NULL */
 	struct slice *lock_ids;    /* writes: locks that the client holds (lock.h) */
 	uint32_t lock_ids_count;

@@ -16,8 +16,9 @@ bool write_send(struct turn *t, struct request *r, const struct map_collection *
 {
 	struct slice mode;
 	/* contents of attachments are held by the lead: a branch could outlive them */
-	bool strict = (request_parameter(r, "mode", &mode) && slice_is(mode, "consistent")) ||
-		      (r->contents && r->contents->count > 0);
+	bool brings = r->intake || (r->contents && r->contents->count > 0);
+	bool strict =
+	    (request_parameter(r, "mode", &mode) && slice_is(mode, "consistent")) || brings;
 	bool available = c->settings.mode == MODE_AVAILABLE && !strict;
 	const struct map_shard *s = map_collection_shard(c, write->id);
 	struct call_spec spec = {

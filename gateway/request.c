@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "gateway/arbiter.h"
 #include "gateway/call.h"
+#include "gateway/carry.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/couch.h"
 #include "gateway/graph_read.h"
@@ -275,6 +276,7 @@ void request_finish(struct turn *t, struct request *r)
 	request_wait_end(t, r);
 	lock_wait_end(t->gw, r);
 	intake_end(t, r);
+	carry_end(t, r);
 	t->gw->transfers -= r->transfers;
 	graph_read_end(t->gw, r);
 	if (r->close)

@@ -18,6 +18,7 @@ enum {
 	TICK_MS = 50,
 	STREAM_KEEP_ENTRIES = 100000,
 	STREAM_KEEP_BYTES = 256 * 1024 * 1024,
+	STREAM_MARKS = 4, /* so many times as many bytes are kept, whatever they are */
 	PENDING_ENTRIES_MAX = 32768,
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
 	PENDING_BYTES_NODE_MAX = 256 * 1024 * 1024, /* of all shards together */
@@ -180,7 +181,8 @@ struct shard_copy {
 	uint64_t committed; /* applied as of the last commit, which is what iterators show */
 	uint64_t settled;   /* known settled */
 	struct pending_ring pending;
-	uint64_t stream_bytes; /* appended since the last trim */
+	uint64_t stream_bytes;               /* appended since the last trim */
+	uint64_t stream_marks[STREAM_MARKS]; /* what was applied when they were too many */
 
 	/* as a replica */
 	uint64_t matched; /* agrees with the current lead's stream up to here */

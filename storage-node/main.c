@@ -25,6 +25,8 @@ static const struct config_option options[] = {
      "so long a deleted document is remembered after its tombstone has gone"},
     {"checkpoint_keep_days", CONFIG_NUMBER, "30", 1, 36500,
      "a client that syncs and is silent for so long counts as lost"},
+    {"upload_keep_seconds", CONFIG_NUMBER, "3600", 1, 31536000,
+     "so long contents of attachments wait for the next chunk, or for their document"},
     SCRIPT_POOL_OPTIONS,
 };
 
@@ -43,6 +45,7 @@ static void *create(struct daemon *d, uint64_t seed, struct buf *problem)
 	    .scrub_rest_ms = (int64_t)config_number(daemon_config(d), "scrub_rest_seconds") * 1000,
 	    .purged_keep_ms = config_number(daemon_config(d), "purged_keep_days") * DAY_MS,
 	    .checkpoint_keep_ms = config_number(daemon_config(d), "checkpoint_keep_days") * DAY_MS,
+	    .upload_keep_ms = config_number(daemon_config(d), "upload_keep_seconds") * 1000,
 	    .pending_bytes_max = config_number(daemon_config(d), "pending_bytes_max"),
 	};
 	return storage_new(&o, daemon_store(d), seed);

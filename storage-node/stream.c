@@ -478,20 +478,33 @@ void stream_apply_rest(struct storage *s, struct effects *fx)
 	}
 }
 
+/* Large entries: fewer are kept, and of these no more bytes than came since the oldest mark. */
+static uint64_t trim_for_bytes(struct storage *s, struct shard_copy *c)
+{
+	uint64_t keep = s->options.stream_keep_entries / 10;
+	uint64_t applied = c->position.applied;
+	uint64_t target = applied > keep ? applied - keep : 0;
+	/* not one of a copy that was begun anew since */
+	if (c->stream_marks[0] > target && c->stream_marks[0] < applied)
+		target = c->stream_marks[0];
+	memmove(c->stream_marks, c->stream_marks + 1, sizeof c->stream_marks - sizeof applied);
+	c->stream_marks[STREAM_MARKS - 1] = applied;
+	c->stream_bytes = 0;
+	return target;
+}
+
 void stream_trim(struct storage *s, struct shard_copy *c)
 {
 	uint64_t keep = s->options.stream_keep_entries;
+	uint64_t target = 0;
+	uint64_t epoch;
 	if (c->stream_bytes > s->options.stream_keep_bytes)
-		keep = keep / 10;
-	else if (c->position.applied - c->position.trimmed < keep + keep / 8 + 1)
-		return;
-	if (c->position.applied <= c->position.trimmed + keep)
+		target = trim_for_bytes(s, c);
+	else if (c->position.applied - c->position.trimmed >= keep + keep / 8 + 1)
+		target = c->position.applied - keep;
+	if (target <= c->position.trimmed || !stream_epoch_at(s, c, target, &epoch))
 		return;
 	REACHED(stream_trimmed);
-	uint64_t target = c->position.applied - keep;
-	uint64_t epoch;
-	if (!stream_epoch_at(s, c, target, &epoch))
-		return;
 	struct buf end = {0};
 	store_remove_range(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, 0),
 			   key_number(&end, 'e', c->id, target + 1));

@@ -5,7 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
-#include "common/store/store_rocks_private.h"
+#include "common/store/store_rocks_reclaim.h"
 
 /* A batch that grew beyond this gives its memory back. */
 enum { BATCH_KEEP_BYTES = 1024 * 1024 };
@@ -188,6 +188,8 @@ static enum store_result rocks_commit(struct store *s, bool sync)
 			r->failed = rocks_failed(r, error);
 		else
 			mark_commit(r, sync);
+		if (r->failed == STORE_OK)
+			reclaim_note(r->reclaim, &r->pending);
 		r->unsynced = !sync;
 		r->commits++;
 	}
@@ -218,7 +220,9 @@ static void rocks_iterator_free(struct store_iterator *it)
 {
 	struct rocks *r = it->store;
 	r->iterators_open--;
-	if (it->commits == r->commits && !r->idle[it->family] && r->failed == STORE_OK) {
+	/* one of the attachments would keep the files of what was removed; it is rarely wanted */
+	if (it->family != STORE_ATTACHMENTS && it->commits == r->commits && !r->idle[it->family] &&
+	    r->failed == STORE_OK) {
 		r->idle[it->family] = it;
 		return;
 	}
@@ -292,6 +296,7 @@ static void rocks_close(struct store *s)
 	drop_idle(r);
 	pending_close(&r->pending);
 	rocksdb_cancel_all_background_work(r->db, 1);
+	reclaim_free(r->reclaim);
 	for (int f = 0; f < STORE_FAMILIES; f++)
 		rocksdb_column_family_handle_destroy(r->families[f]);
 	rocksdb_close(r->db);
@@ -352,4 +357,5 @@ void rocks_start(struct rocks *r)
 	r->write_synced = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_set_sync(r->write_synced, 1);
 	r->write_unsynced = rocksdb_writeoptions_create();
+	r->reclaim = reclaim_new(r);
 }

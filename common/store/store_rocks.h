@@ -30,6 +30,7 @@ struct store_rocks_options {
 	size_t block_cache_bytes;         /* 0: 32 MiB; holds index and filter blocks too */
 	size_t write_buffer_bytes;        /* of one family; 0: 16 MiB */
 	size_t write_buffers_total_bytes; /* of all together; 0: 48 MiB */
+	uint32_t reclaim_delay_ms;        /* until space of removed ranges is given back; 0: 5 s */
 	bool statistics;      /* RocksDB's own counters in the metrics; costs a few percent */
 	bool accept_torn_log; /* open what is readable up to the first damage in the log */
 };

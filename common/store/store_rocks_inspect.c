@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "common/store/store_rocks_private.h"
+#include "common/store/store_rocks_reclaim.h"
 
 static const char *const shown_names[STORE_FAMILIES] = {
     [STORE_META] = "meta",       [STORE_DOCUMENTS] = "documents",
@@ -40,6 +40,14 @@ static void single(struct buf *out, const char *name, const char *type, const ch
 {
 	header(out, name, type, help);
 	buf_printf(out, "parley_store_%s %" PRIu64 "\n", name, value);
+}
+
+static void blobs(struct rocks *r, struct buf *out, const char *name, const char *property,
+		  const char *help)
+{
+	uint64_t value = 0;
+	if (rocksdb_property_int_cf(r->db, r->families[STORE_ATTACHMENTS], property, &value) == 0)
+		single(out, name, "gauge", help, value);
 }
 
 static void per_family(struct rocks *r, struct buf *out, const char *name, const char *property,
@@ -101,6 +109,12 @@ void store_rocks_metrics(struct store *s, struct buf *out)
 		   "Bytes in memtables.");
 	per_family(r, out, "table_bytes", "rocksdb.live-sst-files-size",
 		   "Bytes in live table files.");
+	blobs(r, out, "blob_bytes", "rocksdb.total-blob-file-size",
+	      "Bytes of files with contents of attachments.");
+	blobs(r, out, "blob_garbage_bytes", "rocksdb.live-blob-file-garbage-size",
+	      "Bytes in them that nothing names any more.");
+	single(out, "reclaims_total", "counter",
+	       "Passes that gave the space of removed ranges back.", reclaim_passes(r->reclaim));
 	if (r->statistics)
 		tickers(r, out);
 }

@@ -4,14 +4,20 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "common/store/store_rocks_private.h"
+#include "common/store/store_rocks_reclaim.h"
 
 #define MIB ((size_t)1024 * 1024)
 
 /* Share of the write buffer that the memtable's filter takes. */
 #define MEMTABLE_BLOOM_RATIO 0.02
 
-enum { LEVELS = 7, BLOOM_BITS_PER_KEY = 10, INFO_LOG_WARN = 2, BLOB_BYTES_MIN = 4096 };
+enum {
+	LEVELS = 7,
+	BLOOM_BITS_PER_KEY = 10,
+	INFO_LOG_WARN = 2,
+	BLOB_BYTES_MIN = 4096,
+	ATTACHMENT_TABLE_BYTES = 256 * 1024
+};
 
 const char *const rocks_family_names[STORE_FAMILIES] = {
     [STORE_META] = "default",    [STORE_DOCUMENTS] = "documents",
@@ -87,7 +93,12 @@ static void set_blob_options(rocksdb_options_t *o)
 	rocksdb_options_set_enable_blob_files(o, 1);
 	rocksdb_options_set_min_blob_size(o, BLOB_BYTES_MIN);
 	rocksdb_options_set_blob_file_size(o, 64 * MIB);
-	rocksdb_options_set_enable_blob_gc(o, 1);
+	/* these tables hold little more than places: cut small, so that a compaction meets few */
+	rocksdb_options_set_target_file_size_base(o, ATTACHMENT_TABLE_BYTES);
+	rocksdb_options_set_max_compaction_bytes(o, 4 * ATTACHMENT_TABLE_BYTES);
+	/* only when there is enough to gain: else each compaction would copy what is old, garbage
+	 * or not (store_rocks_reclaim.c) */
+	rocksdb_options_set_enable_blob_gc(o, 0);
 }
 
 static rocksdb_options_t *family_options(const struct rocks *r, enum store_family family,
@@ -305,6 +316,8 @@ enum store_open store_rocks_open(const struct store_rocks_options *options, stru
 	r->mark.fd = -1;
 	r->path = mem_strdup(options->path);
 	r->statistics = options->statistics;
+	r->reclaim_delay_ms =
+	    options->reclaim_delay_ms ? options->reclaim_delay_ms : RECLAIM_DELAY_MS;
 	r->options = database_options(options);
 	r->cache = rocksdb_cache_create_lru(or_default(options->block_cache_bytes, 32 * MIB));
 	enum store_open opened = open_checked(r, options, text);

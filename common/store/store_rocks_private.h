@@ -8,6 +8,8 @@
 #include "common/store/pending.h"
 #include "common/store/store_rocks.h"
 
+struct reclaim; /* store_rocks_reclaim.h */
+
 struct rocks {
 	struct store base; /* first: a struct store * is a struct rocks * */
 	rocksdb_t *db;
@@ -26,6 +28,8 @@ struct rocks {
 	uint64_t mark_synced_ns;  /* when the mark was synced last */
 	bool unsynced;            /* there are commits since the last sync */
 	enum store_result failed; /* of the commit that failed; STORE_OK: none has */
+	struct reclaim *reclaim;
+	uint32_t reclaim_delay_ms;
 	struct buf error;
 	char *path;
 	bool statistics;

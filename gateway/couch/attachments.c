@@ -5,6 +5,7 @@
 
 #include "common/doc/base64.h"
 #include "common/doc/value.h"
+#include "gateway/carry.h"
 #include "gateway/couch/multipart.h"
 #include "gateway/flow.h"
 
@@ -155,33 +156,36 @@ bool couch_attachments_take(struct turn *t, struct request *r, const struct couc
 	return fine;
 }
 
-struct slice couch_attachments_again(struct turn *t, struct request *r, struct slice id,
-				     struct slice body, struct contents *work)
+bool couch_attachments_carry(struct turn *t, struct request *r, struct slice id, struct slice *body,
+			     struct contents *work)
 {
 	struct buf out = {0};
 	struct attachment_stub stub;
-	struct slice member = attachments_of(body);
+	struct slice member = attachments_of(*body);
 	struct attachments walk = attachments_begin(member);
-	if (work->count == 0)
-		return body;
-	value_without_member(body, slice_text(ATTACHMENTS_MEMBER), &out);
+	struct mp_reader entries = mp_reader_of(member);
+	bool fine = true;
+	if (member.len == 0)
+		return true;
+	value_without_member(*body, slice_text(ATTACHMENTS_MEMBER), &out);
 	struct slice plain = arena_copy(&r->arena, buf_slice(&out));
 	struct mp_reader members = mp_reader_of(plain);
 	buf_clear(&out);
 	mp_write_map(&out, mp_read(&members).count + 1);
 	buf_append(&out, members.at, (size_t)(members.end - members.at));
 	mp_write_text(&out, ATTACHMENTS_MEMBER);
-	mp_write_map(&out, work->count);
-	for (uint32_t i = 0; i < work->count && attachments_next(&walk, &stub); i++) {
-		struct content *c = &work->list[i];
-		content_prepare(t, c->bytes, c);
-		c->document = id;
+	mp_write_map(&out, mp_read(&entries).count);
+	while (fine && attachments_next(&walk, &stub)) {
+		struct content *c;
+		fine = carry_add(t, work, &stub, id, &c);
 		mp_write_str(&out, stub.name);
-		couch_attachment_entry(c, stub.type, 0, &out);
+		if (fine)
+			couch_attachment_entry(c, stub.type, 0, &out);
 	}
-	struct slice copy = arena_copy(&r->arena, buf_slice(&out));
+	if (fine)
+		*body = arena_copy(&r->arena, buf_slice(&out));
 	buf_close(&out);
-	return copy;
+	return fine;
 }
 
 void couch_contents_refused(struct turn *t, struct request *r, enum status status)
@@ -194,37 +198,6 @@ void couch_contents_refused(struct turn *t, struct request *r, enum status statu
 
 /* ---- read ---- */
 
-void couch_attachments_want(struct contents *work, struct slice id, struct slice body)
-{
-	struct attachment_stub stub;
-	struct attachments walk = attachments_begin(attachments_of(body));
-	while (attachments_next(&walk, &stub)) {
-		struct content *c = contents_add(work);
-		c->document = arena_copy(work->arena, id);
-		c->count = stub.length;
-		memcpy(c->content, stub.content, CONTENT_BYTES);
-	}
-}
-
-bool couch_contents_fit(struct turn *t, const struct contents *work, struct problem *p)
-{
-	uint64_t bytes = 0;
-	uint64_t most = t->gw->options.limits.list_bytes_max;
-	for (uint32_t i = 0; i < work->count; i++) {
-		if (work->list[i].count > most - bytes)
-			return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_list_bytes", most,
-					     bytes + work->list[i].count);
-		bytes += work->list[i].count;
-	}
-	return true;
-}
-
-void couch_want_attachments(struct request *r)
-{
-	r->contents = arena_alloc(&r->arena, sizeof *r->contents);
-	r->contents->arena = &r->arena;
-}
-
 struct slice couch_attachment_type(struct slice type)
 {
 	for (size_t i = 0; i < type.len; i++)
@@ -233,11 +206,38 @@ struct slice couch_attachment_type(struct slice type)
 	return type.len > 0 ? type : slice_text("application/octet-stream");
 }
 
-/* JSON text holds no control characters: MARK and four bytes stand for the data of a content. */
-enum { MARK = 1, MARK_BYTES = 5 };
+/* JSON text holds no control characters: MARK stands for the data of a content, and is followed by
+ * what tells which: its name, its length, and the id of the document behind its own. */
+enum { MARK = 1, MARK_BYTES = 1 + CONTENT_BYTES + 8 + 4 };
+
+static void print_mark(struct slice id, const struct attachment_stub *stub, struct buf *out)
+{
+	buf_append_byte(out, MARK);
+	buf_append(out, stub->content, CONTENT_BYTES);
+	buf_append_be64(out, stub->length);
+	buf_append_be32(out, (uint32_t)id.len);
+	buf_append_slice(out, id);
+}
+
+bool couch_data_next(struct slice *text, struct slice *before, struct couch_data *out)
+{
+	const uint8_t *at = text->len > 0 ? memchr(text->data, MARK, text->len) : NULL;
+	size_t len = at ? (size_t)(at - text->data) : text->len;
+	*before = slice_of(text->data, len);
+	*text = slice_part(*text, len, text->len - len);
+	if (!at)
+		return false;
+	CHECK(text->len >= MARK_BYTES);
+	memcpy(out->content, at + 1, CONTENT_BYTES);
+	out->length = be64_read(at + 1 + CONTENT_BYTES);
+	size_t id_len = be32_read(at + MARK_BYTES - 4);
+	out->document = slice_part(*text, MARK_BYTES, id_len);
+	*text = slice_part(*text, MARK_BYTES + id_len, text->len - MARK_BYTES - id_len);
+	return true;
+}
 
 static void print_one(const struct couch_document *d, const struct attachment_stub *stub,
-		      uint32_t mark, struct buf *out)
+		      struct buf *out)
 {
 	json_string(stub->name, out);
 	buf_append_text(out, ":{\"content_type\":");
@@ -248,10 +248,9 @@ static void print_one(const struct couch_document *d, const struct attachment_st
 		buf_printf(out, ",\"length\":%" PRIu64 ",\"follows\":true}", stub->length);
 		return;
 	}
-	if (d->want) {
+	if (d->data) {
 		buf_append_text(out, ",\"data\":\"");
-		buf_append_byte(out, MARK);
-		buf_append_be32(out, mark);
+		print_mark(d->id, stub, out);
 		buf_append_text(out, "\"}");
 		return;
 	}
@@ -263,39 +262,30 @@ void couch_attachments_print(const struct couch_document *d, struct buf *out)
 	struct attachment_stub stub;
 	struct slice member = attachments_of(d->body);
 	struct attachments walk = attachments_begin(member);
-	uint32_t mark = d->want ? d->want->count : 0;
 	bool any = false;
 	while (attachments_next(&walk, &stub)) {
 		buf_append_text(out, any ? "," : ",\"_attachments\":{");
 		any = true;
-		print_one(d, &stub, mark++, out);
+		print_one(d, &stub, out);
 	}
 	if (any)
 		buf_append_byte(out, '}');
-	if (any && d->want)
-		couch_attachments_want(d->want, d->id, d->body);
 }
 
 void couch_reply_send(struct turn *t, struct request *r, struct reply *reply)
 {
-	const struct contents *work = r->contents;
 	struct slice body = buf_slice(&reply->body);
-	if (!work || work->count == 0) {
+	struct slice text;
+	struct couch_data data;
+	if (body.len == 0 || !memchr(body.data, MARK, body.len)) {
 		reply_send(t, r, reply);
 		return;
 	}
 	struct flow *flow = flow_new(r);
-	while (body.len > 0) {
-		const uint8_t *at = memchr(body.data, MARK, body.len);
-		size_t before = at ? (size_t)(at - body.data) : body.len;
-		flow_text(flow, slice_of(body.data, before));
-		if (!at)
-			break;
-		uint32_t index = be32_read(at + 1);
-		CHECK(index < work->count);
-		const struct content *c = &work->list[index];
-		flow_base64(flow, c->document, c->content, c->count);
-		body = slice_of(at + MARK_BYTES, body.len - before - MARK_BYTES);
+	while (couch_data_next(&body, &text, &data)) {
+		flow_text(flow, text);
+		flow_base64(flow, data.document, data.content, data.length);
 	}
+	flow_text(flow, text);
 	flow_send(t, r, flow, reply);
 }

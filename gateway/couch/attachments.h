@@ -22,21 +22,22 @@ void couch_attachment_entry(const struct content *c, struct slice type, uint64_t
 			    struct buf *out);
 /* As it may stand in a header: what could end one, or is no text, is not repeated. */
 struct slice couch_attachment_type(struct slice type);
-/* Adds all attachments of a document's body to what is to be read. */
-void couch_attachments_want(struct contents *work, struct slice id, struct slice body);
-/* False: together they are too large. */
-bool couch_contents_fit(struct turn *t, const struct contents *work, struct problem *p) MUST_CHECK;
-/* A body whose attachments were all read into `work`, for another document: with new uploads of
- * them, to be sent before it is written. */
-struct slice couch_attachments_again(struct turn *t, struct request *r, struct slice id,
-				     struct slice body, struct contents *work);
-/* ,"_attachments":{...} if the body has any. With `want` their data is to be shown: a mark stands
- * in its place, and it is noted what is to be read. */
+/* A body for another document, with new uploads in place of its attachments, which are to be
+ * carried there before it is written. False: one of them is not as it is stored. */
+bool couch_attachments_carry(struct turn *t, struct request *r, struct slice id, struct slice *body,
+			     struct contents *work) MUST_CHECK;
+/* ,"_attachments":{...} if the body has any. With `data` a mark stands in the place of each
+ * content; only what is sent by couch_reply_send, or read by couch_data_next, may have such. */
 void couch_attachments_print(const struct couch_document *d, struct buf *out);
-/* Documents printed for this request are to have the data of their attachments: r->contents then
- * is their `want`. */
-void couch_want_attachments(struct request *r);
-/* reply_send of an answer in which such documents are: first reads what the marks stand for. */
+/* What a mark stands for. */
+struct couch_data {
+	struct slice document; /* id, in the text */
+	uint8_t content[CONTENT_BYTES];
+	uint64_t length;
+};
+/* Takes text up to the first mark, and the mark, from the front of *text. False: there is none. */
+bool couch_data_next(struct slice *text, struct slice *before, struct couch_data *out);
+/* reply_send of an answer in which such documents may be: contents are read for the marks. */
 void couch_reply_send(struct turn *t, struct request *r, struct reply *reply);
 /* The refusal of contents that could not be sent. */
 void couch_contents_refused(struct turn *t, struct request *r, enum status status);

@@ -38,6 +38,7 @@ void changes_close(struct request *r)
 	for (uint32_t i = 0; i < op->shards_count; i++)
 		page_close(&op->shards[i].page);
 	buf_close(&op->out);
+	changes_data_close(op);
 }
 
 static bool is_design(struct slice id)
@@ -65,7 +66,7 @@ static bool print_row(const struct changes *op, const struct change_row *row, st
 				   .revision = row->revision,
 				   .deleted = row->deleted,
 				   .body = row->body,
-				   .want = op->want};
+				   .data = op->data};
 	if (op->conflicts) {
 		d.conflicts = row->leaves;
 		d.conflicts_count = (uint32_t)row->live;

@@ -9,6 +9,7 @@
 #ifndef PARLEY_GATEWAY_COUCH_CHANGES_H
 #define PARLEY_GATEWAY_COUCH_CHANGES_H
 
+#include "gateway/content_reader.h"
 #include "gateway/couch/couch.h"
 #include "gateway/notify/watch.h"
 
@@ -60,6 +61,15 @@ struct changes_shard {
 	struct changes_page page;
 };
 
+/* What is read for the marks. */
+struct changes_data {
+	size_t at; /* of the feed's `out`: so much is ready */
+	struct content_reader reader;
+	struct buf document; /* id, for it */
+	bool reads;          /* it has begun */
+	bool asked;          /* a chunk */
+};
+
 struct changes {
 	struct gateway *gw;
 	uint64_t collection;
@@ -71,7 +81,7 @@ struct changes {
 	uint64_t seq_interval;
 	int64_t heartbeat_ms; /* 0: none */
 	int64_t timeout_ms;
-	struct contents *want;             /* attachments with their data, while it is no stream */
+	bool data;                         /* attachments with theirs */
 	struct query *selector;            /* FILTER_SELECTOR */
 	struct changes_function *function; /* FILTER_FUNCTION */
 	struct slice *ids;                 /* FILTER_DOC_IDS */
@@ -92,7 +102,9 @@ struct changes {
 	bool streaming;   /* its answer has begun */
 	bool flying;      /* something was sent, and is not taken yet */
 	bool ending;      /* what is in `out` is the last */
-	struct buf out;   /* not sent yet */
+	struct buf out;   /* not sent yet; with marks (attachments.h), if there is data */
+	struct buf ready; /* data: the part of it that can be sent */
+	struct changes_data data_read;
 	int64_t heard_ms; /* of a shard */
 	int64_t told_ms;  /* a row, or the beginning of the wait */
 	int64_t beat_ms;  /* next heartbeat */
@@ -130,6 +142,12 @@ void changes_function_add(const struct change_row *row, struct changes_page *pag
 			  struct changes_row *out);
 /* Shows it the rows of a page, then goes on with the feed. */
 void changes_function_judge(struct turn *t, struct request *r, struct changes_shard *s);
+
+/* ---- changes_data.c ---- */
+
+/* Makes ready what can be; more when what it asks for has come. */
+enum status changes_fill(struct turn *t, struct request *r) MUST_CHECK;
+void changes_data_close(struct changes *op);
 
 /* ---- changes_send.c ---- */
 

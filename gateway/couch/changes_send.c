@@ -74,11 +74,31 @@ static void print_end(struct changes *op)
 
 /* ---- sending ---- */
 
+/* What can be sent of what has been collected. NULL: that has failed, and ended the feed. */
+static struct buf *take_ready(struct turn *t, struct request *r)
+{
+	struct changes *op = r->op;
+	if (!op->data)
+		return &op->out;
+	enum status status = changes_fill(t, r);
+	if (status != STATUS_OK)
+		changes_fail(t, r, status);
+	return r->finished ? NULL : &op->ready;
+}
+
+static bool all_sent(const struct changes *op)
+{
+	return op->out.len == 0 && op->ready.len == 0 && !op->data_read.reads;
+}
+
 /* A longpoll that waits has begun its JSON already. */
 static void stream_begin(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
 	open_list(op);
+	struct buf *ready = take_ready(t, r);
+	if (!ready)
+		return;
 	struct reply *reply = reply_begin(t, 200);
 	reply_header(r, reply, "X-Accel-Buffering", slice_text("no"));
 	reply_header(r, reply, "X-Request-Id", r->request_id);
@@ -91,13 +111,13 @@ static void stream_begin(struct turn *t, struct request *r)
 		slice_text(op->feed == FEED_EVENTSOURCE ? "text/event-stream" : "application/json"),
 	    .headers = reply->headers,
 	    .headers_count = reply->headers_count,
-	    .body = buf_slice(&op->out),
+	    .body = buf_slice(ready),
 	};
 	fx_respond(t->fx, r->id, &response);
 	metrics_answered(t->gw, r, 200, t->now_ms);
 	op->streaming = op->flying = true;
 	t->gw->feeds_open++;
-	buf_close(&op->out);
+	buf_close(ready);
 }
 
 static void stream_end(struct turn *t, struct request *r, bool whole)
@@ -120,6 +140,17 @@ bool changes_full(const struct changes *op)
 	       op->out.len >= (op->streaming ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES);
 }
 
+static void stream_on(struct turn *t, struct request *r)
+{
+	struct changes *op = r->op;
+	struct buf *ready = take_ready(t, r);
+	if (!ready || op->flying || ready->len == 0)
+		return;
+	fx_stream_send(t->fx, &r->id, 1, buf_slice(ready));
+	op->flying = true;
+	buf_close(ready);
+}
+
 void changes_flush(struct turn *t, struct request *r, bool stream)
 {
 	struct changes *op = r->op;
@@ -129,18 +160,12 @@ void changes_flush(struct turn *t, struct request *r, bool stream)
 			changes_fail(t, r, STATUS_TOO_MANY_SUBSCRIBERS);
 			return;
 		}
-		if (op->want && op->want->count > 0) { /* their data is not there yet */
-			changes_fail(t, r, STATUS_BODY_TOO_LARGE);
-			return;
-		}
-		op->want = NULL;
 		stream_begin(t, r);
-	} else if (op->streaming && !op->flying && op->out.len > 0) {
-		fx_stream_send(t->fx, &r->id, 1, buf_slice(&op->out));
-		op->flying = true;
-		buf_close(&op->out);
+	} else if (op->streaming) {
+		stream_on(t, r);
 	}
-	changes_schedule(t, r);
+	if (!r->finished)
+		changes_schedule(t, r);
 }
 
 void changes_finish(struct turn *t, struct request *r)
@@ -151,7 +176,7 @@ void changes_finish(struct turn *t, struct request *r)
 	watch_end(t, &op->watcher);
 	if (!op->held && (op->streaming || is_lines(op))) {
 		changes_flush(t, r, true);
-		if (!r->finished && !op->flying)
+		if (!r->finished && !op->flying && all_sent(op))
 			stream_end(t, r, true);
 		return;
 	}
@@ -210,7 +235,7 @@ static bool is_judging(const struct changes *op)
 
 static int64_t give_up_at(const struct changes *op)
 {
-	return is_asking(op) ? op->heard_ms + CHANGES_GIVE_UP_MS : INT64_MAX;
+	return is_asking(op) || op->data_read.asked ? op->heard_ms + CHANGES_GIVE_UP_MS : INT64_MAX;
 }
 
 void changes_schedule(struct turn *t, struct request *r)
@@ -234,7 +259,7 @@ static void beat(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
 	op->beat_ms = t->now_ms + op->heartbeat_ms;
-	if (op->flying || op->out.len > 0 || op->ending)
+	if (op->flying || !all_sent(op) || op->ending)
 		return;
 	buf_append_text(&op->out,
 			op->feed == FEED_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n");
@@ -281,9 +306,9 @@ void changes_taken(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
 	op->flying = false;
-	if (op->ending && op->out.len == 0)
+	if (op->ending && all_sent(op))
 		stream_end(t, r, true);
-	else if (op->ending || op->out.len > 0)
+	else if (op->ending || !all_sent(op))
 		changes_flush(t, r, true);
 	if (!r->finished && !op->ending && !op->waiting)
 		op->pump(t, r);

@@ -74,11 +74,11 @@ struct couch_document {
 	const struct revision *ancestors; /* one line, the newest first */
 	const uint64_t *ancestor_flags;   /* for _revs_info */
 	uint32_t ancestors_count;
-	bool revs;             /* _revisions */
-	bool revs_info;        /* _revs_info */
-	uint64_t local_seq;    /* 0: it is not shown */
-	struct contents *want; /* attachments are shown with their data; NULL: as stubs */
-	bool follows;          /* their data follows as parts */
+	bool revs;          /* _revisions */
+	bool revs_info;     /* _revs_info */
+	uint64_t local_seq; /* 0: it is not shown */
+	bool data;          /* attachments are shown with theirs, not as stubs */
+	bool follows;       /* their data follows as parts */
 };
 bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
 /* The members of a stored body, each with a comma before it. */

@@ -244,15 +244,6 @@ static bool take_form(struct request *r, struct changes *op, struct problem *p)
 	return true;
 }
 
-/* Of streams nobody waits for data that is read elsewhere. */
-static void take_attachments(struct request *r, struct changes *op)
-{
-	bool once = op->feed == FEED_NORMAL || op->feed == FEED_LONGPOLL;
-	if (once && op->include_docs && request_flag(r, "attachments"))
-		couch_want_attachments(r);
-	op->want = r->contents;
-}
-
 void couch_changes(struct turn *t, struct request *r)
 {
 	struct changes *op = arena_alloc(&r->arena, sizeof *op);
@@ -261,7 +252,7 @@ void couch_changes(struct turn *t, struct request *r)
 	r->op = op;
 	if (take_form(r, op, &problem) && changes_take_place(r, op, &problem) &&
 	    take_filter(t, r, op, &problem)) {
-		take_attachments(r, op);
+		op->data = op->include_docs && request_flag(r, "attachments");
 		couch_find(t, r, changes_go);
 	} else {
 		answer_problem(t, r, &problem);

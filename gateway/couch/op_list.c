@@ -20,7 +20,7 @@ struct all_docs {
 	bool descending;
 	bool include_docs;
 	bool conflicts;
-	struct contents *want; /* attachments with their data; NULL: as stubs */
+	bool data; /* attachments with theirs */
 	bool update_seq;
 	bool limited;
 	bool ranged;
@@ -100,7 +100,7 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 	if (!out)
 		return LIST_TAKEN;
 	struct couch_document d = {
-	    .id = row->id, .revision = row->revision, .body = row->body, .want = op->want};
+	    .id = row->id, .revision = row->revision, .body = row->body, .data = op->data};
 	if (op->conflicts && row->others.len > 0)
 		couch_conflicts_take(op->arena, row->others, &d);
 	op->taken++;
@@ -198,7 +198,7 @@ static void key_read(struct turn *t, struct request *r, uint32_t index, enum sta
 					   .body = ack->body,
 					   .conflicts = ack->leaves,
 					   .conflicts_count = ack->leaves_count,
-					   .want = op->want};
+					   .data = op->data};
 		print_row(&d, op->include_docs, out);
 	} else {
 		buf_append_text(out, "{\"key\":");
@@ -369,17 +369,14 @@ static bool take_keys(struct turn *t, struct request *r, struct slice body, stru
 
 static bool take_flags(struct request *r, struct slice body, struct all_docs *op, struct problem *p)
 {
-	bool attachments = false;
 	if (!couch_take_flag(r, body, "descending", &op->descending, p) ||
 	    !couch_take_flag(r, body, "include_docs", &op->include_docs, p) ||
 	    !couch_take_flag(r, body, "conflicts", &op->conflicts, p) ||
-	    !couch_take_flag(r, body, "attachments", &attachments, p) ||
+	    !couch_take_flag(r, body, "attachments", &op->data, p) ||
 	    !couch_take_flag(r, body, "update_seq", &op->update_seq, p))
 		return false;
 	op->conflicts &= op->include_docs;
-	if (op->include_docs && attachments)
-		couch_want_attachments(r);
-	op->want = r->contents;
+	op->data &= op->include_docs;
 	return true;
 }
 

@@ -1,5 +1,6 @@
 /* Reading a document, and copying one. */
 #include "common/doc/revision.h"
+#include "gateway/carry.h"
 #include "gateway/couch/attachments.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/multipart.h"
@@ -16,6 +17,7 @@ struct couch_read {
 	bool revs_info;
 	bool local_seq;
 	bool related; /* attachments as parts */
+	bool data;    /* inline */
 	/* COPY */
 	struct contents work;
 	struct couch_document target;
@@ -58,7 +60,7 @@ bool couch_document_found(struct turn *t, struct request *r, enum status status,
 }
 
 static struct couch_document document_of(const struct couch_read *op,
-					 const struct msg_doc_read_ack *ack, struct contents *want)
+					 const struct msg_doc_read_ack *ack)
 {
 	struct couch_document d = {.id = op->read.id,
 				   .revision = ack->revision,
@@ -70,7 +72,7 @@ static struct couch_document document_of(const struct couch_read *op,
 				   .revs = op->revs,
 				   .revs_info = op->revs_info,
 				   .local_seq = op->local_seq ? ack->changed : 0,
-				   .want = want};
+				   .data = op->data};
 	if (op->conflicts) {
 		d.conflicts = ack->leaves;
 		d.conflicts_count = ack->leaves_count;
@@ -123,7 +125,7 @@ static void have_read(struct turn *t, struct request *r, uint32_t index, enum st
 		return;
 	bool known =
 	    op->if_none_match.len > 0 && native_etag_matches(op->if_none_match, &ack->revision);
-	struct couch_document d = document_of(op, ack, r->contents);
+	struct couch_document d = document_of(op, ack);
 	d.follows = op->related;
 	if (op->related && !known)
 		answer_related(t, r, &d);
@@ -146,8 +148,7 @@ static bool take_parameters(struct request *r, struct couch_read *op, struct pro
 	 */
 	bool all = request_flag(r, "attachments") || request_flag(r, "atts_since");
 	op->related = all && couch_multipart_asked(r, "multipart/related");
-	if (all && !op->related)
-		couch_want_attachments(r);
+	op->data = all && !op->related;
 	bool meta = request_flag(r, "meta");
 	op->conflicts = meta || request_flag(r, "conflicts");
 	op->deleted_conflicts = meta || request_flag(r, "deleted_conflicts");
@@ -188,12 +189,15 @@ static void copied(struct turn *t, struct request *r, uint32_t index, enum statu
 		couch_write_answer(t, r, &op->write);
 }
 
-static void copy_sent(struct turn *t, struct request *r, enum status status)
+static void copy_carried(struct turn *t, struct request *r, enum status status)
 {
 	struct couch_read *op = r->op;
-	if (status != STATUS_OK)
+	if (status != STATUS_OK) {
 		couch_contents_refused(t, r, status);
-	else if (!couch_write_send(t, r, &op->write, 0, copied))
+		return;
+	}
+	carry_named(r);
+	if (!couch_write_send(t, r, &op->write, 0, copied))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
@@ -203,42 +207,29 @@ static void copy_validated(struct turn *t, struct request *r)
 	if (op->check.refused)
 		answer_problem(t, r, &op->check.problem);
 	else
-		contents_send(t, r, &op->work, copy_sent);
+		carry_start(t, r, op->read.id, &op->work, copy_carried);
 }
 
 /* The copy may belong to another shard: its attachments go there as new ones. */
-static void copy_have(struct turn *t, struct request *r, enum status status)
-{
-	struct couch_read *op = r->op;
-	if (status != STATUS_OK) {
-		couch_contents_refused(t, r, status);
-		return;
-	}
-	couch_write_fill(t, r, &op->operation, 0, &op->target, &op->write);
-	op->write.write.body =
-	    couch_attachments_again(t, r, op->target.id, op->target.body, &op->work);
-	if (op->target.deleted)
-		op->write.write.body = slice_of(NULL, 0);
-	op->check = (struct validated){.document = &op->target, .id = op->target.id};
-	couch_validate(t, r, &op->check, 1, copy_validated);
-}
-
 static void copy_read(struct turn *t, struct request *r, uint32_t index, enum status status,
 		      const void *body)
 {
 	struct couch_read *op = r->op;
 	const struct msg_doc_read_ack *ack = body;
+	struct couch_write *w = &op->write;
 	(void)index;
-	struct problem problem;
 	if (!couch_document_found(t, r, status, ack, op->read.revision.generation > 0))
 		return;
 	op->target.body = arena_copy(&r->arena, ack->body);
 	op->target.deleted = ack->deleted;
-	couch_attachments_want(&op->work, op->read.id, op->target.body);
-	if (couch_contents_fit(t, &op->work, &problem))
-		contents_read(t, r, &op->work, copy_have);
-	else
-		answer_problem(t, r, &problem);
+	couch_write_fill(t, r, &op->operation, 0, &op->target, w);
+	if (!op->target.deleted &&
+	    !couch_attachments_carry(t, r, op->target.id, &w->write.body, &op->work)) {
+		answer_status(t, r, STATUS_INTERNAL, "");
+		return;
+	}
+	op->check = (struct validated){.document = &op->target, .id = op->target.id};
+	couch_validate(t, r, &op->check, 1, copy_validated);
 }
 
 static void copy_go(struct turn *t, struct request *r, struct map_collection *c)

@@ -21,6 +21,7 @@ struct reading {
 	bool bulk; /* _bulk_get */
 	bool latest;
 	bool revs;
+	bool data;                       /* attachments with theirs */
 	struct flow *mixed;              /* open_revs, asked for as multipart/mixed; else NULL */
 	char outer[PART_BOUNDARY_BYTES]; /* its boundary */
 	char inner[PART_BOUNDARY_BYTES]; /* of documents with attachments */
@@ -40,7 +41,7 @@ static struct couch_document document_of(struct request *r, const struct reading
 				   .body = read->body,
 				   .revs = op->revs,
 				   .ancestors_count = read->ancestors_count,
-				   .want = r->contents};
+				   .data = op->data};
 	struct revision *line = arena_alloc(&r->arena, (read->ancestors_count + 1) * sizeof *line);
 	for (uint32_t i = 0; i < read->ancestors_count; i++)
 		line[i] = (struct revision){read->revision.generation - 1 - i, read->ancestors[i]};
@@ -329,8 +330,7 @@ static struct reading *reading_new(struct request *r, uint32_t count)
 	op->printed = arena_alloc(&r->arena, (count + 1) * sizeof *op->printed);
 	op->refused = arena_alloc(&r->arena, (count + 1) * sizeof *op->refused);
 	r->op = op;
-	if (request_flag(r, "attachments") || request_flag(r, "atts_since"))
-		couch_want_attachments(r);
+	op->data = request_flag(r, "attachments") || request_flag(r, "atts_since");
 	return op;
 }
 
@@ -369,7 +369,7 @@ static void mix(struct turn *t, struct request *r, struct reading *op)
 	buf_printf(&first, "--%s", op->outer);
 	flow_text(op->mixed, buf_slice(&first));
 	buf_close(&first);
-	r->contents = NULL;
+	op->data = false;
 }
 
 void couch_open_revs(struct turn *t, struct request *r)

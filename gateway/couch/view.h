@@ -45,6 +45,7 @@ struct view_params {
 	bool descending;
 	bool include_docs;
 	bool conflicts;
+	bool data; /* documents with the data of their attachments */
 	bool update_seq;
 	bool reduce;  /* unless the view has no reduce function */
 	bool grouped; /* by so many elements of keys that are arrays: */

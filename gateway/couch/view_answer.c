@@ -76,7 +76,7 @@ static void doc_came(struct turn *t, struct request *r, uint32_t index, enum sta
 	struct couch_document d = {.id = op->reads[index].id,
 				   .revision = ack->revision,
 				   .body = ack->body,
-				   .want = r->contents};
+				   .data = op->params.data};
 	if (op->params.conflicts && ack->leaves_count > 1) {
 		d.conflicts = ack->leaves + 1;
 		d.conflicts_count = ack->leaves_count - 1;

@@ -243,15 +243,13 @@ static bool take_grouping(const struct source *s, struct view_params *out)
 
 static bool take_flags(const struct source *s, struct view_params *out)
 {
-	bool attachments = false;
 	if (!couch_take_flag(s->r, s->body, "descending", &out->descending, s->p) ||
 	    !couch_take_flag(s->r, s->body, "include_docs", &out->include_docs, s->p) ||
 	    !couch_take_flag(s->r, s->body, "conflicts", &out->conflicts, s->p) ||
 	    !couch_take_flag(s->r, s->body, "update_seq", &out->update_seq, s->p) ||
-	    !couch_take_flag(s->r, s->body, "attachments", &attachments, s->p))
+	    !couch_take_flag(s->r, s->body, "attachments", &out->data, s->p))
 		return false;
-	if (out->include_docs && attachments)
-		couch_want_attachments(s->r);
+	out->data &= out->include_docs;
 	return true;
 }
 

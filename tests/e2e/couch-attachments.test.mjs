@@ -174,6 +174,66 @@ describe('attachments in the CouchDB dialect', () => {
     assert.equal((await couch('GET', `${db}/d1/same`)).status, 404);
   });
 
+  test('a copy has all bytes, in whatever shard', async () => {
+    const db = await database('copies');
+    const large = randomBytes(3 * MIB + 17);
+    const doc = { v: 1, _attachments: { none: { data: '' }, large: { content_type: 'a/b', data: large.toString('base64') } } };
+    const made = await couch('PUT', `${db}/d`, { body: doc });
+    assert.equal(made.status, 201, made.text);
+    for (const to of ['c1', 'c2', 'c3']) {
+      const copied = await couch('COPY', `${db}/d`, { headers: { Destination: to } });
+      assert.equal(copied.status, 201, copied.text);
+      assert.ok((await raw('GET', `${db}/${to}/large`)).bytes.equals(large));
+      const { json } = await couch('GET', `${db}/${to}`);
+      assert.equal(json._attachments.large.digest, md5(large));
+      assert.equal(json._attachments.none.length, 0);
+    }
+    const again = await couch('COPY', `${db}/d`, { headers: { Destination: 'c1' } });
+    assert.equal(again.status, 409, again.text);
+  });
+
+  // Rows of a feed that has begun, one a line.
+  function listen(path) {
+    const feed = { rows: [], text: '' };
+    feed.done = cluster.dispatcher.request({ origin: cluster.couchUrl(1), path, method: 'GET' }).then(async (answer) => {
+      feed.status = answer.statusCode;
+      for await (const part of answer.body) {
+        feed.text += part;
+        const lines = feed.text.split('\n');
+        feed.text = lines.pop();
+        feed.rows.push(...lines.filter((line) => line.trim() !== '').map((line) => JSON.parse(line)));
+      }
+    });
+    return feed;
+  }
+
+  test('feeds have the data of attachments, however they wait', async () => {
+    const db = await database('feeds');
+    const parameters = 'include_docs=true&attachments=true&heartbeat=1000';
+    const contents = Object.fromEntries([0, 1, 2 * MIB + 5, 10].map((bytes, i) => [`d${i}`, randomBytes(bytes)]));
+    const feed = listen(`${db}/_changes?feed=continuous&${parameters}`);
+    const poll = raw('GET', `${db}/_changes?feed=longpoll&${parameters}`);
+    for (const [id, bytes] of Object.entries(contents))
+      assert.equal((await raw('PUT', `${db}/${id}/a`, { body: bytes })).status, 201);
+    const check = (rows) => {
+      for (const { id, doc } of rows) {
+        assert.ok(Buffer.from(doc._attachments.a.data, 'base64').equals(contents[id]), id);
+        assert.equal(doc._attachments.a.stub, undefined);
+      }
+    };
+    await until('all have been told', 30000, () => new Set(feed.rows.map(({ id }) => id)).size === 4);
+    check(feed.rows);
+    const polled = JSON.parse((await poll).bytes);
+    assert.ok(polled.results.length > 0);
+    check(polled.results);
+    const normal = await couch('GET', `${db}/_changes?include_docs=true&attachments=true`);
+    assert.equal(normal.json.results.length, 4);
+    check(normal.json.results);
+    assert.equal((await couch('DELETE', db)).status, 200);
+    await feed.done;
+    assert.ok(feed.rows.at(-1).last_seq);
+  });
+
   test('nano inserts, gets and destroys attachments', async () => {
     await nano.db.create('nano');
     const db = nano.use('nano');
