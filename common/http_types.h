@@ -115,15 +115,18 @@ struct http_fetch {
 	struct slice body; /* empty: none */
 	uint64_t answer_bytes_max;
 	int64_t timeout_ms;
+	bool plain; /* no certificate is shown */
 };
 
 /* Slices are borrowed for the step. */
 struct http_fetched {
 	uint64_t id;
-	int status; /* 0: no answer came, error says why */
+	int status;  /* 0: no answer came, error says why */
+	bool nobody; /* then: and none will, as nobody is there, or nobody to be trusted */
 	bool too_large;
 	struct slice body;
 	struct slice error;
+	struct slice session; /* the cookie AuthSession that came with it, "AuthSession=..." */
 };
 
 #endif

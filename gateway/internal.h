@@ -151,6 +151,9 @@ void request_arrived(struct turn *t, const struct http_request *http);
  * copied into r->origin. */
 void request_internal(struct turn *t, const struct http_request *http, request_reply *reply,
 		      struct slice origin);
+/* The same of the couch dialect, with no more rights than this user has. NULL: all. */
+void request_internal_as(struct turn *t, const struct http_request *http,
+			 const struct couch_user *user, request_reply *reply, struct slice origin);
 /* Goes on with one whose user is known. */
 void request_route(struct turn *t, struct request *r);
 /* Keeps what it came with (r->http) beyond this step. False: too much is kept already. */

@@ -257,13 +257,20 @@ void request_arrived(struct turn *t, const struct http_request *http)
 	request_begin(t, request_take(t->gw, http->id), http);
 }
 
-void request_internal(struct turn *t, const struct http_request *http, request_reply *reply,
-		      struct slice origin)
+void request_internal_as(struct turn *t, const struct http_request *http,
+			 const struct couch_user *user, request_reply *reply, struct slice origin)
 {
 	struct request *r = request_take(t->gw, http->id);
 	r->reply = reply;
 	r->origin = arena_copy(&r->arena, origin);
+	r->couch.user = user ? couch_user_copy(user, &r->arena) : NULL;
 	request_begin(t, r, http);
+}
+
+void request_internal(struct turn *t, const struct http_request *http, request_reply *reply,
+		      struct slice origin)
+{
+	request_internal_as(t, http, NULL, reply, origin);
 }
 
 void request_finish(struct turn *t, struct request *r)

@@ -6,7 +6,7 @@
 #include "common/doc/graph_line.h"
 #include "storage-node/sequence.h"
 
-enum { ROWS_MIN = 16 };
+enum { ROWS_MIN = 16, LEAF_BODIES_BYTES = 16 * 1024 * 1024 /* of one row */ };
 
 /* An answer that is being made. */
 struct changes {
@@ -16,31 +16,52 @@ struct changes {
 	uint64_t until;
 	uint64_t limit;
 	size_t bytes;
-	uint32_t cap; /* of ack.rows */
+	size_t leaf_bytes; /* bodies of leaves in the row under way */
+	uint32_t cap;      /* of ack.rows */
 	struct msg_shard_changes_ack ack;
 };
 
 /* ---- rows ---- */
 
+/* Whoever has to do without one must take it that the document is such as it wants. */
+static void add_leaf_body(struct changes *x, struct document_view *v, uint32_t index, int winner,
+			  struct change_row *row)
+{
+	if (x->leaf_bytes > LEAF_BODIES_BYTES)
+		return;
+	struct slice body = document_body_beside(v, index, winner);
+	x->leaf_bytes += body.len;
+	row->leaf_bodies[row->leaf_bodies_count++] = body;
+}
+
 /* Those beside the winner; live ones first. */
-static void list_leaves(struct changes *x, const struct document *doc, struct change_row *row)
+static void list_leaves(struct changes *x, struct document_view *v, uint32_t winner,
+			struct change_row *row)
 {
 	struct graph_tip *tips;
-	uint32_t count = graph_tips(doc, &x->s->arena, &tips);
+	uint32_t count = graph_tips(&v->doc, &x->s->arena, &tips);
 	row->leaves = arena_alloc(&x->s->arena, (count + 1) * sizeof *row->leaves);
+	row->leaf_bodies = arena_alloc(&x->s->arena, (count + 1) * sizeof *row->leaf_bodies);
+	x->leaf_bytes = 0;
 	for (int live = 1; live >= 0; live--) {
-		for (uint32_t i = 1; i < count && row->leaves_count < LIMIT_LEAVES; i++)
-			if (!tips[i].deleted == live)
-				row->leaves[row->leaves_count++] = tips[i].revision;
+		for (uint32_t i = 1; i < count && row->leaves_count < LIMIT_LEAVES; i++) {
+			if (!tips[i].deleted != live)
+				continue;
+			row->leaves[row->leaves_count++] = tips[i].revision;
+			if (live && x->m->leaf_bodies)
+				add_leaf_body(x, v, tips[i].index, (int)winner, row);
+		}
 		if (live)
 			row->live = row->leaves_count;
 	}
+	x->bytes += x->leaf_bytes;
 }
 
 /* As the document is now, which may be of a later change than the row's. */
-static void fill_row(struct changes *x, const struct document *doc, uint32_t winner,
+static void fill_row(struct changes *x, struct document_view *v, uint32_t winner,
 		     struct change_row *row)
 {
+	const struct document *doc = &v->doc;
 	row->revision = graph_name(doc, winner);
 	row->deleted = !graph_is_live(doc, winner);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
@@ -49,7 +70,7 @@ static void fill_row(struct changes *x, const struct document *doc, uint32_t win
 	if (x->m->bodies)
 		row->body = doc->body;
 	if (x->m->leaves && doc->revisions_count > 1)
-		list_leaves(x, doc, row);
+		list_leaves(x, v, winner, row);
 }
 
 static bool is_full(const struct changes *x)
@@ -80,7 +101,7 @@ static void add_row(struct changes *x, uint64_t number, struct slice id)
 		return;
 	struct change_row *row = next_row(x);
 	*row = (struct change_row){.number = number, .id = id};
-	fill_row(x, &view.doc, (uint32_t)winner, row);
+	fill_row(x, &view, (uint32_t)winner, row);
 	x->bytes += row->body.len + id.len +
 		    (row->leaves_count + 1) * (LIMIT_REV_HASH_BYTES + sizeof(uint64_t));
 }

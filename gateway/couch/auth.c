@@ -113,6 +113,19 @@ bool gateway_set_couch_secrets(struct gateway *gw, struct slice text, struct buf
 
 /* ---- who it is ---- */
 
+struct couch_user *couch_user_copy(const struct couch_user *from, struct arena *arena)
+{
+	struct couch_user *user = arena_alloc(arena, sizeof *user);
+	struct slice *roles = arena_alloc(arena, (from->roles_count + 1) * sizeof *roles);
+	for (uint32_t i = 0; i < from->roles_count; i++)
+		roles[i] = arena_copy(arena, from->roles[i]);
+	*user = (struct couch_user){.name = arena_copy(arena, from->name),
+				    .roles = roles,
+				    .roles_count = from->roles_count,
+				    .by = from->by};
+	return user;
+}
+
 static void refuse(struct turn *t, struct request *r)
 {
 	couch_answer_error(t, r, COUCH_UNAUTHORIZED);

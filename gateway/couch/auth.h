@@ -38,6 +38,8 @@ struct couch_auth *couch_auth_new(uint64_t seed);
 void couch_auth_close(struct gateway *gw);
 /* A request of the dialect: finds out who sends it, and goes on with request_route. */
 void couch_enter(struct turn *t, struct request *r);
+/* Name, roles and where he comes from. */
+struct couch_user *couch_user_copy(const struct couch_user *from, struct arena *arena);
 /* Adds what answers of the dialect have beyond their own: cookie, CORS. */
 void couch_reply_headers(struct turn *t, struct request *r, struct reply *reply);
 void couch_auth_metrics(const struct gateway *gw, struct buf *out);
@@ -104,6 +106,9 @@ void couch_permit(struct turn *t, struct request *r);
 /* Is this the database _users, or _replicator? */
 bool couch_is_users(const struct request *r);
 bool couch_is_replicator(const struct request *r);
+/* Of a user with a password who asks for something in _replicator: he may, if it is a job of his
+ * own (op_replicator.c). */
+void couch_replicator_permit(struct turn *t, struct request *r);
 /* Is it one of those that begin with an underscore? */
 bool couch_is_system(const struct request *r);
 /* May the user write this document, beyond what the route asks for? */

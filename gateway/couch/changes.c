@@ -49,11 +49,14 @@ static bool is_design(struct slice id)
 }
 
 /* "id":..., and the rest of the row: true if it could be printed. */
-static bool print_row(const struct changes *op, const struct change_row *row, struct buf *out)
+static bool print_row(const struct changes *op, const struct change_row *row,
+		      struct changes_row *place, struct buf *out)
 {
 	buf_append_text(out, "\"id\":");
 	json_string(row->id, out);
-	buf_append_text(out, ",\"changes\":[{\"rev\":");
+	buf_append_text(out, ",\"changes\":[");
+	place->list_at = out->len - place->text_at;
+	buf_append_text(out, "{\"rev\":");
 	json_revision(&row->revision, out);
 	for (uint32_t i = 0; op->all_leaves && i < row->leaves_count; i++) {
 		buf_append_text(out, "},{\"rev\":");
@@ -75,21 +78,43 @@ static bool print_row(const struct changes *op, const struct change_row *row, st
 	return couch_document_print(&d, out);
 }
 
-static bool passes(const struct changes *op, const struct change_row *row)
+static bool selected(const struct changes *op, const struct change_row *row, uint32_t index)
 {
 	/* {"_deleted": true}, which is all that there is of a deletion */
 	static const uint8_t gone[] = "\x81\xa8_deleted\xc3";
-	if (!couch_is_shown(row->id))
+	struct script_document d;
+	return !changes_version(row, index, &d) ||
+	       query_matches(op->selector, row->id,
+			     d.deleted ? slice_of(gone, sizeof gone - 1) : d.body);
+}
+
+static void select_revisions(const struct changes *op, const struct change_row *row,
+			     struct changes_page *page, struct changes_row *out)
+{
+	struct buf passes = {0};
+	for (uint32_t i = 0; i < out->revisions; i++)
+		buf_append_byte(&passes, selected(op, row, i));
+	changes_strike(page, out, passes.data);
+	buf_close(&passes);
+}
+
+/* The row as it is told, or shown to the function first. */
+static bool take_row(const struct changes *op, const struct change_row *from,
+		     struct changes_page *page, struct changes_row *row)
+{
+	row->document_end = page->documents.len;
+	/* shards know which ids are asked for */
+	if (!couch_is_shown(from->id) || (op->filter == FILTER_DESIGN && !is_design(from->id)))
+		return true;
+	if (from->live > from->leaves_count || !print_row(op, from, row, &page->text))
 		return false;
-	switch (op->filter) {
-	case FILTER_DESIGN:
-		return is_design(row->id);
-	case FILTER_SELECTOR:
-		return query_matches(op->selector, row->id,
-				     row->deleted ? slice_of(gone, sizeof gone - 1) : row->body);
-	default:
-		return true; /* shards know which ids */
-	}
+	row->text_len = page->text.len - row->text_at;
+	row->revisions = 1 + (op->all_leaves ? from->leaves_count : 0);
+	if (op->selector)
+		select_revisions(op, from, page, row);
+	else if (op->function)
+		changes_function_add(from, page, row);
+	return true;
 }
 
 static bool take_page(struct changes *op, struct changes_shard *s,
@@ -101,12 +126,8 @@ static bool take_page(struct changes *op, struct changes_shard *s,
 		const struct change_row *from = &ack->rows[i];
 		struct changes_row row = {
 		    .number = from->number, .stamp = from->stamp, .text_at = page->text.len};
-		if (passes(op, from) &&
-		    (from->live > from->leaves_count || !print_row(op, from, &page->text)))
+		if (!take_row(op, from, page, &row))
 			return false;
-		row.text_len = page->text.len - row.text_at;
-		if (op->function)
-			changes_function_add(from, page, &row);
 		buf_append(&page->rows, &row, sizeof row);
 	}
 	page->last = ack->last;
@@ -349,6 +370,7 @@ void changes_start(struct turn *t, struct request *r, const struct map_collectio
 		struct msg_shard_changes *m = &op->shards[i].ask;
 		m->bodies = op->include_docs || op->selector || op->function;
 		m->leaves = op->all_leaves || (op->conflicts && op->include_docs);
+		m->leaf_bodies = op->all_leaves && (op->selector || op->function);
 		m->descending = op->descending;
 		m->ids = arena_alloc(&r->arena, (op->ids_count + 1) * sizeof *m->ids);
 		for (uint32_t k = 0; k < op->ids_count; k++)

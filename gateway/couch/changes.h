@@ -9,6 +9,7 @@
 #ifndef PARLEY_GATEWAY_COUCH_CHANGES_H
 #define PARLEY_GATEWAY_COUCH_CHANGES_H
 
+#include "common/doc/script_document.h"
 #include "gateway/content_reader.h"
 #include "gateway/couch/couch.h"
 #include "gateway/notify/watch.h"
@@ -48,6 +49,8 @@ struct changes_row {
 	uint64_t stamp;
 	size_t text_at;
 	size_t text_len;     /* 0: the filter leaves it out */
+	size_t list_at;      /* its revisions, in the text */
+	uint32_t revisions;  /* of them a filter sees: one, or with all_leaves each */
 	size_t document_end; /* FILTER_FUNCTION: in the page's documents */
 };
 
@@ -137,6 +140,11 @@ void changes_function_load(struct turn *t, struct request *r, const struct map_c
 bool changes_function_loaded(const struct changes *op);
 /* A run took too much, so that runs are shorter now. */
 bool changes_function_failed(const struct changes *op);
+/* The version of a row that stands at a place of its list of revisions, the winner first. False:
+ * its body did not fit into the answer. */
+bool changes_version(const struct change_row *row, uint32_t index, struct script_document *out);
+/* A row whose revisions have been looked at: those that do not pass go. passes: a byte for each. */
+void changes_strike(struct changes_page *page, struct changes_row *row, const uint8_t *passes);
 /* Adds what the function is to see of a row. */
 void changes_function_add(const struct change_row *row, struct changes_page *page,
 			  struct changes_row *out);

@@ -84,12 +84,31 @@ void changes_function_load(struct turn *t, struct request *r, const struct map_c
 
 /* ---- what it sees ---- */
 
+bool changes_version(const struct change_row *row, uint32_t index, struct script_document *out)
+{
+	*out = (struct script_document){.id = row->id};
+	if (index == 0) {
+		out->revision = row->revision;
+		out->deleted = row->deleted;
+		out->body = row->body;
+		return true;
+	}
+	out->revision = row->leaves[index - 1];
+	out->deleted = index > row->live;
+	if (index <= row->leaf_bodies_count)
+		out->body = row->leaf_bodies[index - 1];
+	return out->deleted || out->body.len > 0;
+}
+
+/* A body that is not there is shown as if there were no members. */
 void changes_function_add(const struct change_row *row, struct changes_page *page,
 			  struct changes_row *out)
 {
-	struct script_document d = {
-	    .id = row->id, .revision = row->revision, .deleted = row->deleted, .body = row->body};
-	script_document_write(&d, &page->documents);
+	struct script_document d;
+	for (uint32_t i = 0; i < out->revisions; i++) {
+		changes_version(row, i, &d);
+		script_document_write(&d, &page->documents);
+	}
 	out->document_end = page->documents.len;
 }
 
@@ -123,22 +142,62 @@ static void judge_next(struct turn *t, struct request *r, struct changes_shard *
 
 /* ---- what it says ---- */
 
-/* False: it is no list of so many booleans. */
-static bool take_verdicts(struct changes_page *page, uint32_t count, struct slice output)
+/* The list is {"rev":"..."},{"rev":"..."}, and no revision has a quote in it. */
+void changes_strike(struct changes_page *page, struct changes_row *row, const uint8_t *passes)
+{
+	static const char end[] = "\"}";
+	uint8_t *text = page->text.data + row->text_at;
+	uint8_t *to = text + row->list_at;
+	const uint8_t *at = to;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < row->revisions; i++) {
+		const uint8_t *from = at + (i > 0); /* behind the comma */
+		size_t left = row->text_len - (size_t)(from - text);
+		const uint8_t *found = memmem(from, left, end, sizeof end - 1);
+		CHECK(found != NULL && passes != NULL);
+		at = found + sizeof end - 1;
+		if (!passes[i])
+			continue;
+		if (kept++ > 0)
+			*to++ = ',';
+		memmove(to, from, (size_t)(at - from));
+		to += at - from;
+	}
+	size_t rest = row->text_len - (size_t)(at - text);
+	memmove(to, at, rest);
+	row->text_len = kept > 0 ? (size_t)(to - text) + rest : 0;
+}
+
+static uint32_t documents_in(struct changes_page *page, uint32_t rows)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < rows; i++)
+		count += row_at(page, page->judged + i)->revisions;
+	return count;
+}
+
+/* False: it is no list of as many booleans as documents were shown. */
+static bool take_verdicts(struct changes_page *page, uint32_t rows, struct slice output)
 {
 	struct mp_reader reader = mp_reader_of(output);
 	struct mp_token head = mp_read(&reader);
-	if (head.type != MP_ARRAY || head.count != count)
-		return false;
-	for (uint32_t i = 0; i < count; i++) {
-		struct mp_token passes = mp_read(&reader);
-		if (passes.type != MP_BOOL)
-			return false;
-		if (!passes.flag)
-			row_at(page, page->judged + i)->text_len = 0;
+	struct buf passes = {0};
+	bool fine = head.type == MP_ARRAY && head.count == documents_in(page, rows);
+	for (uint32_t i = 0; fine && i < rows; i++) {
+		struct changes_row *row = row_at(page, page->judged + i);
+		buf_clear(&passes);
+		for (uint32_t k = 0; fine && k < row->revisions; k++) {
+			struct mp_token verdict = mp_read(&reader);
+			fine = verdict.type == MP_BOOL;
+			buf_append_byte(&passes, fine && verdict.flag);
+		}
+		if (fine)
+			changes_strike(page, row, passes.data);
 	}
-	page->judged += count;
-	return true;
+	if (fine)
+		page->judged += rows;
+	buf_close(&passes);
+	return fine;
 }
 
 static void judged(struct turn *t, struct request *r, const void *context,
@@ -177,7 +236,7 @@ static void run(struct turn *t, struct request *r, struct changes_shard *s, uint
 	mp_write_array(&arguments, f->view ? 3 : 4);
 	mp_write_str(&arguments, f->source);
 	buf_append_slice(&arguments, f->design.body);
-	mp_write_array(&arguments, count);
+	mp_write_array(&arguments, documents_in(page, count));
 	buf_append(&arguments, page->documents.data + start, end - start);
 	if (!f->view)
 		buf_append_slice(&arguments, f->req);

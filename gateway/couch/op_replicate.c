@@ -30,9 +30,22 @@ static void answer_id(struct turn *t, struct request *r, const struct replicatio
 	reply_send(t, r, reply);
 }
 
+/* Whose rights the job has; NULL: all. */
+static const struct couch_user *asks_as(const struct request *r)
+{
+	return r->couch.user && !r->couch.user->admin ? r->couch.user : NULL;
+}
+
+static bool is_own(const struct request *r, const struct job *job)
+{
+	const struct couch_user *user = asks_as(r);
+	return !user || (job->what.user && slice_equal(job->what.user->name, user->name));
+}
+
 static void cancel(struct turn *t, struct request *r, struct job *job)
 {
-	if (!job || job->plan) { /* what a document asks for ends with it */
+	/* what a document asks for ends with it */
+	if (!job || job->plan || !is_own(r, job)) {
 		couch_answer_error(t, r, COUCH_NO_JOB);
 		return;
 	}
@@ -111,7 +124,7 @@ void couch_replicate(struct turn *t, struct request *r)
 	struct slice id = given_id(body);
 	if (cancels && id.len > 0)
 		cancel(t, r, map_get(&t->gw->replicator->jobs, id));
-	else if (!replication_parse(t->gw, body, &arena, &what, &problem))
+	else if (!replication_parse_for(t->gw, body, asks_as(r), &arena, &what, &problem))
 		answer_problem(t, r, &problem);
 	else if (cancels)
 		cancel(t, r, replicator_find(t->gw, &what));

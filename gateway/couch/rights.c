@@ -48,7 +48,7 @@ static bool is_one_of(const char *pattern, const char *const *list, size_t count
 /* What is not listed is the server's, or for members. */
 static enum need need_of(const struct request *r)
 {
-	static const char *const users[] = {"/", "/_up", "/_uuids", "/_session"};
+	static const char *const users[] = {"/", "/_up", "/_uuids", "/_session", "/_replicate"};
 	static const char *const changed_by_admins[] = {
 	    "/{db}/_security",          "/{db}/_revs_limit",     "/{db}/_purge",
 	    "/{db}/_compact",           "/{db}/_compact/{ddoc}", "/{db}/_view_cleanup",
@@ -190,8 +190,8 @@ static void permit_users(struct turn *t, struct request *r)
 
 /* ---- _replicator ---- */
 
-/* Its documents hold passwords of other servers, and its jobs may do everything. What it is copied
- * to, and attached to, nobody would look after. */
+/* Its documents hold passwords of other servers. What it is copied to, and attached to, nobody
+ * would look after. */
 static void permit_replicator(struct turn *t, struct request *r)
 {
 	bool drops = strcmp(r->route->pattern, "/{db}") == 0 && r->method == HTTP_DELETE;
@@ -201,6 +201,8 @@ static void permit_replicator(struct turn *t, struct request *r)
 		couch_answer_error(t, r, COUCH_FORBIDDEN);
 	else if (r->couch.user && r->couch.user->admin)
 		r->route->handler(t, r);
+	else if (r->couch.user && !r->couch.user->reader)
+		couch_replicator_permit(t, r);
 	else
 		couch_answer_error(t, r, COUCH_NOT_MEMBER);
 }

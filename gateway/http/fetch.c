@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include "common/base/memory.h"
 #include "gateway/routes.h"
 
-enum { CONNECTIONS_MAX = 64, CONNECT_MS = 10000, READY_MAX = 16 };
+enum { CONNECTIONS_MAX = 64, CONNECT_MS = 10000, READY_MAX = 16, HEADER_BYTES_MAX = 4096 };
 
 struct fetch {
 	struct fetcher *fetcher;
@@ -21,6 +22,7 @@ struct fetch {
 	struct buf answer;
 	uint64_t answer_bytes_max;
 	bool too_large;
+	struct buf session;
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -79,6 +81,25 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
 	return bytes;
 }
 
+/* Of all headers only the cookie of a session is wanted. */
+static size_t on_header(char *data, size_t size, size_t count, void *context)
+{
+	static const char wanted[] = "Set-Cookie: AuthSession=";
+	static const size_t name = sizeof "Set-Cookie: " - 1;
+	struct fetch *fetch = context;
+	size_t bytes = size * count;
+	size_t end = name;
+	if (bytes < sizeof wanted - 1 || bytes > HEADER_BYTES_MAX ||
+	    strncasecmp(data, wanted, sizeof wanted - 1) != 0)
+		return bytes;
+	while (end < bytes && data[end] > ' ' && data[end] != ';')
+		end++;
+	buf_clear(&fetch->session);
+	if (end > sizeof wanted - 1) /* else it is taken away */
+		buf_append(&fetch->session, data + name, end - name);
+	return bytes;
+}
+
 static void fetch_free(struct fetch *fetch)
 {
 	map_remove_u64(&fetch->fetcher->fetches, fetch->id);
@@ -89,6 +110,7 @@ static void fetch_free(struct fetch *fetch)
 	curl_slist_free_all(fetch->headers);
 	buf_close(&fetch->body);
 	buf_close(&fetch->answer);
+	buf_close(&fetch->session);
 	free(fetch);
 }
 
@@ -118,13 +140,13 @@ static bool set_headers(struct fetch *fetch, const struct http_fetch *asked)
 	return ok && curl_easy_setopt(fetch->easy, CURLOPT_HTTPHEADER, fetch->headers) == CURLE_OK;
 }
 
-static bool set_tls(CURL *easy, const struct fetch_options *o)
+static bool set_tls(CURL *easy, const struct fetch_options *o, bool plain)
 {
 	bool ok = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
 		  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
 	if (ok && *o->ca)
 		ok = curl_easy_setopt(easy, CURLOPT_CAINFO, o->ca) == CURLE_OK;
-	if (ok && *o->cert)
+	if (ok && *o->cert && !plain)
 		ok = curl_easy_setopt(easy, CURLOPT_SSLCERT, o->cert) == CURLE_OK &&
 		     curl_easy_setopt(easy, CURLOPT_SSLKEY, o->key) == CURLE_OK;
 	return ok;
@@ -161,6 +183,8 @@ static bool set_question(struct fetch *fetch, const struct http_fetch *asked)
 	       curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error) == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetch) == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch) == CURLE_OK;
 }
 
@@ -173,9 +197,9 @@ void fetcher_start(struct fetcher *f, const struct http_fetch *asked)
 	fetch->easy = curl_easy_init();
 	map_put_u64(&f->fetches, fetch->id, fetch);
 	/* what can't be set is a question that nobody answers: its asker's timer ends it */
-	if (!fetch->easy || !set_bounds(fetch->easy, asked) || !set_tls(fetch->easy, &f->options) ||
-	    !set_question(fetch, asked) || !set_headers(fetch, asked) ||
-	    curl_multi_add_handle(f->multi, fetch->easy) != CURLM_OK)
+	if (!fetch->easy || !set_bounds(fetch->easy, asked) ||
+	    !set_tls(fetch->easy, &f->options, asked->plain) || !set_question(fetch, asked) ||
+	    !set_headers(fetch, asked) || curl_multi_add_handle(f->multi, fetch->easy) != CURLM_OK)
 		fetch_free(fetch);
 }
 
@@ -188,6 +212,25 @@ void fetcher_end(struct fetcher *f, uint64_t id)
 
 /* ---- answers ---- */
 
+/* No patience helps. */
+static bool is_nobody(CURLcode result)
+{
+	switch (result) {
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_CONNECT:
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void deliver(struct fetcher *f, struct fetch *fetch, CURLcode result)
 {
 	long status = 0;
@@ -197,9 +240,11 @@ static void deliver(struct fetcher *f, struct fetch *fetch, CURLcode result)
 	struct http_fetched fetched = {
 	    .id = fetch->id,
 	    .status = (int)status,
+	    .nobody = is_nobody(result),
 	    .too_large = fetch->too_large,
 	    .body = buf_slice(&fetch->answer),
 	    .error = slice_text(error),
+	    .session = buf_slice(&fetch->session),
 	};
 	f->options.fetched(f->options.context, &fetched);
 	fetch_free(fetch);

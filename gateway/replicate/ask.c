@@ -5,6 +5,21 @@
 #include "common/probe.h"
 #include "gateway/replicate/internal.h"
 #include "gateway/replicate/schedule.h"
+#include "gateway/routes.h"
+
+struct slice answer_text(struct slice value)
+{
+	struct mp_reader reader = mp_reader_of(value);
+	struct mp_token token = mp_read(&reader);
+	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
+}
+
+uint32_t answer_array(struct slice value, struct mp_reader *reader)
+{
+	*reader = mp_reader_of(value);
+	struct mp_token head = mp_read(reader);
+	return head.type == MP_ARRAY ? head.count : 0;
+}
 
 static bool may_pass(int status)
 {
@@ -26,17 +41,23 @@ static void make_ready(struct ask *ask)
 	rep->ready_last = ask;
 }
 
+static void set_answer(struct ask *ask, int status, struct slice body)
+{
+	ask->status = status;
+	ask->nobody = false;
+	ask->too_large = status == 413;
+	ask->error[0] = 0;
+	buf_clear(&ask->text);
+	buf_append_slice(&ask->text, body);
+}
+
 static void local_answered(struct turn *t, struct request *r, const struct reply *reply)
 {
 	struct replicator *rep = t->gw->replicator;
 	struct ask *ask = map_get_u64(&rep->asks, be64_read(r->origin.data));
 	if (!ask || !ask->flying)
 		return;
-	ask->status = reply->status;
-	ask->too_large = reply->status == 413;
-	ask->error[0] = 0;
-	buf_clear(&ask->text);
-	buf_append_slice(&ask->text, buf_slice(&reply->body));
+	set_answer(ask, reply->status, buf_slice(&reply->body));
 	make_ready(ask);
 }
 
@@ -46,12 +67,16 @@ void replicator_fetched(struct turn *t)
 	struct ask *ask = map_get_u64(&t->gw->replicator->asks, f->id);
 	if (!ask || !ask->flying)
 		return;
-	ask->status = f->status;
-	ask->too_large = f->too_large || f->status == 413;
+	struct session *session = &ask->job->sessions[ask->side];
+	set_answer(ask, f->status, f->body);
+	ask->too_large |= f->too_large;
+	ask->nobody = f->nobody;
 	snprintf(ask->error, sizeof ask->error, "%.*s", (int)f->error.len,
 		 f->error.len ? (const char *)f->error.data : "");
-	buf_clear(&ask->text);
-	buf_append_slice(&ask->text, f->body);
+	if (f->session.len > 0 && ask->job->what.sides[ask->side].login.len > 0) {
+		buf_clear(&session->cookie);
+		buf_append_slice(&session->cookie, f->session);
+	}
 	make_ready(ask);
 }
 
@@ -76,16 +101,45 @@ static void fly_home(struct turn *t, struct ask *ask)
 	    .principal = ask->job->principal,
 	};
 	be64_write(origin, ask->id);
-	request_internal(t, &http, local_answered, slice_of(origin, sizeof origin));
+	request_internal_as(t, &http, ask->job->what.user, local_answered,
+			    slice_of(origin, sizeof origin));
 	struct request *r = map_get_u64(&t->gw->requests, ask->id);
 	int64_t usual_ms = t->gw->options.limits.deadline_ms;
 	if (r && time_left(t, ask, usual_ms) < usual_ms)
 		timers_set(&t->gw->timers, &r->deadline, t->now_ms + time_left(t, ask, usual_ms));
 }
 
-static void fly_out(struct turn *t, struct ask *ask)
+static struct session *session_of(const struct ask *ask)
+{
+	return &ask->job->sessions[ask->side];
+}
+
+/* Before a side has answered anything nobody knows whether it is there at all. */
+static int64_t patience_ms(const struct turn *t, const struct ask *ask)
+{
+	int64_t usual_ms = REPLICATE_POLL_MS + REPLICATE_PATIENCE_MS;
+	if (ask->job->heard[ask->side])
+		return usual_ms;
+	int64_t left_ms = ask->since_ms + REPLICATE_FIRST_MS - t->now_ms;
+	return left_ms > REPLICATE_LAST_MS ? left_ms : REPLICATE_LAST_MS;
+}
+
+/* With the session's cookie in place of the credentials. */
+static void set_headers(const struct ask *ask, struct http_field *headers, struct http_fetch *fetch)
 {
 	const struct endpoint *e = &ask->job->what.sides[ask->side];
+	struct slice cookie = buf_slice(&session_of(ask)->cookie);
+	for (uint32_t i = 0; i < e->headers_count; i++)
+		if (cookie.len == 0 || !slice_is(e->headers[i].name, "Authorization"))
+			headers[fetch->headers_count++] = e->headers[i];
+	if (cookie.len > 0)
+		headers[fetch->headers_count++] = (struct http_field){slice_text("Cookie"), cookie};
+	fetch->headers = headers;
+}
+
+static void fly_out(struct turn *t, struct ask *ask)
+{
+	struct http_field headers[REPLICATE_HEADERS + 1];
 	struct buf url = {0};
 	buf_append_slice(&url, buf_slice(&ask->path));
 	if (ask->query.len > 0) {
@@ -96,12 +150,33 @@ static void fly_out(struct turn *t, struct ask *ask)
 	    .id = ask->id,
 	    .method = ask->method,
 	    .url = buf_slice(&url),
-	    .headers = e->headers,
-	    .headers_count = e->headers_count,
 	    .body = buf_slice(&ask->body),
 	    .answer_bytes_max = REPLICATE_ANSWER_BYTES,
-	    .timeout_ms = time_left(t, ask, REPLICATE_POLL_MS + REPLICATE_PATIENCE_MS),
+	    .timeout_ms = time_left(t, ask, patience_ms(t, ask)),
+	    .plain = ask->job->what.user != NULL,
 	};
+	set_headers(ask, headers, &fetch);
+	fx_fetch(t->fx, &fetch);
+	buf_close(&url);
+}
+
+/* A session is asked for once, as some servers take no other credentials; most give none. */
+static void log_in(struct turn *t, struct ask *ask)
+{
+	const struct endpoint *e = &ask->job->what.sides[ask->side];
+	struct buf url = {0};
+	buf_append_slice(&url, e->server);
+	buf_append_text(&url, "/_session");
+	struct http_fetch fetch = {
+	    .id = ask->id,
+	    .method = HTTP_POST,
+	    .url = buf_slice(&url),
+	    .body = e->login,
+	    .answer_bytes_max = REPLICATE_ANSWER_BYTES,
+	    .timeout_ms = patience_ms(t, ask),
+	    .plain = ask->job->what.user != NULL,
+	};
+	ask->logs_in = true;
 	fx_fetch(t->fx, &fetch);
 	buf_close(&url);
 }
@@ -124,10 +199,14 @@ static void fly(struct turn *t, struct ask *ask)
 	}
 	/* the shell's timeouts come first */
 	ask->due_ms = t->now_ms + REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS;
-	if (ask->job->what.sides[ask->side].remote)
-		fly_out(t, ask);
-	else
+	const struct endpoint *e = &ask->job->what.sides[ask->side];
+	ask->logs_in = false;
+	if (!e->remote)
 		fly_home(t, ask);
+	else if (e->login.len > 0 && !session_of(ask)->tried)
+		log_in(t, ask);
+	else
+		fly_out(t, ask);
 }
 
 void ask_send(struct turn *t, struct ask *ask, const struct question *q)
@@ -144,19 +223,72 @@ void ask_send(struct turn *t, struct ask *ask, const struct question *q)
 	buf_append_slice(&ask->body, q->body);
 	ask->done = q->done;
 	ask->tries = 0;
+	ask->renewed = false;
+	ask->since_ms = t->now_ms;
 	fly(t, ask);
 }
 
 static void again_later(struct turn *t, struct ask *ask)
 {
 	int64_t pause_ms = REPLICATE_BACKOFF_MAX_MS;
+	int64_t left_ms = ask->since_ms + REPLICATE_GIVE_UP_MS - t->now_ms;
 	REACHED(job_asks_again);
 	if (ask->tries < 8)
 		pause_ms = (int64_t)REPLICATE_BACKOFF_MS << ask->tries;
 	if (pause_ms > REPLICATE_BACKOFF_MAX_MS)
 		pause_ms = REPLICATE_BACKOFF_MAX_MS;
+	if (!ask->job->what.continuous && pause_ms > left_ms)
+		pause_ms = left_ms;
 	ask->tries++;
 	ask->due_ms = t->now_ms + pause_ms;
+}
+
+/* Whoever has answered before may only have been started anew. */
+static bool gives_up(const struct turn *t, const struct ask *ask)
+{
+	if (ask->job->what.continuous)
+		return false;
+	if (ask->nobody && !ask->job->heard[ask->side])
+		return ask->tries + 1 >= REPLICATE_QUICK_TRIES;
+	return t->now_ms - ask->since_ms >= REPLICATE_GIVE_UP_MS;
+}
+
+/* What is to be asked again, now or later. False: it is an answer. */
+static bool asks_again(struct turn *t, struct ask *ask)
+{
+	struct session *session = session_of(ask);
+	bool asked = !ask->logs_in || ask->status == 0;
+	bool fails = asked && may_pass(ask->status) && !ask->too_large;
+	if (ask->tries == 0 && ask->job->heard[ask->side])
+		ask->since_ms = t->now_ms;
+	ask->job->heard[ask->side] |= ask->status != 0;
+	if (fails && !gives_up(t, ask)) {
+		again_later(t, ask);
+		return true;
+	}
+	if (ask->logs_in && ask->status != 0) {
+		session->tried = true;
+		fly(t, ask);
+		return true;
+	}
+	if (ask->status == 401 && session->cookie.len > 0 && !ask->renewed) {
+		ask->renewed = true;
+		session->tried = false;
+		buf_clear(&session->cookie);
+		fly(t, ask);
+		return true;
+	}
+	return false;
+}
+
+static void end_unanswered(struct turn *t, struct ask *ask)
+{
+	struct job *job = ask->job;
+	struct slice base = job->what.sides[ask->side].base;
+	char reason[2 * REPLICATE_REASON_BYTES];
+	snprintf(reason, sizeof reason, "%s %.*s: %s", http_method_name(ask->method),
+		 base.len < 200 ? (int)base.len : 200, (const char *)base.data, ask->error);
+	job_end(t, job, 500, "http_request_failed", reason);
 }
 
 void ask_tick(struct turn *t, struct ask *ask)
@@ -167,10 +299,8 @@ void ask_tick(struct turn *t, struct ask *ask)
 		fly(t, ask);
 		return;
 	}
-	ask->status = 0;
-	ask->too_large = false;
+	set_answer(ask, 0, slice_of(NULL, 0));
 	snprintf(ask->error, sizeof ask->error, "no answer");
-	buf_clear(&ask->text);
 	make_ready(ask);
 }
 
@@ -178,11 +308,8 @@ void ask_settle(struct turn *t, struct ask *ask)
 {
 	struct job *job = ask->job;
 	ask->answered = false;
-	if (may_pass(ask->status) && !ask->too_large &&
-	    (job->what.continuous || ask->tries < REPLICATE_TRIES)) {
-		again_later(t, ask);
+	if (asks_again(t, ask))
 		return;
-	}
 	struct buf value = {0};
 	struct json_error error;
 	struct answer a = {.side = ask->side,
@@ -194,7 +321,7 @@ void ask_settle(struct turn *t, struct ask *ask)
 	map_remove_u64(&job->owner->asks, ask->id);
 	ask->id = 0;
 	if (ask->status == 0 && !ask->too_large)
-		job_end(t, job, 500, "unreachable", ask->error);
+		end_unanswered(t, ask);
 	else
 		ask->done(t, job, &a);
 	buf_close(&value);

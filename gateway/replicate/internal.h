@@ -4,7 +4,10 @@
 
 #include "common/base/map.h"
 #include "gateway/couch/couch.h"
+#include "gateway/replicate/log.h"
 #include "gateway/replicate/replicate.h"
+#include "gateway/replicate/spec.h"
+#include "proto/msgpack.h"
 
 enum {
 	REPLICATE_ROWS = 500,             /* of _changes at once */
@@ -12,40 +15,17 @@ enum {
 	REPLICATE_ANSWER_BYTES = 1 << 26, /* greatest answer of the other side */
 	REPLICATE_POLL_MS = 30000,        /* a continuous job waits so long for changes */
 	REPLICATE_PATIENCE_MS = 60000,    /* for an answer, beyond that */
-	REPLICATE_TRIES = 8,              /* of one question, unless the job is continuous */
-	REPLICATE_BACKOFF_MS = 250,       /* doubled with each */
+	/* a job that is not continuous gives up what has not been answered for so long */
+	REPLICATE_GIVE_UP_MS = 25000,
+	REPLICATE_FIRST_MS = 30000, /* the first answer of a side, and all tries for it */
+	REPLICATE_LAST_MS = 5000,   /* at least so long for one try */
+	REPLICATE_QUICK_TRIES = 3,  /* where nobody is */
+	REPLICATE_BACKOFF_MS = 250, /* doubled with each try */
 	REPLICATE_BACKOFF_MAX_MS = 60000,
-	REPLICATE_WAITERS = 8, /* clients that wait for one job */
-	REPLICATE_HEADERS = 8,
-	REPLICATE_PARAMETERS = 32, /* of a filter function */
-	REPLICATE_HISTORY = 50,    /* sessions that a checkpoint tells of */
+	REPLICATE_WAITERS = 8,  /* clients that wait for one job */
+	REPLICATE_HISTORY = 50, /* sessions that a checkpoint tells of */
 	REPLICATE_REASON_BYTES = 256
 };
-
-/* ---- spec.c: what is to be replicated ---- */
-
-enum side { SIDE_SOURCE, SIDE_TARGET, SIDES };
-
-struct endpoint {
-	struct slice shown; /* without credentials */
-	struct slice base;  /* "/name", or "https://host/name" */
-	bool remote;
-	struct http_field headers[REPLICATE_HEADERS];
-	uint32_t headers_count;
-};
-
-struct replication {
-	struct endpoint sides[SIDES];
-	bool continuous;
-	bool create_target;
-	struct slice filter;       /* body of a filtered _changes, JSON; empty: none */
-	struct slice filter_query; /* its parameters, "&filter=..."; empty: all documents */
-	char id[2 * 16 + 1];       /* the same for the same sides and filter, whoever asks */
-};
-
-/* value: MessagePack. Everything lives in the arena. */
-bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
-		       struct replication *out, struct problem *p) MUST_CHECK;
 
 /* ---- ask.c: questions to either side ---- */
 
@@ -58,6 +38,9 @@ struct answer {
 	struct slice text;
 	struct slice value; /* MessagePack; empty if it is no JSON. Until the next answer */
 };
+/* Of what it holds: a text, empty if it is none; members of an array, 0 if it is none. */
+struct slice answer_text(struct slice value);
+uint32_t answer_array(struct slice value, struct mp_reader *reader);
 typedef void job_step(struct turn *t, struct job *job, const struct answer *a);
 
 struct question {
@@ -82,9 +65,19 @@ struct ask {
 	bool answered;
 	int status;
 	bool too_large;
+	bool nobody;      /* no answer came, and none will */
+	bool logs_in;     /* what flies is not the question yet */
+	bool renewed;     /* its session was refused once */
+	int64_t since_ms; /* that it has failed; before a side's first answer: asked */
 	struct buf text;
 	char error[REPLICATE_REASON_BYTES];
 	struct ask *ready_next;
+};
+
+/* With a server that gave a cookie for the credentials. */
+struct session {
+	bool tried;
+	struct buf cookie; /* empty: credentials go with each question */
 };
 
 /* Copies. One at a time for each ask. What may be better later is asked again by itself. */
@@ -119,8 +112,11 @@ struct job {
 	struct plan *plan;      /* of the document that asks for it (schedule.h); NULL: none does */
 	uint64_t waiters[REPLICATE_WAITERS];
 	uint32_t waiters_count;
-	struct ask ask;   /* what the batch under way asks */
-	struct ask pages; /* what follows it */
+	struct ask ask;    /* what the batch under way asks */
+	struct ask pages;  /* what follows it */
+	bool heard[SIDES]; /* it has answered something */
+	bool single;       /* documents are asked for one by one */
+	struct session sessions[SIDES];
 	bool ended;
 	struct job *ended_next;
 	/* checkpoints */
@@ -177,21 +173,20 @@ void job_end(struct turn *t, struct job *job, int http, const char *error, const
 void job_start(struct turn *t, struct job *job);
 /* The answer can't be worked with. */
 void job_unexpected(struct turn *t, struct job *job, const struct answer *a);
-
-/* ---- log.c: checkpoints ---- */
-
-/* Reads both, then calls job_pages. */
-void log_read(struct turn *t, struct job *job);
-/* Writes both, then calls job_next. */
-void log_write(struct turn *t, struct job *job);
-/* The history with this session first, as JSON. */
-void log_history(const struct job *job, struct buf *out);
+/* Where to begin is known. */
 void job_pages(struct turn *t, struct job *job);
+/* The batch is done, and its checkpoint written. */
 void job_next(struct turn *t, struct job *job);
-/* "Sat, 21 Nov 2026 17:15:35 GMT" */
-void date_print(int64_t wall_ms, struct buf *out);
-/* "2026-11-21T17:15:35Z" */
-void time_print(int64_t wall_ms, struct buf *out);
+/* All documents of the batch are there. */
+void job_batch_done(struct turn *t, struct job *job);
+
+/* ---- documents.c ---- */
+
+/* Those wanted from wanted_at on, then job_batch_done. */
+void job_fetch(struct turn *t, struct job *job);
+/* A document is not copied, for good: counted and told to the log. */
+void job_pass_by(struct turn *t, struct job *job, struct slice id, const char *reason,
+		 uint32_t revisions);
 
 /* ---- couch/op_replicate.c ---- */
 

@@ -28,6 +28,7 @@ static void job_free(struct job *job)
 	for (int i = 0; i < SIDES; i++) {
 		buf_close(&job->logs[i]);
 		buf_close(&job->revisions[i]);
+		buf_close(&job->sessions[i].cookie);
 	}
 	buf_close(&job->history);
 	buf_close(&job->start_sequence);
@@ -103,6 +104,7 @@ struct job *replicator_add(struct turn *t, const struct replication *what, struc
 	job->principal = arena_copy(&job->arena, principal);
 	job->ask.job = job->pages.job = job;
 	job->chunk = REPLICATE_CHUNK;
+	job->single = what->single;
 	job->started_wall_ms = job->updated_wall_ms = t->event->wall_ms;
 	make_session(t->gw, job);
 	replicator_key(what, &key);

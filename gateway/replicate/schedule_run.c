@@ -5,16 +5,9 @@
 #include "common/probe.h"
 #include "gateway/replicate/schedule_internal.h"
 
-static struct slice text_of(struct slice value)
-{
-	struct mp_reader reader = mp_reader_of(value);
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
-}
-
 static struct slice text_member(struct slice value, const char *name)
 {
-	return text_of(value_member(value, slice_text(name)));
+	return answer_text(value_member(value, slice_text(name)));
 }
 
 static void set_text(struct buf *to, struct slice text)

@@ -162,6 +162,14 @@ static void add_basic(struct endpoint *e, struct arena *arena, struct slice name
 	struct buf value = {0};
 	if (has_header(e, "authorization") || e->headers_count == REPLICATE_HEADERS)
 		return;
+	struct buf login = {0};
+	buf_append_text(&login, "{\"name\":");
+	json_string(name, &login);
+	buf_append_text(&login, ",\"password\":");
+	json_string(password, &login);
+	buf_append_byte(&login, '}');
+	e->login = arena_copy(arena, buf_slice(&login));
+	buf_close(&login);
 	buf_append_slice(&pair, name);
 	buf_append_byte(&pair, ':');
 	buf_append_slice(&pair, password);
@@ -228,6 +236,7 @@ static void print_address(struct endpoint *e, struct arena *arena, const struct 
 	struct buf text = {0};
 	buf_append_slice(&text, a->scheme);
 	buf_append_slice(&text, a->with_port);
+	e->server = arena_copy(arena, buf_slice(&text));
 	buf_append_slice(&text, a->path);
 	e->base = arena_copy(arena, buf_slice(&text));
 	buf_append_byte(&text, '/');
@@ -278,13 +287,15 @@ static bool take_side(const struct gateway *gw, struct slice value, struct arena
 
 /* ---- all of it ---- */
 
+/* What is not said stays as it is. */
 static bool take_flag(struct slice value, const char *name, bool *out, struct problem *p)
 {
 	struct slice member = value_member(value, slice_text(name));
 	struct mp_reader reader = mp_reader_of(member);
 	struct mp_token token = mp_read(&reader);
 	char reason[80];
-	*out = token.type == MP_BOOL && token.flag;
+	if (token.type == MP_BOOL)
+		*out = token.flag;
 	snprintf(reason, sizeof reason, "`%s` is true or false.", name);
 	return member.len == 0 || token.type == MP_BOOL || bad(p, reason);
 }
@@ -357,7 +368,76 @@ static bool take_filter(struct slice value, struct arena *arena, struct replicat
 	return ok || bad(p, "The filter can't be read.");
 }
 
-/* Credentials and flags change nothing in how far it has come. */
+/* {"q": 2} as "?q=2" */
+static bool take_making(struct slice value, struct arena *arena, struct replication *out,
+			struct problem *p)
+{
+	struct buf query = {0};
+	bool fine = take_query(value_member(value, slice_text("create_target_params")), &query);
+	if (query.len > 0)
+		query.data[0] = '?';
+	out->make = arena_copy(arena, buf_slice(&query));
+	buf_close(&query);
+	return fine || bad(p, "`create_target_params` is an object of at most 32 members.");
+}
+
+static bool take_since(struct slice value, struct arena *arena, struct replication *out,
+		       struct problem *p)
+{
+	struct slice since = value_member(value, slice_text("since_seq"));
+	struct mp_reader reader = mp_reader_of(since);
+	struct mp_token token = mp_read(&reader);
+	out->since = arena_copy(arena, since);
+	return since.len == 0 || token.type == MP_UINT || token.type == MP_STR ||
+	       bad(p, "`since_seq` is a sequence of the source.");
+}
+
+static bool take_flags(struct slice value, struct replication *out, struct problem *p)
+{
+	bool logs = true, many = true;
+	if (!take_flag(value, "continuous", &out->continuous, p) ||
+	    !take_flag(value, "create_target", &out->create_target, p) ||
+	    !take_flag(value, "winning_revs_only", &out->winners, p) ||
+	    !take_flag(value, "use_checkpoints", &logs, p) ||
+	    !take_flag(value, "use_bulk_get", &many, p))
+		return false;
+	out->no_logs = !logs;
+	out->single = !many;
+	return true;
+}
+
+/* ---- in whose name ---- */
+
+/* {"name": "ann" or null, "roles": ["nurse"]}; with the role _admin it is nobody in particular. */
+static bool take_user_ctx(struct slice value, struct arena *arena, struct replication *out,
+			  struct problem *p)
+{
+	struct slice ctx = value_member(value, slice_text("user_ctx"));
+	struct slice list = value_member(ctx, slice_text("roles"));
+	struct mp_reader reader = mp_reader_of(list);
+	struct mp_token head = mp_read(&reader);
+	struct couch_user user = {.name = text_member(ctx, "name"), .by = "replicator"};
+	if (ctx.len == 0)
+		return true;
+	bool fine = value_is_document(ctx) && user.name.len <= COUCH_NAME_BYTES &&
+		    (list.len == 0 || head.type == MP_ARRAY);
+	uint32_t count = fine && list.len > 0 ? head.count : 0;
+	fine = fine && count <= COUCH_ROLES_MAX;
+	struct slice *roles = arena_alloc(arena, (fine ? count + 1 : 1) * sizeof *roles);
+	bool admin = false;
+	for (uint32_t i = 0; fine && i < count; i++) {
+		struct mp_token role = mp_read(&reader);
+		fine = role.type == MP_STR;
+		admin |= fine && slice_is(role.bytes, "_admin");
+		roles[user.roles_count++] = role.bytes;
+	}
+	user.roles = roles;
+	if (fine && !admin)
+		out->user = couch_user_copy(&user, arena);
+	return fine || bad(p, "`user_ctx` is {\"name\": text, \"roles\": [texts]}.");
+}
+
+/* Credentials and flags change nothing in how far it has come; what a user may not see does. */
 static void make_id(const struct gateway *gw, struct replication *out)
 {
 	uint8_t digest[16];
@@ -371,6 +451,16 @@ static void make_id(const struct gateway *gw, struct replication *out)
 	buf_append_slice(&text, out->filter);
 	if (out->filter.len == 0)
 		buf_append_slice(&text, out->filter_query);
+	if (out->winners)
+		buf_append_text(&text, "\nwinners");
+	if (out->user) {
+		buf_append_text(&text, "\nuser ");
+		buf_append_slice(&text, out->user->name);
+		for (uint32_t i = 0; i < out->user->roles_count; i++) {
+			buf_append_byte(&text, '\n');
+			buf_append_slice(&text, out->user->roles[i]);
+		}
+	}
 	digest16(buf_slice(&text), digest);
 	buf_clear(&text);
 	buf_append_hex(&text, digest, sizeof digest);
@@ -378,8 +468,9 @@ static void make_id(const struct gateway *gw, struct replication *out)
 	buf_close(&text);
 }
 
-bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
-		       struct replication *out, struct problem *p)
+bool replication_parse_for(const struct gateway *gw, struct slice value,
+			   const struct couch_user *user, struct arena *arena,
+			   struct replication *out, struct problem *p)
 {
 	*out = (struct replication){0};
 	if (!value_is_document(value))
@@ -393,10 +484,19 @@ bool replication_parse(const struct gateway *gw, struct slice value, struct aren
 		if (!take_side(gw, side, arena, &out->sides[i], p))
 			return false;
 	}
-	if (!take_flag(value, "continuous", &out->continuous, p) ||
-	    !take_flag(value, "create_target", &out->create_target, p) ||
-	    !take_filter(value, arena, out, p))
+	if (!take_flags(value, out, p) || !take_making(value, arena, out, p) ||
+	    !take_since(value, arena, out, p) || !take_filter(value, arena, out, p))
+		return false;
+	if (user)
+		out->user = couch_user_copy(user, arena);
+	else if (!take_user_ctx(value, arena, out, p))
 		return false;
 	make_id(gw, out);
 	return true;
+}
+
+bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
+		       struct replication *out, struct problem *p)
+{
+	return replication_parse_for(gw, value, NULL, arena, out, p);
 }

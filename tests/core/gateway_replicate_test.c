@@ -71,6 +71,16 @@ static void answer_as(struct gateway_bench *b, const char *with, int status, boo
 	gateway_bench_event(b, &event);
 }
 
+static void answer_nothing(struct gateway_bench *b, const char *with, bool nobody)
+{
+	struct event event = {.kind = EVENT_FETCHED,
+			      .fetched = {.id = question_id(b, with),
+					  .nobody = nobody,
+					  .error = slice_text("no route")}};
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &event);
+}
+
 static void answer(struct gateway_bench *b, const char *with, int status, const char *body)
 {
 	answer_as(b, with, status, false, body);
@@ -150,6 +160,46 @@ static void test_all_questions_in_their_order(void **state)
 		    "\"docs_written\":1,\"doc_write_failures\":0}]");
 }
 
+static void to_end(struct gateway_bench *b)
+{
+	answer(b, "PUT " TARGET "/_local/", 201, DONE);
+	answer(b, "PUT " SOURCE "/_local/", 201, DONE);
+}
+
+/* By a request that is refused as a whole, or by what no server takes. */
+static void test_what_the_target_refuses_is_passed_by(void **state)
+{
+	static const char refusal[] = "{\"error\":\"doc_validation\",\"reason\":\"Bad member\"}";
+	static const char both[] = "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]},"
+				   "{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}";
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200,
+	       "{\"results\":[{\"id\":\"_foo\",\"changes\":[{\"rev\":\"1-f\"}]},"
+	       "{\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]},"
+	       "{\"id\":\"y\",\"changes\":[{\"rev\":\"1-y\"}]}],\"last_seq\":\"3-c\"}");
+	expect_question(b, "/_revs_diff {\"x\":[\"1-x\"],\"y\":[\"1-y\"]}");
+	answer(b, "/_revs_diff", 200,
+	       "{\"x\":{\"missing\":[\"1-x\"]},\"y\":{\"missing\":[\"1-y\"]}}");
+	answer(b, "/_bulk_get", 200, both);
+	answer(b, "/_bulk_docs", 400, refusal);
+	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"1-x\"}]}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_docs", 400, refusal);
+	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":2");
+	/* who says nothing of a document has not refused one */
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_docs", 400, "<html>");
+	assert_int_equal(b->status, 500);
+}
+
 static void test_refused_documents_are_counted(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -163,7 +213,7 @@ static void test_refused_documents_are_counted(void **state)
 	expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
 }
 
-/* ---- checkpoints ---- */
+/* ---- options ---- */
 
 #define LOG(last, checked, more)                                                                   \
 	"{\"_rev\":\"0-7\",\"session_id\":\"s\",\"source_last_seq\":\"" last "\",\"history\":["    \
@@ -172,6 +222,67 @@ static void test_refused_documents_are_counted(void **state)
 #define OTHER(last)                                                                                \
 	"{\"_rev\":\"0-2\",\"session_id\":\"o\",\"source_last_seq\":\"" last "\",\"history\":["    \
 	"{\"session_id\":\"o\",\"recorded_seq\":\"" last "\",\"missing_checked\":50}]}"
+
+#define WITH(more) "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\"," more "}"
+
+static void test_options(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, WITH("\"create_target\":true,\"create_target_params\":{\"q\":4,\"n\":1}"));
+	answer(b, "GET " TARGET " ", 404, NONE);
+	expect_question(b, "PUT " TARGET "?q=4&n=1 ");
+	answer(b, "PUT " TARGET, 403, NONE);
+	expect_body(b, 403, "forbidden to access or create database " TARGET "/");
+	/* no checkpoints, from a place on, without losers of conflicts */
+	start(b,
+	      WITH("\"use_checkpoints\":false,\"since_seq\":\"7-g\",\"winning_revs_only\":true"));
+	answer(b, "GET " TARGET " ", 200, "{}");
+	answer(b, "GET " SOURCE " ", 200, "{}");
+	expect_question(b, "/_changes?style=main_only&limit=500&since=7-g ");
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200, "{}");
+	expect_body(b, 200, "\"start_last_seq\":\"7-g\",\"end_last_seq\":\"3-c\"");
+	begin(b, WITH("\"since_seq\":4"), LOG("5-e", "50", ""), LOG("5-e", "50", ""));
+	expect_question(b, "/_changes?style=all_docs&limit=500&since=4 ");
+	static const char *const bad[] = {
+	    WITH("\"create_target_params\":5"), WITH("\"since_seq\":[]"),
+	    WITH("\"use_checkpoints\":\"no\""), WITH("\"user_ctx\":5"),
+	    WITH("\"user_ctx\":{\"name\":\"a\",\"roles\":[5]}")};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		b->status = 0;
+		start(b, bad[i]);
+		assert_int_equal(b->status, 400);
+	}
+}
+
+static void test_a_source_without_bulk_get(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200,
+	       "{\"x\":{\"missing\":[\"2-x\"]},\"y\":{\"missing\":[\"2-z\"]}}");
+	answer(b, "/_bulk_get", 404, NONE);
+	expect_question(b, "GET " SOURCE "/x?revs=true&latest=true&attachments=true&open_revs="
+			   "%5B%222-x%22%5D ");
+	answer(b, "/x?revs", 200,
+	       "[{\"ok\":{\"_id\":\"x\",\"_rev\":\"2-x\"}},{\"missing\":\"2-y\"}]");
+	expect_question(
+	    b, "_bulk_docs {\"new_edits\":false,\"docs\":[{\"_id\":\"x\",\"_rev\":\"2-x\"}]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	/* this one is gone */
+	answer(b, "/y?revs", 404, NONE);
+	expect_question(b, "_bulk_docs {\"new_edits\":false,\"docs\":[]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":1,\"docs_written\":1,\"doc_write_failures\":0");
+	begin(b, WITH("\"use_bulk_get\":false"), NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
+	expect_question(b, "GET " SOURCE "/x?revs=true");
+}
+
+/* ---- checkpoints ---- */
 
 static void expect_since(struct gateway_bench *b, const char *source, const char *target,
 			 const char *since)
@@ -234,6 +345,21 @@ static void test_a_checkpoint_in_conflict_is_read_again(void **state)
 
 /* ---- what goes wrong ---- */
 
+/* How long it takes until a question that nobody answers is given up. */
+static int64_t given_up_after(struct gateway_bench *b, const char *with, bool nobody)
+{
+	int64_t waited_ms = 0;
+	while (b->status == 0) {
+		answer_nothing(b, with, nobody);
+		while (b->status == 0 && !question(b, with)) {
+			gateway_bench_advance(b, 250);
+			waited_ms += 250;
+			assert_true(waited_ms < 60000);
+		}
+	}
+	return waited_ms;
+}
+
 static void test_asks_again_and_gives_up(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -242,13 +368,21 @@ static void test_asks_again_and_gives_up(void **state)
 	assert_null(question(b, "GET "));
 	gateway_bench_advance(b, 1000);
 	answer(b, "GET " TARGET " ", 200, "{}");
-	for (int i = 0; i < REPLICATE_TRIES; i++) {
-		answer(b, "GET " SOURCE " ", 0, "");
-		assert_int_equal(b->status, 0);
-		gateway_bench_advance(b, REPLICATE_BACKOFF_MAX_MS);
-	}
-	answer(b, "GET " SOURCE " ", 0, "");
-	expect_body(b, 500, "{\"error\":\"unreachable\",\"reason\":\"no route\"}");
+	assert_in_range(given_up_after(b, "GET " SOURCE " ", false), 20000, 30000);
+	expect_body(b, 500,
+		    "{\"error\":\"http_request_failed\",\"reason\":\"GET " SOURCE ": no route\"}");
+}
+
+static void test_where_nobody_is_it_asks_no_longer(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, BODY);
+	assert_in_range(given_up_after(b, "GET " TARGET " ", true), 500, 1000);
+	expect_body(b, 500, "GET " TARGET ": no route");
+	/* one that has answered is being started anew, perhaps */
+	b->status = 0;
+	begin(b, BODY, NULL, NULL);
+	assert_in_range(given_up_after(b, "/_changes", true), 20000, 30000);
 }
 
 static void test_a_late_answer_to_an_earlier_try_is_none(void **state)
@@ -261,11 +395,13 @@ static void test_a_late_answer_to_an_earlier_try_is_none(void **state)
 	gateway_bench_advance(b, 1000);
 	gateway_bench_event(b, &event);
 	assert_int_equal(b->status, 0);
-	/* nobody answers at all */
-	gateway_bench_advance(b, REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS + 5000);
 	answer(b, "GET " TARGET " ", 404, NONE);
 	expect_body(b, 404,
 		    "{\"error\":\"db_not_found\",\"reason\":\"could not open " TARGET "/\"}");
+	/* nobody answers at all */
+	start(b, BODY);
+	gateway_bench_advance(b, REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS + 5000);
+	expect_body(b, 500, "GET " TARGET ": no answer");
 }
 
 static void test_what_is_too_large_is_fetched_in_parts(void **state)
@@ -278,8 +414,14 @@ static void test_what_is_too_large_is_fetched_in_parts(void **state)
 	answer_as(b, "/_bulk_get", 0, true, "");
 	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"2-x\"}]}");
 	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	/* alone it is still too large: the others go on */
 	answer(b, "/_bulk_docs", 413, "{\"error\":\"too_large\"}");
-	expect_body(b, 500, "{\"error\":\"document_too_large\",\"reason\":\"document x is larger");
+	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
+	answer_as(b, "/_bulk_get", 0, true, "");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":2");
 }
 
 static void test_bad_answers_end_it(void **state)
@@ -375,11 +517,67 @@ static void test_credentials_go_nowhere_else(void **state)
 	start(b, "{\"source\":\"https://ann:a%40b@a.example/src\",\"target\":{\"url\":\"" TARGET
 		 "\",\"auth\":{\"basic\":{\"username\":\"bob\",\"password\":\"pw\"}},"
 		 "\"headers\":{\"X-A\":\"1\"}}}");
+	/* a session first, which not all servers have */
+	expect_question(b,
+			"POST https://b.example/_session {\"name\":\"bob\",\"password\":\"pw\"}");
+	answer(b, "/_session", 404, NONE);
 	expect_question(b, "GET " TARGET " X-A: 1 Authorization: Basic Ym9iOnB3 ");
 	answer(b, "GET " TARGET " ", 200, "{}");
+	expect_question(b,
+			"POST https://a.example/_session {\"name\":\"ann\",\"password\":\"a@b\"}");
+	answer(b, "/_session", 500, "no");
 	expect_question(b, "GET " SOURCE " Authorization: Basic YW5uOmFAYg== ");
 	answer(b, "GET " SOURCE " ", 404, NONE);
 	expect_body(b, 404, "could not open " SOURCE "/\"");
+}
+
+static void answer_with_cookie(struct gateway_bench *b, const char *with, const char *cookie)
+{
+	struct event event = {.kind = EVENT_FETCHED,
+			      .fetched = {.id = question_id(b, with),
+					  .status = 200,
+					  .body = slice_text("{\"ok\":true}"),
+					  .session = slice_text(cookie)}};
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &event);
+}
+
+static void test_a_session_in_place_of_the_password(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, "{\"source\":\"" SOURCE "\",\"target\":\"https://bob:pw@b.example/dst\"}");
+	answer_with_cookie(b, "/_session", "AuthSession=one");
+	expect_question(b, "GET " TARGET " Cookie: AuthSession=one ");
+	/* made anew once, when it is over; and by the server itself */
+	answer(b, "GET " TARGET " ", 401, NONE);
+	expect_question(b, "POST https://b.example/_session ");
+	answer_with_cookie(b, "/_session", "AuthSession=two");
+	expect_question(b, "GET " TARGET " Cookie: AuthSession=two ");
+	answer_with_cookie(b, "GET " TARGET " ", "AuthSession=three");
+	expect_question(b, "GET " SOURCE " ");
+	assert_null(question(b, "AuthSession"));
+	answer(b, "GET " SOURCE " ", 200, "{}");
+	answer(b, "GET " SOURCE "/_local/", 404, NONE);
+	expect_question(b, "Cookie: AuthSession=three ");
+	answer(b, "GET " TARGET "/_local/", 401, NONE);
+	answer(b, "/_session", 401, NONE);
+	expect_question(b, " Authorization: Basic Ym9iOnB3 ");
+	answer(b, "GET " TARGET "/_local/", 401, "{\"error\":\"unauthorized\",\"reason\":\"no\"}");
+	expect_body(b, 401, "{\"error\":\"unauthorized\",\"reason\":\"target answered 401 no\"}");
+}
+
+static void test_sides_that_may_not_be_opened(void **state)
+{
+	struct gateway_bench *b = *state;
+	start(b, BODY);
+	answer(b, "GET " TARGET " ", 401, NONE);
+	expect_body(b, 401,
+		    "{\"error\":\"unauthorized\",\"reason\":\"unauthorized to access or create "
+		    "database " TARGET "/\"}");
+	start(b, BODY);
+	answer(b, "GET " TARGET " ", 200, "{}");
+	answer(b, "GET " SOURCE " ", 403, NONE);
+	expect_body(b, 403, "forbidden to access or create database " SOURCE "/\"");
 }
 
 static void test_whom_it_may_ask(void **state)
@@ -467,10 +665,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    on_bench(test_all_questions_in_their_order),
 	    on_bench(test_refused_documents_are_counted),
+	    on_bench(test_what_the_target_refuses_is_passed_by),
 	    on_bench(test_goes_on_where_both_sides_agree),
 	    on_bench(test_a_sequence_that_the_source_forgot),
 	    on_bench(test_a_checkpoint_in_conflict_is_read_again),
 	    on_bench(test_asks_again_and_gives_up),
+	    on_bench(test_where_nobody_is_it_asks_no_longer),
 	    on_bench(test_a_late_answer_to_an_earlier_try_is_none),
 	    on_bench(test_what_is_too_large_is_fetched_in_parts),
 	    on_bench(test_bad_answers_end_it),
@@ -478,6 +678,10 @@ int main(void)
 	    on_bench(test_two_that_ask_for_the_same_wait_for_one),
 	    on_bench(test_who_comes_later_is_not_told_of_an_earlier_end),
 	    on_bench(test_credentials_go_nowhere_else),
+	    on_bench(test_a_session_in_place_of_the_password),
+	    on_bench(test_sides_that_may_not_be_opened),
+	    on_bench(test_options),
+	    on_bench(test_a_source_without_bulk_get),
 	    on_bench(test_whom_it_may_ask),
 	    on_bench(test_no_more_than_may_run),
 	    cmocka_unit_test(test_dates),

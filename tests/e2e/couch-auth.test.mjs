@@ -152,6 +152,47 @@ describe('clients of the couch listener without certificates', () => {
     assert.equal((await admin('PUT', '/ward/_security', { admins: { names: 'bob' } })).status, 400);
   });
 
+  test('let jobs do what they may do themselves', async () => {
+    for (const name of ['ina', 'kim']) await user(name, 'pw', ['copier']);
+    const members = { members: { names: [], roles: ['copier'] } };
+    for (const name of ['here', 'there']) await database(name, members);
+    await database('secret');
+    const to = (who, method, path, body) => phone(`${who}:pw`, method, path, { body });
+    assert.equal((await to('ina', 'PUT', '/here/x', { a: 1 })).status, 201);
+    const once = await to('ina', 'POST', '/_replicate', { source: 'here', target: 'there' });
+    assert.equal(once.json.history?.[0].docs_written, 1, once.text);
+    for (const body of [{ source: 'here', target: 'secret' }, { source: 'secret', target: 'there' }, { source: '_users', target: 'there' },
+      { source: 'here', target: 'fresh', create_target: true }, { source: 'secret', target: 'there', user_ctx: { name: 'ina', roles: ['_admin'] } }]) {
+      const answer = await to('ina', 'POST', '/_replicate', body);
+      assert.ok([401, 403].includes(answer.status), answer.text);
+      assert.match(answer.json.reason, / to access or create database /);
+    }
+    const limited = await admin('POST', '/_replicate', { source: 'here', target: 'secret', user_ctx: { name: 'ina', roles: ['copier'] } });
+    assert.equal(limited.status, 403, limited.text);
+    // documents of _replicator: their own
+    const wanted = { source: 'here', target: 'secret', user_ctx: { name: 'ina', roles: ['_admin'] }, owner: 'kim' };
+    const made = await to('ina', 'PUT', '/_replicator/job-of-ina', wanted);
+    assert.equal(made.status, 201, made.text);
+    const { owner, user_ctx: rights } = (await to('ina', 'GET', '/_replicator/job-of-ina')).json;
+    assert.deepEqual([owner, rights], ['ina', { name: 'ina', roles: ['copier'] }]);
+    const told = async () => (await admin('GET', '/_scheduler/docs/_replicator/job-of-ina')).json;
+    await until('it may not', 30000, async () => (await told()).state === 'crashing');
+    assert.match((await told()).info.error, /^forbidden: /);
+    for (const [method, path, body] of [['GET', '/_replicator/job-of-ina'], ['PUT', '/_replicator/job-of-ina', { ...wanted, _rev: made.json.rev }],
+      ['DELETE', `/_replicator/job-of-ina?rev=${made.json.rev}`], ['GET', '/_replicator/_all_docs?include_docs=true'], ['GET', '/_replicator/_changes'],
+      ['POST', '/_replicator', { ...wanted, _id: 'job-of-ina', _rev: made.json.rev }], ['POST', '/_replicator/_bulk_docs', { docs: [] }],
+      ['PUT', '/_replicator/_design%2Fx', {}], ['GET', `/_replicator/job-of-ina?rev=${made.json.rev}`], ['GET', '/_replicator/job-of-ina?open_revs=all']])
+      assert.equal((await to('kim', method, path, body)).status, 403, `${method} ${path}`);
+    await until('it may now, and does', 30000, async () => {
+      const { json } = await to('ina', 'GET', '/_replicator/job-of-ina');
+      return (await to('ina', 'PUT', '/_replicator/job-of-ina', { ...json, target: 'there' })).status === 201;
+    });
+    await until('it is done', 30000, async () => (await told()).state === 'completed');
+    const last = (await to('ina', 'GET', '/_replicator/job-of-ina')).json;
+    assert.equal((await to('ina', 'DELETE', `/_replicator/job-of-ina?rev=${last._rev}`)).status, 200);
+    assert.equal((await to('ina', 'GET', '/_replicator/job-of-ina')).json.reason, 'deleted');
+  });
+
   test('see their own user document, and change no role of it', async () => {
     await user('own', 'pw', ['a']);
     await user('other', 'pw');

@@ -125,6 +125,19 @@ describe('changes', () => {
     assert.deepEqual(ids(await changes(db, `filter=_doc_ids&doc_ids=${encodeURIComponent('["b"]')}`)), ['b']);
     assert.deepEqual(ids(await filtered('_selector', { selector: { even: true } })), ['b']);
     assert.deepEqual(ids(await changes(db, 'filter=_design')), ['_design/x']);
+    // each version for itself with style=all_docs, else the winner for all
+    await cluster.collection('versions', { shards: 1, policy: { strategy: 'none' } });
+    const versions = [['1-a', 'in'], ['1-b', 'out'], ['1-c', 'in'], ['2-d']].map(([_rev, ward]) => ({ _id: 'x', _rev, ...(ward ? { ward } : { _deleted: true }) }));
+    const only = { _id: 'y', _rev: '1-y', ward: 'out' };
+    assert.equal((await couch('POST', '/versions/_bulk_docs', { body: { docs: [...versions, only], new_edits: false } })).status, 201);
+    const told = async (query, ward) => (await changes('/versions', `filter=_selector${query}`, { body: { selector: { ward } } }))
+      .results.map(({ id, changes: revs }) => [id, ...revs.map(({ rev }) => rev)].join(' '));
+    assert.deepEqual(await told('', 'in'), ['x 1-c']);
+    assert.deepEqual(await told('', 'out'), ['y 1-y']);
+    assert.deepEqual(await told('&style=all_docs', 'in'), ['x 1-c 1-a']);
+    assert.deepEqual(await told('&style=all_docs', 'out'), ['x 1-b', 'y 1-y']);
+    assert.deepEqual(await told('&style=all_docs', { $exists: false }), ['x 2-d']);
+    assert.deepEqual(await told('&style=all_docs', 'none'), []);
     const refused = async (query, status, error, reason, body) => {
       const answer = await couch(body ? 'POST' : 'GET', `${db}/_changes?${query}`, { body });
       assert.deepEqual([answer.status, answer.json.error, answer.json.reason], [status, error, reason]);

@@ -130,6 +130,14 @@ describe('functions of design documents', () => {
     const limited = await couch('GET', `${db}/_changes?filter=d/even&limit=1&include_docs=true`);
     assert.equal(limited.json.results.length, 1);
     assert.equal(limited.json.results[0].doc.n % 2, 0);
+    // each version for itself with style=all_docs, else the winner for all
+    const dead = { _id: 'one', _rev: '1-dead', _deleted: true };
+    assert.deepEqual((await couch('POST', `${db}/_bulk_docs`, { docs: [dead], new_edits: false })).json, []);
+    assert.deepEqual(await passed('filter=d/gone'), ['gone']);
+    const leaves = (await couch('GET', `${db}/_changes?filter=d/gone&style=all_docs`)).json.results;
+    assert.deepEqual(leaves.find(({ id }) => id === 'one').changes, [{ rev: '1-dead' }]);
+    assert.equal(leaves.length, 2);
+    assert.deepEqual(await passed('filter=d/own&style=all_docs'), ['one', 'two']);
     const feed = await couch('GET', `${db}/_changes?filter=d/even&feed=continuous&timeout=100`);
     assert.equal(feed.text.trim().split('\n').length, 4, feed.text);
 

@@ -1,5 +1,7 @@
 // Replication that the gateway runs itself: between its own databases, and with PouchDB Server as it comes from npm.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import nanoModule from 'nano';
@@ -46,7 +48,7 @@ describe('the replicator', () => {
     await cluster.up({
       gateways: 1,
       settings: [
-        `gateway.replicate_hosts=${peer.host}, ${self}`,
+        `gateway.replicate_hosts=${peer.host}, localhost`,
         `gateway.replicate_ca=${key('ca.crt')}`,
         `gateway.replicate_cert=${key('admin.crt')}`,
         `gateway.replicate_key=${key('admin.key')}`,
@@ -193,6 +195,56 @@ describe('the replicator', () => {
     assert.deepEqual(rowsOf(await there.allDocs()), await everything(source));
   });
 
+  test('what no other server takes stays behind', async () => {
+    const source = await database('odd');
+    await fill(source, numbered(20));
+    await cluster.put(`/${source}/_native`, { from: 'the native dialect' });
+    for (const target of ['even', `${peer.url}/even`]) {
+      const { history: [session] } = await replicate({ source, target, create_target: true });
+      assert.deepEqual([session.docs_written, session.doc_write_failures], [20, 0]);
+    }
+  });
+
+  test('where nobody is it asks no longer than a moment', async () => {
+    for (const body of [{ source: 'http://localhost:1/a', target: 'into' }, { source: 'into', target: `https://${peer.host}/a` }]) {
+      const failed = await replicate(body, 500);
+      assert.equal(failed.error, 'http_request_failed');
+      assert.match(failed.reason, /^GET https?:\/\/[^ ]+\/a: ./);
+    }
+  });
+
+  test('all comes over a network that breaks again and again', async () => {
+    const source = await database('flap');
+    await fill(source, numbered(600));
+    const { port } = new URL(cluster.couchUrl);
+    let connections = 0;
+    // every other connection is lost with the first answers on it, the others after a few
+    const proxy = createServer((client) => {
+      const server = connect(port, 'localhost');
+      let left = connections++ % 2 ? 24 : 7;
+      const cut = () => [client, server].forEach((socket) => socket.destroy());
+      for (const [from, to] of [[client, server], [server, client]]) {
+        from.on('error', cut).on('close', cut);
+        from.on('data', (data) => (left-- > 0 ? to.write(data) : cut()));
+      }
+    });
+    proxy.listen(0, 'localhost');
+    await once(proxy, 'listening');
+    try {
+      const target = `https://localhost:${proxy.address().port}/flapped`;
+      const job = { source, target, create_target: true, continuous: true };
+      await replicate(job, 202);
+      await until('all is there', WAIT_MS, async () => (await everything('flapped')).length === 600);
+      await fill(source, numbered(5, 600));
+      await until('what came later, too', WAIT_MS, async () => (await everything('flapped')).length === 605);
+      assert.deepEqual(await everything('flapped'), await everything(source));
+      assert.ok(connections >= 3, `${connections} connections`);
+      await replicate({ ...job, cancel: true });
+    } finally {
+      proxy.close();
+    }
+  });
+
   test('refuses what it can not do', async () => {
     const bad = [
       [{ source: 'from' }, 400], [{ target: 'from' }, 400], [{ source: 5, target: 'x' }, 400], [{ source: '', target: 'x' }, 400],
@@ -200,7 +252,7 @@ describe('the replicator', () => {
       [{ source: `${peer.url}/`, target: 'x' }, 400], [{ source: { url: `${peer.url}/a`, headers: { Host: 'x' } }, target: 'x' }, 400],
       [{ source: { url: `${peer.url}/a`, headers: { 'X-Y': 'a\r\nb' } }, target: 'x' }, 400],
       [{ source: 'from', target: 'into', continuous: 5 }, 400], [{ source: 'from', target: 'into', doc_ids: 5 }, 400],
-      [{ source: 'http://localhost:1/a', target: 'into' }, 403], [{ source: `http://${peer.host}@example.org/a`, target: 'into' }, 403],
+      [{ source: 'http://127.0.0.2:1/a', target: 'into' }, 403], [{ source: `http://${peer.host}@example.org/a`, target: 'into' }, 403],
       [{ source: 'nowhere', target: 'into' }, 404], [{ source: `${peer.url}/nowhere`, target: 'into' }, 404],
       [{ source: 'from', target: 'into', filter: 5 }, 400], [{ source: 'from', target: 'into', filter: 'a/b', query_params: 5 }, 400],
     ];
