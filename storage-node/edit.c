@@ -195,7 +195,8 @@ static void place_bodies(struct editing *e, int winner)
 	struct document *doc = e->doc;
 	CHECK(doc->revisions != NULL); /* what has changed has one at least */
 	if (!looks_through(e)) {
-		const int moved[MOVED_MAX] = {winner, e->old_winner, e->added};
+		int before = MUTATION(loser_without_body) ? GRAPH_NONE : e->old_winner;
+		const int moved[MOVED_MAX] = {winner, before, e->added};
 		for (int i = 0; i < MOVED_MAX; i++)
 			if (moved[i] != GRAPH_NONE && (i < 1 || moved[i] != moved[0]) &&
 			    (i < 2 || moved[i] != moved[1]))

@@ -1,6 +1,7 @@
 /* One document with thousands of leaves at the storage node's core: made, read, written, resolved
- * in one step, cleaned up; and one that is written over and over with operation ids. The node's
- * messages stay within their limit, and what it keeps within what was given to it. */
+ * in one step, cleaned up; leaves pushed many at once; and a document that is written over and over
+ * with operation ids. The node's messages stay within their limit, and what it keeps within what
+ * was given to it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -261,6 +262,97 @@ static void test_thousands_of_leaves(void **state)
 	assert_in_range(f.b->graph.nodes_count, 1, 200);
 }
 
+/* ---- many at once ---- */
+
+enum { PUSHED = 1200, MESSAGE_ITEMS = 100 };
+
+/* One of many on a root of its own kind; every fifth goes on from the one before. */
+static struct import_item pushed(struct fixture *f, uint32_t n)
+{
+	struct arena *arena = &f->b->arena;
+	struct slice *line = arena_alloc(arena, 3 * sizeof *line);
+	uint32_t names[3] = {n, n % 5 == 4 ? n - 1 : 0, 0};
+	uint32_t count = n % 5 == 4 ? 3 : 2;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t mixed = names[i] * 2654435761u;
+		char text[9];
+		snprintf(text, sizeof text, "%08x", i + 1 == count ? 0 : mixed);
+		line[i] = arena_copy(arena, slice_text(text));
+	}
+	return (struct import_item){.id = slice_text("d"),
+				    .generation = count,
+				    .hashes = line,
+				    .hashes_count = count,
+				    .deleted = n % 50 == 49,
+				    .body = n % 50 == 49 ? (struct slice){0} : leaf_body(f, n)};
+}
+
+static void push(struct fixture *f, uint32_t first, uint32_t count)
+{
+	struct import_item items[MESSAGE_ITEMS];
+	for (uint32_t i = 0; i < count; i++)
+		items[i] = pushed(f, first + i);
+	struct msg_doc_import m = {.shard = SHARD, .items = items, .items_count = count};
+	storage_bench_deliver(f->b, GATEWAY, MSG_doc_import, 1, &m);
+	f->number += count;
+}
+
+/* So many a message, settled after so many. */
+static void push_all(struct fixture *f, uint32_t at_once, uint32_t settled_after)
+{
+	for (uint32_t n = 0; n < PUSHED; n += at_once) {
+		push(f, n, at_once);
+		if ((n + at_once) % settled_after == 0) {
+			settle(f);
+			assert_int_equal(f->b->imported.status, STATUS_OK);
+			assert_int_equal(f->b->imported.refused_count, 0);
+			storage_bench_clear(f->b);
+		}
+	}
+}
+
+static uint64_t contents(struct fixture *f, enum store_family family)
+{
+	return disk_digest(f->b->disk, family, slice_of(NULL, 0));
+}
+
+/* How entries come together in turns is another on each replica; what comes of them is not. */
+static void test_however_they_come_together(void **state)
+{
+	static const uint32_t ways[][2] = {{1, 1}, {100, 100}, {100, 600}, {50, PUSHED}};
+	uint64_t documents = 0;
+	uint64_t conflicts = 0;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		struct storage_bench b;
+		storage_bench_init(&b);
+		struct fixture f = {.b = &b, .number = FIRST_ENTRY - 1};
+		peers_lead(&b, MODE_CONSISTENT);
+		push_all(&f, ways[i][0], ways[i][1]);
+		assert_int_equal(peers_read(&b, 1, "d", false), STATUS_OK);
+		assert_in_range(b.was_read.conflicts, PUSHED * 3 / 4, PUSHED);
+		if (i == 0) {
+			documents = contents(&f, STORE_DOCUMENTS);
+			conflicts = contents(&f, STORE_CONFLICTS);
+		}
+		assert_true(contents(&f, STORE_DOCUMENTS) == documents);
+		assert_true(contents(&f, STORE_CONFLICTS) == conflicts);
+		storage_bench_close(&b);
+	}
+}
+
+/* What is put for a branch does not grow with the document, if they come together. */
+static void test_a_record_is_put_for_many(void **state)
+{
+	struct fixture f = {.b = *state, .number = FIRST_ENTRY - 1};
+	peers_lead(f.b, MODE_CONSISTENT);
+	double since = cpu_ms();
+	push_all(&f, MESSAGE_ITEMS, 400);
+	tell("a pushed branch", since, PUSHED);
+	assert_true(disk_put_max(f.b->disk) > 0);
+	assert_true(disk_put_max(f.b->disk) < 4 * 1024 * 1024);
+}
+
 /* ---- operation ids ---- */
 
 static void write_keyed(struct fixture *f, uint64_t n, uint64_t operation, uint64_t digest)
@@ -350,8 +442,8 @@ static void test_old_operation_ids_go(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(test_thousands_of_leaves),
-	    CASE(test_operation_ids_have_keys),
+	    CASE(test_thousands_of_leaves),      cmocka_unit_test(test_however_they_come_together),
+	    CASE(test_a_record_is_put_for_many), CASE(test_operation_ids_have_keys),
 	    CASE(test_old_operation_ids_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

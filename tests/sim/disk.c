@@ -343,6 +343,11 @@ uint64_t disk_digest(const struct disk *d, enum store_family family, struct slic
 	return digest;
 }
 
+uint64_t disk_put_max(const struct disk *d)
+{
+	return d->put_max;
+}
+
 uint64_t disk_commits(const struct disk *d)
 {
 	return d->committed;

@@ -95,6 +95,8 @@ void disk_walk_new(const struct disk *d, enum store_family family, struct slice 
 /* A hash over those pairs: equal for equal content. */
 uint64_t disk_digest(const struct disk *d, enum store_family family, struct slice prefix);
 
+/* The most bytes that were put for one commit, whether they stayed or not. */
+uint64_t disk_put_max(const struct disk *d);
 /* Commits made, and those of them that a power cut can't take. */
 uint64_t disk_commits(const struct disk *d);
 uint64_t disk_commits_durable(const struct disk *d);

@@ -20,6 +20,8 @@ struct disk {
 	size_t touched_count;
 	size_t touched_cap;
 	uint64_t bytes; /* of the newest version of every key */
+	uint64_t put;   /* bytes, since the last commit */
+	uint64_t put_max;
 	uint64_t capacity;
 	uint32_t iterators; /* while there are any, no version is freed that they may show */
 	enum store_result next_commit;

@@ -77,6 +77,9 @@ static void sim_put(struct store *s, enum store_family family, struct slice key,
 {
 	struct disk_store *ds = disk_store_of(s);
 	disk_write(ds->disk, family, key, &value);
+	ds->disk->put += value.len;
+	if (ds->disk->put > ds->disk->put_max)
+		ds->disk->put_max = ds->disk->put;
 	ds->dirty = true;
 	take_back(ds);
 }
@@ -128,6 +131,7 @@ static enum store_result sim_commit(struct store *s, bool sync)
 	struct disk_store *ds = disk_store_of(s);
 	struct disk *d = ds->disk;
 	take_back(ds);
+	d->put = 0;
 	bool works = ds->dirty || (sync && d->durable < d->committed);
 	if (ds->failed == STORE_OK && works)
 		ds->failed = draw_failure(ds);

@@ -136,5 +136,6 @@ extern const struct workload_ops dispute_workload;    /* dispute_workload.c */
 extern const struct workload_ops job_workload;        /* job_workload.c */
 extern const struct workload_ops schedule_workload;   /* schedule_workload.c */
 extern const struct workload_ops erase_workload;      /* erase_workload.c */
+extern const struct workload_ops storm_workload;      /* storm_workload.c */
 
 #endif
