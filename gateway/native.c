@@ -286,6 +286,13 @@ static void digest_part(struct buf *out, struct slice part)
 	buf_append_slice(out, part);
 }
 
+/* Of an attachment. */
+static struct slice rev_parameter(const struct request *r)
+{
+	struct slice text;
+	return request_parameter(r, "rev", &text) ? text : slice_of(NULL, 0);
+}
+
 static struct slice digest_of(struct request *r, const struct buf *bytes)
 {
 	uint8_t *out = arena_alloc(&r->arena, 16);
@@ -300,8 +307,8 @@ static struct slice query_parameter(const struct request *r)
 	return request_parameter(r, "query", &text) ? text : slice_of(NULL, 0);
 }
 
-bool native_operation(struct turn *t, struct request *r, struct native_operation *out,
-		      struct problem *p)
+static bool operation_of(struct turn *t, struct request *r, struct slice body,
+			 struct native_operation *out, struct problem *p)
 {
 	struct slice key = trimmed(request_header(r, "idempotency-key"));
 	*out = (struct native_operation){0};
@@ -324,13 +331,41 @@ bool native_operation(struct turn *t, struct request *r, struct native_operation
 	digest_part(all, request_header(r, "if-match"));
 	digest_part(all, request_header(r, "if-none-match"));
 	buf_append_byte(all, request_flag(r, "branch"));
-	if (r->method == HTTP_PATCH)
+	if (r->method == HTTP_PATCH || r->part.len > 0)
 		digest_part(all, request_header(r, "content-type"));
 	digest_part(all, query_parameter(r));
-	digest_part(all, r->http->body);
+	digest_part(all, body);
+	if (r->part.len > 0) {
+		digest_part(all, r->part);
+		digest_part(all, rev_parameter(r));
+	}
 	out->key = arena_copy(&r->arena, key);
 	out->digest = digest_of(r, all);
 	return true;
+}
+
+bool native_operation(struct turn *t, struct request *r, struct native_operation *out,
+		      struct problem *p)
+{
+	return operation_of(t, r, r->http->body, out, p);
+}
+
+bool native_operation_pieces(struct turn *t, struct request *r, struct native_operation *out,
+			     struct problem *p)
+{
+	return operation_of(t, r, slice_of(NULL, 0), out, p);
+}
+
+void native_operation_add(struct turn *t, struct request *r, struct slice bytes,
+			  struct msg_doc_write *write)
+{
+	struct buf *all = &t->gw->scratch;
+	if (write->operation_digest.len == 0)
+		return;
+	buf_clear(all);
+	digest_part(all, write->operation_digest);
+	digest_part(all, bytes);
+	write->operation_digest = digest_of(r, all);
 }
 
 void native_operation_fill(struct turn *t, struct request *r,

@@ -60,6 +60,13 @@ struct native_operation {
 };
 bool native_operation(struct turn *t, struct request *r, struct native_operation *out,
 		      struct problem *p) MUST_CHECK;
+/* Of a request whose body is taken in pieces: what it brings is added to the write once it is
+ * known.
+ */
+bool native_operation_pieces(struct turn *t, struct request *r, struct native_operation *out,
+			     struct problem *p) MUST_CHECK;
+void native_operation_add(struct turn *t, struct request *r, struct slice bytes,
+			  struct msg_doc_write *write);
 /* Fills operation_id and operation_digest for item `index` of the request. */
 void native_operation_fill(struct turn *t, struct request *r,
 			   const struct native_operation *operation, uint32_t index,

@@ -234,7 +234,7 @@ static void delete_go(struct turn *t, struct request *r, struct map_collection *
 
 static void put_moved(struct turn *t, struct request *r, enum status status)
 {
-	const struct attachment_put *op = r->op;
+	struct attachment_put *op = r->op;
 	struct problem problem;
 	if (status == STATUS_BODY_TOO_LARGE) {
 		couch_attachment_large(r->part, &problem);
@@ -247,7 +247,9 @@ static void put_moved(struct turn *t, struct request *r, enum status status)
 			   op->md5)) {
 		couch_answer_error(t, r, COUCH_MD5_MISMATCH);
 	} else {
-		validate(t, r, &op->work.list[0]);
+		const struct content *c = &op->work.list[0];
+		native_operation_add(t, r, slice_of(c->md5, sizeof c->md5), &op->write.write);
+		validate(t, r, c);
 	}
 }
 
@@ -294,8 +296,8 @@ static bool start(struct turn *t, struct request *r, struct attachment_put *op, 
 	struct couch_document d = {.id = r->resource};
 	struct content *c = NULL;
 	bool removes = r->method == HTTP_DELETE;
-	if (!couch_attachment_name_check(r->part, p) || !native_operation(t, r, &operation, p) ||
-	    !couch_write_revision(r, &d, p))
+	if (!couch_attachment_name_check(r->part, p) ||
+	    !native_operation_pieces(t, r, &operation, p) || !couch_write_revision(r, &d, p))
 		return false;
 	if (removes && d.revision.generation == 0)
 		return couch_problem(p, COUCH_CONFLICT, "");

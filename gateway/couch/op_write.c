@@ -212,6 +212,12 @@ static void validated(struct turn *t, struct request *r)
 void couch_write_go(struct turn *t, struct request *r)
 {
 	struct writing *op = r->op;
+	for (uint32_t i = 0; i < op->work.count; i++) {
+		const struct content *c = &op->work.list[i];
+		if (c->follow)
+			native_operation_add(t, r, slice_of(c->md5, sizeof c->md5),
+					     &op->write.write);
+	}
 	op->check = (struct validated){
 	    .document = &op->document,
 	    .id = op->imported ? op->document.id : op->write.write.id,
@@ -308,7 +314,9 @@ struct contents *couch_write_prepare(struct turn *t, struct request *r, bool fol
 	op->work.arena = &r->arena;
 	op->work.follow = follows;
 	op->imported = names_no_new_edits(r);
-	if (!native_operation(t, r, &operation, p) || !parse_write(t, r, d, p))
+	bool known = follows ? native_operation_pieces(t, r, &operation, p)
+			     : native_operation(t, r, &operation, p);
+	if (!known || !parse_write(t, r, d, p))
 		return NULL;
 	d->imported = op->imported;
 	if (op->imported)
@@ -316,6 +324,8 @@ struct contents *couch_write_prepare(struct turn *t, struct request *r, bool fol
 										      : NULL;
 	/* a deletion that names nothing contradicts whatever is there */
 	couch_write_fill(t, r, &operation, 0, d, &op->write);
+	if (follows)
+		native_operation_add(t, r, r->couch.value, m);
 	return couch_attachments_take(t, r, d, m->id, &m->body, &op->work, p) ? &op->work : NULL;
 }
 

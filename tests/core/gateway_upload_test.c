@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <zlib.h>
 
 #include "tests/sim/gateway_bench.h"
 
@@ -91,6 +92,41 @@ static void test_too_long(void **state)
 	piece(b, 1, PIECE, true); /* late: nobody's */
 }
 
+/* Some kilobytes that would be 64 MiB: refused at the limit, before a chunk of it is sent. */
+static void test_gzip_bomb(void **state)
+{
+	struct gateway_bench *b = *state;
+	static uint8_t zeros[1 << 20];
+	static uint8_t coded[1 << 17];
+	z_stream z = {0};
+	assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
+	z.next_out = coded;
+	z.avail_out = sizeof coded;
+	for (int i = 0; i < 64; i++) {
+		z.next_in = zeros;
+		z.avail_in = sizeof zeros;
+		assert_int_equal(deflate(&z, i == 63 ? Z_FINISH : Z_NO_FLUSH),
+				 i == 63 ? Z_STREAM_END : Z_OK);
+	}
+	size_t len = sizeof coded - z.avail_out;
+	deflateEnd(&z);
+	struct http_field coding = {slice_text("content-encoding"), slice_text("gzip")};
+	struct http_request request = {.id = 1,
+				       .dialect = DIALECT_COUCH,
+				       .method = HTTP_PUT,
+				       .path = slice_text("/c/d/a"),
+				       .headers = &coding,
+				       .headers_count = 1,
+				       .in_pieces = true,
+				       .connection = 1};
+	gateway_bench_request(b, &request);
+	struct event event = {.kind = EVENT_HTTP_BODY,
+			      .http_body = {1, slice_of(coded, len), true}};
+	gateway_bench_event(b, &event);
+	assert_int_equal(b->status, 413);
+	assert_int_equal(b->sent_count, 0);
+}
+
 /* A client that sends nothing for too long, while nothing else is waited for. */
 static void test_silent(void **state)
 {
@@ -108,6 +144,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_gone_in_the_middle, setup, gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_too_many_at_once, setup, gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_too_long, setup, gateway_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_gzip_bomb, setup, gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_silent, setup, gateway_bench_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

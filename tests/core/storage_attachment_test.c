@@ -9,6 +9,7 @@
 #include "common/doc/attachment.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "storage-node/attachment.h"
 #include "tests/sim/storage_peers.h"
 
 enum { KEEP_MS = 60 * 60 * 1000 };
@@ -231,6 +232,88 @@ static void test_forgotten(void **state)
 	assert_int_equal(pairs(b), 2);
 }
 
+/* What cannot be taken leaves what has come as it was: the next try goes on from there. */
+static void test_disk_full_in_the_middle(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	struct buf large = {0};
+	struct event e = {.kind = EVENT_DISK};
+	peers_lead(b, MODE_CONSISTENT);
+	memset(buf_reserve(&large, LIMIT_CHUNK_BYTES), 'x', LIMIT_CHUNK_BYTES);
+	large.len = LIMIT_CHUNK_BYTES;
+	assert_int_equal(chunk(b, 1, 0, false, buf_slice(&large)), 999);
+	settle(b, 3);
+	e.disk.full = true;
+	storage_bench_step(b, &e);
+	storage_bench_turn(b);
+	assert_int_equal(chunk(b, 1, 1, true, slice_text("end")), STATUS_DISK_FULL);
+	assert_int_equal(chunk(b, 2, 0, true, slice_text("new")), STATUS_DISK_FULL);
+	assert_int_equal(chunk(b, 1, 0, false, buf_slice(&large)), STATUS_CREATED);
+	assert_int_equal(pairs(b), 2);
+	e.disk.full = false;
+	storage_bench_step(b, &e);
+	assert_int_equal(chunk(b, 1, 1, true, slice_text("end")), 999);
+	settle(b, 4);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 5), STATUS_CREATED);
+	assert_true(stub_of(b, "d", &stub));
+	assert_int_equal(stub.length, LIMIT_CHUNK_BYTES + 3);
+	buf_close(&large);
+}
+
+/* While the disk is full, what nobody came for goes all the same, and forgetting is possible. */
+static void test_disk_full_lets_go(void **state)
+{
+	struct storage_bench *b = *state;
+	struct event e = {.kind = EVENT_DISK};
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	e.disk.full = true;
+	storage_bench_step(b, &e);
+	storage_bench_turn(b);
+	forget(b, 1);
+	settle(b, 4);
+	assert_int_equal(pairs(b), 0);
+}
+
+static void test_limits(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, LIMIT_CHUNKS, true, slice_text("x")), STATUS_BAD_MESSAGE);
+	assert_int_equal(chunk(b, 1, LIMIT_CHUNKS - 1, true, slice_text("x")), STATUS_NOT_FOUND);
+	/* uploads of a shard */
+	for (uint64_t i = 1; i <= UPLOADS_MAX; i++) {
+		assert_int_equal(chunk(b, i, 0, true, slice_text("x")), 999);
+		settle(b, 2 + i);
+	}
+	assert_int_equal(chunk(b, UPLOADS_MAX + 1, 0, true, slice_text("x")), STATUS_OVERLOADED);
+	forget(b, 7);
+	settle(b, 3 + UPLOADS_MAX);
+	assert_int_equal(chunk(b, UPLOADS_MAX + 1, 0, true, slice_text("x")), 999);
+}
+
+/* Large entries: so many bytes are kept, whatever their number. */
+static void test_stream_is_bounded_in_bytes(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf large = {0};
+	storage_bench_stop(b, false);
+	b->options.stream_keep_bytes = 2 * LIMIT_CHUNK_BYTES;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	memset(buf_reserve(&large, LIMIT_CHUNK_BYTES), 'x', LIMIT_CHUNK_BYTES);
+	large.len = LIMIT_CHUNK_BYTES;
+	for (uint64_t i = 0; i < 60; i++) {
+		assert_int_equal(chunk(b, 1, i, false, buf_slice(&large)), 999);
+		settle(b, 3 + i);
+		assert_true(peers_pairs(b, STORE_STREAM, 'e') <= 20);
+	}
+	assert_true(peers_pairs(b, STORE_STREAM, 'e') >= 8);
+	buf_close(&large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +326,14 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_forgotten, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_disk_full_in_the_middle, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_disk_full_lets_go, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_limits, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_stream_is_bounded_in_bytes, storage_bench_setup,
 					    storage_bench_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

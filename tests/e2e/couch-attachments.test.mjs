@@ -358,6 +358,31 @@ describe('attachments in the CouchDB dialect', () => {
     assert.equal((await couch('GET', `${db}/d`)).status, 404);
   });
 
+  test('an Idempotency-Key names one content, however it comes', async () => {
+    const db = await database('keys');
+    const [one, other] = [randomBytes(MIB + 3), randomBytes(MIB + 3)];
+    const headers = { 'idempotency-key': 'k1', 'content-type': 'a/b' };
+    const put = async (path, options) => {
+      const answer = await raw('PUT', `${db}/${path}`, options);
+      return { status: answer.status, json: JSON.parse(answer.bytes) };
+    };
+    const first = await put('d/a', { body: one, headers });
+    assert.equal(first.status, 201);
+    const again = await put('d/a', { body: one, headers });
+    assert.deepEqual(again, first);
+    for (const [path, options] of [['d/a', { body: other, headers }], ['d/b', { body: one, headers }], ['d/a', { body: one, headers: { ...headers, 'content-type': 'c/d' } }]])
+      assert.equal((await put(path, options)).status, 422, path);
+    const parts = (bytes, boundary) => {
+      const { body, headers: type } = related({ v: 1, _attachments: { a: follows(bytes) } }, [{ bytes }], boundary);
+      return { body, headers: { ...type, 'idempotency-key': 'k2' } };
+    };
+    const made = await put('e', parts(one));
+    assert.equal(made.status, 201);
+    assert.deepEqual(await put('e', parts(one, 'another')), made);
+    assert.equal((await put('e', parts(other))).status, 422);
+    assert.ok((await raw('GET', `${db}/e/a`)).bytes.equals(one));
+  });
+
   test('nano writes and reads documents with their attachments', async () => {
     await nano.db.create('nano-parts');
     const db = nano.use('nano-parts');

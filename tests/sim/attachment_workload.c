@@ -1,5 +1,5 @@
 /* Clients with attachments, each the only writer of one document, with contents that several of
- * them share: alone and inside documents, kept by stubs, taken away again.
+ * them share: alone, inside documents and as parts behind them, kept by stubs, taken away again.
  *
  * Checked:
  * - what is acknowledged is what is shown, byte for byte, and a stub of it is taken
@@ -16,13 +16,16 @@
 #include "tests/sim/records.h"
 #include "tests/sim/workload.h"
 
+#define BOUNDARY "between"
+
 enum {
 	ACTORS = 4,
 	CONTENTS = 7,
 	LARGE = 6, /* the content of two chunks */
 	NAMES = 2,
 	MAYBE_MAX = 8,
-	WRITES = 30, /* of an actor */
+	WRITES = 30,   /* of an actor */
+	COPY_EACH = 8, /* writes */
 	REV_BYTES = 128,
 	TIMEOUT_US = 9000000,
 	RETRY_US = 250000
@@ -33,7 +36,7 @@ struct file {
 	int content[NAMES]; /* -1: none */
 };
 
-enum attachment_step { STEP_WRITE, STEP_READ, STEP_LOOK };
+enum attachment_step { STEP_WRITE, STEP_READ, STEP_LOOK, STEP_COPY };
 
 struct owner {
 	enum attachment_step step;
@@ -48,6 +51,7 @@ struct owner {
 	int name;   /* STEP_READ */
 	bool unsure;
 	int writes;
+	int copies;          /* of its document, under ids that nobody else writes */
 	bool streams;        /* the answer to STEP_READ comes in pieces */
 	struct buf streamed; /* so far */
 	uint64_t length;     /* it shall be */
@@ -111,13 +115,24 @@ static int choose_content(struct workload *w)
 	return content == LARGE && rng_below(&w->rng, 4) > 0 ? 0 : content;
 }
 
-static void print_attachment(struct workload *w, const struct owner *o, int name, struct buf *out)
+static bool is_kept(const struct owner *o, int name)
+{
+	return o->exists && o->known.content[name] == o->attempt.content[name];
+}
+
+static void print_attachment(struct workload *w, const struct owner *o, int name, bool follows,
+			     struct buf *out)
 {
 	int content = o->attempt.content[name];
-	bool stub = o->exists && o->known.content[name] == content;
+	const struct buf *bytes = &state_of(w)->contents[content];
 	buf_printf(out, "\"%s\":{", names[name]);
-	if (stub) {
+	if (is_kept(o, name)) {
 		buf_append_text(out, "\"stub\":true}");
+		return;
+	}
+	if (follows) {
+		buf_printf(out, "\"content_type\":\"a/b\",\"follows\":true,\"length\":%zu}",
+			   bytes->len);
 		return;
 	}
 	buf_append_text(out, "\"content_type\":\"a/b\",\"data\":\"");
@@ -125,12 +140,28 @@ static void print_attachment(struct workload *w, const struct owner *o, int name
 	buf_append_text(out, "\"}");
 }
 
-/* The whole document; attachments that stay are named by stubs. */
+static void print_parts(struct workload *w, const struct owner *o, struct buf *out)
+{
+	for (int i = 0; i < NAMES; i++) {
+		if (o->attempt.content[i] < 0 || is_kept(o, i))
+			continue;
+		buf_append_text(out, "\r\n--" BOUNDARY "\r\n\r\n");
+		buf_append_slice(out, buf_slice(&state_of(w)->contents[o->attempt.content[i]]));
+	}
+	buf_append_text(out, "\r\n--" BOUNDARY "--");
+}
+
+/* The whole document; attachments that stay are named by stubs, the others are in it or follow. */
 static struct sim_http *print_document(struct workload *w, int actor)
 {
 	struct owner *o = &state_of(w)->owners[actor];
 	struct sim_http *r = file_request(w, actor, HTTP_PUT);
+	bool follows = o->writes % 2 == 0;
 	bool any = false;
+	if (follows) {
+		workload_header(r, "content-type", "multipart/related; boundary=" BOUNDARY);
+		buf_append_text(&r->body, "--" BOUNDARY "\r\n\r\n");
+	}
 	buf_printf(&r->body, "{\"n\":%d", o->writes);
 	if (o->exists)
 		buf_printf(&r->body, ",\"_rev\":\"%s\"", o->rev);
@@ -140,11 +171,13 @@ static struct sim_http *print_document(struct workload *w, int actor)
 			continue;
 		if (any)
 			buf_append_byte(&r->body, ',');
-		print_attachment(w, o, i, &r->body);
-		o->stubs = o->stubs || (o->exists && o->known.content[i] == o->attempt.content[i]);
+		print_attachment(w, o, i, follows, &r->body);
+		o->stubs = o->stubs || is_kept(o, i);
 		any = true;
 	}
 	buf_append_text(&r->body, "}}");
+	if (follows)
+		print_parts(w, o, &r->body);
 	return r;
 }
 
@@ -180,6 +213,18 @@ static void ask_write(struct workload *w, int actor)
 	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
+/* What comes of it shows on the disks. */
+static void ask_copy(struct workload *w, int actor)
+{
+	struct owner *o = &state_of(w)->owners[actor];
+	char to[32];
+	struct sim_http *r = file_request(w, actor, HTTP_COPY);
+	o->step = STEP_COPY;
+	snprintf(to, sizeof to, "f%d-%d", actor, o->copies++);
+	workload_header(r, "destination", to);
+	workload_ask(w, actor, r, TIMEOUT_US);
+}
+
 static void go_on(struct workload *w, int actor)
 {
 	struct owner *o = &state_of(w)->owners[actor];
@@ -192,6 +237,8 @@ static void go_on(struct workload *w, int actor)
 		w->actors[actor].done = true;
 	else if (ends || o->maybe_count == MAYBE_MAX)
 		workload_sleep(w, actor, RETRY_US);
+	else if (o->exists && o->copies < o->writes / COPY_EACH)
+		ask_copy(w, actor);
 	else if (o->exists && rng_below(&w->rng, 3) == 0)
 		ask_read(w, actor);
 	else
@@ -345,7 +392,7 @@ static void attachment_on_answer(struct workload *w, int actor, const struct sim
 		wrote(w, actor, answer);
 	else if (o->step == STEP_LOOK)
 		looked(w, actor, answer);
-	else if (!streams)
+	else if (!streams && o->step == STEP_READ)
 		have_read(w, actor, answer->status, buf_slice(&answer->body));
 	if (s->ready && w->sim->healed && answer->status == 503)
 		o->unsure = true; /* once more */
