@@ -42,7 +42,10 @@ static bool adopt_collection(struct cluster_map *m, const struct collection *fro
 	struct map_collection *c = map_get_u64(&m->collections_by_id, from->id);
 	if (map_get_u64(&m->dropped, from->id))
 		return false;
-	if (c && c->settings.version >= from->version)
+	/* A collection keeps its name: one that changed it would be found under both, and freed
+	 * under one. */
+	if (c &&
+	    (c->settings.version >= from->version || !slice_equal(c->settings.name, from->name)))
 		return false;
 	if (!c) {
 		if (m->collections_by_id.count >= LIMIT_COLLECTIONS)
