@@ -32,8 +32,7 @@ bool epochs_applied(struct storage *s, struct shard_copy *c, const struct positi
 {
 	struct epoch_starts known;
 	uint64_t epoch;
-	if (entry->number == 0 || entry->number > c->position.applied ||
-	    MUTATION(settled_ordered_again))
+	if (entry->number == 0 || entry->number > c->position.applied)
 		return false;
 	if (stream_epoch_at(s, c, entry->number, &epoch))
 		return epoch == entry->epoch;

@@ -546,10 +546,8 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 	struct position entry = {.epoch = p->epoch, .number = number};
 	bool accepted = shard_is_available(c) && change.edit_id.len == 0;
 	/* contents may be gone by the time that it is ordered, and nobody was told of it either */
-	if (accepted && change.uploads_count > 0) {
-		REACHED(cut_with_content);
+	if (change.uploads_count > 0)
 		accepted = false;
-	}
 	if (accepted) {
 		REACHED(cut_becomes_branch);
 		change.kind = CHANGE_BRANCH;

@@ -5,6 +5,7 @@
  * - a purge is ordered only when every listed replica had the deletion, and the client that syncs
  *   has seen it
  * - no document that was purged is there again, whoever wrote late
+ * - what a replica cut from its stream is not ordered again if it was settled
  * - in the end no tombstone is left */
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,9 @@ struct purge_state {
 	bool consistent;
 	struct map asked;  /* shard -> uint64_t*: the greatest number that the client asked for */
 	struct map purges; /* shard and number of purges that were looked at */
+	struct map epochs; /* shard and number -> uint64_t*: of the entry there, as far as known */
+	struct map pushed; /* shard, id and revision -> struct position*: that it was before */
+	struct map again;  /* the same, of those that were ordered */
 	uint32_t purged, late;
 };
 
@@ -366,13 +370,93 @@ static void check_seen(struct workload *w, uint64_t shard, const struct change *
 			      (unsigned long long)change->seen_number, (unsigned long long)*asked);
 }
 
-static void look_at(struct workload *w, uint64_t shard, uint64_t number, struct slice encoded)
+static bool is_ours(struct workload *w, uint64_t shard)
+{
+	const struct shard_list *list = all_shards(w->sim);
+	for (int i = 0; i < list->count; i++)
+		if (list->shards[i].id == shard)
+			return list->shards[i].collection == state_of(w)->collection;
+	return false;
+}
+
+static struct slice place_key(struct workload *w, uint64_t shard, uint64_t number)
+{
+	uint8_t *key = arena_alloc(&w->sim->arena, 16);
+	memcpy(key, &shard, sizeof shard);
+	memcpy(key + 8, &number, sizeof number);
+	return slice_of(key, 16);
+}
+
+static struct slice branch_key(struct workload *w, uint64_t shard, const struct change *change)
+{
+	struct buf key = {0};
+	buf_append_be64(&key, shard);
+	buf_append_slice(&key, change->id);
+	buf_append_byte(&key, 0);
+	revision_print(&change->revision, &key);
+	struct slice copy = arena_copy(&w->sim->arena, buf_slice(&key));
+	buf_close(&key);
+	return copy;
+}
+
+/* Of a number given out again, the entry of the newest lead counts in the end. */
+static void note_entry(struct workload *w, uint64_t shard, uint64_t number, uint64_t epoch,
+		       const struct change *change)
+{
+	struct purge_state *s = state_of(w);
+	struct slice place = place_key(w, shard, number);
+	uint64_t *known = map_get(&s->epochs, place);
+	if (!known)
+		map_put(&s->epochs, place, known = mem_alloc_zero(sizeof *known));
+	*known = epoch > *known ? epoch : *known;
+	if (change->kind != CHANGE_BRANCH)
+		return;
+	struct slice key = branch_key(w, shard, change);
+	struct position *before = map_get(&s->pushed, key);
+	if (before && before->number < number) {
+		struct position *copy = mem_alloc(sizeof *copy);
+		*copy = *before;
+		free(map_put(&s->again, key, copy));
+	}
+}
+
+static void note_push(struct workload *w, const struct msg_outbox_push *m)
+{
+	struct purge_state *s = state_of(w);
+	struct change change;
+	if (m->entry.number == 0 || !is_ours(w, m->shard) ||
+	    !schema_decode(&schema_change, m->change, &w->sim->arena, &change))
+		return;
+	struct position *copy = mem_alloc(sizeof *copy);
+	*copy = m->entry;
+	free(map_put(&s->pushed, branch_key(w, m->shard, &change), copy));
+}
+
+static void check_again(struct workload *w)
+{
+	struct purge_state *s = state_of(w);
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&s->again, &at));) {
+		const struct position *before = e->value;
+		const uint64_t *epoch = map_get(
+		    &s->epochs, place_key(w, be64_read((const uint8_t *)e->key), before->number));
+		if (epoch && *epoch == before->epoch)
+			sim_violation(w->sim,
+				      "purge: %s was settled as entry %llu, and ordered again",
+				      (const char *)e->key + 8, (unsigned long long)before->number);
+	}
+}
+
+static void look_at(struct workload *w, uint64_t shard, uint64_t number,
+		    const struct stream_entry *entry)
 {
 	struct purge_state *s = state_of(w);
 	struct change change;
 	uint8_t key[24];
-	if (!schema_decode(&schema_change, encoded, &w->sim->arena, &change) ||
-	    change.kind != CHANGE_PURGE)
+	if (!schema_decode(&schema_change, entry->change, &w->sim->arena, &change))
+		return;
+	note_entry(w, shard, number, entry->epoch, &change);
+	if (change.kind != CHANGE_PURGE)
 		return;
 	snprintf((char *)key, sizeof key, "%016llx", (unsigned long long)shard);
 	memcpy(key + 16, &number, sizeof number);
@@ -388,14 +472,20 @@ static void look_at(struct workload *w, uint64_t shard, uint64_t number, struct 
 
 static void purge_on_send(struct workload *w, int from, const struct effect *effect)
 {
+	struct arena *arena = &w->sim->arena;
 	struct msg_stream_append m;
+	struct msg_outbox_push push;
+	uint16_t type = effect->send.envelope.type;
 	(void)from;
-	if (effect->send.envelope.type != MSG_stream_append ||
-	    !schema_decode(&schema_msg_stream_append, effect->send.body, &w->sim->arena, &m))
-		return;
-	for (uint32_t i = 0; i < m.entries_count; i++)
-		look_at(w, m.shard, m.previous.number + 1 + i, m.entries[i].change);
-	arena_reset(&w->sim->arena);
+	if (type == MSG_outbox_push &&
+	    schema_decode(&schema_msg_outbox_push, effect->send.body, arena, &push))
+		note_push(w, &push);
+	if (type == MSG_stream_append &&
+	    schema_decode(&schema_msg_stream_append, effect->send.body, arena, &m) &&
+	    is_ours(w, m.shard))
+		for (uint32_t i = 0; i < m.entries_count; i++)
+			look_at(w, m.shard, m.previous.number + 1 + i, &m.entries[i]);
+	arena_reset(arena);
 }
 
 /* ---- the end ---- */
@@ -484,6 +574,7 @@ static void purge_check(struct workload *w)
 	struct purge_state *s = state_of(w);
 	if (s->ready)
 		each_replica(w, look_at_record);
+	check_again(w);
 	sim_log(w->sim, "purge: %u purged, %u written late", s->purged, s->late);
 }
 
@@ -500,6 +591,9 @@ static void purge_free(struct workload *w)
 	struct purge_state *s = state_of(w);
 	free_values(&s->asked);
 	map_close(&s->purges);
+	free_values(&s->epochs);
+	free_values(&s->pushed);
+	free_values(&s->again);
 }
 
 const struct workload_ops purge_workload = {
