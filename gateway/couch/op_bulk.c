@@ -169,12 +169,11 @@ static void bulk_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct bulk *bulk = r->op;
 	bulk->database = c->settings.id;
-	bulk->checks = arena_alloc(&r->arena, (bulk->count + 1) * sizeof *bulk->checks);
 	bulk->imports = arena_alloc(&r->arena, (bulk->count + 1) * sizeof *bulk->imports);
 	for (uint32_t i = 0; i < bulk->count; i++) {
 		const struct couch_document *d = &bulk->documents[i];
-		bulk->checks[i] = (struct validated){
-		    .document = d, .id = bulk->old_edits ? d->id : bulk->items[i].write.id};
+		bulk->checks[i].document = d;
+		bulk->checks[i].id = bulk->old_edits ? d->id : bulk->items[i].write.id;
 	}
 	couch_validate(t, r, bulk->checks, bulk->count, bulk_validated);
 }
@@ -202,6 +201,20 @@ static bool names_local(struct slice value)
 	return id.type == MP_STR && is_local(id.bytes);
 }
 
+/* A design document among others is refused by itself, as in CouchDB. */
+static bool may_write(struct request *r, const struct couch_document *d, uint32_t index,
+		      struct problem *p)
+{
+	struct bulk *bulk = r->op;
+	if (couch_may_write(r, d, p))
+		return true;
+	if (p->couch != COUCH_NOT_DB_ADMIN)
+		return false;
+	bulk->checks[index].refused = true;
+	bulk->checks[index].problem = *p;
+	return true;
+}
+
 static bool take_item(struct turn *t, struct request *r, struct slice value, uint32_t index,
 		      struct problem *p)
 {
@@ -211,7 +224,7 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 		return take_local(t, r, value, index, p);
 	if (!couch_document_parse(t, r, value, &d, p))
 		return false;
-	if (!couch_may_write(r, &d, p) || (!bulk->old_edits && !design_check(&d, p)) ||
+	if (!may_write(r, &d, index, p) || (!bulk->old_edits && !design_check(&d, p)) ||
 	    !couch_replicator_take(t, r, &d, p))
 		return false;
 	d.imported = bulk->old_edits;
@@ -246,6 +259,7 @@ static bool take_items(struct turn *t, struct request *r, struct problem *p)
 	bulk->old_edits = new_edits.type == MP_BOOL && !new_edits.flag;
 	bulk->documents = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->documents);
 	bulk->locals = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->locals);
+	bulk->checks = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->checks);
 	if (!bulk->old_edits)
 		bulk->items = arena_alloc(&r->arena, (head.count + 1) * sizeof *bulk->items);
 	for (uint32_t i = 0; i < head.count; i++)

@@ -158,6 +158,8 @@ struct replicator {
 	struct ask *ready, *ready_last;
 	uint64_t next_ask;
 	struct job *ended; /* to be freed: only at the end of a step */
+	uint64_t written;  /* documents, by all jobs */
+	uint64_t refused;
 };
 
 void replicator_key(const struct replication *what, struct buf *out);

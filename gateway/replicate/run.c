@@ -180,6 +180,8 @@ void job_batch_done(struct turn *t, struct job *job)
 	job->counts.read += job->batch_counts.read;
 	job->counts.written += job->batch_counts.written;
 	job->counts.refused += job->batch_counts.refused;
+	job->owner->written += job->batch_counts.written;
+	job->owner->refused += job->batch_counts.refused;
 	log_write(t, job);
 }
 

@@ -594,11 +594,15 @@ void schedule_metrics(const struct gateway *gw, struct buf *out)
 		   "# TYPE parley_replications gauge\n"
 		   "parley_replications{by=\"document\"} %" PRIu64 "\n"
 		   "parley_replications{by=\"client\"} %" PRIu64 "\n"
+		   "# TYPE parley_replication_documents_total counter\n"
+		   "parley_replication_documents_total{result=\"written\"} %" PRIu64 "\n"
+		   "parley_replication_documents_total{result=\"refused\"} %" PRIu64 "\n"
 		   "# TYPE parley_replication_crashes_total counter\n"
 		   "parley_replication_crashes_total %" PRIu64 "\n"
 		   "# TYPE parley_replication_leases_lost_total counter\n"
 		   "parley_replication_leases_lost_total %" PRIu64 "\n",
-		   running, gw->replicator->jobs.count - running, s->crashes, s->leases_lost);
+		   running, gw->replicator->jobs.count - running, gw->replicator->written,
+		   gw->replicator->refused, s->crashes, s->leases_lost);
 }
 
 /* ---- who waits ---- */

@@ -134,8 +134,11 @@ describe('clients of the couch listener without certificates', () => {
     assert.deepEqual((await to('eve', 'GET', '/ward')).json,
       { error: 'forbidden', reason: 'You are not allowed to access this db.' });
     assert.equal((await to('ann', 'PUT', '/ward/_design/d', { views: {} })).status, 403);
-    const bulk = await to('ann', 'POST', '/ward/_bulk_docs', { docs: [{ _id: '_design/d' }] });
-    assert.equal(bulk.status, 403, bulk.text);
+    for (const edits of [{ docs: [{ _id: '_design/d' }, { _id: 'beside' }] }, { docs: [{ _id: '_design/d', _rev: '1-d' }, { _id: 'too', _rev: '1-t' }], new_edits: false }]) {
+      const bulk = await to('ann', 'POST', '/ward/_bulk_docs', edits);
+      assert.deepEqual([bulk.status, bulk.json[0].id, bulk.json[0].error], [201, '_design/d', 'forbidden'], bulk.text);
+    }
+    assert.deepEqual((await to('ann', 'GET', '/ward/_all_docs')).json.rows.map(({ id }) => id), ['beside', 'too', 'x']);
     assert.equal((await to('ann', 'PUT', '/ward/_security', {})).status, 403);
     assert.equal((await to('bob', 'PUT', '/ward/_design/d', { language: 'query' })).status, 201);
     assert.equal((await to('bob', 'GET', '/ward/_security')).json.admins.names[0], 'bob');
@@ -159,8 +162,11 @@ describe('clients of the couch listener without certificates', () => {
     await database('secret');
     const to = (who, method, path, body) => phone(`${who}:pw`, method, path, { body });
     assert.equal((await to('ina', 'PUT', '/here/x', { a: 1 })).status, 201);
+    assert.equal((await admin('PUT', '/here/_design/d', {})).status, 201);
     const once = await to('ina', 'POST', '/_replicate', { source: 'here', target: 'there' });
-    assert.equal(once.json.history?.[0].docs_written, 1, once.text);
+    const { docs_written: written, doc_write_failures: failures } = once.json.history?.[0] ?? {};
+    assert.deepEqual([written, failures], [1, 1], once.text);
+    assert.ok((await cluster.metric('gateway-1', 'parley_replication_documents_total{result="refused"}')) >= 1);
     for (const body of [{ source: 'here', target: 'secret' }, { source: 'secret', target: 'there' }, { source: '_users', target: 'there' },
       { source: 'here', target: 'fresh', create_target: true }, { source: 'secret', target: 'there', user_ctx: { name: 'ina', roles: ['_admin'] } }]) {
       const answer = await to('ina', 'POST', '/_replicate', body);
