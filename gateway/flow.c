@@ -241,7 +241,8 @@ static void close_flow(struct request *r)
 
 void flow_send(struct turn *t, struct request *r, struct flow *f, const struct reply *reply)
 {
-	uint64_t most = t->gw->options.limits.list_bytes_max;
+	/* made inside it is kept whole, and sent on as a request */
+	uint64_t most = t->gw->options.limits.request_bytes_max;
 	struct problem problem;
 	f->reply = *reply;
 	f->reply.body = (struct buf){0};
@@ -256,7 +257,8 @@ void flow_send(struct turn *t, struct request *r, struct flow *f, const struct r
 		return;
 	}
 	if (r->reply && f->length > most) {
-		problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_list_bytes", most, f->length);
+		problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_request_bytes", most,
+			      f->length);
 		answer_problem(t, r, &problem);
 		return;
 	}

@@ -42,8 +42,8 @@ static void tried(struct turn *t, struct request *r, const void *context,
 static bool is_tried(const struct validated *item)
 {
 	const struct couch_document *d = item->document;
-	return !item->refused && !d->deleted && !d->imported && item->patch.len == 0 && item->id.len > 8 &&
-	       memcmp(item->id.data, "_design/", 8) == 0;
+	return !item->refused && !d->deleted && !d->imported && item->patch.len == 0 &&
+	       item->id.len > 8 && memcmp(item->id.data, "_design/", 8) == 0;
 }
 
 /* False: it has no functions. */

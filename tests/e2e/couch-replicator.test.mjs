@@ -164,6 +164,12 @@ describe('the replicator', () => {
     await there.put({ _id: 'c', _attachments: { 'more.bin': { content_type: 'application/octet-stream', data } } });
     const pulled = await replicate({ source: `${peer.url}/letters`, target: 'letters-back', create_target: true });
     assert.deepEqual([pulled.history[0].docs_written, pulled.history[0].doc_write_failures], [3, 0]);
+    // one that is longer than a list may be
+    const long = 'x'.repeat(14 << 20);
+    assert.equal((await couch('PUT', '/letters-back/long/text', long)).status, 201);
+    const copied = await replicate({ source: 'letters-back', target: 'letters-copy', create_target: true });
+    assert.deepEqual([copied.history[0].docs_written, copied.history[0].doc_write_failures], [4, 0]);
+    assert.equal((await couch('GET', '/letters-copy/long/text')).text.length, long.length);
     for (const path of ['a/text.txt', 'c/more.bin']) assert.equal((await couch('GET', `/letters-back/${path}`)).text, text);
   });
 
