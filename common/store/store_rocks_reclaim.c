@@ -17,6 +17,8 @@ enum {
 	NS_PER_S = 1000000000
 };
 
+#define REST_MAX_NS (INT64_C(300) * NS_PER_S)
+
 struct removed {
 	struct buf first;
 	struct buf end;
@@ -229,8 +231,9 @@ static void *run(void *context)
 			CHECK(pthread_cond_wait(&reclaim->wanted, &reclaim->lock) == 0);
 			continue;
 		}
-		/* at most half of the time, however much is removed */
-		rest(reclaim, now_ns() + took_ns +
+		/* at most a tenth of the time, however often something is removed */
+		int64_t rest_ns = took_ns * 9 < REST_MAX_NS ? took_ns * 9 : REST_MAX_NS;
+		rest(reclaim, now_ns() + rest_ns +
 				  (int64_t)reclaim->rocks->reclaim_delay_ms * (NS_PER_S / 1000));
 		if (reclaim->ends)
 			break;

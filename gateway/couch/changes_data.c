@@ -41,6 +41,9 @@ enum status changes_fill(struct turn *t, struct request *r)
 		struct slice rest = slice_of(op->out.data + d->at, op->out.len - d->at);
 		struct slice text;
 		struct couch_data data;
+		/* who takes nothing holds nothing here, either */
+		if (d->reads && op->ready.len > 0)
+			break;
 		if (d->reads) {
 			d->asked = true;
 			op->heard_ms = t->now_ms;

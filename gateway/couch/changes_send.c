@@ -143,8 +143,8 @@ bool changes_full(const struct changes *op)
 static void stream_on(struct turn *t, struct request *r)
 {
 	struct changes *op = r->op;
-	struct buf *ready = take_ready(t, r);
-	if (!ready || op->flying || ready->len == 0)
+	struct buf *ready = op->flying ? NULL : take_ready(t, r);
+	if (!ready || ready->len == 0)
 		return;
 	fx_stream_send(t->fx, &r->id, 1, buf_slice(ready));
 	op->flying = true;
