@@ -69,6 +69,8 @@ static void on_message(struct arbiter *a, const struct event *e, struct effects 
 	    {MSG_conflict_read_ack, arbiter_task_on_graph},
 	    {MSG_conflict_resolve_ack, arbiter_task_on_resolved},
 	    {MSG_doc_write_ack, arbiter_split_on_written},
+	    {MSG_attachment_read_ack, arbiter_split_on_chunk_read},
+	    {MSG_attachment_chunk_ack, arbiter_split_on_chunk_sent},
 	    {MSG_cleanup_prepare_ack, arbiter_cleanup_on_prepared},
 	    {MSG_cleanup_commit_ack, arbiter_cleanup_on_committed},
 	};

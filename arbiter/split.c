@@ -5,6 +5,11 @@
 #include "common/doc/shard_hash.h"
 #include "common/probe.h"
 
+static uint64_t bit(uint32_t part)
+{
+	return UINT64_C(1) << part;
+}
+
 /* ---- asking ---- */
 
 static void digest_of(const struct decision *d, uint8_t out[16])
@@ -46,7 +51,90 @@ static bool find_leads(struct arbiter *a, const struct task *t, const struct dec
 	return true;
 }
 
-static void start(struct arbiter *a, struct task *t, const struct decision *d, struct effects *fx)
+static void post(struct arbiter *a, struct task *t, uint32_t slot, const struct shard_row *row,
+		 uint16_t type, const void *message, struct effects *fx)
+{
+	struct split_run *run = &t->split;
+	struct envelope envelope = request_new(a, type, row->placement.epoch);
+	if (run->waiting == 0)
+		run->first_request = envelope.request_id - slot;
+	run->leads[slot] = row->placement.lead;
+	run->waiting |= bit(slot);
+	fx_send(fx, WHEN_NOW, run->leads[slot], 0, &envelope, message);
+	t->state = TASK_SPLITTING;
+	t->request = run->first_request;
+	t->due_ms = a->now_ms + REQUEST_MS;
+}
+
+static void send_check(struct arbiter *a, struct task *t, const struct decision *d, uint32_t part,
+		       const struct shard_row *row, struct effects *fx)
+{
+	struct msg_derived_check check = split_part_check(&d->parts[part]);
+	check.shard = row->placement.id;
+	post(a, t, part, row, MSG_derived_check, &check, fx);
+}
+
+static void send_write(struct arbiter *a, struct task *t, const struct decision *d, uint32_t part,
+		       const struct shard_row *row, struct effects *fx)
+{
+	struct msg_doc_write write = split_part_write(&d->parts[part]);
+	write.shard = row->placement.id;
+	if (t->split.carried & bit(part))
+		write.body = split_carry_body(&d->parts[part], &a->arena);
+	post(a, t, part, row, MSG_doc_write, &write, fx);
+}
+
+static void ask_chunk(struct arbiter *a, struct task *t, struct effects *fx)
+{
+	struct msg_attachment_read read = split_carry_read(&t->split.carry);
+	const struct shard_row *row = shard_row(a, t->shard);
+	if (!row || !row->placement.lead) {
+		arbiter_task_wait(a, t, fx);
+		return;
+	}
+	read.shard = t->shard;
+	t->split.waiting = 0;
+	post(a, t, 0, row, MSG_attachment_read, &read, fx);
+}
+
+/* ---- stages ---- */
+
+static void refuse(struct split_run *run, enum status status, uint32_t part)
+{
+	run->refused = status;
+	run->part = part;
+	run->stage = SPLIT_DONE;
+}
+
+static uint32_t first_of(uint64_t bits)
+{
+	uint32_t part = 0;
+	while (!(bits & bit(part)))
+		part++;
+	return part;
+}
+
+/* One that was under way goes on where it was. */
+static void carry(struct arbiter *a, struct task *t, const struct decision *d,
+		  const struct shard_row **rows, struct effects *fx)
+{
+	struct split_run *run = &t->split;
+	if (!run->carries) {
+		run->part = first_of(run->lacking);
+		arena_reset(&run->arena);
+		run->carries = split_carry_begin(&run->carry, &d->parts[run->part], &run->arena) &&
+			       !split_carry_is_done(&run->carry);
+	}
+	run->target = rows[run->part]->placement.id;
+	if (!run->carries) {
+		refuse(run, STATUS_BAD_ATTACHMENT, run->part);
+		arbiter_task_read(a, t, fx);
+		return;
+	}
+	ask_chunk(a, t, fx);
+}
+
+static void go_on(struct arbiter *a, struct task *t, const struct decision *d, struct effects *fx)
 {
 	struct split_run *run = &t->split;
 	const struct shard_row *rows[SPLIT_PARTS_MAX];
@@ -54,42 +142,58 @@ static void start(struct arbiter *a, struct task *t, const struct decision *d, s
 		arbiter_task_wait(a, t, fx);
 		return;
 	}
-	*run = (struct split_run){.first_request = a->last_request + 1};
-	digest_of(d, run->digest);
-	for (uint32_t i = 0; i < d->parts_count; i++) {
-		struct msg_doc_write write = split_part_write(&d->parts[i]);
-		struct envelope envelope = request_new(a, MSG_doc_write, rows[i]->placement.epoch);
-		write.shard = rows[i]->placement.id;
-		run->leads[i] = rows[i]->placement.lead;
-		run->waiting |= UINT64_C(1) << i;
-		fx_send(fx, WHEN_NOW, run->leads[i], 0, &envelope, &write);
+	run->waiting = 0;
+	if (run->stage == SPLIT_CARRY) {
+		carry(a, t, d, rows, fx);
+		return;
 	}
-	t->state = TASK_SPLITTING;
-	t->request = run->first_request;
-	t->due_ms = a->now_ms + REQUEST_MS;
+	if (run->stage == SPLIT_CHECK)
+		run->lacking = 0;
+	for (uint32_t i = 0; i < d->parts_count; i++) {
+		if (run->stage == SPLIT_CHECK)
+			send_check(a, t, d, i, rows[i], fx);
+		else
+			send_write(a, t, d, i, rows[i], fx);
+	}
 }
 
-bool arbiter_split_decide(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,
-			  struct decision *d, struct effects *fx)
+static void begin(struct split_run *run)
 {
+	run->stage = SPLIT_CHECK;
+	run->lacking = run->carried = 0;
+	run->carries = false;
+	run->refused = STATUS_OK;
+}
+
+bool arbiter_split_decide(struct arbiter *a, struct task *t, struct decision *d, struct effects *fx)
+{
+	struct split_run *run = &t->split;
 	uint8_t digest[16];
 	if (d->parts_count == 0 || MUTATION(split_not_awaited))
 		return true;
 	digest_of(d, digest);
-	if (!t->split.done || memcmp(digest, t->split.digest, sizeof digest) != 0) {
-		start(a, t, d, fx);
+	if (memcmp(digest, run->digest, sizeof digest) != 0) {
+		memcpy(run->digest, digest, sizeof digest);
+		begin(run);
+	}
+	if (run->stage != SPLIT_DONE) {
+		go_on(a, t, d, fx);
 		return false;
 	}
-	if (t->split.refused) {
-		struct slice id = d->parts[t->split.taken].id;
-		decide_open(m, buf_slice(&t->id), "split_taken", id, &a->arena, d);
-	}
+	if (run->refused != STATUS_OK)
+		decision_split_refused(d, run->refused, d->parts[run->part].id, &a->arena);
 	return true;
+}
+
+void arbiter_split_end(struct task *t)
+{
+	arena_close(&t->split.arena);
+	t->split = (struct split_run){.stage = SPLIT_CHECK};
 }
 
 /* ---- answers ---- */
 
-static struct task *task_of(struct arbiter *a, const struct event *e, uint32_t *part)
+static struct task *task_of(struct arbiter *a, const struct event *e, uint32_t *slot)
 {
 	uint64_t request = e->message.envelope.request_id;
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
@@ -98,16 +202,30 @@ static struct task *task_of(struct arbiter *a, const struct event *e, uint32_t *
 		if (t->state != TASK_SPLITTING || request < run->first_request ||
 		    request - run->first_request >= SPLIT_PARTS_MAX)
 			continue;
-		*part = (uint32_t)(request - run->first_request);
-		if ((run->waiting >> *part & 1) && run->leads[*part] == e->message.from.member)
+		*slot = (uint32_t)(request - run->first_request);
+		if ((run->waiting & bit(*slot)) && run->leads[*slot] == e->message.from.member)
 			return t;
 	}
 	return NULL;
 }
 
-static bool is_taken(uint64_t status)
+/* Whatever is asked again, the answer is this. */
+static bool is_final(uint64_t status)
 {
-	return status == STATUS_PRECONDITION_FAILED || status == STATUS_OPERATION_ID_REUSED;
+	return split_is_taken(status) || status == STATUS_BODY_TOO_LARGE ||
+	       status == STATUS_LIMIT_REACHED || status == STATUS_BAD_MESSAGE ||
+	       status == STATUS_BAD_ATTACHMENT;
+}
+
+/* All parts have been answered for: the next stage. */
+static void stage_ended(struct arbiter *a, struct task *t, struct effects *fx)
+{
+	struct split_run *run = &t->split;
+	if (run->stage == SPLIT_WRITE)
+		run->stage = SPLIT_DONE;
+	else
+		run->stage = run->lacking ? SPLIT_CARRY : SPLIT_WRITE;
+	arbiter_task_read(a, t, fx);
 }
 
 void arbiter_split_on_written(struct arbiter *a, const struct event *e, struct effects *fx)
@@ -115,19 +233,89 @@ void arbiter_split_on_written(struct arbiter *a, const struct event *e, struct e
 	const struct msg_doc_write_ack *m = e->message.body;
 	uint32_t part;
 	struct task *t = task_of(a, e, &part);
-	if (!t)
+	if (!t || t->split.stage == SPLIT_CARRY)
 		return;
 	struct split_run *run = &t->split;
-	run->waiting &= ~(UINT64_C(1) << part);
-	if (is_taken(m->status)) {
-		run->refused = true;
-		run->taken = part;
-		run->waiting = 0;
+	run->waiting &= ~bit(part);
+	if (m->status == STATUS_MISSING_ATTACHMENT && run->stage == SPLIT_CHECK) {
+		run->lacking |= bit(part);
+	} else if (is_final(m->status)) {
+		refuse(run, (enum status)m->status, part);
+		arbiter_task_read(a, t, fx);
+		return;
 	} else if (!status_is_success((enum status)m->status)) {
+		begin(run);
 		arbiter_task_wait(a, t, fx);
 		return;
 	}
-	run->done = run->waiting == 0;
-	if (run->done)
+	if (run->waiting == 0)
+		stage_ended(a, t, fx);
+}
+
+static struct task *carrier_of(struct arbiter *a, const struct event *e)
+{
+	uint32_t slot;
+	struct task *t = task_of(a, e, &slot);
+	return t && t->split.stage == SPLIT_CARRY && t->split.carries ? t : NULL;
+}
+
+void arbiter_split_on_chunk_read(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_attachment_read_ack *m = e->message.body;
+	struct task *t = carrier_of(a, e);
+	if (!t)
+		return;
+	struct split_run *run = &t->split;
+	const struct shard_row *row = shard_row(a, run->target);
+	run->waiting = 0;
+	if (m->status == STATUS_NOT_FOUND) { /* if the graph still names it, it is nowhere */
+		refuse(run, STATUS_MISSING_ATTACHMENT, run->part);
 		arbiter_task_read(a, t, fx);
+		return;
+	}
+	if (m->status != STATUS_OK || !row || !row->placement.lead) {
+		arbiter_task_wait(a, t, fx);
+		return;
+	}
+	struct msg_attachment_chunk chunk = split_carry_chunk(&run->carry, m->body);
+	chunk.shard = run->target;
+	post(a, t, 0, row, MSG_attachment_chunk, &chunk, fx);
+}
+
+/* CREATED: that chunk was there already. */
+void arbiter_split_on_chunk_sent(struct arbiter *a, const struct event *e, struct effects *fx)
+{
+	const struct msg_attachment_chunk_ack *m = e->message.body;
+	struct task *t = carrier_of(a, e);
+	if (!t)
+		return;
+	struct split_run *run = &t->split;
+	run->waiting = 0;
+	if (m->status == STATUS_NOT_FOUND) {
+		/* what came before is gone: taken by a document, perhaps by this one */
+		REACHED(carry_begins_anew);
+		begin(run);
+		arbiter_task_wait(a, t, fx);
+		return;
+	}
+	if (is_final(m->status)) {
+		refuse(run, (enum status)m->status, run->part);
+		arbiter_task_read(a, t, fx);
+		return;
+	}
+	if (m->status != STATUS_OK && m->status != STATUS_CREATED) {
+		arbiter_task_wait(a, t, fx);
+		return;
+	}
+	t->attempts = 0;
+	split_carry_go_on(&run->carry);
+	if (!split_carry_is_done(&run->carry)) {
+		ask_chunk(a, t, fx);
+		return;
+	}
+	REACHED(split_carried);
+	run->carries = false;
+	run->lacking &= ~bit(run->part);
+	run->carried |= bit(run->part);
+	stage_ended(a, t, fx);
 }

@@ -25,6 +25,7 @@ static void task_end(struct arbiter *a, struct task *t)
 	forget_parts(a, t);
 	t->state = TASK_FREE;
 	buf_close(&t->script.output);
+	arbiter_split_end(t);
 	if (!row)
 		return;
 	row->tasks--;
@@ -100,7 +101,6 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 		t->from = 0;
 		t->scripted = row->scripted;
 		t->script.done = false;
-		t->split.done = false;
 		t->refusal = (struct refusal){0};
 		buf_clear(&t->id);
 		buf_append_slice(&t->id, id);
@@ -150,6 +150,7 @@ void arbiter_task_close(struct arbiter *a)
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		buf_close(&a->tasks[i].id);
 		buf_close(&a->tasks[i].script.output);
+		arbiter_split_end(&a->tasks[i]);
 	}
 	arena_close(&a->large.arena);
 }
@@ -191,20 +192,6 @@ static void send_note(struct arbiter *a, struct task *t, const struct shard_row 
 	task_end(a, t);
 }
 
-/* People took a resolution of these apart: it is theirs. */
-static void leave_to_people(struct arbiter *a, struct decision *d)
-{
-	struct buf detail = {0};
-	mp_write_map(&detail, 2);
-	mp_write_text(&detail, "by");
-	mp_write_text(&detail, "arbiter");
-	mp_write_text(&detail, "reason");
-	mp_write_text(&detail, "held");
-	d->note.detail = arena_copy(&a->arena, buf_slice(&detail));
-	d->kind = DECISION_NOTE;
-	buf_close(&detail);
-}
-
 /* How long clients still have for it, by the lead's clock; 0: their time is over. */
 static int64_t clients_ms(const struct msg_conflict_read_ack *m, const struct decision *d)
 {
@@ -239,8 +226,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	struct slice id = buf_slice(&t->id);
 	struct decision d;
 	decide_conflict(m, id, &a->arena, &d);
-	if (m->conflict.held && d.kind != DECISION_NOTHING && d.kind != DECISION_BROKEN)
-		leave_to_people(a, &d);
+	decision_heed_held(&d, m->conflict.held, &a->arena);
 	if (d.kind == DECISION_EXTERNAL && clients_ms(m, &d) == 0) {
 		REACHED(external_deadline);
 		decide_fallback(m, id, "deadline", (struct slice){0}, &a->arena, &d);
@@ -249,7 +235,7 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 	if (d.kind == DECISION_SCRIPT && !arbiter_script_decide(a, t, m, &d, fx))
 		return;
 	heed_refusal(a, t, m, &d);
-	if (d.kind == DECISION_RESOLVE && !arbiter_split_decide(a, t, m, &d, fx))
+	if (d.kind == DECISION_RESOLVE && !arbiter_split_decide(a, t, &d, fx))
 		return;
 	d.resolve.shard = t->shard;
 	d.note.shard = t->shard;

@@ -27,8 +27,11 @@ const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct reques
 /* Exactly one of pick, document, delete and split of a body. */
 bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 			  struct answer *answer, struct problem *p) MUST_CHECK;
-/* Where an answer of that kind can't be followed. */
-const char *conflict_answer_place(enum answer_kind kind);
+/* The answer can't be followed: where, and why. */
+void conflict_answer_wrong(struct request *r, const struct decision *d, enum answer_kind kind,
+			   struct problem *p);
+/* It is not split; id: that another document has, or empty. */
+void conflict_split_refused(struct turn *t, struct request *r, enum status status, struct slice id);
 /* Copies what the decision borrows from the graph's message, which ends with this step. */
 void conflict_keep(struct request *r, const struct decision *d, struct msg_conflict_resolve *m);
 

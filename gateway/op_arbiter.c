@@ -79,11 +79,12 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 				 .answer = MSG_conflict_resolve_ack,
 				 .message = &op->resolve,
 				 .done = have_resolved};
-	(void)taken;
-	if (status == STATUS_OK)
+	if (status == STATUS_OK) {
 		conflict_call(t, r, &spec);
-	else
-		refuse(t, r, status, "/split");
+		return;
+	}
+	t->gw->arbiters->answers[ARBITER_REFUSED]++;
+	conflict_split_refused(t, r, status, taken);
 }
 
 /* A version that the client was shown, perhaps, and that has been edited since. */
@@ -93,6 +94,19 @@ static bool picks_what_was(const struct arbiter_op *op, const struct msg_conflic
 		if (revision_equal(&graph->nodes[i].revision, &op->answer.pick))
 			return true;
 	return false;
+}
+
+static void refuse_answer(struct turn *t, struct request *r, bool moved)
+{
+	const struct arbiter_op *op = r->op;
+	struct problem problem;
+	if (moved) {
+		refuse(t, r, STATUS_LEAVES_MOVED, "/pick");
+		return;
+	}
+	t->gw->arbiters->answers[ARBITER_REFUSED]++;
+	conflict_answer_wrong(r, &op->decision, op->answer.kind, &problem);
+	answer_problem(t, r, &problem);
 }
 
 static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -115,8 +129,7 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
 	if (op->decision.kind != DECISION_RESOLVE) {
-		refuse(t, r, picks_what_was(op, graph) ? STATUS_LEAVES_MOVED : STATUS_BAD_PARAMETER,
-		       conflict_answer_place(op->answer.kind));
+		refuse_answer(t, r, picks_what_was(op, graph));
 		return;
 	}
 	conflict_keep(r, &op->decision, &op->resolve);

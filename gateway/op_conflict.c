@@ -89,31 +89,49 @@ static void print_value(struct slice value, struct buf *out)
 		buf_append_text(out, "null");
 }
 
-static void print_outcome(struct request *r, const struct decision *d, struct buf *out)
+/* What a strategy would make of it; whether that can be done may have to be asked. */
+struct outcome {
+	const char *name;
+	struct decision decision;
+	struct split_writes split;
+};
+
+enum { OUTCOMES = 4 };
+
+struct show_op {
+	struct conflict_ask ask; /* first */
+	struct slice head;       /* what stands before the outcomes */
+	struct outcome outcomes[OUTCOMES];
+	uint32_t next; /* whose parts are asked for */
+};
+
+/* It is printed when the graph is gone. */
+static void decide_outcome(struct request *r, const struct msg_conflict_read_ack *graph,
+			   struct outcome *o)
 {
-	buf_append_byte(out, '{');
-	decision_print(d, r->resource, true, out);
-	buf_append_byte(out, '}');
+	const struct show_op *op = r->op;
+	struct decision *d = &o->decision;
+	decide_conflict(graph, r->resource, &r->arena, d);
+	split_prepare(r, op->ask.read.message.shard, d, &o->split);
+	for (uint32_t i = 0; i < d->parts_count; i++)
+		d->parts[i] = o->split.documents[i].part;
+	decision_heed_held(d, graph->conflict.held, &r->arena);
+	if (d->kind != DECISION_RESOLVE)
+		o->split.count = 0;
 }
 
-static void print_outcomes(struct request *r, const struct msg_conflict_read_ack *graph,
-			   struct buf *out)
+static void decide_outcomes(struct request *r, const struct msg_conflict_read_ack *graph)
 {
-	static const char *const strategies[] = {"merge", "newest", "oldest"};
-	struct msg_conflict_read_ack asked = *graph;
-	struct decision d;
-	struct arena_mark mark = arena_mark(&r->arena);
-	decide_conflict(&asked, r->resource, &r->arena, &d);
-	buf_append_text(out, ",\"outcomes\":{\"policy\":");
-	print_outcome(r, &d, out);
-	for (size_t i = 0; i < ARRAY_LEN(strategies); i++) {
-		asked.policy = other_strategy(r, graph->policy, strategies[i]);
-		decide_conflict(&asked, r->resource, &r->arena, &d);
-		buf_printf(out, ",\"%s\":", strategies[i]);
-		print_outcome(r, &d, out);
-		arena_rewind(&r->arena, mark);
+	static const char *const names[OUTCOMES] = {"policy", "merge", "newest", "oldest"};
+	struct show_op *op = r->op;
+	for (size_t i = 0; i < OUTCOMES; i++) {
+		struct msg_conflict_read_ack asked = *graph;
+		struct outcome *o = &op->outcomes[i];
+		o->name = names[i];
+		if (i > 0)
+			asked.policy = other_strategy(r, graph->policy, o->name);
+		decide_outcome(r, &asked, o);
 	}
-	buf_append_byte(out, '}');
 }
 
 /* The base, if there is one, and the versions, in order of winning, out of a question to a client.
@@ -210,10 +228,68 @@ static void print_versions(struct request *r, const struct decision *d, struct b
 	print_paths(r, &v, out);
 }
 
+static void print_head(struct request *r, const struct msg_conflict_read_ack *graph,
+		       const struct decision *asked, struct buf *out)
+{
+	uint32_t leaves = asked->note.leaves_count;
+	buf_append_text(out, "{\"collection\":");
+	json_string(r->collection, out);
+	buf_append_text(out, ",\"id\":");
+	json_string(r->resource, out);
+	buf_printf(out,
+		   ",\"kind\":\"%s\",\"since\":%" PRIu64 ",\"held\":%s,\"policyVersion\":%" PRIu64,
+		   conflict_kind_name(graph->conflict.kind), graph->conflict.since_ms,
+		   graph->conflict.held ? "true" : "false", graph->policy_version);
+	buf_append_text(out, ",\"leaves\":");
+	conflict_print_revisions(asked->note.leaves,
+				 leaves < VERSIONS_SHOWN ? leaves : VERSIONS_SHOWN, out);
+	buf_printf(out, ",\"leavesCount\":%" PRIu32, leaves);
+	print_versions(r, asked, out);
+	buf_append_text(out, ",\"outcomes\":{");
+}
+
+static void show(struct turn *t, struct request *r)
+{
+	const struct show_op *op = r->op;
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_slice(&reply->body, op->head);
+	for (size_t i = 0; i < OUTCOMES; i++) {
+		if (i > 0)
+			buf_append_byte(&reply->body, ',');
+		buf_printf(&reply->body, "\"%s\":{", op->outcomes[i].name);
+		decision_print(&op->outcomes[i].decision, r->resource, true, &reply->body);
+		buf_append_byte(&reply->body, '}');
+	}
+	buf_append_text(&reply->body, "}}");
+	reply_send(t, r, reply);
+}
+
+/* Would the next outcome's parts be taken? */
+static void ask_parts(struct turn *t, struct request *r);
+
+static void parts_checked(struct turn *t, struct request *r, enum status status, struct slice place)
+{
+	struct show_op *op = r->op;
+	split_heed_check(r, &op->outcomes[op->next++].decision, status, place);
+	ask_parts(t, r);
+}
+
+static void ask_parts(struct turn *t, struct request *r)
+{
+	struct show_op *op = r->op;
+	while (op->next < OUTCOMES && op->outcomes[op->next].split.count == 0)
+		op->next++;
+	if (op->next < OUTCOMES)
+		split_check(t, r, &op->outcomes[op->next].split, parts_checked);
+	else
+		show(t, r);
+}
+
 static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
 	const struct msg_conflict_read_ack *graph = conflict_graph(t, r, status, body);
+	struct show_op *op = r->op;
 	struct decision asked;
 	(void)index;
 	if (!graph)
@@ -227,25 +303,13 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 			      "path");
 		return;
 	}
-	struct reply *reply = reply_begin(t, 200);
-	struct buf *out = &reply->body;
-	buf_append_text(out, "{\"collection\":");
-	json_string(r->collection, out);
-	buf_append_text(out, ",\"id\":");
-	json_string(r->resource, out);
-	buf_printf(out,
-		   ",\"kind\":\"%s\",\"since\":%" PRIu64 ",\"held\":%s,\"policyVersion\":%" PRIu64,
-		   conflict_kind_name(graph->conflict.kind), graph->conflict.since_ms,
-		   graph->conflict.held ? "true" : "false", graph->policy_version);
-	uint32_t leaves = asked.note.leaves_count;
-	buf_append_text(out, ",\"leaves\":");
-	conflict_print_revisions(asked.note.leaves,
-				 leaves < VERSIONS_SHOWN ? leaves : VERSIONS_SHOWN, out);
-	buf_printf(out, ",\"leavesCount\":%" PRIu32, leaves);
-	print_versions(r, &asked, out);
-	print_outcomes(r, graph, out);
-	buf_append_byte(out, '}');
-	reply_send(t, r, reply);
+	struct buf head = {0};
+	print_head(r, graph, &asked, &head);
+	op->head = arena_copy(&r->arena, buf_slice(&head));
+	buf_close(&head);
+	decide_outcomes(r, graph);
+	graph_read_end(t->gw, r);
+	ask_parts(t, r);
 }
 
 static void show_go(struct turn *t, struct request *r, struct map_collection *c)
@@ -256,7 +320,7 @@ static void show_go(struct turn *t, struct request *r, struct map_collection *c)
 
 void native_conflict(struct turn *t, struct request *r)
 {
-	struct conflict_ask *op = arena_alloc(&r->arena, sizeof *op);
+	struct show_op *op = arena_alloc(&r->arena, sizeof *op);
 	r->op = op;
 	conflict_begin(t, r, show_go);
 }

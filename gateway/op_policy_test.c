@@ -2,7 +2,7 @@
  * from the leads one after the other, and decided here as an arbiter would. */
 #include "common/base/memory.h"
 #include "common/doc/value.h"
-#include "gateway/graph_read.h"
+#include "gateway/conflict_ask.h"
 #include "gateway/policy.h"
 #include "gateway/policy_script.h"
 #include "gateway/routes.h"
@@ -11,8 +11,8 @@
 enum { TEST_DEFAULT = 20, TEST_MAX = 100, TEST_PAGE = 100 };
 
 struct test_op {
-	struct graph_read read; /* first */
-	struct slice policy;    /* empty: the one in force */
+	struct conflict_ask ask; /* first */
+	struct slice policy;     /* empty: the one in force */
 	bool has_policy;
 	struct text_list ids; /* of documents; without any all open conflicts are looked at */
 	bool has_ids;
@@ -23,10 +23,12 @@ struct test_op {
 	struct msg_conflict_list list;
 	struct slice *found; /* a page of ids, copied */
 	uint32_t found_count;
-	uint32_t next;          /* among found, or among ids */
-	bool more;              /* behind the page */
-	struct arena_mark mark; /* before the document in work */
-	struct slice graph;     /* of it, encoded, while its script runs */
+	uint32_t next;                      /* among found, or among ids */
+	bool more;                          /* behind the page */
+	struct arena_mark mark;             /* before the document in work */
+	struct msg_conflict_read_ack graph; /* of it, copied, while its script runs or others are
+					     * asked */
+	struct decision decision;
 	struct buf json;
 	uint64_t count;
 	bool cut;
@@ -55,7 +57,7 @@ static void test_answer(struct turn *t, struct request *r)
 static void print_result(struct request *r, bool held, const struct decision *decision)
 {
 	struct test_op *op = r->op;
-	struct slice id = op->read.message.id;
+	struct slice id = op->ask.read.message.id;
 	if (decision->kind == DECISION_NOTHING && !op->has_ids)
 		return; /* resolved since it was listed */
 	buf_append_text(&op->json, op->count > 0 ? ",{\"id\":" : "{\"id\":");
@@ -83,36 +85,67 @@ static void one_done(struct turn *t, struct request *r)
 	test_next(t, r);
 }
 
-/* The graph was copied: its message is gone by now. */
+static void decided(struct turn *t, struct request *r)
+{
+	struct test_op *op = r->op;
+	print_result(r, op->graph.conflict.held, &op->decision);
+	one_done(t, r);
+}
+
+static void parts_checked(struct turn *t, struct request *r, enum status status, struct slice place)
+{
+	struct test_op *op = r->op;
+	split_heed_check(r, &op->decision, status, place);
+	decided(t, r);
+}
+
+/* Would what it is split into be taken? */
+static void ask_parts(struct turn *t, struct request *r)
+{
+	struct test_op *op = r->op;
+	struct split_writes split;
+	split_prepare(r, op->ask.read.message.shard, &op->decision, &split);
+	split_check(t, r, &split, parts_checked);
+}
+
 static void script_ended(struct turn *t, struct request *r, const void *context,
 			 const struct script_end *end)
 {
 	struct test_op *op = r->op;
 	(void)context;
-	struct msg_conflict_read_ack graph;
-	struct decision decision;
-	CHECK(
-	    schema_decode(schema_of_message(MSG_conflict_read_ack), op->graph, &r->arena, &graph));
-	decide_conflict(&graph, op->read.message.id, &r->arena, &decision);
 	if (end->status != SCRIPT_UNAVAILABLE && end->status != SCRIPT_BUSY)
-		(void)script_decide(&graph, op->read.message.id, end, t->gw->json, &r->arena,
-				    &decision);
-	print_result(r, graph.conflict.held, &decision);
-	one_done(t, r);
+		(void)script_decide(&op->graph, op->ask.read.message.id, end, t->gw->json,
+				    &r->arena, &op->decision);
+	ask_parts(t, r);
 }
 
 /* False: it can't be run now, and what it would say stays unknown. */
-static bool run_script(struct turn *t, struct request *r, const struct msg_conflict_read_ack *graph,
-		       const struct decision *d)
+static bool run_script(struct turn *t, struct request *r)
+{
+	const struct test_op *op = r->op;
+	struct script_asked asked = {.source = op->decision.policy.script,
+				     .arguments = op->decision.input,
+				     .done = script_ended};
+	return script_run(t, r, &asked);
+}
+
+static void decide(struct request *r, const struct msg_conflict_read_ack *graph)
+{
+	struct test_op *op = r->op;
+	decide_conflict(graph, op->ask.read.message.id, &r->arena, &op->decision);
+	decision_heed_held(&op->decision, graph->conflict.held, &r->arena);
+}
+
+/* Its message goes with this step. */
+static void keep_graph(struct request *r, const struct msg_conflict_read_ack *graph)
 {
 	struct test_op *op = r->op;
 	struct buf bytes = {0};
 	schema_encode(schema_of_message(MSG_conflict_read_ack), graph, &bytes);
-	op->graph = arena_copy(&r->arena, buf_slice(&bytes));
+	CHECK(schema_decode(schema_of_message(MSG_conflict_read_ack),
+			    arena_copy(&r->arena, buf_slice(&bytes)), &r->arena, &op->graph));
 	buf_close(&bytes);
-	struct script_asked asked = {
-	    .source = d->policy.script, .arguments = d->input, .done = script_ended};
-	return script_run(t, r, &asked);
+	decide(r, &op->graph);
 }
 
 static void graph_came(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -127,22 +160,28 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 		return;
 	}
 	struct msg_conflict_read_ack graph = status == STATUS_OK ? *ack : nothing;
-	struct decision decision;
 	if (op->has_policy)
 		graph.policy = op->policy;
-	decide_conflict(&graph, op->read.message.id, &r->arena, &decision);
-	if (decision.kind == DECISION_SCRIPT && run_script(t, r, &graph, &decision))
+	decide(r, &graph);
+	bool asks = op->decision.kind == DECISION_SCRIPT || op->decision.parts_count > 0;
+	if (asks)
+		keep_graph(r, &graph);
+	else
+		op->graph = graph;
+	if (op->decision.kind == DECISION_SCRIPT && run_script(t, r))
 		return;
-	print_result(r, graph.conflict.held, &decision);
-	one_done(t, r);
+	if (op->decision.kind == DECISION_RESOLVE && op->decision.parts_count > 0)
+		ask_parts(t, r);
+	else
+		decided(t, r);
 }
 
 static void test_read(struct turn *t, struct request *r, uint64_t shard, struct slice id)
 {
 	struct test_op *op = r->op;
 	op->mark = arena_mark(&r->arena);
-	op->read.message.shard = shard;
-	op->read.message.id = id;
+	op->ask.read.message.shard = shard;
+	op->ask.read.message.id = id;
 	if (!graph_read(t, r, graph_came))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }

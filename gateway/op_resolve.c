@@ -159,7 +159,7 @@ static bool was_answered(struct request *r, const struct msg_conflict_read_ack *
 	return true;
 }
 
-const char *conflict_answer_place(enum answer_kind kind)
+static const char *answer_place(enum answer_kind kind)
 {
 	static const char *const places[] = {[ANSWER_BODY] = "/document",
 					     [ANSWER_PICK] = "/pick",
@@ -168,7 +168,7 @@ const char *conflict_answer_place(enum answer_kind kind)
 	return places[kind];
 }
 
-static void refuse_split(struct turn *t, struct request *r, enum status status, struct slice id)
+void conflict_split_refused(struct turn *t, struct request *r, enum status status, struct slice id)
 {
 	struct problem problem;
 	char text[PLACE_BYTES];
@@ -176,6 +176,15 @@ static void refuse_split(struct turn *t, struct request *r, enum status status, 
 	problem_detail(&problem, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "/split",
 		       text);
 	answer_problem(t, r, &problem);
+}
+
+void conflict_answer_wrong(struct request *r, const struct decision *d, enum answer_kind kind,
+			   struct problem *p)
+{
+	struct slice why = decision_wrong(d, kind, &r->arena);
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "%.*s", (int)why.len, why.len ? (const char *)why.data : "");
+	problem_detail(p, STATUS_BAD_PARAMETER, answer_place(kind), text);
 }
 
 static void resolve_send(struct turn *t, struct request *r, enum status status, struct slice taken)
@@ -188,7 +197,7 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 	if (status == STATUS_OK)
 		conflict_call(t, r, &spec);
 	else
-		refuse_split(t, r, status, taken);
+		conflict_split_refused(t, r, status, taken);
 }
 
 static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -211,7 +220,9 @@ static void resolve_graph(struct turn *t, struct request *r, uint32_t index, enu
 		return;
 	}
 	if (d->kind != DECISION_RESOLVE) {
-		answer_status(t, r, STATUS_BAD_PARAMETER, conflict_answer_place(op->answer.kind));
+		struct problem problem;
+		conflict_answer_wrong(r, d, op->answer.kind, &problem);
+		answer_problem(t, r, &problem);
 		return;
 	}
 	conflict_keep(r, d, &op->resolve);
@@ -279,7 +290,8 @@ bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 	if (!native_document(t, r, document, "/document", &taken, p))
 		return false;
 	if (taken.id.len > 0 && !slice_equal(taken.id, r->resource))
-		return problem_set(p, STATUS_BAD_ID, "/document/id");
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/document/id",
+				      "The id of the document that is in conflict, or none.");
 	answer->body = taken.body;
 	return true;
 }

@@ -316,11 +316,10 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 				 .answer = MSG_conflict_resolve_ack,
 				 .message = &state_of(r)->resolve,
 				 .done = have_resolved};
-	(void)taken;
 	if (status == STATUS_OK)
 		conflict_call(t, r, &spec);
 	else
-		refuse(t, r, status, "/split");
+		conflict_split_refused(t, r, status, taken);
 }
 
 static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,

@@ -11,12 +11,10 @@ bool policy_check(struct request *r, struct slice value, const char *place,
 
 /* What comes of a conflict, as members of a JSON object without braces:
  *   "outcome":"resolved","how":...,"revision":...,"deleted":bool,"document":{...},"detail":{...}
- *   "outcome":"open","detail":{...}
+ *   "outcome":"open","detail":{...}, and what it would become if nothing stood against it
  *   "outcome":"script" | "external" | "none"
  *   beside the first, if the id is split, "documents":[...], those that are made
  * document: without it the bodies are left out. */
 void decision_print(const struct decision *d, struct slice id, bool document, struct buf *out);
-/* ,"documents":[...] */
-void split_print(const struct decision *d, struct buf *out);
 
 #endif

@@ -27,7 +27,7 @@ static void print_value(const char *name, struct slice value, struct buf *out)
 	buf_close(&json);
 }
 
-void split_print(const struct decision *d, struct buf *out)
+static void split_print(const struct decision *d, struct buf *out)
 {
 	buf_append_text(out, ",\"documents\":[");
 	for (uint32_t i = 0; i < d->parts_count; i++) {
@@ -39,15 +39,14 @@ void split_print(const struct decision *d, struct buf *out)
 	buf_append_byte(out, ']');
 }
 
-static void print_resolved(const struct decision *d, struct slice id, bool document,
-			   struct buf *out)
+static void print_result(const struct decision *d, struct slice id, bool document, struct buf *out)
 {
 	static const char *const how[HOW_KINDS] = {
 	    [HOW_MERGE] = "merge",   [HOW_NEWEST] = "newest", [HOW_OLDEST] = "oldest",
 	    [HOW_SINGLE] = "single", [HOW_SCRIPT] = "script", [HOW_EXTERNAL] = "external",
 	    [HOW_SPLIT] = "split",
 	};
-	buf_printf(out, "\"outcome\":\"resolved\",\"how\":\"%s\",\"revision\":", how[d->how]);
+	buf_printf(out, ",\"how\":\"%s\",\"revision\":", how[d->how]);
 	json_revision(&d->resolve.revision, out);
 	buf_printf(out, ",\"deleted\":%s", d->resolve.deleted ? "true" : "false");
 	struct buf json = {0};
@@ -58,17 +57,20 @@ static void print_resolved(const struct decision *d, struct slice id, bool docum
 	buf_close(&json);
 	if (document && d->parts_count > 0)
 		split_print(d, out);
-	print_value("detail", d->resolve.detail, out);
 }
 
 void decision_print(const struct decision *d, struct slice id, bool document, struct buf *out)
 {
 	switch (d->kind) {
 	case DECISION_RESOLVE:
-		print_resolved(d, id, document, out);
+		buf_append_text(out, "\"outcome\":\"resolved\"");
+		print_result(d, id, document, out);
+		print_value("detail", d->resolve.detail, out);
 		return;
 	case DECISION_NOTE:
 		buf_append_text(out, "\"outcome\":\"open\"");
+		if (d->resolve.revision.generation > 0)
+			print_result(d, id, document, out);
 		print_value("detail", d->note.detail, out);
 		return;
 	case DECISION_SCRIPT:

@@ -42,8 +42,9 @@ static void add_upload(struct taking *t, struct slice id)
 }
 
 /* Content that has come for this write. It is looked for in what is applied: its gateway has heard
- * that it is. */
-static enum status take_upload(struct taking *t, struct slice text, struct attachment_stub *stub)
+ * that it is. named: what it shall be; empty: it was not said. */
+static enum status take_upload(struct taking *t, struct slice text, struct slice named,
+			       struct attachment_stub *stub)
 {
 	struct storage *s = t->view->storage;
 	struct shard_copy *c = t->view->copy;
@@ -61,6 +62,10 @@ static enum status take_upload(struct taking *t, struct slice text, struct attac
 	if (!attachment_load_upload(s, c, name, &upload) || upload.content.len != CONTENT_BYTES ||
 	    !attachment_load(s, c, upload.content, &a) || a.source == 0 || a.md5.len != MD5_BYTES)
 		return STATUS_TIMED_OUT;
+	uint8_t content[CONTENT_BYTES];
+	if (named.len > 0 && (!attachment_hex(named, content, sizeof content) ||
+			      memcmp(content, upload.content.data, sizeof content) != 0))
+		return STATUS_BAD_ATTACHMENT;
 	struct buf digest = {0};
 	attachment_digest(a.md5.data, &digest);
 	stub->digest = arena_copy(&s->arena, buf_slice(&digest));
@@ -103,7 +108,7 @@ static enum status take_one(struct taking *t, struct slice name, struct slice va
 	if (upload.len > 0) {
 		stub = (struct attachment_stub){.type = text_member(value, "content_type"),
 						.revpos = number_member(value, "revpos")};
-		status = take_upload(t, upload, &stub);
+		status = take_upload(t, upload, text_member(value, "content"), &stub);
 	} else if (attachment_parse(value, &stub)) {
 		stub.name = name;
 		status = find_content(t, &stub) ? STATUS_OK : STATUS_MISSING_ATTACHMENT;

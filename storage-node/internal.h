@@ -544,6 +544,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 
 /* write.c */
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
+void write_on_derived_check(struct storage *s, const struct event *e, struct effects *fx);
 uint64_t write_stamp(struct storage *s, struct shard_copy *c);
 
 /* read.c, query.c */

@@ -113,6 +113,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_map_push] = map_on_push,
     [MSG_shard_newer] = map_on_shard_newer,
     [MSG_doc_write] = write_on_doc_write,
+    [MSG_derived_check] = write_on_derived_check,
     [MSG_doc_read] = read_on_doc_read,
     [MSG_shard_query] = query_on_shard_query,
     [MSG_shard_changes] = changes_on_shard_changes,

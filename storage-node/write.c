@@ -11,6 +11,7 @@
 #include "common/doc/value.h"
 #include "common/probe.h"
 #include "storage-node/attachment.h"
+#include "storage-node/conflict.h"
 #include "storage-node/derived.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -136,7 +137,9 @@ static void answer_unchanged(struct storage *s, struct shard_copy *c, const stru
 		return;
 	}
 	struct recent what = {.number = number, .epoch = c->lead_epoch, .status = d->status};
-	if (d->status != STATUS_OPERATION_ID_REUSED) /* that is of another request */
+	/* what a split writes may be taken later, when its attachments have come; a key that came
+	 * with another request is that one's */
+	if (m->expect != EXPECT_DERIVED && d->status != STATUS_OPERATION_ID_REUSED)
 		recent_add(c, m->operation_id, m->operation_digest, &what, &d->answer);
 	answer_when_applied(s, c, e, number, d, fx);
 }
@@ -691,4 +694,28 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		return;
 	}
 	write_at_lead(s, c, e, fx);
+}
+
+void write_on_derived_check(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_derived_check *m = e->message.body;
+	struct msg_doc_write write = {.shard = m->shard,
+				      .op = WRITE_PUT,
+				      .id = m->id,
+				      .body = m->body,
+				      .expect = EXPECT_DERIVED,
+				      .keep_as_branch = m->keep_as_branch,
+				      .operation_id = m->operation_id,
+				      .operation_digest = m->operation_digest};
+	struct shard_copy *c = shard_get(s, m->shard);
+	struct decision d = {.status = conflict_must_lead(s, c, e, fx)};
+	if (m->operation_id.len != 16 || !document_id_ok(m->id))
+		d.status = STATUS_BAD_MESSAGE;
+	if (d.status == STATUS_OK) {
+		struct document_view view;
+		document_load_pending(s, c, m->id, &view);
+		decide(&view, &write, &d);
+	}
+	answer(s, e, WHEN_NOW, d.status, &d, fx);
+	buf_close(&d.body);
 }

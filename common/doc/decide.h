@@ -10,6 +10,7 @@
 #include "common/doc/policy.h"
 #include "common/doc/revision.h"
 #include "proto/schema.h"
+#include "proto/status.h"
 
 enum decision_kind {
 	DECISION_NOTHING,  /* there is no conflict (any more) */
@@ -105,8 +106,26 @@ void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id,
 void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
 		 struct slice text, struct arena *arena, struct decision *out);
 
-/* The message that makes it, but for the shard. Borrows from the part. */
+/* What was to be RESOLVE stays open after all; nothing of the graph is needed any more. */
+void decision_leave_open(struct decision *d, const char *reason, struct slice text,
+			 struct arena *arena);
+/* What people took apart is theirs, whatever the policy says. */
+void decision_heed_held(struct decision *d, bool held, struct arena *arena);
+/* An answer became a NOTE: why, for whoever gave it. */
+struct slice decision_wrong(const struct decision *d, enum answer_kind kind, struct arena *arena);
+
+/* The message that makes it, and the one that asks what would come of that, but for the shard.
+ * Both borrow from the part. */
 struct msg_doc_write split_part_write(const struct split_part *part);
+struct msg_derived_check split_part_check(const struct split_part *part);
+/* The split can't be made, as this was said of a part; id: of the part. */
+void decision_split_refused(struct decision *d, enum status status, struct slice id,
+			    struct arena *arena);
+/* There is another document in the place of a part. */
+static inline bool split_is_taken(uint64_t status)
+{
+	return status == STATUS_PRECONDITION_FAILED || status == STATUS_OPERATION_ID_REUSED;
+}
 /* Has it the form of what a split leaves under the old id, {"_split": [id, ...]}? A document of
  * somebody's own may have it, too; that it is one tells REVISION_SPLIT. */
 bool split_is_list(struct slice body);

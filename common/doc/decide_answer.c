@@ -124,7 +124,7 @@ static bool follow(struct decide *w, const struct answer *answer, struct slice d
 void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		   const struct answer *answer, struct arena *arena, struct decision *out)
 {
-	static const char *const kinds[] = {[ANSWER_BODY] = "merge",
+	static const char *const kinds[] = {[ANSWER_BODY] = "document",
 					    [ANSWER_PICK] = "pick",
 					    [ANSWER_DELETE] = "delete",
 					    [ANSWER_SPLIT] = "split"};
@@ -153,4 +153,19 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 	if (!follow(&w, answer, buf_slice(&detail), out))
 		decide_stays_open(&w, "invalid_answer", NULL, (struct slice){0}, out);
 	buf_close(&detail);
+}
+
+struct slice decision_wrong(const struct decision *d, enum answer_kind kind, struct arena *arena)
+{
+	static const char *const texts[] = {[ANSWER_BODY] = "the document is none",
+					    [ANSWER_PICK] =
+						"no version that is kept has this revision",
+					    [ANSWER_DELETE] = "it can't be deleted",
+					    [ANSWER_SPLIT] = "there is only one document"};
+	struct slice reason = value_member(d->note.detail, slice_text("reason"));
+	struct mp_reader reader = mp_reader_of(reason);
+	struct mp_token token = mp_read(&reader);
+	if (token.type != MP_STR || slice_is(token.bytes, "invalid_answer"))
+		return slice_text(texts[kind]);
+	return arena_copy(arena, token.bytes);
 }

@@ -105,3 +105,16 @@ bool decide_becomes_node(struct decide *w, uint32_t node, struct slice detail, s
 	out->resolve.split = w->graph->nodes[node].flags & REVISION_SPLIT;
 	return true;
 }
+
+void decision_leave_open(struct decision *d, const char *reason, struct slice text,
+			 struct arena *arena)
+{
+	struct decide w = {.arena = arena};
+	decide_stays_open(&w, reason, NULL, text, d);
+}
+
+void decision_heed_held(struct decision *d, bool held, struct arena *arena)
+{
+	if (held && d->kind != DECISION_NOTHING && d->kind != DECISION_BROKEN)
+		decision_leave_open(d, "held", (struct slice){0}, arena);
+}

@@ -338,3 +338,22 @@ struct msg_doc_write split_part_write(const struct split_part *part)
 	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
 	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
 }
+
+struct msg_derived_check split_part_check(const struct split_part *part)
+{
+	return (struct msg_derived_check){
+	    .id = part->id,
+	    .body = part->body,
+	    .keep_as_branch = part->beside,
+	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
+	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
+}
+
+void decision_split_refused(struct decision *d, enum status status, struct slice id,
+			    struct arena *arena)
+{
+	if (split_is_taken(status))
+		decision_leave_open(d, "split_taken", id, arena);
+	else
+		decision_leave_open(d, "refused", slice_text(status_row(status)->code), arena);
+}

@@ -82,6 +82,7 @@ static bool answered(const struct msg_conflict_read_ack *graph, struct slice id,
 	struct answer answer;
 	struct slice text;
 	const char *wrong = NULL;
+	struct slice why;
 	const struct decision asked = *d;
 	switch (script_answer_read(end->output, &answer, &text)) {
 	case SCRIPT_ANSWERS:
@@ -91,9 +92,9 @@ static bool answered(const struct msg_conflict_read_ack *graph, struct slice id,
 			decide_answer(graph, id, &answer, arena, d);
 		if (d->kind != DECISION_NOTE && d->kind != DECISION_SCRIPT)
 			return false;
+		why = wrong ? slice_text(wrong) : decision_wrong(d, answer.kind, arena);
 		*d = asked;
-		return script_instead(
-		    graph, id, slice_text(wrong ? wrong : "no leaf, or too large"), arena, d);
+		return script_instead(graph, id, why, arena, d);
 	case SCRIPT_LEAVES_OPEN:
 		decide_open(graph, id, "script_open", text, arena, d);
 		return false;

@@ -1,7 +1,10 @@
 // One id for a person and a data record, as two phones gave it: each gets an id of its own, and who refers to it is found
 // and turned to the right one.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe } from 'node:test';
+import { Agent as Dispatcher } from 'undici';
+import { couchUrl } from './couch-lib.mjs';
 import { check, startCluster, until } from './lib.mjs';
 
 const X = '7FADDF76-55E4-4E50-9444-5E468E61EA83';
@@ -60,6 +63,7 @@ describe('an id collision', () => {
   before(async () => {
     cluster = await startCluster('collision', { gateways: 1 });
     const c = cluster;
+    c.dispatcher = new Dispatcher({ connect: c.tls });
     const policy = { roots: { kind: ['type'] }, references };
     await c.collection('clinic', { mode: 'available', shards: 1, policy });
     await c.collection('manual', { mode: 'available', shards: 1, policy: { roots: { kind: ['type'], different: 'open' } } });
@@ -78,7 +82,10 @@ describe('an id collision', () => {
     await collide(c, ['clinic', 'manual']);
     ids = await stubOf(c, 'clinic');
   });
-  after(() => cluster?.down());
+  after(async () => {
+    await cluster?.dispatcher?.close();
+    await cluster?.down();
+  });
 
   test('the resolution is on record, and says where the documents are', async (c) => {
     const { json } = await c.get('/_/conflicts?collection=clinic&state=resolved&kind=roots');
@@ -167,5 +174,82 @@ describe('an id collision', () => {
     assert.deepEqual([status, json.code, json.place], [400, 'bad_parameter', '/split']);
     assert.equal((await c.post('/plain/a/_references/_rewrite', {})).json.code, 'not_split');
     assert.equal((await c.post('/plain/nobody/_references/_rewrite', {})).status, 404);
+  });
+
+  // Two documents under one id, as replication brings them: their roots are chosen, so the ids that a split gives are known.
+  const root = (letter) => letter.repeat(32);
+  const derived = (id, letter) => `${id}~${letter.repeat(16)}`;
+  const couch = (path, options) => cluster.sendTo(couchUrl(cluster, path), options);
+  const bytesOf = async (c, path) => {
+    const answer = await c.dispatcher.request({ origin: couchUrl(c).origin, path, method: 'GET' });
+    return answer.statusCode === 200 ? Buffer.from(await answer.body.arrayBuffer()) : `${answer.statusCode} ${await answer.body.text()}`;
+  };
+
+  async function push(collection, id, documents) {
+    const docs = documents.map(([letter, body]) => ({ _id: id, _rev: `1-${root(letter)}`, ...body }));
+    const pushed = await couch(`/${collection}/_bulk_docs`, { method: 'POST', body: { new_edits: false, docs } });
+    assert.equal(pushed.status, 201, pushed.text);
+  }
+
+  test('attachments go with their documents, by policy and by hand', async (c) => {
+    const photo = randomBytes(17 * 1024 * 1024 + 1);
+    const scan = randomBytes(3000);
+    const attach = (data) => ({ content_type: 'a/b', data: data.toString('base64') });
+    await c.collection('files', { shards: 4, policy: { strategy: 'none' } });
+    await push('files', 'f', [['a', { type: 'person', _attachments: { photo: attach(photo.subarray(0, 3e6)), small: attach(scan) } }],
+      ['b', { type: 'data_record', _attachments: { scan: attach(scan), none: attach(Buffer.alloc(0)) } }]]);
+    const shown = (await c.get('/_/conflicts/files/f')).json;
+    assert.equal(shown.kind, 'roots');
+    const policy = { roots: { kind: ['type'] } };
+    const dry = await c.post('/_/policies/_test', { collection: 'files', policy });
+    assert.deepEqual([dry.json[0].outcome, dry.json[0].how], ['resolved', 'split'], dry.text);
+    assert.equal((await c.get(`/files/${derived('f', 'a')}`)).status, 404, 'a dry run changes nothing');
+    const split = await c.post('/_/conflicts/files/f/resolve', { leaves: shown.leaves, split: true });
+    assert.equal(split.status, 200, split.text);
+    const again = await c.post('/_/conflicts/files/f/resolve', { leaves: shown.leaves, split: true });
+    assert.deepEqual([again.status, again.json.rev], [200, split.json.rev], again.text);
+    const check = async (id, files) => {
+      const { json } = await c.get(`/files/${encodeURIComponent(id)}`);
+      assert.deepEqual(Object.keys(json._attachments).sort(), Object.keys(files).sort());
+      for (const [name, bytes] of Object.entries(files))
+        assert.ok(bytes.equals(await bytesOf(c, `/files/${encodeURIComponent(id)}/${name}`)), `${id}/${name}`);
+    };
+    await check(derived('f', 'a'), { photo: photo.subarray(0, 3e6), small: scan });
+    await check(derived('f', 'b'), { scan, none: Buffer.alloc(0) });
+
+    // one that is larger than any message, and the arbiter
+    const put = await c.dispatcher.request({
+      origin: couchUrl(c).origin, path: '/files/g/photo', method: 'PUT', body: photo, headers: { 'content-type': 'a/b' },
+    });
+    const made = await put.body.json();
+    assert.equal(put.statusCode, 201);
+    await push('files', 'g', [['b', { type: 'data_record', _attachments: { scan: attach(scan) } }]]);
+    await c.insist('PUT', '/system.policies/files', { body: policy });
+    await until('the arbiter splits it', LONG_MS, async () => (await c.get('/files/g')).json?._split);
+    await check(`g~${made.rev.slice(2, 18)}`, { photo });
+    await check(derived('g', 'b'), { scan });
+  });
+
+  test('where an id is taken nothing is written, and everybody says so', async (c) => {
+    await c.collection('taken', { shards: 4, policy: { strategy: 'none' } });
+    await c.put(`/taken/${derived('t', 'b')}`, { mine: true });
+    await push('taken', 't', [['a', { type: 'person' }], ['b', { type: 'data_record' }]]);
+    const policy = { roots: { kind: ['type'] } };
+    const detail = { by: 'arbiter', reason: 'split_taken', text: derived('t', 'b') };
+    const dry = await c.post('/_/policies/_test', { collection: 'taken', policy });
+    assert.deepEqual([dry.json[0].outcome, dry.json[0].detail], ['open', detail]);
+    const shown = (await c.get('/_/conflicts/taken/t')).json;
+    const byHand = await c.post('/_/conflicts/taken/t/resolve', { leaves: shown.leaves, split: true });
+    assert.deepEqual([byHand.status, byHand.json.code, byHand.json.detail], [409, 'split_taken', derived('t', 'b')]);
+    await c.insist('PUT', '/system.policies/taken', { body: policy });
+    const row = await until('the arbiter leaves it open', LONG_MS, async () => {
+      const { json } = await c.get('/_/conflicts?collection=taken&state=open');
+      return json[0]?.detail?.reason === 'split_taken' && json[0];
+    });
+    assert.deepEqual(row.detail, detail);
+    const { outcomes } = (await c.get('/_/conflicts/taken/t')).json;
+    for (const strategy of ['policy', 'merge', 'newest', 'oldest']) assert.deepEqual([outcomes[strategy].outcome, outcomes[strategy].detail], ['open', detail]);
+    assert.equal((await c.get(`/taken/${derived('t', 'a')}`)).status, 404, 'no stray document');
+    assert.deepEqual((await c.get(`/taken/${derived('t', 'b')}`)).json, { id: derived('t', 'b'), mine: true });
   });
 });

@@ -328,7 +328,7 @@ describe('conflicts in people\'s hands', () => {
       ['/resolve', { leaves, pick: 'none' }, 400, '/pick'],
       ['/resolve', { leaves, delete: 'yes' }, 400, '/delete'],
       ['/resolve', { leaves, document: [] }, 400, '/document'],
-      ['/resolve', { leaves, document: { id: 'other' } }, 422, '/document/id'],
+      ['/resolve', { leaves, document: { id: 'other' } }, 400, '/document/id'],
       ['/resolve', { leaves, pick: '1-a', picked: '1-a' }, 400, '/picked'],
       ['/undo', { resolutionId: '0'.repeat(32), force: true }, 400, '/force'],
       ['/undo', {}, 400, '/resolutionId'],

@@ -402,7 +402,7 @@ static void test_what_a_script_returned(void **state)
 	assert_string_equal(to_json(f, f->decision.resolve.body),
 			    "{\"_id\":\"x\",\"a\":[5],\"_deleted\":true,\"b\":{\"_rev\":1}}");
 	assert_string_equal(detail_of(f),
-			    "{\"by\":\"arbiter\",\"strategy\":\"script\",\"answer\":\"merge\"}");
+			    "{\"by\":\"arbiter\",\"strategy\":\"script\",\"answer\":\"document\"}");
 	assert_int_equal(script_answer_read(from_json(f, "{\"delete\":true}"), &answer, &text),
 			 SCRIPT_ANSWERS);
 	answered(f, &answer);
