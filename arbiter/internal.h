@@ -150,8 +150,10 @@ void arbiter_queue_on_list(struct arbiter *a, const struct event *e, struct effe
 /* Is it what could not be resolved before? */
 bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
 			    const struct conflict *conflict);
+/* Under the policy that it was decided by, the lead's, of which this process may know a newer one.
+ */
 void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
-			    const struct conflict *conflict, bool costly);
+			    const struct msg_conflict_read_ack *graph, bool costly);
 /* It is none any more. */
 void arbiter_queue_forget(struct arbiter *a, const struct shard_row *row, struct slice id);
 /* What is remembered is looked at again in `ms` at the latest. */

@@ -69,14 +69,11 @@ static struct slice known_key(struct arbiter *a, const struct shard_row *row, st
 	return buf_slice(&a->key);
 }
 
-static void digest_of(struct arbiter *a, const struct shard_row *row,
-		      const struct conflict *conflict, uint8_t out[16])
+static void digest_of(const struct conflict *conflict, uint64_t policy_version, uint8_t out[16])
 {
-	const struct collection_row *collection =
-	    map_get_u64(&a->collections, row->placement.collection);
 	struct buf form = {0};
 	mp_write_u64(&form, conflict->number);
-	mp_write_u64(&form, collection ? collection->version : 0);
+	mp_write_u64(&form, policy_version);
 	for (uint32_t i = 0; i < conflict->leaves_count; i++) {
 		mp_write_u64(&form, conflict->leaves[i].generation);
 		mp_write_bin(&form, conflict->leaves[i].hash);
@@ -92,16 +89,18 @@ bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, stru
 	const struct known *known = map_get(&a->known, known_key(a, row, id));
 	if (!known || known->until_ms <= a->now_ms)
 		return false;
-	digest_of(a, row, conflict, digest);
+	const struct collection_row *collection =
+	    map_get_u64(&a->collections, row->placement.collection);
+	digest_of(conflict, collection ? collection->version : 0, digest);
 	return memcmp(digest, known->digest, sizeof digest) == 0;
 }
 
 void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, struct slice id,
-			    const struct conflict *conflict, bool costly)
+			    const struct msg_conflict_read_ack *graph, bool costly)
 {
 	struct known *before = map_get(&a->known, known_key(a, row, id));
 	struct known known = {.costly = costly};
-	digest_of(a, row, conflict, known.digest);
+	digest_of(&graph->conflict, graph->policy_version, known.digest);
 	if (before && memcmp(before->digest, known.digest, sizeof known.digest) == 0)
 		known.costly += before->costly;
 	known.until_ms = a->now_ms + backoff_ms(KNOWN_MS, KNOWN_COSTLY_MS,

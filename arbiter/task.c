@@ -244,20 +244,19 @@ static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_con
 		send_resolve(a, t, row, &d, fx);
 		return;
 	case DECISION_NOTE:
-		arbiter_queue_remember(a, row, id, &m->conflict,
-				       arbiter_script_was_costly(&t->script));
+		arbiter_queue_remember(a, row, id, m, arbiter_script_was_costly(&t->script));
 		send_note(a, t, row, &d, fx);
 		return;
 	case DECISION_SCRIPT:
 	case DECISION_EXTERNAL:
 		/* clients' business; it is looked at again */
-		arbiter_queue_remember(a, row, id, &m->conflict, false);
+		arbiter_queue_remember(a, row, id, m, false);
 		arbiter_queue_remind(a, row, id, clients_ms(m, &d));
 		break;
 	case DECISION_BROKEN:
 		fx_log(fx, LOG_LEVEL_ERROR, "graph_invalid shard=%016llx",
 		       (unsigned long long)t->shard);
-		arbiter_queue_remember(a, row, id, &m->conflict, false);
+		arbiter_queue_remember(a, row, id, m, false);
 		break;
 	case DECISION_NOTHING:
 		arbiter_queue_forget(a, row, id);

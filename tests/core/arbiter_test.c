@@ -411,6 +411,26 @@ static void test_policy_none_is_noted_once(void **state)
 	trace_is(w, "31000 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
 }
 
+/* The map has a newer policy than the lead: what that one leaves open says nothing of this one. */
+static void test_another_policy_is_looked_at_at_once(void **state)
+{
+	struct world *w = *state;
+	list_shows_open(w, "doc");
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{\"strategy\":\"none\"}");
+	ack.conflict = (struct conflict){
+	    .state = CONFLICT_OPEN,
+	    .number = 20,
+	    .leaves = (struct revision[]){rev(2, "b"), rev(2, "a")},
+	    .leaves_count = 2,
+	};
+	ack.policy_version = 2;
+	answer(w, NODE_A, MSG_conflict_read, &ack);
+	run_until(w, 200);
+	buf_clear(&w->trace);
+	list_shows_open(w, "doc");
+	trace_is(w, "200 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+}
+
 static void test_clients_have_until_the_deadline(void **state)
 {
 	struct world *w = *state;
@@ -732,6 +752,7 @@ int main(void)
 	    T(test_a_conflict_is_read_resolved_and_cleaned_up),
 	    T(test_leaves_moved_reads_again),
 	    T(test_policy_none_is_noted_once),
+	    T(test_another_policy_is_looked_at_at_once),
 	    T(test_clients_have_until_the_deadline),
 	    T(test_a_large_document_is_read_in_parts),
 	    T(test_open_paths_are_noted_until_the_conflict_changes),
