@@ -17,6 +17,7 @@
 
 #include "common/base/memory.h"
 #include "common/run/clock.h"
+#include "gateway/http/ws.h"
 #include "tests/unit/surfer.h"
 
 enum {
@@ -504,6 +505,37 @@ static void test_paced(void **state)
 	peer_close(&p);
 }
 
+static bool ends_well(const struct surfer *p)
+{
+	return p->in.len >= 5 && memcmp(p->in.data + p->in.len - 5, "0\r\n\r\n", 5) == 0;
+}
+
+/* What is read as a whole has its end only if all of it was sent. */
+static void test_paced_breaks_off(void **state)
+{
+	struct fixture *f = *state;
+	struct surfer whole, broken, drained;
+	f->paced = true;
+	peer_events(f, &whole);
+	peer_events(f, &broken);
+	peer_events(f, &drained);
+	http_server_stream_close(f->server, f->streams[0], WS_GOING_AWAY, slice_text("end"));
+	EXPECT_END(&whole);
+	assert_true(ends_well(&whole));
+	peer_close(&whole);
+	uint64_t second = f->streams[1];
+	http_server_stream_send(f->server, &second, 1, slice_text("half"));
+	http_server_stream_close(f->server, second, WS_INTERNAL_ERROR, slice_text("broken"));
+	EXPECT_END(&broken);
+	assert_non_null(strstr(buf_cstr(&broken.in), "4\r\nhalf\r\n"));
+	assert_false(ends_well(&broken));
+	peer_close(&broken);
+	http_server_drain(f->server);
+	EXPECT_END(&drained);
+	assert_false(ends_well(&drained));
+	peer_close(&drained);
+}
+
 static void test_silent_clients_go(void **state)
 {
 	struct fixture *f = *state;
@@ -734,6 +766,7 @@ int main(void)
 	    TEST_OF(test_slow_websocket),
 	    TEST_OF(test_slow_events),
 	    TEST_OF(test_paced),
+	    TEST_OF(test_paced_breaks_off),
 	    TEST_OF(test_silent_clients_go),
 	    TEST_OF(test_a_hundred_streams),
 	    TEST_OF(test_too_many_streams),
