@@ -4,10 +4,12 @@
 #include "proto/msgpack.h"
 
 /* Field numbers of `document` and `revision_node` in proto/messages.def. */
-enum { RECORD_REVISIONS = 2, RECORD_BODY = 4, NODE_FLAGS = 4 };
+enum { RECORD_REVISIONS = 2, RECORD_BODY = 4 };
+enum { NODE_GENERATION = 1, NODE_HASH = 2, NODE_FLAGS = 4 };
 
 struct seen {
-	bool live;
+	uint32_t live;
+	struct revision last; /* of these */
 	bool purged;
 };
 
@@ -18,28 +20,37 @@ static bool node_look(struct mp_reader *r, struct seen *seen)
 	struct mp_token head = mp_read(r);
 	if (head.type != MP_MAP)
 		return false;
+	uint64_t flags = 0;
+	struct revision name = {0};
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token number = mp_read(r);
-		if (number.type != MP_UINT)
+		bool known =
+		    number.type == MP_UINT && (number.u64 == NODE_GENERATION ||
+					       number.u64 == NODE_HASH || number.u64 == NODE_FLAGS);
+		if (number.type != MP_UINT || (!known && !mp_skip(r)))
 			return false;
-		if (number.u64 != NODE_FLAGS) {
-			if (!mp_skip(r))
-				return false;
+		if (!known)
 			continue;
-		}
-		struct mp_token flags = mp_read(r);
-		if (flags.type != MP_UINT)
+		struct mp_token value = mp_read(r);
+		if (value.type != (number.u64 == NODE_HASH ? MP_BIN : MP_UINT))
 			return false;
-		if (flags.u64 & REVISION_LEAF) {
-			bool deleted = flags.u64 & REVISION_DELETED;
-			seen->live |= !deleted;
-			seen->purged |= deleted && (flags.u64 & REVISION_PURGED);
-		}
+		if (number.u64 == NODE_HASH)
+			name.hash = value.bytes;
+		else if (number.u64 == NODE_FLAGS)
+			flags = value.u64;
+		else
+			name.generation = value.u64;
 	}
+	bool deleted = flags & REVISION_DELETED;
+	if ((flags & REVISION_LEAF) && !deleted) {
+		seen->live++;
+		seen->last = name;
+	}
+	seen->purged |= (flags & REVISION_LEAF) && deleted && (flags & REVISION_PURGED);
 	return true;
 }
 
-static bool revisions_are_live(struct mp_reader *r, bool *live)
+static bool revisions_look(struct mp_reader *r, struct record_peek *out)
 {
 	struct mp_token head = mp_read(r);
 	if (head.type != MP_ARRAY)
@@ -48,7 +59,9 @@ static bool revisions_are_live(struct mp_reader *r, bool *live)
 	for (uint32_t i = 0; i < head.count; i++)
 		if (!node_look(r, &seen))
 			return false;
-	*live = seen.live && !seen.purged;
+	out->live = seen.live > 0 && !seen.purged;
+	out->leaves = seen.live;
+	out->winner = seen.last;
 	return true;
 }
 
@@ -66,7 +79,7 @@ bool record_peek(struct slice record, struct record_peek *out)
 		if (number.u64 > RECORD_BODY)
 			return true; /* numbers ascend */
 		if (number.u64 == RECORD_REVISIONS) {
-			if (!revisions_are_live(&r, &out->live))
+			if (!revisions_look(&r, out))
 				return false;
 		} else if (number.u64 == RECORD_BODY) {
 			struct mp_token body = mp_read(&r);

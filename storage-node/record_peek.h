@@ -1,5 +1,6 @@
-/* A glance at a stored document's record, for reading many: whether it is live, and its winner's
- * body. Allocates nothing and looks at no more than that takes; schema_decode is for the rest. */
+/* A glance at a stored document's record, for reading many: whether it is live, its winner's body,
+ * and the winner's name if nothing is in conflict. Allocates nothing and looks at no more than that
+ * takes; schema_decode is for the rest. */
 #ifndef PARLEY_STORAGE_RECORD_PEEK_H
 #define PARLEY_STORAGE_RECORD_PEEK_H
 
@@ -7,10 +8,13 @@
 
 #include "common/base/check.h"
 #include "common/base/slice.h"
+#include "proto/schema.h"
 
 struct record_peek {
-	bool live;         /* the winner is no deletion */
-	struct slice body; /* of the winner; borrows from the record */
+	bool live;              /* the winner is no deletion */
+	struct slice body;      /* of the winner; borrows from the record */
+	uint32_t leaves;        /* live ones */
+	struct revision winner; /* if there is just one of these; likewise */
 };
 
 /* False if the bytes are no record. Of a valid one it says what schema_decode and graph_winner say.

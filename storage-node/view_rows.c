@@ -7,6 +7,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/script_document.h"
 #include "common/doc/value.h"
+#include "storage-node/record_peek.h"
 #include "storage-node/sequence.h"
 #include "storage-node/view.h"
 
@@ -91,33 +92,37 @@ static void write_conflicts(const struct document *doc, uint32_t winner, uint32_
 	}
 }
 
-static uint32_t count_conflicts(const struct document *doc, uint32_t winner)
+/* False: there is no live one. Most have one leaf, for which a glance at the record is enough.
+ * local_seq: 0: not shown. */
+static bool write_document(struct storage *s, struct shard_copy *c, struct slice id,
+			   uint64_t local_seq, struct buf *out)
 {
-	uint32_t count = 0;
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		count += i != winner && graph_is_leaf(doc, i) && graph_is_live(doc, i);
-	return count;
-}
-
-/* local_seq: 0: not shown */
-static void write_document(const struct document_view *d, uint32_t winner, uint64_t local_seq,
-			   struct buf *out)
-{
+	struct slice record;
+	struct record_peek peek;
+	struct document_view d;
 	struct buf more = {0};
-	uint32_t conflicts = count_conflicts(&d->doc, winner);
-	if (conflicts > 0)
-		write_conflicts(&d->doc, winner, conflicts, &more);
+	if (store_get(s->store, STORE_DOCUMENTS, key_document(&s->key, c->id, id), &record) !=
+		STORE_OK ||
+	    !record_peek(record, &peek) || !peek.live)
+		return false;
+	struct script_document document = {.id = id, .revision = peek.winner, .body = peek.body};
+	if (peek.leaves > 1) {
+		document_load(s, c, id, &d);
+		uint32_t winner = (uint32_t)graph_winner(&d.doc);
+		write_conflicts(&d.doc, winner, peek.leaves - 1, &more);
+		document.revision = graph_name(&d.doc, winner);
+		document.body = d.doc.body;
+		document.more_count++;
+	}
 	if (local_seq > 0) {
 		mp_write_text(&more, "_local_seq");
 		mp_write_u64(&more, local_seq);
+		document.more_count++;
 	}
-	struct script_document document = {.id = d->id,
-					   .revision = graph_name(&d->doc, winner),
-					   .body = d->doc.body,
-					   .more = buf_slice(&more),
-					   .more_count = (conflicts > 0) + (local_seq > 0)};
+	document.more = buf_slice(&more);
 	script_document_write(&document, out);
 	buf_close(&more);
+	return true;
 }
 
 static bool is_design(struct slice id)
@@ -129,19 +134,15 @@ static bool is_design(struct slice id)
 static bool collect_one(struct storage *s, struct shard_copy *c, const struct view *v,
 			const struct sequence_row *row, struct buf *out)
 {
-	struct document_view d;
 	bool design = is_design(row->id);
 	if (!design && row->id.len > 0 && row->id.data[0] == '_')
 		return false; /* in no list of CouchDB's clients */
 	if (design && !(v->options & VIEW_INCLUDE_DESIGN))
 		return false;
-	document_load(s, c, row->id, &d);
-	int winner = d.exists ? graph_winner(&d.doc) : GRAPH_NONE;
-	if (winner == GRAPH_NONE || !graph_is_live(&d.doc, (uint32_t)winner))
-		return false;
 	buf_clear(&s->value);
-	write_document(&d, (uint32_t)winner, v->options & VIEW_LOCAL_SEQ ? row->number : 0,
-		       &s->value);
+	if (!write_document(s, c, row->id, v->options & VIEW_LOCAL_SEQ ? row->number : 0,
+			    &s->value))
+		return false;
 	size_t before = out->len;
 	if (v->documents > 0)
 		buf_append_byte(out, ',');

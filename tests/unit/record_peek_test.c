@@ -7,6 +7,7 @@
 
 #include "common/base/rng.h"
 #include "common/doc/graph.h"
+#include "common/doc/revision.h"
 #include "storage-node/record_peek.h"
 
 enum { RECORDS = 20000, REVISIONS = 6, BODY_BYTES = 300 };
@@ -45,6 +46,14 @@ static void random_record(struct rng *rng, struct arena *arena, struct document 
 	}
 }
 
+static uint32_t live_leaves(const struct document *doc)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		count += graph_is_leaf(doc, i) && graph_is_live(doc, i);
+	return count;
+}
+
 static void agrees_with_decoding(void **state)
 {
 	(void)state;
@@ -67,6 +76,11 @@ static void agrees_with_decoding(void **state)
 		assert_int_equal(peek.live,
 				 winner != GRAPH_NONE && graph_is_live(&doc, (uint32_t)winner));
 		assert_true(slice_equal(peek.body, doc.body));
+		struct revision name = winner != GRAPH_NONE ? graph_name(&doc, (uint32_t)winner)
+							    : (struct revision){0};
+		if (peek.live && peek.leaves == 1)
+			assert_true(revision_equal(&peek.winner, &name));
+		assert_int_equal(peek.leaves, live_leaves(&doc));
 		live += peek.live;
 	}
 	assert_in_range(live, RECORDS / 5, RECORDS * 4 / 5);
