@@ -137,9 +137,9 @@ void feeds_follow(struct turn *t, struct interest *interest)
 void feeds_unfollow(struct turn *t, struct interest *interest)
 {
 	struct notify *n = t->gw->notify;
-	const struct map_collection *c = NULL;
-	if (interest->name_len > 0 && !(c = interest_collection(t->gw, interest)))
-		return;
+	/* of one that is gone, whatever nobody else wants */
+	const struct map_collection *c =
+	    interest->name_len > 0 ? interest_collection(t->gw, interest) : NULL;
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&n->live, &at));) {
 		struct feed *f = e->value;

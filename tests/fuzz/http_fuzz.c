@@ -155,6 +155,20 @@ static uint16_t answer_of(uint16_t type)
 		return MSG_view_query_ack;
 	case MSG_index_status:
 		return MSG_index_status_ack;
+	case MSG_shard_changes:
+		return MSG_shard_changes_ack;
+	case MSG_doc_import:
+		return MSG_doc_import_ack;
+	case MSG_doc_revisions:
+		return MSG_doc_revisions_ack;
+	case MSG_doc_erase:
+		return MSG_doc_erase_ack;
+	case MSG_revs_diff:
+		return MSG_revs_diff_ack;
+	case MSG_attachment_chunk:
+		return MSG_attachment_chunk_ack;
+	case MSG_attachment_read:
+		return MSG_attachment_read_ack;
 	case MSG_lock_acquire:
 		return MSG_lock_acquire_ack;
 	case MSG_lock_release:
