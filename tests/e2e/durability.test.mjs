@@ -10,7 +10,7 @@ const EVERYBODY = ['coordinator-1', ...STORAGE, 'gateway-1', 'gateway-2', 'arbit
 const FAILOVER_MS = 3000;
 const FAILOVERS = 3;
 const RETRY_MS = 50;
-const COORDINATOR_AWAY_MS = 8000;
+const COORDINATOR_AWAY_MS = 4000; // several leases
 
 let cluster;
 const test = (what, body) => check(() => cluster, what, body);
@@ -105,11 +105,11 @@ describe('durability', () => {
     await writers.verify();
   });
 
-  for (const round of [1, 2, 3]) {
+  for (const round of [1, 2]) {
     test(`everything is killed at once while clients write (${round})`, async (c, t) => {
       await c.collection(`all-${round}`);
       const writers = new Writers(c, `all-${round}`, { count: 8 });
-      await someWrites(writers, 150 + 71 * round);
+      await someWrites(writers, 150 + 142 * (round - 1));
       for (const name of EVERYBODY) c.killNow(name);
       await c.dev('up');
       await someWrites(writers, 20);
