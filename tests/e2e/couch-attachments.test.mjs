@@ -330,6 +330,47 @@ describe('attachments in the CouchDB dialect', () => {
     assert.equal(data.json._attachments.large.data, large.toString('base64'));
   });
 
+  test("what CouchDB's own replicator asks, in its order, copies documents with their parts", async () => {
+    const ask = async (method, path, body, headers) => {
+      const { status, json, text } = await couch(method, path, { body, headers });
+      return { status, json, text };
+    };
+    const [source, target] = [await database('recorded'), await database('recorded-too')];
+    const bytes = randomBytes(100 * 1024);
+    const attached = (await ask('PUT', `${source}/a`, { _attachments: { bin: { content_type: 'image/png', data: bytes.toString('base64') } } })).json;
+    const plain = (await ask('PUT', `${source}/b`, { n: 1 })).json;
+    const infos = await Promise.all([source, target].map(async (db) => (await ask('GET', `${db}/`)).json));
+    for (const db of [source, target]) assert.equal((await ask('GET', `${db}/_local/c3d.%2B%3D%3D`)).status, 404);
+    const changes = (await ask('GET', `${source}/_changes?feed=normal&style=all_docs&since=0&timeout=10000`)).json;
+    const seen = Object.fromEntries(changes.results.map(({ id, changes: revs }) => [id, revs.map(({ rev }) => rev)]));
+    assert.deepEqual((await ask('POST', `${target}/_revs_diff`, seen)).json, { a: { missing: [attached.rev] }, b: { missing: [plain.rev] } });
+    const docs = [attached, plain].map(({ id, rev }) => ({ id, rev, atts_since: [] }));
+    const got = await ask('POST', `${source}/_bulk_get?latest=true&revs=true&attachments=false`, { revs: true, latest: true, docs, attachments: false });
+    const [first, second] = got.json.results.map((row) => row.docs[0].ok);
+    assert.equal(first._attachments.bin.stub, true);
+    assert.deepEqual(second._revisions, { start: 1, ids: [plain.rev.slice(2)] });
+    // the one with attachments, as parts in parts
+    const revs = encodeURIComponent(JSON.stringify([attached.rev]));
+    const open = await raw('GET', `${source}/a?revs=true&open_revs=${revs}&latest=true`, { headers: { accept: 'multipart/mixed' } });
+    const [, outer] = /^multipart\/mixed; boundary="(.+)"$/.exec(open.headers['content-type']);
+    const begins = open.bytes.indexOf('\r\n\r\n') + 4;
+    const [, type] = /Content-Type: (multipart\/related; boundary=".+")\r\n/.exec(open.bytes.subarray(0, begins).toString('latin1'));
+    const related = open.bytes.subarray(begins, open.bytes.lastIndexOf(`\r\n--${outer}--`));
+    const pushed = await raw('PUT', `${target}/a?new_edits=false`, { body: related, headers: { 'content-type': type } });
+    assert.equal(pushed.status, 201, pushed.bytes.toString());
+    const stored = await ask('POST', `${target}/_bulk_docs`, { new_edits: false, docs: [second] }, { 'X-Couch-Full-Commit': 'false' });
+    assert.deepEqual([stored.status, stored.json], [201, []]);
+    for (const [n, db] of [source, target].entries()) {
+      const commit = await ask('POST', `${db}/_ensure_full_commit`);
+      assert.deepEqual([commit.status, commit.json], [201, { ok: true, instance_start_time: infos[n].instance_start_time }]);
+      const log = { session_id: 's', source_last_seq: changes.last_seq, replication_id_version: 4, history: [] };
+      assert.equal((await ask('PUT', `${db}/_local/c3d.%2B%3D%3D`, log)).status, 201);
+    }
+    assert.ok((await raw('GET', `${target}/a/bin`)).bytes.equals(bytes));
+    assert.deepEqual((await ask('POST', `${target}/_revs_diff`, seen)).json, {});
+    assert.deepEqual((await ask('GET', `${source}/_changes?feed=normal&style=all_docs&since=${changes.last_seq}&timeout=10000`)).json.results, []);
+  });
+
   test('parts that are not what they say are refused, and leave nothing', async () => {
     const db = await database('lies');
     const bytes = Buffer.from('hello');
