@@ -106,8 +106,8 @@ void couch_permit(struct turn *t, struct request *r);
 /* Is this the database _users, or _replicator? */
 bool couch_is_users(const struct request *r);
 bool couch_is_replicator(const struct request *r);
-/* Of a user with a password who asks for something in _replicator: he may, if it is a job of his
- * own (op_replicator.c). */
+/* Of a user with a password whom _replicator's _security names: he may do what he asks for, if it
+ * is about a job of his own (op_replicator.c). */
 void couch_replicator_permit(struct turn *t, struct request *r);
 /* Is it one of those that begin with an underscore? */
 bool couch_is_system(const struct request *r);

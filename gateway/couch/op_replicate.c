@@ -86,11 +86,30 @@ static void wait_for(struct turn *t, struct request *r, struct job *job)
 	job->again = true;
 }
 
+/* Has the user as many as he may? */
+static bool has_many(const struct gateway *gw, const struct couch_user *user)
+{
+	size_t at = 0;
+	uint32_t count = 0;
+	for (struct map_entry *e; user && (e = map_next(&gw->replicator->jobs, &at)) != NULL;) {
+		const struct job *job = e->value;
+		count +=
+		    !job->plan && job->what.user && slice_equal(job->what.user->name, user->name);
+	}
+	return count >= REPLICATE_OF_USER;
+}
+
 static void begin(struct turn *t, struct request *r, struct replication *what, struct arena *arena)
 {
 	struct problem problem;
 	struct job *job = replicator_find(t->gw, what);
 	bool known = job != NULL;
+	if (!job && has_many(t->gw, asks_as(r))) {
+		problem_limit(&problem, STATUS_TOO_MANY_REQUESTS, "_replicate", REPLICATE_OF_USER,
+			      REPLICATE_OF_USER + 1);
+		answer_problem(t, r, &problem);
+		return;
+	}
 	if (!job)
 		job = replicator_add(t, what, arena,
 				     r->couch.user ? r->couch.user->name : r->http->principal);

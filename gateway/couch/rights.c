@@ -145,6 +145,10 @@ static void have_security(struct turn *t, struct request *r, const struct couch_
 	bool member = known->there &&
 		      (everybody(known->body) || named_in(known->body, "members", r->couch.user));
 	enum need need = need_of(r);
+	if (couch_is_replicator(r) && (admin || member)) {
+		couch_replicator_permit(t, r);
+		return;
+	}
 	if (admin)
 		r->couch.user = as_db_admin(r);
 	if (admin || (member && need == NEED_MEMBER))
@@ -160,6 +164,14 @@ static void have_database(struct turn *t, struct request *r, struct map_collecti
 				 have_security);
 	else
 		couch_answer_error(t, r, COUCH_DB_MISSING);
+}
+
+static void look_at_security(struct turn *t, struct request *r)
+{
+	if (!cluster_map_collection(&t->gw->map, r->collection) && !request_keep(t->gw, r))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+	else
+		collection_find(t, r, false, have_database);
 }
 
 /* ---- _users ---- */
@@ -202,7 +214,7 @@ static void permit_replicator(struct turn *t, struct request *r)
 	else if (r->couch.user && r->couch.user->admin)
 		r->route->handler(t, r);
 	else if (r->couch.user && !r->couch.user->reader)
-		couch_replicator_permit(t, r);
+		look_at_security(t, r);
 	else
 		couch_answer_error(t, r, COUCH_NOT_MEMBER);
 }
@@ -234,10 +246,7 @@ void couch_permit(struct turn *t, struct request *r)
 		couch_answer_error(t, r, COUCH_NOT_ADMIN);
 		return;
 	}
-	if (!cluster_map_collection(&t->gw->map, r->collection) && !request_keep(t->gw, r))
-		answer_status(t, r, STATUS_OVERLOADED, "");
-	else
-		collection_find(t, r, false, have_database);
+	look_at_security(t, r);
 }
 
 bool couch_may_write(struct request *r, const struct couch_document *d, struct problem *p)

@@ -23,6 +23,7 @@ enum {
 	REPLICATE_BACKOFF_MS = 250, /* doubled with each try */
 	REPLICATE_BACKOFF_MAX_MS = 60000,
 	REPLICATE_WAITERS = 8,  /* clients that wait for one job */
+	REPLICATE_OF_USER = 8,  /* jobs that one with a password asks for */
 	REPLICATE_HISTORY = 50, /* sessions that a checkpoint tells of */
 	REPLICATE_REASON_BYTES = 256
 };

@@ -175,8 +175,19 @@ describe('clients of the couch listener without certificates', () => {
     }
     const limited = await admin('POST', '/_replicate', { source: 'here', target: 'secret', user_ctx: { name: 'ina', roles: ['copier'] } });
     assert.equal(limited.status, 403, limited.text);
+    // so many at once, and no more
+    const endless = (n) => to('ina', 'POST', '/_replicate', { source: 'here', target: 'there', continuous: true, doc_ids: [`${n}`] });
+    const begun = [];
+    for (let n = 0; n < 8; n++) begun.push((await endless(n)).json._local_id);
+    assert.equal((await endless(8)).status, 429);
+    for (const id of begun) assert.equal((await to('kim', 'POST', '/_replicate', { cancel: true, replication_id: id })).status, 404);
+    for (const id of begun) assert.equal((await to('ina', 'POST', '/_replicate', { cancel: true, replication_id: id })).status, 200);
     // documents of _replicator: their own
     const wanted = { source: 'here', target: 'secret', user_ctx: { name: 'ina', roles: ['_admin'] }, owner: 'kim' };
+    assert.equal((await to('ina', 'PUT', '/_replicator/job-of-ina', wanted)).status, 404, 'it is not there yet');
+    assert.equal((await admin('GET', '/_replicator')).status, 200);
+    assert.equal((await to('ina', 'PUT', '/_replicator/job-of-ina', wanted)).status, 403, 'nobody is named');
+    assert.equal((await admin('PUT', '/_replicator/_security', members)).status, 200);
     const made = await to('ina', 'PUT', '/_replicator/job-of-ina', wanted);
     assert.equal(made.status, 201, made.text);
     const { owner, user_ctx: rights } = (await to('ina', 'GET', '/_replicator/job-of-ina')).json;
