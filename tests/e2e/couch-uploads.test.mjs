@@ -26,6 +26,10 @@ function upload(path, gateway, length) {
   return { out, ended };
 }
 
+/** Until it is there: an attempt that was answered 503 may have been done. */
+const sendAgain = (path, bytes) =>
+  until('it is sent again', WAIT_MS, async () => [201, 409].includes((await couch('PUT', path, { body: bytes })).status));
+
 const sum = async (metric) => {
   let all = 0;
   for (const name of NODES) all += await cluster.metric(name, metric);
@@ -56,7 +60,7 @@ describe('attachments that are broken off', () => {
     cluster.killNow('gateway-2');
     assert.equal(await ended, 'broken');
     assert.equal((await couch('GET', `${db}/d`)).status, 404);
-    assert.equal((await couch('PUT', `${db}/d/a`, { body: bytes })).status, 201);
+    await sendAgain(`${db}/d/a`, bytes);
     const read = await couch('GET', `${db}/d?attachments=true`);
     assert.ok(Buffer.from(read.json._attachments.a.data, 'base64').equals(bytes));
     await cluster.dev('restart', 'gateway-2');
@@ -83,8 +87,7 @@ describe('attachments that are broken off', () => {
         return read.status === 200 && { rev: read.json._rev };
       });
       if (status === 201) assert.ok(rev.rev, `${id} was acknowledged`);
-      if (rev.none)
-        await until('it is sent again', WAIT_MS, async () => [201, 409].includes((await couch('PUT', `${db}/${id}/a`, { body: bytes })).status));
+      if (rev.none) await sendAgain(`${db}/${id}/a`, bytes);
       const read = await until('it is read', WAIT_MS, async () => {
         const whole = await couch('GET', `${db}/${id}?attachments=true`);
         return whole.status === 200 && whole;
