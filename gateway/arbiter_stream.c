@@ -294,26 +294,6 @@ static bool take_parameters(struct turn *t, struct request *r, struct arbiter_st
 	return true;
 }
 
-static void stream_begin(struct turn *t, struct request *r)
-{
-	struct http_field headers[] = {
-	    {slice_text("Cache-Control"), slice_text("no-store")},
-	    {slice_text("X-Accel-Buffering"), slice_text("no")},
-	    {slice_text("X-Request-Id"), r->request_id},
-	};
-	struct http_response response = {
-	    .status = 200,
-	    .kind = HTTP_STREAM,
-	    .content_type = slice_text("text/event-stream"),
-	    .headers = headers,
-	    .headers_count = ARRAY_LEN(headers),
-	    .body = slice_text(": open\n\n"),
-	};
-	fx_respond(t->fx, r->id, &response);
-	metrics_answered(t->gw, r, 200, t->now_ms);
-	request_finish(t, r);
-}
-
 void native_arbiter_stream(struct turn *t, struct request *r)
 {
 	struct problem problem = {0};
@@ -324,7 +304,7 @@ void native_arbiter_stream(struct turn *t, struct request *r)
 	if (s && !begins)
 		arbiter_stream_free(t, s);
 	if (begins)
-		stream_begin(t, r);
+		answer_events(t, r, slice_text(": open\n\n"));
 	else if (fine)
 		reply_send(t, r, reply_begin(t, 200));
 	else

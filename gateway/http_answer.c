@@ -189,3 +189,23 @@ void answer_options(struct turn *t, struct request *r, struct slice allow)
 	reply_header(r, reply, "Allow", allow);
 	reply_send(t, r, reply);
 }
+
+void answer_events(struct turn *t, struct request *r, struct slice first)
+{
+	struct http_field headers[] = {
+	    {slice_text("Cache-Control"), slice_text("no-store")},
+	    {slice_text("X-Accel-Buffering"), slice_text("no")},
+	    {slice_text("X-Request-Id"), r->request_id},
+	};
+	struct http_response response = {
+	    .status = 200,
+	    .kind = HTTP_STREAM,
+	    .content_type = slice_text("text/event-stream"),
+	    .headers = headers,
+	    .headers_count = ARRAY_LEN(headers),
+	    .body = first,
+	};
+	fx_respond(t->fx, r->id, &response);
+	metrics_answered(t->gw, r, 200, t->now_ms);
+	request_finish(t, r);
+}

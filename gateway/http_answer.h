@@ -25,6 +25,8 @@ void answer_status(struct turn *t, struct request *r, enum status status, const 
 /* 405 and 204 */
 void answer_not_allowed(struct turn *t, struct request *r, struct slice allow);
 void answer_options(struct turn *t, struct request *r, struct slice allow);
+/* Begins a stream of events (text/event-stream), with these bytes. */
+void answer_events(struct turn *t, struct request *r, struct slice first);
 /* A revision as a JSON string. */
 void json_revision(const struct revision *revision, struct buf *out);
 

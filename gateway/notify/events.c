@@ -200,22 +200,7 @@ void events_begin(struct turn *t, struct subscriber *sub)
 		buf_append_byte(&n->frame, '\n');
 	}
 	buf_append_byte(&n->frame, '\n');
-	struct http_field headers[] = {
-	    {slice_text("Cache-Control"), slice_text("no-store")},
-	    {slice_text("X-Accel-Buffering"), slice_text("no")},
-	    {slice_text("X-Request-Id"), r->request_id},
-	};
-	struct http_response response = {
-	    .status = 200,
-	    .kind = HTTP_STREAM,
-	    .content_type = slice_text("text/event-stream"),
-	    .headers = headers,
-	    .headers_count = ARRAY_LEN(headers),
-	    .body = buf_slice(&n->frame),
-	};
-	fx_respond(t->fx, r->id, &response);
-	metrics_answered(t->gw, r, 200, t->now_ms);
-	request_finish(t, r);
+	answer_events(t, r, buf_slice(&n->frame));
 	replays_start(t, sub);
 }
 

@@ -69,20 +69,28 @@ static void test_branch_of_a_branch_waits(void **state)
 	expect(b, "-> 12 e1 outbox_push branch:d:2\n");
 }
 
-static void test_lead_orders_a_push_once(void **state)
+/* B offers a branch that this lead has not heard of. */
+static struct change push_first(struct storage_bench *b, struct buf *bytes)
 {
-	struct storage_bench *b = *state;
-	struct buf bytes = {0};
-	peers_lead(b, MODE_AVAILABLE);
 	struct change change = {.kind = CHANGE_BRANCH,
 				.id = slice_text("d"),
 				.revision = {1, slice_text("a")},
 				.body = peers_body(b, 1),
 				.operation_id = peers_operation(b, 1)};
-	schema_encode(&schema_change, &change, &bytes);
-	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
+	schema_encode(&schema_change, &change, bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(bytes)};
 	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
 	expect(b, "-> 12 e1 append after=1.2 settled=2 acked=2 branch:d:1\n");
+	return change;
+}
+
+static void test_lead_orders_a_push_once(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf bytes = {0};
+	peers_lead(b, MODE_AVAILABLE);
+	struct change change = push_first(b, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
 	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
 	expect(b, "");
 	m.change = slice_text("what is this");
@@ -103,15 +111,7 @@ static void test_consistent_lead_orders_a_push(void **state)
 	struct storage_bench *b = *state;
 	struct buf bytes = {0};
 	peers_lead(b, MODE_CONSISTENT);
-	struct change change = {.kind = CHANGE_BRANCH,
-				.id = slice_text("d"),
-				.revision = {1, slice_text("a")},
-				.body = peers_body(b, 1),
-				.operation_id = peers_operation(b, 1)};
-	schema_encode(&schema_change, &change, &bytes);
-	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
-	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
-	expect(b, "-> 12 e1 append after=1.2 settled=2 acked=2 branch:d:1\n");
+	(void)push_first(b, &bytes);
 	buf_close(&bytes);
 }
 

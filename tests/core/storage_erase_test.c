@@ -118,16 +118,24 @@ static void test_one_side_of_a_conflict(void **state)
 	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 2);
 }
 
+/* 1-a of "d"; in the bench's arena. */
+static struct msg_doc_import push_of(struct storage_bench *b)
+{
+	struct slice *hash = arena_alloc(&b->arena, sizeof *hash);
+	struct import_item *one = arena_alloc(&b->arena, sizeof *one);
+	*hash = slice_text("a");
+	*one = (struct import_item){.id = slice_text("d"),
+				    .generation = 1,
+				    .hashes = hash,
+				    .hashes_count = 1,
+				    .body = peers_body(b, 1)};
+	return (struct msg_doc_import){.shard = SHARD, .items = one, .items_count = 1};
+}
+
 static void test_decided_on_what_is_under_way(void **state)
 {
 	struct storage_bench *b = *state;
-	struct slice hashes[1] = {slice_text("a")};
-	struct import_item one = {.id = slice_text("d"),
-				  .generation = 1,
-				  .hashes = hashes,
-				  .hashes_count = 1,
-				  .body = peers_body(b, 1)};
-	struct msg_doc_import m = {.shard = SHARD, .items = &one, .items_count = 1};
+	struct msg_doc_import m = push_of(b);
 	peers_lead(b, MODE_AVAILABLE);
 	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
 	struct revision list[1] = {rev(1, "a")};
@@ -160,13 +168,7 @@ static void test_both_sides(void **state)
 static void test_a_late_copy_brings_nothing_back(void **state)
 {
 	struct storage_bench *b = *state;
-	struct slice hashes[1] = {slice_text("a")};
-	struct import_item one = {.id = slice_text("d"),
-				  .generation = 1,
-				  .hashes = hashes,
-				  .hashes_count = 1,
-				  .body = peers_body(b, 1)};
-	struct msg_doc_import m = {.shard = SHARD, .items = &one, .items_count = 1};
+	struct msg_doc_import m = push_of(b);
 	peers_lead(b, MODE_AVAILABLE);
 	m.sent_ms = (uint64_t)b->now_ms;
 	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);

@@ -2,8 +2,27 @@
 
 #include <stdlib.h>
 
+#include "common/base/buf.h"
 #include "common/base/check.h"
 #include "common/base/memory.h"
+
+static struct key_head head_of(struct slice key)
+{
+	uint8_t bytes[sizeof(struct key_head)] = {0};
+	size_t len = key.len < sizeof bytes ? key.len : sizeof bytes;
+	if (len)
+		memcpy(bytes, key.data, len);
+	return (struct key_head){be64_read(bytes), be64_read(bytes + 8)};
+}
+
+static bool is_less(const struct node *node, const struct key_head *head, struct slice key)
+{
+	if (node->head.first != head->first)
+		return node->head.first < head->first;
+	if (node->head.second != head->second)
+		return node->head.second < head->second;
+	return slice_compare(node_key(node), key) < 0;
+}
 
 static struct node *node_new(struct slice key, uint32_t height)
 {
@@ -14,6 +33,7 @@ static struct node *node_new(struct slice key, uint32_t height)
 		memcpy(copy, key.data, key.len);
 	node->key = copy;
 	node->key_len = key.len;
+	node->head = head_of(key);
 	node->height = height;
 	return node;
 }
@@ -49,9 +69,10 @@ static struct node *walk(const struct versions *v, struct slice key, struct node
 {
 	struct node *at = v->head;
 	struct node *known = NULL; /* not less, compared already */
+	struct key_head head = head_of(key);
 	for (uint32_t level = v->height; level-- > 0;) {
 		struct node *next = at->next[level];
-		while (next && next != known && slice_compare(node_key(next), key) < 0) {
+		while (next && next != known && is_less(next, &head, key)) {
 			at = next;
 			next = at->next[level];
 		}

@@ -25,9 +25,15 @@ struct version {
 
 enum { VERSIONS_HEIGHT_MAX = 16 };
 
+/* The beginning of a key as numbers, so that most of two need not be compared by bytes. */
+struct key_head {
+	uint64_t first, second;
+};
+
 struct node {
 	struct version *newest; /* NULL only while a node is being made or emptied */
-	const uint8_t *key;     /* in the same allocation, behind `next` */
+	struct key_head head;
+	const uint8_t *key; /* in the same allocation, behind `next` */
 	size_t key_len;
 	uint32_t height;
 	struct node *next[];
