@@ -105,6 +105,41 @@ static void test_deletions_bodies_and_leaves(void **state)
 	assert_int_equal(b->changed.rows[1].leaves_count, 0);
 }
 
+static struct import_item version(struct slice *hash, struct slice body)
+{
+	return (struct import_item){.id = slice_text("d"),
+				    .generation = 1,
+				    .hashes = hash,
+				    .hashes_count = 1,
+				    .deleted = body.len == 0,
+				    .body = body};
+}
+
+/* For filters that look at each version. */
+static void test_bodies_of_leaves(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice hashes[] = {slice_text("c"), slice_text("b"), slice_text("a")};
+	struct import_item items[] = {version(&hashes[0], peers_body(b, 1)),
+				      version(&hashes[1], peers_body(b, 2)),
+				      version(&hashes[2], slice_of(NULL, 0))};
+	struct msg_doc_import m = {.shard = SHARD, .items = items, .items_count = ARRAY_LEN(items)};
+	peers_lead(b, MODE_CONSISTENT);
+	storage_bench_clear(b);
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST + 2);
+	ask(b, &(struct msg_shard_changes){.bodies = true, .leaves = true}, "5:d | 5 0");
+	assert_int_equal(b->changed.rows[0].leaves_count, 2);
+	assert_int_equal(b->changed.rows[0].leaf_bodies_count, 0);
+	ask(b, &(struct msg_shard_changes){.bodies = true, .leaves = true, .leaf_bodies = true},
+	    "5:d | 5 0");
+	const struct change_row *row = &b->changed.rows[0];
+	assert_true(slice_equal(row->body, peers_body(b, 1)));
+	assert_int_equal(row->live, 1); /* beside the winner; the other is a deletion */
+	assert_int_equal(row->leaf_bodies_count, 1);
+	assert_true(slice_equal(row->leaf_bodies[0], peers_body(b, 2)));
+}
+
 static void test_only_a_lead_answers(void **state)
 {
 	struct storage_bench *b = *state;
@@ -129,6 +164,7 @@ int main(void)
 	    CASE(test_pages),
 	    CASE(test_some_documents),
 	    CASE(test_deletions_bodies_and_leaves),
+	    CASE(test_bodies_of_leaves),
 	    CASE(test_only_a_lead_answers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
