@@ -138,8 +138,8 @@ bool changes_function_take(struct turn *t, struct request *r, struct slice name,
 void changes_function_load(struct turn *t, struct request *r, const struct map_collection *c,
 			   request_step *next);
 bool changes_function_loaded(const struct changes *op);
-/* A run took too much, so that runs are shorter now. */
-bool changes_function_failed(const struct changes *op);
+/* It has judged rows, and no run took too much. */
+bool changes_function_works(const struct changes *op);
 /* The version of a row that stands at a place of its list of revisions, the winner first. False:
  * its body did not fit into the answer. */
 bool changes_version(const struct change_row *row, uint32_t index, struct script_document *out);

@@ -22,6 +22,7 @@ struct changes_function {
 	request_step *next; /* then */
 	struct slice req;
 	uint32_t most; /* rows of a run */
+	bool judged;   /* a run has succeeded */
 };
 
 /* ---- which one ---- */
@@ -57,9 +58,9 @@ bool changes_function_loaded(const struct changes *op)
 	return op->function->loaded;
 }
 
-bool changes_function_failed(const struct changes *op)
+bool changes_function_works(const struct changes *op)
 {
-	return op->function->most < CHANGES_PAGE_ROWS;
+	return op->function->judged && op->function->most == CHANGES_PAGE_ROWS;
 }
 
 static void have_design(struct turn *t, struct request *r)
@@ -218,6 +219,7 @@ static void judged(struct turn *t, struct request *r, const void *context,
 	} else if (!function_returned(end, &problem)) {
 		changes_refuse(t, r, &problem);
 	} else if (take_verdicts(&s->page, count, end->output)) {
+		f->judged = true;
 		judge_next(t, r, s);
 	} else {
 		couch_problem(&problem, COUCH_FUNCTION_THREW, "");

@@ -265,12 +265,13 @@ static void beat(struct turn *t, struct request *r)
 			op->feed == FEED_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n");
 }
 
-/* A run of the filter failed, and fewer rows are shown to it: soon an error may have to be
- * answered, which a stream can't tell. */
+/* Nothing has been told, and the filter may still fail, which a stream can't tell: who asked for no
+ * heartbeat waits for a while, others as long as the filter has not shown that it works. */
 static bool is_doubtful(const struct turn *t, const struct changes *op)
 {
-	return op->function && changes_function_failed(op) && is_judging(op) && op->rows == 0 &&
-	       t->now_ms < op->told_ms + CHANGES_GIVE_UP_MS;
+	return op->function && is_judging(op) && op->rows == 0 &&
+	       (op->heartbeat_ms == 0 || !changes_function_works(op)) &&
+	       t->now_ms < op->told_ms + CHANGES_GIVE_UP_MS / 2;
 }
 
 void changes_due(struct turn *t, struct request *r)
