@@ -293,7 +293,6 @@ void arbiter_split_on_chunk_sent(struct arbiter *a, const struct event *e, struc
 	run->waiting = 0;
 	if (m->status == STATUS_NOT_FOUND) {
 		/* what came before is gone: taken by a document, perhaps by this one */
-		REACHED(carry_begins_anew);
 		begin(run);
 		arbiter_task_wait(a, t, fx);
 		return;

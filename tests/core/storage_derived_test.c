@@ -2,9 +2,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
+#include "common/doc/attachment.h"
 #include "common/doc/revision.h"
 #include "tests/sim/storage_peers.h"
 
@@ -119,6 +121,101 @@ static void test_taken(void **state)
 	shows(b, 7, 0);
 }
 
+static enum status check(struct storage_bench *b, uint64_t number, struct slice body)
+{
+	struct msg_derived_check m = {.shard = SHARD,
+				      .id = slice_text("d"),
+				      .body = body,
+				      .operation_id = try_id(b, number),
+				      .operation_digest = peers_operation(b, 1)};
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_derived_check, 1, &m);
+	return b->written.status;
+}
+
+static void test_a_check_changes_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(check(b, 20, peers_body(b, 1)), STATUS_CREATED);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	put(b, 7, FIRST);
+	assert_int_equal(check(b, 20, peers_body(b, 1)), STATUS_PRECONDITION_FAILED);
+	shows(b, 7, 0);
+}
+
+/* {"_attachments": {"a": ...}}: the content "hello", which an upload brings if one is named. */
+static struct slice pictured(struct storage_bench *b, const char *content, uint64_t upload)
+{
+	struct buf out = {0};
+	struct buf hex = {0};
+	mp_write_map(&out, 1);
+	mp_write_text(&out, ATTACHMENTS_MEMBER);
+	mp_write_map(&out, 1);
+	mp_write_text(&out, "a");
+	mp_write_map(&out, 2 + (upload > 0));
+	mp_write_text(&out, "content_type");
+	mp_write_text(&out, "text/plain");
+	mp_write_text(&out, "content");
+	mp_write_text(&out, content);
+	if (upload > 0) {
+		struct slice id = peers_operation(b, upload);
+		buf_append_hex(&hex, id.data, id.len);
+		mp_write_text(&out, "upload");
+		mp_write_str(&out, buf_slice(&hex));
+	}
+	struct slice copy = arena_copy(&b->arena, buf_slice(&out));
+	buf_close(&out);
+	buf_close(&hex);
+	return copy;
+}
+
+static enum status split_with(struct storage_bench *b, struct slice body, uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.body = body;
+	m.expect = EXPECT_DERIVED;
+	m.operation_id = try_id(b, 20);
+	m.operation_digest = peers_operation(b, 1);
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+	if (b->written.status == 999)
+		peers_ack(b, PEER_B, 1, entry);
+	return b->written.status;
+}
+
+/* As an arbiter brings them: the refusal before binds nobody. */
+static void test_attachments_are_brought(void **state)
+{
+	struct storage_bench *b = *state;
+	char hello[CONTENT_CHARS + 1];
+	char other[CONTENT_CHARS + 1];
+	uint8_t chain[CONTENT_BYTES] = {0};
+	uint8_t name[CONTENT_BYTES];
+	struct buf hex = {0};
+	content_chain(chain, slice_text("hello"));
+	content_name(chain, 5, name);
+	buf_append_hex(&hex, name, sizeof name);
+	snprintf(hello, sizeof hello, "%s", buf_cstr(&hex));
+	snprintf(other, sizeof other, "%064d", 0);
+	buf_close(&hex);
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(check(b, 20, pictured(b, hello, 0)), STATUS_MISSING_ATTACHMENT);
+	assert_int_equal(split_with(b, pictured(b, hello, 0), 0), STATUS_MISSING_ATTACHMENT);
+	struct msg_attachment_chunk m = {.shard = SHARD, .body = slice_text("hello")};
+	m.chunk = (struct chunk){.upload = peers_operation(b, 5), .last = true};
+	m.chunk.md5 = slice_of(name, 16);
+	storage_bench_deliver(b, ARBITER, MSG_attachment_chunk, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	assert_int_equal(split_with(b, pictured(b, other, 5), 0), STATUS_BAD_ATTACHMENT);
+	assert_int_equal(split_with(b, pictured(b, hello, 5), FIRST + 1), STATUS_CREATED);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	struct attachment_stub stub;
+	assert_true(attachment_find(attachments_of(b->was_read.body), slice_text("a"), &stub));
+	assert_memory_equal(stub.content, name, sizeof name);
+	assert_int_equal(split_with(b, pictured(b, hello, 5), 0), STATUS_CREATED);
+}
+
 static void test_arbiters_write_nothing_else(void **state)
 {
 	struct storage_bench *b = *state;
@@ -138,9 +235,14 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 	const struct CMUnitTest tests[] = {
-	    T(test_done_again), T(test_beside),
-	    T(test_too_late),   T(test_what_people_did_stays),
-	    T(test_taken),      T(test_arbiters_write_nothing_else),
+	    T(test_done_again),
+	    T(test_beside),
+	    T(test_too_late),
+	    T(test_what_people_did_stays),
+	    T(test_taken),
+	    T(test_a_check_changes_nothing),
+	    T(test_attachments_are_brought),
+	    T(test_arbiters_write_nothing_else),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,8 @@
  * - whom a stub names is there, as soon as the stub is
  * - at the end, when all is quiet, every entry that was acknowledged or seen stands in exactly one
  * of the documents that have the id or are named by its stub, among entries of its own kind
- * - documents of one kind were not split */
+ * - documents of one kind were not split
+ * - the picture that one of them was made with is there wherever its document is */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,6 +20,7 @@ enum {
 	ACTORS = 4, /* the first makes the documents and has the last look */
 	DOCUMENTS = 4,
 	SAME_KIND = DOCUMENTS - 1, /* both of this one's are of one kind */
+	PICTURED = 0,              /* this one's person has an attachment */
 	ENTRIES_MAX = 40,
 	IDS_MAX = 4,
 	PATH_BYTES = 64,
@@ -71,6 +73,12 @@ struct collision_state {
 	int64_t held_until_us;
 };
 
+/* The bytes are "picture". */
+#define PICTURE_DATA   "{\"content_type\":\"a/b\",\"data\":\"cGljdHVyZQ==\"}"
+#define PICTURE        ",\"_attachments\":{\"p\":" PICTURE_DATA "}"
+#define PICTURE_KEPT   ",\"_attachments\":{\"p\":{\"stub\":true}}"
+#define PICTURE_DIGEST "\"digest\":\"md5-"
+
 static struct collision_state *state_of(struct workload *w)
 {
 	return w->state;
@@ -114,8 +122,13 @@ static void make(struct workload *w)
 		a->document = s->made;
 		a->entry = new_entry(s, s->made, 'p');
 		buf_printf(&r->path, "/mix/m%d", s->made);
-		buf_printf(&r->body, "{\"kind\":\"p\",\"log\":[%d]}", a->entry);
-		workload_header(r, "if-none-match", "*");
+		bool pictured = s->made == PICTURED;
+		buf_printf(&r->body, "{\"kind\":\"p\",\"log\":[%d]%s}", a->entry,
+			   pictured ? PICTURE : "");
+		if (pictured)
+			r->dialect = DIALECT_COUCH;
+		else
+			workload_header(r, "if-none-match", "*");
 	}
 	s->actors[0].step = COLLISION_MAKE;
 	workload_ask(w, 0, r, TIMEOUT_US);
@@ -250,6 +263,8 @@ static void take_entries(struct workload *w, int document, const char *text)
 		sim_violation(w->sim, "collision: m%d is %s", document, text);
 		return;
 	}
+	if (document == PICTURED && kind[8] == 'p' && !strstr(text, PICTURE_DIGEST))
+		sim_violation(w->sim, "collision: m%d has no picture: %s", document, text);
 	for (at += 7; *at && *at != ']';) {
 		char *end;
 		long n = strtol(at, &end, 10);
@@ -279,8 +294,9 @@ static void prepare(struct workload *w, int actor, const char *text, const char 
 		return;
 	a->entry = new_entry(s, a->document, kind[8]);
 	a->step = COLLISION_WRITE;
-	snprintf(a->body, sizeof a->body, "{\"kind\":\"%c\",%.*s%s%d]}", kind[8], (int)(end - log),
-		 log, end[-1] == '[' ? "" : ",", a->entry);
+	snprintf(a->body, sizeof a->body, "{\"kind\":\"%c\",%.*s%s%d]%s}", kind[8],
+		 (int)(end - log), log, end[-1] == '[' ? "" : ",", a->entry,
+		 strstr(text, PICTURE_DIGEST) ? PICTURE_KEPT : "");
 	snprintf(a->etag, sizeof a->etag, "%s", etag);
 	int64_t late_ms = rng_below(&w->rng, 2) ? rng_between(&w->rng, 0, LATE_MS) : 0;
 	workload_sleep(w, actor, late_ms * 1000);
