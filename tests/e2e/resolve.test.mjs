@@ -215,6 +215,12 @@ describe('conflicts in people\'s hands', () => {
       return json.find((open) => open.id === 'a' && open.detail?.reason === 'held');
     });
     assert.equal(noted.held, true);
+    const held = { by: 'arbiter', reason: 'held' };
+    const dry = await c.post('/_/policies/_test', { collection: 'auto', ids: ['a'] });
+    assert.deepEqual(dry.json.map((one) => [one.held, one.outcome, one.detail]), [[true, 'open', held]]);
+    const { outcomes } = (await shown(c, '/auto/a')).json;
+    assert.deepEqual([outcomes.policy.outcome, outcomes.newest.outcome, outcomes.newest.detail], ['open', 'open', held]);
+    assert.ok([1, 2].includes(outcomes.newest.document.n), 'what it would be');
     assert.deepEqual(noted.earlier.map((other) => [other.state, other.resolutionId]), [['undone', row.resolutionId]]);
     assert.equal((await c.get('/system.conflicts/auto%2Fa')).json.state, 'open', 'one row of the document');
     const values = await Promise.all([bare(read.etag), ...read.json._conflicts].map(async (rev) => (await c.get(`/auto/a?rev=${rev}`)).json.n));

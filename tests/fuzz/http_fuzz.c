@@ -138,6 +138,7 @@ static uint16_t answer_of(uint16_t type)
 {
 	switch (type) {
 	case MSG_doc_write:
+	case MSG_derived_check:
 		return MSG_doc_write_ack;
 	case MSG_doc_read:
 		return MSG_doc_read_ack;

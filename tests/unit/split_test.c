@@ -214,6 +214,25 @@ static void test_on_somebodys_word(void **state)
 	node(f, "2-b", P(0), "{\"n\":2}");
 	answered(f, "{\"split\":true}");
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"invalid_answer\"}");
+	assert_true(slice_is(decision_wrong(&f->decision, ANSWER_SPLIT, &f->arena),
+			     "there is only one document"));
+}
+
+static void test_what_leads_refuse_stays_open(void **state)
+{
+	struct fixture *f = *state;
+	struct slice id = slice_text("x~1");
+	person_and_record(f, KINDS);
+	run(f);
+	decision_split_refused(&f->decision, STATUS_PRECONDITION_FAILED, id, &f->arena);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"split_taken\",\"text\":\"x~1\"}");
+	decision_split_refused(&f->decision, STATUS_BODY_TOO_LARGE, id, &f->arena);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"refused\",\"text\":\"body_too_large\"}");
+	run(f);
+	decision_heed_held(&f->decision, false, &f->arena);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	decision_heed_held(&f->decision, true, &f->arena);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"held\"}");
 }
 
 static void test_what_gets_no_id(void **state)
@@ -236,6 +255,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    T(test_two_kinds_are_split),
+	    T(test_what_leads_refuse_stays_open),
 	    T(test_a_later_try_has_a_greater_number),
 	    T(test_one_kind_is_one_entity),
 	    T(test_different_kinds_may_stay_open),
