@@ -104,7 +104,7 @@ static bool binds_successors(const struct msg_doc_write *m, enum status status)
 {
 	return !status_is_success(status) && status < STATUS_NOT_LEAD &&
 	       status != STATUS_OPERATION_ID_REUSED && m->operation_digest.len > 0 &&
-	       m->expect != EXPECT_DERIVED && !MUTATION(refusal_unbinding);
+	       m->expect != EXPECT_DERIVED;
 }
 
 static uint64_t order_refusal(struct storage *s, struct shard_copy *c,
