@@ -127,16 +127,17 @@ bool workload_actors_done(struct workload *w, struct buf *why)
 
 /* ---- what they send ---- */
 
-void workload_event_id(const char *event, char *id, size_t size)
+bool workload_event_id(const char *event, char *id, size_t size)
 {
 	const char *at = strncmp(event, "id: ", 4) == 0 ? event + 4 : strstr(event, "\nid: ");
 	if (!at)
-		return;
+		return false;
 	at += *at == '\n' ? 5 : 0;
 	size_t len = strcspn(at, "\n");
 	CHECK(len < size);
 	memcpy(id, at, len);
 	id[len] = 0;
+	return true;
 }
 
 int workload_gateway_node(const struct sim *sim, int gateway)

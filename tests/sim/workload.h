@@ -94,7 +94,7 @@ bool workload_give_up(struct workload *w, int actor);
 bool workload_are_done(const struct workload *w, int first, int last, struct buf *why);
 bool workload_actors_done(struct workload *w, struct buf *why);
 /* The id of a Server-Sent Event, if it has one; it must fit. */
-void workload_event_id(const char *event, char *id, size_t size);
+bool workload_event_id(const char *event, char *id, size_t size);
 
 /* The index in sim->nodes of a gateway. */
 int workload_gateway_node(const struct sim *sim, int gateway);
