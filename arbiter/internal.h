@@ -55,6 +55,7 @@ struct collection_row {
 	uint64_t version;
 	uint64_t slow_version; /* slow: a script has run out of time under this one */
 	bool slow;
+	bool none; /* under this version all conflicts are people's */
 	uint64_t retain_ms;
 	size_t name_len;
 	char name[LIMIT_NAME_BYTES];

@@ -141,6 +141,13 @@ static void adopt_shard(struct arbiter *a, const struct shard *shard, struct eff
 	arbiter_queue_reset(a, row);
 }
 
+static bool is_none(struct arbiter *a, struct slice bytes)
+{
+	struct policy policy;
+	struct policy_error error;
+	return policy_parse(bytes, &a->arena, &policy, &error) && policy.strategy == POLICY_NONE;
+}
+
 static void adopt_collection(struct arbiter *a, const struct collection *collection)
 {
 	struct collection_row *row = map_get_u64(&a->collections, collection->id);
@@ -153,6 +160,7 @@ static void adopt_collection(struct arbiter *a, const struct collection *collect
 		map_put_u64(&a->collections, collection->id, row);
 	}
 	*row = (struct collection_row){.version = collection->version,
+				       .none = is_none(a, collection->policy),
 				       .retain_ms = collection->retain_ms,
 				       .name_len = collection->name.len};
 	if (row->name_len > 0)

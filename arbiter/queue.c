@@ -174,6 +174,31 @@ static void take_tombstones(struct arbiter *a, struct shard_row *row,
 	}
 }
 
+/* Under the policy `none`, by the lead's word and the map's, what is in the row says enough: the
+ * versions need not be read. */
+static bool leave_open(struct arbiter *a, struct shard_row *row, const struct conflict_row *r,
+		       struct effects *fx)
+{
+	const struct conflict *conflict = &r->conflict;
+	const struct collection_row *collection =
+	    map_get_u64(&a->collections, row->placement.collection);
+	if (!collection || !collection->none || conflict->policy != collection->version)
+		return false;
+	struct decision d = {.note = {.shard = row->placement.id,
+				      .id = r->id,
+				      .leaves = conflict->leaves,
+				      .leaves_count = conflict->leaves_count}};
+	decision_leave_open(&d, "policy_none", (struct slice){0}, &a->arena);
+	decision_heed_held(&d, conflict->held, &a->arena);
+	struct envelope envelope = {.type = MSG_conflict_note, .epoch = row->placement.epoch};
+	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &d.note);
+	struct msg_conflict_read_ack seen = {.conflict = *conflict,
+					     .policy_version = collection->version};
+	arbiter_queue_remember(a, row, r->id, &seen, false);
+	a->counters.noted++;
+	return true;
+}
+
 /* False: there is no room for it now. */
 static bool take_open(struct arbiter *a, struct shard_row *row, const struct conflict_row *r,
 		      struct effects *fx)
@@ -184,7 +209,7 @@ static bool take_open(struct arbiter *a, struct shard_row *row, const struct con
 	}
 	if (arbiter_queue_is_known(a, row, r->id, &r->conflict))
 		return true;
-	if (!arbiter_task_start(a, row, r->id, fx))
+	if (!leave_open(a, row, r, fx) && !arbiter_task_start(a, row, r->id, fx))
 		return false;
 	row->found_work = true;
 	return true;

@@ -50,11 +50,13 @@ static void note_free(struct note *note)
 	free(note);
 }
 
-static void add_note(struct shard_copy *c, struct slice id, struct conflict *conflict)
+static void complete(struct shard_copy *c, struct slice id, struct conflict *conflict)
 {
 	struct note *note = map_get(&c->notes, id);
-	if (note && conflict->state == CONFLICT_OPEN && note->number == conflict->number &&
-	    note->policy == c->settings.version)
+	if (conflict->state != CONFLICT_OPEN)
+		return;
+	conflict->policy = c->settings.version;
+	if (note && note->number == conflict->number && note->policy == c->settings.version)
 		conflict->detail = buf_slice(&note->detail);
 }
 
@@ -90,7 +92,7 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 		if (!schema_decode(&schema_conflict, value, &s->arena, &row->conflict))
 			continue;
 		row->id = arena_copy(&s->arena, id);
-		add_note(c, row->id, &row->conflict);
+		complete(c, row->id, &row->conflict);
 		bytes += key.len + value.len + row->conflict.detail.len;
 		ack->rows_count++;
 	}

@@ -31,6 +31,8 @@ struct sent {
 };
 
 struct world {
+	struct slice policy;   /* the map's of version 4, if it has that */
+	uint64_t leads_policy; /* version that the lead lists conflicts with */
 	struct arbiter *arbiter;
 	struct json_parser *parser;
 	struct effects fx;
@@ -156,9 +158,10 @@ static void push_map(struct world *w, uint64_t version, struct shard *shard, uin
 {
 	struct collection collection = {.id = COLLECTION,
 					.name = slice_text("things"),
-					.version = 3,
+					.version = w->policy.len > 0 ? 4 : 3,
 					.replicas = 3,
 					.write_quorum = 2,
+					.policy = w->policy,
 					.retain_ms = retain_ms};
 	struct member member = {.id = NODE_C, .name = slice_text("node-c"), .role = ROLE_STORAGE};
 	struct msg_map_push push = {.map_version = version,
@@ -241,6 +244,7 @@ static void list_shows_open(struct world *w, const char *id)
 	struct conflict_row row = {.id = slice_text(id)};
 	row.conflict = (struct conflict){
 	    .state = CONFLICT_OPEN, .number = 20, .leaves = leaves, .leaves_count = 2};
+	row.conflict.policy = w->leads_policy;
 	list_answers(w, &row, 1);
 }
 
@@ -409,6 +413,25 @@ static void test_policy_none_is_noted_once(void **state)
 	buf_clear(&w->trace);
 	list_shows_open(w, "doc"); /* a new lead may not know the note */
 	trace_is(w, "31000 to 11 e4 conflict_read{shard=81 id=\"doc\"}\n");
+}
+
+/* If the map and the lead agree on `none`: else the lead may have one that decides. */
+static void test_policy_none_needs_no_reading(void **state)
+{
+	struct world *w = *state;
+	struct shard shard = placement(w, EPOCH, NODE_A);
+	w->policy = body(w, "{\"strategy\":\"none\"}");
+	push_map(w, 6, &shard, 1000);
+	w->leads_policy = 3;
+	list_shows_open(w, "other");
+	trace_is(w, "0 to 11 e4 conflict_read{shard=81 id=\"other\"}\n");
+	run_until(w, 200);
+	buf_clear(&w->trace);
+	w->leads_policy = 4;
+	list_shows_open(w, "doc");
+	trace_is(w, "200 to 11 e4 conflict_note{shard=81 id=\"doc\" "
+		    "leaves=[{generation=2 hash=\"b\"} {generation=2 hash=\"a\"}] "
+		    "detail=0x82a26279a761726269746572a6726561736f6eab706f6c6963795f6e6f6e65}\n");
 }
 
 /* The map has a newer policy than the lead: what that one leaves open says nothing of this one. */
@@ -752,6 +775,7 @@ int main(void)
 	    T(test_a_conflict_is_read_resolved_and_cleaned_up),
 	    T(test_leaves_moved_reads_again),
 	    T(test_policy_none_is_noted_once),
+	    T(test_policy_none_needs_no_reading),
 	    T(test_another_policy_is_looked_at_at_once),
 	    T(test_clients_have_until_the_deadline),
 	    T(test_a_large_document_is_read_in_parts),

@@ -147,6 +147,7 @@ static void test_late_push_is_a_conflict(void **state)
 	assert_int_equal(b->listed.rows[0].conflict.kind, CONFLICT_DELETE);
 	assert_true(b->listed.rows[0].conflict.held);
 	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
+	assert_int_equal(b->listed.rows[0].conflict.policy, 1); /* that the lead accepts */
 	/* it is no tombstone that waits */
 	assert_int_equal(commit(b, 6, 3, 7), 0);
 }
