@@ -278,9 +278,13 @@ static void count_steps(struct workload *w, const char *text)
 		sim_violation(w->sim, "storm: resolved in %d steps", steps);
 }
 
-static void take_root(struct storm_state *s, const struct sim_answer *answer)
+/* One that comes after healing is left alone: who would write branches on it has gone. */
+static void take_root(struct workload *w, const struct sim_answer *answer)
 {
+	struct storm_state *s = state_of(w);
 	struct revision first;
+	if (w->sim->healed)
+		return;
 	s->there |= answer->status == 412;
 	bool is_first = revision_parse(slice_text(answer->etag), &first) && first.generation == 1;
 	if ((answer->status == 200 || answer->status == 201) && is_first) {
@@ -315,7 +319,7 @@ static void asker_answered(struct workload *w, const struct sim_answer *answer)
 	if (s->step == MAKE && (good || answer->status == 409)) {
 		s->step = ROOT;
 	} else if (s->step == ROOT) {
-		take_root(s, answer);
+		take_root(w, answer);
 	} else if (s->step == OTHER) {
 		s->others |= good && w->sim->healed;
 	} else if (s->step == COMPARE && good) {
