@@ -141,6 +141,9 @@ bool couch_attachments_take(struct turn *t, struct request *r, const struct couc
 	struct mp_token head = mp_read(&reader);
 	if (head.type != MP_MAP || head.count == 0 || d->deleted)
 		return true;
+	if (head.count > LIMIT_ATTACHMENTS)
+		return couch_problem(p, COUCH_BAD_REQUEST,
+				     "A document has at most 1024 attachments.");
 	mp_write_map(&out, mp_read(&members).count + 1);
 	buf_append(&out, members.at, (size_t)(members.end - members.at));
 	mp_write_text(&out, ATTACHMENTS_MEMBER);

@@ -45,7 +45,7 @@ static bool take_number(struct slice value, const char *member, uint64_t *out)
 	struct mp_reader reader = mp_reader_of(given);
 	struct mp_token token = mp_read(&reader);
 	*out = token.type == MP_UINT ? token.u64 : UINT64_MAX;
-	return given.len == 0 || token.type == MP_UINT;
+	return given.len == 0 || (token.type == MP_UINT && token.u64 < UINT64_MAX);
 }
 
 static bool take_coding(struct slice value, bool *gzip)

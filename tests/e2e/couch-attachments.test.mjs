@@ -388,6 +388,13 @@ describe('attachments in the CouchDB dialect', () => {
     expectError(await put({ a: follows(bytes), b: follows(bytes) }, [{ bytes }]), 400, 'bad_request', 'attachment shorter than expected');
     expectError(await put({ a: follows(bytes) }, [{ bytes }, { bytes }]), 400, 'bad_request', 'There are more parts than attachments that follow.');
     expectError(await put({ a: follows(bytes, { encoding: 'gzip' }) }, [{ bytes }]), 400, 'bad_request', 'An attachment is not coded as it is said to be.');
+    const endless = related({ _attachments: { a: follows(bytes, { length: -7 }) } }, [{ bytes }]);
+    const greatest = Buffer.from(endless.body.toString('latin1').replace('"length":-7', '"length":18446744073709551615'), 'latin1');
+    const refused = await raw('PUT', `${db}/d`, { body: greatest, headers: endless.headers });
+    expectError({ status: refused.status, json: JSON.parse(refused.bytes) }, 400, 'bad_request', 'Invalid attachment length for a');
+    const many = Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [`a${i}`, { data: '' }]));
+    const filled = await raw('PUT', `${db}/d`, { body: JSON.stringify({ _attachments: many }), headers: { 'content-type': 'application/json' } });
+    expectError({ status: filled.status, json: JSON.parse(filled.bytes) }, 400, 'bad_request', 'A document has at most 1024 attachments.');
     const headers = { 'content-type': 'multipart/related' };
     const none = await raw('PUT', `${db}/d`, { body: bytes, headers });
     expectError({ status: none.status, json: JSON.parse(none.bytes) }, 400, 'bad_request', 'The multipart body has no boundary.');
