@@ -27,7 +27,7 @@ struct splitting {
 	bool was_split;
 	struct slice *ids; /* the stub's list */
 	uint32_t ids_count;
-	struct entity entities[SPLIT_PARTS_MAX];
+	struct entity *entities; /* one for each history that is not deleted */
 	uint32_t entities_count;
 	bool failed; /* *out says why */
 };
@@ -143,19 +143,35 @@ static struct slice kind_of(const struct decide *w, struct slice body)
 	return copy;
 }
 
-/* One for each history. */
+/* Each family's nodes, empty, with room for them. */
+static struct entity *families_new(const struct splitting *s, const uint32_t *families,
+				   uint32_t count)
+{
+	struct entity *out = arena_alloc(s->w->arena, (count + 1) * sizeof *out);
+	uint32_t *nodes = arena_alloc(s->w->arena, (s->count + 1) * sizeof *nodes);
+	for (uint32_t i = 0; i < s->count; i++)
+		out[families[i]].count++;
+	for (uint32_t f = 0; f < count; f++) {
+		out[f].nodes = nodes;
+		nodes += out[f].count;
+		out[f].count = 0;
+	}
+	return out;
+}
+
 static bool find_entities(struct splitting *s)
 {
-	struct decide *w = s->w;
 	uint32_t *families;
-	uint32_t count = graph_families(&w->doc, s->nodes, s->count, w->arena, &families);
+	uint32_t count = graph_families(&s->w->doc, s->nodes, s->count, s->w->arena, &families);
+	s->entities = families_new(s, families, count);
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct entity *e = &s->entities[families[i]];
+		e->nodes[e->count++] = s->nodes[i];
+	}
 	for (uint32_t f = 0; f < count; f++) {
-		struct entity *one = &s->entities[s->entities_count];
-		if (s->entities_count == SPLIT_PARTS_MAX)
-			return fail(s, "too_many_roots");
-		one->count = graph_group(s->nodes, s->count, families, f, w->arena, &one->nodes);
-		if (fill_body(s, one))
-			s->entities_count++;
+		struct entity e = s->entities[f];
+		if (fill_body(s, &e))
+			s->entities[s->entities_count++] = e;
 		else if (s->failed)
 			return false;
 	}
@@ -164,9 +180,11 @@ static bool find_entities(struct splitting *s)
 
 static bool kinds_differ(const struct splitting *s)
 {
+	if (s->entities_count == 0)
+		return false;
+	struct slice first = kind_of(s->w, s->entities[0].body);
 	for (uint32_t i = 1; i < s->entities_count; i++)
-		if (!slice_equal(kind_of(s->w, s->entities[0].body),
-				 kind_of(s->w, s->entities[i].body)))
+		if (!slice_equal(first, kind_of(s->w, s->entities[i].body)))
 			return true;
 	return false;
 }
@@ -225,6 +243,8 @@ static int compare_ids(const void *a, const void *b)
 static bool make_parts(struct splitting *s)
 {
 	struct decision *out = s->out;
+	if (s->entities_count > SPLIT_PARTS_MAX)
+		return fail(s, "too_many_roots");
 	out->parts = arena_alloc(s->w->arena, (s->entities_count + 1) * sizeof *out->parts);
 	for (uint32_t i = 0; i < s->entities_count; i++) {
 		struct split_part *part = &out->parts[i];

@@ -14,7 +14,7 @@
 #include "common/doc/json.h"
 #include "common/doc/script_answer.h"
 
-enum { NODES_MAX = 16 };
+enum { NODES_MAX = 80 };
 
 struct fixture {
 	struct json_parser *parser;

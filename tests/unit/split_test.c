@@ -1,4 +1,6 @@
 /* Documents that share an id and nothing else: which are one entity, and what a split makes. */
+#include <stdio.h>
+
 #include "tests/unit/graph_case.h"
 
 #define KINDS "{\"roots\":{\"kind\":[\"type\"]}}"
@@ -250,6 +252,34 @@ static void test_what_gets_no_id(void **state)
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"roots_alike\"}");
 }
 
+static void many_roots(struct fixture *f, uint32_t persons, uint32_t records)
+{
+	start(f, KINDS);
+	for (uint32_t i = 0; i < persons + records; i++) {
+		char *name = arena_alloc(&f->arena, 32);
+		char json[64];
+		snprintf(name, 32, "1-%016x", i + 1);
+		snprintf(json, sizeof json, "{\"type\":\"%s\",\"m%u\":1}",
+			 i < persons ? "person" : "record", i);
+		node(f, name, ROOT, json);
+	}
+	run(f);
+}
+
+static void test_only_a_split_has_too_many(void **state)
+{
+	struct fixture *f = *state;
+	many_roots(f, SPLIT_PARTS_MAX + 1, 0);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_int_equal(f->decision.how, HOW_MERGE);
+	assert_non_null(strstr(to_json(f, f->decision.resolve.body), "\"m64\":1"));
+	many_roots(f, SPLIT_PARTS_MAX - 1, 1);
+	assert_int_equal(f->decision.how, HOW_SPLIT);
+	assert_int_equal(f->decision.parts_count, SPLIT_PARTS_MAX);
+	many_roots(f, SPLIT_PARTS_MAX, 1);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"too_many_roots\"}");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -266,6 +296,7 @@ int main(void)
 	    T(test_a_split_is_not_taken_back),
 	    T(test_on_somebodys_word),
 	    T(test_what_gets_no_id),
+	    T(test_only_a_split_has_too_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
