@@ -2,6 +2,7 @@
  * replica. */
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/applying.h"
 #include "storage-node/attachment.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/digest.h"
@@ -232,72 +233,6 @@ static void note_rare(const struct change *change, const struct document_edit *e
 		REACHED(import_makes_conflict);
 }
 
-/* ---- the record ---- */
-
-void apply_flush(struct storage *s)
-{
-	struct applying *a = &s->applying;
-	if (a->copy) {
-		buf_clear(&s->value);
-		schema_encode(&schema_document, &a->large.doc, &s->value);
-		s->applied_bytes += s->value.len;
-		digest_put(s, a->copy, STORE_DOCUMENTS,
-			   key_document(&s->key, a->copy->id, buf_slice(&a->id)),
-			   buf_slice(&s->value));
-	}
-	large_close(&a->large);
-	a->copy = NULL;
-}
-
-/* As applied: a large one may stand in `applying`. */
-static void load(struct storage *s, struct shard_copy *c, const struct change *change,
-		 struct document_view *view)
-{
-	struct applying *a = &s->applying;
-	if (!a->copy || a->copy != c || !slice_equal(buf_slice(&a->id), change->id)) {
-		apply_flush(s);
-		document_load(s, c, change->id, view);
-		return;
-	}
-	*view = (struct document_view){.storage = s, .copy = c, .id = change->id, .exists = true};
-	view->doc = a->large.doc;
-	view->large = &a->large;
-}
-
-/* Is the next entry of this document, too? Then its record waits for that one. */
-static bool goes_on(const struct shard_copy *c, uint64_t number, struct slice id)
-{
-	const struct pending *next = ring_at(&c->pending, number + 1);
-	return next && slice_equal(next->id, id);
-}
-
-static void put_record(struct document_view *view, uint64_t number,
-		       const struct document_edit *edit)
-{
-	struct storage *s = view->storage;
-	struct shard_copy *c = view->copy;
-	struct applying *a = &s->applying;
-	if (view->large && !edit->reshaped && large_follow(&a->large, &view->doc)) {
-		s->applied_bytes += view->doc.revisions_count * APPLY_REVISION_BYTES;
-		return;
-	}
-	if (!view->large && goes_on(c, number, view->id) && large_open(&a->large, &view->doc)) {
-		a->copy = c;
-		buf_clear(&a->id);
-		buf_append_slice(&a->id, view->id);
-		return;
-	}
-	buf_clear(&s->value);
-	schema_encode(&schema_document, &view->doc, &s->value);
-	s->applied_bytes += s->value.len;
-	struct slice key = key_document(&s->key, c->id, view->id);
-	if (view->large)
-		digest_put(s, c, STORE_DOCUMENTS, key, buf_slice(&s->value));
-	else
-		digest_replace(s, c, STORE_DOCUMENTS, key, view->record, buf_slice(&s->value));
-	a->copy = NULL; /* what this view borrows from it stays until the next one is loaded */
-}
-
 static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number,
 			   const struct change *change)
 {
@@ -307,7 +242,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	struct conflict before = {0};
 	bool has_resolution =
 	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
-	load(s, c, change, &view);
+	applying_load(s, c, change->id, &view);
 	if (has_resolution && !view.exists) { /* it was erased */
 		drop_resolution(s, c, number, change, &resolved);
 		return;
@@ -337,7 +272,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	operations_apply(&view, change, &edit);
 	if (MUTATION(tombstone_dropped) && edit.was_live && !edit.is_live)
 		view.doc.revisions_count = 0;
-	put_record(&view, number, &edit);
+	applying_put(&view, &edit);
 	index_change(s, c, change->id, edit.was_live ? body_before : (struct slice){0},
 		     edit.is_live ? view.doc.body : (struct slice){0});
 	count_document(c, &edit);
@@ -383,7 +318,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		c->position.stamp = change.stamp;
 	if (change.kind != CHANGE_WRITE && change.kind != CHANGE_BRANCH &&
 	    change.kind != CHANGE_IMPORT)
-		apply_flush(s);
+		applying_forget(s);
 	if (change.kind == CHANGE_SETTINGS)
 		apply_settings(s, c, &change);
 	else if (change.kind == CHANGE_LOCK || change.kind == CHANGE_UNLOCK)

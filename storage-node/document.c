@@ -281,17 +281,24 @@ static void advance_to_last(struct document_view *v, uint64_t from)
 	keep_pending(v);
 }
 
+static void load_applied(struct storage *s, struct shard_copy *c, struct slice id,
+			 struct document_view *out)
+{
+	if (!applying_lend(s, c, id, out))
+		document_load(s, c, id, out);
+}
+
 /* The record with pending entries is made only when a second write meets the first. */
 void document_load_pending(struct storage *s, struct shard_copy *c, struct slice id,
 			   struct document_view *out)
 {
 	struct overlay *o = map_get(&c->overlays, id);
 	if (!o) {
-		document_load(s, c, id, out);
+		load_applied(s, c, id, out);
 		return;
 	}
 	if (o->record_number == 0) {
-		document_load(s, c, id, out);
+		load_applied(s, c, id, out);
 		out->overlay = o;
 		(void)pending_decoded(out);
 		advance_to_last(out, c->pending.first);

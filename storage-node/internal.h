@@ -6,6 +6,7 @@
 #include "common/base/rng.h"
 #include "common/probe.h"
 #include "common/timing.h"
+#include "storage-node/applying.h"
 #include "storage-node/attempt.h"
 #include "storage-node/digest.h"
 #include "storage-node/keys.h"
@@ -244,14 +245,6 @@ struct shard_copy {
 	    outbox_cursor; /* where the next push starts: one that is refused holds up no other */
 	uint64_t outbox_next; /* sequence */
 	int64_t outbox_pushed_ms;
-};
-
-/* The document whose entries are being applied, if it is large: its record is put when there is no
- * further one, or something else looks at it. */
-struct applying {
-	struct shard_copy *copy; /* NULL: none */
-	struct buf id;
-	struct large large;
 };
 
 struct query_job;
@@ -536,9 +529,6 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 		const struct conflict *resolved, struct document_edit *out);
 
 /* apply.c */
-/* Puts the record that waits for further entries. Before anybody else reads documents or digests.
- */
-void apply_flush(struct storage *s);
 void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded,
 		  struct effects *fx);
 

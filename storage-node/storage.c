@@ -93,8 +93,7 @@ void storage_free(struct storage *s)
 	map_close(&s->dropped);
 	view_free_all(s);
 	document_free_outbox(s);
-	large_close(&s->applying.large);
-	buf_close(&s->applying.id);
+	applying_close(&s->applying);
 	buf_close(&s->map_members);
 	buf_close(&s->key);
 	buf_close(&s->value);

@@ -448,7 +448,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		struct arena_mark mark = arena_mark(&s->arena);
 		apply_change(s, c, number, p->change, fx);
 		if (number % DIGEST_EVERY == 0)
-			apply_flush(s);
+			applying_flush(s);
 		digest_mark(c);
 		arena_rewind(&s->arena, mark);
 		if (p->id.len && shard_is_lead(c))
@@ -459,7 +459,7 @@ void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, str
 		c->turn_dirty = true;
 		s->applied_total++;
 	}
-	apply_flush(s);
+	applying_flush(s);
 	stream_trim(s, c);
 }
 

@@ -15,6 +15,7 @@
 #include "common/doc/value.h"
 #include "common/timing.h"
 #include "proto/msgpack.h"
+#include "storage-node/keys.h"
 #include "tests/sim/storage_peers.h"
 
 enum { LEAVES = 2500, FIRST_ENTRY = 3, NODE_BYTES_MAX = 96, ROUND = 50 };
@@ -353,6 +354,42 @@ static void test_a_record_is_put_for_many(void **state)
 	assert_true(disk_put_max(f.b->disk) < 4 * 1024 * 1024);
 }
 
+static struct slice stored(struct fixture *f, struct buf *key)
+{
+	struct slice record;
+	struct storage_bench *b = f->b;
+	assert_int_equal(store_get(b->store, STORE_DOCUMENTS,
+				   key_document(key, SHARD, slice_text("d")), &record),
+			 STORE_OK);
+	return arena_copy(&b->arena, record);
+}
+
+static uint64_t conflicts(struct fixture *f)
+{
+	assert_int_equal(peers_read(f->b, 1, "d", false), STATUS_OK);
+	return f->b->was_read.conflicts;
+}
+
+/* The document stays decoded from one write to the next; but if its record is another by then, as
+ * after a copy, that is what counts. */
+static void test_what_is_stored_counts(void **state)
+{
+	enum { FEW = 300, MORE = 310 };
+	struct fixture f;
+	struct buf key = {0};
+	begin(&f, *state);
+	make_leaves(&f, 1, FEW);
+	struct slice before = stored(&f, &key);
+	for (uint32_t n = FEW + 1; n <= MORE; n++)
+		make_leaves(&f, n, n);
+	assert_int_equal(conflicts(&f), MORE - 1);
+	store_put(f.b->store, STORE_DOCUMENTS, key_document(&key, SHARD, slice_text("d")), before);
+	assert_int_equal(store_commit(f.b->store, true), STORE_OK);
+	make_leaves(&f, MORE + 1, MORE + 1);
+	assert_int_equal(conflicts(&f), FEW);
+	buf_close(&key);
+}
+
 /* ---- operation ids ---- */
 
 static void write_keyed(struct fixture *f, uint64_t n, uint64_t operation, uint64_t digest)
@@ -443,8 +480,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_thousands_of_leaves),      cmocka_unit_test(test_however_they_come_together),
-	    CASE(test_a_record_is_put_for_many), CASE(test_operation_ids_have_keys),
-	    CASE(test_old_operation_ids_go),
+	    CASE(test_a_record_is_put_for_many), CASE(test_what_is_stored_counts),
+	    CASE(test_operation_ids_have_keys),  CASE(test_old_operation_ids_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
