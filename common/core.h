@@ -44,20 +44,20 @@ enum event_kind {
 	EVENT_STREAM_GONE,    /* gateway: a stream has ended, by whomever */
 	EVENT_TIMER,          /* the deadline that the core asked for has come */
 	EVENT_TURN,           /* end of a turn: finish batches */
-	EVENT_STORED,   /* what was put before is durable (committed, if no sync was asked for) */
-	EVENT_DISK,     /* free space fell below or rose above the reserve, or a quarter of it */
-	EVENT_PASSWORD, /* a password's hash is there */
-	EVENT_SCRIPT,   /* a script has ended, or can't be run */
-	EVENT_FETCHED,  /* gateway: another server has answered, or can't be asked */
-	EVENT_DRAIN     /* SIGTERM: finish what is under way, take nothing new */
+	EVENT_STORED,     /* what was put before is durable (committed, if no sync was asked for) */
+	EVENT_DISK,       /* free space fell below or rose above the reserve, or a quarter of it */
+	EVENT_PASSWORD,   /* a password's hash is there */
+	EVENT_SCRIPT,     /* a script has ended, or can't be run */
+	EVENT_FETCH_ROOM, /* gateway: so much of a question's body that comes in pieces has left */
+	EVENT_FETCHED,    /* gateway: another server has answered, or can't be asked */
+	EVENT_DRAIN       /* SIGTERM: finish what is under way, take nothing new */
 };
 
 /* Where a message came from. The key it was signed with says who; never the message itself. */
 struct peer {
 	uint64_t member; /* id in the member list */
 	enum role role;
-	uint32_t
-	    route; /* connection it came over, to answer on: a member may have several; 0: any */
+	uint32_t route; /* connection it came over, to answer on: one of several; 0: any */
 };
 
 struct event {
@@ -92,6 +92,7 @@ struct event {
 			enum script_status status;
 			struct slice output; /* OK: MessagePack; else a text; borrowed */
 		} script;
+		struct http_credit fetch_room; /* request: the question's id */
 		struct http_fetched fetched;
 		const struct password_reply *password;
 	};
@@ -106,6 +107,7 @@ enum effect_kind {
 	EFFECT_STREAM_CLOSE, /* no more; EVENT_STREAM_GONE follows */
 	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, unless the process ends */
 	EFFECT_FETCH,        /* ask another server; EVENT_FETCHED follows, unless it is ended */
+	EFFECT_FETCH_BODY,   /* more of a question's body that comes in pieces */
 	EFFECT_FETCH_END,    /* nobody waits for its answer any more */
 	EFFECT_PASSWORD,     /* hash a password, beside the loop; EVENT_PASSWORD follows, too */
 	EFFECT_LOG,          /* a line for the log and the trace */
@@ -131,7 +133,7 @@ struct effect {
 		struct http_sending stream_send;
 		struct http_closing stream_close;
 		struct script_request script;
-		struct http_fetch fetch; /* of FETCH_END only the id */
+		struct http_fetch fetch; /* of FETCH_BODY id and body, of FETCH_END the id */
 		struct password_request password;
 		struct {
 			enum log_level level;
@@ -171,6 +173,7 @@ void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const c
 void fx_script(struct effects *fx, const struct script_request *request);
 /* Copies. */
 void fx_fetch(struct effects *fx, const struct http_fetch *fetch);
+void fx_fetch_body(struct effects *fx, uint64_t id, struct slice bytes);
 void fx_fetch_end(struct effects *fx, uint64_t id);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);
@@ -188,8 +191,7 @@ struct core_ops {
 	int64_t (*deadline)(const void *core);
 	/* Appends Prometheus text; may be NULL. */
 	void (*metrics)(const void *core, struct buf *out);
-	/* Readiness: appends one line per check, "name ok" or "name failed: why"; true if all hold.
-	 */
+	/* Appends a line per check, "name ok" or "name failed: why"; true if all hold. */
 	bool (*ready)(const void *core, int64_t now_ms, struct buf *out);
 };
 

@@ -121,6 +121,12 @@ void fx_fetch(struct effects *fx, const struct http_fetch *fetch)
 	copy->body = arena_copy(&fx->arena, fetch->body);
 }
 
+void fx_fetch_body(struct effects *fx, uint64_t id, struct slice bytes)
+{
+	struct http_fetch *fetch = &effect_add(fx, EFFECT_FETCH_BODY, WHEN_NOW)->fetch;
+	*fetch = (struct http_fetch){.id = id, .body = arena_copy(&fx->arena, bytes)};
+}
+
 void fx_fetch_end(struct effects *fx, uint64_t id)
 {
 	effect_add(fx, EFFECT_FETCH_END, WHEN_NOW)->fetch.id = id;

@@ -105,7 +105,10 @@ struct http_closing {
 	struct slice reason; /* at most 123 bytes */
 };
 
-/* A question to another server. Bodies are JSON, both ways. */
+/* Of the body of a question that comes in pieces, so much is wanted from the beginning on. */
+enum { HTTP_FETCH_WINDOW = 1 << 20 };
+
+/* A question to another server. Bodies are JSON, both ways, unless they come in pieces. */
 struct http_fetch {
 	uint64_t id;
 	enum http_method method;
@@ -113,9 +116,10 @@ struct http_fetch {
 	const struct http_field *headers;
 	uint32_t headers_count;
 	struct slice body; /* empty: none */
+	uint64_t length;   /* not 0: the body has so many bytes and comes by EFFECT_FETCH_BODY */
 	uint64_t answer_bytes_max;
-	int64_t timeout_ms;
-	bool plain; /* no certificate is shown */
+	int64_t timeout_ms; /* 0: its asker ends it */
+	bool plain;         /* no certificate is shown */
 };
 
 /* Slices are borrowed for the step. */

@@ -7,7 +7,11 @@
 #include "gateway/intake.h"
 #include "gateway/notify/notify.h"
 
-enum { FLOW_WHOLE_BYTES = LIMIT_CHUNK_BYTES, PARTS_FIRST = 8 };
+enum {
+	FLOW_WHOLE_BYTES = LIMIT_CHUNK_BYTES,
+	FLOW_INSIDE_BYTES = 1 << 24, /* of one that is made inside, and kept whole */
+	PARTS_FIRST = 8
+};
 
 /* A text, or a range of a content. */
 struct flow_part {
@@ -241,9 +245,10 @@ static void close_flow(struct request *r)
 
 void flow_send(struct turn *t, struct request *r, struct flow *f, const struct reply *reply)
 {
-	/* made inside it is kept whole, and sent on as a request */
 	uint64_t most = t->gw->options.limits.request_bytes_max;
 	struct problem problem;
+	if (most > FLOW_INSIDE_BYTES)
+		most = FLOW_INSIDE_BYTES;
 	f->reply = *reply;
 	f->reply.body = (struct buf){0};
 	if (reply->content_type.len == 0)

@@ -130,6 +130,16 @@ static void run_timers(struct turn *t)
 	schedule_tick(t);
 }
 
+static void drain(struct turn *t)
+{
+	schedule_drain(t); /* asks once more */
+	t->gw->draining = true;
+	notify_drain(t);
+	changes_drain(t);
+	arbiters_drain(t);
+	replicator_drain(t);
+}
+
 static void step(void *core, const struct event *event, struct effects *fx)
 {
 	struct turn t = {.gw = core, .event = event, .fx = fx, .now_ms = event->now_ms};
@@ -148,7 +158,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		request_arrived(&t, event->http);
 		break;
 	case EVENT_HTTP_BODY:
-		intake_body(&t);
+		intake_body(&t, &event->http_body);
 		break;
 	case EVENT_HTTP_GONE:
 		request_gone(&t, event->http_gone);
@@ -158,12 +168,7 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		run_timers(&t);
 		break;
 	case EVENT_DRAIN:
-		schedule_drain(&t); /* asks once more */
-		t.gw->draining = true;
-		notify_drain(&t);
-		changes_drain(&t);
-		arbiters_drain(&t);
-		replicator_drain(&t);
+		drain(&t);
 		break;
 	case EVENT_HTTP_CLOSED:
 		lock_session_end(&t, event->http_closed);
@@ -191,6 +196,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		break;
 	case EVENT_SCRIPT:
 		script_runs_event(&t);
+		break;
+	case EVENT_FETCH_ROOM:
+		replicator_room(&t, &event->fetch_room);
 		break;
 	case EVENT_FETCHED:
 		replicator_fetched(&t);

@@ -2,6 +2,7 @@
 
 #include "gateway/http_answer.h"
 #include "gateway/multipart.h"
+#include "gateway/replicate/replicate.h"
 #include "gateway/routes.h"
 
 static struct slice header_of(const struct http_request *head, const char *name)
@@ -63,9 +64,8 @@ bool intake_begin(struct turn *t, struct request *r, struct contents *work)
 	return true;
 }
 
-void intake_body(struct turn *t)
+void intake_body(struct turn *t, const struct http_body *body)
 {
-	const struct http_body *body = &t->event->http_body;
 	struct request *r = map_get_u64(&t->gw->requests, body->request);
 	struct intake *in = r ? r->intake : NULL;
 	if (!in || !in->take)
@@ -75,13 +75,22 @@ void intake_body(struct turn *t)
 	intake_pump(t, r);
 }
 
+/* Of those made inside only jobs' bodies come in pieces. */
+static void tell_room(struct turn *t, const struct request *r, uint32_t bytes)
+{
+	if (r->reply)
+		replicator_room(t, &(struct http_credit){.request = r->id, .bytes = bytes});
+	else
+		fx_body_credit(t->fx, r->id, bytes);
+}
+
 void intake_start(struct turn *t, struct request *r, intake_take *take, request_step *end)
 {
 	struct intake *in = r->intake;
 	in->take = take;
 	in->end = end;
 	if (in->pieces) {
-		fx_body_credit(t->fx, r->id, INTAKE_WINDOW);
+		tell_room(t, r, INTAKE_WINDOW);
 		timers_set(&t->gw->timers, &r->deadline, t->now_ms + INTAKE_WAIT_MS);
 	}
 	intake_pump(t, r);
@@ -93,7 +102,7 @@ static void give_credit(struct turn *t, struct request *r, size_t taken)
 	in->owed += (uint32_t)taken;
 	if (!in->pieces || in->ended || in->owed < INTAKE_CREDIT_MIN)
 		return;
-	fx_body_credit(t->fx, r->id, in->owed);
+	tell_room(t, r, in->owed);
 	in->owed = 0;
 }
 

@@ -63,8 +63,8 @@ struct intake {
 /* A body or an answer comes or goes in pieces: the request is counted until its end. False: too
  * many do, which is answered. */
 bool transfer_begin(struct turn *t, struct request *r) MUST_CHECK;
-/* EVENT_HTTP_BODY */
-void intake_body(struct turn *t);
+/* EVENT_HTTP_BODY; or of a request that is made inside. */
+void intake_body(struct turn *t, const struct http_body *body);
 
 /* In the step in which the request arrives. work may come later. False: there are too many, which
  * is answered. */

@@ -62,6 +62,16 @@ static void print_name(struct slice name, struct buf *out)
 	buf_append_byte(out, '"');
 }
 
+void couch_part_print(const char *boundary, struct slice name, struct slice type, uint64_t length,
+		      struct buf *out)
+{
+	buf_printf(out, "\r\n--%s", boundary);
+	print_name(name, out);
+	buf_append_text(out, "\r\nContent-Type: ");
+	buf_append_slice(out, couch_attachment_type(type));
+	buf_printf(out, "\r\nContent-Length: %" PRIu64 "\r\n\r\n", length);
+}
+
 void couch_related_print(struct flow *flow, const char *boundary, struct slice id,
 			 struct slice json, struct slice body)
 {
@@ -75,11 +85,7 @@ void couch_related_print(struct flow *flow, const char *boundary, struct slice i
 	buf_printf(&text, "--%s\r\nContent-Type: application/json\r\n\r\n", boundary);
 	buf_append_slice(&text, json);
 	while (attachments_next(&walk, &stub)) {
-		buf_printf(&text, "\r\n--%s", boundary);
-		print_name(stub.name, &text);
-		buf_append_text(&text, "\r\nContent-Type: ");
-		buf_append_slice(&text, couch_attachment_type(stub.type));
-		buf_printf(&text, "\r\nContent-Length: %" PRIu64 "\r\n\r\n", stub.length);
+		couch_part_print(boundary, stub.name, stub.type, stub.length, &text);
 		flow_text(flow, buf_slice(&text));
 		flow_content(flow, id, stub.content, 0, stub.length);
 		buf_clear(&text);

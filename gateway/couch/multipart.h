@@ -40,6 +40,9 @@ enum { PART_BOUNDARY_BYTES = 33 };
 /* Does its client ask for an answer of this type, by its name? */
 bool couch_multipart_asked(const struct request *r, const char *type);
 void couch_boundary_draw(struct turn *t, char out[PART_BOUNDARY_BYTES]);
+/* The head of an attachment's part, from the delimiter before it on. */
+void couch_part_print(const char *boundary, struct slice name, struct slice type, uint64_t length,
+		      struct buf *out);
 /* The type of a document with this body, printed as below. */
 void couch_related_type(const char *boundary, struct slice body, struct buf *out);
 /* The document, printed with `follows`, is the first part, its attachments are the others; without

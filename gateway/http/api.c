@@ -170,6 +170,13 @@ static void on_fetched(void *context, const struct http_fetched *fetched)
 	daemon_inject(api->daemon, &event);
 }
 
+static void on_room(void *context, const struct http_credit *room)
+{
+	struct http_api *api = context;
+	struct event event = {.kind = EVENT_FETCH_ROOM, .fetch_room = *room};
+	daemon_inject(api->daemon, &event);
+}
+
 static void on_fetches(void *context)
 {
 	fetcher_run(context);
@@ -183,6 +190,7 @@ static bool fetcher_open(struct http_api *api, struct buf *problem)
 	    .cert = config_text(c, "replicate_cert"),
 	    .key = config_text(c, "replicate_key"),
 	    .context = api,
+	    .room = on_room,
 	    .fetched = on_fetched,
 	};
 	api->fetcher = fetcher_new(&options, problem);
@@ -387,6 +395,8 @@ void http_api_respond(struct daemon *d, const struct effect *effect)
 						 effect->stream_close.reason);
 	} else if (effect->kind == EFFECT_FETCH) {
 		fetcher_start(api->fetcher, &effect->fetch);
+	} else if (effect->kind == EFFECT_FETCH_BODY) {
+		fetcher_give(api->fetcher, effect->fetch.id, effect->fetch.body);
 	} else if (effect->kind == EFFECT_FETCH_END) {
 		fetcher_end(api->fetcher, effect->fetch.id);
 	}

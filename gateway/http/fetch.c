@@ -11,7 +11,13 @@
 #include "common/base/memory.h"
 #include "gateway/routes.h"
 
-enum { CONNECTIONS_MAX = 64, CONNECT_MS = 10000, READY_MAX = 16, HEADER_BYTES_MAX = 4096 };
+enum {
+	CONNECTIONS_MAX = 64,
+	CONNECT_MS = 10000,
+	READY_MAX = 16,
+	ROOM_BYTES = 256 << 10,
+	HEADER_BYTES_MAX = 4096
+};
 
 struct fetch {
 	struct fetcher *fetcher;
@@ -19,6 +25,10 @@ struct fetch {
 	CURL *easy;
 	struct curl_slist *headers;
 	struct buf body;
+	uint64_t length; /* of a body that comes in pieces; of these: */
+	size_t body_at;  /* so much of `body` has left */
+	uint64_t left;   /* and so much of all */
+	uint32_t room;   /* and so much since it was told */
 	struct buf answer;
 	uint64_t answer_bytes_max;
 	bool too_large;
@@ -81,6 +91,24 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
 	return bytes;
 }
 
+/* Waits for more when it has none. */
+static size_t on_wanted(char *out, size_t size, size_t count, void *context)
+{
+	struct fetch *fetch = context;
+	size_t bytes = fetch->body.len - fetch->body_at;
+	if (fetch->left == fetch->length)
+		return 0;
+	if (bytes == 0)
+		return CURL_READFUNC_PAUSE;
+	if (bytes > size * count)
+		bytes = size * count;
+	memcpy(out, fetch->body.data + fetch->body_at, bytes);
+	fetch->body_at += bytes;
+	fetch->left += bytes;
+	fetch->room += (uint32_t)bytes;
+	return bytes;
+}
+
 /* Of all headers only the cookie of a session is wanted. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
@@ -130,11 +158,11 @@ static bool add_header(struct fetch *fetch, struct slice name, struct slice valu
 static bool set_headers(struct fetch *fetch, const struct http_fetch *asked)
 {
 	bool ok = add_header(fetch, slice_text("Accept"), slice_text("application/json"));
-	if (asked->body.len > 0) {
+	if (asked->body.len > 0)
 		ok = ok &&
 		     add_header(fetch, slice_text("Content-Type"), slice_text("application/json"));
+	if (asked->body.len > 0 || asked->length > 0)
 		ok = ok && add_header(fetch, slice_text("Expect"), slice_text(""));
-	}
 	for (uint32_t i = 0; ok && i < asked->headers_count; i++)
 		ok = add_header(fetch, asked->headers[i].name, asked->headers[i].value);
 	return ok && curl_easy_setopt(fetch->easy, CURLOPT_HTTPHEADER, fetch->headers) == CURLE_OK;
@@ -164,6 +192,16 @@ static bool set_bounds(CURL *easy, const struct http_fetch *asked)
 	       curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)asked->timeout_ms) == CURLE_OK;
 }
 
+static bool set_pieces(struct fetch *fetch, uint64_t length)
+{
+	CURL *easy = fetch->easy;
+	fetch->length = length;
+	return curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)length) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_wanted) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_READDATA, fetch) == CURLE_OK;
+}
+
 static bool set_question(struct fetch *fetch, const struct http_fetch *asked)
 {
 	CURL *easy = fetch->easy;
@@ -176,6 +214,8 @@ static bool set_question(struct fetch *fetch, const struct http_fetch *asked)
 		ok = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
 				      (curl_off_t)fetch->body.len) == CURLE_OK &&
 		     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, fetch->body.data) == CURLE_OK;
+	} else if (ok && asked->length > 0) {
+		ok = set_pieces(fetch, asked->length);
 	}
 	return ok &&
 	       curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, http_method_name(asked->method)) ==
@@ -201,6 +241,19 @@ void fetcher_start(struct fetcher *f, const struct http_fetch *asked)
 	    !set_tls(fetch->easy, &f->options, asked->plain) || !set_question(fetch, asked) ||
 	    !set_headers(fetch, asked) || curl_multi_add_handle(f->multi, fetch->easy) != CURLM_OK)
 		fetch_free(fetch);
+}
+
+void fetcher_give(struct fetcher *f, uint64_t id, struct slice bytes)
+{
+	struct fetch *fetch = map_get_u64(&f->fetches, id);
+	if (!fetch)
+		return;
+	memmove(fetch->body.data, fetch->body.data + fetch->body_at,
+		fetch->body.len - fetch->body_at);
+	fetch->body.len -= fetch->body_at;
+	fetch->body_at = 0;
+	buf_append_slice(&fetch->body, bytes);
+	(void)curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
 }
 
 void fetcher_end(struct fetcher *f, uint64_t id)
@@ -264,6 +317,28 @@ static void deliver_all(struct fetcher *f)
 	}
 }
 
+static struct fetch *with_room(const struct fetcher *f)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&f->fetches, &at)) != NULL;) {
+		struct fetch *fetch = e->value;
+		bool empty = fetch->room > 0 && fetch->body_at == fetch->body.len;
+		if (empty || fetch->room >= ROOM_BYTES)
+			return fetch;
+	}
+	return NULL;
+}
+
+/* What is told may begin or end others. */
+static void tell_rooms(struct fetcher *f)
+{
+	for (struct fetch *fetch; (fetch = with_room(f)) != NULL;) {
+		struct http_credit room = {.request = fetch->id, .bytes = fetch->room};
+		fetch->room = 0;
+		f->options.room(f->options.context, &room);
+	}
+}
+
 void fetcher_run(struct fetcher *f)
 {
 	struct epoll_event ready[READY_MAX];
@@ -284,6 +359,7 @@ void fetcher_run(struct fetcher *f)
 		}
 	}
 	deliver_all(f);
+	tell_rooms(f);
 }
 
 /* ---- life ---- */

@@ -11,6 +11,7 @@ struct fetch_options {
 	const char *cert; /* what this gateway shows to them; "": nothing */
 	const char *key;
 	void *context;
+	void (*room)(void *context, const struct http_credit *room);
 	void (*fetched)(void *context, const struct http_fetched *fetched);
 };
 
@@ -25,6 +26,8 @@ int fetcher_fd(const struct fetcher *f);
 void fetcher_run(struct fetcher *f);
 /* Copies. Refusals are delivered like all else, by fetcher_run. */
 void fetcher_start(struct fetcher *f, const struct http_fetch *fetch);
+/* More of a body that comes in pieces. */
+void fetcher_give(struct fetcher *f, uint64_t id, struct slice bytes);
 void fetcher_end(struct fetcher *f, uint64_t id);
 
 #endif

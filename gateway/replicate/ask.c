@@ -3,9 +3,13 @@
 #include <stdio.h>
 
 #include "common/probe.h"
+#include "gateway/intake.h"
 #include "gateway/replicate/internal.h"
 #include "gateway/replicate/schedule.h"
 #include "gateway/routes.h"
+
+/* Longer than any shell takes. */
+enum { ANSWER_DUE_MS = REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS };
 
 struct slice answer_text(struct slice value)
 {
@@ -80,10 +84,38 @@ void replicator_fetched(struct turn *t)
 	make_ready(ask);
 }
 
+void replicator_room(struct turn *t, const struct http_credit *room)
+{
+	struct replicator *rep = t->gw->replicator;
+	struct ask *ask = map_get_u64(&rep->asks, room->request);
+	if (!ask || !ask->flying || ask->length == 0)
+		return;
+	ask->space += room->bytes;
+	ask->due_ms = t->now_ms + ANSWER_DUE_MS;
+	if (ask->has_room)
+		return;
+	ask->has_room = true;
+	ask->room_next = rep->rooms;
+	rep->rooms = ask;
+}
+
+void ask_give(struct turn *t, struct ask *ask, struct slice bytes)
+{
+	struct http_body body = {.request = ask->id, .bytes = bytes};
+	ask->given += bytes.len;
+	ask->space -= bytes.len;
+	body.last = ask->given == ask->length;
+	if (ask->job->what.sides[ask->side].remote)
+		fx_fetch_body(t->fx, ask->id, bytes);
+	else
+		intake_body(t, &body);
+}
+
 /* A checkpoint of a job that is shared out is written within the lease, or not at all. */
 static int64_t time_left(const struct turn *t, const struct ask *ask, int64_t usual_ms)
 {
-	bool bound = ask->job->plan && ask->method == HTTP_PUT && !MUTATION(job_lease_ignored);
+	bool bound = ask->job->plan && ask->method == HTTP_PUT && ask->length == 0 &&
+		     !MUTATION(job_lease_ignored);
 	int64_t left_ms = bound ? schedule_lease_left(t->gw, t->now_ms) : usual_ms;
 	return left_ms < usual_ms ? left_ms : usual_ms;
 }
@@ -91,6 +123,9 @@ static int64_t time_left(const struct turn *t, const struct ask *ask, int64_t us
 static void fly_home(struct turn *t, struct ask *ask)
 {
 	uint8_t origin[8];
+	struct http_field header = {slice_text("range"), buf_slice(&ask->range)};
+	if (ask->length > 0)
+		header = (struct http_field){slice_text("content-type"), buf_slice(&ask->type)};
 	struct http_request http = {
 	    .id = ask->id,
 	    .dialect = DIALECT_COUCH,
@@ -98,6 +133,9 @@ static void fly_home(struct turn *t, struct ask *ask)
 	    .path = buf_slice(&ask->path),
 	    .query = buf_slice(&ask->query),
 	    .body = buf_slice(&ask->body),
+	    .in_pieces = ask->length > 0,
+	    .headers = &header,
+	    .headers_count = header.value.len > 0,
 	    .principal = ask->job->principal,
 	};
 	be64_write(origin, ask->id);
@@ -134,12 +172,18 @@ static void set_headers(const struct ask *ask, struct http_field *headers, struc
 			headers[fetch->headers_count++] = e->headers[i];
 	if (cookie.len > 0)
 		headers[fetch->headers_count++] = (struct http_field){slice_text("Cookie"), cookie};
+	if (ask->range.len > 0)
+		headers[fetch->headers_count++] =
+		    (struct http_field){slice_text("Range"), buf_slice(&ask->range)};
+	if (ask->length > 0)
+		headers[fetch->headers_count++] =
+		    (struct http_field){slice_text("Content-Type"), buf_slice(&ask->type)};
 	fetch->headers = headers;
 }
 
 static void fly_out(struct turn *t, struct ask *ask)
 {
-	struct http_field headers[REPLICATE_HEADERS + 1];
+	struct http_field headers[REPLICATE_HEADERS + 3];
 	struct buf url = {0};
 	buf_append_slice(&url, buf_slice(&ask->path));
 	if (ask->query.len > 0) {
@@ -151,12 +195,14 @@ static void fly_out(struct turn *t, struct ask *ask)
 	    .method = ask->method,
 	    .url = buf_slice(&url),
 	    .body = buf_slice(&ask->body),
-	    .answer_bytes_max = REPLICATE_ANSWER_BYTES,
-	    .timeout_ms = time_left(t, ask, patience_ms(t, ask)),
+	    .answer_bytes_max = ask->answer_bytes_max,
+	    .length = ask->length,
+	    .timeout_ms = ask->length > 0 ? 0 : time_left(t, ask, patience_ms(t, ask)),
 	    .plain = ask->job->what.user != NULL,
 	};
 	set_headers(ask, headers, &fetch);
 	fx_fetch(t->fx, &fetch);
+	replicator_room(t, &(struct http_credit){.request = ask->id, .bytes = HTTP_FETCH_WINDOW});
 	buf_close(&url);
 }
 
@@ -198,7 +244,8 @@ static void fly(struct turn *t, struct ask *ask)
 		return;
 	}
 	/* the shell's timeouts come first */
-	ask->due_ms = t->now_ms + REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS;
+	ask->due_ms = t->now_ms + ANSWER_DUE_MS;
+	ask->given = ask->space = 0;
 	const struct endpoint *e = &ask->job->what.sides[ask->side];
 	ask->logs_in = false;
 	if (!e->remote)
@@ -221,6 +268,13 @@ void ask_send(struct turn *t, struct ask *ask, const struct question *q)
 	buf_append_slice(&ask->query, q->query);
 	buf_clear(&ask->body);
 	buf_append_slice(&ask->body, q->body);
+	buf_clear(&ask->range);
+	buf_append_slice(&ask->range, q->range);
+	buf_clear(&ask->type);
+	buf_append_slice(&ask->type, q->type);
+	ask->answer_bytes_max = q->answer_bytes_max ? q->answer_bytes_max : REPLICATE_ANSWER_BYTES;
+	ask->length = q->length;
+	ask->room = q->room;
 	ask->done = q->done;
 	ask->tries = 0;
 	ask->renewed = false;
@@ -291,6 +345,14 @@ static void end_unanswered(struct turn *t, struct ask *ask)
 	job_end(t, job, 500, "http_request_failed", reason);
 }
 
+static void halt(struct turn *t, const struct ask *ask)
+{
+	if (ask->job->what.sides[ask->side].remote)
+		fx_fetch_end(t->fx, ask->id);
+	else
+		request_gone(t, ask->id); /* what it has not sent yet it never does */
+}
+
 void ask_tick(struct turn *t, struct ask *ask)
 {
 	if (ask->id == 0 || ask->answered || t->now_ms < ask->due_ms)
@@ -299,6 +361,8 @@ void ask_tick(struct turn *t, struct ask *ask)
 		fly(t, ask);
 		return;
 	}
+	if (ask->length > 0)
+		halt(t, ask);
 	set_answer(ask, 0, slice_of(NULL, 0));
 	snprintf(ask->error, sizeof ask->error, "no answer");
 	make_ready(ask);
@@ -316,7 +380,8 @@ void ask_settle(struct turn *t, struct ask *ask)
 			   .status = ask->status,
 			   .too_large = ask->too_large,
 			   .text = buf_slice(&ask->text)};
-	if (ask->text.len > 0 && json_to_msgpack(t->gw->json, a.text, &value, &error))
+	bool bytes = ask->range.len > 0 && (ask->status == 200 || ask->status == 206);
+	if (ask->text.len > 0 && !bytes && json_to_msgpack(t->gw->json, a.text, &value, &error))
 		a.value = buf_slice(&value);
 	map_remove_u64(&job->owner->asks, ask->id);
 	ask->id = 0;
@@ -332,10 +397,8 @@ void ask_end(struct turn *t, struct ask *ask)
 	if (ask->id == 0)
 		return;
 	map_remove_u64(&ask->job->owner->asks, ask->id);
-	if (ask->flying && ask->job->what.sides[ask->side].remote)
-		fx_fetch_end(t->fx, ask->id);
-	else if (ask->flying)
-		request_gone(t, ask->id); /* what it has not sent yet it never does */
+	if (ask->flying)
+		halt(t, ask);
 	ask->id = 0;
 	ask->flying = false;
 }
@@ -345,5 +408,7 @@ void ask_close(struct ask *ask)
 	buf_close(&ask->path);
 	buf_close(&ask->query);
 	buf_close(&ask->body);
+	buf_close(&ask->range);
+	buf_close(&ask->type);
 	buf_close(&ask->text);
 }

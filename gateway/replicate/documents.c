@@ -16,14 +16,18 @@ void job_pass_by(struct turn *t, struct job *job, struct slice id, const char *r
 	buf_close(&name);
 }
 
-/* Fewer at once. A single one is passed by: it would stop all those behind it for ever. */
-static void fetch_fewer(struct turn *t, struct job *job, const char *reason)
+/* Fewer at once. A single one that is refused is passed by: it would stop all those behind it for
+ * ever. */
+static void fetch_fewer(struct turn *t, struct job *job, bool too_large)
 {
 	if (job->fetching > 1) {
 		job->chunk = job->fetching / 2;
+	} else if (too_large) {
+		job_parcel(t, job);
+		return;
 	} else {
 		job->batch_counts.read += job->sending;
-		job_pass_by(t, job, job->wanted[job->wanted_at].id, reason,
+		job_pass_by(t, job, job->wanted[job->wanted_at].id, "refused",
 			    job->sending > 0 ? job->sending : 1);
 		job->wanted_at++;
 	}
@@ -41,7 +45,7 @@ static void stored(struct turn *t, struct job *job, const struct answer *a)
 {
 	struct mp_reader reader;
 	if (a->too_large || refuses_document(a)) {
-		fetch_fewer(t, job, a->too_large ? "too_large" : "refused");
+		fetch_fewer(t, job, a->too_large);
 		return;
 	}
 	if (a->status != 200 && a->status != 201 && a->status != 202) {
@@ -143,8 +147,7 @@ static void send_documents(struct turn *t, struct job *job, const struct answer 
 static void documents_came(struct turn *t, struct job *job, const struct answer *a)
 {
 	if (a->too_large) {
-		job->sending = 0;
-		fetch_fewer(t, job, "too_large");
+		fetch_fewer(t, job, true);
 	} else if (are_documents(job, a)) {
 		send_documents(t, job, a);
 	} else if (knows_no_bulk(job, a)) {
@@ -175,6 +178,7 @@ static void fetch_single(struct turn *t, struct job *job)
 	    .method = HTTP_GET,
 	    .path = buf_cstr(&path),
 	    .query = buf_slice(&query),
+	    .answer_bytes_max = REPLICATE_INLINE_BYTES,
 	    .done = documents_came,
 	};
 	ask_send(t, &job->ask, &q);
@@ -203,6 +207,7 @@ static void fetch_many(struct turn *t, struct job *job, uint32_t left)
 	    .path = "/_bulk_get",
 	    .query = slice_text("revs=true&latest=true&attachments=true"),
 	    .body = buf_slice(&body),
+	    .answer_bytes_max = REPLICATE_INLINE_BYTES,
 	    .done = documents_came,
 	};
 	ask_send(t, &job->ask, &q);

@@ -4,7 +4,9 @@
 
 #include "common/base/map.h"
 #include "gateway/couch/couch.h"
+#include "gateway/replicate/ask.h"
 #include "gateway/replicate/log.h"
+#include "gateway/replicate/parcel.h"
 #include "gateway/replicate/replicate.h"
 #include "gateway/replicate/spec.h"
 #include "proto/msgpack.h"
@@ -13,6 +15,7 @@ enum {
 	REPLICATE_ROWS = 500,             /* of _changes at once */
 	REPLICATE_CHUNK = 100,            /* revisions fetched at once */
 	REPLICATE_ANSWER_BYTES = 1 << 26, /* greatest answer of the other side */
+	REPLICATE_INLINE_BYTES = 1 << 24, /* of documents with their attachments */
 	REPLICATE_POLL_MS = 30000,        /* a continuous job waits so long for changes */
 	REPLICATE_PATIENCE_MS = 60000,    /* for an answer, beyond that */
 	/* a job that is not continuous gives up what has not been answered for so long */
@@ -22,73 +25,10 @@ enum {
 	REPLICATE_QUICK_TRIES = 3,  /* where nobody is */
 	REPLICATE_BACKOFF_MS = 250, /* doubled with each try */
 	REPLICATE_BACKOFF_MAX_MS = 60000,
-	REPLICATE_WAITERS = 8,  /* clients that wait for one job */
-	REPLICATE_OF_USER = 8,  /* jobs that one with a password asks for */
-	REPLICATE_HISTORY = 50, /* sessions that a checkpoint tells of */
-	REPLICATE_REASON_BYTES = 256
+	REPLICATE_WAITERS = 8, /* clients that wait for one job */
+	REPLICATE_OF_USER = 8, /* jobs that one with a password asks for */
+	REPLICATE_HISTORY = 50 /* sessions that a checkpoint tells of */
 };
-
-/* ---- ask.c: questions to either side ---- */
-
-struct job;
-
-struct answer {
-	enum side side;
-	int status;
-	bool too_large;
-	struct slice text;
-	struct slice value; /* MessagePack; empty if it is no JSON. Until the next answer */
-};
-/* Of what it holds: a text, empty if it is none; members of an array, 0 if it is none. */
-struct slice answer_text(struct slice value);
-uint32_t answer_array(struct slice value, struct mp_reader *reader);
-typedef void job_step(struct turn *t, struct job *job, const struct answer *a);
-
-struct question {
-	enum side side;
-	enum http_method method;
-	const char *path;   /* below the database: "/_changes"; "" is itself */
-	struct slice query; /* encoded */
-	struct slice body;
-	job_step *done;
-};
-
-struct ask {
-	struct job *job;
-	uint64_t id; /* 0: nothing is asked */
-	enum side side;
-	enum http_method method;
-	struct buf path, query, body;
-	job_step *done;
-	uint32_t tries;
-	int64_t due_ms; /* when it is given up, or asked again */
-	bool flying;
-	bool answered;
-	int status;
-	bool too_large;
-	bool nobody;      /* no answer came, and none will */
-	bool logs_in;     /* what flies is not the question yet */
-	bool renewed;     /* its session was refused once */
-	int64_t since_ms; /* that it has failed; before a side's first answer: asked */
-	struct buf text;
-	char error[REPLICATE_REASON_BYTES];
-	struct ask *ready_next;
-};
-
-/* With a server that gave a cookie for the credentials. */
-struct session {
-	bool tried;
-	struct buf cookie; /* empty: credentials go with each question */
-};
-
-/* Copies. One at a time for each ask. What may be better later is asked again by itself. */
-void ask_send(struct turn *t, struct ask *ask, const struct question *q);
-void ask_tick(struct turn *t, struct ask *ask);
-/* Hands the answer to its `done`. */
-void ask_settle(struct turn *t, struct ask *ask);
-/* Forgets it; for fx only a turn with effects. */
-void ask_end(struct turn *t, struct ask *ask);
-void ask_close(struct ask *ask);
 
 /* ---- replicate.c: the table of jobs ---- */
 
@@ -113,10 +53,11 @@ struct job {
 	struct plan *plan;      /* of the document that asks for it (schedule.h); NULL: none does */
 	uint64_t waiters[REPLICATE_WAITERS];
 	uint32_t waiters_count;
-	struct ask ask;    /* what the batch under way asks */
-	struct ask pages;  /* what follows it */
-	bool heard[SIDES]; /* it has answered something */
-	bool single;       /* documents are asked for one by one */
+	struct ask ask;       /* what the batch under way asks */
+	struct ask pages;     /* what follows it */
+	struct parcel parcel; /* a document of it whose attachments come and go in pieces */
+	bool heard[SIDES];    /* it has answered something */
+	bool single;          /* documents are asked for one by one */
 	struct session sessions[SIDES];
 	bool ended;
 	struct job *ended_next;
@@ -157,6 +98,7 @@ struct replicator {
 	struct map jobs; /* by id, and "+continuous" */
 	struct map asks; /* by id */
 	struct ask *ready, *ready_last;
+	struct ask *rooms; /* there is room for more of their bodies */
 	uint64_t next_ask;
 	struct job *ended; /* to be freed: only at the end of a step */
 	uint64_t written;  /* documents, by all jobs */
@@ -190,6 +132,11 @@ void job_fetch(struct turn *t, struct job *job);
 /* A document is not copied, for good: counted and told to the log. */
 void job_pass_by(struct turn *t, struct job *job, struct slice id, const char *reason,
 		 uint32_t revisions);
+
+/* ---- parcel.c ---- */
+
+/* The document at wanted_at, whose attachments are too much for a body; then job_fetch. */
+void job_parcel(struct turn *t, struct job *job);
 
 /* ---- couch/op_replicate.c ---- */
 

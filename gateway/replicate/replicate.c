@@ -25,6 +25,7 @@ static void job_free(struct job *job)
 {
 	ask_close(&job->ask);
 	ask_close(&job->pages);
+	parcel_close(&job->parcel);
 	for (int i = 0; i < SIDES; i++) {
 		buf_close(&job->logs[i]);
 		buf_close(&job->revisions[i]);
@@ -102,7 +103,7 @@ struct job *replicator_add(struct turn *t, const struct replication *what, struc
 	job->arena = *arena;
 	*arena = (struct arena){0};
 	job->principal = arena_copy(&job->arena, principal);
-	job->ask.job = job->pages.job = job;
+	job->ask.job = job->pages.job = job->parcel.read.job = job;
 	job->chunk = REPLICATE_CHUNK;
 	job->single = what->single;
 	job->started_wall_ms = job->updated_wall_ms = t->event->wall_ms;
@@ -148,6 +149,7 @@ void job_end(struct turn *t, struct job *job, int http, const char *error, const
 	job->ended = true;
 	ask_end(t, &job->ask);
 	ask_end(t, &job->pages);
+	ask_end(t, &job->parcel.read);
 	fx_log(t->fx, error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
 	       "replication_ended id=%s result=%s reason=\"%s\"", job->what.id,
 	       error ? error : "ok", reason);
@@ -163,16 +165,33 @@ void job_end(struct turn *t, struct job *job, int http, const char *error, const
 
 /* ---- time ---- */
 
+static void take_ready(struct turn *t, struct replicator *rep)
+{
+	struct ask *ask = rep->ready;
+	rep->ready = ask->ready_next;
+	if (!ask->job->ended && ask->answered)
+		ask_settle(t, ask);
+}
+
+static void take_room(struct turn *t, struct replicator *rep)
+{
+	struct ask *ask = rep->rooms;
+	rep->rooms = ask->room_next;
+	ask->has_room = false;
+	if (!ask->job->ended && ask->flying)
+		ask->room(t, ask->job);
+}
+
 void replicator_step(struct turn *t)
 {
 	struct replicator *rep = t->gw->replicator;
-	for (uint32_t i = 0; i < STEPS_A_TURN && rep->ready; i++) {
-		struct ask *ask = rep->ready;
-		rep->ready = ask->ready_next;
-		if (!ask->job->ended && ask->answered)
-			ask_settle(t, ask);
+	for (uint32_t i = 0; i < STEPS_A_TURN && (rep->ready || rep->rooms); i++) {
+		if (rep->ready)
+			take_ready(t, rep);
+		else
+			take_room(t, rep);
 	}
-	if (!rep->ready)
+	if (!rep->ready && !rep->rooms)
 		free_ended(rep);
 }
 
@@ -183,6 +202,7 @@ void replicator_tick(struct turn *t)
 		struct job *job = e->value;
 		ask_tick(t, &job->ask);
 		ask_tick(t, &job->pages);
+		ask_tick(t, &job->parcel.read);
 	}
 }
 
@@ -194,10 +214,12 @@ static int64_t earlier(const struct ask *ask, int64_t at_ms)
 int64_t replicator_deadline(const struct gateway *gw)
 {
 	size_t at = 0;
-	int64_t at_ms = gw->replicator->ready ? 0 : NO_DEADLINE;
+	bool now = gw->replicator->ready || gw->replicator->rooms;
+	int64_t at_ms = now ? 0 : NO_DEADLINE;
 	for (struct map_entry *e; (e = map_next(&gw->replicator->jobs, &at)) != NULL;) {
 		const struct job *job = e->value;
 		at_ms = earlier(&job->pages, earlier(&job->ask, at_ms));
+		at_ms = earlier(&job->parcel.read, at_ms);
 	}
 	return at_ms;
 }

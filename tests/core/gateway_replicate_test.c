@@ -58,27 +58,28 @@ static uint64_t question_id(struct gateway_bench *b, const char *with)
 	return strtoull(at + 3, NULL, 10);
 }
 
-static void answer_as(struct gateway_bench *b, const char *with, int status, bool too_large,
-		      const char *body)
+static void fetched(struct gateway_bench *b, const struct http_fetched *answer)
 {
-	struct event event = {.kind = EVENT_FETCHED,
-			      .fetched = {.id = question_id(b, with),
-					  .status = status,
-					  .too_large = too_large,
-					  .body = slice_text(body),
-					  .error = slice_text(status ? "" : "no route")}};
+	struct event event = {.kind = EVENT_FETCHED, .fetched = *answer};
 	gateway_bench_clear(b);
 	gateway_bench_event(b, &event);
 }
 
+static void answer_as(struct gateway_bench *b, const char *with, int status, bool too_large,
+		      const char *body)
+{
+	fetched(b, &(struct http_fetched){.id = question_id(b, with),
+					  .status = status,
+					  .too_large = too_large,
+					  .body = slice_text(body),
+					  .error = slice_text(status ? "" : "no route")});
+}
+
 static void answer_nothing(struct gateway_bench *b, const char *with, bool nobody)
 {
-	struct event event = {.kind = EVENT_FETCHED,
-			      .fetched = {.id = question_id(b, with),
+	fetched(b, &(struct http_fetched){.id = question_id(b, with),
 					  .nobody = nobody,
-					  .error = slice_text("no route")}};
-	gateway_bench_clear(b);
-	gateway_bench_event(b, &event);
+					  .error = slice_text("no route")});
 }
 
 static void answer(struct gateway_bench *b, const char *with, int status, const char *body)
@@ -414,14 +415,124 @@ static void test_what_is_too_large_is_fetched_in_parts(void **state)
 	answer_as(b, "/_bulk_get", 0, true, "");
 	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"2-x\"}]}");
 	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
-	/* alone it is still too large: the others go on */
+	/* without its attachments it is still too large: the others go on */
 	answer(b, "/_bulk_docs", 413, "{\"error\":\"too_large\"}");
+	answer(b, "GET " SOURCE "/x?revs=true", 200, "[{\"ok\":{\"_id\":\"x\"}}]");
+	answer(b, "PUT " TARGET "/x?new_edits=false {\"_id\":\"x\"}", 413, "{}");
 	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
 	answer_as(b, "/_bulk_get", 0, true, "");
+	answer_as(b, "GET " SOURCE "/y?revs=true", 0, true, "");
 	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
 	answer(b, "/_bulk_docs", 201, "[]");
 	to_end(b);
-	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":2");
+	expect_body(b, 200, "\"docs_read\":3,\"docs_written\":1,\"doc_write_failures\":2");
+}
+
+static void answer_id(struct gateway_bench *b, uint64_t id, int status, const char *body)
+{
+	fetched(b, &(struct http_fetched){.id = id, .status = status, .body = slice_text(body)});
+}
+
+/* Of the body that goes in pieces. */
+static void expect_piece(struct gateway_bench *b, uint64_t id, const char *part)
+{
+	char head[32];
+	snprintf(head, sizeof head, "?+ %llu ", (unsigned long long)id);
+	const char *at = strstr(buf_cstr(&b->trace), head);
+	if (!at || !strstr(at, part))
+		print_error("not sent: %s, but\n%s", part, buf_cstr(&b->trace));
+	assert_true(at && strstr(at, part));
+}
+
+#define CONTENTS                                                                                   \
+	"[{\"ok\":{\"_id\":\"x\",\"_attachments\":{\"a/b\":{\"content_type\":\"t/x\",\"digest\":"  \
+	"\"md5-x\",\"length\":5,\"stub\":true},\"z\":{\"content_type\":\"t/y\",\"digest\":\"md5-"  \
+	"y\",\"length\":3,\"stub\":true,\"encoding\":\"gzip\",\"encoded_length\":20}}}}]"
+
+/* Up to the first content, which is asked for. The question that takes the body. */
+static uint64_t to_contents(struct gateway_bench *b, const char *contents)
+{
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
+	answer_as(b, "/_bulk_get", 0, true, "");
+	expect_question(b, "GET " SOURCE
+			   "/x?revs=true&att_encoding_info=true&open_revs=%5B%222-x%22%5D ");
+	answer(b, "GET " SOURCE "/x?revs", 200, contents);
+	return question_id(b, "PUT " TARGET "/x?new_edits=false Content-Type: multipart/related;");
+}
+
+static void test_attachments_go_in_pieces(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t put = to_contents(b, CONTENTS);
+	expect_piece(b, put,
+		     "{\"_id\":\"x\",\"_attachments\":{\"a/b\":{\"content_type\":\"t/"
+		     "x\",\"digest\":\"md5-x\",\"length\":5,\"follows\":true},"
+		     "\"z\":{\"content_type\":\"t/y\",\"length\":3,\"follows\":true}}}");
+	expect_piece(b, put, "Content-Disposition: attachment; filename=\"a/b\"");
+	answer(b, "GET " SOURCE "/x/a%2Fb?rev=2-x Range: bytes=0-4 ", 206, "hello");
+	expect_piece(b, put, "hello");
+	/* who knows no ranges, and is not there for a moment */
+	answer(b, "GET " SOURCE "/x/z?rev=2-x Range: bytes=0-2 ", 503, "");
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 1000);
+	answer(b, "GET " SOURCE "/x/z?rev=2-x Range: bytes=0-2 ", 200, "abc");
+	expect_piece(b, put, "abc");
+	/* what could not be taken begins again */
+	answer_id(b, put, 503, "");
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 1000);
+	uint64_t again = question_id(b, "PUT " TARGET "/x?new_edits=false ");
+	assert_int_not_equal(again, put);
+	expect_piece(b, again, "{\"_id\":\"x\"");
+	answer(b, "GET " SOURCE "/x/a%2Fb?rev=2-x Range: bytes=0-4 ", 206, "hello");
+	expect_piece(b, again, "hello");
+	struct event late = {.kind = EVENT_FETCH_ROOM, .fetch_room = {.request = put, .bytes = 9}};
+	gateway_bench_event(b, &late);
+	answer(b, "GET " SOURCE "/x/z?rev=2-x Range: bytes=0-2 ", 206, "abc");
+	expect_piece(b, again, "abc");
+	answer_id(b, again, 201, DONE);
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":1,\"docs_written\":1,\"doc_write_failures\":0");
+}
+
+static void test_attachments_that_can_not_be_had_are_passed_by(void **state)
+{
+	static const char *const none[] = {
+	    "[{\"ok\":{\"_id\":\"x\",\"_attachments\":5}}]",
+	    "[{\"ok\":{\"_id\":\"x\",\"_attachments\":{\"a\":5}}}]",
+	    "[{\"ok\":{\"_id\":\"x\",\"_attachments\":{\"a\":{\"length\":-1}}}}]",
+	    "[{\"ok\":{\"_id\":\"x\",\"_attachments\":{\"a\":{\"length\":1e15}}}}]"};
+	static const struct {
+		int status;
+		const char *text;
+	} answers[] = {{404, NONE}, {206, "hell"}, {200, "hello!"}};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+		uint64_t put = to_contents(b, CONTENTS);
+		char end[32];
+		snprintf(end, sizeof end, "?| %llu\n", (unsigned long long)put);
+		answer(b, "GET " SOURCE "/x/a%2Fb", answers[i].status, answers[i].text);
+		assert_non_null(strstr(buf_cstr(&b->trace), end));
+		to_end(b);
+		expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
+		b->status = 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+		begin(b, BODY, NULL, NULL);
+		answer(b, "/_changes", 200, PAGE);
+		answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
+		answer_as(b, "/_bulk_get", 0, true, "");
+		answer(b, "GET " SOURCE "/x?revs", 200, none[i]);
+		to_end(b);
+		expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
+		b->status = 0;
+	}
+	/* and refused before all of it was asked for */
+	answer_id(b, to_contents(b, CONTENTS), 403, "{\"error\":\"forbidden\"}");
+	to_end(b);
+	expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
 }
 
 static void test_bad_answers_end_it(void **state)
@@ -533,13 +644,10 @@ static void test_credentials_go_nowhere_else(void **state)
 
 static void answer_with_cookie(struct gateway_bench *b, const char *with, const char *cookie)
 {
-	struct event event = {.kind = EVENT_FETCHED,
-			      .fetched = {.id = question_id(b, with),
+	fetched(b, &(struct http_fetched){.id = question_id(b, with),
 					  .status = 200,
 					  .body = slice_text("{\"ok\":true}"),
-					  .session = slice_text(cookie)}};
-	gateway_bench_clear(b);
-	gateway_bench_event(b, &event);
+					  .session = slice_text(cookie)});
 }
 
 static void test_a_session_in_place_of_the_password(void **state)
@@ -673,6 +781,8 @@ int main(void)
 	    on_bench(test_where_nobody_is_it_asks_no_longer),
 	    on_bench(test_a_late_answer_to_an_earlier_try_is_none),
 	    on_bench(test_what_is_too_large_is_fetched_in_parts),
+	    on_bench(test_attachments_go_in_pieces),
+	    on_bench(test_attachments_that_can_not_be_had_are_passed_by),
 	    on_bench(test_bad_answers_end_it),
 	    on_bench(test_continuous_goes_on_until_it_is_cancelled),
 	    on_bench(test_two_that_ask_for_the_same_wait_for_one),

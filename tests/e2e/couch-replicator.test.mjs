@@ -1,6 +1,8 @@
 // Replication that the gateway runs itself: between its own databases, and with PouchDB Server as it comes from npm.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
@@ -11,6 +13,8 @@ import { Cluster, check, choosePlace, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
 const WAIT_MS = 30000;
+const LONG_WAIT_MS = 300000;
+const MIB = 1024 * 1024;
 
 let cluster;
 let peer;
@@ -30,14 +34,16 @@ async function fill(db, docs) {
 
 const numbered = (count, from = 0) => ({ docs: Array.from({ length: count }, (_, n) => ({ _id: `doc-${from + n}`, n })) });
 
-async function replicate(body, status = 200) {
-  const answer = await couch('POST', '/_replicate', body);
+async function replicate(body, status = 200, timeoutMs = WAIT_MS) {
+  const answer = await couch('POST', '/_replicate', body, timeoutMs);
   assert.equal(answer.status, status, answer.text);
   return answer.json;
 }
 
 const rowsOf = ({ rows }) => rows.map(({ id, value }) => `${id} ${value.rev}`);
 const everything = async (db) => rowsOf((await couch('GET', `/${db}/_all_docs`)).json);
+
+const peakMib = (pid) => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024;
 
 describe('the replicator', () => {
   before(async () => {
@@ -164,13 +170,35 @@ describe('the replicator', () => {
     await there.put({ _id: 'c', _attachments: { 'more.bin': { content_type: 'application/octet-stream', data } } });
     const pulled = await replicate({ source: `${peer.url}/letters`, target: 'letters-back', create_target: true });
     assert.deepEqual([pulled.history[0].docs_written, pulled.history[0].doc_write_failures], [3, 0]);
-    // one that is longer than a list may be
+    // one that goes by itself; of parts that server makes files, and leaves them
+    process.env.TMPDIR = cluster.dir;
     const long = 'x'.repeat(14 << 20);
-    assert.equal((await couch('PUT', '/letters-back/long/text', long)).status, 201);
-    const copied = await replicate({ source: 'letters-back', target: 'letters-copy', create_target: true });
-    assert.deepEqual([copied.history[0].docs_written, copied.history[0].doc_write_failures], [4, 0]);
-    assert.equal((await couch('GET', '/letters-copy/long/text')).text.length, long.length);
+    assert.equal((await couch('PUT', '/letters-back/long/text', long, LONG_WAIT_MS)).status, 201);
+    for (const [from, to] of [['letters-back', `${peer.url}/letters-long`], [`${peer.url}/letters-long`, 'letters-copy'], ['letters-copy', 'letters-last']]) {
+      const copied = await replicate({ source: from, target: to, create_target: true }, 200, LONG_WAIT_MS);
+      assert.deepEqual([copied.history[0].docs_written, copied.history[0].doc_write_failures], [4, 0], to);
+    }
+    assert.ok((await couch('GET', '/letters-last/long/text')).text === long);
     for (const path of ['a/text.txt', 'c/more.bin']) assert.equal((await couch('GET', `/letters-back/${path}`)).text, text);
+  });
+
+  test('attachments larger than a body go from server to server, and little of them is held', async () => {
+    const gateway = cluster.pid('gateway-1');
+    await database('vast');
+    assert.equal((await couch('PUT', '/vast/d%2F1/of%2Fmany', randomBytes(64 * MIB + 4711), LONG_WAIT_MS)).status, 201);
+    const { _rev: rev } = (await couch('GET', '/vast/d%2F1')).json;
+    assert.equal((await couch('PUT', `/vast/d%2F1/small?rev=${rev}`, 'a')).status, 201);
+    await fill('vast', numbered(10));
+    const [source, target] = ['vast', 'vast-copy'].map((db) => `${cluster.couchUrl}/${db}`);
+    writeFileSync(`/proc/${gateway}/clear_refs`, '5'); // its peak begins anew
+    const before = peakMib(gateway);
+    const { history: [session] } = await replicate({ source, target, create_target: true }, 200, LONG_WAIT_MS);
+    assert.deepEqual([session.docs_written, session.doc_write_failures], [11, 0]);
+    const grown = peakMib(gateway) - before;
+    assert.ok(grown < 128, `${grown} MiB`);
+    assert.deepEqual((await couch('GET', '/vast-copy/d%2F1?revs=true')).json, (await couch('GET', '/vast/d%2F1?revs=true')).json);
+    assert.equal((await couch('GET', '/vast-copy/d%2F1/small')).text, 'a');
+    assert.equal((await replicate({ source, target })).no_changes, true);
   });
 
   test('asks another server by TLS, with a certificate', async () => {

@@ -259,6 +259,9 @@ static void note_effects(struct gateway_bench *b)
 				   (int)e->script.source.len, (const char *)e->script.source.data);
 		else if (e->kind == EFFECT_FETCH)
 			note_fetch(b, &e->fetch);
+		else if (e->kind == EFFECT_FETCH_BODY)
+			buf_printf(&b->trace, "?+ %" PRIu64 " %.*s\n", e->fetch.id,
+				   (int)e->fetch.body.len, (const char *)e->fetch.body.data);
 		else if (e->kind == EFFECT_FETCH_END)
 			buf_printf(&b->trace, "?| %" PRIu64 "\n", e->fetch.id);
 	}
