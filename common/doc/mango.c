@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/doc/couch_name.h"
 #include "common/doc/json.h"
 #include "proto/enums.h"
 
@@ -135,12 +136,13 @@ static bool append_names(struct arena *arena, struct slice text, struct mango_pa
 	return true;
 }
 
-/* A document's own member "id" is stored as "_id". */
+/* The name that the member is stored under; where there is none, one that no text is. */
 static void name_of_document(struct mango_path *path)
 {
-	path->is_id = path->count == 1 && slice_is(path->names[0], "_id");
-	if (slice_is(path->names[0], "id"))
-		path->names[0] = slice_text("_id");
+	struct slice name = path->names[0];
+	path->is_id = path->count == 1 && slice_is(name, "_id");
+	path->names[0] =
+	    couch_name_is_nobodys(name) ? slice_text(MANGO_NOBODYS) : couch_name_stored(name);
 }
 
 bool mango_path_parse(struct arena *arena, struct slice text, struct mango_path *out)
@@ -459,6 +461,8 @@ static struct slice path_text(const struct mango_path *path, struct arena *arena
 	size_t len = path->count - 1;
 	if (path->is_id)
 		return slice_text("id");
+	if (slice_is(path->names[0], MANGO_NOBODYS))
+		return slice_of(NULL, 0);
 	for (uint32_t i = 0; i < path->count; i++) {
 		struct slice name = path->names[i];
 		if (name.len == 0 || memchr(name.data, '.', name.len))

@@ -31,8 +31,11 @@ enum mango_op {
 	MANGO_KEY
 };
 
+/* In place of a name that no member has in CouchDB's form. */
+#define MANGO_NOBODYS "\xff"
+
 struct mango_path {
-	struct slice *names;
+	struct slice *names; /* as they are stored */
 	uint32_t count;
 	bool is_id; /* the document's id */
 };

@@ -18,7 +18,8 @@ bool mango_fields_parse(const struct slice *texts, uint32_t count, struct arena 
 
 struct slice mango_fields_first(const struct mango_fields_paths *paths, uint32_t at)
 {
-	return paths->list[at].names[0];
+	struct slice name = paths->list[at].names[0];
+	return slice_is(name, MANGO_NOBODYS) ? slice_of(NULL, 0) : name;
 }
 
 /* Some of the paths, alike in their first `depth` names. */

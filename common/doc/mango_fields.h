@@ -13,7 +13,7 @@ struct mango_fields_paths {
 /* At most LIMIT_FIELDS. False: one has too many names, or is too long. */
 bool mango_fields_parse(const struct slice *texts, uint32_t count, struct arena *arena,
 			struct mango_fields_paths *out) MUST_CHECK;
-/* The member of a document that the path begins with, as stored. */
+/* The member of a document that the path begins with, as stored; empty: there is none. */
 struct slice mango_fields_first(const struct mango_fields_paths *paths, uint32_t at);
 /* Appends what the paths lead to in a stored body, in objects of the same names; a path that leads
  * nowhere leaves nothing. */

@@ -1,24 +1,26 @@
 #include "common/doc/script_document.h"
 
 #include "common/doc/attachment.h"
+#include "common/doc/couch_name.h"
 #include "common/doc/revision.h"
 
-/* Members in CouchDB's form: "_id" is stored for "id"; others that begin so mean nothing there. */
+/* All but attachments. */
 static uint32_t write_members(struct slice body, struct buf *out)
 {
 	struct mp_reader r = mp_reader_of(body);
 	struct mp_token head = mp_read(&r);
+	struct buf scratch = {0};
 	uint32_t count = 0;
 	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
 		struct slice name = mp_read(&r).bytes;
 		struct slice value = mp_value(&r);
-		bool is_id = slice_is(name, "_id");
-		if (!is_id && name.len > 0 && name.data[0] == '_')
+		if (slice_is(name, ATTACHMENTS_MEMBER))
 			continue;
-		mp_write_str(out, is_id ? slice_text("id") : name);
+		mp_write_str(out, couch_name_shown(name, &scratch));
 		buf_append_slice(out, value);
 		count++;
 	}
+	buf_close(&scratch);
 	return count;
 }
 

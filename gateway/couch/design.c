@@ -73,7 +73,7 @@ enum collation_order design_order(const struct design_view *view)
 void design_signature(const struct design_view *view, uint8_t out[16])
 {
 	struct buf text = {0};
-	buf_printf(&text, "view 2 %" PRIu64 " %zu ", view->options, view->library.len);
+	buf_printf(&text, "view 3 %" PRIu64 " %zu ", view->options, view->library.len);
 	buf_append_slice(&text, view->library);
 	buf_append_slice(&text, view->map);
 	digest16(buf_slice(&text), out);

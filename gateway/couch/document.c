@@ -1,10 +1,9 @@
-/* Documents in CouchDB's form. What is `_id` there is `id` here; so that a document may have a
- * member "id" of its own there, that one is stored as "_id". Other members of a stored body that
- * begin with an underscore were written in the native dialect: they are shown, but for those names
- * that CouchDB has a meaning for. */
+/* Documents in CouchDB's form. What is `_id` there is `id` here, and members of the body may have
+ * other names than they are stored under (couch_name.h). */
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "common/doc/couch_name.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/couch/attachments.h"
@@ -14,19 +13,7 @@
 
 /* What CouchDB's clients send back as they got it. */
 static const char *const sent_back[] = {"_revisions", "_conflicts", "_deleted_conflicts",
-					"_revs_info", "_local_seq"};
-
-/* What became of a job stands in its document. */
-static bool is_of_job(const struct request *r, struct slice name)
-{
-	static const char *const names[] = {"_replication_state",        "_replication_state_time",
-					    "_replication_state_reason", "_replication_stats",
-					    "_replication_id",           "_replication_start_time"};
-	for (size_t i = 0; i < ARRAY_LEN(names) && couch_is_replicator(r); i++)
-		if (slice_is(name, names[i]))
-			return true;
-	return false;
-}
+					"_revs_info", "_local_seq", "_replication_start_time"};
 
 static bool is_sent_back(struct slice name)
 {
@@ -38,21 +25,15 @@ static bool is_sent_back(struct slice name)
 
 /* ---- printing ---- */
 
-static bool is_taken(struct slice name)
-{
-	return slice_is(name, "_rev") || slice_is(name, "_deleted") ||
-	       slice_is(name, "_attachments") || is_sent_back(name);
-}
-
-/* No member of the body needs another name, or must be left out. */
+/* No member of the body may need another name, or must be left out. */
 static bool body_is_plain(struct slice body)
 {
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
 	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
 		struct mp_token name = mp_read(&reader);
-		if (name.type != MP_STR || (name.bytes.len && name.bytes.data[0] == '_') ||
-		    !mp_skip(&reader))
+		uint8_t first = name.bytes.len > 0 ? name.bytes.data[0] : 0;
+		if (name.type != MP_STR || first == '_' || first == '~' || !mp_skip(&reader))
 			return false;
 	}
 	return head.type == MP_MAP;
@@ -62,20 +43,21 @@ static bool print_members(struct slice body, struct buf *out)
 {
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
-	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+	struct buf scratch = {0};
+	bool fine = true;
+	for (uint32_t i = 0; fine && head.type == MP_MAP && i < head.count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice value = mp_value(&reader);
-		if (name.type != MP_STR || value.len == 0)
-			return false;
-		if (is_taken(name.bytes))
+		fine = name.type == MP_STR && value.len > 0;
+		if (!fine || slice_is(name.bytes, ATTACHMENTS_MEMBER))
 			continue;
 		buf_append_byte(out, ',');
-		json_string(slice_is(name.bytes, "_id") ? slice_text("id") : name.bytes, out);
+		json_string(couch_name_shown(name.bytes, &scratch), out);
 		buf_append_byte(out, ':');
-		if (!json_from_msgpack(value, out))
-			return false;
+		fine = json_from_msgpack(value, out);
 	}
-	return true;
+	buf_close(&scratch);
+	return fine;
 }
 
 bool couch_members_print(struct slice body, struct buf *out)
@@ -222,7 +204,12 @@ static bool take_special(struct request *r, struct slice name, struct slice valu
 	return is_sent_back(name) || bad_member(name, p);
 }
 
-/* The body without the special members; "id" is stored under another name. */
+static bool is_special(struct slice name)
+{
+	return name.len > 0 && name.data[0] == '_' && !couch_name_is_of_job(name);
+}
+
+/* The body without the special members, the others under the names that are stored. */
 static struct slice plain_body(struct turn *t, struct request *r, struct slice value, uint32_t kept)
 {
 	struct buf *out = &t->gw->scratch;
@@ -233,9 +220,9 @@ static struct slice plain_body(struct turn *t, struct request *r, struct slice v
 	for (uint32_t i = 0; i < count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice member = mp_value(&reader);
-		if (name.bytes.len > 0 && name.bytes.data[0] == '_' && !is_of_job(r, name.bytes))
+		if (is_special(name.bytes))
 			continue;
-		mp_write_str(out, slice_is(name.bytes, "id") ? slice_text("_id") : name.bytes);
+		mp_write_str(out, couch_name_stored(name.bytes));
 		buf_append_slice(out, member);
 	}
 	return arena_copy(&r->arena, buf_slice(out));
@@ -254,8 +241,8 @@ bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice member = mp_value(&reader);
-		if (name.bytes.len == 0 || name.bytes.data[0] != '_' || is_of_job(r, name.bytes)) {
-			named |= slice_is(name.bytes, "id");
+		if (!is_special(name.bytes)) {
+			named |= couch_name_stored(name.bytes).data != name.bytes.data;
 			kept++;
 		} else if (!take_special(r, name.bytes, member, out, p)) {
 			return false;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "common/doc/couch_name.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/url.h"
@@ -34,12 +35,18 @@ struct slice mango_path(struct request *r, struct slice name)
 		return slice_of(NULL, 0);
 	if (slice_is(name, "_id"))
 		return slice_text("id");
-	if (!slice_is(slice_of(name.data, first), "id"))
+	struct slice member = slice_of(name.data, first);
+	struct slice stored = couch_name_stored(member);
+	if (couch_name_is_nobodys(member))
+		return slice_of(NULL, 0);
+	if (slice_equal(stored, member))
 		return name;
-	uint8_t *path = arena_alloc(&r->arena, name.len + 1);
-	path[0] = '_';
-	memcpy(path + 1, name.data, name.len);
-	return slice_of(path, name.len + 1);
+	struct buf path = {0};
+	buf_append_slice(&path, stored);
+	buf_append(&path, name.data + first, name.len - first);
+	struct slice copy = arena_copy(&r->arena, buf_slice(&path));
+	buf_close(&path);
+	return copy;
 }
 
 /* "name" or {"name": "asc"}. */

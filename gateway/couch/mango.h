@@ -22,7 +22,7 @@ bool mango_take_fields(struct request *r, struct slice value, enum couch_error b
 		       struct mango_fields *out, struct problem *p) MUST_CHECK;
 /* The id of a design document that may be given without _design/. */
 struct slice mango_ddoc_id(struct request *r, struct slice name);
-/* Empty if there is none: a name with a dot in it. */
+/* As natively. Empty if there is none: a name with a dot in it, or one of no member. */
 struct slice mango_path(struct request *r, struct slice name);
 
 /* {"$mango": {"$and": [...]}} */

@@ -301,7 +301,7 @@ static void test_get(void **state)
 	    .body = gateway_bench_document(b, "{\"_id\":5,\"_rev\":7,\"_own\":1,\"x\":[]}")};
 	gateway_bench_answer(b, 0, MSG_doc_read_ack, &ack);
 	expect_body(b, 200,
-		    "{\"_id\":\"a\",\"_rev\":\"3-c\",\"id\":5,\"_own\":1,\"x\":[],"
+		    "{\"_id\":\"a\",\"_rev\":\"3-c\",\"id\":5,\"~_rev\":7,\"~_own\":1,\"x\":[],"
 		    "\"_revisions\":{\"start\":3,\"ids\":[\"c\",\"b\",\"a\"]},"
 		    "\"_conflicts\":[\"2-x\"]}");
 	gateway_bench_http(b, "GET /c/a");

@@ -60,8 +60,6 @@ static void test_what_is_no_job_is_refused(void **state)
 	     "Missing required field: target"},
 	    {"POST /_replicate\n\n{\"source\":\"_replicator\",\"target\":\"c\"}", 400,
 	     "bad_request"},
-	    /* what only documents of _replicator have */
-	    {"PUT /c/j\n\n{\"_replication_state\":\"completed\"}", 400, "doc_validation"},
 	    {PUT_JOB "{\"_replication_other\":1}", 400, "doc_validation"},
 	};
 	expect_all(*state, table, ARRAY_LEN(table));

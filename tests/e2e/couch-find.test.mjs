@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe } from 'node:test';
 import nanoModule from 'nano';
 import { Agent as Dispatcher } from 'undici';
-import { check, startCluster } from './lib.mjs';
+import { check, startCluster, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
 const WARNING = 'No matching index found, create an index to optimize query time.';
@@ -103,6 +103,23 @@ describe('Mango', () => {
       [['a.b.c', 'nothing.at.all'], {}],
     ])
       assert.deepEqual((await found(db, { selector: { _id: 'fay' }, fields: names })).docs, [expected]);
+  });
+
+  test('members with an underscore are found under the names that they are shown with', async () => {
+    const made = await couch('PUT', '/tildes');
+    assert.equal(made.status, 201, made.text);
+    for (let n = 0; n < 4; n++) await cluster.put(`/tildes/d${n}`, { _foo: n % 2, '~_foo': { n } });
+    const index = await couch('POST', '/tildes/_index', { index: { fields: ['~_foo', '~~_foo.n'] }, ddoc: 'i', name: 'i' });
+    assert.equal(index.json.result, 'created', index.text);
+    const query = { selector: { '~_foo': 1 }, sort: ['~_foo', '~~_foo.n'], fields: ['_id', '~_foo', '~~_foo.n', '_foo'] };
+    await until('the index is used', 20000, async () => !(await found('/tildes', query)).warning);
+    assert.deepEqual((await found('/tildes', query)).docs,
+      [{ _id: 'd1', '~_foo': 1, '~~_foo': { n: 1 } }, { _id: 'd3', '~_foo': 1, '~~_foo': { n: 3 } }]);
+    assert.deepEqual((await found('/tildes', { selector: { _foo: 1 } })).docs, []);
+    assert.deepEqual(ids(await found('/tildes', { selector: { _foo: { $exists: false }, '~~_foo': { n: 2 } } })), ['d2']);
+    assert.deepEqual((await found('/tildes', { selector: { '~_foo': 0 }, fields: ['_foo'] })).docs, [{}, {}]);
+    expectError(await couch('POST', '/tildes/_find', { selector: {}, sort: ['_foo'] }), 400, 'no_usable_index',
+      'No index exists for this sort, try indexing by the sort fields.');
   });
 
   test('conflicts are shown with the documents that have some', async () => {

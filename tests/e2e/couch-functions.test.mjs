@@ -316,6 +316,28 @@ describe('functions of design documents', () => {
     expectError(await couch('GET', `${db}/_design/d/_show/nobody`), 404, 'not_found', 'missing shows function nobody on design doc _design/d');
   });
 
+  test('functions see members with an underscore under the names that they are shown with', async () => {
+    const db = await database('tildes', {
+      filters: { low: 'function (doc) { return doc["~_n"] < 5; }' },
+      views: { n: { map: 'function (doc) { if (doc["~_n"]) emit(doc["~_n"], doc._n); }' } },
+      validate_doc_update: 'function (doc, old) { if (old && doc["~_n"] < old["~_n"]) throw { forbidden: "never less" }; }',
+      updates: { add: 'function (doc) { doc["~_n"]++; return [doc, "added"]; }' },
+      shows: { n: 'function (doc) { return "n is " + doc["~_n"]; }' },
+    });
+    await cluster.put('/tildes/a', { _n: 3 });
+    await cluster.put('/tildes/b', { _n: 7 });
+    assert.equal((await couch('PUT', `${db}/_design/d/_update/add/a`)).text, 'added');
+    assert.deepEqual((await cluster.get('/tildes/a')).json, { id: 'a', _n: 4 });
+    const { json } = await couch('GET', `${db}/a`);
+    expectError(await couch('PUT', `${db}/a`, { ...json, '~_n': 2 }), 403, 'forbidden', 'never less');
+    assert.equal((await couch('GET', `${db}/_design/d/_show/n/a`)).text, 'n is 4');
+    const filtered = await couch('GET', `${db}/_changes?filter=d/low`);
+    assert.deepEqual(filtered.json.results.map((row) => row.id), ['a'], filtered.text);
+    await until('the view is built', 20000, async () => (await couch('GET', `${db}/_design/d/_view/n?limit=0`)).status === 200);
+    const rows = await couch('GET', `${db}/_design/d/_view/n`);
+    assert.deepEqual(rows.json.rows, [{ id: 'a', key: 4, value: null }, { id: 'b', key: 7, value: null }]);
+  });
+
   test('PouchDB filters and is denied, nano updates and shows', async () => {
     const db = await database('clients', {
       filters: FILTERS,

@@ -218,6 +218,26 @@ describe('replication', () => {
     assert.equal((await here.replicate.from(remote(db))).docs_written, 1);
   });
 
+  test('PouchDB 9 pulls and pushes members with an underscore, and the stub of a split', async () => {
+    const db = await database('stubs');
+    await cluster.put('/stubs/native', { _foo: 1, '~_foo': 2 });
+    await push(db, { _id: 'x', _rev: '1-aa', a: 1 }, { _id: 'x', _rev: '1-bb', b: 1 });
+    const { json: shown } = await cluster.get('/_/conflicts/stubs/x');
+    const split = await cluster.post('/_/conflicts/stubs/x/resolve', { leaves: shown.leaves, split: true });
+    assert.equal(split.status, 200, split.text);
+    const here = local();
+    assert.equal((await here.replicate.from(remote(db))).doc_write_failures, 0);
+    await expectSame(remote(db), here);
+    const native = await here.get('native');
+    assert.deepEqual([native['~_foo'], native['~~_foo'], (await here.get('x'))['~_split'].length], [1, 2, 2]);
+    await here.put({ ...native, '~_foo': 3 });
+    assert.equal((await here.replicate.to(remote(db))).docs_written, 1);
+    assert.deepEqual((await cluster.get('/stubs/native')).json, { id: 'native', _foo: 3, '~_foo': 2 });
+    const other = await database('stubs-other');
+    assert.equal((await here.replicate.to(remote(other))).doc_write_failures, 0);
+    assert.deepEqual((await cluster.get('/stubs-other/x')).json, (await cluster.get('/stubs/x')).json);
+  });
+
   test('two PouchDBs that sync end up with what the policy made of their edits', async () => {
     await couch('PUT', '/shared');
     await cluster.insist('PATCH', '/_/collections/shared', { body: { policy: { strategy: 'merge', fallback: 'newest', paths: { tags: 'set' } } } });

@@ -239,6 +239,25 @@ describe('the replicator', () => {
     }
   });
 
+  test('members with an underscore and the stub of a split go along, and come back as they were', async () => {
+    const source = await database('stubs');
+    await cluster.put(`/${source}/native`, { _foo: 1, '~_foo': 2 });
+    await fill(source, { new_edits: false, docs: [{ _id: 'x', _rev: '1-aa', a: 1 }, { _id: 'x', _rev: '1-bb', b: 1 }] });
+    const { json: shown } = await cluster.get(`/_/conflicts/${source}/x`);
+    const split = await cluster.post(`/_/conflicts/${source}/x/resolve`, { leaves: shown.leaves, split: true });
+    assert.equal(split.status, 200, split.text);
+    for (const [from, to] of [[source, 'stubs-here'], [source, `${peer.url}/stubs`], [`${peer.url}/stubs`, 'stubs-back']]) {
+      const { history: [session] } = await replicate({ source: from, target: to, create_target: true });
+      assert.equal(session.doc_write_failures, 0);
+    }
+    const { json: stub } = await cluster.get(`/${source}/x`);
+    for (const db of ['stubs-here', 'stubs-back']) {
+      assert.deepEqual((await cluster.get(`/${db}/native`)).json, { id: 'native', _foo: 1, '~_foo': 2 });
+      assert.deepEqual((await cluster.get(`/${db}/x`)).json, stub);
+      assert.deepEqual(await everything(db), await everything(source));
+    }
+  });
+
   test('where nobody is it asks no longer than a moment', async () => {
     for (const body of [{ source: 'http://localhost:1/a', target: 'into' }, { source: 'into', target: `https://${peer.host}/a` }]) {
       const failed = await replicate(body, 500);

@@ -135,6 +135,35 @@ describe('the CouchDB dialect', () => {
     assert.deepEqual((await cluster.get('/both/n')).json, { id: 'n', _id: 'own', a: 2 });
   });
 
+  test('members with an underscore are shown with a tilde, and mean the same when they are sent back', async () => {
+    const db = await database('tildes');
+    const native = { _id: 'own', '~_id': 'id', _foo: 1, '~_foo': 2, __foo: 3, _rev: 'mine', _deleted: true, _conflicts: [], _replication_state: 'x', '~a': 4 };
+    const shown = { id: 'own', '~_id': 'id', '~_foo': 1, '~~_foo': 2, '~__foo': 3, '~_rev': 'mine', '~_deleted': true, '~_conflicts': [], _replication_state: 'x', '~a': 4 };
+    await cluster.put('/tildes/n', { id: 'n', ...native });
+    const { json } = await couch('GET', `${db}/n`);
+    assert.deepEqual(json, { _id: 'n', _rev: json._rev, ...shown });
+    const again = await couch('PUT', `${db}/n`, { body: { ...json, v: 2 } });
+    assert.equal(again.status, 201, again.text);
+    assert.deepEqual((await cluster.get('/tildes/n')).json, { id: 'n', ...native, v: 2 });
+    // and what comes from elsewhere
+    const pushed = await couch('POST', `${db}/_bulk_docs`, { body: { docs: [{ _id: 'p', _rev: '1-a', ...shown }], new_edits: false } });
+    assert.deepEqual(pushed.json, [], pushed.text);
+    assert.deepEqual((await cluster.get('/tildes/p')).json, { id: 'p', ...native });
+    const doc = { _id: 'p', _rev: '1-a', ...shown };
+    const post = async (path, body) => {
+      const answer = await couch(body ? 'POST' : 'GET', `${db}/${path}`, { body });
+      assert.equal(answer.status, 200, answer.text);
+      return answer.json;
+    };
+    assert.deepEqual((await post('_bulk_get', { docs: [{ id: 'p' }] })).results[0].docs, [{ ok: doc }]);
+    assert.deepEqual((await post('_all_docs?include_docs=true')).rows.find((row) => row.id === 'p').doc, doc);
+    assert.deepEqual((await post('_changes?include_docs=true')).results.find((row) => row.id === 'p').doc, doc);
+    assert.deepEqual((await post('p?open_revs=all')), [{ ok: doc }]);
+    assert.match((await couch('GET', `${db}/p?open_revs=all`, { headers: { Accept: 'multipart/mixed' } })).text, /"~_foo":1,/);
+    assert.deepEqual((await post('_changes?filter=_selector', { selector: { '~~_foo': 2, v: { $exists: false } } })).results.map((row) => row.id), ['p']);
+    expectError(await couch('PUT', `${db}/q`, { body: { _foo: 1 } }), 400, 'doc_validation', 'Bad special document member: _foo');
+  });
+
   test('natively made documents under words of this API are in no list', async () => {
     const db = await database('words');
     assert.equal((await couch('PUT', `${db}/a`, { body: { n: 1 } })).status, 201);
