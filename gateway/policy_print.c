@@ -33,8 +33,14 @@ static void split_print(const struct decision *d, struct buf *out)
 	for (uint32_t i = 0; i < d->parts_count; i++) {
 		if (i > 0)
 			buf_append_byte(out, ',');
-		if (!json_document(d->parts[i].id, d->parts[i].body, out))
+		const struct split_part *part = &d->parts[i];
+		if (part->deleted) {
+			buf_append_text(out, "{\"id\":");
+			json_string(part->id, out);
+			buf_append_text(out, ",\"deleted\":true}");
+		} else if (!json_document(part->id, part->body, out)) {
 			buf_append_text(out, "null");
+		}
 	}
 	buf_append_byte(out, ']');
 }

@@ -37,12 +37,20 @@ static void put_beside(struct derived *out)
 	out->branch = true;
 }
 
+/* Index of the winner; GRAPH_NONE: the document is deleted, or there is none. */
+static int live_winner(const struct document *doc)
+{
+	int winner = doc ? graph_winner(doc) : GRAPH_NONE;
+	return winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner) ? winner : GRAPH_NONE;
+}
+
 static void decide_first(const struct document *doc, const struct msg_doc_write *m,
 			 struct derived *out)
 {
-	int winner = doc ? graph_winner(doc) : GRAPH_NONE;
-	out->parent = winner;
-	if (winner == GRAPH_NONE || !graph_is_live(doc, (uint32_t)winner))
+	bool live = live_winner(doc) != GRAPH_NONE;
+	out->parent = doc ? graph_winner(doc) : GRAPH_NONE;
+	out->done = !live && m->op == WRITE_DELETE;
+	if (!live)
 		return;
 	if (m->keep_as_branch)
 		put_beside(out);
@@ -50,7 +58,43 @@ static void decide_first(const struct document *doc, const struct msg_doc_write 
 		out->status = STATUS_PRECONDITION_FAILED;
 }
 
-void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct derived *out)
+/* Parents come before children. */
+static bool has_reached_parent(const struct revision_node *node, const bool *reached)
+{
+	for (uint32_t i = 0; i < node->parents_count; i++)
+		if (reached[node->parents[i]])
+			return true;
+	return false;
+}
+
+bool derived_stands(const struct document *doc, const struct revision *made, struct arena *arena)
+{
+	int first = graph_find(doc, made);
+	if (first == GRAPH_NONE) /* long ago */
+		return live_winner(doc) != GRAPH_NONE;
+	bool *reached = arena_alloc(arena, doc->revisions_count * sizeof *reached);
+	for (uint32_t i = (uint32_t)first; i < doc->revisions_count; i++) {
+		const struct revision_node *node = &doc->revisions[i];
+		bool follows = i == (uint32_t)first || has_reached_parent(node, reached);
+		reached[i] = follows && !(node->flags & REVISION_DELETED);
+		if (reached[i] && graph_is_live(doc, i))
+			return true;
+	}
+	return false;
+}
+
+/* The split was undone, and the document deleted since. */
+static void decide_anew(const struct document *doc, struct derived *out)
+{
+	if (live_winner(doc) != GRAPH_NONE) {
+		out->status = STATUS_PRECONDITION_FAILED;
+		return;
+	}
+	out->parent = graph_winner(doc);
+}
+
+void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct arena *arena,
+		    struct derived *out)
 {
 	const struct operation *before = newest_try(doc, m->operation_id);
 	*out = (struct derived){.status = STATUS_OK, .parent = GRAPH_NONE};
@@ -67,6 +111,10 @@ void derived_decide(const struct document *doc, const struct msg_doc_write *m, s
 		out->status = STATUS_CONFLICT;
 		return;
 	}
+	if (m->anew && !derived_stands(doc, &before->revision, arena)) {
+		decide_anew(doc, out);
+		return;
+	}
 	if (slice_equal(before->digest, m->operation_digest)) {
 		out->done = true;
 		out->made = before->revision;
@@ -81,7 +129,7 @@ void derived_decide(const struct document *doc, const struct msg_doc_write *m, s
 		out->status = STATUS_PRECONDITION_FAILED;
 		return;
 	}
-	out->branch = !graph_is_live(doc, (uint32_t)out->parent);
+	out->branch = !graph_is_leaf(doc, (uint32_t)out->parent);
 	if (out->branch)
 		REACHED(split_beside_edit);
 	else

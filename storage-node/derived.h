@@ -15,7 +15,11 @@ struct derived {
 	bool branch; /* it is no leaf any more: what came in between is kept beside this */
 };
 
-/* doc: NULL if there is none. Borrows from it. */
-void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct derived *out);
+/* doc: NULL if there is none. Borrows from it; work in the arena. */
+void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct arena *arena,
+		    struct derived *out);
+/* Is what a split made, or what people made of it, still there? Else whatever the split takes away
+ * under the old id would be nowhere. */
+bool derived_stands(const struct document *doc, const struct revision *made, struct arena *arena);
 
 #endif

@@ -170,7 +170,7 @@ static bool choose_derived(struct document_view *v, const struct msg_doc_write *
 			   struct decision *d, int *parent, bool *branch)
 {
 	struct derived derived;
-	derived_decide(v->exists ? &v->doc : NULL, m, &derived);
+	derived_decide(v->exists ? &v->doc : NULL, m, &v->storage->arena, &derived);
 	d->status = derived.status;
 	*parent = derived.parent;
 	*branch = derived.branch;
@@ -321,6 +321,8 @@ static bool seen_operation(struct document_view *v, const struct msg_doc_write *
 	bool same = slice_equal(o.digest, m->operation_digest);
 	d->status = same ? (enum status)o.status : STATUS_OPERATION_ID_REUSED;
 	d->answer = same ? o.revision : (struct revision){0};
+	if (same && m->anew && !derived_stands(&v->doc, &o.revision, &v->storage->arena))
+		d->status = STATUS_PRECONDITION_FAILED;
 	REACHED(repeat_answered_from_record);
 	return true;
 }
@@ -386,6 +388,8 @@ static bool repeat_recent(struct storage *s, struct shard_copy *c, const struct 
 			  struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
+	if (m->anew) /* what it made may be deleted since: the record knows */
+		return false;
 	struct recent *r = recent_find(c, m->operation_id);
 	if (!r || (r->number == 0 && r->epoch != c->lead_epoch) || MUTATION(doubled_write))
 		return false;
@@ -652,8 +656,9 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		answer(s, e, WHEN_NOW, STATUS_NO_SHARD, NULL, fx);
 		return;
 	}
-	bool may = e->message.from.role != ROLE_ARBITER ||
-		   (m->expect == EXPECT_DERIVED && m->op == WRITE_PUT && !m->branch);
+	bool may =
+	    e->message.from.role != ROLE_ARBITER || (m->expect == EXPECT_DERIVED && !m->branch &&
+						     (m->op == WRITE_PUT || m->op == WRITE_DELETE));
 	if (m->operation_id.len != 16 || !document_id_ok(m->id) || !may) {
 		answer(s, e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, fx);
 		return;
@@ -700,11 +705,12 @@ void write_on_derived_check(struct storage *s, const struct event *e, struct eff
 {
 	const struct msg_derived_check *m = e->message.body;
 	struct msg_doc_write write = {.shard = m->shard,
-				      .op = WRITE_PUT,
+				      .op = m->deleted ? WRITE_DELETE : WRITE_PUT,
 				      .id = m->id,
 				      .body = m->body,
 				      .expect = EXPECT_DERIVED,
 				      .keep_as_branch = m->keep_as_branch,
+				      .anew = m->anew,
 				      .operation_id = m->operation_id,
 				      .operation_digest = m->operation_digest};
 	struct shard_copy *c = shard_get(s, m->shard);

@@ -39,9 +39,11 @@ enum { SPLIT_PARTS_MAX = 64 };
  * EXPECT_DERIVED. Doing it again does nothing. */
 struct split_part {
 	struct slice id;
-	struct slice body;
+	struct slice body; /* empty: deleted */
 	bool
 	    beside; /* what the split made before is not in it, as its inputs are gone: both stay */
+	bool anew;  /* no stub names it yet */
+	bool deleted; /* what came late to the old id deletes it */
 	uint8_t operation_id[16];
 	uint8_t digest[16];
 };

@@ -17,6 +17,7 @@ struct entity {
 	uint32_t *nodes;
 	uint32_t count;
 	struct slice body;
+	bool deleted; /* it was split off before, and came again as a deletion */
 };
 
 struct splitting {
@@ -27,7 +28,8 @@ struct splitting {
 	bool was_split;
 	struct slice *ids; /* the stub's list */
 	uint32_t ids_count;
-	struct entity *entities; /* one for each history that is not deleted */
+	uint32_t stub_ids; /* so many of them the stub before names; then those that are new */
+	struct entity *entities; /* one for each history; deleted ones only after a split */
 	uint32_t entities_count;
 	bool failed; /* *out says why */
 };
@@ -98,6 +100,7 @@ static void take_stub(struct splitting *s, int node)
 		if (id.data)
 			add_id(s, id);
 	}
+	s->stub_ids = s->ids_count;
 }
 
 /* ---- which documents there are ---- */
@@ -170,10 +173,12 @@ static bool find_entities(struct splitting *s)
 	}
 	for (uint32_t f = 0; f < count; f++) {
 		struct entity e = s->entities[f];
-		if (fill_body(s, &e))
-			s->entities[s->entities_count++] = e;
-		else if (s->failed)
+		e.deleted = !fill_body(s, &e);
+		if (s->failed)
 			return false;
+		/* whoever deletes what was split off means the document under its own id */
+		if (!e.deleted || s->was_split)
+			s->entities[s->entities_count++] = e;
 	}
 	return true;
 }
@@ -240,23 +245,37 @@ static int compare_ids(const void *a, const void *b)
 	return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
+static bool stub_names(const struct splitting *s, struct slice id)
+{
+	for (uint32_t i = 0; i < s->stub_ids; i++)
+		if (slice_equal(s->ids[i], id))
+			return true;
+	return false;
+}
+
 static bool make_parts(struct splitting *s)
 {
 	struct decision *out = s->out;
+	out->parts_count = 0;
 	if (s->entities_count > SPLIT_PARTS_MAX)
 		return fail(s, "too_many_roots");
 	out->parts = arena_alloc(s->w->arena, (s->entities_count + 1) * sizeof *out->parts);
 	for (uint32_t i = 0; i < s->entities_count; i++) {
-		struct split_part *part = &out->parts[i];
-		part->body = s->entities[i].body;
-		if (!fill_id(s, &s->entities[i], part))
+		const struct entity *e = &s->entities[i];
+		struct split_part *part = &out->parts[out->parts_count];
+		*part = (struct split_part){.body = e->body, .deleted = e->deleted};
+		if (!fill_id(s, e, part))
 			return fail(s, "id_too_long");
-		for (uint32_t k = 0; k < i; k++)
+		for (uint32_t k = 0; k < out->parts_count; k++)
 			if (slice_equal(out->parts[k].id, part->id))
 				return fail(s, "roots_alike");
-		part->beside = s->count < s->w->inputs_count;
+		part->anew = !stub_names(s, part->id);
+		if (part->deleted && part->anew)
+			continue;
+		part->beside = s->count < s->w->inputs_count && !part->deleted;
 		name_operation(s->w, part);
 		add_id(s, part->id);
+		out->parts_count++;
 	}
 	if (s->ids_count > 1)
 		qsort(s->ids, s->ids_count, sizeof *s->ids, compare_ids);
@@ -270,24 +289,41 @@ static void write_ids(const struct splitting *s, struct buf *out)
 		mp_write_str(out, s->ids[i]);
 }
 
-/* detail: a map, which gets the list of ids. */
+static void write_deleted(const struct decision *d, uint32_t count, struct buf *out)
+{
+	mp_write_text(out, "deleted");
+	mp_write_array(out, count);
+	for (uint32_t i = 0; i < d->parts_count; i++)
+		if (d->parts[i].deleted)
+			mp_write_str(out, d->parts[i].id);
+}
+
+/* detail: a map, which gets the list of ids, and of those that are deleted, if there are. */
 static void become_stub(struct splitting *s, struct slice detail)
 {
 	struct buf stub = {0};
 	struct buf told = {0};
 	struct mp_reader r = mp_reader_of(detail);
-	if (!make_parts(s))
+	uint32_t parts;
+	uint32_t deleted = 0;
+	if (!make_parts(s)) {
+		s->out->parts_count = 0;
 		return;
+	}
+	for (parts = 0; parts < s->out->parts_count; parts++)
+		deleted += s->out->parts[parts].deleted;
 	mp_write_map(&stub, 1);
 	mp_write_text(&stub, "_split");
 	write_ids(s, &stub);
-	mp_write_map(&told, mp_read(&r).count + 1);
+	mp_write_map(&told, mp_read(&r).count + 1 + (deleted > 0));
+	if (deleted > 0)
+		write_deleted(s->out, deleted, &told);
 	mp_write_text(&told, "documents");
 	write_ids(s, &told);
 	buf_append(&told, r.at, (size_t)(r.end - r.at));
 	decide_becomes(s->w, false, buf_slice(&stub), buf_slice(&told), s->out);
 	s->out->resolve.split = true;
-	s->out->parts_count = s->entities_count;
+	s->out->parts_count = parts;
 	buf_close(&stub);
 	buf_close(&told);
 }
@@ -350,11 +386,12 @@ bool decide_split(struct decide *w, struct slice detail, struct decision *out)
 struct msg_doc_write split_part_write(const struct split_part *part)
 {
 	return (struct msg_doc_write){
-	    .op = WRITE_PUT,
+	    .op = part->deleted ? WRITE_DELETE : WRITE_PUT,
 	    .id = part->id,
 	    .body = part->body,
 	    .expect = EXPECT_DERIVED,
 	    .keep_as_branch = part->beside,
+	    .anew = part->anew,
 	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
 	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
 }
@@ -365,6 +402,8 @@ struct msg_derived_check split_part_check(const struct split_part *part)
 	    .id = part->id,
 	    .body = part->body,
 	    .keep_as_branch = part->beside,
+	    .anew = part->anew,
+	    .deleted = part->deleted,
 	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
 	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
 }

@@ -112,6 +112,109 @@ static void test_what_people_did_stays(void **state)
 	assert_int_equal(b->was_read.conflicts, 1);
 }
 
+static void remove_it(struct storage_bench *b, uint64_t v, uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", v);
+	m.op = WRITE_DELETE;
+	m.body = (struct slice){0};
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, entry);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+}
+
+/* As long as no stub names the document. */
+static enum status split_anew(struct storage_bench *b, uint64_t number, uint64_t v, uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", v);
+	m.expect = EXPECT_DERIVED;
+	m.anew = true;
+	m.operation_id = try_id(b, number);
+	m.operation_digest = peers_operation(b, v);
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+	if (b->written.status == 999 && entry > 0)
+		peers_ack(b, PEER_B, 1, entry);
+	return b->written.status;
+}
+
+static void test_another_split_brings_back_what_was_deleted(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split_anew(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(split_anew(b, 20, 1, 0), STATUS_CREATED);
+	remove_it(b, 8, FIRST + 1);
+	/* the same order: nobody knows whether it was before the deletion */
+	assert_int_equal(split_anew(b, 20, 1, 0), STATUS_PRECONDITION_FAILED);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(split_anew(b, 21, 1, FIRST + 2), STATUS_CREATED);
+	shows(b, 1, 0);
+	assert_int_equal(b->was_read.revision.generation, 3);
+	assert_int_equal(split_anew(b, 21, 1, 0), STATUS_CREATED);
+	assert_int_equal(split_anew(b, 20, 1, 0), STATUS_PRECONDITION_FAILED);
+	/* it counts for there when somebody has edited it */
+	put(b, 7, FIRST + 3);
+	assert_int_equal(split_anew(b, 21, 1, 0), STATUS_CREATED);
+	assert_int_equal(split_anew(b, 22, 1, 0), STATUS_OK);
+	shows(b, 7, 0);
+	/* but not when it is another document now */
+	remove_it(b, 9, FIRST + 4);
+	put(b, 6, FIRST + 5);
+	assert_int_equal(split_anew(b, 23, 1, 0), STATUS_PRECONDITION_FAILED);
+	assert_int_equal(split_anew(b, 22, 1, 0), STATUS_PRECONDITION_FAILED);
+	shows(b, 6, 0);
+}
+
+static void test_deleted_after_the_split_it_stays_deleted(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split(b, 20, 1, FIRST), STATUS_CREATED);
+	remove_it(b, 8, FIRST + 1);
+	assert_int_equal(split(b, 21, 1, 0), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+}
+
+static enum status split_deletes(struct storage_bench *b, uint64_t number, uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", 0);
+	m.op = WRITE_DELETE;
+	m.body = (struct slice){0};
+	m.expect = EXPECT_DERIVED;
+	m.operation_id = try_id(b, number);
+	m.operation_digest = peers_operation(b, 99);
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+	if (b->written.status == 999 && entry > 0)
+		peers_ack(b, PEER_B, 1, entry);
+	return b->written.status;
+}
+
+static void test_a_late_deletion(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split_deletes(b, 19, 0), STATUS_OK);
+	assert_int_equal(split(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(split_deletes(b, 21, FIRST + 1), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(split_deletes(b, 21, 0), STATUS_OK);
+	assert_int_equal(split_deletes(b, 22, 0), STATUS_OK);
+	/* an edit after all */
+	assert_int_equal(split(b, 23, 2, FIRST + 2), STATUS_CREATED);
+	shows(b, 2, 0);
+}
+
+static void test_a_late_deletion_meets_an_edit(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split(b, 20, 1, FIRST), STATUS_CREATED);
+	put(b, 7, FIRST + 1);
+	assert_int_equal(split_deletes(b, 21, FIRST + 2), STATUS_OK);
+	shows(b, 7, 1);
+}
+
 static void test_taken(void **state)
 {
 	struct storage_bench *b = *state;
@@ -240,6 +343,10 @@ int main(void)
 	    T(test_too_late),
 	    T(test_what_people_did_stays),
 	    T(test_taken),
+	    T(test_another_split_brings_back_what_was_deleted),
+	    T(test_deleted_after_the_split_it_stays_deleted),
+	    T(test_a_late_deletion),
+	    T(test_a_late_deletion_meets_an_edit),
 	    T(test_a_check_changes_nothing),
 	    T(test_attachments_are_brought),
 	    T(test_arbiters_write_nothing_else),

@@ -230,6 +230,45 @@ describe('an id collision', () => {
     await check(derived('g', 'b'), { scan });
   });
 
+  test('split, undone and split again, what was deleted in between is there again', async (c) => {
+    await c.collection('again', { shards: 4, policy: { strategy: 'none' } });
+    await push('again', 'a', [['a', { type: 'person' }], ['b', { type: 'data_record' }]]);
+    const split = async () => {
+      const { json } = await c.get('/_/conflicts/again/a');
+      return c.post('/_/conflicts/again/a/resolve', { leaves: json.leaves, split: true });
+    };
+    assert.equal((await split()).status, 200);
+    const [row] = (await c.get('/_/conflicts?collection=again')).json;
+    const undone = await c.post('/_/conflicts/again/a/undo', { resolutionId: row.resolutionId });
+    assert.equal(undone.status, 200, undone.text);
+    const path = `/again/${derived('a', 'a')}`;
+    await c.insist('DELETE', path);
+    const second = await split();
+    assert.equal(second.status, 200, second.text);
+    for (const [letter, type] of [['a', 'person'], ['b', 'data_record']])
+      assert.deepEqual((await c.get(`/again/${derived('a', letter)}`)).json, { id: derived('a', letter), type });
+    await c.insist('DELETE', path);
+    assert.equal((await c.get('/again/a')).json._split.length, 2);
+    assert.equal((await c.get(path)).status, 404, 'deleted after the split it stays deleted');
+  });
+
+  test('a deletion that comes late deletes the document that it was meant for', async (c) => {
+    await c.collection('late', { mode: 'available', shards: 4, policy: { roots: { kind: ['type'] } } });
+    await push('late', 'l', [['a', { type: 'person' }], ['b', { type: 'data_record' }]]);
+    await until('it is split', LONG_MS, async () => (await c.get('/late/l')).json?._split);
+    assert.equal((await c.get(`/late/${derived('l', 'a')}`)).status, 200);
+    const { status, text } = await c.send('DELETE', '/late/l?branch=true', { headers: { 'If-Match': `"1-${root('a')}"` } });
+    assert.equal(status, 200, text);
+    await until('it is deleted', LONG_MS, async () => (await c.get(`/late/${derived('l', 'a')}`)).status === 404);
+    const detail = await until('it is on record', LONG_MS, async () => {
+      const { json } = await c.get('/_/conflicts?collection=late&state=resolved');
+      return json[0]?.kind === 'delete' && json[0].detail;
+    });
+    assert.deepEqual(detail,
+      { by: 'arbiter', deleted: [derived('l', 'a')], documents: [derived('l', 'a'), derived('l', 'b')], strategy: 'split' });
+    assert.equal((await c.get(`/late/${derived('l', 'b')}`)).status, 200);
+  });
+
   test('where an id is taken nothing is written, and everybody says so', async (c) => {
     await c.collection('taken', { shards: 4, policy: { strategy: 'none' } });
     await c.put(`/taken/${derived('t', 'b')}`, { mine: true });

@@ -187,6 +187,32 @@ static void test_a_late_edit_follows_its_document(void **state)
 	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
 }
 
+static void test_a_late_deletion_follows_its_document(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	run(f);
+	assert_true(f->decision.parts[0].anew && f->decision.parts[1].anew);
+	node(f, "2-s", P(0, 1), "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}")
+	    ->flags |= REVISION_RESOLVED | REVISION_SPLIT;
+	node(f, "2-late", P(0), NULL)->flags |= REVISION_DELETED | REVISION_AGAINST;
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	assert_int_equal(f->decision.parts_count, 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct split_part *part = &f->decision.parts[i];
+		assert_false(part->anew);
+		assert_int_equal(part->deleted, slice_is(part->id, "x~e4da228c29dc4ebc"));
+		assert_int_equal(split_part_write(part).op,
+				 part->deleted ? WRITE_DELETE : WRITE_PUT);
+		assert_int_equal(split_part_check(part).deleted, part->deleted);
+	}
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"deleted\":[\"x~e4da228c29dc4ebc\"],"
+			    "\"documents\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"],"
+			    "\"strategy\":\"split\"}");
+}
+
 static void answered(struct fixture *f, const char *json)
 {
 	struct answer answer;
@@ -293,6 +319,7 @@ int main(void)
 	    T(test_edits_of_one_and_several_of_a_kind),
 	    T(test_what_looks_like_a_stub_is_a_document),
 	    T(test_a_late_edit_follows_its_document),
+	    T(test_a_late_deletion_follows_its_document),
 	    T(test_a_split_is_not_taken_back),
 	    T(test_on_somebodys_word),
 	    T(test_what_gets_no_id),
