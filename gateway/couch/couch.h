@@ -83,7 +83,8 @@ struct couch_document {
 bool couch_document_print(const struct couch_document *d, struct buf *out) MUST_CHECK;
 /* The members of a stored body, each with a comma before it. */
 bool couch_members_print(struct slice body, struct buf *out) MUST_CHECK;
-/* value: MessagePack as it came. The revision borrows from it. */
+/* value: MessagePack as it came. The revision borrows from it. Refused for its id, all but the body
+ * is there. */
 bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 			  struct couch_document *out, struct problem *p) MUST_CHECK;
 /* Is it in lists? The native dialect may make a document under a word of this API; whoever

@@ -184,7 +184,7 @@ static bool take_special(struct request *r, struct slice name, struct slice valu
 		if (token.type != MP_STR)
 			return couch_problem(p, COUCH_ID_NOT_STRING, "");
 		out->id = token.bytes;
-		return couch_id_check(out->id, p);
+		return out->id.len > 0 || couch_problem(p, COUCH_ID_EMPTY, "");
 	}
 	if (slice_is(name, "_rev")) {
 		if (token.type != MP_STR)
@@ -248,6 +248,9 @@ bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 			return false;
 		}
 	}
+	/* last: who refuses it by itself knows the rest */
+	if (out->id.len > 0 && !couch_id_check(out->id, p))
+		return false;
 	if (kept < head.count || named)
 		out->body = plain_body(t, r, value, kept);
 	uint32_t bytes_max = t->gw->options.limits.document_bytes_max;

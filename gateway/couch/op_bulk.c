@@ -1,5 +1,5 @@
 /* _bulk_docs: each document is a write of its own; the answer tells of each, in their order. A bad
- * one refuses them all, before any was written. */
+ * one refuses them all, before any was written; but for those whose ids CouchDB would take. */
 #include "common/doc/value.h"
 #include "gateway/couch/attachments.h"
 #include "gateway/couch/auth.h"
@@ -201,17 +201,38 @@ static bool names_local(struct slice value)
 	return id.type == MP_STR && is_local(id.bytes);
 }
 
+/* What refuses one document and not all of them. */
+static void refuse(struct bulk *bulk, uint32_t index, const struct problem *p)
+{
+	bulk->checks[index].refused = true;
+	bulk->checks[index].problem = *p;
+}
+
 /* A design document among others is refused by itself, as in CouchDB. */
 static bool may_write(struct request *r, const struct couch_document *d, uint32_t index,
 		      struct problem *p)
 {
-	struct bulk *bulk = r->op;
 	if (couch_may_write(r, d, p))
 		return true;
-	if (p->couch != COUCH_NOT_DB_ADMIN)
+	if (p->couch == COUCH_NOT_DB_ADMIN)
+		refuse(r->op, index, p);
+	return p->couch == COUCH_NOT_DB_ADMIN;
+}
+
+/* An id that CouchDB takes: the others of whoever replicates it get in. PouchDB goes on only behind
+ * what is forbidden. */
+static bool take_unnamable(struct request *r, const struct couch_document *d, uint32_t index,
+			   struct problem *p)
+{
+	struct bulk *bulk = r->op;
+	if (p->couch != COUCH_BAD_ID)
 		return false;
-	bulk->checks[index].refused = true;
-	bulk->checks[index].problem = *p;
+	if (bulk->old_edits)
+		couch_problem(p, COUCH_BAD_ID_PUSHED, "");
+	refuse(bulk, index, p);
+	bulk->documents[index] = *d;
+	if (!bulk->old_edits)
+		bulk->items[index].write.id = d->id;
 	return true;
 }
 
@@ -223,7 +244,7 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 	if (names_local(value))
 		return take_local(t, r, value, index, p);
 	if (!couch_document_parse(t, r, value, &d, p))
-		return false;
+		return take_unnamable(r, &d, index, p);
 	if (!may_write(r, &d, index, p) || (!bulk->old_edits && !design_check(&d, p)) ||
 	    !couch_replicator_take(t, r, &d, p))
 		return false;

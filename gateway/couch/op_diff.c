@@ -9,7 +9,7 @@ struct diff {
 	bool ancestors; /* _revs_diff */
 	struct couch_group *groups;
 	struct msg_revs_diff *messages; /* of each group */
-	struct slice *printed;          /* of each group */
+	struct slice *printed;          /* of each group, and of those that are in none */
 	uint32_t groups_count;
 	uint32_t left; /* without an answer yet */
 };
@@ -47,7 +47,7 @@ static void diff_answer(struct turn *t, struct request *r, const struct diff *op
 	struct buf *out = &reply->body;
 	buf_append_text(out, op->ancestors ? "{" : "{\"missing_revs\":{");
 	size_t start = out->len;
-	for (uint32_t i = 0; i < op->groups_count; i++) {
+	for (uint32_t i = 0; i <= op->groups_count; i++) {
 		if (out->len > start && op->printed[i].len > 0)
 			buf_append_byte(out, ',');
 		buf_append_slice(out, op->printed[i]);
@@ -82,12 +82,38 @@ static void group_done(struct turn *t, struct request *r, uint32_t index, enum s
 		diff_answer(t, r, op);
 }
 
+/* What can't be stored is nowhere: nobody is asked. */
+static struct slice print_unstorable(struct turn *t, struct request *r, struct diff *op)
+{
+	struct buf *out = &t->gw->scratch;
+	uint32_t kept = 0;
+	buf_clear(out);
+	for (uint32_t i = 0; i < op->asked.count; i++) {
+		const struct revs_asked *asked = &op->asked.rows[i];
+		struct problem ignored;
+		if (couch_id_check(asked->id, &ignored)) {
+			op->asked.ids[kept] = asked->id;
+			op->asked.rows[kept++] = *asked;
+			continue;
+		}
+		const struct revs_missing row = {.missing = asked->revisions,
+						 .missing_count = asked->revisions_count};
+		if (out->len > 0)
+			buf_append_byte(out, ',');
+		print_row(op, asked->id, &row, out);
+	}
+	op->asked.count = kept;
+	return arena_copy(&r->arena, buf_slice(out));
+}
+
 static void diff_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct diff *op = r->op;
+	struct slice unstorable = print_unstorable(t, r, op);
 	op->groups_count = couch_groups(r, c, op->asked.ids, op->asked.count, &op->groups);
 	op->messages = arena_alloc(&r->arena, (op->groups_count + 1) * sizeof *op->messages);
 	op->printed = arena_alloc(&r->arena, (op->groups_count + 1) * sizeof *op->printed);
+	op->printed[op->groups_count] = unstorable;
 	/* One more than there are, so that none answers before all were sent. */
 	op->left = op->groups_count + 1;
 	for (uint32_t g = 0; g < op->groups_count && !r->finished; g++) {

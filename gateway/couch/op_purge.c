@@ -94,12 +94,22 @@ static void purge_go(struct turn *t, struct request *r, struct map_collection *c
 		purge_answer(t, r, op);
 }
 
+static bool take(struct turn *t, struct request *r, struct purge *op, struct problem *p)
+{
+	if (!couch_take_asked(t, r, &op->asked, p))
+		return false;
+	for (uint32_t i = 0; i < op->asked.count; i++)
+		if (!couch_id_check(op->asked.ids[i], p))
+			return false;
+	return true;
+}
+
 void couch_purge(struct turn *t, struct request *r)
 {
 	struct purge *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	r->op = op;
-	if (!couch_take_asked(t, r, &op->asked, &problem))
+	if (!take(t, r, op, &problem))
 		answer_problem(t, r, &problem);
 	else if (op->asked.count > LIMIT_IMPORT_ITEMS)
 		couch_answer_error(t, r, COUCH_TOO_LARGE);

@@ -55,8 +55,8 @@ static bool take_row(struct request *r, struct slice id, struct slice list, stru
 	struct mp_reader reader = mp_reader_of(list);
 	struct mp_token head = mp_read(&reader);
 	out->id = id;
-	if (!couch_id_check(id, p))
-		return false;
+	if (id.len > COUCH_ASKED_ID_BYTES)
+		return couch_problem(p, COUCH_BAD_ID, "");
 	if (head.type != MP_ARRAY)
 		return couch_problem(p, COUCH_BAD_REV_LIST, "");
 	if (head.count > *left)

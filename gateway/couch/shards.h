@@ -22,7 +22,9 @@ bool couch_ask_lead(struct turn *t, struct request *r, struct call_spec spec) MU
 /* Ids of a list of a request, as far as they may be asked about. */
 bool couch_take_id(struct slice value, struct slice *id, struct problem *p) MUST_CHECK;
 
-/* A body {id: [revisions]}: ids that have some. */
+enum { COUCH_ASKED_ID_BYTES = 64 * 1024 };
+
+/* A body {id: [revisions]}: ids that have some. They need not be such as may be stored. */
 struct couch_asked {
 	struct revs_asked *rows;
 	struct slice *ids; /* of each */

@@ -411,7 +411,8 @@ static bool look_through(struct request *r, struct validation *v, struct problem
 {
 	for (uint32_t i = 0; i < v->count; i++) {
 		struct validated *item = &v->items[i];
-		item->exempt = begins(item->id, "_design/") || begins(item->id, "_local/");
+		item->exempt =
+		    item->refused || begins(item->id, "_design/") || begins(item->id, "_local/");
 		if (item->document->imported && !item->exempt &&
 		    !couch_import_item(r, item->document, &item->history, p))
 			return false;

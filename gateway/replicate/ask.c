@@ -2,6 +2,7 @@
  * pause that doubles; it does no harm to ask twice. */
 #include <stdio.h>
 
+#include "common/doc/value.h"
 #include "common/probe.h"
 #include "gateway/intake.h"
 #include "gateway/replicate/internal.h"
@@ -23,6 +24,12 @@ uint32_t answer_array(struct slice value, struct mp_reader *reader)
 	*reader = mp_reader_of(value);
 	struct mp_token head = mp_read(reader);
 	return head.type == MP_ARRAY ? head.count : 0;
+}
+
+bool answer_is_verdict(const struct answer *a)
+{
+	struct slice error = answer_text(value_member(a->value, slice_text("error")));
+	return a->status == 500 && slice_is(error, "doc_validation");
 }
 
 static bool may_pass(int status)
@@ -308,11 +315,11 @@ static bool gives_up(const struct turn *t, const struct ask *ask)
 }
 
 /* What is to be asked again, now or later. False: it is an answer. */
-static bool asks_again(struct turn *t, struct ask *ask)
+static bool asks_again(struct turn *t, struct ask *ask, const struct answer *a)
 {
 	struct session *session = session_of(ask);
 	bool asked = !ask->logs_in || ask->status == 0;
-	bool fails = asked && may_pass(ask->status) && !ask->too_large;
+	bool fails = asked && may_pass(ask->status) && !ask->too_large && !answer_is_verdict(a);
 	if (ask->tries == 0 && ask->job->heard[ask->side])
 		ask->since_ms = t->now_ms;
 	ask->job->heard[ask->side] |= ask->status != 0;
@@ -372,8 +379,6 @@ void ask_settle(struct turn *t, struct ask *ask)
 {
 	struct job *job = ask->job;
 	ask->answered = false;
-	if (asks_again(t, ask))
-		return;
 	struct buf value = {0};
 	struct json_error error;
 	struct answer a = {.side = ask->side,
@@ -383,6 +388,10 @@ void ask_settle(struct turn *t, struct ask *ask)
 	bool bytes = ask->range.len > 0 && (ask->status == 200 || ask->status == 206);
 	if (ask->text.len > 0 && !bytes && json_to_msgpack(t->gw->json, a.text, &value, &error))
 		a.value = buf_slice(&value);
+	if (asks_again(t, ask, &a)) {
+		buf_close(&value);
+		return;
+	}
 	map_remove_u64(&job->owner->asks, ask->id);
 	ask->id = 0;
 	if (ask->status == 0 && !ask->too_large)

@@ -20,6 +20,8 @@ struct answer {
 /* Of what it holds: a text, empty if it is none; members of an array, 0 if it is none. */
 struct slice answer_text(struct slice value);
 uint32_t answer_array(struct slice value, struct mp_reader *reader);
+/* A 500 of what will never be taken, in the words of PouchDB Server. */
+bool answer_is_verdict(const struct answer *a);
 typedef void job_step(struct turn *t, struct job *job, const struct answer *a);
 /* While nothing was given of it (again), the body begins. */
 typedef void job_room(struct turn *t, struct job *job);

@@ -1,4 +1,7 @@
 /* The documents of a batch: from the source, as many at once as both sides take, to the target. */
+#include <stdio.h>
+#include <string.h>
+
 #include "common/doc/value.h"
 #include "gateway/replicate/internal.h"
 #include "gateway/url.h"
@@ -16,18 +19,18 @@ void job_pass_by(struct turn *t, struct job *job, struct slice id, const char *r
 	buf_close(&name);
 }
 
-/* Fewer at once. A single one that is refused is passed by: it would stop all those behind it for
- * ever. */
-static void fetch_fewer(struct turn *t, struct job *job, bool too_large)
+/* Fewer at once. A single one is passed by for a reason: it would stop all those behind it for
+ * ever. NULL: it is only too large. */
+static void fetch_fewer(struct turn *t, struct job *job, const char *reason)
 {
 	if (job->fetching > 1) {
 		job->chunk = job->fetching / 2;
-	} else if (too_large) {
+	} else if (!reason) {
 		job_parcel(t, job);
 		return;
 	} else {
 		job->batch_counts.read += job->sending;
-		job_pass_by(t, job, job->wanted[job->wanted_at].id, "refused",
+		job_pass_by(t, job, job->wanted[job->wanted_at].id, reason,
 			    job->sending > 0 ? job->sending : 1);
 		job->wanted_at++;
 	}
@@ -38,26 +41,43 @@ static void fetch_fewer(struct turn *t, struct job *job, bool too_large)
 static bool refuses_document(const struct answer *a)
 {
 	bool told = answer_text(value_member(a->value, slice_text("error"))).len > 0;
-	return told && (a->status == 400 || a->status == 412 || a->status == 415);
+	return told &&
+	       (a->status == 400 || a->status == 412 || a->status == 415 || answer_is_verdict(a));
+}
+
+/* [{"id": ..., "error": ...}, ...] */
+static uint32_t rows_refused(struct turn *t, struct job *job, const struct answer *a)
+{
+	struct mp_reader reader;
+	uint32_t count = answer_array(a->value, &reader);
+	uint32_t refused = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct slice row = mp_value(&reader);
+		struct slice error = answer_text(value_member(row, slice_text("error")));
+		char reason[REPLICATE_REASON_BYTES];
+		if (value_member(row, slice_text("error")).len == 0)
+			continue;
+		snprintf(reason, sizeof reason, "refused: %.*s",
+			 error.len < 60 ? (int)error.len : 60,
+			 error.len ? (const char *)error.data : "");
+		job_pass_by(t, job, answer_text(value_member(row, slice_text("id"))), reason, 1);
+		refused++;
+	}
+	return refused;
 }
 
 static void stored(struct turn *t, struct job *job, const struct answer *a)
 {
-	struct mp_reader reader;
 	if (a->too_large || refuses_document(a)) {
-		fetch_fewer(t, job, a->too_large);
+		fetch_fewer(t, job, a->too_large ? NULL : "refused");
 		return;
 	}
 	if (a->status != 200 && a->status != 201 && a->status != 202) {
 		job_unexpected(t, job, a);
 		return;
 	}
-	uint32_t count = answer_array(a->value, &reader);
-	uint32_t refused = 0;
-	for (uint32_t i = 0; i < count; i++)
-		refused += value_member(mp_value(&reader), slice_text("error")).len > 0;
+	uint32_t refused = rows_refused(t, job, a);
 	job->batch_counts.read += job->sending;
-	job->batch_counts.refused += refused;
 	job->batch_counts.written += job->sending > refused ? job->sending - refused : 0;
 	job->wanted_at += job->fetching;
 	if (job->chunk < REPLICATE_CHUNK)
@@ -144,10 +164,32 @@ static void send_documents(struct turn *t, struct job *job, const struct answer 
 	buf_close(&body);
 }
 
+/* A whole text of JSON that holds what no document here may: too many levels, a lone surrogate, a
+ * name twice. A page of something else, or half an answer, is none. */
+static bool is_unreadable(const struct answer *a)
+{
+	size_t start = 0;
+	size_t end = a->text.len;
+	if (a->status != 200 || a->value.len > 0)
+		return false;
+	while (start < end && strchr(" \t\r\n", a->text.data[start]))
+		start++;
+	while (end > start && strchr(" \t\r\n", a->text.data[end - 1]))
+		end--;
+	if (end - start < 2)
+		return false;
+	uint8_t first = a->text.data[start];
+	uint8_t last = a->text.data[end - 1];
+	return (first == '{' && last == '}') || (first == '[' && last == ']');
+}
+
 static void documents_came(struct turn *t, struct job *job, const struct answer *a)
 {
 	if (a->too_large) {
-		fetch_fewer(t, job, true);
+		fetch_fewer(t, job, NULL);
+	} else if (is_unreadable(a)) {
+		job->sending = 0;
+		fetch_fewer(t, job, "unreadable");
 	} else if (are_documents(job, a)) {
 		send_documents(t, job, a);
 	} else if (knows_no_bulk(job, a)) {

@@ -120,12 +120,64 @@ static void test_diff(void **state)
 	expect_body(b, 200, "{\"z\":{\"missing\":[\"2-b\"],\"possible_ancestors\":[\"1-a\"]}}");
 }
 
+/* CouchDB takes such ids; here they are nowhere. */
+static void test_ids_that_can_not_be_stored(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct buf text = {0};
+	struct msg_revs_diff_ack all = {.status = STATUS_OK};
+	struct msg_doc_import_ack taken = {.status = STATUS_OK};
+	gateway_bench_http(b, "POST /c/_revs_diff\n\n{\"x\":[\"1-a\"],\"\\u0001\":[\"1-c\"]}");
+	assert_int_equal(b->sent_count, 1);
+	gateway_bench_answer(b, 0, MSG_revs_diff_ack, &all);
+	expect_body(b, 200, "{\"\\u0001\":{\"missing\":[\"1-c\"]}}");
+	gateway_bench_http(b, "POST /c/_missing_revs\n\n{\"\\u0001\":[\"1-c\",\"1-d\"]}");
+	expect_body(b, 200, "{\"missing_revs\":{\"\\u0001\":[\"1-c\",\"1-d\"]}}");
+	buf_printf(&text, "POST /c/_revs_diff\n\n{\"%0*d\":[\"1-c\"]}", 65537, 0);
+	gateway_bench_http(b, buf_cstr(&text));
+	assert_int_equal(b->status, 400);
+	gateway_bench_http(b, "POST /c/_purge\n\n{\"x\":[\"1-a\"],\"\\u0001\":[\"1-c\"]}");
+	assert_int_equal(b->status, 400);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /c/_bulk_docs\n\n{\"new_edits\":false,\"docs\":["
+			      "{\"_id\":\"a\",\"_rev\":\"1-a\"},"
+			      "{\"_id\":\"\\u0001\",\"_rev\":\"1-c\"}]}");
+	assert_int_equal(b->sent_count, 1);
+	gateway_bench_answer(b, 0, MSG_doc_import_ack, &taken);
+	expect_body(b, 201,
+		    "[{\"id\":\"\\u0001\",\"rev\":\"1-c\",\"error\":\"forbidden\",\"reason\":"
+		    "\"Document ids are 1 to 512 bytes of valid UTF-8 without control "
+		    "characters.\"}]");
+	buf_close(&text);
+}
+
+/* Also among writes of one's own: the others are done. */
+static void test_a_write_that_can_not_be_stored(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_write_ack ack = {.status = STATUS_CREATED, .revision = {1, slice_text("a")}};
+	gateway_bench_http(b, "POST /c/_bulk_docs\n\n{\"docs\":["
+			      "{\"_id\":\"\\u0001\"},{\"_id\":\"a\"}]}");
+	assert_int_equal(b->sent_count, 1);
+	gateway_bench_answer(b, 0, MSG_doc_write_ack, &ack);
+	expect_body(b, 201,
+		    "[{\"id\":\"\\u0001\",\"error\":\"illegal_docid\",\"reason\":"
+		    "\"Document ids are 1 to 512 bytes of valid UTF-8 without control "
+		    "characters.\"},{\"ok\":true,\"id\":\"a\",\"rev\":\"1-a\"}]");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
-	    TEST(test_one_message), TEST(test_refused_for_good), TEST(test_refused_for_now),
-	    TEST(test_repeated),    TEST(test_what_did_not_fit), TEST(test_diff),
+	    TEST(test_one_message),
+	    TEST(test_refused_for_good),
+	    TEST(test_refused_for_now),
+	    TEST(test_repeated),
+	    TEST(test_what_did_not_fit),
+	    TEST(test_diff),
+	    TEST(test_ids_that_can_not_be_stored),
+	    TEST(test_a_write_that_can_not_be_stored),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

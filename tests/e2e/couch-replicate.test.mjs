@@ -238,6 +238,15 @@ describe('replication', () => {
     assert.deepEqual((await cluster.get('/stubs-other/x')).json, (await cluster.get('/stubs/x')).json);
   });
 
+  test('PouchDB 9 pushes what can be stored, whatever else it has', async () => {
+    const db = await database('storable');
+    const L = local();
+    await L.bulkDocs([{ _id: 'a' }, { _id: 'control\u0001' }, { _id: 'x'.repeat(600) }, { _id: 'z' }]);
+    const { ok, docs_written: written, doc_write_failures: failures } = await L.replicate.to(remote(db));
+    assert.deepEqual([ok, written, failures], [true, 2, 2]);
+    assert.deepEqual((await couch('GET', `${db}/_all_docs`)).json.rows.map(({ id }) => id), ['a', 'z']);
+  });
+
   test('two PouchDBs that sync end up with what the policy made of their edits', async () => {
     await couch('PUT', '/shared');
     await cluster.insist('PATCH', '/_/collections/shared', { body: { policy: { strategy: 'merge', fallback: 'newest', paths: { tags: 'set' } } } });

@@ -258,6 +258,21 @@ describe('the replicator', () => {
     }
   });
 
+  test('what this cluster can not take stays behind, and all else comes', async () => {
+    const there = new peer.Pouch('strange');
+    let deep = [];
+    for (let level = 0; level < 110; level++) deep = [deep];
+    await there.bulkDocs([
+      { _id: 'a' }, { _id: 'b' }, { _id: 'c' },
+      { _id: 'control\u0001' }, { _id: `long${'x'.repeat(600)}` }, { _id: 'deep', deep }, { _id: 'lone', text: '\ud800' },
+    ]);
+    const { history: [told] } = await replicate({ source: `${peer.url}/strange`, target: 'plain', create_target: true });
+    assert.deepEqual([told.docs_written, told.doc_write_failures], [3, 4], JSON.stringify(told));
+    assert.deepEqual((await everything('plain')).map((row) => row.split(' ')[0]), ['a', 'b', 'c']);
+    for (const reason of ['unreadable', 'refused: forbidden'])
+      await until(`the log says ${reason}`, WAIT_MS, () => cluster.log('gateway-1').includes(`reason="${reason}"`));
+  });
+
   test('where nobody is it asks no longer than a moment', async () => {
     for (const body of [{ source: 'http://localhost:1/a', target: 'into' }, { source: 'into', target: `https://${peer.host}/a` }]) {
       const failed = await replicate(body, 500);

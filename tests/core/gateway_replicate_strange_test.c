@@ -1,0 +1,73 @@
+/* Documents that one side of a replication gives and the other one can't take: they stay behind,
+ * and nothing else does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/core/replicate_steps.h"
+
+/* Up to two documents of a batch, in the source's words. */
+static void to_documents(struct gateway_bench *b, const char *documents)
+{
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200,
+	       "{\"results\":[{\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]},"
+	       "{\"id\":\"y\",\"changes\":[{\"rev\":\"1-y\"}]}],\"last_seq\":\"3-c\"}");
+	answer(b, "/_revs_diff", 200,
+	       "{\"x\":{\"missing\":[\"1-x\"]},\"y\":{\"missing\":[\"1-y\"]}}");
+	answer(b, "/_bulk_get", 200, documents);
+}
+
+/* JSON all the same: the others are copied. Half an answer is no document's fault. */
+static void test_what_can_not_be_read_is_passed_by(void **state)
+{
+	static const char surrogate[] = "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\","
+					"\"a\":\"\\ud800\"}}]}]}\n";
+	struct gateway_bench *b = *state;
+	to_documents(b, surrogate);
+	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"1-x\"}]}");
+	answer(b, "/_bulk_get", 200, surrogate);
+	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":1,\"docs_written\":1,\"doc_write_failures\":1");
+	static const char *const none[] = {"", " ", "{", "<html>", "{\"results\":[", "7"};
+	for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+		b->status = 0;
+		to_documents(b, none[i]);
+		assert_int_equal(b->status, 500);
+	}
+}
+
+/* PouchDB Server's refusal, which no patience mends. */
+static void test_a_verdict_of_500_is_passed_by(void **state)
+{
+	static const char both[] = "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]},"
+				   "{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}";
+	static const char verdict[] = "{\"error\":\"doc_validation\",\"reason\":\"Bad member\"}";
+	struct gateway_bench *b = *state;
+	to_documents(b, both);
+	answer(b, "/_bulk_docs", 500, verdict);
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_docs", 500, verdict);
+	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
+	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":1");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_what_can_not_be_read_is_passed_by, setup,
+					    gateway_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_verdict_of_500_is_passed_by, setup,
+					    gateway_bench_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
