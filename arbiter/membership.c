@@ -148,7 +148,8 @@ static bool is_none(struct arbiter *a, struct slice bytes)
 	return policy_parse(bytes, &a->arena, &policy, &error) && policy.strategy == POLICY_NONE;
 }
 
-static void adopt_collection(struct arbiter *a, const struct collection *collection)
+static void adopt_collection(struct arbiter *a, const struct collection *collection,
+			     struct effects *fx)
 {
 	struct collection_row *row = map_get_u64(&a->collections, collection->id);
 	if (row && row->version >= collection->version)
@@ -165,6 +166,7 @@ static void adopt_collection(struct arbiter *a, const struct collection *collect
 				       .name_len = collection->name.len};
 	if (row->name_len > 0)
 		memcpy(row->name, collection->name.data, row->name_len);
+	arbiter_script_policy_moved(a, collection->id, fx);
 }
 
 static void adopt_member(struct arbiter *a, const struct member *member)
@@ -183,7 +185,7 @@ void arbiter_member_on_map(struct arbiter *a, const struct event *e, struct effe
 {
 	const struct msg_map_push *m = e->message.body;
 	for (uint32_t i = 0; i < m->collections_count; i++)
-		adopt_collection(a, &m->collections[i]);
+		adopt_collection(a, &m->collections[i], fx);
 	for (uint32_t i = 0; i < m->shards_count; i++)
 		adopt_shard(a, &m->shards[i], fx);
 	if (m->map_version <= a->map_version)

@@ -18,7 +18,8 @@ static void digest_of(const struct decision *d, uint8_t out[32])
 	digest16(d->input, out + 16);
 }
 
-static void start(struct arbiter *a, struct task *t, const struct decision *d, struct effects *fx)
+static void start(struct arbiter *a, struct task *t, const struct decision *d,
+		  uint64_t policy_version, struct effects *fx)
 {
 	const struct arbiter_options *o = &a->options;
 	struct script_request request = {
@@ -30,11 +31,36 @@ static void start(struct arbiter *a, struct task *t, const struct decision *d, s
 	    .arguments = d->input};
 	t->scripted = true;
 	t->script.done = false;
+	t->script.policy_version = policy_version;
 	digest_of(d, t->script.digest);
 	t->state = TASK_SCRIPTING;
 	t->request = request.id;
 	t->due_ms = a->now_ms + SCRIPT_PATIENCE_MS;
 	fx_script(fx, &request);
+}
+
+/* As far as this process knows. */
+static uint64_t version_in_force(struct arbiter *a, const struct task *t)
+{
+	const struct shard_row *row = shard_row(a, t->shard);
+	const struct collection_row *c =
+	    row ? map_get_u64(&a->collections, row->placement.collection) : NULL;
+	return c ? c->version : 0;
+}
+
+void arbiter_script_policy_moved(struct arbiter *a, uint64_t collection, struct effects *fx)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++) {
+		struct task *t = &a->tasks[i];
+		const struct shard_row *row =
+		    t->state == TASK_SCRIPTING ? shard_row(a, t->shard) : NULL;
+		if (!row || row->placement.collection != collection ||
+		    t->script.policy_version >= version_in_force(a, t))
+			continue;
+		REACHED(script_dropped);
+		fx_script_drop(fx, t->request);
+		arbiter_task_read(a, t, fx);
+	}
 }
 
 /* ---- what it said ---- */
@@ -47,8 +73,13 @@ bool arbiter_script_decide(struct arbiter *a, struct task *t, const struct msg_c
 	bool same = t->script.done && memcmp(digest, t->script.digest, sizeof digest) == 0;
 	if (t->script.done && !same)
 		REACHED(script_asked_again);
+	if (!same && m->policy_version < version_in_force(a, t)) {
+		REACHED(script_policy_is_old);
+		arbiter_task_wait(a, t, fx);
+		return false;
+	}
 	if (!same) {
-		start(a, t, d, fx);
+		start(a, t, d, m->policy_version, fx);
 		return false;
 	}
 	struct script_end end = {t->script.status, buf_slice(&t->script.output)};

@@ -9,8 +9,7 @@
  * HTTP_GONE, STREAM_MESSAGE, TIMER ... events, then one TURN event, with which the core finishes
  * what it batches. Then, in this order, the shell
  *   1. sends the effects marked WHEN_NOW;
- *   2. if the core put anything into the store, commits it (synced if any effect list said
- * fx_sync);
+ *   2. if the core put anything into the store, commits it (synced if fx_sync was called);
  *   3. sends the effects marked WHEN_DURABLE - never if the commit failed;
  *   4. feeds STORED (or STORE_FAILED), whose effects are handled like those of a turn.
  * So an effect marked WHEN_DURABLE leaves only when all that was put into the store up to the end
@@ -105,7 +104,8 @@ enum effect_kind {
 	EFFECT_BODY_CREDIT,  /* so much more of a body that comes in pieces is wanted */
 	EFFECT_STREAM_SEND,  /* more of a stream's answer, or a message of a WebSocket */
 	EFFECT_STREAM_CLOSE, /* no more; EVENT_STREAM_GONE follows */
-	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, unless the process ends */
+	EFFECT_SCRIPT,       /* run a function; EVENT_SCRIPT follows, or the process ends */
+	EFFECT_SCRIPT_DROP,  /* nobody waits for it any more: not to be run, if it has not begun */
 	EFFECT_FETCH,        /* ask another server; EVENT_FETCHED follows, unless it is ended */
 	EFFECT_FETCH_BODY,   /* more of a question's body that comes in pieces */
 	EFFECT_FETCH_END,    /* nobody waits for its answer any more */
@@ -132,8 +132,8 @@ struct effect {
 		struct http_credit body_credit;
 		struct http_sending stream_send;
 		struct http_closing stream_close;
-		struct script_request script;
-		struct http_fetch fetch; /* of FETCH_BODY id and body, of FETCH_END the id */
+		struct script_request script; /* of SCRIPT_DROP only the id */
+		struct http_fetch fetch;      /* of FETCH_BODY id and body, of FETCH_END the id */
 		struct password_request password;
 		struct {
 			enum log_level level;
@@ -169,9 +169,9 @@ void fx_body_credit(struct effects *fx, uint64_t request, uint32_t bytes);
 /* Copies. The same bytes to many streams; those that are gone are skipped. */
 void fx_stream_send(struct effects *fx, const uint64_t *streams, uint32_t count, struct slice body);
 void fx_stream_close(struct effects *fx, uint64_t stream, uint16_t code, const char *reason);
-/* Copies. Scripts run beside the loop, in no order. */
+/* Copies. Scripts run beside the loop, in no order; one that is dropped may end all the same. */
 void fx_script(struct effects *fx, const struct script_request *request);
-/* Copies. */
+void fx_script_drop(struct effects *fx, uint64_t id);
 void fx_fetch(struct effects *fx, const struct http_fetch *fetch);
 void fx_fetch_body(struct effects *fx, uint64_t id, struct slice bytes);
 void fx_fetch_end(struct effects *fx, uint64_t id);

@@ -112,6 +112,11 @@ void fx_script(struct effects *fx, const struct script_request *request)
 	copy->arguments = arena_copy(&fx->arena, request->arguments);
 }
 
+void fx_script_drop(struct effects *fx, uint64_t id)
+{
+	effect_add(fx, EFFECT_SCRIPT_DROP, WHEN_NOW)->script.id = id;
+}
+
 void fx_fetch(struct effects *fx, const struct http_fetch *fetch)
 {
 	struct http_fetch *copy = &effect_add(fx, EFFECT_FETCH, WHEN_NOW)->fetch;

@@ -166,6 +166,8 @@ static void carry_out(struct daemon *d, enum effect_when when)
 				note_unsent(d, e);
 		} else if (e->kind == EFFECT_SCRIPT) {
 			script_pool_submit(d->scripts, &e->script);
+		} else if (e->kind == EFFECT_SCRIPT_DROP) {
+			script_pool_drop(d->scripts, e->script.id);
 		} else if (e->kind == EFFECT_LOG) {
 			logger_text(&d->logger, e->log.level, e->log.text);
 		} else if (d->spec->respond) {

@@ -97,6 +97,11 @@ void script_pool_submit(struct script_pool *p, const struct script_request *requ
 	buf_close(&job.frame);
 }
 
+void script_pool_drop(struct script_pool *p, uint64_t id)
+{
+	script_queue_drop(&p->queue, id);
+}
+
 void script_pool_refuse_all(struct script_pool *p)
 {
 	for (uint32_t i = 0; i < p->queue.count; i++)

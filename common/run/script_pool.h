@@ -37,6 +37,8 @@ struct script_pool *script_pool_new(const struct script_pool_setup *setup);
 void script_pool_free(struct script_pool *p);
 /* Copies. Refusals are delivered like all else. */
 void script_pool_submit(struct script_pool *p, const struct script_request *request);
+/* If it still waits it is neither run nor answered. */
+void script_pool_drop(struct script_pool *p, uint64_t id);
 /* Looks at deadlines, starts what waits, and hands out what has ended. deliver must not call back
  * into the pool. */
 void script_pool_turn(struct script_pool *p, void (*deliver)(void *context, struct event *event),

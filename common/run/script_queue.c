@@ -105,18 +105,24 @@ bool script_queue_ready(struct script_queue *q, uint32_t workers)
 	return next_share(q, workers, &at) != NULL;
 }
 
+static struct script_job take_out(struct script_queue *q, struct script_share *s, uint32_t at)
+{
+	struct script_job job = q->jobs[at];
+	q->count--;
+	q->bytes -= job.frame.len;
+	memmove(&q->jobs[at], &q->jobs[at + 1], (q->count - at) * sizeof q->jobs[0]);
+	q->jobs[q->count] = (struct script_job){0};
+	s->waiting--;
+	return job;
+}
+
 bool script_queue_take(struct script_queue *q, uint32_t workers, struct script_job *out)
 {
 	uint32_t at = 0;
 	struct script_share *s = next_share(q, workers, &at);
 	if (!s)
 		return false;
-	*out = q->jobs[at];
-	q->count--;
-	q->bytes -= out->frame.len;
-	memmove(&q->jobs[at], &q->jobs[at + 1], (q->count - at) * sizeof q->jobs[0]);
-	q->jobs[q->count] = (struct script_job){0};
-	s->waiting--;
+	*out = take_out(q, s, at);
 	s->running++;
 	s->used_us += s->last_us;
 	out->counted_us = s->last_us;
@@ -131,6 +137,18 @@ void script_queue_ended(struct script_queue *q, const struct script_job *job, ui
 	s->running--;
 	s->used_us += took_us - job->counted_us;
 	s->last_us = took_us;
+}
+
+void script_queue_drop(struct script_queue *q, uint64_t id)
+{
+	for (uint32_t i = 0; i < q->count; i++) {
+		struct script_share *s = share_find(q, q->jobs[i].group);
+		if (q->jobs[i].id != id || !s)
+			continue;
+		struct script_job job = take_out(q, s, i);
+		buf_close(&job.frame);
+		return;
+	}
 }
 
 void script_queue_clear(struct script_queue *q)

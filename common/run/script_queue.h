@@ -52,6 +52,8 @@ bool script_queue_take(struct script_queue *q, uint32_t workers, struct script_j
 bool script_queue_ready(struct script_queue *q, uint32_t workers);
 /* A job that was taken has ended after so long. */
 void script_queue_ended(struct script_queue *q, const struct script_job *job, uint64_t took_us);
+/* It is not to run any more; nothing happens if it does not wait. */
+void script_queue_drop(struct script_queue *q, uint64_t id);
 /* Drops all that wait. */
 void script_queue_clear(struct script_queue *q);
 

@@ -59,6 +59,9 @@ static void step(struct world *w, struct event *event)
 			note_send(w, &w->fx.items[i]);
 		if (w->fx.items[i].kind == EFFECT_SCRIPT)
 			note_script(w, &w->fx.items[i]);
+		if (w->fx.items[i].kind == EFFECT_SCRIPT_DROP)
+			buf_printf(&w->trace, "drop%s\n",
+				   w->fx.items[i].script.id == w->script ? "" : " another");
 	}
 	effects_clear(&w->fx);
 }
@@ -103,7 +106,8 @@ static bool metric_is(struct world *w, const char *line)
 
 /* ---- the cluster ---- */
 
-static void push_map(struct world *w)
+/* versions: of the map and of the collection. */
+static void push_map(struct world *w, uint64_t map_version, uint64_t version)
 {
 	w->replica = (struct replica){.node = NODE_A, .incarnation = 111};
 	struct shard shard = {.id = SHARD,
@@ -116,10 +120,10 @@ static void push_map(struct world *w)
 			      .write_quorum = 1};
 	struct collection collection = {.id = COLLECTION,
 					.name = slice_text("things"),
-					.version = 3,
+					.version = version,
 					.replicas = 1,
 					.write_quorum = 1};
-	struct msg_map_push push = {.map_version = 5,
+	struct msg_map_push push = {.map_version = map_version,
 				    .collections = &collection,
 				    .collections_count = 1,
 				    .shards = &shard,
@@ -138,7 +142,7 @@ static int setup(void **state)
 	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
 	step(&w, &start);
 	deliver(&w, COORDINATOR, MSG_member_join_ack, &joined);
-	push_map(&w);
+	push_map(&w, 5, 3);
 	deliver(&w, COORDINATOR, MSG_arbiter_lease_ack, &lease);
 	run_until(&w, 0);
 	trace_is(&w, "conflict_list\n");
@@ -411,6 +415,29 @@ static void test_scripts_in_hand_are_bounded(void **state)
 	assert_true(metric_is(w, "\nparley_arbiter_tasks 16\n"));
 }
 
+/* The run under way may end; whoever waits for it goes by the new policy at once. */
+static void test_a_policy_that_moved_is_not_waited_for(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, SCRIPT, &ack);
+	push_map(w, 6, 3);
+	trace_is(w, "");
+	push_map(w, 7, 4);
+	trace_is(w, "drop\nconflict_read\n");
+	/* the lead has not heard of it */
+	lead_shows(w, &ack);
+	trace_is(w, "");
+	script_ends(w, SCRIPT_OK, "{\"pick\":\"2-a\"}");
+	trace_is(w, "");
+	await_read(w);
+	ack = graph(w, "{\"a\":3,\"b\":1}", "{\"strategy\":\"newest\"}");
+	ack.policy_version = 4;
+	lead_shows(w, &ack);
+	lead_resolves(w);
+	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"newest\"} 1\n"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -424,6 +451,7 @@ int main(void)
 	    T(test_no_worker_for_scripts),
 	    T(test_busy_crashed_and_lost_scripts_are_run_again),
 	    T(test_scripts_in_hand_are_bounded),
+	    T(test_a_policy_that_moved_is_not_waited_for),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);

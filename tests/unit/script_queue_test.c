@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -119,6 +120,21 @@ static void test_a_slow_group_leaves_a_worker(void **state)
 	assert_int_equal(take(2).id, 100);
 }
 
+static void test_what_is_dropped_does_not_run(void **state)
+{
+	(void)state;
+	for (uint64_t id = 1; id <= 4; id++)
+		assert_true(put(ENDLESS, id));
+	assert_int_equal(run(ENDLESS_US), 1);
+	script_queue_drop(&queue, 2);
+	script_queue_drop(&queue, 4);
+	script_queue_drop(&queue, 1);
+	assert_int_equal(queue.count, 1);
+	assert_int_equal(queue.bytes, strlen("frame"));
+	assert_int_equal(run(ENDLESS_US), 3);
+	assert_int_equal(run(ENDLESS_US), 0);
+}
+
 static void test_bounds(void **state)
 {
 	(void)state;
@@ -141,6 +157,7 @@ int main(void)
 	    T(test_one_run_of_others_is_all_that_one_waits),
 	    T(test_groups_share_by_time),
 	    T(test_a_slow_group_leaves_a_worker),
+	    T(test_what_is_dropped_does_not_run),
 	    T(test_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
