@@ -14,8 +14,6 @@
 #include "gateway/native.h"
 #include "gateway/routes.h"
 
-enum { LEAVES_SHOWN = 64 };
-
 struct take_op {
 	struct graph_read read; /* first */
 	struct gateway *gw;
@@ -194,10 +192,8 @@ static void print_conflict(struct turn *t, struct request *r, const struct confl
 	buf_printf(out, ",\"kind\":\"%s\",\"since\":%" PRIu64 ",\"policyVersion\":%" PRIu64,
 		   conflict_kind_name(graph->conflict.kind), offer->since_ms,
 		   graph->policy_version);
-	uint32_t leaves = d->note.leaves_count;
 	buf_append_text(out, ",\"leaves\":");
-	conflict_print_revisions(d->note.leaves, leaves < LEAVES_SHOWN ? leaves : LEAVES_SHOWN,
-				 out);
+	conflict_print_revisions(d->note.leaves, d->note.leaves_count, out);
 	buf_append_text(out, ",\"base\":");
 	print_value(value_element(d->input, 0), out);
 	print_versions(d->input, out);

@@ -22,6 +22,9 @@ void conflict_ask_graph(struct turn *t, struct request *r, call_done *done);
 /* The lead's answer; NULL: it was none, and the client has been told. */
 const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct request *r,
 						   enum status status, const void *body);
+/* As if the policy were this one; another one than that in force would be the next version. */
+void graph_under(struct msg_conflict_read_ack *graph, struct slice policy);
+
 /* op_resolve.c */
 
 /* Exactly one of pick, document, delete and split of a body. */

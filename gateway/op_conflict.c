@@ -120,6 +120,12 @@ static void decide_outcome(struct request *r, const struct msg_conflict_read_ack
 		o->split.count = 0;
 }
 
+void graph_under(struct msg_conflict_read_ack *graph, struct slice policy)
+{
+	graph->policy_version += !slice_equal(graph->policy, policy);
+	graph->policy = policy;
+}
+
 static void decide_outcomes(struct request *r, const struct msg_conflict_read_ack *graph)
 {
 	static const char *const names[OUTCOMES] = {"policy", "merge", "newest", "oldest"};
@@ -129,7 +135,7 @@ static void decide_outcomes(struct request *r, const struct msg_conflict_read_ac
 		struct outcome *o = &op->outcomes[i];
 		o->name = names[i];
 		if (i > 0)
-			asked.policy = other_strategy(r, graph->policy, o->name);
+			graph_under(&asked, other_strategy(r, graph->policy, o->name));
 		decide_outcome(r, &asked, o);
 	}
 }
@@ -241,8 +247,7 @@ static void print_head(struct request *r, const struct msg_conflict_read_ack *gr
 		   conflict_kind_name(graph->conflict.kind), graph->conflict.since_ms,
 		   graph->conflict.held ? "true" : "false", graph->policy_version);
 	buf_append_text(out, ",\"leaves\":");
-	conflict_print_revisions(asked->note.leaves,
-				 leaves < VERSIONS_SHOWN ? leaves : VERSIONS_SHOWN, out);
+	conflict_print_revisions(asked->note.leaves, leaves, out);
 	buf_printf(out, ",\"leavesCount\":%" PRIu32, leaves);
 	print_versions(r, asked, out);
 	buf_append_text(out, ",\"outcomes\":{");

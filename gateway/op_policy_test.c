@@ -161,7 +161,7 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 	struct msg_conflict_read_ack graph = status == STATUS_OK ? *ack : nothing;
 	if (op->has_policy)
-		graph.policy = op->policy;
+		graph_under(&graph, op->policy);
 	decide(r, &graph);
 	bool asks = op->decision.kind == DECISION_SCRIPT || op->decision.parts_count > 0;
 	if (asks)

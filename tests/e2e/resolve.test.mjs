@@ -113,6 +113,16 @@ describe('conflicts in people\'s hands', () => {
     assert.deepEqual([other.status, other.json.code], [409, 'leaves_moved']);
   });
 
+  test('all leaves of a document that has many are shown', async (c) => {
+    const { etag } = await c.insist('PUT', '/open/many', { body: { n: 0 } });
+    for (let n = 1; n <= 70; n++) await c.insist('PUT', '/open/many?branch=true', { body: { n }, headers: { 'If-Match': etag } });
+    const { json } = await shown(c, '/open/many');
+    assert.deepEqual([json.leaves.length, json.leavesCount], [70, 70]);
+    const made = await resolve(c, '/open/many', { leaves: json.leaves, pick: json.leaves[69] });
+    assert.equal(made.status, 200, made.text);
+    assert.equal(bare((await c.get('/open/many')).etag), made.json.rev);
+  });
+
   test('it is the same answer still when the losers are gone and the policy is another', async (c) => {
     const made = await diverge(c, '/short/a', { n: 0 }, { n: 1 }, { n: 2 });
     const question = { leaves: [made.online, made.offline], pick: made.offline };
@@ -349,8 +359,10 @@ describe('conflicts in people\'s hands', () => {
     const { json } = await shown(c, '/open/page-0');
     const odd = await resolve(c, '/open/page-0', { leaves: json.leaves, pick: '9-ffff' });
     assert.deepEqual([odd.status, odd.json.place], [400, '/pick']);
-    for (const parameter of ['kind=odd', 'limit=0', 'olderThanMs=-1', 'cursor=!', 'state=closed'])
-      assert.equal((await c.get(`/_/conflicts?${parameter}`)).status, 400, parameter);
+    for (const parameter of ['kind=odd', 'limit=0', 'olderThanMs=-1', 'cursor=!', 'state=closed', 'limit=10001', 'statee=open']) {
+      const answer = await c.get(`/_/conflicts?${parameter}`);
+      assert.deepEqual([answer.status, answer.json.place], [400, parameter.split('=')[0]], answer.text);
+    }
     assert.equal((await c.get('/_/conflicts/nowhere/a')).status, 404);
   });
 });
@@ -367,6 +379,8 @@ function openOnes(c, collection, count) {
 const ask = (c, method, path, body, headers = {}) => c.send(method, path, { body, headers });
 
 describe('policies', () => {
+  let comes;
+
   before(async () => {
     await cluster.collection('care', { mode: 'available', policy: { strategy: 'none' } });
     await cluster.collection('plain');
@@ -395,6 +409,7 @@ describe('policies', () => {
     assert.deepEqual(merged.x.document, { id: 'x', a: 2, b: 3, log: ['one', 'two'] });
     assert.equal(merged.y.outcome, 'open');
     assert.equal(merged.y.detail.open[0].path, 'a');
+    comes = merged.x.revision;
     const newest = await dry({ strategy: 'merge', fallback: 'newest' });
     assert.deepEqual(newest.y.document, { id: 'y', a: 3 });
     const inForce = await dry(undefined, { ids: ['y', 'nothing'] });
@@ -410,7 +425,9 @@ describe('policies', () => {
     assert.deepEqual([put.status, put.etag, put.json.version], [200, '"2"', 2], put.text);
     const left = await openOnes(c, 'care', 1);
     assert.equal(left[0].id, 'y');
-    assert.deepEqual((await c.get('/care/x')).json.log, ['one', 'two']);
+    const x = await c.get('/care/x');
+    assert.deepEqual(x.json.log, ['one', 'two']);
+    assert.equal(bare(x.etag), comes, 'as the dry run said');
     const patched = await ask(c, 'PATCH', '/system.policies/care', { fallback: 'oldest' });
     assert.deepEqual(patched.json, { id: 'care', version: 3, strategy: 'merge', paths: { log: 'append' }, fallback: 'oldest' });
     await openOnes(c, 'care', 0);
