@@ -8,6 +8,7 @@
 struct script_run {
 	uint64_t id; /* 0: free */
 	uint64_t request;
+	uint64_t group; /* its collection */
 	int64_t due_ms;
 	script_done *done;
 	const void *context;
@@ -68,6 +69,15 @@ int64_t script_runs_deadline(const struct gateway *gw)
 	return at;
 }
 
+/* A collection may have as many runs as it leaves free for the others. */
+static bool has_its_share(const struct script_runs *all, uint64_t group)
+{
+	uint32_t held = 0;
+	for (uint32_t i = 0; i < SCRIPT_RUNS_MAX; i++)
+		held += all->rows[i].id != 0 && all->rows[i].group == group;
+	return held >= SCRIPT_RUNS_MAX - all->count;
+}
+
 static struct script_run *free_row(struct script_runs *all)
 {
 	for (uint32_t i = 0; i < SCRIPT_RUNS_MAX; i++)
@@ -80,17 +90,19 @@ bool script_run(struct turn *t, struct request *r, const struct script_asked *as
 {
 	struct script_runs *all = t->gw->scripts;
 	struct script_run *run = free_row(all);
+	uint64_t group = shard_hash(r->collection);
 	int64_t patience_ms = asked->patience_ms ? asked->patience_ms : SCRIPT_PATIENCE_MS;
-	if (!run)
+	if (!run || has_its_share(all, group))
 		return false;
 	*run = (struct script_run){.id = ++all->last,
 				   .request = r->id,
+				   .group = group,
 				   .due_ms = t->now_ms + patience_ms,
 				   .done = asked->done,
 				   .context = asked->context};
 	all->count++;
 	struct script_request request = {.id = run->id,
-					 .group = shard_hash(r->collection),
+					 .group = group,
 					 .time_ms = SCRIPT_TIME_MS,
 					 .memory_bytes = SCRIPT_MEMORY_BYTES,
 					 .source = asked->source,

@@ -8,7 +8,7 @@
 #include "gateway/internal.h"
 
 enum {
-	SCRIPT_RUNS_MAX = 256,    /* under way */
+	SCRIPT_RUNS_MAX = 512,    /* under way; of one collection half of it */
 	SCRIPT_PATIENCE_MS = 2000 /* they wait for each other */
 };
 
@@ -25,8 +25,8 @@ void script_runs_tick(struct turn *t);
 int64_t script_runs_deadline(const struct gateway *gw);
 
 /* Calls done later, with BUSY if nobody answers in time; not at all if the request has ended
- * by then. False: too many are under way. source and arguments are copied, context lives as long as
- * the request. */
+ * by then. False: too many are under way, or its collection has more than it leaves to others.
+ * source and arguments are copied, context lives as long as the request. */
 struct script_asked {
 	struct slice source;
 	struct slice arguments;

@@ -11,7 +11,7 @@
 #include "common/base/check.h"
 
 enum {
-	SCRIPT_QUEUE_MAX = 256,
+	SCRIPT_QUEUE_MAX = 512,
 	SCRIPT_QUEUE_BYTES_MAX = 64 * 1024 * 1024,
 	SCRIPT_GROUPS_MAX = 64, /* at once; more share with others */
 	/* A group whose runs take longer leaves one worker, if there are several, to the others. */

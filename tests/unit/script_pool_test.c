@@ -19,7 +19,7 @@ enum {
 	TIME_MS = 2000, /* far more than any of these needs */
 	SHORT_MS = 50,
 	MEMORY_BYTES = 64 * 1024 * 1024,
-	RESULTS_MAX = 512,
+	RESULTS_MAX = 1024,
 	PATIENCE_MS = 120000
 };
 
