@@ -11,20 +11,6 @@ struct taking {
 	struct attachments_taken *out;
 };
 
-static struct slice text_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : (struct slice){0};
-}
-
-static uint64_t number_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_UINT ? token.u64 : 0;
-}
-
 static bool is_stub(struct slice value)
 {
 	struct mp_reader reader = mp_reader_of(value_member(value, slice_text("stub")));
@@ -103,12 +89,12 @@ static bool find_content(const struct taking *t, struct attachment_stub *stub)
 static enum status take_one(struct taking *t, struct slice name, struct slice value, struct buf *to)
 {
 	struct attachment_stub stub;
-	struct slice upload = text_member(value, "upload");
+	struct slice upload = value_text_member(value, "upload");
 	enum status status = STATUS_OK;
 	if (upload.len > 0) {
-		stub = (struct attachment_stub){.type = text_member(value, "content_type"),
-						.revpos = number_member(value, "revpos")};
-		status = take_upload(t, upload, text_member(value, "content"), &stub);
+		stub = (struct attachment_stub){.type = value_text_member(value, "content_type"),
+						.revpos = value_number_member(value, "revpos")};
+		status = take_upload(t, upload, value_text_member(value, "content"), &stub);
 	} else if (attachment_parse(value, &stub)) {
 		stub.name = name;
 		status = find_content(t, &stub) ? STATUS_OK : STATUS_MISSING_ATTACHMENT;

@@ -24,6 +24,24 @@ struct slice value_member(struct slice map, struct slice name)
 	return (struct slice){0};
 }
 
+static struct mp_token member_token(struct slice map, const char *name)
+{
+	struct mp_reader reader = mp_reader_of(value_member(map, slice_text(name)));
+	return mp_read(&reader);
+}
+
+struct slice value_text_member(struct slice map, const char *name)
+{
+	struct mp_token token = member_token(map, name);
+	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
+}
+
+uint64_t value_number_member(struct slice map, const char *name)
+{
+	struct mp_token token = member_token(map, name);
+	return token.type == MP_UINT ? token.u64 : 0;
+}
+
 struct slice value_element(struct slice array, uint32_t index)
 {
 	struct mp_reader r = mp_reader_of(array);

@@ -9,6 +9,9 @@
 
 /* Bytes of the member's value in a map, empty if absent or not a map. */
 struct slice value_member(struct slice map, struct slice name);
+/* The member's text, borrowed, and its number: empty and 0 where it is none. */
+struct slice value_text_member(struct slice map, const char *name);
+uint64_t value_number_member(struct slice map, const char *name);
 /* Bytes of the element of an array, empty if there is none. */
 struct slice value_element(struct slice array, uint32_t index);
 /* True if the name may stand for an element: decimal digits, at most nine, no leading zero. */

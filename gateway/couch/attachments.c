@@ -42,13 +42,6 @@ bool couch_attachment_fits(struct turn *t, uint64_t length, struct slice name, s
 	       couch_attachment_large(name, p);
 }
 
-static struct slice text_of(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
-}
-
 static bool flag_of(struct slice value, const char *name)
 {
 	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
@@ -125,7 +118,7 @@ static bool take_entry(struct turn *t, struct request *r, const struct taking *t
 		return false;
 	}
 	c->document = to->document;
-	couch_attachment_entry(c, text_of(value, "content_type"),
+	couch_attachment_entry(c, value_text_member(value, "content_type"),
 			       to->imported ? revpos_of(value) : 0, out);
 	return true;
 }

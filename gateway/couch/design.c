@@ -14,12 +14,6 @@ static struct mp_token token_of(struct slice value)
 	return mp_read(&r);
 }
 
-static struct slice text_of(struct slice map, const char *name)
-{
-	struct mp_token t = token_of(value_member(map, slice_text(name)));
-	return t.type == MP_STR ? t.bytes : slice_of(NULL, 0);
-}
-
 static bool is_true(struct slice map, const char *name)
 {
 	struct mp_token t = token_of(value_member(map, slice_text(name)));
@@ -31,8 +25,8 @@ static uint64_t options_of(struct slice body, struct slice view)
 {
 	struct slice all = value_member(body, slice_text("options"));
 	struct slice own = value_member(view, slice_text("options"));
-	bool raw = slice_is(text_of(all, "collation"), "raw") ||
-		   slice_is(text_of(own, "collation"), "raw");
+	bool raw = slice_is(value_text_member(all, "collation"), "raw") ||
+		   slice_is(value_text_member(own, "collation"), "raw");
 	return (is_true(all, "local_seq") ? VIEW_LOCAL_SEQ : 0) |
 	       (is_true(all, "include_design") ? VIEW_INCLUDE_DESIGN : 0) | (raw ? VIEW_RAW : 0);
 }
@@ -54,8 +48,8 @@ bool design_view(struct request *r, struct slice body, struct slice name, struct
 {
 	struct slice view = value_member(value_member(body, slice_text("views")), name);
 	struct buf library = {0};
-	*out = (struct design_view){.map = text_of(view, "map"),
-				    .reduce = text_of(view, "reduce"),
+	*out = (struct design_view){.map = value_text_member(view, "map"),
+				    .reduce = value_text_member(view, "reduce"),
 				    .options = options_of(body, view)};
 	bool fine =
 	    print_library(body, &library) && out->map.len > 0 && out->map.len <= LIMIT_POLICY_BYTES;
@@ -110,14 +104,16 @@ bool design_functions(struct slice body, struct buf *out)
 	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
 		struct slice name = mp_read(&r).bytes;
 		struct slice view = mp_value(&r);
-		struct slice reduce = text_of(view, "reduce");
-		print_function(text_of(view, "map"), "map", name, &functions);
+		struct slice reduce = value_text_member(view, "reduce");
+		print_function(value_text_member(view, "map"), "map", name, &functions);
 		if (reduce.len > 0 && reduce.data[0] != '_')
 			print_function(reduce, "reduce", name, &functions);
 	}
-	print_function(text_of(body, RULE_MEMBER), RULE_MEMBER, slice_of(NULL, 0), &functions);
-	bool any = functions.len > 1 && print_library(body, &library) &&
-		   (language.len == 0 || slice_is(text_of(body, "language"), "javascript"));
+	print_function(value_text_member(body, RULE_MEMBER), RULE_MEMBER, slice_of(NULL, 0),
+		       &functions);
+	bool any =
+	    functions.len > 1 && print_library(body, &library) &&
+	    (language.len == 0 || slice_is(value_text_member(body, "language"), "javascript"));
 	buf_append_byte(&functions, ']');
 	mp_write_array(out, 2);
 	mp_write_str(out, buf_slice(&functions));
@@ -227,7 +223,7 @@ static bool refuse_view(const char *before, struct slice name, const char *behin
 static bool check_view(struct slice name, struct slice view, bool query, struct problem *p)
 {
 	enum reduce_kind kind;
-	struct slice reduce = text_of(view, "reduce");
+	struct slice reduce = value_text_member(view, "reduce");
 	struct slice map = value_member(view, slice_text("map"));
 	struct buf place = {0};
 	buf_append_text(&place, "views.");
@@ -240,7 +236,7 @@ static bool check_view(struct slice name, struct slice view, bool query, struct 
 		return false;
 	if (map.len == 0)
 		return refuse_view("View ", name, " must contain map function", p);
-	if (!query && text_of(view, "map").len > LIMIT_POLICY_BYTES)
+	if (!query && value_text_member(view, "map").len > LIMIT_POLICY_BYTES)
 		return couch_problem(p, COUCH_BAD_DESIGN, "A function has at most 64 KiB.");
 	return reduce.len == 0 || reduce_kind(reduce, &kind) ||
 	       refuse_view("", reduce, " is not a supported reduce function.", p);
@@ -250,7 +246,7 @@ bool design_check(const struct couch_document *d, struct problem *p)
 {
 	struct mp_reader r = mp_reader_of(value_member(d->body, slice_text("views")));
 	struct mp_token head = mp_read(&r);
-	bool query = slice_is(text_of(d->body, "language"), "query");
+	bool query = slice_is(value_text_member(d->body, "language"), "query");
 	if (d->deleted || d->id.len <= 8 || memcmp(d->id.data, "_design/", 8) != 0)
 		return true;
 	if (!check_members(d->body, p))

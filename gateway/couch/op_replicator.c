@@ -6,13 +6,6 @@
 
 enum { REPLICATOR_BYTES_MAX = 256 * 1024 };
 
-static struct slice text_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
-}
-
 static const struct couch_user *plain_user(const struct request *r)
 {
 	return r->couch.user && !r->couch.user->admin ? r->couch.user : NULL;
@@ -87,7 +80,7 @@ bool couch_replicator_take(struct turn *t, struct request *r, struct couch_docum
 	if (d->body.len > REPLICATOR_BYTES_MAX)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "_replicator", REPLICATOR_BYTES_MAX,
 				     d->body.len);
-	if (!slice_is(text_member(d->body, "_replication_state"), "failed") &&
+	if (!slice_is(value_text_member(d->body, "_replication_state"), "failed") &&
 	    !check_job(t, d->body, p))
 		return false;
 	if (plain_user(r) || value_member(d->body, slice_text("owner")).len == 0)
@@ -108,7 +101,7 @@ static void have_current(struct turn *t, struct request *r, uint32_t index, enum
 	}
 	bool there = status_is_success(status) && !ack->deleted;
 	r->op = NULL;
-	if (there && !slice_equal(text_member(ack->body, "owner"), r->couch.user->name))
+	if (there && !slice_equal(value_text_member(ack->body, "owner"), r->couch.user->name))
 		couch_answer_error(t, r, COUCH_NOT_OWNER);
 	else
 		r->route->handler(t, r);

@@ -200,33 +200,38 @@ static void documents_came(struct turn *t, struct job *job, const struct answer 
 	}
 }
 
-/* One document, as CouchDB's replicator asked before there was _bulk_get. */
-static void fetch_single(struct turn *t, struct job *job)
+void job_ask_version(struct turn *t, struct job *job, const char *parameters,
+		     const struct question *more)
 {
 	const struct wanted *w = &job->wanted[job->wanted_at];
+	struct question q = *more;
 	struct buf path = {0};
 	struct buf list = {0};
 	struct buf query = {0};
-	job->fetching = 1;
 	buf_append_byte(&path, '/');
 	url_encode(w->id, &path);
 	buf_append_byte(&list, '[');
 	json_string(w->revision, &list);
 	buf_append_byte(&list, ']');
-	buf_append_text(&query, "revs=true&latest=true&attachments=true&open_revs=");
+	buf_printf(&query, "revs=true&%s&open_revs=", parameters);
 	url_encode(buf_slice(&list), &query);
-	const struct question q = {
-	    .side = SIDE_SOURCE,
-	    .method = HTTP_GET,
-	    .path = buf_cstr(&path),
-	    .query = buf_slice(&query),
-	    .answer_bytes_max = REPLICATE_INLINE_BYTES,
-	    .done = documents_came,
-	};
+	q.side = SIDE_SOURCE;
+	q.method = HTTP_GET;
+	q.path = buf_cstr(&path);
+	q.query = buf_slice(&query);
 	ask_send(t, &job->ask, &q);
 	buf_close(&path);
 	buf_close(&list);
 	buf_close(&query);
+}
+
+/* One document, as CouchDB's replicator asked before there was _bulk_get. */
+static void fetch_single(struct turn *t, struct job *job)
+{
+	const struct question q = {.answer_bytes_max = REPLICATE_INLINE_BYTES,
+				   .done = documents_came};
+	job->fetching = 1;
+	job_ask_version(t, job, "latest=true&attachments=true", &q);
 }
 
 static void fetch_many(struct turn *t, struct job *job, uint32_t left)

@@ -133,6 +133,11 @@ void job_fetch(struct turn *t, struct job *job);
 void job_pass_by(struct turn *t, struct job *job, struct slice id, const char *reason,
 		 uint32_t revisions);
 
+/* Asks the source for the version that is wanted next, with these parameters beside its history;
+ * more: bounds, and who takes the answer. */
+void job_ask_version(struct turn *t, struct job *job, const char *parameters,
+		     const struct question *more);
+
 /* ---- parcel.c ---- */
 
 /* The document at wanted_at, whose attachments are too much for a body; then job_fetch. */

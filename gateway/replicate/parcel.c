@@ -342,26 +342,6 @@ static void document_came(struct turn *t, struct job *job, const struct answer *
 
 void job_parcel(struct turn *t, struct job *job)
 {
-	const struct wanted *w = &job->wanted[job->wanted_at];
-	struct buf path = {0};
-	struct buf list = {0};
-	struct buf query = {0};
-	buf_append_byte(&path, '/');
-	url_encode(w->id, &path);
-	buf_append_byte(&list, '[');
-	json_string(w->revision, &list);
-	buf_append_byte(&list, ']');
-	buf_append_text(&query, "revs=true&att_encoding_info=true&open_revs=");
-	url_encode(buf_slice(&list), &query);
-	const struct question q = {
-	    .side = SIDE_SOURCE,
-	    .method = HTTP_GET,
-	    .path = buf_cstr(&path),
-	    .query = buf_slice(&query),
-	    .done = document_came,
-	};
-	ask_send(t, &job->ask, &q);
-	buf_close(&path);
-	buf_close(&list);
-	buf_close(&query);
+	const struct question q = {.done = document_came};
+	job_ask_version(t, job, "att_encoding_info=true", &q);
 }

@@ -67,24 +67,17 @@ void round_begin(struct turn *t)
 	ask_page(t);
 }
 
-static struct slice text_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
-}
-
 /* With include_docs the document of a deletion says that it is one. */
 static void take_row(struct turn *t, struct slice row)
 {
-	struct slice id = text_member(row, "id");
+	struct slice id = value_text_member(row, "id");
 	struct slice document = value_member(row, slice_text("doc"));
-	struct slice revision = text_member(document, "_rev");
+	struct slice revision = value_text_member(document, "_rev");
 	struct mp_reader reader = mp_reader_of(value_member(row, slice_text("deleted")));
 	struct mp_token deleted = mp_read(&reader);
 	if (revision.len == 0)
-		revision =
-		    text_member(value_element(value_member(row, slice_text("changes")), 0), "rev");
+		revision = value_text_member(
+		    value_element(value_member(row, slice_text("changes")), 0), "rev");
 	if (deleted.type == MP_BOOL && deleted.flag)
 		document = slice_of(NULL, 0);
 	if (t->gw->schedule->feed == FEED_DOCUMENTS)
@@ -106,7 +99,7 @@ static uint32_t take_rows(struct turn *t, struct slice results)
 void round_page(struct turn *t, const struct note *note)
 {
 	struct schedule *s = t->gw->schedule;
-	struct slice last = text_member(note->value, "last_seq");
+	struct slice last = value_text_member(note->value, "last_seq");
 	if (note->status != 200 || last.len == 0) {
 		s->reading = false;
 		/* a place that is none any more: the collection was made anew */

@@ -9,20 +9,6 @@
 
 #define ROWS_PATH "/" COUCH_REPLICATIONS "/"
 
-static struct slice text_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
-}
-
-static uint64_t number_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_UINT ? token.u64 : 0;
-}
-
 static void set_text(struct buf *to, struct slice text)
 {
 	buf_clear(to);
@@ -132,7 +118,7 @@ void beat_answered(struct turn *t, const struct note *note)
 		self->room = limits->replications_max;
 		schedule_hint(t->gw);
 	}
-	revision_set(&self->revision, &self->generation, text_member(note->value, "rev"));
+	revision_set(&self->revision, &self->generation, value_text_member(note->value, "rev"));
 	self->seen_ms = t->now_ms;
 	s->lease_until_ms = s->beat_sent_ms + limits->replication_lease_ms;
 }
@@ -158,12 +144,12 @@ static void runner_seen(struct turn *t, struct slice id, struct slice revision, 
 		return;
 	revision_set(&runner->revision, &runner->generation, revision);
 	runner->seen_ms = t->now_ms;
-	runner->lease_ms = (int64_t)number_member(body, "lease");
-	set_text(&runner->node, text_member(body, "node"));
+	runner->lease_ms = (int64_t)value_number_member(body, "lease");
+	set_text(&runner->node, value_text_member(body, "node"));
 	if (self) /* it knows better */
 		return;
-	runner->load = number_member(body, "load");
-	runner->room = number_member(body, "room");
+	runner->load = value_number_member(body, "load");
+	runner->room = value_number_member(body, "room");
 }
 
 /* ---- jobs ---- */
@@ -211,7 +197,7 @@ void row_write(struct turn *t, struct plan *plan)
 
 void row_answered(struct turn *t, struct plan *plan, const struct note *note)
 {
-	struct slice revision = text_member(note->value, "rev");
+	struct slice revision = value_text_member(note->value, "rev");
 	(void)t;
 	if (note->status != 201)
 		return;
@@ -244,7 +230,7 @@ void row_removed(struct plan *plan, const struct note *note)
 	if (note->status != 200)
 		return;
 	row_forget(plan);
-	plan->row_generation = generation_of(text_member(note->value, "rev"));
+	plan->row_generation = generation_of(value_text_member(note->value, "rev"));
 }
 
 static enum plan_state state_of(struct slice name)
@@ -259,12 +245,12 @@ static void take_row(struct plan *plan, struct slice body)
 {
 	struct plan_row *row = &plan->row;
 	struct slice info = value_member(body, slice_text("info"));
-	set_text(&row->holder, text_member(body, "holder"));
-	set_text(&row->runs, text_member(body, "runs"));
-	row->state = state_of(text_member(body, "state"));
-	row->errors = number_member(body, "errors");
-	row->started_wall_ms = (int64_t)number_member(body, "started");
-	row->updated_wall_ms = (int64_t)number_member(body, "updated");
+	set_text(&row->holder, value_text_member(body, "holder"));
+	set_text(&row->runs, value_text_member(body, "runs"));
+	row->state = state_of(value_text_member(body, "state"));
+	row->errors = value_number_member(body, "errors");
+	row->started_wall_ms = (int64_t)value_number_member(body, "started");
+	row->updated_wall_ms = (int64_t)value_number_member(body, "updated");
 	buf_clear(&row->info);
 	if (info.len > 0 && !json_from_msgpack(info, &row->info))
 		buf_clear(&row->info);
@@ -276,7 +262,7 @@ static void plan_row_seen(struct turn *t, struct slice key, struct slice revisio
 	struct plan *plan = map_get(&t->gw->schedule->plans, key);
 	uint64_t generation = generation_of(revision);
 	if (!plan && body.len > 0)
-		plan = plan_want(t, text_member(body, "document"));
+		plan = plan_want(t, value_text_member(body, "document"));
 	if (!plan || generation <= plan->row_generation)
 		return;
 	revision_set(&plan->row_revision, &plan->row_generation, revision);

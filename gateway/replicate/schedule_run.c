@@ -5,11 +5,6 @@
 #include "common/probe.h"
 #include "gateway/replicate/schedule_internal.h"
 
-static struct slice text_member(struct slice value, const char *name)
-{
-	return answer_text(value_member(value, slice_text(name)));
-}
-
 static void set_text(struct buf *to, struct slice text)
 {
 	buf_clear(to);
@@ -26,7 +21,7 @@ static bool begins(struct slice text, const char *with)
 
 static enum plan_state ended_as(struct slice document)
 {
-	struct slice state = text_member(document, "_replication_state");
+	struct slice state = value_text_member(document, "_replication_state");
 	if (slice_is(state, "completed"))
 		return PLAN_COMPLETED;
 	return slice_is(state, "failed") ? PLAN_FAILED : PLAN_INITIALIZING;
@@ -36,13 +31,14 @@ static void take_result(struct plan *plan, struct slice document)
 {
 	struct slice stats = value_member(document, slice_text("_replication_stats"));
 	buf_clear(&plan->result);
-	set_text(&plan->result_time, text_member(document, "_replication_state_time"));
+	set_text(&plan->result_time, value_text_member(document, "_replication_state_time"));
 	if (plan->ended == PLAN_COMPLETED && stats.len > 0) {
 		if (!json_from_msgpack(stats, &plan->result))
 			buf_clear(&plan->result);
 	} else if (plan->ended == PLAN_FAILED) {
 		buf_append_text(&plan->result, "{\"error\":");
-		json_string(text_member(document, "_replication_state_reason"), &plan->result);
+		json_string(value_text_member(document, "_replication_state_reason"),
+			    &plan->result);
 		buf_append_byte(&plan->result, '}');
 	}
 }
@@ -73,7 +69,7 @@ void document_seen(struct turn *t, struct slice id, struct slice revision, struc
 	if (!plan->there || slice_equal(buf_slice(&plan->revision), revision))
 		return;
 	set_text(&plan->revision, revision);
-	set_text(&plan->owner, text_member(document, "owner"));
+	set_text(&plan->owner, value_text_member(document, "owner"));
 	plan->ended = ended_as(document);
 	take_result(plan, document);
 	take_job(t->gw, plan, document);
@@ -147,8 +143,9 @@ void plan_document_came(struct turn *t, struct plan *plan, const struct note *no
 	struct arena arena = {0};
 	struct replication what;
 	struct problem problem = {0};
-	bool current = slice_equal(text_member(note->value, "_rev"), buf_slice(&plan->row.runs)) &&
-		       slice_equal(buf_slice(&plan->revision), buf_slice(&plan->row.runs));
+	bool current =
+	    slice_equal(value_text_member(note->value, "_rev"), buf_slice(&plan->row.runs)) &&
+	    slice_equal(buf_slice(&plan->revision), buf_slice(&plan->row.runs));
 	if (note->status != 200 || !current || !plan_is_mine(t->gw->schedule, plan) || plan->job ||
 	    !schedule_has_lease(t->gw, t->now_ms))
 		return;
@@ -250,7 +247,7 @@ void outcome_write(struct turn *t, struct plan *plan)
  * faster: it has shown this end, or even what was written after it; or the job is another's now. */
 void outcome_answered(struct turn *t, struct plan *plan, const struct note *note)
 {
-	struct slice written_on = text_member(buf_slice(&plan->document), "_rev");
+	struct slice written_on = value_text_member(buf_slice(&plan->document), "_rev");
 	bool overtaken = plan->outcome == PLAN_INITIALIZING ||
 			 !slice_equal(buf_slice(&plan->revision), written_on);
 	if (note->status == 409 || note->status == 404)
@@ -270,6 +267,6 @@ void outcome_answered(struct turn *t, struct plan *plan, const struct note *note
 	set_text(&plan->result, buf_slice(&plan->outcome_info));
 	buf_clear(&plan->result_time);
 	time_print(t->event->wall_ms, &plan->result_time);
-	set_text(&plan->revision, text_member(note->value, "rev"));
+	set_text(&plan->revision, value_text_member(note->value, "rev"));
 	buf_clear(&plan->document);
 }

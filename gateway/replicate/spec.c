@@ -22,13 +22,6 @@ static bool is_printable(struct slice text)
 	return text.len > 0;
 }
 
-static struct slice text_member(struct slice value, const char *name)
-{
-	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(name)));
-	struct mp_token token = mp_read(&reader);
-	return token.type == MP_STR ? token.bytes : slice_of(NULL, 0);
-}
-
 /* ---- who may be asked ---- */
 
 static uint8_t lower(uint8_t c)
@@ -264,7 +257,7 @@ static bool take_side(const struct gateway *gw, struct slice value, struct arena
 {
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
-	struct slice url = token.type == MP_STR ? token.bytes : text_member(value, "url");
+	struct slice url = token.type == MP_STR ? token.bytes : value_text_member(value, "url");
 	struct address a;
 	e->remote = begins(url, "http://") || begins(url, "https://");
 	if (!e->remote)
@@ -278,7 +271,8 @@ static bool take_side(const struct gateway *gw, struct slice value, struct arena
 	if (!take_headers(e, arena, value_member(value, slice_text("headers"))))
 		return bad(p, "`headers` is an object of at most 7 names and texts.");
 	if (basic.len > 0)
-		add_basic(e, arena, text_member(basic, "username"), text_member(basic, "password"));
+		add_basic(e, arena, value_text_member(basic, "username"),
+			  value_text_member(basic, "password"));
 	if (!take_user(e, arena, a.user))
 		return bad(p, "A % in an address needs two hexadecimal digits behind it.");
 	print_address(e, arena, &a);
@@ -328,7 +322,7 @@ static bool take_query(struct slice params, struct buf *out)
 static bool take_function(struct slice value, struct arena *arena, struct replication *out,
 			  struct problem *p)
 {
-	struct slice name = text_member(value, "filter");
+	struct slice name = value_text_member(value, "filter");
 	struct buf query = {0};
 	if (name.len == 0 || name.len > LIMIT_NAME_BYTES)
 		return bad(p, "`filter` is a text.");
@@ -416,7 +410,7 @@ static bool take_user_ctx(struct slice value, struct arena *arena, struct replic
 	struct slice list = value_member(ctx, slice_text("roles"));
 	struct mp_reader reader = mp_reader_of(list);
 	struct mp_token head = mp_read(&reader);
-	struct couch_user user = {.name = text_member(ctx, "name"), .by = "replicator"};
+	struct couch_user user = {.name = value_text_member(ctx, "name"), .by = "replicator"};
 	if (ctx.len == 0)
 		return true;
 	bool fine = value_is_document(ctx) && user.name.len <= COUCH_NAME_BYTES &&
