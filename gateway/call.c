@@ -400,6 +400,8 @@ static uint64_t answer_status(uint16_t type, const void *body)
 		return ((const struct msg_attachment_read_ack *)body)->status;
 	case MSG_view_query_ack:
 		return ((const struct msg_view_query_ack *)body)->status;
+	case MSG_shard_served_ack:
+		return ((const struct msg_shard_served_ack *)body)->status;
 	case MSG_index_status_ack:
 		return ((const struct msg_index_status_ack *)body)->status;
 	case MSG_shard_edit_ack:
@@ -548,6 +550,18 @@ void call_unsent(struct turn *t)
 		call_refused(t, c, STATUS_NO_LEAD);
 }
 
+static enum status expiry_status(const struct call *c)
+{
+	bool taken = c->lost || c->state == CALL_SENT;
+	if (c->spec.reach == REACH_COORDINATOR)
+		return STATUS_COORDINATOR_UNAVAILABLE;
+	if (!taken && (c->refusal == STATUS_STARTING || c->refusal == STATUS_LOCKED))
+		return c->refusal;
+	if (!taken)
+		return STATUS_NO_LEAD;
+	return c->spec.write ? STATUS_OUTCOME_UNKNOWN : STATUS_TIMED_OUT;
+}
+
 void call_timer(struct turn *t, struct timer *timer)
 {
 	struct call *c = (struct call *)timer;
@@ -555,6 +569,8 @@ void call_timer(struct turn *t, struct timer *timer)
 	c->lost |= c->state == CALL_SENT;
 	if (c->orphaned)
 		call_end(t, c, STATUS_OUTCOME_UNKNOWN, NULL);
+	else if (c->spec.until_ms > 0 && t->now_ms >= c->spec.until_ms)
+		call_end(t, c, expiry_status(c), NULL);
 	else
 		call_send(t, c);
 }
@@ -585,18 +601,6 @@ void call_map_changed(struct turn *t)
 		c->lost |= c->state == CALL_SENT;
 		call_send(t, c);
 	}
-}
-
-static enum status expiry_status(const struct call *c)
-{
-	bool taken = c->lost || c->state == CALL_SENT;
-	if (c->spec.reach == REACH_COORDINATOR)
-		return STATUS_COORDINATOR_UNAVAILABLE;
-	if (!taken && (c->refusal == STATUS_STARTING || c->refusal == STATUS_LOCKED))
-		return c->refusal;
-	if (!taken)
-		return STATUS_NO_LEAD;
-	return c->spec.write ? STATUS_OUTCOME_UNKNOWN : STATUS_TIMED_OUT;
 }
 
 void call_expire_all(struct turn *t, struct request *r)

@@ -38,8 +38,10 @@ struct call_spec {
 	uint16_t answer; /* of its answer */
 	void *message;   /* struct msg_*, kept alive by the caller until done */
 	bool repeatable;
-	bool write;     /* without an answer the outcome is unknown */
-	uint32_t index; /* the caller's */
+	bool write;       /* without an answer the outcome is unknown */
+	uint32_t index;   /* the caller's */
+	int64_t until_ms; /* given up at the first occasion after that; 0: at the request's deadline
+			   */
 	call_done *done;
 };
 

@@ -1,10 +1,16 @@
 /* From a collection's name to what the map knows of it. A name that is not in the map may be new: a
  * read asks the coordinator for a newer map before it says so, a write has the collection made. */
 #include "gateway/native.h"
+#include "gateway/served.h"
+
+/* Of a request's time: where another shard than its own is slow to be served, it goes on. */
+enum { SERVED_PART = 2 };
 
 struct finding {
 	collection_step *found;
-	void *op; /* of the operation that waits */
+	void *op;    /* of the operation that waits */
+	bool create; /* it has the collection made */
+	bool exists; /* which somebody else had done before */
 };
 
 static void finding_done(struct turn *t, struct request *r, struct map_collection *c)
@@ -17,11 +23,30 @@ static void finding_done(struct turn *t, struct request *r, struct map_collectio
 	found(t, r, c);
 }
 
-static void map_moved(struct turn *t, struct request *r)
+/* As well as it will be within the time. */
+static void finding_served(struct turn *t, struct request *r, bool served)
 {
 	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	(void)served;
 	if (c)
 		finding_done(t, r, c);
+	else /* dropped meanwhile */
+		answer_status(t, r, STATUS_NO_LEAD, "collection");
+}
+
+static void map_moved(struct turn *t, struct request *r)
+{
+	const struct finding *f = r->op;
+	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (!c)
+		return;
+	if (!f->create || f->exists) {
+		finding_done(t, r, c);
+		return;
+	}
+	call_forget_all(t->gw, r);
+	request_wait_end(t, r);
+	served_await(t, r, c, t->gw->options.limits.deadline_ms / SERVED_PART, finding_served);
 }
 
 static void looked(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -47,6 +72,7 @@ static void created(struct turn *t, struct request *r, uint32_t index, enum stat
 		return;
 	}
 	/* The map with it follows; should it be lost, the next heartbeat tells. */
+	((struct finding *)r->op)->exists = status == STATUS_OK;
 }
 
 static bool ask_creation(struct turn *t, struct request *r)
@@ -94,6 +120,7 @@ void collection_find(struct turn *t, struct request *r, bool create, collection_
 	struct finding *f = arena_alloc(&r->arena, sizeof *f);
 	f->found = found;
 	f->op = r->op;
+	f->create = create;
 	r->op = f;
 	request_wait(t, r, map_moved);
 	if (!create)

@@ -84,6 +84,7 @@ struct request {
 	struct intake *intake;     /* intake.h: what its body is taken with, or NULL */
 	struct carry *carry;       /* carry.h: contents that it carries elsewhere, or NULL */
 	struct flow *flow;         /* flow.h: its answer, as contents are read for it, or NULL */
+	struct served *served;     /* served.h: what it waits for, or NULL */
 	struct slice *lock_ids;    /* writes: locks that the client holds (lock.h) */
 	uint32_t lock_ids_count;
 	bool lock_fail;           /* it does not wait for locks of others */

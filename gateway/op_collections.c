@@ -9,6 +9,7 @@
 #include "gateway/policy.h"
 #include "gateway/policy_script.h"
 #include "gateway/routes.h"
+#include "gateway/served.h"
 #include "gateway/url.h"
 
 struct settings_op {
@@ -48,6 +49,16 @@ static void settings_answer(struct turn *t, struct request *r, const struct map_
 	reply_send(t, r, reply);
 }
 
+static void settings_served(struct turn *t, struct request *r, bool served)
+{
+	const struct settings_op *op = r->op;
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	if (c)
+		settings_answer(t, r, c, served ? op->http : 202);
+	else /* dropped by somebody else meanwhile */
+		answer_status(t, r, STATUS_NO_LEAD, "collection");
+}
+
 /* Both must have come: the coordinator's word and the map that shows it. */
 static void settings_look(struct turn *t, struct request *r)
 {
@@ -55,7 +66,11 @@ static void settings_look(struct turn *t, struct request *r)
 	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
 	if (op->http == 0 || !c || t->gw->map.version < op->map_version)
 		return;
-	settings_answer(t, r, c, op->http);
+	request_wait_end(t, r);
+	if (op->message.update)
+		settings_answer(t, r, c, op->http);
+	else
+		served_await(t, r, c, t->gw->options.limits.deadline_ms, settings_served);
 }
 
 static void settings_done(struct turn *t, struct request *r, uint32_t index, enum status status,

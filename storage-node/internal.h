@@ -543,6 +543,7 @@ uint64_t write_stamp(struct storage *s, struct shard_copy *c);
 enum status read_allowed(struct storage *s, struct shard_copy *c, const struct event *e, bool any,
 			 struct effects *fx);
 void read_on_doc_read(struct storage *s, const struct event *e, struct effects *fx);
+void read_on_shard_served(struct storage *s, const struct event *e, struct effects *fx);
 void query_on_shard_query(struct storage *s, const struct event *e, struct effects *fx);
 void query_run_jobs(struct storage *s, struct effects *fx);
 void query_free_jobs(struct storage *s);

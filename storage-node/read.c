@@ -110,6 +110,14 @@ static void fill(struct document_view *v, const struct msg_doc_read *m,
 		ack->status = STATUS_OK;
 }
 
+void read_on_shard_served(struct storage *s, const struct event *e, struct effects *fx)
+{
+	const struct msg_shard_served *m = e->message.body;
+	struct msg_shard_served_ack ack = {
+	    .status = read_allowed(s, shard_get(s, m->shard), e, false, fx)};
+	fx_reply(fx, WHEN_NOW, e, MSG_shard_served_ack, &ack);
+}
+
 void read_on_doc_read(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_doc_read *m = e->message.body;

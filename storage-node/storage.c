@@ -114,6 +114,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_doc_write] = write_on_doc_write,
     [MSG_derived_check] = write_on_derived_check,
     [MSG_doc_read] = read_on_doc_read,
+    [MSG_shard_served] = read_on_shard_served,
     [MSG_shard_query] = query_on_shard_query,
     [MSG_shard_changes] = changes_on_shard_changes,
     [MSG_index_status] = index_on_status,

@@ -5,6 +5,7 @@
 #include "gateway/couch/auth.h"
 #include "gateway/couch/couch.h"
 #include "gateway/routes.h"
+#include "gateway/served.h"
 
 enum {
 	REVS_LIMIT = 1000,
@@ -161,9 +162,10 @@ static void answer_ok(struct turn *t, struct request *r, int http)
 	reply_send(t, r, reply);
 }
 
-static void created_answer(struct turn *t, struct request *r)
+/* As CouchDB: 202 where it is made, but not for all to use yet. */
+static void created_answer(struct turn *t, struct request *r, bool served)
 {
-	struct reply *reply = reply_begin(t, 201);
+	struct reply *reply = reply_begin(t, served ? 201 : 202);
 	struct slice path = r->http ? r->http->path : r->resource;
 	reply_header(r, reply, "Location", path);
 	buf_append_text(&reply->body, "{\"ok\":true}");
@@ -174,13 +176,15 @@ static void created_answer(struct turn *t, struct request *r)
 static void change_look(struct turn *t, struct request *r)
 {
 	const struct change_op *op = r->op;
-	bool there = cluster_map_collection(&t->gw->map, r->collection) != NULL;
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
 	if (op->map_version == 0 || t->gw->map.version < op->map_version)
 		return;
-	if (op->message.drop)
+	if (op->message.drop) {
 		answer_ok(t, r, 200);
-	else if (there)
-		created_answer(t, r);
+	} else if (c) {
+		request_wait_end(t, r);
+		served_await(t, r, c, t->gw->options.limits.deadline_ms, created_answer);
+	}
 }
 
 static void change_done(struct turn *t, struct request *r, uint32_t index, enum status status,

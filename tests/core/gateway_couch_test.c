@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "common/timing.h"
 #include "gateway/couch/couch.h"
 #include "tests/sim/gateway_bench.h"
 
@@ -418,6 +419,20 @@ static void test_create(void **state)
 	assert_int_equal(b->status, 412);
 }
 
+/* As CouchDB without its quorum. */
+static void test_create_not_served(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_CREATED, .map_version = 5};
+	b->served_held = true;
+	gateway_bench_http(b, "PUT /c");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	assert_int_equal(b->status, 0);
+	b->served_asked_count = 0;
+	gateway_bench_advance(b, REQUEST_DEADLINE_MS);
+	expect_body(b, 202, "{\"ok\":true}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +449,7 @@ int main(void)
 	    TEST(test_keys),
 	    TEST(test_drop),
 	    TEST(test_create),
+	    TEST(test_create_not_served),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -523,6 +523,22 @@ static void test_collection_is_made(void **state)
 	    strstr(buf_cstr(&b->body), "\"collectionId\":\"c\",\"mode\":\"consistent\""));
 }
 
+/* Made, but not for all to use yet: then it says so at its deadline. */
+static void test_made_but_not_served(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_CREATED, .map_version = 5};
+	b->served_held = true;
+	gateway_bench_http(b, "POST /_/collections\n\n{\"name\":\"c\"}");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	assert_true(b->served_asked_count > 0);
+	b->served_asked_count = 0;
+	assert_int_equal(b->status, 0);
+	gateway_bench_advance(b, REQUEST_DEADLINE_MS);
+	assert_int_equal(b->status, 202);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"collectionId\":\"c\""));
+}
+
 static void test_settings_are_patched(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -562,6 +578,7 @@ int main(void)
 	    TEST(test_conflicts),
 	    TEST(test_one_row_for_each_document),
 	    TEST(test_collection_is_made),
+	    TEST(test_made_but_not_served),
 	    TEST(test_settings_are_patched),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -470,6 +470,40 @@ static void test_first_write_makes_the_collection(void **state)
 		  "-> 11@1 put a {}\n");
 }
 
+/* Else a coordinator that dies now would leave it without a lead. */
+static void test_creation_waits_for_leads(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_CREATED, .map_version = 5};
+	b->served_held = true;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	gateway_bench_map(b, 3, MODE_CONSISTENT);
+	assert_int_equal(b->served_asked_count, 3);
+	assert_int_equal(b->sent_count, 1);
+	/* half of its time: then the one shard that it needs decides */
+	b->served_asked_count = 0;
+	gateway_bench_advance(b, REQUEST_DEADLINE_MS / 2 - 1);
+	assert_int_equal(b->sent_count, 1);
+	b->served_asked_count = 0;
+	gateway_bench_advance(b, 1000);
+	assert_int_equal(b->sent_count, 2);
+	assert_int_equal(b->sent[1].envelope.type, MSG_doc_write);
+}
+
+/* Somebody else's collection is as it is. */
+static void test_creation_of_another(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_OK, .map_version = 5};
+	b->served_held = true;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	gateway_bench_map(b, 3, MODE_CONSISTENT);
+	assert_int_equal(b->sent_count, 2);
+	assert_int_equal(b->sent[1].envelope.type, MSG_doc_write);
+}
+
 static void test_creation_refused(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -623,6 +657,8 @@ int main(void)
 	    TEST(test_read_any_goes_round),
 	    TEST(test_read_repeats_and_times_out),
 	    TEST(test_first_write_makes_the_collection),
+	    TEST(test_creation_waits_for_leads),
+	    TEST(test_creation_of_another),
 	    TEST(test_creation_refused),
 	    TEST(test_unknown_collection_is_looked_for),
 	    TEST(test_only_the_coordinator_denies_a_collection),

@@ -177,29 +177,6 @@ static bool look(struct workload *w)
 	return true;
 }
 
-static void take_shard(void *context, struct slice key, struct slice value)
-{
-	struct workload *w = context;
-	struct drop_state *s = state_of(w);
-	struct made *m = &s->made[s->made_count - 1];
-	struct shard shard;
-	(void)key;
-	if (schema_decode(&schema_shard, value, &w->sim->arena, &shard) &&
-	    shard.collection == m->id && m->shards_count < SHARDS)
-		m->shards[m->shards_count++] = shard.id;
-}
-
-static uint64_t id_in(struct slice body)
-{
-	static const char name[] = "\"id\":\"";
-	char text[17] = {0};
-	const char *at = body.len > 0 ? memmem(body.data, body.len, name, sizeof name - 1) : NULL;
-	if (!at || at + sizeof name - 1 + 16 > (const char *)body.data + body.len)
-		return 0;
-	memcpy(text, at + sizeof name - 1, 16);
-	return strtoull(text, NULL, 16);
-}
-
 static void have_made(struct workload *w, const struct sim_answer *answer)
 {
 	struct drop_state *s = state_of(w);
@@ -210,13 +187,11 @@ static void have_made(struct workload *w, const struct sim_answer *answer)
 		return;
 	}
 	struct made *m = &s->made[s->made_count++];
-	*m = (struct made){.name = s->name, .id = id_in(buf_slice(&answer->body))};
+	*m = (struct made){.name = s->name, .id = workload_collection_id(buf_slice(&answer->body))};
 	for (int i = 0; i < s->made_count - 1; i++)
 		if (s->made[i].id == m->id)
 			sim_violation(w->sim, "drop: drop%d is the one that was dropped", s->name);
-	disk_walk(sim_node_of(w->sim, SIM_COORDINATOR)->disk, STORE_META, slice_text("s"),
-		  take_shard, w);
-	arena_reset(&w->sim->arena);
+	m->shards_count = shards_of_collection(w->sim, m->id, m->shards, SHARDS);
 	s->there = true;
 	s->closing = false;
 	s->drop_us = w->sim->now_us + rng_between(&w->rng, 1, STAY_MS) * 1000;

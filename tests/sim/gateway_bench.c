@@ -174,6 +174,12 @@ static void note_send(struct gateway_bench *b, const struct effect *e)
 		    (struct bench_sent){.member = e->send.member, .envelope = e->send.envelope};
 		return;
 	}
+	if (e->send.envelope.type == MSG_shard_served) {
+		CHECK(b->served_asked_count < BENCH_SERVED_MAX);
+		b->served_asked[b->served_asked_count++] =
+		    (struct bench_sent){.member = e->send.member, .envelope = e->send.envelope};
+		return;
+	}
 	print_message(b, e);
 	if (b->sent_count < BENCH_SENT_MAX)
 		b->sent[b->sent_count++] = (struct bench_sent){
@@ -293,6 +299,18 @@ static void answer_rule_questions(struct gateway_bench *b)
 	buf_close(&body);
 }
 
+/* All are. */
+static void answer_served_questions(struct gateway_bench *b)
+{
+	while (b->served_asked_count > 0 && !b->served_held) {
+		struct bench_sent sent = b->served_asked[--b->served_asked_count];
+		struct peer from = {sent.member, ROLE_STORAGE, 1};
+		struct msg_shard_served_ack ack = {.status = STATUS_OK};
+		sent.envelope.type = MSG_shard_served_ack;
+		gateway_bench_message(b, &from, &sent.envelope, &ack);
+	}
+}
+
 void gateway_bench_event(struct gateway_bench *b, struct event *event)
 {
 	event->now_ms = b->now_ms;
@@ -300,6 +318,7 @@ void gateway_bench_event(struct gateway_bench *b, struct event *event)
 	gateway_ops.step(b->gw, event, &b->fx);
 	note_effects(b);
 	answer_rule_questions(b);
+	answer_served_questions(b);
 }
 
 void gateway_bench_advance(struct gateway_bench *b, int64_t ms)

@@ -5,7 +5,13 @@
 
 #include "gateway/gateway.h"
 
-enum { BENCH_COORDINATOR = 1, BENCH_NODE = 11, BENCH_SENT_MAX = 256, BENCH_RULES_MAX = 64 };
+enum {
+	BENCH_COORDINATOR = 1,
+	BENCH_NODE = 11,
+	BENCH_SENT_MAX = 256,
+	BENCH_RULES_MAX = 64,
+	BENCH_SERVED_MAX = 64
+};
 
 struct bench_sent {
 	uint64_t member;
@@ -34,7 +40,10 @@ struct gateway_bench {
 			     Questions for it are answered here, and stand in no trace */
 	struct bench_sent rule_asked[BENCH_RULES_MAX];
 	uint32_t rule_asked_count;
-	bool rules_held;    /* they are not answered */
+	bool rules_held;                                  /* they are not answered */
+	struct bench_sent served_asked[BENCH_SERVED_MAX]; /* likewise whether shards are served */
+	uint32_t served_asked_count;
+	bool served_held;   /* not answered */
 	int status;         /* of the last answer */
 	bool tell_if_lost;  /* it */
 	struct buf body;    /* of the last answer */

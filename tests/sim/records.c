@@ -97,6 +97,33 @@ void shards_close(struct sim *sim)
 
 /* ---- single records ---- */
 
+struct shards_wanted {
+	struct sim *sim;
+	uint64_t collection;
+	uint64_t *ids;
+	int count, max;
+};
+
+static void take_shard_of(void *context, struct slice key, struct slice value)
+{
+	struct shards_wanted *wanted = context;
+	struct shard shard;
+	(void)key;
+	if (schema_decode(&schema_shard, value, &wanted->sim->arena, &shard) &&
+	    shard.collection == wanted->collection && wanted->count < wanted->max)
+		wanted->ids[wanted->count++] = shard.id;
+}
+
+int shards_of_collection(struct sim *sim, uint64_t collection, uint64_t *ids, int max)
+{
+	struct shards_wanted wanted = {
+	    .sim = sim, .collection = collection, .ids = ids, .max = max};
+	disk_walk(sim_node_of(sim, SIM_COORDINATOR)->disk, STORE_META, slice_text("s"),
+		  take_shard_of, &wanted);
+	arena_reset(&sim->arena);
+	return wanted.count;
+}
+
 bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out)
 {
 	struct buf key = {0};

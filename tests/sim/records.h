@@ -23,6 +23,8 @@ bool disk_value(const struct disk *disk, enum store_family family, struct slice 
 /* The newest placement of each shard that any storage node keeps; lent until the next call. */
 const struct shard_list *all_shards(struct sim *sim);
 void shards_close(struct sim *sim);
+/* Ids of the collection's shards, of which the coordinator's disk knows; at most max. */
+int shards_of_collection(struct sim *sim, uint64_t collection, uint64_t *ids, int max);
 /* The bit that was flipped on its disk is still there: its copy was not given up or made anew. */
 bool flip_stands(struct sim *sim, struct sim_node *node);
 bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_position *out);

@@ -13,7 +13,7 @@ static const struct workload_ops *const table[] = {
     &fresh_workload,    &policy_workload,     &collision_workload, &external_workload,
     &purge_workload,    &replicator_workload, &changes_workload,   &attachment_workload,
     &drop_workload,     &view_workload,       &dispute_workload,   &job_workload,
-    &schedule_workload, &erase_workload,      &storm_workload,
+    &schedule_workload, &erase_workload,      &storm_workload,     &alone_workload,
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 
@@ -123,6 +123,19 @@ bool workload_are_done(const struct workload *w, int first, int last, struct buf
 bool workload_actors_done(struct workload *w, struct buf *why)
 {
 	return workload_are_done(w, 0, w->ops->actors - 1, why);
+}
+
+/* ---- what they get ---- */
+
+uint64_t workload_collection_id(struct slice body)
+{
+	static const char name[] = "\"id\":\"";
+	char text[17] = {0};
+	const char *at = body.len > 0 ? memmem(body.data, body.len, name, sizeof name - 1) : NULL;
+	if (!at || at + sizeof name - 1 + 16 > (const char *)body.data + body.len)
+		return 0;
+	memcpy(text, at + sizeof name - 1, 16);
+	return strtoull(text, NULL, 16);
 }
 
 /* ---- what they send ---- */

@@ -96,6 +96,9 @@ bool workload_actors_done(struct workload *w, struct buf *why);
 /* The id of a Server-Sent Event, if it has one; it must fit. */
 bool workload_event_id(const char *event, char *id, size_t size);
 
+/* Of a collection, from what the gateway says of it; 0: it says none. */
+uint64_t workload_collection_id(struct slice body);
+
 /* The index in sim->nodes of a gateway. */
 int workload_gateway_node(const struct sim *sim, int gateway);
 
@@ -137,5 +140,6 @@ extern const struct workload_ops job_workload;        /* job_workload.c */
 extern const struct workload_ops schedule_workload;   /* schedule_workload.c */
 extern const struct workload_ops erase_workload;      /* erase_workload.c */
 extern const struct workload_ops storm_workload;      /* storm_workload.c */
+extern const struct workload_ops alone_workload;      /* alone_workload.c */
 
 #endif

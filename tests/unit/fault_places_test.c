@@ -1,5 +1,6 @@
 /* Nodes that fail at a given step of what is done with a conflict, in the simulated cluster: each
  * step of each procedure, whoever takes it; all that the simulator checks must hold. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -116,12 +117,26 @@ static void test_late_branches(void **state)
 	fail_at(&trap, false);
 }
 
+/* A collection is said to be made, and then nobody can name a lead for it: nothing else fails. */
+static void test_made_and_left_alone(void **state)
+{
+	struct sim_trap never = {
+	    .type = MSG_shard_served, .every = INT_MAX, .workload = "alone", .arbiters = 1};
+	(void)state;
+	for (uint64_t seed = FIRST_SEED; seed < FIRST_SEED + SEEDS_PER_HIT; seed++) {
+		int sprung = 0;
+		uint64_t trace, ms;
+		struct sim_options options = {.trap = &never, .trap_sprung = &sprung};
+		assert_int_equal(sim_run(seed, &options, &trace, &ms), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_cleanup),          cmocka_unit_test(test_purge),
 	    cmocka_unit_test(test_several_arbiters), cmocka_unit_test(test_split),
-	    cmocka_unit_test(test_late_branches),
+	    cmocka_unit_test(test_late_branches),    cmocka_unit_test(test_made_and_left_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
