@@ -1,20 +1,17 @@
 /* The contract of core and shell.
  *
- * A daemon's core is state plus one step function: an event in, a list of effects out. It does no
- * I/O, reads no clock, draws no randomness but from its own seeded generator, and keeps no globals.
- * The shell (common/run) owns sockets, timers, the store and the loop; the simulator (tests/sim) is
- * another shell.
+ * A core is state and a step function: an event in, a list of effects out. It does no I/O, reads no
+ * clock, draws no randomness but from its own seeded generator, and keeps no globals. The shell
+ * (common/run, in tests the simulator) owns sockets, timers, the store and the loop.
  *
- * A turn. The shell collects what is queued and feeds it: any number of MESSAGE, HTTP_REQUEST,
- * HTTP_GONE, STREAM_MESSAGE, TIMER ... events, then one TURN event, with which the core finishes
- * what it batches. Then, in this order, the shell
+ * A turn. The shell collects what is queued and feeds it: any number of MESSAGE, TIMER ... events,
+ * then one TURN event, with which the core finishes what it batches. Then, in order, the shell
  *   1. sends the effects marked WHEN_NOW;
  *   2. if the core put anything into the store, commits it (synced if fx_sync was called);
  *   3. sends the effects marked WHEN_DURABLE - never if the commit failed;
  *   4. feeds STORED (or STORE_FAILED), whose effects are handled like those of a turn.
- * So an effect marked WHEN_DURABLE leaves only when all that was put into the store up to the end
- * of its turn is durable. Reads of the store inside a step see the step's own puts (store_get) or
- * the last commit (iterators). */
+ * So an effect marked WHEN_DURABLE leaves only when all that was put up to the end of its turn is
+ * durable. Reads inside a step see its own puts (store_get) or the last commit (iterators). */
 #ifndef PARLEY_CORE_H
 #define PARLEY_CORE_H
 
@@ -48,8 +45,9 @@ enum event_kind {
 	EVENT_PASSWORD,   /* a password's hash is there */
 	EVENT_SCRIPT,     /* a script has ended, or can't be run */
 	EVENT_FETCH_ROOM, /* gateway: so much of a question's body that comes in pieces has left */
-	EVENT_FETCHED,    /* gateway: another server has answered, or can't be asked */
-	EVENT_DRAIN       /* SIGTERM: finish what is under way, take nothing new */
+	EVENT_FETCH_PIECE, /* gateway: more of an answer that comes in pieces */
+	EVENT_FETCHED,     /* gateway: another server has answered, or can't be asked */
+	EVENT_DRAIN        /* SIGTERM: finish what is under way, take nothing new */
 };
 
 /* Where a message came from. The key it was signed with says who; never the message itself. */
@@ -74,9 +72,9 @@ struct event {
 			struct envelope envelope;
 		} unsent;
 		const struct http_request *http;
-		struct http_body http_body;
-		uint64_t http_gone;   /* request id */
-		uint64_t http_closed; /* connection id */
+		struct http_body http_body; /* of FETCH_PIECE, too: request is the question's id */
+		uint64_t http_gone;         /* request id */
+		uint64_t http_closed;       /* connection id */
 		struct {
 			uint64_t stream;
 			struct slice bytes; /* whole message, borrowed for the step */
@@ -108,6 +106,7 @@ enum effect_kind {
 	EFFECT_SCRIPT_DROP,  /* nobody waits for it any more: not to be run, if it has not begun */
 	EFFECT_FETCH,        /* ask another server; EVENT_FETCHED follows, unless it is ended */
 	EFFECT_FETCH_BODY,   /* more of a question's body that comes in pieces */
+	EFFECT_FETCH_MORE,   /* the next piece of its answer */
 	EFFECT_FETCH_END,    /* nobody waits for its answer any more */
 	EFFECT_PASSWORD,     /* hash a password, beside the loop; EVENT_PASSWORD follows, too */
 	EFFECT_LOG,          /* a line for the log and the trace */
@@ -133,7 +132,7 @@ struct effect {
 		struct http_sending stream_send;
 		struct http_closing stream_close;
 		struct script_request script; /* of SCRIPT_DROP only the id */
-		struct http_fetch fetch;      /* of FETCH_BODY id and body, of FETCH_END the id */
+		struct http_fetch fetch; /* of FETCH_BODY id and body, of MORE and END the id */
 		struct password_request password;
 		struct {
 			enum log_level level;
@@ -174,6 +173,7 @@ void fx_script(struct effects *fx, const struct script_request *request);
 void fx_script_drop(struct effects *fx, uint64_t id);
 void fx_fetch(struct effects *fx, const struct http_fetch *fetch);
 void fx_fetch_body(struct effects *fx, uint64_t id, struct slice bytes);
+void fx_fetch_more(struct effects *fx, uint64_t id);
 void fx_fetch_end(struct effects *fx, uint64_t id);
 /* logfmt: the text is `event key=value ...`, the same in every run of the same seed. */
 void fx_log(struct effects *fx, enum log_level level, const char *format, ...) PRINTF_LIKE(3, 4);

@@ -132,6 +132,11 @@ void fx_fetch_body(struct effects *fx, uint64_t id, struct slice bytes)
 	*fetch = (struct http_fetch){.id = id, .body = arena_copy(&fx->arena, bytes)};
 }
 
+void fx_fetch_more(struct effects *fx, uint64_t id)
+{
+	effect_add(fx, EFFECT_FETCH_MORE, WHEN_NOW)->fetch.id = id;
+}
+
 void fx_fetch_end(struct effects *fx, uint64_t id)
 {
 	effect_add(fx, EFFECT_FETCH_END, WHEN_NOW)->fetch.id = id;

@@ -120,6 +120,9 @@ struct http_fetch {
 	uint64_t answer_bytes_max;
 	int64_t timeout_ms; /* 0: its asker ends it */
 	bool plain;         /* no certificate is shown */
+	/* Of a 200 the body comes by EVENT_FETCH_PIECE, each after EFFECT_FETCH_MORE asked for it
+	 * (the first unasked), what is left at its end with EVENT_FETCHED. */
+	bool answer_in_pieces;
 };
 
 /* Slices are borrowed for the step. */

@@ -198,10 +198,9 @@ static void step(void *core, const struct event *event, struct effects *fx)
 		script_runs_event(&t);
 		break;
 	case EVENT_FETCH_ROOM:
-		replicator_room(&t, &event->fetch_room);
-		break;
+	case EVENT_FETCH_PIECE:
 	case EVENT_FETCHED:
-		replicator_fetched(&t);
+		replicator_event(&t);
 		break;
 	}
 	replicator_step(&t);

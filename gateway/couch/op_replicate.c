@@ -137,13 +137,16 @@ void couch_replicate(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 		return;
 	}
+	const struct asker asker = {.user = asks_as(r),
+				    .host = request_header(r, "host"),
+				    .authorization = request_header(r, "authorization")};
 	struct mp_reader reader = mp_reader_of(value_member(body, slice_text("cancel")));
 	struct mp_token token = mp_read(&reader);
 	bool cancels = token.type == MP_BOOL && token.flag;
 	struct slice id = given_id(body);
 	if (cancels && id.len > 0)
 		cancel(t, r, map_get(&t->gw->replicator->jobs, id));
-	else if (!replication_parse_for(t->gw, body, asks_as(r), &arena, &what, &problem))
+	else if (!replication_parse_for(t->gw, body, &asker, &arena, &what, &problem))
 		answer_problem(t, r, &problem);
 	else if (cancels)
 		cancel(t, r, replicator_find(t->gw, &what));

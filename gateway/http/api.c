@@ -177,6 +177,13 @@ static void on_room(void *context, const struct http_credit *room)
 	daemon_inject(api->daemon, &event);
 }
 
+static void on_piece(void *context, const struct http_body *piece)
+{
+	struct http_api *api = context;
+	struct event event = {.kind = EVENT_FETCH_PIECE, .http_body = *piece};
+	daemon_inject(api->daemon, &event);
+}
+
 static void on_fetches(void *context)
 {
 	fetcher_run(context);
@@ -191,6 +198,7 @@ static bool fetcher_open(struct http_api *api, struct buf *problem)
 	    .key = config_text(c, "replicate_key"),
 	    .context = api,
 	    .room = on_room,
+	    .piece = on_piece,
 	    .fetched = on_fetched,
 	};
 	api->fetcher = fetcher_new(&options, problem);
@@ -397,6 +405,8 @@ void http_api_respond(struct daemon *d, const struct effect *effect)
 		fetcher_start(api->fetcher, &effect->fetch);
 	} else if (effect->kind == EFFECT_FETCH_BODY) {
 		fetcher_give(api->fetcher, effect->fetch.id, effect->fetch.body);
+	} else if (effect->kind == EFFECT_FETCH_MORE) {
+		fetcher_more(api->fetcher, effect->fetch.id);
 	} else if (effect->kind == EFFECT_FETCH_END) {
 		fetcher_end(api->fetcher, effect->fetch.id);
 	}

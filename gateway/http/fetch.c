@@ -16,6 +16,7 @@ enum {
 	CONNECT_MS = 10000,
 	READY_MAX = 16,
 	ROOM_BYTES = 256 << 10,
+	PIECE_BYTES = 256 << 10, /* about */
 	HEADER_BYTES_MAX = 4096
 };
 
@@ -32,6 +33,8 @@ struct fetch {
 	struct buf answer;
 	uint64_t answer_bytes_max;
 	bool too_large;
+	bool in_pieces; /* the answer; of these: */
+	bool piece_out; /* one was told, and the next is not asked for */
 	struct buf session;
 	char error[CURL_ERROR_SIZE];
 };
@@ -79,11 +82,22 @@ static int on_timer(CURLM *multi, long wait_ms, void *context)
 
 /* ---- one question ---- */
 
+static bool is_in_pieces(const struct fetch *fetch)
+{
+	long status = 0;
+	return fetch->in_pieces &&
+	       curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+	       status == 200;
+}
+
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
 	struct fetch *fetch = context;
 	size_t bytes = size * count;
-	if (bytes > fetch->answer_bytes_max - fetch->answer.len) {
+	if (is_in_pieces(fetch)) {
+		if (fetch->answer.len >= PIECE_BYTES)
+			return CURL_WRITEFUNC_PAUSE; /* it comes again */
+	} else if (bytes > fetch->answer_bytes_max - fetch->answer.len) {
 		fetch->too_large = true;
 		return 0; /* ends it */
 	}
@@ -234,6 +248,7 @@ void fetcher_start(struct fetcher *f, const struct http_fetch *asked)
 	fetch->fetcher = f;
 	fetch->id = asked->id;
 	fetch->answer_bytes_max = asked->answer_bytes_max;
+	fetch->in_pieces = asked->answer_in_pieces;
 	fetch->easy = curl_easy_init();
 	map_put_u64(&f->fetches, fetch->id, fetch);
 	/* what can't be set is a question that nobody answers: its asker's timer ends it */
@@ -254,6 +269,17 @@ void fetcher_give(struct fetcher *f, uint64_t id, struct slice bytes)
 	fetch->body_at = 0;
 	buf_append_slice(&fetch->body, bytes);
 	(void)curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
+}
+
+void fetcher_more(struct fetcher *f, uint64_t id)
+{
+	struct fetch *fetch = map_get_u64(&f->fetches, id);
+	if (!fetch)
+		return;
+	fetch->piece_out = false;
+	(void)curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
+	if (fetch->answer.len > 0)
+		(void)on_timer(f->multi, 0, f); /* it is told by fetcher_run */
 }
 
 void fetcher_end(struct fetcher *f, uint64_t id)
@@ -339,6 +365,29 @@ static void tell_rooms(struct fetcher *f)
 	}
 }
 
+static struct fetch *with_piece(const struct fetcher *f)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&f->fetches, &at)) != NULL;) {
+		struct fetch *fetch = e->value;
+		if (!fetch->piece_out && fetch->answer.len > 0 && is_in_pieces(fetch))
+			return fetch;
+	}
+	return NULL;
+}
+
+static void tell_pieces(struct fetcher *f)
+{
+	for (struct fetch *fetch; (fetch = with_piece(f)) != NULL;) {
+		struct buf bytes = fetch->answer;
+		struct http_body piece = {.request = fetch->id, .bytes = buf_slice(&bytes)};
+		fetch->answer = (struct buf){0};
+		fetch->piece_out = true;
+		f->options.piece(f->options.context, &piece);
+		buf_close(&bytes);
+	}
+}
+
 void fetcher_run(struct fetcher *f)
 {
 	struct epoll_event ready[READY_MAX];
@@ -360,6 +409,7 @@ void fetcher_run(struct fetcher *f)
 	}
 	deliver_all(f);
 	tell_rooms(f);
+	tell_pieces(f);
 }
 
 /* ---- life ---- */

@@ -12,6 +12,7 @@ struct fetch_options {
 	const char *key;
 	void *context;
 	void (*room)(void *context, const struct http_credit *room);
+	void (*piece)(void *context, const struct http_body *piece);
 	void (*fetched)(void *context, const struct http_fetched *fetched);
 };
 
@@ -28,6 +29,8 @@ void fetcher_run(struct fetcher *f);
 void fetcher_start(struct fetcher *f, const struct http_fetch *fetch);
 /* More of a body that comes in pieces. */
 void fetcher_give(struct fetcher *f, uint64_t id, struct slice bytes);
+/* The next piece of an answer, when there is one. */
+void fetcher_more(struct fetcher *f, uint64_t id);
 void fetcher_end(struct fetcher *f, uint64_t id);
 
 #endif

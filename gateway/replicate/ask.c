@@ -72,7 +72,7 @@ static void local_answered(struct turn *t, struct request *r, const struct reply
 	make_ready(ask);
 }
 
-void replicator_fetched(struct turn *t)
+static void fetched(struct turn *t)
 {
 	const struct http_fetched *f = &t->event->fetched;
 	struct ask *ask = map_get_u64(&t->gw->replicator->asks, f->id);
@@ -116,6 +116,35 @@ void ask_give(struct turn *t, struct ask *ask, struct slice bytes)
 		fx_fetch_body(t->fx, ask->id, bytes);
 	else
 		intake_body(t, &body);
+}
+
+static void piece_came(struct turn *t, const struct http_body *piece)
+{
+	struct ask *ask = map_get_u64(&t->gw->replicator->asks, piece->request);
+	if (!ask || !ask->flying || !ask->piece || ask->job->ended)
+		return;
+	ask->begun = ask->held = true;
+	ask->due_ms = NO_DEADLINE; /* its asker is the one who waits */
+	ask->piece(t, ask->job, piece->bytes);
+}
+
+void replicator_event(struct turn *t)
+{
+	if (t->event->kind == EVENT_FETCH_ROOM)
+		replicator_room(t, &t->event->fetch_room);
+	else if (t->event->kind == EVENT_FETCH_PIECE)
+		piece_came(t, &t->event->http_body);
+	else
+		fetched(t);
+}
+
+void ask_more(struct turn *t, struct ask *ask)
+{
+	if (!ask->held || !ask->flying)
+		return;
+	ask->held = false;
+	ask->due_ms = t->now_ms + ANSWER_DUE_MS;
+	fx_fetch_more(t->fx, ask->id);
 }
 
 /* A checkpoint of a job that is shared out is written within the lease, or not at all. */
@@ -204,9 +233,11 @@ static void fly_out(struct turn *t, struct ask *ask)
 	    .body = buf_slice(&ask->body),
 	    .answer_bytes_max = ask->answer_bytes_max,
 	    .length = ask->length,
-	    .timeout_ms = ask->length > 0 ? 0 : time_left(t, ask, patience_ms(t, ask)),
+	    .answer_in_pieces = ask->piece != NULL,
 	    .plain = ask->job->what.user != NULL,
 	};
+	if (ask->length == 0 && !ask->piece)
+		fetch.timeout_ms = time_left(t, ask, patience_ms(t, ask));
 	set_headers(ask, headers, &fetch);
 	fx_fetch(t->fx, &fetch);
 	replicator_room(t, &(struct http_credit){.request = ask->id, .bytes = HTTP_FETCH_WINDOW});
@@ -253,6 +284,7 @@ static void fly(struct turn *t, struct ask *ask)
 	/* the shell's timeouts come first */
 	ask->due_ms = t->now_ms + ANSWER_DUE_MS;
 	ask->given = ask->space = 0;
+	ask->begun = ask->held = false;
 	const struct endpoint *e = &ask->job->what.sides[ask->side];
 	ask->logs_in = false;
 	if (!e->remote)
@@ -282,6 +314,7 @@ void ask_send(struct turn *t, struct ask *ask, const struct question *q)
 	ask->answer_bytes_max = q->answer_bytes_max ? q->answer_bytes_max : REPLICATE_ANSWER_BYTES;
 	ask->length = q->length;
 	ask->room = q->room;
+	ask->piece = q->piece;
 	ask->done = q->done;
 	ask->tries = 0;
 	ask->renewed = false;
@@ -319,7 +352,8 @@ static bool asks_again(struct turn *t, struct ask *ask, const struct answer *a)
 {
 	struct session *session = session_of(ask);
 	bool asked = !ask->logs_in || ask->status == 0;
-	bool fails = asked && may_pass(ask->status) && !ask->too_large && !answer_is_verdict(a);
+	bool fails = asked && may_pass(ask->status) && !ask->too_large && !ask->begun &&
+		     !answer_is_verdict(a);
 	if (ask->tries == 0 && ask->job->heard[ask->side])
 		ask->since_ms = t->now_ms;
 	ask->job->heard[ask->side] |= ask->status != 0;
@@ -360,6 +394,17 @@ static void halt(struct turn *t, const struct ask *ask)
 		request_gone(t, ask->id); /* what it has not sent yet it never does */
 }
 
+void ask_break(struct turn *t, struct ask *ask, const char *error)
+{
+	if (!ask->flying)
+		return;
+	if (ask->length > 0 || ask->piece)
+		halt(t, ask);
+	set_answer(ask, 0, slice_of(NULL, 0));
+	snprintf(ask->error, sizeof ask->error, "%s", error);
+	make_ready(ask);
+}
+
 void ask_tick(struct turn *t, struct ask *ask)
 {
 	if (ask->id == 0 || ask->answered || t->now_ms < ask->due_ms)
@@ -368,11 +413,7 @@ void ask_tick(struct turn *t, struct ask *ask)
 		fly(t, ask);
 		return;
 	}
-	if (ask->length > 0)
-		halt(t, ask);
-	set_answer(ask, 0, slice_of(NULL, 0));
-	snprintf(ask->error, sizeof ask->error, "no answer");
-	make_ready(ask);
+	ask_break(t, ask, "no answer");
 }
 
 void ask_settle(struct turn *t, struct ask *ask)
@@ -385,7 +426,8 @@ void ask_settle(struct turn *t, struct ask *ask)
 			   .status = ask->status,
 			   .too_large = ask->too_large,
 			   .text = buf_slice(&ask->text)};
-	bool bytes = ask->range.len > 0 && (ask->status == 200 || ask->status == 206);
+	bool bytes =
+	    (ask->range.len > 0 || ask->piece) && (ask->status == 200 || ask->status == 206);
 	if (ask->text.len > 0 && !bytes && json_to_msgpack(t->gw->json, a.text, &value, &error))
 		a.value = buf_slice(&value);
 	if (asks_again(t, ask, &a)) {
@@ -394,7 +436,7 @@ void ask_settle(struct turn *t, struct ask *ask)
 	}
 	map_remove_u64(&job->owner->asks, ask->id);
 	ask->id = 0;
-	if (ask->status == 0 && !ask->too_large)
+	if (ask->status == 0 && !ask->too_large && !ask->begun)
 		end_unanswered(t, ask);
 	else
 		ask->done(t, job, &a);

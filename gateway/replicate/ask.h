@@ -25,6 +25,8 @@ bool answer_is_verdict(const struct answer *a);
 typedef void job_step(struct turn *t, struct job *job, const struct answer *a);
 /* While nothing was given of it (again), the body begins. */
 typedef void job_room(struct turn *t, struct job *job);
+/* The next one comes after ask_more. */
+typedef void job_piece(struct turn *t, struct job *job, struct slice bytes);
 
 struct question {
 	enum side side;
@@ -34,6 +36,7 @@ struct question {
 	struct slice body;
 	struct slice range; /* header Range: the answer is bytes, and no JSON. Empty: all of it */
 	uint64_t answer_bytes_max; /* 0: the usual */
+	job_piece *piece;          /* of another server: a 200 is bytes, and comes so; or NULL */
 	/* not 0: the body has so many bytes of this type, and comes by ask_give as there is room */
 	uint64_t length;
 	struct slice type;
@@ -54,6 +57,9 @@ struct ask {
 	bool has_room;  /* which `room` was not told yet */
 	struct ask *room_next;
 	job_room *room;
+	job_piece *piece;
+	bool begun; /* one has come: what breaks off now is an answer of status 0 */
+	bool held;  /* and the next one is not asked for */
 	job_step *done;
 	uint32_t tries;
 	int64_t due_ms; /* when it is given up, or asked again */
@@ -80,6 +86,10 @@ struct session {
 void ask_send(struct turn *t, struct ask *ask, const struct question *q);
 /* More of the body, as much as ask->space at most. */
 void ask_give(struct turn *t, struct ask *ask, struct slice bytes);
+/* The next piece of its answer, if it waits for that. */
+void ask_more(struct turn *t, struct ask *ask);
+/* What is under way breaks off, as if nobody had answered. */
+void ask_break(struct turn *t, struct ask *ask, const char *error);
 void ask_tick(struct turn *t, struct ask *ask);
 /* Hands the answer to its `done`. */
 void ask_settle(struct turn *t, struct ask *ask);

@@ -74,10 +74,52 @@ static void sent(struct turn *t, struct job *job, const struct answer *a)
 
 static void pump(struct turn *t, struct job *job);
 
+static uint64_t bytes_left(const struct parcel *parcel)
+{
+	return parcel->pieces[parcel->at].length - parcel->piece_at;
+}
+
 static uint64_t range_bytes(const struct parcel *parcel)
 {
-	uint64_t left = parcel->pieces[parcel->at].length - parcel->piece_at;
+	uint64_t left = bytes_left(parcel);
 	return left < LIMIT_CHUNK_BYTES ? left : LIMIT_CHUNK_BYTES;
+}
+
+static void have_bytes(struct turn *t, struct job *job, struct slice bytes)
+{
+	job->parcel.piece_at += bytes.len;
+	buf_append_slice(&job->parcel.ready, bytes);
+	pump(t, job);
+}
+
+static void piece_came(struct turn *t, struct job *job, struct slice bytes)
+{
+	if (bytes.len > bytes_left(&job->parcel))
+		give_up(t, job, "its attachment is longer than it says");
+	else
+		have_bytes(t, job, bytes);
+}
+
+/* What broke off can't be gone on with: the document begins again. */
+static void whole_came(struct turn *t, struct job *job, const struct answer *a)
+{
+	if (a->status == 200 && a->text.len == bytes_left(&job->parcel)) {
+		have_bytes(t, job, a->text);
+	} else if (a->status == 200 || a->status == 404) {
+		give_up(t, job, "its attachment is not there");
+	} else if (a->status == 0) {
+		ask_break(t, &job->ask, "the source broke off");
+	} else {
+		job_unexpected(t, job, a);
+	}
+}
+
+static void ask_content(struct turn *t, struct job *job, struct question *q);
+
+static void ask_whole(struct turn *t, struct job *job)
+{
+	struct question q = {.piece = piece_came, .done = whole_came};
+	ask_content(t, job, &q);
 }
 
 /* A server that knows no ranges gives the whole: that will do, as long as it is not too much. */
@@ -88,9 +130,9 @@ static void range_came(struct turn *t, struct job *job, const struct answer *a)
 	bool part = a->status == 206 && a->text.len == range_bytes(parcel);
 	bool all = a->status == 200 && parcel->piece_at == 0 && a->text.len == whole;
 	if (part || all) {
-		parcel->piece_at += a->text.len;
-		buf_append_slice(&parcel->ready, a->text);
-		pump(t, job);
+		have_bytes(t, job, a->text);
+	} else if (a->too_large && parcel->piece_at == 0) {
+		ask_whole(t, job);
 	} else if (a->too_large) {
 		give_up(t, job, "too_large");
 	} else if (a->status == 200 || a->status == 206 || a->status == 404) {
@@ -100,32 +142,37 @@ static void range_came(struct turn *t, struct job *job, const struct answer *a)
 	}
 }
 
-static void ask_range(struct turn *t, struct job *job)
+/* The one that is next. */
+static void ask_content(struct turn *t, struct job *job, struct question *q)
 {
 	const struct parcel *parcel = &job->parcel;
 	const struct wanted *w = &job->wanted[job->wanted_at];
 	struct buf path = {0};
 	struct buf query = {0};
-	struct buf range = {0};
 	buf_append_byte(&path, '/');
 	url_encode(w->id, &path);
 	buf_append_byte(&path, '/');
 	url_encode(parcel->pieces[parcel->at].name, &path);
 	buf_append_text(&query, "rev=");
 	url_encode(w->revision, &query);
-	buf_printf(&range, "bytes=%" PRIu64 "-%" PRIu64, parcel->piece_at,
-		   parcel->piece_at + range_bytes(parcel) - 1);
-	const struct question q = {
-	    .side = SIDE_SOURCE,
-	    .method = HTTP_GET,
-	    .path = buf_cstr(&path),
-	    .query = buf_slice(&query),
-	    .range = buf_slice(&range),
-	    .done = range_came,
-	};
-	ask_send(t, &job->parcel.read, &q);
+	q->side = SIDE_SOURCE;
+	q->method = HTTP_GET;
+	q->path = buf_cstr(&path);
+	q->query = buf_slice(&query);
+	ask_send(t, &job->parcel.read, q);
 	buf_close(&path);
 	buf_close(&query);
+}
+
+static void ask_range(struct turn *t, struct job *job)
+{
+	const struct parcel *parcel = &job->parcel;
+	struct buf range = {0};
+	buf_printf(&range, "bytes=%" PRIu64 "-%" PRIu64, parcel->piece_at,
+		   parcel->piece_at + range_bytes(parcel) - 1);
+	struct question q = {
+	    .range = buf_slice(&range), .answer_bytes_max = LIMIT_CHUNK_BYTES, .done = range_came};
+	ask_content(t, job, &q);
 	buf_close(&range);
 }
 
@@ -152,7 +199,11 @@ static bool give_ready(struct turn *t, struct job *job)
 static void pump(struct turn *t, struct job *job)
 {
 	struct parcel *parcel = &job->parcel;
-	while (give_ready(t, job) && parcel->at < parcel->count && parcel->read.id == 0) {
+	while (give_ready(t, job) && parcel->at < parcel->count) {
+		if (parcel->read.id != 0) {
+			ask_more(t, &parcel->read);
+			return;
+		}
 		const struct parcel_piece *piece = &parcel->pieces[parcel->at];
 		if (parcel->piece_at < piece->length) {
 			ask_range(t, job);

@@ -14,8 +14,8 @@ struct replicator;
 
 void replicator_init(struct gateway *gw);
 void replicator_close(struct gateway *gw);
-/* Another server has answered. */
-void replicator_fetched(struct turn *t);
+/* Of another server that is asked. */
+void replicator_event(struct turn *t);
 /* There is room for more of a question's body that comes in pieces, on either side. */
 void replicator_room(struct turn *t, const struct http_credit *room);
 /* Answers that came in this step are taken at its end, as one may bring the next at once. */

@@ -8,6 +8,8 @@
 #include "common/doc/value.h"
 #include "gateway/replicate/internal.h"
 
+#define BAD_PERCENT "A % in an address needs two hexadecimal digits behind it."
+
 static bool bad(struct problem *p, const char *reason)
 {
 	return couch_problem(p, COUCH_BAD_REPLICATION, reason);
@@ -252,8 +254,29 @@ static bool take_local(struct endpoint *e, struct arena *arena, struct slice nam
 	return ok || bad(p, "A side is the name of a database, or an http(s) address of one.");
 }
 
-static bool take_side(const struct gateway *gw, struct slice value, struct arena *arena,
-		      struct endpoint *e, struct problem *p)
+/* An address of this cluster, with no credentials but those of who asks: so what is done there is
+ * done with the same rights. */
+static bool is_here(const struct asker *asker, const struct address *a, const struct endpoint *e)
+{
+	if (!slice_is(a->scheme, "https://") || !same_host(a->with_port, asker->host) ||
+	    memchr(a->path.data + 1, '/', a->path.len - 1))
+		return false;
+	return e->headers_count == 0 || (e->headers_count == 1 && has_header(e, "authorization") &&
+					 slice_equal(e->headers[0].value, asker->authorization));
+}
+
+static bool take_here(struct endpoint *e, struct arena *arena, const struct address *a,
+		      struct problem *p)
+{
+	struct slice name;
+	*e = (struct endpoint){0};
+	if (!url_decode(slice_of(a->path.data + 1, a->path.len - 1), false, arena, &name))
+		return bad(p, BAD_PERCENT);
+	return take_local(e, arena, name, p);
+}
+
+static bool take_side(const struct gateway *gw, struct slice value, const struct asker *asker,
+		      struct arena *arena, struct endpoint *e, struct problem *p)
 {
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
@@ -264,8 +287,6 @@ static bool take_side(const struct gateway *gw, struct slice value, struct arena
 		return take_local(e, arena, url, p);
 	if (!split_address(url, &a))
 		return bad(p, "An address is http(s)://host[:port]/database, without ? and #.");
-	if (!host_allowed(gw->options.replicate_hosts, a.host, a.with_port))
-		return couch_problem(p, COUCH_REPLICATE_HOST, "");
 	struct slice basic =
 	    value_member(value_member(value, slice_text("auth")), slice_text("basic"));
 	if (!take_headers(e, arena, value_member(value, slice_text("headers"))))
@@ -274,7 +295,11 @@ static bool take_side(const struct gateway *gw, struct slice value, struct arena
 		add_basic(e, arena, value_text_member(basic, "username"),
 			  value_text_member(basic, "password"));
 	if (!take_user(e, arena, a.user))
-		return bad(p, "A % in an address needs two hexadecimal digits behind it.");
+		return bad(p, BAD_PERCENT);
+	if (is_here(asker, &a, e))
+		return take_here(e, arena, &a, p);
+	if (!host_allowed(gw->options.replicate_hosts, a.host, a.with_port))
+		return couch_problem(p, COUCH_REPLICATE_HOST, "");
 	print_address(e, arena, &a);
 	return true;
 }
@@ -462,9 +487,8 @@ static void make_id(const struct gateway *gw, struct replication *out)
 	buf_close(&text);
 }
 
-bool replication_parse_for(const struct gateway *gw, struct slice value,
-			   const struct couch_user *user, struct arena *arena,
-			   struct replication *out, struct problem *p)
+bool replication_parse_for(const struct gateway *gw, struct slice value, const struct asker *asker,
+			   struct arena *arena, struct replication *out, struct problem *p)
 {
 	*out = (struct replication){0};
 	if (!value_is_document(value))
@@ -475,14 +499,14 @@ bool replication_parse_for(const struct gateway *gw, struct slice value,
 		if (side.len == 0)
 			return bad(p, i == SIDE_SOURCE ? "Missing required field: source"
 						       : "Missing required field: target");
-		if (!take_side(gw, side, arena, &out->sides[i], p))
+		if (!take_side(gw, side, asker, arena, &out->sides[i], p))
 			return false;
 	}
 	if (!take_flags(value, out, p) || !take_making(value, arena, out, p) ||
 	    !take_since(value, arena, out, p) || !take_filter(value, arena, out, p))
 		return false;
-	if (user)
-		out->user = couch_user_copy(user, arena);
+	if (asker->user)
+		out->user = couch_user_copy(asker->user, arena);
 	else if (!take_user_ctx(value, arena, out, p))
 		return false;
 	make_id(gw, out);
@@ -492,5 +516,6 @@ bool replication_parse_for(const struct gateway *gw, struct slice value,
 bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
 		       struct replication *out, struct problem *p)
 {
-	return replication_parse_for(gw, value, NULL, arena, out, p);
+	const struct asker nobody = {0};
+	return replication_parse_for(gw, value, &nobody, arena, out, p);
 }

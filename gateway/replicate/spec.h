@@ -34,12 +34,20 @@ struct replication {
 	char id[2 * 16 + 1]; /* the same for the same sides, filter and user, whoever asks */
 };
 
+/* Who asks for it at this moment. */
+struct asker {
+	const struct couch_user *user; /* NULL: may do everything */
+	struct slice host;             /* how he names this cluster: "host:port" */
+	struct slice authorization;    /* as he shows it; or empty */
+};
+
 /* value: MessagePack. Everything lives in the arena. */
 bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
 		       struct replication *out, struct problem *p) MUST_CHECK;
-/* The same, for a user who may not do everything. */
-bool replication_parse_for(const struct gateway *gw, struct slice value,
-			   const struct couch_user *user, struct arena *arena,
-			   struct replication *out, struct problem *p) MUST_CHECK;
+/* The same, with the rights of who asks; where he names this cluster by its address, it is the
+ * database here. */
+bool replication_parse_for(const struct gateway *gw, struct slice value, const struct asker *asker,
+			   struct arena *arena, struct replication *out,
+			   struct problem *p) MUST_CHECK;
 
 #endif

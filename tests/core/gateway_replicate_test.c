@@ -376,6 +376,86 @@ static void test_attachments_go_in_pieces(void **state)
 	expect_body(b, 200, "\"docs_read\":1,\"docs_written\":1,\"doc_write_failures\":0");
 }
 
+/* Bytes of an answer in pieces. */
+static void give_piece(struct gateway_bench *b, uint64_t id, uint32_t bytes)
+{
+	struct buf text = {0};
+	for (uint32_t i = 0; i < bytes; i++)
+		buf_append_byte(&text, 'x');
+	struct event event = {.kind = EVENT_FETCH_PIECE,
+			      .http_body = {.request = id, .bytes = buf_slice(&text)}};
+	gateway_bench_clear(b);
+	gateway_bench_event(b, &event);
+	buf_close(&text);
+}
+
+static void give_room(struct gateway_bench *b, uint64_t id, uint32_t bytes)
+{
+	struct event event = {.kind = EVENT_FETCH_ROOM,
+			      .fetch_room = {.request = id, .bytes = bytes}};
+	gateway_bench_event(b, &event);
+}
+
+static bool traced(struct gateway_bench *b, const char *mark, uint64_t id)
+{
+	char line[32];
+	snprintf(line, sizeof line, "%s %llu\n", mark, (unsigned long long)id);
+	return strstr(buf_cstr(&b->trace), line) != NULL;
+}
+
+enum { LARGE = 3 << 19 }; /* more than there is room for at once */
+
+/* Up to the content, which does not come in a range. The question for the whole. */
+static uint64_t to_whole(struct gateway_bench *b)
+{
+	answer_as(b, "GET " SOURCE "/x/a?rev=2-x Range: bytes=0-1048575 ", 0, true, "");
+	return question_id(b, "GET " SOURCE "/x/a?rev=2-x \n");
+}
+
+#define LARGE_CONTENT                                                                              \
+	"[{\"ok\":{\"_id\":\"x\",\"_attachments\":{\"a\":{\"length\":1572867,\"stub\":true}}}}]"
+
+static void test_a_source_without_ranges_is_asked_once(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t put = to_contents(b, LARGE_CONTENT);
+	uint64_t get = to_whole(b);
+	give_piece(b, get, LARGE);
+	assert_false(traced(b, "?>", get));
+	give_room(b, put, LARGE);
+	assert_true(traced(b, "?>", get));
+	/* what breaks off begins again, all of it */
+	answer_id(b, get, 0, "");
+	assert_true(traced(b, "?|", put));
+	gateway_bench_advance(b, 1000);
+	uint64_t again = question_id(b, "PUT " TARGET "/x?new_edits=false ");
+	expect_piece(b, again, "{\"_id\":\"x\"");
+	get = to_whole(b);
+	give_piece(b, get, LARGE);
+	give_room(b, again, LARGE);
+	answer_id(b, get, 200, "end");
+	expect_piece(b, again, "end");
+	answer_id(b, again, 201, DONE);
+	to_end(b);
+	expect_body(b, 200, "\"docs_read\":1,\"docs_written\":1,\"doc_write_failures\":0");
+}
+
+static void test_a_whole_that_is_not_what_it_says(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (int longer = 0; longer < 2; longer++) {
+		b->status = 0;
+		to_contents(b, LARGE_CONTENT);
+		uint64_t get = to_whole(b);
+		if (longer)
+			give_piece(b, get, LARGE + 4);
+		else
+			answer_id(b, get, 200, "short");
+		to_end(b);
+		expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
+	}
+}
+
 static void test_attachments_that_can_not_be_had_are_passed_by(void **state)
 {
 	static const char *const none[] = {
@@ -607,6 +687,39 @@ static void test_whom_it_may_ask(void **state)
 	}
 }
 
+/* By the address that its client has of it. */
+static void test_an_address_of_its_own_is_here(void **state)
+{
+	static const struct {
+		const char *host;
+		const char *source;
+		bool here;
+	} table[] = {
+	    {"me:6984", "https://me:6984/c", true},
+	    {"me:6984", "https://ME:6984/c/", true},
+	    {"me:6984", "https://ann:pw@me:6984/c", true},
+	    {"me:6984", "https://bob:pw@me:6984/c", false},
+	    {"me:6984", "http://me:6984/c", false},
+	    {"me:6984", "https://me:6985/c", false},
+	    {"me:6984", "https://me:6984/c/d", false},
+	    {"you:6984", "https://me:6984/c", false},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		char text[300];
+		snprintf(text, sizeof text,
+			 "POST /_replicate\nhost: %s\nauthorization: Basic YW5uOnB3\n\n"
+			 "{\"source\":\"%s\",\"target\":\"" TARGET "\"}",
+			 table[i].host, table[i].source);
+		b->status = 0;
+		gateway_bench_clear(b);
+		gateway_bench_http(b, text);
+		if (b->status != (table[i].here ? 0 : 403))
+			print_error("%s: %d\n", table[i].source, b->status);
+		assert_int_equal(b->status, table[i].here ? 0 : 403);
+	}
+}
+
 static void test_no_more_than_may_run(void **state)
 {
 	struct gateway_limits limits = {.replications_max = 1};
@@ -661,6 +774,8 @@ int main(void)
 	    on_bench(test_a_late_answer_to_an_earlier_try_is_none),
 	    on_bench(test_what_is_too_large_is_fetched_in_parts),
 	    on_bench(test_attachments_go_in_pieces),
+	    on_bench(test_a_source_without_ranges_is_asked_once),
+	    on_bench(test_a_whole_that_is_not_what_it_says),
 	    on_bench(test_attachments_that_can_not_be_had_are_passed_by),
 	    on_bench(test_bad_answers_end_it),
 	    on_bench(test_continuous_goes_on_until_it_is_cancelled),
@@ -672,6 +787,7 @@ int main(void)
 	    on_bench(test_options),
 	    on_bench(test_a_source_without_bulk_get),
 	    on_bench(test_whom_it_may_ask),
+	    on_bench(test_an_address_of_its_own_is_here),
 	    on_bench(test_no_more_than_may_run),
 	    cmocka_unit_test(test_dates),
 	};

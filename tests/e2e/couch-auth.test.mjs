@@ -173,6 +173,15 @@ describe('clients of the couch listener without certificates', () => {
       assert.ok([401, 403].includes(answer.status), answer.text);
       assert.match(answer.json.reason, / to access or create database /);
     }
+    // by the address of the listener, with her credentials or none; another's make it another server
+    const own = (who, db) => `${url('/').href.replace('https://', `https://${who}`)}${db}`;
+    for (const who of ['', 'ina:pw@']) {
+      const answer = await to('ina', 'POST', '/_replicate', { source: own(who, 'here'), target: own(who, 'there') });
+      assert.equal(answer.json.ok, true, answer.text);
+      assert.equal((await to('ina', 'POST', '/_replicate', { source: own(who, 'secret'), target: 'there' })).status, 403);
+    }
+    const other = await to('ina', 'POST', '/_replicate', { source: own('kim:pw@', 'here'), target: 'there' });
+    assert.match(other.json.reason, /replicate_hosts/);
     const limited = await admin('POST', '/_replicate', { source: 'here', target: 'secret', user_ctx: { name: 'ina', roles: ['copier'] } });
     assert.equal(limited.status, 403, limited.text);
     // so many at once, and no more

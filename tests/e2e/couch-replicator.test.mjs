@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
@@ -18,6 +20,7 @@ const MIB = 1024 * 1024;
 
 let cluster;
 let peer;
+let outside; // this cluster by a name that makes it another server
 const test = (what, body) => check(() => cluster, what, body);
 const couch = (method, path, body, timeoutMs = WAIT_MS) => cluster.sendTo(new URL(path, cluster.couchUrl), { method, body, timeoutMs });
 
@@ -43,6 +46,34 @@ async function replicate(body, status = 200, timeoutMs = WAIT_MS) {
 const rowsOf = ({ rows }) => rows.map(({ id, value }) => `${id} ${value.rev}`);
 const everything = async (db) => rowsOf((await couch('GET', `/${db}/_all_docs`)).json);
 
+/** This cluster as a server that knows no ranges, and breaks off the first answer that is taken whole. */
+async function startPlain() {
+  let whole = 0;
+  const server = http.createServer((request, response) => {
+    const { range, ...headers } = request.headers;
+    const onward = https.request(new URL(request.url, cluster.couchUrl), { agent: cluster.agent, method: request.method, headers }, (answer) => {
+      const breaks = request.url.includes('many') && !range && whole++ === 0;
+      let left = breaks ? 8 * MIB : Infinity;
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.on('data', (data) => {
+        left -= data.length;
+        if (left < 0) response.destroy();
+      });
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    response.on('close', () => onward.destroy());
+    request.pipe(onward);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { url: `http://127.0.0.1:${server.address().port}`, broken: () => whole > 1, close };
+}
+
 const peakMib = (pid) => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024;
 
 describe('the replicator', () => {
@@ -54,13 +85,14 @@ describe('the replicator', () => {
     await cluster.up({
       gateways: 1,
       settings: [
-        `gateway.replicate_hosts=${peer.host}, localhost`,
+        'gateway.replicate_hosts=127.0.0.1, localhost:1',
         `gateway.replicate_ca=${key('ca.crt')}`,
         `gateway.replicate_cert=${key('admin.crt')}`,
         `gateway.replicate_key=${key('admin.key')}`,
       ],
     });
     cluster.couchUrl = `https://${self}`;
+    outside = `https://127.0.0.1:${new URL(cluster.couchUrl).port}`;
   });
   after(async () => {
     await cluster?.down();
@@ -131,6 +163,17 @@ describe('the replicator', () => {
     await dispatcher.close();
   });
 
+  test('nano\'s replicate, which makes addresses of both names', async () => {
+    await fill(await database('nn'), numbered(20));
+    const dispatcher = new Dispatcher({ connect: cluster.tls });
+    const { db } = nanoModule({ url: cluster.couchUrl, agentOptions: dispatcher });
+    const first = await db.replicate('nn', 'nn2', { create_target: true });
+    assert.deepEqual([first.ok, first.history[0].docs_written], [true, 20]);
+    assert.equal((await db.replicate('nn', 'nn2')).no_changes, true);
+    assert.deepEqual(await everything('nn2'), await everything('nn'));
+    await dispatcher.close();
+  });
+
   test('only some documents: by id, by selector', async () => {
     const source = await database('some');
     await fill(source, numbered(20));
@@ -189,26 +232,34 @@ describe('the replicator', () => {
     const { _rev: rev } = (await couch('GET', '/vast/d%2F1')).json;
     assert.equal((await couch('PUT', `/vast/d%2F1/small?rev=${rev}`, 'a')).status, 201);
     await fill('vast', numbered(10));
-    const [source, target] = ['vast', 'vast-copy'].map((db) => `${cluster.couchUrl}/${db}`);
+    const [source, target] = ['vast', 'vast-copy'].map((db) => `${outside}/${db}`);
     writeFileSync(`/proc/${gateway}/clear_refs`, '5'); // its peak begins anew
     const before = peakMib(gateway);
     const { history: [session] } = await replicate({ source, target, create_target: true }, 200, LONG_WAIT_MS);
     assert.deepEqual([session.docs_written, session.doc_write_failures], [11, 0]);
-    const grown = peakMib(gateway) - before;
-    assert.ok(grown < 128, `${grown} MiB`);
-    assert.deepEqual((await couch('GET', '/vast-copy/d%2F1?revs=true')).json, (await couch('GET', '/vast/d%2F1?revs=true')).json);
     assert.equal((await couch('GET', '/vast-copy/d%2F1/small')).text, 'a');
     assert.equal((await replicate({ source, target })).no_changes, true);
+    const plain = await startPlain();
+    try {
+      const { history: [again] } = await replicate({ source: `${plain.url}/vast`, target: 'vast-plain', create_target: true }, 200, LONG_WAIT_MS);
+      assert.deepEqual([again.docs_written, again.doc_write_failures, plain.broken()], [11, 0, true]);
+    } finally {
+      plain.close();
+    }
+    const grown = peakMib(gateway) - before;
+    assert.ok(grown < 128, `${grown} MiB`);
+    const { json: wanted } = await couch('GET', '/vast/d%2F1?revs=true');
+    for (const db of ['vast-copy', 'vast-plain']) assert.deepEqual((await couch('GET', `/${db}/d%2F1?revs=true`)).json, wanted);
   });
 
   test('asks another server by TLS, with a certificate', async () => {
     const source = await database('secure');
     await fill(source, numbered(150));
-    const done = await replicate({ source: `${cluster.couchUrl}/secure`, target: `${cluster.couchUrl}/secure-copy`, create_target: true });
+    const done = await replicate({ source: `${outside}/secure`, target: `${outside}/secure-copy`, create_target: true });
     assert.equal(done.history[0].docs_written, 150);
     assert.deepEqual(await everything('secure-copy'), await everything(source));
     await fill('secure-copy', { docs: [{ _id: 'doc-3', _rev: '1-them', n: 'them' }], new_edits: false });
-    assert.equal((await replicate({ source: 'secure-copy', target: `${cluster.couchUrl}/secure` })).history[0].docs_written, 1);
+    assert.equal((await replicate({ source: 'secure-copy', target: `${outside}/secure` })).history[0].docs_written, 1);
     assert.deepEqual(await everything('secure-copy'), await everything(source));
   });
 
@@ -284,11 +335,11 @@ describe('the replicator', () => {
   test('all comes over a network that breaks again and again', async () => {
     const source = await database('flap');
     await fill(source, numbered(600));
-    const { port } = new URL(cluster.couchUrl);
+    const { port } = new URL(outside);
     let connections = 0;
     // every other connection is lost with the first answers on it, the others after a few
     const proxy = createServer((client) => {
-      const server = connect(port, 'localhost');
+      const server = connect(port, '127.0.0.1');
       let left = connections++ % 2 ? 24 : 7;
       const cut = () => [client, server].forEach((socket) => socket.destroy());
       for (const [from, to] of [[client, server], [server, client]]) {
@@ -296,10 +347,10 @@ describe('the replicator', () => {
         from.on('data', (data) => (left-- > 0 ? to.write(data) : cut()));
       }
     });
-    proxy.listen(0, 'localhost');
+    proxy.listen(0, '127.0.0.1');
     await once(proxy, 'listening');
     try {
-      const target = `https://localhost:${proxy.address().port}/flapped`;
+      const target = `https://127.0.0.1:${proxy.address().port}/flapped`;
       const job = { source, target, create_target: true, continuous: true };
       await replicate(job, 202);
       await until('all is there', WAIT_MS, async () => (await everything('flapped')).length === 600);
@@ -320,7 +371,7 @@ describe('the replicator', () => {
       [{ source: `${peer.url}/`, target: 'x' }, 400], [{ source: { url: `${peer.url}/a`, headers: { Host: 'x' } }, target: 'x' }, 400],
       [{ source: { url: `${peer.url}/a`, headers: { 'X-Y': 'a\r\nb' } }, target: 'x' }, 400],
       [{ source: 'from', target: 'into', continuous: 5 }, 400], [{ source: 'from', target: 'into', doc_ids: 5 }, 400],
-      [{ source: 'http://127.0.0.2:1/a', target: 'into' }, 403], [{ source: `http://${peer.host}@example.org/a`, target: 'into' }, 403],
+      [{ source: 'http://127.0.0.2:1/a', target: 'into' }, 403], [{ source: cluster.couchUrl.replace('https', 'http') + '/from', target: 'into' }, 403], [{ source: `http://${peer.host}@example.org/a`, target: 'into' }, 403],
       [{ source: 'nowhere', target: 'into' }, 404], [{ source: `${peer.url}/nowhere`, target: 'into' }, 404],
       [{ source: 'from', target: 'into', filter: 5 }, 400], [{ source: 'from', target: 'into', filter: 'a/b', query_params: 5 }, 400],
     ];

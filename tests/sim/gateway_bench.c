@@ -268,6 +268,8 @@ static void note_effects(struct gateway_bench *b)
 		else if (e->kind == EFFECT_FETCH_BODY)
 			buf_printf(&b->trace, "?+ %" PRIu64 " %.*s\n", e->fetch.id,
 				   (int)e->fetch.body.len, (const char *)e->fetch.body.data);
+		else if (e->kind == EFFECT_FETCH_MORE)
+			buf_printf(&b->trace, "?> %" PRIu64 "\n", e->fetch.id);
 		else if (e->kind == EFFECT_FETCH_END)
 			buf_printf(&b->trace, "?| %" PRIu64 "\n", e->fetch.id);
 	}
