@@ -90,6 +90,7 @@ struct request {
 	bool lock_fail;           /* it does not wait for locks of others */
 	bool lock_waits;          /* it does, and is counted */
 	int64_t lock_until_ms;    /* at most so long */
+	uint32_t script_runs;     /* script_runs.h: under way */
 	bool unconfirmed;         /* the coordinator could not say whether the map is the newest */
 	bool finished, transfers; /* it is counted in gateway.transfers */
 	bool kept;                /* http lives as long as the request */
@@ -140,7 +141,7 @@ struct gateway {
 	struct request *graph_reader;  /* the one that reads a graph in parts, or NULL */
 	struct replicator *replicator; /* replicate/replicate.h */
 	struct schedule *schedule;     /* replicate/schedule.h */
-	uint64_t queries_asked;        /* couch/op_queries.c */
+	uint64_t inner_asked;          /* couch/inner.c */
 	uint32_t transfers;            /* bodies and answers that come or go in pieces */
 	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
 	bool draining;

@@ -205,10 +205,10 @@ static bool is_about_conflicts(const char *pattern)
 /* Questions that are too long for a query string. */
 static bool is_question(const char *pattern)
 {
-	static const char *const ends[] = {"/_query",       "/_all_docs", "/_find",
-					   "/_explain",     "/_bulk_get", "/_revs_diff",
-					   "/_dbs_info",    "/_changes",  "/_missing_revs",
-					   "/_view/{view}", "/queries",   "/_design_docs"};
+	static const char *const ends[] = {
+	    "/_query",     "/_all_docs",    "/_find",    "/_explain",      "/_bulk_get",
+	    "/_revs_diff", "/_dbs_info",    "/_changes", "/_missing_revs", "/_view/{view}",
+	    "/queries",    "/_design_docs", "/{rows}"};
 	size_t length = strlen(pattern);
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
 		size_t end = strlen(ends[i]);

@@ -7,7 +7,7 @@
 #include "common/base/buf.h"
 #include "common/core.h"
 
-enum { URL_SEGMENTS_MAX = 6 };
+enum { URL_SEGMENTS_MAX = 7 };
 
 /* Decodes %XX, and '+' as a space if asked to (query strings). The result lives in the arena, or is
  * the text itself if there was nothing to decode. False: a '%' without two hexadecimal digits

@@ -83,6 +83,23 @@ const char function_show_source[] =
 	"  return [null, response(made.call(design, document, req))];\n"
 	"})";
 
+/* What it sends is the body, and what it returns comes last. */
+const char function_list_source[] =
+	"(function (text, design, answer, req) {\n"
+	"  const { rows, ...head } = JSON.parse(answer);\n"
+	"  const sent = [];\n"
+	"  let begun = {};\n"
+	"  let at = 0;\n"
+	"  globalThis.start = function (v) { begun = v || {}; };\n"
+	"  globalThis.send = function (chunk) { sent.push(String(chunk)); };\n"
+	"  globalThis.getRow = function () { return at < rows.length ? rows[at++] : null; };\n"
+	OF_DESIGN SCRIPT_MADE
+	"  const tail = made.call(design, head, req);\n"
+	"  if (tail !== undefined && tail !== null) sent.push(String(tail));\n"
+	"  const headers = { 'Content-Type': 'application/json', ...begun.headers };\n"
+	"  return [null, copy({ code: begun.code, headers, body: sent.join('') }, null)];\n"
+	"})";
+
 const char function_update_source[] =
 	"(function (text, design, document, req) {\n"
 	OF_DESIGN SCRIPT_MADE RESPONSE

@@ -15,5 +15,7 @@ extern const char function_validate_source[];
 extern const char function_update_source[];
 /* The same of a show function, which makes no document. */
 extern const char function_show_source[];
+/* The same of a list function, which is given the answer of a view, as JSON text. */
+extern const char function_list_source[];
 
 #endif

@@ -300,8 +300,7 @@ bool couch_not_built(struct slice path)
 	if (is_below(path, "/_reshard"))
 		return true;
 	int count = couch_attachment_segments(path, parts);
-	return count == 4 && slice_is(parts[1], "_design") &&
-	       (is_below(parts[3], "_list") || is_below(parts[3], "_rewrite"));
+	return count == 4 && slice_is(parts[1], "_design") && is_below(parts[3], "_rewrite");
 }
 
 static bool take_database(struct request *r, struct slice name, struct problem *p)

@@ -45,7 +45,7 @@ int couch_segments(struct slice segments[URL_SEGMENTS_MAX], int count);
 /* A path that no other pattern fits: all behind the document is one segment, the attachment's name.
  * Returns the count; 0: there is nothing behind it. */
 int couch_attachment_segments(struct slice path, struct slice segments[URL_SEGMENTS_MAX]);
-/* A path of CouchDB's, of whatever method, that is not there: _reshard, lists, rewrites. */
+/* A path of CouchDB's, of whatever method, that is not there: _reshard, _rewrite. */
 bool couch_not_built(struct slice path);
 /* Decodes what the pattern leaves open: {db} into r->collection; {doc} and {name} into r->resource,
  * with _design/ or _local/ before it where the pattern has it; {attachment}. */
@@ -95,11 +95,6 @@ bool couch_id_check(struct slice id, struct problem *p) MUST_CHECK;
 /* A revision from the query string or a header. */
 bool couch_revision(struct request *r, struct slice text, struct revision *out,
 		    struct problem *p) MUST_CHECK;
-
-/* ---- op_queries.c ---- */
-
-/* Of a request that is made inside of another one. */
-uint64_t couch_inner_id(struct turn *t);
 
 /* ---- op_server.c ---- */
 

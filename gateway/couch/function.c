@@ -249,6 +249,21 @@ bool function_find(struct slice design, const char *group, struct slice name, st
 	return true;
 }
 
+bool function_find_named(const struct function_design *design, const char *group, struct slice name,
+			 struct slice *source, struct problem *p)
+{
+	char text[PLACE_BYTES];
+	struct slice id = design->id;
+	if (function_find(design->body, group, name, source, p))
+		return true;
+	if (p->couch != COUCH_MISSING)
+		return false;
+	snprintf(text, sizeof text, "missing %s function %.*s on design doc %.*s", group,
+		 (int)(name.len < 60 ? name.len : 60), (const char *)name.data,
+		 (int)(id.len < 60 ? id.len : 60), (const char *)id.data);
+	return couch_problem(p, COUCH_MISSING, text);
+}
+
 /* ---- what came of a run ---- */
 
 bool function_exhausted(enum script_status status)

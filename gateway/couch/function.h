@@ -36,6 +36,9 @@ struct function_design {
  * design lives as long as the request. */
 void function_load(struct turn *t, struct request *r, const struct map_collection *c,
 		   struct function_design *design, request_step *next);
+/* The source of a function, of "shows", "updates" or "lists". False: 404 in CouchDB's words. */
+bool function_find_named(const struct function_design *design, const char *group, struct slice name,
+			 struct slice *source, struct problem *p) MUST_CHECK;
 /* The source of a member of a group, as of "filters". False: 404 in CouchDB's words. */
 bool function_find(struct slice design, const char *group, struct slice name, struct slice *source,
 		   struct problem *p) MUST_CHECK;
@@ -44,5 +47,11 @@ bool function_find(struct slice design, const char *group, struct slice name, st
 bool function_returned(const struct script_end *end, struct problem *p) MUST_CHECK;
 /* It took more than it may: with fewer documents it may do. */
 bool function_exhausted(enum script_status status);
+
+/* ---- response.c ---- */
+
+/* What it says is the answer. w: what was written beside; NULL: nothing. */
+void function_answer(struct turn *t, struct request *r, struct slice response,
+		     const struct couch_write *w);
 
 #endif

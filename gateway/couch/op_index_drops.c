@@ -3,6 +3,7 @@
  * it; the others go all the same. */
 #include "common/doc/json.h"
 #include "common/doc/value.h"
+#include "gateway/couch/inner.h"
 #include "gateway/couch/mango.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -16,8 +17,7 @@ struct drops {
 	uint32_t index;   /* the next to be looked at */
 	struct slice why; /* members of the error of the one at hand; empty: none */
 	bool found;       /* it has an index */
-	struct slice principal;
-	uint32_t roles;
+	struct couch_inner inner;
 	struct buf dropped; /* printed rows */
 	struct buf failed;
 	bool flying;
@@ -38,8 +38,6 @@ static void drop_index(struct turn *t, struct request *r, const struct mango_ind
 	struct drops *op = r->op;
 	struct buf path = {0};
 	struct buf name = {0};
-	uint8_t origin[8];
-	be64_write(origin, r->id);
 	buf_append_byte(&path, '/');
 	if (couch_database_name(r->collection, &name))
 		url_encode(buf_slice(&name), &path);
@@ -47,17 +45,10 @@ static void drop_index(struct turn *t, struct request *r, const struct mango_ind
 	url_encode(index->ddoc, &path);
 	buf_append_text(&path, "/json/");
 	url_encode(index->name, &path);
-	struct http_request http = {
-	    .id = couch_inner_id(t),
-	    .dialect = DIALECT_COUCH,
-	    .method = HTTP_DELETE,
-	    .path = arena_copy(&r->arena, buf_slice(&path)),
-	    .principal = op->principal,
-	    .roles = op->roles,
-	};
+	op->inner.path = arena_copy(&r->arena, buf_slice(&path));
 	op->flying = true;
 	op->found = true;
-	request_internal(t, &http, drop_answered, slice_of(origin, sizeof origin));
+	couch_inner_ask(t, r, &op->inner, drop_answered);
 	buf_close(&path);
 	buf_close(&name);
 }
@@ -118,7 +109,7 @@ static void go_on(struct turn *t, struct request *r)
 
 static void drop_answered(struct turn *t, struct request *inner, const struct reply *reply)
 {
-	struct request *r = map_get_u64(&t->gw->requests, be64_read(inner->origin.data));
+	struct request *r = couch_inner_around(t, inner);
 	struct drops *op = r ? r->op : NULL;
 	struct slice body = buf_slice(&reply->body);
 	if (!op)
@@ -168,8 +159,9 @@ void couch_indexes_drop(struct turn *t, struct request *r)
 {
 	struct drops *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
-	*op = (struct drops){.principal = arena_copy(&r->arena, r->http->principal),
-			     .roles = r->http->roles};
+	couch_inner_of(r, &op->inner);
+	op->inner.method = HTTP_DELETE;
+	op->inner.query = slice_of(NULL, 0);
 	r->op = op;
 	if (take_ids(t, r, op, &problem))
 		couch_find(t, r, drops_go);

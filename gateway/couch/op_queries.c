@@ -2,14 +2,12 @@
  * the one before has been answered. The first that is refused is the answer. */
 #include "common/doc/json.h"
 #include "common/doc/value.h"
+#include "gateway/couch/inner.h"
 #include "gateway/couch/view.h"
 #include "gateway/routes.h"
 
 struct queries {
-	struct slice path;
-	struct slice query; /* the query string counts for all */
-	struct slice principal;
-	uint32_t roles;
+	struct couch_inner inner; /* the query string counts for all */
 	struct mp_reader rest;
 	uint32_t count;
 	uint32_t asked;
@@ -25,34 +23,18 @@ static void queries_close(struct request *r)
 	buf_close(&op->results);
 }
 
-uint64_t couch_inner_id(struct turn *t)
-{
-	return (UINT64_C(9) << 60) + ++t->gw->queries_asked;
-}
-
 static void query_answered(struct turn *t, struct request *inner, const struct reply *reply);
 
 static void ask(struct turn *t, struct request *r)
 {
 	struct queries *op = r->op;
 	struct buf body = {0};
-	uint8_t origin[8];
-	struct http_request http = {
-	    .id = couch_inner_id(t),
-	    .dialect = DIALECT_COUCH,
-	    .method = HTTP_POST,
-	    .path = op->path,
-	    .query = op->query,
-	    .principal = op->principal,
-	    .roles = op->roles,
-	};
-	be64_write(origin, r->id);
 	op->asked++;
 	op->flying = true;
 	if (!json_from_msgpack(mp_value(&op->rest), &body))
 		buf_clear(&body); /* refused as empty */
-	http.body = buf_slice(&body);
-	request_internal(t, &http, query_answered, slice_of(origin, sizeof origin));
+	op->inner.body = buf_slice(&body);
+	couch_inner_ask(t, r, &op->inner, query_answered);
 	buf_close(&body);
 }
 
@@ -74,17 +56,9 @@ static void go_on(struct turn *t, struct request *r)
 	reply_send(t, r, reply);
 }
 
-static void refuse(struct turn *t, struct request *r, const struct reply *from)
-{
-	struct slice why = arena_copy(&r->arena, buf_slice(&from->body));
-	struct reply *reply = reply_begin(t, from->status);
-	buf_append_slice(&reply->body, why);
-	reply_send(t, r, reply);
-}
-
 static void query_answered(struct turn *t, struct request *inner, const struct reply *reply)
 {
-	struct request *r = map_get_u64(&t->gw->requests, be64_read(inner->origin.data));
+	struct request *r = couch_inner_around(t, inner);
 	struct queries *op = r ? r->op : NULL;
 	struct problem problem;
 	if (!op)
@@ -93,7 +67,7 @@ static void query_answered(struct turn *t, struct request *inner, const struct r
 	uint64_t max = t->gw->options.limits.list_bytes_max;
 	if (reply->status != 200) {
 		op->refused = true;
-		refuse(t, r, reply);
+		couch_inner_refused(t, r, reply);
 		return;
 	}
 	if (op->asked > 1)
@@ -114,11 +88,9 @@ void couch_queries_begin(struct turn *t, struct request *r, struct slice path, s
 	struct queries *op = arena_alloc(&r->arena, sizeof *op);
 	uint32_t max = t->gw->options.limits.batch_items_max;
 	struct problem problem;
-	*op = (struct queries){.path = arena_copy(&r->arena, path),
-			       .query = arena_copy(&r->arena, r->http->query),
-			       .principal = arena_copy(&r->arena, r->http->principal),
-			       .roles = r->http->roles,
-			       .rest = mp_reader_of(value_member(body, slice_text("queries")))};
+	*op = (struct queries){.rest = mp_reader_of(value_member(body, slice_text("queries")))};
+	couch_inner_of(r, &op->inner);
+	op->inner.path = arena_copy(&r->arena, path);
 	struct mp_token head = mp_read(&op->rest);
 	r->op = op;
 	r->close = queries_close;

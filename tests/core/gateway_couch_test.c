@@ -121,8 +121,6 @@ static const struct told at_once[] = {
     {"GET /_reshard", 501, NOT_YET},
     {"POST /_reshard/jobs\n\n{}", 501, NOT_YET},
     {"GET /_reshards", 404, MISSING},
-    {"GET /c/_design/d/_list/l/v", 501, NOT_YET},
-    {"GET /c/_design%2Fd/_list/l/d/v", 501, NOT_YET},
     {"POST /c/_design/d/_rewrite\n\n{}", 501, NOT_YET},
     {"DELETE /c/_design/d/_rewrite/a/b/c/d/e/f/g/h/i/j", 501, NOT_YET},
     {"POST /c/_index/_bulk_delete\n\n{}", 400,

@@ -92,6 +92,25 @@ const UPDATES = {
   loops: 'function () { for (;;); }',
 };
 
+const LISTS = {
+  csv: `function (head, req) {
+    start({ code: 203, headers: { 'Content-type': 'text/csv', 'X-Rows': String(head.total_rows) } });
+    send(req.query.title + '\\n');
+    for (var row; (row = getRow()); ) send(row.id + ',' + row.key + ',' + JSON.stringify(row.value) + '\\n');
+    return 'end ' + getRow();
+  }`,
+  json: 'function (head, req) { var rows = []; for (var row; (row = getRow()); ) rows.push(row); return JSON.stringify({ head: head, rows: rows, req: { method: req.method, id: req.id, body: req.body, user: req.userCtx.roles } }); }',
+  first: 'function () { send(getRow().id); }',
+  none: 'function () {}',
+  own: 'function () { return this.step + require("words/list").length; }',
+  cookie: 'function () { start({ headers: { "Set-Cookie": "a=b", "Access-Control-Allow-Origin": "*" } }); }',
+  odd: 'function (head, req) { start(JSON.parse(req.query.answer)); }',
+  throws: 'function () { getRow(); throw new Error("no rows"); }',
+  loops: 'function () { for (;;); }',
+  fills: 'function () { for (;;) send(new Array(1e6).join("x")); }',
+  broken: 'function (head {',
+};
+
 describe('functions of design documents', () => {
   before(async () => {
     cluster = await startCluster('couch-functions');
@@ -316,6 +335,71 @@ describe('functions of design documents', () => {
     expectError(await couch('GET', `${db}/_design/d/_show/nobody`), 404, 'not_found', 'missing shows function nobody on design doc _design/d');
   });
 
+  test('_list makes answers of the rows of views', async () => {
+    const db = await database('lists', {
+      lists: LISTS,
+      step: 5,
+      words: { list: 'module.exports = ["two", "three"];' },
+      views: {
+        n: { map: 'function (doc) { emit(doc.n, { n: doc.n }); }' },
+        sum: { map: 'function (doc) { emit(doc.n % 2, doc.n); }', reduce: '_sum' },
+      },
+    });
+    assert.equal((await couch('PUT', `${db}/_design/other`, { views: { twice: { map: 'function (doc) { emit(2 * doc.n); }' } } })).status, 201);
+    for (const n of [1, 2, 3]) await put(db, `n${n}`, { n });
+    const list = (path, body) => couch(body ? 'POST' : 'GET', `${db}/_design/d/_list/${path}`, body);
+
+    let answer = await list('csv/n?title=a%20title&startkey=2');
+    assert.equal(answer.status, 203, answer.text);
+    assert.equal(answer.text, 'a title\nn2,2,{"n":2}\nn3,3,{"n":3}\nend null');
+    assert.equal(answer.headers['content-type'], 'text/csv');
+    assert.equal(answer.headers['x-rows'], '3');
+    assert.equal(answer.headers['content-security-policy'], 'sandbox');
+    const json = async (path, body) => {
+      answer = await list(path, body);
+      assert.equal(answer.status, 200, answer.text);
+      assert.equal(answer.headers['content-type'], 'application/json');
+      return answer.json;
+    };
+    assert.deepEqual(await json('json/n?limit=1'), {
+      head: { total_rows: 3, offset: 0 },
+      rows: [{ id: 'n1', key: 1, value: { n: 1 } }],
+      req: { method: 'GET', id: null, body: 'undefined', user: ['_admin'] },
+    });
+    assert.equal(typeof (await json('json/n?limit=0&update_seq=true')).head.update_seq, 'string');
+    assert.deepEqual((await json('json/n?key=2&include_docs=true')).rows[0].doc.n, 2);
+    const keyed = await json('json/n', { keys: [3, 1] });
+    assert.deepEqual(keyed.rows.map(({ id }) => id), ['n3', 'n1']);
+    assert.deepEqual([keyed.req.method, keyed.req.body], ['POST', '{"keys":[3,1]}']);
+    const sums = await json('json/sum?group=true');
+    assert.deepEqual([sums.head, sums.rows], [{}, [{ key: 0, value: 2 }, { key: 1, value: 4 }]]);
+    assert.deepEqual((await json('json/other/twice?descending=true')).rows.map(({ key }) => key), [6, 4, 2]);
+    assert.deepEqual((await json('json/_all_docs?startkey=%22n2%22')).rows.map(({ id }) => id), ['n2', 'n3']);
+    assert.equal((await list('first/n')).text, 'n1');
+    assert.equal((await list('none/n')).text, '');
+    assert.equal((await list('own/n')).text, '7');
+    answer = await list('cookie/n');
+    assert.deepEqual([answer.status, answer.headers['set-cookie'], answer.headers['access-control-allow-origin']], [200, undefined, undefined]);
+    assert.equal((await couch('HEAD', `${db}/_design/d/_list/csv/n`)).status, 203);
+
+    for (const bad of [{ code: 42 }, { code: 'x' }, { headers: { 'a b': 'c' } }, { headers: { a: 'b\r\nc: d' } }])
+      expectError(await list(`odd/n?answer=${encodeURIComponent(JSON.stringify(bad))}`), 500, 'external_response_error');
+    for (const [path, status, error, reason] of [
+      ['nobody/n', 404, 'not_found', 'missing lists function nobody on design doc _design/d'],
+      ['json/nobody', 404, 'not_found', 'missing_named_view'],
+      ['json/nobody/n', 404, 'not_found', 'missing'],
+      ['json/n?limit=x', 400, 'query_parse_error'],
+      ['throws/n', 500, 'unknown_error', 'Error: no rows'],
+      ['loops/n', 500, 'os_process_error'],
+      ['fills/n', 500, 'os_process_error'],
+      ['broken/n', 400, 'compilation_error'],
+    ])
+      expectError(await list(path), status, error, reason);
+    expectError(await couch('GET', `${db}/_design/nobody/_list/json/n`), 404, 'not_found', 'missing');
+    expectError(await couch('GET', '/nobody/_design/d/_list/json/n'), 404, 'not_found', 'Database does not exist.');
+    expectError(await couch('GET', `${db}/_design/d/_rewrite/x`), 501, 'not_implemented');
+  });
+
   test('functions see members with an underscore under the names that they are shown with', async () => {
     const db = await database('tildes', {
       filters: { low: 'function (doc) { return doc["~_n"] < 5; }' },
@@ -338,12 +422,13 @@ describe('functions of design documents', () => {
     assert.deepEqual(rows.json.rows, [{ id: 'a', key: 4, value: null }, { id: 'b', key: 7, value: null }]);
   });
 
-  test('PouchDB filters and is denied, nano updates and shows', async () => {
+  test('PouchDB filters and is denied, nano updates, shows and lists', async () => {
     const db = await database('clients', {
       filters: FILTERS,
       views: { odd: { map: 'function (doc) { if (doc.n % 2) emit(doc._id); }' } },
       validate_doc_update: 'function (doc) { if (doc.n > 99) throw { forbidden: "n is at most 99" }; }',
       updates: UPDATES,
+      lists: LISTS,
       shows: { hello: 'function (doc, req) { return "hello " + doc.n; }' },
       step: 5,
     });
@@ -376,6 +461,8 @@ describe('functions of design documents', () => {
     const nano = nanoModule({ url: couchUrl(cluster).origin, agentOptions: dispatcher }).use('clients');
     assert.equal(await nano.atomic('d', 'count', 'n1'), 'n1 is 6');
     assert.equal(await nano.show('d', 'hello', 'n1'), 'hello 6');
+    const listed = await nano.viewWithList('d', 'odd', 'json', { limit: 1 });
+    assert.deepEqual([listed.head, listed.rows], [{ total_rows: 2, offset: 0 }, [{ id: 'n3', key: 'n3', value: null }]]);
     await dispatcher.close();
     await here.destroy();
   });
