@@ -13,6 +13,7 @@
 #include "gateway/lock.h"
 #include "gateway/notify/notify.h"
 #include "gateway/routes.h"
+#include "gateway/script_runs.h"
 #include "gateway/url.h"
 
 enum { SPARE_MAX = 1024, TRACEPARENT_BYTES = 55, KEPT_BYTES_MAX = 256 << 20 };
@@ -284,6 +285,7 @@ void request_finish(struct turn *t, struct request *r)
 	lock_wait_end(t->gw, r);
 	intake_end(t, r);
 	carry_end(t, r);
+	script_runs_end(t, r);
 	t->gw->transfers -= r->transfers;
 	graph_read_end(t->gw, r);
 	if (r->close)

@@ -36,8 +36,9 @@ static void end(struct turn *t, struct script_run *run, const struct script_end 
 	const struct script_run was = *run;
 	*run = (struct script_run){0};
 	t->gw->scripts->count--;
-	if (r)
-		was.done(t, r, was.context, with);
+	CHECK(r != NULL && r->script_runs > 0);
+	r->script_runs--;
+	was.done(t, r, was.context, with);
 }
 
 void script_runs_event(struct turn *t)
@@ -56,8 +57,25 @@ void script_runs_tick(struct turn *t)
 	struct script_runs *all = t->gw->scripts;
 	struct script_end with = {SCRIPT_BUSY, slice_text("no answer in time")};
 	for (uint32_t i = 0; all->count > 0 && i < SCRIPT_RUNS_MAX; i++)
-		if (all->rows[i].id != 0 && all->rows[i].due_ms <= t->now_ms)
+		if (all->rows[i].id != 0 && all->rows[i].due_ms <= t->now_ms) {
+			fx_script_drop(t->fx, all->rows[i].id);
 			end(t, &all->rows[i], &with);
+		}
+}
+
+void script_runs_end(struct turn *t, struct request *r)
+{
+	struct script_runs *all = t->gw->scripts;
+	for (uint32_t i = 0; r->script_runs > 0; i++) {
+		struct script_run *run = &all->rows[i];
+		CHECK(i < SCRIPT_RUNS_MAX);
+		if (run->id == 0 || run->request != r->id)
+			continue;
+		fx_script_drop(t->fx, run->id);
+		*run = (struct script_run){0};
+		all->count--;
+		r->script_runs--;
+	}
 }
 
 int64_t script_runs_deadline(const struct gateway *gw)
@@ -101,6 +119,7 @@ bool script_run(struct turn *t, struct request *r, const struct script_asked *as
 				   .done = asked->done,
 				   .context = asked->context};
 	all->count++;
+	r->script_runs++;
 	struct script_request request = {.id = run->id,
 					 .group = group,
 					 .time_ms = SCRIPT_TIME_MS,

@@ -22,11 +22,13 @@ void script_runs_close(struct gateway *gw);
 /* A run has ended. */
 void script_runs_event(struct turn *t);
 void script_runs_tick(struct turn *t);
+/* Those of a request that ends: nobody waits for them any more. */
+void script_runs_end(struct turn *t, struct request *r);
 int64_t script_runs_deadline(const struct gateway *gw);
 
-/* Calls done later, with BUSY if nobody answers in time; not at all if the request has ended
- * by then. False: too many are under way, or its collection has more than it leaves to others.
- * source and arguments are copied, context lives as long as the request. */
+/* Calls done later, with BUSY if nobody answers in time, and the run is dropped; not at all if the
+ * request has ended by then. False: too many are under way, or its collection has more than it
+ * leaves to others. source and arguments are copied, context lives as long as the request. */
 struct script_asked {
 	struct slice source;
 	struct slice arguments;

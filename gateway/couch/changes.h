@@ -60,6 +60,7 @@ struct changes_shard {
 	struct msg_shard_changes ask;
 	bool asked;       /* until its rows are there, and the filter has seen them */
 	uint32_t judging; /* rows that the filter sees now */
+	bool queued;      /* its rows wait for the filter, which sees those of another one */
 	bool ended;       /* nothing more is known of; a page may be left */
 	struct changes_page page;
 };
@@ -138,7 +139,9 @@ bool changes_function_take(struct turn *t, struct request *r, struct slice name,
 void changes_function_load(struct turn *t, struct request *r, const struct map_collection *c,
 			   request_step *next);
 bool changes_function_loaded(const struct changes *op);
-/* It has judged rows, and no run took too much. */
+/* It has judged rows. */
+bool changes_function_judged(const struct changes *op);
+/* And no run took too much. */
 bool changes_function_works(const struct changes *op);
 /* The version of a row that stands at a place of its list of revisions, the winner first. False:
  * its body did not fit into the answer. */

@@ -1,5 +1,6 @@
 /* Filters of _changes that are functions of a design document. A page of rows is shown to the
- * function in one run, or in several if it is long; until then its shard counts as asked. */
+ * function in one run, or in several if it is long; until then its shard counts as asked. A feed
+ * has one run under way: so feeds whose filters never end leave room for others. */
 #include "common/doc/function_script.h"
 #include "common/doc/script_document.h"
 #include "common/doc/value.h"
@@ -22,7 +23,8 @@ struct changes_function {
 	request_step *next; /* then */
 	struct slice req;
 	uint32_t most; /* rows of a run */
-	bool judged;   /* a run has succeeded */
+	bool running;
+	bool judged; /* a run has succeeded */
 };
 
 /* ---- which one ---- */
@@ -56,6 +58,11 @@ bool changes_function_take(struct turn *t, struct request *r, struct slice name,
 bool changes_function_loaded(const struct changes *op)
 {
 	return op->function->loaded;
+}
+
+bool changes_function_judged(const struct changes *op)
+{
+	return op->function->judged;
 }
 
 bool changes_function_works(const struct changes *op)
@@ -140,6 +147,7 @@ static uint32_t run_rows(struct changes_page *page, uint32_t most)
 }
 
 static void judge_next(struct turn *t, struct request *r, struct changes_shard *s);
+static void judge_queued(struct turn *t, struct request *r);
 
 /* ---- what it says ---- */
 
@@ -209,6 +217,7 @@ static void judged(struct turn *t, struct request *r, const void *context,
 	struct changes_function *f = op->function;
 	uint32_t count = s->judging;
 	struct problem problem;
+	f->running = false;
 	op->heard_ms = t->now_ms;
 	s->asked = false;
 	s->judging = 0;
@@ -225,12 +234,22 @@ static void judged(struct turn *t, struct request *r, const void *context,
 		couch_problem(&problem, COUCH_FUNCTION_THREW, "");
 		changes_refuse(t, r, &problem);
 	}
+	judge_queued(t, r);
+}
+
+/* Until the first verdict nothing is sent, and that takes no longer than this. */
+static int64_t patience_ms(const struct turn *t, const struct changes *op)
+{
+	int64_t until_ms = op->told_ms + FILTER_PATIENCE_MS;
+	if (op->function->judged || op->live)
+		return FILTER_PATIENCE_MS;
+	return until_ms > t->now_ms ? until_ms - t->now_ms : 1;
 }
 
 static void run(struct turn *t, struct request *r, struct changes_shard *s, uint32_t count)
 {
 	const struct changes *op = r->op;
-	const struct changes_function *f = op->function;
+	struct changes_function *f = op->function;
 	struct changes_page *page = &s->page;
 	size_t start = document_at(page, page->judged);
 	size_t end = document_at(page, page->judged + count);
@@ -247,8 +266,8 @@ static void run(struct turn *t, struct request *r, struct changes_shard *s, uint
 	    .arguments = buf_slice(&arguments),
 	    .done = judged,
 	    .context = s,
-	    .patience_ms = FILTER_PATIENCE_MS};
-	s->asked = script_run(t, r, &asked);
+	    .patience_ms = patience_ms(t, op)};
+	f->running = s->asked = script_run(t, r, &asked);
 	s->judging = s->asked ? count : 0;
 	buf_close(&arguments);
 	if (!s->asked)
@@ -259,12 +278,27 @@ static void judge_next(struct turn *t, struct request *r, struct changes_shard *
 {
 	const struct changes *op = r->op;
 	uint32_t count = run_rows(&s->page, op->function->most);
-	if (count > 0) {
+	if (count == 0) {
+		buf_close(&s->page.documents);
+		changes_pump(t, r);
+	} else if (op->function->running) {
+		s->asked = s->queued = true;
+	} else {
 		run(t, r, s, count);
-		return;
 	}
-	buf_close(&s->page.documents);
-	changes_pump(t, r);
+}
+
+/* The pages that have come meanwhile. */
+static void judge_queued(struct turn *t, struct request *r)
+{
+	const struct changes *op = r->op;
+	for (uint32_t i = 0; i < op->shards_count && !r->finished && !op->function->running; i++) {
+		struct changes_shard *s = &op->shards[i];
+		if (!s->queued)
+			continue;
+		s->asked = s->queued = false;
+		judge_next(t, r, s);
+	}
 }
 
 void changes_function_judge(struct turn *t, struct request *r, struct changes_shard *s)

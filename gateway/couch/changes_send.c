@@ -265,13 +265,16 @@ static void beat(struct turn *t, struct request *r)
 			op->feed == FEED_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n");
 }
 
-/* Nothing has been told, and the filter may still fail, which a stream can't tell: who asked for no
- * heartbeat waits for a while, others as long as the filter has not shown that it works. */
+/* Nothing has been told, and the filter may still fail, which a stream can't tell. So nothing is
+ * sent before its first verdict, for which it has its time; then who asked for no heartbeat waits
+ * for a while, others as long as the filter has not shown that it works. */
 static bool is_doubtful(const struct turn *t, const struct changes *op)
 {
-	return op->function && is_judging(op) && op->rows == 0 &&
-	       (op->heartbeat_ms == 0 || !changes_function_works(op)) &&
-	       t->now_ms < op->told_ms + CHANGES_GIVE_UP_MS / 2;
+	if (!op->function || op->rows > 0)
+		return false;
+	return !changes_function_judged(op) ||
+	       (is_judging(op) && (op->heartbeat_ms == 0 || !changes_function_works(op)) &&
+		t->now_ms < op->told_ms + CHANGES_GIVE_UP_MS / 2);
 }
 
 void changes_due(struct turn *t, struct request *r)
@@ -280,14 +283,13 @@ void changes_due(struct turn *t, struct request *r)
 	if (!op->streaming && !op->held) {
 		/* a long look at what the filter leaves out goes on; one without answers does not
 		 */
-		if (is_doubtful(t, op))
-			timers_set(&t->gw->timers, &r->deadline,
-				   t->now_ms + t->gw->options.limits.deadline_ms);
-		else if (is_judging(op) ||
-			 op->heard_ms + t->gw->options.limits.deadline_ms / 2 > t->now_ms)
-			changes_flush(t, r, true);
-		else
+		int64_t deadline_ms = t->gw->options.limits.deadline_ms;
+		if (!is_judging(op) && op->heard_ms + deadline_ms / 2 <= t->now_ms)
 			call_expire_all(t, r);
+		else if (is_doubtful(t, op))
+			timers_set(&t->gw->timers, &r->deadline, t->now_ms + deadline_ms);
+		else
+			changes_flush(t, r, true);
 		return;
 	}
 	if (t->now_ms >= give_up_at(op)) {

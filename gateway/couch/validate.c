@@ -12,6 +12,9 @@
 enum {
 	VALIDATE_RUN_BYTES = 1024 * 1024, /* of documents in one run, if there are several */
 	VALIDATE_RUN_ITEMS = 100,
+	VALIDATE_RUN_STEP = 4,        /* a run that failed is tried with so many times fewer */
+	VALIDATE_STOPPED_MAX = 2,     /* documents that took too much, each by itself */
+	VALIDATE_PATIENCE_MS = 30000, /* for all runs of a request */
 	REASON_BYTES_MAX = 4096
 };
 
@@ -29,12 +32,17 @@ struct validation {
 	uint32_t run; /* items of the run under way, exempt ones between them not counted */
 	uint32_t end; /* behind its last item */
 	uint32_t most;
+	uint32_t stopped; /* documents by themselves that took too much */
+	int64_t until_ms;
 };
 
 static void finish(struct turn *t, struct request *r)
 {
 	struct validation *v = r->op;
 	r->op = v->op;
+	if (v->until_ms > 0)
+		timers_set(&t->gw->timers, &r->deadline,
+			   t->now_ms + t->gw->options.limits.deadline_ms);
 	v->done(t, r);
 }
 
@@ -219,15 +227,18 @@ static void ran(struct turn *t, struct request *r, const void *context,
 {
 	struct validation *v = r->op;
 	struct problem problem;
+	bool exhausted = function_exhausted(end->status);
 	(void)context;
-	if (function_exhausted(end->status) && v->run > 1) {
-		v->most = v->run / 2;
+	if (exhausted && v->run > 1) {
+		v->most = v->run > VALIDATE_RUN_STEP ? v->run / VALIDATE_RUN_STEP : 1;
 		run_next(t, r);
 		return;
 	}
 	bool returned = function_returned(end, &problem);
-	if (!returned && problem.couch == COUCH_NONE) {
-		answer_problem(t, r, &problem); /* there is no worker: later */
+	v->stopped += exhausted;
+	/* there is no worker: later; or each of the others may take as long */
+	if (!returned && (problem.couch == COUCH_NONE || v->stopped > VALIDATE_STOPPED_MAX)) {
+		answer_problem(t, r, &problem);
 		return;
 	}
 	if (!returned) {
@@ -263,6 +274,15 @@ static void collect(struct validation *v, struct buf *items)
 	}
 }
 
+/* Nothing is sent yet: what takes the functions' time does not count as the request's. */
+static int64_t patience_ms(struct turn *t, struct request *r, struct validation *v)
+{
+	if (v->until_ms == 0)
+		v->until_ms = t->now_ms + VALIDATE_PATIENCE_MS;
+	timers_set(&t->gw->timers, &r->deadline, v->until_ms + t->gw->options.limits.deadline_ms);
+	return v->until_ms > t->now_ms ? v->until_ms - t->now_ms : 1;
+}
+
 static void run_next(struct turn *t, struct request *r)
 {
 	struct validation *v = r->op;
@@ -283,7 +303,7 @@ static void run_next(struct turn *t, struct request *r)
 	struct script_asked asked = {.source = slice_text(function_validate_source),
 				     .arguments = buf_slice(&arguments),
 				     .done = ran,
-				     .patience_ms = t->gw->options.limits.deadline_ms};
+				     .patience_ms = patience_ms(t, r, v)};
 	if (!script_run(t, r, &asked))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 	buf_close(&items);

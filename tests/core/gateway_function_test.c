@@ -11,16 +11,26 @@
 
 #include "tests/sim/gateway_bench.h"
 
-static int setup(void **state)
+static int open_with(void **state, uint32_t shards)
 {
 	struct gateway_bench *b = malloc(sizeof *b);
 	assert_non_null(b);
 	gateway_bench_open(b, NULL);
 	b->dialect = DIALECT_COUCH;
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
+	gateway_bench_map(b, shards, MODE_CONSISTENT);
 	gateway_bench_clear(b);
 	*state = b;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return open_with(state, 1);
+}
+
+static int setup_two(void **state)
+{
+	return open_with(state, 2);
 }
 
 static uint32_t sent_count(const struct gateway_bench *b, uint16_t type)
@@ -223,6 +233,103 @@ static void test_a_bulk_that_is_too_much_is_judged_in_parts(void **state)
 	assert_int_equal(sent_count(b, MSG_doc_write), 2); /* a, and what no function sees */
 }
 
+static void test_a_bulk_of_endless_ones_ends(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->rule = "f";
+	gateway_bench_http(b, "POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"a\"},{\"_id\":\"b\"},"
+			      "{\"_id\":\"c\"},{\"_id\":\"d\"},{\"_id\":\"_design/d\"}]}");
+	struct msg_map_push same = {.map_version = 5};
+	gateway_bench_answer(b, index_of(b, MSG_map_request), MSG_map_push, &same);
+	/* on a busy machine each takes its time */
+	for (uint64_t id = 1; id <= 4; id++) {
+		assert_int_equal(b->status, 0);
+		gateway_bench_advance(b, 4000);
+		script_ends(b, id, SCRIPT_TIME, "too long");
+	}
+	expect_body(b, 500, "{\"error\":\"os_process_error\",\"reason\":\"too long\"}");
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+}
+
+static void test_nobody_has_time_for_a_write(void **state)
+{
+	struct gateway_bench *b = *state;
+	write_is_judged(b, "PUT /c/a?rev=1-a\n\n{\"v\":2}");
+	gateway_bench_advance(b, 29000);
+	assert_int_equal(b->status, 0);
+	gateway_bench_advance(b, 2000);
+	assert_int_equal(b->status, 503);
+	assert_true(script_runs(b, "$| 1\n"));
+	assert_int_equal(sent_count(b, MSG_doc_write), 0);
+}
+
+/* ---- filters ---- */
+
+/* A feed with a filter, up to the first pages of both shards. */
+static void feed_is_filtered(struct gateway_bench *b, const char *request)
+{
+	struct msg_map_push same = {.map_version = 5};
+	gateway_bench_http(b, request);
+	/* _security: there is no such collection */
+	gateway_bench_answer(b, index_of(b, MSG_map_request), MSG_map_push, &same);
+	struct msg_doc_read_ack design = {
+	    .status = STATUS_OK,
+	    .revision = {1, slice_text("d")},
+	    .body = gateway_bench_document(b, "{\"filters\":{\"f\":\"f\"}}")};
+	gateway_bench_answer(b, index_of(b, MSG_doc_read), MSG_doc_read_ack, &design);
+	uint32_t last = index_of(b, MSG_shard_changes);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct change_row row = {.number = 1,
+					 .id = slice_text(i == 0 ? "a" : "b"),
+					 .revision = {1, slice_text("r")},
+					 .body = gateway_bench_document(b, "{}"),
+					 .stamp = i + 1};
+		struct msg_shard_changes_ack ack = {
+		    .status = STATUS_OK, .rows = &row, .rows_count = 1, .last = 1};
+		gateway_bench_answer(b, last - i, MSG_shard_changes_ack, &ack);
+	}
+}
+
+static void test_a_feed_has_one_run_at_a_time(void **state)
+{
+	struct gateway_bench *b = *state;
+	feed_is_filtered(b, "GET /c/_changes?filter=d/f\n\n");
+	assert_true(script_runs(b, "$$ 1 "));
+	assert_false(script_runs(b, "$$ 2 "));
+	script_ends(b, 1, SCRIPT_OK, "[true]");
+	assert_true(script_runs(b, "$$ 2 "));
+	script_ends(b, 2, SCRIPT_OK, "[true]");
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"id\":\"a\""));
+	assert_non_null(strstr(buf_cstr(&b->body), "\"id\":\"b\""));
+}
+
+/* Nothing is sent before the filter has said something: so its failure can be told. */
+static void test_a_feed_waits_for_its_filter(void **state)
+{
+	static const char *const feeds[] = {
+	    "GET /c/_changes?filter=d/f&feed=continuous\n\n",
+	    "GET /c/_changes?filter=d/f&feed=eventsource&heartbeat=1000\n\n",
+	    "GET /c/_changes?filter=d/f&feed=longpoll&heartbeat=1000\n\n",
+	};
+	for (size_t i = 0; i < 2 * ARRAY_LEN(feeds); i++) {
+		open_with(state, 2);
+		struct gateway_bench *b = *state;
+		feed_is_filtered(b, feeds[i / 2]);
+		gateway_bench_advance(b, 29000);
+		assert_int_equal(b->status, 0);
+		if (i % 2 == 0) {
+			script_ends(b, 1, SCRIPT_TIME, "too long");
+			expect_body(b, 500,
+				    "{\"error\":\"os_process_error\",\"reason\":\"too long\"}");
+		} else {
+			gateway_bench_advance(b, 2000);
+			assert_int_equal(b->status, 503);
+		}
+		gateway_bench_teardown(state);
+	}
+}
+
 static void test_functions_are_tried_before_they_are_written(void **state)
 {
 	static const struct {
@@ -261,6 +368,11 @@ int main(void)
 	    TEST(test_a_revision_that_is_not_there_is_a_conflict),
 	    TEST(test_functions_are_tried_before_they_are_written),
 	    TEST(test_a_bulk_that_is_too_much_is_judged_in_parts),
+	    TEST(test_a_bulk_of_endless_ones_ends),
+	    TEST(test_nobody_has_time_for_a_write),
+	    cmocka_unit_test_setup_teardown(test_a_feed_has_one_run_at_a_time, setup_two,
+					    gateway_bench_teardown),
+	    cmocka_unit_test(test_a_feed_waits_for_its_filter),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -263,6 +263,8 @@ static void note_effects(struct gateway_bench *b)
 		else if (e->kind == EFFECT_SCRIPT)
 			buf_printf(&b->trace, "$$ %" PRIu64 " %.*s\n", e->script.id,
 				   (int)e->script.source.len, (const char *)e->script.source.data);
+		else if (e->kind == EFFECT_SCRIPT_DROP)
+			buf_printf(&b->trace, "$| %" PRIu64 "\n", e->script.id);
 		else if (e->kind == EFFECT_FETCH)
 			note_fetch(b, &e->fetch);
 		else if (e->kind == EFFECT_FETCH_BODY)
