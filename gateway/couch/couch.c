@@ -303,19 +303,23 @@ bool couch_not_built(struct slice path)
 	return count == 4 && slice_is(parts[1], "_design") && is_below(parts[3], "_rewrite");
 }
 
+bool couch_bad_name(struct slice name, struct problem *p)
+{
+	char text[PLACE_BYTES];
+	snprintf(text, sizeof text, "%.*s", (int)(name.len < 100 ? name.len : 100),
+		 name.len ? (const char *)name.data : "");
+	return couch_problem(p, COUCH_BAD_NAME, text);
+}
+
 static bool take_database(struct request *r, struct slice name, struct problem *p)
 {
 	struct buf collection = {0};
-	char text[PLACE_BYTES];
 	bool fit = couch_collection_name(name, &collection);
 	if (fit)
 		r->collection = arena_copy(&r->arena, buf_slice(&collection));
 	buf_close(&collection);
-	if (!fit) {
-		snprintf(text, sizeof text, "%.*s", (int)(name.len < 100 ? name.len : 100),
-			 name.len ? (const char *)name.data : "");
-		return couch_problem(p, COUCH_BAD_NAME, text);
-	}
+	if (!fit)
+		return couch_bad_name(name, p);
 	return r->collection.len <= LIMIT_NAME_BYTES || couch_problem(p, COUCH_NAME_LONG, "");
 }
 
@@ -398,7 +402,7 @@ void couch_no_route(const struct request *r, const struct slice *segments, int c
 {
 	bool writes = r->method == HTTP_PUT || r->method == HTTP_POST;
 	if (count == 1 && segments[0].len > 0 && segments[0].data[0] == '_' && writes)
-		couch_problem(p, COUCH_BAD_NAME, "");
+		couch_bad_name(segments[0], p);
 	else if (count == 2 && r->method == HTTP_PUT)
 		couch_problem(p, COUCH_RESERVED_ID, "");
 	else

@@ -90,6 +90,7 @@ bool couch_document_parse(struct turn *t, struct request *r, struct slice value,
 /* Is it in lists? The native dialect may make a document under a word of this API; whoever
  * replicated it would stop there. */
 bool couch_is_shown(struct slice id);
+bool couch_bad_name(struct slice name, struct problem *p); /* false */
 /* The id of a document that may be stored. */
 bool couch_id_check(struct slice id, struct problem *p) MUST_CHECK;
 /* A revision from the query string or a header. */

@@ -266,14 +266,18 @@ static bool take_items(struct turn *t, struct request *r, struct problem *p)
 	if (!native_operation(t, r, &bulk->operation, p) || !native_body(t, r, &body, p))
 		return false;
 	struct slice docs = value_member(body, slice_text("docs"));
-	struct mp_reader edits = mp_reader_of(value_member(body, slice_text("new_edits")));
-	struct mp_token new_edits = mp_read(&edits);
+	struct slice edits = value_member(body, slice_text("new_edits"));
+	struct mp_reader edits_reader = mp_reader_of(edits);
+	struct mp_token new_edits = mp_read(&edits_reader);
 	struct mp_reader reader = mp_reader_of(docs);
 	struct mp_token head = mp_read(&reader);
 	if (docs.len == 0)
 		return couch_problem(p, COUCH_NO_DOCS, "");
 	if (head.type != MP_ARRAY)
 		return couch_problem(p, COUCH_DOCS_NOT_LIST, "");
+	if (edits.len > 0 && new_edits.type != MP_BOOL)
+		return couch_problem(p, COUCH_BAD_REQUEST,
+				     "`new_edits` parameter must be a boolean.");
 	if (head.count > max)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
 	bulk->count = head.count;

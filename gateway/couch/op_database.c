@@ -6,6 +6,7 @@
 #include "gateway/couch/couch.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
+#include "proto/msgpack.h"
 
 enum {
 	REVS_LIMIT = 1000,
@@ -230,12 +231,10 @@ void couch_create(struct turn *t, struct request *r)
 	struct buf name = {0};
 	bool fit = couch_database_name(r->collection, &name) &&
 		   (couch_is_system(r) || couch_name_fit(buf_slice(&name)));
+	if (!fit)
+		fit = couch_bad_name(buf_slice(&name), &problem);
 	buf_close(&name);
-	if (!fit) {
-		couch_answer_error(t, r, COUCH_BAD_NAME);
-		return;
-	}
-	if (!couch_number(r, "q", &op->message.shards, &problem)) {
+	if (!fit || !couch_number(r, "q", &op->message.shards, &problem)) {
 		answer_problem(t, r, &problem);
 		return;
 	}
@@ -277,7 +276,18 @@ static void ok_go(struct turn *t, struct request *r, struct map_collection *c)
 /* Taken and not used: how much history is kept is a setting of the collection. */
 void couch_revs_limit_set(struct turn *t, struct request *r)
 {
-	couch_find(t, r, ok_go);
+	struct problem problem;
+	struct slice body;
+	bool fine = native_body(t, r, &body, &problem);
+	struct mp_reader reader = mp_reader_of(body);
+	struct mp_token token = mp_read(&reader);
+	if (fine && (token.type != MP_UINT || token.u64 == 0))
+		fine = couch_problem(&problem, COUCH_BAD_REQUEST,
+				     "`_revs_limit` is a whole number, 1 or more.");
+	if (fine)
+		couch_find(t, r, ok_go);
+	else
+		answer_problem(t, r, &problem);
 }
 
 /* What is purged is gone: it is not remembered. */

@@ -239,6 +239,17 @@ static void copy_go(struct turn *t, struct request *r, struct map_collection *c)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
+static bool is_address(struct slice text)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+	bool is = false;
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+		size_t len = strlen(schemes[i]);
+		is |= text.len >= len && memcmp(text.data, schemes[i], len) == 0;
+	}
+	return is;
+}
+
 /* Destination: an id, with ?rev= of what is there now. */
 static bool take_destination(struct request *r, struct couch_read *op, struct problem *p)
 {
@@ -247,6 +258,8 @@ static bool take_destination(struct request *r, struct couch_read *op, struct pr
 	size_t end = 0;
 	if (to.len == 0)
 		return couch_problem(p, COUCH_NO_DESTINATION, "");
+	if (is_address(to))
+		return couch_problem(p, COUCH_FAR_DESTINATION, "");
 	while (end < to.len && to.data[end] != '?')
 		end++;
 	size_t used = end < to.len ? end + 1 : end;

@@ -382,8 +382,10 @@ void couch_open_revs(struct turn *t, struct request *r)
 	if (couch_multipart_asked(r, "multipart/mixed"))
 		mix(t, r, op);
 	bool all = request_parameter(r, "open_revs", &text) && slice_is(text, "all");
-	if (!all && (!native_json_parameter(t, r, "open_revs", &value, &problem) ||
-		     !take_revisions(t, r, value, &op->asked[0], &problem))) {
+	bool fine = all || native_json_parameter(t, r, "open_revs", &value, &problem);
+	if (!fine)
+		couch_problem(&problem, COUCH_BAD_REV_LIST, "");
+	if (!fine || (!all && !take_revisions(t, r, value, &op->asked[0], &problem))) {
 		answer_problem(t, r, &problem);
 		return;
 	}

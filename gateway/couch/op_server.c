@@ -39,15 +39,17 @@ bool couch_number(const struct request *r, const char *name, uint64_t *value, st
 	if (!request_parameter(r, name, &text))
 		return true;
 	uint64_t number = 0;
+	bool negative = text.len > 1 && text.data[0] == '-';
 	bool digits = text.len > 0 && text.len <= 15;
-	for (size_t i = 0; digits && i < text.len; i++) {
+	for (size_t i = negative; digits && i < text.len; i++) {
 		digits = text.data[i] >= '0' && text.data[i] <= '9';
 		number = number * 10 + (uint64_t)(text.data[i] - '0');
 	}
 	*value = number;
-	snprintf(reason, sizeof reason, "Invalid value for %s: \"%.*s\"", name,
-		 (int)(text.len < 60 ? text.len : 60), text.len ? (const char *)text.data : "");
-	return digits || couch_problem(p, COUCH_BAD_PARAMETER, reason);
+	snprintf(reason, sizeof reason, "Invalid value for %sinteger: \"%.*s\"",
+		 digits ? "positive " : "", (int)(text.len < 60 ? text.len : 60),
+		 text.len ? (const char *)text.data : "");
+	return (digits && !negative) || couch_problem(p, COUCH_BAD_PARAMETER, reason);
 }
 
 void couch_uuids(struct turn *t, struct request *r)

@@ -50,24 +50,9 @@ static void take_id(const struct source *s, const char *name, struct slice *out)
 		out->len = LIMIT_ID_BYTES;
 }
 
-/* CouchDB's words for what is no number, or less than 0. */
 static bool take_number(const struct source *s, const char *name, uint64_t *out)
 {
-	struct slice text;
-	char detail[PLACE_BYTES];
-	struct slice value = value_member(s->body, slice_text(name));
-	if (value.len > 0 || !request_parameter(s->r, name, &text))
-		return couch_take_count(s->r, s->body, name, out, s->p);
-	bool negative = text.len > 1 && text.data[0] == '-';
-	bool digits = text.len > 0;
-	for (size_t i = negative; i < text.len; i++)
-		digits &= text.data[i] >= '0' && text.data[i] <= '9';
-	if (digits && !negative)
-		return couch_take_count(s->r, s->body, name, out, s->p);
-	snprintf(detail, sizeof detail, "Invalid value for %sinteger: \"%.*s\"",
-		 digits ? "positive " : "", (int)(text.len < 40 ? text.len : 40),
-		 text.len ? (const char *)text.data : "");
-	return couch_problem(s->p, COUCH_BAD_PARAMETER, detail);
+	return couch_take_count(s->r, s->body, name, out, s->p);
 }
 
 /* ---- ranges ---- */

@@ -96,18 +96,23 @@ struct told {
 #define BAD_FLAG(text)                                                                             \
 	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid boolean parameter: \\\"" text       \
 	"\\\"\"}"
+#define BAD_INTEGER(kind, text)                                                                    \
+	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for " kind                    \
+	"integer: \\\"" text "\\\"\"}"
 #define BAD_WORD(name)                                                                             \
 	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for `" name "`.\"}"
 #define BAD_KIND(place, kind)                                                                      \
 	"{\"error\":\"invalid_design_doc\",\"reason\":\"`" place "` field must have " kind         \
 	" type\"}"
 
+#define BAD_LIMIT                                                                                  \
+	"{\"error\":\"bad_request\",\"reason\":\"`_revs_limit` is a whole number, 1 or more.\"}"
+
 static const struct told at_once[] = {
     {"GET /_up", 200, "{\"status\":\"ok\",\"seeds\":{}}"},
     {"GET /_uuids?count=1001", 400,
      "{\"error\":\"bad_request\",\"reason\":\"count parameter too large\"}"},
-    {"GET /_uuids?count=x", 400,
-     "{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for count: \\\"x\\\"\"}"},
+    {"GET /_uuids?count=x", 400, BAD_INTEGER("", "x")},
     {"GET /_nothing", 404, MISSING},
     {"GET /c/_nothing", 404, MISSING},
     {"PUT /c/_zing\n\n{}", 400, RESERVED},
@@ -167,6 +172,8 @@ static const struct told at_once[] = {
     {"GET /c/a?open_revs=[5]", 400, BAD_REV},
     {"GET /c/a?open_revs=5", 400,
      "{\"error\":\"bad_request\",\"reason\":\"Invalid list of revisions\"}"},
+    {"GET /c/a?open_revs=foo", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"Invalid list of revisions\"}"},
     {"PUT /c/a", 400, "{\"error\":\"bad_request\",\"reason\":\"invalid UTF-8 JSON\"}"},
     {"PUT /c/a\n\n[]", 400, NOT_OBJECT},
     {"PUT /c/a\n\n{\"_zing\":1}", 400, MEMBER},
@@ -185,6 +192,8 @@ static const struct told at_once[] = {
      "{\"error\":\"bad_request\",\"reason\":\"When `new_edits: false`, the document needs "
      "`_rev` or `_revisions` specified\"}"},
     {"POST /c/_bulk_docs\n\n{\"docs\":[]}", 201, "[]"},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[],\"new_edits\":0}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"`new_edits` parameter must be a boolean.\"}"},
     {"POST /c/_all_docs\n\n{\"keys\":5}", 400,
      "{\"error\":\"bad_request\",\"reason\":\"`keys` body member must be an array.\"}"},
     {"GET /c/_all_docs?keys=[]&key=%22a%22", 400,
@@ -211,11 +220,17 @@ static const struct told at_once[] = {
      "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: fields\"}"},
     {"COPY /c/a", 400,
      "{\"error\":\"bad_request\",\"reason\":\"Destination header is mandatory for COPY.\"}"},
+    {"COPY /c/a\ndestination: http://a/b", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"Destination URL must be relative.\"}"},
     {"GET /c/_revs_limit", 200, "1000"},
+    {"PUT /c/_revs_limit\n\n7", 200, "{\"ok\":true}"},
+    {"PUT /c/_revs_limit\n\n0", 400, BAD_LIMIT},
+    {"PUT /c/_revs_limit\n\n\"a\"", 400, BAD_LIMIT},
     {"POST /c/_compact", 202, "{\"ok\":true}"},
     {"POST /c/_ensure_full_commit", 201, "{\"ok\":true,\"instance_start_time\":\"0\"}"},
-    {"GET /c/_all_docs?limit=x", 400,
-     "{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for limit: \\\"x\\\"\"}"},
+    {"GET /c/_all_docs?limit=x", 400, BAD_INTEGER("", "x")},
+    {"GET /c/_all_docs?limit=-1", 400, BAD_INTEGER("positive ", "-1")},
+    {"GET /c/_changes?limit=1-", 400, BAD_INTEGER("", "1-")},
 };
 
 static void test_answers_at_once(void **state)
@@ -234,6 +249,15 @@ static void test_answers_at_once(void **state)
 	assert_non_null(strstr(buf_cstr(&b->body),
 			       "{\"error\":\"illegal_database_name\",\"reason\":"
 			       "\"Name: 'Bad.Name'. Only lowercase"));
+	static const char *const names[] = {"9x", "_no", "Upper"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char text[40];
+		snprintf(text, sizeof text, "PUT /%s", names[i]);
+		gateway_bench_http(b, text);
+		snprintf(text, sizeof text, "\"Name: '%s'. Only lowercase", names[i]);
+		assert_int_equal(b->status, 400);
+		assert_non_null(strstr(buf_cstr(&b->body), text));
+	}
 }
 
 static void test_native_answers_stay(void **state)

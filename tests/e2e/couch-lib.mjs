@@ -1,5 +1,8 @@
 // What tests of the CouchDB dialect share.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
 
 /** The dialect's port of the first gateway, from the cluster's base. */
 const COUCH_PORT_OFFSET = -1459;
@@ -24,4 +27,31 @@ export function couchClient(cluster) {
     return path;
   };
   return { couch, database };
+}
+
+/** The dialect over plain HTTP, as another server: `pass` sees each request before it goes on to a gateway, may change its headers, or
+ * hold it, and says after how many bytes its answer breaks off. */
+export async function startFront(cluster, pass, gateway = () => 1) {
+  const server = http.createServer(async (request, response) => {
+    let left = await pass(request);
+    const { method, headers } = request;
+    const onward = https.request(couchUrl(cluster, request.url, gateway()), { agent: cluster.agent, method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.on('data', (data) => {
+        left -= data.length;
+        if (left < 0) response.destroy();
+      });
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    response.on('close', () => onward.destroy());
+    request.pipe(onward);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { url: `http://127.0.0.1:${server.address().port}`, close };
 }

@@ -1,6 +1,7 @@
 // Jobs that documents of _replicator ask for: shared out among gateways, taken over, resumed, told of.
 import assert from 'node:assert/strict';
 import { after, before, describe } from 'node:test';
+import { startFront } from './couch-lib.mjs';
 import { Cluster, check, choosePlace, until } from './lib.mjs';
 
 const COUCH_PORT_OFFSET = -1459;
@@ -27,7 +28,7 @@ const inState = (id, state, gateway = 1) => until(`${id} is ${state}`, WAIT_MS, 
 describe('documents of _replicator', () => {
   before(async () => {
     cluster = new Cluster('couch-schedule', await choosePlace());
-    await cluster.up({ gateways: 2, settings: ['gateway.replication_lease_ms=1000', 'gateway.replicate_hosts=localhost:1'] });
+    await cluster.up({ gateways: 2, settings: ['gateway.replication_lease_ms=1000', 'gateway.replicate_hosts=localhost:1, 127.0.0.1'] });
     await must('PUT', '/from');
     await must('POST', '/from/_bulk_docs', numbered(60));
   });
@@ -79,6 +80,43 @@ describe('documents of _replicator', () => {
     assert.deepEqual((await must('GET', '/_all_dbs')).filter((name) => name.startsWith('_')), ['_replicator']);
     await must('DELETE', `/_replicator/secret?rev=${(await must('GET', '/_replicator/secret'))._rev}`);
     for (const name of ['gateway-1', 'gateway-2']) assert.ok(!cluster.log(name).includes('s3cret'));
+  });
+
+  test('a gateway that dies in the middle of a job: another one goes on behind its last checkpoint', async () => {
+    const data = Buffer.alloc(2000, 'a note ').toString('base64');
+    const docs = Array.from({ length: 1500 }, (_, n) => ({ _id: `doc-${n}`, _attachments: { 'note.txt': { data } } }));
+    for (const db of ['many', 'half']) await must('PUT', `/${db}`);
+    for (let n = 0; n < 3; n++) await must('POST', '/many/_bulk_docs', { docs: docs.slice(n * 500, n * 500 + 500) });
+    let saved = false; // the checkpoint behind the first 500
+    let pieces = 0; // of 100, behind it
+    let alive = 1;
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    const front = await startFront(cluster, async ({ method, url }) => {
+      saved ||= method === 'PUT' && url.includes('_local');
+      if (saved && url.includes('_bulk_docs') && ++pieces === 3) await held;
+      return Infinity;
+    }, () => alive);
+    try {
+      await must('PUT', '/_replicator/half', { source: 'many', target: `${front.url}/half` });
+      await until('it stands still in the middle', WAIT_MS, () => pieces === 3);
+      const dead = (await job('half')).node;
+      alive = dead === 'gateway-1' ? 2 : 1;
+      await cluster.dev('pause', 'coordinator-1');
+      cluster.killNow(dead);
+      const told = await inState('half', 'completed', alive);
+      await cluster.dev('resume', 'coordinator-1');
+      assert.deepEqual([told.info.revisions_checked, told.info.doc_write_failures], [1000, 0]);
+      assert.ok(told.info.docs_written < 1000, 'what was behind the checkpoint is known');
+      assert.deepEqual(await idsOf('half', alive), await idsOf('many', alive));
+      const sample = await must('GET', '/half/doc-1499?attachments=true', undefined, [200], alive);
+      assert.equal(sample._attachments['note.txt'].data, data);
+      await cluster.dev('restart', dead);
+      await cluster.ready(dead);
+    } finally {
+      release();
+      front.close();
+    }
   });
 
   test('a gateway that dies loses its jobs to another one; a changed document is another job', async () => {
