@@ -14,6 +14,7 @@
 #include "storage-node/lock.h"
 #include "storage-node/operations.h"
 #include "storage-node/purge.h"
+#include "storage-node/refusals.h"
 #include "storage-node/reopen.h"
 #include "storage-node/sequence.h"
 #include "storage-node/shard_edit.h"
@@ -331,7 +332,9 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 		attachment_apply_drop(s, c, &change);
 	else if (change.kind == CHANGE_EPOCH)
 		epochs_apply(s, c, number);
-	else if (change.kind != CHANGE_REFUSAL && change.id.len > 0)
+	else if (change.kind == CHANGE_REFUSAL)
+		refusal_keep(s, c, number, encoded);
+	else if (change.id.len > 0)
 		apply_document(s, c, number, &change);
 	if (change.edit_id.len > 0)
 		edits_apply(s, c, &change);

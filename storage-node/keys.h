@@ -16,6 +16,7 @@
  *   META       'g' shard id                               collection: as ordered in the stream
  *   META       't' shard id, edit id                      edit_record
  *   META       'n' shard id, index id                     index_state
+ *   META       'r' shard id, number                       change: a refusal, while it is remembered
  *   DOCUMENTS  'd' shard id, document id, 0               document
  *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
  *                                                         that is not the winner

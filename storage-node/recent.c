@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/probe.h"
 #include "storage-node/internal.h"
+#include "storage-node/refusals.h"
 
 static void table_clear(struct recent_table *t)
 {
@@ -20,15 +21,19 @@ static void table_forget(struct recent_table *t, struct slice operation_id)
 		r->used = false;
 }
 
-static void table_add(struct recent_table *t, uint32_t size, struct slice operation_id,
-		      struct slice digest, const struct recent *what)
+/* Returns the number of the one that gives way; 0: none. */
+static uint64_t table_add(struct recent_table *t, uint32_t size, struct slice operation_id,
+			  struct slice digest, const struct recent *what)
 {
+	uint64_t gone = 0;
 	table_forget(t, operation_id);
 	if (!t->ring)
 		t->ring = mem_alloc(size * sizeof *t->ring);
 	struct recent *r = &t->ring[t->next % size];
-	if (t->next++ >= size && r->used)
+	if (t->next++ >= size && r->used) {
 		map_remove(&t->by_id, slice_of(r->operation_id, sizeof r->operation_id));
+		gone = r->number;
+	}
 	*r = *what;
 	r->used = true;
 	memcpy(r->operation_id, operation_id.data, sizeof r->operation_id);
@@ -37,18 +42,19 @@ static void table_add(struct recent_table *t, uint32_t size, struct slice operat
 		memcpy(r->digest, digest.data, r->digest_len);
 	map_put(&t->by_id, operation_id, r);
 	t->until_ms = 0;
+	return gone;
 }
 
 /* Idle shards keep none: a copy of a request that is still on its way is not that old. But what is
  * not settled yet may be asked for as long as it isn't; afterwards documents know clients' keys. */
-static void table_tick(const struct storage *s, const struct shard_copy *c, struct recent_table *t)
+static bool table_is_old(const struct storage *s, const struct shard_copy *c,
+			 struct recent_table *t)
 {
 	if (!t->ring)
-		return;
+		return false;
 	if (t->until_ms == 0 || c->position.applied < c->position.last)
 		t->until_ms = s->now_ms + RECENT_KEEP_MS;
-	else if (s->now_ms >= t->until_ms)
-		table_clear(t);
+	return s->now_ms >= t->until_ms;
 }
 
 struct recent *recent_find(const struct shard_copy *c, struct slice operation_id)
@@ -108,7 +114,32 @@ void recent_forget(struct shard_copy *c, struct slice operation_id)
 	table_forget(&c->recents.taken, operation_id);
 }
 
-void recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
+static void add_refusal(struct storage *s, struct shard_copy *c, const struct recent *what,
+			const struct change *change)
+{
+	struct recent r = made_of(what, &change->revision);
+	const struct recent *known = recent_refusal(c, change->operation_id);
+	if (known && known->number == r.number)
+		return;
+	if (known)
+		refusal_forget(s, c, known->number);
+	uint64_t gone = table_add(&c->recents.refused, RECENT_REFUSALS, change->operation_id,
+				  change->operation_digest, &r);
+	if (gone > 0)
+		refusal_forget(s, c, gone);
+}
+
+/* It was done after all: then no attempt under its key is refused. */
+static void forget_refusal(struct storage *s, struct shard_copy *c, struct slice operation_id)
+{
+	const struct recent *r = recent_refusal(c, operation_id);
+	if (!r)
+		return;
+	refusal_forget(s, c, r->number);
+	table_forget(&c->recents.refused, operation_id);
+}
+
+void recent_entry(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t epoch,
 		  const struct change *change)
 {
 	struct recent what = {.number = number,
@@ -120,13 +151,11 @@ void recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
 		return;
 	if (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
 	    change->kind == CHANGE_CHECKPOINT) {
-		table_forget(&c->recents.refused, change->operation_id);
+		forget_refusal(s, c, change->operation_id);
 		recent_add(c, change->operation_id, change->operation_digest, &what,
 			   &change->revision);
 	} else if (change->kind == CHANGE_REFUSAL) {
-		struct recent r = made_of(&what, &change->revision);
-		table_add(&c->recents.refused, RECENT_REFUSALS, change->operation_id,
-			  change->operation_digest, &r);
+		add_refusal(s, c, &what, change);
 	}
 }
 
@@ -139,10 +168,22 @@ void recent_cut(struct shard_copy *c, uint64_t number, const struct change *chan
 		table_forget(&c->recents.refused, change->operation_id);
 }
 
-void recent_tick(const struct storage *s, struct shard_copy *c)
+static void refusals_clear(struct storage *s, struct shard_copy *c)
 {
-	table_tick(s, c, &c->recents.taken);
-	table_tick(s, c, &c->recents.refused);
+	struct recent_table *t = &c->recents.refused;
+	uint64_t count = t->next < RECENT_REFUSALS ? t->next : RECENT_REFUSALS;
+	for (uint64_t i = 0; i < count; i++)
+		if (t->ring[i].used)
+			refusal_forget(s, c, t->ring[i].number);
+	table_clear(t);
+}
+
+void recent_tick(struct storage *s, struct shard_copy *c)
+{
+	if (table_is_old(s, c, &c->recents.taken))
+		table_clear(&c->recents.taken);
+	if (table_is_old(s, c, &c->recents.refused))
+		refusals_clear(s, c);
 }
 
 void recent_clear(struct shard_copy *c)

@@ -4,7 +4,8 @@
  *
  * A refusal under a client's key is an entry, too (CHANGE_REFUSAL): other attempts under the key
  * may be on their way when its client is told, and no lead to come may do one of them. These are
- * kept apart, as no document's record knows them, and as long as an attempt may be on its way. */
+ * kept apart, as no document's record knows them, and as long as an attempt may be on its way: on
+ * the disk, too (refusals.h). */
 #ifndef PARLEY_STORAGE_RECENT_H
 #define PARLEY_STORAGE_RECENT_H
 
@@ -60,11 +61,11 @@ void recent_add(struct shard_copy *c, struct slice operation_id, struct slice di
 		const struct recent *what, const struct revision *revision);
 void recent_forget(struct shard_copy *c, struct slice operation_id);
 /* Notes the operation of an entry of the stream; the entry is cut from it. */
-void recent_entry(struct shard_copy *c, uint64_t number, uint64_t epoch,
+void recent_entry(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t epoch,
 		  const struct change *change);
 void recent_cut(struct shard_copy *c, uint64_t number, const struct change *change);
 /* They outlive the lead's epoch for as long as a request may be under way. */
-void recent_tick(const struct storage *s, struct shard_copy *c);
+void recent_tick(struct storage *s, struct shard_copy *c);
 void recent_clear(struct shard_copy *c);
 
 #endif

@@ -8,6 +8,7 @@
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
 #include "storage-node/offer.h"
+#include "storage-node/refusals.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 #include "storage-node/view.h"
@@ -59,7 +60,7 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 		char letter;
 	} ranges[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_ATTACHMENTS, 'd'},
 		      {STORE_STREAM, 'e'},    {STORE_STREAM, 'v'},    {STORE_STREAM, 'o'},
-		      {STORE_STREAM, 'z'}};
+		      {STORE_STREAM, 'z'},    {STORE_META, 'r'}};
 	struct buf end = {0};
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
 		store_remove_range(s->store, ranges[i].family,
@@ -188,7 +189,7 @@ static void load_recent(struct storage *s, struct shard_copy *c)
 		struct slice encoded =
 		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));
 		if (schema_decode(&schema_change, encoded, &s->arena, &change))
-			recent_entry(c, n, epoch, &change);
+			recent_entry(s, c, n, epoch, &change);
 		else if (c->unreadable == 0)
 			c->unreadable = n;
 		arena_reset(&s->arena);
@@ -235,6 +236,7 @@ static bool shard_load(struct storage *s, struct slice key, struct slice placeme
 	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position) ||
 	    !shard_position_sound(&c->position))
 		return false;
+	refusals_load(s, c);
 	load_recent(s, c);
 	return load_settings(s, c) && load_pending(s, c) && lock_load(s, c) && outbox_load(s, c) &&
 	       edits_load(s, c);

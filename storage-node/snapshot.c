@@ -7,6 +7,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/refusals.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 #include "storage-node/view.h"
@@ -60,6 +61,9 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
 	if (out->sequence == 0)
 		count += edits_pairs(c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
+	if (out->sequence == 0)
+		count +=
+		    refusals_pairs(s, c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
 	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < s->options.snapshot_chunk_bytes) {
 		struct store_iterator *it = out->its[out->at];
 		enum store_family family = digest_families[out->at];
@@ -264,7 +268,7 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 			store_put(s->store, STORE_META, key_shard(&s->key, 'g', c->id), p->value);
 			shard_use_settings(s, c, p->value);
 		}
-		if (edits_take_pair(s, c, p))
+		if (edits_take_pair(s, c, p) || refusals_take_pair(s, c, p))
 			continue;
 		if (p->family != STORE_DOCUMENTS && p->family != STORE_CONFLICTS &&
 		    p->family != STORE_ATTACHMENTS)

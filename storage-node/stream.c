@@ -77,7 +77,7 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 	CHECK(p != NULL);
 	if (schema_decode(&schema_change, p->change, &s->arena, &change)) {
 		p->id = change.id;
-		recent_entry(c, number, p->epoch, &change);
+		recent_entry(s, c, number, p->epoch, &change);
 		if (change.kind == CHANGE_CHUNK_DROP)
 			c->upload_dropped = number;
 		else if (change.kind == CHANGE_ERASE)

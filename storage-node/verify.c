@@ -143,6 +143,7 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 		struct edit_record edit;
 		struct index_state index;
 		struct trail trail;
+		struct change refusal;
 	} out;
 	static const struct {
 		char letter;
@@ -150,7 +151,7 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 	} kinds[] = {
 	    {'c', &schema_collection}, {'s', &schema_shard},       {'p', &schema_shard_promise},
 	    {'g', &schema_collection}, {'t', &schema_edit_record}, {'n', &schema_index_state},
-	    {'w', &schema_view_state},
+	    {'w', &schema_view_state}, {'r', &schema_change},
 	};
 	if (slice_equal(key, slice_text("identity")))
 		return decodes(v, &schema_node_identity, value, &out) ? NULL : "no identity";

@@ -140,127 +140,6 @@ static void test_refusal_is_of_its_epoch(void **state)
 	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
 }
 
-static struct msg_doc_write with_key(struct storage_bench *b, uint64_t n)
-{
-	struct msg_doc_write m = peers_put(b, "d", n);
-	m.operation_digest = peers_operation(b, 100);
-	m.expect = EXPECT_PRESENT;
-	return m;
-}
-
-/* Under a client's key a refusal is an entry, and answered as such: another attempt may come to the
- * next lead. */
-static void test_refusal_with_a_key_is_ordered(void **state)
-{
-	struct storage_bench *b = *state;
-	peers_lead(b, MODE_CONSISTENT);
-	peers_grant(b, PEER_B, 1, false);
-	struct msg_doc_write m = with_key(b, 1);
-	peers_write(b, 1, &m);
-	expect(b, "-> 12 e1 append after=1.2 settled=2 acked=2 refusal\n");
-	assert_int_equal(b->written.status, 999);
-	struct msg_doc_write other = peers_put(b, "d", 2);
-	peers_write(b, 1, &other);
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, 999);
-	peers_ack(b, PEER_B, 1, 3);
-	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
-	peers_ack(b, PEER_B, 1, 4);
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
-	m.operation_digest = peers_operation(b, 101);
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, STATUS_OPERATION_ID_REUSED);
-	m = with_key(b, 9); /* under another key */
-	peers_write(b, 1, &m);
-	peers_ack(b, PEER_B, 1, 5);
-	assert_int_equal(b->written.status, STATUS_OK);
-}
-
-/* B, the lead of epoch 1, has refused it; what it wrote then stands in the stream behind that. */
-static void follow_refusal(struct storage_bench *b, const struct msg_doc_write *m, uint64_t settled)
-{
-	struct change refusal = {.kind = CHANGE_REFUSAL,
-				 .operation_id = m->operation_id,
-				 .operation_digest = m->operation_digest,
-				 .status = STATUS_NOT_FOUND};
-	struct change write = {.kind = CHANGE_WRITE,
-			       .id = slice_text("d"),
-			       .revision = {1, slice_text("a")},
-			       .body = peers_body(b, 2),
-			       .operation_id = peers_operation(b, 2)};
-	peers_append(b, 1, 1, 2, 2, &refusal);
-	peers_append(b, 1, 1, 3, settled, &write);
-}
-
-static void take_over(struct storage_bench *b)
-{
-	peers_place(b, 2, SELF, MODE_CONSISTENT);
-	storage_bench_advance(b, LEASE_HELD_MS);
-	peers_promise(b, PEER_C, 2, STATUS_OK);
-	storage_bench_advance(b, 50);
-	peers_ack(b, PEER_C, 2, 0);
-	peers_ack(b, PEER_C, 2, 5);
-	peers_grant(b, PEER_C, 2, false);
-	storage_bench_clear(b);
-}
-
-static void test_refusal_outlives_its_lead(void **state)
-{
-	struct storage_bench *b = *state;
-	struct msg_doc_write m = with_key(b, 1);
-	peers_follow(b, MODE_CONSISTENT);
-	follow_refusal(b, &m, 2);
-	take_over(b);
-	assert_int_equal(peers_read(b, 2, "d", false), STATUS_OK);
-	peers_write(b, 2, &m);
-	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
-	m = with_key(b, 9);
-	peers_write(b, 2, &m);
-	assert_int_equal(b->written.status, 999); /* ordered */
-}
-
-/* What was cut nobody was told: it is decided anew. */
-static void test_refusal_is_cut(void **state)
-{
-	struct storage_bench *b = *state;
-	struct msg_doc_write m = with_key(b, 1);
-	struct change epoch = {.kind = CHANGE_EPOCH};
-	peers_follow(b, MODE_CONSISTENT);
-	follow_refusal(b, &m, 2);
-	peers_place(b, 2, PEER_B, MODE_CONSISTENT);
-	peers_append(b, 2, 1, 2, 2, &epoch);
-	peers_append(b, 2, 2, 3, 3, NULL);
-	peers_write(b, 2, &m);
-	assert_int_equal(b->written.status, STATUS_NOT_LEAD);
-	peers_place(b, 3, SELF, MODE_CONSISTENT);
-	storage_bench_advance(b, LEASE_HELD_MS);
-	peers_promise(b, PEER_C, 3, STATUS_OK);
-	storage_bench_advance(b, 50);
-	peers_ack(b, PEER_C, 3, 0);
-	peers_ack(b, PEER_C, 3, 4);
-	peers_grant(b, PEER_C, 3, false);
-	storage_bench_clear(b);
-	peers_write(b, 3, &m);
-	expect(b, "-> 13 e3 append after=3.4 settled=4 acked=4 refusal\n");
-}
-
-/* A replica of an available collection knows refusals, too. */
-static void test_refusal_makes_no_branch(void **state)
-{
-	struct storage_bench *b = *state;
-	struct msg_doc_write m = with_key(b, 1);
-	peers_follow(b, MODE_AVAILABLE);
-	follow_refusal(b, &m, 2);
-	m.branch = true;
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, STATUS_NO_LEAD);
-	peers_append(b, 1, 1, 4, 4, NULL);
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
-	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
-}
-
 /* ---- the trail ---- */
 
 static void remember(struct storage_bench *b, uint64_t number)
@@ -613,10 +492,6 @@ int main(void)
 	    CASE(test_step_down),
 	    CASE(test_restart_leads_nothing),
 	    CASE(test_refusal_is_of_its_epoch),
-	    CASE(test_refusal_with_a_key_is_ordered),
-	    CASE(test_refusal_outlives_its_lead),
-	    CASE(test_refusal_is_cut),
-	    CASE(test_refusal_makes_no_branch),
 	    CASE(test_trail_grows),
 	    CASE(test_trail_keeps_what_is_remembered),
 	    CASE(test_gap_probe_stream),

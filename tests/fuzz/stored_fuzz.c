@@ -103,12 +103,13 @@ static const struct schema *schema_of(const struct pair *p)
 		char letter;
 		const struct schema *schema;
 	} rows[] = {
-	    {STORE_META, 'c', &schema_collection},     {STORE_META, 's', &schema_shard},
-	    {STORE_META, 'p', &schema_shard_promise},  {STORE_META, 'x', &schema_shard_position},
-	    {STORE_META, 'g', &schema_collection},     {STORE_META, 't', &schema_trail},
-	    {STORE_META, 'n', &schema_index_state},    {STORE_META, 'w', &schema_view_state},
-	    {STORE_DOCUMENTS, 'd', &schema_document},  {STORE_STREAM, 'e', &schema_change},
-	    {STORE_STREAM, 'o', &schema_outbox_entry}, {STORE_CONFLICTS, 'd', &schema_conflict}};
+	    {STORE_META, 'c', &schema_collection},    {STORE_META, 's', &schema_shard},
+	    {STORE_META, 'p', &schema_shard_promise}, {STORE_META, 'x', &schema_shard_position},
+	    {STORE_META, 'g', &schema_collection},    {STORE_META, 't', &schema_trail},
+	    {STORE_META, 'n', &schema_index_state},   {STORE_META, 'w', &schema_view_state},
+	    {STORE_META, 'r', &schema_change},        {STORE_DOCUMENTS, 'd', &schema_document},
+	    {STORE_STREAM, 'e', &schema_change},      {STORE_STREAM, 'o', &schema_outbox_entry},
+	    {STORE_CONFLICTS, 'd', &schema_conflict}};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (rows[i].family == p->family && p->key.len > 0 &&
 		    (char)p->key.data[0] == rows[i].letter)

@@ -375,7 +375,7 @@ static bool keeps(const struct disk *disk, const struct made *m)
 	} places[] = {{STORE_DOCUMENTS, 'd'}, {STORE_CONFLICTS, 'd'}, {STORE_ATTACHMENTS, 'd'},
 		      {STORE_STREAM, 'e'},    {STORE_STREAM, 'v'},    {STORE_STREAM, 'o'},
 		      {STORE_META, 's'},      {STORE_META, 'x'},      {STORE_META, 'p'},
-		      {STORE_META, 'g'}};
+		      {STORE_META, 'g'},      {STORE_META, 'r'}};
 	struct buf key = {0};
 	bool any = false;
 	disk_walk(disk, STORE_META, key_shard(&key, 'c', m->id), found, &any);
