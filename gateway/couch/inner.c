@@ -44,3 +44,11 @@ void couch_inner_refused(struct turn *t, struct request *r, const struct reply *
 	buf_append_slice(&reply->body, why);
 	reply_send(t, r, reply);
 }
+
+void couch_inner_leave(struct turn *t, enum http_method method, struct slice path,
+		       request_reply *done)
+{
+	const struct http_request http = {
+	    .id = inner_id(t), .dialect = DIALECT_NATIVE, .method = method, .path = path};
+	request_internal(t, &http, done, slice_of(NULL, 0));
+}

@@ -25,4 +25,8 @@ struct request *couch_inner_around(struct turn *t, const struct request *inner);
 /* Answers r as it was answered itself: with a refusal. */
 void couch_inner_refused(struct turn *t, struct request *r, const struct reply *from);
 
+/* One that nobody waits for: of the native dialect, with all rights. Copies. */
+void couch_inner_leave(struct turn *t, enum http_method method, struct slice path,
+		       request_reply *done);
+
 #endif

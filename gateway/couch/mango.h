@@ -54,6 +54,8 @@ void mango_index_print(const struct mango_index *index, struct buf *out);
 uint32_t mango_ddoc_indexes(struct request *r, struct slice ddoc, struct slice body,
 			    struct mango_index *list, uint32_t max);
 bool mango_is_ddoc(struct slice body);
+/* A design document was deleted: its native indexes go, too, but nobody waits for that. */
+void mango_ddoc_gone(struct turn *t, const struct request *r, struct slice ddoc);
 
 enum { MANGO_INDEXES_MAX = 256 };
 typedef void mango_listed(struct turn *t, struct request *r, const struct mango_index *list,

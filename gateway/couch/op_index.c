@@ -5,8 +5,10 @@
 
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/couch/inner.h"
 #include "gateway/couch/mango.h"
 #include "gateway/routes.h"
+#include "gateway/url.h"
 
 struct index_op {
 	struct mango_index index;
@@ -391,6 +393,40 @@ void couch_index_drop(struct turn *t, struct request *r)
 		couch_find(t, r, index_go);
 	else
 		answer_problem(t, r, &problem);
+}
+
+/* ---- those of a design document that is gone ---- */
+
+static void drop_told(struct turn *t, struct request *inner, const struct reply *reply)
+{
+	if (reply->status != 200 && reply->status != 404)
+		fx_log(t->fx, LOG_LEVEL_WARN, "index_left_behind status=%d name=%.*s",
+		       reply->status, (int)inner->resource.len,
+		       inner->resource.len ? (const char *)inner->resource.data : "");
+}
+
+static void drop_native(struct turn *t, const struct request *r, struct slice name)
+{
+	struct buf path = {0};
+	buf_append_text(&path, "/_/collections/");
+	url_encode(r->collection, &path);
+	buf_append_text(&path, "/indexes/");
+	url_encode(name, &path);
+	couch_inner_leave(t, HTTP_DELETE, buf_slice(&path), drop_told);
+	buf_close(&path);
+}
+
+void mango_ddoc_gone(struct turn *t, const struct request *r, struct slice ddoc)
+{
+	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	struct mango_index any = {.ddoc = ddoc};
+	size_t len = mango_index_asked(&any);
+	mango_index_name(&any);
+	for (uint32_t i = 0; c && i < c->settings.indexes_count; i++) {
+		struct slice name = c->settings.indexes[i].name;
+		if (name.len > len && memcmp(name.data, any.native, len) == 0)
+			drop_native(t, r, name);
+	}
 }
 
 /* ---- all of them ---- */

@@ -5,6 +5,7 @@
 #include "gateway/couch/attachments.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/import.h"
+#include "gateway/couch/mango.h"
 #include "gateway/couch/multipart.h"
 #include "gateway/couch/rules.h"
 #include "gateway/couch/validate.h"
@@ -96,6 +97,8 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 		w->status = status;
 		w->revision = ack->revision;
 		w->revision.hash = arena_copy(&r->arena, ack->revision.hash);
+		if (w->write.op == WRITE_DELETE)
+			mango_ddoc_gone(t, r, w->write.id);
 		return true;
 	}
 	if (names_deletion(&w->write, status, ack) && send_again(t, r, w, index, done))

@@ -215,6 +215,14 @@ describe('Mango', () => {
     assert.deepEqual((await couch('GET', `${db}/_index`)).json.indexes.map((index) => index.ddoc), [null, '_design/three']);
     assert.equal(await native(), 1);
     assert.equal((await couch('GET', `${db}/_design/x`)).status, 200);
+    // the design documents themselves, of which one has two
+    for (const [name, fields] of [['e', ['age']], ['f', ['name', 'age']]]) assert.equal(await make('four', name, fields), 'created');
+    const rev = async (ddoc) => (await couch('GET', `${db}/_design/${ddoc}`)).json._rev;
+    assert.equal((await couch('DELETE', `${db}/_design/three?rev=${await rev('three')}`)).status, 200);
+    await until('the other two are left', 20000, async () => (await native()) === 2);
+    const gone = { _id: '_design/four', _rev: await rev('four'), _deleted: true };
+    assert.equal((await couch('POST', `${db}/_bulk_docs`, { docs: [gone] })).json[0].ok, true);
+    await until('none is', 20000, async () => (await native()) === 0);
   });
 
   test('an index with a filter is used by who asks for it', async () => {
