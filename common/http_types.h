@@ -22,6 +22,7 @@ enum http_method {
 
 /* How a listener is spoken to; see gateway/routes.def. */
 enum dialect { DIALECT_NATIVE, DIALECT_COUCH };
+enum { DIALECTS = 2 };
 
 /* What a client certificate says beyond who it is. */
 enum {

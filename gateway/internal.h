@@ -106,7 +106,7 @@ struct member_state {
 };
 
 struct gateway_metrics {
-	uint64_t requests[HTTP_METHODS][HTTP_CODES];
+	uint64_t requests[DIALECTS][HTTP_METHODS][HTTP_CODES];
 	uint64_t latency[LATENCY_BUCKETS + 1];
 	uint64_t latency_ms_sum;
 	uint64_t rejected[REJECT_KINDS];

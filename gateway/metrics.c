@@ -19,7 +19,7 @@ void metrics_answered(struct gateway *gw, const struct request *r, int code, int
 	gw->metrics.latency[bucket]++;
 	gw->metrics.latency_ms_sum += took_ms;
 	if (code >= 0 && code < HTTP_CODES && (unsigned)r->method < HTTP_METHODS)
-		gw->metrics.requests[r->method][code]++;
+		gw->metrics.requests[r->dialect][r->method][code]++;
 }
 
 void gateway_count_rejection(struct gateway *gw, enum gateway_rejection why)
@@ -28,18 +28,25 @@ void gateway_count_rejection(struct gateway *gw, enum gateway_rejection why)
 		gw->metrics.rejected[why]++;
 }
 
+static void print_requests_of(const struct gateway *gw, int dialect, const char *api,
+			      struct buf *out)
+{
+	for (int method = 0; method < HTTP_METHODS; method++)
+		for (int code = 0; code < HTTP_CODES; code++) {
+			uint64_t count = gw->metrics.requests[dialect][method][code];
+			if (count > 0)
+				buf_printf(out,
+					   "parley_http_requests_total{api=\"%s\",method=\"%s\","
+					   "code=\"%d\"} %" PRIu64 "\n",
+					   api, http_method_name(method), code, count);
+		}
+}
+
 static void print_requests(const struct gateway *gw, struct buf *out)
 {
 	buf_append_text(out, "# TYPE parley_http_requests_total counter\n");
-	for (int method = 0; method < HTTP_METHODS; method++)
-		for (int code = 0; code < HTTP_CODES; code++)
-			if (gw->metrics.requests[method][code] > 0)
-				buf_printf(
-				    out,
-				    "parley_http_requests_total{api=\"native\",method=\"%s\","
-				    "code=\"%d\"} %" PRIu64 "\n",
-				    http_method_name(method), code,
-				    gw->metrics.requests[method][code]);
+	print_requests_of(gw, DIALECT_NATIVE, "native", out);
+	print_requests_of(gw, DIALECT_COUCH, "couch", out);
 }
 
 static void print_latency(const struct gateway *gw, struct buf *out)

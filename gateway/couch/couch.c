@@ -85,6 +85,8 @@ void couch_error_members(const struct problem *p, struct buf *out)
 	struct buf text = {0};
 	if (error == COUCH_BAD_NAME && p->detail[0])
 		buf_printf(&text, "Name: '%s'. %s", p->detail, reason);
+	else if (p->status == STATUS_DUPLICATE_KEY || p->status == STATUS_JSON_TOO_DEEP)
+		buf_printf(&text, "%s %s", row->text, p->detail);
 	else if (error == COUCH_NONE || error == COUCH_BAD_JSON || p->detail[0] == 0)
 		buf_append_text(&text, reason); /* clients compare what is said of JSON */
 	else

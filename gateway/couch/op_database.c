@@ -273,21 +273,28 @@ static void ok_go(struct turn *t, struct request *r, struct map_collection *c)
 	answer_ok(t, r, 200);
 }
 
-/* Taken and not used: how much history is kept is a setting of the collection. */
-void couch_revs_limit_set(struct turn *t, struct request *r)
+/* Limits are taken and not used: how much history is kept is a setting of the collection. */
+static void set_limit(struct turn *t, struct request *r, const char *name)
 {
 	struct problem problem;
-	struct slice body;
+	struct slice body = {0};
+	char text[PLACE_BYTES];
 	bool fine = native_body(t, r, &body, &problem);
 	struct mp_reader reader = mp_reader_of(body);
-	struct mp_token token = mp_read(&reader);
-	if (fine && (token.type != MP_UINT || token.u64 == 0))
-		fine = couch_problem(&problem, COUCH_BAD_REQUEST,
-				     "`_revs_limit` is a whole number, 1 or more.");
+	struct mp_token limit = mp_read(&reader);
+	if (fine && (limit.type != MP_UINT || limit.u64 == 0)) {
+		snprintf(text, sizeof text, "`%s` is a whole number, 1 or more.", name);
+		fine = couch_problem(&problem, COUCH_BAD_REQUEST, text);
+	}
 	if (fine)
 		couch_find(t, r, ok_go);
 	else
 		answer_problem(t, r, &problem);
+}
+
+void couch_revs_limit_set(struct turn *t, struct request *r)
+{
+	set_limit(t, r, "_revs_limit");
 }
 
 /* What is purged is gone: it is not remembered. */
@@ -319,19 +326,43 @@ void couch_purged_infos_limit(struct turn *t, struct request *r)
 
 void couch_purged_infos_limit_set(struct turn *t, struct request *r)
 {
-	couch_find(t, r, ok_go);
+	set_limit(t, r, "_purged_infos_limit");
 }
 
-static void accepted_go(struct turn *t, struct request *r, struct map_collection *c)
+static void design_found(struct turn *t, struct request *r, uint32_t index, enum status status,
+			 const void *body)
 {
-	(void)c;
-	answer_ok(t, r, 202);
+	(void)index;
+	if (couch_document_found(t, r, status, body, false))
+		answer_ok(t, r, 202);
 }
 
-/* The store compacts itself, and views are kept by their use. */
+static void compact_go(struct turn *t, struct request *r, struct map_collection *c)
+{
+	struct msg_doc_read *read = r->op;
+	if (read->id.len == 0)
+		answer_ok(t, r, 202);
+	else if (!couch_read_send(t, r, c, read, design_found))
+		answer_status(t, r, STATUS_OVERLOADED, "");
+}
+
+/* The store compacts itself, and views are kept by their use. A design document that is named must
+ * be there. */
 void couch_compact(struct turn *t, struct request *r)
 {
-	couch_find(t, r, accepted_go);
+	struct msg_doc_read *read = arena_alloc(&r->arena, sizeof *read);
+	struct problem problem;
+	struct buf id = {0};
+	if (r->resource.len > 0)
+		buf_append_text(&id, "_design/");
+	buf_append_slice(&id, r->resource);
+	read->id = arena_copy(&r->arena, buf_slice(&id));
+	buf_close(&id);
+	r->op = read;
+	if (read->id.len == 0 || couch_id_check(read->id, &problem))
+		couch_find(t, r, compact_go);
+	else
+		answer_problem(t, r, &problem);
 }
 
 static void commit_go(struct turn *t, struct request *r, struct map_collection *c)

@@ -24,7 +24,7 @@ static uint64_t of_method(const struct gateway *gw, int method)
 {
 	uint64_t sum = 0;
 	for (int code = 0; code < HTTP_CODES; code++)
-		sum += gw->metrics.requests[method][code];
+		sum += gw->metrics.requests[DIALECT_COUCH][method][code];
 	return sum;
 }
 
@@ -32,7 +32,7 @@ static uint64_t of_code(const struct gateway *gw, int code)
 {
 	uint64_t sum = 0;
 	for (int method = 0; method < HTTP_METHODS; method++)
-		sum += gw->metrics.requests[method][code];
+		sum += gw->metrics.requests[DIALECT_COUCH][method][code];
 	return sum;
 }
 

@@ -105,8 +105,8 @@ struct told {
 	"{\"error\":\"invalid_design_doc\",\"reason\":\"`" place "` field must have " kind         \
 	" type\"}"
 
-#define BAD_LIMIT                                                                                  \
-	"{\"error\":\"bad_request\",\"reason\":\"`_revs_limit` is a whole number, 1 or more.\"}"
+#define BAD_LIMIT(name)                                                                            \
+	"{\"error\":\"bad_request\",\"reason\":\"`" name "` is a whole number, 1 or more.\"}"
 
 static const struct told at_once[] = {
     {"GET /_up", 200, "{\"status\":\"ok\",\"seeds\":{}}"},
@@ -123,6 +123,17 @@ static const struct told at_once[] = {
     {"GET /c/_purged_infos", 200, "{\"purged_infos\":[]}"},
     {"GET /c/_purged_infos_limit", 200, "0"},
     {"PUT /c/_purged_infos_limit\n\n1000", 200, "{\"ok\":true}"},
+    {"PUT /c/_purged_infos_limit\n\n0", 400, BAD_LIMIT("_purged_infos_limit")},
+    {"PUT /c/_revs_limit\n\n-1", 400, BAD_LIMIT("_revs_limit")},
+    {"PUT /c/_revs_limit\n\n", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"invalid UTF-8 JSON\"}"},
+    {"PUT /c/a\n\n{\"a\":1,\"a\":2}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"An object names the same member twice; remove one of "
+     "them. At byte 5. (/a)\"}"},
+    {"POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"a\"},{\"_id\":\"_zing\"}]}", 400, RESERVED},
+    {"POST /c/_bulk_docs\n\n{\"new_edits\":false,\"docs\":[{\"_id\":\"a\",\"_rev\":\"1-a\"},"
+     "{\"_id\":\"_zing\",\"_rev\":\"1-a\"}]}",
+     400, RESERVED},
     {"GET /_reshard", 501, NOT_YET},
     {"POST /_reshard/jobs\n\n{}", 501, NOT_YET},
     {"GET /_reshards", 404, MISSING},
@@ -224,8 +235,8 @@ static const struct told at_once[] = {
      "{\"error\":\"bad_request\",\"reason\":\"Destination URL must be relative.\"}"},
     {"GET /c/_revs_limit", 200, "1000"},
     {"PUT /c/_revs_limit\n\n7", 200, "{\"ok\":true}"},
-    {"PUT /c/_revs_limit\n\n0", 400, BAD_LIMIT},
-    {"PUT /c/_revs_limit\n\n\"a\"", 400, BAD_LIMIT},
+    {"PUT /c/_revs_limit\n\n0", 400, BAD_LIMIT("_revs_limit")},
+    {"PUT /c/_revs_limit\n\n\"a\"", 400, BAD_LIMIT("_revs_limit")},
     {"POST /c/_compact", 202, "{\"ok\":true}"},
     {"POST /c/_ensure_full_commit", 201, "{\"ok\":true,\"instance_start_time\":\"0\"}"},
     {"GET /c/_all_docs?limit=x", 400, BAD_INTEGER("", "x")},
@@ -258,6 +269,19 @@ static void test_answers_at_once(void **state)
 		assert_int_equal(b->status, 400);
 		assert_non_null(strstr(buf_cstr(&b->body), text));
 	}
+}
+
+static void test_requests_are_counted(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct buf text = {0};
+	gateway_bench_http(b, "GET /_up");
+	gateway_ops.metrics(b->gw, &text);
+	assert_non_null(
+	    strstr(buf_cstr(&text),
+		   "parley_http_requests_total{api=\"couch\",method=\"GET\",code=\"200\"} 1\n"));
+	assert_null(strstr(buf_cstr(&text), "api=\"native\""));
+	buf_close(&text);
 }
 
 static void test_native_answers_stay(void **state)
@@ -461,6 +485,7 @@ int main(void)
 	    cmocka_unit_test(test_names_are_one_to_one),
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 	    TEST(test_answers_at_once),
+	    TEST(test_requests_are_counted),
 	    TEST(test_native_answers_stay),
 	    TEST(test_put),
 	    TEST(test_put_on_a_deletion),

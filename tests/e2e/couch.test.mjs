@@ -289,7 +289,7 @@ describe('the CouchDB dialect', () => {
 
   test('what is not there yet is told in CouchDB’s form', async () => {
     const db = await database('later');
-    for (const path of ['/_reshard', '/_reshard/jobs', `${db}/_design/d/_list/l/v`, `${db}/_design/d/_rewrite`, `${db}/_design/d/_rewrite/a/b`])
+    for (const path of ['/_reshard', '/_reshard/jobs', `${db}/_design/d/_rewrite`, `${db}/_design/d/_rewrite/a/b`])
       for (const method of ['GET', 'POST'])
         expectError(await couch(method, path), 501, 'not_implemented', 'This server does not have this yet.');
     assert.deepEqual((await couch('GET', `${db}/_purged_infos`)).json, { purged_infos: [] });
@@ -452,6 +452,8 @@ describe('the CouchDB dialect', () => {
       ['GET', `${db}/doc?rev=9-none`, , missing],
       ['GET', `${db}/doc?rev=none`, , badRev],
       ['GET', `${db}/doc?open_revs=["x"]`, , badRev],
+      ['GET', `${db}/doc?open_revs=foo`, , [400, 'bad_request', 'Invalid list of revisions']],
+      ['POST', `${db}/_compact/none`, {}, missing],
       ['PUT', `${db}/doc`, {}, conflict],
       ['PUT', `${db}/doc`, { _rev: 'x' }, badRev],
       ['PUT', `${db}/doc?rev=1-x`, { _rev: rev }, [400, 'bad_request', 'Document rev from request body and query string have different values']],
@@ -466,7 +468,9 @@ describe('the CouchDB dialect', () => {
       ['POST', db, { _id: 5 }, [400, 'illegal_docid', 'Document id must be a string']],
       ['POST', `${db}/_bulk_docs`, {}, [400, 'bad_request', 'POST body must include `docs` parameter.']],
       ['POST', `${db}/_bulk_docs`, { docs: 5 }, [400, 'bad_request', '`docs` parameter must be an array.']],
-      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: '_zing' }] }, reserved],
+      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a' }, { _id: '_zing' }] }, reserved],
+      ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a', _rev: '1-a' }, { _id: '_zing', _rev: '1-a' }], new_edits: false }, reserved],
+      ['GET', `${db}/a`, , missing],
       ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a' }], new_edits: false },
         [400, 'bad_request', 'When `new_edits: false`, the document needs `_rev` or `_revisions` specified']],
       ['POST', `${db}/_bulk_docs`, { docs: [{ _id: 'a', _rev: '2-b', _revisions: { start: 2, ids: ['x', 'y'] } }], new_edits: false },
