@@ -24,6 +24,8 @@ enum {
 struct tally {
 	_Atomic uint64_t bad; /* seeds */
 	_Atomic uint64_t simulated_ms;
+	_Atomic uint64_t least_ms;           /* of any seed */
+	_Atomic uint64_t least_asked;        /* requests */
 	_Atomic uint64_t marks[MARKS_COUNT]; /* seeds that reached each */
 	_Atomic int missed;                  /* mutations */
 	struct faults_tally faults;
@@ -86,6 +88,13 @@ static uint64_t report_marks(const struct series *s, const struct tally *tally, 
 
 /* ---- seeds ---- */
 
+static void lower(_Atomic uint64_t *least, uint64_t value)
+{
+	uint64_t before = *least;
+	while (value < before && !atomic_compare_exchange_weak(least, &before, value))
+		;
+}
+
 static void run_seed(void *context, uint64_t number)
 {
 	const struct share *share = context;
@@ -104,9 +113,13 @@ static void run_seed(void *context, uint64_t number)
 	}
 	struct faults_met met;
 	struct sim_options options = s->options;
+	uint64_t asked;
 	options.met = &met;
+	options.asked = &asked;
 	int violations = sim_run(seed, &options, &trace, &ms);
 	share->tally->simulated_ms += ms;
+	lower(&share->tally->least_ms, ms);
+	lower(&share->tally->least_asked, asked);
 	take_marks(share->tally);
 	faults_count(&share->tally->faults, &met);
 	if (s->traces)
@@ -202,6 +215,8 @@ uint64_t series_run(const struct series *s)
 	struct tally *tally = jobs_shared(sizeof *tally);
 	uint64_t block = s->record ? SERIES_BLOCK : s->seeds;
 	uint64_t seeds = 0;
+	tally->least_ms = UINT64_MAX;
+	tally->least_asked = UINT64_MAX;
 	signal(SIGABRT, on_fatal);
 	signal(SIGSEGV, on_fatal);
 	for (uint64_t i = 0; i < s->seeds; i += block)
@@ -210,6 +225,10 @@ uint64_t series_run(const struct series *s)
 	uint64_t bad = tally->bad;
 	if (s->faults)
 		faults_print(&tally->faults);
+	if (seeds > 0)
+		printf("each seed: simulated_seconds>=%llu requests>=%llu\n",
+		       (unsigned long long)(tally->least_ms / 1000),
+		       (unsigned long long)tally->least_asked);
 	printf("simulated_seconds=%llu cpu_seconds=%.1f\n",
 	       (unsigned long long)(tally->simulated_ms / 1000), cpu_seconds());
 	printf("sim seeds=%llu violations=%llu seconds=%lld\n", (unsigned long long)seeds,

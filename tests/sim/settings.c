@@ -25,8 +25,8 @@ static void draw_copies(struct sim_settings *set, struct rng *r)
 static void draw_work(struct sim_settings *set, struct rng *r)
 {
 	bool deep = set->deep;
-	set->safety_ms = deep ? rng_between(r, 60000, 120000) : rng_between(r, 15000, 40000);
-	set->operations = (int)(deep ? rng_between(r, 500, 900) : rng_between(r, 200, 500));
+	set->safety_ms = deep ? rng_between(r, 60000, 65000) : rng_between(r, 15000, 40000);
+	set->operations = (int)(deep ? rng_between(r, 500, 600) : rng_between(r, 200, 500));
 	set->clients = (int)rng_between(r, 3, 8);
 	set->documents = (int)rng_between(r, 2, 12);
 	int least = set->operations / 40; /* graphs are cut back past a hundred generations */

@@ -229,7 +229,7 @@ struct sim {
 	bool healed; /* liveness phase */
 	bool verbose;
 	uint64_t trace; /* hash over everything that happened */
-	uint64_t steps, messages;
+	uint64_t steps, messages, asked;
 	struct workload *workloads; /* WORKLOADS_MAX */
 	struct history *history;
 	int violations;
@@ -265,6 +265,7 @@ struct sim_options {
 	const struct sim_trap *trap; /* trap.h; NULL: what the seed draws */
 	int *trap_sprung;            /* if there is one: how often it sprang */
 	struct faults_met *met;      /* faults.h; NULL: not wanted */
+	uint64_t *asked;             /* requests of clients, all workloads; NULL: not wanted */
 };
 /* Runs one seed to its end; returns violations. */
 int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,

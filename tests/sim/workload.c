@@ -66,6 +66,7 @@ uint64_t workload_ask_at(struct workload *w, int actor, int gateway, struct sim_
 	if (r->connection == 0)
 		r->connection = r->id;
 	uint64_t id = r->id;
+	w->sim->asked++;
 	w->actors[actor].request = id;
 	http_send(w, workload_gateway_node(w->sim, gateway), r);
 	workload_sleep(w, actor, timeout_us);
