@@ -203,29 +203,26 @@ describe('the replicator', () => {
     const { _rev: rev } = (await couch('GET', '/vast/d%2F1')).json;
     assert.equal((await couch('PUT', `/vast/d%2F1/small?rev=${rev}`, 'a')).status, 201);
     await fill('vast', numbered(10));
-    const [source, target] = ['vast', 'vast-copy'].map((db) => `${outside}/${db}`);
-    writeFileSync(`/proc/${gateway}/clear_refs`, '5'); // its peak begins anew
-    const before = peakMib(gateway);
-    const { history: [session] } = await replicate({ source, target, create_target: true }, 200, LONG_WAIT_MS);
-    assert.deepEqual([session.docs_written, session.doc_write_failures], [11, 0]);
-    assert.equal((await couch('GET', '/vast-copy/d%2F1/small')).text, 'a');
-    assert.equal((await replicate({ source, target })).no_changes, true);
-    let whole = 0; // a server that knows no ranges, and breaks off the first answer that is taken whole
+    let whole = 0; // of that the source gives no ranges, and breaks off the first answer that is taken whole
     const plain = await startFront(cluster, ({ url, headers }) => {
       const ranged = headers.range !== undefined;
-      delete headers.range;
+      if (url.includes('many')) delete headers.range;
       return url.includes('many') && !ranged && whole++ === 0 ? 8 * MIB : Infinity;
     });
     try {
-      const { history: [again] } = await replicate({ source: `${plain.url}/vast`, target: 'vast-plain', create_target: true }, 200, LONG_WAIT_MS);
-      assert.deepEqual([again.docs_written, again.doc_write_failures, whole], [11, 0, 2]);
+      const [source, target] = [`${plain.url}/vast`, `${outside}/vast-copy`];
+      writeFileSync(`/proc/${gateway}/clear_refs`, '5'); // its peak begins anew
+      const before = peakMib(gateway);
+      const { history: [session] } = await replicate({ source, target, create_target: true }, 200, LONG_WAIT_MS);
+      assert.deepEqual([session.docs_written, session.doc_write_failures, whole], [11, 0, 2]);
+      const grown = peakMib(gateway) - before;
+      assert.ok(grown < 128, `${grown} MiB`);
+      assert.equal((await replicate({ source, target })).no_changes, true);
     } finally {
       plain.close();
     }
-    const grown = peakMib(gateway) - before;
-    assert.ok(grown < 128, `${grown} MiB`);
-    const { json: wanted } = await couch('GET', '/vast/d%2F1?revs=true');
-    for (const db of ['vast-copy', 'vast-plain']) assert.deepEqual((await couch('GET', `/${db}/d%2F1?revs=true`)).json, wanted);
+    assert.deepEqual((await couch('GET', '/vast-copy/d%2F1?revs=true')).json, (await couch('GET', '/vast/d%2F1?revs=true')).json);
+    assert.equal((await couch('GET', '/vast-copy/d%2F1/small')).text, 'a');
   });
 
   test('asks another server by TLS, with a certificate', async () => {
