@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "proto/msgpack.h"
+#include "script-worker/limits.h"
 #include "script-worker/prelude.h"
 #include "script-worker/value.h"
 
@@ -218,6 +219,7 @@ static enum script_status call(struct run *r, struct slice source, struct slice 
 	    JSObjectCallAsFunction(r->ctx, function, NULL, count, list, &r->exception);
 	if (!result || r->exception)
 		return fails(r, SCRIPT_THREW);
+	limits_for_result();
 	enum script_status status = values_write(&r->values, result, r->out, &why, &r->exception);
 	if (status == SCRIPT_OK)
 		return status;

@@ -11,7 +11,13 @@
 
 #include "proto/script_frame.h"
 
-enum { STACK_BYTES = 16 * 1024 };
+enum {
+	STACK_BYTES = 16 * 1024,
+	/* Of the largest result: its string in the engine's form and in ours, and the buffer, which
+	 * doubles. */
+	RESULT_BYTES = 12 * LIMIT_BODY_BYTES,
+	OWN_BYTES_MAX = RESULT_BYTES + 16 * LIMIT_MESSAGE_BYTES
+};
 
 struct sizes {
 	uint64_t address_bytes;
@@ -21,7 +27,8 @@ struct sizes {
 /* A signal handler has nothing but globals. */
 static int sizes_fd = -1;
 static struct sizes base;
-static uint64_t limit_bytes;
+static uint64_t limit_bytes; /* the script's */
+static uint64_t own_bytes;
 static uint8_t handler_stack[STACK_BYTES];
 
 /* Digits from *at, which moves behind them and one character more; safe in a signal handler. */
@@ -52,8 +59,8 @@ static struct sizes read_sizes(void)
 static void on_crash(int number)
 {
 	(void)number;
-	bool memory =
-	    limit_bytes > 0 && read_sizes().address_bytes > base.address_bytes + limit_bytes / 2;
+	bool memory = limit_bytes > 0 &&
+		      read_sizes().address_bytes > base.address_bytes + own_bytes + limit_bytes / 2;
 	_exit(memory ? SCRIPT_EXIT_MEMORY : SCRIPT_EXIT_CRASHED);
 }
 
@@ -65,6 +72,8 @@ bool limits_open(struct buf *problem)
 	bool ok = sigaltstack(&stack, NULL) == 0;
 	for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
 		ok = ok && sigaction(deadly[i], &action, NULL) == 0;
+	/* last words may go to a file, which may not grow; they must not decide how it ends */
+	ok = ok && signal(SIGXFSZ, SIG_IGN) != SIG_ERR;
 	sizes_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	base = read_sizes();
 	ok = ok && base.address_bytes > 0;
@@ -82,23 +91,36 @@ static void set_timer(uint64_t ms)
 
 static void set_address_limit(rlim_t bytes)
 {
-	struct rlimit limit = {bytes, base.address_bytes + SCRIPT_MEMORY_BYTES_MAX};
+	struct rlimit limit = {bytes, base.address_bytes + SCRIPT_MEMORY_BYTES_MAX + OWN_BYTES_MAX};
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 
-void limits_set(uint64_t time_ms, uint64_t memory_bytes)
+static uint64_t at_most(uint64_t bytes, uint64_t most)
 {
-	limit_bytes =
-	    memory_bytes < SCRIPT_MEMORY_BYTES_MAX ? memory_bytes : SCRIPT_MEMORY_BYTES_MAX;
-	set_address_limit(base.address_bytes + limit_bytes);
+	return bytes < most ? bytes : most;
+}
+
+void limits_set(uint64_t time_ms, uint64_t memory_bytes, uint64_t own)
+{
+	limit_bytes = at_most(memory_bytes, SCRIPT_MEMORY_BYTES_MAX);
+	own_bytes = at_most(own, OWN_BYTES_MAX - RESULT_BYTES);
+	set_address_limit(base.address_bytes + own_bytes + limit_bytes);
 	set_timer(time_ms > 0 ? time_ms : 1);
+}
+
+void limits_for_result(void)
+{
+	if (limit_bytes == 0)
+		return; /* nothing is counted yet */
+	own_bytes += RESULT_BYTES;
+	set_address_limit(base.address_bytes + own_bytes + limit_bytes);
 }
 
 void limits_lift(void)
 {
 	set_timer(0);
-	set_address_limit(base.address_bytes + SCRIPT_MEMORY_BYTES_MAX);
-	limit_bytes = 0;
+	set_address_limit(base.address_bytes + SCRIPT_MEMORY_BYTES_MAX + OWN_BYTES_MAX);
+	limit_bytes = own_bytes = 0;
 }
 
 uint64_t limits_taken_bytes(void)

@@ -13,8 +13,11 @@
 bool limits_open(struct buf *problem) MUST_CHECK;
 
 /* Past the time (of the processor) the kernel ends the process with SIGPROF; past the memory
- * allocations fail. */
-void limits_set(uint64_t time_ms, uint64_t memory_bytes);
+ * allocations fail. own_bytes: what the worker itself holds for the request and its answer, which
+ * is not the script's. */
+void limits_set(uint64_t time_ms, uint64_t memory_bytes, uint64_t own_bytes);
+/* The script has returned: room to write down what. */
+void limits_for_result(void);
 void limits_lift(void);
 /* Resident now, beyond what the engine itself takes. */
 uint64_t limits_taken_bytes(void);

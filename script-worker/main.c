@@ -40,10 +40,11 @@ static bool write_all(struct slice bytes)
 }
 
 /* False: this was the last. */
-static bool answer(struct engine *engine, const struct script_request *request, struct buf *frame)
+static bool answer(struct engine *engine, const struct script_request *request,
+		   const struct buf *in, struct buf *frame)
 {
 	struct buf out = {0};
-	limits_set(request->time_ms, request->memory_bytes);
+	limits_set(request->time_ms, request->memory_bytes, in->cap + frame->cap);
 	struct script_reply reply = {.id = request->id};
 	reply.status = engine_run(engine, request->source, request->arguments, &out);
 	limits_lift();
@@ -70,7 +71,7 @@ static bool serve(struct engine *engine, struct buf *in, struct buf *frame)
 	if (found == SCRIPT_FRAME_BAD || in->len > SCRIPT_FRAME_HEAD + body.len ||
 	    !script_request_read(body, &request))
 		return false;
-	bool more = answer(engine, &request, frame);
+	bool more = answer(engine, &request, in, frame);
 	buf_clear(in);
 	return more;
 }

@@ -112,11 +112,12 @@ void script_pool_refuse_all(struct script_pool *p)
 
 /* ---- turns ---- */
 
+/* Those that will be there for what waits. */
 static uint32_t starting(const struct script_pool *p)
 {
 	uint32_t count = 0;
 	for (uint32_t i = 0; i < p->setup.workers; i++)
-		count += p->workers[i].state == PROCESS_STARTING;
+		count += p->workers[i].state == PROCESS_STARTING && p->workers[i].job.id == 0;
 	return count;
 }
 

@@ -27,12 +27,14 @@ struct script_process {
 	pid_t pid;
 	int fd;
 	struct buf in;
-	struct script_job job; /* RUNNING, ENDING: id 0 if there is none */
+	struct script_job job; /* id 0 if there is none; STARTING: to be run again */
 	size_t sent;
 	int64_t due_ms; /* STARTING, RUNNING: killed then; ENDING: looked at again; DOWN: retry */
 	bool overdue;   /* killed because it was */
 	bool ready;     /* has said its first words */
 	bool retired;   /* is to be replaced, through no fault of its own */
+	bool again;     /* its run is to be made again by its successor */
+	uint64_t runs;  /* since it was started */
 	bool wants_write;
 	uint64_t started_us;
 };

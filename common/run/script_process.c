@@ -59,12 +59,25 @@ static void back_off(struct script_process *w)
 	w->due_ms = clock_boot_ms() + (ms < RETRY_LONGEST_MS ? ms : RETRY_LONGEST_MS);
 }
 
+static void job_done(struct script_process *w, enum script_status status, struct slice output)
+{
+	if (w->job.id != 0) {
+		uint64_t took_us = clock_mono_us() - w->started_us;
+		script_pool_result(w->pool, w->job.id, status, output);
+		script_queue_ended(&w->pool->queue, &w->job, took_us);
+		w->pool->run_us += took_us;
+	}
+	buf_close(&w->job.frame);
+	w->job = (struct script_job){0};
+}
+
 static void start_failed(struct script_process *w, const char *why)
 {
 	logger_printf(w->pool->setup.logger, LOG_LEVEL_ERROR,
 		      "script_worker_start_failed program=\"%s\" reason=\"%s\"", w->pool->program,
 		      why);
 	back_off(w);
+	job_done(w, SCRIPT_UNAVAILABLE, slice_text("the script worker can't be started"));
 	script_pool_refuse_all(w->pool);
 }
 
@@ -91,6 +104,8 @@ void script_process_start(struct script_process *w)
 	w->overdue = false;
 	w->ready = false;
 	w->retired = false;
+	w->again = false;
+	w->runs = 0;
 	w->wants_write = false;
 	buf_clear(&w->in);
 	loop_add(w->pool->setup.loop, w->fd, on_socket, w);
@@ -116,20 +131,10 @@ static void end(struct script_process *w)
 	w->due_ms = clock_boot_ms();
 }
 
-static void job_done(struct script_process *w, enum script_status status, struct slice output)
-{
-	if (w->job.id != 0) {
-		uint64_t took_us = clock_mono_us() - w->started_us;
-		script_pool_result(w->pool, w->job.id, status, output);
-		script_queue_ended(&w->pool->queue, &w->job, took_us);
-		w->pool->run_us += took_us;
-	}
-	buf_close(&w->job.frame);
-	w->job = (struct script_job){0};
-}
-
 static enum script_status cause_of(const struct script_process *w, int how)
 {
+	if (!w->ready)
+		return SCRIPT_CRASHED;
 	if (w->overdue || (WIFSIGNALED(how) && WTERMSIG(how) == SIGPROF))
 		return SCRIPT_TIME;
 	if (WIFEXITED(how) && WEXITSTATUS(how) == SCRIPT_EXIT_MEMORY)
@@ -153,6 +158,13 @@ static void say_why(const struct script_process *w, int how, struct buf *out)
 	}
 }
 
+/* What other runs left in the worker must not decide: a run counts as too much for the memory that
+ * it may take if it was that in a new worker, too. */
+static bool is_doubtful(const struct script_process *w, enum script_status status)
+{
+	return status == SCRIPT_MEMORY && w->runs > 1;
+}
+
 static void reaped(struct script_process *w, int how)
 {
 	struct buf why = {0};
@@ -162,11 +174,15 @@ static void reaped(struct script_process *w, int how)
 		logger_printf(w->pool->setup.logger, LOG_LEVEL_WARN,
 			      "script_worker_ended cause=%s detail=\"%s\"",
 			      script_status_name(cause), buf_cstr(&why));
-	job_done(w, cause, buf_slice(&why));
 	w->pid = 0;
 	w->state = PROCESS_DOWN;
 	w->due_ms = 0;
-	if (!w->ready)
+	bool again = w->job.id != 0 && (w->again || is_doubtful(w, cause));
+	if (!again && w->ready)
+		job_done(w, cause, buf_slice(&why));
+	if (again)
+		script_process_start(w);
+	else if (!w->ready)
 		start_failed(w, buf_cstr(&why));
 	else if (cause == SCRIPT_CRASHED && !w->retired)
 		back_off(w);
@@ -225,10 +241,12 @@ void script_process_run(struct script_process *w, struct script_job *job)
 {
 	uint64_t time_ms = job->time_ms < TIME_MS_MAX ? job->time_ms : TIME_MS_MAX;
 	uint64_t wall_ms = time_ms * WALL_FACTOR + WALL_MORE_MS;
+	if (w->job.id != job->id) /* else it is run again */
+		w->started_us = clock_mono_us();
 	w->job = *job;
 	w->sent = 0;
+	w->runs++;
 	w->state = PROCESS_RUNNING;
-	w->started_us = clock_mono_us();
 	w->due_ms = clock_boot_ms() + (int64_t)wall_ms;
 	flush(w);
 }
@@ -245,11 +263,17 @@ static bool take_reply(struct script_process *w, const struct script_reply *repl
 	if (w->state == PROCESS_STARTING && reply->id == 0 && reply->status == SCRIPT_OK) {
 		w->state = PROCESS_IDLE;
 		w->ready = true;
+		if (w->job.id != 0)
+			script_process_run(w, &w->job);
 		return true;
 	}
 	if (w->state != PROCESS_RUNNING || reply->id != w->job.id || !is_for_worker(reply->status))
 		return false;
 	w->pool->failures = 0;
+	if (is_doubtful(w, reply->status)) {
+		w->again = w->retired = true;
+		return false;
+	}
 	job_done(w, reply->status, reply->status == SCRIPT_OK ? reply->value : reply->text);
 	w->state = PROCESS_IDLE;
 	w->retired = reply->last;

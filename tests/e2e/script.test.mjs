@@ -171,6 +171,8 @@ describe('scripts', () => {
       const { status, json, text } = await refuse(method, path, { ...(method === 'POST' && { name: 'never' }), policy });
       assert.deepEqual([status, json.place], [400, '/policy/script'], text);
     }
+    const long = await refuse('PUT', '/system.policies/books', { ...policy, script: `() => '${'x'.repeat(70000)}'` });
+    assert.deepEqual([long.json.place, long.json.key, long.json.limit], ['policy', 'policy', 65536], long.text);
     assert.equal((await c.get('/system.policies/books')).json.version, 1);
   });
 
@@ -214,7 +216,9 @@ describe('scripts', () => {
     await diverge(c, '/dry/a', { n: 0 }, { n: 1 }, { n: 2 });
     await diverge(c, '/dry/b', { n: 0 }, { n: 3 }, { n: 4 });
     const dry = async (script, more) => {
-      const { status, json, text } = await c.insist('POST', '/_/policies/_test', { body: { collection: 'dry', policy: { strategy: 'script', script, ...more } } });
+      const { ids, ...rest } = more ?? {};
+      const policy = { strategy: 'script', script, ...rest };
+      const { status, json, text } = await c.insist('POST', '/_/policies/_test', { body: { collection: 'dry', policy, ids } });
       assert.equal(status, 200, text);
       return json.sort((x, y) => (x.id < y.id ? -1 : 1));
     };
@@ -224,6 +228,10 @@ describe('scripts', () => {
     assert.deepEqual(throws.map((row) => [row.outcome, row.detail.reason]), [['open', 'script_failed'], ['open', 'script_failed']]);
     const [first] = await dry('() => { throw new Error("no"); }', { fallback: 'newest' });
     assert.deepEqual([first.outcome, first.how, first.document.n], ['resolved', 'newest', 2]);
+    for (let n = 0; n < 3; n++) {
+      const [large] = await dry('() => ({ resolve: { text: "x".repeat(12e6) } })', { ids: ['a'] });
+      assert.deepEqual([large.outcome, large.document?.text.length], ['resolved', 12e6], JSON.stringify(large.detail));
+    }
     assert.equal((await c.get('/dry/a')).headers['x-parley-conflicts'], '1', 'nothing is changed');
   });
 

@@ -35,6 +35,7 @@ static struct script_pool *pool;
 static struct json_parser *parser;
 static struct seen seen[RESULTS_MAX];
 static uint32_t seen_count;
+static size_t seen_bytes; /* of the last one's text */
 static uint64_t last_id;
 static char worker_path[PATH_BYTES];
 
@@ -53,6 +54,7 @@ static void on_event(void *context, struct event *event)
 		assert_true(json_from_msgpack(event->script.output, &text));
 	else
 		buf_append_slice(&text, event->script.output);
+	seen_bytes = text.len;
 	snprintf(s->text, sizeof s->text, "%s", buf_cstr(&text));
 	buf_close(&text);
 }
@@ -362,6 +364,70 @@ static void test_memory(void **state)
 		returns("() => new Uint8Array(40 << 20).fill(1).length", "[]", "41943040");
 }
 
+static void length_is(const char *source, size_t chars)
+{
+	const struct seen *s = run(source, "[]", 10000);
+	if (s->status != SCRIPT_OK)
+		print_error("%s\n -> %s %s\n", source, script_status_name(s->status), s->text);
+	assert_int_equal(s->status, SCRIPT_OK);
+	assert_int_equal(seen_bytes, chars + 2);
+}
+
+/* Writing it down takes no memory of the script's. */
+static void test_large_results(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		length_is("() => 'x'.repeat(8e6)", 8000000);
+		length_is("() => 'x'.repeat(16777216)", 16777216);
+	}
+	length_is("() => '\u00e4'.repeat(8388608)", 16777216);
+	fails("() => 'x'.repeat(16777216 + 65536)", 10000, SCRIPT_TOO_LARGE, "too large");
+}
+
+/* What a worker has from others, but not enough to be replaced. */
+static void test_runs_before_decide_nothing(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		uint64_t starts = metric("parley_script_worker_starts_total ");
+		returns("() => new Uint8Array(24 << 20).fill(1).length", "[]", "25165824");
+		returns("() => new Uint8Array(54 << 20).fill(1).length", "[]", "56623104");
+		assert_true(metric("parley_script_worker_starts_total ") <= starts + 2);
+	}
+	uint64_t starts = metric("parley_script_worker_starts_total ");
+	const struct seen *s = run("() => new Uint8Array(65 << 20).fill(1).length", "[]", 10000);
+	assert_true(is_out_of_memory(s->status));
+	assert_true(metric("parley_script_worker_starts_total ") <= starts + 2);
+	returns("() => 'well'", "[]", "\"well\"");
+}
+
+/* A worker says that it has no memory left before it ends, and may not write to a file. */
+static void test_last_words_in_a_file(void **state)
+{
+	int terminal = dup(STDERR_FILENO);
+	FILE *file = tmpfile();
+	struct buf text = {0};
+	(void)state;
+	assert_non_null(file);
+	assert_true(terminal >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+	script_pool_free(pool);
+	pool_open(worker_path, 1);
+	returns("() => 1", "[]", "1");
+	assert_true(dup2(terminal, STDERR_FILENO) >= 0);
+	buf_append_text(&text, "[\"");
+	for (int i = 0; i < 11500000; i++)
+		buf_append_text(&text, "\xc3\xa4");
+	buf_append_text(&text, "\"]");
+	const struct seen *s = run("(a) => [...a].length", buf_cstr(&text), 10000);
+	if (!is_out_of_memory(s->status))
+		print_error("%s %s\n", script_status_name(s->status), s->text);
+	assert_true(is_out_of_memory(s->status));
+	buf_close(&text);
+	fclose(file);
+	close(terminal);
+}
+
 static void test_the_world_is_away(void **state)
 {
 	(void)state;
@@ -489,6 +555,9 @@ int main(void)
 	    cmocka_unit_test(test_endless),
 	    cmocka_unit_test(test_regular_expressions),
 	    cmocka_unit_test(test_memory),
+	    cmocka_unit_test(test_large_results),
+	    cmocka_unit_test(test_runs_before_decide_nothing),
+	    cmocka_unit_test(test_last_words_in_a_file),
 	    cmocka_unit_test(test_the_world_is_away),
 	    cmocka_unit_test(test_nothing_is_carried_over),
 	    cmocka_unit_test(test_many_wait_their_turn),
