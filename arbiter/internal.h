@@ -23,6 +23,8 @@ enum {
 	KNOWN_MS = 30000,  /* then a conflict that stayed open is looked at, and noted, again */
 	KNOWN_COSTLY_MS = 3600000, /* the same of costly ones, doubled up to */
 	KNOWN_MAX = 65536,         /* past it all are forgotten: that costs time only */
+	PAUSE_LEAVES = 64,         /* conflicts of more are read again after a pause: */
+	PAUSE_MS_A_LEAF = 1,
 	LIST_ROWS = 256,
 	TASKS_MAX = 64,
 	TASKS_PER_SHARD = 32,
@@ -66,6 +68,10 @@ struct known {
 	uint8_t digest[16];
 	int64_t until_ms;
 	uint32_t costly; /* so often a script has failed at it that took all it may */
+	int64_t
+	    pause_ms; /* till then other leaves don't matter either, unless they are far fewer */
+	uint64_t leaves;
+	uint64_t policy; /* version */
 };
 
 struct counters {

@@ -82,6 +82,19 @@ static void digest_of(const struct conflict *conflict, uint64_t policy_version, 
 	buf_close(&form);
 }
 
+static uint64_t leaves_of(const struct conflict *conflict)
+{
+	return conflict->leaves_all > 0 ? conflict->leaves_all : conflict->leaves_count;
+}
+
+/* To read and merge thousands of leaves again for each one that comes would keep everybody busy. */
+static bool is_pausing(const struct arbiter *a, const struct known *known,
+		       const struct conflict *conflict, uint64_t policy)
+{
+	return known->pause_ms > a->now_ms && known->policy == policy &&
+	       leaves_of(conflict) > known->leaves / 2;
+}
+
 bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, struct slice id,
 			    const struct conflict *conflict)
 {
@@ -91,7 +104,10 @@ bool arbiter_queue_is_known(struct arbiter *a, const struct shard_row *row, stru
 		return false;
 	const struct collection_row *collection =
 	    map_get_u64(&a->collections, row->placement.collection);
-	digest_of(conflict, collection ? collection->version : 0, digest);
+	uint64_t policy = collection ? collection->version : 0;
+	if (is_pausing(a, known, conflict, policy))
+		return true;
+	digest_of(conflict, policy, digest);
 	return memcmp(digest, known->digest, sizeof digest) == 0;
 }
 
@@ -99,12 +115,16 @@ void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, stru
 			    const struct msg_conflict_read_ack *graph, bool costly)
 {
 	struct known *before = map_get(&a->known, known_key(a, row, id));
-	struct known known = {.costly = costly};
+	struct known known = {.costly = costly,
+			      .leaves = leaves_of(&graph->conflict),
+			      .policy = graph->policy_version};
 	digest_of(&graph->conflict, graph->policy_version, known.digest);
 	if (before && memcmp(before->digest, known.digest, sizeof known.digest) == 0)
 		known.costly += before->costly;
 	known.until_ms = a->now_ms + backoff_ms(KNOWN_MS, KNOWN_COSTLY_MS,
 						known.costly > 0 ? known.costly - 1 : 0);
+	if (known.leaves > PAUSE_LEAVES)
+		known.pause_ms = a->now_ms + (int64_t)known.leaves * PAUSE_MS_A_LEAF;
 	if (!before && a->known.count >= KNOWN_MAX)
 		forget_values(&a->known);
 	if (!before) {
@@ -125,6 +145,8 @@ void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct
 	struct known *known = map_get(&a->known, known_key(a, row, id));
 	if (known && known->until_ms > a->now_ms + ms)
 		known->until_ms = a->now_ms + ms;
+	if (known && known->pause_ms > known->until_ms)
+		known->pause_ms = known->until_ms;
 }
 
 /* ---- a page ---- */

@@ -438,6 +438,59 @@ static void test_a_policy_that_moved_is_not_waited_for(void **state)
 	assert_true(metric_is(w, "\nparley_conflicts_resolved_total{how=\"newest\"} 1\n"));
 }
 
+/* "doc" with so many leaves, at another number each time, as the queue is looked at. */
+static void list_shows_many(struct world *w, uint64_t number, uint64_t leaves)
+{
+	struct conflict_row row = {.id = slice_text("doc")};
+	row.conflict =
+	    (struct conflict){.state = CONFLICT_OPEN, .number = number, .leaves_all = leaves};
+	struct msg_conflict_list_ack ack = {
+	    .status = STATUS_OK, .shard = SHARD, .rows = &row, .rows_count = 1};
+	assert_int_equal(w->sent.type, MSG_conflict_list);
+	buf_clear(&w->trace);
+	deliver(w, NODE_A, MSG_conflict_list_ack, &ack);
+}
+
+static void stays_open(struct world *w, uint64_t number, uint64_t leaves)
+{
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":3,\"b\":1}", "{}");
+	ack.conflict =
+	    (struct conflict){.state = CONFLICT_OPEN, .number = number, .leaves_all = leaves};
+	lead_shows(w, &ack);
+	assert_int_equal(w->sent.type, MSG_conflict_note);
+}
+
+/* What can't be decided is read again after a pause, however many leaves come, or when there are
+ * far fewer. */
+static void test_thousands_of_leaves_take_a_pause(void **state)
+{
+	struct world *w = *state;
+	list_shows_many(w, 19, 10000);
+	stays_open(w, 19, 10000);
+	run_until(w, 200);
+	list_shows_many(w, 20, 10001);
+	trace_is(w, "");
+	run_until(w, 9000);
+	list_shows_many(w, 21, 10002);
+	trace_is(w, "");
+	run_until(w, 9900);
+	list_shows_many(w, 22, 5000);
+	trace_is(w, "conflict_read\n");
+	stays_open(w, 22, 5000);
+	run_until(w, 14800);
+	list_shows_many(w, 23, 5000);
+	trace_is(w, "");
+	run_until(w, 16000);
+	list_shows_many(w, 24, 5001);
+	trace_is(w, "conflict_read\n");
+	stays_open(w, 24, 5001);
+	/* another policy */
+	push_map(w, 6, 4);
+	run_until(w, 16500);
+	list_shows_many(w, 24, 5001);
+	trace_is(w, "conflict_read\n");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -452,6 +505,7 @@ int main(void)
 	    T(test_busy_crashed_and_lost_scripts_are_run_again),
 	    T(test_scripts_in_hand_are_bounded),
 	    T(test_a_policy_that_moved_is_not_waited_for),
+	    T(test_thousands_of_leaves_take_a_pause),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);
