@@ -50,7 +50,8 @@ struct attachments_taken {
 };
 
 /* Each member of `_attachments` names an upload, is a stub as it is stored, or is {"stub": true}:
- * the last two must be in the parent's body. generation: of the revision that is made. */
+ * the last two must be in the parent's body, a stub as it is stored in the current one if that is
+ * gone. generation: of the revision that is made. */
 enum status attachments_take(struct document_view *v, struct slice body, struct slice parent,
 			     uint64_t generation, struct attachments_taken *out);
 /* Of a resolution: each attachment that it names is one of some version that is kept. */

@@ -7,6 +7,7 @@
 struct taking {
 	struct document_view *view;
 	struct slice parent; /* attachments of the parent */
+	bool parent_gone;    /* its body is not kept */
 	uint64_t generation;
 	struct attachments_taken *out;
 };
@@ -64,16 +65,27 @@ static enum status take_upload(struct taking *t, struct slice text, struct slice
 	return STATUS_OK;
 }
 
-/* What the parent has under this name, or under another one. */
+/* Attachments that stubs may stand for. Who was offline for so long that the content of what was
+ * edited is gone may still name what the current version has: a content's name says all of it. */
+static struct slice attachments_there(const struct taking *t)
+{
+	struct document_view *v = t->view;
+	int winner = t->parent_gone && v->exists ? graph_winner(&v->doc) : GRAPH_NONE;
+	return winner == GRAPH_NONE ? t->parent
+				    : attachments_of(document_body(v, (uint32_t)winner));
+}
+
+/* What there is under this name, or under another one. */
 static bool find_content(const struct taking *t, struct attachment_stub *stub)
 {
 	struct attachment_stub there;
 	struct slice name = stub->name;
 	struct slice type = stub->type;
-	bool here = attachment_find(t->parent, name, &there) &&
+	struct slice all = attachments_there(t);
+	bool here = attachment_find(all, name, &there) &&
 		    memcmp(there.content, stub->content, CONTENT_BYTES) == 0;
 	bool found = here;
-	struct attachments walk = attachments_begin(t->parent);
+	struct attachments walk = attachments_begin(all);
 	while (!found && attachments_next(&walk, &there))
 		found = memcmp(there.content, stub->content, CONTENT_BYTES) == 0;
 	if (!found)
@@ -157,8 +169,11 @@ static struct slice body_with(struct taking *t, struct slice body, struct slice 
 enum status attachments_take(struct document_view *v, struct slice body, struct slice parent,
 			     uint64_t generation, struct attachments_taken *out)
 {
-	struct taking t = {
-	    .view = v, .parent = attachments_of(parent), .generation = generation, .out = out};
+	struct taking t = {.view = v,
+			   .parent = attachments_of(parent),
+			   .parent_gone = parent.len == 0,
+			   .generation = generation,
+			   .out = out};
 	struct slice member = attachments_of(body);
 	uint32_t count = 0;
 	*out = (struct attachments_taken){.body = body};
