@@ -194,6 +194,7 @@ static void print_conflict(struct turn *t, struct request *r, const struct confl
 		   graph->policy_version);
 	buf_append_text(out, ",\"leaves\":");
 	conflict_print_revisions(d->note.leaves, d->note.leaves_count, out);
+	buf_printf(out, ",\"leavesCount\":%" PRIu32, d->note.leaves_count);
 	buf_append_text(out, ",\"base\":");
 	print_value(value_element(d->input, 0), out);
 	print_versions(d->input, out);
@@ -393,8 +394,8 @@ void take_tick(struct turn *t)
 
 /* ---- the request ---- */
 
-static bool take_number(struct slice body, const char *name, uint64_t most, uint64_t *out,
-			struct problem *p)
+static bool take_number(struct slice body, const char *name, uint64_t least, uint64_t most,
+			uint64_t *out, struct problem *p)
 {
 	char place[PLACE_BYTES];
 	char detail[PLACE_BYTES];
@@ -404,8 +405,9 @@ static bool take_number(struct slice body, const char *name, uint64_t most, uint
 	if (value.len == 0)
 		return true;
 	snprintf(place, sizeof place, "/%s", name);
-	snprintf(detail, sizeof detail, "A whole number up to %" PRIu64 ".", most);
-	if (token.type != MP_UINT || token.u64 > most)
+	snprintf(detail, sizeof detail, "A whole number from %" PRIu64 " to %" PRIu64 ".", least,
+		 most);
+	if (token.type != MP_UINT || token.u64 < least || token.u64 > most)
 		return problem_detail(p, STATUS_BAD_PARAMETER, place, detail);
 	*out = token.u64;
 	return true;
@@ -431,10 +433,10 @@ static bool take_body(struct turn *t, struct request *r, struct take_op *op, str
 		return false;
 	op->limit = 1;
 	return take_collections(r, body, op, p) &&
-	       take_number(body, "limit", LIMIT_OFFERS, &op->limit, p) &&
+	       take_number(body, "limit", 1, LIMIT_OFFERS, &op->limit, p) &&
 	       arbiter_take_ms(value_member(body, slice_text("leaseMs")), "/leaseMs",
 			       &op->take.lease_ms, p) &&
-	       take_number(body, "waitMs", ARBITER_WAIT_MAX_MS, &op->wait_ms, p);
+	       take_number(body, "waitMs", 0, ARBITER_WAIT_MAX_MS, &op->wait_ms, p);
 }
 
 void native_arbiter_take(struct turn *t, struct request *r)
@@ -452,8 +454,6 @@ void native_arbiter_take(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 		return;
 	}
-	if (op->limit == 0)
-		op->limit = 1;
 	op->until_ms = t->now_ms + (int64_t)op->wait_ms;
 	timers_set(&t->gw->timers, &r->deadline, op->until_ms + t->gw->options.limits.deadline_ms);
 	r->gone = take_gone;

@@ -143,6 +143,8 @@ static void print_outcome(const struct conflict_about *about, const struct confl
 	bool history = about->history;
 	buf_append_text(out, ",\"leaves\":");
 	conflict_print_revisions(c->leaves, c->leaves_count, out);
+	buf_printf(out, ",\"leavesCount\":%" PRIu64,
+		   c->leaves_all > 0 ? c->leaves_all : c->leaves_count);
 	if (c->result.generation > 0) {
 		buf_append_text(out, ",\"result\":");
 		json_revision(&c->result, out);

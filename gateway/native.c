@@ -85,32 +85,51 @@ bool native_text_list(struct request *r, struct slice value, uint32_t max, uint3
 	return true;
 }
 
+static bool is_among(struct slice name, const char *const *names)
+{
+	while (*names && !slice_is(name, *names))
+		names++;
+	return *names != NULL;
+}
+
+static bool refuse_name(const char *place, struct slice name, const char *const *names,
+			struct problem *p)
+{
+	struct buf text = {0};
+	char at[PLACE_BYTES];
+	snprintf(at, sizeof at, "%s%.*s", place, (int)(name.len < 64 ? name.len : 64),
+		 name.len > 0 ? (const char *)name.data : "");
+	buf_append_text(&text, "Allowed: ");
+	for (const char *const *known = names; *known; known++)
+		buf_printf(&text, "%s%s", known == names ? "" : ", ", *known);
+	buf_append_byte(&text, '.');
+	problem_detail(p, STATUS_BAD_PARAMETER, at, buf_cstr(&text));
+	buf_close(&text);
+	return false;
+}
+
 bool native_members_at(const char *place, struct slice body, const char *const *names,
 		       struct problem *p)
 {
-	struct buf text = {0};
+	char within[PLACE_BYTES];
 	struct mp_reader reader = mp_reader_of(body);
 	struct mp_token head = mp_read(&reader);
 	if (head.type != MP_MAP)
 		return problem_detail(p, STATUS_WRONG_TYPE, place, "A JSON object.");
+	snprintf(within, sizeof within, "%s/", place);
 	for (uint32_t i = 0; i < head.count; i++) {
-		char at[PLACE_BYTES];
 		struct slice name = mp_read(&reader).bytes;
-		const char *const *known = names;
-		while (*known && !slice_is(name, *known))
-			known++;
-		if (*known && mp_skip(&reader))
-			continue;
-		snprintf(at, sizeof at, "%s/%.*s", place, (int)(name.len < 64 ? name.len : 64),
-			 name.len > 0 ? (const char *)name.data : "");
-		buf_append_text(&text, "Allowed: ");
-		for (known = names; *known; known++)
-			buf_printf(&text, "%s%s", known == names ? "" : ", ", *known);
-		buf_append_byte(&text, '.');
-		problem_detail(p, STATUS_BAD_PARAMETER, at, buf_cstr(&text));
-		buf_close(&text);
-		return false;
+		if (!is_among(name, names) || !mp_skip(&reader))
+			return refuse_name(within, name, names, p);
 	}
+	return true;
+}
+
+bool native_parameters(const struct request *r, const char *const *names, struct problem *p)
+{
+	for (uint32_t i = 0; i < r->parameters_count; i++)
+		if (!is_among(r->parameters[i].name, names))
+			return refuse_name("", r->parameters[i].name, names, p);
 	return true;
 }
 

@@ -28,6 +28,9 @@ bool native_text_list(struct request *r, struct slice value, uint32_t max, uint3
 /* Is it an object with no members but these (names, ended by NULL)? A misspelt one would otherwise
  * change what is done without a word. */
 bool native_members(struct slice body, const char *const *names, struct problem *p) MUST_CHECK;
+/* The same of the parameters. */
+bool native_parameters(const struct request *r, const char *const *names,
+		       struct problem *p) MUST_CHECK;
 /* Likewise of an object within the body; place: its pointer. */
 bool native_members_at(const char *place, struct slice body, const char *const *names,
 		       struct problem *p) MUST_CHECK;

@@ -4,7 +4,6 @@
  * Each shard gives its rows in order, so of each no more are needed than the answer may hold; of
  * all together the first ones are kept, and who can't give better ones is not asked further. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/memory.h"
@@ -407,34 +406,15 @@ static bool take_words(struct request *r, struct conflicts_op *op, struct proble
 	return true;
 }
 
-static bool only_known(const struct request *r, struct problem *p)
-{
-	static const char *const names[] = {"collection", "state", "kind",  "olderThanMs",
-					    "limit",      "since", "cursor"};
-	for (uint32_t i = 0; i < r->parameters_count; i++) {
-		struct slice name = r->parameters[i].name;
-		char place[PLACE_BYTES];
-		size_t known = 0;
-		while (known < ARRAY_LEN(names) && !slice_is(name, names[known]))
-			known++;
-		if (known < ARRAY_LEN(names))
-			continue;
-		snprintf(place, sizeof place, "%.*s", (int)(name.len < 64 ? name.len : 64),
-			 name.len > 0 ? (const char *)name.data : "");
-		return problem_detail(p, STATUS_BAD_PARAMETER, place,
-				      "Allowed: collection, state, kind, olderThanMs, limit, "
-				      "cursor; since of the stream.");
-	}
-	return true;
-}
-
 static bool take_parameters(struct turn *t, struct request *r, struct conflicts_op *op,
 			    struct problem *p)
 {
+	static const char *const names[] = {"collection", "state",  "kind", "olderThanMs",
+					    "limit",      "cursor", NULL};
 	uint64_t age_ms = 0;
 	op->kind = UINT64_MAX;
 	op->limit = CONFLICTS_DEFAULT;
-	if (!only_known(r, p) || !take_number(t, r, "limit", &op->limit, p) ||
+	if (!native_parameters(r, names, p) || !take_number(t, r, "limit", &op->limit, p) ||
 	    !take_number(t, r, "olderThanMs", &age_ms, p) || !take_words(r, op, p))
 		return false;
 	if (op->limit > CONFLICTS_MAX)

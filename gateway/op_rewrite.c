@@ -265,6 +265,8 @@ static void read_document(struct turn *t, struct request *r, struct slice id, ca
 static void read_target(struct turn *t, struct request *r)
 {
 	struct rewriting *w = state_of(r);
+	while (w->target < w->targets_count && w->targets[w->target].body.len > 0)
+		w->target++; /* foreseen */
 	if (w->target < w->targets_count)
 		read_document(t, r, w->targets[w->target].id, have_target);
 	else
@@ -322,6 +324,40 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 		conflict_split_refused(t, r, status, taken);
 }
 
+/* The stub that would be there, and the documents that it would name, as far as the split brings
+ * them; others are there already. */
+static void foresee(struct request *r, const struct split_writes *split)
+{
+	struct rewriting *w = state_of(r);
+	struct slice stub = arena_copy(&r->arena, w->decision.resolve.body);
+	struct mp_reader reader = mp_reader_of(value_member(stub, slice_text("_split")));
+	uint32_t count = mp_read(&reader).count;
+	for (uint32_t i = 0; i < count && w->targets_count < SPLIT_PARTS_MAX; i++) {
+		struct target *target = &w->targets[w->targets_count++];
+		target->id = mp_read(&reader).bytes;
+		for (uint32_t k = 0; k < split->count; k++)
+			if (slice_equal(split->documents[k].part.id, target->id))
+				target->body = split->documents[k].part.body;
+	}
+}
+
+static void foreseen(struct turn *t, struct request *r, enum status status, struct slice taken)
+{
+	if (status == STATUS_OK)
+		read_target(t, r);
+	else
+		conflict_split_refused(t, r, status, taken);
+}
+
+static void split_dry(struct turn *t, struct request *r)
+{
+	struct references_op *op = r->op;
+	struct split_writes *split = arena_alloc(&r->arena, sizeof *split);
+	split_prepare(r, op->ask.read.message.shard, &op->rewriting->decision, split);
+	foresee(r, split);
+	split_check(t, r, split, foreseen);
+}
+
 static void have_graph(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
@@ -336,6 +372,8 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 		read_stub(t, r);
 	} else if (w->decision.kind != DECISION_RESOLVE) {
 		refuse(t, r, STATUS_NOT_SPLIT, "/split");
+	} else if (w->dry_run) {
+		split_dry(t, r);
 	} else {
 		conflict_keep(r, &w->decision, &w->resolve);
 		split_write(t, r, op->ask.read.message.shard, &w->decision, resolve_send);
@@ -414,8 +452,6 @@ void native_references_rewrite(struct turn *t, struct request *r)
 		    (r->http->body.len == 0 || take_body(t, r, &problem));
 	if (!fine)
 		answer_problem(t, r, &problem);
-	else if (w->split && w->dry_run)
-		answer_status(t, r, STATUS_BAD_PARAMETER, "/dryRun");
 	else
 		conflict_begin(t, r, rewrite_go);
 }

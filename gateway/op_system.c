@@ -104,6 +104,7 @@ struct collections_op {
 	uint32_t *owners;                /* index into collections */
 	uint32_t queries_count;
 	uint32_t left;
+	bool without_policies; /* scripts are the operators' */
 };
 
 static struct slice collection_row_id(struct request *r, uint64_t id)
@@ -126,8 +127,10 @@ static struct slice collection_row_body(struct turn *t, struct request *r,
 {
 	const struct collection *s = &c->settings;
 	struct buf *out = &t->gw->scratch;
+	const struct collections_op *op = r->op;
+	bool policy = s->policy.len > 0 && !op->without_policies;
 	buf_clear(out);
-	mp_write_map(out, 10 + (s->policy.len > 0) + (s->indexes_count > 0));
+	mp_write_map(out, 10 + policy + (s->indexes_count > 0));
 	mp_write_text(out, "collectionId");
 	mp_write_str(out, s->name);
 	write_number(out, "documentCount", documents);
@@ -140,7 +143,7 @@ static struct slice collection_row_body(struct turn *t, struct request *r,
 	write_number(out, "retainMs", s->retain_ms);
 	write_number(out, "keepAncestors", s->keep_ancestors);
 	write_number(out, "retainDeletedMs", retain_deleted_ms(s));
-	if (s->policy.len > 0) {
+	if (policy) {
 		mp_write_text(out, "policy");
 		buf_append_slice(out, s->policy);
 	}
@@ -262,6 +265,7 @@ void native_collections(struct turn *t, struct request *r)
 	struct collections_op *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
 	r->op = op;
+	op->without_policies = r->http->roles & HTTP_ROLE_READER;
 	if (!list_params(t, r, &op->params, &problem)) {
 		answer_problem(t, r, &problem);
 		return;

@@ -9,7 +9,8 @@ bool policy_check(struct request *r, struct slice value, const char *place, stru
 	struct policy_error error = {0};
 	char where[PLACE_BYTES];
 	if (value.len > LIMIT_POLICY_BYTES)
-		return problem_limit(p, STATUS_BAD_PARAMETER, place, LIMIT_POLICY_BYTES, value.len);
+		return problem_limit(p, STATUS_BAD_PARAMETER, *place ? place : "policy",
+				     LIMIT_POLICY_BYTES, value.len);
 	if (policy_parse(value, &r->arena, &policy, &error))
 		return true;
 	snprintf(where, sizeof where, "%s%s%s", place,

@@ -192,14 +192,15 @@ static bool begins(const char *text, const char *with)
 	return strncmp(text, with, strlen(with)) == 0;
 }
 
-static bool is_about_conflicts(const char *pattern)
+/* What is for those who run the cluster, or decide conflicts: of system collections a reader needs
+ * no more than to know which lists there are. */
+static bool is_closed(const char *pattern)
 {
-	static const char *const closed[] = {"/_/conflicts", "/_/arbiter", "/system.conflicts",
-					     "/system.resolutions"};
+	static const char *const closed[] = {"/_/conflicts", "/_/arbiter", "/_/checkpoints"};
 	for (size_t i = 0; i < ARRAY_LEN(closed); i++)
 		if (begins(pattern, closed[i]))
 			return true;
-	return false;
+	return begins(pattern, "/system.") && !begins(pattern, "/system.collections");
 }
 
 /* Questions that are too long for a query string. */
@@ -223,7 +224,7 @@ bool route_allowed(const struct request *r, struct problem *problem)
 	const struct route *route = r->route;
 	bool reads = route && (route->method == HTTP_GET ||
 			       (route->method == HTTP_POST && is_question(route->pattern)));
-	if (!(r->http->roles & HTTP_ROLE_READER) || (reads && !is_about_conflicts(route->pattern)))
+	if (!(r->http->roles & HTTP_ROLE_READER) || (reads && !is_closed(route->pattern)))
 		return true;
 	return problem_detail(problem, STATUS_FORBIDDEN, "",
 			      "With OU=reader it may read documents, and nothing else.");

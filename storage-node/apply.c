@@ -55,6 +55,7 @@ static void open_conflict(struct storage *s, struct shard_copy *c, struct docume
 	uint32_t *all;
 	uint32_t *bases;
 	uint32_t count = graph_sides_set(&v->doc, &s->arena, &all);
+	conflict.leaves_all = count > listed ? count : 0;
 	if (graph_common_ancestors(&v->doc, all, count, &s->arena, &bases) == 0)
 		conflict.kind = CONFLICT_ROOTS;
 	if (!graph_is_live(&v->doc, leaves[0]))

@@ -45,8 +45,10 @@ void history_add(struct storage *s, struct shard_copy *c, const struct change *c
 	record.undone = undone;
 	record.resolved_ms = change->wall_ms;
 	record.pinned_count = 0;
-	if (record.leaves_count > HISTORY_LEAVES_MAX)
+	if (record.leaves_count > HISTORY_LEAVES_MAX) {
+		record.leaves_all = record.leaves_count;
 		record.leaves_count = HISTORY_LEAVES_MAX;
+	}
 	struct buf detail = {0};
 	if (change->detail.len > 0)
 		detail_cut(change->detail, HISTORY_DETAIL_BYTES_MAX, &detail);

@@ -155,6 +155,31 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 	buf_close(&detail);
 }
 
+/* What to do about a reason for which an answer can't be followed; NULL: it is none of these. */
+static const char *advice_on(struct slice reason)
+{
+	static const struct {
+		const char *reason;
+		const char *text;
+	} rows[] = {
+	    {"paths",
+	     "two versions of one of the documents differ where no rule decides: delete one "
+	     "of these, by DELETE with its revision in If-Match, or give a document"},
+	    {"too_large",
+	     "a result has at most 16 MiB, and is made of at most 256 MiB of versions"},
+	    {"too_many_leaves", "these are more versions than can be merged: give a document"},
+	    {"too_many_roots",
+	     "one split makes at most 64 documents: give a document, or pick one"},
+	    {"id_too_long", "an id of a new document would be longer than 512 bytes"},
+	    {"roots_alike", "two of the documents would get the same id"},
+	    {"body_missing", "the content of a version that is needed is not kept any more"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (slice_is(reason, rows[i].reason))
+			return rows[i].text;
+	return NULL;
+}
+
 struct slice decision_wrong(const struct decision *d, enum answer_kind kind, struct arena *arena)
 {
 	static const char *const texts[] = {[ANSWER_BODY] = "the document is none",
@@ -167,5 +192,6 @@ struct slice decision_wrong(const struct decision *d, enum answer_kind kind, str
 	struct mp_token token = mp_read(&reader);
 	if (token.type != MP_STR || slice_is(token.bytes, "invalid_answer"))
 		return slice_text(texts[kind]);
-	return arena_copy(arena, token.bytes);
+	const char *advice = advice_on(token.bytes);
+	return advice ? slice_text(advice) : arena_copy(arena, token.bytes);
 }

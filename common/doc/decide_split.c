@@ -370,11 +370,15 @@ bool decide_roots(struct decide *w, struct decision *out)
 bool decide_split(struct decide *w, struct slice detail, struct decision *out)
 {
 	struct splitting s;
+	uint32_t *families;
 	enum policy_strategy strategy = w->policy.strategy;
 	/* several versions of one of them are merged */
 	if (strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
 		w->policy.strategy = POLICY_MERGE;
 	begin(&s, w, out);
+	/* whether its versions can be merged does not matter then */
+	if (!s.was_split && graph_families(&w->doc, s.nodes, s.count, w->arena, &families) < 2)
+		return false;
 	if (!find_entities(&s))
 		return true;
 	if (!s.was_split && s.entities_count < 2)

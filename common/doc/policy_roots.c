@@ -1,4 +1,6 @@
 /* Of documents that share an id, and of those that refer to one. */
+#include <stdio.h>
+
 #include "common/doc/policy_parser.h"
 #include "proto/enums.h"
 
@@ -71,34 +73,52 @@ bool policy_read_roots(struct policy_parser *p, struct mp_reader *r, struct poli
 
 /* ---- references ---- */
 
-static bool read_reference(struct mp_reader *r, struct policy_reference *out)
+#define REFERENCE_FORM "{\"path\": dotted, \"kind\": text}"
+
+static bool refuse_reference(struct policy_parser *p, uint32_t index, struct slice member,
+			     const char *text)
+{
+	char place[32];
+	(void)snprintf(place, sizeof place, "/references/%u%s", index, member.len > 0 ? "/" : "");
+	return policy_refuse(p, place, member, text);
+}
+
+static bool read_reference(struct policy_parser *p, struct mp_reader *r, uint32_t index,
+			   struct policy_reference *out)
 {
 	struct mp_token map = mp_read(r);
-	for (uint32_t i = 0; map.type == MP_MAP && i < map.count; i++) {
+	if (map.type != MP_MAP)
+		return refuse_reference(p, index, (struct slice){0}, "must be " REFERENCE_FORM);
+	for (uint32_t i = 0; i < map.count; i++) {
 		struct mp_token name = mp_read(r);
-		struct mp_token value = mp_read(r);
-		bool is_path = name.type == MP_STR && slice_is(name.bytes, "path");
-		struct slice *member = is_path ? &out->path : &out->kind;
-		if (name.type != MP_STR || !(is_path || slice_is(name.bytes, "kind")) ||
-		    member->len > 0 || value.type != MP_STR || value.bytes.len == 0)
-			return false;
-		*member = value.bytes;
+		struct mp_token token = mp_read(r);
+		struct slice value = token.type == MP_STR ? token.bytes : (struct slice){0};
+		struct slice member = name.type == MP_STR ? name.bytes : (struct slice){0};
+		bool is_path = slice_is(member, "path");
+		struct slice *to = is_path ? &out->path : &out->kind;
+		if ((!is_path && !slice_is(member, "kind")) || to->len > 0)
+			return refuse_reference(p, index, member,
+						"unknown or twice; allowed: path, kind");
+		if (value.len == 0 || (is_path && !policy_path_is_well_formed(value)) ||
+		    (!is_path && value.len > POLICY_KIND_BYTES))
+			return refuse_reference(p, index, member, "must be " REFERENCE_FORM);
+		*to = value;
 	}
-	return policy_path_is_well_formed(out->path) && out->kind.len <= POLICY_KIND_BYTES;
+	return out->path.len > 0 ||
+	       refuse_reference(p, index, slice_text("path"), "is needed: " REFERENCE_FORM);
 }
 
 bool policy_read_references(struct policy_parser *p, struct mp_reader *r, struct policy *out)
 {
-	static const char allowed[] =
-	    "must be a list of at most 64 objects {\"path\": dotted, \"kind\": text}";
 	struct mp_token list = mp_read(r);
 	if (list.type != MP_ARRAY || list.count > POLICY_REFERENCES_MAX)
-		return policy_refuse(p, "/references", (struct slice){0}, allowed);
+		return policy_refuse(p, "/references", (struct slice){0},
+				     "must be a list of at most 64 objects " REFERENCE_FORM);
 	struct policy_reference *references =
 	    arena_alloc(p->arena, list.count * sizeof *references);
 	for (uint32_t i = 0; i < list.count; i++)
-		if (!read_reference(r, &references[i]))
-			return policy_refuse(p, "/references", (struct slice){0}, allowed);
+		if (!read_reference(p, r, i, &references[i]))
+			return false;
 	out->references = references;
 	out->references_count = list.count;
 	return true;

@@ -3,6 +3,7 @@
  * collection. */
 #include "gateway/conflict_print.h"
 #include "gateway/http_answer.h"
+#include "gateway/native.h"
 #include "gateway/notify/events.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
@@ -46,9 +47,12 @@ void conflict_event_print(const struct feed_event *event, struct slice collectio
 static bool take_conflicts(struct turn *t, struct request *r, struct subscriber *sub,
 			   struct problem *p)
 {
+	static const char *const names[] = {"collection", "kind", "since", NULL};
 	struct buf text = {0};
 	struct slice kind;
 	uint64_t number;
+	if (!native_parameters(r, names, p))
+		return false;
 	if (!request_parameter(r, "kind", &kind) || kind.len == 0)
 		kind = slice_text("\\w+");
 	else if (!conflict_kind_of(kind, &number))

@@ -409,7 +409,8 @@ static void answer_conflicts(struct gateway_bench *b, uint32_t index, const char
 
 #define CONFLICT_ROW(id)                                                                           \
 	"{\"collection\":\"c\",\"id\":\"" id "\",\"state\":\"open\",\"kind\":\"edits\","           \
-	"\"since\":5,\"leaves\":[\"3-x\",\"3-y\"],\"detail\":{\"reason\":\"scalar\"}}"
+	"\"since\":5,\"leaves\":[\"3-x\",\"3-y\"],\"leavesCount\":2,\"detail\":{\"reason\":"       \
+	"\"scalar\"}}"
 
 static void test_conflicts(void **state)
 {
@@ -448,7 +449,8 @@ static void test_one_row_for_each_document(void **state)
 				.number = 20,
 				.held = true,
 				.leaves = &leaf,
-				.leaves_count = 1};
+				.leaves_count = 1,
+				.leaves_all = 70};
 	struct conflict resolved = {.state = CONFLICT_RESOLVED,
 				    .since_ms = 5,
 				    .number = 10,
@@ -468,15 +470,16 @@ static void test_one_row_for_each_document(void **state)
 	struct msg_conflict_list_ack ack = {.rows = rows, .rows_count = ARRAY_LEN(rows)};
 	struct msg_conflict_list_ack none = {0};
 #define KEPT(id)                                                                                   \
-	"\"leaves\":[\"3-x\"],\"result\":\"4-y\",\"resolvedAt\":7,\"policyVersion\":1,"            \
+	"\"leaves\":[\"3-x\"],\"leavesCount\":1,\"result\":\"4-y\",\"resolvedAt\":7,"              \
+	"\"policyVersion\":1,"                                                                     \
 	"\"resolutionId\":\"" id "\",\"cleanup\":{\"state\":\"due\"}"
 #define ROW_A                                                                                      \
 	"{\"collection\":\"c\",\"id\":\"a\",\"state\":\"undone\",\"kind\":\"edits\",\"since\":"    \
 	"5," KEPT("02") ",\"earlier\":[{\"state\":\"resolved\"," KEPT("01") "}]}"
 #define ROW_B                                                                                      \
 	"{\"collection\":\"c\",\"id\":\"b\",\"state\":\"open\",\"kind\":\"edits\",\"since\":9,"    \
-	"\"held\":true,\"leaves\":[\"3-x\"],\"earlier\":[{\"state\":\"undone\"," KEPT(             \
-	    "02") "},{\"state\":\"resolved\"," KEPT("01") "}]}"
+	"\"held\":true,\"leaves\":[\"3-x\"],\"leavesCount\":70,\"earlier\":[{\"state\":"           \
+	"\"undone\"," KEPT("02") "},{\"state\":\"resolved\"," KEPT("01") "}]}"
 	static const struct {
 		const char *query, *rows, *more;
 	} asked[] = {

@@ -337,6 +337,8 @@ describe('stories', () => {
       const { status, json } = await c.send(method, `/_/arbiter/${path}`, { body: method === 'GET' ? undefined : {} });
       assert.deepEqual([status, json.code], [403, 'role_needed'], path);
     }
+    const none = await ask(c, '_take', { limit: 0 });
+    assert.deepEqual([none.status, none.json.place], [400, '/limit']);
   });
 
   test('a reader reads documents; of conflicts it can neither list, nor see, nor decide any, and it changes nothing', async (c) => {
@@ -354,10 +356,15 @@ describe('stories', () => {
       ['POST', '/_/policies/_test', { collection: 'open' }], ['POST', '/_/arbiter/_take', {}], ['GET', '/_/arbiter/_stream'],
       ['PUT', '/open/read', { n: 3 }], ['PATCH', '/open/read', { n: 3 }], ['DELETE', '/open/read'], ['POST', '/open', { n: 3 }],
       ['DELETE', '/open?query={}'], ['PUT', '/system.policies/open', { strategy: 'newest' }], ['POST', '/_/collections', { name: 'more' }],
-      ['POST', '/_/locks', ['open']]]) {
+      ['POST', '/_/locks', ['open']], ['GET', '/system.policies'], ['GET', '/system.policies/open'], ['POST', '/system.policies/_query', {}],
+      ['GET', '/system.checkpoints'], ['GET', '/_/checkpoints/open/phone'], ['GET', '/system.nodes'], ['GET', '/system.locks']]) {
       const { status, json } = await as(method, path, body);
       assert.deepEqual([status, json.code], [403, 'forbidden'], `${method} ${path}`);
     }
+    const lists = await as('GET', '/system.collections');
+    assert.equal(lists.status, 200, lists.text);
+    assert.ok(lists.json.some((row) => row.collectionId === 'open'));
+    assert.ok(lists.json.every((row) => !('policy' in row)), 'policies are not for readers');
     viewer.destroy();
     assert.deepEqual((await rowOf(c, 'open', 'read')).leaves.sort(), leaves.sort());
   });

@@ -155,6 +155,10 @@ describe('an id collision', () => {
     const test = await c.post('/_/policies/_test', { collection: 'manual', policy: { roots: { kind: ['type'] } } });
     assert.deepEqual(test.json[0].documents.map((document) => document.type).sort(), ['data_record', 'person']);
     await c.insist('PUT', '/visits/late', { body: { members: [{ ref: X }] } });
+    const foreseen = await c.post(path, { split: true, dryRun: true });
+    assert.deepEqual([foreseen.status, foreseen.json.documents, foreseen.json.wouldRewrite],
+      [200, test.json[0].documents.map((document) => document.id).sort(), 1], foreseen.text);
+    assert.equal((await c.post(path, {})).json.code, 'not_split', 'a dry run splits nothing');
     const { status, json, text } = await c.post(path, { split: true });
     assert.equal(status, 200, text);
     const own = await stubOf(c, 'manual');

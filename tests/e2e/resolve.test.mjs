@@ -118,6 +118,8 @@ describe('conflicts in people\'s hands', () => {
     for (let n = 1; n <= 70; n++) await c.insist('PUT', '/open/many?branch=true', { body: { n }, headers: { 'If-Match': etag } });
     const { json } = await shown(c, '/open/many');
     assert.deepEqual([json.leaves.length, json.leavesCount], [70, 70]);
+    const [row] = (await c.get('/_/conflicts?collection=open&state=open')).json.filter(({ id }) => id === 'many');
+    assert.deepEqual([row.leaves.length, row.leavesCount], [64, 70]);
     const made = await resolve(c, '/open/many', { leaves: json.leaves, pick: json.leaves[69] });
     assert.equal(made.status, 200, made.text);
     assert.equal(bare((await c.get('/open/many')).etag), made.json.rev);
@@ -361,6 +363,10 @@ describe('conflicts in people\'s hands', () => {
     assert.deepEqual([odd.status, odd.json.place], [400, '/pick']);
     for (const parameter of ['kind=odd', 'limit=0', 'olderThanMs=-1', 'cursor=!', 'state=closed', 'limit=10001', 'statee=open']) {
       const answer = await c.get(`/_/conflicts?${parameter}`);
+      assert.deepEqual([answer.status, answer.json.place], [400, parameter.split('=')[0]], answer.text);
+    }
+    for (const parameter of ['knd=edits', 'limit=1', 'state=open']) {
+      const answer = await c.send('GET', `/_/conflicts?${parameter}`, { headers: { Accept: 'text/event-stream' } });
       assert.deepEqual([answer.status, answer.json.place], [400, parameter.split('=')[0]], answer.text);
     }
     assert.equal((await c.get('/_/conflicts/nowhere/a')).status, 404);

@@ -142,12 +142,13 @@ static void test_references(void **state)
 	assert_true(slice_is(f->policy.references[0].kind, "person"));
 	assert_int_equal(f->policy.references[1].kind.len, 0);
 	refused(f, "{\"references\":{}}", "/references", "list");
-	refused(f, "{\"references\":[\"a\"]}", "/references", "path");
-	refused(f, "{\"references\":[{}]}", "/references", "path");
-	refused(f, "{\"references\":[{\"kind\":\"a\"}]}", "/references", "path");
-	refused(f, "{\"references\":[{\"path\":\"a.\"}]}", "/references", "dotted");
-	refused(f, "{\"references\":[{\"path\":[1]}]}", "/references", "dotted");
-	refused(f, "{\"references\":[{\"path\":\"a\",\"kin\":\"a\"}]}", "/references", "kind");
+	refused(f, "{\"references\":[\"a\"]}", "/references/0", "path");
+	refused(f, "{\"references\":[{}]}", "/references/0/path", "needed");
+	refused(f, "{\"references\":[{\"kind\":\"a\"}]}", "/references/0/path", "needed");
+	refused(f, "{\"references\":[{\"path\":\"a.\"}]}", "/references/0/path", "dotted");
+	refused(f, "{\"references\":[{\"path\":[1]}]}", "/references/0/path", "dotted");
+	refused(f, "{\"references\":[{\"path\":\"b\"},{\"path\":\"a\",\"kin\":\"a\"}]}",
+		"/references/1/kin", "kind");
 }
 
 static void test_paths_are_found_exactly(void **state)
