@@ -81,10 +81,12 @@ bool gateway_has_left(const struct gateway *gw)
 
 void gateway_free(struct gateway *gw)
 {
-	struct turn t = {.gw = gw};
+	struct effects nobody = {0}; /* what the ends of requests want is not done any more */
+	struct turn t = {.gw = gw, .fx = &nobody};
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&gw->requests, &at)) != NULL;)
 		request_finish(&t, e->value);
+	effects_close(&nobody);
 	request_sweep(gw);
 	while (gw->spare) {
 		struct request *r = gw->spare;

@@ -291,6 +291,14 @@ static void test_a_script_is_tried_when_it_is_written(void **state)
 	assert_non_null(strstr(buf_cstr(&b->body), "\"place\":\"/policy/script\""));
 }
 
+/* The teardown ends the gateway: nobody is told any more to drop the run. */
+static void test_the_gateway_ends_in_a_run(void **state)
+{
+	struct gateway_bench *b = *state;
+	put_script(b);
+	assert_non_null(strstr(buf_cstr(&b->trace), "$$ "));
+}
+
 static void test_nothing_is_taken_untried(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -395,6 +403,7 @@ int main(void)
 	    TEST(test_patching),
 	    TEST(test_refusals),
 	    TEST(test_a_script_is_tried_when_it_is_written),
+	    TEST(test_the_gateway_ends_in_a_run),
 	    TEST(test_nothing_is_taken_untried),
 	    TEST(test_a_dry_run_runs_scripts),
 	    TEST(test_all_open_conflicts),
