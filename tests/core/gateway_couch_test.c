@@ -138,6 +138,9 @@ static const struct told at_once[] = {
     {"POST /_reshard/jobs\n\n{}", 501, NOT_YET},
     {"GET /_reshards", 404, MISSING},
     {"POST /c/_design/d/_rewrite\n\n{}", 501, NOT_YET},
+    {"PUT /c/_design/d/_list/l/v\n\n{}", 400,
+     "{\"error\":\"bad_request\",\"reason\":\"Attachment name '_list/l/v' starts with prohibited "
+     "character '_'\"}"},
     {"DELETE /c/_design/d/_rewrite/a/b/c/d/e/f/g/h/i/j", 501, NOT_YET},
     {"POST /c/_index/_bulk_delete\n\n{}", 400,
      "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: docids\"}"},

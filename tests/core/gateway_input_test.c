@@ -346,6 +346,9 @@ static void test_readers(void **state)
 	assert_int_equal(status_of(&b, "PUT /c/_security\n\n{}"), 403);
 	assert_int_equal(status_of(&b, "POST /c/_bulk_docs\n\n{\"docs\":[]}"), 403);
 	assert_int_not_equal(status_of(&b, "POST /c/_design/d/_view/v\n\n{}"), 403);
+	assert_int_not_equal(status_of(&b, "POST /c/_design/d/_list/l/v\n\n{}"), 403);
+	assert_int_not_equal(status_of(&b, "POST /c/_design/d/_list/l/e/v\n\n{}"), 403);
+	assert_int_equal(status_of(&b, "PUT /c/_design/d/_list/l/v\n\n{}"), 403);
 	assert_int_equal(status_of(&b, "POST /c/_design/d/_update/u\n\n{}"), 403);
 	assert_int_equal(status_of(&b, "POST /c/_design/d/_update/u/id\n\n{}"), 403);
 	gateway_bench_close(&b);

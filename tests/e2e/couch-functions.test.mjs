@@ -107,7 +107,6 @@ const LISTS = {
   odd: 'function (head, req) { start(JSON.parse(req.query.answer)); }',
   throws: 'function () { getRow(); throw new Error("no rows"); }',
   loops: 'function () { for (;;); }',
-  fills: 'function () { for (;;) send(new Array(1e6).join("x")); }',
   broken: 'function (head {',
 };
 
@@ -391,7 +390,6 @@ describe('functions of design documents', () => {
       ['json/n?limit=x', 400, 'query_parse_error'],
       ['throws/n', 500, 'unknown_error', 'Error: no rows'],
       ['loops/n', 500, 'os_process_error'],
-      ['fills/n', 500, 'os_process_error'],
       ['broken/n', 400, 'compilation_error'],
     ])
       expectError(await list(path), status, error, reason);
