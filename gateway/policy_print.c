@@ -28,12 +28,22 @@ static void print_value(const char *name, struct slice value, struct buf *out)
 	buf_close(&json);
 }
 
+/* Is it only what versions that follow it are made on? */
+static bool is_base(const struct decision *d, uint32_t part)
+{
+	return d->parts[part].divided && d->parts[part + 1].base->generation > 0;
+}
+
 static void split_print(const struct decision *d, struct buf *out)
 {
 	buf_append_text(out, ",\"documents\":[");
+	bool first = true;
 	for (uint32_t i = 0; i < d->parts_count; i++) {
-		if (i > 0)
+		if (is_base(d, i))
+			continue;
+		if (!first)
 			buf_append_byte(out, ',');
+		first = false;
 		const struct split_part *part = &d->parts[i];
 		if (part->deleted) {
 			buf_append_text(out, "{\"id\":");

@@ -1,5 +1,8 @@
 #include "gateway/split.h"
 
+#include "common/doc/attachment.h"
+#include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/carry.h"
 #include "gateway/conflict_ask.h"
 
@@ -37,6 +40,18 @@ static const struct map_shard *shard_of(struct turn *t, const struct request *r,
 	return c ? map_collection_shard(c, id) : NULL;
 }
 
+static struct slice carried_body(struct request *r, const struct split_part *part)
+{
+	static const char without[] = "\x81\xac" ATTACHMENTS_MEMBER "\xc0";
+	struct buf rest = {0};
+	if (!MUTATION(split_leaves_pictures))
+		return split_carry_body(part, &r->arena);
+	value_merge_patch(part->body, slice_text(without), &rest);
+	struct slice copy = arena_copy(&r->arena, buf_slice(&rest));
+	buf_close(&rest);
+	return copy;
+}
+
 static bool send_part(struct turn *t, struct request *r, uint32_t index, bool write,
 		      call_done *done)
 {
@@ -49,7 +64,7 @@ static bool send_part(struct turn *t, struct request *r, uint32_t index, bool wr
 		doc->message.write = split_part_write(&doc->part);
 		doc->message.write.shard = doc->shard;
 		if (doc->carried)
-			doc->message.write.body = split_carry_body(&doc->part, &r->arena);
+			doc->message.write.body = carried_body(r, &doc->part);
 	} else {
 		doc->message.check = split_part_check(&doc->part);
 		doc->message.check.shard = doc->shard;
@@ -168,12 +183,19 @@ static void copy_part(struct request *r, const struct split_part *part, struct s
 	out->part = *part;
 	out->part.id = arena_copy(&r->arena, part->id);
 	out->part.body = arena_copy(&r->arena, part->body);
+	if (!part->base)
+		return;
+	out->part.base = arena_alloc(&r->arena, sizeof *out->part.base);
+	out->part.base->generation = part->base->generation;
+	out->part.base->hash = arena_copy(&r->arena, part->base->hash);
 }
 
 void split_prepare(struct request *r, uint64_t shard, const struct decision *d,
 		   struct split_writes *out)
 {
 	*out = (struct split_writes){.count = d->parts_count, .shard = shard, .status = STATUS_OK};
+	if (out->count > 0 && MUTATION(split_part_forgotten))
+		out->count--;
 	out->documents = arena_alloc(&r->arena, (out->count + 1) * sizeof *out->documents);
 	for (uint32_t i = 0; i < out->count; i++)
 		copy_part(r, &d->parts[i], &out->documents[i]);

@@ -80,7 +80,8 @@ enum write_expect {
 	EXPECT_PRESENT = 3,  /* there is one */
 	/* There is none, or it was made by an older operation with the same first 8 bytes of its
 	 * id: that one's revision is the parent. The other 8, as a number, tell which is older.
-	 * With keep_as_branch there may be anything, and this becomes a version beside it. */
+	 * With keep_as_branch there may be anything, and this becomes a version beside it, or a
+	 * branch of what is expected if that is there. */
 	EXPECT_DERIVED = 4,
 	EXPECT_MAX = 4
 };

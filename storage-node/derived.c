@@ -1,5 +1,6 @@
 #include "storage-node/derived.h"
 
+#include "common/doc/decide.h"
 #include "common/doc/graph.h"
 #include "common/probe.h"
 
@@ -44,15 +45,49 @@ static int live_winner(const struct document *doc)
 	return winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner) ? winner : GRAPH_NONE;
 }
 
+static bool knows_split(const struct document *doc, struct slice operation_id)
+{
+	for (uint32_t i = 0; doc && i < doc->operations_count; i++)
+		if (doc->operations[i].id.len == DERIVED_ID_BYTES &&
+		    memcmp(doc->operations[i].id.data, operation_id.data, SPLIT_DOCUMENT_BYTES) ==
+			0)
+			return true;
+	return false;
+}
+
+/* A version: on what it has in common with the others, if that is there. The document itself comes
+ * first: the id may be another one's. */
+static bool decide_version(const struct document *doc, const struct msg_doc_write *m,
+			   struct derived *out)
+{
+	int base = doc ? graph_find(doc, &m->expected[0]) : GRAPH_NONE;
+	bool early = live_winner(doc) == GRAPH_NONE ||
+		     (base == GRAPH_NONE && !knows_split(doc, m->operation_id));
+	if (m->anew && early) {
+		REACHED(split_version_early);
+		out->status = STATUS_NO_LEAD;
+		return true;
+	}
+	if (base == GRAPH_NONE)
+		return false;
+	REACHED(split_version);
+	out->parent = base;
+	out->branch = !graph_is_leaf(doc, (uint32_t)base);
+	return true;
+}
+
 static void decide_first(const struct document *doc, const struct msg_doc_write *m,
 			 struct derived *out)
 {
+	if (m->expected_count == 1 && decide_version(doc, m, out))
+		return;
 	bool live = live_winner(doc) != GRAPH_NONE;
 	out->parent = doc ? graph_winner(doc) : GRAPH_NONE;
 	out->done = !live && m->op == WRITE_DELETE;
 	if (!live)
 		return;
-	if (m->keep_as_branch)
+	/* it has a stub's word that it is this document, if it knows the split no more */
+	if (m->keep_as_branch || !m->anew)
 		put_beside(out);
 	else
 		out->status = STATUS_PRECONDITION_FAILED;
@@ -83,14 +118,31 @@ bool derived_stands(const struct document *doc, const struct revision *made, str
 	return false;
 }
 
-/* The split was undone, and the document deleted since. */
-static void decide_anew(const struct document *doc, struct derived *out)
+int derived_end(const struct document *doc, const struct revision *made, struct arena *arena)
 {
-	if (live_winner(doc) != GRAPH_NONE) {
-		out->status = STATUS_PRECONDITION_FAILED;
-		return;
+	int first = graph_find(doc, made);
+	if (first == GRAPH_NONE)
+		return GRAPH_NONE;
+	bool *reached = arena_alloc(arena, doc->revisions_count * sizeof *reached);
+	for (uint32_t i = (uint32_t)first; i < doc->revisions_count; i++) {
+		const struct revision_node *node = &doc->revisions[i];
+		reached[i] = i == (uint32_t)first || has_reached_parent(node, reached);
+		if (reached[i] && graph_is_leaf(doc, i))
+			return (int)i;
 	}
-	out->parent = graph_winner(doc);
+	return GRAPH_NONE;
+}
+
+/* The split was undone, and the document deleted since. */
+static void decide_anew(const struct document *doc, const struct msg_doc_write *m,
+			struct derived *out)
+{
+	if (live_winner(doc) == GRAPH_NONE && m->expected_count == 0)
+		out->parent = graph_winner(doc);
+	else if (m->expected_count == 0)
+		out->status = STATUS_PRECONDITION_FAILED;
+	else
+		decide_first(doc, m, out);
 }
 
 void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct arena *arena,
@@ -111,8 +163,9 @@ void derived_decide(const struct document *doc, const struct msg_doc_write *m, s
 		out->status = STATUS_CONFLICT;
 		return;
 	}
-	if (m->anew && !derived_stands(doc, &before->revision, arena)) {
-		decide_anew(doc, out);
+	if (m->anew && !derived_stands(doc, &before->revision, arena) &&
+	    !MUTATION(split_counts_deleted)) {
+		decide_anew(doc, m, out);
 		return;
 	}
 	if (slice_equal(before->digest, m->operation_digest)) {

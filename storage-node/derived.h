@@ -21,5 +21,7 @@ void derived_decide(const struct document *doc, const struct msg_doc_write *m, s
 /* Is what a split made, or what people made of it, still there? Else whatever the split takes away
  * under the old id would be nowhere. */
 bool derived_stands(const struct document *doc, const struct revision *made, struct arena *arena);
+/* The first leaf that came of it; GRAPH_NONE: it is not known, or a resolution closed all. */
+int derived_end(const struct document *doc, const struct revision *made, struct arena *arena);
 
 #endif

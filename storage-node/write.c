@@ -327,6 +327,29 @@ static bool seen_operation(struct document_view *v, const struct msg_doc_write *
 	return true;
 }
 
+static void name_revision(const struct document_view *v, const struct msg_doc_write *m, int parent,
+			  struct decision *d)
+{
+	struct revision_content content = {.deleted = d->change.deleted, .body = d->change.body};
+	if (d->accumulates) /* two of the same on two branches are two revisions */
+		content.operation_id = m->operation_id;
+	if (parent != GRAPH_NONE)
+		d->parent[0] = graph_name(&v->doc, (uint32_t)parent);
+	if (parent != GRAPH_NONE || d->late) {
+		content.parents = d->parent;
+		content.parents_count = 1;
+	}
+	d->change.parents_count = content.parents_count;
+	revision_name(&content, d->hash, &d->change.revision);
+}
+
+/* Was the very same split off before, and deleted since? */
+static bool was_deleted(const struct document_view *v, const struct revision *name)
+{
+	return graph_find(&v->doc, name) != GRAPH_NONE &&
+	       !derived_stands(&v->doc, name, &v->storage->arena);
+}
+
 static void decide(struct document_view *v, const struct msg_doc_write *m, struct decision *d)
 {
 	int parent;
@@ -351,17 +374,16 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 	    parent != GRAPH_NONE && !(v->doc.revisions[parent].flags & REVISION_DELETED);
 	d->status = m->op == WRITE_POST || (m->op == WRITE_PUT && !parent_live) ? STATUS_CREATED
 										: STATUS_OK;
-	struct revision_content content = {.deleted = d->change.deleted, .body = d->change.body};
-	if (d->accumulates) /* two of the same on two branches are two revisions */
-		content.operation_id = m->operation_id;
-	if (parent != GRAPH_NONE) {
-		d->parent[0] = graph_name(&v->doc, (uint32_t)parent);
+	name_revision(v, m, parent, d);
+	if (v->exists && m->anew && was_deleted(v, &d->change.revision)) {
+		parent = derived_end(&v->doc, &d->change.revision, &v->storage->arena);
+		branch = false;
+		if (parent == GRAPH_NONE) {
+			d->status = STATUS_PRECONDITION_FAILED;
+			return;
+		}
+		name_revision(v, m, parent, d);
 	}
-	if (parent != GRAPH_NONE || d->late) {
-		content.parents = d->parent;
-		content.parents_count = 1;
-	}
-	revision_name(&content, d->hash, &d->change.revision);
 	d->answer = d->change.revision;
 	d->conflicts += branch;
 	if (v->exists && graph_find(&v->doc, &d->change.revision) != GRAPH_NONE)
@@ -371,7 +393,6 @@ static void decide(struct document_view *v, const struct msg_doc_write *m, struc
 		REACHED(edit_of_purged);
 	d->change.id = m->id;
 	d->change.parents = d->parent;
-	d->change.parents_count = content.parents_count;
 	d->change.operation_id = m->operation_id;
 	d->change.operation_digest = m->operation_digest;
 	d->change.status = d->status;

@@ -33,7 +33,10 @@ enum decision_how {
 	HOW_PERSON = HOW_KINDS /* by hand */
 };
 
-enum { SPLIT_PARTS_MAX = 64 };
+enum {
+	SPLIT_PARTS_MAX = 64,
+	SPLIT_DOCUMENT_BYTES = 4 /* of operation ids: the same for all versions of a document */
+};
 
 /* A document that a split makes, before the resolution is ordered: by a doc_write with
  * EXPECT_DERIVED. Doing it again does nothing. */
@@ -43,7 +46,10 @@ struct split_part {
 	bool
 	    beside; /* what the split made before is not in it, as its inputs are gone: both stay */
 	bool anew;  /* no stub names it yet */
-	bool deleted; /* what came late to the old id deletes it */
+	bool deleted;          /* what came late to the old id deletes it */
+	bool divided;          /* its versions conflict; they follow as parts of the same id */
+	struct revision *base; /* of a version: what it is made on, if it is there (generation 0:
+				* nothing); else NULL */
 	uint8_t operation_id[16];
 	uint8_t digest[16];
 };

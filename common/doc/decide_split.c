@@ -6,6 +6,7 @@
 
 #include "common/doc/decide_internal.h"
 #include "common/doc/graph.h"
+#include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
 
@@ -18,6 +19,11 @@ struct entity {
 	uint32_t count;
 	struct slice body;
 	bool deleted; /* it was split off before, and came again as a deletion */
+	/* its versions can't be merged: these go on, each as one of its document, made on `body` if
+	 * that is what they have in common */
+	const uint32_t *versions;
+	uint32_t versions_count;
+	bool on_base;
 };
 
 struct splitting {
@@ -112,6 +118,31 @@ static bool fail(struct splitting *s, const char *reason)
 	return false;
 }
 
+static int by_age(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a;
+	uint32_t y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* The versions conflict: people are to see that under the new id, not under the old one. If what
+ * they have in common is not kept the oldest takes its place: what comes later changes nothing of
+ * it. */
+static bool divide(struct splitting *s, struct entity *e)
+{
+	struct decide *w = s->w;
+	uint32_t *bases;
+	for (uint32_t i = 0; i < e->count; i++)
+		if (decide_is_deleted(w, e->nodes[i]))
+			return false;
+	qsort(e->nodes, e->count, sizeof *e->nodes, by_age);
+	e->on_base = graph_common_ancestors(&w->doc, e->nodes, e->count, w->arena, &bases) == 1 &&
+		     !decide_is_deleted(w, bases[0]) && decide_body(w, bases[0], &e->body);
+	e->versions = e->nodes + !e->on_base;
+	e->versions_count = e->count - !e->on_base;
+	return e->on_base || decide_body(w, e->nodes[0], &e->body);
+}
+
 /* False: it can't be told (failed), or it is deleted. */
 static bool fill_body(struct splitting *s, struct entity *e)
 {
@@ -120,14 +151,17 @@ static bool fill_body(struct splitting *s, struct entity *e)
 	if (e->count == 1)
 		return !decide_is_deleted(w, e->nodes[0]) && decide_body(w, e->nodes[0], &e->body);
 	decide_merge(w, e->nodes, e->count, &merged);
-	s->failed = merged.outcome != MERGE_DONE;
-	if (s->failed)
+	bool fine = merged.outcome == MERGE_DONE && !merged.deleted;
+	if (merged.outcome == MERGE_OPEN && divide(s, e)) {
+		fine = true;
+	} else if (merged.outcome != MERGE_DONE) {
+		s->failed = true;
 		decide_notes(w, buf_slice(&merged.detail), s->out);
-	bool fine = !s->failed && !merged.deleted;
-	if (fine && merged.body.len > LIMIT_BODY_BYTES)
+	} else if (fine && merged.body.len > LIMIT_BODY_BYTES) {
 		fine = fail(s, "too_large");
-	if (fine)
+	} else if (fine) {
 		e->body = arena_copy(w->arena, buf_slice(&merged.body));
+	}
 	buf_close(&merged.body);
 	buf_close(&merged.detail);
 	return fine;
@@ -224,15 +258,17 @@ static bool fill_id(struct splitting *s, const struct entity *e, struct split_pa
 }
 
 /* The same for the same try, greater for a later one: of two tries whoever saw more of the
- * document, or a newer policy, has the greater number. */
-static void name_operation(const struct decide *w, struct split_part *part)
+ * document, or a newer policy, has the greater number. version: empty, or whose part it is. */
+static void name_operation(const struct decide *w, struct slice version, struct split_part *part)
 {
 	struct buf form = {0};
 	uint64_t number = w->graph->conflict.number + w->graph->policy_version;
-	mp_write_array(&form, 3);
+	mp_write_array(&form, version.len > 0 ? 4 : 3);
 	mp_write_text(&form, "split");
 	mp_write_u64(&form, w->graph->shard);
 	mp_write_bin(&form, part->id);
+	if (version.len > 0)
+		mp_write_str(&form, version);
 	digest16(buf_slice(&form), part->operation_id);
 	buf_close(&form);
 	for (int i = 0; i < 8; i++)
@@ -253,30 +289,64 @@ static bool stub_names(const struct splitting *s, struct slice id)
 	return false;
 }
 
+static void add_versions(struct splitting *s, const struct entity *e)
+{
+	struct decide *w = s->w;
+	struct decision *out = s->out;
+	const struct split_part document = out->parts[out->parts_count - 1];
+	struct revision *base = arena_alloc(w->arena, sizeof *base);
+	if (e->on_base) {
+		struct revision_content content = {.body = e->body};
+		revision_name(&content, arena_alloc(w->arena, REVISION_HASH_CHARS), base);
+	}
+	for (uint32_t i = 0; i < e->versions_count; i++) {
+		struct split_part *part = &out->parts[out->parts_count++];
+		*part = (struct split_part){
+		    .id = document.id, .anew = document.anew, .beside = true, .base = base};
+		CHECK(decide_body(w, e->versions[i], &part->body));
+		name_operation(w, decide_revision_text(w, e->versions[i]), part);
+		memcpy(part->operation_id, document.operation_id, SPLIT_DOCUMENT_BYTES);
+	}
+}
+
+/* False: it gets no id. */
+static bool add_document(struct splitting *s, const struct entity *e)
+{
+	struct decision *out = s->out;
+	struct split_part *part = &out->parts[out->parts_count];
+	*part = (struct split_part){.body = e->body, .deleted = e->deleted};
+	if (!fill_id(s, e, part))
+		return fail(s, "id_too_long");
+	for (uint32_t k = 0; k < out->parts_count; k++)
+		if (slice_equal(out->parts[k].id, part->id))
+			return fail(s, "roots_alike");
+	part->anew = !stub_names(s, part->id);
+	if (part->deleted && part->anew)
+		return true;
+	part->beside = s->count < s->w->inputs_count && !part->deleted;
+	/* what the split made before may hold more than the versions have in common */
+	part->beside |= e->on_base && !part->anew;
+	part->divided = e->versions_count > 0;
+	name_operation(s->w, (struct slice){0}, part);
+	add_id(s, part->id);
+	out->parts_count++;
+	add_versions(s, e);
+	return true;
+}
+
 static bool make_parts(struct splitting *s)
 {
 	struct decision *out = s->out;
+	uint64_t count = s->entities_count;
 	out->parts_count = 0;
-	if (s->entities_count > SPLIT_PARTS_MAX)
+	for (uint32_t i = 0; i < s->entities_count; i++)
+		count += s->entities[i].versions_count;
+	if (count > SPLIT_PARTS_MAX)
 		return fail(s, "too_many_roots");
-	out->parts = arena_alloc(s->w->arena, (s->entities_count + 1) * sizeof *out->parts);
-	for (uint32_t i = 0; i < s->entities_count; i++) {
-		const struct entity *e = &s->entities[i];
-		struct split_part *part = &out->parts[out->parts_count];
-		*part = (struct split_part){.body = e->body, .deleted = e->deleted};
-		if (!fill_id(s, e, part))
-			return fail(s, "id_too_long");
-		for (uint32_t k = 0; k < out->parts_count; k++)
-			if (slice_equal(out->parts[k].id, part->id))
-				return fail(s, "roots_alike");
-		part->anew = !stub_names(s, part->id);
-		if (part->deleted && part->anew)
-			continue;
-		part->beside = s->count < s->w->inputs_count && !part->deleted;
-		name_operation(s->w, part);
-		add_id(s, part->id);
-		out->parts_count++;
-	}
+	out->parts = arena_alloc(s->w->arena, (count + 1) * sizeof *out->parts);
+	for (uint32_t i = 0; i < s->entities_count; i++)
+		if (!add_document(s, &s->entities[i]))
+			return false;
 	if (s->ids_count > 1)
 		qsort(s->ids, s->ids_count, sizeof *s->ids, compare_ids);
 	return true;
@@ -289,35 +359,52 @@ static void write_ids(const struct splitting *s, struct buf *out)
 		mp_write_str(out, s->ids[i]);
 }
 
-static void write_deleted(const struct decision *d, uint32_t count, struct buf *out)
+/* Ids of the documents that it is true of; none: nothing. */
+static uint32_t write_those(const struct decision *d, const char *name,
+			    bool is_one(const struct split_part *part), struct buf *out)
 {
-	mp_write_text(out, "deleted");
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < d->parts_count; i++)
+		count += is_one(&d->parts[i]);
+	if (count == 0)
+		return 0;
+	mp_write_text(out, name);
 	mp_write_array(out, count);
 	for (uint32_t i = 0; i < d->parts_count; i++)
-		if (d->parts[i].deleted)
+		if (is_one(&d->parts[i]))
 			mp_write_str(out, d->parts[i].id);
+	return 1;
 }
 
-/* detail: a map, which gets the list of ids, and of those that are deleted, if there are. */
+static bool is_deleted(const struct split_part *part)
+{
+	return part->deleted;
+}
+
+static bool is_divided(const struct split_part *part)
+{
+	return part->divided;
+}
+
+/* detail: a map, which gets the list of ids, and of those that are deleted or in conflict. */
 static void become_stub(struct splitting *s, struct slice detail)
 {
 	struct buf stub = {0};
 	struct buf told = {0};
 	struct mp_reader r = mp_reader_of(detail);
-	uint32_t parts;
-	uint32_t deleted = 0;
+	struct buf some = {0};
 	if (!make_parts(s)) {
 		s->out->parts_count = 0;
 		return;
 	}
-	for (parts = 0; parts < s->out->parts_count; parts++)
-		deleted += s->out->parts[parts].deleted;
+	uint32_t parts = s->out->parts_count;
+	uint32_t members = write_those(s->out, "deleted", is_deleted, &some);
+	members += write_those(s->out, "inConflict", is_divided, &some);
 	mp_write_map(&stub, 1);
 	mp_write_text(&stub, "_split");
 	write_ids(s, &stub);
-	mp_write_map(&told, mp_read(&r).count + 1 + (deleted > 0));
-	if (deleted > 0)
-		write_deleted(s->out, deleted, &told);
+	mp_write_map(&told, mp_read(&r).count + 1 + members);
+	buf_append_slice(&told, buf_slice(&some));
 	mp_write_text(&told, "documents");
 	write_ids(s, &told);
 	buf_append(&told, r.at, (size_t)(r.end - r.at));
@@ -326,6 +413,7 @@ static void become_stub(struct splitting *s, struct slice detail)
 	s->out->parts_count = parts;
 	buf_close(&stub);
 	buf_close(&told);
+	buf_close(&some);
 }
 
 /* ---- by policy, or on somebody's word ---- */
@@ -394,6 +482,8 @@ struct msg_doc_write split_part_write(const struct split_part *part)
 	    .id = part->id,
 	    .body = part->body,
 	    .expect = EXPECT_DERIVED,
+	    .expected = part->base,
+	    .expected_count = part->base != NULL,
 	    .keep_as_branch = part->beside,
 	    .anew = part->anew,
 	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),

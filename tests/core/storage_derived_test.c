@@ -220,8 +220,103 @@ static void test_taken(void **state)
 	struct storage_bench *b = *state;
 	peers_lead(b, MODE_CONSISTENT);
 	put(b, 7, FIRST);
-	assert_int_equal(split(b, 20, 1, 0), STATUS_PRECONDITION_FAILED);
+	assert_int_equal(split_anew(b, 20, 1, 0), STATUS_PRECONDITION_FAILED);
 	shows(b, 7, 0);
+	/* but a stub names it: it was made so long ago that it knows nothing of it */
+	assert_int_equal(split(b, 20, 1, FIRST + 1), STATUS_CREATED);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
+/* A version {"v": v} of the document that was split off, made on the root {"v": on} if that is
+ * there; each has a name of its own. */
+static enum status named_version(struct storage_bench *b, uint64_t name, uint64_t v, uint64_t on,
+				 bool anew, uint64_t number, uint64_t entry)
+{
+	struct msg_doc_write m = peers_put(b, "d", v);
+	struct revision_content content = {.body = peers_body(b, on)};
+	char hash[REVISION_HASH_CHARS];
+	struct revision base;
+	struct buf id = {0};
+	revision_name(&content, hash, &base);
+	buf_append_be64(&id, 0x5000 + name); /* begins like try_id's */
+	buf_append_be64(&id, number);
+	m.expect = EXPECT_DERIVED;
+	m.expected = &base;
+	m.expected_count = 1;
+	m.keep_as_branch = true;
+	m.anew = anew;
+	m.operation_id = buf_slice(&id);
+	m.operation_digest = peers_operation(b, v);
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
+	buf_close(&id);
+	if (b->written.status == 999 && entry > 0)
+		peers_ack(b, PEER_B, 1, entry);
+	return b->written.status;
+}
+
+static enum status version(struct storage_bench *b, uint64_t v, uint64_t on, bool anew,
+			   uint64_t number, uint64_t entry)
+{
+	return named_version(b, v, v, on, anew, number, entry);
+}
+
+static void test_versions_on_what_they_have_in_common(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(version(b, 2, 1, true, 20, 0), STATUS_NO_LEAD); /* it comes too early */
+	assert_int_equal(split_anew(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(version(b, 2, 1, true, 20, FIRST + 1), STATUS_OK);
+	assert_int_equal(version(b, 3, 1, true, 20, FIRST + 2), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.revision.generation, 2);
+	assert_int_equal(b->was_read.conflicts, 1);
+	/* again, and as a later try */
+	assert_int_equal(version(b, 2, 1, true, 20, 0), STATUS_OK);
+	assert_int_equal(version(b, 3, 1, true, 21, 0), STATUS_OK);
+	/* one whose base is not there: beside the others */
+	assert_int_equal(version(b, 4, 9, true, 21, FIRST + 3), STATUS_CREATED);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 2);
+}
+
+static void remove_leaf(struct storage_bench *b, uint64_t entry)
+{
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	struct revision leaf = b->was_read.revision;
+	struct msg_doc_write m = peers_put(b, "d", entry);
+	m.op = WRITE_DELETE;
+	m.body = (struct slice){0};
+	m.expect = EXPECT_REVISION;
+	m.expected = &leaf;
+	m.expected_count = 1;
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, entry);
+}
+
+static void test_versions_that_were_deleted_come_back_with_another_split(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split_anew(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(version(b, 2, 1, true, 20, FIRST + 1), STATUS_OK);
+	assert_int_equal(version(b, 3, 1, true, 20, FIRST + 2), STATUS_OK);
+	remove_leaf(b, FIRST + 3);
+	remove_leaf(b, FIRST + 4);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(version(b, 2, 1, true, 20, 0), STATUS_PRECONDITION_FAILED);
+	assert_int_equal(version(b, 2, 1, true, 21, 0), STATUS_NO_LEAD);
+	assert_int_equal(split_anew(b, 21, 1, FIRST + 5), STATUS_CREATED);
+	/* on what came of their deletions; undoing a split gave them other names */
+	assert_true(status_is_success(named_version(b, 12, 2, 1, true, 21, FIRST + 6)));
+	assert_true(status_is_success(version(b, 3, 1, true, 21, FIRST + 7)));
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 1);
+	bool two = slice_equal(b->was_read.body, peers_body(b, 2));
+	remove_leaf(b, FIRST + 8);
+	shows(b, two ? 3 : 2, 0);
 }
 
 static enum status check(struct storage_bench *b, uint64_t number, struct slice body)
@@ -229,6 +324,7 @@ static enum status check(struct storage_bench *b, uint64_t number, struct slice 
 	struct msg_derived_check m = {.shard = SHARD,
 				      .id = slice_text("d"),
 				      .body = body,
+				      .anew = true,
 				      .operation_id = try_id(b, number),
 				      .operation_digest = peers_operation(b, 1)};
 	b->written = (struct msg_doc_write_ack){.status = 999};
@@ -343,6 +439,8 @@ int main(void)
 	    T(test_too_late),
 	    T(test_what_people_did_stays),
 	    T(test_taken),
+	    T(test_versions_on_what_they_have_in_common),
+	    T(test_versions_that_were_deleted_come_back_with_another_split),
 	    T(test_another_split_brings_back_what_was_deleted),
 	    T(test_deleted_after_the_split_it_stays_deleted),
 	    T(test_a_late_deletion),

@@ -273,6 +273,40 @@ describe('an id collision', () => {
     assert.equal((await c.get(`/late/${derived('l', 'b')}`)).status, 200);
   });
 
+  /** Both versions are in conflict there, with what they have in common; the old id shows nothing of them. */
+  async function divided(c, id, part) {
+    const open = await until('the new id is in conflict', LONG_MS, async () => {
+      const { json } = await c.get(`/_/conflicts/late/${part}`);
+      return json?.leaves?.length === 2 && json;
+    });
+    assert.equal(open.kind, 'edits');
+    assert.equal(open.base.document.v, 1);
+    assert.deepEqual(open.versions.map(({ document }) => document.v).sort(), [2, 3]);
+    assert.equal((await c.get(`/late/${id}`)).json._split.length, 2);
+  }
+
+  test('versions of one document that conflict are in conflict under its new id', async (c) => {
+    const body = { type: 'data_record', v: 1 };
+    const edits = (id) => [2, 3].map((v) => ({ _id: id, ...body, v, _revisions: { start: 2, ids: [String(v).repeat(32), root('b')] } }));
+    const save = async (docs) => {
+      const pushed = await couch('/late/_bulk_docs', { method: 'POST', body: { new_edits: false, docs } });
+      assert.equal(pushed.status, 201, pushed.text);
+    };
+    await push('late', 'n', [['a', { type: 'person' }], ['b', body]]);
+    await until('it is split', LONG_MS, async () => (await c.get('/late/n')).json?._split);
+    await save(edits('n'));
+    await divided(c, 'n', derived('n', 'b'));
+    const row = await until('it is on record', LONG_MS, async () => {
+      const { json } = await c.get('/_/conflicts?collection=late&state=resolved');
+      return json.find(({ id, detail }) => id === 'n' && detail.inConflict);
+    });
+    assert.deepEqual(row.detail.inConflict, [derived('n', 'b')]);
+    await push('late', 'o', [['b', body]]);
+    await save([...edits('o'), { _id: 'o', type: 'person', _revisions: { start: 1, ids: [root('a')] } }]);
+    await until('it is split', LONG_MS, async () => (await c.get('/late/o')).json?._split);
+    await divided(c, 'o', derived('o', 'b'));
+  });
+
   test('where an id is taken nothing is written, and everybody says so', async (c) => {
     await c.collection('taken', { shards: 4, policy: { strategy: 'none' } });
     await c.put(`/taken/${derived('t', 'b')}`, { mine: true });

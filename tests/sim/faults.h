@@ -26,7 +26,7 @@ void faults_note(struct sim *sim, enum sim_fault fault);
 void faults_of_run(const struct sim *sim, struct faults_met *out);
 
 /* Of a series; processes share it. Features are workloads, then kinds of clusters. */
-enum { FAULTS_FEATURES = 32 };
+enum { FAULTS_FEATURES = 40 };
 
 struct faults_tally {
 	_Atomic uint64_t seeds[FAULTS_FEATURES];

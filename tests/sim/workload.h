@@ -12,7 +12,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { WORKLOADS_MAX = 24 };
+enum { WORKLOADS_MAX = 32 };
 
 /* Only name, actors, state_bytes, start, step and on_answer must be there. */
 struct workload_ops {
@@ -141,5 +141,6 @@ extern const struct workload_ops schedule_workload;   /* schedule_workload.c */
 extern const struct workload_ops erase_workload;      /* erase_workload.c */
 extern const struct workload_ops storm_workload;      /* storm_workload.c */
 extern const struct workload_ops alone_workload;      /* alone_workload.c */
+extern const struct workload_ops parts_workload;      /* parts_workload.c */
 
 #endif

@@ -1,6 +1,7 @@
 /* Documents that share an id and nothing else: which are one entity, and what a split makes. */
 #include <stdio.h>
 
+#include "common/doc/revision.h"
 #include "tests/unit/graph_case.h"
 
 #define KINDS "{\"roots\":{\"kind\":[\"type\"]}}"
@@ -130,10 +131,87 @@ static void test_edits_of_one_and_several_of_a_kind(void **state)
 	part_is(f, 0, "x~0123456789abcdef", "{\"type\":\"record\",\"m\":2}");
 	part_is(f, 1, "x~ce40d1dc470643e2", "{\"type\":\"record\",\"n\":2}");
 	part_is(f, 2, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1,\"b\":1,\"a\":1}");
-	f->nodes[3].body = from_json(f, "{\"type\":\"person\",\"n\":1,\"a\":2}");
+}
+
+static struct slice root_name(struct fixture *f, struct slice body)
+{
+	struct revision_content content = {.body = body};
+	struct revision name;
+	revision_name(&content, arena_alloc(&f->arena, REVISION_HASH_CHARS), &name);
+	return name.hash;
+}
+
+/* What conflicts is in conflict under the new id, with what the versions have in common. */
+static void test_versions_that_conflict_all_go_on(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	node(f, "2-b", P(0), "{\"type\":\"person\",\"n\":3}");
+	node(f, "2-a", P(0), "{\"type\":\"person\",\"n\":2}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	assert_non_null(strstr(to_json(f, f->decision.resolve.detail),
+			       "\"inConflict\":[\"x~e4da228c29dc4ebc\"]"));
+	assert_int_equal(f->decision.parts_count, 4);
+	part_is(f, 1, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1}");
+	part_is(f, 2, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":3}");
+	part_is(f, 3, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":2}");
+	const struct split_part *parts = f->decision.parts;
+	assert_false(parts[0].divided || parts[1].beside);
+	assert_true(parts[1].divided && parts[2].beside && parts[3].beside);
+	struct slice base = root_name(f, parts[1].body);
+	for (uint32_t i = 2; i < 4; i++) {
+		struct msg_doc_write write = split_part_write(&parts[i]);
+		assert_int_equal(write.expected_count, 1);
+		assert_int_equal(write.expected[0].generation, 1);
+		assert_true(slice_equal(write.expected[0].hash, base));
+		assert_memory_equal(parts[i].operation_id, parts[1].operation_id, 4);
+		assert_true(memcmp(parts[i].operation_id, parts[i - 1].operation_id, 8) != 0);
+	}
+	/* nor is anything lost of it where that is not kept */
+	f->nodes[0].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	run(f);
+	assert_int_equal(f->decision.parts_count, 3);
+	part_is(f, 1, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":3}");
+	part_is(f, 2, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":2}");
+	assert_true(f->decision.parts[1].divided && f->decision.parts[2].beside);
+	assert_int_equal(f->decision.parts[2].base->generation, 0);
+}
+
+/* One of them is deleted: which of the two edits is meant people say. */
+static void test_versions_and_a_deletion_stay_open(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	node(f, "2-a", P(0), "{\"type\":\"person\",\"n\":2}");
+	node(f, "2-b", P(0), "{\"type\":\"person\",\"n\":3}");
+	node(f, "2-c", P(0), NULL)->flags |= REVISION_DELETED | REVISION_AGAINST;
 	run(f);
 	assert_int_equal(f->decision.kind, DECISION_NOTE);
-	assert_non_null(strstr(to_json(f, f->decision.note.detail), "\"path\":\"a\""));
+	assert_non_null(strstr(to_json(f, f->decision.note.detail), "\"path\":\"n\""));
+}
+
+static void test_late_edits_that_conflict_follow_their_document(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record(f, KINDS);
+	node(f, "2-s", P(0, 1), "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}")
+	    ->flags |= REVISION_RESOLVED | REVISION_SPLIT;
+	node(f, "2-a", P(0), "{\"type\":\"person\",\"n\":8}");
+	node(f, "2-b", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}");
+	assert_int_equal(f->decision.parts_count, 4);
+	/* what the split made there may be more than what they have in common */
+	assert_true(f->decision.parts[1].beside && !f->decision.parts[1].anew);
+	/* the losers are gone: those two only, beside what is there */
+	f->nodes[0].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	f->nodes[1].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	run(f);
+	assert_int_equal(f->decision.parts_count, 2);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":8}");
+	part_is(f, 1, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
+	assert_true(f->decision.parts[0].beside && f->decision.parts[1].beside);
 }
 
 static void test_a_split_is_not_taken_back(void **state)
@@ -317,6 +395,9 @@ int main(void)
 	    T(test_different_kinds_may_stay_open),
 	    T(test_newest_does_not_drop_another_kind),
 	    T(test_edits_of_one_and_several_of_a_kind),
+	    T(test_versions_that_conflict_all_go_on),
+	    T(test_versions_and_a_deletion_stay_open),
+	    T(test_late_edits_that_conflict_follow_their_document),
 	    T(test_what_looks_like_a_stub_is_a_document),
 	    T(test_a_late_edit_follows_its_document),
 	    T(test_a_late_deletion_follows_its_document),
