@@ -23,7 +23,7 @@ export function couchClient(cluster) {
     const path = `/${encodeURIComponent(name)}`;
     await couch('DELETE', path);
     const made = await couch('PUT', path);
-    assert.equal(made.status, 201, made.text);
+    assert.ok([201, 202].includes(made.status), made.text); // 202: a slow machine
     return path;
   };
   return { couch, database };
