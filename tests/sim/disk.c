@@ -213,11 +213,6 @@ void disk_corrupt_any(struct disk *d, struct rng *rng)
 		chosen->corrupt = true;
 }
 
-static bool starts_with(struct slice key, struct slice prefix)
-{
-	return key.len >= prefix.len && slice_equal(slice_of(key.data, prefix.len), prefix);
-}
-
 /* What is known of its bytes: they have changed. */
 static void forget(struct version *v)
 {
@@ -230,11 +225,12 @@ bool disk_flip_any(struct disk *d, struct slice prefix, struct rng *rng, enum st
 {
 	static const enum store_family families[] = {STORE_DOCUMENTS, STORE_CONFLICTS,
 						     STORE_ATTACHMENTS};
+	struct key_prefix under = key_prefix_of(prefix);
 	struct version *chosen = NULL;
 	uint64_t seen = 0;
 	for (size_t f = 0; f < ARRAY_LEN(families); f++) {
 		struct node *n = versions_seek(&d->families[families[f]], prefix);
-		for (; n && starts_with(node_key(n), prefix); n = n->next[0]) {
+		for (; n && node_is_under(n, &under); n = n->next[0]) {
 			struct version *v = node_at(n, d->committed);
 			if (!v || v->removed || v->len == 0 || rng_below(rng, ++seen) != 0)
 				continue;
@@ -265,7 +261,7 @@ bool disk_garble(struct disk *d, enum store_family family, struct slice key, siz
 
 struct walk {
 	const struct disk *disk;
-	struct slice prefix;
+	struct key_prefix prefix;
 	const struct node *node; /* NULL: at the end */
 	struct version *version; /* that it shows */
 };
@@ -273,8 +269,9 @@ struct walk {
 static bool walk_next(struct walk *w, const struct node *from)
 {
 	for (w->node = from; w->node; w->node = w->node->next[0]) {
-		if (!starts_with(node_key(w->node), w->prefix))
+		if (!node_is_under(w->node, &w->prefix))
 			break;
+		__builtin_prefetch(w->node->next[0]);
 		w->version = node_at(w->node, w->disk->committed);
 		if (w->version && !w->version->removed)
 			return true;
@@ -287,7 +284,7 @@ static bool walk_next(struct walk *w, const struct node *from)
 static bool walk_begin(struct walk *w, const struct disk *d, enum store_family family,
 		       struct slice prefix)
 {
-	*w = (struct walk){.disk = d, .prefix = prefix};
+	*w = (struct walk){.disk = d, .prefix = key_prefix_of(prefix)};
 	return walk_next(w, versions_seek(&d->families[family], prefix));
 }
 

@@ -185,7 +185,10 @@ static void settle(struct store_iterator *it)
 		if (it->version && !it->version->removed)
 			break;
 	}
-	if (it->node && it->version->corrupt)
+	if (!it->node)
+		return;
+	__builtin_prefetch(it->node->next[0]);
+	if (it->version->corrupt)
 		found_corrupt(it);
 }
 

@@ -100,7 +100,8 @@ static void *new_storage(struct sim *sim, struct sim_node *node, uint64_t seed)
 	    .changes_answer_bytes = sim->settings.chunk_bytes,
 	    .pending_entries_max = sim->settings.pending_max,
 	    .scrub_bytes_per_second = 64 * 1024 * 1024,
-	    .scrub_rest_ms = 2000,
+	    /* passes enough for a long run */
+	    .scrub_rest_ms = sim->settings.deep && sim->settings.seed % 3 ? 6000 : 2000,
 	    /* so short that some go before their document comes */
 	    .upload_keep_ms = sim->settings.seed % 3 ? 20000 : 200,
 	    .index_step_documents = 3};

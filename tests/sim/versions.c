@@ -15,6 +15,19 @@ static struct key_head head_of(struct slice key)
 	return (struct key_head){be64_read(bytes), be64_read(bytes + 8)};
 }
 
+struct key_prefix key_prefix_of(struct slice prefix)
+{
+	uint8_t ones[sizeof(struct key_head)];
+	size_t len = prefix.len < sizeof ones ? prefix.len : sizeof ones;
+	memset(ones, 0xff, len);
+	return (struct key_prefix){
+	    .head = head_of(prefix),
+	    .mask = head_of(slice_of(ones, len)),
+	    .data = prefix.data,
+	    .len = prefix.len,
+	};
+}
+
 static bool is_less(const struct node *node, const struct key_head *head, struct slice key)
 {
 	if (node->head.first != head->first)

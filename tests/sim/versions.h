@@ -30,6 +30,13 @@ struct key_head {
 	uint64_t first, second;
 };
 
+/* What all keys under a prefix begin with: most can be told by their heads. */
+struct key_prefix {
+	struct key_head head, mask;
+	const uint8_t *data; /* borrowed */
+	size_t len;
+};
+
 struct node {
 	struct version *newest; /* NULL only while a node is being made or emptied */
 	struct key_head head;
@@ -68,6 +75,18 @@ void node_trim(struct version *from);
 static inline struct slice node_key(const struct node *node)
 {
 	return slice_of(node->key, node->key_len);
+}
+
+struct key_prefix key_prefix_of(struct slice prefix);
+
+static inline bool node_is_under(const struct node *node, const struct key_prefix *p)
+{
+	if ((node->head.first & p->mask.first) != p->head.first ||
+	    (node->head.second & p->mask.second) != p->head.second)
+		return false;
+	if (node->key_len < p->len)
+		return false; /* heads of short keys are filled up with zeros */
+	return p->len <= sizeof p->head || memcmp(node->key, p->data, p->len) == 0;
 }
 
 /* The newest version of at most this number; NULL if there is none. */

@@ -348,6 +348,39 @@ static void digests_are_of_committed_content(void **state)
 	stop(&b);
 }
 
+static void count(void *context, struct slice key, struct slice value)
+{
+	(void)key;
+	(void)value;
+	++*(int *)context;
+}
+
+/* Zeros, and lengths about those of the part that is compared as numbers. */
+static void walks_show_what_is_under_a_prefix(void **state)
+{
+	(void)state;
+	enum { LONGEST = 20 };
+	uint8_t zeros[LONGEST + 1] = {0};
+	uint8_t other[LONGEST] = {0};
+	struct bench b;
+	start(&b, 1);
+	for (size_t len = 1; len <= LONGEST; len++) {
+		other[len - 1] = 1; /* zeros up to its last byte */
+		store_put(b.store, STORE_META, slice_of(zeros, len), slice_text("v"));
+		store_put(b.store, STORE_META, slice_of(other, len), slice_text("v"));
+		other[len - 1] = 0;
+	}
+	assert_int_equal(store_commit(b.store, true), STORE_OK);
+	for (size_t len = 0; len <= LONGEST + 1; len++) {
+		int found = 0;
+		disk_walk(b.disk, STORE_META, slice_of(zeros, len), count, &found);
+		int as_long = LONGEST - (len > 0 ? (int)len - 1 : 0);
+		int others = LONGEST - (int)len;
+		assert_int_equal(found, (as_long > 0 ? as_long : 0) + (others > 0 ? others : 0));
+	}
+	stop(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +395,7 @@ int main(void)
 	    cmocka_unit_test(copies_are_of_their_time),
 	    cmocka_unit_test(a_torn_disk_opens_only_when_wiped),
 	    cmocka_unit_test(digests_are_of_committed_content),
+	    cmocka_unit_test(walks_show_what_is_under_a_prefix),
 	};
 	return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
 }
