@@ -329,6 +329,14 @@ static void have_undone(struct turn *t, struct request *r, uint32_t index, enum 
 			const void *body)
 {
 	(void)index;
+	struct problem problem = {0};
+	if (body && status == STATUS_LIMIT_REACHED) {
+		problem_detail(&problem, status, "/resolutionId",
+			       "Each version would be one more, and the document has no room for "
+			       "them: read what is wanted with ?rev= and write it.");
+		answer_problem(t, r, &problem);
+		return;
+	}
 	if (!body || !status_is_success(status)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
 			      status == STATUS_NOT_FOUND || status == STATUS_LEAVES_MOVED

@@ -223,6 +223,20 @@ static void test_who_waits_looks_again(void **state)
 	assert_string_equal(buf_cstr(&b->body), "[\n]");
 }
 
+/* Nothing is half undone; and whoever asked is told what to do instead. */
+static void test_what_has_no_room_is_not_undone(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_conflict_undo_ack full = {.status = STATUS_LIMIT_REACHED};
+	gateway_bench_http(b, "POST /_/conflicts/c/x/undo\n\n"
+			      "{\"resolutionId\":\"00112233445566778899aabbccddeeff\"}");
+	last(b, MSG_conflict_undo);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_undo_ack, &full);
+	assert_int_equal(b->status, 503);
+	assert_true(body_has(b, "\"code\":\"limit_reached\""));
+	assert_true(body_has(b, "read what is wanted with ?rev="));
+}
+
 static void test_silent_leads_are_passed_over(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -536,6 +550,7 @@ int main(void)
 	    TEST(test_a_large_one_comes_in_parts_and_is_cut),
 	    TEST(test_a_conflict_is_shown),
 	    TEST(test_who_waits_looks_again),
+	    TEST(test_what_has_no_room_is_not_undone),
 	    TEST(test_silent_leads_are_passed_over),
 	    TEST(test_an_answer_names_its_lease),
 	    TEST(test_answers_that_come_too_late),
