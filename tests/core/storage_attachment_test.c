@@ -136,6 +136,55 @@ static void test_comes_and_goes(void **state)
 	assert_int_equal(pairs(b), 0);
 }
 
+/* {"v": 9, "_attachments": {"a": the attachment as it is stored}}. */
+static struct slice body_with(struct storage_bench *b, const struct attachment_stub *stub)
+{
+	struct buf out = {0};
+	mp_write_map(&out, 2);
+	mp_write_text(&out, "v");
+	mp_write_u64(&out, 9);
+	mp_write_text(&out, ATTACHMENTS_MEMBER);
+	mp_write_map(&out, 1);
+	mp_write_text(&out, "a");
+	attachment_write(stub, &out);
+	struct slice copy = arena_copy(&b->arena, buf_slice(&out));
+	buf_close(&out);
+	return copy;
+}
+
+/* Of a version whose content is gone: what the current one has may be kept, nothing else. */
+static void test_late_edit_keeps_it(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	assert_true(stub_of(b, "d", &stub));
+	struct revision edited = {b->written.revision.generation,
+				  arena_copy(&b->arena, b->written.revision.hash)};
+	for (uint64_t v = 2; v < 7; v++)
+		assert_int_equal(write(b, "d", body_of(b, v, 0), 3 + v), STATUS_OK);
+	struct msg_doc_write late = peers_put(b, "d", 0);
+	late.expect = EXPECT_REVISION;
+	late.expected = &edited;
+	late.expected_count = 1;
+	late.keep_as_branch = true;
+	struct attachment_stub other = stub;
+	other.content[0] ^= 1;
+	late.body = body_with(b, &other);
+	late.operation_id = peers_operation(b, ++operation);
+	peers_write(b, 1, &late);
+	assert_int_equal(b->written.status, STATUS_MISSING_ATTACHMENT);
+	late.body = body_with(b, &stub);
+	late.operation_id = peers_operation(b, ++operation);
+	peers_write(b, 1, &late);
+	assert_int_equal(b->written.status, 999);
+	settle(b, 10);
+	assert_true(status_is_success((enum status)b->written.status));
+}
+
 static void test_what_is_not_there(void **state)
 {
 	struct storage_bench *b = *state;
@@ -320,6 +369,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_comes_and_goes, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_what_is_not_there, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_late_edit_keeps_it, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_late_copy, storage_bench_setup,
 					    storage_bench_teardown),
