@@ -324,6 +324,44 @@ static void test_on_somebodys_word(void **state)
 			     "there is only one document"));
 }
 
+static void many_roots(struct fixture *f, uint32_t persons, uint32_t records)
+{
+	start(f, KINDS);
+	for (uint32_t i = 0; i < persons + records; i++) {
+		char *name = arena_alloc(&f->arena, 32);
+		char json[64];
+		snprintf(name, 32, "1-%016x", i + 1);
+		snprintf(json, sizeof json, "{\"type\":\"%s\",\"m%u\":1}",
+			 i < persons ? "person" : "record", i);
+		node(f, name, ROOT, json);
+	}
+	run(f);
+}
+
+static void advice_has(struct fixture *f, const char *words)
+{
+	struct slice text = decision_wrong(&f->decision, ANSWER_SPLIT, &f->arena);
+	struct buf copy = {0};
+	buf_append_slice(&copy, text);
+	assert_non_null(strstr(buf_cstr(&copy), words));
+	buf_close(&copy);
+}
+
+/* What stands against it is said in words. */
+static void test_a_split_that_cannot_be(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"strategy\":\"script\",\"script\":\"f\"}");
+	node(f, "1-o", ROOT, "{\"n\":0}");
+	node(f, "2-a", P(0), "{\"n\":1}");
+	node(f, "2-b", P(0), "{\"n\":2}");
+	answered(f, "{\"split\":true}");
+	advice_has(f, "only one document");
+	many_roots(f, 33, 33);
+	answered(f, "{\"split\":true}");
+	advice_has(f, "at most 64 documents");
+}
+
 static void test_what_leads_refuse_stays_open(void **state)
 {
 	struct fixture *f = *state;
@@ -356,20 +394,6 @@ static void test_what_gets_no_id(void **state)
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"roots_alike\"}");
 }
 
-static void many_roots(struct fixture *f, uint32_t persons, uint32_t records)
-{
-	start(f, KINDS);
-	for (uint32_t i = 0; i < persons + records; i++) {
-		char *name = arena_alloc(&f->arena, 32);
-		char json[64];
-		snprintf(name, 32, "1-%016x", i + 1);
-		snprintf(json, sizeof json, "{\"type\":\"%s\",\"m%u\":1}",
-			 i < persons ? "person" : "record", i);
-		node(f, name, ROOT, json);
-	}
-	run(f);
-}
-
 static void test_only_a_split_has_too_many(void **state)
 {
 	struct fixture *f = *state;
@@ -389,6 +413,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    T(test_two_kinds_are_split),
+	    T(test_a_split_that_cannot_be),
 	    T(test_what_leads_refuse_stays_open),
 	    T(test_a_later_try_has_a_greater_number),
 	    T(test_one_kind_is_one_entity),
