@@ -470,16 +470,30 @@ static void look_at(struct workload *w, uint64_t shard, uint64_t number,
 			check_replicas(w, &list->shards[i], &change);
 }
 
+/* What one lead has ordered and sent to nobody, the next one may have by asking. */
+static void note_fetched(struct workload *w, const struct msg_stream_fetch_ack *m)
+{
+	struct change change;
+	for (uint32_t i = 0; i < m->entries_count && is_ours(w, m->shard); i++)
+		if (schema_decode(&schema_change, m->entries[i].change, &w->sim->arena, &change))
+			note_entry(w, m->shard, m->previous.number + 1 + i, m->entries[i].epoch,
+				   &change);
+}
+
 static void purge_on_send(struct workload *w, int from, const struct effect *effect)
 {
 	struct arena *arena = &w->sim->arena;
 	struct msg_stream_append m;
+	struct msg_stream_fetch_ack fetched;
 	struct msg_outbox_push push;
 	uint16_t type = effect->send.envelope.type;
 	(void)from;
 	if (type == MSG_outbox_push &&
 	    schema_decode(&schema_msg_outbox_push, effect->send.body, arena, &push))
 		note_push(w, &push);
+	if (type == MSG_stream_fetch_ack &&
+	    schema_decode(&schema_msg_stream_fetch_ack, effect->send.body, arena, &fetched))
+		note_fetched(w, &fetched);
 	if (type == MSG_stream_append &&
 	    schema_decode(&schema_msg_stream_append, effect->send.body, arena, &m) &&
 	    is_ours(w, m.shard))
