@@ -2,7 +2,7 @@
 
 #include "storage-node/attachment.h"
 #include "storage-node/conflict.h"
-#include "storage-node/shard_edit.h"
+#include "storage-node/write.h"
 
 /* ---- chunks that come ---- */
 

@@ -2,7 +2,7 @@
 
 #include "storage-node/conflict.h"
 #include "storage-node/digest.h"
-#include "storage-node/shard_edit.h"
+#include "storage-node/write.h"
 
 static bool load(struct storage *s, struct shard_copy *c, struct slice name, struct checkpoint *out)
 {

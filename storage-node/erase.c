@@ -9,7 +9,7 @@
 #include "common/doc/shard_hash.h"
 #include "common/probe.h"
 #include "storage-node/lock.h"
-#include "storage-node/shard_edit.h"
+#include "storage-node/write.h"
 
 enum { ERASED_SLOTS = 256 };
 
@@ -149,13 +149,7 @@ void erase_on_doc_erase(struct storage *s, const struct event *e, struct effects
 {
 	const struct msg_doc_erase *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	enum status status = c ? write_lead_refuses(s, c, e) : STATUS_NO_SHARD;
-	if (c && write_is_stale(s, m->until_ms, m->life)) {
-		s->stale_total++;
-		status = STATUS_STALE;
-	} else if (status == STATUS_OLD_EPOCH || status == STATUS_NOT_LEAD) {
-		map_send_newer(c, e, fx);
-	}
+	enum status status = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
 	struct erasing er = {
 	    .s = s, .c = c, .m = m, .ack = ack_of(s, status), .work = GRAPH_ENDS_WORK};
 	if (status != STATUS_OK) {

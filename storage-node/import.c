@@ -11,7 +11,7 @@
 #include "storage-node/attachment.h"
 #include "storage-node/erase.h"
 #include "storage-node/lock.h"
-#include "storage-node/shard_edit.h"
+#include "storage-node/write.h"
 
 /* A message under way. */
 struct importing {
@@ -179,13 +179,8 @@ void import_on_doc_import(struct storage *s, const struct event *e, struct effec
 {
 	const struct msg_doc_import *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	enum status status = c ? write_lead_refuses(s, c, e) : STATUS_NO_SHARD;
-	if (c && write_is_stale(s, m->until_ms, m->life)) {
-		s->stale_total++;
-		status = STATUS_STALE;
-	} else if (status == STATUS_OLD_EPOCH || status == STATUS_NOT_LEAD) {
-		map_send_newer(c, e, fx);
-	} else if (status == STATUS_OK && is_overtaken(c, m)) {
+	enum status status = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
+	if (status == STATUS_OK && is_overtaken(c, m)) {
 		REACHED(push_overtaken);
 		status = STATUS_STALE;
 	} else if (status == STATUS_OK && !stream_has_room(s, c)) {

@@ -532,11 +532,6 @@ void edit_apply(struct document_view *view, const struct change *change, uint64_
 void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded,
 		  struct effects *fx);
 
-/* write.c */
-void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx);
-void write_on_derived_check(struct storage *s, const struct event *e, struct effects *fx);
-uint64_t write_stamp(struct storage *s, struct shard_copy *c);
-
 /* read.c, query.c */
 /* May this replica answer now what reads settled state? c: NULL if it has no copy. any: whether it
  * is the lead does not matter. Whoever asks under an older placement is sent the newer one. */

@@ -9,6 +9,7 @@
 #include "storage-node/epochs.h"
 #include "storage-node/erase.h"
 #include "storage-node/internal.h"
+#include "storage-node/write.h"
 
 static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice encoded)
 {

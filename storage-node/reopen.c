@@ -4,6 +4,7 @@
 #include "common/doc/revision.h"
 #include "proto/msgpack.h"
 #include "storage-node/conflict.h"
+#include "storage-node/write.h"
 
 /* ---- what becomes of the losers ---- */
 

@@ -10,6 +10,7 @@
 #include "common/probe.h"
 #include "storage-node/plan.h"
 #include "storage-node/scan.h"
+#include "storage-node/write.h"
 
 struct asker {
 	struct peer peer;
@@ -409,24 +410,6 @@ static void job_start(struct storage *s, struct shard_copy *c, const struct even
 	job_append(s, job);
 }
 
-static enum status may_edit(struct storage *s, struct shard_copy *c, const struct event *e,
-			    struct effects *fx)
-{
-	const struct msg_shard_edit *m = e->message.body;
-	if (!c)
-		return STATUS_NO_SHARD;
-	if (!well_formed(m))
-		return STATUS_BAD_MESSAGE;
-	if (write_is_stale(s, m->until_ms, m->life)) {
-		s->stale_total++;
-		return STATUS_STALE;
-	}
-	enum status refused = write_lead_refuses(s, c, e);
-	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
-		map_send_newer(c, e, fx);
-	return refused;
-}
-
 static void answer_done(const struct storage *s, const struct event *e,
 			const struct edit_record *record, struct effects *fx)
 {
@@ -441,7 +424,9 @@ void edit_on_shard_edit(struct storage *s, const struct event *e, struct effects
 {
 	const struct msg_shard_edit *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	enum status refused = may_edit(s, c, e, fx);
+	enum status refused = STATUS_BAD_MESSAGE;
+	if (well_formed(m))
+		refused = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
 	if (refused != STATUS_OK) {
 		refuse(s, e, refused, "", "", fx);
 		return;

@@ -66,33 +66,4 @@ void edit_free_jobs(struct storage *s);
 /* The shard's copy goes. */
 void edit_forget_shard(struct storage *s, const struct shard_copy *c);
 
-/* ---- write.c: one document ---- */
-
-struct update_error;
-
-struct edit_part {
-	struct slice id;     /* of the edit */
-	struct slice digest; /* likewise */
-	uint64_t count;      /* with this document */
-};
-
-struct edit_written {
-	uint64_t number; /* of the entry; 0: none was needed */
-	uint64_t bytes;
-	const struct update_error *why; /* of a refusal; NULL: the status says all */
-};
-
-/* Decides and orders one document of an edit, like any write of the lead. OK, or why it can't be
- * done; then nothing was ordered. */
-enum status write_edit_document(struct document_view *v, const struct msg_doc_write *m,
-				const struct edit_part *part, struct edit_written *out,
-				struct effects *fx);
-/* OK: this is the lead of the epoch that the message names, and has disks to write on. */
-enum status write_lead_refuses(const struct storage *s, const struct shard_copy *c,
-			       const struct event *e);
-/* Fewer than W replicas have room on their disks. */
-bool write_disks_full(const struct storage *s, const struct shard_copy *c);
-/* True past the time by which its gateway wanted it taken, or if that is by another clock. */
-bool write_is_stale(const struct storage *s, uint64_t until_ms, uint64_t life);
-
 #endif

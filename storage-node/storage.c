@@ -20,6 +20,7 @@
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
 #include "storage-node/view.h"
+#include "storage-node/write.h"
 
 /* ---- life ---- */
 
