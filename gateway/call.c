@@ -1,5 +1,6 @@
 #include "gateway/call.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "common/base/check.h"
@@ -10,12 +11,6 @@
 /* A wire id is the number of the sending and the slot of the call, so that an answer finds its call
  * without a search and an answer to an older life of the slot finds nothing. */
 enum { SLOT_BITS = 20, SLOTS_FIRST = 64 };
-
-/* Clocks differ in rate: what was learnt of one is not believed for longer. */
-enum {
-	CLOCK_KEEP_MS = 60000,
-	CLOCK_DRIFT = 10 /* two clocks differ by a tenth of what they count at most */
-};
 
 enum call_state {
 	CALL_SENT,   /* an answer to the last sending may come */
@@ -103,95 +98,11 @@ static void call_end(struct turn *t, struct call *c, enum status status, const v
 	done(t, r, index, status, body);
 }
 
-/* ---- clocks of storage nodes ----
- * A write that the network delivers late must not land on what came since. So it says until when,
- * on its receiver's own clock, it may be taken: reckoned from a time that the receiver told. How
- * long its answer travelled only makes that earlier. */
-
-static struct peer_clock *clock_find(const struct gateway *gw, uint64_t member)
-{
-	const struct call_table *table = &gw->calls;
-	for (uint32_t i = 0; i < table->clocks_count; i++)
-		if (table->clocks[i].member == member)
-			return (struct peer_clock *)&table->clocks[i];
-	return NULL;
-}
-
-/* How far it is ahead at least, whatever became of both clocks since that was learnt. */
-static int64_t clock_ahead(const struct turn *t, const struct peer_clock *clock)
-{
-	return clock->ahead_ms - (t->now_ms - clock->seen_ms) / CLOCK_DRIFT;
-}
-
-static void clock_learn(struct turn *t, uint64_t clock_ms, uint64_t life)
-{
-	struct call_table *table = &t->gw->calls;
-	uint64_t member = t->event->message.from.member;
-	struct peer_clock *clock = clock_find(t->gw, member);
-	int64_t ahead_ms = (int64_t)(clock_ms - (uint64_t)t->now_ms);
-	if (clock_ms == 0)
-		return;
-	if (!clock && table->clocks_count < LIMIT_MEMBERS) {
-		clock = &table->clocks[table->clocks_count++];
-		*clock = (struct peer_clock){.member = member, .life = life, .ahead_ms = ahead_ms};
-	}
-	if (!clock)
-		return;
-	bool old = clock->life != life || t->now_ms - clock->seen_ms > CLOCK_KEEP_MS;
-	if (!old && ahead_ms < clock_ahead(t, clock))
-		return;
-	clock->life = life;
-	clock->ahead_ms = ahead_ms;
-	clock->seen_ms = t->now_ms;
-}
-
-/* Before anything is known of its clock: a time that it refuses, telling its own. */
-static void fill_until(const struct turn *t, uint64_t member, int64_t ttl_ms, uint64_t *until_ms,
-		       uint64_t *life)
-{
-	const struct peer_clock *clock = clock_find(t->gw, member);
-	*until_ms = 1;
-	*life = 0;
-	if (!clock)
-		return;
-	int64_t until = t->now_ms + clock_ahead(t, clock) + ttl_ms - ttl_ms / CLOCK_DRIFT;
-	*until_ms = until > 1 ? (uint64_t)until : 1;
-	*life = clock->life;
-}
-
-/* What its clock shows at least; 0: not known. */
-static uint64_t clock_now(const struct turn *t, uint64_t member)
-{
-	const struct peer_clock *clock = clock_find(t->gw, member);
-	int64_t now = clock ? t->now_ms + clock_ahead(t, clock) : 0;
-	return clock ? (uint64_t)(now > 1 ? now : 1) : 0;
-}
-
 /* A message to a lead is worth taking while its call waits for just this; as a branch, until the
  * next replica is asked. */
 static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t until_ms)
 {
-	int64_t ttl_ms = until_ms - t->now_ms;
-	if (c->spec.type == MSG_doc_write) {
-		struct msg_doc_write *m = c->spec.message;
-		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
-	} else if (c->spec.type == MSG_shard_edit) {
-		struct msg_shard_edit *m = c->spec.message;
-		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
-	} else if (c->spec.type == MSG_doc_import) {
-		struct msg_doc_import *m = c->spec.message;
-		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
-		m->sent_ms = clock_now(t, member);
-	} else if (c->spec.type == MSG_doc_erase) {
-		struct msg_doc_erase *m = c->spec.message;
-		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
-	} else if (c->spec.type == MSG_checkpoint_set) {
-		struct msg_checkpoint_set *m = c->spec.message;
-		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
-	} else if (c->spec.type == MSG_collection_create) {
-		struct msg_collection_create *m = c->spec.message;
-		fill_until(t, member, ttl_ms, &m->until_ms, &m->life);
-	}
+	peer_clock_bound(t, member, until_ms, c->spec.type, c->spec.message);
 }
 
 static void transmit(struct turn *t, struct call *c, uint64_t member, uint64_t epoch)
@@ -385,70 +296,33 @@ static bool call_locked(struct turn *t, struct call *c)
 	return true;
 }
 
+/* Where an answer says what became of the message; 0: it is no answer. */
+#define STATUS_OF(name) [MSG_##name] = 1 + offsetof(struct msg_##name, status)
+static const size_t status_at[MSG_NUMBER_MAX + 1] = {
+    STATUS_OF(doc_write_ack),       STATUS_OF(doc_read_ack),
+    STATUS_OF(shard_query_ack),     STATUS_OF(attachment_chunk_ack),
+    STATUS_OF(attachment_read_ack), STATUS_OF(view_query_ack),
+    STATUS_OF(shard_served_ack),    STATUS_OF(index_status_ack),
+    STATUS_OF(shard_edit_ack),      STATUS_OF(conflict_list_ack),
+    STATUS_OF(conflict_read_ack),   STATUS_OF(conflict_resolve_ack),
+    STATUS_OF(conflict_undo_ack),   STATUS_OF(conflict_take_ack),
+    STATUS_OF(conflict_lease_ack),  STATUS_OF(collection_create_ack),
+    STATUS_OF(node_update_ack),     STATUS_OF(system_list_ack),
+    STATUS_OF(lock_acquire_ack),    STATUS_OF(lock_release_ack),
+    STATUS_OF(lock_renew_ack),      STATUS_OF(checkpoint_set_ack),
+    STATUS_OF(shard_changes_ack),   STATUS_OF(checkpoint_list_ack),
+    STATUS_OF(doc_import_ack),      STATUS_OF(doc_erase_ack),
+    STATUS_OF(doc_revisions_ack),   STATUS_OF(revs_diff_ack),
+};
+#undef STATUS_OF
+
 static uint64_t answer_status(uint16_t type, const void *body)
 {
-	switch (type) {
-	case MSG_doc_write_ack:
-		return ((const struct msg_doc_write_ack *)body)->status;
-	case MSG_doc_read_ack:
-		return ((const struct msg_doc_read_ack *)body)->status;
-	case MSG_shard_query_ack:
-		return ((const struct msg_shard_query_ack *)body)->status;
-	case MSG_attachment_chunk_ack:
-		return ((const struct msg_attachment_chunk_ack *)body)->status;
-	case MSG_attachment_read_ack:
-		return ((const struct msg_attachment_read_ack *)body)->status;
-	case MSG_view_query_ack:
-		return ((const struct msg_view_query_ack *)body)->status;
-	case MSG_shard_served_ack:
-		return ((const struct msg_shard_served_ack *)body)->status;
-	case MSG_index_status_ack:
-		return ((const struct msg_index_status_ack *)body)->status;
-	case MSG_shard_edit_ack:
-		return ((const struct msg_shard_edit_ack *)body)->status;
-	case MSG_conflict_list_ack:
-		return ((const struct msg_conflict_list_ack *)body)->status;
-	case MSG_conflict_read_ack:
-		return ((const struct msg_conflict_read_ack *)body)->status;
-	case MSG_conflict_resolve_ack:
-		return ((const struct msg_conflict_resolve_ack *)body)->status;
-	case MSG_conflict_undo_ack:
-		return ((const struct msg_conflict_undo_ack *)body)->status;
-	case MSG_conflict_take_ack:
-		return ((const struct msg_conflict_take_ack *)body)->status;
-	case MSG_conflict_lease_ack:
-		return ((const struct msg_conflict_lease_ack *)body)->status;
-	case MSG_collection_create_ack:
-		return ((const struct msg_collection_create_ack *)body)->status;
-	case MSG_node_update_ack:
-		return ((const struct msg_node_update_ack *)body)->status;
-	case MSG_system_list_ack:
-		return ((const struct msg_system_list_ack *)body)->status;
-	case MSG_lock_acquire_ack:
-		return ((const struct msg_lock_acquire_ack *)body)->status;
-	case MSG_lock_release_ack:
-		return ((const struct msg_lock_release_ack *)body)->status;
-	case MSG_lock_renew_ack:
-		return ((const struct msg_lock_renew_ack *)body)->status;
-	case MSG_checkpoint_set_ack:
-		return ((const struct msg_checkpoint_set_ack *)body)->status;
-	case MSG_shard_changes_ack:
-		return ((const struct msg_shard_changes_ack *)body)->status;
-	case MSG_checkpoint_list_ack:
-		return ((const struct msg_checkpoint_list_ack *)body)->status;
-	case MSG_doc_import_ack:
-		return ((const struct msg_doc_import_ack *)body)->status;
-	case MSG_doc_erase_ack:
-		return ((const struct msg_doc_erase_ack *)body)->status;
-	case MSG_doc_revisions_ack:
-		return ((const struct msg_doc_revisions_ack *)body)->status;
-	case MSG_revs_diff_ack:
-		return ((const struct msg_revs_diff_ack *)body)->status;
-	case MSG_map_push:
+	if (type == MSG_map_push)
 		return STATUS_OK; /* it says none */
-	default:
-		return STATUS_INTERNAL; /* not listed above */
-	}
+	if (type > MSG_NUMBER_MAX || status_at[type] == 0)
+		return STATUS_INTERNAL;
+	return *(const uint64_t *)((const uint8_t *)body + status_at[type] - 1);
 }
 
 static struct call *call_find(const struct gateway *gw, uint64_t wire_id, uint64_t *sending)
@@ -461,30 +335,6 @@ static struct call *call_find(const struct gateway *gw, uint64_t wire_id, uint64
 	if (!c->request || *sending < c->first || *sending > c->last || c->attempts == 0)
 		return NULL;
 	return c;
-}
-
-static void learn_clock(struct turn *t)
-{
-	const void *body = t->event->message.body;
-	if (t->event->message.envelope.type == MSG_doc_write_ack) {
-		const struct msg_doc_write_ack *ack = body;
-		clock_learn(t, ack->clock_ms, ack->life);
-	} else if (t->event->message.envelope.type == MSG_shard_edit_ack) {
-		const struct msg_shard_edit_ack *ack = body;
-		clock_learn(t, ack->clock_ms, ack->life);
-	} else if (t->event->message.envelope.type == MSG_doc_import_ack) {
-		const struct msg_doc_import_ack *ack = body;
-		clock_learn(t, ack->clock_ms, ack->life);
-	} else if (t->event->message.envelope.type == MSG_doc_erase_ack) {
-		const struct msg_doc_erase_ack *ack = body;
-		clock_learn(t, ack->clock_ms, ack->life);
-	} else if (t->event->message.envelope.type == MSG_checkpoint_set_ack) {
-		const struct msg_checkpoint_set_ack *ack = body;
-		clock_learn(t, ack->clock_ms, ack->life);
-	} else if (t->event->message.envelope.type == MSG_collection_create_ack) {
-		const struct msg_collection_create_ack *ack = body;
-		clock_learn(t, ack->clock_ms, ack->life);
-	}
 }
 
 /* Whether a resolution was taken a lead knows; one that came after it may see only that the leaves
@@ -504,7 +354,7 @@ static bool is_point(uint16_t answer)
 void call_answered(struct turn *t)
 {
 	const struct envelope *envelope = &t->event->message.envelope;
-	learn_clock(t);
+	peer_clock_learn(t);
 	enum role role = t->event->message.from.role;
 	uint64_t sending;
 	struct call *c = call_find(t->gw, envelope->request_id, &sending);

@@ -4,17 +4,9 @@
 
 #include <stdint.h>
 
-#include "proto/enums.h"
+#include "gateway/peer_clock.h"
 
 struct call;
-
-/* What a storage node's clock shows beside ours, from its answers. */
-struct peer_clock {
-	uint64_t member;
-	uint64_t life;    /* of the process; another one has another clock */
-	int64_t ahead_ms; /* at least so much */
-	int64_t seen_ms;  /* when that was learnt */
-};
 
 struct call_table {
 	struct call **slots;
@@ -22,8 +14,7 @@ struct call_table {
 	uint32_t slots_cap;
 	struct call *free;
 	uint64_t sequence; /* of the last message sent */
-	struct peer_clock clocks[LIMIT_MEMBERS];
-	uint32_t clocks_count;
+	struct peer_clocks clocks;
 };
 
 #endif

@@ -145,30 +145,33 @@ struct schedule {
 	uint32_t waiting_count;
 };
 
-/* ---- schedule.c: who does what ---- */
-
+/* schedule.c: life, plans, leases, rounds */
 struct plan *plan_get(struct schedule *s, struct slice id);
 /* NULL: there are too many. */
 struct plan *plan_want(struct turn *t, struct slice id);
+void plan_free(struct plan *plan);
 bool plan_is_mine(const struct schedule *s, const struct plan *plan);
-/* What is to be done about it now. */
-void plan_consider(struct turn *t, struct plan *plan);
-/* A round is over: all is known. */
-void schedule_decide(struct turn *t);
+bool plan_is_over(const struct plan *plan); /* or its document is gone */
+/* NULL: its row does not stand there yet. */
+struct runner *runner_own(const struct schedule *s);
 /* Somebody has taken over: what ran here runs elsewhere. */
 void schedule_lost(struct turn *t);
 bool schedule_has_lease(const struct gateway *gw, int64_t now_ms);
 
-/* ---- schedule_ask.c: requests and their answers ---- */
+/* schedule_decide.c: who does what */
+/* What is to be done about it now. */
+void plan_consider(struct turn *t, struct plan *plan);
+/* A round is over: all is known. */
+void schedule_decide(struct turn *t);
 
+/* schedule_ask.c: requests and their answers */
 /* key: see struct note. */
 void schedule_ask(struct turn *t, enum note_kind kind, const char *key,
 		  const struct http_request *http);
 void round_begin(struct turn *t);
 void round_page(struct turn *t, const struct note *note);
 
-/* ---- schedule_rows.c ---- */
-
+/* schedule_rows.c */
 void beat_send(struct turn *t);
 void beat_answered(struct turn *t, const struct note *note);
 void runner_remove(struct turn *t, struct runner *runner);
@@ -183,8 +186,7 @@ void plan_row_copy(struct plan_row *to, const struct plan_row *from);
 void plan_row_close(struct plan_row *row);
 void runner_free(struct runner *runner);
 
-/* ---- schedule_run.c: a document becomes a job, a job's end is written ---- */
-
+/* schedule_run.c: a document becomes a job, a job's end is written */
 /* A document as the feed shows it; empty: it is gone. */
 void document_seen(struct turn *t, struct slice id, struct slice revision, struct slice document);
 void plan_start(struct turn *t, struct plan *plan);
