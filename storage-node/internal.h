@@ -367,18 +367,12 @@ void waiter_set_revision(struct waiter *w, const struct revision *r);
 void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
 void waiters_fail(struct pending *p, enum status status, struct effects *fx);
 
-/* stream.c: the lead's side of the stream */
+/* stream.c: the stream as this node has it; the lead's side of it */
 /* The newest entry, just pushed to the ring: its document and its operation are noted. */
 void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number);
 uint64_t stream_append_change(struct storage *s, struct shard_copy *c, const struct change *change,
 			      struct effects *fx);
 bool stream_has_room(const struct storage *s, const struct shard_copy *c);
-void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
-/* A replica that restarted does not know how far it agrees with us: tell it, if it lags behind what
- * is settled. */
-void stream_nudge(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
-void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
-void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx);
 void stream_settle(struct storage *s, struct shard_copy *c, struct effects *fx);
 void stream_apply(struct storage *s, struct shard_copy *c, uint64_t settled, struct effects *fx);
 /* Goes on with what one turn could not apply. */
@@ -388,14 +382,22 @@ bool stream_epoch_at(struct storage *s, struct shard_copy *c, uint64_t number,
 /* Of an entry that is kept. 0: it can't be read, which ends the process before anything of this
  * turn is said (common/store/store.h). */
 uint64_t stream_epoch_of(struct storage *s, struct shard_copy *c, uint64_t number);
-/* Lends entries from `first` on: slices into the ring or the arena. */
 /* Its own bytes, and those inside: settings are kept as they come. */
 bool stream_readable(struct storage *s, struct slice encoded, struct change *change);
+/* Lends entries from `first` on: slices into the ring or the arena. */
 uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 			struct stream_entry **out);
 void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change);
 void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct effects *fx);
 void stream_trim(struct storage *s, struct shard_copy *c);
+
+/* stream_send.c: to the other replicas, and what they acknowledge */
+void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx);
+/* A replica that restarted does not know how far it agrees with us: tell it, if it lags behind what
+ * is settled. */
+void stream_nudge(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
+void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
+void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx);
 
 /* follow.c: the replica's side of the stream */
 void follow_on_append(struct storage *s, const struct event *e, struct effects *fx);
