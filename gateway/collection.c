@@ -75,19 +75,19 @@ static void created(struct turn *t, struct request *r, uint32_t index, enum stat
 	((struct finding *)r->op)->exists = status == STATUS_OK;
 }
 
-static bool ask_creation(struct turn *t, struct request *r)
+void collection_change(struct turn *t, struct request *r, struct msg_collection_create *message,
+		       call_done *done)
 {
-	struct msg_collection_create *make = arena_alloc(&r->arena, sizeof *make);
-	make->collection.name = r->collection;
 	struct call_spec spec = {
 	    .reach = REACH_COORDINATOR,
 	    .type = MSG_collection_create,
 	    .answer = MSG_collection_create_ack,
-	    .message = make,
+	    .message = message,
 	    .repeatable = true,
-	    .done = created,
+	    .done = done,
 	};
-	return call_open(t, r, &spec);
+	if (!call_open(t, r, &spec))
+		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
 void map_refresh(struct turn *t, struct request *r, call_done *done)
@@ -123,8 +123,11 @@ void collection_find(struct turn *t, struct request *r, bool create, collection_
 	f->create = create;
 	r->op = f;
 	request_wait(t, r, map_moved);
-	if (!create)
+	if (!create) {
 		map_refresh(t, r, looked);
-	else if (!ask_creation(t, r))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+		return;
+	}
+	struct msg_collection_create *make = arena_alloc(&r->arena, sizeof *make);
+	make->collection.name = r->collection;
+	collection_change(t, r, make, created);
 }

@@ -84,6 +84,11 @@ typedef void collection_step(struct turn *t, struct request *r, struct map_colle
  * itself on failure. */
 void collection_find(struct turn *t, struct request *r, bool create, collection_step *found);
 
+/* Has the coordinator make, change or drop a collection; the message stays until done is called.
+ * Answers by itself if too many calls are under way. */
+void collection_change(struct turn *t, struct request *r, struct msg_collection_create *message,
+		       call_done *done);
+
 /* Asks the coordinator for a newer map first; done is called at once if it is down. */
 void map_refresh(struct turn *t, struct request *r, call_done *done);
 

@@ -49,6 +49,13 @@ static void settings_answer(struct turn *t, struct request *r, const struct map_
 	reply_send(t, r, reply);
 }
 
+static void dropped_answer(struct turn *t, struct request *r)
+{
+	struct reply *reply = reply_begin(t, 200);
+	buf_append_text(&reply->body, "{}");
+	reply_send(t, r, reply);
+}
+
 static void settings_served(struct turn *t, struct request *r, bool served)
 {
 	const struct settings_op *op = r->op;
@@ -64,10 +71,12 @@ static void settings_look(struct turn *t, struct request *r)
 {
 	const struct settings_op *op = r->op;
 	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
-	if (op->http == 0 || !c || t->gw->map.version < op->map_version)
+	if (op->http == 0 || t->gw->map.version < op->map_version || (!c && !op->message.drop))
 		return;
 	request_wait_end(t, r);
-	if (op->message.update)
+	if (op->message.drop)
+		dropped_answer(t, r);
+	else if (op->message.update)
 		settings_answer(t, r, c, op->http);
 	else
 		served_await(t, r, c, t->gw->options.limits.deadline_ms, settings_served);
@@ -90,17 +99,8 @@ static void settings_done(struct turn *t, struct request *r, uint32_t index, enu
 static void settings_send(struct turn *t, struct request *r)
 {
 	struct settings_op *op = r->op;
-	struct call_spec spec = {
-	    .reach = REACH_COORDINATOR,
-	    .type = MSG_collection_create,
-	    .answer = MSG_collection_create_ack,
-	    .message = &op->message,
-	    .repeatable = true,
-	    .done = settings_done,
-	};
 	request_wait(t, r, settings_look);
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	collection_change(t, r, &op->message, settings_done);
 }
 
 /* ---- the request ---- */
@@ -266,41 +266,9 @@ void native_collection_update(struct turn *t, struct request *r)
 		collection_find(t, r, false, update_go);
 }
 
-static void dropped_answer(struct turn *t, struct request *r)
-{
-	const struct settings_op *op = r->op;
-	if (op->http == 0 || t->gw->map.version < op->map_version)
-		return;
-	struct reply *reply = reply_begin(t, op->http);
-	buf_append_text(&reply->body, "{}");
-	reply_send(t, r, reply);
-}
-
-static void dropped_done(struct turn *t, struct request *r, uint32_t index, enum status status,
-			 const void *body)
-{
-	struct settings_op *op = r->op;
-	(void)index;
-	if (!body || !status_is_success(status)) {
-		answer_status(t, r, status, "");
-		return;
-	}
-	op->http = 200;
-	op->map_version = ((const struct msg_collection_create_ack *)body)->map_version;
-	dropped_answer(t, r);
-}
-
 void native_collection_drop(struct turn *t, struct request *r)
 {
 	struct settings_op *op = arena_alloc(&r->arena, sizeof *op);
-	struct call_spec spec = {
-	    .reach = REACH_COORDINATOR,
-	    .type = MSG_collection_create,
-	    .answer = MSG_collection_create_ack,
-	    .message = &op->message,
-	    .repeatable = true,
-	    .done = dropped_done,
-	};
 	r->op = op;
 	op->message.drop = true;
 	op->message.collection.name = r->resource;
@@ -308,7 +276,5 @@ void native_collection_drop(struct turn *t, struct request *r)
 		answer_status(t, r, STATUS_BAD_NAME, "path");
 		return;
 	}
-	request_wait(t, r, dropped_answer);
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	settings_send(t, r);
 }

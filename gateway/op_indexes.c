@@ -50,19 +50,10 @@ static void change_done(struct turn *t, struct request *r, uint32_t index, enum 
 static void change_send(struct turn *t, struct request *r)
 {
 	struct change_op *op = r->op;
-	struct call_spec spec = {
-	    .reach = REACH_COORDINATOR,
-	    .type = MSG_collection_create,
-	    .answer = MSG_collection_create_ack,
-	    .message = &op->message,
-	    .repeatable = true,
-	    .done = change_done,
-	};
 	op->message.update = true;
 	op->message.collection.name = r->collection;
 	request_wait(t, r, change_look);
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	collection_change(t, r, &op->message, change_done);
 }
 
 void native_index_create(struct turn *t, struct request *r)

@@ -250,16 +250,7 @@ static void collections_make(struct turn *t, struct request *r)
 		if (key->advisory || cluster_map_collection(&t->gw->map, key->name))
 			continue;
 		op->make = (struct msg_collection_create){.collection = {.name = key->name}};
-		struct call_spec spec = {
-		    .reach = REACH_COORDINATOR,
-		    .type = MSG_collection_create,
-		    .answer = MSG_collection_create_ack,
-		    .message = &op->make,
-		    .repeatable = true,
-		    .done = collection_made,
-		};
-		if (!call_open(t, r, &spec))
-			answer_status(t, r, STATUS_OVERLOADED, "");
+		collection_change(t, r, &op->make, collection_made);
 		return;
 	}
 	acquire_send(t, r);

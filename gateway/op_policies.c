@@ -155,16 +155,7 @@ static bool make_policy(struct turn *t, struct request *r, const struct collecti
 static void change_send(struct turn *t, struct request *r)
 {
 	struct policies_op *op = r->op;
-	struct call_spec spec = {
-	    .reach = REACH_COORDINATOR,
-	    .type = MSG_collection_create,
-	    .answer = MSG_collection_create_ack,
-	    .message = &op->message,
-	    .repeatable = true,
-	    .done = changed,
-	};
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	collection_change(t, r, &op->message, changed);
 }
 
 static void change(struct turn *t, struct request *r, const struct map_collection *c)

@@ -208,20 +208,11 @@ static void change_done(struct turn *t, struct request *r, uint32_t index, enum 
 
 static void change_send(struct turn *t, struct request *r, struct change_op *op)
 {
-	struct call_spec spec = {
-	    .reach = REACH_COORDINATOR,
-	    .type = MSG_collection_create,
-	    .answer = MSG_collection_create_ack,
-	    .message = &op->message,
-	    .repeatable = true,
-	    .done = change_done,
-	};
 	op->message.collection.name = r->collection;
 	r->op = op;
 	r->resource = arena_copy(&r->arena, r->http->path);
 	request_wait(t, r, change_look);
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	collection_change(t, r, &op->message, change_done);
 }
 
 void couch_create(struct turn *t, struct request *r)

@@ -179,12 +179,6 @@ static void native_changed(struct turn *t, struct request *r, uint32_t index, en
 
 static void change_native(struct turn *t, struct request *r, struct index_op *op)
 {
-	struct call_spec spec = {.reach = REACH_COORDINATOR,
-				 .type = MSG_collection_create,
-				 .answer = MSG_collection_create_ack,
-				 .message = &op->change,
-				 .repeatable = true,
-				 .done = native_changed};
 	struct mango_fields *fields = &op->index.fields;
 	op->map_version = UINT64_MAX;
 	op->change = (struct msg_collection_create){.update = true};
@@ -200,8 +194,7 @@ static void change_native(struct turn *t, struct request *r, struct index_op *op
 		op->change.index_add_count = 1;
 	}
 	request_wait(t, r, map_has_it);
-	if (!call_open(t, r, &spec))
-		answer_status(t, r, STATUS_OVERLOADED, "");
+	collection_change(t, r, &op->change, native_changed);
 }
 
 /* ---- the design document as it is ---- */
