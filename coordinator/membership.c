@@ -255,18 +255,27 @@ static bool admit_storage(struct coordinator *c, struct member_row *m, const str
 	return true;
 }
 
+/* Which of these shards are dropped. */
 static void tell_drops(struct coordinator *c, const struct event *e,
-		       const struct shard_report *reports, uint32_t reports_count,
-		       const struct collection *collections, uint32_t collections_count,
-		       struct effects *fx)
+		       const struct shard_report *reports, uint32_t count, struct effects *fx)
 {
+	uint64_t *ids = arena_alloc(&c->arena, (count + 1) * sizeof *ids);
+	for (uint32_t i = 0; i < count; i++)
+		ids[i] = reports[i].shard;
+	drops_tell(c, e, ids, count, fx);
+}
+
+/* Likewise, of all that a storage node has when it joins. */
+static void tell_drops_joined(struct coordinator *c, const struct event *e, struct effects *fx)
+{
+	const struct msg_member_join *j = e->message.body;
 	uint64_t *ids =
-	    arena_alloc(&c->arena, (reports_count + collections_count + 1) * sizeof *ids);
+	    arena_alloc(&c->arena, (j->reports_count + j->collections_count + 1) * sizeof *ids);
 	uint32_t count = 0;
-	for (uint32_t i = 0; i < reports_count; i++)
-		ids[count++] = reports[i].shard;
-	for (uint32_t i = 0; i < collections_count; i++)
-		ids[count++] = collections[i].id;
+	for (uint32_t i = 0; i < j->reports_count; i++)
+		ids[count++] = j->reports[i].shard;
+	for (uint32_t i = 0; i < j->collections_count; i++)
+		ids[count++] = j->collections[i].id;
 	drops_tell(c, e, ids, count, fx);
 }
 
@@ -294,8 +303,7 @@ void membership_on_join(struct coordinator *c, const struct event *e, struct eff
 	recovery_on_join(c, m, j, fx);
 	if (storage) {
 		report_take(c, m, j->reports, j->reports_count);
-		tell_drops(c, e, j->reports, j->reports_count, j->collections, j->collections_count,
-			   fx);
+		tell_drops_joined(c, e, fx);
 	}
 	c->review_wanted = true;
 	welcome(m, e, fx);
@@ -326,7 +334,7 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	if (storage) {
 		m->disk_full = h->disk_full;
 		report_take(c, m, h->shards, h->shards_count);
-		tell_drops(c, e, h->shards, h->shards_count, NULL, 0, fx);
+		tell_drops(c, e, h->shards, h->shards_count, fx);
 		adopt_step(c, m, h->trail_number, h->trail_id, fx);
 	}
 	answer_heartbeat(c, e, STATUS_OK, m->trail_number, fx);

@@ -69,6 +69,22 @@ void content_fill_chunk(struct content *c, struct slice bytes, bool last)
 		m->chunk.md5 = slice_of(c->md5, sizeof c->md5);
 }
 
+bool content_send_chunk(struct turn *t, struct request *r, struct content *c, uint32_t index,
+			call_done *done)
+{
+	struct call_spec spec = {
+	    .reach = REACH_LEAD,
+	    .shard = c->shard,
+	    .type = MSG_attachment_chunk,
+	    .answer = MSG_attachment_chunk_ack,
+	    .message = &c->message,
+	    .repeatable = true,
+	    .index = index,
+	    .done = done,
+	};
+	return call_open(t, r, &spec);
+}
+
 static void fill_send(struct content *c)
 {
 	uint64_t start = c->at * LIMIT_CHUNK_BYTES;
@@ -81,18 +97,8 @@ static void fill_send(struct content *c)
 static bool ask(struct turn *t, struct request *r, struct contents *work, uint32_t index)
 {
 	struct content *c = &work->list[index];
-	struct call_spec spec = {
-	    .reach = REACH_LEAD,
-	    .shard = c->shard,
-	    .type = MSG_attachment_chunk,
-	    .answer = MSG_attachment_chunk_ack,
-	    .message = &c->message,
-	    .repeatable = true,
-	    .index = index,
-	    .done = chunk_done,
-	};
 	fill_send(c);
-	return call_open(t, r, &spec);
+	return content_send_chunk(t, r, c, index, chunk_done);
 }
 
 /* ---- what came of it ---- */

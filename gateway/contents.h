@@ -48,6 +48,9 @@ struct content *contents_add(struct contents *work);
 void content_draw(struct turn *t, struct content *out);
 /* The message for chunk out->at. */
 void content_fill_chunk(struct content *c, struct slice bytes, bool last);
+/* Sends it to the lead; false: too many calls are under way. */
+bool content_send_chunk(struct turn *t, struct request *r, struct content *c, uint32_t index,
+			call_done *done) MUST_CHECK;
 /* A new upload of these bytes, which stay as they are. */
 void content_prepare(struct turn *t, struct slice bytes, struct content *out);
 /* Is that the same, in Base64? Empty: whatever it is. */

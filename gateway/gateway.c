@@ -142,69 +142,94 @@ static void drain(struct turn *t)
 	replicator_drain(t);
 }
 
-static void step(void *core, const struct event *event, struct effects *fx)
+/* False: it is none of a stream. */
+static bool on_stream(struct turn *t)
 {
-	struct turn t = {.gw = core, .event = event, .fx = fx, .now_ms = event->now_ms};
+	uint64_t stream = t->event->stream.stream;
+	switch (t->event->kind) {
+	case EVENT_STREAM_MESSAGE:
+		if (!arbiter_socket_message(t))
+			notify_stream_message(t);
+		return true;
+	case EVENT_STREAM_TAKEN:
+		request_taken(t, stream);
+		return true;
+	case EVENT_STREAM_GONE:
+		request_gone(t, stream);
+		notify_stream_gone(t, stream);
+		arbiters_stream_gone(t, stream);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* False: it is none of a request. */
+static bool on_http(struct turn *t)
+{
+	const struct event *event = t->event;
 	switch (event->kind) {
+	case EVENT_HTTP_REQUEST:
+		request_arrived(t, event->http);
+		return true;
+	case EVENT_HTTP_BODY:
+		intake_body(t, &event->http_body);
+		return true;
+	case EVENT_HTTP_GONE:
+		request_gone(t, event->http_gone);
+		lock_answer_lost(t, event->http_gone);
+		return true;
+	case EVENT_HTTP_CLOSED:
+		lock_session_end(t, event->http_closed);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void on_event(struct turn *t)
+{
+	switch (t->event->kind) {
 	case EVENT_START:
-		member_start(&t);
+		member_start(t);
 		break;
 	case EVENT_MESSAGE:
-		if (!member_message(&t) && !lock_keeper_message(&t) && !notify_message(&t))
-			call_answered(&t);
+		if (!member_message(t) && !lock_keeper_message(t) && !notify_message(t))
+			call_answered(t);
 		break;
 	case EVENT_UNSENT:
-		call_unsent(&t);
-		break;
-	case EVENT_HTTP_REQUEST:
-		request_arrived(&t, event->http);
-		break;
-	case EVENT_HTTP_BODY:
-		intake_body(&t, &event->http_body);
-		break;
-	case EVENT_HTTP_GONE:
-		request_gone(&t, event->http_gone);
-		lock_answer_lost(&t, event->http_gone);
+		call_unsent(t);
 		break;
 	case EVENT_TIMER:
-		run_timers(&t);
+		run_timers(t);
 		break;
 	case EVENT_DRAIN:
-		drain(&t);
-		break;
-	case EVENT_HTTP_CLOSED:
-		lock_session_end(&t, event->http_closed);
-		break;
-	case EVENT_STREAM_MESSAGE:
-		if (!arbiter_socket_message(&t))
-			notify_stream_message(&t);
-		break;
-	case EVENT_STREAM_TAKEN:
-		request_taken(&t, event->stream.stream);
-		break;
-	case EVENT_STREAM_GONE:
-		request_gone(&t, event->stream.stream);
-		notify_stream_gone(&t, event->stream.stream);
-		arbiters_stream_gone(&t, event->stream.stream);
+		drain(t);
 		break;
 	case EVENT_TURN:
-		admission_turn(&t.gw->admission, t.now_ms);
-		break;
-	case EVENT_STORED:
-	case EVENT_DISK:
+		admission_turn(&t->gw->admission, t->now_ms);
 		break;
 	case EVENT_PASSWORD:
-		couch_password_event(&t);
+		couch_password_event(t);
 		break;
 	case EVENT_SCRIPT:
-		script_runs_event(&t);
+		script_runs_event(t);
 		break;
 	case EVENT_FETCH_ROOM:
 	case EVENT_FETCH_PIECE:
 	case EVENT_FETCHED:
-		replicator_event(&t);
+		replicator_event(t);
+		break;
+	default: /* it has no disk */
 		break;
 	}
+}
+
+static void step(void *core, const struct event *event, struct effects *fx)
+{
+	struct turn t = {.gw = core, .event = event, .fx = fx, .now_ms = event->now_ms};
+	if (!on_http(&t) && !on_stream(&t))
+		on_event(&t);
 	replicator_step(&t);
 	schedule_step(&t);
 	request_sweep(t.gw);

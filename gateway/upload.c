@@ -66,17 +66,8 @@ static bool send_chunk(struct turn *t, struct request *r, bool last)
 	if (last)
 		md5_end(u->md5, c->md5);
 	content_fill_chunk(c, buf_slice(&u->flying), last);
-	struct call_spec spec = {
-	    .reach = REACH_LEAD,
-	    .shard = c->shard,
-	    .type = MSG_attachment_chunk,
-	    .answer = MSG_attachment_chunk_ack,
-	    .message = &c->message,
-	    .repeatable = true,
-	    .done = chunk_done,
-	};
 	timers_set(&t->gw->timers, &r->deadline, t->now_ms + t->gw->options.limits.deadline_ms);
-	if (call_open(t, r, &spec))
+	if (content_send_chunk(t, r, c, 0, chunk_done))
 		return true;
 	u->moved(t, r, STATUS_OVERLOADED);
 	return false;

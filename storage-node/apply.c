@@ -235,6 +235,27 @@ static void note_rare(const struct change *change, const struct document_edit *e
 		REACHED(import_makes_conflict);
 }
 
+static void conflicts_apply(struct document_view *view, const struct change *change,
+			    uint64_t number, const struct document_edit *edit)
+{
+	struct storage *s = view->storage;
+	struct shard_copy *c = view->copy;
+	if (edit->resolved)
+		keep_resolution(s, c, change, edit, number);
+	if (change->kind == CHANGE_REOPEN)
+		keep_undo(s, c, change);
+	if (edit->is_conflict && !MUTATION(conflict_hidden))
+		open_conflict(s, c, view, change, number, edit->late);
+	else if (edit->was_conflict)
+		digest_remove(s, c, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
+	if (edit->resolution_gone.len > 0) {
+		digest_remove(
+		    s, c, STORE_CONFLICTS,
+		    key_conflict_resolved(&s->key, c->id, change->id, edit->resolution_gone));
+		s->cleaned_total++;
+	}
+}
+
 static void apply_document(struct storage *s, struct shard_copy *c, uint64_t number,
 			   const struct change *change)
 {
@@ -281,20 +302,7 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	sequence_move(s, c, change->id, changed_before, number);
 	purge_note(s, c, change, edit.existed && !edit.was_live ? changed_before : 0,
 		   edit.is_live ? 0 : number);
-	if (edit.resolved)
-		keep_resolution(s, c, change, &edit, number);
-	if (change->kind == CHANGE_REOPEN)
-		keep_undo(s, c, change);
-	if (edit.is_conflict && !MUTATION(conflict_hidden))
-		open_conflict(s, c, &view, change, number, edit.late);
-	else if (edit.was_conflict)
-		digest_remove(s, c, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, change->id));
-	if (edit.resolution_gone.len > 0) {
-		digest_remove(
-		    s, c, STORE_CONFLICTS,
-		    key_conflict_resolved(&s->key, c->id, change->id, edit.resolution_gone));
-		s->cleaned_total++;
-	}
+	conflicts_apply(&view, change, number, &edit);
 	struct feed_effect effect = effect_of(s, c, change, &edit, &before, &resolved);
 	feed_applied(s, c, number, change, &effect);
 }

@@ -45,25 +45,29 @@ static void end_with_position(struct storage *s, struct shard_copy *c, struct sn
 	out->chunk.position = out->position;
 }
 
+/* What of a shard is not under keys of its own: settings, edits, refusals. */
+static uint32_t first_pairs(struct storage *s, struct shard_copy *c, struct snapshot_out *out,
+			    struct key_value *pairs)
+{
+	uint32_t count = 1;
+	pairs[0] =
+	    (struct key_value){.family = STORE_META,
+			       .key = slice_text("g"),
+			       .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
+	count += edits_pairs(c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
+	count += refusals_pairs(s, c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
+	return count;
+}
+
 static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_out *out,
 		       struct effects *fx)
 {
 	arena_reset(&out->arena);
 	struct key_value *pairs = arena_alloc(&out->arena, LIMIT_SNAPSHOT_PAIRS * sizeof *pairs);
-	uint32_t count = 0;
 	size_t bytes = 0;
 	uint8_t prefix[KEY_SHARD_BYTES];
 	memcpy(prefix, key_shard(&s->key, 'd', c->id).data, sizeof prefix);
-	if (out->sequence == 0)
-		pairs[count++] = (struct key_value){
-		    .family = STORE_META,
-		    .key = slice_text("g"),
-		    .value = arena_copy(&out->arena, buf_slice(&c->settings_bytes))};
-	if (out->sequence == 0)
-		count += edits_pairs(c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
-	if (out->sequence == 0)
-		count +=
-		    refusals_pairs(s, c, &out->arena, pairs + count, LIMIT_SNAPSHOT_PAIRS - count);
+	uint32_t count = out->sequence == 0 ? first_pairs(s, c, out, pairs) : 0;
 	while (count < LIMIT_SNAPSHOT_PAIRS && bytes < s->options.snapshot_chunk_bytes) {
 		struct store_iterator *it = out->its[out->at];
 		enum store_family family = digest_families[out->at];

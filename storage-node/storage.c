@@ -306,48 +306,56 @@ static int64_t storage_deadline(const void *core)
 static const char *const state_names[SHARD_STATE_MAX + 1] = {"replica",   "promising", "fetching",
 							     "preparing", "serving",   "stuck"};
 
-static void storage_metrics(const void *core, struct buf *out)
+/* Of all shards together. */
+struct shard_sums {
+	uint64_t states[SHARD_STATE_MAX + 1];
+	uint64_t documents, conflicts;
+	uint64_t pending;
+	uint64_t outbox, outbox_ms;
+	uint64_t locks;
+	uint64_t feeds, feeds_lag;
+};
+
+static struct shard_sums add_up(const struct storage *s)
 {
-	const struct storage *s = core;
-	uint64_t states[SHARD_STATE_MAX + 1] = {0};
-	uint64_t documents = 0;
-	uint64_t conflicts = 0;
-	uint64_t pending = 0;
-	uint64_t outbox = 0;
-	uint64_t outbox_ms = 0;
-	uint64_t locks = 0;
-	uint64_t feeds = 0;
-	uint64_t feeds_lag = 0;
+	struct shard_sums sums = {0};
 	size_t at = 0;
 	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
 		const struct shard_copy *c = entry->value;
-		states[c->state]++;
-		documents += c->position.documents;
-		conflicts += c->position.conflicts;
-		pending += c->pending.count;
-		outbox += c->outbox_count;
-		if (outbox_oldest_ms(s, c) > outbox_ms)
-			outbox_ms = outbox_oldest_ms(s, c);
-		locks += lock_count(c);
-		feeds += feed_count(c);
-		if (feed_lag(c) > feeds_lag)
-			feeds_lag = feed_lag(c);
+		sums.states[c->state]++;
+		sums.documents += c->position.documents;
+		sums.conflicts += c->position.conflicts;
+		sums.pending += c->pending.count;
+		sums.outbox += c->outbox_count;
+		if (outbox_oldest_ms(s, c) > sums.outbox_ms)
+			sums.outbox_ms = outbox_oldest_ms(s, c);
+		sums.locks += lock_count(c);
+		sums.feeds += feed_count(c);
+		if (feed_lag(c) > sums.feeds_lag)
+			sums.feeds_lag = feed_lag(c);
 	}
+	return sums;
+}
+
+static void storage_metrics(const void *core, struct buf *out)
+{
+	const struct storage *s = core;
+	struct shard_sums sums = add_up(s);
 	for (int i = 0; i <= SHARD_STATE_MAX; i++)
 		buf_printf(out, "parley_shards{state=\"%s\"} %llu\n", state_names[i],
-			   (unsigned long long)states[i]);
+			   (unsigned long long)sums.states[i]);
 	const struct {
 		const char *name;
 		uint64_t value;
 	} rows[] = {
-	    {"parley_documents", documents},
-	    {"parley_conflicts_open", conflicts},
-	    {"parley_stream_pending_entries", pending},
-	    {"parley_outbox_entries", outbox},
-	    {"parley_outbox_oldest_ms", outbox_ms},
-	    {"parley_locks", locks},
-	    {"parley_feeds", feeds},
-	    {"parley_feed_lag_entries", feeds_lag},
+	    {"parley_documents", sums.documents},
+	    {"parley_conflicts_open", sums.conflicts},
+	    {"parley_stream_pending_entries", sums.pending},
+	    {"parley_outbox_entries", sums.outbox},
+	    {"parley_outbox_oldest_ms", sums.outbox_ms},
+	    {"parley_locks", sums.locks},
+	    {"parley_feeds", sums.feeds},
+	    {"parley_feed_lag_entries", sums.feeds_lag},
 	    {"parley_query_jobs", s->jobs_count},
 	    {"parley_edit_jobs", s->edit_jobs_count},
 	    {"parley_edits_total", s->edits_total},

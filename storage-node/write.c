@@ -118,6 +118,16 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 	decision_close(&d);
 }
 
+/* Of an arbiter only what a split makes. */
+static bool may_ask(const struct event *e)
+{
+	const struct msg_doc_write *m = e->message.body;
+	bool splits = m->expect == EXPECT_DERIVED && !m->branch &&
+		      (m->op == WRITE_PUT || m->op == WRITE_DELETE);
+	return m->operation_id.len == 16 && document_id_ok(m->id) &&
+	       (e->message.from.role != ROLE_ARBITER || splits);
+}
+
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
@@ -126,10 +136,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		write_answer(s, e, WHEN_NOW, STATUS_NO_SHARD, NULL, fx);
 		return;
 	}
-	bool may =
-	    e->message.from.role != ROLE_ARBITER || (m->expect == EXPECT_DERIVED && !m->branch &&
-						     (m->op == WRITE_PUT || m->op == WRITE_DELETE));
-	if (m->operation_id.len != 16 || !document_id_ok(m->id) || !may) {
+	if (!may_ask(e)) {
 		write_answer(s, e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, fx);
 		return;
 	}

@@ -3,18 +3,13 @@
 
 #include <stdlib.h>
 
+#include "common/doc/path.h"
 #include "proto/enums.h"
 
 enum { NO_VALUE = 1 };
 
-struct segment {
-	struct slice name;
-	uint32_t index; /* if the name may stand for an element */
-	bool is_index;
-};
-
 struct index_path {
-	const struct segment *segments;
+	const struct path_segment *segments;
 	uint32_t count;
 	bool is_id; /* the document's id, not a member */
 };
@@ -23,23 +18,11 @@ struct index_path {
 
 static bool compile_path(struct slice text, struct arena *arena, struct index_path *out)
 {
-	uint32_t count = 1;
-	for (size_t i = 0; i < text.len; i++)
-		count += text.data[i] == '.';
+	uint32_t count = path_names(text);
 	if (text.len == 0 || text.len > LIMIT_PATH_BYTES || count > INDEX_NAMES_MAX)
 		return false;
 	text = arena_copy(arena, text);
-	struct segment *segments = arena_alloc(arena, count * sizeof *segments);
-	size_t from = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		size_t end = from;
-		while (end < text.len && text.data[end] != '.')
-			end++;
-		segments[i].name = slice_of(text.data + from, end - from);
-		segments[i].is_index = value_is_index(segments[i].name, &segments[i].index);
-		from = end + 1;
-	}
-	*out = (struct index_path){segments, count, slice_is(text, "id")};
+	*out = (struct index_path){path_split(text, arena), count, slice_is(text, "id")};
 	return true;
 }
 
@@ -123,7 +106,7 @@ static void values_at(struct collector *c, const struct index_path *path, struct
 static void values_in_array(struct collector *c, const struct index_path *path, struct slice array,
 			    uint32_t at)
 {
-	const struct segment *segment = &path->segments[at];
+	const struct path_segment *segment = &path->segments[at];
 	struct mp_reader r = mp_reader_of(array);
 	uint32_t count = mp_read(&r).count;
 	c->has |= INDEX_HAS_ARRAYS;

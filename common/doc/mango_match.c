@@ -44,30 +44,15 @@ static bool compares(const struct mango_node *node, struct slice value)
 	}
 }
 
-static bool is_listed(const struct mango_node *node, struct slice value)
-{
-	for (uint32_t low = 0, high = node->list_count; low < high;) {
-		uint32_t middle = low + (high - low) / 2;
-		int order = value_compare(value, node->list[middle]);
-		if (order == 0)
-			return true;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return false;
-}
-
 /* Of an array it is enough that an element is listed. */
 static bool is_in(const struct mango_node *node, struct slice value)
 {
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token head = mp_read(&r);
 	for (uint32_t i = 0; head.type == MP_ARRAY && i < head.count; i++)
-		if (is_listed(node, mp_value(&r)))
+		if (value_among(mp_value(&r), node->list, node->list_count))
 			return true;
-	return is_listed(node, value);
+	return value_among(value, node->list, node->list_count);
 }
 
 static bool has_element(struct slice array, struct slice wanted)

@@ -92,25 +92,14 @@ bool is_operators(struct slice value)
 static const struct query_path *compile_path(struct compiler *c, struct slice text)
 {
 	struct query_path *path = arena_alloc(c->arena, sizeof *path);
-	uint32_t count = 1;
-	for (size_t i = 0; i < text.len; i++)
-		count += text.data[i] == '.';
+	uint32_t count = path_names(text);
 	if (text.len > LIMIT_PATH_BYTES || count > QUERY_SEGMENTS_MAX) {
 		compiler_fail(c, "a path has at most %d names and %d bytes", QUERY_SEGMENTS_MAX,
 			      LIMIT_PATH_BYTES);
 		return NULL;
 	}
-	struct query_segment *segments = arena_alloc(c->arena, count * sizeof *segments);
-	size_t from = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		size_t end = from;
-		while (end < text.len && text.data[end] != '.')
-			end++;
-		segments[i].name = slice_of(text.data + from, end - from);
-		segments[i].is_index = value_is_index(segments[i].name, &segments[i].index);
-		from = end + 1;
-	}
-	*path = (struct query_path){segments, count, !c->in_element && slice_is(text, "id")};
+	*path = (struct query_path){path_split(text, c->arena), count,
+				    !c->in_element && slice_is(text, "id")};
 	c->uses_id |= path->is_id;
 	return path;
 }

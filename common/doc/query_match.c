@@ -69,18 +69,7 @@ static bool is_listed(const struct query_node *node, struct slice value)
 {
 	if (value.len == 0)
 		return node->list_has_nil;
-	uint32_t low = 0, high = node->list_count;
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		int order = value_compare(value, node->list[middle]);
-		if (order == 0)
-			return true;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return false;
+	return value_among(value, node->list, node->list_count);
 }
 
 static uint32_t integer_type(const struct mp_token *t)
@@ -228,7 +217,7 @@ static bool element_passes(const struct query_node *node, struct slice element, 
  * for. Where neither is found there is no value, not even an absent one. */
 static bool any_in_array(const struct query_node *node, struct slice array, uint32_t at)
 {
-	const struct query_segment *segment = &node->path->segments[at];
+	const struct path_segment *segment = &node->path->segments[at];
 	struct mp_reader r = mp_reader_of(array);
 	uint32_t count = mp_read(&r).count;
 	for (uint32_t i = 0; i < count; i++) {

@@ -2,6 +2,7 @@
 #ifndef PARLEY_DOC_QUERY_PLAN_H
 #define PARLEY_DOC_QUERY_PLAN_H
 
+#include "common/doc/path.h"
 #include "common/doc/query.h"
 #include "common/doc/value.h"
 
@@ -27,14 +28,8 @@ enum query_op {
 	QUERY_ELEMENT_VALUE /* an element is a value that the children, without path, hold for */
 };
 
-struct query_segment {
-	struct slice name;
-	uint32_t index; /* if the name may stand for an element */
-	bool is_index;
-};
-
 struct query_path {
-	const struct query_segment *segments;
+	const struct path_segment *segments;
 	uint32_t count;
 	bool is_id; /* the document's id, not a member */
 };

@@ -268,3 +268,18 @@ bool value_equal(struct slice a, struct slice b)
 {
 	return slice_equal(a, b) || value_compare(a, b) == 0;
 }
+
+bool value_among(struct slice value, const struct slice *list, uint32_t count)
+{
+	for (uint32_t low = 0, high = count; low < high;) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = value_compare(value, list[middle]);
+		if (order == 0)
+			return true;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return false;
+}

@@ -38,6 +38,8 @@ enum value_rank value_rank(struct slice value);
  * numbers by the value of their shortest decimal form, across integer, double and MP_EXT_NUMBER;
  * maps and arrays member by member, in the order they stand in. */
 int value_compare(struct slice a, struct slice b);
+/* Is it among these, which are in that order? */
+bool value_among(struct slice value, const struct slice *list, uint32_t count);
 /* Equal in that order: 1 and 1.0 are, maps with members in another order are not. */
 bool value_equal(struct slice a, struct slice b);
 /* Appends the value in canonical form: map members sorted by key bytes at all levels. */

@@ -173,12 +173,13 @@ static void refuse_frame(struct bus *b, const struct peer *from, const char *nam
 	}
 }
 
-static void take_message(struct bus *b, const struct peer *from, const char *name,
-			 const struct envelope *envelope, struct slice body, bus_handler *handler,
-			 void *context)
+/* event: of the message, but for what `body` decodes to. */
+static void take_message(struct bus *b, const char *name, struct event *event, struct slice body,
+			 bus_handler *handler, void *context)
 {
-	const struct schema *schema = schema_of_message(envelope->type);
-	if (!schema || !message_allowed(envelope->type, from->role, b->role)) {
+	uint16_t type = event->message.envelope.type;
+	const struct schema *schema = schema_of_message(type);
+	if (!schema || !message_allowed(type, event->message.from.role, b->role)) {
 		refuse(b, REFUSED_ROLE, name,
 		       schema ? schema->name : "a message of unknown number");
 		return;
@@ -189,12 +190,9 @@ static void take_message(struct bus *b, const struct peer *from, const char *nam
 		refuse(b, REFUSED_MALFORMED, name, schema->name);
 		return;
 	}
-	struct event event = {.kind = EVENT_MESSAGE};
-	event.message.from = *from;
-	event.message.envelope = *envelope;
-	event.message.body = message;
+	event->message.body = message;
 	b->counters.messages_in++;
-	handler(context, &event);
+	handler(context, event);
 }
 
 static void take_frame(struct bus *b, const struct peer *from, struct slice bytes,
@@ -208,8 +206,13 @@ static void take_frame(struct bus *b, const struct peer *from, struct slice byte
 	b->counters.frames_in++;
 	b->counters.bytes_in += bytes.len;
 	enum frame_problem problem = frame_open(&reader, bytes, b->options.members->cluster);
-	while (problem == FRAME_OK && (problem = frame_next(&reader, &envelope, &body)) == FRAME_OK)
-		take_message(b, from, name, &envelope, body, handler, context);
+	while (problem == FRAME_OK &&
+	       (problem = frame_next(&reader, &envelope, &body)) == FRAME_OK) {
+		struct event event = {.kind = EVENT_MESSAGE};
+		event.message.from = *from;
+		event.message.envelope = envelope;
+		take_message(b, name, &event, body, handler, context);
+	}
 	if (problem != FRAME_END)
 		refuse_frame(b, from, name, problem, &reader);
 }

@@ -157,6 +157,8 @@ struct couch_write {
 	struct revision revision; /* made */
 	struct problem problem;   /* of a refusal */
 	bool changes;             /* answered 200, not 201 */
+	uint32_t index;           /* as it was sent: the caller's */
+	call_done *done;
 };
 /* The revision may be in three places (the document, ?rev=, If-Match); they must agree. */
 bool couch_write_revision(struct request *r, struct couch_document *d,
@@ -166,9 +168,8 @@ void couch_write_fill(struct turn *t, struct request *r, const struct native_ope
 bool couch_write_send(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
 		      call_done *done) MUST_CHECK;
 /* False: it was sent again, and done comes again. */
-bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
-		      enum status status, const struct msg_doc_write_ack *ack,
-		      call_done *done) MUST_CHECK;
+bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, enum status status,
+		      const struct msg_doc_write_ack *ack) MUST_CHECK;
 /* {"ok":true,"id":...,"rev":...}, or the error. */
 void couch_write_print(const struct couch_write *w, struct buf *out);
 /* Writes a document that a function made, which must have an id. Refusals are answered; else ended

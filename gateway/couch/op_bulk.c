@@ -116,8 +116,7 @@ static void item_written(struct turn *t, struct request *r, uint32_t index, enum
 			 const void *body)
 {
 	struct bulk *bulk = r->op;
-	if (couch_write_done(t, r, &bulk->items[index], index, status, body, item_written) &&
-	    --bulk->left == 0)
+	if (couch_write_done(t, r, &bulk->items[index], status, body) && --bulk->left == 0)
 		write_locals(t, r);
 }
 

@@ -124,7 +124,8 @@ static void ddoc_written(struct turn *t, struct request *r, uint32_t index, enum
 			 const void *body)
 {
 	struct index_op *op = r->op;
-	if (!couch_write_done(t, r, &op->write, index, status, body, ddoc_written))
+	(void)index;
+	if (!couch_write_done(t, r, &op->write, status, body))
 		return;
 	if (status_is_success(op->write.status))
 		answer(t, r, op);

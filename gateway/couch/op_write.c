@@ -38,6 +38,8 @@ bool couch_write_send(struct turn *t, struct request *r, struct couch_write *w, 
 		      call_done *done)
 {
 	const struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);
+	w->index = index;
+	w->done = done;
 	return c && write_send(t, r, c, &w->write, index, done);
 }
 
@@ -50,15 +52,14 @@ static bool names_deletion(const struct msg_doc_write *write, enum status status
 	       revision_equal(&ack->revision, &write->expected[0]);
 }
 
-static bool send_again(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
-		       call_done *done)
+static bool send_again(struct turn *t, struct request *r, struct couch_write *w)
 {
 	static const struct native_operation none;
 	w->write.expect = EXPECT_ABSENT;
 	w->write.expected_count = 0;
 	w->write.operation_digest = slice_of(NULL, 0);
-	native_operation_fill(t, r, &none, index, &w->write);
-	return couch_write_send(t, r, w, index, done);
+	native_operation_fill(t, r, &none, w->index, &w->write);
+	return couch_write_send(t, r, w, w->index, w->done);
 }
 
 static void refused(struct couch_write *w, enum status status, const struct msg_doc_write_ack *ack)
@@ -86,8 +87,8 @@ static void refused(struct couch_write *w, enum status status, const struct msg_
 	}
 }
 
-bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, uint32_t index,
-		      enum status status, const struct msg_doc_write_ack *ack, call_done *done)
+bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, enum status status,
+		      const struct msg_doc_write_ack *ack)
 {
 	couch_known_forget(t->gw, r->collection, w->write.id);
 	if (couch_is_replicator(r))
@@ -101,7 +102,7 @@ bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, 
 			mango_ddoc_gone(t, r, w->write.id);
 		return true;
 	}
-	if (names_deletion(&w->write, status, ack) && send_again(t, r, w, index, done))
+	if (names_deletion(&w->write, status, ack) && send_again(t, r, w))
 		return false;
 	refused(w, status, ack);
 	return true;
@@ -163,7 +164,8 @@ static void written(struct turn *t, struct request *r, uint32_t index, enum stat
 		    const void *body)
 {
 	struct writing *op = r->op;
-	if (!couch_write_done(t, r, &op->write, index, status, body, written))
+	(void)index;
+	if (!couch_write_done(t, r, &op->write, status, body))
 		return;
 	if (!op->ended || !status_is_success(op->write.status)) {
 		couch_write_answer(t, r, &op->write);
