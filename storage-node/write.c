@@ -118,14 +118,16 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 	decision_close(&d);
 }
 
-/* Of an arbiter only what a split makes. */
-static bool may_ask(const struct event *e)
+/* What a split brings is whole: there may be nothing yet that a patch or an update could change.
+ * Of an arbiter only such. */
+static bool is_well_formed(const struct msg_doc_write *m, enum role from)
 {
-	const struct msg_doc_write *m = e->message.body;
-	bool splits = m->expect == EXPECT_DERIVED && !m->branch &&
-		      (m->op == WRITE_PUT || m->op == WRITE_DELETE);
-	return m->operation_id.len == 16 && document_id_ok(m->id) &&
-	       (e->message.from.role != ROLE_ARBITER || splits);
+	bool derived = m->expect == EXPECT_DERIVED;
+	if (derived && m->op != WRITE_PUT && m->op != WRITE_DELETE)
+		return false;
+	if (from == ROLE_ARBITER && (!derived || m->branch))
+		return false;
+	return m->operation_id.len == 16 && document_id_ok(m->id);
 }
 
 void write_on_doc_write(struct storage *s, const struct event *e, struct effects *fx)
@@ -136,7 +138,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		write_answer(s, e, WHEN_NOW, STATUS_NO_SHARD, NULL, fx);
 		return;
 	}
-	if (!may_ask(e)) {
+	if (!is_well_formed(m, e->message.from.role)) {
 		write_answer(s, e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, fx);
 		return;
 	}

@@ -69,15 +69,14 @@ static bool take_data(struct turn *t, struct request *r, struct slice name, stru
 	struct buf bytes = {0};
 	struct mp_reader reader = mp_reader_of(value_member(value, slice_text("data")));
 	struct mp_token data = mp_read(&reader);
-	if (data.type != MP_STR || !base64_decode(data.bytes, &bytes))
-		return refuse(p, COUCH_BAD_REQUEST, "Invalid attachment data for ", name, "");
-	if (!couch_attachment_fits(t, bytes.len, name, p)) {
-		buf_close(&bytes);
-		return false;
-	}
-	content_prepare(t, arena_copy(&r->arena, buf_slice(&bytes)), c);
-	buf_close(&bytes);
-	return true;
+	bool fine = data.type == MP_STR && base64_decode(data.bytes, &bytes);
+	if (!fine)
+		refuse(p, COUCH_BAD_REQUEST, "Invalid attachment data for ", name, "");
+	fine = fine && couch_attachment_fits(t, bytes.len, name, p);
+	if (fine)
+		content_prepare(t, arena_copy(&r->arena, buf_slice(&bytes)), c);
+	buf_close(&bytes); /* what is wrong in its middle has left bytes, too */
+	return fine;
 }
 
 static uint64_t revpos_of(struct slice value)

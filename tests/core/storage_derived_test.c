@@ -430,6 +430,24 @@ static void test_arbiters_write_nothing_else(void **state)
 	assert_int_equal(split_as(b, GATEWAY, 20, 1, FIRST), STATUS_CREATED);
 }
 
+/* A patch has nothing to change where the document is not there yet. */
+static void test_what_is_brought_is_whole(void **state)
+{
+	struct storage_bench *b = *state;
+	const uint64_t partial[] = {WRITE_PATCH, WRITE_UPDATE};
+	peers_lead(b, MODE_AVAILABLE);
+	for (uint32_t i = 0; i < ARRAY_LEN(partial); i++) {
+		struct msg_doc_write m = peers_put(b, "d", 1);
+		m.expect = EXPECT_DERIVED;
+		m.op = partial[i];
+		m.operation_id = try_id(b, 30 + i);
+		m.operation_digest = peers_operation(b, 1);
+		storage_bench_deliver(b, GATEWAY, MSG_doc_write, 1, &m);
+		assert_int_equal(b->written.status, STATUS_BAD_MESSAGE);
+	}
+	assert_int_equal(split_as(b, GATEWAY, 40, 1, FIRST), STATUS_CREATED);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
@@ -448,6 +466,7 @@ int main(void)
 	    T(test_a_check_changes_nothing),
 	    T(test_attachments_are_brought),
 	    T(test_arbiters_write_nothing_else),
+	    T(test_what_is_brought_is_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
