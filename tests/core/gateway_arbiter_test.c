@@ -9,7 +9,7 @@
 #include "common/doc/revision.h"
 #include "common/timing.h"
 #include "proto/msgpack.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 enum { SHARDS = 2 };
 
@@ -17,13 +17,10 @@ static struct buf lease;
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
+	struct gateway_bench *b = bench_open(state, NULL);
 	b->policy = "{\"strategy\":\"external\"}";
-	gateway_bench_map(b, SHARDS, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, SHARDS, MODE_CONSISTENT);
 	b->roles = HTTP_ROLE_ARBITER;
-	*state = b;
 	return 0;
 }
 

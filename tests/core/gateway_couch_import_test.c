@@ -3,20 +3,16 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
+	struct gateway_bench *b = bench_open(state, NULL);
 	b->dialect = DIALECT_COUCH;
-	gateway_bench_map(b, 1, MODE_AVAILABLE);
-	gateway_bench_clear(b);
-	*state = b;
+	bench_map(b, 1, MODE_AVAILABLE);
 	return 0;
 }
 

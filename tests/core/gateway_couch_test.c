@@ -3,22 +3,18 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "common/timing.h"
 #include "gateway/couch/couch.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
+	struct gateway_bench *b = bench_open(state, NULL);
 	b->dialect = DIALECT_COUCH;
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
-	*state = b;
+	bench_map(b, 1, MODE_CONSISTENT);
 	return 0;
 }
 
@@ -26,15 +22,6 @@ static void expect_body(struct gateway_bench *b, int status, const char *body)
 {
 	assert_int_equal(b->status, status);
 	assert_string_equal(buf_cstr(&b->body), body);
-}
-
-static void answer_write(struct gateway_bench *b, uint32_t index, enum status status,
-			 uint64_t generation)
-{
-	struct msg_doc_write_ack ack = {.status = status};
-	if (generation > 0)
-		ack.revision = (struct revision){generation, slice_text("r")};
-	gateway_bench_answer(b, index, MSG_doc_write_ack, &ack);
 }
 
 /* ---- names ---- */
@@ -450,8 +437,7 @@ static void test_drop(void **state)
 	assert_int_equal(request, 1);
 	expect_body(b, 200, "{\"ok\":true}");
 	/* an older map that comes late brings nothing back */
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_CONSISTENT);
 	gateway_bench_http(b, "GET /c");
 	assert_int_equal(b->sent_count, 1);
 	gateway_bench_answer(b, 0, MSG_map_push, &push);

@@ -3,36 +3,26 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "common/timing.h"
 #include "gateway/call.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 enum { EDIT_MS_MAX = 20000 };
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
 	struct gateway_limits limits = {.edit_ms_max = EDIT_MS_MAX};
-	gateway_bench_open(b, &limits);
-	*state = b;
+	bench_open(state, &limits);
 	return 0;
-}
-
-static void expect(struct gateway_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	gateway_bench_clear(b);
 }
 
 static void map(struct gateway_bench *b, uint32_t shards)
 {
-	gateway_bench_map(b, shards, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, shards, MODE_CONSISTENT);
 }
 
 static void answer(struct gateway_bench *b, uint32_t index, uint64_t changes, bool done)

@@ -2,30 +2,20 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "common/timing.h"
 #include "proto/msgpack.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 enum { SHARDS = 3 };
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
-	gateway_bench_map(b, SHARDS, MODE_CONSISTENT);
-	gateway_bench_clear(b);
-	*state = b;
+	struct gateway_bench *b = bench_open(state, NULL);
+	bench_map(b, SHARDS, MODE_CONSISTENT);
 	return 0;
-}
-
-static void expect(struct gateway_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	gateway_bench_clear(b);
 }
 
 /* Answers with rows {"n":n}, ids as given, ended by NULL; more: the page is not the last one. */
@@ -153,8 +143,7 @@ static void test_lists_are_bounded(void **state)
 	struct gateway_bench *b = *state;
 	gateway_bench_close(b);
 	gateway_bench_open(b, &(struct gateway_limits){.list_rows_max = 2});
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_CONSISTENT);
 	gateway_bench_http(b, "GET /c");
 	answer_page(b, 0, ROWS({"a", 1}, {"b", 2}, ), true);
 	gateway_bench_http(b, "GET /c?order=%5B%22asc(n)%22%5D\nx-request-id: q\n");
@@ -297,8 +286,7 @@ static void test_no_document_comes_twice(void **state)
 	struct gateway_bench *b = *state;
 	gateway_bench_close(b);
 	gateway_bench_open(b, NULL);
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_CONSISTENT);
 	gateway_bench_http(b, "GET /c?order=%5B%22asc(n)%22%5D");
 	answer_page(b, 0, ROWS({"a", 1}, {"b", 2}, ), true);
 	assert_non_null(strstr(buf_cstr(&b->trace), "after=b after_keys=2\n"));

@@ -3,22 +3,18 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "gateway/lock.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 #define UUID "11111111-2222-4333-8444-555555555555"
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
-	*state = b;
+	struct gateway_bench *b = bench_open(state, NULL);
+	bench_map(b, 1, MODE_CONSISTENT);
 	return 0;
 }
 
@@ -380,8 +376,7 @@ static void test_so_many_wait(void **state)
 	const struct gateway_limits limits = {.lock_waiters_max = 1};
 	gateway_bench_close(b);
 	gateway_bench_open(b, &limits);
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_CONSISTENT);
 	gateway_bench_http(b, "PUT /c/a\n\n{}");
 	refuse(b, STATUS_LOCKED);
 	gateway_bench_http(b, "PUT /c/b\n\n{}");

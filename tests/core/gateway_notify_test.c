@@ -3,29 +3,19 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "gateway/notify/events.h"
 #include "gateway/notify/feed.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
 	struct gateway_limits limits = {.subscribers_max = 4};
-	gateway_bench_open(b, &limits);
-	gateway_bench_map(b, 2, MODE_CONSISTENT);
-	gateway_bench_clear(b);
-	*state = b;
+	struct gateway_bench *b = bench_open(state, &limits);
+	bench_map(b, 2, MODE_CONSISTENT);
 	return 0;
-}
-
-static void expect(struct gateway_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	gateway_bench_clear(b);
 }
 
 /* ---- what peers and clients do ---- */

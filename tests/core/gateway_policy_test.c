@@ -9,24 +9,15 @@
 
 #include "common/timing.h"
 #include "proto/msgpack.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 enum { SHARDS = 2 };
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
-	gateway_bench_map(b, SHARDS, MODE_CONSISTENT);
-	gateway_bench_clear(b);
-	*state = b;
+	struct gateway_bench *b = bench_open(state, NULL);
+	bench_map(b, SHARDS, MODE_CONSISTENT);
 	return 0;
-}
-
-static void expect(struct gateway_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	gateway_bench_clear(b);
 }
 
 static void refresh_map(struct gateway_bench *b, uint32_t index)

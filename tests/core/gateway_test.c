@@ -3,41 +3,22 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "common/timing.h"
 #include "gateway/call.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
-	*state = b;
+	bench_open(state, NULL);
 	return 0;
-}
-
-static void expect(struct gateway_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	gateway_bench_clear(b);
-}
-
-static void answer_write(struct gateway_bench *b, uint32_t index, enum status status,
-			 uint64_t generation)
-{
-	struct msg_doc_write_ack ack = {.status = status};
-	if (generation > 0)
-		ack.revision = (struct revision){generation, slice_text("r")};
-	gateway_bench_answer(b, index, MSG_doc_write_ack, &ack);
 }
 
 static void map(struct gateway_bench *b)
 {
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_CONSISTENT);
 }
 
 #define NO_LEAD_BODY                                                                               \
@@ -256,8 +237,7 @@ static void test_lost_stays_unknown(void **state)
 static void test_available_mode_takes_a_branch(void **state)
 {
 	struct gateway_bench *b = *state;
-	gateway_bench_map(b, 1, MODE_AVAILABLE);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_AVAILABLE);
 	gateway_bench_http(b, "PUT /c/a\n\n{}");
 	gateway_bench_advance(b, BRANCH_AFTER_MS);
 	answer_write(b, 1, STATUS_ACCEPTED, 2);
@@ -274,8 +254,7 @@ static void test_available_mode_takes_a_branch(void **state)
 static void test_old_lead_is_asked_for_a_branch_last(void **state)
 {
 	struct gateway_bench *b = *state;
-	gateway_bench_map(b, 1, MODE_AVAILABLE);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_AVAILABLE);
 	gateway_bench_http(b, "PUT /c/a\n\n{}");
 	gateway_bench_advance(b, BRANCH_AFTER_MS);
 	gateway_bench_advance(b, CALL_RESEND_MS / 2);

@@ -2,24 +2,21 @@
  * clients that go on and on, or away. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
+#include <stddef.h>
 
 #include <cmocka.h>
 #include <zlib.h>
 
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 enum { PIECE = 64 << 10, MOST = 100000 };
 
 static int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
 	struct gateway_limits limits = {.attachment_bytes_max = MOST, .transfers_max = 1};
-	gateway_bench_open(b, &limits);
+	struct gateway_bench *b = bench_open(state, &limits);
 	b->dialect = DIALECT_COUCH;
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
-	*state = b;
+	bench_map(b, 1, MODE_CONSISTENT);
 	return 0;
 }
 

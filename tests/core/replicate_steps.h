@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "gateway/replicate/internal.h"
-#include "tests/sim/gateway_bench.h"
+#include "tests/core/gateway_case.h"
 
 #define SOURCE "https://a.example/src"
 #define TARGET "https://b.example/dst"
@@ -21,13 +21,10 @@
 
 static inline int setup(void **state)
 {
-	struct gateway_bench *b = malloc(sizeof *b);
-	gateway_bench_open(b, NULL);
+	struct gateway_bench *b = bench_open(state, NULL);
 	b->dialect = DIALECT_COUCH;
-	gateway_bench_map(b, 1, MODE_CONSISTENT);
-	gateway_bench_clear(b);
+	bench_map(b, 1, MODE_CONSISTENT);
 	b->status = 0;
-	*state = b;
 	return 0;
 }
 

@@ -7,13 +7,7 @@
 
 #include "common/doc/revision.h"
 #include "common/timing.h"
-#include "tests/sim/storage_peers.h"
-
-static void expect(struct storage_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	storage_bench_clear(b);
-}
+#include "tests/core/storage_case.h"
 
 /* ---- branches ---- */
 
@@ -207,22 +201,9 @@ static void test_any_needs_a_copy(void **state)
 /* Two roots of document d, settled; their names. */
 static void conflict(struct storage_bench *b, struct revision leaves[2])
 {
-	peers_lead(b, MODE_AVAILABLE);
-	for (uint64_t i = 0; i < 2; i++) {
-		struct buf bytes = {0};
-		struct change change = {.kind = CHANGE_BRANCH,
-					.id = slice_text("d"),
-					.revision = {1, i ? slice_text("b") : slice_text("a")},
-					.body = peers_body(b, i),
-					.operation_id = peers_operation(b, i)};
-		schema_encode(&schema_change, &change, &bytes);
-		struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
-		storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
-		peers_ack(b, PEER_B, 1, 3 + i);
-		buf_close(&bytes);
-		leaves[i] = (struct revision){1, i ? slice_text("b") : slice_text("a")};
-	}
-	storage_bench_clear(b);
+	two_roots(b);
+	leaves[0] = (struct revision){1, slice_text("a")};
+	leaves[1] = (struct revision){1, slice_text("b")};
 }
 
 static struct msg_conflict_resolve resolution(struct storage_bench *b, struct revision leaves[2],

@@ -8,13 +8,7 @@
 
 #include "common/timing.h"
 #include "proto/msgpack.h"
-#include "tests/sim/storage_peers.h"
-
-static void expect(struct storage_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	storage_bench_clear(b);
-}
+#include "tests/core/storage_case.h"
 
 /* ---- operation ids ---- */
 

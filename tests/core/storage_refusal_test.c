@@ -7,15 +7,9 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
-#include "tests/sim/storage_peers.h"
+#include "tests/core/storage_case.h"
 
 enum { MANY = 300, REMEMBERED_MS = 4 * REQUEST_DEADLINE_MS };
-
-static void expect(struct storage_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	storage_bench_clear(b);
-}
 
 static struct msg_doc_write with_key(struct storage_bench *b, uint64_t n)
 {
@@ -205,24 +199,6 @@ static void test_refusal_is_copied(void **state)
 	m = with_key(b, 1);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
-}
-
-/* C has lost its disk. */
-static void place_with_learner(struct storage_bench *b)
-{
-	struct replica replicas[] = {
-	    {.node = SELF, .incarnation = INCARNATION + SELF},
-	    {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
-	    {.node = PEER_C, .incarnation = INCARNATION + PEER_C, .learning = true}};
-	struct msg_shard_newer newer = {.shard = {.id = SHARD,
-						  .collection = COLLECTION,
-						  .hash_last = UINT64_MAX,
-						  .epoch = 2,
-						  .lead = SELF,
-						  .replicas = replicas,
-						  .replicas_count = 3,
-						  .write_quorum = 2}};
-	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 2, &newer);
 }
 
 static void test_refusal_goes_into_a_copy(void **state)

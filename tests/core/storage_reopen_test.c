@@ -7,30 +7,9 @@
 #include <cmocka.h>
 
 #include "common/doc/revision.h"
-#include "tests/sim/storage_peers.h"
+#include "tests/core/storage_case.h"
 
 enum { RESOLUTION = 77 };
-
-/* Document d has the roots a and b. */
-static void conflict(struct storage_bench *b)
-{
-	static const char *const names[] = {"a", "b"};
-	peers_lead(b, MODE_AVAILABLE);
-	for (uint64_t i = 0; i < 2; i++) {
-		struct buf bytes = {0};
-		struct change change = {.kind = CHANGE_BRANCH,
-					.id = slice_text("d"),
-					.revision = {1, slice_text(names[i])},
-					.body = peers_body(b, i),
-					.operation_id = peers_operation(b, i)};
-		schema_encode(&schema_change, &change, &bytes);
-		struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes)};
-		storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
-		peers_ack(b, PEER_B, 1, 3 + i);
-		buf_close(&bytes);
-	}
-	storage_bench_clear(b);
-}
 
 /* Whatever the live leaves are, they become {"v": v}. */
 static enum status resolve(struct storage_bench *b, uint64_t from, uint64_t v, uint64_t number)
@@ -84,7 +63,7 @@ static const struct conflict *row(struct storage_bench *b, bool history, uint32_
 static void test_losers_are_leaves_again(void **state)
 {
 	struct storage_bench *b = *state;
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(b->was_read.conflicts, 0);
@@ -105,7 +84,7 @@ static void test_losers_are_leaves_again(void **state)
 static void test_only_people_resolve_it(void **state)
 {
 	struct storage_bench *b = *state;
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
 	assert_int_equal(resolve(b, ARBITER, 6, 7), STATUS_LEAVES_MOVED);
@@ -117,7 +96,7 @@ static void test_only_people_resolve_it(void **state)
 static void test_again_is_harmless(void **state)
 {
 	struct storage_bench *b = *state;
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(undo(b, RESOLUTION + 5, 5), STATUS_NOT_FOUND);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
@@ -130,7 +109,7 @@ static void test_again_is_harmless(void **state)
 static void test_again_after_it_was_resolved(void **state)
 {
 	struct storage_bench *b = *state;
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
 	assert_int_equal(resolve(b, GATEWAY, 6, 7), STATUS_OK);
@@ -144,7 +123,7 @@ static void test_again_while_under_way(void **state)
 	struct msg_conflict_undo m = {.shard = SHARD,
 				      .id = slice_text("d"),
 				      .resolution_id = peers_operation(b, RESOLUTION + 5)};
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	b->undone.status = 999;
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
@@ -157,7 +136,7 @@ static void test_again_while_under_way(void **state)
 static void test_later_edits_stay(void **state)
 {
 	struct storage_bench *b = *state;
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	struct msg_doc_write edit = peers_put(b, "d", 9);
 	peers_write(b, 1, &edit);
@@ -172,7 +151,7 @@ static void test_later_edits_stay(void **state)
 static void test_history(void **state)
 {
 	struct storage_bench *b = *state;
-	conflict(b);
+	two_roots(b);
 	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
 	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_OK);
 	const struct conflict *newest = row(b, true, 0);

@@ -7,13 +7,7 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
-#include "tests/sim/storage_peers.h"
-
-static void expect(struct storage_bench *b, const char *trace)
-{
-	assert_string_equal(buf_cstr(&b->trace), trace);
-	storage_bench_clear(b);
-}
+#include "tests/core/storage_case.h"
 
 /* ---- take-over ---- */
 
@@ -434,19 +428,7 @@ static void test_an_empty_replica_is_copied_to(void **state)
 		peers_ack(b, PEER_B, 1, 2 + v);
 		assert_true(status_is_success(b->written.status));
 	}
-	struct replica replicas[] = {
-	    {.node = SELF, .incarnation = INCARNATION + SELF},
-	    {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
-	    {.node = PEER_C, .incarnation = INCARNATION + PEER_C, .learning = true}};
-	struct msg_shard_newer newer = {.shard = {.id = SHARD,
-						  .collection = COLLECTION,
-						  .hash_last = UINT64_MAX,
-						  .epoch = 2,
-						  .lead = SELF,
-						  .replicas = replicas,
-						  .replicas_count = 3,
-						  .write_quorum = 2}};
-	storage_bench_deliver(b, PEER_B, MSG_shard_newer, 2, &newer);
+	place_with_learner(b);
 	storage_bench_advance(b, LEASE_HELD_MS);
 	peers_promise(b, PEER_B, 2, STATUS_OK);
 	storage_bench_advance(b, 50);

@@ -8,15 +8,11 @@
 
 #include <cmocka.h>
 
-#include "common/doc/json.h"
-
-static struct json_parser *parser;
+#include "tests/unit/packed.h"
 
 static bool key_of(enum collation_order order, const char *json, struct buf *out)
 {
-	struct json_error error;
-	struct buf value = {0};
-	assert_true(json_to_msgpack(parser, slice_text(json), &value, &error));
+	struct buf value = packed(json);
 	bool fits = collation_key(order, buf_slice(&value), out);
 	buf_close(&value);
 	return fits;
@@ -143,8 +139,5 @@ int main(void)
 	    cmocka_unit_test(test_same),
 	    cmocka_unit_test(test_bounds),
 	};
-	parser = json_parser_new();
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	json_parser_free(parser);
-	return failed;
+	return cmocka_run_group_tests(tests, open_parser, close_parser);
 }

@@ -9,21 +9,10 @@
 
 #include "common/base/rng.h"
 #include "common/doc/index_key.h"
-#include "common/doc/json.h"
 #include "common/doc/query.h"
+#include "tests/unit/packed.h"
 
 enum { VALUES = 1200, DOCUMENTS = 3000 };
-
-static struct json_parser *parser;
-
-static struct buf packed(const char *json)
-{
-	struct buf out = {0};
-	struct json_error error;
-	if (!json_to_msgpack(parser, slice_text(json), &out, &error))
-		fail_msg("not JSON: %s", json);
-	return out;
-}
 
 static int sign(int order)
 {
@@ -372,8 +361,5 @@ int main(void)
 	    cmocka_unit_test(filters_see_no_other_values),
 	    cmocka_unit_test(paths_are_checked),
 	};
-	parser = json_parser_new();
-	int failed = cmocka_run_group_tests_name("index_key", tests, NULL, NULL);
-	json_parser_free(parser);
-	return failed;
+	return cmocka_run_group_tests_name("index_key", tests, open_parser, close_parser);
 }

@@ -9,23 +9,12 @@
 #include <cmocka.h>
 
 #include "common/doc/collation.h"
-#include "common/doc/json.h"
 #include "common/doc/mango_fields.h"
 #include "common/doc/query.h"
 #include "common/doc/query_conditions.h"
 #include "common/doc/value.h"
 #include "proto/enums.h"
-
-static struct json_parser *parser;
-
-static struct buf packed(const char *json)
-{
-	struct buf out = {0};
-	struct json_error error;
-	if (!json_to_msgpack(parser, slice_text(json), &out, &error))
-		fail_msg("not JSON: %s", json);
-	return out;
-}
+#include "tests/unit/packed.h"
 
 /* {"$mango": selector} */
 static struct buf filter_of(const char *selector)
@@ -397,8 +386,5 @@ int main(void)
 	    cmocka_unit_test(test_conditions),
 	    cmocka_unit_test(test_order),
 	};
-	parser = json_parser_new();
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	json_parser_free(parser);
-	return failed;
+	return cmocka_run_group_tests(tests, open_parser, close_parser);
 }

@@ -7,21 +7,10 @@
 
 #include <cmocka.h>
 
-#include "common/doc/json.h"
 #include "common/doc/query.h"
 #include "common/doc/value.h"
 #include "proto/enums.h"
-
-static struct json_parser *parser;
-
-static struct buf packed(const char *json)
-{
-	struct buf out = {0};
-	struct json_error error;
-	if (!json_to_msgpack(parser, slice_text(json), &out, &error))
-		fail_msg("not JSON: %s", json);
-	return out;
-}
+#include "tests/unit/packed.h"
 
 struct row {
 	const char *filter;
@@ -651,20 +640,6 @@ static void test_long_order_values(void **state)
 	buf_close(&text);
 	buf_close(&scratch);
 	buf_close(&document);
-}
-
-static int open_parser(void **state)
-{
-	(void)state;
-	parser = json_parser_new();
-	return 0;
-}
-
-static int close_parser(void **state)
-{
-	(void)state;
-	json_parser_free(parser);
-	return 0;
 }
 
 int main(void)

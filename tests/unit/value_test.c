@@ -8,20 +8,9 @@
 
 #include <cmocka.h>
 
-#include "common/doc/json.h"
 #include "common/doc/value.h"
 #include "proto/enums.h"
-
-static struct json_parser *parser;
-
-static struct buf packed(const char *json)
-{
-	struct buf out = {0};
-	struct json_error error;
-	if (!json_to_msgpack(parser, slice_text(json), &out, &error))
-		fail_msg("not JSON: %s", json);
-	return out;
-}
+#include "tests/unit/packed.h"
 
 static void check_json(struct slice value, const char *expected)
 {
@@ -301,20 +290,6 @@ static void test_project(void **state)
 	check_projection(doc, "ab.x zz", "{}");
 	check_projection(doc, "a.z", "{\"a\":{}}");
 	check_projection("[1]", "a", "{}");
-}
-
-static int open_parser(void **state)
-{
-	(void)state;
-	parser = json_parser_new();
-	return 0;
-}
-
-static int close_parser(void **state)
-{
-	(void)state;
-	json_parser_free(parser);
-	return 0;
 }
 
 int main(void)
