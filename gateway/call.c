@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
+#include "common/probe.h"
 #include "common/timing.h"
 #include "gateway/lock.h"
 
@@ -13,8 +14,9 @@
 enum { SLOT_BITS = 20, SLOTS_FIRST = 64 };
 
 enum call_state {
-	CALL_SENT,   /* an answer to the last sending may come */
-	CALL_REFUSED /* the last sending was refused, or there was nobody to send to */
+	CALL_SENT,    /* an answer to the last sending may come */
+	CALL_REFUSED, /* the last sending was refused, or there was nobody to send to */
+	CALL_HELD     /* answered, but another replica may take it yet */
 };
 
 struct call {
@@ -33,7 +35,11 @@ struct call {
 	uint64_t epoch; /* of the last sending */
 	uint64_t first_epoch;
 	uint32_t attempts;
-	int64_t branch_ms; /* when to turn to another replica */
+	int64_t branch_ms;        /* when to turn to another replica */
+	int64_t taken_until_ms;   /* so long may the last sending be taken as a branch; 0: never */
+	int64_t earlier_until_ms; /* likewise any of those before */
+	enum status held_status;
+	struct buf held; /* the answer, encoded */
 	uint32_t lock_tries;
 	enum status refusal;
 };
@@ -84,6 +90,7 @@ static void call_release(struct gateway *gw, struct call *c)
 		r->calls = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
+	buf_close(&c->held);
 	c->request = NULL;
 	c->next_free = gw->calls.free;
 	gw->calls.free = c;
@@ -105,9 +112,16 @@ static void set_until(struct turn *t, struct call *c, uint64_t member, int64_t u
 	peer_clock_bound(t, member, until_ms, c->spec.type, c->spec.message);
 }
 
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 static void transmit(struct turn *t, struct call *c, uint64_t member, uint64_t epoch)
 {
 	struct envelope envelope = {.type = c->spec.type, .epoch = epoch};
+	c->earlier_until_ms = later(c->earlier_until_ms, c->taken_until_ms);
+	c->taken_until_ms = 0;
 	c->last = ++t->gw->calls.sequence;
 	if (c->attempts++ == 0) {
 		c->first = c->last;
@@ -156,10 +170,17 @@ static void send_branch(struct turn *t, struct call *c, const struct shard *s)
 		return;
 	}
 	c->lost |= c->state == CALL_SENT;
-	((struct msg_doc_write *)c->spec.message)->branch = true;
-	set_until(t, c, node, t->now_ms + CALL_RESEND_MS / 2);
+	struct msg_doc_write *m = c->spec.message;
+	m->branch = true;
+	int64_t next_ms = t->now_ms + CALL_RESEND_MS / 2;
+	int64_t until_ms = c->request->deadline.at_ms;
+	if (until_ms > next_ms)
+		until_ms = next_ms;
+	set_until(t, c, node, until_ms);
 	transmit(t, c, node, s->epoch);
-	timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_RESEND_MS / 2);
+	if (m->until_ms > 1) /* else its clock is not known, and it refuses */
+		c->taken_until_ms = until_ms;
+	timers_set(&t->gw->timers, &c->timer, next_ms);
 }
 
 static void send_lead(struct turn *t, struct call *c, const struct shard *s)
@@ -351,6 +372,36 @@ static bool is_point(uint16_t answer)
 	return answer == MSG_doc_write_ack || answer == MSG_doc_read_ack;
 }
 
+/* A branch stands at the one replica that took it. Where another one may take the same write yet,
+ * its client must not hear that it is done: what it writes next could be there first, and this on
+ * top of it. */
+static bool call_hold(struct turn *t, struct call *c, uint64_t sending, enum status status)
+{
+	int64_t until_ms = c->earlier_until_ms;
+	if (sending != c->last)
+		until_ms = later(until_ms, c->taken_until_ms);
+	if (!status_is_success(status) || until_ms <= t->now_ms)
+		return false;
+	REACHED(branch_answer_held);
+	c->state = CALL_HELD;
+	c->held_status = status;
+	schema_encode(&schema_msg_doc_write_ack, t->event->message.body, &c->held);
+	timers_set(&t->gw->timers, &c->timer, until_ms);
+	return true;
+}
+
+static void call_give_held(struct turn *t, struct call *c)
+{
+	struct msg_doc_write_ack ack;
+	struct arena arena = {0};
+	struct buf held = c->held;
+	c->held = (struct buf){0};
+	CHECK(schema_decode(&schema_msg_doc_write_ack, buf_slice(&held), &arena, &ack));
+	call_end(t, c, c->held_status, &ack);
+	arena_close(&arena);
+	buf_close(&held);
+}
+
 void call_answered(struct turn *t)
 {
 	const struct envelope *envelope = &t->event->message.envelope;
@@ -359,7 +410,8 @@ void call_answered(struct turn *t)
 	uint64_t sending;
 	struct call *c = call_find(t->gw, envelope->request_id, &sending);
 	if (!c || c->spec.answer != envelope->type ||
-	    (role == ROLE_COORDINATOR) != (c->spec.reach == REACH_COORDINATOR)) {
+	    (role == ROLE_COORDINATOR) != (c->spec.reach == REACH_COORDINATOR) ||
+	    c->state == CALL_HELD) {
 		t->gw->metrics.calls_stray++;
 		return;
 	}
@@ -378,6 +430,8 @@ void call_answered(struct turn *t)
 		return;
 	}
 	if (!refused && !again) {
+		if (call_hold(t, c, sending, status))
+			return;
 		if (c->attempts == 1 && is_point(envelope->type))
 			admission_answered(&t->gw->admission, t->now_ms - c->request->started_ms,
 					   t->now_ms);
@@ -417,7 +471,9 @@ void call_timer(struct turn *t, struct timer *timer)
 	struct call *c = (struct call *)timer;
 	timers_clear(&t->gw->timers, timer);
 	c->lost |= c->state == CALL_SENT;
-	if (c->orphaned)
+	if (c->state == CALL_HELD)
+		call_give_held(t, c);
+	else if (c->orphaned)
 		call_end(t, c, STATUS_OUTCOME_UNKNOWN, NULL);
 	else if (c->spec.until_ms > 0 && t->now_ms >= c->spec.until_ms)
 		call_end(t, c, expiry_status(c), NULL);
@@ -439,7 +495,7 @@ void call_map_changed(struct turn *t)
 {
 	for (uint32_t i = 0; i < t->gw->calls.slots_count; i++) {
 		struct call *c = t->gw->calls.slots[i];
-		if (!c->request || c->spec.reach == REACH_COORDINATOR)
+		if (!c->request || c->spec.reach == REACH_COORDINATOR || c->state == CALL_HELD)
 			continue;
 		const struct map_shard *s = cluster_map_shard(&t->gw->map, c->spec.shard);
 		if (!s || s->shard.epoch <= c->epoch)
@@ -455,8 +511,12 @@ void call_map_changed(struct turn *t)
 
 void call_expire_all(struct turn *t, struct request *r)
 {
-	while (r->calls && !r->finished)
-		call_end(t, r->calls, expiry_status(r->calls), NULL);
+	while (r->calls && !r->finished) {
+		if (r->calls->state == CALL_HELD)
+			call_give_held(t, r->calls);
+		else
+			call_end(t, r->calls, expiry_status(r->calls), NULL);
+	}
 }
 
 void call_forget_all(struct gateway *gw, struct request *r)

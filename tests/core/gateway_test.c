@@ -267,6 +267,45 @@ static void test_old_lead_is_asked_for_a_branch_last(void **state)
 		  "<- 1 202 ETag=\"2-r\" {\"changes\":1}\n");
 }
 
+static void answer_with_clock(struct gateway_bench *b, uint32_t index, enum status status)
+{
+	struct msg_doc_write_ack ack = {.status = status,
+					.revision = {2, slice_text("r")},
+					.clock_ms = (uint64_t)b->now_ms,
+					.life = 7};
+	gateway_bench_answer(b, index, MSG_doc_write_ack, &ack);
+}
+
+/* What its client writes next could be there before it, and be overwritten by it. */
+static void test_branch_is_not_answered_while_another_may_take_it(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_map(b, 1, MODE_AVAILABLE);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_advance(b, BRANCH_AFTER_MS);
+	gateway_bench_advance(b, CALL_RESEND_MS / 2);
+	answer_with_clock(b, 1, STATUS_STALE); /* now all clocks are known */
+	answer_with_clock(b, 2, STATUS_ACCEPTED);
+	expect(b, "-> 11@1 put a {}\n"
+		  "-> 13@1 put a {} branch\n"
+		  "-> 12@1 put a {} branch\n"
+		  "<- 1 202 ETag=\"2-r\" {\"changes\":1}\n");
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_advance(b, BRANCH_AFTER_MS);
+	gateway_bench_advance(b, CALL_RESEND_MS / 2);
+	gateway_bench_advance(b, CALL_RESEND_MS / 2 - 2);
+	answer_with_clock(b, 1, STATUS_ACCEPTED);
+	answer_with_clock(b, 1, STATUS_ACCEPTED);
+	gateway_bench_newer(b, 1, 2, 12);
+	gateway_bench_advance(b, 1);
+	expect(b, "-> 11@1 put a {}\n"
+		  "-> 12@1 put a {} branch until=1002850\n"
+		  "-> 13@1 put a {} branch until=1003300\n");
+	gateway_bench_advance(b, 1);
+	expect(b, "<- 2 202 ETag=\"2-r\" {\"changes\":1}\n");
+}
+
 static void test_new_lead_comes_before_a_branch(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -628,6 +667,7 @@ int main(void)
 	    TEST(test_lost_stays_unknown),
 	    TEST(test_available_mode_takes_a_branch),
 	    TEST(test_old_lead_is_asked_for_a_branch_last),
+	    TEST(test_branch_is_not_answered_while_another_may_take_it),
 	    TEST(test_new_lead_comes_before_a_branch),
 	    TEST(test_keys_name_operations),
 	    TEST(test_batch),
