@@ -1,30 +1,8 @@
 /* One arbiter and a conflict whose policy is a script: what is asked, and what becomes of answers,
  * failures and silence. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#include "arbiter/arbiter.h"
-#include "common/doc/json.h"
-
-enum { COORDINATOR = 1, SELF = 9, NODE_A = 11, SHARD = 81, COLLECTION = 7, EPOCH = 4 };
-
-struct world {
-	struct arbiter *arbiter;
-	struct json_parser *parser;
-	struct effects fx;
-	struct arena arena;
-	struct buf trace; /* what it asks of the lead and of scripts */
-	struct buf scratch;
-	int64_t now_ms;
-	struct envelope sent; /* the last message to the lead */
-	struct buf sent_body; /* encoded */
-	uint64_t script;      /* the last that was asked for */
-	struct replica replica;
-};
+#include "tests/core/arbiter_case.h"
 
 /* ---- the shell ---- */
 
@@ -32,10 +10,10 @@ static void note_send(struct world *w, const struct effect *effect)
 {
 	if (effect->send.member != NODE_A)
 		return;
-	w->sent = effect->send.envelope;
-	buf_clear(&w->sent_body);
-	buf_append_slice(&w->sent_body, effect->send.body);
-	buf_printf(&w->trace, "%s\n", schema_of_message(w->sent.type)->name);
+	w->last = effect->send.envelope;
+	buf_clear(&w->last_body);
+	buf_append_slice(&w->last_body, effect->send.body);
+	buf_printf(&w->trace, "%s\n", schema_of_message(w->last.type)->name);
 }
 
 static void note_script(struct world *w, const struct effect *effect)
@@ -49,51 +27,22 @@ static void note_script(struct world *w, const struct effect *effect)
 	buf_append_byte(&w->trace, '\n');
 }
 
-static void step(struct world *w, struct event *event)
+static void note(struct world *w, const struct effect *effect)
 {
-	event->now_ms = w->now_ms;
-	event->wall_ms = w->now_ms;
-	arbiter_ops.step(w->arbiter, event, &w->fx);
-	for (uint32_t i = 0; i < w->fx.count; i++) {
-		if (w->fx.items[i].kind == EFFECT_SEND)
-			note_send(w, &w->fx.items[i]);
-		if (w->fx.items[i].kind == EFFECT_SCRIPT)
-			note_script(w, &w->fx.items[i]);
-		if (w->fx.items[i].kind == EFFECT_SCRIPT_DROP)
-			buf_printf(&w->trace, "drop%s\n",
-				   w->fx.items[i].script.id == w->script ? "" : " another");
-	}
-	effects_clear(&w->fx);
+	if (effect->kind == EFFECT_SEND)
+		note_send(w, effect);
+	if (effect->kind == EFFECT_SCRIPT)
+		note_script(w, effect);
+	if (effect->kind == EFFECT_SCRIPT_DROP)
+		buf_printf(&w->trace, "drop%s\n", effect->script.id == w->script ? "" : " another");
 }
 
-static void run_until(struct world *w, int64_t until_ms)
+/* To the last message that it was sent. */
+static void lead_says(struct world *w, uint16_t type, const void *message)
 {
-	for (int64_t at; (at = arbiter_ops.deadline(w->arbiter)) <= until_ms;) {
-		struct event event = {.kind = EVENT_TIMER};
-		w->now_ms = at > w->now_ms ? at : w->now_ms;
-		step(w, &event);
-	}
-	w->now_ms = until_ms;
-}
-
-static void deliver(struct world *w, uint64_t from, uint16_t type, const void *message)
-{
-	struct event event = {.kind = EVENT_MESSAGE};
-	event.message.from = (struct peer){
-	    .member = from, .role = from == COORDINATOR ? ROLE_COORDINATOR : ROLE_STORAGE};
-	event.message.envelope.type = type;
-	if (from == NODE_A) {
-		event.message.envelope.request_id = w->sent.request_id;
-		event.message.envelope.epoch = w->sent.epoch;
-	}
-	event.message.body = message;
-	step(w, &event);
-}
-
-static void trace_is(struct world *w, const char *expected)
-{
-	assert_string_equal(buf_cstr(&w->trace), expected);
-	buf_clear(&w->trace);
+	struct envelope envelope = {
+	    .type = type, .request_id = w->last.request_id, .epoch = w->last.epoch};
+	deliver(w, NODE_A, &envelope, message);
 }
 
 static bool metric_is(struct world *w, const char *line)
@@ -109,15 +58,7 @@ static bool metric_is(struct world *w, const char *line)
 /* versions: of the map and of the collection. */
 static void push_map(struct world *w, uint64_t map_version, uint64_t version)
 {
-	w->replica = (struct replica){.node = NODE_A, .incarnation = 111};
-	struct shard shard = {.id = SHARD,
-			      .collection = COLLECTION,
-			      .hash_last = UINT64_MAX,
-			      .epoch = EPOCH,
-			      .lead = NODE_A,
-			      .replicas = &w->replica,
-			      .replicas_count = 1,
-			      .write_quorum = 1};
+	struct shard shard = placement(w, EPOCH, NODE_A, 1);
 	struct collection collection = {.id = COLLECTION,
 					.name = slice_text("things"),
 					.version = version,
@@ -128,52 +69,17 @@ static void push_map(struct world *w, uint64_t map_version, uint64_t version)
 				    .collections_count = 1,
 				    .shards = &shard,
 				    .shards_count = 1};
-	deliver(w, COORDINATOR, MSG_map_push, &push);
+	coordinator_says(w, MSG_map_push, &push);
 }
 
 static int setup(void **state)
 {
-	static struct world w;
-	struct arbiter_options options = {.self = SELF, .coordinator = COORDINATOR};
-	struct event start = {.kind = EVENT_START};
-	struct msg_member_join_ack joined = {.status = STATUS_OK};
-	uint64_t shard = SHARD;
-	struct msg_arbiter_lease_ack lease = {.shards = &shard, .shards_count = 1, .ttl_ms = 2000};
-	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
-	step(&w, &start);
-	deliver(&w, COORDINATOR, MSG_member_join_ack, &joined);
-	push_map(&w, 5, 3);
-	deliver(&w, COORDINATOR, MSG_arbiter_lease_ack, &lease);
-	run_until(&w, 0);
-	trace_is(&w, "conflict_list\n");
-	*state = &w;
+	struct world *w = world_open(state, 0, note);
+	push_map(w, 5, 3);
+	lease(w, true);
+	run_until(w, 0);
+	trace_is(w, "conflict_list\n");
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-	arbiter_free(w->arbiter);
-	json_parser_free(w->parser);
-	effects_close(&w->fx);
-	arena_close(&w->arena);
-	buf_close(&w->trace);
-	buf_close(&w->scratch);
-	buf_close(&w->sent_body);
-	return 0;
-}
-
-static struct slice body(struct world *w, const char *json)
-{
-	struct json_error error;
-	buf_clear(&w->scratch);
-	assert_true(json_to_msgpack(w->parser, slice_text(json), &w->scratch, &error));
-	return arena_copy(&w->arena, buf_slice(&w->scratch));
-}
-
-static struct revision rev(uint64_t generation, const char *hash)
-{
-	return (struct revision){.generation = generation, .hash = slice_text(hash)};
 }
 
 /* Conflicts of these documents; MSG_conflict_list must have been the last that was asked. */
@@ -186,8 +92,8 @@ static void list_shows(struct world *w, char names[][8], uint32_t count)
 	}
 	struct msg_conflict_list_ack ack = {
 	    .status = STATUS_OK, .shard = SHARD, .rows = rows, .rows_count = count};
-	assert_int_equal(w->sent.type, MSG_conflict_list);
-	deliver(w, NODE_A, MSG_conflict_list_ack, &ack);
+	assert_int_equal(w->last.type, MSG_conflict_list);
+	lead_says(w, MSG_conflict_list_ack, &ack);
 }
 
 /* 1-o {a:1,b:1} with children 2-b {a:2,b:1} and 2-a, whose body is given. */
@@ -216,15 +122,15 @@ static struct msg_conflict_read_ack graph(struct world *w, const char *second, c
 
 static void lead_shows(struct world *w, const struct msg_conflict_read_ack *ack)
 {
-	assert_int_equal(w->sent.type, MSG_conflict_read);
-	deliver(w, NODE_A, MSG_conflict_read_ack, ack);
+	assert_int_equal(w->last.type, MSG_conflict_read);
+	lead_says(w, MSG_conflict_read_ack, ack);
 }
 
 static void lead_resolves(struct world *w)
 {
 	struct msg_conflict_resolve_ack ack = {.status = STATUS_OK, .shard = SHARD};
-	assert_int_equal(w->sent.type, MSG_conflict_resolve);
-	deliver(w, NODE_A, MSG_conflict_resolve_ack, &ack);
+	assert_int_equal(w->last.type, MSG_conflict_resolve);
+	lead_says(w, MSG_conflict_resolve_ack, &ack);
 }
 
 static void script_ends(struct world *w, enum script_status status, const char *output)
@@ -264,10 +170,10 @@ static const char *said(struct world *w, struct msg_conflict_read_ack *ack,
 	trace_is(w, "conflict_read\n");
 	lead_shows(w, ack);
 	buf_clear(&w->scratch);
-	if (w->sent.type == MSG_conflict_resolve)
+	if (w->last.type == MSG_conflict_resolve)
 		return "";
-	assert_int_equal(w->sent.type, MSG_conflict_note);
-	assert_true(schema_decode(schema_of_message(MSG_conflict_note), buf_slice(&w->sent_body),
+	assert_int_equal(w->last.type, MSG_conflict_note);
+	assert_true(schema_decode(schema_of_message(MSG_conflict_note), buf_slice(&w->last_body),
 				  &w->arena, &note));
 	assert_true(json_from_msgpack(note.detail, &w->scratch));
 	return buf_cstr(&w->scratch);
@@ -280,7 +186,7 @@ static void test_a_script_resolves(void **state)
 	struct msg_conflict_resolve resolve;
 	script_is_asked(w, SCRIPT, &ack);
 	assert_string_equal(said(w, &ack, SCRIPT_OK, "{\"resolve\":{\"id\":\"doc\",\"a\":5}}"), "");
-	assert_true(schema_decode(schema_of_message(MSG_conflict_resolve), buf_slice(&w->sent_body),
+	assert_true(schema_decode(schema_of_message(MSG_conflict_resolve), buf_slice(&w->last_body),
 				  &w->arena, &resolve));
 	assert_true(json_from_msgpack(resolve.body, &w->scratch));
 	assert_string_equal(buf_cstr(&w->scratch), "{\"a\":5}");
@@ -331,7 +237,7 @@ static void test_a_script_that_says_rubbish(void **state)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rubbish); i++) {
 		struct msg_conflict_read_ack ack;
-		teardown(state);
+		world_close(state);
 		setup(state);
 		w = *state;
 		script_is_asked(w, SCRIPT, &ack);
@@ -371,8 +277,8 @@ static void test_no_worker_for_scripts(void **state)
 /* Lets time pass until the graph is read again. */
 static void await_read(struct world *w)
 {
-	w->sent.type = 0;
-	for (int i = 0; i < 5000 && w->sent.type != MSG_conflict_read; i++)
+	w->last.type = 0;
+	for (int i = 0; i < 5000 && w->last.type != MSG_conflict_read; i++)
 		run_until(w, w->now_ms + 10);
 }
 
@@ -446,9 +352,9 @@ static void list_shows_many(struct world *w, uint64_t number, uint64_t leaves)
 	    (struct conflict){.state = CONFLICT_OPEN, .number = number, .leaves_all = leaves};
 	struct msg_conflict_list_ack ack = {
 	    .status = STATUS_OK, .shard = SHARD, .rows = &row, .rows_count = 1};
-	assert_int_equal(w->sent.type, MSG_conflict_list);
+	assert_int_equal(w->last.type, MSG_conflict_list);
 	buf_clear(&w->trace);
-	deliver(w, NODE_A, MSG_conflict_list_ack, &ack);
+	lead_says(w, MSG_conflict_list_ack, &ack);
 }
 
 static void stays_open(struct world *w, uint64_t number, uint64_t leaves)
@@ -457,7 +363,7 @@ static void stays_open(struct world *w, uint64_t number, uint64_t leaves)
 	ack.conflict =
 	    (struct conflict){.state = CONFLICT_OPEN, .number = number, .leaves_all = leaves};
 	lead_shows(w, &ack);
-	assert_int_equal(w->sent.type, MSG_conflict_note);
+	assert_int_equal(w->last.type, MSG_conflict_note);
 }
 
 /* What can't be decided is read again after a pause, however many leaves come, or when there are
@@ -493,7 +399,7 @@ static void test_thousands_of_leaves_take_a_pause(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, world_close)
 	const struct CMUnitTest tests[] = {
 	    T(test_a_script_resolves),
 	    T(test_a_script_is_asked_again_when_leaves_moved),

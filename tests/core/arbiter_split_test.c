@@ -1,36 +1,6 @@
 /* One arbiter and an id that two documents share: what it writes before the old id becomes a stub,
  * and what it does when that is refused, or the documents change meanwhile. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "arbiter/arbiter.h"
-#include "common/doc/json.h"
-
-enum {
-	COORDINATOR = 1,
-	SELF = 9,
-	NODE_A = 11,
-	SHARD = 81,
-	COLLECTION = 7,
-	EPOCH = 4,
-	SENT_MAX = 64
-};
-
-struct world {
-	struct arbiter *arbiter;
-	struct json_parser *parser;
-	struct effects fx;
-	struct arena arena;
-	struct buf trace; /* what it asks of the lead, by name, with the document's id */
-	struct buf scratch;
-	int64_t now_ms;
-	struct envelope sent[SENT_MAX];
-	uint32_t sent_count;
-	struct replica replica;
-};
+#include "tests/core/arbiter_case.h"
 
 static void note_message(struct world *w, uint16_t type, const void *message)
 {
@@ -55,13 +25,13 @@ static void note_message(struct world *w, uint16_t type, const void *message)
 			   chunk->chunk.last ? " last" : "", (int)chunk->body.len);
 }
 
-static void note_send(struct world *w, const struct effect *effect)
+/* What it asks of the lead, by name, with the document's id. */
+static void note(struct world *w, const struct effect *effect)
 {
-	const struct schema *schema = schema_of_message(effect->send.envelope.type);
-	if (effect->send.member != NODE_A)
+	if (effect->kind != EFFECT_SEND || effect->send.member != NODE_A)
 		return;
-	assert_true(w->sent_count < SENT_MAX);
-	w->sent[w->sent_count++] = effect->send.envelope;
+	const struct schema *schema = schema_of_message(effect->send.envelope.type);
+	keep_sent(w, effect);
 	void *message = arena_alloc(&w->arena, schema->size);
 	assert_true(schema_decode(schema, effect->send.body, &w->arena, message));
 	buf_append_text(&w->trace, schema->name);
@@ -69,35 +39,14 @@ static void note_send(struct world *w, const struct effect *effect)
 	buf_append_byte(&w->trace, '\n');
 }
 
-static void step(struct world *w, struct event *event)
-{
-	event->now_ms = w->now_ms;
-	event->wall_ms = w->now_ms;
-	arbiter_ops.step(w->arbiter, event, &w->fx);
-	for (uint32_t i = 0; i < w->fx.count; i++)
-		if (w->fx.items[i].kind == EFFECT_SEND)
-			note_send(w, &w->fx.items[i]);
-	effects_clear(&w->fx);
-}
-
-static void deliver(struct world *w, uint64_t from, uint16_t type, uint64_t request,
-		    const void *body)
-{
-	struct event event = {.kind = EVENT_MESSAGE};
-	event.message.from = (struct peer){
-	    .member = from, .role = from == COORDINATOR ? ROLE_COORDINATOR : ROLE_STORAGE};
-	event.message.envelope =
-	    (struct envelope){.type = type, .request_id = request, .epoch = EPOCH};
-	event.message.body = body;
-	step(w, &event);
-}
-
 /* To the nth request of this type. */
 static void answer_as(struct world *w, uint16_t type, uint32_t nth, uint16_t with, const void *body)
 {
 	for (uint32_t i = 0; i < w->sent_count; i++)
 		if (w->sent[i].type == type && nth-- == 0) {
-			deliver(w, NODE_A, with, w->sent[i].request_id, body);
+			struct envelope envelope = {
+			    .type = with, .request_id = w->sent[i].request, .epoch = EPOCH};
+			deliver(w, NODE_A, &envelope, body);
 			return;
 		}
 	fail_msg("nothing of type %u was sent", type);
@@ -106,20 +55,6 @@ static void answer_as(struct world *w, uint16_t type, uint32_t nth, uint16_t wit
 static void answer(struct world *w, uint16_t type, uint32_t nth, const void *body)
 {
 	answer_as(w, type, nth, type + 1, body);
-}
-
-static void trace_is(struct world *w, const char *expected)
-{
-	assert_string_equal(buf_cstr(&w->trace), expected);
-	buf_clear(&w->trace);
-}
-
-static struct slice body(struct world *w, const char *json)
-{
-	struct json_error error;
-	buf_clear(&w->scratch);
-	assert_true(json_to_msgpack(w->parser, slice_text(json), &w->scratch, &error));
-	return arena_copy(&w->arena, buf_slice(&w->scratch));
 }
 
 #define STUB                                                                                       \
@@ -201,53 +136,23 @@ static void time_passes(struct world *w, int64_t ms)
 
 static int setup(void **state)
 {
-	static struct world w;
-	struct arbiter_options options = {.self = SELF, .coordinator = COORDINATOR};
-	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
-	*state = &w;
-	struct event start = {.kind = EVENT_START};
-	step(&w, &start);
-	struct msg_member_join_ack joined = {.status = STATUS_OK};
-	deliver(&w, COORDINATOR, MSG_member_join_ack, 0, &joined);
-	w.replica = (struct replica){.node = NODE_A, .incarnation = 100};
-	struct shard shard = {.id = SHARD,
-			      .collection = COLLECTION,
-			      .hash_last = UINT64_MAX,
-			      .epoch = EPOCH,
-			      .lead = NODE_A,
-			      .replicas = &w.replica,
-			      .replicas_count = 1,
-			      .write_quorum = 1};
+	struct world *w = world_open(state, 0, note);
+	struct shard shard = placement(w, EPOCH, NODE_A, 1);
 	struct collection collection = {.id = COLLECTION, .version = 3};
 	struct msg_map_push push = {.map_version = 5,
 				    .collections = &collection,
 				    .collections_count = 1,
 				    .shards = &shard,
 				    .shards_count = 1};
-	deliver(&w, COORDINATOR, MSG_map_push, 0, &push);
-	uint64_t id = SHARD;
-	struct msg_arbiter_lease_ack lease = {.shards = &id, .shards_count = 1, .ttl_ms = 2000};
-	deliver(&w, COORDINATOR, MSG_arbiter_lease_ack, 0, &lease);
-	struct event timer = {.kind = EVENT_TIMER};
-	step(&w, &timer);
+	coordinator_says(w, MSG_map_push, &push);
+	lease(w, true);
+	feed(w, EVENT_TIMER);
 	struct conflict_row row = {.id = slice_text("x"),
 				   .conflict = {.state = CONFLICT_OPEN, .number = 20}};
 	struct msg_conflict_list_ack list = {
 	    .status = STATUS_OK, .shard = SHARD, .rows = &row, .rows_count = 1};
-	answer(&w, MSG_conflict_list, 0, &list);
-	trace_is(&w, "conflict_list\nconflict_read\n");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-	arbiter_free(w->arbiter);
-	json_parser_free(w->parser);
-	effects_close(&w->fx);
-	arena_close(&w->arena);
-	buf_close(&w->trace);
-	buf_close(&w->scratch);
+	answer(w, MSG_conflict_list, 0, &list);
+	trace_is(w, "conflict_list\nconflict_read\n");
 	return 0;
 }
 
@@ -406,7 +311,7 @@ static void test_a_content_that_is_nowhere_leaves_it_open(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, world_close)
 	const struct CMUnitTest tests[] = {
 	    T(test_the_stub_comes_last),
 	    T(test_what_changed_meanwhile_is_written_too),

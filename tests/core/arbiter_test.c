@@ -1,49 +1,7 @@
 /* One arbiter, a scripted cluster around it, and the trace of what it sends. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/core/arbiter_case.h"
 
-#include <cmocka.h>
-
-#include "arbiter/arbiter.h"
-#include "common/doc/json.h"
-
-enum {
-	COORDINATOR = 1,
-	SELF = 9,
-	NODE_A = 11,
-	NODE_B = 12,
-	NODE_C = 13,
-	SHARD = 81,
-	COLLECTION = 7,
-	EPOCH = 4,
-	WALL_MS = 1000000,
-	SENT_MAX = 256
-};
-
-struct sent {
-	uint64_t request;
-	uint64_t member;
-	uint16_t type;
-	uint64_t epoch;
-};
-
-struct world {
-	struct slice policy;   /* the map's of version 4, if it has that */
-	uint64_t leads_policy; /* version that the lead lists conflicts with */
-	struct arbiter *arbiter;
-	struct json_parser *parser;
-	struct effects fx;
-	struct arena arena;
-	struct buf trace;
-	struct buf scratch;
-	int64_t now_ms;
-	struct sent sent[SENT_MAX]; /* without membership */
-	uint32_t sent_count;
-	struct replica replicas[3];
-};
+enum { NODE_B = 12, NODE_C = 13, WALL_MS = 1000000 };
 
 /* ---- the shell ---- */
 
@@ -53,59 +11,22 @@ static bool is_membership(uint16_t type)
 	return type == MSG_member_join || type == MSG_heartbeat || type == MSG_arbiter_lease;
 }
 
-static void print_send(struct world *w, const struct effect *effect)
+static void note(struct world *w, const struct effect *effect)
 {
+	if (effect->kind != EFFECT_SEND)
+		return;
 	const struct envelope *envelope = &effect->send.envelope;
 	const struct schema *schema = schema_of_message(envelope->type);
 	if (is_membership(envelope->type))
 		return;
 	assert_true(message_allowed(envelope->type, ROLE_ARBITER, ROLE_STORAGE));
-	assert_true(w->sent_count < SENT_MAX);
-	w->sent[w->sent_count++] = (struct sent){envelope->request_id, effect->send.member,
-						 envelope->type, envelope->epoch};
+	keep_sent(w, effect);
 	void *message = arena_alloc(&w->arena, schema->size);
 	assert_true(schema_decode(schema, effect->send.body, &w->arena, message));
 	buf_printf(&w->trace, "%lld to %llu e%llu ", (long long)w->now_ms,
 		   (unsigned long long)effect->send.member, (unsigned long long)envelope->epoch);
 	schema_print(schema, message, &w->trace);
 	buf_append_byte(&w->trace, '\n');
-}
-
-static void step(struct world *w, struct event *event)
-{
-	event->now_ms = w->now_ms;
-	event->wall_ms = WALL_MS + w->now_ms;
-	arbiter_ops.step(w->arbiter, event, &w->fx);
-	for (uint32_t i = 0; i < w->fx.count; i++)
-		if (w->fx.items[i].kind == EFFECT_SEND)
-			print_send(w, &w->fx.items[i]);
-	effects_clear(&w->fx);
-}
-
-static void feed(struct world *w, enum event_kind kind)
-{
-	struct event event = {.kind = kind};
-	step(w, &event);
-}
-
-static void run_until(struct world *w, int64_t until_ms)
-{
-	for (int64_t at; (at = arbiter_ops.deadline(w->arbiter)) <= until_ms;) {
-		w->now_ms = at > w->now_ms ? at : w->now_ms;
-		feed(w, EVENT_TIMER);
-	}
-	w->now_ms = until_ms;
-}
-
-static void deliver(struct world *w, uint64_t from, const struct envelope *envelope,
-		    const void *body)
-{
-	struct event event = {.kind = EVENT_MESSAGE};
-	event.message.from = (struct peer){
-	    .member = from, .role = from == COORDINATOR ? ROLE_COORDINATOR : ROLE_STORAGE};
-	event.message.envelope = *envelope;
-	event.message.body = body;
-	step(w, &event);
 }
 
 /* The last request of this type to this member. */
@@ -131,28 +52,7 @@ static void answer(struct world *w, uint64_t member, uint16_t question, const vo
 	answer_to(w, last_sent(w, member, question), body);
 }
 
-static void trace_is(struct world *w, const char *expected)
-{
-	assert_string_equal(buf_cstr(&w->trace), expected);
-	buf_clear(&w->trace);
-}
-
 /* ---- the cluster ---- */
-
-static struct shard placement(struct world *w, uint64_t epoch, uint64_t lead)
-{
-	for (uint64_t i = 0; i < 3; i++)
-		w->replicas[i] =
-		    (struct replica){.node = NODE_A + i, .incarnation = 100 + NODE_A + i};
-	return (struct shard){.id = SHARD,
-			      .collection = COLLECTION,
-			      .hash_last = UINT64_MAX,
-			      .epoch = epoch,
-			      .lead = lead,
-			      .replicas = w->replicas,
-			      .replicas_count = 3,
-			      .write_quorum = 2};
-}
 
 static void push_map(struct world *w, uint64_t version, struct shard *shard, uint64_t retain_ms)
 {
@@ -171,60 +71,18 @@ static void push_map(struct world *w, uint64_t version, struct shard *shard, uin
 				    .collections_count = 1,
 				    .shards = shard,
 				    .shards_count = 1};
-	struct envelope envelope = {.type = MSG_map_push};
-	deliver(w, COORDINATOR, &envelope, &push);
-}
-
-static void lease(struct world *w, bool granted)
-{
-	uint64_t shard = SHARD;
-	struct msg_arbiter_lease_ack ack = {
-	    .shards = &shard, .shards_count = granted, .ttl_ms = 2000};
-	struct envelope envelope = {.type = MSG_arbiter_lease_ack};
-	deliver(w, COORDINATOR, &envelope, &ack);
+	coordinator_says(w, MSG_map_push, &push);
 }
 
 static int setup(void **state)
 {
-	static struct world w;
-	struct arbiter_options options = {.self = SELF, .coordinator = COORDINATOR};
-	w = (struct world){.arbiter = arbiter_new(&options, 1), .parser = json_parser_new()};
-	feed(&w, EVENT_START);
-	struct envelope envelope = {.type = MSG_member_join_ack};
-	struct msg_member_join_ack joined = {.status = STATUS_OK};
-	struct shard shard = placement(&w, EPOCH, NODE_A);
-	deliver(&w, COORDINATOR, &envelope, &joined);
-	push_map(&w, 5, &shard, 1000);
-	lease(&w, true);
-	run_until(&w, 0);
-	trace_is(&w, "0 to 11 e4 conflict_list{shard=81 limit=256}\n");
-	*state = &w;
+	struct world *w = world_open(state, WALL_MS, note);
+	struct shard shard = placement(w, EPOCH, NODE_A, 3);
+	push_map(w, 5, &shard, 1000);
+	lease(w, true);
+	run_until(w, 0);
+	trace_is(w, "0 to 11 e4 conflict_list{shard=81 limit=256}\n");
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-	arbiter_free(w->arbiter);
-	json_parser_free(w->parser);
-	effects_close(&w->fx);
-	arena_close(&w->arena);
-	buf_close(&w->trace);
-	buf_close(&w->scratch);
-	return 0;
-}
-
-static struct slice body(struct world *w, const char *json)
-{
-	struct json_error error;
-	buf_clear(&w->scratch);
-	assert_true(json_to_msgpack(w->parser, slice_text(json), &w->scratch, &error));
-	return arena_copy(&w->arena, buf_slice(&w->scratch));
-}
-
-static struct revision rev(uint64_t generation, const char *hash)
-{
-	return (struct revision){.generation = generation, .hash = slice_text(hash)};
 }
 
 /* ---- answers of the lead ---- */
@@ -419,7 +277,7 @@ static void test_policy_none_is_noted_once(void **state)
 static void test_policy_none_needs_no_reading(void **state)
 {
 	struct world *w = *state;
-	struct shard shard = placement(w, EPOCH, NODE_A);
+	struct shard shard = placement(w, EPOCH, NODE_A, 3);
 	w->policy = body(w, "{\"strategy\":\"none\"}");
 	push_map(w, 6, &shard, 1000);
 	w->leads_policy = 3;
@@ -667,7 +525,7 @@ static void test_another_epoch_starts_cleanup_over(void **state)
 	acknowledge(w, NODE_A, 111, 30);
 	acknowledge(w, NODE_B, 112, 30);
 	struct sent old = last_sent(w, NODE_C, MSG_cleanup_prepare);
-	struct msg_shard_newer newer = {.shard = placement(w, EPOCH + 1, NODE_B)};
+	struct msg_shard_newer newer = {.shard = placement(w, EPOCH + 1, NODE_B, 3)};
 	struct envelope envelope = {.type = MSG_shard_newer};
 	deliver(w, NODE_C, &envelope, &newer);
 	assert_true(metric_is(w, "\nparley_cleanup_restarts_total 1\n"));
@@ -737,13 +595,13 @@ static void test_only_leased_shards_are_looked_after(void **state)
 static void test_old_placements_are_not_adopted(void **state)
 {
 	struct world *w = *state;
-	struct shard older = placement(w, EPOCH - 1, NODE_C);
+	struct shard older = placement(w, EPOCH - 1, NODE_C, 3);
 	push_map(w, 6, &older, 1000);
-	struct shard equal = placement(w, EPOCH, NODE_C);
+	struct shard equal = placement(w, EPOCH, NODE_C, 3);
 	push_map(w, 7, &equal, 1000);
 	run_until(w, 2000);
 	trace_is(w, LIST_AGAIN("2000"));
-	struct shard newer = placement(w, EPOCH + 1, NODE_C);
+	struct shard newer = placement(w, EPOCH + 1, NODE_C, 3);
 	push_map(w, 8, &newer, 1000);
 	run_until(w, 2000);
 	trace_is(w, "2000 to 13 e5 conflict_list{shard=81 limit=256}\n");
@@ -770,7 +628,7 @@ static void test_drain_takes_nothing_new(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, world_close)
 	const struct CMUnitTest tests[] = {
 	    T(test_a_conflict_is_read_resolved_and_cleaned_up),
 	    T(test_leaves_moved_reads_again),

@@ -5,7 +5,7 @@ import { after, before, describe } from 'node:test';
 import { check, startCluster, until } from './lib.mjs';
 import { Writers } from './writers.mjs';
 
-const SHARDS = 4;
+const SHARDS = 3;
 const REPLICAS = 3 * SHARDS;
 const MOVED_MS = 90000;
 const PAUSE_MS = 6000; // a fail-over, on a machine that has other things to do
