@@ -92,6 +92,13 @@ void flow_base64(struct flow *f, struct slice document, const uint8_t content[CO
 	f->length += (count + 2) / 3 * 4 - count;
 }
 
+void flow_append(struct flow *f, const struct flow *other)
+{
+	for (uint32_t i = 0; i < other->count; i++)
+		*add(f) = other->parts[i];
+	f->length += other->length;
+}
+
 /* ---- reading ---- */
 
 static void pump(struct turn *t, struct request *r);

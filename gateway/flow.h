@@ -19,6 +19,8 @@ void flow_content(struct flow *f, struct slice document, const uint8_t content[C
 /* The same as Base64. */
 void flow_base64(struct flow *f, struct slice document, const uint8_t content[CONTENT_BYTES],
 		 uint64_t count);
+/* All of another one, which was not sent. */
+void flow_append(struct flow *f, const struct flow *other);
 /* With this status and these headers; its body is not looked at. What fails before the first bytes
  * leave is answered; later the answer breaks off. */
 void flow_send(struct turn *t, struct request *r, struct flow *f, const struct reply *reply);

@@ -193,6 +193,8 @@ void request_route(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 	else if (r->dialect == DIALECT_COUCH && !couch_type_allowed(r))
 		couch_answer_error(t, r, COUCH_BAD_TYPE);
+	else if (r->dialect == DIALECT_COUCH && !couch_body_decode(t, r, &problem))
+		answer_problem(t, r, &problem);
 	else if (r->dialect == DIALECT_COUCH)
 		couch_permit(t, r);
 	else
@@ -224,6 +226,19 @@ bool request_keep(struct gateway *gw, struct request *r)
 	r->http = to;
 	r->kept = true;
 	gw->kept_bytes += to->body.len;
+	return true;
+}
+
+bool request_body_replace(struct gateway *gw, struct request *r, struct slice body)
+{
+	if (!request_keep(gw, r) || body.len > KEPT_BYTES_MAX - gw->kept_bytes)
+		return false;
+	struct http_request *to = arena_alloc(&r->arena, sizeof *to);
+	*to = *r->http;
+	to->body = arena_copy(&r->arena, body);
+	gw->kept_bytes += to->body.len;
+	gw->kept_bytes -= r->http->body.len;
+	r->http = to;
 	return true;
 }
 

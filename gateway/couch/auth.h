@@ -51,6 +51,10 @@ typedef void couch_login_done(struct turn *t, struct request *r, const struct co
  * here. */
 void couch_login(struct turn *t, struct request *r, struct slice name, struct slice password,
 		 couch_login_done *done);
+/* This password has been hashed for a document that is to be written: with it, once it is, who logs
+ * in need not try. Only salt and hash of *user count. */
+void couch_login_expect(struct turn *t, struct slice name, struct slice password,
+			const struct couch_user *user);
 /* Hashes a password; done is called with the result. Answers by itself if too many wait. */
 typedef void couch_hashed(struct turn *t, struct request *r, const struct password_reply *reply);
 void couch_hash(struct turn *t, struct request *r, const struct password_request *request,

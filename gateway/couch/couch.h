@@ -56,6 +56,11 @@ bool couch_type_allowed(const struct request *r);
 void couch_no_route(const struct request *r, const struct slice *segments, int count,
 		    struct problem *p);
 
+/* ---- body.c ---- */
+
+/* A body that came with gzip is the request's as it was before. False: it can't be read. */
+bool couch_body_decode(struct turn *t, struct request *r, struct problem *p) MUST_CHECK;
+
 /* ---- document.c: a document printed, and taken apart ---- */
 
 struct couch_document {

@@ -6,6 +6,9 @@
 #include "gateway/couch/shards.h"
 #include "gateway/routes.h"
 
+#define MIXED   "multipart/mixed"
+#define RELATED "multipart/related"
+
 /* A message to a shard, and which of the request's items are in it. */
 struct reading_part {
 	struct msg_doc_revisions message;
@@ -22,7 +25,8 @@ struct reading {
 	bool latest;
 	bool revs;
 	bool data;                       /* attachments with theirs */
-	struct flow *mixed;              /* open_revs, asked for as multipart/mixed; else NULL */
+	const char *mixed;               /* the type of several parts; NULL: it is JSON */
+	struct flow **flows;             /* mixed: of each item */
 	char outer[PART_BOUNDARY_BYTES]; /* its boundary */
 	char inner[PART_BOUNDARY_BYTES]; /* of documents with attachments */
 	struct reading_part *parts;
@@ -59,11 +63,11 @@ static bool print_document(struct request *r, const struct reading *op, struct s
 	return ok;
 }
 
-/* {"error":{"id":...,"rev":...,"error":...,"reason":...}} */
-static void print_error(struct slice id, const struct revision *rev, const struct problem *p,
-			struct buf *out)
+/* {"error":{"id":...,"rev":...,"error":...,"reason":...}}; as a part only what is in it. */
+static void print_error(const struct reading *op, struct slice id, const struct revision *rev,
+			const struct problem *p, struct buf *out)
 {
-	buf_append_text(out, "{\"error\":{\"id\":");
+	buf_append_text(out, op->mixed ? "{\"id\":" : "{\"error\":{\"id\":");
 	json_string(id, out);
 	buf_append_text(out, ",\"rev\":");
 	if (rev)
@@ -72,7 +76,7 @@ static void print_error(struct slice id, const struct revision *rev, const struc
 		buf_append_text(out, "\"undefined\"");
 	buf_append_byte(out, ',');
 	couch_error_members(p, out);
-	buf_append_text(out, "}}");
+	buf_append_text(out, op->mixed ? "}" : "}}");
 }
 
 static void print_missing(const struct reading *op, struct slice id, const struct revision *rev,
@@ -81,12 +85,19 @@ static void print_missing(const struct reading *op, struct slice id, const struc
 	struct problem missing;
 	couch_problem(&missing, COUCH_MISSING, "");
 	if (op->bulk) {
-		print_error(id, rev, &missing, out);
+		print_error(op, id, rev, &missing, out);
 		return;
 	}
 	buf_append_text(out, "{\"missing\":");
 	json_revision(rev, out);
 	buf_append_byte(out, '}');
+}
+
+/* The only one that was asked for; NULL: none is named. */
+static const struct revision *asked_revision(const struct reading *op, uint32_t index)
+{
+	const struct revs_asked *asked = &op->asked[index];
+	return asked->revisions_count > 0 ? asked->revisions : NULL;
 }
 
 /* The revisions of one document, separated by commas. */
@@ -108,58 +119,108 @@ static bool print_item(struct request *r, const struct reading *op, uint32_t ind
 	return true;
 }
 
-/* One part of multipart/mixed, and the delimiter behind it. */
-static bool mix_revision(struct request *r, const struct reading *op,
+/* ---- as parts ---- */
+
+/* One part, and the delimiter behind it. */
+static void mix_part(const struct reading *op, struct flow *flow, const struct buf *head,
+		     const struct couch_document *d, struct slice json)
+{
+	struct buf text = {0};
+	buf_append_text(&text, "\r\n");
+	buf_append_slice(&text, buf_slice(head));
+	buf_append_text(&text, "\r\n\r\n");
+	flow_text(flow, buf_slice(&text));
+	couch_related_print(flow, op->inner, d->id, json, d->body);
+	buf_clear(&text);
+	buf_printf(&text, "\r\n--%s", op->outer);
+	flow_text(flow, buf_slice(&text));
+	buf_close(&text);
+}
+
+static void mix_error(const struct reading *op, struct flow *flow, struct slice json)
+{
+	const struct couch_document none = {0};
+	struct buf head = {0};
+	buf_append_text(&head, "Content-Type: application/json; error=\"true\"");
+	mix_part(op, flow, &head, &none, json);
+	buf_close(&head);
+}
+
+/* Of many documents the part says whose it is, as its first part is only the document. */
+static void print_head(const struct reading *op, const struct couch_document *d, struct buf *head)
+{
+	if (op->bulk && attachments_of(d->body).len > 0) {
+		buf_append_text(head, "X-Doc-Id: ");
+		buf_append_slice(head, d->id);
+		buf_append_text(head, "\r\nX-Rev-Id: ");
+		revision_print(&d->revision, head);
+		buf_append_text(head, "\r\n");
+	}
+	buf_append_text(head, "Content-Type: ");
+	couch_related_type(op->inner, d->body, head);
+}
+
+static bool mix_revision(struct request *r, const struct reading *op, uint32_t index,
 			 const struct revision_read *read, struct buf *out)
 {
-	struct couch_document d = document_of(r, op, op->ids[0], read);
+	struct couch_document d = document_of(r, op, op->ids[index], read);
 	struct buf head = {0};
-	bool fine = true;
-	d.follows = true;
-	buf_append_text(&head, "\r\nContent-Type: ");
 	if (read->missing) {
-		buf_append_text(&head, "application/json; error=\"true\"");
 		print_missing(op, d.id, &read->revision, out);
-		d.body = slice_of(NULL, 0);
-	} else {
-		couch_related_type(op->inner, d.body, &head);
-		fine = couch_document_print(&d, out);
+		mix_error(op, op->flows[index], buf_slice(out));
+		return true;
 	}
-	buf_append_text(&head, "\r\n\r\n");
-	flow_text(op->mixed, buf_slice(&head));
-	couch_related_print(op->mixed, op->inner, d.id, buf_slice(out), d.body);
-	buf_clear(&head);
-	buf_printf(&head, "\r\n--%s", op->outer);
-	flow_text(op->mixed, buf_slice(&head));
+	d.follows = true;
+	bool fine = couch_document_print(&d, out);
+	print_head(op, &d, &head);
+	mix_part(op, op->flows[index], &head, &d, buf_slice(out));
 	buf_close(&head);
 	return fine;
 }
 
-static bool mix_item(struct request *r, const struct reading *op, const struct document_read *found,
-		     struct buf *out)
+static bool mix_item(struct request *r, const struct reading *op, uint32_t index,
+		     const struct document_read *found, struct buf *out)
 {
-	for (uint32_t i = 0; i < found->revisions_count; i++) {
-		struct buf one = {0};
-		bool fine = mix_revision(r, op, &found->revisions[i], &one);
+	struct buf one = {0};
+	bool fine = true;
+	for (uint32_t i = 0; fine && i < found->revisions_count; i++) {
+		buf_clear(&one);
+		fine = mix_revision(r, op, index, &found->revisions[i], &one);
 		/* only how much it is counts */
 		buf_append_slice(out, buf_slice(&one));
-		buf_close(&one);
-		if (!fine)
-			return false;
 	}
-	return true;
+	if (found->revisions_count == 0 && op->bulk) {
+		print_missing(op, op->ids[index], NULL, out);
+		mix_error(op, op->flows[index], buf_slice(out));
+	}
+	buf_close(&one);
+	return fine;
 }
 
 static void answer_mixed(struct turn *t, struct request *r, const struct reading *op)
 {
 	struct reply *reply = reply_begin(t, 200);
-	struct buf type = {0};
-	buf_printf(&type, "multipart/mixed; boundary=\"%s\"", op->outer);
-	reply->content_type = arena_copy(&r->arena, buf_slice(&type));
-	buf_close(&type);
-	flow_text(op->mixed, slice_text("--"));
-	flow_send(t, r, op->mixed, reply);
+	struct flow *all = flow_new(r);
+	struct buf text = {0};
+	buf_printf(&text, "%s; boundary=\"%s\"", op->mixed, op->outer);
+	reply->content_type = arena_copy(&r->arena, buf_slice(&text));
+	buf_clear(&text);
+	buf_printf(&text, "--%s", op->outer);
+	flow_text(all, buf_slice(&text));
+	for (uint32_t i = 0; i < op->count; i++) {
+		buf_clear(&text);
+		if (op->refused[i].status != STATUS_OK) {
+			print_error(op, op->ids[i], asked_revision(op, i), &op->refused[i], &text);
+			mix_error(op, op->flows[i], buf_slice(&text));
+		}
+		flow_append(all, op->flows[i]);
+	}
+	buf_close(&text);
+	flow_text(all, slice_text("--"));
+	flow_send(t, r, all, reply);
 }
+
+/* ---- answers ---- */
 
 static void answer_open_revs(struct turn *t, struct request *r, const struct reading *op)
 {
@@ -185,14 +246,11 @@ static void answer_bulk(struct turn *t, struct request *r, const struct reading 
 	struct buf *out = &reply->body;
 	buf_append_text(out, "{\"results\":[");
 	for (uint32_t i = 0; i < op->count; i++) {
-		const struct revs_asked *asked = &op->asked[i];
 		buf_append_text(out, i == 0 ? "{\"id\":" : ",{\"id\":");
 		json_string(op->ids[i], out);
 		buf_append_text(out, ",\"docs\":[");
 		if (op->refused[i].status != STATUS_OK)
-			print_error(op->ids[i],
-				    asked->revisions_count > 0 ? asked->revisions : NULL,
-				    &op->refused[i], out);
+			print_error(op, op->ids[i], asked_revision(op, i), &op->refused[i], out);
 		else
 			buf_append_slice(out, op->printed[i]);
 		buf_append_text(out, "]}");
@@ -205,10 +263,12 @@ static void part_ended(struct turn *t, struct request *r, struct reading *op)
 {
 	if (--op->left > 0)
 		return;
-	if (op->bulk)
-		answer_bulk(t, r, op);
-	else
+	if (!op->bulk)
 		answer_open_revs(t, r, op);
+	else if (op->mixed)
+		answer_mixed(t, r, op);
+	else
+		answer_bulk(t, r, op);
 }
 
 /* ---- asking ---- */
@@ -241,7 +301,8 @@ static bool take_found(struct turn *t, struct request *r, struct reading *op, ui
 		answer_status(t, r, STATUS_BODY_TOO_LARGE, "");
 		return false;
 	}
-	if (!(op->mixed ? mix_item(r, op, found, out) : print_item(r, op, item, found, out))) {
+	if (!(op->mixed ? mix_item(r, op, item, found, out)
+			: print_item(r, op, item, found, out))) {
 		answer_status(t, r, STATUS_INTERNAL, "");
 		return false;
 	}
@@ -334,6 +395,18 @@ static struct reading *reading_new(struct request *r, uint32_t count)
 	return op;
 }
 
+/* All attachments come with their documents then. */
+static void mix(struct turn *t, struct request *r, struct reading *op, const char *type)
+{
+	couch_boundary_draw(t, op->outer);
+	couch_boundary_draw(t, op->inner);
+	op->mixed = type;
+	op->flows = arena_alloc(&r->arena, (op->count + 1) * sizeof *op->flows);
+	for (uint32_t i = 0; i < op->count; i++)
+		op->flows[i] = flow_new(r);
+	op->data = false;
+}
+
 /* ---- open_revs ---- */
 
 static bool take_revisions(struct turn *t, struct request *r, struct slice value,
@@ -359,19 +432,6 @@ static bool take_revisions(struct turn *t, struct request *r, struct slice value
 	return true;
 }
 
-/* All attachments come with their documents then. */
-static void mix(struct turn *t, struct request *r, struct reading *op)
-{
-	struct buf first = {0};
-	couch_boundary_draw(t, op->outer);
-	couch_boundary_draw(t, op->inner);
-	op->mixed = flow_new(r);
-	buf_printf(&first, "--%s", op->outer);
-	flow_text(op->mixed, buf_slice(&first));
-	buf_close(&first);
-	op->data = false;
-}
-
 void couch_open_revs(struct turn *t, struct request *r)
 {
 	struct reading *op = reading_new(r, 1);
@@ -379,8 +439,8 @@ void couch_open_revs(struct turn *t, struct request *r)
 	struct slice text;
 	struct slice value;
 	op->ids[0] = op->asked[0].id = r->resource;
-	if (couch_multipart_asked(r, "multipart/mixed"))
-		mix(t, r, op);
+	if (couch_multipart_asked(r, MIXED))
+		mix(t, r, op, MIXED);
 	bool all = request_parameter(r, "open_revs", &text) && slice_is(text, "all");
 	bool fine = all || native_json_parameter(t, r, "open_revs", &value, &problem);
 	if (!fine)
@@ -439,11 +499,27 @@ static struct reading *take_bulk(struct turn *t, struct request *r, struct probl
 	return op;
 }
 
+/* Several parts go only to who takes no JSON. */
+static const char *bulk_type(const struct request *r)
+{
+	if (couch_multipart_asked(r, "application/json") || couch_multipart_asked(r, "*/*") ||
+	    couch_multipart_asked(r, "application/*"))
+		return NULL;
+	if (couch_multipart_asked(r, MIXED))
+		return MIXED;
+	return couch_multipart_asked(r, RELATED) ? RELATED : NULL;
+}
+
 void couch_bulk_get(struct turn *t, struct request *r)
 {
 	struct problem problem;
-	if (take_bulk(t, r, &problem))
-		couch_find(t, r, read_go);
-	else
+	struct reading *op = take_bulk(t, r, &problem);
+	const char *type = bulk_type(r);
+	if (!op) {
 		answer_problem(t, r, &problem);
+		return;
+	}
+	if (type)
+		mix(t, r, op, type);
+	couch_find(t, r, read_go);
 }

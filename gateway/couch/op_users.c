@@ -14,6 +14,7 @@ static const char *const made[] = {"password", "password_scheme", "salt",      "
 struct user_write {
 	struct slice value; /* the document as it came, without the above */
 	struct slice salt;
+	struct slice password;
 };
 
 static bool is_made(struct slice name)
@@ -28,6 +29,13 @@ static void write_text(struct buf *out, const char *name, struct slice text)
 {
 	mp_write_text(out, name);
 	mp_write_str(out, text);
+}
+
+static void let_in(struct turn *t, const struct user_write *op, const struct password_reply *reply)
+{
+	struct couch_user user = {.salt = op->salt};
+	memcpy(user.hash, reply->hash, sizeof user.hash);
+	couch_login_expect(t, value_text_member(op->value, "name"), op->password, &user);
 }
 
 static void have_hash(struct turn *t, struct request *r, const struct password_reply *reply)
@@ -63,6 +71,7 @@ static void have_hash(struct turn *t, struct request *r, const struct password_r
 	r->couch.value = arena_copy(&r->arena, buf_slice(&out));
 	buf_close(&out);
 	buf_close(&hex);
+	let_in(t, op, reply);
 	couch_write(t, r);
 }
 
@@ -89,6 +98,7 @@ bool couch_users_hash(struct turn *t, struct request *r)
 	buf_append_hex(&t->gw->scratch, random, sizeof random);
 	op->value = value;
 	op->salt = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
+	op->password = password.bytes;
 	r->op = op;
 	struct password_request request = {
 	    .cost = PASSWORD_COST, .password = password.bytes, .salt = op->salt};

@@ -5,6 +5,7 @@
 
 #include "common/core.h"
 
+struct gateway;
 struct turn;
 struct request;
 
@@ -16,5 +17,8 @@ struct couch_request {
 	struct slice cookie;           /* to be set */
 	void (*hashed)(struct turn *t, struct request *r, const struct password_reply *reply);
 };
+
+/* request_keep, with a copy of this body in place of its own. */
+bool request_body_replace(struct gateway *gw, struct request *r, struct slice body) MUST_CHECK;
 
 #endif

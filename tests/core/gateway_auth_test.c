@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <zlib.h>
 
 #include "common/doc/base64.h"
 #include "gateway/couch/auth.h"
+#include "gateway/inflate.h"
 #include "gateway/url.h"
 #include "tests/sim/gateway_bench.h"
 
@@ -102,6 +104,19 @@ static void ask_basic(struct gateway_bench *b, const char *line, const char *cre
 	base64_encode(slice_text(credentials), &value);
 	ask(b, line, "authorization", buf_cstr(&value));
 	buf_close(&value);
+}
+
+/* out: 4,096 bytes */
+static struct slice gzip_of(struct slice plain, uint8_t *out)
+{
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)plain.data,
+		      .avail_in = (uInt)plain.len,
+		      .next_out = out,
+		      .avail_out = 4096};
+	assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 9, Z_DEFAULT_STRATEGY), Z_OK);
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	assert_int_equal(deflateEnd(&z), Z_OK);
+	return slice_of(out, 4096 - z.avail_out);
 }
 
 static void answer_user(struct gateway_bench *b, uint32_t index, const char *salt)
@@ -408,6 +423,72 @@ static void test_password_is_replaced(void **state)
 	assert_int_equal(b->sent_count, 0);
 }
 
+/* However many have guessed: who sets a password need not try it. */
+static void test_new_password_is_no_guess(void **state)
+{
+	struct gateway_bench *b = *state;
+	char salt[33] = "";
+	for (int i = 0; i < TRIES; i++) {
+		ask_basic(b, "GET /", "joe:wrong");
+		if (i == 0)
+			answer_user(b, 0, SALT);
+		answer_hash(b, false);
+	}
+	gateway_bench_clear(b);
+	b->principal = "admin";
+	gateway_bench_http(b, "PUT /_users/org.couchdb.user:joe\n\n"
+			      "{\"name\":\"joe\",\"type\":\"user\",\"roles\":[],"
+			      "\"password\":\"clear\"}");
+	answer_hash(b, true);
+	const char *at = strstr(buf_cstr(&b->trace), "\"salt\":\"");
+	assert_non_null(at);
+	memcpy(salt, at + 8, sizeof salt - 1);
+	b->principal = NULL;
+	gateway_bench_advance(b, COUCH_KNOWN_MS);
+	ask_basic(b, "GET /", "joe:clear");
+	answer_user(b, 0, salt);
+	assert_int_equal(b->status, 200);
+	ask_basic(b, "GET /", "joe:wrong");
+	assert_int_equal(b->status, 429);
+}
+
+/* What nobody in particular sends is not let grow. */
+static void test_login_with_gzip(void **state)
+{
+	static const char login[] = "name=joe&password=right";
+	static const char *const names[] = {"content-encoding", "content-type"};
+	static const char *const values[] = {"gzip", "application/x-www-form-urlencoded"};
+	struct gateway_bench *b = *state;
+	struct http_field headers[2];
+	uint8_t coded[4096];
+	uint8_t large[INFLATE_BYTES + 1] = {0};
+	for (int i = 0; i < 2; i++)
+		headers[i] = (struct http_field){slice_text(names[i]), slice_text(values[i])};
+	struct http_request request = {.id = 1,
+				       .dialect = DIALECT_COUCH,
+				       .method = HTTP_POST,
+				       .path = slice_text("/_session"),
+				       .headers = headers,
+				       .headers_count = 2};
+	request.body = gzip_of(slice_of((const uint8_t *)large, sizeof large), coded);
+	gateway_bench_clear(b);
+	gateway_bench_request(b, &request);
+	assert_int_equal(b->status, 413);
+	request.id = 2;
+	request.body = gzip_of(slice_text(login), coded);
+	gateway_bench_clear(b);
+	gateway_bench_request(b, &request);
+	assert_int_equal(b->sent_count, 1);
+	request.id = 3;
+	request.body.len--;
+	gateway_bench_clear(b);
+	gateway_bench_request(b, &request);
+	assert_int_equal(b->status, 400);
+	assert_string_equal(buf_cstr(&b->body),
+			    "{\"error\":\"bad_request\",\"reason\":\"Request body is not properly "
+			    "gzipped.\"}");
+}
+
 /* ---- pages of other sites ---- */
 
 static void test_cors(void **state)
@@ -441,6 +522,8 @@ int main(void)
 	    TEST(test_cookies_last),
 	    TEST(test_rights),
 	    TEST(test_password_is_replaced),
+	    TEST(test_new_password_is_no_guess),
+	    TEST(test_login_with_gzip),
 	    TEST(test_cors),
 #undef TEST
 	};

@@ -330,6 +330,39 @@ describe('attachments in the CouchDB dialect', () => {
     assert.equal(data.json._attachments.large.data, large.toString('base64'));
   });
 
+  test('many documents are read as parts by who takes no JSON', async () => {
+    const db = await database('bulk-parts');
+    const large = randomBytes(2 * MIB + 3);
+    const { id, rev } = JSON.parse((await raw('PUT', `${db}/d%C3%A9`, related({ _attachments: { large: follows(large) } }, [{ bytes: large }]))).bytes);
+    const plain = (await couch('PUT', `${db}/plain`, { body: { n: 1 } })).json;
+    const body = JSON.stringify({ docs: [{ id: 'none' }, { id }, { id: 'plain', rev: '9-none' }, { id: 'plain' }, { id: 'plain', rev: 'x' }, { id, rev }] });
+    const get = async (accept, docs = body) => {
+      const { status, headers, bytes } = await raw('POST', `${db}/_bulk_get?revs=true`, { body: docs, headers: { 'content-type': 'application/json', ...(accept && { accept }) } });
+      assert.equal(status, 200, bytes.toString());
+      const [, kind, outer] = /^(\S+?)(?:; boundary="(.+)")?$/.exec(headers['content-type']);
+      return { kind, parts: bytes.toString('latin1').split(`--${outer}`) };
+    };
+    for (const accept of [undefined, 'application/json', 'multipart/mixed, */*', 'text/plain']) assert.equal((await get(accept)).kind, 'application/json', accept);
+    assert.equal((await get('multipart/related')).kind, 'multipart/related');
+    const { kind, parts } = await get('multipart/related, multipart/mixed');
+    assert.equal(kind, 'multipart/mixed');
+    assert.equal(parts.length, 8);
+    assert.deepEqual([parts[0], parts[7]], ['', '--']);
+    const failed = (reason) => `\r\nContent-Type: application/json; error="true"\r\n\r\n${JSON.stringify(reason)}\r\n`;
+    assert.equal(parts[1], failed({ id: 'none', rev: 'undefined', error: 'not_found', reason: 'missing' }));
+    assert.equal(parts[3], failed({ id: 'plain', rev: '9-none', error: 'not_found', reason: 'missing' }));
+    assert.equal(parts[5], failed({ id: 'plain', rev: 'undefined', error: 'bad_request', reason: 'Invalid rev format' }));
+    const shown = { _id: 'plain', _rev: plain.rev, _revisions: { start: 1, ids: [plain.rev.slice(2)] }, n: 1 };
+    const [, type, json] = /^\r\nContent-Type: (\S+)\r\n\r\n(.*)\r\n$/.exec(parts[4]);
+    assert.deepEqual([type, JSON.parse(json)], ['application/json', shown]);
+    for (const part of [parts[2], parts[6]]) {
+      const head = Buffer.from(part.slice(0, part.indexOf('\r\n\r\n')), 'latin1').toString();
+      assert.match(head, new RegExp(`^\r\nX-Doc-Id: dé\r\nX-Rev-Id: ${rev}\r\nContent-Type: multipart/related; boundary="`));
+      assert.ok(Buffer.from(part, 'latin1').includes(large));
+    }
+    assert.equal((await get('multipart/mixed', '{"docs":[]}')).parts.join('|'), '|--');
+  });
+
   test("what CouchDB's own replicator asks, in its order, copies documents with their parts", async () => {
     const ask = async (method, path, body, headers) => {
       const { status, json, text } = await couch(method, path, { body, headers });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:https';
 import { after, before, describe } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import nanoModule from 'nano';
 import { Agent as Dispatcher } from 'undici';
 import { couchClient, couchUrl, expectError } from './couch-lib.mjs';
@@ -162,6 +163,28 @@ describe('the CouchDB dialect', () => {
     assert.match((await couch('GET', `${db}/p?open_revs=all`, { headers: { Accept: 'multipart/mixed' } })).text, /"~_foo":1,/);
     assert.deepEqual((await post('_changes?filter=_selector', { selector: { '~~_foo': 2, v: { $exists: false } } })).results.map((row) => row.id), ['p']);
     expectError(await couch('PUT', `${db}/q`, { body: { _foo: 1 } }), 400, 'doc_validation', 'Bad special document member: _foo');
+  });
+
+  test('bodies may come with gzip', async () => {
+    const db = await database('coded');
+    const sent = (method, path, body, coding = 'gzip') => couch(method, `${db}${path}`, { body, headers: { 'Content-Encoding': coding } });
+    const coded = (value) => gzipSync(JSON.stringify(value));
+    const text = 'the same again '.repeat(20000);
+    assert.equal((await sent('PUT', '/a', coded({ text }))).status, 201);
+    assert.equal((await couch('GET', `${db}/a`)).json.text, text);
+    const many = await sent('POST', '/_bulk_docs', coded({ docs: [{ _id: 'b' }, { _id: 'c' }] }));
+    assert.deepEqual(many.json.map((row) => row.id), ['b', 'c'], many.text);
+    assert.equal((await sent('POST', '/_find', coded({ selector: { _id: 'c' } }))).json.docs.length, 1);
+    assert.equal((await sent('PUT', '/d', '{}', 'identity')).status, 201);
+    assert.equal((await sent('GET', '/d')).status, 200, 'nothing is coded');
+    const other = [415, 'bad_content_type', 'Only gzip and identity content-encodings are supported'];
+    for (const coding of ['deflate', 'br', 'gzip, gzip']) expectError(await sent('PUT', '/e', coded({}), coding), ...other);
+    const broken = [400, 'bad_request', 'Request body is not properly gzipped.'];
+    for (const body of ['{}', coded({}).subarray(0, -1), Buffer.concat([coded({}), Buffer.from('x')])]) expectError(await sent('PUT', '/e', body), ...broken);
+    expectError(await sent('PUT', '/e', gzipSync('')), 400, 'bad_request', 'invalid UTF-8 JSON');
+    const bomb = await sent('PUT', '/e', gzipSync(Buffer.alloc(65 * 2 ** 20)));
+    assert.deepEqual([bomb.status, bomb.json.error], [413, 'document_too_large']);
+    assert.equal((await couch('GET', `${db}/e`)).status, 404);
   });
 
   test('natively made documents under words of this API are in no list', async () => {
