@@ -11,6 +11,10 @@ bool index_take(struct request *r, struct slice value, const char *place,
 /* An array of those: the indexes of a new collection. */
 bool index_take_list(struct request *r, struct slice value, struct collection *out,
 		     struct problem *p) MUST_CHECK;
+/* Asks the leads of these shards how far their indexes are; op_indexes.c. Answers by itself if too
+ * many calls are under way. */
+void index_ask_progress(struct turn *t, struct request *r, struct msg_index_status *asked,
+			uint32_t count, call_done *done);
 /* "name":...,"fields":[...] */
 void index_print(const struct index_definition *index, struct buf *out);
 /* All of a collection, as an array of objects. */

@@ -149,6 +149,23 @@ static void progress_came(struct turn *t, struct request *r, uint32_t index, enu
 		progress_answer(t, r, c);
 }
 
+void index_ask_progress(struct turn *t, struct request *r, struct msg_index_status *asked,
+			uint32_t count, call_done *done)
+{
+	for (uint32_t i = 0; i < count && !r->finished; i++) {
+		struct call_spec spec = {.reach = REACH_LEAD,
+					 .shard = asked[i].shard,
+					 .type = MSG_index_status,
+					 .answer = MSG_index_status_ack,
+					 .message = &asked[i],
+					 .repeatable = true,
+					 .index = i,
+					 .done = done};
+		if (!call_open(t, r, &spec))
+			answer_status(t, r, STATUS_OVERLOADED, "");
+	}
+}
+
 static void progress_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct progress_op *op = r->op;
@@ -162,19 +179,9 @@ static void progress_go(struct turn *t, struct request *r, struct map_collection
 	}
 	op->left = c->shards_count;
 	op->asked = arena_alloc(&r->arena, c->shards_count * sizeof *op->asked);
-	for (uint32_t i = 0; i < op->left && !r->finished; i++) {
+	for (uint32_t i = 0; i < c->shards_count; i++)
 		op->asked[i].shard = c->shards[i]->shard.id;
-		struct call_spec spec = {.reach = REACH_LEAD,
-					 .shard = op->asked[i].shard,
-					 .type = MSG_index_status,
-					 .answer = MSG_index_status_ack,
-					 .message = &op->asked[i],
-					 .repeatable = true,
-					 .index = i,
-					 .done = progress_came};
-		if (!call_open(t, r, &spec))
-			answer_status(t, r, STATUS_OVERLOADED, "");
-	}
+	index_ask_progress(t, r, op->asked, c->shards_count, progress_came);
 }
 
 /* An index may have been made through another gateway a moment ago: the coordinator is asked for a

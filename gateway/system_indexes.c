@@ -1,4 +1,5 @@
 /* system.indexes: the indexes of all collections, and how far the leads have built them. */
+#include "gateway/index_params.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
 #include "proto/msgpack.h"
@@ -159,18 +160,7 @@ static void indexes_map(struct turn *t, struct request *r, uint32_t index, enum 
 	op->left = op->asked_count;
 	if (op->left == 0)
 		indexes_answer(t, r);
-	for (uint32_t i = 0; i < op->asked_count && !r->finished; i++) {
-		struct call_spec spec = {.reach = REACH_LEAD,
-					 .shard = op->asked[i].shard,
-					 .type = MSG_index_status,
-					 .answer = MSG_index_status_ack,
-					 .message = &op->asked[i],
-					 .repeatable = true,
-					 .index = i,
-					 .done = progress_came};
-		if (!call_open(t, r, &spec))
-			answer_status(t, r, STATUS_OVERLOADED, "");
-	}
+	index_ask_progress(t, r, op->asked, op->asked_count, progress_came);
 }
 
 void native_system_indexes(struct turn *t, struct request *r)

@@ -421,15 +421,7 @@ static bool take_revisions(struct turn *t, struct request *r, struct slice value
 		max = LIMIT_LEAVES;
 	if (head.count > max)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "max_batch_items", max, head.count);
-	out->revisions = arena_alloc(&r->arena, head.count * sizeof *out->revisions);
-	for (uint32_t i = 0; i < head.count; i++) {
-		struct mp_token rev = mp_read(&reader);
-		if (rev.type != MP_STR)
-			return couch_problem(p, COUCH_BAD_REV, "");
-		if (!couch_revision(r, rev.bytes, &out->revisions[out->revisions_count++], p))
-			return false;
-	}
-	return true;
+	return couch_take_revisions(r, &reader, head.count, out, p);
 }
 
 void couch_open_revs(struct turn *t, struct request *r)

@@ -46,6 +46,20 @@ bool couch_take_id(struct slice value, struct slice *id, struct problem *p)
 	return couch_id_check(*id, p);
 }
 
+bool couch_take_revisions(struct request *r, struct mp_reader *reader, uint32_t count,
+			  struct revs_asked *out, struct problem *p)
+{
+	out->revisions = arena_alloc(&r->arena, (count + 1) * sizeof *out->revisions);
+	for (uint32_t i = 0; i < count; i++) {
+		struct mp_token rev = mp_read(reader);
+		if (rev.type != MP_STR)
+			return couch_problem(p, COUCH_BAD_REV, "");
+		if (!couch_revision(r, rev.bytes, &out->revisions[out->revisions_count++], p))
+			return false;
+	}
+	return true;
+}
+
 /* ---- a body {id: [revisions]} ---- */
 
 /* *left: revisions that the request may still name. */
@@ -62,15 +76,7 @@ static bool take_row(struct request *r, struct slice id, struct slice list, stru
 	if (head.count > *left)
 		return problem_set(p, STATUS_BODY_TOO_LARGE, "max_list_rows");
 	*left -= head.count;
-	out->revisions = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->revisions);
-	for (uint32_t i = 0; i < head.count; i++) {
-		struct mp_token rev = mp_read(&reader);
-		if (rev.type != MP_STR)
-			return couch_problem(p, COUCH_BAD_REV, "");
-		if (!couch_revision(r, rev.bytes, &out->revisions[out->revisions_count++], p))
-			return false;
-	}
-	return true;
+	return couch_take_revisions(r, &reader, head.count, out, p);
 }
 
 bool couch_take_asked(struct turn *t, struct request *r, struct couch_asked *out, struct problem *p)

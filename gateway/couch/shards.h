@@ -4,6 +4,7 @@
 #define PARLEY_GATEWAY_COUCH_SHARDS_H
 
 #include "gateway/couch/couch.h"
+#include "proto/msgpack.h"
 
 /* The documents of one shard, as indexes into the request's list, ascending. */
 struct couch_group {
@@ -21,6 +22,10 @@ bool couch_ask_lead(struct turn *t, struct request *r, struct call_spec spec) MU
 
 /* Ids of a list of a request, as far as they may be asked about. */
 bool couch_take_id(struct slice value, struct slice *id, struct problem *p) MUST_CHECK;
+
+/* The next `count` values of a list of revisions. */
+bool couch_take_revisions(struct request *r, struct mp_reader *reader, uint32_t count,
+			  struct revs_asked *out, struct problem *p) MUST_CHECK;
 
 enum { COUCH_ASKED_ID_BYTES = 64 * 1024 };
 
