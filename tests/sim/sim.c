@@ -10,7 +10,7 @@
 
 #include "common/base/memory.h"
 
-enum { LIVENESS_MS = 90000, DEEP_REQUESTS = 500, DEEP_MORE_MS = 120000 };
+enum { LIVENESS_MS = 90000, DEEP_REQUESTS = 500, DEEP_MORE_MS = 300000 };
 
 /* ---- the heap of events, by time, then by order of scheduling ---- */
 
