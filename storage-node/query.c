@@ -14,6 +14,7 @@
 #include "common/doc/value.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
+#include "storage-node/query_look.h"
 #include "storage-node/query_rows.h"
 #include "storage-node/scan.h"
 #include "storage-node/sequence.h"
@@ -134,18 +135,19 @@ static bool take_row(struct storage *s, struct query_job *job, const struct scan
 	return true;
 }
 
+/* False: the document can't be read. */
 static bool look_at(struct storage *s, struct query_job *job, const struct scan_row *found)
 {
-	if (job->query && !query_matches(job->query, found->id, found->body))
-		return true;
-	if (job->count_only) {
-		job->count++;
-		return true;
-	}
+	bool wanted = true;
 	struct arena_mark mark = arena_mark(&s->arena);
-	bool taken = take_row(s, job, found);
+	bool fine =
+	    !job->query || query_look_row(job->query, found, job->want_others, &s->arena, &wanted);
+	if (fine && wanted && job->count_only)
+		job->count++;
+	else if (fine && wanted)
+		fine = take_row(s, job, found);
 	arena_rewind(&s->arena, mark);
-	return taken;
+	return fine;
 }
 
 /* ---- steps ---- */

@@ -9,6 +9,7 @@
 #include "common/doc/value.h"
 #include "common/probe.h"
 #include "storage-node/plan.h"
+#include "storage-node/query_look.h"
 #include "storage-node/scan.h"
 #include "storage-node/write.h"
 
@@ -153,22 +154,30 @@ static void fail_at(struct edit_job *job, struct slice id, enum status status,
 	}
 }
 
-static bool matches(struct edit_job *job, struct slice id, struct slice body)
+static bool passes(struct edit_job *job, struct slice id, bool match)
 {
-	if (!job->query)
-		return true;
-	bool match = query_matches(job->query, id, body);
-	if (!query_too_costly(job->query))
+	if (!job->query || !query_too_costly(job->query))
 		return match;
 	fail_at(job, id, STATUS_PATTERN_TOO_COSTLY, NULL);
 	return false;
 }
 
-static bool matches_pending(struct edit_job *job, const struct document_view *v)
+/* What can't be read is looked at once more, and found out then. */
+static bool matches(struct storage *s, struct edit_job *job, const struct scan_row *row)
+{
+	bool match = true;
+	bool read = !job->query || query_look_row(job->query, row, false, &s->arena, &match);
+	return !read || passes(job, row->id, match);
+}
+
+static bool matches_pending(struct storage *s, struct edit_job *job, const struct document_view *v)
 {
 	int winner = v->exists ? graph_winner(&v->doc) : GRAPH_NONE;
-	return winner != GRAPH_NONE && graph_is_live(&v->doc, (uint32_t)winner) &&
-	       matches(job, v->id, v->doc.body);
+	if (winner == GRAPH_NONE || !graph_is_live(&v->doc, (uint32_t)winner))
+		return false;
+	return !job->query ||
+	       passes(job, v->id,
+		      query_look_document(job->query, v->id, &v->doc, false, &s->arena));
 }
 
 /* The scan shows documents as they were when it began, or before. What it leaves out did not match
@@ -183,7 +192,7 @@ static void edit_document(struct storage *s, struct edit_job *job, struct slice 
 		document_load(s, job->copy, id, &view);
 	else
 		document_load_pending(s, job->copy, id, &view);
-	if (!matches_pending(job, &view))
+	if (!matches_pending(s, job, &view))
 		return;
 	struct msg_doc_write m = {.shard = job->copy->id,
 				  .op = job->edit.op,
@@ -263,7 +272,7 @@ static void walk(struct storage *s, struct edit_job *job, int64_t *budget, struc
 	while (result == SCAN_ROW && *budget > 0 && walks(s, job) && has_room(s, job)) {
 		struct arena_mark mark = arena_mark(&s->arena);
 		result = scan_next(&job->scan, budget, &row);
-		if (result == SCAN_ROW && matches(job, row.id, row.body))
+		if (result == SCAN_ROW && matches(s, job, &row))
 			edit_document(s, job, arena_copy(&s->arena, row.id), budget, fx);
 		arena_rewind(&s->arena, mark);
 	}

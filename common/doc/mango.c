@@ -136,11 +136,23 @@ static bool append_names(struct arena *arena, struct slice text, struct mango_pa
 	return true;
 }
 
+static enum mango_own own_of(struct slice name)
+{
+	static const char *const names[] = {[MANGO_ID] = "_id",
+					    [MANGO_REV] = "_rev",
+					    [MANGO_DELETED] = "_deleted",
+					    [MANGO_CONFLICTS] = "_conflicts"};
+	for (int i = MANGO_ID; i < MANGO_OWN; i++)
+		if (slice_is(name, names[i]))
+			return (enum mango_own)i;
+	return MANGO_STORED;
+}
+
 /* The name that the member is stored under; where there is none, one that no text is. */
 static void name_of_document(struct mango_path *path)
 {
 	struct slice name = path->names[0];
-	path->is_id = path->count == 1 && slice_is(name, "_id");
+	path->own = own_of(name);
 	path->names[0] =
 	    couch_name_is_nobodys(name) ? slice_text(MANGO_NOBODYS) : couch_name_stored(name);
 }
@@ -170,7 +182,8 @@ static const struct mango_path *path_below(struct compiler *c, const struct mang
 	}
 	if (!c->in_element && before == 0)
 		name_of_document(path);
-	c->uses_id |= path->is_id;
+	c->uses_id |= path->own == MANGO_ID;
+	c->uses_version |= path->own > MANGO_ID;
 	return path;
 }
 
@@ -459,7 +472,7 @@ struct mango_node *mango_compile(struct compiler *c, struct slice selector)
 static struct slice path_text(const struct mango_path *path, struct arena *arena)
 {
 	size_t len = path->count - 1;
-	if (path->is_id)
+	if (path->own == MANGO_ID && path->count == 1)
 		return slice_text("id");
 	if (slice_is(path->names[0], MANGO_NOBODYS))
 		return slice_of(NULL, 0);

@@ -31,13 +31,16 @@ enum mango_op {
 	MANGO_KEY
 };
 
-/* In place of a name that no member has in CouchDB's form. */
+/* In place of a name that no stored member has. */
 #define MANGO_NOBODYS "\xff"
+
+/* What a document shows beside its stored members. */
+enum mango_own { MANGO_STORED, MANGO_ID, MANGO_REV, MANGO_DELETED, MANGO_CONFLICTS, MANGO_OWN };
 
 struct mango_path {
 	struct slice *names; /* as they are stored */
 	uint32_t count;
-	bool is_id; /* the document's id */
+	enum mango_own own; /* what the first of them is */
 };
 
 struct mango_node {
@@ -67,13 +70,14 @@ struct mango_node {
 
 /* Of a document; false: it has too many names, or is too long. */
 bool mango_path_parse(struct arena *arena, struct slice text, struct mango_path *out) MUST_CHECK;
-/* Where the path leads to; empty if nowhere. */
+/* Where the path of stored members leads to; empty if nowhere. */
 struct slice mango_path_value(const struct mango_path *path, struct slice value);
 
 /* NULL on error. */
 struct mango_node *mango_compile(struct compiler *c, struct slice selector);
-/* id: as a value. */
-bool mango_holds(const struct mango_node *node, struct slice id, struct slice body);
+/* own: by enum mango_own, the values that there are. NULL: not a document, but an element of one.
+ */
+bool mango_holds(const struct mango_node *node, struct slice body, const struct slice *own);
 /* Appends what the selector demands of all its documents; at most max. Returns the count. */
 uint32_t mango_conditions(const struct mango_node *node, struct arena *arena,
 			  struct query_condition *out, uint32_t max);

@@ -8,9 +8,9 @@ static struct mp_token token_of(struct slice value)
 }
 
 /* Of an array the element that the name stands for. */
-struct slice mango_path_value(const struct mango_path *path, struct slice value)
+static struct slice walk(const struct mango_path *path, uint32_t from, struct slice value)
 {
-	for (uint32_t i = 0; i < path->count && value.len > 0; i++) {
+	for (uint32_t i = from; i < path->count && value.len > 0; i++) {
 		uint32_t index;
 		if (token_of(value).type != MP_ARRAY)
 			value = value_member(value, path->names[i]);
@@ -20,6 +20,11 @@ struct slice mango_path_value(const struct mango_path *path, struct slice value)
 			return slice_of(NULL, 0);
 	}
 	return value;
+}
+
+struct slice mango_path_value(const struct mango_path *path, struct slice value)
+{
+	return walk(path, 0, value);
 }
 
 static bool is_equal(struct slice a, struct slice b)
@@ -114,7 +119,7 @@ static bool has_inside(const struct mango_node *node, struct slice value)
 	if (head.type != (node->op == MANGO_KEY ? MP_MAP : MP_ARRAY) || head.count == 0)
 		return false;
 	for (uint32_t i = 0; i < head.count; i++) {
-		if (mango_holds(node->children, (struct slice){0}, mp_value(&r)) != every)
+		if (mango_holds(node->children, mp_value(&r), NULL) != every)
 			return !every;
 		if (node->op == MANGO_KEY && !mp_skip(&r))
 			return false;
@@ -152,22 +157,28 @@ static bool value_passes(const struct mango_node *node, struct slice value)
 	}
 }
 
-static bool children_hold(const struct mango_node *node, struct slice id, struct slice body)
+static bool children_hold(const struct mango_node *node, struct slice body, const struct slice *own)
 {
 	bool all = node->op == MANGO_AND;
 	for (const struct mango_node *child = node->children; child; child = child->next)
-		if (mango_holds(child, id, body) != all)
+		if (mango_holds(child, body, own) != all)
 			return !all;
 	return all;
 }
 
-bool mango_holds(const struct mango_node *node, struct slice id, struct slice body)
+static struct slice value_of(const struct mango_path *path, struct slice body,
+			     const struct slice *own)
+{
+	if (path->own == MANGO_STORED || !own)
+		return mango_path_value(path, body);
+	return walk(path, 1, own[path->own]);
+}
+
+bool mango_holds(const struct mango_node *node, struct slice body, const struct slice *own)
 {
 	if (node->op == MANGO_AND || node->op == MANGO_OR)
-		return children_hold(node, id, body);
-	struct slice value = body;
-	if (node->path)
-		value = node->path->is_id ? id : mango_path_value(node->path, body);
+		return children_hold(node, body, own);
+	struct slice value = node->path ? value_of(node->path, body, own) : body;
 	if (value.len == 0)
 		return node->op == MANGO_EXISTS && node->negated;
 	return value_passes(node, value) != node->negated;

@@ -11,6 +11,7 @@
 /* A compiled filter. It lives in the arena, which must stay where it is: matching a pattern may
  * take scratch memory from it. It borrows the filter's bytes. */
 struct query;
+struct revision;
 
 struct query_error {
 	char place[128]; /* JSON pointer into the query, cut if long */
@@ -33,6 +34,17 @@ struct query_error {
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error);
 /* id: the document's id, addressed as member "id". body: MessagePack map without id. */
 bool query_matches(const struct query *q, struct slice id, struct slice body);
+/* What CouchDB's selectors see of a version beside its members: `_rev`, `_deleted` if it is, and
+ * `_conflicts` if there are some. */
+struct query_version {
+	const struct revision *revision; /* NULL: not known */
+	bool deleted;
+	struct slice conflicts; /* MessagePack list of texts; empty: none */
+};
+bool query_matches_version(const struct query *q, struct slice id, struct slice body,
+			   const struct query_version *version);
+/* False: for query_matches_version it is the same as for query_matches. */
+bool query_looks_at_version(const struct query *q);
 /* True once a pattern has taken too many steps on some document, so that query_matches could not
  * tell: who asked it must look here afterwards and refuse the whole query with
  * STATUS_PATTERN_TOO_COSTLY. */

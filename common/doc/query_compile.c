@@ -214,6 +214,9 @@ struct query *query_compile(struct slice filter, struct arena *arena, struct que
 	if (!root)
 		return NULL;
 	struct query *q = arena_alloc(arena, sizeof *q);
-	*q = (struct query){.root = root, .too_costly = c.too_costly, .uses_id = c.uses_id};
+	*q = (struct query){.root = root,
+			    .too_costly = c.too_costly,
+			    .uses_id = c.uses_id,
+			    .uses_version = c.uses_version};
 	return q;
 }

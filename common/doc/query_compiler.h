@@ -17,7 +17,8 @@ struct compiler {
 	uint32_t nodes;
 	uint32_t levels;
 	bool uses_id;
-	bool in_element; /* "id" is a member there */
+	bool uses_version; /* what struct query_version tells */
+	bool in_element;   /* "id" is a member there */
 };
 
 /* Always false. */

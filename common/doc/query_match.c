@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "common/doc/mango.h"
+#include "common/doc/revision.h"
 #include "proto/enums.h"
 
 /* What a node is held against: a document, or an element of an array in one. */
@@ -8,6 +9,7 @@ struct subject {
 	struct slice value;
 	struct slice
 	    id; /* the document's id as a value; empty inside elements: there "id" is a member */
+	const struct slice *own; /* what selectors of CouchDB's see beside it */
 };
 
 /* Broken bytes end a walk: nothing that comes after them can be found. */
@@ -267,22 +269,57 @@ static bool node_holds(const struct query_node *node, const struct subject *subj
 	bool holds = node->op == QUERY_AND  ? children_hold(node, subject)
 		     : node->op == QUERY_OR ? any_child_holds(node, subject)
 		     : node->op == QUERY_MANGO
-			 ? mango_holds(node->mango, subject->id, subject->value)
+			 ? mango_holds(node->mango, subject->value, subject->own)
 			 : predicate_holds(node, subject);
 	return holds != node->negated;
 }
 
+enum { DIGITS = 20 }; /* of the greatest number */
+
+/* In memory that is never too small, so that the buffer never grows. */
+static struct slice value_of_text(struct slice text, struct buf *memory)
+{
+	size_t at = memory->len;
+	mp_write_str(memory, text);
+	return slice_of(memory->data + at, memory->len - at);
+}
+
+static struct slice value_of_revision(const struct revision *revision, struct buf *memory)
+{
+	uint8_t bytes[REVISION_TEXT_BYTES + DIGITS];
+	struct buf text = {.data = bytes, .cap = sizeof bytes};
+	revision_print(revision, &text);
+	return value_of_text(buf_slice(&text), memory);
+}
+
+bool query_matches_version(const struct query *q, struct slice id, struct slice body,
+			   const struct query_version *version)
+{
+	static const uint8_t yes = 0xc3;
+	uint8_t bytes[LIMIT_ID_BYTES + REVISION_TEXT_BYTES + DIGITS + 16];
+	struct buf memory = {.data = bytes, .cap = sizeof bytes};
+	struct slice own[MANGO_OWN] = {{0}};
+	struct subject subject = {.value = body, .own = own};
+	if (q->uses_id && id.len <= LIMIT_ID_BYTES)
+		own[MANGO_ID] = subject.id = value_of_text(id, &memory);
+	if (q->uses_version && version->revision &&
+	    version->revision->hash.len <= LIMIT_REV_HASH_BYTES)
+		own[MANGO_REV] = value_of_revision(version->revision, &memory);
+	if (version->deleted)
+		own[MANGO_DELETED] = slice_of(&yes, 1);
+	own[MANGO_CONFLICTS] = version->conflicts;
+	return node_holds(q->root, &subject);
+}
+
 bool query_matches(const struct query *q, struct slice id, struct slice body)
 {
-	/* The id as a value, in memory that is never too small, so that the buffer never grows. */
-	uint8_t memory[LIMIT_ID_BYTES + 8];
-	struct buf value = {.data = memory, .cap = sizeof memory};
-	struct subject subject = {.value = body};
-	if (q->uses_id && id.len <= LIMIT_ID_BYTES) {
-		mp_write_str(&value, id);
-		subject.id = buf_slice(&value);
-	}
-	return node_holds(q->root, &subject);
+	static const struct query_version unknown = {0};
+	return query_matches_version(q, id, body, &unknown);
+}
+
+bool query_looks_at_version(const struct query *q)
+{
+	return q->uses_version;
 }
 
 bool query_too_costly(const struct query *q)

@@ -62,6 +62,7 @@ struct query {
 	struct query_node *root;
 	bool *too_costly; /* set by its patterns; apart, as matching leaves the filter as it is */
 	bool uses_id;
+	bool uses_version;
 };
 
 enum {

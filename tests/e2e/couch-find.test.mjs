@@ -138,9 +138,19 @@ describe('Mango', () => {
     assert.deepEqual((await found(db, { selector, conflicts: true })).docs, [{ ...zoe, _conflicts }]);
     assert.deepEqual((await found(db, { selector, conflicts: true, fields: ['_id', '_conflicts'] })).docs, [{ _id: 'zoe', _conflicts }]);
     assert.deepEqual((await found(db, { selector, conflicts: true, fields: ['name'] })).docs, [{ name: 'Zoe' }]);
+    // and looked for: by a member that is shown when it is asked for
+    const some = { _conflicts: { $exists: true } };
+    assert.deepEqual((await found(db, { selector: some, conflicts: true })).docs, [{ ...zoe, _conflicts }]);
+    assert.deepEqual((await found(db, { selector: some })).docs, []);
+    assert.deepEqual(ids(await found(db, { selector: { _rev: '1-ccc' } })), ['zoe']);
+    assert.equal((await found(db, { selector: { _rev: { $regex: '^1-' }, _deleted: { $exists: false } } })).docs.length, 6);
     const [ann] = (await found(db, { selector: { name: 'Ann' }, conflicts: true })).docs;
     assert.equal(ann._conflicts, undefined);
     assert.equal((await couch('POST', `${db}/_explain`, { selector, conflicts: true })).json.opts.conflicts, true);
+    const query = new URLSearchParams({ query: JSON.stringify({ $mango: { _rev: ann._rev } }) });
+    const gone = await cluster.send('DELETE', `${db}?${query}`);
+    assert.deepEqual([gone.status, gone.json.changes], [200, 1], gone.text);
+    assert.deepEqual(ids(await found(db, { selector: { _id: { $lt: 'c' } } })), ['bob']);
   });
 
   test('indexes are made, listed, used, explained and dropped', async () => {

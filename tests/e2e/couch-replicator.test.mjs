@@ -152,6 +152,11 @@ describe('the replicator', () => {
     assert.equal(ids.history[0].docs_written, 2);
     const selected = await replicate({ source, target: 'bysel', create_target: true, selector: { n: { $gte: 15 } } });
     assert.equal(selected.history[0].docs_written, 5);
+    const { json } = await couch('GET', `/${source}/doc-7`);
+    assert.equal((await couch('DELETE', `/${source}/doc-7?rev=${json._rev}`)).status, 200);
+    const living = await replicate({ source, target: 'living', create_target: true, selector: { _deleted: { $exists: false } } });
+    assert.deepEqual([living.history[0].docs_written, living.history[0].doc_write_failures], [19, 0]);
+    assert.equal((await couch('GET', '/living')).json.doc_del_count, 0);
   });
 
   test('goes on by itself while it is asked to, whatever happens to the other side', async () => {

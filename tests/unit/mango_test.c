@@ -14,6 +14,7 @@
 #include "common/doc/query_conditions.h"
 #include "common/doc/value.h"
 #include "proto/enums.h"
+#include "proto/schema.h"
 #include "tests/unit/packed.h"
 
 /* {"$mango": selector} */
@@ -26,13 +27,13 @@ static struct buf filter_of(const char *selector)
 	return out;
 }
 
-struct row {
+struct selector_row {
 	const char *selector;
 	const char *document;
 	bool matches;
 };
 
-static const struct row rows[] = {
+static const struct selector_row rows[] = {
     {"{}", "{\"a\":1}", true},
     {"{\"a\":1}", "{\"a\":1}", true},
     {"{\"a\":1}", "{\"a\":1.0}", true},
@@ -146,7 +147,7 @@ static void test_selectors(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		const struct row *row = &rows[i];
+		const struct selector_row *row = &rows[i];
 		struct arena arena = {0};
 		struct query_error error;
 		struct buf filter = filter_of(row->selector), document = packed(row->document);
@@ -159,6 +160,61 @@ static void test_selectors(void **state)
 		buf_close(&filter);
 		buf_close(&document);
 	}
+}
+
+/* What a version shows beside its members: of a deletion, or of a winner with conflicts. */
+static const struct {
+	const char *selector;
+	bool deletion, winner;
+} versions[] = {
+    {"{\"_deleted\":{\"$exists\":false}}", false, true},
+    {"{\"_deleted\":{\"$exists\":true}}", true, false},
+    {"{\"_deleted\":true}", true, false},
+    {"{\"_deleted\":{\"$ne\":true}}", false, false}, /* CouchDB's, too: it is not there */
+    {"{\"$nor\":[{\"_deleted\":true},{\"n\":2}]}", false, false},
+    {"{\"_deleted.x\":true}", false, false},
+    {"{\"_rev\":\"3-abc\"}", true, true},
+    {"{\"_rev\":{\"$gt\":\"3\"}}", true, true},
+    {"{\"_rev\":{\"$regex\":\"^2-\"}}", false, false},
+    {"{\"_rev\":{\"$exists\":true},\"_id\":\"doc1\"}", true, true},
+    {"{\"_conflicts\":{\"$exists\":true}}", false, true},
+    {"{\"_conflicts\":{\"$size\":2}}", false, true},
+    {"{\"_conflicts.1\":\"2-b\"}", false, true},
+    {"{\"b\":{\"$elemMatch\":{\"_rev\":1}}}", false, true},
+    {"{\"_revisions\":{\"$exists\":true}}", false, false},
+};
+
+static void test_of_versions(void **state)
+{
+	(void)state;
+	struct revision name = {.generation = 3, .hash = slice_text("abc")};
+	struct buf none = packed("{}"), some = packed("{\"n\":1,\"b\":[{\"_rev\":1}]}");
+	struct buf conflicts = packed("[\"2-a\",\"2-b\"]");
+	struct query_version deletion = {.revision = &name, .deleted = true};
+	struct query_version winner = {.revision = &name, .conflicts = buf_slice(&conflicts)};
+	struct slice id = slice_text("doc1");
+	for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+		struct arena arena = {0};
+		struct query_error error;
+		struct query_condition *conditions;
+		struct buf filter = filter_of(versions[i].selector);
+		struct query *q = query_compile(buf_slice(&filter), &arena, &error);
+		assert_non_null(q);
+		print_message("%s\n", versions[i].selector);
+		assert_int_equal(query_matches_version(q, id, buf_slice(&none), &deletion),
+				 versions[i].deletion);
+		assert_int_equal(query_matches_version(q, id, buf_slice(&some), &winner),
+				 versions[i].winner);
+		/* no index knows of them */
+		uint32_t count = query_conditions(q, &arena, &conditions);
+		for (uint32_t k = 0; k < count; k++)
+			assert_true(slice_is(conditions[k].path, "id"));
+		arena_close(&arena);
+		buf_close(&filter);
+	}
+	buf_close(&none);
+	buf_close(&some);
+	buf_close(&conflicts);
 }
 
 /* ---- fields ---- */
@@ -378,13 +434,10 @@ static void test_order(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_selectors),
-	    cmocka_unit_test(test_fields),
-	    cmocka_unit_test(test_fields_are_bounded),
-	    cmocka_unit_test(test_what_is_refused),
-	    cmocka_unit_test(test_depth_is_bounded),
-	    cmocka_unit_test(test_conditions),
-	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_selectors),       cmocka_unit_test(test_of_versions),
+	    cmocka_unit_test(test_fields),          cmocka_unit_test(test_fields_are_bounded),
+	    cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_depth_is_bounded),
+	    cmocka_unit_test(test_conditions),      cmocka_unit_test(test_order),
 	};
 	return cmocka_run_group_tests(tests, open_parser, close_parser);
 }
