@@ -41,8 +41,13 @@ async function fillOld() {
     views: { ward: { map: 'function (doc) { emit(doc.ward, doc.n); }', reduce: '_count' } },
     validate_doc_update: 'function (newDoc) { if (!newDoc.ward && !newDoc._deleted) throw { forbidden: "no ward" }; }',
   });
-  const view = { map: { fields: { ward: 'asc' } }, reduce: '_count', options: { def: { fields: ['ward'] } } };
-  await clinic.put({ _id: '_design/by-ward', language: 'query', views: { 'by-ward': view } });
+  const map = 'function (doc) { emit(doc.n, require("views/lib/one").one); }';
+  await clinic.put({ _id: '_design/odd names', views: { lib: { one: 'exports.one = 1;' }, 'by n/ward': { map }, zzz: { map } } });
+  const index = (ddoc, map, def) => clinic.put({ _id: `_design/${ddoc}`, language: 'query', views: { [ddoc]: { map, reduce: '_count', options: { def } } } });
+  await index('by-ward', { fields: { ward: 'asc' }, partial_filter_selector: {} }, { fields: ['ward'] });
+  const partial_filter_selector = { n: { $gte: 20 } };
+  await index('late', { fields: { n: 'asc' }, partial_filter_selector }, { fields: [{ n: 'asc' }], partial_filter_selector });
+  await clinic.put({ _id: '_design/text', language: 'query', indexes: { text: { index: { fields: ['ward'] } } } });
   await new old.Pouch('ward/rounds').put({ _id: 'a' });
   const users = new old.Pouch('_users');
   for (const name of ['ann', 'bob'])
@@ -91,6 +96,13 @@ describe('coming from CouchDB', () => {
       async () => (await couch('PUT', `/clinic/none-${tries++}`, { n: 1 })).json.reason === 'no ward');
     const found = (await couch('POST', '/clinic/_find', { selector: { ward: 'w0' }, limit: 50 })).json;
     assert.deepEqual([found.docs.length, found.warning], [10, undefined]);
+    const late = (await couch('POST', '/clinic/_find', { selector: { n: { $gt: null } }, use_index: 'late', limit: 50 })).json;
+    assert.deepEqual([late.docs.length, late.warning], [10, undefined]);
+    for (const name of ['by-ward', 'late', 'text', 'odd names'])
+      assert.equal((await couch('GET', `/clinic/_design/${name.replace(' ', '%20')}`)).json._rev,
+        (await new old.Pouch('clinic').get(`_design/${name}`))._rev);
+    const odd = await couch('GET', '/clinic/_design/odd%20names/_view/by%20n%2Fward?update=false&limit=1');
+    assert.deepEqual([odd.json.total_rows, odd.json.rows[0].value], [29, 1]);
     assert.equal((await couch('GET', '/ward%2Frounds')).status, 200);
     assert.equal((await couch('GET', '/_users/org.couchdb.user:bob')).json.badge, 7);
     const passwords = Object.fromEntries(readFileSync(join(cluster.dir, 'passwords'), 'utf8').trim().split('\n').map((line) => line.split(' ')));
