@@ -116,8 +116,10 @@ static bool take_feed(struct request *r, struct changes *op, struct problem *p)
 {
 	static const char *const names[] = {"normal", "longpoll", "continuous", "eventsource"};
 	struct slice text;
-	if (!request_parameter(r, "feed", &text) || slice_is(text, "live"))
+	if (!request_parameter(r, "feed", &text))
 		return true;
+	if (slice_is(text, "live"))
+		text = slice_text("continuous");
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		if (!slice_is(text, names[i]))
 			continue;

@@ -79,8 +79,21 @@ static bool take_range(const struct source *s, struct view_params *out)
 	return true;
 }
 
+static bool has_range(const struct source *s)
+{
+	static const char *const names[] = {"key", "startkey", "start_key", "endkey", "end_key"};
+	struct slice text;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (value_member(s->body, slice_text(names[i])).len > 0 ||
+		    request_parameter(s->r, names[i], &text))
+			return true;
+	return false;
+}
+
 static bool take_keys(const struct source *s, struct slice keys, struct view_params *out)
 {
+	if (has_range(s))
+		return couch_problem(s->p, COUCH_KEYS_AND_RANGE, "");
 	struct mp_reader reader = mp_reader_of(keys);
 	struct mp_token head = mp_read(&reader);
 	uint32_t max = s->t->gw->options.limits.batch_items_max;

@@ -86,6 +86,9 @@ struct told {
 #define BAD_INTEGER(kind, text)                                                                    \
 	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for " kind                    \
 	"integer: \\\"" text "\\\"\"}"
+#define KEYS_AND_RANGE                                                                             \
+	"{\"error\":\"query_parse_error\",\"reason\":\"`keys` is incompatible with `key`, "        \
+	"`start_key` and `end_key`\"}"
 #define BAD_WORD(name)                                                                             \
 	"{\"error\":\"query_parse_error\",\"reason\":\"Invalid value for `" name "`.\"}"
 #define BAD_KIND(place, kind)                                                                      \
@@ -141,6 +144,9 @@ static const struct told at_once[] = {
     {"POST /c/_design/d/_view/v\n\n{\"update_seq\":5}", 400,
      "{\"error\":\"query_parse_error\",\"reason\":\"Invalid boolean parameter\"}"},
     {"GET /c/_design/d/_view/v?stale=no", 400, BAD_WORD("stale")},
+    {"GET /c/_design/d/_view/v?keys=[1]&startkey=null", 400, KEYS_AND_RANGE},
+    {"POST /c/_design/d/_view/v?end_key=1\n\n{\"keys\":[1]}", 400, KEYS_AND_RANGE},
+    {"POST /c/_design/d/_view/v\n\n{\"keys\":[1],\"key\":null}", 400, KEYS_AND_RANGE},
     {"GET /c/_design/d/_view/v?update=never", 400, BAD_WORD("update")},
     {"GET /c/_design/d/_view/v?stable=x", 400, BAD_WORD("stable")},
     {"PUT /c/_design/d\n\n{\"views\":5}", 400, BAD_KIND("views", "object")},
@@ -197,9 +203,7 @@ static const struct told at_once[] = {
      "{\"error\":\"bad_request\",\"reason\":\"`new_edits` parameter must be a boolean.\"}"},
     {"POST /c/_all_docs\n\n{\"keys\":5}", 400,
      "{\"error\":\"bad_request\",\"reason\":\"`keys` body member must be an array.\"}"},
-    {"GET /c/_all_docs?keys=[]&key=%22a%22", 400,
-     "{\"error\":\"query_parse_error\",\"reason\":\"`keys` is incompatible with `key`, "
-     "`start_key` and `end_key`\"}"},
+    {"GET /c/_all_docs?keys=[]&key=%22a%22", 400, KEYS_AND_RANGE},
     {"POST /c/_find\n\n{}", 400,
      "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: selector\"}"},
     {"POST /c/_find\n\n{\"selector\":5}", 400,

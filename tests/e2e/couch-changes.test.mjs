@@ -138,6 +138,15 @@ describe('changes', () => {
     assert.deepEqual(await told('&style=all_docs', 'out'), ['x 1-b', 'y 1-y']);
     assert.deepEqual(await told('&style=all_docs', { $exists: false }), ['x 2-d']);
     assert.deepEqual(await told('&style=all_docs', 'none'), []);
+    // what is no member of a body
+    const z = ['1-z', '2-z'].map((_rev, n) => ({ _id: 'z', _rev, ...(n ? { _deleted: true, _revisions: { start: 2, ids: ['z', 'z'] } } : { ward: 'in' }) }));
+    for (const doc of z) assert.equal((await couch('POST', '/versions/_bulk_docs', { body: { docs: [doc], new_edits: false } })).status, 201);
+    const picked = async (query, selector) => ids(await changes('/versions', `filter=_selector${query}`, { body: { selector } })).sort().join('');
+    assert.equal(await picked('', { _deleted: { $exists: false } }), 'xy');
+    assert.equal(await picked('', { _deleted: true }), 'z');
+    assert.equal(await picked('&style=all_docs', { _deleted: true }), 'xz');
+    assert.equal(await picked('', { _rev: { $gt: '2' } }), 'z');
+    assert.equal(await picked('', { _rev: '1-y' }), 'y');
     const refused = async (query, status, error, reason, body) => {
       const answer = await couch(body ? 'POST' : 'GET', `${db}/_changes?${query}`, { body });
       assert.deepEqual([answer.status, answer.json.error, answer.json.reason], [status, error, reason]);
@@ -186,7 +195,7 @@ describe('changes', () => {
     for (let i = 0; i < 5; i++) await write(db, `d${i}`);
     await until('both have heard', 10000, () => lines.rows.length === 5 && events.rows.length === 5);
     assert.match(events.text, new RegExp(`\nid: ${events.since}\n\n`));
-    const some = listen(db, 'feed=continuous&limit=3');
+    const some = listen(db, 'feed=live&limit=3');
     await until('it has ended', 10000, () => some.ended);
     assert.equal(some.rows.length, 3);
     assert.match(some.text, /^\{"last_seq":"[^"]+","pending":2\}\n$/m);
