@@ -56,13 +56,12 @@ static void post(struct arbiter *a, struct task *t, uint32_t slot, const struct 
 {
 	struct split_run *run = &t->split;
 	struct envelope envelope = request_new(a, type, row->placement.epoch);
-	if (run->waiting == 0)
-		run->first_request = envelope.request_id - slot;
+	run->requests[slot] = envelope.request_id;
 	run->leads[slot] = row->placement.lead;
 	run->waiting |= bit(slot);
 	fx_send(fx, WHEN_NOW, run->leads[slot], 0, &envelope, message);
 	t->state = TASK_SPLITTING;
-	t->request = run->first_request;
+	t->request = envelope.request_id;
 	t->due_ms = a->now_ms + REQUEST_MS;
 }
 
@@ -149,10 +148,13 @@ static void go_on(struct arbiter *a, struct task *t, const struct decision *d, s
 	}
 	if (run->stage == SPLIT_CHECK)
 		run->lacking = 0;
+	run->versions = false;
 	for (uint32_t i = 0; i < d->parts_count; i++) {
+		bool version = d->parts[i].base != NULL;
+		run->versions |= version;
 		if (run->stage == SPLIT_CHECK)
 			send_check(a, t, d, i, rows[i], fx);
-		else
+		else if (version == (run->stage == SPLIT_VERSIONS))
 			send_write(a, t, d, i, rows[i], fx);
 	}
 }
@@ -199,12 +201,10 @@ static struct task *task_of(struct arbiter *a, const struct event *e, uint32_t *
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		struct task *t = &a->tasks[i];
 		const struct split_run *run = &t->split;
-		if (t->state != TASK_SPLITTING || request < run->first_request ||
-		    request - run->first_request >= SPLIT_PARTS_MAX)
-			continue;
-		*slot = (uint32_t)(request - run->first_request);
-		if ((run->waiting & bit(*slot)) && run->leads[*slot] == e->message.from.member)
-			return t;
+		for (*slot = 0; t->state == TASK_SPLITTING && *slot < SPLIT_PARTS_MAX; ++*slot)
+			if ((run->waiting & bit(*slot)) && run->requests[*slot] == request &&
+			    run->leads[*slot] == e->message.from.member)
+				return t;
 	}
 	return NULL;
 }
@@ -221,7 +221,9 @@ static bool is_final(uint64_t status)
 static void stage_ended(struct arbiter *a, struct task *t, struct effects *fx)
 {
 	struct split_run *run = &t->split;
-	if (run->stage == SPLIT_WRITE)
+	if (run->stage == SPLIT_WRITE && run->versions)
+		run->stage = SPLIT_VERSIONS;
+	else if (run->stage == SPLIT_WRITE || run->stage == SPLIT_VERSIONS)
 		run->stage = SPLIT_DONE;
 	else
 		run->stage = run->lacking ? SPLIT_CARRY : SPLIT_WRITE;

@@ -1,7 +1,7 @@
 /* Documents that share an id get ids of their own: the new ones are written first, wherever they
  * lie; then the graph is read again, and if it is as it was, the old id may become a stub.
  *
- *   CHECK --> CARRY --> WRITE --> DONE
+ *   CHECK --> CARRY --> WRITE --> VERSIONS --> DONE
  *
  * Nothing is written before all leads have said that they would take it; where attachments are
  * lacking they are brought, a chunk at a time. Between two stages the graph is read again: bodies
@@ -20,7 +20,8 @@ enum split_stage {
 	SPLIT_CHECK, /* would they be taken? */
 	SPLIT_CARRY, /* attachments of the parts in `lacking` */
 	SPLIT_WRITE,
-	SPLIT_DONE /* all are written, or one was refused */
+	SPLIT_VERSIONS, /* those of the documents that conflict, made on what is written */
+	SPLIT_DONE      /* all are written, or one was refused */
 };
 
 struct split_run {
@@ -28,10 +29,11 @@ struct split_run {
 	uint8_t digest[16];     /* of what was asked for */
 	enum status refused;    /* not OK: for good, because of `part` */
 	uint32_t part;
-	uint64_t lacking;       /* a bit for each part whose lead lacks attachments */
-	uint64_t carried;       /* for each that names uploads */
-	uint64_t first_request; /* of part 0; the others follow */
-	uint64_t waiting;       /* a bit for each request without an answer */
+	uint64_t lacking; /* a bit for each part whose lead lacks attachments */
+	uint64_t carried; /* for each that names uploads */
+	bool versions;    /* some parts are */
+	uint64_t waiting; /* a bit for each request without an answer */
+	uint64_t requests[SPLIT_PARTS_MAX];
 	uint64_t leads[SPLIT_PARTS_MAX];
 	bool carries; /* there is a carry, of `part` */
 	struct split_carry carry;

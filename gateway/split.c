@@ -81,24 +81,50 @@ static bool send_part(struct turn *t, struct request *r, uint32_t index, bool wr
 	return call_open(t, r, &spec);
 }
 
-static void send_parts(struct turn *t, struct request *r, bool write, call_done *done)
+enum { CHECKED = 1, DOCUMENTS = 2, VERSIONS = 4 };
+
+/* which: what is sent; versions of a document that conflict are made on what it has become. */
+static void send_parts(struct turn *t, struct request *r, int which, call_done *done)
 {
 	struct split_writes *s = state_of(r);
 	/* one more than there are, so that an early failure does not answer before all were sent */
-	s->left = s->count + 1;
-	for (uint32_t i = 0; i < s->count; i++)
-		if (!send_part(t, r, i, write, done))
+	s->left = 1;
+	for (uint32_t i = 0; i < s->count; i++) {
+		if (!(which & (s->documents[i].part.base ? VERSIONS : DOCUMENTS)))
+			continue;
+		s->left++;
+		if (!send_part(t, r, i, !(which & CHECKED), done))
 			done(t, r, i, STATUS_OVERLOADED, NULL);
+	}
 	done(t, r, s->count, STATUS_OK, NULL);
 }
 
-static void part_written(struct turn *t, struct request *r, uint32_t index, enum status status,
+static void take_written(struct split_writes *s, uint32_t index, enum status status,
 			 const void *body)
 {
-	struct split_writes *s = state_of(r);
 	if (index < s->count && (!body || !status_is_success(status)))
 		refuse(s, status, index);
-	if (--s->left == 0)
+	s->left--;
+}
+
+static void version_written(struct turn *t, struct request *r, uint32_t index, enum status status,
+			    const void *body)
+{
+	take_written(state_of(r), index, status, body);
+	if (state_of(r)->left == 0)
+		ended(t, r);
+}
+
+static void document_written(struct turn *t, struct request *r, uint32_t index, enum status status,
+			     const void *body)
+{
+	struct split_writes *s = state_of(r);
+	take_written(s, index, status, body);
+	if (s->left > 0)
+		return;
+	if (s->status == STATUS_OK)
+		send_parts(t, r, VERSIONS, version_written);
+	else
 		ended(t, r);
 }
 
@@ -114,7 +140,7 @@ static void carried(struct turn *t, struct request *r, enum status status)
 		return;
 	}
 	carry_named(r);
-	send_parts(t, r, true, part_written);
+	send_parts(t, r, DOCUMENTS, document_written);
 }
 
 /* False: its attachments are no attachments. */
@@ -150,7 +176,7 @@ static void carry_all(struct turn *t, struct request *r)
 	else if (s->lacking)
 		carry_start(t, r, r->resource, &s->carried, carried);
 	else
-		send_parts(t, r, true, part_written);
+		send_parts(t, r, DOCUMENTS, document_written);
 }
 
 /* ---- would they be taken? ---- */
@@ -208,7 +234,7 @@ static void begin(struct turn *t, struct request *r, split_done *done)
 	if (s->count == 0)
 		ended(t, r);
 	else
-		send_parts(t, r, false, part_checked);
+		send_parts(t, r, CHECKED | DOCUMENTS | VERSIONS, part_checked);
 }
 
 void split_check(struct turn *t, struct request *r, const struct split_writes *prepared,

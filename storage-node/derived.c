@@ -4,17 +4,17 @@
 #include "common/doc/graph.h"
 #include "common/probe.h"
 
-enum { DERIVED_NAME_BYTES = 8, DERIVED_ID_BYTES = 16 };
+enum { DERIVED_ID_BYTES = 16 };
 
 static uint64_t try_of(struct slice operation_id)
 {
-	return be64_read(operation_id.data + DERIVED_NAME_BYTES);
+	return be64_read(operation_id.data + SPLIT_NAME_BYTES);
 }
 
 static bool same_split(struct slice a, struct slice b)
 {
 	return a.len == DERIVED_ID_BYTES && b.len == DERIVED_ID_BYTES &&
-	       memcmp(a.data, b.data, DERIVED_NAME_BYTES) == 0;
+	       memcmp(a.data, b.data, SPLIT_NAME_BYTES) == 0;
 }
 
 /* The newest try that the document knows; NULL: none. */
@@ -45,14 +45,39 @@ static int live_winner(const struct document *doc)
 	return winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner) ? winner : GRAPH_NONE;
 }
 
-static bool knows_split(const struct document *doc, struct slice operation_id)
+/* ---- versions ---- */
+
+static bool is_version(const struct msg_doc_write *m)
 {
-	for (uint32_t i = 0; doc && i < doc->operations_count; i++)
-		if (doc->operations[i].id.len == DERIVED_ID_BYTES &&
-		    memcmp(doc->operations[i].id.data, operation_id.data, SPLIT_DOCUMENT_BYTES) ==
-			0)
-			return true;
-	return false;
+	static const uint8_t document[SPLIT_NAME_BYTES - SPLIT_DOCUMENT_BYTES];
+	return memcmp(m->operation_id.data + SPLIT_DOCUMENT_BYTES, document, sizeof document) != 0;
+}
+
+/* What the split made of the document itself, whose version it is. */
+static const struct operation *document_try(const struct document *doc,
+					    const struct msg_doc_write *m)
+{
+	uint8_t id[DERIVED_ID_BYTES] = {0};
+	memcpy(id, m->operation_id.data, SPLIT_DOCUMENT_BYTES);
+	return newest_try(doc, slice_of(id, sizeof id));
+}
+
+/* What the version is made on. Written anew on what was deleted, or with attachments that were
+ * brought, that has another name than as a root, by which the version asks for it. */
+static int base_of_version(const struct document *doc, const struct operation *document,
+			   const struct msg_doc_write *m)
+{
+	uint8_t digest[16];
+	if (!doc || m->expected[0].generation == 0)
+		return GRAPH_NONE;
+	digest16(m->expected[0].hash, digest);
+	if (document && slice_equal(document->digest, slice_of(digest, sizeof digest)) &&
+	    !MUTATION(split_base_by_name)) {
+		int base = graph_find(doc, &document->revision);
+		if (base != GRAPH_NONE)
+			return base;
+	}
+	return graph_find(doc, &m->expected[0]);
 }
 
 /* A version: on what it has in common with the others, if that is there. The document itself comes
@@ -60,9 +85,9 @@ static bool knows_split(const struct document *doc, struct slice operation_id)
 static bool decide_version(const struct document *doc, const struct msg_doc_write *m,
 			   struct derived *out)
 {
-	int base = doc ? graph_find(doc, &m->expected[0]) : GRAPH_NONE;
-	bool early = live_winner(doc) == GRAPH_NONE ||
-		     (base == GRAPH_NONE && !knows_split(doc, m->operation_id));
+	const struct operation *document = document_try(doc, m);
+	int base = base_of_version(doc, document, m);
+	bool early = live_winner(doc) == GRAPH_NONE || (base == GRAPH_NONE && !document);
 	if (m->anew && early) {
 		REACHED(split_version_early);
 		out->status = STATUS_NO_LEAD;
@@ -137,12 +162,22 @@ int derived_end(const struct document *doc, const struct revision *made, struct 
 static void decide_anew(const struct document *doc, const struct msg_doc_write *m,
 			struct derived *out)
 {
-	if (live_winner(doc) == GRAPH_NONE && m->expected_count == 0)
-		out->parent = graph_winner(doc);
-	else if (m->expected_count == 0)
-		out->status = STATUS_PRECONDITION_FAILED;
-	else
+	if (is_version(m))
 		decide_first(doc, m, out);
+	else if (live_winner(doc) == GRAPH_NONE)
+		out->parent = graph_winner(doc);
+	else
+		out->status = STATUS_PRECONDITION_FAILED;
+}
+
+/* Another try, which saw more, is ahead. */
+static bool comes_too_late(const struct document *doc, const struct msg_doc_write *m,
+			   const struct operation *before)
+{
+	const struct operation *document = is_version(m) ? document_try(doc, m) : before;
+	uint64_t number = try_of(m->operation_id);
+	return (before && try_of(before->id) > number) ||
+	       (document && try_of(document->id) > number);
 }
 
 void derived_decide(const struct document *doc, const struct msg_doc_write *m, struct arena *arena,
@@ -154,13 +189,13 @@ void derived_decide(const struct document *doc, const struct msg_doc_write *m, s
 		out->status = STATUS_BAD_MESSAGE;
 		return;
 	}
-	if (!before) {
-		decide_first(doc, m, out);
-		return;
-	}
-	if (try_of(before->id) > try_of(m->operation_id) && !MUTATION(split_goes_back)) {
+	if (comes_too_late(doc, m, before) && !MUTATION(split_goes_back)) {
 		REACHED(split_too_late);
 		out->status = STATUS_CONFLICT;
+		return;
+	}
+	if (!before) {
+		decide_first(doc, m, out);
 		return;
 	}
 	if (m->anew && !derived_stands(doc, &before->revision, arena) &&

@@ -35,7 +35,10 @@ enum decision_how {
 
 enum {
 	SPLIT_PARTS_MAX = 64,
-	SPLIT_DOCUMENT_BYTES = 4 /* of operation ids: the same for all versions of a document */
+	/* operation ids: which document, then which of its versions (zeros: the document itself),
+	 * then which try */
+	SPLIT_DOCUMENT_BYTES = 4,
+	SPLIT_NAME_BYTES = 8
 };
 
 /* A document that a split makes, before the resolution is ordered: by a doc_write with
@@ -48,8 +51,8 @@ struct split_part {
 	bool anew;  /* no stub names it yet */
 	bool deleted;          /* what came late to the old id deletes it */
 	bool divided;          /* its versions conflict; they follow as parts of the same id */
-	struct revision *base; /* of a version: what it is made on, if it is there (generation 0:
-				* nothing); else NULL */
+	struct revision *base; /* of a version: the name that its document's body has as a root;
+				* generation 0: it is not made on that. Else NULL */
 	uint8_t operation_id[16];
 	uint8_t digest[16];
 };

@@ -271,9 +271,22 @@ static void name_operation(const struct decide *w, struct slice version, struct 
 		mp_write_str(&form, version);
 	digest16(buf_slice(&form), part->operation_id);
 	buf_close(&form);
-	for (int i = 0; i < 8; i++)
-		part->operation_id[8 + i] = (uint8_t)(number >> (56 - 8 * i));
-	digest16(part->body, part->digest);
+	if (version.len == 0)
+		memset(part->operation_id + SPLIT_DOCUMENT_BYTES, 0,
+		       SPLIT_NAME_BYTES - SPLIT_DOCUMENT_BYTES);
+	else
+		part->operation_id[SPLIT_NAME_BYTES - 1] |= 1;
+	be64_write(part->operation_id + SPLIT_NAME_BYTES, number);
+}
+
+/* By it a version finds what it is made on. */
+static struct revision *name_as_root(const struct decide *w, struct split_part *part)
+{
+	struct revision *name = arena_alloc(w->arena, sizeof *name);
+	struct revision_content content = {.body = part->body};
+	revision_name(&content, arena_alloc(w->arena, REVISION_HASH_CHARS), name);
+	digest16(name->hash, part->digest);
+	return name;
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -289,22 +302,20 @@ static bool stub_names(const struct splitting *s, struct slice id)
 	return false;
 }
 
-static void add_versions(struct splitting *s, const struct entity *e)
+static void add_versions(struct splitting *s, const struct entity *e, struct revision *base)
 {
 	struct decide *w = s->w;
 	struct decision *out = s->out;
 	const struct split_part document = out->parts[out->parts_count - 1];
-	struct revision *base = arena_alloc(w->arena, sizeof *base);
-	if (e->on_base) {
-		struct revision_content content = {.body = e->body};
-		revision_name(&content, arena_alloc(w->arena, REVISION_HASH_CHARS), base);
-	}
+	if (!e->on_base)
+		base->generation = 0;
 	for (uint32_t i = 0; i < e->versions_count; i++) {
 		struct split_part *part = &out->parts[out->parts_count++];
 		*part = (struct split_part){
 		    .id = document.id, .anew = document.anew, .beside = true, .base = base};
 		CHECK(decide_body(w, e->versions[i], &part->body));
 		name_operation(w, decide_revision_text(w, e->versions[i]), part);
+		digest16(part->body, part->digest);
 		memcpy(part->operation_id, document.operation_id, SPLIT_DOCUMENT_BYTES);
 	}
 }
@@ -330,7 +341,7 @@ static bool add_document(struct splitting *s, const struct entity *e)
 	name_operation(s->w, (struct slice){0}, part);
 	add_id(s, part->id);
 	out->parts_count++;
-	add_versions(s, e);
+	add_versions(s, e, name_as_root(s->w, part));
 	return true;
 }
 

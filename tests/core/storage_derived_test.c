@@ -12,10 +12,12 @@
 
 enum { FIRST = 3 };
 
+#define DOCUMENT (UINT64_C(0x1234) << 32)
+
 static struct slice try_id(struct storage_bench *b, uint64_t number)
 {
 	struct buf id = {0};
-	buf_append_be64(&id, 0x1234);
+	buf_append_be64(&id, DOCUMENT);
 	buf_append_be64(&id, number);
 	struct slice copy = arena_copy(&b->arena, buf_slice(&id));
 	buf_close(&id);
@@ -122,14 +124,25 @@ static void remove_it(struct storage_bench *b, uint64_t v, uint64_t entry)
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
 }
 
+/* The name of {"v": v} without a parent. */
+static struct revision root_name(struct storage_bench *b, uint64_t v)
+{
+	struct revision_content content = {.body = peers_body(b, v)};
+	struct revision name;
+	revision_name(&content, arena_alloc(&b->arena, REVISION_HASH_CHARS), &name);
+	return name;
+}
+
 /* As long as no stub names the document. */
 static enum status split_anew(struct storage_bench *b, uint64_t number, uint64_t v, uint64_t entry)
 {
+	uint8_t digest[16];
 	struct msg_doc_write m = peers_put(b, "d", v);
 	m.expect = EXPECT_DERIVED;
 	m.anew = true;
 	m.operation_id = try_id(b, number);
-	m.operation_digest = peers_operation(b, v);
+	digest16(root_name(b, v).hash, digest);
+	m.operation_digest = slice_of(digest, sizeof digest);
 	b->written = (struct msg_doc_write_ack){.status = 999};
 	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
 	if (b->written.status == 999 && entry > 0)
@@ -234,12 +247,9 @@ static enum status named_version(struct storage_bench *b, uint64_t name, uint64_
 				 bool anew, uint64_t number, uint64_t entry)
 {
 	struct msg_doc_write m = peers_put(b, "d", v);
-	struct revision_content content = {.body = peers_body(b, on)};
-	char hash[REVISION_HASH_CHARS];
-	struct revision base;
+	struct revision base = root_name(b, on);
 	struct buf id = {0};
-	revision_name(&content, hash, &base);
-	buf_append_be64(&id, 0x5000 + name); /* begins like try_id's */
+	buf_append_be64(&id, DOCUMENT + name);
 	buf_append_be64(&id, number);
 	m.expect = EXPECT_DERIVED;
 	m.expected = &base;
@@ -317,6 +327,74 @@ static void test_versions_that_were_deleted_come_back_with_another_split(void **
 	bool two = slice_equal(b->was_read.body, peers_body(b, 2));
 	remove_leaf(b, FIRST + 8);
 	shows(b, two ? 3 : 2, 0);
+}
+
+/* Written anew on a deletion, what the versions have in common has another name than before. */
+static void test_versions_on_what_was_written_anew(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split_anew(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(version(b, 2, 1, true, 20, FIRST + 1), STATUS_OK);
+	remove_leaf(b, FIRST + 2);
+	assert_int_equal(split_anew(b, 21, 1, FIRST + 3), STATUS_CREATED);
+	shows(b, 1, 0);
+	assert_int_equal(b->was_read.revision.generation, 4);
+	/* one of the try before, which must change nothing now */
+	assert_int_equal(version(b, 6, 1, true, 20, 0), STATUS_CONFLICT);
+	assert_int_equal(version(b, 4, 1, true, 21, FIRST + 4), STATUS_OK);
+	shows(b, 4, 0);
+	assert_int_equal(version(b, 5, 1, true, 21, FIRST + 5), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.revision.generation, 5);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
+/* What another body of the document was made on is not what this one is made on. */
+static void test_versions_on_the_newest_body(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(split_anew(b, 20, 7, FIRST), STATUS_CREATED);
+	assert_int_equal(split_anew(b, 21, 1, FIRST + 1), STATUS_OK);
+	assert_int_equal(version(b, 2, 1, true, 21, FIRST + 2), STATUS_OK);
+	assert_int_equal(version(b, 3, 1, true, 21, FIRST + 3), STATUS_OK);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.revision.generation, 3);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
+static enum status check_version(struct storage_bench *b, uint64_t v, uint64_t number)
+{
+	struct buf id = {0};
+	buf_append_be64(&id, DOCUMENT + v);
+	buf_append_be64(&id, number);
+	struct msg_derived_check m = {.shard = SHARD,
+				      .id = slice_text("d"),
+				      .body = peers_body(b, v),
+				      .keep_as_branch = true,
+				      .anew = true,
+				      .operation_id = buf_slice(&id),
+				      .operation_digest = peers_operation(b, v)};
+	b->written = (struct msg_doc_write_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_derived_check, 1, &m);
+	buf_close(&id);
+	return b->written.status;
+}
+
+/* Asked again after half of it was done. */
+static void test_a_deleted_version_may_follow_its_document(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(check_version(b, 2, 20), STATUS_CREATED);
+	assert_int_equal(split_anew(b, 20, 1, FIRST), STATUS_CREATED);
+	assert_int_equal(version(b, 2, 1, true, 20, FIRST + 1), STATUS_OK);
+	remove_leaf(b, FIRST + 2);
+	assert_int_equal(split_anew(b, 21, 1, FIRST + 3), STATUS_CREATED);
+	assert_true(status_is_success(check_version(b, 2, 21)));
+	assert_int_equal(version(b, 2, 1, true, 21, FIRST + 4), STATUS_OK);
+	shows(b, 2, 0);
 }
 
 static enum status check(struct storage_bench *b, uint64_t number, struct slice body)
@@ -458,6 +536,9 @@ int main(void)
 	    T(test_what_people_did_stays),
 	    T(test_taken),
 	    T(test_versions_on_what_they_have_in_common),
+	    T(test_versions_on_what_was_written_anew),
+	    T(test_versions_on_the_newest_body),
+	    T(test_a_deleted_version_may_follow_its_document),
 	    T(test_versions_that_were_deleted_come_back_with_another_split),
 	    T(test_another_split_brings_back_what_was_deleted),
 	    T(test_deleted_after_the_split_it_stays_deleted),
