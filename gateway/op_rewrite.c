@@ -124,9 +124,12 @@ static const struct target *meant(const struct request *r, const struct row *row
 {
 	const struct references_op *op = r->op;
 	const struct rewriting *w = op->rewriting;
-	struct slice kind = op->places[op->place].kind;
+	const struct reference_place *place = &op->places[op->place];
+	struct slice kind = place->kind;
 	const struct target *found = NULL;
-	*why = kind.len == 0 ? "no_kind" : row->conflicts > 0 ? "in_conflict" : NULL;
+	*why = kind.len == 0 ? "no_kind" : place->undecided ? "ambiguous" : NULL;
+	if (!*why && row->conflicts > 0)
+		*why = "in_conflict";
 	for (uint32_t i = 0; i < w->targets_count && !*why; i++) {
 		if (w->targets[i].body.len == 0 ||
 		    !reference_kind_is(&w->policy.roots, w->targets[i].body, kind))

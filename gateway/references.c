@@ -22,6 +22,36 @@ static int compare_places(const void *a, const void *b)
 	return order ? order : slice_compare(x->path, y->path);
 }
 
+static struct slice refers_to(const struct map_collection *c, const struct policy_reference *to)
+{
+	return to->collection.len > 0 ? to->collection : c->settings.name;
+}
+
+/* Unless the policy said the same before. */
+static bool place_of(struct request *r, const struct map_collection *c, const struct policy *policy,
+		     uint32_t index, struct reference_place *out)
+{
+	const struct policy_reference *own = &policy->references[index];
+	struct slice collection = refers_to(c, own);
+	*out = (struct reference_place){.collection = c->settings.id};
+	if (!slice_equal(collection, r->collection))
+		return false;
+	for (uint32_t i = 0; i < policy->references_count; i++) {
+		const struct policy_reference *other = &policy->references[i];
+		if (i == index || !slice_equal(other->path, own->path))
+			continue;
+		bool same = slice_equal(other->kind, own->kind) &&
+			    slice_equal(refers_to(c, other), collection);
+		if (same && i < index)
+			return false;
+		out->undecided = out->undecided || !same;
+	}
+	out->name = arena_copy(&r->arena, c->settings.name);
+	out->path = arena_copy(&r->arena, own->path);
+	out->kind = arena_copy(&r->arena, own->kind);
+	return true;
+}
+
 static void add_places(struct request *r, const struct map_collection *c)
 {
 	struct references_op *op = r->op;
@@ -35,14 +65,13 @@ static void add_places(struct request *r, const struct map_collection *c)
 	    arena_alloc(&r->arena, (op->places_count + policy.references_count) * sizeof *places);
 	if (op->places_count)
 		memcpy(places, op->places, op->places_count * sizeof *places);
-	for (uint32_t i = 0; i < policy.references_count; i++)
-		places[op->places_count++] = (struct reference_place){
-		    .collection = c->settings.id,
-		    .name = arena_copy(&r->arena, c->settings.name),
-		    .path = arena_copy(&r->arena, policy.references[i].path),
-		    .kind = arena_copy(&r->arena, policy.references[i].kind)};
+	for (uint32_t i = 0; i < policy.references_count; i++) {
+		if (!place_of(r, c, &policy, i, &places[op->places_count]))
+			continue;
+		op->places_count++;
+		op->all += c->shards_count;
+	}
 	op->places = places;
-	op->all += policy.references_count * c->shards_count;
 }
 
 static void find_places(struct turn *t, struct request *r)

@@ -1,6 +1,6 @@
-/* Documents that refer to an id: the paths that collections' policies declare are looked up one
- * after the other, each shard by shard, through an index where there is one. A walk that takes long
- * ends with a cursor. */
+/* Documents that refer to a document: the paths that collections' policies declare to hold ids of
+ * its collection are looked up one after the other, each shard by shard, through an index where
+ * there is one. A walk that takes long ends with a cursor. */
 #ifndef PARLEY_GATEWAY_REFERENCES_H
 #define PARLEY_GATEWAY_REFERENCES_H
 
@@ -15,6 +15,7 @@ struct reference_place {
 	struct slice name; /* of the collection */
 	struct slice path;
 	struct slice kind;
+	bool undecided; /* the same path is declared to refer to something else, too */
 };
 
 struct references_op;

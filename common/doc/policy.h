@@ -7,7 +7,7 @@
  *    "fallback": "none" | "newest" | "oldest" | "merge" | "script",
  *    "deadlineMs": n, "leaseMs": n,
  *    "roots": {"kind": ["a.b", ...], "same": "merge" | "open", "different": "split" | "open"},
- *    "references": [{"path": "a.b", "kind": "k"}, ...]}
+ *    "references": [{"path": "a.b", "kind": "k", "collection": "c"}, ...]}
  *
  *   RULE: "manual" | "set" | "append" | "newest" | "oldest" | "max" | "min" | "counter" |
  *         {"map": ["key field", ...]}
@@ -71,7 +71,8 @@ struct policy_path {
 /* A path whose value, or whose elements, are ids of other documents. */
 struct policy_reference {
 	struct slice path;
-	struct slice kind; /* of the documents referred to; empty: any */
+	struct slice kind;       /* of the documents referred to; empty: any */
+	struct slice collection; /* that they are in; empty: the one that has the policy */
 };
 
 /* Two documents with one id and no common ancestor. */

@@ -73,7 +73,7 @@ bool policy_read_roots(struct policy_parser *p, struct mp_reader *r, struct poli
 
 /* ---- references ---- */
 
-#define REFERENCE_FORM "{\"path\": dotted, \"kind\": text}"
+#define REFERENCE_FORM "{\"path\": dotted, \"kind\": text, \"collection\": name}"
 
 static bool refuse_reference(struct policy_parser *p, uint32_t index, struct slice member,
 			     const char *text)
@@ -81,6 +81,23 @@ static bool refuse_reference(struct policy_parser *p, uint32_t index, struct sli
 	char place[32];
 	(void)snprintf(place, sizeof place, "/references/%u%s", index, member.len > 0 ? "/" : "");
 	return policy_refuse(p, place, member, text);
+}
+
+/* Where the member belongs, and whether it may have this value. NULL: there is no such member. */
+static struct slice *reference_member(struct policy_reference *out, struct slice member,
+				      struct slice value, bool *fits)
+{
+	*fits = value.len > 0;
+	if (slice_is(member, "path")) {
+		*fits = policy_path_is_well_formed(value);
+		return &out->path;
+	}
+	if (slice_is(member, "kind")) {
+		*fits = *fits && value.len <= POLICY_KIND_BYTES;
+		return &out->kind;
+	}
+	*fits = *fits && value.len <= LIMIT_NAME_BYTES;
+	return slice_is(member, "collection") ? &out->collection : NULL;
 }
 
 static bool read_reference(struct policy_parser *p, struct mp_reader *r, uint32_t index,
@@ -94,13 +111,12 @@ static bool read_reference(struct policy_parser *p, struct mp_reader *r, uint32_
 		struct mp_token token = mp_read(r);
 		struct slice value = token.type == MP_STR ? token.bytes : (struct slice){0};
 		struct slice member = name.type == MP_STR ? name.bytes : (struct slice){0};
-		bool is_path = slice_is(member, "path");
-		struct slice *to = is_path ? &out->path : &out->kind;
-		if ((!is_path && !slice_is(member, "kind")) || to->len > 0)
-			return refuse_reference(p, index, member,
-						"unknown or twice; allowed: path, kind");
-		if (value.len == 0 || (is_path && !policy_path_is_well_formed(value)) ||
-		    (!is_path && value.len > POLICY_KIND_BYTES))
+		bool fits;
+		struct slice *to = reference_member(out, member, value, &fits);
+		if (!to || to->len > 0)
+			return refuse_reference(
+			    p, index, member, "unknown or twice; allowed: path, kind, collection");
+		if (!fits)
 			return refuse_reference(p, index, member, "must be " REFERENCE_FORM);
 		*to = value;
 	}

@@ -67,7 +67,11 @@ describe('an id collision', () => {
     const policy = { roots: { kind: ['type'] }, references };
     await c.collection('clinic', { mode: 'available', shards: 1, policy });
     await c.collection('manual', { mode: 'available', shards: 1, policy: { roots: { kind: ['type'], different: 'open' } } });
-    await c.collection('visits', { shards: 2, policy: { references: [{ path: 'members.ref', kind: 'person' }] } });
+    const held = ['person', 'data_record'].map((kind) => ({ path: 'any', kind, collection: 'manual' }));
+    await c.collection('visits', { shards: 2, policy: { references: [
+      { path: 'members.ref', kind: 'person', collection: 'clinic' }, { path: 'held', kind: 'person', collection: 'manual' }, ...held, held[0],
+    ] } });
+    await c.collection('persons', { shards: 1, policy: { references: [{ path: 'parent', kind: 'person' }] } });
     await c.insist('POST', '/_/collections/visits/indexes', { body: { name: 'members', fields: ['members.ref'] } });
     for (let i = 0; i < 3; i++) {
       await c.insist('PUT', `/clinic/child-${i}`, { body: { type: 'person', parent: { _id: X, name: 'x' } } });
@@ -77,8 +81,10 @@ describe('an id collision', () => {
     await c.insist('PUT', '/clinic/either', { body: { type: 'note', linked: X } });
     await c.insist('PUT', '/clinic/none', { body: { type: 'note', linked: 'y', text: X } });
     await c.insist('PUT', '/manual/other', { body: { type: 'note' } });
+    await c.insist('PUT', `/persons/${X}`, { body: PERSON });
+    await c.insist('PUT', '/persons/child', { body: { parent: X } });
     // what has not applied the collections' settings takes no branches
-    await until('storage-3 has all documents', LONG_MS, async () => (await c.metric('storage-3', 'parley_documents')) === 10);
+    await until('storage-3 has all documents', LONG_MS, async () => (await c.metric('storage-3', 'parley_documents')) === 12);
     await collide(c, ['clinic', 'manual']);
     ids = await stubOf(c, 'clinic');
   });
@@ -141,6 +147,7 @@ describe('an id collision', () => {
       { id: 'both', type: 'person', parent: { _id: ids.person }, fields: { record: [ids.record, 'y'] } });
     assert.deepEqual((await c.get('/visits/v1')).json, { id: 'v1', members: [{ ref: 'other' }, { ref: ids.person }] });
     assert.equal((await c.get('/clinic/none')).json.text, X, 'what is not declared is no reference');
+    assert.equal((await c.get('/persons/child')).json.parent, X, 'it means the document of its own collection');
   });
 
   test('left to people: one call splits it and turns the references', async (c) => {
@@ -154,16 +161,19 @@ describe('an id collision', () => {
     assert.deepEqual([early.status, early.json.code], [409, 'not_split']);
     const test = await c.post('/_/policies/_test', { collection: 'manual', policy: { roots: { kind: ['type'] } } });
     assert.deepEqual(test.json[0].documents.map((document) => document.type).sort(), ['data_record', 'person']);
-    await c.insist('PUT', '/visits/late', { body: { members: [{ ref: X }] } });
+    await c.insist('PUT', '/visits/late', { body: { held: X, any: X, members: [{ ref: X }] } });
+    const late = (await c.get('/visits/late')).json;
     const foreseen = await c.post(path, { split: true, dryRun: true });
-    assert.deepEqual([foreseen.status, foreseen.json.documents, foreseen.json.wouldRewrite],
-      [200, test.json[0].documents.map((document) => document.id).sort(), 1], foreseen.text);
+    assert.deepEqual([foreseen.status, foreseen.json.documents, foreseen.json.wouldRewrite, foreseen.json.leftCount],
+      [200, test.json[0].documents.map((document) => document.id).sort(), 1, 2], foreseen.text);
     assert.equal((await c.post(path, {})).json.code, 'not_split', 'a dry run splits nothing');
     const { status, json, text } = await c.post(path, { split: true });
     assert.equal(status, 200, text);
     const own = await stubOf(c, 'manual');
     assert.deepEqual([json.documents, json.rewritten], [[own.person, own.record].sort(), 1]);
-    assert.equal((await c.get('/visits/late')).json.members[0].ref, own.person);
+    assert.deepEqual((await c.get('/visits/late')).json, { ...late, held: own.person });
+    assert.deepEqual(json.left.map(({ path, kind, reason }) => [path, kind, reason]).sort(),
+      [['any', 'data_record', 'ambiguous'], ['any', 'person', 'ambiguous']]);
     const twice = await c.post(path, { split: true });
     assert.deepEqual([twice.status, twice.json.rewritten], [200, 0]);
   });

@@ -135,12 +135,17 @@ static void test_roots(void **state)
 static void test_references(void **state)
 {
 	struct fixture *f = *state;
-	assert_true(parse(f, "{\"references\":[{\"path\":\"parent._id\",\"kind\":\"person\"},"
-			     "{\"path\":\"subject\"}]}"));
-	assert_int_equal(f->policy.references_count, 2);
+	assert_true(parse(f,
+			  "{\"references\":[{\"path\":\"parent._id\",\"kind\":\"person\"},"
+			  "{\"path\":\"subject\"},{\"path\":\"at\",\"collection\":\"homes\"}]}"));
+	assert_int_equal(f->policy.references_count, 3);
 	assert_true(slice_is(f->policy.references[0].path, "parent._id"));
 	assert_true(slice_is(f->policy.references[0].kind, "person"));
 	assert_int_equal(f->policy.references[1].kind.len, 0);
+	assert_int_equal(f->policy.references[1].collection.len, 0);
+	assert_true(slice_is(f->policy.references[2].collection, "homes"));
+	refused(f, "{\"references\":[{\"path\":\"a\",\"collection\":\"\"}]}",
+		"/references/0/collection", "name");
 	refused(f, "{\"references\":{}}", "/references", "list");
 	refused(f, "{\"references\":[\"a\"]}", "/references/0", "path");
 	refused(f, "{\"references\":[{}]}", "/references/0/path", "needed");
