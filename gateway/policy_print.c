@@ -11,7 +11,8 @@ bool policy_check(struct request *r, struct slice value, const char *place, stru
 	if (value.len > LIMIT_POLICY_BYTES)
 		return problem_limit(p, STATUS_BAD_PARAMETER, *place ? place : "policy",
 				     LIMIT_POLICY_BYTES, value.len);
-	if (policy_parse(value, &r->arena, &policy, &error))
+	if (policy_parse(value, &r->arena, &policy, &error) &&
+	    policy_paths_count_all(&policy, &error))
 		return true;
 	snprintf(where, sizeof where, "%s%s%s", place,
 		 *error.place == '/' || !*error.place ? "" : "/", error.place);

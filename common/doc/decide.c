@@ -195,6 +195,22 @@ static void apply_policy(struct decide *w, struct slice id, struct decision *out
 	}
 }
 
+/* Would the merge leave something open even if it might take the newest? That is a path declared to
+ * be for people, and no script decides it. */
+static bool waits_for_people(struct decide *w)
+{
+	struct merge_result merged;
+	if (!policy_has_below(&w->policy, (struct slice){0}, RULE_MANUAL))
+		return false;
+	w->bases_found = 0;
+	w->policy.fallback = POLICY_NEWEST;
+	decide_merge(w, w->inputs, w->inputs_count, &merged);
+	w->policy.fallback = POLICY_SCRIPT;
+	buf_close(&merged.body);
+	buf_close(&merged.detail);
+	return merged.outcome != MERGE_DONE;
+}
+
 void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
 		     struct arena *arena, struct decision *out)
 {
@@ -208,7 +224,8 @@ void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
 	else
 		apply_policy(&w, id, out);
 	if (out->kind == DECISION_NOTE && w.policy.strategy == POLICY_MERGE &&
-	    w.policy.fallback == POLICY_SCRIPT && w.inputs_count > 1 && !w.collision_open)
+	    w.policy.fallback == POLICY_SCRIPT && w.inputs_count > 1 && !w.collision_open &&
+	    !waits_for_people(&w))
 		decide_asks(&w, DECISION_SCRIPT, id, out);
 }
 

@@ -173,7 +173,7 @@ static struct slice kind_of(const struct decide *w, struct slice body)
 	struct buf kind = {0};
 	for (uint32_t i = 0; i < roots->kind_count; i++) {
 		struct slice value = value_at(body, roots->kind[i]);
-		buf_append_slice(&kind, value.len > 0 ? value : slice_of(nil, sizeof nil));
+		value_canonical(value.len > 0 ? value : slice_of(nil, sizeof nil), &kind);
 	}
 	struct slice copy = arena_copy(w->arena, buf_slice(&kind));
 	buf_close(&kind);

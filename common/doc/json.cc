@@ -198,7 +198,7 @@ static bool is_exact(double value, const struct number_text *n)
 	return number_scan(slice_of(text, len), &shortest) && number_compare(&shortest, n) == 0;
 }
 
-static bool put_number(struct slice token, struct buf *out)
+bool json_number_value(struct slice token, struct buf *out)
 {
 	struct number_text n;
 	if (!number_scan(token, &n))
@@ -412,7 +412,7 @@ static bool put_value(struct json_parser *p, ondemand::value value)
 		mp_write_bool(p->out, true);
 	else if (slice_is(token, "false"))
 		mp_write_bool(p->out, false);
-	else if (!put_number(token, p->out))
+	else if (!json_number_value(token, p->out))
 		return fail(p, STATUS_INVALID_JSON);
 	return true;
 }

@@ -50,6 +50,8 @@ void json_number(double value, struct buf *out);
 enum { JSON_NUMBER_CHARS = 32 };
 /* The same into memory of the caller; returns the length, without a NUL. */
 size_t json_number_text(double value, char out[JSON_NUMBER_CHARS]);
+/* Appends the number of a JSON text as MessagePack. False: it is none; out is as before. */
+bool json_number_value(struct slice text, struct buf *out) MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -118,7 +118,8 @@ bool merge_append(struct merge *m, const struct merge_place *place, struct merge
 	for (uint32_t i = 0; i < count; i++) {
 		sides[i].rank = place->sides[i].rank;
 		sides[i].stamp = m->leaves[sides[i].rank].stamp;
-		if (!elements_of(m, place->sides[i].value, &sides[i]))
+		if (place->sides[i].value.len > 0 &&
+		    !elements_of(m, place->sides[i].value, &sides[i]))
 			return false;
 	}
 	if (!m->has_base)

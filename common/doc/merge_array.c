@@ -6,6 +6,13 @@
 
 enum { SHOWN_KEY_BYTES = 64 };
 
+/* A member of that name, or what the dotted path leads to. */
+static struct slice key_field(struct slice element, struct slice name)
+{
+	struct slice field = value_member(element, name);
+	return field.len > 0 ? field : value_at(element, name);
+}
+
 /* The element's key in canonical form: itself, or the array of its key fields. Empty: it has none.
  */
 static struct slice element_key(struct merge *m, struct slice element,
@@ -21,7 +28,7 @@ static struct slice element_key(struct merge *m, struct slice element,
 		return (struct slice){0};
 	mp_write_array(&m->form_a, rule->keys_count);
 	for (uint32_t i = 0; i < rule->keys_count; i++) {
-		struct slice field = value_member(element, rule->keys[i]);
+		struct slice field = key_field(element, rule->keys[i]);
 		if (field.len == 0)
 			return (struct slice){0};
 		value_canonical(field, &m->form_a);

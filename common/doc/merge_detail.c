@@ -3,9 +3,9 @@
  *   reason    why it stays open
  *   winner    revision chosen whole; losers: the others
  *   deletes   "edit-wins" or "delete-wins": deletions met edits; deleted: the deletions
- *   open      [{path, values: [{revision, value}]}]
- *   dropped   [{path, rule, kept, values}]: what a rule did not choose
- *   kept      [{path, deleted_by}]: members changed by some, deleted by others
+ *   open      [{path, values: [{revision, value}]}]; deleted: true in place of a value: removed it
+ *   dropped   [{path, rule, kept, values}]: what a rule, or "delete-wins", did not choose
+ *   kept      [{path, deletedBy}]: members changed by some, removed by others
  *   cut       true: there was more
  * A long value is replaced by cut: true; the bodies themselves stay with their revisions until
  * cleanup. */
@@ -52,18 +52,18 @@ static void write_side(struct detail *d, const struct merge_side *side, bool wit
 	mp_write_map(out, 2);
 	mp_write_text(out, "revision");
 	mp_write_str(out, revision);
-	if (side->value.len <= DETAIL_VALUE_BYTES) {
+	if (side->value.len > 0 && side->value.len <= DETAIL_VALUE_BYTES) {
 		mp_write_text(out, "value");
 		buf_append_slice(out, side->value);
 	} else {
-		mp_write_text(out, "cut");
+		mp_write_text(out, side->value.len > 0 ? "cut" : "deleted");
 		mp_write_bool(out, true);
 	}
 }
 
 static void write_note(struct detail *d, const struct merge_note *note, struct buf *out)
 {
-	bool with_value = note->kind != NOTE_DELETED;
+	bool with_value = note->kind != NOTE_KEPT;
 	uint32_t shown =
 	    note->sides_count < MERGE_SIDES_NOTED ? note->sides_count : MERGE_SIDES_NOTED;
 	d->cut |= shown < note->sides_count;
@@ -72,11 +72,11 @@ static void write_note(struct detail *d, const struct merge_note *note, struct b
 	mp_write_str(out, note->path);
 	if (note->kind == NOTE_DROPPED) {
 		mp_write_text(out, "rule");
-		mp_write_text(out, policy_rule_name(note->rule));
+		mp_write_text(out, note->rule);
 		mp_write_text(out, "kept");
 		mp_write_str(out, d->m->leaves[note->kept].revision);
 	}
-	mp_write_text(out, with_value ? "values" : "deleted_by");
+	mp_write_text(out, with_value ? "values" : "deletedBy");
 	mp_write_array(out, shown);
 	for (uint32_t i = 0; i < shown; i++)
 		write_side(d, &note->sides[i], with_value, out);
@@ -130,7 +130,7 @@ void merge_detail(struct merge *m, const struct merge_outline *outline, struct b
 	}
 	write_notes(&d, NOTE_OPEN, "open");
 	write_notes(&d, NOTE_DROPPED, "dropped");
-	write_notes(&d, NOTE_DELETED, "kept");
+	write_notes(&d, NOTE_KEPT, "kept");
 	if (d.cut) {
 		member(&d, "cut");
 		mp_write_bool(&d.members, true);

@@ -13,7 +13,8 @@
 #include "common/doc/merge.h"
 #include "proto/enums.h"
 
-/* One leaf's value at a place; never empty: leaves without one are left out. */
+/* One leaf's value at a place. Leaves without one are left out, but where a removal is weighed
+ * against changes: there it is empty. */
 struct merge_side {
 	uint32_t rank;
 	struct slice value;
@@ -42,17 +43,17 @@ struct merge_piece {
 
 enum merge_note_kind {
 	NOTE_OPEN,    /* nobody but a person can decide */
-	NOTE_DROPPED, /* a rule chose one value; `sides` are the others */
-	NOTE_DELETED, /* changed by some, deleted by others: the change stays; `sides` are the
-			 deleters */
+	NOTE_DROPPED, /* a rule chose one value, or none; `sides` are the others */
+	NOTE_KEPT,    /* changed by some, removed by others: the change stays; `sides` are those who
+			 removed it */
 	NOTE_KINDS
 };
 
 struct merge_note {
 	enum merge_note_kind kind;
 	struct slice path;
-	enum policy_rule rule; /* NOTE_DROPPED */
-	uint32_t kept;         /* NOTE_DROPPED: rank */
+	const char *rule; /* NOTE_DROPPED */
+	uint32_t kept;    /* NOTE_DROPPED: rank */
 	const struct merge_side *sides;
 	uint32_t sides_count;
 	struct merge_note *next;
@@ -84,13 +85,16 @@ enum {
 	MERGE_DETAIL_BYTES = LIMIT_POLICY_BYTES - 4096
 };
 
-/* ---- merge.c ---- */
+/* ---- merge_value.c: one place ---- */
 
 /* NULL: the value is absent, or open. */
 struct merge_piece *merge_value(struct merge *m, const struct merge_place *place);
 /* Equal in value, whatever the order of members in maps. Empty equals empty only. Attachments are
  * equal if their contents and types are. */
 bool merge_same(struct merge *m, struct slice a, struct slice b);
+
+/* ---- merge.c ---- */
+
 /* Of the place where the walk is. NULL: there are too many already; `sides` are borrowed. */
 struct merge_note *merge_note(struct merge *m, enum merge_note_kind kind,
 			      const struct merge_side *sides, uint32_t count);
@@ -135,9 +139,10 @@ void merge_columns_by_base(struct merge *m, struct merge_columns *c);
 uint32_t merge_column_sides(struct merge *m, const struct merge_column *column,
 			    struct merge_side **out);
 
-/* ---- merge_object.c, merge_array.c, merge_scalar.c ----
- * `place->sides` hold the changed values only, at least two. False: the values are not what the
- * rule is for. */
+/* ---- merge_object.c, merge_array.c, merge_scalar.c, merge_counter.c ----
+ * `place->sides` hold the changed values only, at least two; those of leaves that removed the value
+ * are empty, but never for merge_object, `max` and `min`. False: the values are not what the rule
+ * is for. */
 
 struct merge_piece *merge_object(struct merge *m, const struct merge_place *place);
 bool merge_set(struct merge *m, const struct merge_place *place, struct merge_piece **out);
@@ -146,6 +151,8 @@ bool merge_map(struct merge *m, const struct merge_place *place, const struct po
 /* RULE_NEWEST, RULE_OLDEST, RULE_MAX, RULE_MIN */
 bool merge_pick(struct merge *m, const struct merge_place *place, enum policy_rule rule,
 		struct merge_piece **out);
+/* The base and all differences to it, as exact decimals. What was removed takes the base away,
+ * once. */
 bool merge_counter(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 
 /* By stamp, then as revisions win. Ranks. */
@@ -153,7 +160,7 @@ bool merge_is_newer(const struct merge *m, uint32_t a, uint32_t b);
 
 /* ---- merge_append.c ----
  * The base with all that the sides put into it, at each place the oldest side's first. False: not
- * arrays, or a side took something out or changed the order. */
+ * arrays, or a side took something out. */
 
 bool merge_append(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 

@@ -1,10 +1,7 @@
-/* Rules for values that differ: one of them, or a sum. */
+/* Rules for values that differ: one of them. */
 #include "common/doc/merge_internal.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
-
-/* Sums of 64-bit values: exact for more summands than there can be. */
-__extension__ typedef __int128 wide;
 
 bool merge_is_newer(const struct merge *m, uint32_t a, uint32_t b)
 {
@@ -71,47 +68,10 @@ bool merge_pick(struct merge *m, const struct merge_place *place, enum policy_ru
 			dropped[dropped_count++] = place->sides[i];
 	struct merge_note *note = merge_note(m, NOTE_DROPPED, dropped, dropped_count);
 	if (note) {
-		note->rule = rule;
+		note->rule = policy_rule_name(rule);
 		note->kept = place->sides[best].rank;
 	}
-	*out = merge_raw(m, place->sides[best].value);
-	return true;
-}
-
-/* ---- counter ---- */
-
-static bool integer_of(struct slice value, wide *out)
-{
-	struct mp_reader r = mp_reader_of(value);
-	struct mp_token token = mp_read(&r);
-	if (token.type == MP_UINT)
-		*out = token.u64;
-	else if (token.type == MP_INT)
-		*out = token.i64;
-	else
-		return false;
-	return true;
-}
-
-bool merge_counter(struct merge *m, const struct merge_place *place, struct merge_piece **out)
-{
-	wide base = 0;
-	if (!m->has_base || (place->base.len > 0 && !integer_of(place->base, &base)))
-		return false;
-	wide sum = base;
-	for (uint32_t i = 0; i < place->sides_count; i++) {
-		wide value;
-		if (!integer_of(place->sides[i].value, &value))
-			return false;
-		sum += value - base;
-	}
-	if (sum < INT64_MIN || sum > (wide)UINT64_MAX)
-		return false;
-	buf_clear(&m->form_a);
-	if (sum < 0)
-		mp_write_i64(&m->form_a, (int64_t)sum);
-	else
-		mp_write_u64(&m->form_a, (uint64_t)sum);
-	*out = merge_raw(m, arena_copy(m->arena, buf_slice(&m->form_a)));
+	struct slice value = place->sides[best].value;
+	*out = value.len > 0 ? merge_raw(m, value) : NULL;
 	return true;
 }

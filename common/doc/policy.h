@@ -18,7 +18,8 @@
  * allowed, so that a strategy may be changed and changed back.
  *
  * Paths are member names joined by dots. The elements of a `map` add nothing to the path: with
- * {"items": {"map": ["sku"]}}, "items.count" is the member `count` of each element. */
+ * {"items": {"map": ["sku"]}}, "items.count" is the member `count` of each element. All rules but
+ * `map` take what is below their path as one thing. */
 #ifndef PARLEY_DOC_POLICY_H
 #define PARLEY_DOC_POLICY_H
 
@@ -64,7 +65,7 @@ enum {
 struct policy_path {
 	struct slice path; /* dotted */
 	enum policy_rule rule;
-	const struct slice *keys; /* RULE_MAP: names of the fields that make the key */
+	const struct slice *keys; /* RULE_MAP: names or dotted paths of what makes the key */
 	uint32_t keys_count;
 };
 
@@ -109,6 +110,11 @@ bool policy_parse(struct slice bytes, struct arena *arena, struct policy *out,
 		  struct policy_error *error) MUST_CHECK;
 /* The rule declared for exactly this path, or NULL. */
 const struct policy_path *policy_find(const struct policy *policy, struct slice path);
+/* Is there such a rule for a path below this one? The empty path is above all. */
+bool policy_has_below(const struct policy *policy, struct slice path, enum policy_rule rule);
+/* False: a rule stands where it is never asked, *error says where. Whoever writes a policy is told;
+ * one that was stored before stays what it is. */
+bool policy_paths_count_all(const struct policy *policy, struct policy_error *error) MUST_CHECK;
 /* As written in a policy. */
 const char *policy_strategy_name(enum policy_strategy strategy);
 /* RULE_MAP: "map". */

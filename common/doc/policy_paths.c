@@ -1,4 +1,5 @@
 /* The rules for single paths. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/doc/policy_parser.h"
@@ -108,4 +109,68 @@ const struct policy_path *policy_find(const struct policy *policy, struct slice 
 		return NULL;
 	return bsearch(&path, policy->paths, policy->paths_count, sizeof *policy->paths,
 		       compare_wanted);
+}
+
+/* The first one whose path does not sort before that. */
+static uint32_t first_from(const struct policy *policy, struct slice path)
+{
+	uint32_t low = 0, high = policy->paths_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (slice_compare(policy->paths[middle].path, path) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool is_below(struct slice path, struct slice above)
+{
+	return above.len == 0 || (path.len > above.len && path.data[above.len] == '.' &&
+				  memcmp(path.data, above.data, above.len) == 0);
+}
+
+bool policy_has_below(const struct policy *policy, struct slice path, enum policy_rule rule)
+{
+	for (uint32_t i = first_from(policy, path); i < policy->paths_count; i++) {
+		const struct policy_path *p = &policy->paths[i];
+		if (p->rule == rule && is_below(p->path, path))
+			return true;
+		if (p->path.len < path.len || memcmp(p->path.data, path.data, path.len) != 0)
+			return false;
+	}
+	return false;
+}
+
+/* A rule above this path that leaves nothing for it to decide. */
+static const struct policy_path *taker_of(const struct policy *policy, struct slice path)
+{
+	for (size_t i = 1; i < path.len; i++) {
+		const struct policy_path *above =
+		    path.data[i] == '.' ? policy_find(policy, slice_of(path.data, i)) : NULL;
+		if (above && above->rule != RULE_MAP)
+			return above;
+	}
+	return NULL;
+}
+
+bool policy_paths_count_all(const struct policy *policy, struct policy_error *error)
+{
+	struct policy_parser p = {.error = error};
+	for (uint32_t i = 0; i < policy->paths_count; i++) {
+		char text[sizeof error->text];
+		const struct policy_path *taker = taker_of(policy, policy->paths[i].path);
+		if (slice_is(policy->paths[i].path, "id"))
+			return policy_refuse(&p, "/paths/id", (struct slice){0},
+					     "is never asked: all versions have the same id");
+		if (!taker)
+			continue;
+		(void)snprintf(text, sizeof text,
+			       "is never asked: a path above it is \"%s\", which takes all below "
+			       "it as one thing; only below a map there may be rules",
+			       policy_rule_name(taker->rule));
+		return policy_refuse(&p, "/paths/", policy->paths[i].path, text);
+	}
+	return true;
 }

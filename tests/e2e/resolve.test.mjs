@@ -416,6 +416,8 @@ describe('policies', () => {
     assert.equal(merged.y.outcome, 'open');
     assert.equal(merged.y.detail.open[0].path, 'a');
     comes = merged.x.revision;
+    const people = { paths: { a: 'manual', log: 'append' }, fallback: 'script', script: '() => ({ delete: true })' };
+    assert.equal((await dry(people, { ids: ['y'] })).y.detail.open[0].path, 'a', 'no script decides what waits for people');
     const newest = await dry({ strategy: 'merge', fallback: 'newest' });
     assert.deepEqual(newest.y.document, { id: 'y', a: 3 });
     const inForce = await dry(undefined, { ids: ['y', 'nothing'] });
@@ -465,6 +467,8 @@ describe('policies', () => {
     const bad = await ask(c, 'PATCH', '/system.policies/care', { paths: { log: 'prepend' } });
     assert.deepEqual([bad.status, bad.json.place], [400, '/paths/log'], bad.text);
     assert.match(bad.json.detail, /"append"/);
+    const idle = await ask(c, 'PUT', '/system.policies/care', { paths: { o: 'newest', 'o.d': 'manual' } });
+    assert.deepEqual([idle.status, idle.json.place], [400, '/paths/o.d'], idle.text);
     assert.equal((await ask(c, 'PUT', '/system.policies/nowhere', {})).status, 404);
     const gone = await ask(c, 'DELETE', '/system.policies/care');
     assert.deepEqual(gone.json, { id: 'care', version: 4, strategy: 'merge' });

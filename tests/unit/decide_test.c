@@ -517,6 +517,48 @@ static void test_merge_asks_a_script_only_for_what_it_leaves_open(void **state)
 	becomes(f, "2-a 2-b", "2-a 2-b", "{\"a\":2,\"b\":1}");
 }
 
+static void test_no_script_decides_what_waits_for_people(void **state)
+{
+	struct fixture *f = *state;
+	const char *policy =
+	    "{\"fallback\":\"script\",\"script\":\"f\",\"paths\":{\"a\":\"manual\"}}";
+	two_edits(f, policy);
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_non_null(strstr(detail_of(f), "\"path\":\"a\""));
+	/* nor when something else of it is open, too */
+	f->nodes[1].body = from_json(f, "{\"a\":2,\"b\":1}");
+	f->nodes[2].body = from_json(f, "{\"a\":3,\"b\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	f->nodes[2].body = from_json(f, "{\"a\":1,\"b\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	/* or is open further down in the history */
+	start(f, policy);
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-a", P(0), "{\"a\":2,\"b\":1}");
+	node(f, "3-a", P(1), "{\"a\":2,\"b\":2}");
+	node(f, "3-b", P(1), "{\"a\":2,\"b\":3}");
+	node(f, "2-b", P(0), "{\"a\":3,\"b\":1}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+}
+
+static void test_the_record_of_a_script_that_was_the_fallback(void **state)
+{
+	struct fixture *f = *state;
+	struct answer answer = {.kind = ANSWER_DELETE, .how = HOW_SCRIPT};
+	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"script\",\"script\":\"f\"}");
+	answered(f, &answer);
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"deadline\","
+					  "\"strategy\":\"script\",\"answer\":\"delete\"}");
+	two_edits(f, "{\"fallback\":\"script\",\"script\":\"f\"}");
+	answered(f, &answer);
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"paths\","
+					  "\"strategy\":\"script\",\"answer\":\"delete\"}");
+}
+
 static void test_what_needs_nobody_is_not_asked(void **state)
 {
 	struct fixture *f = *state;
@@ -557,6 +599,8 @@ int main(void)
 	    T(test_what_a_client_answers),
 	    T(test_fallbacks),
 	    T(test_merge_asks_a_script_only_for_what_it_leaves_open),
+	    T(test_no_script_decides_what_waits_for_people),
+	    T(test_the_record_of_a_script_that_was_the_fallback),
 	    T(test_what_needs_nobody_is_not_asked),
 	};
 #undef T

@@ -1,4 +1,6 @@
 /* Single rules, one after the other. */
+#include <stdio.h>
+
 #include "tests/unit/merge_case.h"
 
 static void gives(struct fixture *f, const char *json)
@@ -72,7 +74,7 @@ static void test_a_changed_member_outlives_its_deletion(void **state)
 	add(f, "2-a", "{\"a\":{\"x\":2},\"b\":2}");
 	gives(f, "{\"b\":2,\"a\":{\"x\":2}}");
 	detail_is(f,
-		  "{\"strategy\":\"merge\",\"kept\":[{\"path\":\"a\",\"deleted_by\":[\"2-b\"]}]}");
+		  "{\"strategy\":\"merge\",\"kept\":[{\"path\":\"a\",\"deletedBy\":[\"2-b\"]}]}");
 }
 
 static void test_missing_is_not_null(void **state)
@@ -207,7 +209,7 @@ static void test_a_changed_element_outlives_its_deletion(void **state)
 	add(f, "2-a", "{\"items\":[{\"sku\":\"a\",\"n\":4},{\"sku\":\"b\",\"n\":1}]}");
 	gives(f, "{\"items\":[{\"sku\":\"a\",\"n\":4}]}");
 	detail_is(f, "{\"strategy\":\"merge\",\"kept\":[{\"path\":\"items[a]\","
-		     "\"deleted_by\":[\"2-b\"]}]}");
+		     "\"deletedBy\":[\"2-b\"]}]}");
 }
 
 static void test_counters_add_up(void **state)
@@ -244,30 +246,58 @@ static void test_equal_changes_of_counters_are_two(void **state)
 	gives(f, "{\"items\":[{\"n\":2}]}");
 }
 
-static void test_counters_are_exact_or_open(void **state)
+static void counts(struct fixture *f, const char *base, const char *a, const char *b,
+		   const char *json)
+{
+	start(f, "{\"paths\":{\"n\":\"counter\"}}", base);
+	add(f, "2-b", a);
+	add(f, "2-a", b);
+	gives(f, json);
+}
+
+static void test_counters_are_exact(void **state)
 {
 	struct fixture *f = *state;
-	start(f, "{\"paths\":{\"n\":\"counter\"}}", "{\"n\":9007199254740993}");
-	add(f, "2-b", "{\"n\":9007199254740994}");
-	add(f, "2-a", "{\"n\":18446744073709551614}");
-	gives(f, "{\"n\":18446744073709551615}");
+	counts(f, "{\"n\":9007199254740993}", "{\"n\":9007199254740994}",
+	       "{\"n\":18446744073709551614}", "{\"n\":18446744073709551615}");
 	add(f, "2-c", "{\"n\":9007199254740994}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
-	start(f, "{\"paths\":{\"n\":\"counter\"}}", "{\"n\":-9223372036854775807}");
-	add(f, "2-b", "{\"n\":-9223372036854775808}");
-	add(f, "2-a", "{\"n\":-9223372036854775806}");
-	gives(f, "{\"n\":-9223372036854775807}");
+	gives(f, "{\"n\":18446744073709551616}");
+	counts(f, "{\"n\":-9223372036854775807}", "{\"n\":-9223372036854775808}",
+	       "{\"n\":-9223372036854775806}", "{\"n\":-9223372036854775807}");
 	add(f, "2-c", "{\"n\":-9223372036854775808}");
-	gives(f, "{\"n\":-9223372036854775808}");
 	add(f, "2-d", "{\"n\":-9223372036854775808}");
+	gives(f, "{\"n\":-9223372036854775809}");
+	counts(f, "{\"n\":1}", "{\"n\":1.5}", "{\"n\":2}", "{\"n\":2.5}");
+	counts(f, "{\"n\":0.1}", "{\"n\":0.3}", "{\"n\":0.2}", "{\"n\":0.4}");
+	counts(f, "{\"n\":1.0}", "{\"n\":2.0}", "{\"n\":3.0}", "{\"n\":4}");
+	counts(f, "{\"n\":0.5}", "{\"n\":-0.25}", "{\"n\":0.25}", "{\"n\":-0.5}");
+	counts(f, "{\"n\":-0.5}", "{\"n\":1e2}", "{\"n\":-99.5}", "{\"n\":1}");
+	counts(f, "{\"n\":123456789012345678901234567890}",
+	       "{\"n\":123456789012345678901234567891}", "{\"n\":123456789012345678901234567892}",
+	       "{\"n\":123456789012345678901234567893}");
+	counts(f, "{\"n\":0}", "{\"n\":0.1234567890123456789012345678901}", "{\"n\":1e20}",
+	       "{\"n\":100000000000000000000.1234567890123456789012345678901}");
+	counts(f, "{\"n\":100}", "{\"n\":-20}", "{\"n\":0}", "{\"n\":-120}");
+}
+
+static void counts_nothing(struct fixture *f, const char *base, const char *a, const char *b)
+{
+	start(f, "{\"paths\":{\"n\":\"counter\"}}", base);
+	add(f, "2-b", a);
+	add(f, "2-a", b);
 	run(f);
 	assert_int_equal(f->result.outcome, MERGE_OPEN);
-	start(f, "{\"paths\":{\"n\":\"counter\"}}", "{\"n\":1}");
-	add(f, "2-b", "{\"n\":2}");
-	add(f, "2-a", "{\"n\":2.5}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+}
+
+static void test_counters_that_stay_open(void **state)
+{
+	struct fixture *f = *state;
+	counts_nothing(f, "{\"n\":1}", "{\"n\":2}", "{\"n\":\"3\"}");
+	counts_nothing(f, "{\"n\":true}", "{\"n\":2}", "{\"n\":3}");
+	counts_nothing(f, "{\"n\":0}", "{\"n\":1e200}", "{\"n\":1}");
+	counts_nothing(f, "{\"n\":0}", "{\"n\":1e-200}", "{\"n\":1}");
+	counts_nothing(f, "{\"n\":0}", "{\"n\":9e127}", "{\"n\":8e127}");
+	counts_nothing(f, NULL, "{\"n\":1}", "{\"n\":2}");
 }
 
 static void test_numbers_that_no_machine_word_holds(void **state)
@@ -391,6 +421,158 @@ static void test_what_a_rule_dropped_is_told(void **state)
 	gives(f, "{\"a\":{\"b\":4}}");
 	detail_is(f, "{\"strategy\":\"merge\",\"dropped\":[{\"path\":\"a.b\",\"rule\":\"max\","
 		     "\"kept\":\"2-a\",\"values\":[{\"revision\":\"2-b\",\"value\":3}]}]}");
+}
+
+/* ---- removed on one side, changed on another ---- */
+
+/* 2-b removed what 2-a changed. */
+static void removes(struct fixture *f, const char *policy, const char *base, const char *removed,
+		    uint64_t stamp, const char *changed)
+{
+	start(f, policy, base);
+	add_stamped(f, "2-b", stamp, removed);
+	add_stamped(f, "2-a", 5, changed);
+}
+
+static void test_rules_are_asked_about_removals(void **state)
+{
+	struct fixture *f = *state;
+	removes(f, "{\"paths\":{\"a\":\"manual\"},\"fallback\":\"newest\"}", "{\"a\":1}", "{}", 9,
+		"{\"a\":2}");
+	stays_open(f, "{\"strategy\":\"merge\",\"reason\":\"paths\",\"open\":[{\"path\":\"a\","
+		      "\"values\":[{\"revision\":\"2-b\",\"deleted\":true},"
+		      "{\"revision\":\"2-a\",\"value\":2}]}]}");
+	removes(f, "{\"paths\":{\"a\":\"newest\"}}", "{\"a\":1}", "{}", 9, "{\"a\":2}");
+	gives(f, "{}");
+	detail_is(f, "{\"strategy\":\"merge\",\"dropped\":[{\"path\":\"a\",\"rule\":\"newest\","
+		     "\"kept\":\"2-b\",\"values\":[{\"revision\":\"2-a\",\"value\":2}]}]}");
+	removes(f, "{\"paths\":{\"a\":\"newest\"}}", "{\"a\":1}", "{}", 1, "{\"a\":2}");
+	gives(f, "{\"a\":2}");
+	detail_is(f, "{\"strategy\":\"merge\",\"dropped\":[{\"path\":\"a\",\"rule\":\"newest\","
+		     "\"kept\":\"2-a\",\"values\":[{\"revision\":\"2-b\",\"deleted\":true}]}]}");
+	removes(f, "{\"paths\":{\"a\":\"oldest\"}}", "{\"a\":1}", "{}", 1, "{\"a\":2}");
+	gives(f, "{}");
+	removes(f, "{\"paths\":{\"a\":\"set\"}}", "{\"a\":[1,2]}", "{}", 1, "{\"a\":[1,2,3]}");
+	gives(f, "{\"a\":[3]}");
+	removes(f, "{\"paths\":{\"a\":{\"map\":[\"k\"]}}}",
+		"{\"a\":[{\"k\":1,\"n\":1},{\"k\":2,\"n\":1}]}", "{}", 1,
+		"{\"a\":[{\"k\":1,\"n\":2},{\"k\":2,\"n\":1}]}");
+	gives(f, "{\"a\":[{\"k\":1,\"n\":2}]}");
+	detail_is(f, "{\"strategy\":\"merge\",\"kept\":[{\"path\":\"a[1]\","
+		     "\"deletedBy\":[\"2-b\"]}]}");
+}
+
+/* What was counted by others stays counted; the base is taken away once. */
+static void test_a_removed_counter(void **state)
+{
+	struct fixture *f = *state;
+	removes(f, "{\"paths\":{\"n\":\"counter\"}}", "{\"n\":5}", "{}", 1, "{\"n\":7}");
+	gives(f, "{\"n\":2}");
+	add(f, "2-c", "{}");
+	gives(f, "{\"n\":2}");
+	add(f, "2-d", "{\"n\":7}");
+	gives(f, "{\"n\":4}");
+}
+
+static void test_a_removed_list_is_more_than_appending(void **state)
+{
+	struct fixture *f = *state;
+	removes(f, LOG_POLICY, "{\"log\":[1]}", "{}", 1, "{\"log\":[1,2]}");
+	run(f);
+	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	removes(f, LOG_POLICY, "{\"log\":[]}", "{}", 1, "{\"log\":[2]}");
+	gives(f, "{\"log\":[2]}");
+	removes(f, "{\"paths\":{\"log\":\"append\"},\"fallback\":\"newest\"}", "{\"log\":[1]}",
+		"{}", 9, "{\"log\":[1,2]}");
+	gives(f, "{}");
+}
+
+/* max and min say nothing of removals; where nothing is said, the change stays whatever the
+ * fallback. */
+static void test_without_a_rule_deletes_decides(void **state)
+{
+	struct fixture *f = *state;
+	removes(f, "{\"paths\":{\"a\":\"max\"},\"fallback\":\"newest\"}", "{\"a\":9,\"b\":1}", "{}",
+		9, "{\"a\":2,\"b\":2}");
+	add(f, "2-c", "{\"a\":3,\"b\":1}");
+	gives(f, "{\"a\":3,\"b\":2}");
+	detail_is(f, "{\"strategy\":\"merge\",\"dropped\":[{\"path\":\"a\",\"rule\":\"max\","
+		     "\"kept\":\"2-c\",\"values\":[{\"revision\":\"2-a\",\"value\":2}]}],"
+		     "\"kept\":[{\"path\":\"a\",\"deletedBy\":[\"2-b\"]},"
+		     "{\"path\":\"b\",\"deletedBy\":[\"2-b\"]}]}");
+	removes(
+	    f, "{\"deletes\":\"delete-wins\",\"paths\":{\"c\":\"newest\",\"i\":{\"map\":[\"k\"]}}}",
+	    "{\"a\":1,\"c\":1,\"i\":[{\"k\":1}]}", "{\"i\":[]}", 1,
+	    "{\"a\":2,\"c\":2,\"i\":[{\"k\":1,\"n\":1}]}");
+	gives(f, "{\"i\":[],\"c\":2}");
+	detail_is(
+	    f, "{\"strategy\":\"merge\",\"dropped\":[{\"path\":\"i[1]\",\"rule\":\"delete-wins\","
+	       "\"kept\":\"2-b\",\"values\":[{\"revision\":\"2-a\",\"value\":{\"k\":1,\"n\":1}}]},"
+	       "{\"path\":\"a\",\"rule\":\"delete-wins\",\"kept\":\"2-b\","
+	       "\"values\":[{\"revision\":\"2-a\",\"value\":2}]},"
+	       "{\"path\":\"c\",\"rule\":\"newest\",\"kept\":\"2-a\","
+	       "\"values\":[{\"revision\":\"2-b\",\"deleted\":true}]}]}");
+}
+
+/* ---- manual ---- */
+
+static void opens_at(struct fixture *f, const char *path)
+{
+	char wanted[64];
+	run(f);
+	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	(void)snprintf(wanted, sizeof wanted, "\"open\":[{\"path\":\"%s\",", path);
+	if (!strstr(to_json(f, buf_slice(&f->result.detail)), wanted))
+		fail_msg("%s: %s", path, buf_cstr(&f->text));
+}
+
+/* It is one thing: neither the fallback decides in it, nor is it mixed. */
+static void test_a_manual_object_waits_as_a_whole(void **state)
+{
+	struct fixture *f = *state;
+	const char *policy = "{\"paths\":{\"o\":\"manual\"},\"fallback\":\"newest\"}";
+	removes(f, policy, "{\"o\":{\"s\":1,\"z\":1}}", "{\"o\":{\"s\":2,\"z\":1}}", 1,
+		"{\"o\":{\"s\":3,\"z\":1}}");
+	opens_at(f, "o");
+	removes(f, policy, "{\"o\":{\"s\":1,\"z\":1}}", "{\"o\":{\"s\":2,\"z\":1}}", 1,
+		"{\"o\":{\"s\":1,\"z\":3}}");
+	opens_at(f, "o");
+	removes(f, policy, "{\"o\":{\"s\":1}}", "{\"o\":{\"s\":2}}", 1, "{\"o\":{\"s\":2}}");
+	gives(f, "{\"o\":{\"s\":2}}");
+	removes(f, policy, "{\"o\":{\"s\":1},\"x\":1}", "{\"o\":{\"s\":2},\"x\":1}", 1,
+		"{\"o\":{\"s\":1},\"x\":2}");
+	gives(f, "{\"o\":{\"s\":2},\"x\":2}");
+}
+
+/* Nothing that holds it is removed, or taken whole, without people. */
+static void test_a_manual_path_below(void **state)
+{
+	struct fixture *f = *state;
+	const char *policy = "{\"paths\":{\"o.s\":\"manual\",\"i\":{\"map\":[\"k\"]},"
+			     "\"i.s\":\"manual\"},\"fallback\":\"newest\"}";
+	removes(f, policy, "{\"o\":{\"s\":1}}", "{}", 9, "{\"o\":{\"s\":2}}");
+	opens_at(f, "o");
+	removes(f, policy, "{\"o\":{\"s\":1}}", "{\"o\":7}", 9, "{\"o\":{\"s\":2}}");
+	opens_at(f, "o");
+	removes(f, policy, "{\"i\":[{\"k\":1,\"s\":1}]}", "{\"i\":[]}", 9,
+		"{\"i\":[{\"k\":1,\"s\":2}]}");
+	opens_at(f, "i[1]");
+	removes(f, policy, "{\"ox\":{\"s\":1}}", "{}", 9, "{\"ox\":{\"s\":2}}");
+	gives(f, "{\"ox\":{\"s\":2}}");
+}
+
+static void test_keys_may_be_nested(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"paths\":{\"i\":{\"map\":[\"k.id\"]}}}",
+	      "{\"i\":[{\"k\":{\"id\":1},\"a\":1}]}");
+	add(f, "2-b", "{\"i\":[{\"k\":{\"id\":1},\"a\":2}]}");
+	add(f, "2-a", "{\"i\":[{\"k\":{\"id\":1},\"a\":1},{\"k\":{\"id\":2}}]}");
+	gives(f, "{\"i\":[{\"k\":{\"id\":1},\"a\":2},{\"k\":{\"id\":2}}]}");
+	start(f, "{\"paths\":{\"i\":{\"map\":[\"k.id\"]}}}", "{\"i\":[{\"k.id\":1,\"a\":1}]}");
+	add(f, "2-b", "{\"i\":[{\"k.id\":1,\"a\":2}]}");
+	add(f, "2-a", "{\"i\":[{\"k.id\":1,\"a\":1,\"b\":1}]}");
+	gives(f, "{\"i\":[{\"k.id\":1,\"a\":2,\"b\":1}]}");
 }
 
 /* ---- whole documents ---- */
@@ -559,7 +741,8 @@ int main(void)
 	    T(test_a_changed_element_outlives_its_deletion),
 	    T(test_counters_add_up),
 	    T(test_equal_changes_of_counters_are_two),
-	    T(test_counters_are_exact_or_open),
+	    T(test_counters_are_exact),
+	    T(test_counters_that_stay_open),
 	    T(test_numbers_that_no_machine_word_holds),
 	    T(test_max_min_and_newest),
 	    T(test_oldest_of_values),
@@ -567,6 +750,13 @@ int main(void)
 	    T(test_more_than_appending_stays_open),
 	    T(test_a_fallback_decides_open_paths),
 	    T(test_what_a_rule_dropped_is_told),
+	    T(test_rules_are_asked_about_removals),
+	    T(test_a_removed_counter),
+	    T(test_a_removed_list_is_more_than_appending),
+	    T(test_without_a_rule_deletes_decides),
+	    T(test_a_manual_object_waits_as_a_whole),
+	    T(test_a_manual_path_below),
+	    T(test_keys_may_be_nested),
 	    T(test_edit_wins_over_delete),
 	    T(test_delete_wins_on_request),
 	    T(test_newest_and_oldest),

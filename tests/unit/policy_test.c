@@ -110,6 +110,32 @@ static void test_fallbacks_and_times(void **state)
 	refused(f, "{\"leaseMs\":1.5}", "/leaseMs", "100");
 }
 
+static void never_asked(struct fixture *f, const char *json, const char *place)
+{
+	assert_true(parse(f, json));
+	assert_false(policy_paths_count_all(&f->policy, &f->error));
+	assert_string_equal(f->error.place, place);
+	assert_non_null(strstr(f->error.text, "never asked"));
+}
+
+static void test_rules_that_are_never_asked(void **state)
+{
+	struct fixture *f = *state;
+	never_asked(f, "{\"paths\":{\"o\":\"newest\",\"o.d\":\"manual\"}}", "/paths/o.d");
+	never_asked(f, "{\"paths\":{\"a\":\"set\",\"a.b\":\"max\"}}", "/paths/a.b");
+	never_asked(f, "{\"paths\":{\"a.b\":\"manual\",\"a.b.c.d\":\"max\"}}", "/paths/a.b.c.d");
+	never_asked(f, "{\"paths\":{\"id\":\"newest\"}}", "/paths/id");
+	assert_true(parse(f, "{\"paths\":{\"a\":{\"map\":[\"k\"]},\"a.b\":\"max\",\"a-b\":\"set\","
+			     "\"ax.b\":\"min\",\"b\":\"manual\",\"b-c\":\"max\"}}"));
+	assert_true(policy_paths_count_all(&f->policy, &f->error));
+	assert_true(policy_has_below(&f->policy, slice_text("a"), RULE_MAX));
+	assert_false(policy_has_below(&f->policy, slice_text("a"), RULE_SET));
+	assert_false(policy_has_below(&f->policy, slice_text("b"), RULE_MAX));
+	assert_true(policy_has_below(&f->policy, slice_text(""), RULE_MANUAL));
+	assert_false(policy_has_below(&f->policy, slice_text(""), RULE_COUNTER));
+	assert_false(policy_has_below(&f->policy, slice_text("zz"), RULE_MANUAL));
+}
+
 static void test_roots(void **state)
 {
 	struct fixture *f = *state;
@@ -258,6 +284,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_nothing_means_merge, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_strategies, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_fallbacks_and_times, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_rules_that_are_never_asked, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_roots, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_references, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_paths_are_found_exactly, setup, teardown),

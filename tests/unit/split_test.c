@@ -97,6 +97,12 @@ static void test_one_kind_is_one_entity(void **state)
 				       "\"script\":\"f\"}");
 	run(f);
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_collision\"}");
+	/* whatever the order of a kind's members */
+	start(f, KINDS);
+	node(f, "1-a", ROOT, "{\"type\":{\"a\":1,\"b\":2},\"n\":1}");
+	node(f, "1-b", ROOT, "{\"type\":{\"b\":2,\"a\":1},\"m\":2}");
+	run(f);
+	becomes(f, "{\"type\":{\"b\":2,\"a\":1},\"m\":2,\"n\":1}");
 }
 
 static void test_different_kinds_may_stay_open(void **state)
