@@ -77,10 +77,33 @@ const char function_validate_source[] =
 #define RESPONSE \
 	"  function response(v) { return copy(typeof v === 'string' ? { body: v } : v, null); }\n"
 
+/* What is thrown as an error of CouchDB's is the response, in its words. */
+#define ANSWER \
+	"  const codes = { bad_request: 400, unauthorized: 401, forbidden: 403, not_found: 404,\n" \
+	"    conflict: 409 };\n" \
+	"  function error_of(e) {\n" \
+	"    if (e === null || typeof e !== 'object' || e instanceof Error) return null;\n" \
+	"    if (Array.isArray(e))\n" \
+	"      return e[0] === 'error' || e[0] === 'fatal' ? e.slice(1) : null;\n" \
+	"    for (const name of ['forbidden', 'unauthorized'])\n" \
+	"      if (e[name] !== undefined) return [name, e[name]];\n" \
+	"    return e.error !== undefined ? [e.error, e.reason] : null;\n" \
+	"  }\n" \
+	"  function answer_of(call) {\n" \
+	"    try { return call(); }\n" \
+	"    catch (e) {\n" \
+	"      const list = error_of(e);\n" \
+	"      if (!list) throw e;\n" \
+	"      const error = String(list[0]);\n" \
+	"      const code = Object.hasOwn(codes, error) ? codes[error] : 500;\n" \
+	"      return [null, { code, json: { error, reason: copy(list[1], null) } }];\n" \
+	"    }\n" \
+	"  }\n"
+
 const char function_show_source[] =
 	"(function (text, design, document, req) {\n"
-	OF_DESIGN SCRIPT_MADE RESPONSE
-	"  return [null, response(made.call(design, document, req))];\n"
+	OF_DESIGN SCRIPT_MADE RESPONSE ANSWER
+	"  return answer_of(() => [null, response(made.call(design, document, req))]);\n"
 	"})";
 
 /* What it sends is the body, and what it returns comes last. */
@@ -93,19 +116,23 @@ const char function_list_source[] =
 	"  globalThis.start = function (v) { begun = v || {}; };\n"
 	"  globalThis.send = function (chunk) { sent.push(String(chunk)); };\n"
 	"  globalThis.getRow = function () { return at < rows.length ? rows[at++] : null; };\n"
-	OF_DESIGN SCRIPT_MADE
-	"  const tail = made.call(design, head, req);\n"
-	"  if (tail !== undefined && tail !== null) sent.push(String(tail));\n"
-	"  const headers = { 'Content-Type': 'application/json', ...begun.headers };\n"
-	"  return [null, copy({ code: begun.code, headers, body: sent.join('') }, null)];\n"
+	OF_DESIGN SCRIPT_MADE ANSWER
+	"  return answer_of(() => {\n"
+	"    const tail = made.call(design, head, req);\n"
+	"    if (tail !== undefined && tail !== null) sent.push(String(tail));\n"
+	"    const headers = { 'Content-Type': 'application/json', ...begun.headers };\n"
+	"    return [null, copy({ code: begun.code, headers, body: sent.join('') }, null)];\n"
+	"  });\n"
 	"})";
 
 const char function_update_source[] =
 	"(function (text, design, document, req) {\n"
-	OF_DESIGN SCRIPT_MADE RESPONSE
-	"  const result = made.call(design, document, req);\n"
-	"  if (!Array.isArray(result))\n"
-	"    throw new TypeError('an update function returns [document, response]');\n"
-	"  return [copy(result[0], null), response(result[1])];\n"
+	OF_DESIGN SCRIPT_MADE RESPONSE ANSWER
+	"  return answer_of(() => {\n"
+	"    const result = made.call(design, document, req);\n"
+	"    if (!Array.isArray(result))\n"
+	"      throw new TypeError('an update function returns [document, response]');\n"
+	"    return [copy(result[0], null), response(result[1])];\n"
+	"  });\n"
 	"})";
 /* clang-format on */

@@ -336,6 +336,15 @@ static bool take_type(struct slice body, struct problem *p)
 	return couch_problem(p, COUCH_INDEX_TYPE, text);
 }
 
+static bool has_twins(const struct mango_fields *fields)
+{
+	for (uint32_t i = 0; i < fields->count; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (slice_equal(fields->list[i].name, fields->list[k].name))
+				return true;
+	return false;
+}
+
 static bool take_index(struct turn *t, struct request *r, struct index_op *op, struct problem *p)
 {
 	struct slice body;
@@ -356,6 +365,8 @@ static bool take_index(struct turn *t, struct request *r, struct index_op *op, s
 		return false;
 	if (index->fields.count == 0)
 		return couch_problem(p, COUCH_BAD_INDEX, "");
+	if (has_twins(&index->fields))
+		return couch_problem(p, COUCH_BAD_INDEX, "Fields must differ from each other.");
 	if (index->name.len == 0)
 		index->name = made_name(r, index->definition);
 	index->ddoc = mango_ddoc_id(r, ddoc.len > 0 ? ddoc : made_name(r, index->definition));

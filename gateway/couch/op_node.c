@@ -3,12 +3,15 @@
 #include <stdio.h>
 
 #include "gateway/couch/couch.h"
+#include "gateway/replicate/schedule.h"
 #include "gateway/routes.h"
 
 void couch_node(struct turn *t, struct request *r)
 {
 	struct reply *reply = reply_begin(t, 200);
-	buf_printf(&reply->body, "{\"name\":\"gateway-%" PRIu64 "\"}", t->gw->options.self);
+	buf_append_text(&reply->body, "{\"name\":");
+	json_string(schedule_node(t->gw), &reply->body);
+	buf_append_byte(&reply->body, '}');
 	reply_send(t, r, reply);
 }
 

@@ -24,7 +24,7 @@ static struct slice node_of(const struct gateway *gw, const struct plan *plan)
 	const struct runner *runner = NULL;
 	if (plan)
 		runner = map_get(&gw->schedule->runners, buf_slice(&plan->row.holder));
-	return runner ? buf_slice(&runner->node) : slice_text(gw->schedule->node);
+	return runner ? buf_slice(&runner->node) : schedule_node(gw);
 }
 
 static void print_text(const char *name, struct slice value, struct buf *out)

@@ -42,6 +42,11 @@ static void note_free(struct note *note)
 	free(note);
 }
 
+struct slice schedule_node(const struct gateway *gw)
+{
+	return slice_text(gw->schedule->node);
+}
+
 void schedule_close(struct gateway *gw)
 {
 	struct schedule *s = gw->schedule;

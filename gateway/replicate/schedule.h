@@ -17,6 +17,8 @@ struct schedule;
 /* node: the name of this gateway; copied; NULL: it has none. */
 struct schedule *schedule_new(uint64_t seed, const char *node);
 void schedule_close(struct gateway *gw);
+/* This gateway's name, as lists of nodes and jobs have it. */
+struct slice schedule_node(const struct gateway *gw);
 /* Answers that came in this step. */
 void schedule_step(struct turn *t);
 void schedule_tick(struct turn *t);

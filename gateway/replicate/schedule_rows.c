@@ -83,7 +83,7 @@ void beat_send(struct turn *t)
 	buf_append_byte(&body, '{');
 	if (self)
 		print_text("_rev", buf_slice(&self->revision), &body);
-	print_text("node", slice_text(t->gw->schedule->node), &body);
+	print_text("node", schedule_node(t->gw), &body);
 	buf_printf(&body, "\"lease\":%" PRIu32 ",\"load\":%" PRIu64 ",\"room\":%" PRIu64 "}",
 		   limits->replication_lease_ms, self ? self->load : 0,
 		   self ? self->room : limits->replications_max);
@@ -113,7 +113,7 @@ void beat_answered(struct turn *t, const struct note *note)
 	}
 	struct runner *self = runner_want(s, slice_text(s->self));
 	if (self->node.len == 0) {
-		set_text(&self->node, slice_text(t->gw->schedule->node));
+		set_text(&self->node, schedule_node(t->gw));
 		self->lease_ms = limits->replication_lease_ms;
 		self->room = limits->replications_max;
 		schedule_hint(t->gw);

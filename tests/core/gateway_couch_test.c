@@ -221,6 +221,8 @@ static const struct told at_once[] = {
     {"POST /c/_find\n\n{\"selector\":{},\"limit\":-1}", 400,
      "{\"error\":\"invalid_non_neg_integer\",\"reason\":"
      "\"`limit` must be a whole number, 0 or more\"}"},
+    {"POST /c/_index\n\n{\"index\":{\"fields\":[\"a\",{\"a\":\"asc\"}]}}", 400,
+     "{\"error\":\"invalid_index_json\",\"reason\":\"Fields must differ from each other.\"}"},
     {"POST /c/_index\n\n{\"index\":{}}", 400,
      "{\"error\":\"missing_required_key\",\"reason\":\"Missing required key: fields\"}"},
     {"COPY /c/a", 400,

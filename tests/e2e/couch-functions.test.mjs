@@ -88,6 +88,7 @@ const UPDATES = {
   answer: 'function (doc, req) { return [null, JSON.parse(req.body)]; }',
   write: 'function (doc, req) { return [JSON.parse(req.body), "written"]; }',
   throws: 'function () { throw new Error("no"); }',
+  given: 'function (doc, req) { throw JSON.parse(req.body); }',
   nothing: 'function () {}',
   loops: 'function () { for (;;); }',
 };
@@ -316,6 +317,18 @@ describe('functions of design documents', () => {
     for (const response of [{ code: 42 }, { code: 'x' }, { body: 7 }, { base64: '?' }, { headers: [] }, { headers: { 'a b': 'c' } }, { headers: { a: 'b\r\nc: d' } }, { headers: { a: 1 } }, 7, [], { headers: Object.fromEntries('abcdefg'.split('').map((name) => [name, 'x'])) }])
       expectError(await call('POST', 'answer', response), 500, 'external_response_error');
     assert.equal((await call('POST', 'answer', null)).status, 200);
+    for (const [thrown, status, error, reason] of [
+      [['error', 'not_found', 'nope'], 404, 'not_found', 'nope'],
+      [['fatal', 'bad_request', 'not so'], 400, 'bad_request', 'not so'],
+      [{ error: 'my', reason: 'r' }, 500, 'my', 'r'],
+      [{ forbidden: 'no' }, 403, 'forbidden', 'no'],
+      [{ unauthorized: 'who' }, 401, 'unauthorized', 'who'],
+      [['error', 'toString', { a: 1 }], 500, 'toString', { a: 1 }],
+    ]) {
+      const { status: told, json } = await call('POST', 'given', thrown);
+      assert.deepEqual([told, json], [status, { error, reason }]);
+    }
+    for (const thrown of ['plain', 7, null, ['nothing'], {}]) expectError(await call('POST', 'given', thrown), 500, 'unknown_error');
 
     const doc = (body) => call('POST', 'write', body);
     expectError(await doc({ _id: 'a/b', _rev: stored._rev }), 409, 'conflict');
