@@ -268,17 +268,21 @@ void arbiter_stream_wants(struct turn *t, struct arbiter_stream *s, const struct
 static bool take_parameters(struct turn *t, struct request *r, struct arbiter_stream *s,
 			    struct problem *p)
 {
+	static const char *const known[] = {"collections", "credit", "leaseMs", NULL};
 	struct slice names;
 	struct slice list[ARBITER_COLLECTIONS_MAX];
 	uint32_t count = 0;
 	uint64_t credit = 1;
 	struct slice lease_ms;
-	if (!take_number(t, r, "credit", LIMIT_OFFERS, &credit, p) ||
+	if (!native_parameters(r, known, p) ||
+	    !take_number(t, r, "credit", LIMIT_OFFERS, &credit, p) ||
 	    !native_json_parameter(t, r, "leaseMs", &lease_ms, p) ||
 	    !arbiter_take_ms(lease_ms, "leaseMs", &s->lease_ms, p))
 		return false;
 	if (!request_parameter(r, "collections", &names))
 		names = slice_of(NULL, 0);
+	else if (names.len == 0)
+		return problem_set(p, STATUS_BAD_PARAMETER, "collections");
 	while (names.len > 0) {
 		const uint8_t *comma = memchr(names.data, ',', names.len);
 		struct slice name =

@@ -350,8 +350,15 @@ static void test_what_is_malformed_is_refused(void **state)
 	gateway_bench_http(b, "PUT /_/arbiter/nonsense");
 	assert_int_equal(b->status, 409);
 	gateway_bench_clear(b);
-	gateway_bench_http(b, "GET /_/arbiter/_stream?credit=65");
-	assert_int_equal(b->status, 400);
+	static const char *const streams[] = {"credit=65", "collection=c", "waitMs=5",
+					      "collections="};
+	for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
+		char request[64];
+		gateway_bench_clear(b);
+		snprintf(request, sizeof request, "GET /_/arbiter/_stream?%s", streams[i]);
+		gateway_bench_http(b, request);
+		assert_int_equal(b->status, 400);
+	}
 }
 
 static void test_a_stream_has_credit(void **state)
