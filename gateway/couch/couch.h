@@ -56,11 +56,6 @@ bool couch_type_allowed(const struct request *r);
 void couch_no_route(const struct request *r, const struct slice *segments, int count,
 		    struct problem *p);
 
-/* ---- body.c ---- */
-
-/* A body that came with gzip is the request's as it was before. False: it can't be read. */
-bool couch_body_decode(struct turn *t, struct request *r, struct problem *p) MUST_CHECK;
-
 /* ---- document.c: a document printed, and taken apart ---- */
 
 struct couch_document {
@@ -110,8 +105,9 @@ bool couch_number(const struct request *r, const char *name, uint64_t *value,
 
 /* Asks the coordinator for the rows of system.nodes. */
 void couch_ask_members(struct turn *t, struct request *r, call_done *done);
-/* Names of all databases in the request's arena, in order. */
-uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names);
+/* Names of databases in the request's arena, in order: of all, what its parameters ask for. */
+bool couch_databases(struct turn *t, struct request *r, struct slice **names, uint32_t *count,
+		     struct problem *p) MUST_CHECK;
 
 /* ---- op_database.c ---- */
 
@@ -137,6 +133,9 @@ void couch_find(struct turn *t, struct request *r, collection_step *found);
 /* JSON text there, a value here. */
 bool couch_take_value(struct turn *t, struct request *r, struct slice body, const char *name,
 		      struct slice *value, struct problem *p) MUST_CHECK;
+/* One that must be a text. *key stays if it is absent. */
+bool couch_take_key(struct turn *t, struct request *r, struct slice body, const char *name,
+		    struct slice *key, struct problem *p) MUST_CHECK;
 /* *value stays if it is absent. */
 bool couch_take_flag(struct request *r, struct slice body, const char *name, bool *value,
 		     struct problem *p) MUST_CHECK;

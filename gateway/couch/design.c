@@ -63,6 +63,13 @@ enum collation_order design_order(const struct design_view *view)
 	return view->options & VIEW_RAW ? COLLATION_RAW : COLLATION_UNICODE;
 }
 
+bool design_is_foreign(struct slice body)
+{
+	struct slice language = value_text_member(body, "language");
+	return language.len > 0 && !slice_is(language, "javascript") &&
+	       !slice_is(language, "query");
+}
+
 /* Rows depend on nothing else. The number counts forms of what runs the function. */
 void design_signature(const struct design_view *view, uint8_t out[16])
 {

@@ -7,6 +7,7 @@
 #include "common/doc/utf8.h"
 #include "common/doc/value.h"
 #include "gateway/couch/auth.h"
+#include "gateway/couch/view.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -239,6 +240,8 @@ bool function_find(struct slice design, const char *group, struct slice name, st
 		return missing_key(slice_text(group), p);
 	if (value.len == 0)
 		return missing_key(name, p);
+	if (design_is_foreign(design))
+		return couch_problem(p, COUCH_UNKNOWN_LANGUAGE, "");
 	struct slice map = value_member(value, slice_text("map")); /* of a view */
 	struct mp_reader reader = mp_reader_of(map.len > 0 ? map : value);
 	struct mp_token text = mp_read(&reader);

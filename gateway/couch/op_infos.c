@@ -69,11 +69,14 @@ static void map_came(struct turn *t, struct request *r, uint32_t index, enum sta
 		     const void *body)
 {
 	struct infos *op = r->op;
+	struct problem problem;
 	(void)index;
 	(void)status;
 	r->unconfirmed = body == NULL;
-	if (r->method != HTTP_POST)
-		op->count = couch_databases(t, r, &op->names);
+	if (r->method != HTTP_POST && !couch_databases(t, r, &op->names, &op->count, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
 	op->rows = arena_alloc(&r->arena, (op->count + 1) * sizeof *op->rows);
 	next(t, r);
 }

@@ -247,8 +247,8 @@ bool couch_take_value(struct turn *t, struct request *r, struct slice body, cons
 }
 
 /* Ids are strings; a key of another type has its place before or behind them all. */
-static bool take_key(struct turn *t, struct request *r, struct slice body, const char *name,
-		     struct slice *key, struct problem *p)
+bool couch_take_key(struct turn *t, struct request *r, struct slice body, const char *name,
+		    struct slice *key, struct problem *p)
 {
 	struct slice value;
 	if (!couch_take_value(t, r, body, name, &value, p))
@@ -320,10 +320,11 @@ static bool take_range(struct turn *t, struct request *r, struct slice body, str
 		       struct problem *p)
 {
 	struct slice key = {0};
-	if (!take_key(t, r, body, "startkey", &op->first, p) ||
-	    !take_key(t, r, body, "start_key", &op->first, p) ||
-	    !take_key(t, r, body, "endkey", &op->last, p) ||
-	    !take_key(t, r, body, "end_key", &op->last, p) || !take_key(t, r, body, "key", &key, p))
+	if (!couch_take_key(t, r, body, "startkey", &op->first, p) ||
+	    !couch_take_key(t, r, body, "start_key", &op->first, p) ||
+	    !couch_take_key(t, r, body, "endkey", &op->last, p) ||
+	    !couch_take_key(t, r, body, "end_key", &op->last, p) ||
+	    !couch_take_key(t, r, body, "key", &key, p))
 		return false;
 	op->inclusive = true;
 	if (!couch_take_flag(r, body, "inclusive_end", &op->inclusive, p))

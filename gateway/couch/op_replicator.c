@@ -24,11 +24,27 @@ static void write_rights(const struct couch_user *user, struct buf *out)
 		mp_write_str(out, user->roles[i]);
 }
 
+/* ["source", "target"]: what is_here said of them. */
+static void write_here(const struct replication *what, struct buf *out)
+{
+	mp_write_text(out, REPLICATION_HERE);
+	mp_write_array(out, what->sides[SIDE_SOURCE].here + what->sides[SIDE_TARGET].here);
+	for (int i = 0; i < SIDES; i++)
+		if (what->sides[i].here)
+			mp_write_text(out, replication_side(i));
+}
+
+static bool any_here(const struct replication *what)
+{
+	return what->sides[SIDE_SOURCE].here || what->sides[SIDE_TARGET].here;
+}
+
 /* The body with the owner behind it; of one with a password also what he may do, whatever he says
- * himself. */
-static void add_owner(struct request *r, struct couch_document *d)
+ * himself; likewise which sides are here. */
+static void add_notes(struct request *r, const struct replication *what, struct couch_document *d)
 {
 	const struct couch_user *user = plain_user(r);
+	bool owned = !user && value_member(d->body, slice_text("owner")).len > 0;
 	struct buf members = {0};
 	struct buf out = {0};
 	struct mp_reader reader = mp_reader_of(d->body);
@@ -37,30 +53,39 @@ static void add_owner(struct request *r, struct couch_document *d)
 	for (uint32_t i = 0; i < count; i++) {
 		struct mp_token name = mp_read(&reader);
 		struct slice value = mp_value(&reader);
-		if (slice_is(name.bytes, "owner") || (user && slice_is(name.bytes, "user_ctx")))
+		if ((!owned && slice_is(name.bytes, "owner")) ||
+		    (user && slice_is(name.bytes, "user_ctx")) ||
+		    slice_is(name.bytes, REPLICATION_HERE))
 			continue;
 		mp_write_str(&members, name.bytes);
 		buf_append_slice(&members, value);
 		kept++;
 	}
-	mp_write_map(&out, kept + 1 + (user != NULL));
+	mp_write_map(&out, kept + !owned + (user != NULL) + any_here(what));
 	buf_append_slice(&out, buf_slice(&members));
-	mp_write_text(&out, "owner");
-	mp_write_str(&out, r->couch.user ? r->couch.user->name : slice_of(NULL, 0));
+	if (!owned) {
+		mp_write_text(&out, "owner");
+		mp_write_str(&out, r->couch.user ? r->couch.user->name : slice_of(NULL, 0));
+	}
 	if (user)
 		write_rights(user, &out);
+	if (any_here(what))
+		write_here(what, &out);
 	d->body = arena_copy(&r->arena, buf_slice(&out));
 	buf_close(&members);
 	buf_close(&out);
 }
 
 /* CouchDB refuses what is no job with 403. */
-static bool check_job(struct turn *t, struct slice body, struct problem *p)
+static bool check_job(struct turn *t, struct request *r, struct slice body,
+		      struct replication *what, struct problem *p)
 {
-	struct arena arena = {0};
-	struct replication what;
-	bool fine = replication_parse(t->gw, body, &arena, &what, p);
-	arena_close(&arena);
+	struct asker asker = {0};
+	if (r->http) { /* a document that a function makes may come later */
+		asker.host = request_header(r, "host");
+		asker.authorization = request_header(r, "authorization");
+	}
+	bool fine = replication_parse_for(t->gw, body, &asker, &r->arena, what, p);
 	if (!fine && p->couch == COUCH_BAD_REPLICATION) {
 		struct problem refused;
 		couch_problem(&refused, COUCH_FORBIDDEN, p->detail);
@@ -72,6 +97,7 @@ static bool check_job(struct turn *t, struct slice body, struct problem *p)
 bool couch_replicator_take(struct turn *t, struct request *r, struct couch_document *d,
 			   struct problem *p)
 {
+	struct replication what;
 	bool design = d->id.len > 8 && memcmp(d->id.data, "_design/", 8) == 0;
 	if (!couch_is_replicator(r) || r->reply || d->deleted || design)
 		return true;
@@ -80,11 +106,10 @@ bool couch_replicator_take(struct turn *t, struct request *r, struct couch_docum
 	if (d->body.len > REPLICATOR_BYTES_MAX)
 		return problem_limit(p, STATUS_BODY_TOO_LARGE, "_replicator", REPLICATOR_BYTES_MAX,
 				     d->body.len);
-	if (!slice_is(value_text_member(d->body, "_replication_state"), "failed") &&
-	    !check_job(t, d->body, p))
+	if (!check_job(t, r, d->body, &what, p) &&
+	    !slice_is(value_text_member(d->body, "_replication_state"), "failed"))
 		return false;
-	if (plain_user(r) || value_member(d->body, slice_text("owner")).len == 0)
-		add_owner(r, d);
+	add_notes(r, &what, d);
 	return true;
 }
 

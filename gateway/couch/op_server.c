@@ -84,7 +84,53 @@ static int compare_texts(const void *a, const void *b)
 	return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
-uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names)
+struct names_range {
+	struct slice first; /* data NULL: from the one end */
+	struct slice last;  /* to the other */
+	uint64_t limit;
+	uint64_t skip;
+	bool descending;
+};
+
+static bool take_range(struct turn *t, struct request *r, struct names_range *range,
+		       struct problem *p)
+{
+	const struct slice none = {0};
+	*range = (struct names_range){.limit = UINT64_MAX};
+	return couch_take_key(t, r, none, "startkey", &range->first, p) &&
+	       couch_take_key(t, r, none, "start_key", &range->first, p) &&
+	       couch_take_key(t, r, none, "endkey", &range->last, p) &&
+	       couch_take_key(t, r, none, "end_key", &range->last, p) &&
+	       couch_take_flag(r, none, "descending", &range->descending, p) &&
+	       couch_take_count(r, none, "limit", &range->limit, p) &&
+	       couch_take_count(r, none, "skip", &range->skip, p);
+}
+
+static bool in_range(const struct names_range *range, struct slice name)
+{
+	struct slice least = range->descending ? range->last : range->first;
+	struct slice greatest = range->descending ? range->first : range->last;
+	return (!least.data || slice_compare(name, least) >= 0) &&
+	       (!greatest.data || slice_compare(name, greatest) <= 0);
+}
+
+/* Those of a sorted list. */
+static uint32_t choose(const struct names_range *range, struct slice *list, uint32_t count)
+{
+	uint64_t passed = 0;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; range->descending && i < count / 2; i++) {
+		struct slice other = list[i];
+		list[i] = list[count - 1 - i];
+		list[count - 1 - i] = other;
+	}
+	for (uint32_t i = 0; i < count && kept < range->limit; i++)
+		if (in_range(range, list[i]) && passed++ >= range->skip)
+			list[kept++] = list[i];
+	return kept;
+}
+
+static uint32_t all_names(struct turn *t, struct request *r, struct slice **names)
 {
 	const struct cluster_map *map = &t->gw->map;
 	struct slice *list = arena_alloc(&r->arena, (map->collections.count + 1) * sizeof *list);
@@ -102,10 +148,23 @@ uint32_t couch_databases(struct turn *t, struct request *r, struct slice **names
 	return count;
 }
 
+bool couch_databases(struct turn *t, struct request *r, struct slice **names, uint32_t *count,
+		     struct problem *p)
+{
+	struct names_range range;
+	if (!take_range(t, r, &range, p))
+		return false;
+	*count = all_names(t, r, names);
+	*count = choose(&range, *names, *count);
+	return true;
+}
+
 static void databases_answer(struct turn *t, struct request *r, uint32_t index, enum status status,
 			     const void *body)
 {
 	struct slice *names;
+	struct problem problem;
+	uint32_t count;
 	(void)index;
 	(void)status;
 	r->unconfirmed = body == NULL;
@@ -113,7 +172,10 @@ static void databases_answer(struct turn *t, struct request *r, uint32_t index, 
 		answer_status(t, r, STATUS_STARTING, "");
 		return;
 	}
-	uint32_t count = couch_databases(t, r, &names);
+	if (!couch_databases(t, r, &names, &count, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
 	struct reply *reply = reply_begin(t, 200);
 	for (uint32_t i = 0; i < count; i++) {
 		buf_append_byte(&reply->body, i == 0 ? '[' : ',');

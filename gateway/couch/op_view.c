@@ -298,6 +298,8 @@ static bool take_design(struct request *r, struct view_op *op, struct slice desi
 {
 	if (!design_view(r, design, r->part, &op->design))
 		return couch_problem(p, COUCH_NO_VIEW, "");
+	if (design_is_foreign(design))
+		return couch_problem(p, COUCH_UNKNOWN_LANGUAGE, "");
 	if (!reduce_kind(op->design.reduce, &op->kind))
 		return couch_problem(p, COUCH_BAD_DESIGN, "");
 	if (!op->params.reduce)

@@ -6,6 +6,7 @@
 #include "common/core.h"
 
 struct gateway;
+struct problem;
 struct turn;
 struct request;
 
@@ -18,6 +19,8 @@ struct couch_request {
 	void (*hashed)(struct turn *t, struct request *r, const struct password_reply *reply);
 };
 
+/* A body that came with gzip is the request's as it was before. False: it can't be read. */
+bool couch_body_decode(struct turn *t, struct request *r, struct problem *p) MUST_CHECK;
 /* request_keep, with a copy of this body in place of its own. */
 bool request_body_replace(struct gateway *gw, struct request *r, struct slice body) MUST_CHECK;
 

@@ -7,6 +7,7 @@
 #include "common/doc/value.h"
 #include "common/probe.h"
 #include "gateway/couch/auth_private.h"
+#include "gateway/couch/view.h"
 
 enum {
 	RULES_ROWS = 16,
@@ -27,6 +28,7 @@ struct rules_entry {
 	int64_t written_ms; /* a design document, here; what was asked for before is old */
 	struct buf texts;   /* of MessagePack */
 	uint32_t count;
+	bool foreign;
 };
 
 struct rule {
@@ -47,6 +49,7 @@ struct rules_asking {
 	struct rule *rules;
 	uint32_t count;
 	uint32_t cap;
+	bool foreign;
 	struct msg_doc_read *reads; /* of design documents */
 };
 
@@ -103,7 +106,7 @@ static void go_on(struct turn *t, struct request *r, const struct rules_entry *e
 	struct buf all = {0};
 	mp_write_array(&all, e->count);
 	buf_append_slice(&all, buf_slice(&e->texts));
-	struct couch_rules rules = {e->count, buf_slice(&all)};
+	struct couch_rules rules = {e->count, buf_slice(&all), e->foreign};
 	next(t, r, &rules);
 	buf_close(&all);
 }
@@ -132,6 +135,7 @@ static void all_came(struct turn *t, struct request *r)
 			mp_write_nil(&e->texts);
 	}
 	e->count = op->count;
+	e->foreign = op->foreign;
 	e->known = op->began_ms > e->written_ms;
 	e->asked_ms = op->began_ms;
 	e->asking_ms = 0;
@@ -153,6 +157,7 @@ static void take_rule(struct request *r, struct rules_asking *op, const struct r
 	struct mp_token text = mp_read(&reader);
 	if (text.type != MP_STR)
 		return;
+	op->foreign = op->foreign || design_is_foreign(row->body);
 	if (op->count == op->cap) {
 		uint32_t cap = op->cap ? 2 * op->cap : 4;
 		struct rule *rules = arena_alloc(&r->arena, cap * sizeof *rules);
@@ -269,15 +274,17 @@ static void ask(struct turn *t, struct request *r, uint32_t index)
 
 static void ask_all(struct turn *t, struct request *r, const struct map_collection *c)
 {
-	static struct slice fields[] = {{(const uint8_t *)RULE_MEMBER, sizeof RULE_MEMBER - 1}};
+	static struct slice fields[] = {{(const uint8_t *)"language", 8},
+					{(const uint8_t *)RULE_MEMBER, sizeof RULE_MEMBER - 1}};
 	struct rules_asking *op = r->op;
 	op->left = c->shards_count;
 	op->count = 0;
+	op->foreign = false;
 	op->queries = arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->queries);
 	for (uint32_t i = 0; i < c->shards_count; i++)
 		op->queries[i] = (struct msg_shard_query){.shard = c->shards[i]->shard.id,
 							  .fields = fields,
-							  .fields_count = 1,
+							  .fields_count = ARRAY_LEN(fields),
 							  .limit = RULES_ROWS,
 							  .after = slice_text(before_designs),
 							  .any = op->any};

@@ -17,6 +17,7 @@ enum { RULES_FRESH_MS = 1000, RULES_ASK_MS = 1000 };
 struct couch_rules {
 	uint32_t count;
 	struct slice texts; /* MessagePack: [[text, design document or null], ...] */
+	bool foreign;       /* one is in a language that nobody runs: nothing passes it */
 };
 /* rules: borrowed for the step. */
 typedef void couch_rules_step(struct turn *t, struct request *r, const struct couch_rules *rules);

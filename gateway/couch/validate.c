@@ -24,6 +24,7 @@ struct validation {
 	struct validated *items;
 	uint32_t count;
 	struct slice texts;    /* of the functions */
+	bool foreign;          /* one of them can't be run */
 	struct slice security; /* empty: none */
 	uint64_t old_bytes;
 	uint32_t left; /* old documents without an answer yet */
@@ -222,6 +223,15 @@ static void refuse_run(struct validation *v, const struct problem *problem)
 			refuse(&v->items[i], problem);
 }
 
+static void refuse_foreign(struct turn *t, struct request *r, struct validation *v)
+{
+	struct problem problem;
+	couch_problem(&problem, COUCH_UNKNOWN_LANGUAGE, "");
+	refuse_run(v, &problem);
+	v->at = v->end;
+	run_next(t, r);
+}
+
 static void ran(struct turn *t, struct request *r, const void *context,
 		const struct script_end *end)
 {
@@ -292,6 +302,11 @@ static void run_next(struct turn *t, struct request *r)
 	if (v->run == 0) {
 		buf_close(&items);
 		finish(t, r);
+		return;
+	}
+	if (v->foreign) {
+		buf_close(&items);
+		refuse_foreign(t, r, v);
 		return;
 	}
 	mp_write_array(&arguments, 4);
@@ -450,6 +465,7 @@ static void have_rules(struct turn *t, struct request *r, const struct couch_rul
 		return;
 	}
 	v->texts = arena_copy(&r->arena, rules->texts);
+	v->foreign = rules->foreign;
 	if (!c)
 		couch_answer_error(t, r, COUCH_DB_MISSING);
 	else if (look_through(r, v, &problem))

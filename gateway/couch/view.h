@@ -20,6 +20,8 @@ bool design_view(struct request *r, struct slice body, struct slice name,
 		 struct design_view *out) MUST_CHECK;
 enum collation_order design_order(const struct design_view *view);
 void design_signature(const struct design_view *view, uint8_t out[16]);
+/* Functions in another language are kept, and run by nobody. */
+bool design_is_foreign(struct slice body);
 /* A design document that may be written; any other may. */
 bool design_check(const struct couch_document *d, struct problem *p) MUST_CHECK;
 /* Appends the arguments of view_compile_source (common/doc/view_script.h) for the functions of all

@@ -269,7 +269,7 @@ static bool take_here(struct endpoint *e, struct arena *arena, const struct addr
 		      struct problem *p)
 {
 	struct slice name;
-	*e = (struct endpoint){0};
+	*e = (struct endpoint){.here = true};
 	if (!url_decode(slice_of(a->path.data + 1, a->path.len - 1), false, arena, &name))
 		return bad(p, BAD_PERCENT);
 	return take_local(e, arena, name, p);
@@ -296,7 +296,7 @@ static bool take_side(const struct gateway *gw, struct slice value, const struct
 			  value_text_member(basic, "password"));
 	if (!take_user(e, arena, a.user))
 		return bad(p, BAD_PERCENT);
-	if (is_here(asker, &a, e))
+	if (e->here || is_here(asker, &a, e))
 		return take_here(e, arena, &a, p);
 	if (!host_allowed(gw->options.replicate_hosts, a.host, a.with_port))
 		return couch_problem(p, COUCH_REPLICATE_HOST, "");
@@ -487,6 +487,25 @@ static void make_id(const struct gateway *gw, struct replication *out)
 	buf_close(&text);
 }
 
+const char *replication_side(enum side side)
+{
+	return side == SIDE_SOURCE ? "source" : "target";
+}
+
+/* It says no more than a name in place of the address would, so it may come from anybody. */
+static bool is_noted(struct slice value, const char *side)
+{
+	struct mp_reader reader = mp_reader_of(value_member(value, slice_text(REPLICATION_HERE)));
+	struct mp_token head = mp_read(&reader);
+	bool found = false;
+	for (uint32_t i = 0; head.type == MP_ARRAY && !found && i < head.count; i++) {
+		struct mp_reader item = mp_reader_of(mp_value(&reader));
+		struct mp_token name = mp_read(&item);
+		found = name.type == MP_STR && slice_is(name.bytes, side);
+	}
+	return found;
+}
+
 bool replication_parse_for(const struct gateway *gw, struct slice value, const struct asker *asker,
 			   struct arena *arena, struct replication *out, struct problem *p)
 {
@@ -494,8 +513,9 @@ bool replication_parse_for(const struct gateway *gw, struct slice value, const s
 	if (!value_is_document(value))
 		return couch_problem(p, COUCH_NOT_OBJECT, "");
 	for (int i = 0; i < SIDES; i++) {
-		struct slice side =
-		    value_member(value, slice_text(i == SIDE_SOURCE ? "source" : "target"));
+		const char *name = replication_side(i);
+		struct slice side = value_member(value, slice_text(name));
+		out->sides[i].here = asker->noted && is_noted(value, name);
 		if (side.len == 0)
 			return bad(p, i == SIDE_SOURCE ? "Missing required field: source"
 						       : "Missing required field: target");
@@ -516,6 +536,6 @@ bool replication_parse_for(const struct gateway *gw, struct slice value, const s
 bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
 		       struct replication *out, struct problem *p)
 {
-	const struct asker nobody = {0};
+	const struct asker nobody = {.noted = true};
 	return replication_parse_for(gw, value, &nobody, arena, out, p);
 }

@@ -15,6 +15,7 @@ struct endpoint {
 	bool remote;
 	struct http_field headers[REPLICATE_HEADERS];
 	uint32_t headers_count;
+	bool here;          /* its address is this cluster's */
 	struct slice login; /* {"name":"...","password":"..."}; empty: none of these is known */
 };
 
@@ -39,8 +40,14 @@ struct asker {
 	const struct couch_user *user; /* NULL: may do everything */
 	struct slice host;             /* how he names this cluster: "host:port" */
 	struct slice authorization;    /* as he shows it; or empty */
+	bool noted;                    /* or what a document has noted of that counts */
 };
 
+/* In a document: which sides were addresses of this cluster for who wrote it. */
+#define REPLICATION_HERE "here"
+
+/* The member that names it. */
+const char *replication_side(enum side side);
 /* value: MessagePack. Everything lives in the arena. */
 bool replication_parse(const struct gateway *gw, struct slice value, struct arena *arena,
 		       struct replication *out, struct problem *p) MUST_CHECK;

@@ -282,6 +282,22 @@ describe('functions of design documents', () => {
     expectError(await couch('PUT', `${db}/everywhere`, {}), 400, 'compilation_error');
   });
 
+  test('what is written in another language is kept, and run by nobody', async () => {
+    const db = await database('foreign');
+    const unknown = [500, 'unknown_query_language', 'The design document has another language than JavaScript.'];
+    const filters = { f: '(doc) -> true' };
+    await put(db, '_design/c', { language: 'coffeescript', views: { v: { map: '(doc) -> emit doc._id' } }, filters, shows: filters });
+    await put(db, 'a', {});
+    for (const path of ['_design/c/_view/v', '_design/c/_show/f', '_changes?filter=c/f', '_changes?filter=_view&view=c/v'])
+      expectError(await couch('GET', `${db}/${path}`), ...unknown);
+    const rev = await put(db, '_design/e', { language: 'erlang', validate_doc_update: 'fun(_, _) -> ok end.' });
+    expectError(await couch('PUT', `${db}/b`, {}), ...unknown);
+    const rows = await couch('POST', `${db}/_bulk_docs`, { docs: [{ _id: 'b' }] });
+    assert.deepEqual([rows.status, rows.json[0].error], [201, unknown[1]], rows.text);
+    assert.equal((await couch('DELETE', `${db}/_design/e?rev=${rev}`)).status, 200);
+    await put(db, 'b', {});
+  });
+
   test('_update makes documents and answers, _show answers', async () => {
     const db = await database('made', {
       updates: UPDATES,

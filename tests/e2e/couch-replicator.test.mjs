@@ -142,6 +142,12 @@ describe('the replicator', () => {
     assert.deepEqual([first.ok, first.history[0].docs_written], [true, 20]);
     assert.equal((await db.replicate('nn', 'nn2')).no_changes, true);
     assert.deepEqual(await everything('nn2'), await everything('nn'));
+    // and its enable, which makes a document of them
+    const { id } = await db.replication.enable('nn', 'nn3', { create_target: true });
+    await until('it is done', WAIT_MS, async () => (await couch('GET', `/_scheduler/docs/_replicator/${id}`)).json.state === 'completed');
+    assert.deepEqual(await everything('nn3'), await everything('nn'));
+    const { here, source, owner } = (await couch('GET', `/_replicator/${id}`)).json;
+    assert.deepEqual([here, source, owner], [['source', 'target'], `${cluster.couchUrl}/nn`, 'admin']);
     await dispatcher.close();
   });
 

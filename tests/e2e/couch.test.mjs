@@ -165,6 +165,20 @@ describe('the CouchDB dialect', () => {
     expectError(await couch('PUT', `${db}/q`, { body: { _foo: 1 } }), 400, 'doc_validation', 'Bad special document member: _foo');
   });
 
+  test('names of databases are listed in ranges', async () => {
+    for (const name of ['range-a', 'range-b', 'range-c', 'range-d']) await database(name);
+    const names = async (query) => (await couch('GET', `/_all_dbs?${query}`)).json;
+    const range = 'startkey="range-"&endkey="range-~"';
+    assert.deepEqual(await names(range), ['range-a', 'range-b', 'range-c', 'range-d']);
+    assert.deepEqual(await names(`${range}&skip=1&limit=2`), ['range-b', 'range-c']);
+    assert.deepEqual(await names('start_key="range-c"&end_key="range-a"&descending=true&skip=1'), ['range-b', 'range-a']);
+    assert.deepEqual(await names('startkey="range-b"&endkey="range-a"'), []);
+    assert.deepEqual(await names(`${range}&limit=0`), []);
+    assert.deepEqual((await couch('GET', `/_dbs_info?${range}&limit=2`)).json.map(({ key }) => key), ['range-a', 'range-b']);
+    for (const query of ['limit=-1', 'descending=1', 'startkey=5', 'endkey=x'])
+      for (const path of ['_all_dbs', '_dbs_info']) assert.equal((await couch('GET', `/${path}?${query}`)).json.error, 'query_parse_error', query);
+  });
+
   test('bodies may come with gzip', async () => {
     const db = await database('coded');
     const sent = (method, path, body, coding = 'gzip') => couch(method, `${db}${path}`, { body, headers: { 'Content-Encoding': coding } });

@@ -159,7 +159,7 @@ static bool is_rule_question(const struct effect *e)
 	struct msg_shard_query m = {0};
 	bool is = e->send.envelope.type == MSG_shard_query &&
 		  schema_decode(&schema_msg_shard_query, e->send.body, &arena, &m) &&
-		  m.fields_count == 1 && slice_is(m.fields[0], "validate_doc_update");
+		  m.fields_count == 2 && slice_is(m.fields[1], "validate_doc_update");
 	arena_close(&arena);
 	return is;
 }
