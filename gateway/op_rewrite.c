@@ -373,7 +373,7 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	decide_answer(graph, r->resource, &w->answer, &r->arena, &w->decision);
 	if (w->decision.kind == DECISION_NOTHING) {
 		read_stub(t, r);
-	} else if (w->decision.kind != DECISION_RESOLVE) {
+	} else if (w->decision.kind != DECISION_RESOLVE || !w->decision.resolve.split) {
 		refuse(t, r, STATUS_NOT_SPLIT, "/split");
 	} else if (w->dry_run) {
 		split_dry(t, r);

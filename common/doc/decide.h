@@ -59,12 +59,13 @@ struct split_part {
 
 struct decision {
 	enum decision_kind kind;
-	enum decision_how how; /* RESOLVE */
-	struct policy policy;  /* borrows from the graph; not of BROKEN, nor of invalid policies */
-	struct slice input;    /* SCRIPT, EXTERNAL: MessagePack array [base or nil, [leaf, ...]].
-				* Each is {"rev": its name, "document": as the native dialect
-				* shows it}, a deletion {"rev", "deleted": true}; a base that is
-				* itself a merge has no "rev". Leaves in order of winning */
+	enum decision_how how;  /* RESOLVE */
+	struct policy policy;   /* borrows from the graph; not of BROKEN, nor of invalid policies */
+	struct slice input;     /* SCRIPT, EXTERNAL: MessagePack array [base or nil, [leaf, ...]].
+				 * Each is {"rev": its name, "document": as the native dialect
+				 * shows it}, a deletion {"rev", "deleted": true}; a base that is
+				 * itself a merge has no "rev". Leaves in order of winning */
+	const char *instead_of; /* SCRIPT, as a fallback: of what, for the answer; else NULL */
 	struct msg_conflict_resolve resolve;
 	struct split_part *parts; /* RESOLVE: what must be there first; else none */
 	uint32_t parts_count;
@@ -90,7 +91,8 @@ struct answer {
 	enum decision_how how; /* HOW_SCRIPT, HOW_EXTERNAL or HOW_PERSON */
 	struct slice body;     /* MessagePack, without the id */
 	struct revision pick;
-	struct slice by; /* who, for the record; empty: "arbiter" */
+	struct slice by;        /* who, for the record; empty: "arbiter" */
+	const char *instead_of; /* of a fallback, as the decision said that asked for it */
 };
 
 /* RESOLVE with what was answered; NOTE if that can't be done ("invalid_answer", "too_large") or the

@@ -70,6 +70,7 @@ void decide_asks(struct decide *w, enum decision_kind kind, struct slice id, str
 			      body, &input);
 	}
 	out->kind = kind;
+	out->instead_of = w->reason;
 	out->input = arena_copy(w->arena, buf_slice(&input));
 	buf_close(&input);
 }
@@ -131,6 +132,7 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 	struct decide w = {.graph = graph,
 			   .arena = arena,
 			   .by = answer->by,
+			   .reason = answer->instead_of,
 			   .answered = answer->kind != ANSWER_SPLIT};
 	struct buf detail = {0};
 	if (!decide_prepare(&w, id, out))

@@ -1,11 +1,14 @@
 /* Documents that share nothing but their id: made without knowing of each other, they have no
  * common root. All of one kind they count as one entity and are merged; of different kinds each
  * gets an id of its own, derived from the old one and its root, and the old id a stub that names
- * them. What comes to the old id later goes the same way: a split is never taken back. */
+ * them. What comes to the old id later goes the same way: a split is never taken back. Whoever
+ * edits the stub, or writes anew what was deleted, has a document of his own there: what comes late
+ * to one of the others goes where that is, and changes nothing of it. */
 #include <stdlib.h>
 
 #include "common/doc/decide_internal.h"
 #include "common/doc/graph.h"
+#include "common/doc/graph_split.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
@@ -19,6 +22,8 @@ struct entity {
 	uint32_t count;
 	struct slice body;
 	bool deleted; /* it was split off before, and came again as a deletion */
+	bool late;    /* of a document that was split off, as the history tells */
+	bool beside;  /* what the split took of it before is not in it, as that is gone */
 	/* its versions can't be merged: these go on, each as one of its document, made on `body` if
 	 * that is what they have in common */
 	const uint32_t *versions;
@@ -29,8 +34,14 @@ struct entity {
 struct splitting {
 	struct decide *w;
 	struct decision *out;
-	uint32_t *nodes; /* the inputs that are no stubs */
+	struct graph_split history;
+	uint32_t *nodes; /* the inputs that are no stubs, nor own */
 	uint32_t count;
+	bool stub_inputs; /* there are others */
+	uint32_t *own;    /* what the old id has become since it was split */
+	uint32_t own_count;
+	struct entity own_entity;
+	bool own_stays; /* under the old id, while the others go to theirs */
 	bool was_split;
 	struct slice *ids; /* the stub's list */
 	uint32_t ids_count;
@@ -135,6 +146,8 @@ static bool divide(struct splitting *s, struct entity *e)
 	for (uint32_t i = 0; i < e->count; i++)
 		if (decide_is_deleted(w, e->nodes[i]))
 			return false;
+	if (e == &s->own_entity)
+		return false;
 	qsort(e->nodes, e->count, sizeof *e->nodes, by_age);
 	e->on_base = graph_common_ancestors(&w->doc, e->nodes, e->count, w->arena, &bases) == 1 &&
 		     !decide_is_deleted(w, bases[0]) && decide_body(w, bases[0], &e->body);
@@ -181,12 +194,12 @@ static struct slice kind_of(const struct decide *w, struct slice body)
 }
 
 /* Each family's nodes, empty, with room for them. */
-static struct entity *families_new(const struct splitting *s, const uint32_t *families,
-				   uint32_t count)
+static struct entity *families_new(struct arena *arena, const uint32_t *families,
+				   uint32_t nodes_count, uint32_t count)
 {
-	struct entity *out = arena_alloc(s->w->arena, (count + 1) * sizeof *out);
-	uint32_t *nodes = arena_alloc(s->w->arena, (s->count + 1) * sizeof *nodes);
-	for (uint32_t i = 0; i < s->count; i++)
+	struct entity *out = arena_alloc(arena, (count + 2) * sizeof *out);
+	uint32_t *nodes = arena_alloc(arena, (nodes_count + 1) * sizeof *nodes);
+	for (uint32_t i = 0; i < nodes_count; i++)
 		out[families[i]].count++;
 	for (uint32_t f = 0; f < count; f++) {
 		out[f].nodes = nodes;
@@ -196,25 +209,88 @@ static struct entity *families_new(const struct splitting *s, const uint32_t *fa
 	return out;
 }
 
-static bool find_entities(struct splitting *s)
+/* The nodes, and where the old id is a document of its own what was split off, so that what comes
+ * late meets what went before it. */
+static uint32_t find_nodes(const struct splitting *s, uint32_t **out)
 {
-	uint32_t *families;
-	uint32_t count = graph_families(&s->w->doc, s->nodes, s->count, s->w->arena, &families);
-	s->entities = families_new(s, families, count);
-	for (uint32_t i = 0; i < s->count; i++) {
-		struct entity *e = &s->entities[families[i]];
-		e->nodes[e->count++] = s->nodes[i];
+	const struct document *doc = &s->w->doc;
+	uint32_t count = s->count;
+	if (s->own_count == 0) {
+		*out = s->nodes;
+		return count;
 	}
-	for (uint32_t f = 0; f < count; f++) {
+	uint32_t *all = arena_alloc(s->w->arena, (count + doc->revisions_count) * sizeof *all);
+	for (uint32_t i = 0; i < count; i++)
+		all[i] = s->nodes[i];
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (s->history.taken[i])
+			all[count++] = i;
+	return graph_human_inputs(doc, all, count, s->w->arena, out);
+}
+
+/* False: nothing came late to it. */
+static bool is_wanted(const struct splitting *s, struct entity *e)
+{
+	const struct graph_split *h = &s->history;
+	struct slice body;
+	uint32_t came = 0;
+	for (uint32_t i = 0; i < e->count; i++) {
+		e->late |= h->before[e->nodes[i]];
+		e->beside |= !decide_body(s->w, e->nodes[i], &body);
+		came += !h->taken[e->nodes[i]];
+	}
+	if (!e->beside)
+		return came > 0;
+	uint32_t count = e->count;
+	e->count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (!h->taken[e->nodes[i]])
+			e->nodes[e->count++] = e->nodes[i];
+	return came > 0;
+}
+
+/* One for each history but the own one's. */
+static void find_families(struct splitting *s)
+{
+	uint32_t *nodes;
+	uint32_t *families;
+	uint32_t nodes_count = find_nodes(s, &nodes);
+	uint32_t count =
+	    graph_families(&s->history.cut, nodes, nodes_count, s->w->arena, &families);
+	s->entities = families_new(s->w->arena, families, nodes_count, count);
+	for (uint32_t i = 0; i < nodes_count; i++) {
+		struct entity *e = &s->entities[families[i]];
+		e->nodes[e->count++] = nodes[i];
+	}
+	for (uint32_t f = 0; f < count; f++)
+		if (is_wanted(s, &s->entities[f]))
+			s->entities[s->entities_count++] = s->entities[f];
+	s->own_stays = s->own_count > 0;
+	for (uint32_t f = 0; f < s->entities_count; f++) {
+		s->was_split |= s->entities[f].late;
+		s->own_stays &= s->entities[f].late;
+	}
+}
+
+/* What each of them comes to. False: that can't be told. */
+static bool fill_entities(struct splitting *s)
+{
+	uint32_t count = s->entities_count;
+	s->entities_count = 0;
+	if (s->own_count > 0) {
+		s->own_entity = (struct entity){.nodes = s->own, .count = s->own_count};
+		s->own_entity.deleted = !fill_body(s, &s->own_entity);
+	}
+	for (uint32_t f = 0; f < count && !s->failed; f++) {
 		struct entity e = s->entities[f];
 		e.deleted = !fill_body(s, &e);
-		if (s->failed)
-			return false;
 		/* whoever deletes what was split off means the document under its own id */
 		if (!e.deleted || s->was_split)
 			s->entities[s->entities_count++] = e;
 	}
-	return true;
+	if (s->own_count > 0 && !s->own_stays && !s->own_entity.deleted)
+		s->entities[s->entities_count++] = s->own_entity;
+	return !s->failed;
 }
 
 static bool kinds_differ(const struct splitting *s)
@@ -235,10 +311,19 @@ static void begin(struct splitting *s, struct decide *w, struct decision *out)
 	    graph_find_all(&w->doc, out->resolve.leaves, out->resolve.leaves_count, w->arena);
 	for (uint32_t i = 0; i < out->resolve.leaves_count; i++)
 		take_stub(s, leaves[i]);
+	graph_split_find(&w->doc, w->inputs, w->inputs_count, w->arena, &s->history);
 	s->nodes = arena_alloc(w->arena, w->inputs_count * sizeof *s->nodes);
-	for (uint32_t i = 0; i < w->inputs_count; i++)
-		if (!is_stub(w, w->inputs[i]))
-			s->nodes[s->count++] = w->inputs[i];
+	s->own = arena_alloc(w->arena, w->inputs_count * sizeof *s->own);
+	for (uint32_t i = 0; i < w->inputs_count; i++) {
+		uint32_t node = w->inputs[i];
+		if (is_stub(w, node))
+			s->stub_inputs = true;
+		else if (s->history.after[node])
+			s->own[s->own_count++] = node;
+		else
+			s->nodes[s->count++] = node;
+	}
+	find_families(s);
 }
 
 /* ---- ids of their own ---- */
@@ -246,7 +331,7 @@ static void begin(struct splitting *s, struct decide *w, struct decision *out)
 static bool fill_id(struct splitting *s, const struct entity *e, struct split_part *part)
 {
 	struct decide *w = s->w;
-	int root = graph_first_root(&w->doc, e->nodes, e->count, w->arena);
+	int root = graph_first_root(&s->history.cut, e->nodes, e->count, w->arena);
 	struct slice hash = w->doc.revisions[root].hash;
 	struct buf id = {0};
 	buf_append_slice(&id, s->out->resolve.id);
@@ -331,10 +416,10 @@ static bool add_document(struct splitting *s, const struct entity *e)
 	for (uint32_t k = 0; k < out->parts_count; k++)
 		if (slice_equal(out->parts[k].id, part->id))
 			return fail(s, "roots_alike");
-	part->anew = !stub_names(s, part->id);
+	part->anew = !e->late && !stub_names(s, part->id);
 	if (part->deleted && part->anew)
 		return true;
-	part->beside = s->count < s->w->inputs_count && !part->deleted;
+	part->beside = (s->stub_inputs || e->beside) && !part->deleted;
 	/* what the split made before may hold more than the versions have in common */
 	part->beside |= e->on_base && !part->anew;
 	part->divided = e->versions_count > 0;
@@ -398,7 +483,7 @@ static bool is_divided(const struct split_part *part)
 }
 
 /* detail: a map, which gets the list of ids, and of those that are deleted or in conflict. */
-static void become_stub(struct splitting *s, struct slice detail)
+static void become_parts(struct splitting *s, struct slice detail)
 {
 	struct buf stub = {0};
 	struct buf told = {0};
@@ -419,8 +504,12 @@ static void become_stub(struct splitting *s, struct slice detail)
 	mp_write_text(&told, "documents");
 	write_ids(s, &told);
 	buf_append(&told, r.at, (size_t)(r.end - r.at));
-	decide_becomes(s->w, false, buf_slice(&stub), buf_slice(&told), s->out);
-	s->out->resolve.split = true;
+	if (s->own_stays)
+		decide_becomes(s->w, s->own_entity.deleted, s->own_entity.body, buf_slice(&told),
+			       s->out);
+	else
+		decide_becomes(s->w, false, buf_slice(&stub), buf_slice(&told), s->out);
+	s->out->resolve.split = !s->own_stays;
 	s->out->parts_count = parts;
 	buf_close(&stub);
 	buf_close(&told);
@@ -436,21 +525,36 @@ static bool leave_open(struct splitting *s)
 	return true;
 }
 
+/* Something else was made under the id that was split, or history has forgotten what it is of: who
+ * mixes, or names anew, what may be of a document that has its id would be guessing. */
+static bool cant_tell(struct splitting *s)
+{
+	const struct document *cut = &s->history.cut;
+	bool doubtful = s->was_split;
+	for (uint32_t i = 0; i < s->entities_count && s->own_count > 0 && !s->own_stays; i++) {
+		const struct entity *e = &s->entities[i];
+		int root = graph_first_root(cut, e->nodes, e->count, s->w->arena);
+		doubtful |= cut->revisions[root].generation > 1;
+	}
+	return s->own_count > 0 && !s->own_stays && doubtful;
+}
+
 bool decide_roots(struct decide *w, struct decision *out)
 {
 	const struct policy_roots *roots = &w->policy.roots;
 	enum policy_strategy strategy = w->policy.strategy;
 	struct splitting s;
-	uint32_t *families;
 	if (strategy != POLICY_MERGE && strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
 		return false;
 	begin(&s, w, out);
-	bool alone = graph_families(&w->doc, s.nodes, s.count, w->arena, &families) < 2;
+	bool alone = s.entities_count + (s.own_count > 0) < 2;
 	if (!s.was_split && alone)
 		return false;
+	if (cant_tell(&s))
+		return leave_open(&s);
 	if (!s.was_split && roots->kind_count == 0)
 		return roots->same_stays_open && leave_open(&s);
-	if (!find_entities(&s))
+	if (!fill_entities(&s))
 		return true;
 	if (!s.was_split && !kinds_differ(&s))
 		return roots->same_stays_open && leave_open(&s);
@@ -461,7 +565,7 @@ bool decide_roots(struct decide *w, struct decision *out)
 	mp_write_map(&detail, 1);
 	mp_write_text(&detail, "strategy");
 	mp_write_text(&detail, "split");
-	become_stub(&s, buf_slice(&detail));
+	become_parts(&s, buf_slice(&detail));
 	buf_close(&detail);
 	return true;
 }
@@ -469,20 +573,19 @@ bool decide_roots(struct decide *w, struct decision *out)
 bool decide_split(struct decide *w, struct slice detail, struct decision *out)
 {
 	struct splitting s;
-	uint32_t *families;
 	enum policy_strategy strategy = w->policy.strategy;
 	/* several versions of one of them are merged */
 	if (strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
 		w->policy.strategy = POLICY_MERGE;
 	begin(&s, w, out);
 	/* whether its versions can be merged does not matter then */
-	if (!s.was_split && graph_families(&w->doc, s.nodes, s.count, w->arena, &families) < 2)
+	if (!s.was_split && s.entities_count + (s.own_count > 0) < 2)
 		return false;
-	if (!find_entities(&s))
+	if (!fill_entities(&s))
 		return true;
 	if (!s.was_split && s.entities_count < 2)
 		return false;
-	become_stub(&s, detail);
+	become_parts(&s, detail);
 	return true;
 }
 

@@ -9,6 +9,10 @@
  * bounds the work and the lists. */
 enum { STEM_LINKS_MAX = 64 };
 
+/* What a split left tells what is of the documents that were split off, and what is not. */
+static const uint64_t KEPT_FLAGS =
+    REVISION_LEAF | REVISION_CLOSED | REVISION_HAS_BODY | REVISION_SPLIT;
+
 /* The nearest kept ancestors of a node that goes; of a kept one itself. */
 struct stem_links {
 	uint32_t *indexes; /* ascending */
@@ -57,8 +61,7 @@ static void choose(struct stem *s, uint32_t depth)
 	graph_mark_needed(s->doc, s->arena, s->kept);
 	for (uint32_t i = doc->revisions_count; i-- > 0;) {
 		const struct revision_node *node = &doc->revisions[i];
-		if ((node->flags & (REVISION_LEAF | REVISION_CLOSED | REVISION_HAS_BODY)) ||
-		    node->pins > 0)
+		if ((node->flags & KEPT_FLAGS) || node->pins > 0)
 			s->kept[i] = 1;
 		if (!s->kept[i] || !(node->flags & REVISION_RESOLVED))
 			continue;

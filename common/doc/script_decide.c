@@ -88,6 +88,7 @@ static bool answered(const struct msg_conflict_read_ack *graph, struct slice id,
 	case SCRIPT_ANSWERS:
 		if (answer.kind == ANSWER_BODY)
 			wrong = take_document(graph, id, json, arena, &answer.body);
+		answer.instead_of = asked.instead_of;
 		if (!wrong)
 			decide_answer(graph, id, &answer, arena, d);
 		if (d->kind != DECISION_NOTE && d->kind != DECISION_SCRIPT)

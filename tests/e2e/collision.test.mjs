@@ -317,6 +317,21 @@ describe('an id collision', () => {
     await divided(c, 'o', derived('o', 'b'));
   });
 
+  test('a document that was made in the place of the stub is not mixed with what comes late', async (c) => {
+    const late = (letter) => ({ headers: { 'If-Match': `"1-${root(letter)}"` } });
+    await push('late', 'p', [['a', { type: 'person', n: 1 }], ['b', { type: 'data_record', n: 2 }]]);
+    await until('it is split', LONG_MS, async () => (await c.get('/late/p')).json?._split);
+    await c.insist('DELETE', '/late/p');
+    await c.insist('PUT', '/late/p', { body: { mine: 1 } });
+    await c.insist('PUT', '/late/p?branch=true', { body: { type: 'person', n: 3 }, ...late('a') });
+    await until('it went to its document', LONG_MS, async () => (await c.get(`/late/${derived('p', 'a')}`)).json?.n === 3);
+    await c.insist('DELETE', '/late/p?branch=true', late('b'));
+    await until('so did the deletion', LONG_MS, async () => (await c.get(`/late/${derived('p', 'b')}`)).status === 404);
+    await until('nothing is open', LONG_MS, async () => (await c.get('/_/conflicts/late/p')).status === 404
+      || (await c.get('/_/conflicts/late/p')).json.state !== 'open');
+    assert.deepEqual((await c.get('/late/p')).json, { id: 'p', mine: 1 });
+  });
+
   test('where an id is taken nothing is written, and everybody says so', async (c) => {
     await c.collection('taken', { shards: 4, policy: { strategy: 'none' } });
     await c.put(`/taken/${derived('t', 'b')}`, { mine: true });

@@ -497,6 +497,14 @@ static void test_fallbacks(void **state)
 	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"script\",\"script\":\"f\"}");
 	falls_back(f, "deadline", "");
 	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	assert_string_equal(f->decision.instead_of, "deadline");
+	struct answer answer = {.kind = ANSWER_BODY,
+				.how = HOW_SCRIPT,
+				.body = from_json(f, "{\"a\":5}"),
+				.instead_of = f->decision.instead_of};
+	answered(f, &answer);
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"deadline\","
+					  "\"strategy\":\"script\",\"answer\":\"document\"}");
 	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"merge\"}");
 	falls_back(f, "deadline", "");
 	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"deadline\","

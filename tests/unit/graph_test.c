@@ -296,6 +296,22 @@ static void test_stem_keeps_bases(void **state)
 	assert_true(is_there(f, "5-a") && is_there(f, "5-b"));
 }
 
+/* However long ago it was: who comes late to one of those is none of what stands there now. */
+static void test_stem_keeps_what_a_split_left(void **state)
+{
+	struct fixture *f = *state;
+	add(f, "1-a", "", 0);
+	add(f, "1-b", "", 0);
+	add(f, "2-s", "1-a 1-b", REVISION_RESOLVED | REVISION_SPLIT);
+	add(f, "3-d", "2-s", REVISION_DELETED);
+	add(f, "4-n", "3-d", 0);
+	add(f, "5-n", "4-n", 0);
+	graph_stem(&f->doc, &f->arena, 0);
+	assert_int_equal(f->doc.revisions_count, 4);
+	assert_true(is_there(f, "1-a") && is_there(f, "1-b") && is_there(f, "2-s"));
+	assert_true(graph_descends(&f->doc, at(f, "5-n"), at(f, "2-s")));
+}
+
 static void test_stem_keeps_inputs_of_resolutions(void **state)
 {
 	struct fixture *f = *state;
@@ -498,6 +514,7 @@ int main(void)
 	    GRAPH_TEST(test_human_inputs),
 	    GRAPH_TEST(test_stem_keeps_depth),
 	    GRAPH_TEST(test_stem_keeps_bases),
+	    GRAPH_TEST(test_stem_keeps_what_a_split_left),
 	    GRAPH_TEST(test_stem_keeps_inputs_of_resolutions),
 	    GRAPH_TEST(test_many_leaves),
 	    GRAPH_TEST(test_random_common_ancestors),

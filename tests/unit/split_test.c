@@ -105,6 +105,21 @@ static void test_one_kind_is_one_entity(void **state)
 	becomes(f, "{\"type\":{\"b\":2,\"a\":1},\"m\":2,\"n\":1}");
 }
 
+/* A kind is a value, not the bytes that somebody wrote it in. */
+static void test_kinds_are_compared_by_value(void **state)
+{
+	struct fixture *f = *state;
+	start(f, KINDS);
+	node(f, "1-a", ROOT, "{\"type\":{\"a\":1,\"b\":{\"c\":1,\"d\":2}},\"n\":1}");
+	node(f, "1-b", ROOT, "{\"type\":{\"b\":{\"d\":2,\"c\":1},\"a\":1},\"m\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_int_equal(f->decision.how, HOW_MERGE);
+	node(f, "1-c", ROOT, "{\"type\":{\"a\":1,\"b\":{\"c\":1,\"d\":3}}}");
+	run(f);
+	assert_int_equal(f->decision.how, HOW_SPLIT);
+}
+
 static void test_different_kinds_may_stay_open(void **state)
 {
 	struct fixture *f = *state;
@@ -271,6 +286,154 @@ static void test_a_late_edit_follows_its_document(void **state)
 	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
 }
 
+static void answered(struct fixture *f, const char *json)
+{
+	struct answer answer;
+	struct slice text;
+	assert_int_equal(script_answer_read(from_json(f, json), &answer, &text), SCRIPT_ANSWERS);
+	decide_answer(&f->graph, slice_text("x"), &answer, &f->arena, &f->decision);
+}
+
+#define STUB "{\"_split\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"]}"
+
+static void person_and_record_split(struct fixture *f, const char *policy)
+{
+	person_and_record(f, policy);
+	node(f, "2-s", P(0, 1), STUB)->flags |= REVISION_RESOLVED | REVISION_SPLIT;
+}
+
+/* It is a document of somebody's own then. */
+static void test_a_late_edit_is_not_mixed_into_the_edited_stub(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record_split(f, KINDS);
+	node(f, "3-mine", P(2), "{\"mine\":1}");
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	becomes(f, "{\"mine\":1}");
+	assert_false(f->decision.resolve.split);
+	assert_int_equal(f->decision.how, HOW_SPLIT);
+	assert_int_equal(f->decision.parts_count, 1);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
+	assert_false(f->decision.parts[0].anew || f->decision.parts[0].beside);
+	assert_string_equal(to_json(f, f->decision.resolve.detail),
+			    "{\"by\":\"arbiter\",\"documents\":[\"x~e4da228c29dc4ebc\"],"
+			    "\"strategy\":\"split\"}");
+	/* whatever the policy is by now, and on somebody's word */
+	f->graph.policy = from_json(f, "{}");
+	run(f);
+	becomes(f, "{\"mine\":1}");
+	answered(f, "{\"split\":true}");
+	becomes(f, "{\"mine\":1}");
+	assert_int_equal(f->decision.parts_count, 1);
+}
+
+/* What came late before is in the document already. */
+static void test_a_second_late_edit_meets_the_first(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record_split(f, KINDS);
+	node(f, "3-mine", P(2), "{\"mine\":1}");
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":1,\"a\":1}");
+	node(f, "4-r", P(3, 4), "{\"mine\":1}")->flags |= REVISION_RESOLVED;
+	node(f, "5-more", P(5), "{\"mine\":2}");
+	node(f, "2-second", P(0), "{\"type\":\"person\",\"n\":1,\"b\":1}");
+	run(f);
+	becomes(f, "{\"mine\":2}");
+	assert_int_equal(f->decision.parts_count, 1);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1,\"b\":1,\"a\":1}");
+	assert_false(f->decision.parts[0].beside);
+	/* that is gone: both stay */
+	f->nodes[4].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	run(f);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1,\"b\":1}");
+	assert_true(f->decision.parts[0].beside);
+}
+
+static void test_late_ones_of_a_stub_deleted_and_written_anew(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record_split(f, KINDS);
+	node(f, "3-d", P(2), NULL)->flags |= REVISION_DELETED | REVISION_AGAINST;
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_true(f->decision.resolve.deleted);
+	assert_int_equal(f->decision.parts_count, 1);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
+	person_and_record_split(f, KINDS);
+	node(f, "3-d", P(2), NULL)->flags |= REVISION_DELETED;
+	node(f, "4-new", P(3), "{\"type\":\"other\"}");
+	node(f, "2-late", P(0), NULL)->flags |= REVISION_DELETED | REVISION_AGAINST;
+	node(f, "2-late2", P(1), "{\"type\":\"record\",\"n\":3}");
+	run(f);
+	becomes(f, "{\"type\":\"other\"}");
+	assert_int_equal(f->decision.parts_count, 2);
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(f->decision.parts[i].deleted,
+				 slice_is(f->decision.parts[i].id, "x~e4da228c29dc4ebc"));
+}
+
+static void test_edits_of_the_stub_are_edits_of_one_document(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record_split(f, KINDS);
+	node(f, "3-a", P(2), "{\"a\":1}");
+	node(f, "3-b", P(2), "{\"b\":1}");
+	run(f);
+	becomes(f, "{\"b\":1,\"a\":1}");
+	assert_int_equal(f->decision.parts_count, 0);
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	becomes(f, "{\"b\":1,\"a\":1}");
+	assert_int_equal(f->decision.parts_count, 1);
+	/* where these conflict all stay */
+	node(f, "3-c", P(2), "{\"a\":2}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_non_null(strstr(to_json(f, f->decision.note.detail), "\"path\":\"a\""));
+}
+
+/* A new document meets the one that was written anew: by kinds, with ids of their own. */
+static void test_a_new_collision_after_a_split(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record_split(f, KINDS);
+	node(f, "3-d", P(2), NULL)->flags |= REVISION_DELETED;
+	node(f, "4-0000000000000000a", P(3), "{\"type\":\"other\"}");
+	node(f, "1-0000000000000000b", ROOT, "{\"type\":\"person\"}");
+	f->nodes[5].revision.hash = slice_text("1111111111111111");
+	run(f);
+	assert_true(f->decision.resolve.split);
+	assert_int_equal(f->decision.parts_count, 2);
+	part_is(f, 0, "x~1111111111111111", "{\"type\":\"person\"}");
+	part_is(f, 1, "x~d", "{\"type\":\"other\"}");
+	assert_true(f->decision.parts[0].anew && f->decision.parts[1].anew);
+	/* one that is late to it belongs to its part, not to the old ones */
+	f->decision = (struct decision){0};
+	node(f, "5-s", P(4, 5), "{\"_split\":[\"x~1111111111111111\",\"x~d\"]}")->flags |=
+	    REVISION_RESOLVED | REVISION_SPLIT;
+	node(f, "6-mine", P(6), "{\"mine\":1}");
+	node(f, "5-late", P(4), "{\"type\":\"other\",\"n\":1}");
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	becomes(f, "{\"mine\":1}");
+	assert_int_equal(f->decision.parts_count, 2);
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
+	part_is(f, 1, "x~d", "{\"type\":\"other\",\"n\":1}");
+}
+
+/* Whether it is of what was split off nobody knows. */
+static void test_what_history_cannot_tell_stays_open(void **state)
+{
+	struct fixture *f = *state;
+	person_and_record_split(f, KINDS);
+	node(f, "3-mine", P(2), "{\"type\":\"person\"}");
+	node(f, "2-forgotten", ROOT, "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_collision\"}");
+}
+
 static void test_a_late_deletion_follows_its_document(void **state)
 {
 	struct fixture *f = *state;
@@ -295,14 +458,6 @@ static void test_a_late_deletion_follows_its_document(void **state)
 			    "{\"by\":\"arbiter\",\"deleted\":[\"x~e4da228c29dc4ebc\"],"
 			    "\"documents\":[\"x~ce40d1dc470643e2\",\"x~e4da228c29dc4ebc\"],"
 			    "\"strategy\":\"split\"}");
-}
-
-static void answered(struct fixture *f, const char *json)
-{
-	struct answer answer;
-	struct slice text;
-	assert_int_equal(script_answer_read(from_json(f, json), &answer, &text), SCRIPT_ANSWERS);
-	decide_answer(&f->graph, slice_text("x"), &answer, &f->arena, &f->decision);
 }
 
 static void test_on_somebodys_word(void **state)
@@ -423,6 +578,7 @@ int main(void)
 	    T(test_what_leads_refuse_stays_open),
 	    T(test_a_later_try_has_a_greater_number),
 	    T(test_one_kind_is_one_entity),
+	    T(test_kinds_are_compared_by_value),
 	    T(test_different_kinds_may_stay_open),
 	    T(test_newest_does_not_drop_another_kind),
 	    T(test_edits_of_one_and_several_of_a_kind),
@@ -432,6 +588,12 @@ int main(void)
 	    T(test_what_looks_like_a_stub_is_a_document),
 	    T(test_a_late_edit_follows_its_document),
 	    T(test_a_late_deletion_follows_its_document),
+	    T(test_a_late_edit_is_not_mixed_into_the_edited_stub),
+	    T(test_a_second_late_edit_meets_the_first),
+	    T(test_late_ones_of_a_stub_deleted_and_written_anew),
+	    T(test_edits_of_the_stub_are_edits_of_one_document),
+	    T(test_a_new_collision_after_a_split),
+	    T(test_what_history_cannot_tell_stays_open),
 	    T(test_a_split_is_not_taken_back),
 	    T(test_on_somebodys_word),
 	    T(test_what_gets_no_id),
