@@ -87,9 +87,23 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 	conflict_split_refused(t, r, status, taken);
 }
 
-/* A version that the client was shown, perhaps, and that has been edited since. */
-static bool picks_what_was(const struct arbiter_op *op, const struct msg_conflict_read_ack *graph)
+/* What the versions have in common was shown as their base: nobody has edited it since. */
+static bool picks_base(const struct arbiter_op *op, struct slice input)
 {
+	struct mp_reader reader = mp_reader_of(input);
+	struct revision base;
+	mp_read(&reader);
+	return revision_parse(value_text_member(mp_value(&reader), "rev"), &base) &&
+	       revision_equal(&base, &op->answer.pick);
+}
+
+/* A version that the client was shown, perhaps, and that has been edited since. input: of the
+ * question as it is now. */
+static bool picks_what_was(const struct arbiter_op *op, const struct msg_conflict_read_ack *graph,
+			   struct slice input)
+{
+	if (op->answer.kind == ANSWER_PICK && picks_base(op, input))
+		return false;
 	for (uint32_t i = 0; op->answer.kind == ANSWER_PICK && i < graph->nodes_count; i++)
 		if (revision_equal(&graph->nodes[i].revision, &op->answer.pick))
 			return true;
@@ -129,7 +143,7 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	}
 	decide_answer(graph, r->resource, &op->answer, &r->arena, &op->decision);
 	if (op->decision.kind != DECISION_RESOLVE) {
-		refuse_answer(t, r, picks_what_was(op, graph));
+		refuse_answer(t, r, picks_what_was(op, graph, policy.input));
 		return;
 	}
 	conflict_keep(r, &op->decision, &op->resolve);

@@ -337,11 +337,17 @@ static void have_undone(struct turn *t, struct request *r, uint32_t index, enum 
 		answer_problem(t, r, &problem);
 		return;
 	}
+	if (status == STATUS_NOT_FOUND) {
+		problem_detail(
+		    &problem, status, "/resolutionId",
+		    "No resolution of this document with this id is kept. Those whose "
+		    "losers were cleaned up can't be undone; system.resolutions lists them.");
+		answer_problem(t, r, &problem);
+		return;
+	}
 	if (!body || !status_is_success(status)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
-			      status == STATUS_NOT_FOUND || status == STATUS_LEAVES_MOVED
-				  ? "/resolutionId"
-				  : "");
+			      status == STATUS_LEAVES_MOVED ? "/resolutionId" : "");
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);

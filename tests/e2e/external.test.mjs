@@ -122,6 +122,8 @@ describe('conflicts that clients decide', () => {
     assert.deepEqual([...conflict.leaves].sort(), [made.online, made.offline].sort());
     assert.deepEqual((await take(c, { collections: ['one'] })).json, [], 'nobody else gets it');
     assert.deepEqual((await renew(c, conflict.lease, { leaseMs: 30000 })).json, { leaseMs: 30000 });
+    const base = await answer(c, conflict.lease, { pick: conflict.base.rev });
+    assert.deepEqual([base.status, base.json.place], [400, '/pick'], 'the base is none of the versions, and nothing has moved');
     const first = await answer(c, conflict.lease, { pick: made.offline });
     assert.equal(first.status, 200, first.text);
     const again = await answer(c, conflict.lease, { pick: made.offline });

@@ -176,6 +176,9 @@ describe('conflicts in people\'s hands', () => {
     const chosen = await resolve(c, '/open/gone', { leaves: one.json.leaves, delete: true });
     assert.equal(chosen.status, 200, chosen.text);
     assert.equal((await c.get('/open/gone')).status, 404);
+    const unknown = await c.send('POST', '/_/conflicts/open/gone/undo', { body: { resolutionId: '0'.repeat(32) } });
+    assert.deepEqual([unknown.status, unknown.json.place], [404, '/resolutionId']);
+    assert.match(unknown.json.detail, /cleaned up can't be undone/);
     const undone = await c.send('POST', '/_/conflicts/open/gone/undo', { body: { resolutionId: chosen.json.resolutionId } });
     assert.equal(undone.status, 200, undone.text);
     assert.equal((await c.get('/open/gone')).json.n, 1);
