@@ -21,12 +21,12 @@ struct side {
 /* Compared, for all sides together; past it a list is left to people. */
 enum { UNORDERED_PAIRS_MAX = 4000000 };
 
-/* False: it is no array. */
+/* False: it is no array, or too long. */
 static bool elements_of(struct merge *m, struct slice array, struct side *out)
 {
 	struct mp_reader r = mp_reader_of(array);
 	struct mp_token head = mp_read(&r);
-	if (head.type != MP_ARRAY)
+	if (head.type != MP_ARRAY || !merge_elements_fit(m, head.count))
 		return false;
 	out->count = head.count;
 	out->elements = arena_alloc(m->arena, (head.count + 1) * sizeof *out->elements);

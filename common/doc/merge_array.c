@@ -36,7 +36,13 @@ static struct slice element_key(struct merge *m, struct slice element,
 	return arena_copy(m->arena, buf_slice(&m->form_a));
 }
 
-/* False: not an array, or an element without the key. An absent array is an empty one. */
+bool merge_elements_fit(struct merge *m, uint32_t count)
+{
+	m->elements += count;
+	return m->elements <= MERGE_ELEMENTS_MAX;
+}
+
+/* False: not an array, too long, or an element without the key. An absent array is an empty one. */
 static bool add_elements(struct merge *m, struct merge_columns *c, uint32_t rank,
 			 struct slice array, const struct policy_path *rule)
 {
@@ -44,7 +50,7 @@ static bool add_elements(struct merge *m, struct merge_columns *c, uint32_t rank
 		return true;
 	struct mp_reader r = mp_reader_of(array);
 	struct mp_token head = mp_read(&r);
-	if (head.type != MP_ARRAY)
+	if (head.type != MP_ARRAY || !merge_elements_fit(m, head.count))
 		return false;
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct merge_entry entry = {.rank = rank, .pos = i, .value = mp_value(&r)};

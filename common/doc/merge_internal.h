@@ -75,12 +75,15 @@ struct merge {
 	struct merge_note *notes_last;
 	uint32_t notes_count;
 	uint32_t open_count;
+	uint64_t elements; /* that rules for arrays have looked at */
 };
 
 /* Past these a conflict is left to people, or a list is cut. */
 enum {
 	MERGE_LEAVES_MAX = LIMIT_LEAVES,
-	MERGE_SIDES_NOTED = 32, /* of a note; the others are only counted */
+	MERGE_ELEMENTS_MAX = 1000000, /* of arrays with a rule, base and all versions: up to 300
+				       * bytes of memory and 2 us each, while all else waits */
+	MERGE_SIDES_NOTED = 32,       /* of a note; the others are only counted */
 	MERGE_NOTES_MAX = 512,
 	MERGE_DETAIL_BYTES = LIMIT_POLICY_BYTES - 4096
 };
@@ -145,6 +148,8 @@ uint32_t merge_column_sides(struct merge *m, const struct merge_column *column,
  * is for. */
 
 struct merge_piece *merge_object(struct merge *m, const struct merge_place *place);
+/* Counts an array's elements. False: they are more than one merge may look at. */
+bool merge_elements_fit(struct merge *m, uint32_t count);
 bool merge_set(struct merge *m, const struct merge_place *place, struct merge_piece **out);
 bool merge_map(struct merge *m, const struct merge_place *place, const struct policy_path *rule,
 	       struct merge_piece **out);
