@@ -137,7 +137,7 @@ bool policy_has_below(const struct policy *policy, struct slice path, enum polic
 		const struct policy_path *p = &policy->paths[i];
 		if (p->rule == rule && is_below(p->path, path))
 			return true;
-		if (!slice_equal(slice_part(p->path, 0, path.len), path))
+		if (p->path.len < path.len || !slice_equal(slice_part(p->path, 0, path.len), path))
 			return false;
 	}
 	return false;
