@@ -87,7 +87,7 @@ void drops_tell(struct coordinator *c, const struct event *e, const uint64_t *id
 {
 	struct msg_map_push push = {0};
 	struct envelope envelope = {.type = MSG_map_push};
-	if (c->recovery == RECOVERY_REFUSED || MUTATION(drop_not_told))
+	if (c->recovery == RECOVERY_REFUSED)
 		return;
 	push.dropped = arena_alloc(&c->arena, DROPS_TOLD * sizeof *push.dropped);
 	for (uint32_t i = 0; i < count && push.dropped_count < DROPS_TOLD; i++) {

@@ -72,8 +72,6 @@ void map_push_if_old(struct coordinator *c, struct member_row *m, struct member_
 	if (route->pushed_ms != NO_TIME && c->now_ms - route->pushed_ms < MAP_PUSH_MS)
 		return;
 	struct msg_map_push push = map_message(c);
-	if (MUTATION(drop_not_told))
-		push.dropped_count = 0;
 	push_to(c, m, route, &push, fx);
 }
 

@@ -48,6 +48,7 @@ async function fillOld() {
   const partial_filter_selector = { n: { $gte: 20 } };
   await index('late', { fields: { n: 'asc' }, partial_filter_selector }, { fields: [{ n: 'asc' }], partial_filter_selector });
   await clinic.put({ _id: '_design/text', language: 'query', indexes: { text: { index: { fields: ['ward'] } } } });
+  await clinic.put({ _id: '_design/foreign', language: 'erlang', views: { ward: { map: 'fun({Doc}) -> Emit(1, 1) end.' } } });
   await new old.Pouch('ward/rounds').put({ _id: 'a' });
   const users = new old.Pouch('_users');
   for (const name of ['ann', 'bob'])
