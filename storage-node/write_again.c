@@ -15,13 +15,17 @@ bool write_again_recent(struct storage *s, struct shard_copy *c, const struct ev
 	struct recent *r = recent_find(c, m->operation_id);
 	if (!r || (r->number == 0 && r->epoch != c->lead_epoch) || MUTATION(doubled_write))
 		return false;
-	/* what was refused was not done: without a lease, or in another epoch, it is decided anew.
-	 * So a message for a later epoch gets no answer from this one: a copy of it may come then
-	 */
+	/* what another epoch refused is decided anew. So a message for a later epoch gets no answer
+	 * from this one: a copy of it may come then */
 	if (!status_is_success(r->status) &&
-	    (r->epoch != c->lead_epoch || e->message.envelope.epoch != r->epoch ||
-	     !lease_held(s, c)))
+	    (r->epoch != c->lead_epoch || e->message.envelope.epoch != r->epoch))
 		return false;
+	/* Of what this one refused its client may have been told: a copy that comes when the lease
+	 * is lost is neither done, nor sent on to another lead. */
+	if (!status_is_success(r->status) && (c->state != SHARD_SERVING || !lease_held(s, c))) {
+		REACHED(refused_came_again_without_lease);
+		return true;
+	}
 	if (c->state == SHARD_SERVING && r->number > c->position.trimmed &&
 	    !recent_stands(s, c, r)) {
 		REACHED(repeat_of_what_was_cut);

@@ -48,6 +48,29 @@ static void test_refusal_with_a_key_is_ordered(void **state)
 	assert_int_equal(b->written.status, STATUS_OK);
 }
 
+/* Without a key it is not, but a copy that comes when the lease is lost is not done either, though
+ * there is the document meanwhile: its client was told. */
+static void test_refusal_outlives_the_lease(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	peers_grant(b, PEER_B, 1, false);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.expect = EXPECT_PRESENT;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	struct msg_doc_write other = peers_put(b, "d", 2);
+	peers_write(b, 1, &other);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	storage_bench_clear(b);
+	peers_write(b, 1, &m);
+	expect(b, "");
+	assert_int_equal(b->written.status, 999);
+	peers_grant(b, PEER_B, 1, false);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+}
+
 /* B, the lead of epoch 1, has refused it; what it wrote then stands in the stream behind that. */
 static void follow_refusal(struct storage_bench *b, const struct msg_doc_write *m, uint64_t settled)
 {
@@ -233,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_refusal_with_a_key_is_ordered),
+	    CASE(test_refusal_outlives_the_lease),
 	    CASE(test_refusal_outlives_its_lead),
 	    CASE(test_refusal_is_cut),
 	    CASE(test_refusal_makes_no_branch),
