@@ -255,14 +255,10 @@ static void test_refusal_goes_into_a_copy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(test_refusal_with_a_key_is_ordered),
-	    CASE(test_refusal_outlives_the_lease),
-	    CASE(test_refusal_outlives_its_lead),
-	    CASE(test_refusal_is_cut),
-	    CASE(test_refusal_makes_no_branch),
-	    CASE(test_refusal_outlives_a_restart),
-	    CASE(test_refusal_is_forgotten),
-	    CASE(test_refusal_is_copied),
+	    CASE(test_refusal_with_a_key_is_ordered), CASE(test_refusal_outlives_the_lease),
+	    CASE(test_refusal_outlives_its_lead),     CASE(test_refusal_is_cut),
+	    CASE(test_refusal_makes_no_branch),       CASE(test_refusal_outlives_a_restart),
+	    CASE(test_refusal_is_forgotten),          CASE(test_refusal_is_copied),
 	    CASE(test_refusal_goes_into_a_copy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
