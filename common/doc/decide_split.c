@@ -40,6 +40,7 @@ struct splitting {
 	bool stub_inputs; /* there are others */
 	uint32_t *own;    /* what the old id has become since it was split */
 	uint32_t own_count;
+	uint32_t own_roots; /* so many histories if it was made under the freed id; else 0 */
 	struct entity own_entity;
 	bool own_stays; /* under the old id, while the others go to theirs */
 	bool was_split;
@@ -215,7 +216,7 @@ static uint32_t find_nodes(const struct splitting *s, uint32_t **out)
 {
 	const struct document *doc = &s->w->doc;
 	uint32_t count = s->count;
-	if (s->own_count == 0) {
+	if (s->own_count == 0 && !s->history.freed) {
 		*out = s->nodes;
 		return count;
 	}
@@ -293,6 +294,43 @@ static bool fill_entities(struct splitting *s)
 	return !s->failed;
 }
 
+/* Of one kind they count as one entity. */
+static bool own_are_alike(const struct splitting *s)
+{
+	struct slice first;
+	struct slice body;
+	if (!decide_body(s->w, s->own[0], &first))
+		return false;
+	first = kind_of(s->w, first);
+	for (uint32_t i = 1; i < s->own_count; i++)
+		if (!decide_body(s->w, s->own[i], &body) ||
+		    !slice_equal(first, kind_of(s->w, body)))
+			return false;
+	return true;
+}
+
+/* What was made under a freed id is not what was deleted there; and several documents that do not
+ * belong together are split again, on somebody's word in any case. */
+static void sort_own(struct splitting *s, bool by_word)
+{
+	uint32_t *families;
+	uint32_t live = 0;
+	if (!s->history.freed)
+		return;
+	for (uint32_t i = 0; i < s->own_count; i++)
+		if (!decide_is_deleted(s->w, s->own[i]))
+			s->own[live++] = s->own[i];
+	if (live == 0)
+		return;
+	s->own_count = live;
+	s->own_roots = graph_families(&s->history.cut, s->own, live, s->w->arena, &families);
+	if (s->own_roots < 2 || (!by_word && own_are_alike(s)))
+		return;
+	for (uint32_t i = 0; i < s->own_count; i++)
+		s->nodes[s->count++] = s->own[i];
+	s->own_count = s->own_roots = 0;
+}
+
 static bool kinds_differ(const struct splitting *s)
 {
 	if (s->entities_count == 0)
@@ -304,7 +342,7 @@ static bool kinds_differ(const struct splitting *s)
 	return false;
 }
 
-static void begin(struct splitting *s, struct decide *w, struct decision *out)
+static void begin(struct splitting *s, struct decide *w, bool by_word, struct decision *out)
 {
 	*s = (struct splitting){.w = w, .out = out};
 	const int *leaves =
@@ -323,6 +361,7 @@ static void begin(struct splitting *s, struct decide *w, struct decision *out)
 		else
 			s->nodes[s->count++] = node;
 	}
+	sort_own(s, by_word);
 	find_families(s);
 }
 
@@ -546,11 +585,11 @@ bool decide_roots(struct decide *w, struct decision *out)
 	struct splitting s;
 	if (strategy != POLICY_MERGE && strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
 		return false;
-	begin(&s, w, out);
+	begin(&s, w, false, out);
 	bool alone = s.entities_count + (s.own_count > 0) < 2;
 	if (!s.was_split && alone)
 		return false;
-	if (cant_tell(&s))
+	if (cant_tell(&s) || (s.own_roots > 1 && roots->same_stays_open))
 		return leave_open(&s);
 	if (!s.was_split && roots->kind_count == 0)
 		return roots->same_stays_open && leave_open(&s);
@@ -577,7 +616,7 @@ bool decide_split(struct decide *w, struct slice detail, struct decision *out)
 	/* several versions of one of them are merged */
 	if (strategy != POLICY_NEWEST && strategy != POLICY_OLDEST)
 		w->policy.strategy = POLICY_MERGE;
-	begin(&s, w, out);
+	begin(&s, w, true, out);
 	/* whether its versions can be merged does not matter then */
 	if (!s.was_split && s.entities_count + (s.own_count > 0) < 2)
 		return false;

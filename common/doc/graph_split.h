@@ -9,10 +9,13 @@
 
 struct graph_split {
 	struct document cut; /* the graph in which nothing stands on what a split left */
-	uint8_t *after;      /* by index: it stands on the last split */
+	uint8_t *after;      /* by index: it stands on the last split, or is of a document that was
+			      * made under the freed id */
 	uint8_t *before;     /* what the last split knew of, or was resolved since, and what stands
 			      * on that; none of it is `after` */
-	uint8_t *taken;      /* of `before`: `nodes` below stand on it */
+	uint8_t *taken;      /* of `before`: `nodes` below, or what was deleted, stand on it */
+	bool freed;          /* all that stood on the split was deleted, then documents were made
+			      * there by who knew nothing of it */
 };
 
 /* Of the histories of these nodes; all lists in the arena. Without a split the graph is as it was,

@@ -333,6 +333,33 @@ describe('an id collision', () => {
     assert.deepEqual((await c.get('/late/p')).json, { id: 'p', mine: 1 });
   });
 
+  test('a document that was made under the deleted stub, by who knew nothing of it, is not mixed with what comes late', async (c) => {
+    const own = ['c', { type: 'person', own: true }];
+    const late = { type: 'person', n: 3, _revisions: { start: 2, ids: ['d'.repeat(32), root('a')] } };
+    const orders = {
+      q: [[own], [late]], // the one that was mixed
+      r: [[late], [own]],
+      s: [[own, late]],
+    };
+    for (const id of Object.keys(orders)) {
+      await push('late', id, [['a', { type: 'person', n: 1 }], ['b', { type: 'data_record', n: 2 }]]);
+      await until('it is split', LONG_MS, async () => (await c.get(`/late/${id}`)).json?._split);
+      await c.insist('DELETE', `/late/${id}`);
+    }
+    for (const [id, pushes] of Object.entries(orders))
+      for (const docs of pushes) {
+        const rows = docs.map((doc) => Array.isArray(doc) ? { _rev: `1-${root(doc[0])}`, ...doc[1] } : doc).map((doc) => ({ _id: id, ...doc }));
+        const pushed = await couch('/late/_bulk_docs', { method: 'POST', body: { new_edits: false, docs: rows } });
+        assert.equal(pushed.status, 201, pushed.text);
+      }
+    for (const id of Object.keys(orders)) {
+      await until(`the edit of ${id} went to its document`, LONG_MS, async () => (await c.get(`/late/${derived(id, 'a')}`)).json?.n === 3);
+      await until('nothing is open', LONG_MS, async () => (await c.get(`/_/conflicts/late/${id}`)).json?.state !== 'open');
+      assert.deepEqual((await c.get(`/late/${id}`)).json, { id, ...own[1] });
+      assert.equal((await c.get(`/late/${derived(id, 'c')}`)).status, 404);
+    }
+  });
+
   test('where an id is taken nothing is written, and everybody says so', async (c) => {
     await c.collection('taken', { shards: 4, policy: { strategy: 'none' } });
     await c.put(`/taken/${derived('t', 'b')}`, { mine: true });

@@ -423,6 +423,115 @@ static void test_a_new_collision_after_a_split(void **state)
 	part_is(f, 1, "x~d", "{\"type\":\"other\",\"n\":1}");
 }
 
+/* The stub is deleted: the id is free for whoever knows nothing of the split. */
+static void freed_id(struct fixture *f)
+{
+	person_and_record_split(f, KINDS);
+	node(f, "3-d", P(2), NULL)->flags |= REVISION_DELETED;
+}
+
+static void late_goes_home(struct fixture *f, const char *own, const char *late)
+{
+	becomes(f, own);
+	assert_false(f->decision.resolve.split);
+	assert_int_equal(f->decision.how, HOW_SPLIT);
+	assert_int_equal(f->decision.parts_count, 1);
+	part_is(f, 0, "x~e4da228c29dc4ebc", late);
+	assert_false(f->decision.parts[0].anew || f->decision.parts[0].beside);
+}
+
+/* Whichever comes first, and whether or not the deletion counts as a side. */
+static void test_late_to_a_freed_id_that_has_a_new_root(void **state)
+{
+	struct fixture *f = *state;
+	static const char own[] = "{\"type\":\"person\",\"own\":1}";
+	static const char late[] = "{\"type\":\"person\",\"n\":9}";
+	freed_id(f);
+	node(f, "1-0123456789abcdef", ROOT, own);
+	node(f, "2-late", P(0), late);
+	run(f);
+	late_goes_home(f, own, late);
+	answered(f, "{\"split\":true}");
+	becomes(f, own);
+	f->graph.policy = from_json(f, "{}");
+	run(f);
+	late_goes_home(f, own, late);
+	f->nodes[3].flags |= REVISION_AGAINST;
+	run(f);
+	late_goes_home(f, own, late);
+	freed_id(f);
+	f->nodes[3].flags |= REVISION_AGAINST;
+	node(f, "2-late", P(0), late);
+	node(f, "1-0123456789abcdef", ROOT, own);
+	run(f);
+	late_goes_home(f, own, late);
+}
+
+static void test_a_second_one_late_to_a_freed_id_meets_the_first(void **state)
+{
+	struct fixture *f = *state;
+	static const char both[] = "{\"type\":\"person\",\"n\":1,\"b\":1,\"a\":1}";
+	/* the first came after the new root */
+	freed_id(f);
+	node(f, "1-0123456789abcdef", ROOT, "{\"own\":1}");
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":1,\"a\":1}");
+	node(f, "3-r", P(4, 5), "{\"own\":1}")->flags |= REVISION_RESOLVED;
+	node(f, "2-second", P(0), "{\"type\":\"person\",\"n\":1,\"b\":1}");
+	run(f);
+	late_goes_home(f, "{\"own\":1}", both);
+	f->nodes[5].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	run(f);
+	becomes(f, "{\"own\":1}");
+	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":1,\"b\":1}");
+	assert_true(f->decision.parts[0].beside);
+	/* and before it */
+	freed_id(f);
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":1,\"a\":1}");
+	node(f, "4-r", P(3, 4), NULL)->flags |= REVISION_RESOLVED | REVISION_DELETED;
+	node(f, "1-0123456789abcdef", ROOT, "{\"own\":1}");
+	node(f, "2-second", P(0), "{\"type\":\"person\",\"n\":1,\"b\":1}");
+	run(f);
+	late_goes_home(f, "{\"own\":1}", both);
+}
+
+/* What collides with each other there is decided as ever. */
+static void test_late_to_a_freed_id_that_has_two_new_roots(void **state)
+{
+	struct fixture *f = *state;
+	freed_id(f);
+	node(f, "1-0123456789abcdef", ROOT, "{\"type\":\"other\",\"a\":1}");
+	node(f, "1-1123456789abcdef", ROOT, "{\"type\":\"other\",\"b\":1}");
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	late_goes_home(f, "{\"type\":\"other\",\"b\":1,\"a\":1}", "{\"type\":\"person\",\"n\":9}");
+	f->graph.policy = from_json(f, "{\"roots\":{\"kind\":[\"type\"],\"same\":\"open\"}}");
+	run(f);
+	noted(f, "{\"by\":\"arbiter\",\"reason\":\"id_collision\"}");
+	f->graph.policy = from_json(f, "{\"roots\":{\"kind\":[\"b\"]}}");
+	run(f);
+	becomes(f, "{\"_split\":[\"x~0123456789abcdef\",\"x~1123456789abcdef\","
+		   "\"x~e4da228c29dc4ebc\"]}");
+	assert_true(f->decision.resolve.split);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(f->decision.parts[i].anew,
+				 !slice_is(f->decision.parts[i].id, "x~e4da228c29dc4ebc"));
+	f->graph.policy = from_json(f, KINDS);
+	answered(f, "{\"split\":true}");
+	assert_int_equal(f->decision.parts_count, 3);
+}
+
+/* A split that was taken apart: what came of it is late to nothing. */
+static void test_roots_that_an_undo_brought_back_after_a_deletion(void **state)
+{
+	struct fixture *f = *state;
+	freed_id(f);
+	node(f, "2-a", P(0), "{\"type\":\"person\",\"n\":1}");
+	node(f, "2-b", P(1), "{\"type\":\"record\",\"n\":2}");
+	run(f);
+	becomes(f, STUB);
+	assert_true(f->decision.parts[0].anew && f->decision.parts[1].anew);
+}
+
 /* Whether it is of what was split off nobody knows. */
 static void test_what_history_cannot_tell_stays_open(void **state)
 {
@@ -593,6 +702,10 @@ int main(void)
 	    T(test_late_ones_of_a_stub_deleted_and_written_anew),
 	    T(test_edits_of_the_stub_are_edits_of_one_document),
 	    T(test_a_new_collision_after_a_split),
+	    T(test_late_to_a_freed_id_that_has_a_new_root),
+	    T(test_a_second_one_late_to_a_freed_id_meets_the_first),
+	    T(test_late_to_a_freed_id_that_has_two_new_roots),
+	    T(test_roots_that_an_undo_brought_back_after_a_deletion),
 	    T(test_what_history_cannot_tell_stays_open),
 	    T(test_a_split_is_not_taken_back),
 	    T(test_on_somebodys_word),
