@@ -2,6 +2,23 @@
 
 #include "gateway/policy.h"
 #include "gateway/routes.h"
+#include "gateway/url.h"
+
+/* Whoever writes a reference to a collection that nobody can make is told; a policy that was stored
+ * before stays what it is. */
+static bool references_can_be(const struct policy *policy, struct policy_error *error)
+{
+	for (uint32_t i = 0; i < policy->references_count; i++) {
+		struct slice name = policy->references[i].collection;
+		if (name.len == 0 || collection_name_valid(name))
+			continue;
+		snprintf(error->place, sizeof error->place, "/references/%u/collection", i);
+		snprintf(error->text, sizeof error->text,
+			 "no collection has such a name: 1 to 64 of a-z A-Z 0-9 . -");
+		return false;
+	}
+	return true;
+}
 
 bool policy_check(struct request *r, struct slice value, const char *place, struct problem *p)
 {
@@ -12,7 +29,7 @@ bool policy_check(struct request *r, struct slice value, const char *place, stru
 		return problem_limit(p, STATUS_BAD_PARAMETER, *place ? place : "policy",
 				     LIMIT_POLICY_BYTES, value.len);
 	if (policy_parse(value, &r->arena, &policy, &error) &&
-	    policy_paths_count_all(&policy, &error))
+	    policy_paths_count_all(&policy, &error) && references_can_be(&policy, &error))
 		return true;
 	snprintf(where, sizeof where, "%s%s%s", place,
 		 *error.place == '/' || !*error.place ? "" : "/", error.place);

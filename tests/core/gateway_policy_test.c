@@ -158,6 +158,9 @@ static void test_refusals(void **state)
 	} rows[] = {
 	    {"PUT /system.policies/c\n\n{\"strategy\":\"best\"}", 400, "/strategy"},
 	    {"PUT /system.policies/c\n\n{\"paths\":{\"a\":1}}", 400, "/paths/a"},
+	    {"PUT /system.policies/c\n\n{\"references\":[{\"path\":\"a\",\"collection\":\"c.2\"},"
+	     "{\"path\":\"b\",\"collection\":\"my people\"}]}",
+	     400, "/references/1/collection"},
 	    {"PUT /system.policies/c\n\n{\"id\":\"d\"}", 400, "/id"},
 	    {"PUT /system.policies/c\n\n[]", 400, NULL},
 	    {"PUT /system.policies/d\n\n{}", 404, "path"},

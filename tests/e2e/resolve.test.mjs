@@ -472,6 +472,8 @@ describe('policies', () => {
     assert.match(bad.json.detail, /"append"/);
     const idle = await ask(c, 'PUT', '/system.policies/care', { paths: { o: 'newest', 'o.d': 'manual' } });
     assert.deepEqual([idle.status, idle.json.place], [400, '/paths/o.d'], idle.text);
+    const astray = await ask(c, 'PUT', '/system.policies/care', { references: [{ path: 'patient', collection: 'my patients' }] });
+    assert.deepEqual([astray.status, astray.json.place], [400, '/references/0/collection'], astray.text);
     assert.equal((await ask(c, 'PUT', '/system.policies/nowhere', {})).status, 404);
     const gone = await ask(c, 'DELETE', '/system.policies/care');
     assert.deepEqual(gone.json, { id: 'care', version: 4, strategy: 'merge' });
