@@ -31,12 +31,20 @@ void conflict_ask_graph(struct turn *t, struct request *r, call_done *done)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
+/* A path that leads to no conflict: which part of it is not there. */
+static void not_found(struct turn *t, struct request *r, const char *detail)
+{
+	struct problem problem;
+	problem_detail(&problem, STATUS_NOT_FOUND, "path", detail);
+	answer_problem(t, r, &problem);
+}
+
 static void collection_found(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct conflict_ask *op = r->op;
 	const struct map_shard *shard = c ? map_collection_shard(c, r->resource) : NULL;
 	if (!shard) {
-		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		not_found(t, r, "There is no collection of this name.");
 		return;
 	}
 	op->read.message.id = r->resource;
@@ -47,6 +55,10 @@ static void collection_found(struct turn *t, struct request *r, struct map_colle
 const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct request *r,
 						   enum status status, const void *body)
 {
+	if (status == STATUS_NOT_FOUND) {
+		not_found(t, r, "There is no document with this id in the collection.");
+		return NULL;
+	}
 	if (!body || !status_is_success(status)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "path");
 		return NULL;
@@ -302,10 +314,12 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	struct msg_conflict_read_ack external = *graph;
 	external.policy = other_strategy(r, (struct slice){0}, "external");
 	decide_conflict(&external, r->resource, &r->arena, &asked);
-	if (asked.kind == DECISION_NOTHING || asked.kind == DECISION_BROKEN) {
-		answer_status(t, r,
-			      asked.kind == DECISION_NOTHING ? STATUS_NOT_FOUND : STATUS_INTERNAL,
-			      "path");
+	if (asked.kind == DECISION_NOTHING) {
+		not_found(t, r, "The document has no open conflict.");
+		return;
+	}
+	if (asked.kind == DECISION_BROKEN) {
+		answer_status(t, r, STATUS_INTERNAL, "path");
 		return;
 	}
 	struct buf head = {0};

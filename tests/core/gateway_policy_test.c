@@ -195,6 +195,33 @@ static void test_refusals(void **state)
 	assert_int_equal(b->status, 503);
 }
 
+/* What is not there is named. */
+static void test_a_conflict_that_is_not_there(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /_/conflicts/d/x");
+	refresh_map(b, 0);
+	assert_int_equal(b->status, 404);
+	assert_non_null(strstr(buf_cstr(&b->body), "no collection of this name"));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /_/conflicts/c/x");
+	struct msg_conflict_read_ack graph = {.status = STATUS_NOT_FOUND};
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_read_ack, &graph);
+	assert_int_equal(b->status, 404);
+	assert_non_null(strstr(buf_cstr(&b->body), "no document with this id"));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /_/conflicts/c/x");
+	struct graph_node only = {.revision = {1, slice_text("a")},
+				  .flags = REVISION_LEAF | REVISION_HAS_BODY,
+				  .body = gateway_bench_document(b, "{}")};
+	graph =
+	    (struct msg_conflict_read_ack){.status = STATUS_OK, .nodes = &only, .nodes_count = 1};
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_read_ack, &graph);
+	assert_int_equal(b->status, 404);
+	assert_non_null(strstr(buf_cstr(&b->body), "has no open conflict"));
+	gateway_bench_clear(b);
+}
+
 /* ---- what it would do ---- */
 
 static void answer_list(struct gateway_bench *b, const char *const *ids, uint64_t state, bool more)
@@ -396,6 +423,7 @@ int main(void)
 	    TEST(test_stale_versions),
 	    TEST(test_patching),
 	    TEST(test_refusals),
+	    TEST(test_a_conflict_that_is_not_there),
 	    TEST(test_a_script_is_tried_when_it_is_written),
 	    TEST(test_the_gateway_ends_in_a_run),
 	    TEST(test_nothing_is_taken_untried),

@@ -372,7 +372,12 @@ describe('conflicts in people\'s hands', () => {
       const answer = await c.send('GET', `/_/conflicts?${parameter}`, { headers: { Accept: 'text/event-stream' } });
       assert.deepEqual([answer.status, answer.json.place], [400, parameter.split('=')[0]], answer.text);
     }
-    assert.equal((await c.get('/_/conflicts/nowhere/a')).status, 404);
+    await c.insist('PUT', '/open/calm', { body: {} });
+    for (const [path, detail] of [['nowhere/a', /no collection/], ['open/nobody', /no document/], ['open/calm', /no open conflict/]]) {
+      const { status, json } = await c.get(`/_/conflicts/${path}`);
+      assert.deepEqual([status, json.place], [404, 'path'], path);
+      assert.match(json.detail, detail);
+    }
   });
 });
 
