@@ -33,6 +33,9 @@ bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 /* The answer can't be followed: where, and why. */
 void conflict_answer_wrong(struct request *r, const struct decision *d, enum answer_kind kind,
 			   struct problem *p);
+/* The lead refused what was made of the answer, and it is not that the leaves moved. */
+void conflict_resolve_problem(enum status status, const struct answer *answer,
+			      const struct msg_conflict_resolve_ack *ack, struct problem *p);
 /* It is not split; id: that another document has, or empty. */
 void conflict_split_refused(struct turn *t, struct request *r, enum status status, struct slice id);
 /* Copies what the decision borrows from the graph's message, which ends with this step. */

@@ -108,6 +108,9 @@ bool write_update_body(struct turn *t, struct request *r, struct slice *body,
 		       struct problem *p) MUST_CHECK;
 /* POST of one document. */
 void write_post_one(struct turn *t, struct request *r, struct slice value);
+/* Where in the request the attachment stands that a lead has named: a pointer into the document,
+ * which itself is at `place`. */
+void write_attachment_place(struct problem *p, const char *place, struct slice name);
 /* The refusal of a write as the client sees it. */
 void write_problem(uint64_t op, enum status status, const struct msg_doc_write_ack *ack,
 		   struct problem *p);

@@ -62,6 +62,7 @@ static void have_resolved(struct turn *t, struct request *r, uint32_t index, enu
 			  const void *body)
 {
 	const struct arbiter_op *op = r->op;
+	struct problem problem;
 	(void)index;
 	if (body && status_is_success(status)) {
 		send_resolved(t, r, &op->resolve.revision, op->resolve.resolution_id);
@@ -69,7 +70,9 @@ static void have_resolved(struct turn *t, struct request *r, uint32_t index, enu
 	}
 	if (status == STATUS_LEAVES_MOVED)
 		arbiter_stream_lease_lasts(t, &op->lease, 0);
-	refuse(t, r, status, "");
+	t->gw->arbiters->answers[ARBITER_REFUSED]++;
+	conflict_resolve_problem(status, &op->answer, body, &problem);
+	answer_problem(t, r, &problem);
 }
 
 static void resolve_send(struct turn *t, struct request *r, enum status status, struct slice taken)

@@ -54,19 +54,30 @@ static bool goes_on(struct turn *t, struct request *r, enum status status)
 	return true;
 }
 
+void conflict_resolve_problem(enum status status, const struct answer *answer,
+			      const struct msg_conflict_resolve_ack *ack, struct problem *p)
+{
+	problem_set(p, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
+	if (ack && status == STATUS_MISSING_ATTACHMENT && answer->kind == ANSWER_BODY)
+		write_attachment_place(p, "/document", ack->place);
+}
+
 static void have_resolved(struct turn *t, struct request *r, uint32_t index, enum status status,
 			  const void *body)
 {
+	const struct resolve_op *op = r->op;
+	struct problem problem;
 	(void)index;
 	if (body && goes_on(t, r, status))
 		return;
-	if (!body || !status_is_success(status)) {
-		bool moved = status == STATUS_LEAVES_MOVED || status == STATUS_POLICY_MOVED;
-		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status,
-			      moved ? "/leaves" : "");
-		return;
+	if (status == STATUS_LEAVES_MOVED || status == STATUS_POLICY_MOVED) {
+		answer_status(t, r, status, "/leaves");
+	} else if (!body || !status_is_success(status)) {
+		conflict_resolve_problem(status, &op->answer, body, &problem);
+		answer_problem(t, r, &problem);
+	} else {
+		answer_resolved(t, r);
 	}
-	answer_resolved(t, r);
 }
 
 void conflict_keep(struct request *r, const struct decision *d, struct msg_conflict_resolve *m)

@@ -1,6 +1,8 @@
 /* Writes of one document: POST, PUT, PATCH, DELETE. */
 #include <stdio.h>
 
+#include "common/doc/attachment.h"
+#include "common/doc/path.h"
 #include "common/doc/update.h"
 #include "common/doc/value.h"
 #include "gateway/contents.h"
@@ -38,6 +40,16 @@ bool write_send(struct turn *t, struct request *r, const struct map_collection *
 	return call_open(t, r, &spec);
 }
 
+void write_attachment_place(struct problem *p, const char *place, struct slice name)
+{
+	struct buf pointer = {0};
+	buf_printf(&pointer, "%s/" ATTACHMENTS_MEMBER, place);
+	if (name.len > 0)
+		path_pointer_push(&pointer, name);
+	problem_set(p, p->status, buf_cstr(&pointer));
+	buf_close(&pointer);
+}
+
 void write_problem(uint64_t op, enum status status, const struct msg_doc_write_ack *ack,
 		   struct problem *p)
 {
@@ -48,7 +60,9 @@ void write_problem(uint64_t op, enum status status, const struct msg_doc_write_a
 	if (status >= STATUS_NOT_LEAD)
 		status = STATUS_NO_LEAD;
 	problem_set(p, status, "");
-	if (ack && ack->place.len > 0) {
+	if (status == STATUS_MISSING_ATTACHMENT || status == STATUS_BAD_ATTACHMENT) {
+		write_attachment_place(p, "", ack ? ack->place : slice_of(NULL, 0));
+	} else if (ack && ack->place.len > 0) {
 		snprintf(p->place, sizeof p->place, "%.*s", (int)ack->place.len,
 			 (const char *)ack->place.data);
 		snprintf(p->detail, sizeof p->detail, "%.*s", (int)ack->detail.len,

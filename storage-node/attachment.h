@@ -54,7 +54,8 @@ struct attachments_taken {
  * gone. generation: of the revision that is made. */
 enum status attachments_take(struct document_view *v, struct slice body, struct slice parent,
 			     uint64_t generation, struct attachments_taken *out);
-/* Of a resolution: each attachment that it names is one of some version that is kept. */
-bool attachments_known(struct document_view *v, struct slice body);
+/* Of a resolution: each attachment that it names is one of some version that is kept. False: *wrong
+ * is the name of the first that is not, or empty; borrows from body. */
+bool attachments_known(struct document_view *v, struct slice body, struct slice *wrong);
 
 #endif

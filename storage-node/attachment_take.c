@@ -189,14 +189,15 @@ enum status attachments_take(struct document_view *v, struct slice body, struct 
 	return status;
 }
 
-bool attachments_known(struct document_view *v, struct slice body)
+bool attachments_known(struct document_view *v, struct slice body, struct slice *wrong)
 {
 	struct attachments_wanted wanted;
-	if (!attachments_want(body, &v->storage->arena, &wanted))
-		return false;
+	bool known = attachments_want(body, &v->storage->arena, &wanted);
 	int winner = graph_winner(&v->doc);
-	for (uint32_t i = 0; wanted.count > 0 && i < v->doc.revisions_count; i++)
+	for (uint32_t i = 0; known && wanted.count > 0 && i < v->doc.revisions_count; i++)
 		if (v->doc.revisions[i].flags & REVISION_HAS_BODY)
 			attachments_look(&wanted, document_body_beside(v, i, winner));
-	return attachments_all_found(&wanted);
+	known = known && attachments_all_found(&wanted);
+	*wrong = wanted.wrong;
+	return known;
 }

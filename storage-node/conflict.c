@@ -8,6 +8,7 @@
 #include "common/doc/decide.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "common/doc/utf8.h"
 #include "common/doc/value.h"
 #include "storage-node/history.h"
 #include "storage-node/offer.h"
@@ -212,8 +213,9 @@ static bool is_held(struct storage *s, struct shard_copy *c, struct slice id)
 	       open.held;
 }
 
+/* *wrong: the name of the attachment that is not there. */
 static enum status check_resolve(struct storage *s, struct shard_copy *c, const struct event *e,
-				 struct document_view *v)
+				 struct document_view *v, struct slice *wrong)
 {
 	const struct msg_conflict_resolve *m = e->message.body;
 	if (m->policy_version != c->settings.version)
@@ -243,7 +245,7 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	for (uint32_t i = 0; i < m->parents_count; i++)
 		if (parents[i] == GRAPH_NONE)
 			return STATUS_BAD_MESSAGE;
-	if (!attachments_known(v, m->body))
+	if (!attachments_known(v, m->body, wrong))
 		return STATUS_MISSING_ATTACHMENT;
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
@@ -360,7 +362,9 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 	if (ack.status == STATUS_OK && m->lease.len > 0 && was_answered(c, e, fx))
 		return;
 	if (ack.status == STATUS_OK)
-		ack.status = check_resolve(s, c, e, &view);
+		ack.status = check_resolve(s, c, e, &view, &ack.place);
+	if (ack.place.len > LIMIT_TEXT_BYTES)
+		ack.place.len = utf8_valid_prefix(slice_of(ack.place.data, LIMIT_TEXT_BYTES));
 	if (ack.status == STATUS_LEAVES_MOVED && m->lease.len > 0)
 		offer_moved(c, m);
 	if (ack.status == STATUS_LEAVES_MOVED && name_is_true(m) && is_under_way(c, e, &view, fx))

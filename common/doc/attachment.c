@@ -134,9 +134,13 @@ bool attachments_want(struct slice body, struct arena *arena, struct attachments
 	out->count = head.count;
 	out->stubs = arena_alloc(arena, (head.count + 1) * sizeof *out->stubs);
 	out->found = arena_alloc(arena, head.count + 1);
-	for (uint32_t i = 0; i < head.count; i++)
-		if (!mp_skip(&reader) || !attachment_parse(mp_value(&reader), &out->stubs[i]))
+	for (uint32_t i = 0; i < head.count; i++) {
+		if (!take_text(&reader, &out->wrong) ||
+		    !attachment_parse(mp_value(&reader), &out->stubs[i]))
 			return false;
+		out->stubs[i].name = out->wrong;
+	}
+	out->wrong = slice_of(NULL, 0);
 	return true;
 }
 
@@ -150,11 +154,14 @@ void attachments_look(struct attachments_wanted *wanted, struct slice body)
 			    memcmp(wanted->stubs[i].content, stub.content, CONTENT_BYTES) == 0;
 }
 
-bool attachments_all_found(const struct attachments_wanted *wanted)
+bool attachments_all_found(struct attachments_wanted *wanted)
 {
-	for (uint32_t i = 0; i < wanted->count; i++)
-		if (!wanted->found[i])
-			return false;
+	for (uint32_t i = 0; i < wanted->count; i++) {
+		if (wanted->found[i])
+			continue;
+		wanted->wrong = wanted->stubs[i].name;
+		return false;
+	}
 	return true;
 }
 

@@ -47,11 +47,13 @@ struct attachments_wanted {
 	struct attachment_stub *stubs;
 	bool *found;
 	uint32_t count;
+	struct slice wrong; /* where one of these says false: the name of the first that is not in
+			     * that form, or not found; empty: the member itself is wrong */
 };
 bool attachments_want(struct slice body, struct arena *arena,
 		      struct attachments_wanted *out) MUST_CHECK;
 void attachments_look(struct attachments_wanted *wanted, struct slice body);
-bool attachments_all_found(const struct attachments_wanted *wanted);
+bool attachments_all_found(struct attachments_wanted *wanted);
 /* Without the name. */
 void attachment_write(const struct attachment_stub *stub, struct buf *out);
 /* The same attachment, wherever it came in? Both values as stored, or something else. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/path.h"
 #include "common/doc/value.h"
 #include "proto/enums.h"
 
@@ -40,19 +41,6 @@ static void add_place(struct diff *d, uint32_t version, struct slice value)
 	    (struct place){arena_copy(d->arena, buf_slice(&d->pointer)), version, value};
 }
 
-static void push_name(struct diff *d, struct slice name)
-{
-	buf_append_byte(&d->pointer, '/');
-	for (size_t i = 0; i < name.len; i++) {
-		if (name.data[i] == '~')
-			buf_append_text(&d->pointer, "~0");
-		else if (name.data[i] == '/')
-			buf_append_text(&d->pointer, "~1");
-		else
-			buf_append_byte(&d->pointer, name.data[i]);
-	}
-}
-
 /* A document's depth is bounded by LIMIT_JSON_DEPTH. */
 static void take_apart(struct diff *d, uint32_t version, struct slice value, uint32_t depth)
 {
@@ -68,7 +56,7 @@ static void take_apart(struct diff *d, uint32_t version, struct slice value, uin
 		struct slice member = mp_value(&r);
 		if (name.type != MP_STR || member.len == 0)
 			return;
-		push_name(d, name.bytes);
+		path_pointer_push(&d->pointer, name.bytes);
 		take_apart(d, version, member, depth + 1);
 		d->pointer.len = mark;
 	}

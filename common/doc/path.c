@@ -25,3 +25,16 @@ struct path_segment *path_split(struct slice text, struct arena *arena)
 	}
 	return segments;
 }
+
+void path_pointer_push(struct buf *pointer, struct slice name)
+{
+	buf_append_byte(pointer, '/');
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.data[i] == '~')
+			buf_append_text(pointer, "~0");
+		else if (name.data[i] == '/')
+			buf_append_text(pointer, "~1");
+		else
+			buf_append_byte(pointer, name.data[i]);
+	}
+}

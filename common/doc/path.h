@@ -3,6 +3,7 @@
 #define PARLEY_DOC_PATH_H
 
 #include "common/base/arena.h"
+#include "common/base/buf.h"
 #include "common/base/slice.h"
 
 struct path_segment {
@@ -15,5 +16,7 @@ struct path_segment {
 uint32_t path_names(struct slice text);
 /* All of them, path_names(text); they borrow from text. */
 struct path_segment *path_split(struct slice text, struct arena *arena);
+/* Appends one more name to a JSON pointer (RFC 6901). */
+void path_pointer_push(struct buf *pointer, struct slice name);
 
 #endif

@@ -296,6 +296,30 @@ static void test_answers_that_come_too_late(void **state)
 	assert_true(body_has(b, "\"leaves_moved\""));
 }
 
+/* The lead names the attachment; the client is told where it stands in what it sent. */
+static void test_an_answer_with_an_attachment_that_is_not_there(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_conflict_resolve_ack missing = {.status = STATUS_MISSING_ATTACHMENT,
+						   .place = slice_text("my/x~")};
+	take_one(b);
+	say(b, "POST", "/answer", "{\"document\":{\"_attachments\":{\"my/x~\":{}}}}");
+	leased(b, &(struct msg_conflict_lease_ack){.status = STATUS_OK});
+	graph(b, false);
+	last(b, MSG_conflict_resolve);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_resolve_ack, &missing);
+	assert_int_equal(b->status, 412);
+	assert_true(body_has(b, "\"place\":\"/document/_attachments/my~1x~0\""));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /_/conflicts/c/x/resolve\n\n{\"leaves\":[\"2-a\",\"2-b\"],"
+			      "\"document\":{\"_attachments\":{\"my/x~\":{}}}}");
+	graph(b, false);
+	last(b, MSG_conflict_resolve);
+	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_resolve_ack, &missing);
+	assert_int_equal(b->status, 412);
+	assert_true(body_has(b, "\"place\":\"/document/_attachments/my~1x~0\""));
+}
+
 static void test_other_answers(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -558,6 +582,7 @@ int main(void)
 	    TEST(test_silent_leads_are_passed_over),
 	    TEST(test_an_answer_names_its_lease),
 	    TEST(test_answers_that_come_too_late),
+	    TEST(test_an_answer_with_an_attachment_that_is_not_there),
 	    TEST(test_other_answers),
 	    TEST(test_what_is_malformed_is_refused),
 	    TEST(test_a_stream_has_credit),

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "common/doc/attachment.h"
 #include "common/doc/revision.h"
 #include "common/timing.h"
 #include "tests/core/storage_case.h"
@@ -231,6 +232,36 @@ static enum status resolve(struct storage_bench *b, const struct msg_conflict_re
 	return b->resolved.status;
 }
 
+/* {"_attachments": {"a/b": a content that nobody has}}. */
+static struct slice body_with_attachment(struct storage_bench *b)
+{
+	struct buf out = {0};
+	struct attachment_stub stub = {.digest = slice_text("md5-x"), .length = 1, .revpos = 1};
+	mp_write_map(&out, 1);
+	mp_write_text(&out, ATTACHMENTS_MEMBER);
+	mp_write_map(&out, 1);
+	mp_write_text(&out, "a/b");
+	attachment_write(&stub, &out);
+	struct slice copy = arena_copy(&b->arena, buf_slice(&out));
+	buf_close(&out);
+	return copy;
+}
+
+static void test_resolve_with_an_attachment_that_is_not_there(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2];
+	char hash[REVISION_HASH_CHARS];
+	conflict(b, leaves);
+	struct msg_conflict_resolve m = resolution(b, leaves, hash);
+	m.body = body_with_attachment(b);
+	struct revision_content content = {
+	    .parents = leaves, .parents_count = 2, .body = m.body, .policy = 1};
+	revision_name(&content, hash, &m.revision);
+	assert_int_equal(resolve(b, &m), STATUS_MISSING_ATTACHMENT);
+	assert_true(slice_is(b->resolved.place, "a/b"));
+}
+
 static void test_resolve_refused(void **state)
 {
 	struct storage_bench *b = *state;
@@ -385,6 +416,7 @@ int main(void)
 	    CASE(test_settled_is_told),
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
+	    CASE(test_resolve_with_an_attachment_that_is_not_there),
 	    CASE(test_resolve_and_cleanup),
 	    CASE(test_the_winner_goes),
 	    CASE(test_resolve_to_an_ancestor),

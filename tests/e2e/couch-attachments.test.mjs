@@ -104,7 +104,7 @@ describe('attachments in the CouchDB dialect', () => {
     // the native dialect shows them, and takes no others
     const native = await cluster.put('/refused/n', { _attachments: { a: { content_type: 'x' } } });
     assert.equal(native.status, 400, native.text);
-    assert.equal(native.json.code, 'bad_attachment');
+    assert.deepEqual([native.json.code, native.json.place], ['bad_attachment', '/_attachments/a']);
   });
 
   test('an attachment by itself: any bytes, any name, ranges, entity tags', async () => {

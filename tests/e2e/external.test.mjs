@@ -124,6 +124,9 @@ describe('conflicts that clients decide', () => {
     assert.deepEqual((await renew(c, conflict.lease, { leaseMs: 30000 })).json, { leaseMs: 30000 });
     const base = await answer(c, conflict.lease, { pick: conflict.base.rev });
     assert.deepEqual([base.status, base.json.place], [400, '/pick'], 'the base is none of the versions, and nothing has moved');
+    const stub = { content_type: 'a/b', revpos: 1, digest: 'md5-x', length: 1, content: '0'.repeat(64) };
+    const astray = await answer(c, conflict.lease, { document: { _attachments: { 'my/scan': stub } } });
+    assert.deepEqual([astray.status, astray.json.code, astray.json.place], [412, 'missing_attachment', '/document/_attachments/my~1scan']);
     const first = await answer(c, conflict.lease, { pick: made.offline });
     assert.equal(first.status, 200, first.text);
     const again = await answer(c, conflict.lease, { pick: made.offline });
