@@ -226,7 +226,8 @@ static bool extends_leaf(const struct editing *e)
 }
 
 /* The deletion of which a late branch does not know comes back as a leaf that wins, unless there is
- * a live one. */
+ * a live one. Where people have answered one that came late before, it is the deletion that they
+ * left. */
 static void add_deletion(struct editing *e)
 {
 	struct document *doc = e->doc;
@@ -239,8 +240,10 @@ static void add_deletion(struct editing *e)
 		struct revision_node node = {
 		    .generation = name->generation, .hash = name->hash, .flags = REVISION_DELETED};
 		index = (int)graph_add(doc, e->arena, &node, e->number);
+	} else if (!graph_is_leaf(doc, (uint32_t)index)) {
+		index = graph_winner(doc);
 	}
-	if (doc->revisions[index].flags & REVISION_DELETED)
+	if (index != GRAPH_NONE && (doc->revisions[index].flags & REVISION_DELETED))
 		doc->revisions[index].flags |= REVISION_PURGED;
 }
 

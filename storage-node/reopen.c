@@ -8,6 +8,26 @@
 
 /* ---- what becomes of the losers ---- */
 
+static bool other_is_live(const struct document *doc, int than)
+{
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if ((int)i != than && graph_is_live(doc, i))
+			return true;
+	return false;
+}
+
+/* What a loser was in the conflict it is again. The tombstone of a purged document hides what came
+ * late, as before; but nothing that readers see, and that stays when the resolution has ended. */
+static uint64_t flags_again(const struct document *doc, const struct change *change)
+{
+	int winner = graph_winner(doc);
+	bool seen = winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner);
+	bool ends = change->closed_count > 0 && change->parents_count > 1;
+	int result = ends ? graph_find(doc, &change->closed[0]) : GRAPH_NONE;
+	return seen && other_is_live(doc, result) ? REVISION_SPLIT
+						  : REVISION_SPLIT | REVISION_PURGED;
+}
+
 /* The name covers the resolution's id: an edit of a client with the same content is another one. */
 static void name_reopened(const struct document *doc, uint32_t loser, const struct change *change,
 			  struct arena *arena, struct reopened *out)
@@ -26,7 +46,6 @@ static void name_reopened(const struct document *doc, uint32_t loser, const stru
 					   .flags = deleted ? REVISION_DELETED | REVISION_AGAINST
 							    : REVISION_HAS_BODY,
 					   .stamp = doc->revisions[loser].stamp};
-	out->node.flags |= doc->revisions[loser].flags & REVISION_SPLIT;
 	out->node.parents = arena_alloc(arena, sizeof *out->node.parents);
 	out->node.parents[0] = loser;
 	out->node.parents_count = 1;
@@ -36,6 +55,7 @@ uint32_t reopen_list(struct document_view *view, const struct change *change, st
 {
 	struct arena *arena = &view->storage->arena;
 	*out = arena_alloc(arena, (change->parents_count + 1) * sizeof **out);
+	uint64_t again = flags_again(&view->doc, change);
 	const int *losers =
 	    graph_find_all(&view->doc, change->parents, change->parents_count, arena);
 	for (uint32_t i = 0; i < change->parents_count; i++) {
@@ -47,6 +67,7 @@ uint32_t reopen_list(struct document_view *view, const struct change *change, st
 		    !(view->doc.revisions[loser].flags & REVISION_DELETED))
 			return 0;
 		name_reopened(&view->doc, (uint32_t)loser, change, arena, &(*out)[i]);
+		(*out)[i].node.flags |= view->doc.revisions[loser].flags & again;
 	}
 	return change->parents_count;
 }

@@ -9,7 +9,7 @@
 #include "common/doc/revision.h"
 #include "tests/sim/storage_peers.h"
 
-enum { DELETION = 4 };
+enum { DELETION = 4, RESOLUTION = 77 };
 
 /* What the last write made; its name lies in `hash`. */
 static struct revision written(const struct storage_bench *b, uint8_t *hash)
@@ -59,29 +59,49 @@ static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_c
 	return b->cleaned.cleaned;
 }
 
-/* A branch with this parent, from an outbox; without a name the edit "late", else that deletion. */
+/* A branch with this parent, from an outbox; one parent at a time. */
+static struct change late_change(struct storage_bench *b, const struct revision *parent,
+				 const char *name, uint64_t n)
+{
+	static struct revision parents[1];
+	parents[0] = *parent;
+	return (struct change){.kind = CHANGE_BRANCH,
+			       .id = slice_text("d"),
+			       .revision = {parent->generation + 1, slice_text(name)},
+			       .parents = parents,
+			       .parents_count = 1,
+			       .body = peers_body(b, n),
+			       .operation_id = peers_operation(b, n)};
+}
+
+static void push_change(struct storage_bench *b, const struct change *change,
+			const struct position *cut, uint64_t settles)
+{
+	struct buf bytes = {0};
+	schema_encode(&schema_change, change, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .entry = *cut};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+	buf_close(&bytes);
+}
+
+/* Without a name the edit "late", else that deletion. */
 static void push_cut(struct storage_bench *b, const struct revision *parent,
 		     const struct revision *deletion, const struct position *cut, uint64_t settles)
 {
-	struct buf bytes = {0};
-	struct revision parents[1] = {*parent};
-	struct change change = {.kind = CHANGE_BRANCH,
-				.id = slice_text("d"),
-				.revision = {parent->generation + 1, slice_text("late")},
-				.parents = parents,
-				.parents_count = 1,
-				.body = peers_body(b, 7),
-				.operation_id = peers_operation(b, 7)};
+	struct change change = late_change(b, parent, "late", 7);
 	if (deletion) {
 		change.revision = *deletion;
 		change.deleted = true;
 		change.body = (struct slice){0};
 	}
-	schema_encode(&schema_change, &change, &bytes);
-	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .entry = *cut};
-	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
-	peers_ack(b, PEER_B, 1, settles);
-	buf_close(&bytes);
+	push_change(b, &change, cut, settles);
+}
+
+static void push_second(struct storage_bench *b, const struct revision *parent, uint64_t settles)
+{
+	struct change change = late_change(b, parent, "second", 17);
+	push_change(b, &change, &(struct position){0}, settles);
 }
 
 static void push(struct storage_bench *b, const struct revision *parent,
@@ -150,6 +170,119 @@ static void test_late_push_is_a_conflict(void **state)
 	assert_int_equal(b->listed.rows[0].conflict.policy, 1); /* that the lead accepts */
 	/* it is no tombstone that waits */
 	assert_int_equal(commit(b, 6, 3, 7), 0);
+}
+
+/* People end the conflict that is open, as entry `settles`: with this body; NULL: deleted. */
+static void people_resolve(struct storage_bench *b, const struct slice *body, uint64_t settles)
+{
+	struct msg_conflict_list list = {.shard = SHARD};
+	struct revision leaves[2];
+	char hash[REVISION_HASH_CHARS];
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
+	memcpy(leaves, b->listed.rows[0].conflict.leaves, sizeof leaves);
+	revision_sort(leaves, 2);
+	struct msg_conflict_resolve m = {.shard = SHARD,
+					 .id = slice_text("d"),
+					 .leaves = leaves,
+					 .leaves_count = 2,
+					 .parents = leaves,
+					 .parents_count = 2,
+					 .deleted = body == NULL,
+					 .body = body ? *body : (struct slice){0},
+					 .policy_version = 1,
+					 .resolution_id = peers_operation(b, RESOLUTION)};
+	struct revision_content content = {.parents = leaves,
+					   .parents_count = 2,
+					   .deleted = m.deleted,
+					   .body = m.body,
+					   .policy = 1};
+	revision_name(&content, hash, &m.revision);
+	b->resolved.status = 999;
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_resolve, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+	assert_int_equal(b->resolved.status, STATUS_OK);
+}
+
+static void people_undo(struct storage_bench *b, uint64_t settles)
+{
+	struct msg_conflict_list list = {.shard = SHARD};
+	struct msg_conflict_undo m = {
+	    .shard = SHARD, .id = slice_text("d"), .resolution_id = peers_operation(b, RESOLUTION)};
+	b->undone.status = 999;
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
+	peers_ack(b, PEER_B, 1, settles);
+	assert_int_equal(b->undone.status, STATUS_OK);
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_true(b->listed.rows[0].conflict.held);
+}
+
+/* The conflict is what it was: whatever people had made of it, readers see nothing of what came
+ * late. */
+static void undo_shows_nothing(struct storage_bench *b, const struct slice *resolved)
+{
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, NULL, 6);
+	people_resolve(b, resolved, 7);
+	people_undo(b, 8);
+	assert_int_equal(b->listed.rows[0].conflict.kind, CONFLICT_DELETE);
+	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
+static void test_undo_of_a_deletion_shows_nothing(void **state)
+{
+	undo_shows_nothing(*state, NULL);
+}
+
+static void test_undo_of_a_pick_shows_nothing(void **state)
+{
+	struct slice body = peers_body(*state, 8);
+	undo_shows_nothing(*state, &body);
+}
+
+/* What people said of the first is not said of the second; nor does it bring the document back. */
+static void test_a_second_one_is_a_conflict_again(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_conflict_list list = {.shard = SHARD};
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, NULL, 6);
+	people_resolve(b, NULL, 7);
+	push_second(b, &made, 8);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 1);
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_int_equal(b->listed.rows[0].conflict.kind, CONFLICT_DELETE);
+	assert_true(b->listed.rows[0].conflict.held);
+	people_undo(b, 9);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 2);
+}
+
+/* What somebody wrote since is not taken from readers. */
+static void test_undo_hides_no_later_edit(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	struct slice body = peers_body(b, 8);
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, NULL, 6);
+	people_resolve(b, &body, 7);
+	struct msg_doc_write edit = peers_put(b, "d", 10);
+	peers_write(b, 1, &edit);
+	peers_ack(b, PEER_B, 1, 8);
+	assert_int_equal(b->written.status, STATUS_OK);
+	people_undo(b, 9);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 2);
+	assert_true(revision_equal(&b->was_read.revision, &b->written.revision));
 }
 
 /* Entries that the document knew as settled, and that a replica cut: they stood in this stream. The
@@ -296,6 +429,10 @@ int main(void)
 	    CASE(test_goes_when_all_know),
 	    CASE(test_stays_if_it_has_changed),
 	    CASE(test_late_push_is_a_conflict),
+	    CASE(test_undo_of_a_deletion_shows_nothing),
+	    CASE(test_undo_of_a_pick_shows_nothing),
+	    CASE(test_a_second_one_is_a_conflict_again),
+	    CASE(test_undo_hides_no_later_edit),
 	    CASE(test_what_was_settled_brings_nothing),
 	    CASE(test_also_when_the_stream_is_gone),
 	    CASE(test_the_same_deletion_brings_nothing),

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
+import { couchUrl } from './couch-lib.mjs';
 import { ROOT, check, startCluster, until } from './lib.mjs';
 
 const { parse } = createRequire(import.meta.url)('yaml');
@@ -83,6 +84,38 @@ describe('deleted documents', () => {
     assert.equal((await c.send('DELETE', path)).status, 200);
     assert.equal((await c.send('DELETE', path)).status, 404);
     assert.equal((await c.get(path)).status, 404);
+  });
+
+  test('what people made of a late edit can be undone, and that shows readers nothing', async (c) => {
+    await c.collection('undone', { mode: 'available', shards: 1, retainDeletedMs: 0 });
+    const made = await c.insist('PUT', '/undone/a', { body: { n: 1 } });
+    await c.insist('DELETE', '/undone/a', {}, [200]);
+    const marks = () => Promise.all(NODES.map((name) => c.metric(name, 'parley_purged_marks')));
+    const before = Math.max(...await marks());
+    await until('it is purged', DEADLINE_MS, async () => (await marks()).every((count) => count > before));
+    const open = async (versions) => {
+      assert.equal((await c.get('/undone/a')).status, 404);
+      const shown = (await c.get('/_/conflicts/undone/a')).json;
+      assert.deepEqual([shown.kind, shown.held, shown.leaves.length], ['delete', true, versions]);
+      return shown.leaves;
+    };
+    const resolve = async (answer) => {
+      const { status, text } = await c.post('/_/conflicts/undone/a/resolve', answer);
+      assert.equal(status, 200, text);
+      return (await c.get('/_/conflicts?collection=undone&state=resolved')).json[0].resolutionId;
+    };
+    const undo = (resolutionId) => c.post('/_/conflicts/undone/a/undo', { resolutionId });
+    const late = await c.send('PUT', '/undone/a?branch=true', { body: { n: 2 }, headers: { 'If-Match': made.etag } });
+    assert.ok([200, 201, 202].includes(late.status), late.text);
+    const first = await resolve({ leaves: await open(2), pick: late.etag.replaceAll('"', '') });
+    assert.equal((await c.get('/undone/a')).json.n, 2);
+    assert.equal((await undo(first)).status, 200);
+    await resolve({ leaves: await open(2), delete: true });
+    const ids = ['e'.repeat(32), made.etag.replaceAll('"', '').slice(2)];
+    const docs = [{ _id: 'a', n: 3, _revisions: { start: 2, ids } }];
+    const pushed = await c.sendTo(couchUrl(c, '/undone/_bulk_docs'), { method: 'POST', body: { new_edits: false, docs } });
+    assert.equal(pushed.status, 201, pushed.text);
+    await open(2);
   });
 
   test('alert rules name metrics that there are', async (c) => {
