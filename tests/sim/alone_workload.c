@@ -35,11 +35,6 @@ static struct alone_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool alone_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 5) == 0;
-}
-
 /* Nothing fails but by this workload. */
 static bool calm(const struct sim *sim)
 {
@@ -47,11 +42,6 @@ static bool calm(const struct sim *sim)
 	return set->nemesis_every_ms == 0 && set->drop == 0 && set->delay_tail == 0 &&
 	       set->commit_broken == 0 && set->commit_full == 0 && set->get_broken == 0 &&
 	       set->pending_max == 0 && !sim->healed && sim->trap_sprung == 0;
-}
-
-static void linger(struct workload *w, int actor, int most_ms)
-{
-	workload_sleep(w, actor, rng_between(&w->rng, 1, most_ms) * 1000);
 }
 
 /* ---- the maker ---- */
@@ -129,7 +119,7 @@ static void have_made(struct workload *w, const struct sim_answer *answer)
 		sim_violation(w->sim, "alone: status=%d of a creation while all is well",
 			      answer->status);
 	s->round++;
-	linger(w, MAKER, PAUSE_MS);
+	workload_rest(w, MAKER, PAUSE_MS);
 }
 
 static void step_maker(struct workload *w)
@@ -140,7 +130,7 @@ static void step_maker(struct workload *w)
 		s->there = false;
 		s->making = false;
 		s->round++;
-		linger(w, MAKER, PAUSE_MS);
+		workload_rest(w, MAKER, PAUSE_MS);
 	} else if (s->round < ROUNDS && !w->sim->healed) {
 		make(w);
 	} else {
@@ -179,7 +169,7 @@ static void step_writer(struct workload *w, int actor)
 	else if (s->there)
 		write_one(w, actor);
 	else
-		linger(w, actor, PACE_MS);
+		workload_rest(w, actor, PACE_MS);
 }
 
 /* ---- steps ---- */
@@ -201,7 +191,7 @@ static void alone_on_answer(struct workload *w, int actor, const struct sim_answ
 		return;
 	}
 	judge(w, actor, answer->status);
-	linger(w, actor, PACE_MS);
+	workload_rest(w, actor, PACE_MS);
 }
 
 static void alone_on_heal(struct workload *w)
@@ -216,7 +206,7 @@ static void alone_start(struct workload *w)
 {
 	workload_sleep(w, MAKER, rng_between(&w->rng, 400, 3000) * 1000);
 	for (int i = 1; i < ACTORS; i++)
-		linger(w, i, PACE_MS);
+		workload_rest(w, i, PACE_MS);
 }
 
 static void alone_check(struct workload *w)
@@ -228,7 +218,7 @@ const struct workload_ops alone_workload = {
     .name = "alone",
     .actors = ACTORS,
     .state_bytes = sizeof(struct alone_state),
-    .wanted = alone_wanted,
+    .one_in = 5,
     .start = alone_start,
     .step = alone_step,
     .on_answer = alone_on_answer,

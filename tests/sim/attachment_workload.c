@@ -69,11 +69,6 @@ static struct attachment_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool attachment_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 5) == 1;
-}
-
 static const char *const names[NAMES] = {"a", "b/c"};
 
 static struct sim_http *file_request(struct workload *w, int actor, enum http_method method)
@@ -252,14 +247,8 @@ static void attachment_step(struct workload *w, int actor)
 		s->owners[actor].unsure = true;
 		s->owners[actor].streams = false;
 	}
-	if (s->ready)
+	if (workload_is_opened(w, actor, s->ready, ask_collection, RETRY_US))
 		go_on(w, actor);
-	else if (w->sim->healed)
-		w->actors[actor].done = true;
-	else if (actor == 0)
-		ask_collection(w);
-	else
-		workload_sleep(w, actor, RETRY_US);
 }
 
 /* ---- answers ---- */
@@ -571,7 +560,6 @@ static void attachment_start(struct workload *w)
 	for (int i = 0; i < ACTORS; i++) {
 		for (int k = 0; k < NAMES; k++)
 			s->owners[i].known.content[k] = -1;
-		workload_sleep(w, i, 300000);
 	}
 }
 
@@ -590,8 +578,10 @@ const struct workload_ops attachment_workload = {
     .name = "attachments",
     .actors = ACTORS,
     .state_bytes = sizeof(struct attachment_state),
-    .wanted = attachment_wanted,
+    .one_in = 5,
+    .drawn = 1,
     .start = attachment_start,
+    .start_ms = 300,
     .step = attachment_step,
     .on_answer = attachment_on_answer,
     .check = attachment_check,

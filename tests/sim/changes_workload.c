@@ -37,17 +37,11 @@ struct state {
 	struct follower followers[FOLLOWERS];
 	uint64_t acknowledged[DOCUMENTS]; /* greatest generation */
 	int writes;
-	bool ending;
 };
 
 static struct state *state_of(struct workload *w)
 {
 	return w->state;
-}
-
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
 }
 
 static void start(struct workload *w)
@@ -70,7 +64,7 @@ static void writer_step(struct workload *w, int actor)
 	int *document = &s->written[actor];
 	char path[64];
 	*document = -1; /* no answer: it may have been done, or may yet be */
-	if (s->ending || s->writes == WRITES_MAX)
+	if (w->sim->healed || s->writes == WRITES_MAX)
 		return;
 	s->writes++;
 	*document = workload_below(w, DOCUMENTS);
@@ -92,7 +86,7 @@ static void write_answered(struct workload *w, int actor, const struct sim_answe
 	if (answer->status >= 200 && answer->status < 300 && generation > s->acknowledged[document])
 		s->acknowledged[document] = generation;
 	s->written[actor] = -1;
-	workload_sleep(w, actor, (1 + workload_below(w, 200)) * 1000);
+	workload_rest(w, actor, 200);
 }
 
 /* ---- followers ---- */
@@ -104,7 +98,7 @@ static void follow(struct workload *w, int actor)
 	struct follower *own = &s->followers[actor - WRITERS];
 	struct sim_http *r = workload_couch_request(w, actor, HTTP_GET, "/" COLLECTION "/_changes");
 	int form = workload_below(w, FORMS);
-	if (!s->ending && workload_below(w, 6) == 0) { /* one that knows nothing yet */
+	if (!w->sim->healed && workload_below(w, 6) == 0) { /* one that knows nothing yet */
 		snprintf(own->since, SEQUENCE_BYTES, "0");
 		memset(own->seen, 0, sizeof own->seen);
 	}
@@ -125,7 +119,7 @@ static void leave(struct workload *w, int actor)
 {
 	workload_give_up(w, actor);
 	state_of(w)->followers[actor - WRITERS].breaks++;
-	workload_sleep(w, actor, (1 + workload_below(w, 800)) * 1000);
+	workload_rest(w, actor, 800);
 }
 
 static void follower_step(struct workload *w, int actor)
@@ -201,7 +195,7 @@ static void heard(struct workload *w, int actor, struct sim_answer *answer)
 		take_lines(w, actor, &answer->body);
 	if (w->actors[actor].request != 0) /* it goes on */
 		return;
-	workload_sleep(w, actor, (1 + workload_below(w, 500)) * 1000);
+	workload_rest(w, actor, 500);
 }
 
 /* ---- hooks ---- */
@@ -222,11 +216,6 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 		write_answered(w, actor, answer);
 	else
 		heard(w, actor, (struct sim_answer *)answer);
-}
-
-static void on_heal(struct workload *w)
-{
-	state_of(w)->ending = true;
 }
 
 static bool done(struct workload *w, struct buf *why)
@@ -265,11 +254,10 @@ const struct workload_ops changes_workload = {
     .name = "changes",
     .actors = ACTORS,
     .state_bytes = sizeof(struct state),
-    .wanted = wanted,
+    .one_in = 2,
     .start = start,
     .step = step,
     .on_answer = on_answer,
-    .on_heal = on_heal,
     .done = done,
     .check = check,
 };

@@ -84,15 +84,10 @@ static struct collision_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool collision_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
-}
-
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = COLLISION_BEGIN;
-	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_rest(w, actor, PACE_MS);
 }
 
 static int new_entry(struct collision_state *s, int document, char kind)
@@ -339,11 +334,7 @@ static void begin_edit(struct workload *w, int actor)
 
 static bool is_over(struct workload *w)
 {
-	struct buf why = {0};
-	bool over = w->sim->healed && workload_are_done(w, 1, ACTORS - 1, NULL) &&
-		    checker_quiet(w->sim, &why);
-	buf_close(&why);
-	return over;
+	return workload_is_over(w, 1, ACTORS - 1);
 }
 
 static void check_document(struct workload *w, int document)
@@ -487,8 +478,6 @@ static void collision_heal(struct workload *w)
 static void collision_start(struct workload *w)
 {
 	state_of(w)->to_switch = rng_below(&w->rng, 2) == 0;
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
 }
 
 static void collision_check(struct workload *w)
@@ -501,8 +490,9 @@ const struct workload_ops collision_workload = {
     .name = "collision",
     .actors = ACTORS,
     .state_bytes = sizeof(struct collision_state),
-    .wanted = collision_wanted,
+    .one_in = 2,
     .start = collision_start,
+    .start_ms = 400,
     .step = collision_step,
     .on_answer = collision_on_answer,
     .on_send = collision_on_send,

@@ -83,15 +83,10 @@ static struct dispute_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 6) == 0;
-}
-
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = STEP_IDLE;
-	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_rest(w, actor, PACE_MS);
 }
 
 static uint64_t digest(const char *text)
@@ -246,13 +241,9 @@ static void tally_all(struct tally *t, const char *text)
 	}
 }
 
-static bool is_quiet(struct workload *w)
+static bool is_over(struct workload *w)
 {
-	struct buf why = {0};
-	bool quiet = w->sim->healed && workload_are_done(w, 1, EDITORS - 1, NULL) &&
-		     checker_quiet(w->sim, &why);
-	buf_close(&why);
-	return quiet;
+	return workload_is_over(w, 1, EDITORS - 1);
 }
 
 /* The first editor has the last look: at each document, then at the record. */
@@ -262,11 +253,11 @@ static void last_look(struct workload *w, int actor)
 	struct dispute_actor *a = &s->actors[actor];
 	if (actor != 0 || s->history_read)
 		w->actors[actor].done = true;
-	else if (a->step != STEP_LOOK && !is_quiet(w))
+	else if (a->step != STEP_LOOK && !is_over(w))
 		workload_sleep(w, actor, RETRY_US);
 	else if (a->step != STEP_LOOK)
 		a->document = 0;
-	if (w->actors[actor].done || (a->step != STEP_LOOK && !is_quiet(w)))
+	if (w->actors[actor].done || (a->step != STEP_LOOK && !is_over(w)))
 		return;
 	if (a->document < DOCUMENTS)
 		ask_read(w, actor, STEP_LOOK);
@@ -326,7 +317,7 @@ static void editor_answer(struct workload *w, int actor, const struct sim_answer
 		s->made = kept || answer->status == 409;
 	} else if (a->step == STEP_READ && (answer->status == 200 || answer->status == 404)) {
 		take_version(&a->read[a->document], answer);
-		workload_sleep(w, actor, rng_between(&w->rng, 1, 2 * PACE_MS) * 1000);
+		workload_rest(w, actor, 2 * PACE_MS);
 		return;
 	} else if (a->step == STEP_WRITE) {
 		d->kept[a->entry] = kept;
@@ -403,7 +394,7 @@ static void listener_step(struct workload *w)
 		workload_give_up(w, LISTENER);
 		s->listening = AWAY;
 		s->breaks++;
-		workload_sleep(w, LISTENER, rng_between(&w->rng, 1, 1500) * 1000);
+		workload_rest(w, LISTENER, 1500);
 	} else if (s->made) {
 		listen(w);
 	} else {
@@ -458,12 +449,6 @@ static void dispute_on_answer(struct workload *w, int actor, const struct sim_an
 		editor_answer(w, actor, answer);
 }
 
-static void dispute_start(struct workload *w)
-{
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
-}
-
 static bool dispute_done(struct workload *w, struct buf *why)
 {
 	const struct dispute_state *s = state_of(w);
@@ -495,8 +480,8 @@ const struct workload_ops dispute_workload = {
     .name = "dispute",
     .actors = ACTORS,
     .state_bytes = sizeof(struct dispute_state),
-    .wanted = wanted,
-    .start = dispute_start,
+    .one_in = 6,
+    .start_ms = 400,
     .step = dispute_step,
     .on_answer = dispute_on_answer,
     .done = dispute_done,

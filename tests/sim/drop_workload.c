@@ -66,15 +66,10 @@ static struct drop_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool drop_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 3) == 0;
-}
-
 static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = DROP_IDLE;
-	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_rest(w, actor, PACE_MS);
 }
 
 static void post(struct workload *w, int actor, int gateway, struct sim_http *r)
@@ -237,12 +232,10 @@ static void last_look(struct workload *w)
 {
 	struct drop_state *s = state_of(w);
 	struct drop_actor *a = &s->actors[OPERATOR];
-	struct buf why = {0};
 	if (!s->looking)
 		a->made = a->document = 0;
 	s->looking = true;
-	bool quiet = workload_are_done(w, 1, ACTORS - 1, NULL) && checker_quiet(w->sim, &why);
-	buf_close(&why);
+	bool over = workload_is_over(w, 1, ACTORS - 1);
 	while (a->made < s->made_count && a->document >= s->made[a->made].documents) {
 		a->made++;
 		a->document = 0;
@@ -254,7 +247,7 @@ static void last_look(struct workload *w)
 	} else if (!known) {
 		a->document = DOCUMENTS_MAX;
 		workload_sleep(w, OPERATOR, 0);
-	} else if (!quiet) {
+	} else if (!over) {
 		workload_sleep(w, OPERATOR, RETRY_US);
 	} else {
 		a->step = DROP_LOOK;
@@ -352,12 +345,6 @@ static void drop_on_heal(struct workload *w)
 	rest(w, OPERATOR);
 }
 
-static void drop_start(struct workload *w)
-{
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
-}
-
 /* ---- gone ---- */
 
 static void found(void *context, struct slice key, struct slice value)
@@ -416,8 +403,8 @@ const struct workload_ops drop_workload = {
     .name = "drop",
     .actors = ACTORS,
     .state_bytes = sizeof(struct drop_state),
-    .wanted = drop_wanted,
-    .start = drop_start,
+    .one_in = 3,
+    .start_ms = 400,
     .step = drop_step,
     .on_answer = drop_on_answer,
     .on_heal = drop_on_heal,

@@ -55,16 +55,11 @@ static struct edit_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool edit_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
-}
-
 /* ---- asking ---- */
 
 static void think(struct workload *w, int actor)
 {
-	workload_sleep(w, actor, rng_between(&w->rng, 1, w->sim->settings.think_max_ms) * 1000);
+	workload_rest(w, actor, w->sim->settings.think_max_ms);
 }
 
 static void post(struct workload *w, int actor, struct sim_http *r)
@@ -321,7 +316,6 @@ static void edit_start(struct workload *w)
 	for (int i = 0; i < ACTORS; i++) {
 		s->actors[i].op = -1;
 		s->actors[i].stage = i == 0 ? STAGE_COLLECTION : STAGE_WORK;
-		workload_sleep(w, i, 300000);
 	}
 }
 
@@ -400,8 +394,9 @@ const struct workload_ops edit_workload = {
     .name = "edit",
     .actors = ACTORS,
     .state_bytes = sizeof(struct edit_state),
-    .wanted = edit_wanted,
+    .one_in = 2,
     .start = edit_start,
+    .start_ms = 300,
     .step = edit_step,
     .on_answer = edit_on_answer,
     .check = edit_check,

@@ -52,11 +52,6 @@ static struct erase_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool erase_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 4) == 2;
-}
-
 /* ---- asking ---- */
 
 static void ask_collection(struct workload *w)
@@ -145,15 +140,11 @@ static void erase_step(struct workload *w, int actor)
 	const struct erase_state *s = state_of(w);
 	const struct erase_actor *a = &s->actors[actor];
 	bool lost = workload_give_up(w, actor);
-	if (!s->ready && w->sim->healed)
-		w->actors[actor].done = true;
-	else if (!s->ready && actor == 0)
-		ask_collection(w);
-	else if (!s->ready)
-		workload_sleep(w, actor, RETRY_US);
-	else if (lost && a->step <= ERASE_BRANCH) /* nobody knows what became of it */
+	if (!workload_is_opened(w, actor, s->ready, ask_collection, RETRY_US))
+		return;
+	if (lost && a->step <= ERASE_BRANCH) /* nobody knows what became of it */
 		next_document(w, actor, FATE_UNKNOWN);
-	if (s->ready && !w->actors[actor].done)
+	if (!w->actors[actor].done)
 		erase_one(w, actor, a);
 }
 
@@ -250,8 +241,6 @@ static void erase_start(struct workload *w)
 {
 	struct erase_state *s = state_of(w);
 	s->resolves = rng_below(&w->rng, 2) == 0;
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
 }
 
 /* ---- the end ---- */
@@ -341,8 +330,10 @@ const struct workload_ops erase_workload = {
     .name = "erase",
     .actors = ACTORS,
     .state_bytes = sizeof(struct erase_state),
-    .wanted = erase_wanted,
+    .one_in = 4,
+    .drawn = 2,
     .start = erase_start,
+    .start_ms = 400,
     .step = erase_step,
     .on_answer = erase_on_answer,
     .check = erase_check,

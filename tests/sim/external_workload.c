@@ -89,14 +89,9 @@ static int64_t lease_over_us(struct workload *w)
 	return w->sim->now_us + 2 * state_of(w)->lease_ms * 1200;
 }
 
-static bool external_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 3) == 0;
-}
-
 static void rest(struct workload *w, int actor)
 {
-	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_rest(w, actor, PACE_MS);
 }
 
 /* ---- values ---- */
@@ -493,11 +488,7 @@ static bool all_checked(const struct external_state *s)
 
 static bool is_over(struct workload *w)
 {
-	struct buf why = {0};
-	bool over = w->sim->healed && workload_are_done(w, 1, EDITORS - 1, NULL) &&
-		    checker_quiet(w->sim, &why);
-	buf_close(&why);
-	return over;
+	return workload_is_over(w, 1, EDITORS - 1);
 }
 
 /* The first editor has the last look. */
@@ -598,8 +589,6 @@ static void external_start(struct workload *w)
 	s->leases = external_leases_new();
 	s->lease_ms = rng_between(&w->rng, 300, 5000);
 	s->deadline_ms = rng_below(&w->rng, 3) ? 0 : rng_between(&w->rng, 500, 8000);
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
 }
 
 static void external_on_send(struct workload *w, int from, const struct effect *effect)
@@ -629,8 +618,9 @@ const struct workload_ops external_workload = {
     .name = "external",
     .actors = ACTORS,
     .state_bytes = sizeof(struct external_state),
-    .wanted = external_wanted,
+    .one_in = 3,
     .start = external_start,
+    .start_ms = 400,
     .step = external_step,
     .on_answer = external_on_answer,
     .on_send = external_on_send,

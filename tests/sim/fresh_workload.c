@@ -44,10 +44,9 @@ static struct fresh_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool fresh_wanted(struct workload *w)
+static bool fresh_fits(const struct sim_settings *set)
 {
-	return w->sim->settings.partitions && w->sim->settings.replicas > 1 &&
-	       rng_below(&w->rng, 2) == 0;
+	return set->partitions && set->replicas > 1;
 }
 
 static bool some_node_is_late(const struct sim *sim)
@@ -61,7 +60,7 @@ static bool some_node_is_late(const struct sim *sim)
 static void pause_a_while(struct workload *w, int actor)
 {
 	int64_t most_ms = some_node_is_late(w->sim) ? HURRY_MS : SLOW_MS;
-	workload_sleep(w, actor, rng_between(&w->rng, 1, most_ms) * 1000);
+	workload_rest(w, actor, most_ms);
 }
 
 static int64_t patience_us(const struct workload *w)
@@ -83,13 +82,13 @@ static int gateway_for(struct workload *w, int actor)
 	return gateway;
 }
 
-static void ask_collection(struct workload *w, int actor)
+static void ask_collection(struct workload *w)
 {
-	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
+	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
 	buf_printf(&r->body,
 		   "{\"name\":\"fresh\",\"retainMs\":0,\"replicas\":%d,\"writeQuorum\":%d}",
 		   w->sim->settings.replicas, w->sim->settings.write_quorum);
-	workload_ask(w, actor, r, patience_us(w));
+	workload_ask(w, 0, r, patience_us(w));
 }
 
 static void ask(struct workload *w, int actor)
@@ -113,11 +112,9 @@ static void fresh_step(struct workload *w, int actor)
 {
 	struct fresh_state *s = state_of(w);
 	workload_give_up(w, actor);
-	if (!s->ready && actor == 0)
-		ask_collection(w, actor);
-	else if (!s->ready && !w->sim->healed)
-		workload_sleep(w, actor, RETRY_US);
-	else if (w->sim->healed || s->operations >= OPERATIONS)
+	if (!workload_is_opened(w, actor, s->ready, ask_collection, RETRY_US))
+		return;
+	if (w->sim->healed || s->operations >= OPERATIONS)
 		w->actors[actor].done = true;
 	else
 		ask(w, actor);
@@ -151,20 +148,13 @@ static void fresh_on_answer(struct workload *w, int actor, const struct sim_answ
 	pause_a_while(w, actor);
 }
 
-/* ---- life ---- */
-
-static void fresh_start(struct workload *w)
-{
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 300000);
-}
-
 const struct workload_ops fresh_workload = {
     .name = "fresh",
     .actors = ACTORS,
     .state_bytes = sizeof(struct fresh_state),
-    .wanted = fresh_wanted,
-    .start = fresh_start,
+    .one_in = 2,
+    .fits = fresh_fits,
+    .start_ms = 300,
     .step = fresh_step,
     .on_answer = fresh_on_answer,
 };

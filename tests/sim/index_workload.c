@@ -45,19 +45,13 @@ struct actor {
 
 struct state {
 	struct actor actors[ACTORS];
-	int values; /* given out so far */
-	bool ending;
+	int values;         /* given out so far */
 	struct map checked; /* node, shard -> digest and whether all indexes were ready */
 };
 
 static struct state *state_of(struct workload *w)
 {
 	return w->state;
-}
-
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
 }
 
 static void sleep_ms(struct workload *w, int actor, int64_t ms)
@@ -203,7 +197,7 @@ static void act(struct workload *w, int actor)
 {
 	struct actor *a = &state_of(w)->actors[actor];
 	const struct known *d = &a->documents[workload_below(w, DOCUMENTS)];
-	w->actors[actor].done = state_of(w)->ending || a->rounds++ >= ROUNDS;
+	w->actors[actor].done = w->sim->healed || a->rounds++ >= ROUNDS;
 	if (w->actors[actor].done)
 		return;
 	if (actor == KEEPER)
@@ -264,11 +258,6 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 
 /* ---- the end ---- */
 
-static void on_heal(struct workload *w)
-{
-	state_of(w)->ending = true;
-}
-
 static bool done(struct workload *w, struct buf *why)
 {
 	const char *unready = NULL;
@@ -295,11 +284,10 @@ const struct workload_ops index_workload = {
     .name = "index",
     .actors = ACTORS,
     .state_bytes = sizeof(struct state),
-    .wanted = wanted,
+    .one_in = 2,
     .start = start,
     .step = step,
     .on_answer = on_answer,
-    .on_heal = on_heal,
     .done = done,
     .check = check,
     .free = free_state,

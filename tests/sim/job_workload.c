@@ -52,11 +52,6 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 8) == 3;
-}
-
 static void start(struct workload *w)
 {
 	struct state *s = state_of(w);
@@ -124,7 +119,7 @@ static void push_answered(struct workload *w, int actor, const struct sim_answer
 			      (int)answer->body.len, (const char *)answer->body.data);
 	if (answer->status == 201)
 		a->document = -1;
-	workload_sleep(w, actor, 1000 * (1 + workload_below(w, 600)));
+	workload_rest(w, actor, 600);
 }
 
 /* ---- who replicates ---- */
@@ -170,7 +165,7 @@ static void job_answered(struct workload *w, int actor, const struct sim_answer 
 			      (int)answer->body.len, (const char *)answer->body.data);
 	s->jobs += answer->status == 200;
 	s->last_jobs += answer->status == 200 && last;
-	workload_sleep(w, actor, 1000 * (1 + workload_below(w, 1500)));
+	workload_rest(w, actor, 1500);
 }
 
 /* ---- the end ---- */
@@ -279,7 +274,8 @@ const struct workload_ops job_workload = {
     .name = "jobs",
     .actors = ACTORS,
     .state_bytes = sizeof(struct state),
-    .wanted = wanted,
+    .one_in = 8,
+    .drawn = 3,
     .start = start,
     .step = step,
     .on_answer = on_answer,

@@ -27,19 +27,14 @@ static struct late_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool late_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
-}
-
 /* ---- asking ---- */
 
-static void ask_collection(struct workload *w, int actor)
+static void ask_collection(struct workload *w)
 {
-	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
+	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
 	buf_append_text(&r->body, "{\"name\":\"late\",\"mode\":\"available\",\"retainMs\":0,"
 				  "\"policy\":{\"strategy\":\"newest\"}}");
-	workload_ask(w, actor, r, TIMEOUT_US);
+	workload_ask(w, 0, r, TIMEOUT_US);
 }
 
 static void ask_write(struct workload *w, int actor)
@@ -57,11 +52,9 @@ static void late_step(struct workload *w, int actor)
 	struct actor *a = &s->actors[actor];
 	if (workload_give_up(w, actor)) /* its gateway may have it still, and means no harm */
 		a->document++;
-	if (!s->ready && actor == 0)
-		ask_collection(w, actor);
-	else if (!s->ready && !w->sim->healed)
-		workload_sleep(w, actor, RETRY_US);
-	else if (w->sim->healed || a->value >= OPERATIONS)
+	if (!workload_is_opened(w, actor, s->ready, ask_collection, RETRY_US))
+		return;
+	if (w->sim->healed || a->value >= OPERATIONS)
 		w->actors[actor].done = true;
 	else
 		ask_write(w, actor);
@@ -77,8 +70,7 @@ static void late_on_answer(struct workload *w, int actor, const struct sim_answe
 		workload_sleep(w, actor, RETRY_US);
 		return;
 	}
-	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms / 4);
-	workload_sleep(w, actor, pause_ms * 1000);
+	workload_rest(w, actor, 1 + w->sim->settings.think_max_ms / 4);
 }
 
 /* ---- what is ordered ---- */
@@ -142,12 +134,6 @@ static void late_on_send(struct workload *w, int from, const struct effect *effe
 
 /* ---- life ---- */
 
-static void late_start(struct workload *w)
-{
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 300000);
-}
-
 static void late_free(struct workload *w)
 {
 	struct late_state *s = state_of(w);
@@ -159,8 +145,8 @@ const struct workload_ops late_workload = {
     .name = "late",
     .actors = ACTORS,
     .state_bytes = sizeof(struct late_state),
-    .wanted = late_wanted,
-    .start = late_start,
+    .one_in = 2,
+    .start_ms = 300,
     .step = late_step,
     .on_answer = late_on_answer,
     .on_send = late_on_send,

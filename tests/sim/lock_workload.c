@@ -69,17 +69,11 @@ struct state {
 	struct op ops[OPS_MAX];
 	int holds_count;
 	int ops_count;
-	bool ending;
 };
 
 static struct state *state_of(struct workload *w)
 {
 	return w->state;
-}
-
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
 }
 
 static void sleep_ms(struct workload *w, int actor, int64_t ms)
@@ -213,7 +207,7 @@ static void rest(struct workload *w, int actor)
 	struct state *s = state_of(w);
 	struct actor *a = &s->actors[actor];
 	a->step = IDLE;
-	w->actors[actor].done = s->ending || s->ops_count >= OPS_PER_SEED;
+	w->actors[actor].done = w->sim->healed || s->ops_count >= OPS_PER_SEED;
 	if (!w->actors[actor].done)
 		sleep_ms(w, actor, 1 + workload_below(w, 800));
 }
@@ -234,7 +228,7 @@ static void let_go(struct workload *w, int actor)
 static void begin(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
-	if (s->ending || s->ops_count >= OPS_PER_SEED || s->holds_count == HOLDS_MAX)
+	if (w->sim->healed || s->ops_count >= OPS_PER_SEED || s->holds_count == HOLDS_MAX)
 		rest(w, actor);
 	else if (workload_below(w, 3) > 0)
 		send_acquire(w, actor);
@@ -378,11 +372,6 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 	}
 }
 
-static void on_heal(struct workload *w)
-{
-	state_of(w)->ending = true;
-}
-
 static bool done(struct workload *w, struct buf *why)
 {
 	for (int i = 0; i < ACTORS; i++)
@@ -499,11 +488,10 @@ const struct workload_ops lock_workload = {
     .name = "locks",
     .actors = ACTORS,
     .state_bytes = sizeof(struct state),
-    .wanted = wanted,
+    .one_in = 2,
     .start = start,
     .step = step,
     .on_answer = on_answer,
-    .on_heal = on_heal,
     .done = done,
     .check = check,
 };

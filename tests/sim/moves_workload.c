@@ -19,10 +19,9 @@ static struct moves_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool moves_wanted(struct workload *w)
+static bool moves_fits(const struct sim_settings *set)
 {
-	return w->sim->settings.storage_nodes > w->sim->settings.replicas &&
-	       rng_below(&w->rng, 2) == 0;
+	return set->storage_nodes > set->replicas;
 }
 
 static void ask(struct workload *w, int node, bool drain)
@@ -156,7 +155,8 @@ const struct workload_ops moves_workload = {
     .name = "moves",
     .actors = 1,
     .state_bytes = sizeof(struct moves_state),
-    .wanted = moves_wanted,
+    .one_in = 2,
+    .fits = moves_fits,
     .start = moves_start,
     .step = moves_step,
     .on_answer = moves_on_answer,

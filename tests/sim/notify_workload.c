@@ -58,7 +58,6 @@ struct state {
 	struct actor actors[ACTORS];
 	struct write writes[WRITES_MAX];
 	int writes_count;
-	bool ending;
 };
 
 static const char *const queries[] = {
@@ -70,11 +69,6 @@ static const char *const queries[] = {
 static struct state *state_of(struct workload *w)
 {
 	return w->state;
-}
-
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
 }
 
 static void start(struct workload *w)
@@ -119,7 +113,7 @@ static void write_answered(struct workload *w, int actor, const struct sim_answe
 	if (answer->status >= 200 && answer->status < 300)
 		op->generation = strtoull(answer->etag, NULL, 10);
 	a->write = -1;
-	workload_sleep(w, actor, (1 + workload_below(w, 200)) * 1000);
+	workload_rest(w, actor, 200);
 }
 
 static void writer_step(struct workload *w, int actor)
@@ -130,7 +124,7 @@ static void writer_step(struct workload *w, int actor)
 		s->writes[a->write].unknown = true;
 	a->write = -1;
 	workload_forget(w, actor);
-	if (!s->ending && s->writes_count < WRITES_MAX)
+	if (!w->sim->healed && s->writes_count < WRITES_MAX)
 		send_write(w, actor);
 }
 
@@ -169,7 +163,7 @@ static void leave(struct workload *w, int actor)
 	workload_give_up(w, actor);
 	a->listening = AWAY;
 	a->breaks++;
-	workload_sleep(w, actor, (1 + workload_below(w, 1500)) * 1000);
+	workload_rest(w, actor, 1500);
 }
 
 static void listener_step(struct workload *w, int actor)
@@ -180,7 +174,7 @@ static void listener_step(struct workload *w, int actor)
 		send_listen(w, actor);
 	else if (a->listening == ASKED)
 		leave(w, actor);
-	else if (!s->ending)
+	else if (!w->sim->healed)
 		leave(w, actor);
 }
 
@@ -269,7 +263,7 @@ static void heard(struct workload *w, int actor, const struct sim_answer *answer
 			begin_anew(a);
 		a->listening = AWAY;
 		a->breaks++;
-		workload_sleep(w, actor, (1 + workload_below(w, 1000)) * 1000);
+		workload_rest(w, actor, 1000);
 	}
 	buf_close(&text);
 }
@@ -292,11 +286,6 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 		write_answered(w, actor, answer);
 	else
 		heard(w, actor, answer);
-}
-
-static void on_heal(struct workload *w)
-{
-	state_of(w)->ending = true;
 }
 
 /* The first write that the listener should have heard of and has not; NULL: none. */
@@ -402,11 +391,10 @@ const struct workload_ops notify_workload = {
     .name = "notify",
     .actors = ACTORS,
     .state_bytes = sizeof(struct state),
-    .wanted = wanted,
+    .one_in = 2,
     .start = start,
     .step = step,
     .on_answer = on_answer,
-    .on_heal = on_heal,
     .done = done,
     .check = check,
 };

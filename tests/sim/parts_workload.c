@@ -45,11 +45,6 @@ static struct parts_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool parts_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 8) == 3;
-}
-
 static bool is_divided(int document)
 {
 	return document % 2 == 1;
@@ -333,13 +328,7 @@ static void parts_on_answer(struct workload *w, int actor, const struct sim_answ
 	advance(w, answer, buf_cstr(&text));
 	buf_close(&text);
 	if (!w->actors[actor].done)
-		workload_sleep(w, actor,
-			       rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms) * 1000);
-}
-
-static void parts_start(struct workload *w)
-{
-	workload_sleep(w, 0, 400000);
+		workload_rest(w, actor, 1 + w->sim->settings.think_max_ms);
 }
 
 static void parts_check(struct workload *w)
@@ -355,8 +344,9 @@ const struct workload_ops parts_workload = {
     .name = "parts",
     .actors = 1,
     .state_bytes = sizeof(struct parts_state),
-    .wanted = parts_wanted,
-    .start = parts_start,
+    .one_in = 8,
+    .drawn = 3,
+    .start_ms = 400,
     .step = parts_step,
     .on_answer = parts_on_answer,
     .check = parts_check,

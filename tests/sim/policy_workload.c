@@ -46,14 +46,9 @@ static struct policy_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool policy_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
-}
-
 static void rest(struct workload *w, int actor)
 {
-	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_rest(w, actor, PACE_MS);
 }
 
 /* ---- asking ---- */
@@ -184,11 +179,7 @@ static void check_tally(struct workload *w, int document, const struct sim_answe
 /* Nobody writes any more, and nothing is in conflict. */
 static bool is_over(struct workload *w)
 {
-	struct buf why = {0};
-	bool over = w->sim->healed && workload_are_done(w, 1, EDITORS - 1, NULL) &&
-		    w->actors[LAWMAKER].done && checker_quiet(w->sim, &why);
-	buf_close(&why);
-	return over;
+	return workload_is_over(w, 1, LAWMAKER);
 }
 
 /* The first editor has the last look. */
@@ -305,12 +296,6 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 	}
 }
 
-static void policy_start(struct workload *w)
-{
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
-}
-
 static void policy_check(struct workload *w)
 {
 	struct policy_state *s = state_of(w);
@@ -322,8 +307,8 @@ const struct workload_ops policy_workload = {
     .name = "policy",
     .actors = ACTORS,
     .state_bytes = sizeof(struct policy_state),
-    .wanted = policy_wanted,
-    .start = policy_start,
+    .one_in = 2,
+    .start_ms = 400,
     .step = policy_step,
     .on_answer = policy_on_answer,
     .check = policy_check,

@@ -62,11 +62,6 @@ static struct purge_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool purge_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 4) == 1;
-}
-
 /* ---- writers ---- */
 
 static void ask_collection(struct workload *w)
@@ -125,11 +120,9 @@ static void step_writer(struct workload *w, int actor)
 	struct purge_actor *a = &s->actors[actor];
 	if (workload_give_up(w, actor) && s->ready)
 		next_document(w, actor);
-	if (!s->ready && actor == 0 && !w->sim->healed)
-		ask_collection(w);
-	else if (!s->ready && !w->sim->healed)
-		workload_sleep(w, actor, RETRY_US);
-	else if (w->actors[actor].done || (w->sim->healed && a->step == PURGE_MAKE) || !s->ready)
+	if (!workload_is_opened(w, actor, s->ready, ask_collection, RETRY_US))
+		return;
+	if (w->actors[actor].done || (w->sim->healed && a->step == PURGE_MAKE))
 		w->actors[actor].done = true;
 	else if (a->step == PURGE_LATE && a->document % 2 == 0 && a->base[0])
 		ask_push(w, actor);
@@ -335,8 +328,6 @@ static void purge_on_answer(struct workload *w, int actor, const struct sim_answ
 static void purge_start(struct workload *w)
 {
 	state_of(w)->consistent = rng_below(&w->rng, 3) == 0;
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
 }
 
 /* ---- what is ordered ---- */
@@ -614,8 +605,10 @@ const struct workload_ops purge_workload = {
     .name = "purge",
     .actors = ACTORS,
     .state_bytes = sizeof(struct purge_state),
-    .wanted = purge_wanted,
+    .one_in = 4,
+    .drawn = 1,
     .start = purge_start,
+    .start_ms = 400,
     .step = purge_step,
     .on_answer = purge_on_answer,
     .on_send = purge_on_send,

@@ -72,11 +72,6 @@ static struct replicator_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool replicator_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 5) == 2;
-}
-
 static bool is_leaf(const struct tree *tree, int made)
 {
 	for (int i = 0; i < tree->count; i++)
@@ -289,14 +284,8 @@ static void replicator_step(struct workload *w, int actor)
 	struct replicator *a = &s->actors[actor];
 	if (workload_give_up(w, actor) && s->ready && a->step == STEP_WRITE)
 		s->trees[a->batch[0].tree].unsure = true;
-	if (s->ready)
+	if (workload_is_opened(w, actor, s->ready, ask_collection, RETRY_US))
 		go_on(w, actor);
-	else if (w->sim->healed)
-		w->actors[actor].done = s->complete = true;
-	else if (actor == 0)
-		ask_collection(w);
-	else
-		workload_sleep(w, actor, RETRY_US);
 }
 
 /* ---- answers ---- */
@@ -413,8 +402,7 @@ static void replicator_on_answer(struct workload *w, int actor, const struct sim
 		shown(w, answer);
 	else
 		s->complete = answer->status < 300;
-	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
-	workload_sleep(w, actor, pause_ms * 1000);
+	workload_rest(w, actor, 1 + w->sim->settings.think_max_ms);
 }
 
 /* ---- the end ---- */
@@ -475,16 +463,16 @@ static void replicator_start(struct workload *w)
 	struct replicator_state *s = state_of(w);
 	s->none = rng_below(&w->rng, 3) > 0;
 	s->available = rng_below(&w->rng, 2) == 0;
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 300000);
 }
 
 const struct workload_ops replicator_workload = {
     .name = "replicator",
     .actors = ACTORS,
     .state_bytes = sizeof(struct replicator_state),
-    .wanted = replicator_wanted,
+    .one_in = 5,
+    .drawn = 2,
     .start = replicator_start,
+    .start_ms = 300,
     .step = replicator_step,
     .on_answer = replicator_on_answer,
     .check = replicator_check,

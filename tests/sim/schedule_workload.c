@@ -100,11 +100,6 @@ static struct state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 8) == 5;
-}
-
 static void start(struct workload *w)
 {
 	state_of(w)->pushed = -1;
@@ -167,7 +162,7 @@ static void pushed(struct workload *w, const struct sim_answer *answer)
 		s->acknowledged[s->pushed] = s->lines[s->pushed];
 		s->pushed = -1;
 	}
-	workload_sleep(w, WRITER, 1000 * (1 + workload_below(w, 250)));
+	workload_rest(w, WRITER, 250);
 }
 
 /* ---- documents ---- */
@@ -607,7 +602,8 @@ const struct workload_ops schedule_workload = {
     .name = "schedule",
     .actors = ACTORS,
     .state_bytes = sizeof(struct state),
-    .wanted = wanted,
+    .one_in = 8,
+    .drawn = 5,
     .start = start,
     .step = step,
     .on_answer = on_answer,

@@ -43,11 +43,6 @@ static struct set_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool set_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 2) == 0;
-}
-
 static void post(struct workload *w, int actor, struct sim_http *r)
 {
 	state_of(w)->actors[actor].asked_us = w->sim->now_us;
@@ -101,7 +96,7 @@ static void rest(struct workload *w, int actor)
 {
 	state_of(w)->actors[actor].step = SET_IDLE;
 	workload_forget(w, actor);
-	workload_sleep(w, actor, rng_between(&w->rng, 1, PACE_MS) * 1000);
+	workload_rest(w, actor, PACE_MS);
 }
 
 static void set_step(struct workload *w, int actor)
@@ -178,8 +173,6 @@ static void set_on_answer(struct workload *w, int actor, const struct sim_answer
 static void set_start(struct workload *w)
 {
 	state_of(w)->wanted = (int)rng_between(&w->rng, 20, NUMBERS_MAX);
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 400000);
 }
 
 static void set_check(struct workload *w)
@@ -193,8 +186,9 @@ const struct workload_ops set_workload = {
     .name = "set",
     .actors = ACTORS,
     .state_bytes = sizeof(struct set_state),
-    .wanted = set_wanted,
+    .one_in = 2,
     .start = set_start,
+    .start_ms = 400,
     .step = set_step,
     .on_answer = set_on_answer,
     .check = set_check,

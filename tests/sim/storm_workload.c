@@ -55,15 +55,10 @@ static struct storm_state *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool storm_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, 10) == 0;
-}
-
 static void pause(struct workload *w, int actor, int64_t most_ms)
 {
 	int64_t ms = w->sim->healed ? 50 : most_ms;
-	workload_sleep(w, actor, rng_between(&w->rng, 1, ms) * 1000);
+	workload_rest(w, actor, ms);
 }
 
 /* ---- branches ---- */
@@ -344,8 +339,6 @@ static void storm_start(struct workload *w)
 	s->total = great ? (int)rng_between(&w->rng, 4000, BRANCHES_MAX)
 			 : (int)rng_between(&w->rng, 1100, 1500);
 	s->left = s->total;
-	for (int i = 0; i < ACTORS; i++)
-		workload_sleep(w, i, 300000);
 }
 
 static void storm_step(struct workload *w, int actor)
@@ -380,8 +373,9 @@ const struct workload_ops storm_workload = {
     .name = "storm",
     .actors = ACTORS,
     .state_bytes = sizeof(struct storm_state),
-    .wanted = storm_wanted,
+    .one_in = 10,
     .start = storm_start,
+    .start_ms = 300,
     .step = storm_step,
     .on_answer = storm_on_answer,
     .check = storm_check,

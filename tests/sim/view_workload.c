@@ -53,11 +53,6 @@ static struct viewers *state_of(struct workload *w)
 	return w->state;
 }
 
-static bool view_wanted(struct workload *w)
-{
-	return rng_below(&w->rng, ONE_IN_WANTED) == 0;
-}
-
 static void post(struct workload *w, int actor, enum step step, struct sim_http *r)
 {
 	state_of(w)->actors[actor].step = step;
@@ -256,7 +251,7 @@ static void view_on_answer(struct workload *w, int actor, const struct sim_answe
 	else
 		heard(w, actor, answer, buf_cstr(&body));
 	buf_close(&body);
-	workload_sleep(w, actor, (1 + workload_below(w, THINK_MS)) * 1000);
+	workload_rest(w, actor, THINK_MS);
 }
 
 static void view_start(struct workload *w)
@@ -265,7 +260,6 @@ static void view_start(struct workload *w)
 	for (int i = 0; i < ACTORS; i++) {
 		for (int k = 0; k < DOCUMENTS; k++)
 			s->actors[i].documents[k] = (struct known){0, UNKNOWN, UNKNOWN};
-		workload_sleep(w, i, 300000);
 	}
 }
 
@@ -278,8 +272,9 @@ const struct workload_ops view_workload = {
     .name = "view",
     .actors = ACTORS,
     .state_bytes = sizeof(struct viewers),
-    .wanted = view_wanted,
+    .one_in = ONE_IN_WANTED,
     .start = view_start,
+    .start_ms = 300,
     .step = view_step,
     .on_answer = view_on_answer,
     .free = view_free,

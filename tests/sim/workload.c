@@ -50,6 +50,25 @@ void workload_sleep(struct workload *w, int actor, int64_t in_us)
 	sim_schedule(w->sim, at_us, SIM_WORKLOAD, w->index, (uint64_t)actor, NULL);
 }
 
+void workload_rest(struct workload *w, int actor, int64_t most_ms)
+{
+	workload_sleep(w, actor, rng_between(&w->rng, 1, most_ms) * 1000);
+}
+
+bool workload_is_opened(struct workload *w, int actor, bool ready, void (*ask)(struct workload *w),
+			int64_t retry_us)
+{
+	if (ready)
+		return true;
+	if (w->sim->healed)
+		w->actors[actor].done = true;
+	else if (actor == 0)
+		ask(w);
+	else
+		workload_sleep(w, actor, retry_us);
+	return false;
+}
+
 static bool has_header(const struct sim_http *r, const char *name)
 {
 	for (uint32_t i = 0; i < r->headers_count; i++)
@@ -125,6 +144,15 @@ bool workload_are_done(const struct workload *w, int first, int last, struct buf
 bool workload_actors_done(struct workload *w, struct buf *why)
 {
 	return workload_are_done(w, 0, w->ops->actors - 1, why);
+}
+
+bool workload_is_over(const struct workload *w, int first, int last)
+{
+	struct buf why = {0};
+	bool over = w->sim->healed && workload_are_done(w, first, last, NULL) &&
+		    checker_quiet(w->sim, &why);
+	buf_close(&why);
+	return over;
 }
 
 /* ---- what they get ---- */
@@ -215,6 +243,25 @@ const char *workload_name(int index)
 	return index < (int)ARRAY_LEN(table) ? table[index]->name : NULL;
 }
 
+static bool takes_part(struct workload *w)
+{
+	const struct workload_ops *ops = w->ops;
+	if (ops->fits && !ops->fits(&w->sim->settings))
+		return false;
+	return ops->one_in == 0 || workload_below(w, ops->one_in) == ops->drawn;
+}
+
+static void start(struct workload *w)
+{
+	const struct workload_ops *ops = w->ops;
+	w->actors = mem_alloc_zero((size_t)ops->actors * sizeof *w->actors);
+	w->state = mem_alloc_zero(ops->state_bytes);
+	if (ops->start)
+		ops->start(w);
+	for (int i = 0; i < ops->actors && ops->start_ms > 0; i++)
+		workload_sleep(w, i, ops->start_ms * 1000);
+}
+
 void workload_start_all(struct sim *sim)
 {
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -222,16 +269,13 @@ void workload_start_all(struct sim *sim)
 		const char *name = table[i]->name;
 		*w = (struct workload){.ops = table[i], .sim = sim, .index = (int)i};
 		rng_init(&w->rng, XXH3_64bits_withSeed(name, strlen(name), sim->settings.seed));
-		bool takes_part = !w->ops->wanted || w->ops->wanted(w);
+		bool wanted = takes_part(w);
 		if (sim->trap)
-			takes_part = i == 0 || strcmp(name, sim->trap->workload) == 0;
-		if (!takes_part) {
+			wanted = i == 0 || strcmp(name, sim->trap->workload) == 0;
+		if (wanted)
+			start(w);
+		else
 			w->ops = NULL;
-			continue;
-		}
-		w->actors = mem_alloc_zero((size_t)w->ops->actors * sizeof *w->actors);
-		w->state = mem_alloc_zero(w->ops->state_bytes);
-		w->ops->start(w);
 	}
 }
 

@@ -14,15 +14,20 @@
 
 enum { WORKLOADS_MAX = 32 };
 
-/* Only name, actors, state_bytes, start, step and on_answer must be there. */
+/* Only name, actors, state_bytes, step, on_answer, and start or start_ms must be there. */
 struct workload_ops {
 	const char *name;
 	int actors;
 	size_t state_bytes; /* of w->state, which is there, zeroed, from the start to the end */
-	/* Does it take part in this seed's run? NULL: always. */
-	bool (*wanted)(struct workload *w);
-	/* At the beginning of the run: workload_sleep for each actor that does something. */
+	/* It takes part in one seed of so many, those that draw this number below it. 0: in all. */
+	int one_in;
+	int drawn;
+	/* Does it make sense with what else the seed has drawn? NULL: always. */
+	bool (*fits)(const struct sim_settings *settings);
+	/* At the beginning of the run: fills the state; workload_sleep for each actor that does
+	 * something, unless all begin at start_ms. */
 	void (*start)(struct workload *w);
+	int start_ms;
 	/* An actor that is not done has slept, or waited for an answer, as long as it wanted. */
 	void (*step)(struct workload *w, int actor);
 	/* Begins with workload_awaits or workload_answered: others are late. Borrowed for the call.
@@ -76,6 +81,12 @@ void workload_hang_up(struct workload *w, uint64_t id);
 
 /* step(actor) in so much time, and not before. */
 void workload_sleep(struct workload *w, int actor, int64_t in_us);
+/* The same, in a time that is drawn: 1 ms to so many. */
+void workload_rest(struct workload *w, int actor, int64_t most_ms);
+/* Before all else: until it is ready, the first actor asks for what all of them need, and the
+ * others wait, for as long as there are faults. Returns whether the actor may go on. */
+bool workload_is_opened(struct workload *w, int actor, bool ready, void (*ask)(struct workload *w),
+			int64_t retry_us);
 /* Posts to any gateway, JSON unless its header says something else, and sleeps until an answer has
  * come or the time is over. The request's id names it in answers and in the calls above. */
 uint64_t workload_ask(struct workload *w, int actor, struct sim_http *r, int64_t timeout_us);
@@ -93,6 +104,9 @@ bool workload_give_up(struct workload *w, int actor);
 /* Those from first to last are done; else it says who is not, if why is given. */
 bool workload_are_done(const struct workload *w, int first, int last, struct buf *why);
 bool workload_actors_done(struct workload *w, struct buf *why);
+/* All has healed, those from first to last are done, and the cluster is quiet: whoever looks now
+ * sees what stays. */
+bool workload_is_over(const struct workload *w, int first, int last);
 /* The id of a Server-Sent Event, if it has one; it must fit. */
 bool workload_event_id(const char *event, char *id, size_t size);
 
