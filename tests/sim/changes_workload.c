@@ -10,20 +10,24 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "tests/sim/workload.h"
+#include "tests/sim/writers.h"
 
 enum {
-	WRITERS = 2,
 	FOLLOWERS = 4,
 	ACTORS = WRITERS + FOLLOWERS,
 	DOCUMENTS = 30,
-	WRITES_MAX = 400,
 	TIMEOUT_US = 12 * 1000 * 1000,
 	SEQUENCE_BYTES = 512,
 	FORMS = 4
 };
 
 #define COLLECTION "followed"
+
+static const struct writers_plan plan = {
+    .collection = COLLECTION,
+    .documents = DOCUMENTS,
+    .methods = {HTTP_PUT, HTTP_PUT, HTTP_PUT, HTTP_DELETE},
+};
 
 struct follower {
 	char since[SEQUENCE_BYTES];
@@ -33,10 +37,8 @@ struct follower {
 };
 
 struct state {
-	int written[WRITERS]; /* the document of the write under way; -1: none */
+	struct writers writers;
 	struct follower followers[FOLLOWERS];
-	uint64_t acknowledged[DOCUMENTS]; /* greatest generation */
-	int writes;
 };
 
 static struct state *state_of(struct workload *w)
@@ -49,44 +51,9 @@ static void start(struct workload *w)
 	struct state *s = state_of(w);
 	for (int i = 0; i < ACTORS; i++)
 		workload_sleep(w, i, (300 + workload_below(w, 6000)) * 1000);
-	for (int i = 0; i < WRITERS; i++)
-		s->written[i] = -1;
+	writers_init(&s->writers, &plan);
 	for (int i = 0; i < FOLLOWERS; i++)
 		snprintf(s->followers[i].since, SEQUENCE_BYTES, "0");
-}
-
-/* ---- writers ---- */
-
-static void writer_step(struct workload *w, int actor)
-{
-	static const enum http_method methods[] = {HTTP_PUT, HTTP_PUT, HTTP_PUT, HTTP_DELETE};
-	struct state *s = state_of(w);
-	int *document = &s->written[actor];
-	char path[64];
-	*document = -1; /* no answer: it may have been done, or may yet be */
-	if (w->sim->healed || s->writes == WRITES_MAX)
-		return;
-	s->writes++;
-	*document = workload_below(w, DOCUMENTS);
-	snprintf(path, sizeof path, "/" COLLECTION "/d%d", *document);
-	struct sim_http *r =
-	    workload_request(w, actor, methods[workload_below(w, ARRAY_LEN(methods))], path);
-	if (r->method != HTTP_DELETE)
-		buf_printf(&r->body, "{\"v\":%d}", s->writes);
-	workload_ask(w, actor, r, TIMEOUT_US);
-}
-
-static void write_answered(struct workload *w, int actor, const struct sim_answer *answer)
-{
-	struct state *s = state_of(w);
-	int document = s->written[actor];
-	uint64_t generation = strtoull(answer->etag, NULL, 10);
-	if (document < 0)
-		return;
-	if (answer->status >= 200 && answer->status < 300 && generation > s->acknowledged[document])
-		s->acknowledged[document] = generation;
-	s->written[actor] = -1;
-	workload_rest(w, actor, 200);
 }
 
 /* ---- followers ---- */
@@ -203,7 +170,7 @@ static void heard(struct workload *w, int actor, struct sim_answer *answer)
 static void step(struct workload *w, int actor)
 {
 	if (actor < WRITERS)
-		writer_step(w, actor);
+		writers_step(&state_of(w)->writers, w, actor);
 	else
 		follower_step(w, actor);
 }
@@ -213,7 +180,7 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 	if (!workload_answered(w, actor, answer))
 		return;
 	if (actor < WRITERS)
-		write_answered(w, actor, answer);
+		writers_answered(&state_of(w)->writers, w, actor, answer);
 	else
 		heard(w, actor, (struct sim_answer *)answer);
 }
@@ -221,15 +188,13 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 static bool done(struct workload *w, struct buf *why)
 {
 	const struct state *s = state_of(w);
-	for (int i = 0; i < WRITERS; i++)
-		if (s->written[i] >= 0) {
-			buf_printf(why, "changes: writer %d waits", i);
-			return false;
-		}
+	if (!writers_are_done(&s->writers, w, why))
+		return false;
 	for (int i = 0; i < FOLLOWERS; i++)
 		for (int d = 0; d < DOCUMENTS; d++) {
 			uint64_t seen = s->followers[i].seen[d];
-			if (seen < s->acknowledged[d] || seen != s->followers[0].seen[d]) {
+			if (seen < writers_acknowledged(&s->writers, d) ||
+			    seen != s->followers[0].seen[d]) {
 				buf_printf(why, "changes: follower %d has seen %llu of d%d", i,
 					   (unsigned long long)seen, d);
 				return false;
@@ -247,7 +212,7 @@ static void check(struct workload *w)
 		rows += s->followers[i].rows;
 		breaks += s->followers[i].breaks;
 	}
-	sim_log(w->sim, "changes writes=%d rows=%d breaks=%d", s->writes, rows, breaks);
+	sim_log(w->sim, "changes writes=%d rows=%d breaks=%d", s->writers.count, rows, breaks);
 }
 
 const struct workload_ops changes_workload = {

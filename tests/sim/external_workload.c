@@ -140,28 +140,30 @@ static void print_body(const uint8_t *log, int entry, struct buf *out)
 
 /* ---- editors ---- */
 
-static void make(struct workload *w, int actor)
+static void ask_collection(struct workload *w)
 {
-	struct external_state *s = state_of(w);
-	struct sim_http *r = workload_request(w, actor, HTTP_POST, "");
-	if (s->made == 0) {
-		buf_append_text(&r->path, "/_/collections");
-		buf_printf(
-		    &r->body,
-		    "{\"name\":\"asked\",\"mode\":\"available\",\"retainMs\":%lld,"
-		    "\"replicas\":%d,\"writeQuorum\":%d,"
-		    "\"policy\":{\"strategy\":\"external\",\"leaseMs\":%lld,\"deadlineMs\":%lld,"
-		    "\"fallback\":\"merge\",\"paths\":{\"log\":\"set\",\"by\":\"max\"}}}",
-		    (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
-		    w->sim->settings.write_quorum, (long long)s->lease_ms,
-		    (long long)s->deadline_ms);
-	} else {
-		r->method = HTTP_PUT;
-		buf_printf(&r->path, "/asked/x%d", s->made - 1);
-		buf_append_text(&r->body, "{\"log\":[],\"by\":0}");
-		workload_header(r, "if-none-match", "*");
-	}
-	workload_ask(w, actor, r, TIMEOUT_US);
+	const struct external_state *s = state_of(w);
+	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
+	buf_printf(&r->body,
+		   "{\"name\":\"asked\",\"mode\":\"available\",\"retainMs\":%lld,"
+		   "\"replicas\":%d,\"writeQuorum\":%d,"
+		   "\"policy\":{\"strategy\":\"external\",\"leaseMs\":%lld,\"deadlineMs\":%lld,"
+		   "\"fallback\":\"merge\",\"paths\":{\"log\":\"set\",\"by\":\"max\"}}}",
+		   (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
+		   w->sim->settings.write_quorum, (long long)s->lease_ms,
+		   (long long)s->deadline_ms);
+	workload_ask(w, 0, r, TIMEOUT_US);
+}
+
+static void make(struct workload *w)
+{
+	const struct external_state *s = state_of(w);
+	char path[32];
+	snprintf(path, sizeof path, "/asked/x%d", s->made - 1);
+	if (s->made == 0)
+		ask_collection(w);
+	else
+		workload_ask_document(w, 0, path, "{\"log\":[],\"by\":0}", TIMEOUT_US);
 }
 
 static void read_one(struct workload *w, int actor)
@@ -491,19 +493,14 @@ static bool is_over(struct workload *w)
 	return workload_is_over(w, 1, EDITORS - 1);
 }
 
-/* The first editor has the last look. */
 static void last_look(struct workload *w, int actor)
 {
 	struct external_state *s = state_of(w);
-	struct external_actor *a = &s->actors[actor];
-	for (a->document = 0; a->document < DOCUMENTS && s->checked[a->document];)
-		a->document++;
-	if (actor != 0 || s->made <= DOCUMENTS || a->document == DOCUMENTS)
-		w->actors[actor].done = true;
-	else if (is_over(w))
-		read_one(w, actor);
-	else
-		workload_sleep(w, actor, RETRY_US);
+	int next = workload_last_look(w, actor, EDITORS - 1, s->checked, DOCUMENTS);
+	if (next < 0)
+		return;
+	s->actors[actor].document = next;
+	read_one(w, actor);
 }
 
 /* ---- steps ---- */
@@ -523,7 +520,7 @@ static void external_step(struct workload *w, int actor)
 	if (!ready && w->sim->healed)
 		w->actors[actor].done = true;
 	else if (!ready && actor == 0)
-		make(w, actor);
+		make(w);
 	else if (!ready)
 		rest(w, actor);
 	else if (actor < EDITORS && w->sim->healed)
@@ -543,8 +540,7 @@ static void editor_answer(struct workload *w, int actor, const struct sim_answer
 	struct external_state *s = state_of(w);
 	struct external_actor *a = &s->actors[actor];
 	if (s->made <= DOCUMENTS) {
-		s->made += answer->status == 200 || answer->status == 201 ||
-			   answer->status == 409 || answer->status == 412;
+		s->made += workload_is_made(answer);
 		workload_sleep(w, actor, RETRY_US);
 	} else if (a->step == EXT_READ && answer->status == 200 && !w->sim->healed) {
 		write_one(w, actor, answer);

@@ -13,34 +13,27 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
-#include "tests/sim/workload.h"
+#include "tests/sim/writers.h"
 
 enum {
-	WRITERS = 2,
 	LISTENERS = 4,
 	ACTORS = WRITERS + LISTENERS,
 	DOCUMENTS = 4,
-	WRITES_MAX = 400,
 	TIMEOUT_US = 12 * 1000 * 1000,
 	ID_BYTES = 2048
 };
 
 #define COLLECTION "watched"
 
-struct write {
-	int document;
-	int64_t start_us;
-	int64_t end_us;
-	uint64_t generation; /* 0: refused, or without an answer */
-	bool unknown;        /* it may have been done */
+static const struct writers_plan plan = {
+    .collection = COLLECTION,
+    .documents = DOCUMENTS,
+    .methods = {HTTP_PUT, HTTP_PUT, HTTP_PATCH, HTTP_DELETE},
 };
 
 enum listening { AWAY, ASKED, OPEN };
 
-struct actor {
-	/* writers */
-	int write; /* -1: none under way */
-	/* listeners */
+struct listener {
 	bool socket;
 	enum listening listening;
 	int pattern;
@@ -55,9 +48,8 @@ struct actor {
 };
 
 struct state {
-	struct actor actors[ACTORS];
-	struct write writes[WRITES_MAX];
-	int writes_count;
+	struct writers writers;
+	struct listener listeners[ACTORS]; /* by actor; the writers' are not used */
 };
 
 static const char *const queries[] = {
@@ -74,63 +66,17 @@ static struct state *state_of(struct workload *w)
 static void start(struct workload *w)
 {
 	struct state *s = state_of(w);
+	writers_init(&s->writers, &plan);
 	for (int i = 0; i < ACTORS; i++) {
-		s->actors[i].write = -1;
-		s->actors[i].socket = i == ACTORS - 1;
-		s->actors[i].pattern = workload_below(w, ARRAY_LEN(queries));
+		s->listeners[i].socket = i == ACTORS - 1;
+		s->listeners[i].pattern = workload_below(w, ARRAY_LEN(queries));
 		workload_sleep(w, i, (300 + workload_below(w, 6000)) * 1000);
 	}
 }
 
-/* ---- writers ---- */
-
-static void send_write(struct workload *w, int actor)
-{
-	static const enum http_method methods[] = {HTTP_PUT, HTTP_PUT, HTTP_PATCH, HTTP_DELETE};
-	struct state *s = state_of(w);
-	char path[64];
-	s->actors[actor].write = s->writes_count;
-	struct write *op = &s->writes[s->writes_count++];
-	op->document = workload_below(w, DOCUMENTS);
-	op->start_us = w->sim->now_us;
-	snprintf(path, sizeof path, "/" COLLECTION "/d%d", op->document);
-	struct sim_http *r =
-	    workload_request(w, actor, methods[workload_below(w, ARRAY_LEN(methods))], path);
-	if (r->method != HTTP_DELETE)
-		buf_printf(&r->body, "{\"v\":%d}", s->writes_count);
-	workload_ask(w, actor, r, TIMEOUT_US);
-}
-
-static void write_answered(struct workload *w, int actor, const struct sim_answer *answer)
-{
-	struct state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
-	if (a->write < 0)
-		return;
-	struct write *op = &s->writes[a->write];
-	op->end_us = w->sim->now_us;
-	op->unknown = answer->status >= 500;
-	if (answer->status >= 200 && answer->status < 300)
-		op->generation = strtoull(answer->etag, NULL, 10);
-	a->write = -1;
-	workload_rest(w, actor, 200);
-}
-
-static void writer_step(struct workload *w, int actor)
-{
-	struct state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
-	if (a->write >= 0) /* no answer: it may have been done, or may yet be */
-		s->writes[a->write].unknown = true;
-	a->write = -1;
-	workload_forget(w, actor);
-	if (!w->sim->healed && s->writes_count < WRITES_MAX)
-		send_write(w, actor);
-}
-
 /* ---- listeners ---- */
 
-static void begin_anew(struct actor *a)
+static void begin_anew(struct listener *a)
 {
 	a->id[0] = 0;
 	a->began_us = 0;
@@ -142,7 +88,7 @@ static void begin_anew(struct actor *a)
 
 static void send_listen(struct workload *w, int actor)
 {
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, a->socket ? "/" : "/_/notify");
 	if (a->socket || a->id[0] == 0)
 		begin_anew(a);
@@ -159,7 +105,7 @@ static void send_listen(struct workload *w, int actor)
 /* Its gateway is well, and yet it goes; or there is no answer. */
 static void leave(struct workload *w, int actor)
 {
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	workload_give_up(w, actor);
 	a->listening = AWAY;
 	a->breaks++;
@@ -169,7 +115,7 @@ static void leave(struct workload *w, int actor)
 static void listener_step(struct workload *w, int actor)
 {
 	struct state *s = state_of(w);
-	struct actor *a = &s->actors[actor];
+	struct listener *a = &s->listeners[actor];
 	if (a->listening == AWAY)
 		send_listen(w, actor);
 	else if (a->listening == ASKED)
@@ -180,7 +126,7 @@ static void listener_step(struct workload *w, int actor)
 
 static void hear(struct workload *w, int actor, int document, uint64_t generation)
 {
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	if (document < 0 || document >= DOCUMENTS)
 		return;
 	a->events++;
@@ -197,7 +143,7 @@ static void take_event(struct workload *w, int actor, const char *text)
 {
 	const char *document = strstr(text, ",\"id\":\"d");
 	const char *revision = strstr(text, ",\"revision\":\"");
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	if (document && revision)
 		hear(w, actor, (int)strtol(document + 8, NULL, 10),
 		     strtoull(revision + 13, NULL, 10));
@@ -207,13 +153,13 @@ static void take_event(struct workload *w, int actor, const char *text)
 
 static void stays(struct workload *w, int actor)
 {
-	state_of(w)->actors[actor].listening = OPEN;
+	state_of(w)->listeners[actor].listening = OPEN;
 	workload_sleep(w, actor, (200 + workload_below(w, 12000)) * 1000);
 }
 
 static void take_frame(struct workload *w, int actor, const char *text)
 {
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	const char *document = strstr(text, "/d");
 	if (strcmp(text, "[\"A\",1]") == 0) {
 		a->began_us = w->sim->now_us;
@@ -225,7 +171,7 @@ static void take_frame(struct workload *w, int actor, const char *text)
 
 static void opened(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	struct buf text = {0};
 	if (!answer->streaming) {
 		if (answer->status == 410)
@@ -249,7 +195,7 @@ static void opened(struct workload *w, int actor, const struct sim_answer *answe
 
 static void heard(struct workload *w, int actor, const struct sim_answer *answer)
 {
-	struct actor *a = &state_of(w)->actors[actor];
+	struct listener *a = &state_of(w)->listeners[actor];
 	struct buf text = {0};
 	buf_append_slice(&text, buf_slice(&answer->body));
 	if (answer->kind == SIM_ANSWER_WHOLE) {
@@ -273,7 +219,7 @@ static void heard(struct workload *w, int actor, const struct sim_answer *answer
 static void step(struct workload *w, int actor)
 {
 	if (actor < WRITERS)
-		writer_step(w, actor);
+		writers_step(&state_of(w)->writers, w, actor);
 	else
 		listener_step(w, actor);
 }
@@ -283,16 +229,16 @@ static void on_answer(struct workload *w, int actor, const struct sim_answer *an
 	if (!workload_answered(w, actor, answer))
 		return;
 	if (actor < WRITERS)
-		write_answered(w, actor, answer);
+		writers_answered(&state_of(w)->writers, w, actor, answer);
 	else
 		heard(w, actor, answer);
 }
 
 /* The first write that the listener should have heard of and has not; NULL: none. */
-static const struct write *missing(const struct state *s, const struct actor *a)
+static const struct write *missing(const struct state *s, const struct listener *a)
 {
-	for (int i = 0; i < s->writes_count; i++) {
-		const struct write *op = &s->writes[i];
+	for (int i = 0; i < s->writers.count; i++) {
+		const struct write *op = &s->writers.writes[i];
 		if (op->generation == 0 || op->start_us <= a->began_us)
 			continue;
 		if (a->first[op->document] == 0 || op->generation < a->first[op->document] ||
@@ -303,16 +249,17 @@ static const struct write *missing(const struct state *s, const struct actor *a)
 }
 
 /* Acknowledged writes of the document that began after its answer. */
-static uint64_t least_count(const struct state *s, const struct actor *a, int document)
+static uint64_t least_count(const struct state *s, const struct listener *a, int document)
 {
 	uint64_t n = 0;
-	for (int i = 0; i < s->writes_count; i++)
-		n += s->writes[i].document == document && s->writes[i].generation > 0 &&
-		     s->writes[i].start_us > a->began_us;
+	for (int i = 0; i < s->writers.count; i++)
+		n += s->writers.writes[i].document == document &&
+		     s->writers.writes[i].generation > 0 &&
+		     s->writers.writes[i].start_us > a->began_us;
 	return n;
 }
 
-static bool hears_too_little(const struct state *s, const struct actor *a)
+static bool hears_too_little(const struct state *s, const struct listener *a)
 {
 	for (int d = 0; d < DOCUMENTS; d++)
 		if (a->count[d] < least_count(s, a, d))
@@ -324,8 +271,8 @@ static bool hears_too_little(const struct state *s, const struct actor *a)
 static uint64_t most_count(const struct state *s, int document)
 {
 	uint64_t n = 0;
-	for (int i = 0; i < s->writes_count; i++) {
-		const struct write *op = &s->writes[i];
+	for (int i = 0; i < s->writers.count; i++) {
+		const struct write *op = &s->writers.writes[i];
 		bool refused = op->generation == 0 && !op->unknown && op->end_us > 0;
 		n += op->document == document && !refused;
 	}
@@ -335,13 +282,10 @@ static uint64_t most_count(const struct state *s, int document)
 static bool done(struct workload *w, struct buf *why)
 {
 	struct state *s = state_of(w);
-	for (int i = 0; i < WRITERS; i++)
-		if (s->actors[i].write >= 0) {
-			buf_printf(why, "notify writer %d waits", i);
-			return false;
-		}
+	if (!writers_are_done(&s->writers, w, why))
+		return false;
 	for (int i = WRITERS; i < ACTORS; i++) {
-		const struct actor *a = &s->actors[i];
+		const struct listener *a = &s->listeners[i];
 		const struct write *lost = a->socket ? NULL : missing(s, a);
 		if (a->listening != OPEN) {
 			buf_printf(why, "listener %d is not connected", i);
@@ -363,7 +307,7 @@ static bool done(struct workload *w, struct buf *why)
 static void check_socket(struct workload *w, int actor)
 {
 	const struct state *s = state_of(w);
-	const struct actor *a = &s->actors[actor];
+	const struct listener *a = &s->listeners[actor];
 	for (int d = 0; d < DOCUMENTS; d++)
 		if (a->count[d] < least_count(s, a, d) || a->count[d] > most_count(s, d))
 			sim_violation(w->sim,
@@ -378,12 +322,12 @@ static void check(struct workload *w)
 	int events = 0;
 	int breaks = 0;
 	for (int i = WRITERS; i < ACTORS; i++) {
-		if (state_of(w)->actors[i].socket)
+		if (state_of(w)->listeners[i].socket)
 			check_socket(w, i);
-		events += state_of(w)->actors[i].events;
-		breaks += state_of(w)->actors[i].breaks;
+		events += state_of(w)->listeners[i].events;
+		breaks += state_of(w)->listeners[i].breaks;
 	}
-	sim_log(w->sim, "notify writes=%d events=%d breaks=%d", state_of(w)->writes_count, events,
+	sim_log(w->sim, "notify writes=%d events=%d breaks=%d", state_of(w)->writers.count, events,
 		breaks);
 }
 

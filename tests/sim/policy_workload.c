@@ -65,24 +65,26 @@ static const char *const laws[] = {
     "{" RULES "},\"fallback\":\"oldest\",\"deletes\":\"delete-wins\"}",
 };
 
-static void make(struct workload *w, int actor)
+static void ask_collection(struct workload *w)
 {
-	struct policy_state *s = state_of(w);
-	struct sim_http *r = workload_request(w, actor, HTTP_POST, "");
-	if (s->made == 0) {
-		buf_append_text(&r->path, "/_/collections");
-		buf_printf(&r->body,
-			   "{\"name\":\"tally\",\"mode\":\"available\",\"keepAncestors\":64,"
-			   "\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d,\"policy\":%s}",
-			   (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
-			   w->sim->settings.write_quorum, laws[LAW_LAST + 1]);
-	} else {
-		r->method = HTTP_PUT;
-		buf_printf(&r->path, "/tally/t%d", s->made - 1);
-		buf_append_text(&r->body, "{\"n\":0,\"log\":[]}");
-		workload_header(r, "if-none-match", "*");
-	}
-	workload_ask(w, actor, r, TIMEOUT_US);
+	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
+	buf_printf(&r->body,
+		   "{\"name\":\"tally\",\"mode\":\"available\",\"keepAncestors\":64,"
+		   "\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d,\"policy\":%s}",
+		   (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
+		   w->sim->settings.write_quorum, laws[LAW_LAST + 1]);
+	workload_ask(w, 0, r, TIMEOUT_US);
+}
+
+static void make(struct workload *w)
+{
+	const struct policy_state *s = state_of(w);
+	char path[32];
+	snprintf(path, sizeof path, "/tally/t%d", s->made - 1);
+	if (s->made == 0)
+		ask_collection(w);
+	else
+		workload_ask_document(w, 0, path, "{\"n\":0,\"log\":[]}", TIMEOUT_US);
 }
 
 static void read_one(struct workload *w, int actor)
@@ -182,19 +184,15 @@ static bool is_over(struct workload *w)
 	return workload_is_over(w, 1, LAWMAKER);
 }
 
-/* The first editor has the last look. */
 static void last_look(struct workload *w, int actor)
 {
 	struct policy_state *s = state_of(w);
-	struct policy_actor *a = &s->actors[actor];
-	while (a->document < DOCUMENTS && s->checked[a->document])
-		a->document++;
-	if (actor != 0 || s->made <= DOCUMENTS || a->document == DOCUMENTS)
-		w->actors[actor].done = true;
-	else if (is_over(w))
-		read_one(w, actor);
-	else
-		workload_sleep(w, actor, RETRY_US);
+	int documents = s->made > DOCUMENTS ? DOCUMENTS : 0;
+	int next = workload_last_look(w, actor, LAWMAKER, s->checked, documents);
+	if (next < 0)
+		return;
+	s->actors[actor].document = next;
+	read_one(w, actor);
 }
 
 /* ---- steps ---- */
@@ -213,11 +211,10 @@ static void begin_edit(struct workload *w, int actor)
 static void policy_step(struct workload *w, int actor)
 {
 	struct policy_state *s = state_of(w);
-	struct policy_actor *a = &s->actors[actor];
 	workload_forget(w, actor);
 	if (s->made <= DOCUMENTS && !w->sim->healed) {
 		if (actor == 0)
-			make(w, actor);
+			make(w);
 		else
 			rest(w, actor);
 	} else if (actor == LAWMAKER) {
@@ -225,10 +222,6 @@ static void policy_step(struct workload *w, int actor)
 		if (!w->actors[actor].done)
 			change(w);
 	} else if (w->sim->healed) {
-		if (actor == 0 && a->step != POLICY_BEGIN) {
-			a->step = POLICY_BEGIN;
-			a->document = 0;
-		}
 		last_look(w, actor);
 	} else {
 		begin_edit(w, actor);
@@ -280,8 +273,7 @@ static void policy_on_answer(struct workload *w, int actor, const struct sim_ans
 		 * one disk only, and may go with it */
 		if (s->made > 0 && answer->status == 201)
 			s->settled[s->made - 1] = true;
-		s->made += answer->status == 200 || answer->status == 201 ||
-			   answer->status == 409 || answer->status == 412;
+		s->made += workload_is_made(answer);
 		workload_sleep(w, actor, RETRY_US);
 	} else if (actor == LAWMAKER) {
 		bool changed = a->step == POLICY_CHANGE && answer->status == 200;

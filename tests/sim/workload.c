@@ -18,6 +18,8 @@ static const struct workload_ops *const table[] = {
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 
+enum { LOOK_US = 300000 };
+
 /* A request's id: workload + 1, actor, gateway, number. */
 enum { WORKLOAD_SHIFT = 56, ACTOR_SHIFT = 40, GATEWAY_SHIFT = 32 };
 
@@ -99,6 +101,21 @@ uint64_t workload_ask(struct workload *w, int actor, struct sim_http *r, int64_t
 	return workload_ask_at(w, actor, gateway, r, timeout_us);
 }
 
+void workload_ask_document(struct workload *w, int actor, const char *path, const char *body,
+			   int64_t timeout_us)
+{
+	struct sim_http *r = workload_request(w, actor, HTTP_PUT, path);
+	buf_append_text(&r->body, body);
+	workload_header(r, "if-none-match", "*");
+	workload_ask(w, actor, r, timeout_us);
+}
+
+bool workload_is_made(const struct sim_answer *answer)
+{
+	return answer->status == 200 || answer->status == 201 || answer->status == 409 ||
+	       answer->status == 412;
+}
+
 bool workload_awaits(const struct workload *w, int actor, const struct sim_answer *answer)
 {
 	return answer->id == w->actors[actor].request;
@@ -153,6 +170,20 @@ bool workload_is_over(const struct workload *w, int first, int last)
 		    checker_quiet(w->sim, &why);
 	buf_close(&why);
 	return over;
+}
+
+int workload_last_look(struct workload *w, int actor, int last, const bool *checked, int documents)
+{
+	int next = 0;
+	while (next < documents && checked[next])
+		next++;
+	if (actor != 0 || next == documents)
+		w->actors[actor].done = true;
+	else if (workload_is_over(w, 1, last))
+		return next;
+	else
+		workload_sleep(w, actor, LOOK_US);
+	return -1;
 }
 
 /* ---- what they get ---- */

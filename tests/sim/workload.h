@@ -87,6 +87,11 @@ void workload_rest(struct workload *w, int actor, int64_t most_ms);
  * others wait, for as long as there are faults. Returns whether the actor may go on. */
 bool workload_is_opened(struct workload *w, int actor, bool ready, void (*ask)(struct workload *w),
 			int64_t retry_us);
+/* Asks for a document to be made, unless it is there. */
+void workload_ask_document(struct workload *w, int actor, const char *path, const char *body,
+			   int64_t timeout_us);
+/* It is there: if not by this request, by an earlier one whose answer was lost. */
+bool workload_is_made(const struct sim_answer *answer);
 /* Posts to any gateway, JSON unless its header says something else, and sleeps until an answer has
  * come or the time is over. The request's id names it in answers and in the calls above. */
 uint64_t workload_ask(struct workload *w, int actor, struct sim_http *r, int64_t timeout_us);
@@ -107,6 +112,9 @@ bool workload_actors_done(struct workload *w, struct buf *why);
 /* All has healed, those from first to last are done, and the cluster is quiet: whoever looks now
  * sees what stays. */
 bool workload_is_over(const struct workload *w, int first, int last);
+/* All but the first actor, who reads each document once all of them up to `last` are over: returns
+ * the next that was not checked; -1: there is none to be read now. */
+int workload_last_look(struct workload *w, int actor, int last, const bool *checked, int documents);
 /* The id of a Server-Sent Event, if it has one; it must fit. */
 bool workload_event_id(const char *event, char *id, size_t size);
 
