@@ -58,23 +58,13 @@ static void make(struct workload *w)
 	workload_ask(w, MAKER, r, TIMEOUT_US);
 }
 
-static void found(void *context, struct slice key, struct slice value)
-{
-	(void)key;
-	(void)value;
-	*(bool *)context = true;
-}
-
 static int disks_with(struct sim *sim, uint64_t shard)
 {
 	struct buf prefix = {0};
 	int count = 0;
-	for (int i = 1; i <= sim->settings.storage_nodes; i++) {
-		bool any = false;
-		disk_walk(sim->nodes[i].disk, STORE_STREAM, key_shard(&prefix, 'e', shard), found,
-			  &any);
-		count += any;
-	}
+	key_shard(&prefix, 'e', shard);
+	for (int i = 1; i <= sim->settings.storage_nodes; i++)
+		count += disk_has_any(sim->nodes[i].disk, STORE_STREAM, buf_slice(&prefix));
 	buf_close(&prefix);
 	return count;
 }

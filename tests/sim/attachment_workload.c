@@ -515,29 +515,24 @@ static void judge(struct disk_look *look)
 	map_close(&look->sources);
 }
 
+static void look_at_copy(void *context, const struct shard *shard, struct sim_node *node)
+{
+	struct workload *w = context;
+	struct disk_look look = {.w = w, .node = node, .shard = shard->id};
+	struct buf key = {0};
+	if (flip_stands(w->sim, node))
+		return;
+	key_shard(&key, 'd', shard->id);
+	disk_walk(node->disk, STORE_DOCUMENTS, buf_slice(&key), look_at_document, &look);
+	disk_walk(node->disk, STORE_ATTACHMENTS, buf_slice(&key), look_at_record, &look);
+	disk_walk(node->disk, STORE_ATTACHMENTS, buf_slice(&key), look_at_chunk, &look);
+	judge(&look);
+	buf_close(&key);
+}
+
 static void attachment_check(struct workload *w)
 {
-	const struct shard_list *list = all_shards(w->sim);
-	struct buf key = {0};
-	for (int i = 0; i < list->count; i++) {
-		const struct shard *shard = &list->shards[i];
-		for (uint32_t k = 0; k < shard->replicas_count; k++) {
-			const struct sim_node *node = sim_node_of(w->sim, shard->replicas[k].node);
-			if (flip_stands(w->sim, sim_node_of(w->sim, shard->replicas[k].node)))
-				continue;
-			struct disk_look look = {.w = w, .node = node, .shard = shard->id};
-			key_shard(&key, 'd', shard->id);
-			disk_walk(node->disk, STORE_DOCUMENTS, buf_slice(&key), look_at_document,
-				  &look);
-			disk_walk(node->disk, STORE_ATTACHMENTS, buf_slice(&key), look_at_record,
-				  &look);
-			disk_walk(node->disk, STORE_ATTACHMENTS, buf_slice(&key), look_at_chunk,
-				  &look);
-			judge(&look);
-		}
-	}
-	buf_close(&key);
-	arena_reset(&w->sim->arena);
+	each_copy(w->sim, 0, look_at_copy, w);
 }
 
 /* ---- life ---- */

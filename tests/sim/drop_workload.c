@@ -347,13 +347,6 @@ static void drop_on_heal(struct workload *w)
 
 /* ---- gone ---- */
 
-static void found(void *context, struct slice key, struct slice value)
-{
-	(void)key;
-	(void)value;
-	*(bool *)context = true;
-}
-
 static bool keeps(const struct disk *disk, const struct made *m)
 {
 	static const struct {
@@ -364,12 +357,11 @@ static bool keeps(const struct disk *disk, const struct made *m)
 		      {STORE_META, 's'},      {STORE_META, 'x'},      {STORE_META, 'p'},
 		      {STORE_META, 'g'},      {STORE_META, 'r'}};
 	struct buf key = {0};
-	bool any = false;
-	disk_walk(disk, STORE_META, key_shard(&key, 'c', m->id), found, &any);
+	bool any = disk_has_any(disk, STORE_META, key_shard(&key, 'c', m->id));
 	for (int i = 0; i < m->shards_count; i++)
 		for (size_t k = 0; k < ARRAY_LEN(places); k++)
-			disk_walk(disk, places[k].family,
-				  key_shard(&key, places[k].letter, m->shards[i]), found, &any);
+			any |= disk_has_any(disk, places[k].family,
+					    key_shard(&key, places[k].letter, m->shards[i]));
 	buf_close(&key);
 	return any;
 }

@@ -226,12 +226,8 @@ static void erase_on_answer(struct workload *w, int actor, const struct sim_answ
 	if (s->ready) {
 		advance(w, actor, answer);
 	} else if (answer->status >= 200 && answer->status < 300) {
-		struct buf text = {0};
-		buf_append_slice(&text, buf_slice(&answer->body));
-		const char *id = strstr(buf_cstr(&text), "\"id\":\"");
-		s->collection = id ? strtoull(id + 6, NULL, 16) : 0;
+		s->collection = workload_collection_id(buf_slice(&answer->body));
 		s->ready = s->collection != 0;
-		buf_close(&text);
 	}
 	if (!w->actors[actor].done)
 		workload_sleep(w, actor, pause_us);
@@ -286,20 +282,9 @@ static void look_at(void *context, struct slice key, struct slice value)
 			      (const char *)id.data);
 }
 
-static void look_at_disks(struct workload *w)
+static void look_at_copy(void *context, const struct shard *shard, struct sim_node *node)
 {
-	const struct shard_list *list = all_shards(w->sim);
-	struct buf key = {0};
-	for (int i = 0; i < list->count; i++) {
-		const struct shard *shard = &list->shards[i];
-		if (shard->collection != state_of(w)->collection)
-			continue;
-		for (uint32_t k = 0; k < shard->replicas_count; k++)
-			disk_walk(sim_node_of(w->sim, shard->replicas[k].node)->disk,
-				  STORE_DOCUMENTS, key_shard(&key, 'd', shard->id), look_at, w);
-	}
-	buf_close(&key);
-	arena_reset(&w->sim->arena);
+	each_document(node, shard->id, look_at, context);
 }
 
 static void erase_check(struct workload *w)
@@ -308,7 +293,7 @@ static void erase_check(struct workload *w)
 	uint32_t gone = 0;
 	if (!s->ready)
 		return;
-	look_at_disks(w);
+	each_copy(w->sim, s->collection, look_at_copy, w);
 	for (int a = 0; a < ACTORS; a++)
 		for (int d = 0; d < DOCUMENTS; d++) {
 			enum erase_fate fate = s->fates[a][d];

@@ -84,15 +84,9 @@ static void push(struct workload *w, int actor)
 	struct actor *a = &s->actors[actor];
 	struct sim_http *r = workload_couch_request(w, actor, HTTP_POST, "");
 	buf_printf(&r->path, "/job-%d/_bulk_docs", a->database);
-	buf_printf(&r->body,
-		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"d%d\",\"_revisions\":{\"start\":%d,"
-		   "\"ids\":[",
-		   a->document, a->revision);
-	for (int i = a->revision; i > 0; i--)
-		buf_printf(&r->body, "%s\"r%d\"", i < a->revision ? "," : "", i);
-	buf_printf(&r->body, "]},%s}]}",
-		   is_deleted(&s->lines[a->document], a->revision) ? "\"_deleted\":true"
-								   : "\"n\":1");
+	bool deleted = is_deleted(&s->lines[a->document], a->revision);
+	workload_fill_push(r, a->document, a->revision,
+			   deleted ? ",\"_deleted\":true" : ",\"n\":1");
 	workload_ask(w, actor, r, PUSH_US);
 }
 

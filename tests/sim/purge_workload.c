@@ -147,8 +147,7 @@ static void wrote(struct workload *w, int actor, const struct sim_answer *answer
 	bool good = answer->status >= 200 && answer->status < 300;
 	int64_t pause_ms = rng_between(&w->rng, 1, 1 + w->sim->settings.think_max_ms);
 	if (!s->ready) {
-		const char *id = good ? strstr(text_of(w, answer), "\"id\":\"") : NULL;
-		s->collection = id ? strtoull(id + 6, NULL, 16) : 0;
+		s->collection = good ? workload_collection_id(buf_slice(&answer->body)) : 0;
 		s->ready = s->collection != 0;
 		pause_ms = RETRY_US / 1000;
 	} else if (a->step == PURGE_LATE || !good) {
@@ -495,9 +494,10 @@ static void purge_on_send(struct workload *w, int from, const struct effect *eff
 
 /* ---- the end ---- */
 
+/* A copy whose records are looked at. */
 struct search {
 	struct workload *w;
-	uint64_t node;
+	const struct sim_node *node;
 	uint64_t shard;
 };
 
@@ -514,7 +514,7 @@ static void look_at_record(void *context, struct slice key, struct slice value)
 	    !schema_decode(&schema_document, value, &sim->arena, &doc))
 		return;
 	int winner = graph_winner(&doc);
-	bool marked = disk_record(sim, sim_node_of(sim, find->node)->disk, STORE_CONFLICTS,
+	bool marked = disk_record(sim, find->node->disk, STORE_CONFLICTS,
 				  key_purged(&purged, find->shard, id), &schema_purged, &mark);
 	if (marked && graph_is_live(&doc, (uint32_t)winner))
 		sim_violation(sim, "purge: %.*s is there again", (int)id.len,
@@ -522,22 +522,10 @@ static void look_at_record(void *context, struct slice key, struct slice value)
 	buf_close(&purged);
 }
 
-static void each_replica(struct workload *w, void (*look)(void *, struct slice, struct slice))
+static void look_at_copy(void *context, const struct shard *shard, struct sim_node *node)
 {
-	struct purge_state *s = state_of(w);
-	const struct shard_list *list = all_shards(w->sim);
-	struct buf key = {0};
-	for (int i = 0; i < list->count; i++) {
-		const struct shard *shard = &list->shards[i];
-		for (uint32_t k = 0; k < shard->replicas_count; k++) {
-			struct search find = {w, shard->replicas[k].node, shard->id};
-			if (shard->collection == s->collection)
-				disk_walk(sim_node_of(w->sim, find.node)->disk, STORE_DOCUMENTS,
-					  key_shard(&key, 'd', shard->id), look, &find);
-		}
-	}
-	buf_close(&key);
-	arena_reset(&w->sim->arena);
+	struct search find = {context, node, shard->id};
+	each_document(node, shard->id, look_at_record, &find);
 }
 
 static uint64_t tombstones(struct workload *w)
@@ -578,7 +566,7 @@ static void purge_check(struct workload *w)
 {
 	struct purge_state *s = state_of(w);
 	if (s->ready)
-		each_replica(w, look_at_record);
+		each_copy(w->sim, s->collection, look_at_copy, w);
 	check_again(w);
 	sim_log(w->sim, "purge: %u purged, %u written late", s->purged, s->late);
 }

@@ -26,6 +26,20 @@ bool disk_record(struct sim *sim, const struct disk *disk, enum store_family fam
 	return ok;
 }
 
+static void found(void *context, struct slice key, struct slice value)
+{
+	(void)key;
+	(void)value;
+	*(bool *)context = true;
+}
+
+bool disk_has_any(const struct disk *disk, enum store_family family, struct slice prefix)
+{
+	bool any = false;
+	disk_walk(disk, family, prefix, found, &any);
+	return any;
+}
+
 /* ---- all shards ---- */
 
 /* Nothing holds for it any more: nodes that have not heard of it yet deal with others that have. */
@@ -93,6 +107,28 @@ void shards_close(struct sim *sim)
 		arena_close(&sim->shards->arena);
 	free(sim->shards);
 	sim->shards = NULL;
+}
+
+void each_copy(struct sim *sim, uint64_t collection,
+	       void (*look)(void *context, const struct shard *shard, struct sim_node *node),
+	       void *context)
+{
+	const struct shard_list *list = all_shards(sim);
+	for (int i = 0; i < list->count; i++) {
+		const struct shard *shard = &list->shards[i];
+		for (uint32_t k = 0; k < shard->replicas_count; k++)
+			if (collection == 0 || shard->collection == collection)
+				look(context, shard, sim_node_of(sim, shard->replicas[k].node));
+	}
+	arena_reset(&sim->arena);
+}
+
+void each_document(const struct sim_node *node, uint64_t shard,
+		   void (*look)(void *context, struct slice key, struct slice value), void *context)
+{
+	struct buf key = {0};
+	disk_walk(node->disk, STORE_DOCUMENTS, key_shard(&key, 'd', shard), look, context);
+	buf_close(&key);
 }
 
 /* ---- single records ---- */

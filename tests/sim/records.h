@@ -20,9 +20,19 @@ bool disk_record(struct sim *sim, const struct disk *disk, enum store_family fam
 /* Appends the committed value. */
 bool disk_value(const struct disk *disk, enum store_family family, struct slice key,
 		struct buf *out);
+/* Is anything committed under keys that begin so? */
+bool disk_has_any(const struct disk *disk, enum store_family family, struct slice prefix);
 /* The newest placement of each shard that any storage node keeps; lent until the next call. */
 const struct shard_list *all_shards(struct sim *sim);
 void shards_close(struct sim *sim);
+/* Looks at each listed copy of the collection's shards, or of all where it is 0. */
+void each_copy(struct sim *sim, uint64_t collection,
+	       void (*look)(void *context, const struct shard *shard, struct sim_node *node),
+	       void *context);
+/* The committed records of documents of a copy. */
+void each_document(const struct sim_node *node, uint64_t shard,
+		   void (*look)(void *context, struct slice key, struct slice value),
+		   void *context);
 /* Ids of the collection's shards, of which the coordinator's disk knows; at most max. */
 int shards_of_collection(struct sim *sim, uint64_t collection, uint64_t *ids, int max);
 /* The bit that was flipped on its disk is still there: its copy was not given up or made anew. */

@@ -443,19 +443,14 @@ static void look_at_record(void *context, struct slice key, struct slice value)
 	check_tree(w, &state_of(w)->trees[id.data[5] - '0'], id, &doc);
 }
 
+static void look_at_copy(void *context, const struct shard *shard, struct sim_node *node)
+{
+	each_document(node, shard->id, look_at_record, context);
+}
+
 static void replicator_check(struct workload *w)
 {
-	const struct shard_list *list = all_shards(w->sim);
-	struct buf key = {0};
-	for (int i = 0; i < list->count; i++) {
-		const struct shard *shard = &list->shards[i];
-		for (uint32_t k = 0; k < shard->replicas_count; k++)
-			disk_walk(sim_node_of(w->sim, shard->replicas[k].node)->disk,
-				  STORE_DOCUMENTS, key_shard(&key, 'd', shard->id), look_at_record,
-				  w);
-	}
-	buf_close(&key);
-	arena_reset(&w->sim->arena);
+	each_copy(w->sim, 0, look_at_copy, w);
 }
 
 static void replicator_start(struct workload *w)

@@ -132,14 +132,7 @@ static void push(struct workload *w)
 		s->lines[s->pushed]++;
 		s->pushes++;
 	}
-	int revision = s->lines[s->pushed];
-	buf_printf(&r->body,
-		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"d%d\",\"_revisions\":{\"start\":%d,"
-		   "\"ids\":[",
-		   s->pushed, revision);
-	for (int i = revision; i > 0; i--)
-		buf_printf(&r->body, "%s\"r%d\"", i < revision ? "," : "", i);
-	buf_append_text(&r->body, "]}}]}");
+	workload_fill_push(r, s->pushed, s->lines[s->pushed], "");
 	workload_ask(w, WRITER, r, ASK_US);
 }
 

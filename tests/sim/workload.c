@@ -239,6 +239,17 @@ struct sim_http *workload_couch_request(struct workload *w, int actor, enum http
 	return r;
 }
 
+void workload_fill_push(struct sim_http *r, int document, int revision, const char *rest)
+{
+	buf_printf(&r->body,
+		   "{\"new_edits\":false,\"docs\":[{\"_id\":\"d%d\",\"_revisions\":{\"start\":%d,"
+		   "\"ids\":[",
+		   document, revision);
+	for (int i = revision; i > 0; i--)
+		buf_printf(&r->body, "%s\"r%d\"", i < revision ? "," : "", i);
+	buf_printf(&r->body, "]}%s}]}", rest);
+}
+
 void workload_header(struct sim_http *r, const char *name, const char *value)
 {
 	CHECK(r->headers_count < SIM_HEADERS_MAX);

@@ -73,6 +73,9 @@ void workload_header(struct sim_http *r, const char *name, const char *value);
 /* The same in CouchDB's dialect. */
 struct sim_http *workload_couch_request(struct workload *w, int actor, enum http_method method,
 					const char *path);
+/* Brings a document `dN` as a replicator does. Its revisions are one line: number R is called R-rR.
+ * The rest is what follows `_revisions`, with its comma. */
+void workload_fill_push(struct sim_http *r, int document, int revision, const char *rest);
 /* One more message on a WebSocket. */
 void workload_stream_send(struct workload *w, uint64_t id, struct slice text);
 /* The client goes away: its request is abandoned, its stream and its connection end. Nothing more
