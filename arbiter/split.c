@@ -51,15 +51,22 @@ static bool find_leads(struct arbiter *a, const struct task *t, const struct dec
 	return true;
 }
 
-static void post(struct arbiter *a, struct task *t, uint32_t slot, const struct shard_row *row,
-		 uint16_t type, const void *message, struct effects *fx)
+/* To the lead of a shard, about the part or, for chunks, about what is carried: slot 0. */
+struct question {
+	uint32_t slot;
+	const struct shard_row *row;
+	uint16_t type;
+	const void *message; /* borrowed */
+};
+
+static void ask(struct arbiter *a, struct task *t, const struct question *q, struct effects *fx)
 {
 	struct split_run *run = &t->split;
-	struct envelope envelope = request_new(a, type, row->placement.epoch);
-	run->requests[slot] = envelope.request_id;
-	run->leads[slot] = row->placement.lead;
-	run->waiting |= bit(slot);
-	fx_send(fx, WHEN_NOW, run->leads[slot], 0, &envelope, message);
+	struct envelope envelope = request_new(a, q->type, q->row->placement.epoch);
+	run->requests[q->slot] = envelope.request_id;
+	run->leads[q->slot] = q->row->placement.lead;
+	run->waiting |= bit(q->slot);
+	fx_send(fx, WHEN_NOW, run->leads[q->slot], 0, &envelope, q->message);
 	t->state = TASK_SPLITTING;
 	t->request = envelope.request_id;
 	t->due_ms = a->now_ms + REQUEST_MS;
@@ -69,31 +76,34 @@ static void send_check(struct arbiter *a, struct task *t, const struct decision 
 		       const struct shard_row *row, struct effects *fx)
 {
 	struct msg_derived_check check = split_part_check(&d->parts[part]);
+	struct question question = {part, row, MSG_derived_check, &check};
 	check.shard = row->placement.id;
-	post(a, t, part, row, MSG_derived_check, &check, fx);
+	ask(a, t, &question, fx);
 }
 
 static void send_write(struct arbiter *a, struct task *t, const struct decision *d, uint32_t part,
 		       const struct shard_row *row, struct effects *fx)
 {
 	struct msg_doc_write write = split_part_write(&d->parts[part]);
+	struct question question = {part, row, MSG_doc_write, &write};
 	write.shard = row->placement.id;
 	if (t->split.carried & bit(part))
 		write.body = split_carry_body(&d->parts[part], &a->arena);
-	post(a, t, part, row, MSG_doc_write, &write, fx);
+	ask(a, t, &question, fx);
 }
 
 static void ask_chunk(struct arbiter *a, struct task *t, struct effects *fx)
 {
 	struct msg_attachment_read read = split_carry_read(&t->split.carry);
 	const struct shard_row *row = shard_row(a, t->shard);
+	struct question question = {0, row, MSG_attachment_read, &read};
 	if (!row || !row->placement.lead) {
 		arbiter_task_wait(a, t, fx);
 		return;
 	}
 	read.shard = t->shard;
 	t->split.waiting = 0;
-	post(a, t, 0, row, MSG_attachment_read, &read, fx);
+	ask(a, t, &question, fx);
 }
 
 /* ---- stages ---- */
@@ -280,8 +290,9 @@ void arbiter_split_on_chunk_read(struct arbiter *a, const struct event *e, struc
 		return;
 	}
 	struct msg_attachment_chunk chunk = split_carry_chunk(&run->carry, m->body);
+	struct question question = {0, row, MSG_attachment_chunk, &chunk};
 	chunk.shard = run->target;
-	post(a, t, 0, row, MSG_attachment_chunk, &chunk, fx);
+	ask(a, t, &question, fx);
 }
 
 /* CREATED: that chunk was there already. */

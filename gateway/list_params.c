@@ -6,19 +6,23 @@
 
 #include "common/doc/value.h"
 
+/* Where they come from; what is wrong with them is told to `problem`. */
 struct source {
+	struct turn *turn;
+	struct request *request;
+	struct problem *problem;
 	bool is_body;
 	struct slice body;
 };
 
 /* below: a JSON pointer into the parameter's value; may be empty. */
-static bool refuse(const struct source *s, struct problem *p, const char *name, const char *below,
-		   const char *detail)
+static bool refuse(const struct source *s, const char *name, const char *below, const char *detail)
 {
 	char place[PLACE_BYTES];
 	bool query = strcmp(name, "query") == 0;
 	snprintf(place, sizeof place, "%s%s%s", s->is_body ? "/" : "", name, below);
-	return problem_detail(p, query ? STATUS_BAD_QUERY : STATUS_BAD_PARAMETER, place, detail);
+	return problem_detail(s->problem, query ? STATUS_BAD_QUERY : STATUS_BAD_PARAMETER, place,
+			      detail);
 }
 
 static enum mp_type type_of(struct slice value)
@@ -27,11 +31,10 @@ static enum mp_type type_of(struct slice value)
 	return mp_peek(&reader);
 }
 
-static bool take_value(struct turn *t, struct request *r, const struct source *s, const char *name,
-		       struct slice *value, struct problem *p)
+static bool take_value(const struct source *s, const char *name, struct slice *value)
 {
 	if (!s->is_body)
-		return native_json_parameter(t, r, name, value, p);
+		return native_json_parameter(s->turn, s->request, name, value, s->problem);
 	*value = value_member(s->body, slice_text(name));
 	if (type_of(*value) == MP_NIL)
 		*value = slice_of(NULL, 0);
@@ -39,12 +42,11 @@ static bool take_value(struct turn *t, struct request *r, const struct source *s
 }
 
 /* A name or a cursor: no JSON in the query string. */
-static bool take_text(struct request *r, const struct source *s, const char *name,
-		      struct slice *text, struct problem *p)
+static bool take_text(const struct source *s, const char *name, struct slice *text)
 {
 	*text = slice_of(NULL, 0);
 	if (!s->is_body) {
-		if (request_parameter(r, name, text) && slice_is(*text, "null"))
+		if (request_parameter(s->request, name, text) && slice_is(*text, "null"))
 			*text = slice_of(NULL, 0);
 		return true;
 	}
@@ -53,14 +55,13 @@ static bool take_text(struct request *r, const struct source *s, const char *nam
 	if (token.type == MP_STR)
 		*text = token.bytes;
 	else if (token.type != MP_NIL && token.type != MP_INVALID)
-		return refuse(s, p, name, "", "A string.");
+		return refuse(s, name, "", "A string.");
 	return true;
 }
 
-static bool take_flag(struct request *r, const struct source *s, const char *name, bool *flag,
-		      struct problem *p)
+static bool take_flag(const struct source *s, const char *name, bool *flag)
 {
-	*flag = !s->is_body && request_flag(r, name);
+	*flag = !s->is_body && request_flag(s->request, name);
 	if (!s->is_body)
 		return true;
 	struct mp_reader reader = mp_reader_of(value_member(s->body, slice_text(name)));
@@ -68,35 +69,34 @@ static bool take_flag(struct request *r, const struct source *s, const char *nam
 	if (token.type == MP_BOOL)
 		*flag = token.flag;
 	else if (token.type != MP_NIL && token.type != MP_INVALID)
-		return refuse(s, p, name, "", "true or false.");
+		return refuse(s, name, "", "true or false.");
 	return true;
 }
 
-static bool take_number(struct turn *t, struct request *r, const struct source *s, const char *name,
-			uint64_t *number, struct problem *p)
+static bool take_number(const struct source *s, const char *name, uint64_t *number)
 {
 	struct slice value;
 	*number = 0;
-	if (!take_value(t, r, s, name, &value, p))
+	if (!take_value(s, name, &value))
 		return false;
 	if (value.len == 0)
 		return true;
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
 	if (token.type != MP_UINT)
-		return refuse(s, p, name, "", "A whole number, 0 or more.");
+		return refuse(s, name, "", "A whole number, 0 or more.");
 	*number = token.u64;
 	return true;
 }
 
-static bool take_texts(struct turn *t, struct request *r, const struct source *s, const char *name,
-		       uint32_t max, struct text_list *out, struct problem *p)
+static bool take_texts(const struct source *s, const char *name, uint32_t max,
+		       struct text_list *out)
 {
 	struct slice value;
 	char text[PLACE_BYTES];
 	char place[24];
 	*out = (struct text_list){0};
-	if (!take_value(t, r, s, name, &value, p))
+	if (!take_value(s, name, &value))
 		return false;
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token head = mp_read(&reader);
@@ -104,30 +104,29 @@ static bool take_texts(struct turn *t, struct request *r, const struct source *s
 		return true;
 	if (head.type != MP_ARRAY || head.count > max) {
 		snprintf(text, sizeof text, "An array of at most %u strings.", (unsigned)max);
-		return refuse(s, p, name, "", text);
+		return refuse(s, name, "", text);
 	}
-	out->texts = arena_alloc(&r->arena, (head.count + 1) * sizeof *out->texts);
+	out->texts = arena_alloc(&s->request->arena, (head.count + 1) * sizeof *out->texts);
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token token = mp_read(&reader);
 		snprintf(place, sizeof place, "/%u", (unsigned)i);
 		snprintf(text, sizeof text, "A string of 1 to %d bytes.", LIMIT_PATH_BYTES);
 		if (token.type != MP_STR || token.bytes.len == 0 ||
 		    token.bytes.len > LIMIT_PATH_BYTES)
-			return refuse(s, p, name, place, text);
+			return refuse(s, name, place, text);
 		out->texts[out->count++] = token.bytes;
 	}
 	return true;
 }
 
-static bool take_filter(struct turn *t, struct request *r, const struct source *s,
-			struct slice *filter, struct problem *p)
+static bool take_filter(const struct source *s, struct slice *filter)
 {
 	struct query_error error = {0};
-	if (!take_value(t, r, s, "query", filter, p))
+	if (!take_value(s, "query", filter))
 		return false;
-	if (filter->len == 0 || query_compile(*filter, &r->arena, &error))
+	if (filter->len == 0 || query_compile(*filter, &s->request->arena, &error))
 		return true;
-	return refuse(s, p, "query", error.place, error.text);
+	return refuse(s, "query", error.place, error.text);
 }
 
 bool list_order_descending(struct request *r, struct list_params *out)
@@ -140,112 +139,107 @@ bool list_order_descending(struct request *r, struct list_params *out)
 	return query_order_parse(out->order.texts[0], &out->orders[0], &error);
 }
 
-static bool take_order(struct turn *t, struct request *r, const struct source *s,
-		       struct list_params *out, struct problem *p)
+static bool take_order(const struct source *s, struct list_params *out)
 {
 	struct query_error error = {0};
 	char place[24];
-	if (!take_texts(t, r, s, "order", LIMIT_ORDER_KEYS, &out->order, p))
+	if (!take_texts(s, "order", LIMIT_ORDER_KEYS, &out->order))
 		return false;
-	out->orders = arena_alloc(&r->arena, (out->order.count + 1) * sizeof *out->orders);
+	out->orders = arena_alloc(&s->request->arena, (out->order.count + 1) * sizeof *out->orders);
 	for (uint32_t i = 0; i < out->order.count; i++) {
 		snprintf(place, sizeof place, "/%u", (unsigned)i);
 		if (!query_order_parse(out->order.texts[i], &out->orders[i], &error))
-			return refuse(s, p, "order", place, error.text);
+			return refuse(s, "order", place, error.text);
 	}
 	return true;
 }
 
-static bool take_skip(struct turn *t, struct request *r, const struct source *s,
-		      struct list_params *out, struct problem *p)
+static bool take_skip(const struct source *s, struct list_params *out)
 {
-	if (!take_number(t, r, s, "skip", &out->skip, p))
+	if (!take_number(s, "skip", &out->skip))
 		return false;
 	if (out->skip > LIST_SKIP_MAX) {
-		refuse(s, p, "skip", "", "Go on with the cursor instead.");
-		p->limit_key = "max_skip";
-		p->limit = LIST_SKIP_MAX;
-		p->actual = out->skip;
+		refuse(s, "skip", "", "Go on with the cursor instead.");
+		s->problem->limit_key = "max_skip";
+		s->problem->limit = LIST_SKIP_MAX;
+		s->problem->actual = out->skip;
 		return false;
 	}
 	return true;
 }
 
-static bool take_cursor(struct turn *t, struct request *r, const struct source *s,
-			struct list_params *out, struct problem *p)
+static bool take_cursor(const struct source *s, struct list_params *out)
 {
 	struct slice text;
-	if (!take_text(r, s, "cursor", &text, p))
+	if (!take_text(s, "cursor", &text))
 		return false;
 	if (text.len == 0)
 		return true;
 	/* The rows skipped lie before the first page. */
 	out->skip = 0;
-	return list_cursor_parse(t, r, text, out) ||
-	       refuse(s, p, "cursor", "",
+	return list_cursor_parse(s->turn, s->request, text, out) ||
+	       refuse(s, "cursor", "",
 		      "Send the value of X-Parley-Cursor unchanged, with the same query and order "
 		      "in the same collection.");
 }
 
-static bool take_index(struct request *r, const struct source *s, struct list_params *out,
-		       struct problem *p)
+static bool take_index(const struct source *s, struct list_params *out)
 {
-	if (!take_text(r, s, "index", &out->index, p))
+	if (!take_text(s, "index", &out->index))
 		return false;
 	if (out->index.len > LIMIT_NAME_BYTES)
-		return refuse(s, p, "index", "", "The name of an index, or none.");
+		return refuse(s, "index", "", "The name of an index, or none.");
 	out->no_index = slice_is(out->index, "none");
 	if (out->no_index)
 		out->index = slice_of(NULL, 0);
 	return true;
 }
 
-static bool take_consistency(struct request *r, const struct source *s, struct list_params *out,
-			     struct problem *p)
+static bool take_consistency(const struct source *s, struct list_params *out)
 {
 	struct slice text;
-	if (!take_text(r, s, "consistency", &text, p))
+	if (!take_text(s, "consistency", &text))
 		return false;
 	out->any = slice_is(text, "any");
 	return out->any || text.len == 0 || slice_is(text, "strong") ||
-	       refuse(s, p, "consistency", "", "strong or any.");
+	       refuse(s, "consistency", "", "strong or any.");
 }
 
-static bool take_body(struct turn *t, struct request *r, struct source *s, struct problem *p)
+static bool take_body(struct source *s)
 {
 	static const char *const members[] = {"query",       "fields",  "order",  "limit",
 					      "skip",        "count",   "cursor", "conflicts",
 					      "consistency", "explain", "index",  NULL};
 	s->is_body = true;
-	return native_body(t, r, &s->body, p) && native_members(s->body, members, p);
+	return native_body(s->turn, s->request, &s->body, s->problem) &&
+	       native_members(s->body, members, s->problem);
 }
 
 bool list_params(struct turn *t, struct request *r, struct list_params *out, struct problem *p)
 {
-	struct source s = {0};
+	struct source s = {.turn = t, .request = r, .problem = p};
 	*out = (struct list_params){0};
-	if (r->method == HTTP_POST && !take_body(t, r, &s, p))
+	if (r->method == HTTP_POST && !take_body(&s))
 		return false;
 	/* The cursor last: it belongs to a query and an order. */
-	return take_filter(t, r, &s, &out->filter, p) && take_order(t, r, &s, out, p) &&
-	       take_number(t, r, &s, "limit", &out->limit, p) && take_skip(t, r, &s, out, p) &&
-	       take_texts(t, r, &s, "fields", LIMIT_FIELDS, &out->fields, p) &&
-	       take_flag(r, &s, "count", &out->count, p) &&
-	       take_flag(r, &s, "conflicts", &out->conflicts, p) &&
-	       take_flag(r, &s, "explain", &out->explain, p) && take_index(r, &s, out, p) &&
-	       take_consistency(r, &s, out, p) && take_cursor(t, r, &s, out, p);
+	return take_filter(&s, &out->filter) && take_order(&s, out) &&
+	       take_number(&s, "limit", &out->limit) && take_skip(&s, out) &&
+	       take_texts(&s, "fields", LIMIT_FIELDS, &out->fields) &&
+	       take_flag(&s, "count", &out->count) && take_flag(&s, "conflicts", &out->conflicts) &&
+	       take_flag(&s, "explain", &out->explain) && take_index(&s, out) &&
+	       take_consistency(&s, out) && take_cursor(&s, out);
 }
 
 bool list_filter(struct turn *t, struct request *r, struct slice *filter, struct problem *p)
 {
-	struct source s = {0};
-	return take_filter(t, r, &s, filter, p);
+	struct source s = {.turn = t, .request = r, .problem = p};
+	return take_filter(&s, filter);
 }
 
 bool list_fields(struct turn *t, struct request *r, struct text_list *out, struct problem *p)
 {
-	struct source s = {0};
-	return take_texts(t, r, &s, "fields", LIMIT_FIELDS, out, p);
+	struct source s = {.turn = t, .request = r, .problem = p};
+	return take_texts(&s, "fields", LIMIT_FIELDS, out);
 }
 
 static struct slice key_at(const struct list_key *key, uint32_t i)

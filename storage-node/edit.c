@@ -293,9 +293,13 @@ static bool edit_import(struct editing *e)
 	if (change->body.len > 0)
 		leaf.flags |= REVISION_HAS_BODY;
 	make_room(e, KEPT_AT_ONCE);
-	uint32_t line = MUTATION(import_without_line) ? 0 : change->parents_count;
-	struct graph_imported made =
-	    graph_import(e->doc, e->arena, &leaf, change->parents, line, REVISIONS_KEPT, e->number);
+	struct graph_line line = {.leaf = &leaf,
+				  .ancestors = change->parents,
+				  .ancestors_count = change->parents_count,
+				  .most = REVISIONS_KEPT};
+	if (MUTATION(import_without_line))
+		line.ancestors_count = 0;
+	struct graph_imported made = graph_import(e->doc, e->arena, &line, e->number);
 	e->added = made.index;
 	/* to delete a loser says nothing against what was made of it */
 	if (!made.extends && !(change->deleted && made.on_closed))

@@ -166,32 +166,32 @@ static void append(struct document *doc, struct arena *arena, struct revision_no
 	doc->revisions[doc->revisions_count++] = node;
 }
 
-/* The place of the leaf, then of each of its line; GRAPH_NONE: not there. */
+/* The place of the leaf, then of each of its ancestors; GRAPH_NONE: not there. */
 static const int *find_line(const struct document *doc, struct arena *arena,
-			    const struct revision_node *leaf, const struct revision *line,
-			    uint32_t count)
+			    const struct graph_line *line)
 {
+	uint32_t count = line->ancestors_count;
 	struct revision *names = arena_alloc(arena, (count + 1) * sizeof *names);
-	names[0] = (struct revision){.generation = leaf->generation, .hash = leaf->hash};
+	names[0] =
+	    (struct revision){.generation = line->leaf->generation, .hash = line->leaf->hash};
 	if (count > 0)
-		memcpy(names + 1, line, count * sizeof *line);
+		memcpy(names + 1, line->ancestors, count * sizeof *names);
 	return graph_find_all(doc, names, count + 1, arena);
 }
 
 struct graph_imported graph_import(struct document *doc, struct arena *arena,
-				   const struct revision_node *leaf, const struct revision *line,
-				   uint32_t line_count, uint32_t most, uint64_t number)
+				   const struct graph_line *line, uint64_t number)
 {
 	struct graph_imported result = {.index = GRAPH_NONE, .extends = true};
-	const int *found = find_line(doc, arena, leaf, line, line_count);
+	const int *found = find_line(doc, arena, line);
 	uint32_t missing = 0;
 	if (found[0] != GRAPH_NONE)
 		return result;
 	found++;
-	while (missing < line_count && found[missing] == GRAPH_NONE)
+	while (missing < line->ancestors_count && found[missing] == GRAPH_NONE)
 		missing++;
-	int parent = missing < line_count ? found[missing] : GRAPH_NONE;
-	missing = missing < most ? missing : most;
+	int parent = missing < line->ancestors_count ? found[missing] : GRAPH_NONE;
+	missing = missing < line->most ? missing : line->most;
 	if (doc->revisions_count + missing + 1 > LIMIT_REVISIONS)
 		return result;
 	if (parent != GRAPH_NONE) {
@@ -199,12 +199,12 @@ struct graph_imported graph_import(struct document *doc, struct arena *arena,
 		result.on_closed = doc->revisions[parent].flags & REVISION_CLOSED;
 	}
 	for (uint32_t i = missing; i-- > 0;) {
-		struct revision_node node = {.generation = line[i].generation,
-					     .hash = line[i].hash};
+		struct revision_node node = {.generation = line->ancestors[i].generation,
+					     .hash = line->ancestors[i].hash};
 		append(doc, arena, node, parent, number);
 		parent = (int)doc->revisions_count - 1;
 	}
-	append(doc, arena, *leaf, parent, number);
+	append(doc, arena, *line->leaf, parent, number);
 	result.index = (int)doc->revisions_count - 1;
 	return result;
 }

@@ -32,7 +32,14 @@ void graph_mark_descendants(const struct document *doc, uint32_t index, uint8_t 
 int graph_line_parent(const struct document *doc, uint32_t index);
 
 /* A revision that was made elsewhere, with its ancestors, the newest first, generations falling by
- * one. */
+ * one. All is borrowed, and the graph borrows the hashes. */
+struct graph_line {
+	const struct revision_node *leaf;
+	const struct revision *ancestors;
+	uint32_t ancestors_count;
+	uint32_t most; /* that are put in */
+};
+
 struct graph_imported {
 	int index;      /* of the leaf; GRAPH_NONE: it is known, or the graph is full */
 	bool extends;   /* what is known of its line ended in a leaf, or nothing is */
@@ -40,9 +47,8 @@ struct graph_imported {
 };
 /* Puts in what is not known of the line: `most` ancestors at most, without bodies, the oldest of
  * them as a child of the newest that is known, if there is one. There must be room for `most` + 1
- * (graph_reserve). Hashes are borrowed; number as in graph_add. */
+ * (graph_reserve). number: as in graph_add. */
 struct graph_imported graph_import(struct document *doc, struct arena *arena,
-				   const struct revision_node *leaf, const struct revision *line,
-				   uint32_t line_count, uint32_t most, uint64_t number);
+				   const struct graph_line *line, uint64_t number);
 
 #endif

@@ -86,18 +86,19 @@ static uint64_t revpos_of(struct slice value)
 	return token.type == MP_UINT ? token.u64 : 0;
 }
 
-/* The contents of one document on their way into its body. */
-struct taking {
-	struct slice document; /* id */
-	bool imported;
-	struct contents *work;
+/* Its line in the body's `_attachments`. */
+struct entry {
+	struct slice name;
+	struct slice value; /* as the client sent it */
 	struct buf *out;
 };
 
-static bool take_entry(struct turn *t, struct request *r, const struct taking *to,
-		       struct slice name, struct slice value, struct problem *p)
+static bool take_entry(struct turn *t, struct request *r, const struct couch_attached *to,
+		       const struct entry *entry, struct problem *p)
 {
-	struct buf *out = to->out;
+	struct slice name = entry->name;
+	struct slice value = entry->value;
+	struct buf *out = entry->out;
 	if (!couch_attachment_name_check(name, p))
 		return false;
 	mp_write_str(out, name);
@@ -116,19 +117,18 @@ static bool take_entry(struct turn *t, struct request *r, const struct taking *t
 	} else if (!take_data(t, r, name, value, c, p)) {
 		return false;
 	}
-	c->document = to->document;
+	c->document = to->id;
 	couch_attachment_entry(c, value_text_member(value, "content_type"),
-			       to->imported ? revpos_of(value) : 0, out);
+			       to->document->imported ? revpos_of(value) : 0, out);
 	return true;
 }
 
-bool couch_attachments_take(struct turn *t, struct request *r, const struct couch_document *d,
-			    struct slice id, struct slice *body, struct contents *work,
+bool couch_attachments_take(struct turn *t, struct request *r, const struct couch_attached *to,
 			    struct problem *p)
 {
 	struct buf out = {0};
-	struct taking to = {id, d->imported, work, &out};
-	struct mp_reader members = mp_reader_of(*body);
+	const struct couch_document *d = to->document;
+	struct mp_reader members = mp_reader_of(*to->body);
 	struct mp_reader reader = mp_reader_of(d->attachments);
 	struct mp_token head = mp_read(&reader);
 	if (head.type != MP_MAP || head.count == 0 || d->deleted)
@@ -142,11 +142,12 @@ bool couch_attachments_take(struct turn *t, struct request *r, const struct couc
 	mp_write_map(&out, head.count);
 	bool fine = true;
 	for (uint32_t i = 0; fine && i < head.count; i++) {
-		struct mp_token name = mp_read(&reader);
-		fine = take_entry(t, r, &to, name.bytes, mp_value(&reader), p);
+		struct entry entry = {.name = mp_read(&reader).bytes, .out = &out};
+		entry.value = mp_value(&reader);
+		fine = take_entry(t, r, to, &entry, p);
 	}
 	if (fine)
-		*body = arena_copy(&r->arena, buf_slice(&out));
+		*to->body = arena_copy(&r->arena, buf_slice(&out));
 	buf_close(&out);
 	return fine;
 }

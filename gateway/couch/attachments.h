@@ -12,10 +12,14 @@ bool couch_attachment_fits(struct turn *t, uint64_t length, struct slice name,
 			   struct problem *p) MUST_CHECK;
 /* Always false, as problem_set: it is longer. */
 bool couch_attachment_large(struct slice name, struct problem *p);
-/* Of a document that is written under this id: puts into its body what the lead is to make of
- * `_attachments`; contents that came inline are added to `work`, to be sent before the write. */
-bool couch_attachments_take(struct turn *t, struct request *r, const struct couch_document *d,
-			    struct slice id, struct slice *body, struct contents *work,
+/* A document on its way to the lead. */
+struct couch_attached {
+	const struct couch_document *document;
+	struct slice id;       /* under which it is written */
+	struct slice *body;    /* gets what the lead is to make of `_attachments` */
+	struct contents *work; /* gets contents that came inline, to be sent before the write */
+};
+bool couch_attachments_take(struct turn *t, struct request *r, const struct couch_attached *to,
 			    struct problem *p) MUST_CHECK;
 /* The entry of a content that is about to be sent. revpos: 0: of the revision that is made. */
 void couch_attachment_entry(const struct content *c, struct slice type, uint64_t revpos,

@@ -249,12 +249,17 @@ static bool take_item(struct turn *t, struct request *r, struct slice value, uin
 		return false;
 	d.imported = bulk->old_edits;
 	bulk->documents[index] = d;
-	if (bulk->old_edits)
-		return couch_attachments_take(t, r, &d, d.id, &bulk->documents[index].body,
-					      &bulk->work, p);
-	struct msg_doc_write *m = &bulk->items[index].write;
-	couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
-	return couch_attachments_take(t, r, &d, m->id, &m->body, &bulk->work, p);
+	struct couch_attached to = {.document = &d, .work = &bulk->work};
+	if (bulk->old_edits) {
+		to.id = d.id;
+		to.body = &bulk->documents[index].body;
+	} else {
+		struct msg_doc_write *m = &bulk->items[index].write;
+		couch_write_fill(t, r, &bulk->operation, index, &d, &bulk->items[index]);
+		to.id = m->id;
+		to.body = &m->body;
+	}
+	return couch_attachments_take(t, r, &to, p);
 }
 
 static bool take_items(struct turn *t, struct request *r, struct problem *p)

@@ -251,10 +251,10 @@ void couch_write_value(struct turn *t, struct request *r, struct slice value, co
 		    couch_may_write(r, d, &problem) &&
 		    (d->id.len > 0 || couch_problem(&problem, COUCH_ID_EMPTY, "")) &&
 		    (c || couch_problem(&problem, COUCH_DB_MISSING, ""));
+	struct couch_attached to = {d, d->id, &op->write.write.body, &op->work};
 	if (fine) {
 		couch_write_fill(t, r, &none, 0, d, &op->write);
-		fine = couch_attachments_take(t, r, d, d->id, &op->write.write.body, &op->work,
-					      &problem);
+		fine = couch_attachments_take(t, r, &to, &problem);
 	}
 	if (fine)
 		write_go(t, r, c);
@@ -324,14 +324,16 @@ struct contents *couch_write_prepare(struct turn *t, struct request *r, bool fol
 	if (!known || !parse_write(t, r, d, p))
 		return NULL;
 	d->imported = op->imported;
-	if (op->imported)
-		return couch_attachments_take(t, r, d, d->id, &d->body, &op->work, p) ? &op->work
-										      : NULL;
-	/* a deletion that names nothing contradicts whatever is there */
-	couch_write_fill(t, r, &operation, 0, d, &op->write);
-	if (follows)
-		native_operation_add(t, r, r->couch.value, m);
-	return couch_attachments_take(t, r, d, m->id, &m->body, &op->work, p) ? &op->work : NULL;
+	struct couch_attached to = {d, d->id, &d->body, &op->work};
+	if (!op->imported) {
+		/* a deletion that names nothing contradicts whatever is there */
+		couch_write_fill(t, r, &operation, 0, d, &op->write);
+		if (follows)
+			native_operation_add(t, r, r->couch.value, m);
+		to.id = m->id;
+		to.body = &m->body;
+	}
+	return couch_attachments_take(t, r, &to, p) ? &op->work : NULL;
 }
 
 void couch_write(struct turn *t, struct request *r)

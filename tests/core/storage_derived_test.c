@@ -243,21 +243,28 @@ static void test_taken(void **state)
 
 /* A version {"v": v} of the document that was split off, made on the root {"v": on} if that is
  * there; each has a name of its own. */
-static enum status named_version(struct storage_bench *b, uint64_t name, uint64_t v, uint64_t on,
-				 bool anew, uint64_t number, uint64_t entry)
+struct version {
+	uint64_t name;
+	uint64_t v;
+	uint64_t on;
+	bool anew;
+	uint64_t number; /* of the try */
+};
+
+static enum status named_version(struct storage_bench *b, const struct version *of, uint64_t entry)
 {
-	struct msg_doc_write m = peers_put(b, "d", v);
-	struct revision base = root_name(b, on);
+	struct msg_doc_write m = peers_put(b, "d", of->v);
+	struct revision base = root_name(b, of->on);
 	struct buf id = {0};
-	buf_append_be64(&id, DOCUMENT + name);
-	buf_append_be64(&id, number);
+	buf_append_be64(&id, DOCUMENT + of->name);
+	buf_append_be64(&id, of->number);
 	m.expect = EXPECT_DERIVED;
 	m.expected = &base;
 	m.expected_count = 1;
 	m.keep_as_branch = true;
-	m.anew = anew;
+	m.anew = of->anew;
 	m.operation_id = buf_slice(&id);
-	m.operation_digest = peers_operation(b, v);
+	m.operation_digest = peers_operation(b, of->v);
 	b->written = (struct msg_doc_write_ack){.status = 999};
 	storage_bench_deliver(b, ARBITER, MSG_doc_write, 1, &m);
 	buf_close(&id);
@@ -269,7 +276,7 @@ static enum status named_version(struct storage_bench *b, uint64_t name, uint64_
 static enum status version(struct storage_bench *b, uint64_t v, uint64_t on, bool anew,
 			   uint64_t number, uint64_t entry)
 {
-	return named_version(b, v, v, on, anew, number, entry);
+	return named_version(b, &(struct version){v, v, on, anew, number}, entry);
 }
 
 static void test_versions_on_what_they_have_in_common(void **state)
@@ -320,7 +327,8 @@ static void test_versions_that_were_deleted_come_back_with_another_split(void **
 	assert_int_equal(version(b, 2, 1, true, 21, 0), STATUS_NO_LEAD);
 	assert_int_equal(split_anew(b, 21, 1, FIRST + 5), STATUS_CREATED);
 	/* on what came of their deletions; undoing a split gave them other names */
-	assert_true(status_is_success(named_version(b, 12, 2, 1, true, 21, FIRST + 6)));
+	const struct version other = {12, 2, 1, true, 21};
+	assert_true(status_is_success(named_version(b, &other, FIRST + 6)));
 	assert_true(status_is_success(version(b, 3, 1, true, 21, FIRST + 7)));
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(b->was_read.conflicts, 1);

@@ -90,13 +90,14 @@ static void import(struct draw *d, struct document *doc, uint64_t number)
 	uint32_t before = doc->revisions_count;
 	bool there = graph_find(doc, &name) != GRAPH_NONE;
 	graph_reserve(doc, d->arena, MOST + 1);
-	struct graph_imported made = graph_import(doc, d->arena, &leaf, line, count, MOST, number);
+	struct graph_line with = {&leaf, line, count, MOST};
+	struct graph_imported made = graph_import(doc, d->arena, &with, number);
 	CHECK(there == (made.index == GRAPH_NONE) && (!there || doc->revisions_count == before));
 	if (there)
 		return;
 	CHECK(graph_is_leaf(doc, (uint32_t)made.index));
 	check_line(doc, (uint32_t)made.index, line, count, known);
-	CHECK(graph_import(doc, d->arena, &leaf, line, count, MOST, number).index == GRAPH_NONE);
+	CHECK(graph_import(doc, d->arena, &with, number).index == GRAPH_NONE);
 }
 
 /* A child of one, or what becomes of all leaves; losers that are no parents are closed. */

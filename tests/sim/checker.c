@@ -531,10 +531,9 @@ static int likelihood(const struct op *op, const char *revision)
 	return op_refused(op) ? 1 : 2;
 }
 
-static int maker_of(struct sim *sim, int document, const struct revision *parent,
-		    const struct revision *wanted, struct buf *state, bool *live, const bool *used)
+static int maker_of(const struct history *h, const bool *used, const struct revision *parent,
+		    const struct revision *wanted, struct buf *state, bool *live)
 {
-	const struct history *h = sim->history;
 	int maybe = -1;
 	char text[128];
 	snprintf(text, sizeof text, "%llu-%.*s", (unsigned long long)wanted->generation,
@@ -545,7 +544,7 @@ static int maker_of(struct sim *sim, int document, const struct revision *parent
 	for (int i = 0; i < h->count; i++) {
 		const struct op *op = &h->ops[i];
 		bool trial_live = *live;
-		if (!for_document(op, document) || !op_writes(op) || used[i])
+		if (used[i])
 			continue;
 		buf_clear(&trial);
 		buf_append_slice(&trial, buf_slice(state));
@@ -574,14 +573,16 @@ static void attribute(struct sim *sim, int document, const struct final_document
 	struct buf state = {0};
 	bool live = false;
 	char text[400];
-	bool *used = mem_alloc_zero((size_t)sim->history->count + 1);
+	const struct history *h = sim->history;
+	bool *used = mem_alloc_zero((size_t)h->count + 1); /* or it makes none of these */
+	for (int i = 0; i < h->count; i++)
+		used[i] = !for_document(&h->ops[i], document) || !op_writes(&h->ops[i]);
 	for (int p = 1; p <= chain->length; p++) {
 		struct revision wanted = graph_name(&final->doc, (uint32_t)chain->nodes[p - 1]);
 		struct revision parent = {0};
 		if (p > 1)
 			parent = graph_name(&final->doc, (uint32_t)chain->nodes[p - 2]);
-		int maker =
-		    maker_of(sim, document, p > 1 ? &parent : NULL, &wanted, &state, &live, used);
+		int maker = maker_of(h, used, p > 1 ? &parent : NULL, &wanted, &state, &live);
 		chain->made_by[p] = maker;
 		if (maker < 0) {
 			sim_violation(sim,
@@ -591,8 +592,8 @@ static void attribute(struct sim *sim, int document, const struct final_document
 			break;
 		}
 		used[maker] = true;
-		if (op_refused(&sim->history->ops[maker])) {
-			describe(&sim->history->ops[maker], text, sizeof text);
+		if (op_refused(&h->ops[maker])) {
+			describe(&h->ops[maker], text, sizeof text);
 			sim_violation(sim, "a refused write was done: %s", text);
 		}
 	}
