@@ -118,6 +118,31 @@ static inline struct revision rev(uint64_t generation, const char *hash)
 	return (struct revision){.generation = generation, .hash = slice_text(hash)};
 }
 
+/* 1-o {a:1,b:1} with children 2-b {a:2,b:1} and 2-a, whose body is given. */
+static inline struct msg_conflict_read_ack graph(struct world *w, const char *second,
+						 const char *policy)
+{
+	static uint64_t root[] = {0};
+	struct graph_node *nodes = arena_alloc(&w->arena, 3 * sizeof *nodes);
+	nodes[0] = (struct graph_node){.revision = rev(1, "o"),
+				       .flags = REVISION_HAS_BODY,
+				       .body = body(w, "{\"a\":1,\"b\":1}")};
+	nodes[1] = (struct graph_node){.revision = rev(2, "b"),
+				       .parents = root,
+				       .parents_count = 1,
+				       .flags = REVISION_LEAF | REVISION_HAS_BODY,
+				       .body = body(w, "{\"a\":2,\"b\":1}")};
+	nodes[2] = nodes[1];
+	nodes[2].revision = rev(2, "a");
+	nodes[2].body = body(w, second);
+	return (struct msg_conflict_read_ack){.status = STATUS_OK,
+					      .shard = SHARD,
+					      .nodes = nodes,
+					      .nodes_count = 3,
+					      .policy_version = 3,
+					      .policy = body(w, policy)};
+}
+
 /* The shard with its first `count` replicas on NODE_A and the nodes after it. */
 static inline struct shard placement(struct world *w, uint64_t epoch, uint64_t lead, uint32_t count)
 {

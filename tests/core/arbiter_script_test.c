@@ -96,30 +96,6 @@ static void list_shows(struct world *w, char names[][8], uint32_t count)
 	lead_says(w, MSG_conflict_list_ack, &ack);
 }
 
-/* 1-o {a:1,b:1} with children 2-b {a:2,b:1} and 2-a, whose body is given. */
-static struct msg_conflict_read_ack graph(struct world *w, const char *second, const char *policy)
-{
-	static uint64_t root[] = {0};
-	struct graph_node *nodes = arena_alloc(&w->arena, 3 * sizeof *nodes);
-	nodes[0] = (struct graph_node){.revision = rev(1, "o"),
-				       .flags = REVISION_HAS_BODY,
-				       .body = body(w, "{\"a\":1,\"b\":1}")};
-	nodes[1] = (struct graph_node){.revision = rev(2, "b"),
-				       .parents = root,
-				       .parents_count = 1,
-				       .flags = REVISION_LEAF | REVISION_HAS_BODY,
-				       .body = body(w, "{\"a\":2,\"b\":1}")};
-	nodes[2] = nodes[1];
-	nodes[2].revision = rev(2, "a");
-	nodes[2].body = body(w, second);
-	return (struct msg_conflict_read_ack){.status = STATUS_OK,
-					      .shard = SHARD,
-					      .nodes = nodes,
-					      .nodes_count = 3,
-					      .policy_version = 3,
-					      .policy = body(w, policy)};
-}
-
 static void lead_shows(struct world *w, const struct msg_conflict_read_ack *ack)
 {
 	assert_int_equal(w->last.type, MSG_conflict_read);

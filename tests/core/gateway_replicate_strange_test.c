@@ -16,8 +16,7 @@ static void to_documents(struct gateway_bench *b, const char *documents)
 	answer(b, "/_changes", 200,
 	       "{\"results\":[{\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]},"
 	       "{\"id\":\"y\",\"changes\":[{\"rev\":\"1-y\"}]}],\"last_seq\":\"3-c\"}");
-	answer(b, "/_revs_diff", 200,
-	       "{\"x\":{\"missing\":[\"1-x\"]},\"y\":{\"missing\":[\"1-y\"]}}");
+	answer(b, "/_revs_diff", 200, LACKS_BOTH);
 	answer(b, "/_bulk_get", 200, documents);
 }
 
@@ -31,7 +30,7 @@ static void test_what_can_not_be_read_is_passed_by(void **state)
 	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"1-x\"}]}");
 	answer(b, "/_bulk_get", 200, surrogate);
 	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
+	answer(b, "/_bulk_get", 200, GOT_Y);
 	answer(b, "/_bulk_docs", 201, "[]");
 	to_end(b);
 	expect_body(b, 200, "\"docs_read\":1,\"docs_written\":1,\"doc_write_failures\":1");
@@ -46,18 +45,9 @@ static void test_what_can_not_be_read_is_passed_by(void **state)
 /* PouchDB Server's refusal, which no patience mends. */
 static void test_a_verdict_of_500_is_passed_by(void **state)
 {
-	static const char both[] = "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]},"
-				   "{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}";
-	static const char verdict[] = "{\"error\":\"doc_validation\",\"reason\":\"Bad member\"}";
 	struct gateway_bench *b = *state;
-	to_documents(b, both);
-	answer(b, "/_bulk_docs", 500, verdict);
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
-	answer(b, "/_bulk_docs", 500, verdict);
-	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
-	answer(b, "/_bulk_docs", 201, "[]");
-	to_end(b);
+	to_documents(b, GOT_BOTH);
+	refuses_x(b, 500);
 	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":1");
 }
 

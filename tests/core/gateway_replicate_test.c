@@ -49,9 +49,6 @@ static void test_all_questions_in_their_order(void **state)
 /* By a request that is refused as a whole, or by what no server takes. */
 static void test_what_the_target_refuses_is_passed_by(void **state)
 {
-	static const char refusal[] = "{\"error\":\"doc_validation\",\"reason\":\"Bad member\"}";
-	static const char both[] = "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]},"
-				   "{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}";
 	struct gateway_bench *b = *state;
 	begin(b, BODY, NULL, NULL);
 	answer(b, "/_changes", 200,
@@ -59,23 +56,15 @@ static void test_what_the_target_refuses_is_passed_by(void **state)
 	       "{\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]},"
 	       "{\"id\":\"y\",\"changes\":[{\"rev\":\"1-y\"}]}],\"last_seq\":\"3-c\"}");
 	expect_question(b, "/_revs_diff {\"x\":[\"1-x\"],\"y\":[\"1-y\"]}");
-	answer(b, "/_revs_diff", 200,
-	       "{\"x\":{\"missing\":[\"1-x\"]},\"y\":{\"missing\":[\"1-y\"]}}");
-	answer(b, "/_bulk_get", 200, both);
-	answer(b, "/_bulk_docs", 400, refusal);
-	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"1-x\"}]}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
-	answer(b, "/_bulk_docs", 400, refusal);
-	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
-	answer(b, "/_bulk_docs", 201, "[]");
-	to_end(b);
+	answer(b, "/_revs_diff", 200, LACKS_BOTH);
+	answer(b, "/_bulk_get", 200, GOT_BOTH);
+	refuses_x(b, 400);
 	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":2");
 	/* who says nothing of a document has not refused one */
 	begin(b, BODY, NULL, NULL);
 	answer(b, "/_changes", 200, PAGE);
 	answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_get", 200, GOT_X);
 	answer(b, "/_bulk_docs", 400, "<html>");
 	assert_int_equal(b->status, 500);
 }
@@ -86,7 +75,7 @@ static void test_refused_documents_are_counted(void **state)
 	begin(b, BODY, NULL, NULL);
 	answer(b, "/_changes", 200, PAGE);
 	answer(b, "/_revs_diff", 200, "{\"x\":{\"missing\":[\"2-x\"]}}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_get", 200, GOT_X);
 	answer(b, "/_bulk_docs", 201, "[{\"id\":\"x\",\"error\":\"forbidden\",\"reason\":\"no\"}]");
 	answer(b, "PUT ", 201, DONE);
 	answer(b, "PUT ", 201, DONE);
@@ -293,7 +282,7 @@ static void test_what_is_too_large_is_fetched_in_parts(void **state)
 	       "{\"x\":{\"missing\":[\"2-x\"]},\"y\":{\"missing\":[\"1-y\",\"2-z\"]}}");
 	answer_as(b, "/_bulk_get", 0, true, "");
 	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"2-x\"}]}");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"x\"}}]}]}");
+	answer(b, "/_bulk_get", 200, GOT_X);
 	/* without its attachments it is still too large: the others go on */
 	answer(b, "/_bulk_docs", 413, "{\"error\":\"too_large\"}");
 	answer(b, "GET " SOURCE "/x?revs=true", 200, "[{\"ok\":{\"_id\":\"x\"}}]");
@@ -301,7 +290,7 @@ static void test_what_is_too_large_is_fetched_in_parts(void **state)
 	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
 	answer_as(b, "/_bulk_get", 0, true, "");
 	answer_as(b, "GET " SOURCE "/y?revs=true", 0, true, "");
-	answer(b, "/_bulk_get", 200, "{\"results\":[{\"docs\":[{\"ok\":{\"_id\":\"y\"}}]}]}");
+	answer(b, "/_bulk_get", 200, GOT_Y);
 	answer(b, "/_bulk_docs", 201, "[]");
 	to_end(b);
 	expect_body(b, 200, "\"docs_read\":3,\"docs_written\":1,\"doc_write_failures\":2");

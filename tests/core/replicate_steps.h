@@ -125,10 +125,31 @@ static inline void begin(struct gateway_bench *b, const char *body, const char *
 	"{\"seq\":\"3-c\",\"id\":\"x\",\"changes\":[{\"rev\":\"2-x\"}]}],"                         \
 	"\"last_seq\":\"3-c\",\"pending\":0}"
 
+/* 1-x and 1-y: the target has neither; the source gives them. */
+#define LACKS_BOTH "{\"x\":{\"missing\":[\"1-x\"]},\"y\":{\"missing\":[\"1-y\"]}}"
+#define GOT(id)    "{\"docs\":[{\"ok\":{\"_id\":\"" id "\"}}]}"
+#define GOT_X      "{\"results\":[" GOT("x") "]}"
+#define GOT_Y      "{\"results\":[" GOT("y") "]}"
+#define GOT_BOTH   "{\"results\":[" GOT("x") "," GOT("y") "]}"
+
 static inline void to_end(struct gateway_bench *b)
 {
 	answer(b, "PUT " TARGET "/_local/", 201, DONE);
 	answer(b, "PUT " SOURCE "/_local/", 201, DONE);
+}
+
+/* The target takes no x: so not both at once, nor x alone, but y. */
+static inline void refuses_x(struct gateway_bench *b, int status)
+{
+	static const char verdict[] = "{\"error\":\"doc_validation\",\"reason\":\"Bad member\"}";
+	answer(b, "/_bulk_docs", status, verdict);
+	expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"1-x\"}]}");
+	answer(b, "/_bulk_get", 200, GOT_X);
+	answer(b, "/_bulk_docs", status, verdict);
+	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"1-y\"}]}");
+	answer(b, "/_bulk_get", 200, GOT_Y);
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
 }
 
 #endif

@@ -16,6 +16,18 @@ static inline void expect(struct storage_bench *b, const char *trace)
 	storage_bench_clear(b);
 }
 
+/* SELF leads epoch 1, and has refused this write of a document that is not there. */
+static inline struct msg_doc_write refused(struct storage_bench *b)
+{
+	peers_lead(b, MODE_CONSISTENT);
+	peers_grant(b, PEER_B, 1, false);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.expect = EXPECT_PRESENT;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	return m;
+}
+
 /* Epoch 2: SELF leads, and C, which has lost its disk, learns. */
 static inline void place_with_learner(struct storage_bench *b)
 {

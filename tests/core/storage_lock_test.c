@@ -14,11 +14,8 @@
 
 static int setup(void **state)
 {
-	struct storage_bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	storage_bench_init(b);
-	peers_lead(b, MODE_CONSISTENT);
-	*state = b;
+	storage_bench_setup(state);
+	peers_lead(*state, MODE_CONSISTENT);
 	return 0;
 }
 
@@ -261,13 +258,7 @@ static void test_kept_over_a_restart(void **state)
 	storage_bench_stop(b, false);
 	storage_bench_start(b);
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 1);
-	peers_place(b, 2, SELF, MODE_CONSISTENT);
-	storage_bench_advance(b, LEASE_HELD_MS);
-	peers_promise(b, PEER_B, 2, STATUS_OK);
-	storage_bench_advance(b, 100);
-	peers_ack(b, PEER_B, 2, last);
-	peers_ack(b, PEER_B, 2, last + 1);
-	peers_grant(b, PEER_B, 2, false);
+	peers_take_over(b, 2, PEER_B, last);
 	struct msg_doc_write m = peers_put(b, "d", ++operations);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_LOCKED);
@@ -316,13 +307,7 @@ static void test_a_cut_grant(void **state)
 	peers_place(b, 2, PEER_B, MODE_CONSISTENT);
 	peers_append(b, 2, 1, 2, 2, &epoch);
 	assert_int_not_equal(b->set.status, STATUS_OK);
-	peers_place(b, 3, SELF, MODE_CONSISTENT);
-	storage_bench_advance(b, LEASE_HELD_MS);
-	peers_promise(b, PEER_B, 3, STATUS_OK);
-	storage_bench_advance(b, 100);
-	peers_ack(b, PEER_B, 3, 3);
-	peers_ack(b, PEER_B, 3, 4);
-	peers_grant(b, PEER_B, 3, false);
+	peers_take_over(b, 3, PEER_B, 3);
 	struct msg_doc_write m = peers_put(b, "d", ++operations);
 	peers_write(b, 3, &m);
 	assert_int_equal(b->written.status, NO_ANSWER);

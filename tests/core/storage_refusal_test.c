@@ -53,12 +53,7 @@ static void test_refusal_with_a_key_is_ordered(void **state)
 static void test_refusal_outlives_the_lease(void **state)
 {
 	struct storage_bench *b = *state;
-	peers_lead(b, MODE_CONSISTENT);
-	peers_grant(b, PEER_B, 1, false);
-	struct msg_doc_write m = peers_put(b, "d", 1);
-	m.expect = EXPECT_PRESENT;
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	struct msg_doc_write m = refused(b);
 	struct msg_doc_write other = peers_put(b, "d", 2);
 	peers_write(b, 1, &other);
 	storage_bench_advance(b, LEASE_HELD_MS);
@@ -87,26 +82,13 @@ static void follow_refusal(struct storage_bench *b, const struct msg_doc_write *
 	peers_append(b, 1, 1, 3, settled, &write);
 }
 
-/* `last`: of its stream, before its own entry. */
-static void take_over(struct storage_bench *b, uint64_t last)
-{
-	peers_place(b, 2, SELF, MODE_CONSISTENT);
-	storage_bench_advance(b, LEASE_HELD_MS);
-	peers_promise(b, PEER_C, 2, STATUS_OK);
-	storage_bench_advance(b, 50);
-	peers_ack(b, PEER_C, 2, 0);
-	peers_ack(b, PEER_C, 2, last + 1);
-	peers_grant(b, PEER_C, 2, false);
-	storage_bench_clear(b);
-}
-
 static void test_refusal_outlives_its_lead(void **state)
 {
 	struct storage_bench *b = *state;
 	struct msg_doc_write m = with_key(b, 1);
 	peers_follow(b, MODE_CONSISTENT);
 	follow_refusal(b, &m, 2);
-	take_over(b, 4);
+	peers_take_over(b, 2, PEER_C, 4);
 	assert_int_equal(peers_read(b, 2, "d", false), STATUS_OK);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
@@ -128,14 +110,7 @@ static void test_refusal_is_cut(void **state)
 	peers_append(b, 2, 2, 3, 3, NULL);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_NOT_LEAD);
-	peers_place(b, 3, SELF, MODE_CONSISTENT);
-	storage_bench_advance(b, LEASE_HELD_MS);
-	peers_promise(b, PEER_C, 3, STATUS_OK);
-	storage_bench_advance(b, 50);
-	peers_ack(b, PEER_C, 3, 0);
-	peers_ack(b, PEER_C, 3, 4);
-	peers_grant(b, PEER_C, 3, false);
-	storage_bench_clear(b);
+	peers_take_over(b, 3, PEER_C, 3);
 	peers_write(b, 3, &m);
 	expect(b, "-> 13 e3 append after=3.4 settled=4 acked=4 refusal\n");
 }
@@ -169,7 +144,7 @@ static void test_refusal_outlives_a_restart(void **state)
 	assert_int_equal(peers_pairs(b, STORE_META, 'r'), 1);
 	storage_bench_stop(b, true);
 	storage_bench_start(b);
-	take_over(b, 4 + MANY);
+	peers_take_over(b, 2, PEER_C, 4 + MANY);
 	m = with_key(b, 1);
 	assert_int_equal(peers_read(b, 2, "d", false), STATUS_OK);
 	peers_write(b, 2, &m);
@@ -218,7 +193,7 @@ static void test_refusal_is_copied(void **state)
 	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &chunk);
 	buf_close(&encoded);
 	assert_int_equal(peers_pairs(b, STORE_META, 'r'), 1);
-	take_over(b, 9);
+	peers_take_over(b, 2, PEER_C, 9);
 	m = with_key(b, 1);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_NOT_FOUND);

@@ -122,12 +122,7 @@ static void test_restart_leads_nothing(void **state)
 static void test_refusal_is_of_its_epoch(void **state)
 {
 	struct storage_bench *b = *state;
-	peers_lead(b, MODE_CONSISTENT);
-	peers_grant(b, PEER_B, 1, false);
-	struct msg_doc_write m = peers_put(b, "d", 1);
-	m.expect = EXPECT_PRESENT;
-	peers_write(b, 1, &m);
-	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	struct msg_doc_write m = refused(b);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_NO_LEAD);
 	peers_write(b, 1, &m);

@@ -12,6 +12,7 @@
 #include "common/run/config.h"
 #include "common/run/members.h"
 #include "common/store/mark.h"
+#include "tests/fuzz/texts.h"
 
 enum { MARK_BYTES = 48, MARK_HASH_AT = 40 };
 enum { ARGUMENTS_MAX = 8, ARGUMENT_BYTES = 64, PATH_BYTES = 32 };
@@ -32,17 +33,6 @@ static void write_file(int fd, struct slice bytes, char path[PATH_BYTES])
 	CHECK(ftruncate(fd, 0) == 0);
 	CHECK(pwrite(fd, bytes.data, bytes.len, 0) == (ssize_t)bytes.len);
 	snprintf(path, PATH_BYTES, "/proc/self/fd/%d", fd);
-}
-
-static struct slice take_until(struct slice *rest, uint8_t stop)
-{
-	size_t end = 0;
-	while (end < rest->len && rest->data[end] != stop)
-		end++;
-	struct slice taken = slice_of(rest->data, end);
-	size_t used = end < rest->len ? end + 1 : end;
-	*rest = slice_of(rest->data + used, rest->len - used);
-	return taken;
 }
 
 /* ---- configuration ---- */

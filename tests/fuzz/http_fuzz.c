@@ -11,6 +11,7 @@
 #include "common/timing.h"
 #include "gateway/gateway.h"
 #include "proto/schema_random.h"
+#include "tests/fuzz/texts.h"
 
 enum {
 	HEADERS_MAX = 16,
@@ -210,17 +211,6 @@ static void answer_one(struct world *w)
 }
 
 /* ---- clients ---- */
-
-static struct slice take_until(struct slice *rest, uint8_t stop)
-{
-	size_t end = 0;
-	while (end < rest->len && rest->data[end] != stop)
-		end++;
-	struct slice taken = slice_of(rest->data, end);
-	size_t used = end < rest->len ? end + 1 : end;
-	*rest = slice_of(rest->data + used, rest->len - used);
-	return taken;
-}
 
 static enum http_method method_of(struct slice name)
 {

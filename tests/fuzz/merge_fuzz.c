@@ -10,33 +10,11 @@
 #include "common/doc/merge.h"
 #include "common/doc/value.h"
 #include "proto/enums.h"
+#include "tests/fuzz/texts.h"
 
 enum { LEAVES_MAX = 6, ROWS_MAX = 100 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct slice take_until(struct slice *rest, uint8_t stop)
-{
-	size_t end = 0;
-	while (end < rest->len && rest->data[end] != stop)
-		end++;
-	struct slice taken = slice_of(rest->data, end);
-	size_t used = end < rest->len ? end + 1 : end;
-	*rest = slice_of(rest->data + used, rest->len - used);
-	return taken;
-}
-
-static struct slice value_of(struct slice text, struct arena *arena)
-{
-	struct json_parser *parser = json_parser_new();
-	struct json_error error;
-	struct buf packed = {0};
-	if (json_to_msgpack(parser, text, &packed, &error))
-		text = arena_copy(arena, buf_slice(&packed));
-	buf_close(&packed);
-	json_parser_free(parser);
-	return text;
-}
 
 static uint32_t take_leaves(struct slice *rest, struct arena *arena, struct merge_leaf *leaves)
 {

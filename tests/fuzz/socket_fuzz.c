@@ -9,6 +9,7 @@
 #include "common/base/buf.h"
 #include "common/base/rng.h"
 #include "gateway/http/ws.h"
+#include "tests/fuzz/texts.h"
 
 enum { MESSAGE_BYTES_MAX = 4096, HEADERS_MAX = 16, PIECE_MAX = 64, HANDSHAKE = 255 };
 
@@ -102,17 +103,6 @@ static void frames(uint8_t seed, struct slice bytes)
 		run_close(&pieces);
 	}
 	run_close(&whole);
-}
-
-static struct slice take_until(struct slice *rest, uint8_t stop)
-{
-	size_t end = 0;
-	while (end < rest->len && rest->data[end] != stop)
-		end++;
-	struct slice taken = slice_of(rest->data, end);
-	size_t used = end < rest->len ? end + 1 : end;
-	*rest = slice_of(rest->data + used, rest->len - used);
-	return taken;
 }
 
 static void handshake(struct slice text)

@@ -1,5 +1,6 @@
 #include "tests/sim/storage_peers.h"
 
+#include "common/timing.h"
 #include "proto/msgpack.h"
 #include "storage-node/keys.h"
 
@@ -70,6 +71,18 @@ void peers_lead(struct storage_bench *b, enum availability_mode mode)
 	peers_ack(b, PEER_B, 1, 1);
 	peers_ack(b, PEER_B, 1, 2);
 	peers_grant(b, PEER_B, 1, false);
+	storage_bench_clear(b);
+}
+
+void peers_take_over(struct storage_bench *b, uint64_t epoch, uint64_t peer, uint64_t last)
+{
+	peers_place(b, epoch, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_promise(b, peer, epoch, STATUS_OK);
+	storage_bench_advance(b, 50);
+	peers_ack(b, peer, epoch, last);
+	peers_ack(b, peer, epoch, last + 1);
+	peers_grant(b, peer, epoch, false);
 	storage_bench_clear(b);
 }
 

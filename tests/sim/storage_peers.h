@@ -15,6 +15,9 @@ void peers_ack(struct storage_bench *b, uint64_t node, uint64_t epoch, uint64_t 
 void peers_grant(struct storage_bench *b, uint64_t node, uint64_t epoch, bool disk_full);
 /* SELF leads epoch 1 under a lease with B in sync: EPOCH and SETTINGS are entries 1 and 2. */
 void peers_lead(struct storage_bench *b, enum availability_mode mode);
+/* SELF takes over from who led before, once no lease of that holds, with this peer in sync: EPOCH
+ * is the entry behind `last`. */
+void peers_take_over(struct storage_bench *b, uint64_t epoch, uint64_t peer, uint64_t last);
 /* B, as the lead, sends one entry, or none. */
 void peers_append(struct storage_bench *b, uint64_t epoch, uint64_t previous_epoch,
 		  uint64_t previous, uint64_t settled, const struct change *change);

@@ -17,10 +17,15 @@ static void detail_is(struct fixture *f, const char *json)
 	assert_string_equal(to_json(f, buf_slice(&f->result.detail)), json);
 }
 
-static void stays_open(struct fixture *f, const char *detail)
+static void opens(struct fixture *f)
 {
 	run(f);
 	assert_int_equal(f->result.outcome, MERGE_OPEN);
+}
+
+static void stays_open(struct fixture *f, const char *detail)
+{
+	opens(f);
 	detail_is(f, detail);
 }
 
@@ -110,8 +115,7 @@ static void test_arrays_are_whole(void **state)
 	add(f, "2-a", "{\"a\":[1],\"b\":2}");
 	gives(f, "{\"a\":[1,2],\"b\":2}");
 	add(f, "2-c", "{\"a\":[1,3],\"b\":1}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 static void test_an_object_against_a_scalar_stays_open(void **state)
@@ -120,8 +124,7 @@ static void test_an_object_against_a_scalar_stays_open(void **state)
 	start(f, "{}", "{\"a\":{\"x\":1}}");
 	add(f, "2-b", "{\"a\":7}");
 	add(f, "2-a", "{\"a\":{\"x\":2}}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 static void test_without_a_base(void **state)
@@ -132,8 +135,7 @@ static void test_without_a_base(void **state)
 	add(f, "1-a", "{\"a\":1,\"c\":3,\"n\":3,\"t\":[3,2]}");
 	gives(f, "{\"a\":1,\"b\":2,\"n\":3,\"t\":[1,2,3],\"c\":3}");
 	add(f, "1-c", "{\"n\":4}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 /* ---- rules ---- */
@@ -154,8 +156,7 @@ static void test_a_set_that_is_no_array_stays_open(void **state)
 	start(f, "{\"paths\":{\"t\":\"set\"}}", "{\"t\":[1]}");
 	add(f, "2-b", "{\"t\":[2]}");
 	add(f, "2-a", "{\"t\":\"none\"}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 #define ITEMS_POLICY "{\"paths\":{\"items\":{\"map\":[\"sku\"]},\"items.n\":\"counter\"}}"
@@ -192,13 +193,11 @@ static void test_elements_without_or_with_equal_keys_are_no_map(void **state)
 	start(f, ITEMS_POLICY, "{\"items\":[]}");
 	add(f, "2-b", "{\"items\":[{\"sku\":1},{\"sku\":1,\"x\":2}]}");
 	add(f, "2-a", "{\"items\":[{\"sku\":2}]}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	start(f, ITEMS_POLICY, "{\"items\":[]}");
 	add(f, "2-b", "{\"items\":[{\"ski\":1}]}");
 	add(f, "2-a", "{\"items\":[{\"sku\":2}]}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 static void test_a_changed_element_outlives_its_deletion(void **state)
@@ -285,8 +284,7 @@ static void counts_nothing(struct fixture *f, const char *base, const char *a, c
 	start(f, "{\"paths\":{\"n\":\"counter\"}}", base);
 	add(f, "2-b", a);
 	add(f, "2-a", b);
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 static void test_counters_that_stay_open(void **state)
@@ -324,8 +322,7 @@ static void test_max_min_and_newest(void **state)
 	start(f, "{\"paths\":{\"a\":\"max\"}}", "{\"a\":1}");
 	add(f, "2-b", "{\"a\":3}");
 	add(f, "2-a", "{\"a\":\"z\"}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 static void test_oldest_of_values(void **state)
@@ -379,18 +376,15 @@ static void test_more_than_appending_stays_open(void **state)
 	start(f, LOG_POLICY, "{\"log\":[1,2]}");
 	add(f, "2-a", "{\"log\":[1,2,3]}");
 	add(f, "2-b", "{\"log\":[2,4]}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	start(f, LOG_POLICY, "{\"log\":[1]}");
 	add(f, "2-a", "{\"log\":[1,2,3]}");
 	add(f, "2-b", "{\"log\":\"1\"}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	start(f, LOG_POLICY, "{\"log\":7}");
 	add(f, "2-a", "{\"log\":[1,2,3]}");
 	add(f, "2-b", "{\"log\":[1,2]}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 }
 
 static void test_a_fallback_decides_open_paths(void **state)
@@ -404,8 +398,7 @@ static void test_a_fallback_decides_open_paths(void **state)
 	start(f, policy, "{\"q\":1}");
 	add_stamped(f, "2-a", 2, "{\"q\":2}");
 	add_stamped(f, "2-b", 1, "{\"q\":3}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN); /* people were asked for by name */
+	opens(f); /* people were asked for by name */
 	start(f, "{\"fallback\":\"oldest\"}", "{\"a\":1}");
 	add_stamped(f, "2-a", 2, "{\"a\":2}");
 	add_stamped(f, "2-b", 1, "{\"a\":3}");
@@ -478,8 +471,7 @@ static void test_a_removed_list_is_more_than_appending(void **state)
 {
 	struct fixture *f = *state;
 	removes(f, LOG_POLICY, "{\"log\":[1]}", "{}", 1, "{\"log\":[1,2]}");
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	removes(f, LOG_POLICY, "{\"log\":[]}", "{}", 1, "{\"log\":[2]}");
 	gives(f, "{\"log\":[2]}");
 	removes(f, "{\"paths\":{\"log\":\"append\"},\"fallback\":\"newest\"}", "{\"log\":[1]}",
@@ -519,8 +511,7 @@ static void test_without_a_rule_deletes_decides(void **state)
 static void opens_at(struct fixture *f, const char *path)
 {
 	char wanted[64];
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	(void)snprintf(wanted, sizeof wanted, "\"open\":[{\"path\":\"%s\",", path);
 	if (!strstr(to_json(f, buf_slice(&f->result.detail)), wanted))
 		fail_msg("%s: %s", path, buf_cstr(&f->text));
@@ -666,8 +657,7 @@ static void test_long_details_are_cut(void **state)
 		add(f, (const char *[]){"2-a", "2-b", "2-c"}[l], buf_cstr(&json));
 		buf_close(&json);
 	}
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	const char *detail = to_json(f, buf_slice(&f->result.detail));
 	assert_non_null(strstr(detail, "\"member-0\""));
 	assert_non_null(strstr(detail, "\"cut\":true}"));
@@ -708,8 +698,7 @@ static void test_other_attachments_are_for_people(void **state)
 	start(f, "{}", BODY(STUB("x.y", "1", "0")));
 	add(f, "2-a", BODY(STUB("x.y", "2", CONTENT_A)));
 	add(f, "2-b", BODY(STUB("x.y", "2", CONTENT_B)));
-	run(f);
-	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	opens(f);
 	start(f, "{\"paths\":{\"_attachments.x.y\":\"newest\"}}", BODY(STUB("x.y", "1", "0")));
 	add(f, "2-a", BODY(STUB("x.y", "2", CONTENT_A)));
 	add(f, "2-b", BODY(STUB("x.y", "2", CONTENT_B)));
