@@ -215,8 +215,9 @@ static void heed_refusal(struct arbiter *a, const struct task *t,
 		return;
 	if (d->how == HOW_SCRIPT && (t->refusal.hows & 1u << HOW_SCRIPT))
 		(void)script_instead(m, id, why, &a->arena, d);
+	struct decide_why refused = {.reason = "refused", .text = why, .instead_of = d->instead_of};
 	if (d->kind == DECISION_RESOLVE && (t->refusal.hows & 1u << d->how))
-		decide_open(m, id, "refused", why, &a->arena, d);
+		decide_open(m, id, &refused, &a->arena, d);
 }
 
 static void act_on_graph(struct arbiter *a, struct task *t, const struct msg_conflict_read_ack *m,

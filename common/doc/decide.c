@@ -162,6 +162,7 @@ bool decide_prepare(struct decide *w, struct slice id, struct decision *out)
 		reason = "body_missing";
 	}
 	out->policy = w->policy;
+	out->instead_of = w->reason;
 	if (reason)
 		decide_stays_open(w, reason, place, (struct slice){0}, out);
 	return !reason;
@@ -225,8 +226,10 @@ void decide_conflict(const struct msg_conflict_read_ack *graph, struct slice id,
 		apply_policy(&w, id, out);
 	if (out->kind == DECISION_NOTE && w.policy.strategy == POLICY_MERGE &&
 	    w.policy.fallback == POLICY_SCRIPT && w.inputs_count > 1 && !w.collision_open &&
-	    !waits_for_people(&w))
+	    !waits_for_people(&w)) {
+		w.reason = "paths";
 		decide_asks(&w, DECISION_SCRIPT, id, out);
+	}
 }
 
 void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
@@ -244,10 +247,10 @@ void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id,
 		apply_policy(&w, id, out);
 }
 
-void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
-		 struct slice text, struct arena *arena, struct decision *out)
+void decide_open(const struct msg_conflict_read_ack *graph, struct slice id,
+		 const struct decide_why *why, struct arena *arena, struct decision *out)
 {
-	struct decide w = {.graph = graph, .arena = arena};
+	struct decide w = {.graph = graph, .arena = arena, .reason = why->instead_of};
 	if (decide_prepare(&w, id, out))
-		decide_stays_open(&w, reason, NULL, text, out);
+		decide_stays_open(&w, why->reason, NULL, why->text, out);
 }

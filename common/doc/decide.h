@@ -65,7 +65,7 @@ struct decision {
 				 * Each is {"rev": its name, "document": as the native dialect
 				 * shows it}, a deletion {"rev", "deleted": true}; a base that is
 				 * itself a merge has no "rev". Leaves in order of winning */
-	const char *instead_of; /* SCRIPT, as a fallback: of what, for the answer; else NULL */
+	const char *instead_of; /* of a fallback: because of what it is one; else NULL */
 	struct msg_conflict_resolve resolve;
 	struct split_part *parts; /* RESOLVE: what must be there first; else none */
 	uint32_t parts_count;
@@ -116,8 +116,13 @@ void decide_fallback(const struct msg_conflict_read_ack *graph, struct slice id,
 		     struct slice text, struct arena *arena, struct decision *out);
 
 /* NOTE: it stays open, whatever the policy's fallback is. NOTHING, BROKEN as above. */
-void decide_open(const struct msg_conflict_read_ack *graph, struct slice id, const char *reason,
-		 struct slice text, struct arena *arena, struct decision *out);
+struct decide_why {
+	const char *reason;
+	struct slice text;
+	const char *instead_of; /* of the decision that can't be carried out */
+};
+void decide_open(const struct msg_conflict_read_ack *graph, struct slice id,
+		 const struct decide_why *why, struct arena *arena, struct decision *out);
 
 /* What was to be RESOLVE stays open after all; nothing of the graph is needed any more. */
 void decision_leave_open(struct decision *d, const char *reason, struct slice text,

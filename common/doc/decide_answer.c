@@ -151,11 +151,6 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		mp_write_str(&detail, buf_slice(&text));
 		buf_close(&text);
 	}
-	/* there it is only asked when the time is over, or where paths stay open */
-	if (answer->how == HOW_SCRIPT && w.policy.strategy == POLICY_EXTERNAL)
-		w.reason = "deadline";
-	else if (answer->how == HOW_SCRIPT && w.policy.strategy == POLICY_MERGE)
-		w.reason = "paths";
 	out->how = answer->how;
 	if (!follow(&w, answer, buf_slice(&detail), out))
 		decide_stays_open(&w, "invalid_answer", NULL, (struct slice){0}, out);

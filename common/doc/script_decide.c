@@ -5,12 +5,19 @@
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
 
+static void stays_open(const struct msg_conflict_read_ack *graph, struct slice id,
+		       const char *reason, struct slice text, struct arena *arena,
+		       struct decision *d)
+{
+	struct decide_why why = {.reason = reason, .text = text, .instead_of = d->instead_of};
+	decide_open(graph, id, &why, arena, d);
+}
+
 bool script_instead(const struct msg_conflict_read_ack *graph, struct slice id, struct slice text,
 		    struct arena *arena, struct decision *d)
 {
-	/* of `external`, the script was the fallback already */
-	if (d->policy.strategy == POLICY_EXTERNAL)
-		decide_open(graph, id, "script_failed", text, arena, d);
+	if (d->instead_of) /* the script was the fallback already */
+		stays_open(graph, id, "script_failed", text, arena, d);
 	else
 		decide_fallback(graph, id, "script_failed", text, arena, d);
 	return true;
@@ -97,7 +104,7 @@ static bool answered(const struct msg_conflict_read_ack *graph, struct slice id,
 		*d = asked;
 		return script_instead(graph, id, why, arena, d);
 	case SCRIPT_LEAVES_OPEN:
-		decide_open(graph, id, "script_open", text, arena, d);
+		stays_open(graph, id, "script_open", text, arena, d);
 		return false;
 	case SCRIPT_SAYS_NOTHING:
 		break;
@@ -113,6 +120,6 @@ bool script_decide(const struct msg_conflict_read_ack *graph, struct slice id,
 		return answered(graph, id, end, json, arena, d);
 	if (end->status != SCRIPT_UNAVAILABLE)
 		return failed(graph, id, end, arena, d);
-	decide_open(graph, id, "script_unavailable", script_text(end->output), arena, d);
+	stays_open(graph, id, "script_unavailable", script_text(end->output), arena, d);
 	return false;
 }

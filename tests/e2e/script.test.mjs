@@ -228,6 +228,8 @@ describe('scripts', () => {
     assert.deepEqual(throws.map((row) => [row.outcome, row.detail.reason]), [['open', 'script_failed'], ['open', 'script_failed']]);
     const [first] = await dry('() => { throw new Error("no"); }', { fallback: 'newest' });
     assert.deepEqual([first.outcome, first.how, first.document.n], ['resolved', 'newest', 2]);
+    const [both] = await dry('() => { throw new Error("no"); }', { strategy: 'merge', fallback: 'script' });
+    assert.deepEqual([both.outcome, both.detail.reason, both.detail.fallbackFor], ['open', 'script_failed', 'paths']);
     for (let n = 0; n < 3; n++) {
       const [large] = await dry('() => ({ resolve: { text: "x".repeat(12e6) } })', { ids: ['a'] });
       assert.deepEqual([large.outcome, large.document?.text.length], ['resolved', 12e6], JSON.stringify(large.detail));

@@ -157,7 +157,8 @@ static void answer(struct draw *d, const struct msg_conflict_read_ack *graph)
 	check_decision(&decision, &out);
 	decide_fallback(graph, slice_text("doc"), "deadline", text, d->arena, &decision);
 	check_decision(&decision, &out);
-	decide_open(graph, slice_text("doc"), "script_failed", text, d->arena, &decision);
+	struct decide_why why = {.reason = "script_failed", .text = text};
+	decide_open(graph, slice_text("doc"), &why, d->arena, &decision);
 	check_decision(&decision, &out);
 	buf_close(&out);
 }

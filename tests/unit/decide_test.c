@@ -1,3 +1,4 @@
+#include "common/doc/script_decide.h"
 #include "tests/unit/graph_case.h"
 
 static void run(struct fixture *f)
@@ -416,7 +417,8 @@ static void test_what_a_script_returned(void **state)
 	assert_int_equal(script_answer_read(from_json(f, "{\"open\":\"ask Ann\"}"), &answer, &text),
 			 SCRIPT_LEAVES_OPEN);
 	assert_true(slice_is(text, "ask Ann"));
-	decide_open(&f->graph, slice_text("doc"), "script_open", text, &f->arena, &f->decision);
+	struct decide_why why = {.reason = "script_open", .text = text};
+	decide_open(&f->graph, slice_text("doc"), &why, &f->arena, &f->decision);
 	assert_int_equal(f->decision.kind, DECISION_NOTE);
 	assert_string_equal(detail_of(f),
 			    "{\"by\":\"arbiter\",\"reason\":\"script_open\",\"text\":\"ask Ann\"}");
@@ -558,13 +560,53 @@ static void test_the_record_of_a_script_that_was_the_fallback(void **state)
 	struct fixture *f = *state;
 	struct answer answer = {.kind = ANSWER_DELETE, .how = HOW_SCRIPT};
 	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"script\",\"script\":\"f\"}");
+	falls_back(f, "deadline", "");
+	answer.instead_of = f->decision.instead_of;
 	answered(f, &answer);
 	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"deadline\","
 					  "\"strategy\":\"script\",\"answer\":\"delete\"}");
 	two_edits(f, "{\"fallback\":\"script\",\"script\":\"f\"}");
+	run(f);
+	answer.instead_of = f->decision.instead_of;
 	answered(f, &answer);
 	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"paths\","
 					  "\"strategy\":\"script\",\"answer\":\"delete\"}");
+}
+
+static void script_ends(struct fixture *f, enum script_status status, const char *output)
+{
+	struct slice text = slice_text(output);
+	struct script_end end = {status, status == SCRIPT_OK ? from_json(f, output) : text};
+	assert_int_equal(f->decision.kind, DECISION_SCRIPT);
+	(void)script_decide(&f->graph, slice_text("doc"), &end, f->parser, &f->arena, &f->decision);
+}
+
+static void test_the_record_of_a_fallback_that_decides_nothing(void **state)
+{
+	struct fixture *f = *state;
+	two_edits(f, "{\"strategy\":\"external\",\"fallback\":\"script\",\"script\":\"f\"}");
+	falls_back(f, "deadline", "");
+	script_ends(f, SCRIPT_THREW, "Error: no");
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"deadline\","
+					  "\"reason\":\"script_failed\","
+					  "\"text\":\"threw: Error: no\"}");
+	two_edits(f, "{\"fallback\":\"script\",\"script\":\"f\"}");
+	run(f);
+	script_ends(f, SCRIPT_OK, "{\"pick\":\"9-z\"}");
+	assert_string_equal(detail_of(f),
+			    "{\"by\":\"arbiter\",\"fallbackFor\":\"paths\","
+			    "\"reason\":\"script_failed\","
+			    "\"text\":\"no version that is kept has this revision\"}");
+	run(f);
+	script_ends(f, SCRIPT_OK, "{\"open\":\"ask Ann\"}");
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"fallbackFor\":\"paths\","
+					  "\"reason\":\"script_open\",\"text\":\"ask Ann\"}");
+	/* a script that is the policy itself stands for nothing */
+	two_edits(f, "{\"strategy\":\"script\",\"script\":\"f\"}");
+	run(f);
+	script_ends(f, SCRIPT_THREW, "Error: no");
+	assert_string_equal(detail_of(f), "{\"by\":\"arbiter\",\"reason\":\"script_failed\","
+					  "\"text\":\"threw: Error: no\"}");
 }
 
 static void test_what_needs_nobody_is_not_asked(void **state)
@@ -609,6 +651,7 @@ int main(void)
 	    T(test_merge_asks_a_script_only_for_what_it_leaves_open),
 	    T(test_no_script_decides_what_waits_for_people),
 	    T(test_the_record_of_a_script_that_was_the_fallback),
+	    T(test_the_record_of_a_fallback_that_decides_nothing),
 	    T(test_what_needs_nobody_is_not_asked),
 	};
 #undef T
