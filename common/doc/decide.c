@@ -196,17 +196,13 @@ static void apply_policy(struct decide *w, struct slice id, struct decision *out
 	}
 }
 
-/* Would the merge leave something open even if it might take the newest? That is a path declared to
- * be for people, and no script decides it. */
+/* Did several sides change a path declared to be for people? No script decides that. */
 static bool waits_for_people(struct decide *w)
 {
 	struct merge_result merged;
 	if (!policy_has_below(&w->policy, (struct slice){0}, RULE_MANUAL))
 		return false;
-	w->bases_found = 0;
-	w->policy.fallback = POLICY_NEWEST;
-	decide_merge(w, w->inputs, w->inputs_count, &merged);
-	w->policy.fallback = POLICY_SCRIPT;
+	decide_merge_for_people(w, &merged);
 	buf_close(&merged.body);
 	buf_close(&merged.detail);
 	return merged.outcome != MERGE_DONE;

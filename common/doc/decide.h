@@ -95,8 +95,8 @@ struct answer {
 	const char *instead_of; /* of a fallback, as the decision said that asked for it */
 };
 
-/* RESOLVE with what was answered; NOTE if that can't be done ("invalid_answer", "too_large") or the
- * conflict can't be resolved at all; NOTHING, BROKEN as above. */
+/* RESOLVE with what was answered; NOTE if that can't be done ("invalid_answer", "too_large",
+ * "manual") or the conflict can't be resolved at all; NOTHING, BROKEN as above. */
 void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		   const struct answer *answer, struct arena *arena, struct decision *out);
 /* These leaves are none any more. Was it this answer that made what stands in their place? Then

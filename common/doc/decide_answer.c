@@ -122,22 +122,63 @@ static bool follow(struct decide *w, const struct answer *answer, struct slice d
 	return false;
 }
 
-void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
-		   const struct answer *answer, struct arena *arena, struct decision *out)
+/* ---- paths that are for people ---- */
+
+/* What the answer makes of the document; empty: nothing, it is deleted. False: it can't be
+ * followed.
+ */
+static bool said_body(struct decide *w, const struct answer *answer, struct slice *out)
+{
+	*out = answer->kind == ANSWER_BODY ? answer->body : slice_of(NULL, 0);
+	if (answer->kind != ANSWER_PICK)
+		return answer->kind == ANSWER_DELETE || value_is_document(answer->body);
+	int picked = find_pick(w, &answer->pick);
+	if (picked == GRAPH_NONE)
+		return false;
+	return decide_is_deleted(w, (uint32_t)picked) || decide_body(w, (uint32_t)picked, out);
+}
+
+/* Where the rules for paths are in force, a script decides about all but those declared `manual`:
+ * there stays what the one side that changed it says. *kept: these paths, if it said something
+ * else. False: it removes or replaces what holds one. */
+static bool heed_people(struct decide *w, struct answer *answer, struct slice *kept)
+{
+	struct merge_result merged;
+	struct slice said;
+	struct buf body = {0};
+	struct buf paths = {0};
+	if (answer->how != HOW_SCRIPT || answer->kind == ANSWER_SPLIT ||
+	    w->policy.strategy != POLICY_MERGE ||
+	    !policy_has_below(&w->policy, (struct slice){0}, RULE_MANUAL) ||
+	    !said_body(w, answer, &said))
+		return true;
+	decide_merge_for_people(w, &merged);
+	bool heeded = merged.outcome == MERGE_DONE;
+	if (heeded && !merged.deleted)
+		heeded = merge_keep_manual(&w->policy, said, buf_slice(&merged.body), w->arena,
+					   &body, &paths);
+	if (heeded && paths.len > 0 && !slice_equal(buf_slice(&paths), slice_of("\x90", 1))) {
+		*kept = arena_copy(w->arena, buf_slice(&paths));
+		answer->kind = ANSWER_BODY;
+		answer->body = arena_copy(w->arena, buf_slice(&body));
+	}
+	buf_close(&merged.body);
+	buf_close(&merged.detail);
+	buf_close(&body);
+	buf_close(&paths);
+	return heeded;
+}
+
+/* ---- the record ---- */
+
+static struct slice detail_of(struct decide *w, const struct answer *answer, struct slice kept)
 {
 	static const char *const kinds[] = {[ANSWER_BODY] = "document",
 					    [ANSWER_PICK] = "pick",
 					    [ANSWER_DELETE] = "delete",
 					    [ANSWER_SPLIT] = "split"};
-	struct decide w = {.graph = graph,
-			   .arena = arena,
-			   .by = answer->by,
-			   .reason = answer->instead_of,
-			   .answered = answer->kind != ANSWER_SPLIT};
 	struct buf detail = {0};
-	if (!decide_prepare(&w, id, out))
-		return;
-	mp_write_map(&detail, answer->kind == ANSWER_PICK ? 3 : 2);
+	mp_write_map(&detail, 2 + (answer->kind == ANSWER_PICK) + (kept.len > 0));
 	mp_write_text(&detail, "strategy");
 	mp_write_text(&detail, answer->how == HOW_SCRIPT   ? "script"
 			       : answer->how == HOW_PERSON ? "person"
@@ -151,10 +192,33 @@ void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
 		mp_write_str(&detail, buf_slice(&text));
 		buf_close(&text);
 	}
-	out->how = answer->how;
-	if (!follow(&w, answer, buf_slice(&detail), out))
-		decide_stays_open(&w, "invalid_answer", NULL, (struct slice){0}, out);
+	if (kept.len > 0) {
+		mp_write_text(&detail, "manual");
+		buf_append_slice(&detail, kept);
+	}
+	struct slice copy = arena_copy(w->arena, buf_slice(&detail));
 	buf_close(&detail);
+	return copy;
+}
+
+void decide_answer(const struct msg_conflict_read_ack *graph, struct slice id,
+		   const struct answer *answer, struct arena *arena, struct decision *out)
+{
+	struct decide w = {.graph = graph,
+			   .arena = arena,
+			   .by = answer->by,
+			   .reason = answer->instead_of,
+			   /* what a script was asked about is all there */
+			   .answered = answer->kind != ANSWER_SPLIT && answer->how != HOW_SCRIPT};
+	struct answer heeded = *answer;
+	struct slice kept = {0};
+	if (!decide_prepare(&w, id, out))
+		return;
+	out->how = answer->how;
+	if (!heed_people(&w, &heeded, &kept))
+		decide_stays_open(&w, "manual", NULL, (struct slice){0}, out);
+	else if (!follow(&w, &heeded, detail_of(&w, answer, kept), out))
+		decide_stays_open(&w, "invalid_answer", NULL, (struct slice){0}, out);
 }
 
 /* What to do about a reason for which an answer can't be followed; NULL: it is none of these. */
@@ -172,6 +236,8 @@ static const char *advice_on(struct slice reason)
 	    {"too_many_leaves", "these are more versions than can be merged: give a document"},
 	    {"too_many_roots",
 	     "one split makes at most 64 documents: give a document, or pick one"},
+	    {"manual",
+	     "it removes or replaces what holds a path declared manual, which waits for people"},
 	    {"id_too_long", "an id of a new document would be longer than 512 bytes"},
 	    {"roots_alike", "two of the documents would get the same id"},
 	    {"body_missing", "the content of a version that is needed is not kept any more"},

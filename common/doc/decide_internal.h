@@ -45,6 +45,9 @@ void decide_merge_leaves(struct decide *w, const struct merge_leaf *leaves, uint
 /* Of some inputs, by the policy's strategy. The caller closes the two buffers. */
 void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count,
 		  struct merge_result *out);
+/* Of all inputs, as if what stays open might take the newest: what is open even then, is for
+ * people. The caller closes the two buffers. */
+void decide_merge_for_people(struct decide *w, struct merge_result *out);
 
 /* ---- decide_split.c ---- */
 

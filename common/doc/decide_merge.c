@@ -191,3 +191,12 @@ void decide_merge(struct decide *w, const uint32_t *nodes, uint32_t count, struc
 	else
 		decide_merge_leaves(w, leaves_of(w, nodes, count), count, NULL, out);
 }
+
+void decide_merge_for_people(struct decide *w, struct merge_result *out)
+{
+	enum policy_strategy fallback = w->policy.fallback;
+	w->bases_found = 0;
+	w->policy.fallback = POLICY_NEWEST;
+	decide_merge(w, w->inputs, w->inputs_count, out);
+	w->policy.fallback = fallback;
+}

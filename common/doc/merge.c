@@ -37,7 +37,7 @@ void merge_attach(struct merge_piece *container, struct merge_piece *part, struc
 }
 
 /* As deep as the documents, whose depth is bounded. */
-static void emit(const struct merge_piece *piece, struct buf *out)
+void merge_emit(const struct merge_piece *piece, struct buf *out)
 {
 	if (piece->kind == PIECE_RAW) {
 		buf_append_slice(out, piece->raw);
@@ -50,7 +50,7 @@ static void emit(const struct merge_piece *piece, struct buf *out)
 	for (const struct merge_piece *part = piece->first; part; part = part->next) {
 		if (piece->kind == PIECE_MAP)
 			mp_write_str(out, part->name);
-		emit(part, out);
+		merge_emit(part, out);
 	}
 }
 
@@ -179,7 +179,7 @@ static void merge_bodies(struct merge *m, const uint32_t *live, uint32_t live_co
 	struct merge_place root = {.base = base, .sides = sides, .sides_count = live_count};
 	root.scope = sides;
 	root.scope_count = live_count;
-	emit(merge_value(m, &root), out);
+	merge_emit(merge_value(m, &root), out);
 }
 
 static void merge_paths(struct merge *m, const struct merge_input *input, struct merge_result *out)

@@ -42,4 +42,11 @@ struct merge_result {
 /* Any order of leaves gives the same bytes. The caller closes the two buffers. */
 void merge_run(const struct merge_input *input, struct arena *arena, struct merge_result *out);
 
+/* What a script made of the versions (empty: it deletes them), but with the paths that are for
+ * people (RULE_MANUAL) as the merge has them: appends that to body, and to paths the declared ones
+ * at which the script said something else, as a MessagePack array. False: it removes or replaces
+ * what holds such a path. */
+bool merge_keep_manual(const struct policy *policy, struct slice given, struct slice merged,
+		       struct arena *arena, struct buf *body, struct buf *paths) MUST_CHECK;
+
 #endif

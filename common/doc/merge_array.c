@@ -1,5 +1,6 @@
 /* Arrays that the policy declares to be more than a list: sets, and maps whose elements are named
  * by fields. */
+#include "common/doc/merge_columns.h"
 #include "common/doc/merge_internal.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
@@ -62,8 +63,8 @@ static bool add_elements(struct merge *m, struct merge_columns *c, uint32_t rank
 	return true;
 }
 
-static bool columns_of(struct merge *m, const struct merge_place *place,
-		       const struct policy_path *rule, struct merge_columns *c)
+bool merge_columns_of_elements(struct merge *m, const struct merge_place *place,
+			       const struct policy_path *rule, struct merge_columns *c)
 {
 	if (!add_elements(m, c, MERGE_BASE_RANK, place->base, rule))
 		return false;
@@ -77,7 +78,7 @@ static bool columns_of(struct merge *m, const struct merge_place *place,
 bool merge_set(struct merge *m, const struct merge_place *place, struct merge_piece **out)
 {
 	struct merge_columns c = {0};
-	if (!columns_of(m, place, NULL, &c))
+	if (!merge_columns_of_elements(m, place, NULL, &c))
 		return false;
 	*out = merge_container(m, PIECE_ARRAY);
 	for (uint32_t i = 0; i < c.columns_count; i++) {
@@ -118,7 +119,7 @@ bool merge_map(struct merge *m, const struct merge_place *place, const struct po
 	       struct merge_piece **out)
 {
 	struct merge_columns c = {0};
-	if (!columns_of(m, place, rule, &c) || c.twice)
+	if (!merge_columns_of_elements(m, place, rule, &c) || c.twice)
 		return false;
 	*out = merge_container(m, PIECE_ARRAY);
 	for (uint32_t i = 0; i < c.columns_count; i++) {

@@ -2,6 +2,7 @@
  * make it slow. */
 #include <stdlib.h>
 
+#include "common/doc/merge_columns.h"
 #include "common/doc/merge_internal.h"
 #include "common/doc/value.h"
 

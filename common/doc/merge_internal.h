@@ -103,44 +103,18 @@ struct merge_note *merge_note(struct merge *m, enum merge_note_kind kind,
 			      const struct merge_side *sides, uint32_t count);
 struct merge_piece *merge_raw(struct merge *m, struct slice value);
 struct merge_piece *merge_container(struct merge *m, enum merge_piece_kind kind);
+void merge_emit(const struct merge_piece *piece, struct buf *out);
 /* NULL parts are skipped. */
 void merge_attach(struct merge_piece *container, struct merge_piece *part, struct slice name);
 
-/* ---- merge_columns.c: the members of several containers, side by side ---- */
+/* ---- merge_object.c: where the walk is ---- */
 
-enum { MERGE_BASE_RANK = UINT32_MAX };
-
-struct merge_entry {
-	struct slice key;
-	uint32_t rank; /* MERGE_BASE_RANK: of the base */
-	uint32_t pos;  /* in its container */
-	struct slice value;
+struct merge_path_mark {
+	size_t path;
+	size_t shown;
 };
-
-/* Entries of one key: those of the leaves by rank, then the base's. */
-struct merge_column {
-	struct merge_entry *entries;
-	uint32_t count;
-	const struct merge_entry *base; /* NULL: absent there */
-};
-
-struct merge_columns {
-	struct merge_entry *entries;
-	uint32_t entries_count;
-	uint32_t entries_cap;
-	struct merge_column *columns;
-	uint32_t columns_count;
-	bool twice; /* a container has the same key twice (the first counts) */
-};
-
-void merge_columns_add(struct merge *m, struct merge_columns *c, const struct merge_entry *entry);
-/* Keys are bytes; columns in the order of the first leaf that has them, base-only ones last. */
-void merge_columns_by_leaf(struct merge *m, struct merge_columns *c);
-/* Keys are values; columns in the order of the base, then the others sorted by key. */
-void merge_columns_by_base(struct merge *m, struct merge_columns *c);
-/* The column's values without the base's. Returns the count. */
-uint32_t merge_column_sides(struct merge *m, const struct merge_column *column,
-			    struct merge_side **out);
+struct merge_path_mark merge_path_push(struct merge *m, struct slice name);
+void merge_path_pop(struct merge *m, struct merge_path_mark mark);
 
 /* ---- merge_object.c, merge_array.c, merge_scalar.c, merge_counter.c ----
  * `place->sides` hold the changed values only, at least two; those of leaves that removed the value

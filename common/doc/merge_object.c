@@ -1,9 +1,11 @@
 /* Objects: member by member over the union of names. A member that is missing is not a null. */
 #include "common/doc/attachment.h"
+#include "common/doc/merge_columns.h"
 #include "common/doc/merge_internal.h"
 #include "proto/msgpack.h"
 
-static void add_members(struct merge *m, struct merge_columns *c, uint32_t rank, struct slice map)
+void merge_columns_add_members(struct merge *m, struct merge_columns *c, uint32_t rank,
+			       struct slice map)
 {
 	struct mp_reader r = mp_reader_of(map);
 	struct mp_token head = mp_read(&r);
@@ -17,12 +19,7 @@ static void add_members(struct merge *m, struct merge_columns *c, uint32_t rank,
 	}
 }
 
-struct merge_path_mark {
-	size_t path;
-	size_t shown;
-};
-
-static struct merge_path_mark path_push(struct merge *m, struct slice name)
+struct merge_path_mark merge_path_push(struct merge *m, struct slice name)
 {
 	struct merge_path_mark mark = {m->path.len, m->shown.len};
 	if (mark.path > 0)
@@ -34,7 +31,7 @@ static struct merge_path_mark path_push(struct merge *m, struct slice name)
 	return mark;
 }
 
-static void path_pop(struct merge *m, struct merge_path_mark mark)
+void merge_path_pop(struct merge *m, struct merge_path_mark mark)
 {
 	m->path.len = mark.path;
 	m->shown.len = mark.shown;
@@ -43,9 +40,9 @@ static void path_pop(struct merge *m, struct merge_path_mark mark)
 struct merge_piece *merge_object(struct merge *m, const struct merge_place *place)
 {
 	struct merge_columns c = {0};
-	add_members(m, &c, MERGE_BASE_RANK, place->base);
+	merge_columns_add_members(m, &c, MERGE_BASE_RANK, place->base);
 	for (uint32_t i = 0; i < place->sides_count; i++)
-		add_members(m, &c, place->sides[i].rank, place->sides[i].value);
+		merge_columns_add_members(m, &c, place->sides[i].rank, place->sides[i].value);
 	merge_columns_by_leaf(m, &c);
 	bool attachments = slice_is(buf_slice(&m->path), ATTACHMENTS_MEMBER);
 	struct merge_piece *result = merge_container(m, PIECE_MAP);
@@ -59,11 +56,11 @@ struct merge_piece *merge_object(struct merge *m, const struct merge_place *plac
 		    .scope_count = place->sides_count,
 		};
 		member.sides = sides;
-		struct merge_path_mark mark = path_push(m, column->entries->key);
+		struct merge_path_mark mark = merge_path_push(m, column->entries->key);
 		m->whole = attachments;
 		merge_attach(result, merge_value(m, &member), column->entries->key);
 		m->whole = false;
-		path_pop(m, mark);
+		merge_path_pop(m, mark);
 	}
 	return result;
 }

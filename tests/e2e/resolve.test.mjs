@@ -426,6 +426,10 @@ describe('policies', () => {
     comes = merged.x.revision;
     const people = { paths: { a: 'manual', log: 'append' }, fallback: 'script', script: '() => ({ delete: true })' };
     assert.equal((await dry(people, { ids: ['y'] })).y.detail.open[0].path, 'a', 'no script decides what waits for people');
+    const picks = { paths: { a: 'manual' }, fallback: 'script', script: '(base, leaves) => ({ pick: leaves.find((leaf) => leaf.document.a === 1).rev })' };
+    const picked = (await dry(picks, { ids: ['x'] })).x;
+    assert.deepEqual(picked.document, { id: 'x', a: 2, b: 3, log: ['two'] }, 'nor drops what one side did to it');
+    assert.deepEqual([picked.detail.fallbackFor, picked.detail.answer, picked.detail.manual], ['paths', 'pick', ['a']]);
     const newest = await dry({ strategy: 'merge', fallback: 'newest' });
     assert.deepEqual(newest.y.document, { id: 'y', a: 3 });
     const inForce = await dry(undefined, { ids: ['y', 'nothing'] });

@@ -75,10 +75,37 @@ static void check_order(const struct merge_input *input, const struct merge_resu
 	buf_close(&r.detail);
 }
 
+/* Each body as if a script had made it: what is kept of the merge stays kept. */
+static void keep_manual(const struct merge_input *input, const struct merge_result *merged,
+			struct arena *arena)
+{
+	for (uint32_t i = 0; i < input->leaves_count; i++) {
+		struct buf body[2] = {{0}, {0}};
+		struct buf paths[2] = {{0}, {0}};
+		bool kept = value_is_document(input->leaves[i].body) &&
+			    merge_keep_manual(input->policy, input->leaves[i].body,
+					      buf_slice(&merged->body), arena, &body[0], &paths[0]);
+		if (kept) {
+			CHECK(value_is_document(buf_slice(&body[0])));
+			CHECK(merge_keep_manual(input->policy, buf_slice(&body[0]),
+						buf_slice(&merged->body), arena, &body[1],
+						&paths[1]));
+			CHECK(slice_equal(buf_slice(&body[0]), buf_slice(&body[1])));
+			CHECK(slice_equal(buf_slice(&paths[1]), slice_of("\x90", 1)));
+		}
+		for (int k = 0; k < 2; k++) {
+			buf_close(&body[k]);
+			buf_close(&paths[k]);
+		}
+	}
+}
+
 static void merge_all(const struct merge_input *input, struct arena *arena)
 {
 	struct merge_result first;
 	run(input, arena, &first);
+	if (first.outcome == MERGE_DONE && value_is_document(buf_slice(&first.body)))
+		keep_manual(input, &first, arena);
 	for (uint32_t by = 0; by < input->leaves_count; by++) {
 		check_order(input, &first, by, false, arena);
 		check_order(input, &first, by, true, arena);

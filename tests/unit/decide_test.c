@@ -1,3 +1,5 @@
+#include <stdio.h>
+
 #include "common/doc/script_decide.h"
 #include "tests/unit/graph_case.h"
 
@@ -609,6 +611,92 @@ static void test_the_record_of_a_fallback_that_decides_nothing(void **state)
 					  "\"text\":\"threw: Error: no\"}");
 }
 
+/* Under merge with a script as fallback and this as `paths`: 1-o, of it 2-a and 2-b, and what the
+ * script says of them. */
+static void script_says(struct fixture *f, const char *paths, const char *const bodies[3],
+			const char *output)
+{
+	char policy[256];
+	snprintf(policy, sizeof policy, "{\"fallback\":\"script\",\"script\":\"f\",\"paths\":%s}",
+		 paths);
+	start(f, policy);
+	node(f, "1-o", ROOT, bodies[0]);
+	node(f, "2-a", P(0), bodies[1]);
+	node(f, "2-b", P(0), bodies[2]);
+	run(f);
+	script_ends(f, SCRIPT_OK, output);
+}
+
+static void script_makes(struct fixture *f, const char *body, const char *detail)
+{
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_string_equal(to_json(f, f->decision.resolve.body), body);
+	assert_non_null(strstr(detail_of(f), detail));
+}
+
+static void script_may_not(struct fixture *f)
+{
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+	assert_non_null(strstr(detail_of(f), "\"fallbackFor\":\"paths\""));
+	assert_non_null(strstr(detail_of(f), "what holds a path declared manual"));
+}
+
+static void test_what_one_side_did_to_a_path_for_people_stays(void **state)
+{
+	struct fixture *f = *state;
+	const char *const paths = "{\"a\":\"manual\",\"n\":\"manual\"}";
+	const char *const bodies[] = {"{\"a\":1,\"b\":1}", "{\"b\":2,\"a\":2}",
+				      "{\"a\":1,\"b\":3}"};
+	script_says(f, paths, bodies, "{\"pick\":\"2-b\"}");
+	script_makes(f, "{\"a\":2,\"b\":3}",
+		     "\"answer\":\"pick\",\"winner\":\"2-b\",\"manual\":[\"a\"]}");
+	script_says(f, paths, bodies, "{\"resolve\":{\"b\":4,\"n\":1}}");
+	script_makes(f, "{\"b\":4,\"a\":2}", "\"answer\":\"document\",\"manual\":[\"a\",\"n\"]}");
+	script_says(f, paths, bodies, "{\"pick\":\"2-a\"}");
+	script_makes(f, "{\"b\":2,\"a\":2}", "\"winner\":\"2-a\"}");
+	script_says(f, paths, bodies, "{\"delete\":true}");
+	script_may_not(f);
+	script_says(f, "{\"n\":\"manual\"}", bodies, "{\"delete\":true}");
+	assert_true(f->decision.resolve.deleted);
+	/* one side removed it */
+	const char *const removed[] = {bodies[0], "{\"b\":2}", bodies[2]};
+	script_says(f, paths, removed, "{\"pick\":\"2-b\"}");
+	script_makes(f, "{\"b\":3}", "\"manual\":[\"a\"]}");
+}
+
+static void test_what_holds_a_path_for_people_stays(void **state)
+{
+	struct fixture *f = *state;
+	const char *const paths = "{\"o.d\":\"manual\"}";
+	const char *const bodies[] = {"{\"o\":{\"d\":1},\"b\":1}", "{\"o\":{\"d\":2},\"b\":2}",
+				      "{\"o\":{\"d\":1},\"b\":3}"};
+	script_says(f, paths, bodies, "{\"resolve\":{\"o\":{\"e\":5,\"d\":1},\"b\":5}}");
+	script_makes(f, "{\"o\":{\"e\":5,\"d\":2},\"b\":5}", "\"manual\":[\"o.d\"]");
+	script_says(f, paths, bodies, "{\"resolve\":{\"b\":5}}");
+	script_may_not(f);
+	script_says(f, paths, bodies, "{\"resolve\":{\"o\":[],\"b\":5}}");
+	script_may_not(f);
+}
+
+static void test_elements_with_a_path_for_people(void **state)
+{
+	struct fixture *f = *state;
+	const char *const paths = "{\"l\":{\"map\":[\"k\"]},\"l.p\":\"manual\"}";
+	const char *const bodies[] = {"{\"l\":[{\"k\":1,\"p\":1,\"n\":1},{\"k\":2}]}",
+				      "{\"l\":[{\"k\":1,\"p\":2,\"n\":2},{\"k\":2}]}",
+				      "{\"l\":[{\"k\":1,\"p\":1,\"n\":3},{\"k\":2}]}"};
+	script_says(f, paths, bodies,
+		    "{\"resolve\":{\"l\":[{\"k\":3},{\"k\":1,\"n\":5,\"p\":9}]}}");
+	script_makes(f, "{\"l\":[{\"k\":3},{\"k\":1,\"n\":5,\"p\":2}]}", "\"manual\":[\"l.p\"]");
+	script_says(f, paths, bodies, "{\"resolve\":{\"l\":[{\"k\":2}]}}");
+	script_may_not(f);
+	script_says(f, paths, bodies,
+		    "{\"resolve\":{\"l\":[{\"k\":1,\"p\":2},{\"k\":3,\"p\":3}]}}");
+	script_may_not(f);
+	script_says(f, paths, bodies, "{\"resolve\":{\"l\":[{\"p\":2}]}}");
+	script_may_not(f);
+}
+
 static void test_what_needs_nobody_is_not_asked(void **state)
 {
 	struct fixture *f = *state;
@@ -652,6 +740,9 @@ int main(void)
 	    T(test_no_script_decides_what_waits_for_people),
 	    T(test_the_record_of_a_script_that_was_the_fallback),
 	    T(test_the_record_of_a_fallback_that_decides_nothing),
+	    T(test_what_one_side_did_to_a_path_for_people_stays),
+	    T(test_what_holds_a_path_for_people_stays),
+	    T(test_elements_with_a_path_for_people),
 	    T(test_what_needs_nobody_is_not_asked),
 	};
 #undef T
