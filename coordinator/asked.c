@@ -53,8 +53,5 @@ void asked_note(struct coordinator *c, const struct msg_collection_create *m, en
 
 void asked_close(struct coordinator *c)
 {
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&c->asked, &at));)
-		free(e->value);
-	map_close(&c->asked);
+	map_close_owned(&c->asked);
 }

@@ -1,7 +1,4 @@
 #include "coordinator/drops.h"
-
-#include <stdlib.h>
-
 #include "common/base/memory.h"
 #include "coordinator/state.h"
 
@@ -108,8 +105,5 @@ void drops_tell(struct coordinator *c, const struct event *e, const uint64_t *id
 
 void drops_close(struct coordinator *c)
 {
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&c->dropped, &at));)
-		free(e->value);
-	map_close(&c->dropped);
+	map_close_owned(&c->dropped);
 }

@@ -382,12 +382,9 @@ void state_close(struct coordinator *c)
 		free(m->revoked);
 		free(m);
 	}
-	at = 0;
-	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
-		free(e->value);
 	drops_close(c);
 	asked_close(c);
 	map_close(&c->collections);
 	map_close(&c->members);
-	map_close(&c->shards);
+	map_close_owned(&c->shards);
 }

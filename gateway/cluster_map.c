@@ -29,12 +29,9 @@ void cluster_map_close(struct cluster_map *m)
 	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;)
 		collection_free(e->value);
 	map_close(&m->dropped);
-	at = 0;
-	for (struct map_entry *e; (e = map_next(&m->shards, &at)) != NULL;)
-		free(e->value);
 	map_close(&m->collections);
 	map_close(&m->collections_by_id);
-	map_close(&m->shards);
+	map_close_owned(&m->shards);
 }
 
 static bool adopt_collection(struct cluster_map *m, const struct collection *from)

@@ -49,10 +49,7 @@ void lock_keeper_init(struct gateway *gw)
 
 void lock_keeper_close(struct gateway *gw)
 {
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&gw->locks->sessions, &at));)
-		free(e->value);
-	map_close(&gw->locks->sessions);
+	map_close_owned(&gw->locks->sessions);
 	free(gw->locks->ended.items);
 	free(gw->locks->abandoned.items);
 	free(gw->locks);

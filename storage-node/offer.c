@@ -67,21 +67,13 @@ static struct offers *offers_of(struct storage *s, struct shard_copy *c)
 	return o;
 }
 
-static void free_all(struct map *map)
-{
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(map, &at));)
-		free(e->value);
-	map_close(map);
-}
-
 void offer_free(struct shard_copy *c)
 {
 	struct offers *o = c->offers;
 	if (!o)
 		return;
-	free_all(&o->by_id);
-	free_all(&o->given);
+	map_close_owned(&o->by_id);
+	map_close_owned(&o->given);
 	buf_close(&o->after);
 	free(o);
 	c->offers = NULL;

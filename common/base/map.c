@@ -34,6 +34,14 @@ void map_close(struct map *m)
 }
 
 /* The slot that holds the key, or the free one where it would go. */
+void map_close_owned(struct map *m)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(m, &at)) != NULL;)
+		free(e->value);
+	map_close(m);
+}
+
 static size_t slot_of(const struct map *m, struct slice key, uint64_t hash)
 {
 	size_t mask = m->slots_cap - 1;

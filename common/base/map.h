@@ -29,6 +29,8 @@ struct map {
 };
 
 void map_close(struct map *m);
+/* Frees the values, too. */
+void map_close_owned(struct map *m);
 void map_clear(struct map *m);
 /* NULL when absent. */
 void *map_get(const struct map *m, struct slice key);

@@ -26,14 +26,6 @@ struct couch_auth *couch_auth_new(uint64_t seed)
 	return auth;
 }
 
-static void free_values(struct map *m)
-{
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(m, &at)) != NULL;)
-		free(e->value);
-	map_close(m);
-}
-
 static void clear_secrets(struct couch_auth *auth)
 {
 	for (uint32_t i = 0; i < auth->secrets_count; i++) {
@@ -48,8 +40,8 @@ void couch_auth_close(struct gateway *gw)
 	struct couch_auth *auth = gw->auth;
 	couch_known_close(auth);
 	couch_rules_close(&auth->rules);
-	free_values(&auth->attempts);
-	free_values(&auth->verified);
+	map_close_owned(&auth->attempts);
+	map_close_owned(&auth->verified);
 	clear_secrets(auth);
 	buf_close(&auth->scratch);
 	free(auth);

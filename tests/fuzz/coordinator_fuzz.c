@@ -63,8 +63,7 @@ struct world {
 	struct effects fx;
 	struct draw draw;
 	struct arena arena;
-	struct draw_numbers numbers[24];
-	uint32_t numbers_count;
+	struct draw_known known;
 	struct draw_kind kinds[DRAW_KINDS_MAX];
 	uint32_t kinds_count;
 	struct coordinator_options options;
@@ -455,48 +454,35 @@ static const struct draw_texts texts[] = {
     {"field", 0, {TEXT("v"), TEXT("")}, 2},
 };
 
-static void know(struct world *w, const char *name, const uint64_t *values, uint32_t count)
-{
-	CHECK(w->numbers_count < ARRAY_LEN(w->numbers) && count <= DRAW_NUMBERS_MAX);
-	struct draw_numbers *n = &w->numbers[w->numbers_count++];
-	n->name = name;
-	n->count = count;
-	memcpy(n->values, values, count * sizeof *values);
-}
-
-#define KNOW(name, ...)                                                                            \
-	know(w, name, (const uint64_t[]){__VA_ARGS__},                                             \
-	     sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
-
 static void know_all(struct world *w)
 {
 	uint64_t first = w->placements_count ? w->placements[0].shard.id : 7;
 	uint64_t last = w->placements_count ? w->placements[w->placements_count - 1].shard.id : 8;
-	w->numbers_count = 0;
-	KNOW("shard", first, last, 7);
-	KNOW("id", first, last, 7, w->collection, 5, NODE_A, NODE_B);
-	KNOW("collection", w->collection, 5);
-	KNOW("epoch", w->epoch, w->epoch + 1, w->epoch - 1);
-	KNOW("promised", w->epoch, w->epoch + 1, w->epoch - 1);
-	KNOW("lead", NODE_A, NODE_B, NODE_C, 0);
-	KNOW("node", NODE_A, NODE_B, NODE_C, NODE_D);
-	KNOW("incarnation", w->nodes[0].incarnation, w->nodes[1].incarnation,
-	     w->nodes[2].incarnation, w->nodes[3].incarnation);
-	KNOW("boot", 1, 2, 0);
-	KNOW("life", 1, 2, 0);
-	KNOW("map_version", w->map_version, w->map_version + 1, 0);
-	KNOW("hash_last", UINT64_MAX, UINT64_MAX / 2);
-	KNOW("write_quorum", 2, 1, 3);
-	KNOW("replicas", 3, 1, 2);
-	KNOW("format", STORE_FORMAT);
-	KNOW("cluster", CLUSTER);
-	KNOW("token", w->set.lock.token, w->set.lock.token + 1, 1);
-	KNOW("greatest", w->set.lock.token, w->set.lock.token + 1, 1);
-	KNOW("state", SHARD_SERVING, SHARD_STUCK, SHARD_REPLICA);
-	KNOW("ttl_ms", 0, 1000, 60000);
-	KNOW("wait_ms", 0, 1000, 60000);
-	w->draw.numbers = w->numbers;
-	w->draw.numbers_count = w->numbers_count;
+	w->known.count = 0;
+	DRAW_KNOW(&w->known, "shard", first, last, 7);
+	DRAW_KNOW(&w->known, "id", first, last, 7, w->collection, 5, NODE_A, NODE_B);
+	DRAW_KNOW(&w->known, "collection", w->collection, 5);
+	DRAW_KNOW(&w->known, "epoch", w->epoch, w->epoch + 1, w->epoch - 1);
+	DRAW_KNOW(&w->known, "promised", w->epoch, w->epoch + 1, w->epoch - 1);
+	DRAW_KNOW(&w->known, "lead", NODE_A, NODE_B, NODE_C, 0);
+	DRAW_KNOW(&w->known, "node", NODE_A, NODE_B, NODE_C, NODE_D);
+	DRAW_KNOW(&w->known, "incarnation", w->nodes[0].incarnation, w->nodes[1].incarnation,
+		  w->nodes[2].incarnation, w->nodes[3].incarnation);
+	DRAW_KNOW(&w->known, "boot", 1, 2, 0);
+	DRAW_KNOW(&w->known, "life", 1, 2, 0);
+	DRAW_KNOW(&w->known, "map_version", w->map_version, w->map_version + 1, 0);
+	DRAW_KNOW(&w->known, "hash_last", UINT64_MAX, UINT64_MAX / 2);
+	DRAW_KNOW(&w->known, "write_quorum", 2, 1, 3);
+	DRAW_KNOW(&w->known, "replicas", 3, 1, 2);
+	DRAW_KNOW(&w->known, "format", STORE_FORMAT);
+	DRAW_KNOW(&w->known, "cluster", CLUSTER);
+	DRAW_KNOW(&w->known, "token", w->set.lock.token, w->set.lock.token + 1, 1);
+	DRAW_KNOW(&w->known, "greatest", w->set.lock.token, w->set.lock.token + 1, 1);
+	DRAW_KNOW(&w->known, "state", SHARD_SERVING, SHARD_STUCK, SHARD_REPLICA);
+	DRAW_KNOW(&w->known, "ttl_ms", 0, 1000, 60000);
+	DRAW_KNOW(&w->known, "wait_ms", 0, 1000, 60000);
+	w->draw.numbers = w->known.numbers;
+	w->draw.numbers_count = w->known.count;
 }
 
 /* ---- what happens ---- */

@@ -5,6 +5,15 @@
 
 enum { MEMBERS_MAX = 4, RAW_MAX = 24, SMALL = 8, ENUM_MAX = 16 };
 
+void draw_know(struct draw_known *known, const char *name, const uint64_t *values, uint32_t count)
+{
+	CHECK(known->count < DRAW_KNOWN_MAX && count <= DRAW_NUMBERS_MAX);
+	struct draw_numbers *n = &known->numbers[known->count++];
+	n->name = name;
+	n->count = count;
+	memcpy(n->values, values, count * sizeof *values);
+}
+
 uint8_t draw_byte(struct draw *d)
 {
 	if (d->rest.len == 0)

@@ -8,12 +8,17 @@
 #include "common/base/arena.h"
 #include "proto/schema.h"
 
-enum { DRAW_NUMBERS_MAX = 8, DRAW_TEXTS_MAX = 8, DRAW_SEEN_MAX = 16 };
+enum { DRAW_NUMBERS_MAX = 8, DRAW_TEXTS_MAX = 8, DRAW_SEEN_MAX = 16, DRAW_KNOWN_MAX = 24 };
 
 /* What fields of this name often hold. */
 struct draw_numbers {
 	const char *name;
 	uint64_t values[DRAW_NUMBERS_MAX];
+	uint32_t count;
+};
+/* Of a core as it is now. */
+struct draw_known {
+	struct draw_numbers numbers[DRAW_KNOWN_MAX];
 	uint32_t count;
 };
 /* limit: of fields with this limit only; 0: any. */
@@ -38,6 +43,11 @@ struct draw {
 	uint8_t seen_hash[DRAW_SEEN_MAX][LIMIT_REV_HASH_BYTES];
 	uint32_t seen_count;
 };
+
+void draw_know(struct draw_known *known, const char *name, const uint64_t *values, uint32_t count);
+#define DRAW_KNOW(known, name, ...)                                                                \
+	draw_know(known, name, (const uint64_t[]){__VA_ARGS__},                                    \
+		  sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 
 uint8_t draw_byte(struct draw *d);
 /* 0 .. n - 1, n > 0 */

@@ -41,8 +41,7 @@ struct world {
 	struct storage_bench bench;
 	struct draw draw;
 	struct arena arena;
-	struct draw_numbers numbers[16];
-	uint32_t numbers_count;
+	struct draw_known known;
 	struct draw_kind kinds[DRAW_KINDS_MAX];
 	uint32_t kinds_count;
 	enum availability_mode mode;
@@ -87,42 +86,31 @@ static const struct draw_texts texts[] = {
     {"policy", 0, {TEXT(""), TEXT("\x81\xa8strategy\xa6newest")}, 2},
 };
 
-static void know(struct world *w, const char *name, const uint64_t *values, uint32_t count)
-{
-	CHECK(w->numbers_count < ARRAY_LEN(w->numbers) && count <= DRAW_NUMBERS_MAX);
-	struct draw_numbers *n = &w->numbers[w->numbers_count++];
-	n->name = name;
-	n->count = count;
-	memcpy(n->values, values, count * sizeof *values);
-}
-
-#define KNOW(name, ...)                                                                            \
-	know(w, name, (const uint64_t[]){__VA_ARGS__},                                             \
-	     sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
-
 static void know_all(struct world *w)
 {
-	w->numbers_count = 0;
-	KNOW("shard", SHARD, SHARD, SHARD, SHARD + 1);
-	KNOW("id", SHARD, COLLECTION, SHARD + 1, 1, 2);
-	KNOW("collection", COLLECTION, COLLECTION + 1);
-	KNOW("epoch", w->epoch, w->epoch + 1, w->epoch - 1);
-	KNOW("lead", SELF, PEER_B, PEER_C, 0);
-	KNOW("node", SELF, PEER_B, PEER_C, NOT_LISTED);
-	KNOW("incarnation", INCARNATION + PEER_B, INCARNATION + PEER_C, INCARNATION + SELF,
-	     INCARNATION + NOT_LISTED);
-	KNOW("boot", w->bench.boot, 1, 0);
-	KNOW("sent_ms", (uint64_t)w->bench.now_ms, (uint64_t)w->bench.now_ms - 50);
-	KNOW("until_ms", 0, (uint64_t)w->bench.now_ms + 1000, (uint64_t)w->bench.now_ms - 1);
-	KNOW("status", STATUS_OK, STATUS_STREAM_GAP, STATUS_OLD_EPOCH, STATUS_NOT_VOUCHING,
-	     STATUS_NO_SHARD, STATUS_LEASED, STATUS_STREAM_TRIMMED, STATUS_DISK_FULL);
-	KNOW("hash_first", 0, 1);
-	KNOW("hash_last", UINT64_MAX, UINT64_MAX / 2);
-	KNOW("write_quorum", 2, 1, 3);
-	KNOW("number", w->appended, w->appended + 1, 1, 2, 3);
-	KNOW("settled", w->appended, w->appended + 1, 1, 2, 3);
-	w->draw.numbers = w->numbers;
-	w->draw.numbers_count = w->numbers_count;
+	w->known.count = 0;
+	DRAW_KNOW(&w->known, "shard", SHARD, SHARD, SHARD, SHARD + 1);
+	DRAW_KNOW(&w->known, "id", SHARD, COLLECTION, SHARD + 1, 1, 2);
+	DRAW_KNOW(&w->known, "collection", COLLECTION, COLLECTION + 1);
+	DRAW_KNOW(&w->known, "epoch", w->epoch, w->epoch + 1, w->epoch - 1);
+	DRAW_KNOW(&w->known, "lead", SELF, PEER_B, PEER_C, 0);
+	DRAW_KNOW(&w->known, "node", SELF, PEER_B, PEER_C, NOT_LISTED);
+	DRAW_KNOW(&w->known, "incarnation", INCARNATION + PEER_B, INCARNATION + PEER_C,
+		  INCARNATION + SELF, INCARNATION + NOT_LISTED);
+	DRAW_KNOW(&w->known, "boot", w->bench.boot, 1, 0);
+	DRAW_KNOW(&w->known, "sent_ms", (uint64_t)w->bench.now_ms, (uint64_t)w->bench.now_ms - 50);
+	DRAW_KNOW(&w->known, "until_ms", 0, (uint64_t)w->bench.now_ms + 1000,
+		  (uint64_t)w->bench.now_ms - 1);
+	DRAW_KNOW(&w->known, "status", STATUS_OK, STATUS_STREAM_GAP, STATUS_OLD_EPOCH,
+		  STATUS_NOT_VOUCHING, STATUS_NO_SHARD, STATUS_LEASED, STATUS_STREAM_TRIMMED,
+		  STATUS_DISK_FULL);
+	DRAW_KNOW(&w->known, "hash_first", 0, 1);
+	DRAW_KNOW(&w->known, "hash_last", UINT64_MAX, UINT64_MAX / 2);
+	DRAW_KNOW(&w->known, "write_quorum", 2, 1, 3);
+	DRAW_KNOW(&w->known, "number", w->appended, w->appended + 1, 1, 2, 3);
+	DRAW_KNOW(&w->known, "settled", w->appended, w->appended + 1, 1, 2, 3);
+	w->draw.numbers = w->known.numbers;
+	w->draw.numbers_count = w->known.count;
 }
 
 static struct change *draw_change(struct world *w)

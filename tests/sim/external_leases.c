@@ -35,18 +35,10 @@ struct external_leases *external_leases_new(void)
 	return mem_alloc_zero(sizeof(struct external_leases));
 }
 
-static void free_values(struct map *m)
-{
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(m, &at));)
-		free(e->value);
-	map_close(m);
-}
-
 void external_leases_free(struct external_leases *l)
 {
-	free_values(&l->asked);
-	free_values(&l->granted);
+	map_close_owned(&l->asked);
+	map_close_owned(&l->granted);
 	map_close(&l->ended);
 	arena_close(&l->arena);
 	free(l);

@@ -571,22 +571,14 @@ static void purge_check(struct workload *w)
 	sim_log(w->sim, "purge: %u purged, %u written late", s->purged, s->late);
 }
 
-static void free_values(struct map *map)
-{
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(map, &at));)
-		free(e->value);
-	map_close(map);
-}
-
 static void purge_free(struct workload *w)
 {
 	struct purge_state *s = state_of(w);
-	free_values(&s->asked);
+	map_close_owned(&s->asked);
 	map_close(&s->purges);
-	free_values(&s->epochs);
-	free_values(&s->pushed);
-	free_values(&s->again);
+	map_close_owned(&s->epochs);
+	map_close_owned(&s->pushed);
+	map_close_owned(&s->again);
 }
 
 const struct workload_ops purge_workload = {

@@ -573,20 +573,12 @@ static void check(struct workload *w)
 	sim_log(w->sim, "schedule pushes=%d sessions=%d", s->pushes, sessions);
 }
 
-static void free_values(struct map *m)
-{
-	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(m, &at)) != NULL;)
-		free(e->value);
-	map_close(m);
-}
-
 static void free_state(struct workload *w)
 {
 	struct state *s = state_of(w);
-	free_values(&s->checkpoints);
-	free_values(&s->writes);
-	free_values(&s->beats);
+	map_close_owned(&s->checkpoints);
+	map_close_owned(&s->writes);
+	map_close_owned(&s->beats);
 	map_close(&s->writes_sent);
 	map_close(&s->beats_sent);
 }
