@@ -6,51 +6,12 @@
  * to one of the others goes where that is, and changes nothing of it. */
 #include <stdlib.h>
 
-#include "common/doc/decide_internal.h"
 #include "common/doc/graph.h"
-#include "common/doc/graph_split.h"
-#include "common/doc/revision.h"
+#include "common/doc/split_internal.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
 
-enum { ID_HASH_CHARS = 16 };
 static const uint8_t nil[] = {0xc0};
-
-/* One history, and what it comes to. */
-struct entity {
-	uint32_t *nodes;
-	uint32_t count;
-	struct slice body;
-	bool deleted; /* it was split off before, and came again as a deletion */
-	bool late;    /* of a document that was split off, as the history tells */
-	bool beside;  /* what the split took of it before is not in it, as that is gone */
-	/* its versions can't be merged: these go on, each as one of its document, made on `body` if
-	 * that is what they have in common */
-	const uint32_t *versions;
-	uint32_t versions_count;
-	bool on_base;
-};
-
-struct splitting {
-	struct decide *w;
-	struct decision *out;
-	struct graph_split history;
-	uint32_t *nodes; /* the inputs that are no stubs, nor own */
-	uint32_t count;
-	bool stub_inputs; /* there are others */
-	uint32_t *own;    /* what the old id has become since it was split */
-	uint32_t own_count;
-	uint32_t own_roots; /* so many histories if it was made under the freed id; else 0 */
-	struct entity own_entity;
-	bool own_stays; /* under the old id, while the others go to theirs */
-	bool was_split;
-	struct slice *ids; /* the stub's list */
-	uint32_t ids_count;
-	uint32_t stub_ids; /* so many of them the stub before names; then those that are new */
-	struct entity *entities; /* one for each history; deleted ones only after a split */
-	uint32_t entities_count;
-	bool failed; /* *out says why */
-};
 
 /* ---- stubs ---- */
 
@@ -86,7 +47,7 @@ static bool read_stub(const struct decide *w, uint32_t node, struct mp_reader *l
 	       read_list(body, list, count);
 }
 
-static void add_id(struct splitting *s, struct slice id)
+void splitting_add_id(struct splitting *s, struct slice id)
 {
 	for (uint32_t i = 0; i < s->ids_count; i++)
 		if (slice_equal(s->ids[i], id))
@@ -116,14 +77,14 @@ static void take_stub(struct splitting *s, int node)
 	for (uint32_t i = 0; i < count; i++) {
 		struct slice id = mp_read(&list).bytes;
 		if (id.data)
-			add_id(s, id);
+			splitting_add_id(s, id);
 	}
 	s->stub_ids = s->ids_count;
 }
 
 /* ---- which documents there are ---- */
 
-static bool fail(struct splitting *s, const char *reason)
+bool splitting_fail(struct splitting *s, const char *reason)
 {
 	decide_stays_open(s->w, reason, NULL, (struct slice){0}, s->out);
 	s->failed = true;
@@ -172,7 +133,7 @@ static bool fill_body(struct splitting *s, struct entity *e)
 		s->failed = true;
 		decide_notes(w, buf_slice(&merged.detail), s->out);
 	} else if (fine && merged.body.len > LIMIT_BODY_BYTES) {
-		fine = fail(s, "too_large");
+		fine = splitting_fail(s, "too_large");
 	} else if (fine) {
 		e->body = arena_copy(w->arena, buf_slice(&merged.body));
 	}
@@ -365,196 +326,6 @@ static void begin(struct splitting *s, struct decide *w, bool by_word, struct de
 	find_families(s);
 }
 
-/* ---- ids of their own ---- */
-
-static bool fill_id(struct splitting *s, const struct entity *e, struct split_part *part)
-{
-	struct decide *w = s->w;
-	int root = graph_first_root(&s->history.cut, e->nodes, e->count, w->arena);
-	struct slice hash = w->doc.revisions[root].hash;
-	struct buf id = {0};
-	buf_append_slice(&id, s->out->resolve.id);
-	buf_append_byte(&id, '~');
-	buf_append(&id, hash.data, hash.len < ID_HASH_CHARS ? hash.len : ID_HASH_CHARS);
-	part->id = arena_copy(w->arena, buf_slice(&id));
-	buf_close(&id);
-	return part->id.len <= LIMIT_ID_BYTES;
-}
-
-/* The same for the same try, greater for a later one: of two tries whoever saw more of the
- * document, or a newer policy, has the greater number. version: empty, or whose part it is. */
-static void name_operation(const struct decide *w, struct slice version, struct split_part *part)
-{
-	struct buf form = {0};
-	uint64_t number = w->graph->conflict.number + w->graph->policy_version;
-	mp_write_array(&form, version.len > 0 ? 4 : 3);
-	mp_write_text(&form, "split");
-	mp_write_u64(&form, w->graph->shard);
-	mp_write_bin(&form, part->id);
-	if (version.len > 0)
-		mp_write_str(&form, version);
-	digest16(buf_slice(&form), part->operation_id);
-	buf_close(&form);
-	if (version.len == 0)
-		memset(part->operation_id + SPLIT_DOCUMENT_BYTES, 0,
-		       SPLIT_NAME_BYTES - SPLIT_DOCUMENT_BYTES);
-	else
-		part->operation_id[SPLIT_NAME_BYTES - 1] |= 1;
-	be64_write(part->operation_id + SPLIT_NAME_BYTES, number);
-}
-
-/* By it a version finds what it is made on. */
-static struct revision *name_as_root(const struct decide *w, struct split_part *part)
-{
-	struct revision *name = arena_alloc(w->arena, sizeof *name);
-	struct revision_content content = {.body = part->body};
-	revision_name(&content, arena_alloc(w->arena, REVISION_HASH_CHARS), name);
-	digest16(name->hash, part->digest);
-	return name;
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-	return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
-}
-
-static bool stub_names(const struct splitting *s, struct slice id)
-{
-	for (uint32_t i = 0; i < s->stub_ids; i++)
-		if (slice_equal(s->ids[i], id))
-			return true;
-	return false;
-}
-
-static void add_versions(struct splitting *s, const struct entity *e, struct revision *base)
-{
-	struct decide *w = s->w;
-	struct decision *out = s->out;
-	const struct split_part document = out->parts[out->parts_count - 1];
-	if (!e->on_base)
-		base->generation = 0;
-	for (uint32_t i = 0; i < e->versions_count; i++) {
-		struct split_part *part = &out->parts[out->parts_count++];
-		*part = (struct split_part){
-		    .id = document.id, .anew = document.anew, .beside = true, .base = base};
-		CHECK(decide_body(w, e->versions[i], &part->body));
-		name_operation(w, decide_revision_text(w, e->versions[i]), part);
-		digest16(part->body, part->digest);
-		memcpy(part->operation_id, document.operation_id, SPLIT_DOCUMENT_BYTES);
-	}
-}
-
-/* False: it gets no id. */
-static bool add_document(struct splitting *s, const struct entity *e)
-{
-	struct decision *out = s->out;
-	struct split_part *part = &out->parts[out->parts_count];
-	*part = (struct split_part){.body = e->body, .deleted = e->deleted};
-	if (!fill_id(s, e, part))
-		return fail(s, "id_too_long");
-	for (uint32_t k = 0; k < out->parts_count; k++)
-		if (slice_equal(out->parts[k].id, part->id))
-			return fail(s, "roots_alike");
-	part->anew = !e->late && !stub_names(s, part->id);
-	if (part->deleted && part->anew)
-		return true;
-	part->beside = (s->stub_inputs || e->beside) && !part->deleted;
-	/* what the split made before may hold more than the versions have in common */
-	part->beside |= e->on_base && !part->anew;
-	part->divided = e->versions_count > 0;
-	name_operation(s->w, (struct slice){0}, part);
-	add_id(s, part->id);
-	out->parts_count++;
-	add_versions(s, e, name_as_root(s->w, part));
-	return true;
-}
-
-static bool make_parts(struct splitting *s)
-{
-	struct decision *out = s->out;
-	uint64_t count = s->entities_count;
-	out->parts_count = 0;
-	for (uint32_t i = 0; i < s->entities_count; i++)
-		count += s->entities[i].versions_count;
-	if (count > SPLIT_PARTS_MAX)
-		return fail(s, "too_many_roots");
-	out->parts = arena_alloc(s->w->arena, (count + 1) * sizeof *out->parts);
-	for (uint32_t i = 0; i < s->entities_count; i++)
-		if (!add_document(s, &s->entities[i]))
-			return false;
-	if (s->ids_count > 1)
-		qsort(s->ids, s->ids_count, sizeof *s->ids, compare_ids);
-	return true;
-}
-
-static void write_ids(const struct splitting *s, struct buf *out)
-{
-	mp_write_array(out, s->ids_count);
-	for (uint32_t i = 0; i < s->ids_count; i++)
-		mp_write_str(out, s->ids[i]);
-}
-
-/* Ids of the documents that it is true of; none: nothing. */
-static uint32_t write_those(const struct decision *d, const char *name,
-			    bool is_one(const struct split_part *part), struct buf *out)
-{
-	uint32_t count = 0;
-	for (uint32_t i = 0; i < d->parts_count; i++)
-		count += is_one(&d->parts[i]);
-	if (count == 0)
-		return 0;
-	mp_write_text(out, name);
-	mp_write_array(out, count);
-	for (uint32_t i = 0; i < d->parts_count; i++)
-		if (is_one(&d->parts[i]))
-			mp_write_str(out, d->parts[i].id);
-	return 1;
-}
-
-static bool is_deleted(const struct split_part *part)
-{
-	return part->deleted;
-}
-
-static bool is_divided(const struct split_part *part)
-{
-	return part->divided;
-}
-
-/* detail: a map, which gets the list of ids, and of those that are deleted or in conflict. */
-static void become_parts(struct splitting *s, struct slice detail)
-{
-	struct buf stub = {0};
-	struct buf told = {0};
-	struct mp_reader r = mp_reader_of(detail);
-	struct buf some = {0};
-	if (!make_parts(s)) {
-		s->out->parts_count = 0;
-		return;
-	}
-	uint32_t parts = s->out->parts_count;
-	uint32_t members = write_those(s->out, "deleted", is_deleted, &some);
-	members += write_those(s->out, "inConflict", is_divided, &some);
-	mp_write_map(&stub, 1);
-	mp_write_text(&stub, "_split");
-	write_ids(s, &stub);
-	mp_write_map(&told, mp_read(&r).count + 1 + members);
-	buf_append_slice(&told, buf_slice(&some));
-	mp_write_text(&told, "documents");
-	write_ids(s, &told);
-	buf_append(&told, r.at, (size_t)(r.end - r.at));
-	if (s->own_stays)
-		decide_becomes(s->w, s->own_entity.deleted, s->own_entity.body, buf_slice(&told),
-			       s->out);
-	else
-		decide_becomes(s->w, false, buf_slice(&stub), buf_slice(&told), s->out);
-	s->out->resolve.split = !s->own_stays;
-	s->out->parts_count = parts;
-	buf_close(&stub);
-	buf_close(&told);
-	buf_close(&some);
-}
-
 /* ---- by policy, or on somebody's word ---- */
 
 static bool leave_open(struct splitting *s)
@@ -604,7 +375,7 @@ bool decide_roots(struct decide *w, struct decision *out)
 	mp_write_map(&detail, 1);
 	mp_write_text(&detail, "strategy");
 	mp_write_text(&detail, "split");
-	become_parts(&s, buf_slice(&detail));
+	splitting_become_parts(&s, buf_slice(&detail));
 	buf_close(&detail);
 	return true;
 }
@@ -624,35 +395,8 @@ bool decide_split(struct decide *w, struct slice detail, struct decision *out)
 		return true;
 	if (!s.was_split && s.entities_count < 2)
 		return false;
-	become_parts(&s, detail);
+	splitting_become_parts(&s, detail);
 	return true;
-}
-
-struct msg_doc_write split_part_write(const struct split_part *part)
-{
-	return (struct msg_doc_write){
-	    .op = part->deleted ? WRITE_DELETE : WRITE_PUT,
-	    .id = part->id,
-	    .body = part->body,
-	    .expect = EXPECT_DERIVED,
-	    .expected = part->base,
-	    .expected_count = part->base != NULL,
-	    .keep_as_branch = part->beside,
-	    .anew = part->anew,
-	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
-	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
-}
-
-struct msg_derived_check split_part_check(const struct split_part *part)
-{
-	return (struct msg_derived_check){
-	    .id = part->id,
-	    .body = part->body,
-	    .keep_as_branch = part->beside,
-	    .anew = part->anew,
-	    .deleted = part->deleted,
-	    .operation_id = slice_of(part->operation_id, sizeof part->operation_id),
-	    .operation_digest = slice_of(part->digest, sizeof part->digest)};
 }
 
 void decision_split_refused(struct decision *d, enum status status, struct slice id,
