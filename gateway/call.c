@@ -359,10 +359,14 @@ static struct call *call_find(const struct gateway *gw, uint64_t wire_id, uint64
 }
 
 /* Whether a resolution was taken a lead knows; one that came after it may see only that the leaves
- * are gone. */
-static bool may_be_ours(const struct call *c, enum status status)
+ * are gone. Likewise of a write, unless the lead knows all that was done lately. */
+static bool may_be_ours(const struct call *c, enum status status, const void *body)
 {
-	return c->spec.type == MSG_conflict_resolve && c->lost && c->first_epoch != c->epoch &&
+	if (!c->lost || status_is_success(status) || is_refusal(status))
+		return false;
+	if (c->spec.type == MSG_doc_write)
+		return ((const struct msg_doc_write_ack *)body)->gap;
+	return c->spec.type == MSG_conflict_resolve && c->first_epoch != c->epoch &&
 	       (status == STATUS_LEAVES_MOVED || status == STATUS_LEASE_LOST);
 }
 
@@ -425,7 +429,8 @@ void call_answered(struct turn *t)
 	if (status == STATUS_LOCKED && (c->state != CALL_SENT || call_locked(t, c)))
 		return;
 	bool again = c->spec.repeatable && is_uncertain(status);
-	if (may_be_ours(c, status)) {
+	if (may_be_ours(c, status, t->event->message.body)) {
+		REACHED(refusal_may_be_ours);
 		call_end(t, c, STATUS_OUTCOME_UNKNOWN, NULL);
 		return;
 	}

@@ -21,18 +21,18 @@ static void table_forget(struct recent_table *t, struct slice operation_id)
 		r->used = false;
 }
 
-/* Returns the number of the one that gives way; 0: none. */
-static uint64_t table_add(struct recent_table *t, uint32_t size, struct slice operation_id,
-			  struct slice digest, const struct recent *what)
+/* Returns the one that gives way; not used: none. */
+static struct recent table_add(struct recent_table *t, uint32_t size, struct slice operation_id,
+			       struct slice digest, const struct recent *what)
 {
-	uint64_t gone = 0;
+	struct recent gone = {0};
 	table_forget(t, operation_id);
 	if (!t->ring)
 		t->ring = mem_alloc(size * sizeof *t->ring);
 	struct recent *r = &t->ring[t->next % size];
 	if (t->next++ >= size && r->used) {
 		map_remove(&t->by_id, slice_of(r->operation_id, sizeof r->operation_id));
-		gone = r->number;
+		gone = *r;
 	}
 	*r = *what;
 	r->used = true;
@@ -90,10 +90,22 @@ uint64_t recent_number(struct storage *s, struct shard_copy *c, struct slice ope
 	return stands && !MUTATION(doubled_write) ? r->number : 0;
 }
 
-static struct recent made_of(const struct recent *what, const struct revision *revision)
+void recent_gap(const struct storage *s, struct shard_copy *c)
+{
+	c->recents.gap_ms = s->now_ms;
+}
+
+bool recent_has_gap(const struct storage *s, const struct shard_copy *c)
+{
+	return c->recents.gap_ms > 0 && s->now_ms < c->recents.gap_ms + RECENT_KEEP_MS;
+}
+
+static struct recent made_of(const struct storage *s, const struct recent *what,
+			     const struct revision *revision)
 {
 	struct recent r = *what;
 	CHECK(revision->hash.len <= sizeof r.hash);
+	r.added_ms = s->now_ms;
 	r.generation = revision->generation;
 	r.hash_len = (uint8_t)revision->hash.len;
 	if (r.hash_len)
@@ -101,12 +113,15 @@ static struct recent made_of(const struct recent *what, const struct revision *r
 	return r;
 }
 
-void recent_add(struct shard_copy *c, struct slice operation_id, struct slice digest,
-		const struct recent *what, const struct revision *revision)
+void recent_add(const struct storage *s, struct shard_copy *c, struct slice operation_id,
+		struct slice digest, const struct recent *what, const struct revision *revision)
 {
 	CHECK(operation_id.len == sizeof what->operation_id && digest.len <= sizeof what->digest);
-	struct recent r = made_of(what, revision);
-	table_add(&c->recents.taken, RECENT_OPERATIONS, operation_id, digest, &r);
+	struct recent r = made_of(s, what, revision);
+	struct recent gone =
+	    table_add(&c->recents.taken, RECENT_OPERATIONS, operation_id, digest, &r);
+	if (gone.used && gone.added_ms > c->recents.gap_ms)
+		c->recents.gap_ms = gone.added_ms;
 }
 
 void recent_forget(struct shard_copy *c, struct slice operation_id)
@@ -117,16 +132,16 @@ void recent_forget(struct shard_copy *c, struct slice operation_id)
 static void add_refusal(struct storage *s, struct shard_copy *c, const struct recent *what,
 			const struct change *change)
 {
-	struct recent r = made_of(what, &change->revision);
+	struct recent r = made_of(s, what, &change->revision);
 	const struct recent *known = recent_refusal(c, change->operation_id);
 	if (known && known->number == r.number)
 		return;
 	if (known)
 		refusal_forget(s, c, known->number);
-	uint64_t gone = table_add(&c->recents.refused, RECENT_REFUSALS, change->operation_id,
-				  change->operation_digest, &r);
-	if (gone > 0)
-		refusal_forget(s, c, gone);
+	struct recent gone = table_add(&c->recents.refused, RECENT_REFUSALS, change->operation_id,
+				       change->operation_digest, &r);
+	if (gone.used)
+		refusal_forget(s, c, gone.number);
 }
 
 /* It was done after all: then no attempt under its key is refused. */
@@ -152,7 +167,7 @@ void recent_entry(struct storage *s, struct shard_copy *c, uint64_t number, uint
 	if (change->kind == CHANGE_WRITE || change->kind == CHANGE_BRANCH ||
 	    change->kind == CHANGE_CHECKPOINT) {
 		forget_refusal(s, c, change->operation_id);
-		recent_add(c, change->operation_id, change->operation_digest, &what,
+		recent_add(s, c, change->operation_id, change->operation_digest, &what,
 			   &change->revision);
 	} else if (change->kind == CHANGE_REFUSAL) {
 		add_refusal(s, c, &what, change);

@@ -20,7 +20,8 @@ struct shard_copy;
 
 struct recent {
 	uint64_t number; /* entry, or 0: refused without one */
-	uint64_t epoch;  /* in which it was decided */
+	int64_t added_ms;
+	uint64_t epoch; /* in which it was decided */
 	uint64_t status;
 	uint64_t generation;
 	uint8_t hash_len;
@@ -43,6 +44,7 @@ struct recent_table {
 struct recents {
 	struct recent_table taken;   /* ring of RECENT_OPERATIONS */
 	struct recent_table refused; /* ring of RECENT_REFUSALS */
+	int64_t gap_ms;              /* operations taken until then may not be known; 0: all are */
 };
 
 /* NULL: not known. */
@@ -56,9 +58,15 @@ bool recent_stands(struct storage *s, struct shard_copy *c, const struct recent 
 /* Of the entry that this operation became, if it stands in the stream; 0: not known. */
 uint64_t recent_number(struct storage *s, struct shard_copy *c, struct slice operation_id);
 
+/* Operations that were taken until now may not be known: their entries were not read, or never came
+ * here. */
+void recent_gap(const struct storage *s, struct shard_copy *c);
+/* May one be unknown of which a copy, or another sending, is still under way? */
+bool recent_has_gap(const struct storage *s, const struct shard_copy *c);
+
 /* `what`: number, epoch and status. */
-void recent_add(struct shard_copy *c, struct slice operation_id, struct slice digest,
-		const struct recent *what, const struct revision *revision);
+void recent_add(const struct storage *s, struct shard_copy *c, struct slice operation_id,
+		struct slice digest, const struct recent *what, const struct revision *revision);
 void recent_forget(struct shard_copy *c, struct slice operation_id);
 /* Notes the operation of an entry of the stream; the entry is cut from it. */
 void recent_entry(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t epoch,

@@ -178,13 +178,17 @@ static void load_recent(struct storage *s, struct shard_copy *c)
 			     : 0;
 	if (first < c->position.trimmed)
 		first = c->position.trimmed;
+	if (first > 0)
+		recent_gap(s, c);
 	for (uint64_t n = first + 1; n <= c->position.applied; n++) {
 		struct slice value;
 		struct change change;
 		if (store_get(s->store, STORE_STREAM, key_number(&s->key, 'e', c->id, n), &value) !=
 			STORE_OK ||
-		    value.len < 8)
+		    value.len < 8) {
+			recent_gap(s, c);
 			return;
+		}
 		uint64_t epoch = be64_read(value.data);
 		struct slice encoded =
 		    arena_copy(&s->arena, slice_of(value.data + 8, value.len - 8));

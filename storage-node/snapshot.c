@@ -7,6 +7,7 @@
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
+#include "storage-node/recent.h"
 #include "storage-node/refusals.h"
 #include "storage-node/scrub.h"
 #include "storage-node/shard_edit.h"
@@ -287,7 +288,7 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 	}
 }
 
-static void copy_end(struct shard_copy *c, const struct shard_position *position,
+static void copy_end(struct storage *s, struct shard_copy *c, const struct shard_position *position,
 		     struct effects *fx)
 {
 	uint64_t snapshot = c->position.copy_snapshot;
@@ -302,6 +303,7 @@ static void copy_end(struct shard_copy *c, const struct shard_position *position
 	c->durable = position->last;
 	c->settled = position->applied;
 	c->copy_snapshot = 0;
+	recent_gap(s, c);
 	c->position_dirty = true;
 	fx_log(fx, LOG_LEVEL_INFO, "copy_done shard=%016llx number=%llu", (unsigned long long)c->id,
 	       (unsigned long long)position->applied);
@@ -351,7 +353,7 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 		return STATUS_STREAM_GAP;
 	}
 	if (m->last) {
-		copy_end(c, &m->position, fx);
+		copy_end(s, c, &m->position, fx);
 		s->indexes_building = true;
 	}
 	c->turn_dirty = true;

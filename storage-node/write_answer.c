@@ -3,11 +3,24 @@
 #include "storage-node/recent.h"
 #include "storage-node/write.h"
 
+/* Its gateway may have sent it before, to a lead whose operations are not all known here: then the
+ * refusal may come of that. Documents know the operations under clients' keys. */
+static bool has_gap(const struct storage *s, const struct event *e, enum status status)
+{
+	if (e->message.envelope.type != MSG_doc_write || status_is_success(status))
+		return false;
+	const struct msg_doc_write *m = e->message.body;
+	const struct shard_copy *c = map_get_u64(&s->shards, m->shard);
+	return c && m->operation_digest.len == 0 && recent_has_gap(s, c);
+}
+
 void write_answer(const struct storage *s, const struct event *e, enum effect_when when,
 		  enum status status, const struct decision *d, struct effects *fx)
 {
-	struct msg_doc_write_ack ack = {
-	    .status = status, .clock_ms = (uint64_t)s->now_ms, .life = s->options.life};
+	struct msg_doc_write_ack ack = {.status = status,
+					.gap = has_gap(s, e, status),
+					.clock_ms = (uint64_t)s->now_ms,
+					.life = s->options.life};
 	if (d) {
 		ack.revision = d->answer;
 		ack.conflicts = d->conflicts;
@@ -31,6 +44,7 @@ void write_answer_applied(struct storage *s, struct shard_copy *c, const struct 
 	struct waiter *w = waiter_new(e, MSG_doc_write_ack);
 	w->needs_lead = !d->ordered;
 	w->ack.status = d->status;
+	w->ack.gap = has_gap(s, e, d->status);
 	w->ack.conflicts = d->conflicts;
 	waiter_set_revision(w, &d->answer);
 	if (d->why) {
@@ -84,7 +98,7 @@ void write_answer_unchanged(struct storage *s, struct shard_copy *c, const struc
 	/* what a split writes may be taken later, when its attachments have come; a key that came
 	 * with another request is that one's */
 	if (m->expect != EXPECT_DERIVED && d->status != STATUS_OPERATION_ID_REUSED)
-		recent_add(c, m->operation_id, m->operation_digest, &what, &d->answer);
+		recent_add(s, c, m->operation_id, m->operation_digest, &what, &d->answer);
 	write_answer_applied(s, c, e, number, d, fx);
 }
 

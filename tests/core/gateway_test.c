@@ -306,6 +306,28 @@ static void test_branch_is_not_answered_while_another_may_take_it(void **state)
 	expect(b, "<- 2 202 ETag=\"2-r\" {\"changes\":1}\n");
 }
 
+/* A lead that does not know all that was done lately may refuse a write because of itself. */
+static void test_refusal_that_may_come_of_itself(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_write_ack ack = {.status = STATUS_CONFLICT, .gap = true};
+	gateway_bench_map(b, 1, MODE_AVAILABLE);
+	gateway_bench_http(b, "PUT /c/a\nif-match: \"1-a\"\n\n{}");
+	gateway_bench_answer(b, 0, MSG_doc_write_ack, &ack);
+	assert_int_equal(b->status, 409); /* it was sent once */
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /c/a\nif-match: \"1-a\"\n\n{}");
+	gateway_bench_advance(b, BRANCH_AFTER_MS);
+	gateway_bench_answer(b, 1, MSG_doc_write_ack, &ack);
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"code\":\"outcome_unknown\""));
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "PUT /c/a\nif-match: \"1-a\"\n\n{}");
+	gateway_bench_advance(b, BRANCH_AFTER_MS);
+	answer_write(b, 1, STATUS_CONFLICT, 4);
+	assert_int_equal(b->status, 409);
+}
+
 static void test_new_lead_comes_before_a_branch(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -668,6 +690,7 @@ int main(void)
 	    TEST(test_available_mode_takes_a_branch),
 	    TEST(test_old_lead_is_asked_for_a_branch_last),
 	    TEST(test_branch_is_not_answered_while_another_may_take_it),
+	    TEST(test_refusal_that_may_come_of_itself),
 	    TEST(test_new_lead_comes_before_a_branch),
 	    TEST(test_keys_name_operations),
 	    TEST(test_batch),

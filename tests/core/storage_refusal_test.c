@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
+#include "storage-node/recent.h"
 #include "tests/core/storage_case.h"
 
 enum { MANY = 300, REMEMBERED_MS = 4 * REQUEST_DEADLINE_MS };
@@ -165,6 +166,24 @@ static void test_refusal_is_forgotten(void **state)
 }
 
 /* A replica that is copied to hears of those before the copy. */
+/* All that there is up to entry 9, without documents. */
+static void take_copy(struct storage_bench *b, struct key_value *pair)
+{
+	struct msg_snapshot_chunk chunk = {.shard = SHARD,
+					   .snapshot = 1,
+					   .pairs = pair,
+					   .pairs_count = pair ? 1 : 0,
+					   .last = true,
+					   .position = {.applied = 9,
+							.last = 9,
+							.last_epoch = 1,
+							.trimmed = 9,
+							.trimmed_epoch = 1,
+							.settings_version = 1}};
+	peers_follow(b, MODE_CONSISTENT);
+	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &chunk);
+}
+
 static void test_refusal_is_copied(void **state)
 {
 	struct storage_bench *b = *state;
@@ -178,25 +197,49 @@ static void test_refusal_is_copied(void **state)
 	uint8_t key[] = {'r', 0, 0, 0, 0, 0, 0, 0, 3};
 	struct key_value pair = {
 	    .family = STORE_META, .key = slice_of(key, sizeof key), .value = buf_slice(&encoded)};
-	struct msg_snapshot_chunk chunk = {.shard = SHARD,
-					   .snapshot = 1,
-					   .pairs = &pair,
-					   .pairs_count = 1,
-					   .last = true,
-					   .position = {.applied = 9,
-							.last = 9,
-							.last_epoch = 1,
-							.trimmed = 9,
-							.trimmed_epoch = 1,
-							.settings_version = 1}};
-	peers_follow(b, MODE_CONSISTENT);
-	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &chunk);
+	take_copy(b, &pair);
 	buf_close(&encoded);
 	assert_int_equal(peers_pairs(b, STORE_META, 'r'), 1);
 	peers_take_over(b, 2, PEER_C, 9);
 	m = with_key(b, 1);
 	peers_write(b, 2, &m);
 	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+}
+
+/* What was done lately a copy does not tell, so that a refusal may be of what was done by an
+ * earlier sending. Nobody sends any more after a while. */
+static void test_copy_leaves_a_gap(void **state)
+{
+	struct storage_bench *b = *state;
+	take_copy(b, NULL);
+	peers_take_over(b, 2, PEER_C, 9);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.expect = EXPECT_PRESENT;
+	peers_write(b, 2, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	assert_true(b->written.gap);
+	peers_write(b, 2, &m); /* from memory */
+	assert_true(b->written.gap);
+	storage_bench_advance(b, REMEMBERED_MS);
+	peers_grant(b, PEER_C, 2, false);
+	peers_write(b, 2, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	assert_false(b->written.gap);
+}
+
+/* Likewise what was thrust out by others. */
+static void test_many_operations_leave_a_gap(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	peers_grant(b, PEER_B, 1, false);
+	for (uint64_t n = 0; n <= RECENT_OPERATIONS; n++) {
+		struct msg_doc_write m = peers_put(b, "d", n);
+		m.expect = EXPECT_PRESENT;
+		peers_write(b, 1, &m);
+		assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+		assert_int_equal(b->written.gap, n == RECENT_OPERATIONS);
+	}
 }
 
 static void test_refusal_goes_into_a_copy(void **state)
@@ -230,10 +273,16 @@ static void test_refusal_goes_into_a_copy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(test_refusal_with_a_key_is_ordered), CASE(test_refusal_outlives_the_lease),
-	    CASE(test_refusal_outlives_its_lead),     CASE(test_refusal_is_cut),
-	    CASE(test_refusal_makes_no_branch),       CASE(test_refusal_outlives_a_restart),
-	    CASE(test_refusal_is_forgotten),          CASE(test_refusal_is_copied),
+	    CASE(test_refusal_with_a_key_is_ordered),
+	    CASE(test_refusal_outlives_the_lease),
+	    CASE(test_refusal_outlives_its_lead),
+	    CASE(test_refusal_is_cut),
+	    CASE(test_refusal_makes_no_branch),
+	    CASE(test_refusal_outlives_a_restart),
+	    CASE(test_refusal_is_forgotten),
+	    CASE(test_refusal_is_copied),
+	    CASE(test_copy_leaves_a_gap),
+	    CASE(test_many_operations_leave_a_gap),
 	    CASE(test_refusal_goes_into_a_copy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
