@@ -4,11 +4,12 @@
 #include <xxhash.h>
 
 #include "common/base/memory.h"
+#include "gateway/arbiter.h"
 
 /* What was asked for, by request. */
 struct asked {
 	uint64_t shard;
-	uint64_t lease; /* digest */
+	uint8_t lease[ARBITER_LEASE_BYTES];
 	uint64_t epoch;
 };
 
@@ -25,6 +26,7 @@ struct granted {
 struct external_leases {
 	struct map asked;
 	struct map granted;
+	struct map over;  /* lease as its client knows it, digest -> milliseconds */
 	struct map ended; /* lease and conflict: its holder has said his last word, which may come
 			     to the lead at any time */
 	struct arena arena;
@@ -39,6 +41,7 @@ void external_leases_free(struct external_leases *l)
 {
 	map_close_owned(&l->asked);
 	map_close_owned(&l->granted);
+	map_close(&l->over);
 	map_close(&l->ended);
 	arena_close(&l->arena);
 	free(l);
@@ -67,17 +70,37 @@ static void take(struct external_leases *l, const struct envelope *envelope,
 		 const struct msg_conflict_take *m)
 {
 	struct asked *asked = mem_alloc_zero(sizeof *asked);
-	*asked = (struct asked){m->shard, digest(m->lease), envelope->epoch};
+	*asked = (struct asked){.shard = m->shard, .epoch = envelope->epoch};
+	memcpy(asked->lease, m->lease.data, sizeof asked->lease);
 	free(map_put_u64(&l->asked, envelope->request_id, asked));
+}
+
+static void begin(struct external_leases *l, const struct sim *sim, const struct asked *asked,
+		  struct slice id, uint64_t lease_ms)
+{
+	struct buf text = {0};
+	struct arbiter_lease lease = {.shard = asked->shard, .id = id};
+	memcpy(lease.token, asked->lease, sizeof lease.token);
+	arbiter_lease_print(&lease, &text);
+	uintptr_t over_ms = (uintptr_t)(sim->now_us / 1000) + lease_ms * 12 / 10 + 1;
+	map_put_u64(&l->over, digest(buf_slice(&text)), (void *)over_ms);
+	buf_close(&text);
+}
+
+int64_t external_leases_over_us(const struct external_leases *l, struct slice lease)
+{
+	return (int64_t)(uintptr_t)map_get_u64(&l->over, digest(lease)) * 1000;
 }
 
 static void give(struct external_leases *l, struct sim *sim, int from, const struct asked *asked,
 		 const struct msg_conflict_take_ack *m)
 {
 	const struct sim_node *node = &sim->nodes[from];
+	uint64_t lease = digest(slice_of(asked->lease, sizeof asked->lease));
 	for (uint32_t i = 0; i < m->offers_count; i++) {
 		uint64_t key = conflict_key(asked->shard, m->offers[i].id);
-		if (map_get_u64(&l->ended, key ^ asked->lease))
+		begin(l, sim, asked, m->offers[i].id, m->lease_ms);
+		if (map_get_u64(&l->ended, key ^ lease))
 			continue; /* asked again, late */
 		struct granted *g = map_get_u64(&l->granted, key);
 		if (!g) {
@@ -85,11 +108,11 @@ static void give(struct external_leases *l, struct sim *sim, int from, const str
 			map_put_u64(&l->granted, key, g);
 		}
 		if (g->from == from && g->life == node->life && g->epoch == asked->epoch &&
-		    g->since_ms == m->offers[i].since_ms && g->lease != asked->lease &&
+		    g->since_ms == m->offers[i].since_ms && g->lease != lease &&
 		    sim->now_us < g->until_us)
 			sim_violation(sim, "external: %.*s was leased to two at once",
 				      (int)m->offers[i].id.len, (const char *)m->offers[i].id.data);
-		*g = (struct granted){.lease = asked->lease,
+		*g = (struct granted){.lease = lease,
 				      .since_ms = m->offers[i].since_ms,
 				      .epoch = asked->epoch,
 				      .life = node->life,

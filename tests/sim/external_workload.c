@@ -58,6 +58,7 @@ struct external_actor {
 	int held_count;
 	int answer; /* number of the answer under way; 0: none */
 	int attempts;
+	int64_t began_us;
 	bool late;
 	bool counted; /* it did; now it is given once more */
 };
@@ -369,7 +370,8 @@ static void begin_answer(struct workload *w, int actor)
 	a->answer = ++s->answers;
 	a->attempts = 0;
 	a->counted = false;
-	a->late = w->sim->now_us > h->over_us;
+	a->began_us = w->sim->now_us;
+	a->late = a->began_us > h->over_us;
 	s->lates += a->late;
 	send_answer(w, actor);
 }
@@ -416,7 +418,8 @@ static bool judge(struct workload *w, int actor, const struct sim_answer *answer
 		sim_violation(w->sim, "external: x%d: the same leaves were answered twice",
 			      h->document);
 	map_put_u64(&s->answered, h->leaves, (void *)(uintptr_t)a->answer);
-	if (a->late && a->attempts == 1)
+	if (a->late && a->attempts == 1 &&
+	    a->began_us > external_leases_over_us(s->leases, slice_text(h->lease)))
 		sim_violation(w->sim, "external: x%d: an answer counted after its lease",
 			      h->document);
 	if (entry)
