@@ -13,6 +13,18 @@ struct read_op {
 	bool revs;      /* show the ancestors */
 };
 
+/* All but the one that was read, which `rev` may have named. Of one that is no leaf any more in a
+ * document without a conflict: none. */
+static void append_others(struct request *r, const struct msg_doc_read_ack *ack, struct buf *out)
+{
+	uint32_t count = 0;
+	struct revision *others = arena_alloc(&r->arena, (ack->leaves_count + 1) * sizeof *others);
+	for (uint32_t i = 0; ack->conflicts > 0 && i < ack->leaves_count; i++)
+		if (!revision_equal(&ack->leaves[i], &ack->revision))
+			others[count++] = ack->leaves[i];
+	conflict_append_revisions(CONFLICTS_MEMBER, others, count, out);
+}
+
 static bool print_document(struct turn *t, struct request *r, const struct msg_doc_read_ack *ack,
 			   struct buf *out)
 {
@@ -30,10 +42,8 @@ static bool print_document(struct turn *t, struct request *r, const struct msg_d
 		body = native_without(t, r, body, "_revs");
 	if (!json_document(op->read.id, body, out))
 		return false;
-	uint32_t others = ack->leaves_count > 0 ? ack->leaves_count - 1 : 0;
 	if (op->conflicts)
-		conflict_append_revisions(CONFLICTS_MEMBER, others > 0 ? ack->leaves + 1 : NULL,
-					  others, out);
+		append_others(r, ack, out);
 	if (op->revs)
 		conflict_append_revisions("_revs", ack->ancestors, ack->ancestors_count, out);
 	return true;

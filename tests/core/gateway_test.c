@@ -469,6 +469,40 @@ static void test_read(void **state)
 		  "<- 3 304 ETag=\"3-r\" \n");
 }
 
+/* Of a version that was asked for by name the winner is another one. */
+static void test_read_of_a_revision_names_the_others(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct revision leaves[] = {{3, slice_text("r")}, {2, slice_text("s")}};
+	struct msg_doc_read_ack ack = {.status = STATUS_OK,
+				       .revision = leaves[1],
+				       .conflicts = 1,
+				       .leaves = leaves,
+				       .leaves_count = 2};
+	map(b);
+	gateway_bench_http(b, "GET /c/a?rev=2-s&conflicts=true");
+	ack.body = gateway_bench_document(b, "{}");
+	gateway_bench_answer(b, 0, MSG_doc_read_ack, &ack);
+	/* superseded, and so is no leaf */
+	ack.revision = (struct revision){1, slice_text("q")};
+	gateway_bench_http(b, "GET /c/a?rev=1-q&conflicts=true");
+	ack.body = gateway_bench_document(b, "{}");
+	gateway_bench_answer(b, 1, MSG_doc_read_ack, &ack);
+	ack.conflicts = 0;
+	ack.leaves_count = 1;
+	gateway_bench_http(b, "GET /c/a?rev=1-q&conflicts=true");
+	ack.body = gateway_bench_document(b, "{}");
+	gateway_bench_answer(b, 2, MSG_doc_read_ack, &ack);
+	expect(b, "-> 11@1 read a rev=2-s leaves\n"
+		  "<- 1 200 ETag=\"2-s\" X-Parley-Conflicts=1 "
+		  "{\"id\":\"a\",\"_conflicts\":[\"3-r\"]}\n"
+		  "-> 11@1 read a rev=1-q leaves\n"
+		  "<- 2 200 ETag=\"1-q\" X-Parley-Conflicts=1 "
+		  "{\"id\":\"a\",\"_conflicts\":[\"3-r\",\"2-s\"]}\n"
+		  "-> 11@1 read a rev=1-q leaves\n"
+		  "<- 3 200 ETag=\"1-q\" {\"id\":\"a\",\"_conflicts\":[]}\n");
+}
+
 static void test_read_any_goes_round(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -696,6 +730,7 @@ int main(void)
 	    TEST(test_batch),
 	    TEST(test_batch_past_its_deadline),
 	    TEST(test_read),
+	    TEST(test_read_of_a_revision_names_the_others),
 	    TEST(test_read_any_goes_round),
 	    TEST(test_read_repeats_and_times_out),
 	    TEST(test_first_write_makes_the_collection),

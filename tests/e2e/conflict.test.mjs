@@ -67,6 +67,8 @@ describe('conflicts', () => {
     assert.deepEqual(read[0].json._conflicts, [bare(loser)]);
     for (const [etag, n] of [[made.online, 1], [made.offline, 2]])
       assert.equal((await c.get(`/none/a?rev=${bare(etag)}`)).json.n, n);
+    const named = (await c.get(`/none/a?conflicts=true&rev=${bare(loser)}`)).json;
+    assert.deepEqual(named._conflicts, [bare(read[0].etag)], 'beside a loser there is the winner');
   });
 
   test('1,002 conflicting writes of one document are all in what it becomes', async (c) => {
