@@ -37,6 +37,7 @@ struct find {
 	struct slice use_ddoc; /* with _design/; empty: any */
 	struct slice use_name;
 	uint64_t returned;
+	uint64_t conflicted; /* of them */
 	int64_t started_ms;
 };
 

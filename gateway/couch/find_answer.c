@@ -47,6 +47,7 @@ enum list_taken find_take_row(struct list_view *view, const struct row *row, str
 	if (op->projected ? !print_projected(op, &d, out) : !couch_document_print(&d, out))
 		return LIST_ENDED;
 	op->returned++;
+	op->conflicted += row->conflicts > 0;
 	return LIST_TAKEN;
 }
 
@@ -101,6 +102,7 @@ void find_answer(struct turn *t, struct request *r, struct list_view *view, stru
 		buf_append_text(&bookmark, "nil");
 	struct reply *reply = reply_begin(t, 200);
 	struct buf *out = &reply->body;
+	reply_conflicts(r, reply, op->conflicted);
 	buf_append_text(out, "{\"docs\":[");
 	buf_append_slice(out, rows);
 	buf_append_text(out, "],\"bookmark\":");

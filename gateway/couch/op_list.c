@@ -27,6 +27,7 @@ struct all_docs {
 	bool single;  /* of one key */
 	bool designs; /* _design_docs */
 	uint64_t taken;
+	uint64_t conflicted; /* of the rows */
 	uint64_t limit;
 	uint64_t skip;
 	struct arena *arena; /* the request's */
@@ -62,6 +63,7 @@ static void answer_rows(struct turn *t, struct request *r, const struct all_docs
 {
 	struct reply *reply = reply_begin(t, 200);
 	struct buf *out = &reply->body;
+	reply_conflicts(r, reply, op->conflicted);
 	buf_append_text(out, "{\"total_rows\":");
 	/* how many stand before a key is known to nobody without counting them; nor how many design
 	 * documents there are that are not listed */
@@ -104,6 +106,7 @@ static enum list_taken take_row(struct list_view *view, const struct row *row, s
 	if (op->conflicts && row->others.len > 0)
 		couch_conflicts_take(op->arena, row->others, &d);
 	op->taken++;
+	op->conflicted += row->conflicts > 0;
 	print_row(&d, op->include_docs, out);
 	return LIST_TAKEN;
 }
@@ -180,6 +183,13 @@ static void keys_answer(struct turn *t, struct request *r, const struct all_docs
 	buf_close(&rows);
 }
 
+/* It is not left out by `skip` and `limit`. */
+static bool key_is_listed(const struct all_docs *op, uint32_t index)
+{
+	uint64_t place = op->descending ? op->keys_count - 1 - index : index;
+	return place >= op->skip && (!op->limited || place - op->skip < op->limit);
+}
+
 static void key_read(struct turn *t, struct request *r, uint32_t index, enum status status,
 		     const void *body)
 {
@@ -200,6 +210,7 @@ static void key_read(struct turn *t, struct request *r, uint32_t index, enum sta
 					   .conflicts_count = ack->leaves_count,
 					   .data = op->data};
 		print_row(&d, op->include_docs, out);
+		op->conflicted += ack->conflicts > 0 && key_is_listed(op, index);
 	} else {
 		buf_append_text(out, "{\"key\":");
 		json_string(op->keys[index], out);

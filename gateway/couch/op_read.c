@@ -84,12 +84,14 @@ static struct couch_document document_of(const struct couch_read *op,
 	return d;
 }
 
-static void answer_related(struct turn *t, struct request *r, const struct couch_document *d)
+static void answer_related(struct turn *t, struct request *r, const struct couch_document *d,
+			   uint64_t conflicts)
 {
 	char boundary[PART_BOUNDARY_BYTES];
 	struct reply *reply = reply_begin(t, 200);
 	struct buf text = {0};
 	reply_etag(r, reply, &d->revision);
+	reply_conflicts(r, reply, conflicts);
 	couch_boundary_draw(t, boundary);
 	couch_related_type(boundary, d->body, &text);
 	reply->content_type = arena_copy(&r->arena, buf_slice(&text));
@@ -105,10 +107,11 @@ static void answer_related(struct turn *t, struct request *r, const struct couch
 }
 
 static void answer_document(struct turn *t, struct request *r, const struct couch_document *d,
-			    bool known)
+			    uint64_t conflicts, bool known)
 {
 	struct reply *reply = reply_begin(t, known ? 304 : 200);
 	reply_etag(r, reply, &d->revision);
+	reply_conflicts(r, reply, conflicts);
 	if (known || couch_document_print(d, &reply->body))
 		couch_reply_send(t, r, reply);
 	else
@@ -128,9 +131,9 @@ static void have_read(struct turn *t, struct request *r, uint32_t index, enum st
 	struct couch_document d = document_of(op, ack);
 	d.follows = op->related;
 	if (op->related && !known)
-		answer_related(t, r, &d);
+		answer_related(t, r, &d, ack->conflicts);
 	else
-		answer_document(t, r, &d, known);
+		answer_document(t, r, &d, ack->conflicts, known);
 }
 
 static void read_go(struct turn *t, struct request *r, struct map_collection *c)

@@ -24,6 +24,11 @@ static void expect_body(struct gateway_bench *b, int status, const char *body)
 	assert_string_equal(buf_cstr(&b->body), body);
 }
 
+static bool has_header(struct gateway_bench *b, const char *text)
+{
+	return strstr(buf_cstr(&b->headers), text) != NULL;
+}
+
 /* ---- names ---- */
 
 static void test_names_are_one_to_one(void **state)
@@ -341,12 +346,14 @@ static void test_get(void **state)
 	    .leaves_count = 1,
 	    .ancestors = ancestors,
 	    .ancestors_count = 2,
+	    .conflicts = 1,
 	    .body = gateway_bench_document(b, "{\"_id\":5,\"_rev\":7,\"_own\":1,\"x\":[]}")};
 	gateway_bench_answer(b, 0, MSG_doc_read_ack, &ack);
 	expect_body(b, 200,
 		    "{\"_id\":\"a\",\"_rev\":\"3-c\",\"id\":5,\"~_rev\":7,\"~_own\":1,\"x\":[],"
 		    "\"_revisions\":{\"start\":3,\"ids\":[\"c\",\"b\",\"a\"]},"
 		    "\"_conflicts\":[\"2-x\"]}");
+	assert_true(has_header(b, "X-Parley-Conflicts: 1\n"));
 	gateway_bench_http(b, "GET /c/a");
 	ack = (struct msg_doc_read_ack){
 	    .status = STATUS_NOT_FOUND, .deleted = true, .revision = leaves[0]};
@@ -360,6 +367,19 @@ static void test_get(void **state)
 	    .status = STATUS_OK, .revision = leaves[0], .body = gateway_bench_document(b, "{}")};
 	gateway_bench_answer(b, 3, MSG_doc_read_ack, &ack);
 	expect_body(b, 200, "{\"_id\":\"a\",\"_rev\":\"3-c\"}");
+	assert_false(has_header(b, "X-Parley-Conflicts"));
+	/* whoever has it already is told, too; and whoever wants its attachments as parts */
+	static const char *const others[] = {"GET /c/a\nif-none-match: \"3-c\"\n",
+					     "GET /c/a?attachments=true\n"
+					     "accept: multipart/related\n"};
+	ack.conflicts = 2;
+	for (uint32_t i = 0; i < ARRAY_LEN(others); i++) {
+		gateway_bench_http(b, others[i]);
+		ack.body = gateway_bench_document(b, "{}");
+		gateway_bench_answer(b, 4 + i, MSG_doc_read_ack, &ack);
+		assert_int_equal(b->status, i == 0 ? 304 : 200);
+		assert_true(has_header(b, "X-Parley-Conflicts: 2\n"));
+	}
 }
 
 static void test_bulk_tells_of_each(void **state)
@@ -396,9 +416,10 @@ static void test_info(void **state)
 static void test_range(void **state)
 {
 	struct gateway_bench *b = *state;
-	struct row rows[3] = {{.id = slice_text("b"), .revision = {1, slice_text("r")}},
-			      {.id = slice_text("c"), .revision = {1, slice_text("s")}},
-			      {.id = slice_text("d"), .revision = {1, slice_text("t")}}};
+	struct row rows[3] = {
+	    {.id = slice_text("b"), .revision = {1, slice_text("r")}, .conflicts = 1},
+	    {.id = slice_text("c"), .revision = {1, slice_text("s")}, .conflicts = 3},
+	    {.id = slice_text("d"), .revision = {1, slice_text("t")}, .conflicts = 1}};
 	gateway_bench_http(b, "GET /c/_all_docs?startkey=%22b%22&endkey=%22d%22&inclusive_end="
 			      "false&skip=1");
 	answer_count(b, 0);
@@ -408,6 +429,7 @@ static void test_range(void **state)
 		    "{\"total_rows\":3,\"offset\":null,\"rows\":[{\"id\":\"c\",\"key\":\"c\","
 		    "\"value\":{\"rev\":\"1-s\"}}]}");
 	assert_non_null(strstr(buf_cstr(&b->trace), "after=a\xff"));
+	assert_true(has_header(b, "X-Parley-Conflicts: 1\n"));
 }
 
 static void test_keys(void **state)
@@ -424,6 +446,25 @@ static void test_keys(void **state)
 		    "{\"total_rows\":3,\"offset\":null,\"rows\":[{\"key\":\"x\",\"error\":"
 		    "\"not_found\"},{\"id\":\"a\",\"key\":\"a\",\"value\":{\"rev\":\"2-r\","
 		    "\"deleted\":true},\"doc\":null}]}");
+	assert_false(has_header(b, "X-Parley-Conflicts"));
+}
+
+/* Rows that `skip` and `limit` leave out are not counted. */
+static void test_keys_in_conflict(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_read_ack ack = {
+	    .status = STATUS_OK, .revision = {2, slice_text("r")}, .conflicts = 1};
+	gateway_bench_http(b, "POST /c/_all_docs?descending=true&skip=1&limit=2\n\n"
+			      "{\"keys\":[\"a\",\"b\",\"c\",\"d\"]}");
+	answer_count(b, 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		ack.conflicts = i != 1;
+		ack.body = gateway_bench_document(b, "{}");
+		gateway_bench_answer(b, 1 + i, MSG_doc_read_ack, &ack);
+	}
+	assert_int_equal(b->status, 200);
+	assert_true(has_header(b, "X-Parley-Conflicts: 1\n"));
 }
 
 /* ---- databases that come and go ---- */
@@ -489,6 +530,7 @@ int main(void)
 	    TEST(test_info),
 	    TEST(test_range),
 	    TEST(test_keys),
+	    TEST(test_keys_in_conflict),
 	    TEST(test_drop),
 	    TEST(test_create),
 	    TEST(test_create_not_served),

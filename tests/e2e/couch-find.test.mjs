@@ -147,6 +147,13 @@ describe('Mango', () => {
     const [ann] = (await found(db, { selector: { name: 'Ann' }, conflicts: true })).docs;
     assert.equal(ann._conflicts, undefined);
     assert.equal((await couch('POST', `${db}/_explain`, { selector, conflicts: true })).json.opts.conflicts, true);
+    // a header tells of others: of a document how many, of a list in how many rows
+    for (const [method, path, told, body] of [
+      ['GET', 'zoe', '2'], ['HEAD', 'zoe', '2'], ['GET', 'zoe?rev=1-aaa', '2'], ['GET', 'ann', undefined], ['GET', '_all_docs', '1'],
+      ['POST', '_all_docs', '1', { keys: ['zoe', 'ann'] }], ['POST', '_find', '1', { selector }],
+      ['POST', '_find', undefined, { selector: { name: 'Ann' } }],
+    ])
+      assert.equal((await couch(method, `${db}/${path}`, body)).headers['x-parley-conflicts'], told, `${method} ${path}`);
     const query = new URLSearchParams({ query: JSON.stringify({ $mango: { _rev: ann._rev } }) });
     const gone = await cluster.send('DELETE', `${db}?${query}`);
     assert.deepEqual([gone.status, gone.json.changes], [200, 1], gone.text);
