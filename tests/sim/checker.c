@@ -26,22 +26,13 @@
 
 /* ---- quiet: nothing left to do ---- */
 
-static void count_pair(void *context, struct slice key, struct slice value)
-{
-	(void)key;
-	(void)value;
-	(*(int *)context)++;
-}
-
-static int pairs_under(struct sim *sim, uint64_t node, enum store_family family, char letter,
-		       uint64_t shard)
+static bool has_branches(struct sim *sim, uint64_t node, uint64_t shard)
 {
 	struct buf key = {0};
-	int count = 0;
-	disk_walk(sim_node_of(sim, node)->disk, family, key_shard(&key, letter, shard), count_pair,
-		  &count);
+	bool any =
+	    disk_has_any(sim_node_of(sim, node)->disk, STORE_STREAM, key_shard(&key, 'o', shard));
 	buf_close(&key);
-	return count;
+	return any;
 }
 
 static bool shard_quiet(struct sim *sim, const struct shard *shard, struct buf *why)
@@ -68,7 +59,7 @@ static bool shard_quiet(struct sim *sim, const struct shard *shard, struct buf *
 				   (unsigned long long)first.applied);
 			return false;
 		}
-		if (pairs_under(sim, node, STORE_STREAM, 'o', shard->id) > 0) {
+		if (has_branches(sim, node, shard->id)) {
 			buf_printf(why, "shard %016llx: node %llu has branches in its outbox",
 				   (unsigned long long)shard->id, (unsigned long long)node);
 			return false;

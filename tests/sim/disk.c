@@ -310,6 +310,16 @@ void disk_walk_new(const struct disk *d, enum store_family family, struct slice 
 	}
 }
 
+uint64_t disk_count(const struct disk *d, enum store_family family, struct slice prefix)
+{
+	uint64_t count = 0;
+	struct walk w;
+	for (bool more = walk_begin(&w, d, family, prefix); more;
+	     more = walk_next(&w, w.node->next[0]))
+		count++;
+	return count;
+}
+
 bool disk_get(const struct disk *d, enum store_family family, struct slice key, struct slice *value)
 {
 	const struct node *node = versions_find(&d->families[family], key);

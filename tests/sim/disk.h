@@ -92,6 +92,8 @@ void disk_walk(const struct disk *d, enum store_family family, struct slice pref
 /* Likewise, but only those that no such walk has shown yet. */
 void disk_walk_new(const struct disk *d, enum store_family family, struct slice prefix,
 		   disk_visit *visit, void *context);
+/* How many there are. */
+uint64_t disk_count(const struct disk *d, enum store_family family, struct slice prefix);
 /* A hash over those pairs: equal for equal content. */
 uint64_t disk_digest(const struct disk *d, enum store_family family, struct slice prefix);
 

@@ -111,21 +111,12 @@ static void check_index(struct check *c, struct index_counts *counts)
 	c->ok = false;
 }
 
-static void count_pair(void *context, struct slice key, struct slice value)
-{
-	(void)key;
-	(void)value;
-	++*(uint64_t *)context;
-}
-
 /* Of dropped indexes nothing is left. */
 static void check_rest(struct check *c, const struct index_counts *counts)
 {
 	struct buf key = {0};
-	uint64_t keys = 0;
-	uint64_t states = 0;
-	disk_walk(c->disk, STORE_INDEXES, key_shard(&key, 'i', c->shard), count_pair, &keys);
-	disk_walk(c->disk, STORE_META, key_shard(&key, 'n', c->shard), count_pair, &states);
+	uint64_t keys = disk_count(c->disk, STORE_INDEXES, key_shard(&key, 'i', c->shard));
+	uint64_t states = disk_count(c->disk, STORE_META, key_shard(&key, 'n', c->shard));
 	buf_close(&key);
 	if (!c->ok || (keys == counts->keys && states == c->states))
 		return;

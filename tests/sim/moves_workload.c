@@ -4,6 +4,7 @@
  * no replica of a shard any more keeps branches of it. That nothing is lost on the way is for the
  * checkers of the other workloads to say. */
 #include "storage-node/keys.h"
+#include "tests/sim/records.h"
 #include "tests/sim/workload.h"
 
 enum { TIMEOUT_US = 6000000, PAUSE_MIN_MS = 500, PAUSE_MAX_MS = 12000 };
@@ -103,19 +104,12 @@ struct end_walk {
 	struct arena arena;
 };
 
-static void count_pair(void *context, struct slice key, struct slice value)
-{
-	(void)key;
-	(void)value;
-	(*(int *)context)++;
-}
-
 static void look_at_shard(void *context, struct slice key, struct slice value)
 {
 	struct end_walk *e = context;
 	struct shard shard;
 	bool listed = false;
-	int branches = 0;
+	bool branches = false;
 	struct buf prefix = {0};
 	if (key.len != KEY_SHARD_BYTES || e->why->len > 0 ||
 	    !schema_decode(&schema_shard, value, &e->arena, &shard))
@@ -127,10 +121,10 @@ static void look_at_shard(void *context, struct slice key, struct slice value)
 		listed |= shard.replicas[i].node == e->node->member;
 	}
 	if (!listed)
-		disk_walk(e->node->disk, STORE_STREAM, key_shard(&prefix, 'o', shard.id),
-			  count_pair, &branches);
+		branches =
+		    disk_has_any(e->node->disk, STORE_STREAM, key_shard(&prefix, 'o', shard.id));
 	buf_close(&prefix);
-	if (branches > 0 && e->why->len == 0)
+	if (branches && e->why->len == 0)
 		buf_printf(e->why, "%s keeps branches of shard %016llx", e->node->name,
 			   (unsigned long long)shard.id);
 }

@@ -26,18 +26,9 @@ bool disk_record(struct sim *sim, const struct disk *disk, enum store_family fam
 	return ok;
 }
 
-static void found(void *context, struct slice key, struct slice value)
-{
-	(void)key;
-	(void)value;
-	*(bool *)context = true;
-}
-
 bool disk_has_any(const struct disk *disk, enum store_family family, struct slice prefix)
 {
-	bool any = false;
-	disk_walk(disk, family, prefix, found, &any);
-	return any;
+	return disk_count(disk, family, prefix) > 0;
 }
 
 /* ---- all shards ---- */

@@ -171,20 +171,13 @@ enum status peers_read(struct storage_bench *b, uint64_t epoch, const char *id, 
 	return b->was_read.status;
 }
 
-static void count_pair(void *context, struct slice key, struct slice value)
-{
-	struct slice id;
-	struct slice rest;
-	bool epochs = key_split(key, &id, &rest) && id.len == 0 && slice_is(rest, "e");
-	(void)value;
-	*(int *)context += !epochs;
-}
-
 int peers_pairs(struct storage_bench *b, enum store_family family, char letter)
 {
-	int count = 0;
+	struct slice epochs;
 	struct buf key = {0};
-	disk_walk(b->disk, family, key_shard(&key, letter, SHARD), count_pair, &count);
+	int count = (int)disk_count(b->disk, family, key_shard(&key, letter, SHARD));
+	if (family == STORE_CONFLICTS && letter == 'd')
+		count -= disk_get(b->disk, family, key_epochs(&key, SHARD), &epochs);
 	buf_close(&key);
 	return count;
 }

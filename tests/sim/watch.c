@@ -4,7 +4,6 @@
  * - open conflicts: a document with several live leaves is in the list of conflicts, and no other
  * - contents: each version has the content that it was made with (contents.c)
  */
-#include <stdlib.h>
 #include <xxhash.h>
 
 #include "common/base/memory.h"
@@ -209,13 +208,8 @@ void watch(struct sim *sim)
 
 void watch_close(struct sim *sim)
 {
-	struct map *maps[] = {&sim->copies_watched, &sim->shards_watched};
-	for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
-		size_t at = 0;
-		for (struct map_entry *e; (e = map_next(maps[i], &at));)
-			free(e->value);
-		map_close(maps[i]);
-	}
+	map_close_owned(&sim->copies_watched);
+	map_close_owned(&sim->shards_watched);
 	map_close(&sim->entries_applied);
 	map_close(&sim->contents);
 }

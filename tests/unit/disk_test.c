@@ -377,6 +377,7 @@ static void walks_show_what_is_under_a_prefix(void **state)
 		int as_long = LONGEST - (len > 0 ? (int)len - 1 : 0);
 		int others = LONGEST - (int)len;
 		assert_int_equal(found, (as_long > 0 ? as_long : 0) + (others > 0 ? others : 0));
+		assert_int_equal(disk_count(b.disk, STORE_META, slice_of(zeros, len)), found);
 	}
 	stop(&b);
 }
