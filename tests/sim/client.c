@@ -36,6 +36,17 @@ bool op_writes(const struct op *op)
 	return op->kind != OP_GET && op->kind != OP_COUNT;
 }
 
+void op_describe(const struct op *op, char *out, size_t size)
+{
+	static const char *const kinds[] = {"GET",    "PUT",    "CREATE", "PATCH",
+					    "DELETE", "BRANCH", "COUNT"};
+	snprintf(
+	    out, size, "op %d client %d %s %s/d%d expected=%s status=%d rev=%s at %lld..%lld ms",
+	    op->number, op->client, kinds[op->kind], collection_names[op->collection], op->document,
+	    op->expected, op->status, op->revision, (long long)(op->start_us / 1000),
+	    (long long)(op->end_us == INT64_MAX ? -1 : op->end_us / 1000));
+}
+
 struct clients {
 	struct client all[SIM_CLIENTS_MAX];
 	struct json_parser *parser;

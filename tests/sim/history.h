@@ -43,5 +43,7 @@ struct history {
 bool op_refused(const struct op *op);
 bool op_succeeded(const struct op *op);
 bool op_writes(const struct op *op);
+/* A line for whoever looks into a violation. */
+void op_describe(const struct op *op, char *out, size_t size);
 
 #endif

@@ -326,7 +326,7 @@ void script_free(struct sim_script *s);
 void nemesis_step(struct sim *sim, enum nemesis_action action, int node);
 void nemesis_heal(struct sim *sim);
 
-/* checker.c */
+/* quiet.c */
 /* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or
  * clean. */
 bool checker_quiet(struct sim *sim, struct buf *why);
@@ -334,10 +334,14 @@ bool checker_quiet(struct sim *sim, struct buf *why);
 bool checker_whole(struct sim *sim);
 /* A shard that it has a replica of, does not lead, and is not to lead again; 0: none. */
 uint64_t checker_followed(struct sim *sim, uint64_t member);
-void checker_final(struct sim *sim);
-void checker_close(struct sim *sim);
+
+/* sent.c */
 /* Called for every message sent: a cleanup must have been acknowledged by all replicas. */
 void checker_on_send(struct sim *sim, const struct effect *effect);
+void checker_close(struct sim *sim);
+
+/* checker.c */
+void checker_final(struct sim *sim);
 
 /* watch.c */
 enum { WATCH_EVERY_MS = 400 };
