@@ -25,10 +25,12 @@
  *   DOCUMENTS  'd' shard id, document id, 0, 3, sequence  operation id, then its stamp (8 bytes)
  *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
  *   STREAM     'v' shard id, number                       nothing: this write had no effect; or
- * what it did to a conflict: enum conflict_event and enum conflict_kind, a byte each STREAM     'o'
- * shard id, sequence                     outbox_entry STREAM     'z' shard id, wall ms, number
- * discarded: epoch (8 bytes), then change CONFLICTS  'd' shard id, document id, 0, 'o' conflict,
- * open CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
+ *                                                         what it did to a conflict, a byte each:
+ *                                                         conflict_event, conflict_kind
+ *   STREAM     'o' shard id, sequence                     outbox_entry
+ *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
+ *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
+ *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
  *   CONFLICTS  'd' shard id, 0, 'e'                      epoch_starts
  *   CONFLICTS  'd' shard id, 0, 'h', number              conflict, resolved: of the history
  *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
@@ -50,7 +52,7 @@
  *   INDEXES    'w' shard id, signature, 'r', place        row of a view: key, value (MessagePack);
  *                                                         place as in view_range
  *   INDEXES    'w' shard id, signature, 'd', document id  places of its rows, each behind its
- * length (4 bytes)
+ *                                                         length (4 bytes)
  *
  * A shard_position carries the shard's digest: the sum, modulo 2^64, of digest_pair (digest.h) over
  * all its pairs of DOCUMENTS, CONFLICTS and ATTACHMENTS. Positions of older versions lack it: the
