@@ -472,7 +472,7 @@ static uint32_t kept_generations(const struct document *doc)
 
 static void finish(struct editing *e)
 {
-	graph_settle_deletions(e->doc);
+	graph_settle_deletions(e->doc, e->arena);
 	const struct body_edit *before = e->out->bodies; /* of what went */
 	e->bodies_cap = e->out->bodies_count;
 	e->bodies_cap += looks_through(e) ? e->doc->revisions_count : MOVED_MAX;

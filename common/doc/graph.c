@@ -323,15 +323,6 @@ void graph_close(struct document *doc, uint32_t index, uint64_t number)
 	doc->revisions[index].flags |= REVISION_CLOSED;
 }
 
-void graph_settle_deletions(struct document *doc)
-{
-	int winner = graph_winner(doc);
-	if (winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner))
-		return;
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		doc->revisions[i].flags &= ~(uint64_t)REVISION_AGAINST;
-}
-
 /* ---- ancestry ---- */
 
 /* Marks all that is reachable from marked nodes through at least one step. */
@@ -346,42 +337,6 @@ static void mark_ancestors(const struct document *doc, const uint8_t *from, uint
 				ancestors[parent] = 1;
 		}
 	}
-}
-
-/* Marks all that has an ancestor in common with the node, or is one. */
-static void mark_related(const struct document *doc, uint32_t index, uint8_t *related,
-			 struct arena *arena)
-{
-	uint8_t *from = arena_alloc(arena, doc->revisions_count);
-	from[index] = 1;
-	mark_ancestors(doc, from, related);
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		for (uint32_t p = 0; !related[i] && p < doc->revisions[i].parents_count; p++) {
-			int parent = parent_of(doc, i, p);
-			related[i] = parent != GRAPH_NONE && related[parent];
-		}
-}
-
-static bool other_is_live(const struct document *doc, uint32_t than, const uint8_t *among)
-{
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		if (i != than && (!among || among[i]) && graph_is_live(doc, i))
-			return true;
-	return false;
-}
-
-void graph_mark_deletions(struct document *doc, uint32_t added, struct arena *arena)
-{
-	bool deleted = !graph_is_live(doc, added);
-	if (!deleted && other_is_live(doc, added, NULL))
-		return; /* which deletions stand against edits is known already */
-	uint8_t *related = arena_alloc(arena, doc->revisions_count);
-	mark_related(doc, added, related, arena);
-	if (deleted && other_is_live(doc, added, related))
-		doc->revisions[added].flags |= REVISION_AGAINST;
-	for (uint32_t i = 0; i < doc->revisions_count && !deleted; i++)
-		if (related[i] && graph_is_leaf(doc, i) && !graph_is_live(doc, i))
-			doc->revisions[i].flags |= REVISION_AGAINST;
 }
 
 bool graph_descends(const struct document *doc, uint32_t index, uint32_t ancestor)

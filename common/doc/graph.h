@@ -44,11 +44,13 @@ uint32_t graph_top_sides(const struct document *doc, uint32_t most, struct arena
 			 uint32_t **out);
 /* Other sides than the winner. */
 uint32_t graph_conflicts(const struct document *doc);
-/* The node `added` is a branch, its parents were no leaves: if it is a deletion that meets edits,
- * or an edit that meets nothing but deletions, of a common root, these are sides. */
+/* The node `added` is a branch, its parents were no leaves: if it is a deletion that meets edits of
+ * a common root, or is of what was split off, or an edit that meets nothing but such deletions,
+ * these are sides. */
 void graph_mark_deletions(struct document *doc, uint32_t added, struct arena *arena);
-/* Without an edit that is left no deletion stands against one. */
-void graph_settle_deletions(struct document *doc);
+/* Without an edit that is left no deletion stands against one; but one that is of what was split
+ * off does against whatever the id became. */
+void graph_settle_deletions(struct document *doc, struct arena *arena);
 
 /* Adds a node with these parents (indexes ascending), whose leaf marks it takes; number = stream
  * number that supersedes them. Returns its index. The hash is borrowed. The revision must not be

@@ -16,8 +16,7 @@ static bool is_split(const struct document *doc, uint64_t index)
 	return doc->revisions[index].flags & REVISION_SPLIT;
 }
 
-/* Marks all that marked nodes stand on. */
-static void mark_below(const struct document *doc, uint8_t *marks)
+void graph_mark_below(const struct document *doc, uint8_t *marks)
 {
 	for (uint32_t i = doc->revisions_count; i-- > 0;)
 		for (uint32_t p = 0; marks[i] && p < doc->revisions[i].parents_count; p++)
@@ -25,8 +24,7 @@ static void mark_below(const struct document *doc, uint8_t *marks)
 				marks[doc->revisions[i].parents[p]] = 1;
 }
 
-/* Marks all that stands on marked nodes, but for what a split left. */
-static void mark_above(const struct document *doc, uint8_t *marks)
+void graph_mark_above(const struct document *doc, uint8_t *marks)
 {
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		for (uint32_t p = 0; !marks[i] && p < doc->revisions[i].parents_count; p++)
@@ -75,11 +73,11 @@ static void mark_before(const struct document *doc, const uint8_t *leaves, struc
 	uint32_t all = doc->revisions_count;
 	for (uint32_t i = 0; i < all; i++)
 		out->taken[i] = leaves[i] && out->after[i];
-	mark_below(doc, out->taken);
+	graph_mark_below(doc, out->taken);
 	for (uint32_t i = 0; i < all; i++)
 		out->before[i] = out->taken[i] =
 		    out->taken[i] && !out->after[i] && !is_split(doc, i);
-	mark_above(doc, out->before);
+	graph_mark_above(doc, out->before);
 	for (uint32_t i = 0; i < all; i++)
 		out->before[i] = out->before[i] && !out->after[i];
 }
@@ -108,7 +106,7 @@ static uint8_t *with_ends(const struct document *doc, const uint8_t *leaves, str
 	uint8_t *on = arena_alloc(arena, doc->revisions_count + 1);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		on[i] = is_split(doc, i);
-	mark_above(doc, on);
+	graph_mark_above(doc, on);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		out[i] |= on[i] && graph_is_leaf(doc, i) && !graph_is_live(doc, i);
 	return out;
@@ -122,13 +120,13 @@ static bool mark_fresh(const struct document *doc, const uint8_t *leaves, const 
 	uint8_t *related = arena_alloc(arena, doc->revisions_count + 1);
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		related[i] = leaves[i] && split->after[i];
-	mark_below(doc, related);
-	mark_above(doc, related);
+	graph_mark_below(doc, related);
+	graph_mark_above(doc, related);
 	for (uint32_t i = 0; i < doc->revisions_count; i++) {
 		fresh[i] = below[i] && !related[i] && !is_split(doc, i);
 		found |= fresh[i];
 	}
-	mark_above(doc, fresh);
+	graph_mark_above(doc, fresh);
 	return found;
 }
 
@@ -158,11 +156,11 @@ static bool find_freed(const struct document *doc, const uint8_t *nodes, struct 
 	uint8_t *below = copy_of(doc, nodes, arena);
 	uint8_t *all_below = copy_of(doc, leaves, arena);
 	uint8_t *fresh = arena_alloc(arena, all + 1);
-	mark_below(doc, below);
-	mark_below(doc, all_below);
+	graph_mark_below(doc, below);
+	graph_mark_below(doc, all_below);
 	if (stub_is_there(doc) || !mark_last_splits(doc, all_below, arena, out->after))
 		return false;
-	mark_above(doc, out->after);
+	graph_mark_above(doc, out->after);
 	if (some_are_live(doc, nodes, out->after) ||
 	    !mark_fresh(doc, leaves, below, out, arena, fresh))
 		return false;
@@ -199,10 +197,10 @@ void graph_split_find(const struct document *doc, const uint32_t *nodes, uint32_
 	if (!find_freed(doc, leaves, arena, out)) {
 		uint8_t *below = copy_of(doc, leaves, arena);
 		*out = nothing_marked(doc, arena);
-		mark_below(doc, below);
+		graph_mark_below(doc, below);
 		if (!mark_last_splits(doc, below, arena, out->after))
 			return;
-		mark_above(doc, out->after);
+		graph_mark_above(doc, out->after);
 		mark_before(doc, leaves, out);
 	}
 	cut_off(doc, arena, &out->cut);

@@ -18,6 +18,11 @@ struct graph_split {
 			      * there by who knew nothing of it */
 };
 
+/* Marks all that marked nodes stand on. */
+void graph_mark_below(const struct document *doc, uint8_t *marks);
+/* Marks all that stands on marked nodes, but for what a split left. */
+void graph_mark_above(const struct document *doc, uint8_t *marks);
+
 /* Of the histories of these nodes; all lists in the arena. Without a split the graph is as it was,
  * and nothing is marked. */
 void graph_split_find(const struct document *doc, const uint32_t *nodes, uint32_t count,

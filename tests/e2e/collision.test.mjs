@@ -360,6 +360,43 @@ describe('an id collision', () => {
     }
   });
 
+  test('a deletion that comes late reaches its document also when the stub was deleted', async (c) => {
+    const own = { type: 'person', own: true };
+    const gone = { _deleted: true, _revisions: { start: 2, ids: ['d'.repeat(32), root('a')] } };
+    const edit = { type: 'person', n: 3, _revisions: { start: 2, ids: ['e'.repeat(32), root('a')] } };
+    const save = async (id, ...docs) => {
+      const pushed = await couch('/late/_bulk_docs', { method: 'POST', body: { new_edits: false, docs: docs.map((doc) => ({ _id: id, ...doc })) } });
+      assert.equal(pushed.status, 201, pushed.text);
+    };
+    const branch = (id) => c.insist('DELETE', `/late/${id}?branch=true`, { headers: { 'If-Match': `"1-${root('a')}"` } });
+    const ways = { u: branch, v: (id) => save(id, gone), w: branch, x: (id) => save(id, gone), y: (id) => save(id, gone, edit) };
+    const ids = Object.keys(ways);
+    const isOwn = (id) => id > 'v';
+    for (const id of ids) await push('late', id, [['a', { type: 'person', n: 1 }], ['b', { type: 'data_record', n: 2 }]]);
+    for (const id of ids) {
+      await until('it is split', LONG_MS, async () => (await c.get(`/late/${id}`)).json?._split);
+      await c.insist('DELETE', `/late/${id}`);
+      if (isOwn(id)) await push('late', id, [['c', own]]);
+      await ways[id](id);
+    }
+    const records = await until('all are on record', LONG_MS, async () => {
+      const { json } = await c.get('/_/conflicts?collection=late&state=resolved');
+      const late = ids.map((id) => json.find((row) => row.id === id && row.detail.documents.length === 1));
+      return late.every(Boolean) && late;
+    });
+    for (const [i, id] of ids.entries()) {
+      const part = derived(id, 'a');
+      const shown = await c.get(`/late/${part}`);
+      assert.deepEqual(records[i].detail.deleted, id === 'y' ? undefined : [part]);
+      assert.equal(id === 'y' ? shown.json.n : shown.status, id === 'y' ? 3 : 404);
+      assert.equal((await c.get(`/late/${derived(id, 'b')}`)).status, 200);
+      const old = await c.get(`/late/${id}`);
+      assert.deepEqual(isOwn(id) ? old.json : old.status, isOwn(id) ? { id, ...own } : 404);
+      assert.notEqual((await c.get(`/_/conflicts/late/${id}`)).json?.state, 'open');
+    }
+    assert.equal(records[4].leaves.length, 3, 'the edit and the deletion were weighed together');
+  });
+
   test('where an id is taken nothing is written, and everybody says so', async (c) => {
     await c.collection('taken', { shards: 4, policy: { strategy: 'none' } });
     await c.put(`/taken/${derived('t', 'b')}`, { mine: true });

@@ -254,6 +254,42 @@ static void test_a_second_one_late_to_a_freed_id_meets_the_first(void **state)
 	late_goes_home(f, "{\"own\":1}", both);
 }
 
+/* Nobody has made anything under the freed id, or somebody has who knew nothing of the split. */
+static void test_a_deletion_late_to_a_freed_id(void **state)
+{
+	struct fixture *f = *state;
+	for (int has_own = 0; has_own < 2; has_own++) {
+		freed_id(f);
+		if (has_own)
+			node(f, "1-0123456789abcdef", ROOT, "{\"type\":\"person\",\"own\":1}");
+		else
+			f->nodes[3].flags |= REVISION_AGAINST;
+		node(f, "2-late", P(0), NULL)->flags |= REVISION_DELETED | REVISION_AGAINST;
+		run(f);
+		assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+		assert_int_equal(f->decision.resolve.deleted, !has_own);
+		assert_false(f->decision.resolve.split);
+		if (has_own)
+			becomes(f, "{\"type\":\"person\",\"own\":1}");
+		assert_int_equal(f->decision.parts_count, 1);
+		assert_true(slice_is(f->decision.parts[0].id, "x~e4da228c29dc4ebc"));
+		assert_true(f->decision.parts[0].deleted);
+		assert_string_equal(to_json(f, f->decision.resolve.detail),
+				    "{\"by\":\"arbiter\",\"deleted\":[\"x~e4da228c29dc4ebc\"],"
+				    "\"documents\":[\"x~e4da228c29dc4ebc\"],"
+				    "\"strategy\":\"split\"}");
+	}
+	/* with an edit of the same document it is the policy's business */
+	node(f, "2-more", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	late_goes_home(f, "{\"type\":\"person\",\"own\":1}", "{\"type\":\"person\",\"n\":9}");
+	f->graph.policy =
+	    from_json(f, "{\"roots\":{\"kind\":[\"type\"]},\"deletes\":\"delete-wins\"}");
+	run(f);
+	becomes(f, "{\"type\":\"person\",\"own\":1}");
+	assert_true(f->decision.parts_count == 1 && f->decision.parts[0].deleted);
+}
+
 /* What collides with each other there is decided as ever. */
 static void test_late_to_a_freed_id_that_has_two_new_roots(void **state)
 {
@@ -343,6 +379,7 @@ int main(void)
 	    T(test_a_new_collision_after_a_split),
 	    T(test_late_to_a_freed_id_that_has_a_new_root),
 	    T(test_a_second_one_late_to_a_freed_id_meets_the_first),
+	    T(test_a_deletion_late_to_a_freed_id),
 	    T(test_late_to_a_freed_id_that_has_two_new_roots),
 	    T(test_roots_that_an_undo_brought_back_after_a_deletion),
 	    T(test_what_history_cannot_tell_stays_open),
