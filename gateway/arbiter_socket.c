@@ -214,11 +214,11 @@ static bool take_frame(struct turn *t, struct slice bytes, struct frame *f, stru
 	if (value_rank(whole) != RANK_MAP)
 		return problem_detail(p, STATUS_BAD_MESSAGE, "", "A frame is a JSON object.");
 	static const char *const members[] = {"ref", "lease", "listen", "answer", "renew", NULL};
-	if (!native_members(whole, members, p))
-		return false;
 	if (!take_ref(f, value_member(whole, slice_text("ref"))))
 		return problem_detail(p, STATUS_BAD_MESSAGE, "/ref",
 				      "A number or a short text, which the answer repeats.");
+	if (!native_members(whole, members, p))
+		return false;
 	struct mp_reader lease = mp_reader_of(value_member(whole, slice_text("lease")));
 	struct mp_token token = mp_read(&lease);
 	if (token.type == MP_STR && token.bytes.len > 0 && token.bytes.len <= LEASE_TEXT_BYTES)

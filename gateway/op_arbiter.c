@@ -26,6 +26,12 @@ static void refuse(struct turn *t, struct request *r, enum status status, const 
 	answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, place);
 }
 
+/* Where the lease stands in what the client sent: a path, or a frame of a socket. */
+static const char *lease_place(const struct request *r)
+{
+	return r->reply ? "/lease" : "path";
+}
+
 static void ask(struct turn *t, struct request *r, call_done *done)
 {
 	struct arbiter_op *op = r->op;
@@ -206,7 +212,7 @@ static void begin(struct turn *t, struct request *r)
 	const struct map_collection *c =
 	    s ? map_get_u64(&t->gw->map.collections_by_id, s->shard.collection) : NULL;
 	if (!c) {
-		refuse(t, r, STATUS_LEASE_LOST, "path");
+		refuse(t, r, STATUS_LEASE_LOST, lease_place(r));
 		return;
 	}
 	r->collection = arena_copy(&r->arena, c->settings.name);
@@ -232,7 +238,7 @@ static struct arbiter_op *op_new(struct request *r, struct problem *p)
 	if (!arbiter_allowed(r, p))
 		return NULL;
 	if (!arbiter_lease_parse(r, r->resource, &op->lease)) {
-		problem_set(p, STATUS_LEASE_LOST, "path");
+		problem_set(p, STATUS_LEASE_LOST, lease_place(r));
 		return NULL;
 	}
 	r->resource = op->lease.id;

@@ -1,6 +1,7 @@
 /* Conflicts resolved by hand, and resolutions taken apart. */
 #include <stdio.h>
 
+#include "common/doc/attachment.h"
 #include "common/doc/decide.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
@@ -271,6 +272,17 @@ static bool take_leaves(struct request *r, struct slice list, struct resolve_op 
 	return true;
 }
 
+/* As they are shown; whether they are there its lead says. */
+static bool takes_attachments(struct request *r, struct slice body, struct problem *p)
+{
+	struct attachments_wanted named;
+	if (attachments_want(body, &r->arena, &named))
+		return true;
+	problem_set(p, STATUS_BAD_ATTACHMENT, "");
+	write_attachment_place(p, "/document", named.wrong);
+	return false;
+}
+
 bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 			  struct answer *answer, struct problem *p)
 {
@@ -304,7 +316,7 @@ bool conflict_take_answer(struct turn *t, struct request *r, struct slice body,
 		return problem_detail(p, STATUS_BAD_PARAMETER, "/document/id",
 				      "The id of the document that is in conflict, or none.");
 	answer->body = taken.body;
-	return true;
+	return takes_attachments(r, taken.body, p);
 }
 
 static struct slice principal_of(struct request *r)

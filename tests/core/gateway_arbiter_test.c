@@ -296,6 +296,39 @@ static void test_answers_that_come_too_late(void **state)
 	assert_true(body_has(b, "\"leaves_moved\""));
 }
 
+/* What the lead would take for an attachment that is not there is refused before it is asked. */
+static void test_an_answer_with_what_is_no_attachment(void **state)
+{
+	static const struct {
+		const char *attachments;
+		const char *place;
+	} rows[] = {{"7", "\"place\":\"/document/_attachments\""},
+		    {"{\"my/x\":{\"foo\":1}}", "\"place\":\"/document/_attachments/my~1x\""},
+		    {"{\"a\":{\"data\":\"AAAA\"}}", "\"place\":\"/document/_attachments/a\""}};
+	struct gateway_bench *b = *state;
+	take_one(b);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char text[256];
+		snprintf(text, sizeof text, "{\"document\":{\"_attachments\":%s}}",
+			 rows[i].attachments);
+		say(b, "POST", "/answer", text);
+		assert_int_equal(b->status, 400);
+		assert_true(body_has(b, "\"bad_attachment\"") && body_has(b, rows[i].place));
+		snprintf(text, sizeof text,
+			 "POST /_/conflicts/c/x/resolve\n\n{\"leaves\":[\"2-a\",\"2-b\"],"
+			 "\"document\":{\"_attachments\":%s}}",
+			 rows[i].attachments);
+		gateway_bench_clear(b);
+		gateway_bench_http(b, text);
+		assert_int_equal(b->status, 400);
+		assert_true(body_has(b, "\"bad_attachment\"") && body_has(b, rows[i].place));
+	}
+}
+
+#define STUB                                                                                       \
+	"{\"content_type\":\"a/b\",\"revpos\":1,\"digest\":\"md5-x\",\"length\":1,\"content\":\""  \
+	"0000000000000000000000000000000000000000000000000000000000000000\"}"
+
 /* The lead names the attachment; the client is told where it stands in what it sent. */
 static void test_an_answer_with_an_attachment_that_is_not_there(void **state)
 {
@@ -303,7 +336,7 @@ static void test_an_answer_with_an_attachment_that_is_not_there(void **state)
 	struct msg_conflict_resolve_ack missing = {.status = STATUS_MISSING_ATTACHMENT,
 						   .place = slice_text("my/x~")};
 	take_one(b);
-	say(b, "POST", "/answer", "{\"document\":{\"_attachments\":{\"my/x~\":{}}}}");
+	say(b, "POST", "/answer", "{\"document\":{\"_attachments\":{\"my/x~\":" STUB "}}}");
 	leased(b, &(struct msg_conflict_lease_ack){.status = STATUS_OK});
 	graph(b, false);
 	last(b, MSG_conflict_resolve);
@@ -312,7 +345,7 @@ static void test_an_answer_with_an_attachment_that_is_not_there(void **state)
 	assert_true(body_has(b, "\"place\":\"/document/_attachments/my~1x~0\""));
 	gateway_bench_clear(b);
 	gateway_bench_http(b, "POST /_/conflicts/c/x/resolve\n\n{\"leaves\":[\"2-a\",\"2-b\"],"
-			      "\"document\":{\"_attachments\":{\"my/x~\":{}}}}");
+			      "\"document\":{\"_attachments\":{\"my/x~\":" STUB "}}}");
 	graph(b, false);
 	last(b, MSG_conflict_resolve);
 	gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_resolve_ack, &missing);
@@ -566,7 +599,19 @@ static void test_unknown_members(void **state)
 	assert_true(told(b, "\"place\":\"/listen/creditt\""));
 	gateway_bench_clear(b);
 	socket_say(b, stream, "{\"ref\":1,\"listen\":{},\"credit\":8}");
-	assert_true(told(b, "\"place\":\"/credit\""));
+	assert_true(told(b, "{\"ref\":1,") && told(b, "\"place\":\"/credit\""));
+}
+
+/* A path means nothing to whoever has sent a frame. */
+static void test_a_lease_that_is_none(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /_/arbiter/nonsense");
+	assert_true(body_has(b, "\"lease_lost\"") && body_has(b, "\"place\":\"path\""));
+	uint64_t stream = connect_socket(b);
+	gateway_bench_clear(b);
+	socket_say(b, stream, "{\"ref\":1,\"lease\":\"nonsense\",\"renew\":{}}");
+	assert_true(told(b, "\"lease_lost\"") && told(b, "\"place\":\"/lease\""));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -582,6 +627,7 @@ int main(void)
 	    TEST(test_silent_leads_are_passed_over),
 	    TEST(test_an_answer_names_its_lease),
 	    TEST(test_answers_that_come_too_late),
+	    TEST(test_an_answer_with_what_is_no_attachment),
 	    TEST(test_an_answer_with_an_attachment_that_is_not_there),
 	    TEST(test_other_answers),
 	    TEST(test_what_is_malformed_is_refused),
@@ -591,6 +637,7 @@ int main(void)
 	    TEST(test_a_socket_that_ends_gives_back_what_it_has_not_decided),
 	    TEST(test_frames_that_are_none),
 	    TEST(test_unknown_members),
+	    TEST(test_a_lease_that_is_none),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
