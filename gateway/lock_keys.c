@@ -41,12 +41,6 @@ bool lock_id_parse(struct slice text, uint8_t id[LOCK_ID_BYTES])
 	return true;
 }
 
-static bool is_collection(struct slice name)
-{
-	bool system = name.len >= 7 && memcmp(name.data, "system.", 7) == 0;
-	return !system && collection_name_valid(name);
-}
-
 static bool has_empty_part(struct slice field)
 {
 	uint8_t before = '.';
@@ -110,7 +104,8 @@ static bool parse_slashes(struct request *r, struct slice text, const char *plac
 	struct slice rest;
 	struct slice first = cut(text, '/', &rest);
 	struct slice more;
-	if (!url_decode(first, false, &r->arena, &key->name) || !is_collection(key->name)) {
+	if (!url_decode(first, false, &r->arena, &key->name) ||
+	    !collection_name_makeable(key->name)) {
 		advisory(key, text);
 		return true;
 	}
@@ -142,11 +137,11 @@ bool lock_key_parse(struct request *r, struct slice text, const char *place,
 	if (slashes) {
 		if (!parse_slashes(r, text, place, &out->key, p))
 			return false;
-	} else if (first.len < text.len && is_collection(first) && !system) {
+	} else if (first.len < text.len && collection_name_makeable(first) && !system) {
 		out->key.name = text;
 		out->dotted = true;
 		return true;
-	} else if (is_collection(text)) {
+	} else if (collection_name_makeable(text)) {
 		out->key.name = text;
 	} else {
 		advisory(&out->key, text);

@@ -207,12 +207,6 @@ static bool take_settings(struct request *r, struct settings_op *op, struct slic
 	return true;
 }
 
-static bool name_is_fit(struct slice name)
-{
-	bool system = name.len >= 7 && memcmp(name.data, "system.", 7) == 0;
-	return !system && collection_name_valid(name);
-}
-
 void native_collection_create(struct turn *t, struct request *r)
 {
 	struct settings_op *op = arena_alloc(&r->arena, sizeof *op);
@@ -224,7 +218,7 @@ void native_collection_create(struct turn *t, struct request *r)
 		return;
 	}
 	r->collection = op->message.collection.name;
-	if (name_is_fit(r->collection))
+	if (collection_name_makeable(r->collection))
 		policy_check_script(t, r, op->message.collection.policy, "/policy", settings_send);
 	else
 		answer_status(t, r, STATUS_BAD_NAME, "/name");
@@ -258,7 +252,7 @@ void native_collection_update(struct turn *t, struct request *r)
 	struct problem problem;
 	r->op = op;
 	r->collection = r->resource;
-	if (!name_is_fit(r->collection))
+	if (!collection_name_makeable(r->collection))
 		answer_status(t, r, STATUS_BAD_NAME, "path");
 	else if (!native_body(t, r, &op->patch, &problem))
 		answer_problem(t, r, &problem);
@@ -272,7 +266,7 @@ void native_collection_drop(struct turn *t, struct request *r)
 	r->op = op;
 	op->message.drop = true;
 	op->message.collection.name = r->resource;
-	if (!name_is_fit(r->resource)) {
+	if (!collection_name_makeable(r->resource)) {
 		answer_status(t, r, STATUS_BAD_NAME, "path");
 		return;
 	}

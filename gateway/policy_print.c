@@ -10,11 +10,10 @@ static bool references_can_be(const struct policy *policy, struct policy_error *
 {
 	for (uint32_t i = 0; i < policy->references_count; i++) {
 		struct slice name = policy->references[i].collection;
-		if (name.len == 0 || collection_name_valid(name))
+		if (name.len == 0 || collection_name_makeable(name))
 			continue;
 		snprintf(error->place, sizeof error->place, "/references/%u/collection", i);
-		snprintf(error->text, sizeof error->text,
-			 "no collection has such a name: 1 to 64 of a-z A-Z 0-9 . -");
+		snprintf(error->text, sizeof error->text, POLICY_NO_SUCH_NAME);
 		return false;
 	}
 	return true;

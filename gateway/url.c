@@ -122,6 +122,12 @@ bool collection_name_valid(struct slice name)
 	return true;
 }
 
+bool collection_name_makeable(struct slice name)
+{
+	bool system = name.len >= 7 && memcmp(name.data, "system.", 7) == 0;
+	return !system && collection_name_valid(name);
+}
+
 /* Bytes of the valid UTF-8 character at p, 0 if there is none. */
 static size_t utf8_char(const uint8_t *p, size_t left)
 {

@@ -26,6 +26,8 @@ bool url_parameter_next(struct slice *rest, struct http_field *out);
 
 /* 1 to LIMIT_NAME_BYTES of a-z A-Z 0-9 dot dash. */
 bool collection_name_valid(struct slice name);
+/* And none of the cluster's own (system.): clients may make a collection of this name. */
+bool collection_name_makeable(struct slice name);
 /* 1 to LIMIT_ID_BYTES of UTF-8 without control characters. */
 bool document_id_valid(struct slice id);
 

@@ -28,6 +28,11 @@
 #include "common/base/slice.h"
 #include "proto/status.h"
 
+/* Of a name that a reference gives. */
+#define POLICY_NO_SUCH_NAME                                                                        \
+	"no collection can have such a name: 1 to 64 of a-z A-Z 0-9 . -, not beginning with "      \
+	"system."
+
 enum policy_strategy {
 	POLICY_NONE,
 	POLICY_NEWEST,

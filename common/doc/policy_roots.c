@@ -117,7 +117,10 @@ static bool read_reference(struct policy_parser *p, struct mp_reader *r, uint32_
 			return refuse_reference(
 			    p, index, member, "unknown or twice; allowed: path, kind, collection");
 		if (!fits)
-			return refuse_reference(p, index, member, "must be " REFERENCE_FORM);
+			return refuse_reference(p, index, member,
+						token.type == MP_STR && to == &out->collection
+						    ? POLICY_NO_SUCH_NAME
+						    : "must be " REFERENCE_FORM);
 		*to = value;
 	}
 	return out->path.len > 0 ||

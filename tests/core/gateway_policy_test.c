@@ -161,6 +161,10 @@ static void test_refusals(void **state)
 	    {"PUT /system.policies/c\n\n{\"references\":[{\"path\":\"a\",\"collection\":\"c.2\"},"
 	     "{\"path\":\"b\",\"collection\":\"my people\"}]}",
 	     400, "/references/1/collection"},
+	    {"PUT "
+	     "/system.policies/"
+	     "c\n\n{\"references\":[{\"path\":\"a\",\"collection\":\"system.x\"}]}",
+	     400, "/references/0/collection"},
 	    {"PUT /system.policies/c\n\n{\"id\":\"d\"}", 400, "/id"},
 	    {"PUT /system.policies/c\n\n[]", 400, NULL},
 	    {"PUT /system.policies/d\n\n{}", 404, "path"},

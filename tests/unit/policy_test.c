@@ -171,7 +171,13 @@ static void test_references(void **state)
 	assert_int_equal(f->policy.references[1].collection.len, 0);
 	assert_true(slice_is(f->policy.references[2].collection, "homes"));
 	refused(f, "{\"references\":[{\"path\":\"a\",\"collection\":\"\"}]}",
-		"/references/0/collection", "name");
+		"/references/0/collection", "1 to 64");
+	refused(f,
+		"{\"references\":[{\"path\":\"a\",\"collection\":\"01234567890123456789012345678901"
+		"234567890123456789012345678901234\"}]}",
+		"/references/0/collection", "1 to 64");
+	refused(f, "{\"references\":[{\"path\":\"a\",\"collection\":7}]}",
+		"/references/0/collection", "must be");
 	refused(f, "{\"references\":{}}", "/references", "list");
 	refused(f, "{\"references\":[\"a\"]}", "/references/0", "path");
 	refused(f, "{\"references\":[{}]}", "/references/0/path", "needed");
