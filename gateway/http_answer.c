@@ -174,6 +174,18 @@ void answer_status(struct turn *t, struct request *r, enum status status, const 
 	answer_problem(t, r, &p);
 }
 
+void answer_not_found(struct turn *t, struct request *r, const char *place, const char *detail)
+{
+	struct problem p;
+	problem_detail(&p, STATUS_NOT_FOUND, place, detail);
+	answer_problem(t, r, &p);
+}
+
+void answer_no_collection(struct turn *t, struct request *r, const char *place)
+{
+	answer_not_found(t, r, place, "There is no collection of this name.");
+}
+
 void answer_not_allowed(struct turn *t, struct request *r, struct slice allow)
 {
 	struct problem p;

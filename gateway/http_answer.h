@@ -22,6 +22,9 @@ void reply_send(struct turn *t, struct request *r, struct reply *reply);
 void problem_print(const struct problem *p, struct slice request_id, struct buf *out);
 void answer_problem(struct turn *t, struct request *r, const struct problem *p);
 void answer_status(struct turn *t, struct request *r, enum status status, const char *place);
+/* 404: what of that which the request names is not there. */
+void answer_not_found(struct turn *t, struct request *r, const char *place, const char *detail);
+void answer_no_collection(struct turn *t, struct request *r, const char *place);
 /* 405 and 204 */
 void answer_not_allowed(struct turn *t, struct request *r, struct slice allow);
 void answer_options(struct turn *t, struct request *r, struct slice allow);

@@ -12,6 +12,8 @@
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
+#define NO_CHECKPOINT "The collection has no checkpoint of this name."
+
 enum { ASKED_MAX = 32, ROWS_MAX = 64 * 1024, POSITION_BYTES = 16, OPERATION_BYTES = 16 };
 
 /* One shard's part of one checkpoint. */
@@ -80,7 +82,7 @@ static bool begin_collection(struct turn *t, struct request *r, const struct map
 {
 	struct checkpoints_op *op = r->op;
 	if (!c) {
-		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		answer_no_collection(t, r, "path");
 		return false;
 	}
 	op->shards = arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->shards);
@@ -134,7 +136,7 @@ static void show_one(struct turn *t, struct request *r)
 {
 	const struct checkpoints_op *op = r->op;
 	if (op->parts_count == 0) {
-		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		answer_not_found(t, r, "path", NO_CHECKPOINT);
 		return;
 	}
 	struct slice position = group_position(t, r, 0, op->parts_count);
@@ -309,7 +311,7 @@ static void part_set(struct turn *t, struct request *r, uint32_t index, enum sta
 	if (--op->left > 0)
 		return;
 	if (!op->found) {
-		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		answer_not_found(t, r, "path", NO_CHECKPOINT);
 		return;
 	}
 	struct reply *reply = reply_begin(t, 200);

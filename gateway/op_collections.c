@@ -230,7 +230,7 @@ static void update_go(struct turn *t, struct request *r, struct map_collection *
 	struct settings_op *op = r->op;
 	struct problem problem;
 	if (!c) {
-		answer_status(t, r, STATUS_NOT_FOUND, "");
+		answer_no_collection(t, r, "path");
 		return;
 	}
 	op->message.update = true;

@@ -31,20 +31,12 @@ void conflict_ask_graph(struct turn *t, struct request *r, call_done *done)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
-/* A path that leads to no conflict: which part of it is not there. */
-static void not_found(struct turn *t, struct request *r, const char *detail)
-{
-	struct problem problem;
-	problem_detail(&problem, STATUS_NOT_FOUND, "path", detail);
-	answer_problem(t, r, &problem);
-}
-
 static void collection_found(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct conflict_ask *op = r->op;
 	const struct map_shard *shard = c ? map_collection_shard(c, r->resource) : NULL;
 	if (!shard) {
-		not_found(t, r, "There is no collection of this name.");
+		answer_no_collection(t, r, "path");
 		return;
 	}
 	op->read.message.id = r->resource;
@@ -56,7 +48,8 @@ const struct msg_conflict_read_ack *conflict_graph(struct turn *t, struct reques
 						   enum status status, const void *body)
 {
 	if (status == STATUS_NOT_FOUND) {
-		not_found(t, r, "There is no document with this id in the collection.");
+		answer_not_found(t, r, "path",
+				 "There is no document with this id in the collection.");
 		return NULL;
 	}
 	if (!body || !status_is_success(status)) {
@@ -315,7 +308,7 @@ static void have_graph(struct turn *t, struct request *r, uint32_t index, enum s
 	external.policy = other_strategy(r, (struct slice){0}, "external");
 	decide_conflict(&external, r->resource, &r->arena, &asked);
 	if (asked.kind == DECISION_NOTHING) {
-		not_found(t, r, "The document has no open conflict.");
+		answer_not_found(t, r, "path", "The document has no open conflict.");
 		return;
 	}
 	if (asked.kind == DECISION_BROKEN) {

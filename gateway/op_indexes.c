@@ -170,7 +170,7 @@ static void progress_go(struct turn *t, struct request *r, struct map_collection
 {
 	struct progress_op *op = r->op;
 	if (!c) {
-		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		answer_no_collection(t, r, "path");
 		return;
 	}
 	if (c->settings.indexes_count == 0) {

@@ -188,7 +188,7 @@ static void change_map(struct turn *t, struct request *r, uint32_t index, enum s
 		answer_status(
 		    t, r, status_is_success(status) ? STATUS_COORDINATOR_UNAVAILABLE : status, "");
 	else if (!c)
-		answer_status(t, r, STATUS_NOT_FOUND, "path");
+		answer_no_collection(t, r, "path");
 	else
 		change(t, r, c);
 }

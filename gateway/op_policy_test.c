@@ -274,7 +274,7 @@ static void test_go(struct turn *t, struct request *r, struct map_collection *c)
 	struct test_op *op = r->op;
 	r->close = test_close;
 	if (!c) {
-		answer_status(t, r, STATUS_NOT_FOUND, "/collection");
+		answer_no_collection(t, r, "/collection");
 		return;
 	}
 	op->shards = arena_alloc(&r->arena, c->shards_count * sizeof *op->shards);
@@ -294,7 +294,8 @@ static bool take_ids(struct request *r, struct test_op *op, struct slice value, 
 {
 	op->has_ids = true;
 	if (!native_text_list(r, value, TEST_MAX, LIMIT_ID_BYTES, &op->ids))
-		return problem_detail(p, STATUS_BAD_PARAMETER, "/ids", "At most 100 ids.");
+		return problem_detail(p, STATUS_BAD_PARAMETER, "/ids",
+				      "An array of at most 100 ids.");
 	for (uint32_t i = 0; i < op->ids.count; i++)
 		if (!document_id_valid(op->ids.texts[i]))
 			return problem_set(p, STATUS_BAD_ID, "/ids");

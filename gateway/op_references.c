@@ -40,9 +40,10 @@ static void list_page(struct turn *t, struct request *r, const struct msg_shard_
 static void list_go(struct turn *t, struct request *r, struct map_collection *c)
 {
 	struct problem problem;
-	(void)c;
 	r->close = references_close;
-	if (references_begin(t, r, &problem))
+	if (!c)
+		answer_no_collection(t, r, "path");
+	else if (references_begin(t, r, &problem))
 		references_next(t, r);
 	else
 		answer_problem(t, r, &problem);

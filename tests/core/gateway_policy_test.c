@@ -199,6 +199,32 @@ static void test_refusals(void **state)
 	assert_int_equal(b->status, 503);
 }
 
+/* In every route to a collection, or to a part of it. */
+static void test_a_collection_that_is_not_there(void **state)
+{
+	static const char *const requests[] = {
+	    "PUT /system.policies/d\n\n{}", "POST /_/policies/_test\n\n{\"collection\":\"d\"}",
+	    "GET /_/checkpoints/d/x",       "PUT /_/checkpoints/d/x\n\n{\"position\":\"1\"}",
+	    "DELETE /_/checkpoints/d/x",    "GET /_/conflicts/d/x",
+	    "PATCH /_/collections/d\n\n{}", "GET /_/collections/d/indexes",
+	    "GET /d/x/_references",
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		gateway_bench_clear(b);
+		b->status = 0;
+		gateway_bench_http(b, requests[i]);
+		assert_int_equal(b->sent_count, 1);
+		refresh_map(b, 0);
+		if (b->status != 404 || !strstr(buf_cstr(&b->body), "no collection of this name"))
+			fail_msg("%s: %d %s", requests[i], b->status, buf_cstr(&b->body));
+	}
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /_/policies/_test\n\n{\"collection\":\"c\",\"ids\":\"a\"}");
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body), "An array of at most 100 ids."));
+}
+
 /* What is not there is named. */
 static void test_a_conflict_that_is_not_there(void **state)
 {
@@ -427,6 +453,7 @@ int main(void)
 	    TEST(test_stale_versions),
 	    TEST(test_patching),
 	    TEST(test_refusals),
+	    TEST(test_a_collection_that_is_not_there),
 	    TEST(test_a_conflict_that_is_not_there),
 	    TEST(test_a_script_is_tried_when_it_is_written),
 	    TEST(test_the_gateway_ends_in_a_run),
