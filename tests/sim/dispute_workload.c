@@ -52,6 +52,7 @@ struct dispute_document {
 	bool deletion_asked;
 	bool deleted;
 	uint64_t deleted_on;
+	bool disputed; /* deleted against an edit */
 	/* as the listener was told */
 	bool open;
 	int opened;
@@ -206,20 +207,16 @@ static void begin(struct workload *w, int actor)
 static void check_document(struct workload *w, int document, const struct sim_answer *answer)
 {
 	struct dispute_state *s = state_of(w);
-	const struct dispute_document *d = &s->documents[document];
+	struct dispute_document *d = &s->documents[document];
 	struct version v;
-	bool edited = false;
 	take_version(&v, answer);
 	for (int i = 0; i < d->entries; i++) {
-		edited |= d->kept[i] && d->on[i] == d->deleted_on;
+		d->disputed |= d->deleted && d->kept[i] && d->on[i] == d->deleted_on;
 		if (d->kept[i] && !d->seen[i] && !v.log[i])
 			sim_violation(w->sim, "dispute: d%d lacks entry %d: %d %.*s", document, i,
 				      answer->status, (int)answer->body.len,
 				      (const char *)answer->body.data);
 	}
-	if (d->deleted && edited && d->opened == 0 && !s->gap)
-		sim_violation(w->sim, "dispute: d%d was deleted against an edit, and nobody told",
-			      document);
 }
 
 static void ask_history(struct workload *w, int actor)
@@ -469,6 +466,11 @@ static bool dispute_done(struct workload *w, struct buf *why)
 static void dispute_check(struct workload *w)
 {
 	const struct dispute_state *s = state_of(w);
+	/* the listener has caught up by now */
+	for (int i = 0; i < DOCUMENTS && !s->gap; i++)
+		if (s->documents[i].disputed && s->documents[i].opened == 0)
+			sim_violation(
+			    w->sim, "dispute: d%d was deleted against an edit, and nobody told", i);
 	if (!s->gap && (s->told.count != s->recorded.count || s->told.sum != s->recorded.sum))
 		sim_violation(w->sim, "dispute: %d resolutions were told, %d are on record",
 			      s->told.count, s->recorded.count);
