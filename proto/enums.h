@@ -95,7 +95,9 @@ enum {
 	REVISION_AGAINST = 1 << 5,  /* a deletion with an edit against it: a side of a conflict */
 	/* the tombstone of a purged document: the winner, in conflict with what came late */
 	REVISION_PURGED = 1 << 6,
-	REVISION_SPLIT = 1 << 7, /* what a split left under the old id: its body lists the ids */
+	REVISION_SPLIT = 1 << 7,    /* what a split left under the old id: its body lists the ids */
+	REVISION_LATE = 1 << 8,     /* of who did not know that the document was purged */
+	REVISION_REOPENED = 1 << 9, /* its parent again, as a resolution was undone */
 	/* of an answer only: its body is kept, but is not in this part of the graph */
 	REVISION_BODY_LEFT = 1 << 12
 };

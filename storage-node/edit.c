@@ -272,7 +272,7 @@ static bool edit_write(struct editing *e)
 	if (!begin_adding(e, 1))
 		return false;
 	bool extends = extends_leaf(e);
-	add_revision(e, 0);
+	add_revision(e, e->out->late ? REVISION_LATE : 0);
 	if (e->change->kind == CHANGE_BRANCH && !extends && !MUTATION(deletion_unopposed))
 		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
 	remember_operation(e);
@@ -288,6 +288,7 @@ static bool edit_import(struct editing *e)
 				     .stamp = change->stamp};
 	if (!begin_adding(e, KEPT_AT_ONCE))
 		return false;
+	uint32_t before = e->doc->revisions_count;
 	if (change->deleted)
 		leaf.flags |= REVISION_DELETED;
 	if (change->body.len > 0)
@@ -301,6 +302,8 @@ static bool edit_import(struct editing *e)
 		line.ancestors_count = 0;
 	struct graph_imported made = graph_import(e->doc, e->arena, &line, e->number);
 	e->added = made.index;
+	for (uint32_t i = before; e->out->late && i < e->doc->revisions_count; i++)
+		e->doc->revisions[i].flags |= REVISION_LATE;
 	/* to delete a loser says nothing against what was made of it */
 	if (!made.extends && !(change->deleted && made.on_closed))
 		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
@@ -371,6 +374,7 @@ static bool edit_reopen(struct editing *e)
 	e->reopened =
 	    arena_alloc(e->arena, (e->doc->revisions_count + count) * sizeof *e->reopened);
 	graph_reserve(e->doc, e->arena, count);
+	int result = reopen_result(e->doc, change);
 	for (uint32_t i = 0; i < count; i++) {
 		struct revision name = {list[i].node.generation, list[i].node.hash};
 		if (graph_find(e->doc, &name) != GRAPH_NONE)
@@ -378,7 +382,6 @@ static bool edit_reopen(struct editing *e)
 		uint32_t index = graph_add_reserved(e->doc, e->arena, &list[i].node, e->number);
 		e->reopened[index] = list[i].body;
 	}
-	int result = change->closed_count > 0 ? graph_find(e->doc, &change->closed[0]) : GRAPH_NONE;
 	if (count > 1 && result != GRAPH_NONE && graph_is_leaf(e->doc, (uint32_t)result))
 		graph_close(e->doc, (uint32_t)result, e->number);
 	reopen_hold(e->doc, e->arena);

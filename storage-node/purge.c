@@ -91,10 +91,13 @@ bool purge_is_late(const struct document *doc, const struct purged *mark,
 {
 	if (change->seen_number >= mark->number || MUTATION(purged_forgotten))
 		return false;
-	for (uint32_t i = 0; i < change->parents_count; i++)
+	for (uint32_t i = 0; i < change->parents_count; i++) {
+		int known = graph_find(doc, &change->parents[i]);
+		bool is_late = known != GRAPH_NONE && (doc->revisions[known].flags & REVISION_LATE);
 		if (revision_equal(&change->parents[i], &mark->revision) ||
-		    graph_find(doc, &change->parents[i]) != GRAPH_NONE)
+		    (known != GRAPH_NONE && !is_late))
 			return false;
+	}
 	return true;
 }
 

@@ -8,12 +8,34 @@
 
 /* ---- what becomes of the losers ---- */
 
-static bool other_is_live(const struct document *doc, int than)
+/* Something else that readers see, and that did not come late. */
+static bool other_is_seen(const struct document *doc, int than)
 {
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		if ((int)i != than && graph_is_live(doc, i))
+		if ((int)i != than && graph_is_live(doc, i) &&
+		    !(doc->revisions[i].flags & REVISION_LATE))
 			return true;
 	return false;
+}
+
+/* What the undoing of another resolution made of this revision: the same again, by nobody's hand.
+ */
+static bool is_copy(const struct document *doc, uint32_t index, int of)
+{
+	const struct revision_node *node = &doc->revisions[index];
+	return (node->flags & REVISION_REOPENED) && node->parents_count == 1 &&
+	       node->parents[0] == (uint64_t)of;
+}
+
+int reopen_result(const struct document *doc, const struct change *change)
+{
+	int result = change->closed_count > 0 ? graph_find(doc, &change->closed[0]) : GRAPH_NONE;
+	if (result == GRAPH_NONE)
+		return result;
+	for (uint32_t i = (uint32_t)result + 1; i < doc->revisions_count; i++)
+		if (is_copy(doc, i, result))
+			result = (int)i;
+	return result;
 }
 
 /* What a loser was in the conflict it is again. The tombstone of a purged document hides what came
@@ -22,10 +44,10 @@ static uint64_t flags_again(const struct document *doc, const struct change *cha
 {
 	int winner = graph_winner(doc);
 	bool seen = winner != GRAPH_NONE && graph_is_live(doc, (uint32_t)winner);
-	bool ends = change->closed_count > 0 && change->parents_count > 1;
-	int result = ends ? graph_find(doc, &change->closed[0]) : GRAPH_NONE;
-	return seen && other_is_live(doc, result) ? REVISION_SPLIT
-						  : REVISION_SPLIT | REVISION_PURGED;
+	bool ends = change->parents_count > 1;
+	int result = ends ? reopen_result(doc, change) : GRAPH_NONE;
+	uint64_t again = REVISION_SPLIT | REVISION_LATE;
+	return seen && other_is_seen(doc, result) ? again : again | REVISION_PURGED;
 }
 
 /* The name covers the resolution's id: an edit of a client with the same content is another one. */
@@ -41,11 +63,12 @@ static void name_reopened(const struct document *doc, uint32_t loser, const stru
 					   .operation_id = change->resolution_id};
 	struct revision name;
 	revision_name(&content, arena_alloc(arena, REVISION_HASH_CHARS), &name);
-	out->node = (struct revision_node){.generation = name.generation,
-					   .hash = name.hash,
-					   .flags = deleted ? REVISION_DELETED | REVISION_AGAINST
-							    : REVISION_HAS_BODY,
-					   .stamp = doc->revisions[loser].stamp};
+	out->node = (struct revision_node){
+	    .generation = name.generation,
+	    .hash = name.hash,
+	    .flags = REVISION_REOPENED |
+		     (deleted ? REVISION_DELETED | REVISION_AGAINST : REVISION_HAS_BODY),
+	    .stamp = doc->revisions[loser].stamp};
 	out->node.parents = arena_alloc(arena, sizeof *out->node.parents);
 	out->node.parents[0] = loser;
 	out->node.parents_count = 1;

@@ -18,6 +18,9 @@ struct reopened {
  * body is gone, or it is not in the graph. */
 uint32_t reopen_list(struct document_view *view, const struct change *change,
 		     struct reopened **out);
+/* The node of the resolution, or of what the undoing of a later one has made of it; GRAPH_NONE: not
+ * there. */
+int reopen_result(const struct document *doc, const struct change *change);
 /* Remembers the document's live leaves as held, the oldest set giving way. */
 void reopen_hold(struct document *doc, struct arena *arena);
 /* Are its live leaves a set that is held? */

@@ -285,6 +285,40 @@ static void test_undo_hides_no_later_edit(void **state)
 	assert_true(revision_equal(&b->was_read.revision, &b->written.revision));
 }
 
+/* Whoever goes on from what came late knows no more than that did. */
+static void test_what_stands_on_a_late_one_is_late(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_conflict_list list = {.shard = SHARD};
+	struct revision made;
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, NULL, 6);
+	people_resolve(b, NULL, 7);
+	push_second(b, &(struct revision){made.generation + 1, slice_text("late")}, 8);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 1);
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_true(b->listed.rows[0].conflict.held);
+}
+
+/* Nobody has written what came late meanwhile. */
+static void test_undo_hides_what_came_late_since(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	struct slice body = peers_body(b, 8);
+	deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	push(b, &made, NULL, 6);
+	people_resolve(b, &body, 7);
+	push_second(b, &made, 8);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	people_undo(b, 9);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	assert_int_equal(b->was_read.conflicts, 2);
+}
+
 /* Entries that the document knew as settled, and that a replica cut: they stood in this stream. The
  * same number in an epoch that never settled anything there is another entry. */
 static void comes_to_nothing(struct storage_bench *b)
@@ -433,6 +467,8 @@ int main(void)
 	    CASE(test_undo_of_a_pick_shows_nothing),
 	    CASE(test_a_second_one_is_a_conflict_again),
 	    CASE(test_undo_hides_no_later_edit),
+	    CASE(test_undo_hides_what_came_late_since),
+	    CASE(test_what_stands_on_a_late_one_is_late),
 	    CASE(test_what_was_settled_brings_nothing),
 	    CASE(test_also_when_the_stream_is_gone),
 	    CASE(test_the_same_deletion_brings_nothing),

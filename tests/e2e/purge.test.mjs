@@ -100,9 +100,9 @@ describe('deleted documents', () => {
       return shown.leaves;
     };
     const resolve = async (answer) => {
-      const { status, text } = await c.post('/_/conflicts/undone/a/resolve', answer);
+      const { status, text, json } = await c.post('/_/conflicts/undone/a/resolve', answer);
       assert.equal(status, 200, text);
-      return (await c.get('/_/conflicts?collection=undone&state=resolved')).json[0].resolutionId;
+      return json.resolutionId;
     };
     const undo = (resolutionId) => c.post('/_/conflicts/undone/a/undo', { resolutionId });
     const late = await c.send('PUT', '/undone/a?branch=true', { body: { n: 2 }, headers: { 'If-Match': made.etag } });
@@ -111,11 +111,24 @@ describe('deleted documents', () => {
     assert.equal((await c.get('/undone/a')).json.n, 2);
     assert.equal((await undo(first)).status, 200);
     await resolve({ leaves: await open(2), delete: true });
-    const ids = ['e'.repeat(32), made.etag.replaceAll('"', '').slice(2)];
-    const docs = [{ _id: 'a', n: 3, _revisions: { start: 2, ids } }];
-    const pushed = await c.sendTo(couchUrl(c, '/undone/_bulk_docs'), { method: 'POST', body: { new_edits: false, docs } });
-    assert.equal(pushed.status, 201, pushed.text);
-    await open(2);
+    const push = async (letter, n) => {
+      const ids = [letter.repeat(32), made.etag.replaceAll('"', '').slice(2)];
+      const docs = [{ _id: 'a', n, _revisions: { start: 2, ids } }];
+      const pushed = await c.sendTo(couchUrl(c, '/undone/_bulk_docs'), { method: 'POST', body: { new_edits: false, docs } });
+      assert.equal(pushed.status, 201, pushed.text);
+    };
+    await push('e', 3);
+    await resolve({ leaves: await open(2), delete: true });
+    await push('d', 2); // of the same revision, by somebody else
+    const picked = await resolve({ leaves: await open(2), pick: `2-${'d'.repeat(32)}` });
+    await push('f', 4);
+    assert.equal((await c.get('/undone/a')).json.n, 2, 'readers see what people made');
+    const { leaves } = (await c.get('/_/conflicts/undone/a')).json;
+    const second = await resolve({ leaves, pick: `2-${'f'.repeat(32)}` });
+    assert.equal((await undo(second)).status, 200);
+    assert.equal((await c.get('/undone/a')).json.n, 2);
+    assert.equal((await undo(picked)).status, 200);
+    await open(3);
   });
 
   test('alert rules name metrics that there are', async (c) => {

@@ -426,6 +426,41 @@ static void test_deletions_that_meet_no_edit(void **state)
 	end(&r);
 }
 
+/* What the first made is there again, by nobody's hand, when the second is taken apart; it ends
+ * with the first. */
+static void test_two_resolutions_taken_apart(void **state)
+{
+	(void)state;
+	for (int edited = 0; edited < 2; edited++) {
+		struct run r;
+		struct document_view view;
+		begin(&r, 8, MODE_AVAILABLE);
+		struct revision base = child(&r, NULL, CHANGE_WRITE, false);
+		for (int i = 0; i < 2; i++)
+			(void)child(&r, &base, i ? CHANGE_BRANCH : CHANGE_WRITE, false);
+		resolve(&r);
+		load(&r, &view);
+		struct revision first = graph_name(&view.doc, (uint32_t)graph_winner(&view.doc));
+		(void)child(&r, &base, CHANGE_BRANCH, false);
+		resolve(&r);
+		reopen(&r);
+		sides_are(&r, 2, CONFLICT_EDITS);
+		load(&r, &view);
+		int copy = graph_winner(&view.doc);
+		assert_true(graph_descends(&view.doc, (uint32_t)copy,
+					   (uint32_t)graph_find(&view.doc, &first)));
+		struct revision again = graph_name(&view.doc, (uint32_t)copy);
+		if (edited)
+			(void)child(&r, &again, CHANGE_WRITE, false);
+		r.resolutions_count--;
+		reopen(&r);
+		assert_int_equal(r.reopened, 2);
+		sides_are(&r, edited ? 4 : 3, CONFLICT_EDITS);
+		r.resolutions_count++;
+		end(&r);
+	}
+}
+
 /* What was split off, and the stub that was left. */
 static struct revision split(struct run *r, struct revision roots[2])
 {
@@ -497,6 +532,7 @@ int main(void)
 	    cmocka_unit_test(test_random_changes),
 	    cmocka_unit_test(test_a_deletion_meets_an_edit),
 	    cmocka_unit_test(test_deletions_that_meet_no_edit),
+	    cmocka_unit_test(test_two_resolutions_taken_apart),
 	    cmocka_unit_test(test_a_deletion_that_is_late_to_a_split),
 	    cmocka_unit_test(test_a_late_deletion_beside_another_root),
 	    cmocka_unit_test(test_the_base_stays_while_a_conflict_is_open),
