@@ -135,13 +135,24 @@ bool attachments_want(struct slice body, struct arena *arena, struct attachments
 	out->stubs = arena_alloc(arena, (head.count + 1) * sizeof *out->stubs);
 	out->found = arena_alloc(arena, head.count + 1);
 	for (uint32_t i = 0; i < head.count; i++) {
-		if (!take_text(&reader, &out->wrong) ||
-		    !attachment_parse(mp_value(&reader), &out->stubs[i]))
+		if (!take_text(&reader, &out->wrong))
+			return false;
+		struct slice value = mp_value(&reader);
+		struct mp_reader members = mp_reader_of(value);
+		if (mp_read(&members).count != STUB_MEMBERS ||
+		    !attachment_parse(value, &out->stubs[i]))
 			return false;
 		out->stubs[i].name = out->wrong;
 	}
 	out->wrong = slice_of(NULL, 0);
 	return true;
+}
+
+/* What is told of a content is believed of nobody: it is as some version says. */
+static bool says_the_same(const struct attachment_stub *a, const struct attachment_stub *b)
+{
+	return memcmp(a->content, b->content, CONTENT_BYTES) == 0 && a->length == b->length &&
+	       a->revpos == b->revpos && slice_equal(a->digest, b->digest);
 }
 
 void attachments_look(struct attachments_wanted *wanted, struct slice body)
@@ -150,8 +161,7 @@ void attachments_look(struct attachments_wanted *wanted, struct slice body)
 	struct attachments walk = attachments_begin(attachments_of(body));
 	while (wanted->count > 0 && attachments_next(&walk, &stub))
 		for (uint32_t i = 0; i < wanted->count; i++)
-			wanted->found[i] |=
-			    memcmp(wanted->stubs[i].content, stub.content, CONTENT_BYTES) == 0;
+			wanted->found[i] |= says_the_same(&wanted->stubs[i], &stub);
 }
 
 bool attachments_all_found(struct attachments_wanted *wanted)
@@ -169,7 +179,7 @@ void attachment_write(const struct attachment_stub *stub, struct buf *out)
 {
 	struct buf content = {0};
 	buf_append_hex(&content, stub->content, CONTENT_BYTES);
-	mp_write_map(out, 5);
+	mp_write_map(out, STUB_MEMBERS);
 	mp_write_text(out, "content_type");
 	mp_write_str(out, stub->type);
 	mp_write_text(out, "revpos");

@@ -19,6 +19,7 @@
 #define ATTACHMENTS_MEMBER "_attachments"
 
 enum { CONTENT_BYTES = 32, CONTENT_CHARS = 64, MD5_BYTES = 16 };
+enum { STUB_MEMBERS = 5 }; /* in the form above */
 
 struct attachment_stub {
 	struct slice name;
@@ -41,8 +42,8 @@ bool attachments_next(struct attachments *walk, struct attachment_stub *out);
 bool attachment_find(struct slice member, struct slice name, struct attachment_stub *out);
 /* False: it is not in the form above. */
 bool attachment_parse(struct slice value, struct attachment_stub *out) MUST_CHECK;
-/* Contents that a body names, to be looked for in others. False: its member is none in the form
- * above, or has too many. */
+/* Attachments that a body names, to be looked for in others, which must say the same of each but
+ * for its type. False: its member is none in the form above, or has too many. */
 struct attachments_wanted {
 	struct attachment_stub *stubs;
 	bool *found;

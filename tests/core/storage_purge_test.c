@@ -386,11 +386,16 @@ static void test_new_document_is_none(void **state)
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(b->was_read.conflicts, 0);
 	/* a branch of the old one stands beside the new one, for people to look at */
+	uint64_t anew = b->written.revision.generation;
 	push(b, &made, NULL, 7);
 	struct msg_conflict_list list = {.shard = SHARD};
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
 	assert_int_equal(b->listed.rows_count, 1);
 	assert_true(b->listed.rows[0].conflict.held);
+	/* and readers see the new one, though that is of a later generation */
+	assert_true(anew < made.generation + 1);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.revision.generation, anew);
 }
 
 static void test_before_the_purge_nothing_is_late(void **state)

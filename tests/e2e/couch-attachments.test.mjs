@@ -493,6 +493,27 @@ describe('attachments in the CouchDB dialect', () => {
     assert.equal((await raw('GET', `${db}/d/right`)).bytes.toString(), 'right');
   });
 
+  test('who resolves a conflict can say nothing else of an attachment than a version does', async (c) => {
+    await c.collection('files-by-hand', { mode: 'available', shards: 1, policy: { strategy: 'none' } });
+    const inline = { f: { content_type: 'text/plain', data: Buffer.from('hello').toString('base64') } };
+    const docs = ['a', 'b'].map((letter) => ({ _id: 'd', by: letter, _attachments: letter === 'a' ? inline : undefined, _revisions: { start: 1, ids: [letter.repeat(32)] } }));
+    assert.equal((await couch('POST', '/files-by-hand/_bulk_docs', { body: { new_edits: false, docs } })).status, 201);
+    const { leaves, versions } = (await c.get('/_/conflicts/files-by-hand/d')).json;
+    const { f } = versions.find((version) => version.document._attachments).document._attachments;
+    const resolve = (stub) => c.post('/_/conflicts/files-by-hand/d/resolve', { leaves, document: { _attachments: { f: stub } } });
+    for (const wrong of [{ length: 7777 }, { digest: 'md5-x' }, { revpos: 7 }]) {
+      const { status, json } = await resolve({ ...f, ...wrong });
+      assert.deepEqual([status, json.code, json.place], [412, 'missing_attachment', '/document/_attachments/f'], JSON.stringify(wrong));
+    }
+    for (const wrong of [{ ...f, more: 1 }, { content: f.content }]) {
+      const { status, json } = await resolve(wrong);
+      assert.deepEqual([status, json.code, json.place], [400, 'bad_attachment', '/document/_attachments/f'], JSON.stringify(wrong));
+    }
+    const done = await resolve(f);
+    assert.equal(done.status, 200, done.text);
+    assert.equal((await raw('GET', '/files-by-hand/d/f')).bytes.toString(), 'hello');
+  });
+
   test('an attachment survives the loss of the process that leads its shard', async () => {
     const db = await database('survives');
     const bytes = randomBytes(MIB + 1);

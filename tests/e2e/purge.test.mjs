@@ -129,6 +129,11 @@ describe('deleted documents', () => {
     assert.equal((await c.get('/undone/a')).json.n, 2);
     assert.equal((await undo(picked)).status, 200);
     await open(3);
+    await c.insist('PUT', '/undone/a', { body: { fresh: 1 } });
+    assert.equal((await c.get('/undone/a')).json.fresh, 1, 'what is written now readers see');
+    await push('b', 5);
+    assert.equal((await c.get('/undone/a')).json.fresh, 1);
+    assert.equal((await c.get('/_/conflicts/undone/a')).json.held, true);
   });
 
   test('alert rules name metrics that there are', async (c) => {
