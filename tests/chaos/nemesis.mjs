@@ -1,5 +1,6 @@
 // What goes wrong, one thing at a time or two. Each fault begins, lasts, and is undone; `exclusive` ones take a node's data
 // away, so nothing else may be wrong then, and everybody has to be in sync before and after.
+import { uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../e2e/lib.mjs';
 import { FULL_NODE } from './hosts.mjs';

@@ -32,7 +32,8 @@ enum {
 	ATTEMPTS_MAX = 6,
 	PACE_MS = 900,
 	TIMEOUT_US = 9000000,
-	RETRY_US = 300000
+	RETRY_US = 300000,
+	LEASE_LEAST_MS = 400
 };
 
 enum external_step { EXT_BEGIN, EXT_READ, EXT_WRITE, EXT_TAKE, EXT_RENEW, EXT_GIVE, EXT_ANSWER };
@@ -586,7 +587,10 @@ static void external_start(struct workload *w)
 	struct external_state *s = state_of(w);
 	s->parser = json_parser_new();
 	s->leases = external_leases_new();
+	/* longer than it takes a client to answer, or none ever would */
 	s->lease_ms = rng_between(&w->rng, 300, 5000);
+	if (s->lease_ms < LEASE_LEAST_MS)
+		s->lease_ms = LEASE_LEAST_MS;
 	s->deadline_ms = rng_below(&w->rng, 3) ? 0 : rng_between(&w->rng, 500, 8000);
 }
 
