@@ -275,7 +275,6 @@ static bool edit_write(struct editing *e)
 	add_revision(e, e->out->late ? REVISION_LATE : 0);
 	if (e->change->kind == CHANGE_BRANCH && !extends && !MUTATION(deletion_unopposed))
 		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
-	graph_mark_beside_late(e->doc, (uint32_t)e->added);
 	remember_operation(e);
 	return true;
 }
@@ -306,11 +305,8 @@ static bool edit_import(struct editing *e)
 	for (uint32_t i = before; e->out->late && i < e->doc->revisions_count; i++)
 		e->doc->revisions[i].flags |= REVISION_LATE;
 	/* to delete a loser says nothing against what was made of it */
-	if (change->deleted && made.on_closed)
-		return true;
-	if (!made.extends)
+	if (!made.extends && !(change->deleted && made.on_closed))
 		graph_mark_deletions(e->doc, (uint32_t)e->added, e->arena);
-	graph_mark_beside_late(e->doc, (uint32_t)e->added);
 	return true;
 }
 

@@ -76,13 +76,12 @@ static int compare_nodes(const struct revision_node *a, const struct revision_no
 	return slice_compare(a->hash, b->hash);
 }
 
-/* What comes late after a purge is shown to nobody beside what somebody has done, be that to
- * delete. */
+/* What comes late after a purge is shown to nobody beside what somebody wrote. */
 static int rank_of(const struct revision_node *node)
 {
-	if (node->flags & REVISION_DELETED)
-		return node->flags & REVISION_PURGED ? 3 : 1;
-	return node->flags & REVISION_LATE ? 0 : 2;
+	if (!(node->flags & REVISION_DELETED))
+		return node->flags & REVISION_LATE ? 1 : 2;
+	return node->flags & REVISION_PURGED ? 3 : 0;
 }
 
 struct named {

@@ -48,9 +48,6 @@ uint32_t graph_conflicts(const struct document *doc);
  * a common root, or is of what was split off, or an edit that meets nothing but such deletions,
  * these are sides. */
 void graph_mark_deletions(struct document *doc, uint32_t added, struct arena *arena);
-/* A deletion of what somebody wrote beside what came late after a purge: readers see neither, and
- * people decide. */
-void graph_mark_beside_late(struct document *doc, uint32_t added);
 /* Without an edit that is left no deletion stands against one; but one that is of what was split
  * off does against whatever the id became. */
 void graph_settle_deletions(struct document *doc, struct arena *arena);

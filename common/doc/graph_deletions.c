@@ -49,20 +49,10 @@ static void find_split(const struct document *doc, struct arena *arena, struct g
 	graph_split_find(doc, leaves, count, arena, out);
 }
 
-static bool any_late_is_live(const struct document *doc)
-{
-	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		if (graph_is_live(doc, i) && doc->revisions[i].flags & REVISION_LATE)
-			return true;
-	return false;
-}
-
-/* Beside what came late, which readers do not see, people hear of what was deleted, too. */
 static void mark_deletion(struct document *doc, uint32_t added, struct arena *arena)
 {
 	struct graph_split split;
-	bool meets =
-	    any_late_is_live(doc) || other_is_live(doc, added, find_related(doc, added, arena));
+	bool meets = other_is_live(doc, added, find_related(doc, added, arena));
 	if (!meets)
 		find_split(doc, arena, &split);
 	if (meets || split.before[added])
@@ -88,12 +78,6 @@ void graph_mark_deletions(struct document *doc, uint32_t added, struct arena *ar
 		mark_deletion(doc, added, arena);
 }
 
-void graph_mark_beside_late(struct document *doc, uint32_t added)
-{
-	if (!graph_is_live(doc, added) && any_late_is_live(doc))
-		doc->revisions[added].flags |= REVISION_AGAINST;
-}
-
 /* Marks the deletions that count though no edit is left. */
 static uint8_t *find_standing(const struct document *doc, struct arena *arena)
 {
@@ -112,9 +96,10 @@ static uint8_t *find_standing(const struct document *doc, struct arena *arena)
 
 void graph_settle_deletions(struct document *doc, struct arena *arena)
 {
-	bool any = false;
-	if (other_is_live(doc, UINT32_MAX, NULL))
+	int winner = graph_winner(doc);
+	if (winner == GRAPH_NONE || graph_is_live(doc, (uint32_t)winner))
 		return;
+	bool any = false;
 	for (uint32_t i = 0; !any && i < doc->revisions_count; i++)
 		any = counts(doc, i);
 	if (!any)

@@ -396,16 +396,6 @@ static void test_new_document_is_none(void **state)
 	assert_true(anew < made.generation + 1);
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(b->was_read.revision.generation, anew);
-	put.op = WRITE_DELETE;
-	put.body = (struct slice){0};
-	put.operation_id = peers_operation(b, 30);
-	peers_write(b, 1, &put);
-	peers_ack(b, PEER_B, 1, 8);
-	assert_int_equal(b->written.status, STATUS_OK);
-	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
-	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
-	assert_int_equal(b->listed.rows_count, 1);
-	assert_true(b->listed.rows[0].conflict.held);
 }
 
 static void test_before_the_purge_nothing_is_late(void **state)

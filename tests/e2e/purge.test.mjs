@@ -134,9 +134,6 @@ describe('deleted documents', () => {
     await push('b', 5);
     assert.equal((await c.get('/undone/a')).json.fresh, 1);
     assert.equal((await c.get('/_/conflicts/undone/a')).json.held, true);
-    await c.insist('DELETE', '/undone/a');
-    assert.equal((await c.get('/undone/a')).status, 404, 'nor when that is deleted');
-    assert.equal((await c.get('/_/conflicts/undone/a')).json.held, true);
   });
 
   test('alert rules name metrics that there are', async (c) => {
