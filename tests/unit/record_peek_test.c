@@ -30,7 +30,7 @@ static void random_record(struct rng *rng, struct arena *arena, struct document 
 		struct revision_node *node = &doc->revisions[i];
 		node->generation = rng_below(rng, 1000) + 1;
 		node->hash = random_bytes(rng, arena, 16);
-		node->flags = rng_below(rng, 32);
+		node->flags = rng_below(rng, 512);
 		node->stamp = rng_below(rng, 2) ? rng_next(rng) : 0;
 		node->superseded = rng_below(rng, 100);
 		node->parents = arena_alloc(arena, sizeof *node->parents);
