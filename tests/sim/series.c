@@ -138,7 +138,7 @@ static void run_seed(void *context, uint64_t number)
 	fflush(stdout);
 }
 
-/* ---- the record ---- */
+/* ---- series ---- */
 
 /* Of this process and all that it waited for. */
 static double cpu_seconds(void)
@@ -154,44 +154,6 @@ static double cpu_seconds(void)
 	return seconds;
 }
 
-/* How its line begins. */
-static void block_name(const struct series *s, uint64_t first, char *out, size_t size)
-{
-	snprintf(out, size, "%s %s %" PRIu64 " %d ", s->version, s->options.deep ? "deep" : "plain",
-		 first, SERIES_BLOCK);
-}
-
-static bool is_recorded(const struct series *s, uint64_t first)
-{
-	char name[128];
-	char line[256];
-	bool found = false;
-	block_name(s, first, name, sizeof name);
-	FILE *file = fopen(s->record, "r");
-	while (file && !found && fgets(line, sizeof line, file))
-		found = strncmp(line, name, strlen(name)) == 0;
-	if (file)
-		fclose(file);
-	return found;
-}
-
-static void record(const struct series *s, uint64_t first, uint64_t bad, uint64_t simulated_ms,
-		   double cpu)
-{
-	char name[128];
-	block_name(s, first, name, sizeof name);
-	FILE *file = fopen(s->record, "a");
-	if (!file ||
-	    fprintf(file, "%s%" PRIu64 " %" PRIu64 " %.0f\n", name, bad, simulated_ms / 1000, cpu) <
-		0 ||
-	    fclose(file) != 0) {
-		perror(s->record);
-		exit(2);
-	}
-}
-
-/* ---- series ---- */
-
 /* From this seed on; returns how many seeds that were. */
 static uint64_t run_block(const struct series *s, struct tally *tally, uint64_t first,
 			  uint64_t seeds)
@@ -200,12 +162,12 @@ static uint64_t run_block(const struct series *s, struct tally *tally, uint64_t 
 	uint64_t bad = tally->bad;
 	uint64_t simulated_ms = tally->simulated_ms;
 	double cpu = cpu_seconds();
-	if (s->record && is_recorded(s, first))
+	if (s->runs.path && runs_have(&s->runs, s->options.deep, first))
 		return 0;
 	tally->bad += jobs_run(s->jobs, seeds, run_seed, &share);
-	if (s->record)
-		record(s, first, tally->bad - bad, tally->simulated_ms - simulated_ms,
-		       cpu_seconds() - cpu);
+	if (s->runs.path)
+		runs_add(&s->runs, s->options.deep, first, tally->bad - bad,
+			 tally->simulated_ms - simulated_ms, cpu_seconds() - cpu);
 	return seeds;
 }
 
@@ -213,7 +175,7 @@ uint64_t series_run(const struct series *s)
 {
 	time_t start = time(NULL);
 	struct tally *tally = jobs_shared(sizeof *tally);
-	uint64_t block = s->record ? SERIES_BLOCK : s->seeds;
+	uint64_t block = s->runs.path ? RUNS_BLOCK : s->seeds;
 	uint64_t seeds = 0;
 	tally->least_ms = UINT64_MAX;
 	tally->least_asked = UINT64_MAX;

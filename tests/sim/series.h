@@ -2,6 +2,7 @@
 #ifndef PARLEY_SIM_SERIES_H
 #define PARLEY_SIM_SERIES_H
 
+#include "tests/sim/runs.h"
 #include "tests/sim/sim.h"
 
 struct series {
@@ -14,14 +15,9 @@ struct series {
 	bool marks;       /* print which marks were reached by how many seeds */
 	bool faults;      /* print which faults met what */
 	const char *only; /* mutations whose names begin so; NULL: all */
-	/* NULL, or a file that gets a line for each SERIES_BLOCK seeds that were run, under this
-	 * name of the code: such a block is not run again */
-	const char *record;
-	const char *version;
+	/* Where a record is kept, first - 1 and seeds are multiples of RUNS_BLOCK. */
+	struct runs runs;
 };
-
-/* first - 1 and seeds must be multiples of it where a record is kept. */
-enum { SERIES_BLOCK = 500 };
 
 /* All seeds, each to its end, some twice: the traces must be equal. Returns how many failed; where
  * so many seeds are run that every mark must have been reached, a missing one counts, too. */
