@@ -5,53 +5,52 @@
  * letter and the shard's id: dropping a shard is a range removal per letter. Shard ids are never
  * reused. Documents are placed by XXH3-64 (common/doc/shard_hash.h).
  *
- *   family     key                                        value
- *   META       "identity"                                 node_identity (written by the shell)
- *   META       "trail"                                    trail
- *   META       'c' collection id                          collection, newest known from the map
- *   META       'd' collection id                          nothing: it was dropped
- *   META       's' shard id                               shard: placement adopted
- *   META       'p' shard id                               shard_promise
- *   META       'x' shard id                               shard_position
- *   META       'g' shard id                               collection: as ordered in the stream
- *   META       't' shard id, edit id                      edit_record
- *   META       'n' shard id, index id                     index_state
- *   META       'r' shard id, number                       change: a refusal, while it is remembered
- *   DOCUMENTS  'd' shard id, document id, 0               document
- *   DOCUMENTS  'd' shard id, document id, 0, 1, revision  body (MessagePack map) of a revision
+ *   family      key                                       value
+ *   META        "identity"                                node_identity (written by the shell)
+ *   META        "trail"                                   trail
+ *   META        'c' collection id                         collection, newest known from the map
+ *   META        'd' collection id                         nothing: it was dropped
+ *   META        's' shard id                              shard: placement adopted
+ *   META        'p' shard id                              shard_promise
+ *   META        'x' shard id                              shard_position
+ *   META        'g' shard id                              collection: as ordered in the stream
+ *   META        't' shard id, edit id                     edit_record
+ *   META        'n' shard id, index id                    index_state
+ *   META        'r' shard id, number                      change: a refusal, while remembered
+ *   META        'w' shard id, signature                   view_state
+ *   DOCUMENTS   'd' shard id, document id, 0              document
+ *   DOCUMENTS   'd' shard id, document id, 0, 1, revision body (MessagePack map) of a revision
  *                                                         that is not the winner
- *   DOCUMENTS  'd' shard id, document id, 0, 2, op id     operation: a client's, older than those
+ *   DOCUMENTS   'd' shard id, document id, 0, 2, op id    operation: a client's, older than those
  *                                                         in the record
- *   DOCUMENTS  'd' shard id, document id, 0, 3, sequence  operation id, then its stamp (8 bytes)
- *   STREAM     'e' shard id, number                       epoch (8 bytes), then change
- *   STREAM     'v' shard id, number                       nothing: this write had no effect; or
+ *   DOCUMENTS   'd' shard id, document id, 0, 3, sequence operation id, then its stamp (8 bytes)
+ *   STREAM      'e' shard id, number                      epoch (8 bytes), then change
+ *   STREAM      'v' shard id, number                      nothing: this write had no effect; or
  *                                                         what it did to a conflict, a byte each:
  *                                                         conflict_event, conflict_kind
- *   STREAM     'o' shard id, sequence                     outbox_entry
- *   STREAM     'z' shard id, wall ms, number              discarded: epoch (8 bytes), then change
- *   CONFLICTS  'd' shard id, document id, 0, 'o'          conflict, open
- *   CONFLICTS  'd' shard id, document id, 0, 'r', rid     conflict, resolved, until its cleanup
- *   CONFLICTS  'd' shard id, 0, 'e'                      epoch_starts
- *   CONFLICTS  'd' shard id, 0, 'h', number              conflict, resolved: of the history
- *   CONFLICTS  'd' shard id, 0, 'l', lock id              shard_lock: held; here, as it then
+ *   STREAM      'o' shard id, sequence                    outbox_entry
+ *   STREAM      'z' shard id, wall ms, number             discarded: epoch (8 bytes), then change
+ *   CONFLICTS   'd' shard id, document id, 0, 'o'         conflict, open
+ *   CONFLICTS   'd' shard id, document id, 0, 'r', rid    conflict, resolved, until its cleanup
+ *   CONFLICTS   'd' shard id, 0, 'e'                      epoch_starts
+ *   CONFLICTS   'd' shard id, 0, 'h', number              conflict, resolved: of the history
+ *   CONFLICTS   'd' shard id, 0, 'l', lock id             shard_lock: held; here, as it then
  *                                                         travels in snapshots
- *   CONFLICTS  'd' shard id, 0, 't', number               tombstone: of the document whose last
+ *   CONFLICTS   'd' shard id, 0, 't', number              tombstone: of the document whose last
  *                                                         change this is, and which is deleted
- *   CONFLICTS  'd' shard id, 0, 's', number              latest: the document whose last change
+ *   CONFLICTS   'd' shard id, 0, 's', number              latest: the document whose last change
  *                                                         this is
- *   CONFLICTS  'd' shard id, 0, 'p', hash of document id  purged: mark of a document that is gone
- *   CONFLICTS  'd' shard id, 0, 'q', sequence             the hash whose mark that is, or was
- *   CONFLICTS  'd' shard id, 0, 'c', name                 checkpoint
+ *   CONFLICTS   'd' shard id, 0, 'p', hash of document id purged: mark of a document that is gone
+ *   CONFLICTS   'd' shard id, 0, 'q', sequence            the hash whose mark that is, or was
+ *   CONFLICTS   'd' shard id, 0, 'c', name                checkpoint
  *   ATTACHMENTS 'd' shard id, 'c', content                attachment
  *   ATTACHMENTS 'd' shard id, 'k', source, number         a chunk (4 bytes of number)
  *   ATTACHMENTS 'd' shard id, 'u', upload id              upload
- *   META       'w' shard id, signature                    view_state
- *   INDEXES    'i' shard id, index id, values, 0,         nothing; values as in
- *              document id                                common/doc/index_key.h
- *
- *   INDEXES    'w' shard id, signature, 'r', place        row of a view: key, value (MessagePack);
+ *   INDEXES     'i' shard id, index id, values, 0,        nothing; values as in
+ *                 document id                             common/doc/index_key.h
+ *   INDEXES     'w' shard id, signature, 'r', place       row of a view: key, value (MessagePack);
  *                                                         place as in view_range
- *   INDEXES    'w' shard id, signature, 'd', document id  places of its rows, each behind its
+ *   INDEXES     'w' shard id, signature, 'd', document id places of its rows, each behind its
  *                                                         length (4 bytes)
  *
  * A shard_position carries the shard's digest: the sum, modulo 2^64, of digest_pair (digest.h) over
