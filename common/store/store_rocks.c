@@ -16,6 +16,7 @@ struct store_iterator {
 	uint64_t commits; /* of the store, when this was made */
 	enum store_family family;
 	bool valid;
+	bool broken; /* what comes next can't be read */
 };
 
 enum store_result rocks_failed(struct rocks *r, char *error)
@@ -230,23 +231,40 @@ static void rocks_iterator_free(struct store_iterator *it)
 	free(it);
 }
 
+/* After each move. What ends early because it can't be read must not pass for the end, whether or
+ * not somebody asks for the result. */
+static void settle(struct store_iterator *it)
+{
+	char *error = NULL;
+	it->valid = rocksdb_iter_valid(it->it);
+	if (it->valid)
+		return;
+	rocksdb_iter_get_error(it->it, &error);
+	it->broken = error != NULL;
+	if (!error)
+		return;
+	(void)rocks_failed(it->store, error);
+	it->store->failed = STORE_BROKEN;
+}
+
 static void rocks_seek(struct store_iterator *it, struct slice key)
 {
 	rocksdb_iter_seek(it->it, (const char *)key.data, key.len);
-	it->valid = rocksdb_iter_valid(it->it);
+	settle(it);
 }
 
 static void rocks_seek_before(struct store_iterator *it, struct slice key)
 {
 	rocksdb_iter_seek_for_prev(it->it, (const char *)key.data, key.len);
-	it->valid = rocksdb_iter_valid(it->it);
+	settle(it);
 	if (!it->valid)
 		return;
 	size_t len;
 	const char *found = rocksdb_iter_key(it->it, &len);
-	if (slice_equal(slice_of(found, len), key))
-		rocksdb_iter_prev(it->it);
-	it->valid = rocksdb_iter_valid(it->it);
+	if (!slice_equal(slice_of(found, len), key))
+		return;
+	rocksdb_iter_prev(it->it);
+	settle(it);
 }
 
 static bool rocks_valid(const struct store_iterator *it)
@@ -258,7 +276,7 @@ static void rocks_next(struct store_iterator *it)
 {
 	CHECK(it->valid);
 	rocksdb_iter_next(it->it);
-	it->valid = rocksdb_iter_valid(it->it);
+	settle(it);
 }
 
 static struct slice rocks_key(const struct store_iterator *it)
@@ -277,15 +295,7 @@ static struct slice rocks_value(const struct store_iterator *it)
 
 static enum store_result rocks_iterator_result(const struct store_iterator *it)
 {
-	char *error = NULL;
-	if (it->valid)
-		return STORE_OK;
-	rocksdb_iter_get_error(it->it, &error);
-	if (!error)
-		return STORE_OK;
-	(void)rocks_failed(it->store, error);
-	it->store->failed = STORE_BROKEN;
-	return STORE_BROKEN;
+	return it->broken ? STORE_BROKEN : STORE_OK;
 }
 
 static void rocks_close(struct store *s)
