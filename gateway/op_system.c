@@ -163,6 +163,8 @@ static void collections_answer(struct turn *t, struct request *r)
 	for (uint32_t i = 0; i < op->collections_count; i++) {
 		const struct map_collection *c =
 		    map_get_u64(&t->gw->map.collections_by_id, op->collections[i].collection);
+		if (!c)
+			continue; /* dropped meanwhile */
 		rows[count].id = collection_row_id(r, c->settings.id);
 		rows[count].body = collection_row_body(t, r, c, op->collections[i].documents);
 		/* A name in the address stands for the id. */
@@ -178,14 +180,18 @@ static void collection_counted(struct turn *t, struct request *r, uint32_t index
 {
 	struct collections_op *op = r->op;
 	const struct msg_shard_query_ack *ack = body;
-	if (!ack || status != STATUS_OK) {
+	struct counted *counted = &op->collections[op->owners[index]];
+	/* where it was dropped meanwhile nobody can count it, and nobody need */
+	bool dropped = !map_get_u64(&t->gw->map.collections_by_id, counted->collection);
+	if (!dropped && (!ack || status != STATUS_OK)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 		return;
 	}
-	op->collections[op->owners[index]].documents += ack->count;
 	op->left--;
 	struct msg_shard_query *query = &op->queries[index];
-	if (ack->more_after.len > 0) {
+	if (!dropped)
+		counted->documents += ack->count;
+	if (!dropped && ack->more_after.len > 0) {
 		struct call_spec spec = {.reach = REACH_LEAD,
 					 .shard = query->shard,
 					 .type = MSG_shard_query,

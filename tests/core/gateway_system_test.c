@@ -1,0 +1,132 @@
+/* The gateway's core: lists of what the cluster has, where collections are alike and come and go.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "proto/msgpack.h"
+#include "tests/core/gateway_case.h"
+
+enum { FIRST = 21, SECOND = 22, INDEX = 256, VERSION = 9 };
+
+static const struct peer coordinator = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
+
+/* Two collections of a shard each, with an index each; their ids are unique within each only. */
+static void push_both(struct gateway_bench *b)
+{
+	struct slice path = slice_text("n");
+	struct index_definition index = {
+	    .id = INDEX, .name = slice_text("by-n"), .fields = &path, .fields_count = 1};
+	struct collection collections[2];
+	struct shard shards[2];
+	struct replica replica = {.node = BENCH_NODE, .incarnation = 100};
+	struct msg_map_push push = {.map_version = VERSION,
+				    .collections = collections,
+				    .collections_count = 2,
+				    .shards = shards,
+				    .shards_count = 2};
+	struct envelope envelope = {.type = MSG_map_push};
+	for (uint64_t i = 0; i < 2; i++) {
+		collections[i] = (struct collection){.id = FIRST + i,
+						     .name = slice_text(i ? "second" : "first"),
+						     .version = 1,
+						     .replicas = 1,
+						     .write_quorum = 1,
+						     .indexes = &index,
+						     .indexes_count = 1};
+		shards[i] = (struct shard){.id = FIRST + i,
+					   .collection = FIRST + i,
+					   .epoch = 1,
+					   .lead = BENCH_NODE,
+					   .hash_last = UINT64_MAX,
+					   .replicas = &replica,
+					   .replicas_count = 1,
+					   .write_quorum = 1};
+	}
+	gateway_bench_message(b, &coordinator, &envelope, &push);
+	gateway_bench_clear(b);
+}
+
+static int setup(void **state)
+{
+	push_both(bench_open(state, NULL));
+	return 0;
+}
+
+/* It is gone, as any map says that comes then. */
+static void drop(struct gateway_bench *b, uint64_t collection)
+{
+	struct msg_map_push push = {
+	    .map_version = VERSION, .dropped = &collection, .dropped_count = 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	gateway_bench_message(b, &coordinator, &envelope, &push);
+}
+
+static void ask(struct gateway_bench *b, const char *request)
+{
+	struct msg_map_push same = {.map_version = VERSION};
+	gateway_bench_http(b, request);
+	gateway_bench_answer(b, 0, MSG_map_push, &same);
+	assert_int_equal(b->sent_count, 3); /* both shards are asked */
+}
+
+/* ---- system.collections ---- */
+
+static void answer_count(struct gateway_bench *b, uint32_t index, uint64_t count)
+{
+	struct msg_shard_query_ack ack = {.status = STATUS_OK, .count = count};
+	gateway_bench_answer(b, index, MSG_shard_query_ack, &ack);
+}
+
+static void expect_only(struct gateway_bench *b, const char *name, const char *other)
+{
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->body), name));
+	assert_null(strstr(buf_cstr(&b->body), other));
+}
+
+static void test_one_that_was_counted_is_dropped(void **state)
+{
+	struct gateway_bench *b = *state;
+	ask(b, "GET /system.collections");
+	answer_count(b, 1, 5);
+	drop(b, FIRST);
+	answer_count(b, 2, 6);
+	expect_only(b, "second", "first");
+}
+
+/* Nobody can count it any more: that is no reason to know nothing of the others. */
+static void test_one_that_is_to_be_counted_is_dropped(void **state)
+{
+	struct gateway_bench *b = *state;
+	ask(b, "GET /system.collections");
+	drop(b, FIRST);
+	answer_count(b, 2, 6);
+	for (int i = 0; b->status == 0 && i < 100; i++)
+		gateway_bench_advance(b, 100);
+	expect_only(b, "second", "first");
+}
+
+static void test_one_that_can_not_be_counted(void **state)
+{
+	struct gateway_bench *b = *state;
+	ask(b, "GET /system.collections");
+	answer_count(b, 2, 6);
+	for (int i = 0; b->status == 0 && i < 100; i++)
+		gateway_bench_advance(b, 100);
+	assert_int_equal(b->status, 503);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_one_that_can_not_be_counted),
+	    TEST(test_one_that_is_to_be_counted_is_dropped),
+	    TEST(test_one_that_was_counted_is_dropped),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
