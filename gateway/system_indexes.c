@@ -6,7 +6,8 @@
 
 /* One index; copied, as the map may change meanwhile. */
 struct index_row {
-	uint64_t id;
+	uint64_t id;    /* unique within its collection only */
+	uint64_t owner; /* this collection */
 	struct slice collection;
 	struct slice name;
 	struct slice fields; /* MessagePack array */
@@ -22,6 +23,7 @@ struct indexes_op {
 	struct index_row *rows;
 	uint32_t rows_count;
 	struct msg_index_status *asked; /* one per shard */
+	uint64_t *owners;               /* of these shards: their collections */
 	uint32_t asked_count;
 	uint32_t left;
 };
@@ -89,7 +91,6 @@ static void progress_came(struct turn *t, struct request *r, uint32_t index, enu
 {
 	struct indexes_op *op = r->op;
 	const struct msg_index_status_ack *ack = body;
-	(void)index;
 	if (!ack || status != STATUS_OK) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 		return;
@@ -98,7 +99,7 @@ static void progress_came(struct turn *t, struct request *r, uint32_t index, enu
 		const struct index_progress *from = &ack->indexes[i];
 		for (uint32_t k = 0; k < op->rows_count; k++) {
 			struct index_row *row = &op->rows[k];
-			if (row->id != from->id)
+			if (row->id != from->id || row->owner != op->owners[index])
 				continue;
 			row->ready += from->ready;
 			row->documents += from->documents;
@@ -118,13 +119,16 @@ static void add_collection(struct turn *t, struct request *r, const struct map_c
 		const struct index_definition *from = &c->settings.indexes[i];
 		op->rows[op->rows_count++] =
 		    (struct index_row){.id = from->id,
+				       .owner = c->settings.id,
 				       .collection = name,
 				       .name = arena_copy(&r->arena, from->name),
 				       .fields = fields_of(t, r, from),
 				       .shards = c->shards_count};
 	}
-	for (uint32_t i = 0; i < c->shards_count && c->settings.indexes_count > 0; i++)
+	for (uint32_t i = 0; i < c->shards_count && c->settings.indexes_count > 0; i++) {
+		op->owners[op->asked_count] = c->settings.id;
 		op->asked[op->asked_count++].shard = c->shards[i]->shard.id;
+	}
 }
 
 static void indexes_list(struct turn *t, struct request *r)
@@ -137,6 +141,7 @@ static void indexes_list(struct turn *t, struct request *r)
 		count += ((const struct map_collection *)e->value)->settings.indexes_count;
 	op->rows = arena_alloc(&r->arena, (count + 1) * sizeof *op->rows);
 	op->asked = arena_alloc(&r->arena, (map->shards.count + 1) * sizeof *op->asked);
+	op->owners = arena_alloc(&r->arena, (map->shards.count + 1) * sizeof *op->owners);
 	at = 0;
 	for (struct map_entry *e; (e = map_next(&map->collections_by_id, &at)) != NULL;) {
 		const struct map_collection *c = e->value;

@@ -119,11 +119,38 @@ static void test_one_that_can_not_be_counted(void **state)
 	assert_int_equal(b->status, 503);
 }
 
+/* ---- system.indexes ---- */
+
+static void answer_progress(struct gateway_bench *b, uint32_t index, uint64_t documents, bool ready)
+{
+	struct index_progress progress = {
+	    .id = INDEX, .ready = ready, .documents = documents, .total = 10, .keys = documents};
+	struct msg_index_status_ack ack = {
+	    .status = STATUS_OK, .indexes = &progress, .indexes_count = 1};
+	gateway_bench_answer(b, index, MSG_index_status_ack, &ack);
+}
+
+static void test_indexes_are_told_apart(void **state)
+{
+	struct gateway_bench *b = *state;
+	ask(b, "GET /system.indexes");
+	answer_progress(b, 1, 10, true);
+	answer_progress(b, 2, 3, false);
+	assert_string_equal(
+	    buf_cstr(&b->body),
+	    "[{\"id\":\"first/by-n\",\"collection\":\"first\",\"name\":\"by-n\",\"fields\":[\"n\"],"
+	    "\"ready\":true,\"documents\":10,\"total\":10,\"keys\":10},"
+	    "{\"id\":\"second/"
+	    "by-n\",\"collection\":\"second\",\"name\":\"by-n\",\"fields\":[\"n\"],"
+	    "\"ready\":false,\"documents\":3,\"total\":10,\"keys\":3}]");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    TEST(test_indexes_are_told_apart),
 	    TEST(test_one_that_can_not_be_counted),
 	    TEST(test_one_that_is_to_be_counted_is_dropped),
 	    TEST(test_one_that_was_counted_is_dropped),
