@@ -278,6 +278,7 @@ struct storage {
 	int64_t lease_ms;       /* next lease renewal */
 	uint64_t first_request; /* of this life: drawn at random */
 	uint64_t next_request;
+	bool snapshots_due;       /* a copy waits for the commit */
 	bool indexes_building;    /* an index is not usable yet, perhaps */
 	bool index_step_due;      /* a step of the builds waits for the commit */
 	struct view *views;       /* view.h; of all shards */
@@ -441,6 +442,8 @@ void snapshot_stop(struct storage *s, struct follower *f);
 /* Takes the copy away, so that snapshot `snapshot` can be received. */
 void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx);
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
+/* What was put is committed: copies that waited for that begin. */
+void snapshot_stored(struct storage *s, struct effects *fx);
 void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects *fx);
 void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effects *fx);
 

@@ -109,7 +109,7 @@ static void send_chunk(struct storage *s, struct shard_copy *c, struct follower 
 	f->sent_ms = s->now_ms;
 }
 
-/* The copy can begin only where memory and the last commit agree; else at the next tick. */
+/* The copy can begin only where memory and the last commit agree. */
 static void open_iterators(struct storage *s, struct shard_copy *c, struct follower *f,
 			   struct effects *fx)
 {
@@ -154,12 +154,29 @@ void snapshot_stop(struct storage *s, struct follower *f)
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
 {
 	if (!f->snapshot->its[0]) {
-		if (store_dirty(s->store))
+		if (store_dirty(s->store)) {
+			s->snapshots_due = true;
 			return;
+		}
 		open_iterators(s, c, f, fx);
 		send_chunk(s, c, f, fx);
 	} else if (s->now_ms - f->sent_ms >= SNAPSHOT_RESEND_MS) {
 		send_chunk(s, c, f, fx);
+	}
+}
+
+/* Under load there is no turn in which messages have put nothing before the tick. */
+void snapshot_stored(struct storage *s, struct effects *fx)
+{
+	if (!s->snapshots_due)
+		return;
+	s->snapshots_due = false;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&s->shards, &at));) {
+		struct shard_copy *c = entry->value;
+		for (uint32_t i = 0; shard_is_lead(c) && i < c->followers_count; i++)
+			if (c->followers[i].snapshot)
+				snapshot_tick(s, c, &c->followers[i], fx);
 	}
 }
 

@@ -221,6 +221,7 @@ static void on_turn(struct storage *s, struct effects *fx)
 /* All that was appended is on this disk: it counts towards W. */
 static void on_stored(struct storage *s, struct effects *fx)
 {
+	snapshot_stored(s, fx);
 	view_stored(s);
 	index_run_stored(s, fx);
 	scrub_stored(s, fx);

@@ -436,6 +436,32 @@ static void test_an_empty_replica_is_copied_to(void **state)
 	    strstr(buf_cstr(&b->trace), "-> 13 e2 append after=0.0 settled=8 acked=0 epoch"));
 }
 
+/* C lags behind what the lead's stream still has; in each turn messages put something before the
+ * timer comes. */
+static void test_copy_begins_under_load(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.stream_keep_entries = 1;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	for (uint64_t v = 1; v <= 5; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v);
+		peers_write(b, 1, &m);
+		peers_ack(b, PEER_B, 1, 2 + v);
+	}
+	peers_ack(b, PEER_C, 1, 1);
+	storage_bench_clear(b);
+	for (int turn = 0; turn < 20; turn++) {
+		struct event timer = {.kind = EVENT_TIMER};
+		b->now_ms += 50;
+		store_put(b->store, STORE_META, slice_text("load"), slice_text("x"));
+		storage_bench_step(b, &timer);
+		storage_bench_turn(b);
+	}
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+}
+
 static void test_dropped_is_not_made_again(void **state)
 {
 	struct storage_bench *b = *state;
@@ -483,6 +509,7 @@ int main(void)
 	    CASE(test_fetched_nonsense_is_refused),
 	    CASE(test_copy_to_an_impossible_place_is_refused),
 	    CASE(test_an_empty_replica_is_copied_to),
+	    CASE(test_copy_begins_under_load),
 	    CASE(test_dropped_is_not_made_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
