@@ -77,6 +77,38 @@ void header_list_read(struct header_list *list, struct MHD_Connection *connectio
 	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, header_take, list);
 }
 
+struct framing {
+	unsigned lengths;
+	unsigned encodings;
+	unsigned hosts;
+	bool wrong;
+};
+
+static enum MHD_Result framing_take(void *context, enum MHD_ValueKind kind, const char *name,
+				    size_t name_len, const char *value, size_t value_len)
+{
+	struct framing *f = context;
+	(void)kind;
+	(void)value_len;
+	if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0) {
+		f->encodings++;
+		f->wrong |= !value || strcasecmp(value, "chunked") != 0;
+	}
+	f->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+	f->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+	/* some read `Name : value` as a header of that name, some don't */
+	f->wrong |= strcspn(name, " \t") != name_len;
+	return MHD_YES;
+}
+
+bool head_is_clear(struct MHD_Connection *connection, bool http_1_1)
+{
+	struct framing f = {0};
+	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, framing_take, &f);
+	return !f.wrong && f.lengths + f.encodings <= 1 && f.hosts <= 1 &&
+	       (http_1_1 || f.encodings == 0);
+}
+
 /* ---- of streams ---- */
 
 static void field_print(struct slice name, struct slice value, struct buf *out)

@@ -21,6 +21,10 @@ enum http_method http_method_of(const char *name);
 void header_list_read(struct header_list *list, struct MHD_Connection *connection,
 		      size_t bytes_max);
 
+/* Is it beyond doubt where the request ends? Who doubts it, as a proxy in front may, takes a part
+ * of it for the next one (RFC 9112, 6.3 and 11.2). */
+bool head_is_clear(struct MHD_Connection *connection, bool http_1_1);
+
 /* Status line and headers of a stream. accept: of a WebSocket's handshake. */
 void stream_head_print(const struct http_response *response, const char *accept, bool chunked,
 		       struct buf *out);

@@ -100,6 +100,11 @@ static enum MHD_Result answer_refusal(struct exchange *x)
 									  ? HTTP_REFUSED_CERTIFICATE
 									  : HTTP_REFUSED_OVERLOAD);
 	int status = x->refused_status ? x->refused_status : status_row(x->refused)->http;
+	/* a stranger has no further business here, and after an unclear end nobody knows what is
+	 * next
+	 */
+	if (certificate || x->unclear)
+		(void)MHD_add_response_header(response, "Connection", "close");
 	if (status == MHD_HTTP_UPGRADE_REQUIRED)
 		(void)MHD_add_response_header(response, "Sec-WebSocket-Version", "13");
 	enum MHD_Result result = queue(x, status, response, 1);
@@ -251,6 +256,22 @@ void http_server_body_credit(struct http_server *s, uint64_t request, uint32_t b
 
 /* ---- libmicrohttpd calls ---- */
 
+static enum MHD_Result begin(struct exchange *x, const char *method, const char *version)
+{
+	x->begun = true;
+	x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
+	x->method = http_method_of(method);
+	if (!head_is_clear(x->connection, x->http_1_1)) {
+		x->unclear = true;
+		x->refused = STATUS_BAD_MESSAGE;
+		return answer_refusal(x); /* what follows is not read */
+	}
+	if (!client_allowed(x->server, x->connection))
+		x->refused = STATUS_CERTIFICATE_REQUIRED;
+	begin_pieces(x);
+	return MHD_YES;
+}
+
 static void take_upload(struct exchange *x, const char *data, size_t len)
 {
 	struct http_server *s = x->server;
@@ -276,22 +297,15 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 {
 	struct http_server *s = context;
 	struct exchange *x = *at;
+	(void)connection;
 	(void)url;
 	if (!x || x->ended)
 		return MHD_NO;
 	if (x->told && (!x->pieces || x->whole))
 		return MHD_YES;
 	s->traffic.moved++;
-	if (!x->begun) {
-		x->begun = true;
-		x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
-		x->connection = connection;
-		x->method = http_method_of(method);
-		if (!client_allowed(s, connection))
-			x->refused = STATUS_CERTIFICATE_REQUIRED;
-		begin_pieces(x);
-		return MHD_YES;
-	}
+	if (!x->begun)
+		return begin(x, method, version);
 	if (*upload_len > 0 && x->pieces)
 		return take_piece(x, upload, upload_len);
 	if (*upload_len > 0) {
@@ -312,7 +326,7 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 void *exchange_begins(void *context, const char *uri, struct MHD_Connection *connection)
 {
 	struct exchange *x = exchange_take(context);
-	(void)connection;
+	x->connection = connection;
 	buf_append_text(&x->uri, uri);
 	return x;
 }

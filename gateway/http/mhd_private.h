@@ -51,6 +51,7 @@ struct exchange {
 	int64_t credit;      /* so much of it may be told */
 	uint64_t passed;     /* so much came that nobody wants */
 	bool ended;          /* the connection shall be closed */
+	bool unclear;        /* where it ends */
 	enum status refused; /* OK: not */
 	int refused_status;  /* other than the table's */
 	enum http_method method;

@@ -175,6 +175,7 @@ struct fixture {
 	struct http_server *server;
 	struct told told[ANSWERS_MAX];
 	int told_count;
+	int told_ever;
 	int refused;
 	int gone;
 	int closed;
@@ -187,6 +188,7 @@ static void on_request(void *context, const struct http_request *r)
 	struct fixture *f = context;
 	struct told *t = &f->told[f->told_count++];
 	assert_true(f->told_count <= ANSWERS_MAX);
+	f->told_ever++;
 	t->id = r->id;
 	assert_true(r->connection != 0);
 	int at = snprintf(t->text, sizeof t->text, "%d %.*s ? %.*s body %zu%s by %.*s", r->method,
@@ -369,6 +371,34 @@ static void test_sessions_resume(void **state)
 	client_close(&c);
 }
 
+/* Refused at once, and what follows is nobody's request. */
+static void test_unclear_ends_are_refused(void **state)
+{
+	static const char *const heads[] = {
+	    "Content-Length: 3\r\nContent-Length: 30",
+	    "Content-Length: 3\r\nTransfer-Encoding: chunked",
+	    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+	    "Transfer-Encoding: gzip, chunked",
+	    "Content-Length: 3\r\nTransfer-Encoding : chunked",
+	    "Content-Length: 3\r\nHost: other",
+	};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+		struct buf request = {0};
+		buf_printf(&request,
+			   "%s /c HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n0\r\n\r\n"
+			   "GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n",
+			   i % 2 ? "POST" : "GET", heads[i]);
+		struct client c = {.identity = &alice, .requests = {buf_cstr(&request), "\r\n"}};
+		serve(f, &c);
+		assert_non_null(strstr(c.answers[0], "HTTP/1.1 400 Bad Request\r\n"));
+		assert_non_null(strstr(c.answers[0], "Connection: close\r\n"));
+		buf_close(&request);
+		client_close(&c);
+	}
+	assert_int_equal(f->told_ever, 0);
+}
+
 static void test_large_bodies_are_dropped(void **state)
 {
 	struct buf request = {0};
@@ -459,10 +489,15 @@ static void test_wrong_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_requests_arrive_whole),       TEST(test_uri_names_the_principal),
-	    TEST(test_certificates_are_checked),    TEST(test_sessions_resume),
-	    TEST(test_large_bodies_are_dropped),    TEST(test_reload),
-	    TEST(test_end_with_requests_under_way), TEST(test_an_answer_that_nobody_takes),
+	    TEST(test_requests_arrive_whole),
+	    TEST(test_uri_names_the_principal),
+	    TEST(test_certificates_are_checked),
+	    TEST(test_sessions_resume),
+	    TEST(test_unclear_ends_are_refused),
+	    TEST(test_large_bodies_are_dropped),
+	    TEST(test_reload),
+	    TEST(test_end_with_requests_under_way),
+	    TEST(test_an_answer_that_nobody_takes),
 	    cmocka_unit_test(test_wrong_options),
 	};
 	return cmocka_run_group_tests(tests, make_identities, close_identities);
