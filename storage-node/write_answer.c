@@ -4,14 +4,15 @@
 #include "storage-node/write.h"
 
 /* Its gateway may have sent it before, to a lead whose operations are not all known here: then the
- * refusal may come of that. Documents know the operations under clients' keys. */
+ * refusal may come of that. Documents know the operations under clients' keys, but those of a
+ * replica that is asked in the lead's place may be older than what the lead has done. */
 static bool has_gap(const struct storage *s, const struct event *e, enum status status)
 {
 	if (e->message.envelope.type != MSG_doc_write || status_is_success(status))
 		return false;
 	const struct msg_doc_write *m = e->message.body;
 	const struct shard_copy *c = map_get_u64(&s->shards, m->shard);
-	return c && m->operation_digest.len == 0 && recent_has_gap(s, c);
+	return c && (m->branch || (m->operation_digest.len == 0 && recent_has_gap(s, c)));
 }
 
 void write_answer(const struct storage *s, const struct event *e, enum effect_when when,

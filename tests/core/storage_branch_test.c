@@ -64,6 +64,24 @@ static void test_branch_of_a_branch_waits(void **state)
 	expect(b, "-> 12 e1 outbox_push branch:d:2\n");
 }
 
+/* What the lead has done with an earlier sending is not known here. */
+static void test_refused_branch_leaves_a_gap(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.branch = true;
+	m.expect = EXPECT_PRESENT;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	assert_true(b->written.gap);
+	m.operation_id = peers_operation(b, 2);
+	m.operation_digest = m.operation_id;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	assert_true(b->written.gap);
+}
+
 /* B offers a branch that this lead has not heard of. */
 static struct change push_first(struct storage_bench *b, struct buf *bytes)
 {
@@ -410,6 +428,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_branch),
 	    CASE(test_branch_of_a_branch_waits),
+	    CASE(test_refused_branch_leaves_a_gap),
 	    CASE(test_lead_orders_a_push_once),
 	    CASE(test_consistent_lead_orders_a_push),
 	    CASE(test_a_tail_is_offered_with_its_place),
