@@ -39,7 +39,13 @@
 	     1,                                                                                    \
 	     3600,                                                                                 \
 	     "streams are asked for a sign of life; silent for two of these they end"},            \
-	    {"idle_timeout_s", CONFIG_NUMBER, "60", 1, 86400, "silent connections are closed"},    \
+	    {"idle_timeout_s",                                                                     \
+	     CONFIG_NUMBER,                                                                        \
+	     "60",                                                                                 \
+	     1,                                                                                    \
+	     86400,                                                                                \
+	     "silent connections are closed, and those whose request takes twice as long (a "      \
+	     "body: comes at less than 1 KiB a second)"},                                          \
 	{                                                                                          \
 		"max_bodies_bytes", CONFIG_NUMBER, "268435456", 1048576, UINT64_MAX,               \
 		    "memory for request bodies that are arriving; past it 503"                     \

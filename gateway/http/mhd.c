@@ -316,6 +316,7 @@ void http_server_respond(struct http_server *s, uint64_t request,
 void http_server_flush(struct http_server *s)
 {
 	exchanges_look(s);
+	clients_look(s);
 	http_streams_turn(s->streams, clock_boot_ms());
 	if (s->answered)
 		http_server_run(s);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "common/base/memory.h"
+#include "common/run/clock.h"
 #include "gateway/http/mhd_private.h"
 
 struct client *client_of(struct MHD_Connection *connection)
@@ -52,6 +53,73 @@ static void take_address(struct client *client, const struct sockaddr *from)
 	}
 }
 
+/* ---- those that are slow ---- */
+
+/* libmicrohttpd ends connections that are silent. Who sends a byte now and then never is: so a head
+ * must be complete after twice the time of silence, and a body may not come slower than
+ * HTTP_RATE_MIN, for longer than that. */
+static int64_t patience_ms(const struct http_server *s)
+{
+	return (int64_t)s->options.idle_timeout_s * 2000;
+}
+
+void client_wait(struct client *client)
+{
+	if (client)
+		client->due_ms = clock_boot_ms() + patience_ms(client->server);
+}
+
+void client_paid(struct client *client, size_t bytes)
+{
+	if (!client)
+		return;
+	int64_t latest_ms = clock_boot_ms() + patience_ms(client->server);
+	int64_t due_ms = client->due_ms + (int64_t)bytes * 1000 / HTTP_RATE_MIN;
+	client->due_ms = due_ms < latest_ms ? due_ms : latest_ms;
+}
+
+/* Is it the client whose turn it is? */
+static bool client_owes(const struct client *client)
+{
+	const struct exchange *x = client->exchange;
+	if (!x || !x->begun)
+		return true;
+	if (x->stream || x->ended || x->parked)
+		return false;
+	return x->pieces ? !x->whole : !x->told && !x->response;
+}
+
+void clients_look(struct http_server *s)
+{
+	int64_t now_ms = clock_boot_ms();
+	if (now_ms - s->clients_looked_ms < HTTP_LOOK_MS || s->options.idle_timeout_s == 0)
+		return;
+	s->clients_looked_ms = now_ms;
+	for (struct client *client = s->clients; client; client = client->next) {
+		if (!client_owes(client))
+			client_wait(client);
+		else if (client->due_ms <= now_ms)
+			(void)shutdown(client->transport.fd, SHUT_RDWR);
+	}
+}
+
+static void list_join(struct http_server *s, struct client *client)
+{
+	client->next = s->clients;
+	if (client->next)
+		client->next->previous = client;
+	s->clients = client;
+}
+
+static void list_leave(struct http_server *s, struct client *client)
+{
+	*(client->previous ? &client->previous->next : &s->clients) = client->next;
+	if (client->next)
+		client->next->previous = client->previous;
+}
+
+/* ---- beginning and end ---- */
+
 static void client_begins(struct http_server *s, struct MHD_Connection *connection, void **at)
 {
 	const union MHD_ConnectionInfo *session =
@@ -65,6 +133,9 @@ static void client_begins(struct http_server *s, struct MHD_Connection *connecti
 	client->credentials = tls_credentials_hold(s->credentials);
 	*at = client;
 	s->connections++;
+	client->transport.fd = -1;
+	list_join(s, client);
+	client_wait(client);
 	const union MHD_ConnectionInfo *address =
 	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	if (address)
@@ -94,6 +165,7 @@ void client_changed(void *context, struct MHD_Connection *connection, void **at,
 		return;
 	*at = NULL;
 	s->connections--;
+	list_leave(s, client);
 	tls_transport_close(&client->transport);
 	tls_credentials_release(client->credentials);
 	if (client->told)

@@ -266,7 +266,9 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 		x->refused = STATUS_BAD_MESSAGE;
 		return answer_refusal(x); /* what follows is not read */
 	}
-	if (!client_allowed(x->server, x->connection))
+	if (client_allowed(x->server, x->connection))
+		client_wait(client_of(x->connection));
+	else
 		x->refused = STATUS_CERTIFICATE_REQUIRED;
 	begin_pieces(x);
 	return MHD_YES;
@@ -297,7 +299,6 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 {
 	struct http_server *s = context;
 	struct exchange *x = *at;
-	(void)connection;
 	(void)url;
 	if (!x || x->ended)
 		return MHD_NO;
@@ -306,6 +307,8 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 	s->traffic.moved++;
 	if (!x->begun)
 		return begin(x, method, version);
+	if (*upload_len > 0 && !x->refused)
+		client_paid(client_of(connection), *upload_len);
 	if (*upload_len > 0 && x->pieces)
 		return take_piece(x, upload, upload_len);
 	if (*upload_len > 0) {
@@ -326,6 +329,9 @@ enum MHD_Result exchange_handle(void *context, struct MHD_Connection *connection
 void *exchange_begins(void *context, const char *uri, struct MHD_Connection *connection)
 {
 	struct exchange *x = exchange_take(context);
+	struct client *client = client_of(connection);
+	if (client)
+		client->exchange = x;
 	x->connection = connection;
 	buf_append_text(&x->uri, uri);
 	return x;
@@ -344,10 +350,13 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
 {
 	struct http_server *s = context;
 	struct exchange *x = *at;
-	(void)connection;
+	struct client *client = client_of(connection);
 	if (!x)
 		return;
 	*at = NULL;
+	if (client)
+		client->exchange = NULL;
+	client_wait(client);
 	bool lost = x->watched && why != MHD_REQUEST_TERMINATED_COMPLETED_OK;
 	if (x->told)
 		s->inflight--;

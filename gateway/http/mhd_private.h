@@ -14,11 +14,17 @@
 enum { HTTP_LOOK_MS = 500 };
 /* A body that is refused before its end is read on so far, so that its client gets to hear why. */
 enum { HTTP_PASSED_MAX = 64 << 20 };
+/* What a request must bring of its body, in bytes a second; see client_owes. */
+enum { HTTP_RATE_MIN = 1024 };
 
 /* One connection. */
 struct client {
 	struct http_server *server;
 	uint64_t id;
+	struct client *previous;
+	struct client *next;
+	struct exchange *exchange; /* its request; NULL: the first line has not come */
+	int64_t due_ms;            /* what it owes must have come */
 	struct tls_credentials *credentials;
 	struct tls_transport transport;
 	bool told; /* a request of it */
@@ -80,6 +86,8 @@ struct http_server {
 	uint32_t inflight;
 	uint32_t connections;
 	uint64_t connection_ids;
+	struct client *clients;
+	int64_t clients_looked_ms;
 	struct http_streams *streams;
 	struct tls_traffic traffic;
 	bool answered;     /* libmicrohttpd has answers to fetch */
@@ -95,6 +103,12 @@ struct http_server {
 struct client *client_of(struct MHD_Connection *connection);
 /* False: a certificate was needed, and there is none that is good. */
 bool client_allowed(struct http_server *s, struct MHD_Connection *connection);
+/* It has been heard: another request, or more of one, is due only later. */
+void client_wait(struct client *client);
+/* So much of a body has come. */
+void client_paid(struct client *client, size_t bytes);
+/* Ends the connections of those that are overdue. */
+void clients_look(struct http_server *s);
 /* MHD_OPTION_NOTIFY_CONNECTION */
 void client_changed(void *context, struct MHD_Connection *connection, void **at,
 		    enum MHD_ConnectionNotificationCode code);

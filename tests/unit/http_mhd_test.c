@@ -17,7 +17,7 @@
 
 #include "tests/unit/tls_identity.h"
 
-enum { BODY_MAX = 100000, ANSWER_MAX = 8192, ANSWERS_MAX = 16 };
+enum { BODY_MAX = 100000, ANSWER_MAX = 8192, ANSWERS_MAX = 16, STEP_MS = 50 };
 
 /* ---- certificates ---- */
 
@@ -52,6 +52,7 @@ struct client {
 	const char *requests[4];         /* ended by NULL */
 	char answers[4][ANSWER_MAX];     /* up to the end of the body */
 	gnutls_datum_t session;          /* in: to resume; out: to be resumed */
+	size_t a_step;                   /* so many bytes are sent at a time; 0: all */
 	bool leaves;                     /* before the answer, and says so by left_fd */
 	int left_fd;
 	bool resumed;
@@ -82,13 +83,16 @@ static bool answer_complete(const char *text, bool head)
 	return strlen(end + 4) >= strtoul(length + 16, NULL, 10);
 }
 
-static bool send_all(gnutls_session_t session, const char *text)
+static bool send_all(gnutls_session_t session, const char *text, size_t a_step)
 {
 	size_t left = strlen(text);
 	while (left > 0) {
-		ssize_t sent = gnutls_record_send(session, text, left);
+		size_t part = a_step > 0 && a_step < left ? a_step : left;
+		ssize_t sent = gnutls_record_send(session, text, part);
 		if (sent < 0)
 			return false;
+		if (a_step > 0)
+			usleep(STEP_MS * 1000);
 		text += sent;
 		left -= (size_t)sent;
 	}
@@ -100,7 +104,7 @@ static void talk(struct client *c, gnutls_session_t session)
 	for (int i = 0; i < 4 && c->requests[i]; i++) {
 		size_t len = 0;
 		bool head = strncmp(c->requests[i], "HEAD", 4) == 0;
-		if (!send_all(session, c->requests[i]) || c->leaves)
+		if (!send_all(session, c->requests[i], c->a_step) || c->leaves)
 			return;
 		while (!answer_complete(c->answers[i], head)) {
 			ssize_t got =
@@ -141,7 +145,7 @@ static void *client_thread(void *context)
 						    GNUTLS_X509_FMT_PEM);
 	}
 	/* Whoever signed it: a client with a foreign certificate sends it all the same. */
-	gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT);
+	gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL);
 	gnutls_set_default_priority(session);
 	gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials);
 	if (c->session.data)
@@ -272,7 +276,35 @@ static void serve(struct fixture *f, struct client *c)
 	}
 }
 
-static int setup(void **state)
+/* Serves all of them at once until the last has ended. */
+static void serve_all(struct fixture *f, struct client *clients, int count)
+{
+	int done[2];
+	int left = count;
+	pthread_t threads[8];
+	assert_int_equal(pipe(done), 0);
+	for (int i = 0; i < count; i++) {
+		clients[i].port = http_server_port(f->server);
+		clients[i].done_fd = done[1];
+		assert_int_equal(pthread_create(&threads[i], NULL, client_thread, &clients[i]), 0);
+	}
+	while (left > 0) {
+		char told[8];
+		struct pollfd fds[] = {{http_server_fd(f->server), POLLIN, 0},
+				       {done[0], POLLIN, 0}};
+		(void)poll(fds, 2, STEP_MS);
+		http_server_run(f->server);
+		give_answers(f);
+		if (fds[1].revents & POLLIN)
+			left -= (int)read(done[0], told, sizeof told);
+	}
+	for (int i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+	close(done[0]);
+	close(done[1]);
+}
+
+static int setup_patient(void **state, uint32_t idle_timeout_s)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	struct buf problem = {0};
@@ -284,7 +316,7 @@ static int setup(void **state)
 	    .request_bytes_max = BODY_MAX,
 	    .bodies_bytes_max = 10 * BODY_MAX,
 	    .connections_max = 16,
-	    .idle_timeout_s = 30,
+	    .idle_timeout_s = idle_timeout_s,
 	    .connection_memory_bytes = 32 * 1024,
 	    .callbacks = {f, on_request, NULL, NULL, on_gone, on_refused, on_closed, NULL, NULL,
 			  NULL},
@@ -294,6 +326,16 @@ static int setup(void **state)
 	buf_close(&problem);
 	*state = f;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_patient(state, 30);
+}
+
+static int setup_impatient(void **state)
+{
+	return setup_patient(state, 1);
 }
 
 static int teardown(void **state)
@@ -399,6 +441,40 @@ static void test_unclear_ends_are_refused(void **state)
 	assert_int_equal(f->told_ever, 0);
 }
 
+/* One byte now and then is no silence, but nobody waits for ever. */
+static void test_slow_clients_are_not_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct buf body = {0};
+	struct buf slow = {0};
+	struct buf steady = {0};
+	for (int i = 0; i < 6000; i++)
+		buf_append_byte(&body, 'x');
+	buf_printf(&slow, "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 6000\r\n\r\n%s",
+		   buf_cstr(&body));
+	buf_printf(&steady, "POST /steady HTTP/1.1\r\nHost: h\r\nContent-Length: 6000\r\n\r\n%s",
+		   buf_cstr(&body));
+	struct client clients[] = {
+	    {.requests = {buf_cstr(&body)}, .a_step = 1},  /* a stranger's head */
+	    {.requests = {buf_cstr(&slow)}, .a_step = 20}, /* his body */
+	    {.identity = &alice, .requests = {buf_cstr(&slow)}, .a_step = 20},
+	    {.identity = &alice,
+	     .requests = {buf_cstr(&steady), "GET /more HTTP/1.1\r\nHost: h\r\n\r\n"},
+	     .a_step = 100},
+	};
+	serve_all(f, clients, ARRAY_LEN(clients));
+	for (int i = 0; i < 3; i++)
+		assert_string_equal(clients[i].answers[0], "");
+	assert_non_null(strstr(clients[3].answers[0], "/steady ?  body 6000 by alice"));
+	assert_non_null(strstr(clients[3].answers[1], "/more ?  body 0 by alice"));
+	assert_int_equal(f->told_ever, 2);
+	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
+		client_close(&clients[i]);
+	buf_close(&body);
+	buf_close(&slow);
+	buf_close(&steady);
+}
+
 static void test_large_bodies_are_dropped(void **state)
 {
 	struct buf request = {0};
@@ -494,6 +570,8 @@ int main(void)
 	    TEST(test_certificates_are_checked),
 	    TEST(test_sessions_resume),
 	    TEST(test_unclear_ends_are_refused),
+	    cmocka_unit_test_setup_teardown(test_slow_clients_are_not_waited_for, setup_impatient,
+					    teardown),
 	    TEST(test_large_bodies_are_dropped),
 	    TEST(test_reload),
 	    TEST(test_end_with_requests_under_way),
