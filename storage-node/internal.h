@@ -123,6 +123,7 @@ struct follower {
 	uint64_t applied;
 	uint64_t outbox;
 	uint64_t settled_sent;
+	uint64_t copied_request; /* answers to earlier ones are from before it was copied to */
 	uint64_t window_bytes; /* sent since the window began; the next begins when all is acked */
 	uint64_t window_end;   /* number after the last entry of the window */
 	bool disk_full;        /* short of the reserve: it leads no writes */

@@ -189,6 +189,7 @@ static void finished(struct storage *s, struct shard_copy *c, struct follower *f
 	f->acked = reached;
 	f->applied = reached;
 	f->next = reached + 1;
+	f->copied_request = s->next_request;
 	f->window_bytes = 0;
 	f->mode = FOLLOW_STREAM;
 	c->turn_dirty = true;

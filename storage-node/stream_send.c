@@ -167,7 +167,8 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 	if (!c || !shard_is_lead(c) || e->message.envelope.epoch != c->lead_epoch)
 		return;
 	struct follower *f = shard_follower(c, e->message.from.member);
-	if (!f || m->incarnation != f->incarnation)
+	if (!f || m->incarnation != f->incarnation ||
+	    e->message.envelope.request_id < f->copied_request)
 		return;
 	f->heard_ms = s->now_ms;
 	switch (m->status) {

@@ -198,7 +198,8 @@ void storage_bench_deliver(struct storage_bench *b, uint64_t from, uint16_t type
 	CHECK(schema_decode(schema, buf_slice(&bytes), &arena, decoded));
 	struct event e = {.kind = EVENT_MESSAGE};
 	e.message.from = (struct peer){.member = from, .role = role_of(from)};
-	e.message.envelope = (struct envelope){.type = type, .request_id = 1, .epoch = epoch};
+	e.message.envelope =
+	    (struct envelope){.type = type, .request_id = b->request, .epoch = epoch};
 	e.message.body = decoded;
 	storage_bench_step(b, &e);
 	buf_close(&bytes);
@@ -259,7 +260,7 @@ void storage_bench_clear(struct storage_bench *b)
 
 void storage_bench_init(struct storage_bench *b)
 {
-	*b = (struct storage_bench){.now_ms = 100000};
+	*b = (struct storage_bench){.now_ms = 100000, .request = 1};
 	b->disk = disk_new();
 	storage_bench_start(b);
 }

@@ -21,6 +21,7 @@ struct storage_bench {
 	int64_t now_ms;
 	uint64_t boot;
 	uint64_t join_request; /* of the last one sent */
+	uint64_t request;      /* that messages answer, or ask with */
 	bool strange;          /* the coordinator does not answer a start */
 	struct storage_options options;
 	struct slice policy; /* of the collection; borrowed */

@@ -1,0 +1,92 @@
+/* Copies of a shard at the storage node's core: what comes late, and what is not whole. */
+#include "tests/core/storage_case.h"
+
+enum { PEER_D = 14, PEER_E = 15 };
+
+/* SELF leads epoch 1 of five replicas, W = 3: EPOCH and SETTINGS are entries 1 and 2. */
+static void lead_five(struct storage_bench *b)
+{
+	const uint64_t nodes[] = {SELF, PEER_B, PEER_C, PEER_D, PEER_E};
+	struct replica replicas[ARRAY_LEN(nodes)];
+	for (size_t i = 0; i < ARRAY_LEN(nodes); i++)
+		replicas[i] =
+		    (struct replica){.node = nodes[i], .incarnation = INCARNATION + nodes[i]};
+	struct shard shard = {.id = SHARD,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = 1,
+			      .lead = SELF,
+			      .replicas = replicas,
+			      .replicas_count = ARRAY_LEN(nodes),
+			      .write_quorum = 3};
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("c"),
+					.version = 1,
+					.replicas = ARRAY_LEN(nodes),
+					.write_quorum = 3};
+	struct msg_map_push push = {.map_version = 1,
+				    .collections = &collection,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	for (uint64_t node = PEER_B; node <= PEER_C; node++)
+		peers_promise(b, node, 1, STATUS_OK);
+	for (uint64_t number = 0; number <= 2; number++)
+		for (uint64_t node = PEER_B; node <= PEER_D; node += PEER_D - PEER_B)
+			peers_ack(b, node, 1, number);
+	peers_grant(b, PEER_B, 1, false);
+	peers_grant(b, PEER_D, 1, false);
+}
+
+static void not_vouching(struct storage_bench *b, uint64_t node)
+{
+	struct msg_stream_append_ack m = {
+	    .shard = SHARD, .status = STATUS_NOT_VOUCHING, .incarnation = INCARNATION + node};
+	storage_bench_deliver(b, node, MSG_stream_append_ack, 1, &m);
+}
+
+/* The copy that is under way goes out, as one chunk, and is taken. */
+static void copied(struct storage_bench *b, uint64_t node, uint64_t snapshot)
+{
+	struct msg_snapshot_chunk_ack m = {
+	    .shard = SHARD, .snapshot = snapshot, .incarnation = INCARNATION + node};
+	storage_bench_advance(b, 50);
+	storage_bench_deliver(b, node, MSG_snapshot_chunk_ack, 1, &m);
+}
+
+/* C was in the middle of a copy, said so twice, and one of that comes when it is in sync again. A
+ * second copy would take what it has acknowledged since and is not settled yet, while a late
+ * acknowledgement could still count for it. */
+static void test_what_was_said_before_a_copy_is_over(void **state)
+{
+	struct storage_bench *b = *state;
+	lead_five(b);
+	not_vouching(b, PEER_C);
+	copied(b, PEER_C, 1);
+	b->request = UINT64_MAX; /* an answer to what was sent since */
+	peers_ack(b, PEER_C, 1, 2);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_C, 1, 3);
+	assert_int_equal(b->written.status, 999);
+	b->request = 1;
+	storage_bench_clear(b);
+	not_vouching(b, PEER_C);
+	storage_bench_advance(b, 1000);
+	assert_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+	b->request = UINT64_MAX;
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+}
+
+#define CASE(name)                                                                                 \
+	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(test_what_was_said_before_a_copy_is_over),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
