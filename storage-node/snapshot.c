@@ -368,6 +368,7 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 	if (m->last && m->position.digested && m->position.digest != c->copy_digest) {
 		fx_log(fx, LOG_LEVEL_ERROR, "copy_differs shard=%016llx number=%llu",
 		       (unsigned long long)c->id, (unsigned long long)m->position.applied);
+		c->copy_snapshot = 0; /* whatever comes of it again is no part of a whole */
 		return STATUS_STREAM_GAP;
 	}
 	if (m->last) {

@@ -80,6 +80,29 @@ static void test_what_was_said_before_a_copy_is_over(void **state)
 	assert_int_equal(b->written.status, STATUS_CREATED);
 }
 
+/* It does not add up; the answer is lost, and the lead sends its end again. */
+static void test_a_wrong_copy_stays_wrong(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_CONSISTENT);
+	struct msg_snapshot_chunk m = {.shard = SHARD,
+				       .snapshot = 1,
+				       .last = true,
+				       .position = {.last = 4,
+						    .last_epoch = 1,
+						    .applied = 4,
+						    .trimmed = 4,
+						    .trimmed_epoch = 1,
+						    .digest = 77,
+						    .digested = true}};
+	for (int i = 0; i < 2; i++) {
+		storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &m);
+		expect(
+		    b,
+		    "-> 12 e1 snapshot_chunk_ack{shard=7 snapshot=1 status=104 incarnation=211}\n");
+	}
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -87,6 +110,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_what_was_said_before_a_copy_is_over),
+	    CASE(test_a_wrong_copy_stays_wrong),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
