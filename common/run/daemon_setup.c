@@ -11,6 +11,7 @@
 #include "common/run/daemon_private.h"
 #include "common/run/entropy.h"
 #include "common/run/file.h"
+#include "common/store/mark.h"
 #include "common/store/store_rocks.h"
 
 enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 600000000, BUS_LINGER_MS = 500 };
@@ -94,7 +95,8 @@ static bool open_store(struct daemon *d, struct buf *problem)
 	char path[PATH_BYTES];
 	struct buf text = {0};
 	const char *data_dir = config_text(&d->config, "data_dir");
-	if (mkdir(data_dir, 0700) != 0 && errno != EEXIST) {
+	bool made = mkdir(data_dir, 0700) == 0;
+	if ((!made && errno != EEXIST) || (made && !directory_sync(data_dir))) {
 		buf_printf(problem, "data_dir %s: %s", data_dir, strerror(errno));
 		return false;
 	}

@@ -92,13 +92,22 @@ static bool save(const struct mark *m)
 	return pwrite(m->fd, raw, sizeof raw, 0) == MARK_BYTES;
 }
 
-static bool sync_directory(const char *directory)
+static bool sync_directory(const char *path)
 {
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	bool done = fsync(fd) == 0;
 	close(fd);
+	return done;
+}
+
+bool directory_sync(const char *directory)
+{
+	struct buf parent = {0};
+	buf_printf(&parent, "%s/..", directory);
+	bool done = sync_directory(directory) && sync_directory(buf_cstr(&parent));
+	buf_close(&parent);
 	return done;
 }
 
@@ -109,7 +118,7 @@ bool mark_open(struct mark *m, const char *directory, uint64_t sequence)
 	m->fd = open_file(directory, O_RDWR | O_CREAT);
 	if (m->fd < 0)
 		return false;
-	if (save(m) && fdatasync(m->fd) == 0 && sync_directory(directory))
+	if (save(m) && fdatasync(m->fd) == 0 && directory_sync(directory))
 		return true;
 	mark_close(m);
 	return false;

@@ -42,4 +42,8 @@ bool mark_write(struct mark *m, uint64_t sequence, bool synced) MUST_CHECK;
 bool mark_sync(const struct mark *m) MUST_CHECK;
 void mark_close(struct mark *m);
 
+/* Makes the names in a directory durable, and its own name in the one that it is in: neither comes
+ * with the sync of a file. False on an I/O error. */
+bool directory_sync(const char *directory) MUST_CHECK;
+
 #endif

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,18 @@
 #include "common/store/mark.h"
 
 enum { VALUE_BYTES = 20000, SKIPPED = 77 };
+
+/* Whether this program has synced that file or directory itself. */
+static ino_t watched;
+static bool watched_synced;
+
+int fsync(int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st) == 0 && st.st_ino == watched)
+		watched_synced = true;
+	return (int)syscall(SYS_fsync, fd);
+}
 
 struct bench {
 	char directory[64];
@@ -208,6 +221,23 @@ static void a_second_open_is_busy(void **state)
 	buf_close(&other.text);
 	put_keys(b, 0, 3);
 	expect_keys(b, 3);
+}
+
+/* The name of a new directory is content of the one that it is in. */
+static void a_new_directory_lasts(void **state)
+{
+	struct bench *b = *state;
+	struct bench inner = {.store = NULL};
+	struct stat st;
+	assert_int_equal(stat(b->directory, &st), 0);
+	snprintf(inner.directory, sizeof inner.directory, "%.40s/store", b->directory);
+	watched = st.st_ino;
+	watched_synced = false;
+	open_store(&inner);
+	assert_true(watched_synced);
+	shut(&inner);
+	buf_close(&inner.text);
+	watched = 0;
 }
 
 static void an_unreachable_directory_is_no_damage(void **state)
@@ -721,6 +751,7 @@ int main(int argc, char **argv)
 		return full_disk(argv[2]);
 	const struct CMUnitTest tests[] = {
 	    CASE(a_second_open_is_busy),
+	    CASE(a_new_directory_lasts),
 	    CASE(an_unreachable_directory_is_no_damage),
 	    CASE(a_flipped_byte_in_the_log_is_corruption),
 	    CASE(a_cut_log_is_corruption),
