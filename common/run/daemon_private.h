@@ -33,7 +33,8 @@ struct daemon {
 	bool draining;
 	int64_t drain_until_ms;
 	bool ready_told;
-	char status[200]; /* as systemd was told last */
+	int64_t starting_tell_ms; /* when systemd is told next that it is not ready yet */
+	char status[200];         /* as systemd was told last */
 	bool disk_full;
 	bool disk_exhausted;
 	int64_t housekeeping_ms;

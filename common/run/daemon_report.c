@@ -12,7 +12,11 @@
 #include "common/store/store_rocks.h"
 #include "common/version.h"
 
-enum { PEM_BYTES = 256 * 1024 };
+enum {
+	PEM_BYTES = 256 * 1024,
+	STARTING_S = 90, /* so long systemd waits for the next word of a daemon that is not ready */
+	STARTING_TELL_MS = 10000
+};
 
 static bool report_ready(void *context, struct buf *out)
 {
@@ -165,6 +169,17 @@ static void tell_status(struct daemon *d, const struct buf *checks)
 	sd_notifyf(0, "STATUS=%s", d->status);
 }
 
+/* To be copied to, or to wait for other machines, takes any time. Systemd would end who is not
+ * ready after its patience, and the copy would begin anew, again and again. */
+static void tell_starting(struct daemon *d)
+{
+	int64_t now_ms = clock_boot_ms();
+	if (d->ready_told || d->draining || now_ms < d->starting_tell_ms)
+		return;
+	d->starting_tell_ms = now_ms + STARTING_TELL_MS;
+	sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%lld", STARTING_S * 1000000LL);
+}
+
 static void tell_systemd(struct daemon *d)
 {
 	struct buf checks = {0};
@@ -178,6 +193,7 @@ static void tell_systemd(struct daemon *d)
 		logger_printf(&d->logger, LOG_LEVEL_INFO, "ready");
 		sd_notify(0, "READY=1");
 	}
+	tell_starting(d);
 	buf_close(&checks);
 }
 

@@ -10,7 +10,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -34,6 +36,7 @@ struct toy {
 	bool timer_done;
 	bool destroyed;
 	int undrained; /* so often it says that something is under way */
+	bool unready;
 	int seen[EVENT_DRAIN + 1];
 	bool disk_full;
 	char order[64]; /* what happened: N(ow), C(ommitted), D(urable), S(tored) */
@@ -91,10 +94,10 @@ static int64_t toy_deadline(const void *core)
 
 static bool toy_ready(const void *core, int64_t now_ms, struct buf *out)
 {
-	(void)core;
+	bool ready = !((const struct toy *)core)->unready;
 	(void)now_ms;
-	buf_append_text(out, "toy ok\n");
-	return true;
+	buf_append_text(out, ready ? "toy ok\n" : "toy failed: not yet\n");
+	return ready;
 }
 
 static const struct core_ops toy_ops = {.name = "toy",
@@ -510,6 +513,47 @@ static void low_space_is_told(void **state)
 	assert_true(bench.toy.disk_full);
 }
 
+/* What the daemon tells systemd in a run, line by line. */
+static void run_told(struct buf *told)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	char line[1024];
+	snprintf(at.sun_path, sizeof at.sun_path, "%.60s/notify", bench.dir);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	setenv("NOTIFY_SOCKET", at.sun_path, 1);
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	unsetenv("NOTIFY_SOCKET");
+	for (ssize_t got; (got = recv(fd, line, sizeof line, 0)) > 0;) {
+		buf_append(told, line, (size_t)got);
+		buf_append_byte(told, '\n');
+	}
+	close(fd);
+	assert_int_equal(unlink(at.sun_path), 0);
+}
+
+/* A node that is copied to, or that waits for the others, is not ready for as long as that takes:
+ * it must not be taken for one that hangs. */
+static void who_is_not_ready_says_that_it_lives(void **state)
+{
+	(void)state;
+	struct buf told = {0};
+	bench.toy.on_timer = terminate;
+	bench.toy.unready = true;
+	run_told(&told);
+	const char *waits = strstr(buf_cstr(&told), "STATUS=toy failed: not yet");
+	assert_non_null(waits);
+	assert_non_null(strstr(waits, "EXTEND_TIMEOUT_USEC="));
+	assert_null(strstr(buf_cstr(&told), "READY=1"));
+	restart_toy();
+	buf_clear(&told);
+	run_told(&told);
+	const char *ready = strstr(buf_cstr(&told), "READY=1");
+	assert_non_null(ready);
+	assert_null(strstr(ready, "EXTEND_TIMEOUT_USEC="));
+	buf_close(&told);
+}
+
 static void what_is_wrong_at_the_start_is_said(void **state)
 {
 	(void)state;
@@ -551,6 +595,7 @@ int main(void)
 	    TEST(a_damaged_store_is_set_aside_or_refused),
 	    TEST(a_second_process_is_refused),
 	    TEST(low_space_is_told),
+	    TEST(who_is_not_ready_says_that_it_lives),
 	    TEST(what_is_wrong_at_the_start_is_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
