@@ -65,6 +65,8 @@ const char *placement_problem(const struct shard *shard)
 	uint64_t w = shard->write_quorum;
 	if (shard->id == 0 || shard->epoch == 0)
 		return "id or epoch is 0";
+	if (shard->epoch >= COUNTER_END)
+		return "the epoch is none that was ever reached";
 	if (shard->hash_first > shard->hash_last)
 		return "the range is empty";
 	if (shard->replicas_count > LIMIT_REPLICAS)

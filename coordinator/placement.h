@@ -25,6 +25,9 @@
 #include "common/base/check.h"
 #include "proto/schema.h"
 
+/* No epoch, version or token gets here by counting: one that has is damage. */
+#define COUNTER_END (UINT64_MAX / 2)
+
 /* A shard that owns its list. Not to be copied by assignment: use placement_copy. */
 struct placement {
 	struct shard shard; /* shard.replicas is `replicas` below */

@@ -258,7 +258,10 @@ static bool load_collection(struct coordinator *c, uint64_t id, struct slice val
 {
 	struct buf bytes = {0};
 	buf_append_slice(&bytes, value);
-	return collection_set(c, bytes) && map_get_u64(&c->collections, id) != NULL;
+	if (!collection_set(c, bytes))
+		return false;
+	const struct collection_row *row = map_get_u64(&c->collections, id);
+	return row && row->collection.version < COUNTER_END;
 }
 
 /* Listed or not: a member that was taken out of the list and comes back is still remembered. */
@@ -351,9 +354,12 @@ static bool load_counters(struct coordinator *c)
 						      .cluster = c->options.cluster};
 		return true;
 	}
+	const struct coordinator_state *state = &c->state;
 	return got == STORE_OK &&
 	       schema_decode(&schema_coordinator_state, value, &c->arena, &c->state) &&
-	       c->state.format == STORE_FORMAT && c->state.cluster == c->options.cluster;
+	       state->format == STORE_FORMAT && state->cluster == c->options.cluster &&
+	       state->map_version < COUNTER_END && state->boot < COUNTER_END &&
+	       state->token < COUNTER_END;
 }
 
 bool state_load(struct coordinator *c)

@@ -51,6 +51,8 @@ static void test_invariants(void **state)
 	build(&p, 3, 2);
 	p.shard.epoch = 0;
 	assert_non_null(placement_problem(&p.shard));
+	p.shard.epoch = UINT64_MAX;
+	assert_non_null(placement_problem(&p.shard));
 	build(&p, 3, 2);
 	p.replicas[1].incarnation = 0;
 	assert_non_null(placement_problem(&p.shard));
