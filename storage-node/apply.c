@@ -5,6 +5,7 @@
 #include "storage-node/applying.h"
 #include "storage-node/attachment.h"
 #include "storage-node/checkpoint.h"
+#include "storage-node/conflict.h"
 #include "storage-node/digest.h"
 #include "storage-node/epochs.h"
 #include "storage-node/feed.h"
@@ -94,16 +95,6 @@ static void keep_resolution(struct storage *s, struct shard_copy *c, const struc
 	s->resolved_total++;
 }
 
-static bool load_resolution(struct storage *s, struct shard_copy *c, const struct change *change,
-			    struct conflict *out)
-{
-	struct slice value;
-	return store_get(s->store, STORE_CONFLICTS,
-			 key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
-			 &value) == STORE_OK &&
-	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
-}
-
 static void keep_undo(struct storage *s, struct shard_copy *c, const struct change *change)
 {
 	struct conflict conflict = {
@@ -114,7 +105,7 @@ static void keep_undo(struct storage *s, struct shard_copy *c, const struct chan
 	    .policy = change->policy,
 	};
 	history_add(s, c, change, &conflict, true);
-	if (!load_resolution(s, c, change, &conflict))
+	if (!conflict_load_resolved(s, c, change->id, change->resolution_id, &conflict))
 		return;
 	conflict.undone = true;
 	put_conflict(s, c, key_conflict_resolved(&s->key, c->id, change->id, change->resolution_id),
@@ -264,7 +255,8 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	struct conflict resolved = {0};
 	struct conflict before = {0};
 	bool has_resolution =
-	    change->kind == CHANGE_CLEANUP && load_resolution(s, c, change, &resolved);
+	    change->kind == CHANGE_CLEANUP &&
+	    conflict_load_resolved(s, c, change->id, change->resolution_id, &resolved);
 	applying_load(s, c, change->id, &view);
 	if (has_resolution && !view.exists) { /* it was erased */
 		drop_resolution(s, c, number, change, &resolved);

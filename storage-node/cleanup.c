@@ -2,6 +2,7 @@
  * the placement lists has passed it and holds no branch of the document in its outbox (DESIGN 7).
  */
 #include "common/doc/graph.h"
+#include "storage-node/conflict.h"
 #include "storage-node/purge.h"
 
 enum { WAIT_KEPT_MS = 10000 };
@@ -91,16 +92,13 @@ static bool all_acknowledged(const struct shard_copy *c, const struct msg_cleanu
 static bool still_resolved(struct storage *s, struct shard_copy *c, const struct cleanup_item *item)
 {
 	struct document_view view;
-	struct slice value;
-	if (store_get(s->store, STORE_CONFLICTS,
-		      key_conflict_resolved(&s->key, c->id, item->id, item->resolution_id),
-		      &value) != STORE_OK)
-		return false;
 	struct conflict resolved;
-	if (!schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &resolved) ||
+	if (!conflict_load_resolved(s, c, item->id, item->resolution_id, &resolved) ||
 	    resolved.number != item->number)
 		return false;
 	document_load_pending(s, c, item->id, &view);
+	if (overlay_cleans(view.overlay, item->resolution_id))
+		return false; /* it was ordered already */
 	if (view.exists && graph_conflicts(&view.doc) > 0)
 		REACHED(cleanup_cancelled);
 	return !view.exists || graph_conflicts(&view.doc) == 0; /* not there: it was erased */

@@ -36,6 +36,16 @@ enum status conflict_must_lead(struct storage *s, struct shard_copy *c, const st
 	return lease_held(s, c) ? STATUS_OK : STATUS_NO_LEAD;
 }
 
+bool conflict_load_resolved(struct storage *s, struct shard_copy *c, struct slice id,
+			    struct slice resolution_id, struct conflict *out)
+{
+	struct slice value;
+	return store_get(s->store, STORE_CONFLICTS,
+			 key_conflict_resolved(&s->key, c->id, id, resolution_id),
+			 &value) == STORE_OK &&
+	       schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, out);
+}
+
 /* ---- listing ---- */
 
 /* Why an arbiter left it open: said of the conflict as it was at this entry, under this policy. */

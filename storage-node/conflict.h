@@ -9,5 +9,9 @@
  * refusal. c may be NULL. */
 enum status conflict_must_lead(struct storage *s, struct shard_copy *c, const struct event *e,
 			       struct effects *fx);
+/* The record of a resolution that waits for its cleanup; false: there is none. *out in the arena.
+ */
+bool conflict_load_resolved(struct storage *s, struct shard_copy *c, struct slice id,
+			    struct slice resolution_id, struct conflict *out) MUST_CHECK;
 
 #endif

@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
+#include "storage-node/conflict.h"
 #include "storage-node/purge.h"
 
 static void view_decode(struct document_view *v, struct slice record)
@@ -103,6 +104,7 @@ static void overlay_free(struct overlay *o)
 	map_close(&o->bodies);
 	buf_close(&o->record);
 	buf_close(&o->purged);
+	buf_close(&o->cleaned);
 	free(o);
 }
 
@@ -171,6 +173,28 @@ static void overlay_purged(struct document_view *v, uint64_t number, const struc
 	schema_encode(&schema_purged, &mark, &v->overlay->purged);
 }
 
+bool overlay_cleans(const struct overlay *o, struct slice resolution_id)
+{
+	struct slice ids = o ? buf_slice(&o->cleaned) : (struct slice){0};
+	for (size_t at = 0; resolution_id.len > 0 && at + resolution_id.len <= ids.len;
+	     at += resolution_id.len)
+		if (memcmp(ids.data + at, resolution_id.data, resolution_id.len) == 0)
+			return true;
+	return false;
+}
+
+/* What goes with a cleanup goes once, though its record is there until that is applied. False: this
+ * is none, or the record is gone. */
+static bool find_resolved(struct document_view *v, const struct change *change,
+			  struct conflict *out)
+{
+	if (change->kind != CHANGE_CLEANUP || overlay_cleans(v->overlay, change->resolution_id) ||
+	    !conflict_load_resolved(v->storage, v->copy, v->id, change->resolution_id, out))
+		return false;
+	buf_append_slice(&v->overlay->cleaned, change->resolution_id);
+	return true;
+}
+
 void document_find_mark(struct document_view *v, const struct change *change)
 {
 	struct storage *s = v->storage;
@@ -225,10 +249,12 @@ static void view_advance(struct document_view *v, struct slice encoded, uint64_t
 	struct arena *arena = &v->storage->arena;
 	struct arena_mark mark = arena_mark(arena);
 	struct change change;
+	struct conflict resolved;
 	struct document_edit edit;
 	CHECK(schema_decode(&schema_change, encoded, arena, &change));
 	document_find_mark(v, &change);
-	edit_apply(v, &change, number, NULL, &edit);
+	bool cleans = find_resolved(v, &change, &resolved);
+	edit_apply(v, &change, number, cleans ? &resolved : NULL, &edit);
 	if (edit.purged)
 		overlay_purged(v, number, &edit.deletion);
 	else if (edit.changed)

@@ -98,6 +98,7 @@ struct overlay {
 	uint64_t record_number; /* `record` includes entries up to here; 0: not made yet */
 	struct buf record;      /* encoded document after those */
 	struct buf purged;      /* encoded mark that one of those leaves; empty: none does */
+	struct buf cleaned;     /* ids of resolutions whose cleanup is among those */
 	struct map
 	    bodies; /* revision text -> struct buf*: bodies outside the record made by those */
 };
@@ -503,6 +504,9 @@ void document_find_mark(struct document_view *v, const struct change *change);
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);
 void overlay_forget(struct shard_copy *c, struct slice id, uint64_t applied);
 void overlays_clear(struct shard_copy *c);
+/* Is the cleanup of this resolution among the entries under way that its document was loaded with?
+ * o may be NULL. */
+bool overlay_cleans(const struct overlay *o, struct slice resolution_id);
 
 /* edit.c: what a change does to a document; pure but for reading bodies through the view */
 struct body_edit {

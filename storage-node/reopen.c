@@ -175,15 +175,11 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 			   const struct msg_conflict_undo *m, struct document_view *view,
 			   struct change *change)
 {
-	struct slice value;
 	struct conflict row;
 	struct reopened *list;
 	document_load_pending(s, c, m->id, view);
 	if (!view->exists || m->resolution_id.len != 16 ||
-	    store_get(s->store, STORE_CONFLICTS,
-		      key_conflict_resolved(&s->key, c->id, m->id, m->resolution_id),
-		      &value) != STORE_OK ||
-	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &row))
+	    !conflict_load_resolved(s, c, m->id, m->resolution_id, &row))
 		return STATUS_NOT_FOUND;
 	change->parents = row.leaves;
 	change->parents_count = row.leaves_count;

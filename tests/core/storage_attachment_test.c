@@ -185,6 +185,81 @@ static void test_late_edit_keeps_it(void **state)
 	assert_true(status_is_success((enum status)b->written.status));
 }
 
+static struct revision name_written(struct storage_bench *b)
+{
+	return (struct revision){b->written.revision.generation,
+				 arena_copy(&b->arena, b->written.revision.hash)};
+}
+
+static enum status edit(struct storage_bench *b, struct revision *expected, struct slice body,
+			uint64_t settles)
+{
+	struct msg_doc_write m = peers_put(b, "d", 0);
+	m.expect = EXPECT_REVISION;
+	m.expected = expected;
+	m.expected_count = 1;
+	m.keep_as_branch = true;
+	m.body = body;
+	m.operation_id = peers_operation(b, ++operation);
+	peers_write(b, 1, &m);
+	if (b->written.status == 999)
+		settle(b, settles);
+	return (enum status)b->written.status;
+}
+
+/* Document d is in conflict; one of the versions has the attachment, what they become has none. */
+static struct revision loser_with_it(struct storage_bench *b, struct cleanup_item *resolved)
+{
+	char hash[REVISION_HASH_CHARS];
+	struct revision leaves[2];
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(write(b, "d", peers_body(b, 1), 3), STATUS_CREATED);
+	struct revision base = name_written(b);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 4);
+	assert_int_equal(edit(b, &base, body_of(b, 2, 1), 5), STATUS_OK);
+	struct revision loser = leaves[0] = name_written(b);
+	assert_int_equal(edit(b, &base, peers_body(b, 3), 6), STATUS_OK);
+	leaves[1] = name_written(b);
+	revision_sort(leaves, 2);
+	*resolved = (struct cleanup_item){
+	    .id = slice_text("d"), .resolution_id = peers_operation(b, 77), .number = 7};
+	struct msg_conflict_resolve m = {.shard = SHARD,
+					 .id = resolved->id,
+					 .leaves = leaves,
+					 .leaves_count = 2,
+					 .parents = leaves,
+					 .parents_count = 2,
+					 .body = peers_body(b, 4),
+					 .policy_version = 1,
+					 .resolution_id = resolved->resolution_id};
+	struct revision_content content = {
+	    .parents = leaves, .parents_count = 2, .body = m.body, .policy = 1};
+	revision_name(&content, hash, &m.revision);
+	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, &m);
+	settle(b, 7);
+	assert_int_equal(b->resolved.status, STATUS_OK);
+	return loser;
+}
+
+/* The loser's traces are about to go, and its attachment with them: a late edit may not count on
+ * it. */
+static void test_goes_with_a_loser(void **state)
+{
+	struct storage_bench *b = *state;
+	struct cleanup_item item;
+	struct revision loser = loser_with_it(b, &item);
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, 7},
+					 {PEER_B, INCARNATION + PEER_B, 7},
+					 {PEER_C, INCARNATION + PEER_C, 7}};
+	struct msg_cleanup_commit m = {
+	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 3};
+	assert_int_equal(pairs(b), 2);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	assert_int_equal(edit(b, &loser, body_of(b, 5, 0), 8), STATUS_MISSING_ATTACHMENT);
+	assert_int_equal(pairs(b), 0);
+}
+
 static void test_what_is_not_there(void **state)
 {
 	struct storage_bench *b = *state;
@@ -371,6 +446,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_what_is_not_there, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_late_edit_keeps_it, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_goes_with_a_loser, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_late_copy, storage_bench_setup,
 					    storage_bench_teardown),

@@ -47,10 +47,10 @@ static inline void place_with_learner(struct storage_bench *b)
 }
 
 /* SELF leads, and document d has the roots 1-a and 1-b, settled as entries 3 and 4. */
-static inline void two_roots(struct storage_bench *b)
+static inline void two_roots_in(struct storage_bench *b, enum availability_mode mode)
 {
 	static const char *const names[] = {"a", "b"};
-	peers_lead(b, MODE_AVAILABLE);
+	peers_lead(b, mode);
 	for (uint64_t i = 0; i < 2; i++) {
 		struct buf bytes = {0};
 		struct change change = {.kind = CHANGE_BRANCH,
@@ -65,6 +65,11 @@ static inline void two_roots(struct storage_bench *b)
 		buf_close(&bytes);
 	}
 	storage_bench_clear(b);
+}
+
+static inline void two_roots(struct storage_bench *b)
+{
+	two_roots_in(b, MODE_AVAILABLE);
 }
 
 #endif

@@ -148,6 +148,29 @@ static void test_later_edits_stay(void **state)
 	assert_int_equal(b->was_read.revision.generation, 3); /* the edit */
 }
 
+/* Its traces are about to go: an answer that says it is done would not be true. */
+static void test_while_its_cleanup_is_under_way(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice id = peers_operation(b, RESOLUTION + 5);
+	struct cleanup_item item = {.id = slice_text("d"), .resolution_id = id, .number = 5};
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, 5},
+					 {PEER_B, INCARNATION + PEER_B, 5},
+					 {PEER_C, INCARNATION + PEER_C, 5}};
+	struct msg_cleanup_commit m = {
+	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 3};
+	two_roots_in(b, MODE_CONSISTENT);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	storage_bench_clear(b);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	assert_int_equal(undo(b, RESOLUTION + 5, 7), STATUS_NOT_FOUND);
+	expect(b, "-> 12 e1 append after=1.5 settled=5 acked=5 cleanup:d\n");
+	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 0);
+}
+
 static void test_history(void **state)
 {
 	struct storage_bench *b = *state;
@@ -182,6 +205,8 @@ int main(void)
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_later_edits_stay, storage_bench_setup,
 					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_while_its_cleanup_is_under_way,
+					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_history, storage_bench_setup,
 					    storage_bench_teardown),
 	};
