@@ -112,12 +112,12 @@ static bool any_loaded(const struct storage *s, uint64_t shard)
 }
 
 /* What a worker makes of documents at the moment is made anew: this one may be among them. */
-void view_forget(struct storage *s, const struct shard_copy *c, struct slice id)
+static void forget(struct storage *s, const struct shard_copy *c, struct slice id, uint64_t changed)
 {
 	if (!any_loaded(s, c->id))
 		load_shard(s, c->id);
 	for (struct view *v = s->views; v; v = v->next) {
-		if (v->shard != c->id)
+		if (v->shard != c->id || v->number >= changed)
 			continue;
 		view_remove_rows(s, v, id);
 		view_save(s, v);
@@ -125,6 +125,17 @@ void view_forget(struct storage *s, const struct shard_copy *c, struct slice id)
 		v->due_ms = s->now_ms;
 		s->views_due = true;
 	}
+}
+
+void view_forget(struct storage *s, const struct shard_copy *c, struct slice id)
+{
+	forget(s, c, id, UINT64_MAX);
+}
+
+void view_forget_deleted(struct storage *s, const struct shard_copy *c, struct slice id,
+			 uint64_t deleted)
+{
+	forget(s, c, id, deleted);
 }
 
 /* The one that nobody has asked for longest. False: all have work. */

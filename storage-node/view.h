@@ -70,6 +70,9 @@ void view_run(struct storage *s, struct effects *fx);
 void view_stored(struct storage *s);
 /* A document is not there any more, and no change tells of it: so do its rows. */
 void view_forget(struct storage *s, const struct shard_copy *c, struct slice id);
+/* The same of what was deleted by this change: views that have come so far have no rows of it. */
+void view_forget_deleted(struct storage *s, const struct shard_copy *c, struct slice id,
+			 uint64_t deleted);
 /* All documents of the shard go: so do its views. */
 void view_reset(struct storage *s, const struct shard_copy *c);
 void view_free_all(struct storage *s);

@@ -449,6 +449,36 @@ static void test_the_view_nobody_asks_for_goes(void **state)
 	assert_int_equal(peers_pairs(b, STORE_INDEXES, 'w'), VIEWS_MAX * 6);
 }
 
+static void purge(struct storage_bench *b, const char *id, uint64_t deletion, uint64_t number)
+{
+	struct cleanup_item item = {.id = slice_text(id), .number = deletion, .purge = true};
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, deletion},
+					 {PEER_B, INCARNATION + PEER_B, deletion},
+					 {PEER_C, INCARNATION + PEER_C, deletion}};
+	struct msg_cleanup_commit m = {
+	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 3};
+	b->cleaned = (struct msg_cleanup_commit_ack){0};
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	peers_ack(b, PEER_B, 1, number);
+	assert_int_equal(b->cleaned.cleaned, 1);
+}
+
+/* A replica's view may be as old as its last lead: the deletion can be gone before it is read. */
+static void test_nobody_asked_till_the_tombstone_went(void **state)
+{
+	struct storage_bench *b = *state;
+	three(b);
+	ask(b, 1);
+	work(b);
+	expect_rows(b, "1:a 2:b 3:c | 3");
+	remove_one(b, "b", FIRST + 3);
+	purge(b, "b", FIRST + 3, FIRST + 4);
+	ask(b, 1);
+	storage_bench_advance(b, SOON_MS);
+	assert_int_equal(b->scripts, 0);
+	expect_rows(b, "1:a 3:c | 2");
+}
+
 static void test_what_the_function_sees(void **state)
 {
 	struct storage_bench *b = *state;
@@ -485,6 +515,7 @@ int main(void)
 	    CASE(test_bounds_of_rows),
 	    CASE(test_rows_of_another_form),
 	    CASE(test_the_view_nobody_asks_for_goes),
+	    CASE(test_nobody_asked_till_the_tombstone_went),
 	    CASE(test_what_the_function_sees),
 	};
 	parser = json_parser_new();
