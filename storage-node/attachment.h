@@ -54,6 +54,9 @@ struct attachments_taken {
  * gone. generation: of the revision that is made. */
 enum status attachments_take(struct document_view *v, struct slice body, struct slice parent,
 			     uint64_t generation, struct attachments_taken *out);
+/* May it lie in an outbox? What it brings is held by the stream only; what it names must be named
+ * by a leaf that is applied here: no lead lets go of that before it has heard of all outboxes. */
+bool attachments_stay(struct storage *s, struct shard_copy *c, const struct change *change);
 /* Of a resolution: each attachment that it names is one of some version that is kept. False: *wrong
  * is the name of the first that is not, or empty; borrows from body. */
 bool attachments_known(struct document_view *v, struct slice body, struct slice *wrong);

@@ -189,6 +189,34 @@ enum status attachments_take(struct document_view *v, struct slice body, struct 
 	return status;
 }
 
+static void look_for_contents(struct attachments_wanted *wanted, struct slice body)
+{
+	struct attachment_stub stub;
+	struct attachments walk = attachments_begin(attachments_of(body));
+	while (attachments_next(&walk, &stub))
+		for (uint32_t i = 0; i < wanted->count; i++)
+			wanted->found[i] |=
+			    memcmp(wanted->stubs[i].content, stub.content, CONTENT_BYTES) == 0;
+}
+
+bool attachments_stay(struct storage *s, struct shard_copy *c, const struct change *change)
+{
+	struct attachments_wanted wanted;
+	struct document_view v;
+	if (change->uploads_count > 0)
+		return false;
+	if (attachments_of(change->body).len == 0)
+		return true;
+	document_load(s, c, change->id, &v);
+	if (!v.exists || !attachments_want(change->body, &s->arena, &wanted))
+		return false;
+	int winner = graph_winner(&v.doc);
+	for (uint32_t i = 0; i < v.doc.revisions_count; i++)
+		if (graph_is_leaf(&v.doc, i))
+			look_for_contents(&wanted, document_body_beside(&v, i, winner));
+	return attachments_all_found(&wanted);
+}
+
 bool attachments_known(struct document_view *v, struct slice body, struct slice *wrong)
 {
 	struct attachments_wanted wanted;

@@ -157,10 +157,7 @@ static void forget_refusal(struct storage *s, struct shard_copy *c, struct slice
 void recent_entry(struct storage *s, struct shard_copy *c, uint64_t number, uint64_t epoch,
 		  const struct change *change)
 {
-	struct recent what = {.number = number,
-			      .epoch = epoch,
-			      .status = change->status,
-			      .content = change->uploads_count > 0};
+	struct recent what = {.number = number, .epoch = epoch, .status = change->status};
 	if (change->edit_id.len > 0 || /* its own record knows it */
 	    change->operation_id.len != sizeof what.operation_id)
 		return;

@@ -30,7 +30,6 @@ struct recent {
 	uint8_t digest[16]; /* of the request; empty: the gateway chose the id */
 	uint8_t digest_len;
 	bool used;
-	bool content; /* it takes uploads over */
 };
 
 /* All zero is valid, and empty. */

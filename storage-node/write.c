@@ -1,6 +1,7 @@
 #include "storage-node/write.h"
 
 #include "common/probe.h"
+#include "storage-node/attachment.h"
 #include "storage-node/attempt.h"
 #include "storage-node/conflict.h"
 #include "storage-node/lock.h"
@@ -106,7 +107,7 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 		lock_refuse_write(s, c, e, d.status, fx);
 	} else if (!d.ordered) {
 		write_answer_unchanged(s, c, e, &view, &d, fx);
-	} else if (d.change.uploads_count > 0 && lead_is_alone(s, c, m)) {
+	} else if (lead_is_alone(s, c, m) && !attachments_stay(s, c, &d.change)) {
 		write_answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
 	} else {
 		uint64_t number = order(s, c, &d.change, fx);
@@ -168,7 +169,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		return;
 	}
 	bool alone = refused == STATUS_OK && lead_is_alone(s, c, m);
-	if ((alone && write_again_standing(s, c, e, fx)) || write_again_recent(s, c, e, fx))
+	if ((alone && write_again_standing(s, c, e, true, fx)) || write_again_recent(s, c, e, fx))
 		return;
 	if (refused == STATUS_OLD_EPOCH || refused == STATUS_NOT_LEAD)
 		map_send_newer(c, e, fx);

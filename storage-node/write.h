@@ -56,10 +56,11 @@ bool write_again_refused(struct storage *s, struct shard_copy *c, const struct e
 bool write_again_recent(struct storage *s, struct shard_copy *c, const struct event *e,
 			struct effects *fx);
 /* It stands in the stream here already: it is as safe as a branch, as which it would go on if it
- * were cut, unless it brings contents. Made into a branch as well it could land on what came after
- * it. */
+ * were cut, unless its attachments could be lost then (attachments_stay). Made into a branch as
+ * well it could land on what came after it. can_wait: such a one is left to who waits for the
+ * entry. */
 bool write_again_standing(struct storage *s, struct shard_copy *c, const struct event *e,
-			  struct effects *fx);
+			  bool can_wait, struct effects *fx);
 
 /* ---- write_answer.c ---- */
 

@@ -1,5 +1,6 @@
 #include "common/doc/graph.h"
 #include "common/probe.h"
+#include "storage-node/attachment.h"
 #include "storage-node/recent.h"
 #include "storage-node/write.h"
 
@@ -83,8 +84,17 @@ static bool recent_was_applied(struct storage *s, struct shard_copy *c, struct s
 	return applied.exists && graph_find(&applied.doc, &made) != GRAPH_NONE;
 }
 
+/* An entry that is not applied yet. */
+static bool could_be_branch(struct storage *s, struct shard_copy *c, uint64_t number)
+{
+	struct change change;
+	const struct pending *p = ring_at(&c->pending, number);
+	return p && schema_decode(&schema_change, p->change, &s->arena, &change) &&
+	       attachments_stay(s, c, &change);
+}
+
 bool write_again_standing(struct storage *s, struct shard_copy *c, const struct event *e,
-			  struct effects *fx)
+			  bool can_wait, struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
 	const struct recent *r = recent_find(c, m->operation_id);
@@ -93,8 +103,11 @@ bool write_again_standing(struct storage *s, struct shard_copy *c, const struct 
 	    !(recent_stands(s, c, r) || recent_was_applied(s, c, m->id, r)))
 		return false;
 	bool applied = r->number <= c->position.applied;
-	if (r->content && !applied)
-		return false;
+	if (!applied && !could_be_branch(s, c, r->number)) {
+		if (!can_wait)
+			write_answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
+		return !can_wait;
+	}
 	REACHED(pending_accepted_as_branch);
 	struct decision d = {.answer = recent_revision(r)};
 	write_answer(s, e, WHEN_DURABLE, applied ? (enum status)r->status : STATUS_ACCEPTED, &d,

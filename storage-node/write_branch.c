@@ -1,5 +1,6 @@
 #include "common/doc/graph.h"
 #include "common/probe.h"
+#include "storage-node/attachment.h"
 #include "storage-node/placed.h"
 #include "storage-node/purge.h"
 #include "storage-node/write.h"
@@ -50,14 +51,13 @@ void write_as_branch(struct storage *s, struct shard_copy *c, const struct event
 		write_refuse(s, c, e, WHEN_NOW, refused, fx);
 		return;
 	}
-	if (write_again_standing(s, c, e, fx))
+	if (write_again_standing(s, c, e, false, fx))
 		return;
 	struct document_view view;
 	struct decision d = {.status = STATUS_OK};
 	document_load_outbox(s, c, m->id, &view);
 	decision_make(&view, m, &d);
-	/* contents are held where the stream says so, not by outboxes */
-	if (d.ordered && d.change.uploads_count > 0) {
+	if (d.ordered && !attachments_stay(s, c, &d.change)) {
 		d.ordered = false;
 		d.status = STATUS_NO_LEAD;
 	}

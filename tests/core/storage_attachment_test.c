@@ -260,6 +260,72 @@ static void test_goes_with_a_loser(void **state)
 	assert_int_equal(pairs(b), 0);
 }
 
+/* SELF follows B. Entries 3 and 4: an upload, and document d with it. */
+static void follow_with_it(struct storage_bench *b, const struct revision *name)
+{
+	uint8_t md5[MD5_BYTES], chain[CONTENT_BYTES] = {0};
+	struct slice bytes = slice_text("hello");
+	struct slice upload = peers_operation(b, 1);
+	struct attachment_stub stub = {.digest = slice_text("md5-x"), .length = 5, .revpos = 1};
+	attachment_md5(bytes, md5);
+	content_chain(chain, bytes);
+	content_name(chain, bytes.len, stub.content);
+	struct chunk chunk = {.upload = upload, .last = true, .md5 = slice_of(md5, sizeof md5)};
+	struct change comes = {
+	    .kind = CHANGE_CHUNK, .chunks = &chunk, .chunks_count = 1, .body = bytes};
+	struct change with = {.kind = CHANGE_WRITE,
+			      .id = slice_text("d"),
+			      .revision = *name,
+			      .body = body_with(b, &stub),
+			      .uploads = &upload,
+			      .uploads_count = 1};
+	peers_follow(b, MODE_AVAILABLE);
+	peers_append(b, 1, 1, 2, 2, &comes);
+	peers_append(b, 1, 1, 3, 3, &with);
+	peers_append(b, 1, 1, 4, 4, NULL);
+	assert_int_equal(pairs(b), 2);
+}
+
+/* Of that version, and it keeps what that has. */
+static enum status branch_of(struct storage_bench *b, struct revision *version)
+{
+	struct msg_doc_write m = peers_put(b, "d", 0);
+	m.expect = EXPECT_REVISION;
+	m.expected = version;
+	m.expected_count = 1;
+	m.keep_as_branch = true;
+	m.branch = true;
+	m.body = body_of(b, 3, 0);
+	peers_write(b, 1, &m);
+	return (enum status)b->written.status;
+}
+
+static void test_branch_keeps_it(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision name = {1, slice_text("a")};
+	follow_with_it(b, &name);
+	assert_int_equal(branch_of(b, &name), STATUS_ACCEPTED);
+}
+
+/* What is superseded may go before the lead hears of a branch, and its attachments with it. */
+static void test_no_branch_counts_on_what_may_go(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision name = {1, slice_text("a")};
+	struct change without = {.kind = CHANGE_WRITE,
+				 .id = slice_text("d"),
+				 .revision = {2, slice_text("b")},
+				 .parents = &name,
+				 .parents_count = 1,
+				 .body = peers_body(b, 2)};
+	follow_with_it(b, &name);
+	peers_append(b, 1, 1, 4, 4, &without);
+	peers_append(b, 1, 1, 5, 5, NULL);
+	assert_int_equal(pairs(b), 2); /* it is there still */
+	assert_int_equal(branch_of(b, &name), STATUS_NO_LEAD);
+}
+
 static void test_what_is_not_there(void **state)
 {
 	struct storage_bench *b = *state;
@@ -449,6 +515,10 @@ int main(void)
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_goes_with_a_loser, storage_bench_setup,
 					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_branch_keeps_it, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_no_branch_counts_on_what_may_go,
+					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_late_copy, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it, storage_bench_setup,
