@@ -196,7 +196,10 @@ static bool set_tls(CURL *easy, const struct fetch_options *o, bool plain)
 
 static bool set_bounds(CURL *easy, const struct http_fetch *asked)
 {
-	return curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+	/* else the end of a question waits for the thread that looks its name up, which takes half
+	 * a minute where nobody answers; so that thread goes on, and cleans up behind itself */
+	return curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
+	       curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) ==
 		   CURLE_OK &&
