@@ -37,12 +37,9 @@ void arbiter_free(struct arbiter *a)
 	if (!a)
 		return;
 	size_t at = 0;
-	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));) {
-		struct shard_row *row = entry->value;
-		arena_close(&row->cleanup.arena);
-		buf_close(&row->after);
-	}
-	close_values(&a->shards);
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
+		arbiter_queue_free(entry->value);
+	map_close(&a->shards);
 	close_values(&a->collections);
 	close_values(&a->members);
 	close_values(&a->known);

@@ -169,6 +169,48 @@ static void adopt_collection(struct arbiter *a, const struct collection *collect
 	arbiter_script_policy_moved(a, collection->id, fx);
 }
 
+static void drop_shards(struct arbiter *a, const struct msg_map_push *m, struct effects *fx)
+{
+	uint64_t *gone = arena_alloc(&a->arena, (a->shards.count + 1) * sizeof *gone);
+	uint32_t count = 0;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
+		((struct shard_row *)entry->value)->listed = false;
+	for (uint32_t i = 0; i < m->shards_count; i++) {
+		struct shard_row *row = shard_row(a, m->shards[i].id);
+		if (row)
+			row->listed = true;
+	}
+	at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
+		if (!((struct shard_row *)entry->value)->listed)
+			gone[count++] = map_key_u64(entry);
+	for (uint32_t i = 0; i < count; i++) {
+		arbiter_task_drop(a, gone[i], fx);
+		arbiter_queue_free(map_remove_u64(&a->shards, gone[i]));
+	}
+}
+
+static void drop_collections(struct arbiter *a, const struct msg_map_push *m)
+{
+	uint64_t *gone = arena_alloc(&a->arena, (a->collections.count + 1) * sizeof *gone);
+	uint32_t count = 0;
+	size_t at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->collections, &at));)
+		((struct collection_row *)entry->value)->listed = false;
+	for (uint32_t i = 0; i < m->collections_count; i++) {
+		struct collection_row *row = map_get_u64(&a->collections, m->collections[i].id);
+		if (row)
+			row->listed = true;
+	}
+	at = 0;
+	for (struct map_entry *entry; (entry = map_next(&a->collections, &at));)
+		if (!((struct collection_row *)entry->value)->listed)
+			gone[count++] = map_key_u64(entry);
+	for (uint32_t i = 0; i < count; i++)
+		free(map_remove_u64(&a->collections, gone[i]));
+}
+
 static void adopt_member(struct arbiter *a, const struct member *member)
 {
 	if (member->role != ROLE_STORAGE ||
@@ -184,6 +226,11 @@ static void adopt_member(struct arbiter *a, const struct member *member)
 void arbiter_member_on_map(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_map_push *m = e->message.body;
+	/* what the coordinator does not name any more was dropped, and leaves room for others */
+	if (e->message.from.member == a->options.coordinator && m->map_version > a->map_version) {
+		drop_shards(a, m, fx);
+		drop_collections(a, m);
+	}
 	for (uint32_t i = 0; i < m->collections_count; i++)
 		adopt_collection(a, &m->collections[i], fx);
 	for (uint32_t i = 0; i < m->shards_count; i++)

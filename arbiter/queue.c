@@ -12,6 +12,13 @@ static int64_t poll_ms(const struct arbiter *a)
 	return a->options.poll_ms ? (int64_t)a->options.poll_ms : POLL_MS;
 }
 
+void arbiter_queue_free(struct shard_row *row)
+{
+	arena_close(&row->cleanup.arena);
+	buf_close(&row->after);
+	free(row);
+}
+
 void arbiter_queue_reset(struct arbiter *a, struct shard_row *row)
 {
 	row->list_request = 0;

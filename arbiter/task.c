@@ -145,6 +145,18 @@ void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row)
 	}
 }
 
+void arbiter_task_drop(struct arbiter *a, uint64_t shard, struct effects *fx)
+{
+	for (uint32_t i = 0; i < TASKS_MAX; i++) {
+		struct task *t = &a->tasks[i];
+		if (t->state == TASK_FREE || t->shard != shard)
+			continue;
+		if (t->state == TASK_SCRIPTING)
+			fx_script_drop(fx, t->request);
+		task_end(a, t);
+	}
+}
+
 void arbiter_task_close(struct arbiter *a)
 {
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {

@@ -55,6 +55,8 @@ void arbiter_task_timer(struct arbiter *a, struct effects *fx);
 int64_t arbiter_task_deadline(const struct arbiter *a);
 /* The lead is another now: begin again. */
 void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row);
+/* The shard is gone. */
+void arbiter_task_drop(struct arbiter *a, uint64_t shard, struct effects *fx);
 void arbiter_task_on_graph(struct arbiter *a, const struct event *e, struct effects *fx);
 void arbiter_task_on_resolved(struct arbiter *a, const struct event *e, struct effects *fx);
 void arbiter_task_close(struct arbiter *a);

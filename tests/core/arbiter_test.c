@@ -583,6 +583,34 @@ static void test_old_placements_are_not_adopted(void **state)
 	trace_is(w, "2000 to 13 e5 conflict_list{shard=81 limit=256}\n");
 }
 
+/* Each in its turn, as databases of tests are; and what was dropped leaves nothing behind. */
+static void test_collections_come_and_go(void **state)
+{
+	struct world *w = *state;
+	struct shard shard = placement(w, EPOCH, NODE_A, 3);
+	struct collection collection = {
+	    .name = slice_text("another"), .version = 1, .replicas = 3, .write_quorum = 2};
+	struct msg_map_push push = {.collections = &collection,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	struct msg_arbiter_lease_ack ack = {.shards = &shard.id, .shards_count = 1, .ttl_ms = 2000};
+	list_shows_open(w, "doc"); /* of the first */
+	assert_true(metric_is(w, "parley_arbiter_tasks 1\n"));
+	for (uint64_t i = 1; i <= LIMIT_SHARDS; i++) {
+		collection.id = shard.collection = COLLECTION + i;
+		shard.id = SHARD + i;
+		push.map_version = 5 + i;
+		coordinator_says(w, MSG_map_push, &push);
+	}
+	assert_true(metric_is(w, "parley_arbiter_tasks 0\n"));
+	assert_true(metric_is(w, "parley_arbiter_shards 0\n"));
+	buf_clear(&w->trace);
+	coordinator_says(w, MSG_arbiter_lease_ack, &ack);
+	run_until(w, 0);
+	trace_is(w, "0 to 11 e4 conflict_list{shard=4177 limit=256}\n");
+}
+
 static void test_drain_takes_nothing_new(void **state)
 {
 	struct world *w = *state;
@@ -624,6 +652,7 @@ int main(void)
 	    T(test_a_commit_is_repeated),
 	    T(test_only_leased_shards_are_looked_after),
 	    T(test_old_placements_are_not_adopted),
+	    T(test_collections_come_and_go),
 	    T(test_drain_takes_nothing_new),
 	};
 #undef T
