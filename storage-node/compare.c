@@ -15,13 +15,16 @@ static uint64_t known_number(const struct shard_copy *c, uint64_t most, uint64_t
 	return digest_at(c, most, digest) ? most : 0;
 }
 
-/* Voting replicas besides `but` (NULL: the lead itself) that hold all that is settled. */
-static bool can_spare(const struct shard_copy *c, const struct follower *but)
+/* Voting replicas besides `but` (NULL: the lead itself) that hold all that is settled. Of one that
+ * is silent nobody knows whether its disk is still there. */
+static bool can_spare(const struct storage *s, const struct shard_copy *c,
+		      const struct follower *but)
 {
 	uint32_t whole = but != NULL && c->durable >= c->settled;
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
-		whole += f != but && !f->learning && f->heard && f->acked >= c->settled;
+		whole += f != but && !f->learning && f->heard && f->acked >= c->settled &&
+			 s->now_ms - f->heard_ms < OFFLINE_MS;
 	}
 	/* while two sets decide, W of both together may be too few of one */
 	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum &&
@@ -43,10 +46,9 @@ static void count_votes(const struct shard_copy *c, uint32_t *same, uint32_t *ot
 void compare_ask(struct storage *s, struct shard_copy *c, struct follower *f,
 		 struct shard_epoch *question)
 {
-	(void)s;
 	uint32_t same, other;
 	count_votes(c, &same, &other);
-	question->spare = can_spare(c, f);
+	question->spare = can_spare(s, c, f);
 	question->outvoted = f->verdict == VERDICT_OTHER && c->integrity.sound && same > other;
 	f->asked = f->heard ? known_number(c, f->applied, &f->asked_digest) : 0;
 	question->digest_number = f->asked;
@@ -117,7 +119,7 @@ static bool spared(const struct storage *s, const struct shard_copy *c)
 	if (!shard_vouching(s, c))
 		return true;
 	if (shard_is_lead(c))
-		return can_spare(c, NULL);
+		return can_spare(s, c, NULL);
 	return c->integrity.spare_until_ms > s->now_ms;
 }
 

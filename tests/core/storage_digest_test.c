@@ -180,8 +180,6 @@ static void test_last_copies_are_kept(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
-/* ---- the stream ---- */
-
 static bool is_damaged(struct storage_bench *b)
 {
 	struct buf text = {0};
@@ -190,6 +188,29 @@ static bool is_damaged(struct storage_bench *b)
 	buf_close(&text);
 	return damaged;
 }
+
+/* B and C had all that is settled, but nobody has heard of them for a while: their disks may be
+ * gone, and the lead's be the last. */
+static void test_silent_peers_are_not_counted_on(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "a", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	storage_bench_advance(b, 2 * OFFLINE_MS);
+	flip(b);
+	storage_bench_advance(b, 5 * REST_MS);
+	assert_true(is_damaged(b));
+	assert_false(traced(b, "reset"));
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
+/* ---- the stream ---- */
 
 static void garble_entry(struct storage_bench *b, uint64_t number)
 {
@@ -258,6 +279,7 @@ int main(void)
 	    CASE(test_sound_copy_is_kept),
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
+	    CASE(test_silent_peers_are_not_counted_on),
 	    CASE(test_a_damaged_entry_is_not_passed_on),
 	    CASE(test_who_has_a_damaged_entry_does_not_lead),
 	    CASE(test_majority_decides_where_all_add_up),
