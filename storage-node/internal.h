@@ -123,6 +123,7 @@ struct follower {
 	uint64_t acked; /* synced there, matching ours */
 	uint64_t applied;
 	uint64_t outbox;
+	uint64_t cleared; /* applied there when it last said that its outbox is empty */
 	uint64_t settled_sent;
 	uint64_t copied_request; /* answers to earlier ones are from before it was copied to */
 	uint64_t window_bytes; /* sent since the window began; the next begins when all is acked */

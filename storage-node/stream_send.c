@@ -143,9 +143,12 @@ static void ack_ok(struct shard_copy *c, struct follower *f, const struct msg_st
 	f->heard = true;
 	f->applied = m->applied;
 	f->outbox = m->outbox;
+	if (m->outbox == 0)
+		f->cleared = m->applied;
 	c->turn_dirty = true;
 }
 
+/* A lease that it grants says what it has applied since, but not what it branched off before. */
 static void update_floor(struct shard_copy *c)
 {
 	uint64_t floor = c->position.applied;
@@ -153,8 +156,8 @@ static void update_floor(struct shard_copy *c)
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
 		clear = clear && f->heard && f->outbox == 0;
-		if (f->applied < floor)
-			floor = f->applied;
+		if (f->cleared < floor)
+			floor = f->cleared;
 	}
 	if (clear && floor > c->floor)
 		c->floor = floor;

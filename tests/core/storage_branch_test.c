@@ -193,6 +193,42 @@ static void test_settled_is_told(void **state)
 	buf_close(&bytes);
 }
 
+static void ack_applied(struct storage_bench *b, uint64_t node, uint64_t number)
+{
+	struct msg_stream_append_ack m = {.shard = SHARD,
+					  .incarnation = INCARNATION + node,
+					  .last = {.epoch = 1, .number = number},
+					  .applied = number};
+	storage_bench_deliver(b, node, MSG_stream_append_ack, 1, &m);
+}
+
+/* B has said that its outbox is empty when it had applied nothing. It may have taken a branch on
+ * that before it heard with a lease what is settled. */
+static void test_bodies_stay_for_branches_not_heard_of(void **state)
+{
+	enum { WRITES = 15, FIRST = 3, LAST = FIRST + WRITES - 1 };
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	for (uint64_t v = 0; v < WRITES; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v + 1);
+		peers_write(b, 1, &m);
+		peers_ack(b, PEER_B, 1, FIRST + v);
+	}
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), WRITES);
+	struct shard_epoch shard = {.shard = SHARD, .epoch = 1, .settled = LAST};
+	struct msg_lease_grant grant = {.sent_ms = (uint64_t)b->now_ms,
+					.boot = b->boot,
+					.incarnation = INCARNATION + PEER_B,
+					.shards = &shard,
+					.shards_count = 1};
+	storage_bench_deliver(b, PEER_B, MSG_lease_grant, 0, &grant);
+	ack_applied(b, PEER_C, LAST);
+	struct msg_doc_write m = peers_put(b, "d", WRITES + 1);
+	peers_write(b, 1, &m);
+	ack_applied(b, PEER_B, LAST + 1);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), WRITES + 1);
+}
+
 static void test_any_needs_a_copy(void **state)
 {
 	struct storage_bench *b = *state;
@@ -433,6 +469,7 @@ int main(void)
 	    CASE(test_consistent_lead_orders_a_push),
 	    CASE(test_a_tail_is_offered_with_its_place),
 	    CASE(test_settled_is_told),
+	    CASE(test_bodies_stay_for_branches_not_heard_of),
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_with_an_attachment_that_is_not_there),
