@@ -92,12 +92,16 @@ uint64_t recent_number(struct storage *s, struct shard_copy *c, struct slice ope
 
 void recent_gap(const struct storage *s, struct shard_copy *c)
 {
+	c->recents.gap = true;
 	c->recents.gap_ms = s->now_ms;
 }
 
 bool recent_has_gap(const struct storage *s, const struct shard_copy *c)
 {
-	return c->recents.gap_ms > 0 && s->now_ms < c->recents.gap_ms + RECENT_KEEP_MS;
+	int64_t gap_ms = c->recents.gap_ms;
+	if (gap_ms < s->started_ms) /* found while the stream was read, before there was a clock */
+		gap_ms = s->started_ms;
+	return c->recents.gap && s->now_ms < gap_ms + RECENT_KEEP_MS;
 }
 
 static struct recent made_of(const struct storage *s, const struct recent *what,
@@ -120,6 +124,7 @@ void recent_add(const struct storage *s, struct shard_copy *c, struct slice oper
 	struct recent r = made_of(s, what, revision);
 	struct recent gone =
 	    table_add(&c->recents.taken, RECENT_OPERATIONS, operation_id, digest, &r);
+	c->recents.gap |= gone.used;
 	if (gone.used && gone.added_ms > c->recents.gap_ms)
 		c->recents.gap_ms = gone.added_ms;
 }

@@ -43,7 +43,8 @@ struct recent_table {
 struct recents {
 	struct recent_table taken;   /* ring of RECENT_OPERATIONS */
 	struct recent_table refused; /* ring of RECENT_REFUSALS */
-	int64_t gap_ms;              /* operations taken until then may not be known; 0: all are */
+	bool gap;                    /* operations that were taken before this start, or until */
+	int64_t gap_ms;              /* then, may not be known */
 };
 
 /* NULL: not known. */

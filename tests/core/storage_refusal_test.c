@@ -242,6 +242,33 @@ static void test_many_operations_leave_a_gap(void **state)
 	}
 }
 
+/* Likewise what a node does not read again when it starts. */
+static void test_restart_leaves_a_gap(void **state)
+{
+	enum { FIRST = 3, LAST = FIRST + RECENT_OPERATIONS };
+	struct storage_bench *b = *state;
+	struct msg_doc_write first = peers_put(b, "first", 0);
+	first.expect = EXPECT_ABSENT;
+	peers_lead(b, MODE_CONSISTENT);
+	peers_write(b, 1, &first);
+	for (uint64_t n = FIRST + 1; n <= LAST; n++) {
+		struct msg_doc_write m = peers_put(b, "d", n);
+		peers_write(b, 1, &m);
+	}
+	peers_ack(b, PEER_B, 1, LAST);
+	storage_bench_stop(b, false);
+	storage_bench_start(b);
+	peers_take_over(b, 2, PEER_B, LAST);
+	peers_write(b, 2, &first);
+	assert_int_equal(b->written.status, STATUS_PRECONDITION_FAILED);
+	assert_true(b->written.gap);
+	storage_bench_advance(b, REMEMBERED_MS);
+	peers_grant(b, PEER_B, 2, false);
+	peers_write(b, 2, &first);
+	assert_int_equal(b->written.status, STATUS_PRECONDITION_FAILED);
+	assert_false(b->written.gap);
+}
+
 static void test_refusal_goes_into_a_copy(void **state)
 {
 	struct storage_bench *b = *state;
@@ -283,6 +310,7 @@ int main(void)
 	    CASE(test_refusal_is_copied),
 	    CASE(test_copy_leaves_a_gap),
 	    CASE(test_many_operations_leave_a_gap),
+	    CASE(test_restart_leaves_a_gap),
 	    CASE(test_refusal_goes_into_a_copy),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
