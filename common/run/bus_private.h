@@ -22,6 +22,8 @@ struct bus_waiting {
 	int64_t since_ms;
 };
 
+struct bus_lookup; /* bus_names.c */
+
 /* A peer that this member connects to. */
 struct bus_peer {
 	uint64_t member; /* 0: a free place */
@@ -30,6 +32,11 @@ struct bus_peer {
 	bool up;
 	int64_t down_since_ms;
 	char address[MEMBER_ADDRESS_BYTES];
+	char endpoint[BUS_ENDPOINT_BYTES]; /* where it connects; empty: nowhere yet */
+	bool named;                        /* the address has a name, not a number */
+	struct bus_lookup *lookup;         /* of the name, under way */
+	uint32_t lookups;                  /* that found something */
+	int64_t lookup_ms;                 /* when it may be looked up again */
 	char key[MEMBER_KEY_CHARS + 1];
 	struct buf out;
 	struct bus_waiting *waiting; /* for a peer that is down, oldest first */
@@ -60,6 +67,7 @@ struct bus {
 	struct map routes;       /* route -> struct bus_route* */
 	struct map member_route; /* member -> its newest route, as a pointer-sized number */
 	struct map told;         /* what has been logged once */
+	struct bus_lookup *left; /* lookups that nobody waits for any more */
 	struct arena arena;
 	struct bus_counters counters;
 	uint32_t next_socket; /* whose turn it is to be read first */
@@ -75,6 +83,15 @@ void bus_close_socket(struct bus *b, struct bus_socket *socket, int linger_ms);
 void bus_look(struct bus *b);
 /* Reads what the peer's monitor has to tell. */
 void bus_read_monitor(struct bus *b, struct bus_peer *peer);
+
+/* bus_names.c */
+/* In the member list. */
+const char *bus_peer_name(const struct bus *b, const struct bus_peer *peer);
+/* At once, or when the peer's name has been looked up. */
+void bus_name_connect(struct bus *b, struct bus_peer *peer);
+void bus_name_leave(struct bus *b, struct bus_peer *peer);
+/* Takes what lookups have found, and begins those that are due. */
+void bus_names_look(struct bus *b);
 
 /* bus_send.c */
 void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame);

@@ -112,8 +112,6 @@ static struct bus_peer *free_place(struct bus *b)
 
 struct bus_peer *bus_connect(struct bus *b, const struct member_row *to)
 {
-	const struct member_row *self = members_by_id(b->options.members, b->options.self);
-	char endpoint[BUS_ENDPOINT_BYTES];
 	struct bus_peer *peer = free_place(b);
 	if (!peer)
 		return NULL;
@@ -126,15 +124,7 @@ struct bus_peer *bus_connect(struct bus *b, const struct member_row *to)
 	CHECK(zmq_setsockopt(zmq, ZMQ_CURVE_PUBLICKEY, b->public, sizeof b->public) == 0);
 	CHECK(zmq_setsockopt(zmq, ZMQ_CURVE_SERVERKEY, peer->key, sizeof peer->key) == 0);
 	open_monitor(b, peer);
-	const char *host = to->address + strlen("tcp://");
-	if (self && self->source[0])
-		snprintf(endpoint, sizeof endpoint, "tcp://%s:0;%s", self->source, host);
-	else
-		snprintf(endpoint, sizeof endpoint, "%s", to->address);
-	if (zmq_connect(zmq, endpoint) != 0)
-		logger_printf(b->options.logger, LOG_LEVEL_ERROR,
-			      "connect_failed peer=%s endpoint=\"%s\" error=\"%s\"", to->name,
-			      endpoint, zmq_strerror(errno));
+	bus_name_connect(b, peer);
 	bus_watch(b, &peer->socket);
 	return peer;
 }
@@ -144,6 +134,7 @@ void bus_disconnect(struct bus *b, struct bus_peer *peer, int linger_ms)
 	if (peer->socket.zmq)
 		zmq_socket_monitor(peer->socket.zmq, NULL, 0);
 	bus_close_socket(b, &peer->monitor, 0);
+	bus_name_leave(b, peer);
 	peer->up = false;
 	bus_end_waiting(b, peer);
 	bus_close_socket(b, &peer->socket, linger_ms);
@@ -154,18 +145,12 @@ void bus_disconnect(struct bus *b, struct bus_peer *peer, int linger_ms)
 
 /* ---- comings and goings ---- */
 
-static const char *peer_name(const struct bus *b, const struct bus_peer *peer)
-{
-	const struct member_row *row = members_by_id(b->options.members, peer->member);
-	return row ? row->name : "unknown";
-}
-
 static void peer_is_up(struct bus *b, struct bus_peer *peer)
 {
 	peer->up = true;
 	bus_end_waiting(b, peer);
 	logger_printf(b->options.logger, LOG_LEVEL_INFO, "peer_connected peer=%s address=%s",
-		      peer_name(b, peer), peer->address);
+		      bus_peer_name(b, peer), peer->address);
 }
 
 static void peer_is_down(struct bus *b, struct bus_peer *peer)
@@ -175,7 +160,7 @@ static void peer_is_down(struct bus *b, struct bus_peer *peer)
 	peer->up = false;
 	peer->down_since_ms = clock_boot_ms();
 	logger_printf(b->options.logger, LOG_LEVEL_WARN, "peer_disconnected peer=%s address=%s",
-		      peer_name(b, peer), peer->address);
+		      bus_peer_name(b, peer), peer->address);
 }
 
 static void handshake_failed(struct bus *b, struct bus_peer *peer, bool refused)
@@ -184,7 +169,7 @@ static void handshake_failed(struct bus *b, struct bus_peer *peer, bool refused)
 	char line[512];
 	snprintf(key, sizeof key, "handshake %s", peer->address);
 	snprintf(line, sizeof line, "handshake_failed peer=%s address=%s detail=\"%s\"",
-		 peer_name(b, peer), peer->address,
+		 bus_peer_name(b, peer), peer->address,
 		 refused ? "it does not admit this member's key: is its member list up to date?"
 			 : "it broke off: is it that member, and its key the one in the member "
 			   "list?");

@@ -64,6 +64,7 @@ void bus_free(struct bus *b, int linger_ms)
 {
 	for (uint32_t i = 0; i < b->peers_count; i++)
 		bus_disconnect(b, &b->peers[i], linger_ms);
+	bus_names_look(b); /* what is still looked up then is left to its thread */
 	bus_close_socket(b, &b->router, linger_ms);
 	zap_close(&b->zap);
 	zmq_ctx_term(b->context);
@@ -321,6 +322,7 @@ bool bus_receive(struct bus *b, uint32_t max, int64_t until_ms, bus_handler *han
 	uint32_t sources = b->peers_count + 1;
 	uint32_t idle = 0;
 	bus_look(b);
+	bus_names_look(b);
 	if (b->authenticator.hot)
 		answer_zap(b);
 	for (uint32_t i = 0; i < b->peers_count; i++)

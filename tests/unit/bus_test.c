@@ -2,11 +2,14 @@
  * messages are batched. */
 #include "common/run/bus_zmq.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include <cmocka.h>
@@ -15,6 +18,21 @@
 #include "common/run/clock.h"
 
 enum { COORDINATOR, GATEWAY, STORAGE, STORAGE_2, NODES, RECEIVED_MAX = 512, DEADLINE_MS = 10000 };
+enum { STALL_MS_MAX = 700 };
+
+/* For ZeroMQ: a name server that does not answer. */
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+		struct addrinfo **out)
+{
+	static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	if (name && strcmp(name, "slow.test") == 0) {
+		usleep(2 * STALL_MS_MAX * 1000);
+		return EAI_AGAIN;
+	}
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	return real(name, service, hints, out);
+}
 
 static const enum role roles[NODES] = {ROLE_COORDINATOR, ROLE_GATEWAY, ROLE_STORAGE, ROLE_STORAGE};
 
@@ -491,6 +509,46 @@ static void a_restarted_peer_is_found_again(void **state)
 	RUN_UNTIL(c, c->nodes[COORDINATOR].count == 2);
 }
 
+static void a_peer_is_found_by_its_name(void **state)
+{
+	struct cluster *c = *state;
+	start(c, COORDINATOR);
+	start(c, GATEWAY);
+	struct member_row *row = row_of(&c->nodes[GATEWAY], COORDINATOR);
+	const char *port = strrchr(bus_endpoint(c->nodes[COORDINATOR].bus), ':');
+	snprintf(row->address, sizeof row->address, "tcp://localhost%s", port);
+	int64_t end_ms = clock_boot_ms() + DEADLINE_MS;
+	while (c->nodes[COORDINATOR].count == 0 && clock_boot_ms() < end_ms) {
+		send_join(c, GATEWAY);
+		round_of(c);
+	}
+	assert_true(c->nodes[COORDINATOR].count > 0);
+}
+
+static void who_is_looked_up_in_vain_stops_nobody(void **state)
+{
+	struct cluster *c = *state;
+	start(c, COORDINATOR);
+	start(c, GATEWAY);
+	snprintf(row_of(&c->nodes[GATEWAY], STORAGE)->address, MEMBER_ADDRESS_BYTES,
+		 "tcp://slow.test:7000");
+	send_join(c, GATEWAY);
+	RUN_UNTIL(c, c->nodes[COORDINATOR].count == 1);
+	struct msg_map_request request = {0};
+	send_route(c, GATEWAY, STORAGE, 0, MSG_map_request, &request);
+	bus_flush(c->nodes[GATEWAY].bus);
+	int64_t longest_ms = 0;
+	for (uint32_t i = 2; i < 50; i++) {
+		int64_t start_ms = clock_boot_ms();
+		send_join(c, GATEWAY);
+		RUN_UNTIL(c, c->nodes[COORDINATOR].count == i);
+		int64_t took_ms = clock_boot_ms() - start_ms;
+		longest_ms = took_ms > longest_ms ? took_ms : longest_ms;
+		usleep(10000);
+	}
+	assert_in_range(longest_ms, 0, STALL_MS_MAX);
+}
+
 static void nowhere_to_send_is_counted(void **state)
 {
 	struct cluster *c = *state;
@@ -522,6 +580,8 @@ int main(void)
 	    TEST(large_messages_split_the_frame),
 	    TEST(what_waits_for_an_absent_peer_is_bounded),
 	    TEST(a_restarted_peer_is_found_again),
+	    TEST(a_peer_is_found_by_its_name),
+	    TEST(who_is_looked_up_in_vain_stops_nobody),
 	    TEST(nowhere_to_send_is_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
