@@ -223,6 +223,7 @@ struct shard_copy {
 	struct purge_wait purge_wait;
 	uint64_t checkpoint_entry; /* checkpoint.h: newest that was ordered here, and the least */
 	uint64_t checkpoint_low;   /* number of those that were under way with it */
+	uint64_t settings_entry;   /* newest entry that changes settings */
 	uint64_t upload_dropped;   /* attachment.h: newest entry that drops an upload */
 	int64_t uploads_ms;        /* next look for old ones */
 	struct lock_table *locks;  /* lock.h; NULL: none so far */
@@ -336,6 +337,8 @@ bool shard_is_lead(const struct shard_copy *c);
 struct follower *shard_follower(struct shard_copy *c, uint64_t node);
 void shard_use_settings(struct storage *s, struct shard_copy *c, struct slice encoded);
 bool shard_is_available(const struct shard_copy *c);
+/* And no settings are under way: what stands in the stream here, and is cut, becomes a branch. */
+bool shard_stays_available(const struct shard_copy *c);
 struct shard_copy *shard_new(struct storage *s, uint64_t id);
 void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx);
 

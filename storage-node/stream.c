@@ -80,6 +80,8 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 		recent_entry(s, c, number, p->epoch, &change);
 		if (change.kind == CHANGE_CHUNK_DROP)
 			c->upload_dropped = number;
+		else if (change.kind == CHANGE_SETTINGS)
+			c->settings_entry = number;
 		else if (change.kind == CHANGE_ERASE)
 			erase_note(s, c, change.id, number);
 	} else if (c->unreadable == 0) {

@@ -60,7 +60,7 @@ enum status write_taken_by_lead(struct storage *s, struct shard_copy *c, const s
  * as a branch, and becomes one when a successor has it cut: asked for a branch it accepts. */
 static bool lead_is_alone(struct storage *s, struct shard_copy *c, const struct msg_doc_write *m)
 {
-	return m->branch && shard_is_available(c) && placed_takes_branches(s, c) &&
+	return m->branch && shard_stays_available(c) && placed_takes_branches(s, c) &&
 	       !lease_held(s, c);
 }
 

@@ -89,7 +89,8 @@ static bool could_be_branch(struct storage *s, struct shard_copy *c, uint64_t nu
 {
 	struct change change;
 	const struct pending *p = ring_at(&c->pending, number);
-	return p && schema_decode(&schema_change, p->change, &s->arena, &change) &&
+	return p && shard_stays_available(c) &&
+	       schema_decode(&schema_change, p->change, &s->arena, &change) &&
 	       attachments_stay(s, c, &change);
 }
 

@@ -355,6 +355,64 @@ static void test_standing_with_contents_is_not(void **state)
 	stands(*state, 1, STATUS_NO_LEAD);
 }
 
+static struct collection consistent_settings(void)
+{
+	return (struct collection){.id = COLLECTION,
+				   .name = slice_text("c"),
+				   .version = 2,
+				   .replicas = 3,
+				   .write_quorum = 2,
+				   .mode = MODE_CONSISTENT};
+}
+
+/* Settings under way make the collection a consistent one: cut after that, what stands behind them
+ * would be discarded. */
+static void test_standing_behind_settings_is_not_accepted(void **state)
+{
+	struct storage_bench *b = *state;
+	struct collection collection = consistent_settings();
+	struct buf encoded = {0};
+	schema_encode(&schema_collection, &collection, &encoded);
+	struct change settings = {
+	    .kind = CHANGE_SETTINGS, .policy = 2, .body = buf_slice(&encoded)};
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1),
+				.status = STATUS_CREATED};
+	struct change epoch = {.kind = CHANGE_EPOCH};
+	peers_follow(b, MODE_AVAILABLE);
+	peers_append(b, 1, 1, 2, 2, &settings);
+	peers_append(b, 1, 1, 3, 2, &change);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_NO_LEAD);
+	peers_append(b, 1, 1, 3, 3, NULL);
+	peers_place(b, 2, PEER_B, MODE_AVAILABLE);
+	peers_append(b, 2, 1, 3, 3, &epoch);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 1);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
+	buf_close(&encoded);
+}
+
+/* Likewise of a lead that is cut off. */
+static void test_alone_behind_settings_accepts_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	struct collection collection = consistent_settings();
+	struct msg_map_push push = {
+	    .map_version = 2, .collections = &collection, .collections_count = 1};
+	peers_lead(b, MODE_AVAILABLE);
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	storage_bench_advance(b, LEASE_MS);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, 999);
+}
+
 static void test_nonsense_is_refused(void **state)
 {
 	struct storage_bench *b = *state;
@@ -506,6 +564,8 @@ int main(void)
 	    CASE(test_cut_with_contents_is_discarded),
 	    CASE(test_standing_is_accepted),
 	    CASE(test_standing_with_contents_is_not),
+	    CASE(test_standing_behind_settings_is_not_accepted),
+	    CASE(test_alone_behind_settings_accepts_nothing),
 	    CASE(test_nonsense_is_refused),
 	    CASE(test_fetched_nonsense_is_refused),
 	    CASE(test_copy_to_an_impossible_place_is_refused),
