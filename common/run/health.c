@@ -12,16 +12,25 @@
 #include <unistd.h>
 
 #include "common/base/memory.h"
+#include "common/run/clock.h"
 
 enum {
 	HEALTH_CONNECTIONS_MAX = 64,
-	HEALTH_TIMEOUT_S = 10,
+	HEALTH_TIMEOUT_S = 5, /* of a connection, from its beginning to its end */
 	HEALTH_MEMORY_BYTES = 16 * 1024,
 	HEALTH_ROUNDS_MAX = 8
 };
 
+/* Anybody may ask, but not stay: places are few, and who checks whether this daemon lives must find
+ * one. So a connection is for one question, however busy it looks. */
+struct health_client {
+	int fd; /* 0: a free place */
+	int64_t end_ms;
+};
+
 struct health_listener {
 	struct MHD_Daemon *mhd;
+	struct health_client clients[HEALTH_CONNECTIONS_MAX];
 	int listener;
 	struct health_source source;
 	struct buf text;
@@ -36,6 +45,7 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
 		return MHD_NO;
 	MHD_add_response_header(r, "Content-Type", type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
+	MHD_add_response_header(r, "Connection", "close");
 	enum MHD_Result result = MHD_queue_response(connection, status, r);
 	MHD_destroy_response(r);
 	return result;
@@ -100,6 +110,39 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	return route(context, connection, url);
 }
 
+/* ---- connections ---- */
+
+static void client_changed(void *context, struct MHD_Connection *connection, void **at,
+			   enum MHD_ConnectionNotificationCode code)
+{
+	struct health_listener *h = context;
+	const union MHD_ConnectionInfo *fd =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (*at)
+			*(struct health_client *)*at = (struct health_client){0};
+		return;
+	}
+	for (int i = 0; fd && i < HEALTH_CONNECTIONS_MAX; i++) {
+		if (h->clients[i].fd != 0)
+			continue;
+		*at = &h->clients[i];
+		h->clients[i].fd = fd->connect_fd;
+		h->clients[i].end_ms = clock_boot_ms() + HEALTH_TIMEOUT_S * 1000;
+		return;
+	}
+}
+
+static void end_overdue(struct health_listener *h)
+{
+	int64_t now_ms = clock_boot_ms();
+	for (int i = 0; i < HEALTH_CONNECTIONS_MAX; i++)
+		if (h->clients[i].fd != 0 && h->clients[i].end_ms <= now_ms)
+			(void)shutdown(h->clients[i].fd, SHUT_RDWR);
+}
+
+/* ---- life ---- */
+
 /* The socket is ours, so that a new certificate does not interrupt listening. */
 static int open_socket(const char *address, unsigned port, struct buf *problem)
 {
@@ -136,7 +179,8 @@ static struct MHD_Daemon *start_server(struct health_listener *h, const char *ce
 	    MHD_OPTION_HTTPS_PRIORITIES, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2",
 	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)HEALTH_CONNECTIONS_MAX,
 	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HEALTH_TIMEOUT_S,
-	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEALTH_MEMORY_BYTES, MHD_OPTION_END);
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEALTH_MEMORY_BYTES,
+	    MHD_OPTION_NOTIFY_CONNECTION, client_changed, h, MHD_OPTION_END);
 	if (!mhd)
 		close(fd);
 	return mhd;
@@ -211,6 +255,7 @@ int health_fd(const struct health_listener *h)
 void health_run(struct health_listener *h)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+	end_overdue(h);
 	for (int i = 0; i < HEALTH_ROUNDS_MAX; i++) {
 		MHD_run(h->mhd);
 		if (MHD_get_timeout(h->mhd, &wait_ms) != MHD_YES || wait_ms > 0)

@@ -1,5 +1,6 @@
 /* The health listener: /livez, /readyz, /readyz?verbose and /metrics over HTTPS, without a client
- * certificate. It shows nothing about documents; /metrics answers only to the loopback range. */
+ * certificate. It shows nothing about documents; /metrics answers only to the loopback range. A
+ * connection is closed after one answer, or after five seconds. */
 #ifndef PARLEY_RUN_HEALTH_H
 #define PARLEY_RUN_HEALTH_H
 
