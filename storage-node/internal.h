@@ -163,7 +163,7 @@ struct cleanup_wait {
 
 /* What keeps tombstones that are due, at the lead. */
 struct purge_wait {
-	uint64_t ordered;                  /* greatest deletion whose purge was ordered here */
+	uint64_t ordered;                  /* greatest deletion whose purge this epoch ordered */
 	uint64_t after;                    /* where the next look at them begins */
 	bool held_back;                    /* the last one ended at what a client has not seen */
 	char behind[LIMIT_NAME_BYTES + 1]; /* that client's checkpoint */

@@ -63,6 +63,7 @@ static void begin_epoch(struct storage *s, struct shard_copy *c, struct effects 
 	struct change change = {.kind = CHANGE_EPOCH, .wall_ms = (uint64_t)s->wall_ms};
 	c->epoch_start = stream_append_change(s, c, &change, fx);
 	c->floor = 0;
+	c->purge_wait.ordered = 0; /* checkpoints wait for those before it */
 	s->lease_ms = s->now_ms;
 	fx_log(fx, LOG_LEVEL_INFO, "preparing shard=%016llx epoch=%llu number=%llu",
 	       (unsigned long long)c->id, (unsigned long long)c->lead_epoch,

@@ -443,6 +443,33 @@ static void test_a_late_copy_changes_nothing(void **state)
 	assert_int_equal(commit(b, DELETION, 3, 9), 1);
 }
 
+/* What this lead ordered, and its successor cut, asks nothing of clients when it leads again. */
+static void test_a_purge_that_was_cut(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	struct cleanup_item item = {.id = slice_text("d"), .number = DELETION, .purge = true};
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, DELETION},
+					 {PEER_B, INCARNATION + PEER_B, DELETION},
+					 {PEER_C, INCARNATION + PEER_C, DELETION}};
+	struct msg_cleanup_commit m = {
+	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 3};
+	struct msg_checkpoint_set set = {
+	    .shard = SHARD, .checkpoint = {.name = slice_text("phone"), .number = 3}};
+	struct change epoch = {.kind = CHANGE_EPOCH};
+	deleted(b, &made);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	peers_place(b, 2, PEER_B, MODE_AVAILABLE);
+	peers_append(b, 2, 1, DELETION, DELETION, &epoch);
+	peers_append(b, 2, 2, 5, 5, NULL);
+	peers_take_over(b, 3, PEER_B, 5);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 2);
+	int before = peers_pairs(b, STORE_CONFLICTS, 'd');
+	storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 3, &set);
+	peers_ack(b, PEER_B, 3, 7);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), before + 1);
+}
+
 static void test_a_lost_client_holds_nothing_up(void **state)
 {
 	struct storage_bench b = {0};
@@ -481,6 +508,7 @@ int main(void)
 	    CASE(test_before_the_purge_nothing_is_late),
 	    CASE(test_waits_for_clients),
 	    CASE(test_a_late_copy_changes_nothing),
+	    CASE(test_a_purge_that_was_cut),
 	    cmocka_unit_test(test_a_lost_client_holds_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
