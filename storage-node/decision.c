@@ -10,7 +10,6 @@
 #include "storage-node/derived.h"
 #include "storage-node/lock.h"
 #include "storage-node/operations.h"
-#include "storage-node/purge.h"
 
 static int leaf_among(const struct document *doc, const struct revision *expected, uint32_t count)
 {
@@ -51,7 +50,7 @@ static bool takes_late(struct document_view *v, const struct msg_doc_write *m, s
 {
 	struct purged mark;
 	if (!m->keep_as_branch || m->op != WRITE_PUT || m->expected_count == 0 ||
-	    !purge_mark(v->storage, v->copy, v->id, &mark))
+	    !document_mark(v, &mark))
 		return false;
 	d->parent[0] = m->expected[0];
 	d->late = true;

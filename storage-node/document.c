@@ -195,18 +195,22 @@ static bool find_resolved(struct document_view *v, const struct change *change,
 	return true;
 }
 
+bool document_mark(struct document_view *v, struct purged *out)
+{
+	struct arena *arena = &v->storage->arena;
+	if (!v->overlay || v->overlay->purged.len == 0)
+		return purge_mark(v->storage, v->copy, v->id, out);
+	return schema_decode(&schema_purged, arena_copy(arena, buf_slice(&v->overlay->purged)),
+			     arena, out);
+}
+
 void document_find_mark(struct document_view *v, const struct change *change)
 {
-	struct storage *s = v->storage;
 	v->purged = NULL;
 	if (change->kind != CHANGE_BRANCH && change->kind != CHANGE_IMPORT)
 		return;
-	struct purged *mark = arena_alloc(&s->arena, sizeof *mark);
-	bool pending = v->overlay && v->overlay->purged.len > 0;
-	if (pending ? schema_decode(&schema_purged,
-				    arena_copy(&s->arena, buf_slice(&v->overlay->purged)),
-				    &s->arena, mark)
-		    : purge_mark(s, v->copy, v->id, mark))
+	struct purged *mark = arena_alloc(&v->storage->arena, sizeof *mark);
+	if (document_mark(v, mark))
 		v->purged = mark;
 }
 

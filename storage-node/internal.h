@@ -503,6 +503,8 @@ bool document_leaves_are(const struct document *doc, const struct revision *leav
 bool document_id_ok(struct slice id);
 /* OK, or why this document can't take one more revision; branch: one more leaf. */
 enum status document_room(const struct document *doc, bool branch);
+/* The mark that an earlier document of this id left, or is about to; false: none is known. */
+bool document_mark(struct document_view *v, struct purged *out) MUST_CHECK;
 /* Sets view->purged, for edit_apply of this change. */
 void document_find_mark(struct document_view *v, const struct change *change);
 void overlay_touch(struct storage *s, struct shard_copy *c, struct slice id, uint64_t number);

@@ -443,6 +443,29 @@ static void test_a_late_copy_changes_nothing(void **state)
 	assert_int_equal(commit(b, DELETION, 3, 9), 1);
 }
 
+/* An offline client's edit that comes while the purge is under way is late like any other. */
+static void test_an_edit_behind_a_purge_is_late(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	struct msg_conflict_list list = {.shard = SHARD};
+	struct msg_doc_write edit = peers_put(b, "d", 7);
+	deleted(b, &made);
+	edit.body = peers_body(b, 7);
+	edit.operation_id = peers_operation(b, 7);
+	edit.expect = EXPECT_REVISION;
+	edit.expected = &made;
+	edit.expected_count = 1;
+	edit.keep_as_branch = true;
+	assert_int_equal(commit(b, DELETION, 3, DELETION), 0); /* not settled yet */
+	peers_write(b, 1, &edit);
+	peers_ack(b, PEER_B, 1, 6);
+	assert_true(status_is_success(b->written.status));
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_list, 1, &list);
+	assert_int_equal(b->listed.rows_count, 1);
+	assert_true(b->listed.rows[0].conflict.held);
+}
+
 /* What this lead ordered, and its successor cut, asks nothing of clients when it leads again. */
 static void test_a_purge_that_was_cut(void **state)
 {
@@ -454,8 +477,8 @@ static void test_a_purge_that_was_cut(void **state)
 					 {PEER_C, INCARNATION + PEER_C, DELETION}};
 	struct msg_cleanup_commit m = {
 	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 3};
-	struct msg_checkpoint_set set = {
-	    .shard = SHARD, .checkpoint = {.name = slice_text("phone"), .number = 3}};
+	struct msg_checkpoint_set set = {.shard = SHARD,
+					 .checkpoint = {.name = slice_text("phone"), .number = 3}};
 	struct change epoch = {.kind = CHANGE_EPOCH};
 	deleted(b, &made);
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
@@ -509,6 +532,7 @@ int main(void)
 	    CASE(test_waits_for_clients),
 	    CASE(test_a_late_copy_changes_nothing),
 	    CASE(test_a_purge_that_was_cut),
+	    CASE(test_an_edit_behind_a_purge_is_late),
 	    cmocka_unit_test(test_a_lost_client_holds_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
