@@ -315,10 +315,16 @@ static void fetched(struct storage *s, struct shard_copy *c, const struct msg_st
 	if (follow_take(s, c, &m->previous, m->entries, m->entries_count, fx) != STATUS_OK)
 		return;
 	struct position mine = {.epoch = c->position.last_epoch, .number = c->position.last};
-	if (more_advanced(&m->last, &mine) && m->entries_count > 0)
-		send_fetch(s, c, fx);
-	else if (!more_advanced(&m->last, &mine))
+	if (!more_advanced(&m->last, &mine)) {
 		begin_epoch(s, c, fx);
+	} else if (m->entries_count > 0) {
+		send_fetch(s, c, fx);
+	} else { /* its disk has damaged the next one: another lead may not need that */
+		fx_log(fx, LOG_LEVEL_WARN, "cannot_fetch shard=%016llx from=%llu number=%llu",
+		       (unsigned long long)c->id, (unsigned long long)c->fetch_from,
+		       (unsigned long long)mine.number + 1);
+		c->state = SHARD_STUCK;
+	}
 }
 
 void takeover_on_fetch_ack(struct storage *s, const struct event *e, struct effects *fx)

@@ -452,6 +452,21 @@ static void test_fetched_nonsense_is_refused(void **state)
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'e'), 0);
 }
 
+/* The furthest can't read its next entry any more: it passes nothing on, however often it is asked.
+ */
+static void test_nothing_to_fetch_is_no_reason_to_wait(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_place(b, 1, SELF, MODE_CONSISTENT);
+	struct msg_promise_ack promise = {
+	    .shard = SHARD, .last = {.epoch = 1, .number = 1}, .incarnation = INCARNATION + PEER_B};
+	storage_bench_deliver(b, PEER_B, MSG_promise_ack, 1, &promise);
+	struct msg_stream_fetch_ack m = {.shard = SHARD, .last = {.epoch = 1, .number = 1}};
+	storage_bench_deliver(b, PEER_B, MSG_stream_fetch_ack, 1, &m);
+	storage_bench_advance(b, 500);
+	assert_int_equal(b->beat.shards[0].state, SHARD_STUCK);
+}
+
 static void test_copy_to_an_impossible_place_is_refused(void **state)
 {
 	struct storage_bench *b = *state;
@@ -568,6 +583,7 @@ int main(void)
 	    CASE(test_alone_behind_settings_accepts_nothing),
 	    CASE(test_nonsense_is_refused),
 	    CASE(test_fetched_nonsense_is_refused),
+	    CASE(test_nothing_to_fetch_is_no_reason_to_wait),
 	    CASE(test_copy_to_an_impossible_place_is_refused),
 	    CASE(test_an_empty_replica_is_copied_to),
 	    CASE(test_copy_begins_under_load),
