@@ -208,6 +208,7 @@ static void on_event(struct turn *t)
 		break;
 	case EVENT_TURN:
 		admission_turn(&t->gw->admission, t->now_ms);
+		lock_keeper_turn(t);
 		break;
 	case EVENT_PASSWORD:
 		couch_password_event(t);

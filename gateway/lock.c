@@ -34,6 +34,7 @@ struct lock_keeper {
 	struct map sessions;                           /* connection -> struct lock_session* */
 	struct lock_errands ended;                     /* sessions */
 	struct lock_errands abandoned;                 /* locks */
+	bool ends;                                     /* some have ended in this turn */
 	int64_t tick_ms;                               /* next; NO_DEADLINE: nothing to say */
 	uint32_t waiting;                              /* requests */
 	uint64_t renewals;                             /* sent */
@@ -127,6 +128,7 @@ static void send_renewal(struct turn *t)
 	struct msg_lock_renew m = {0};
 	struct arena arena = {0};
 	size_t at = 0;
+	k->ends = false;
 	if (k->sessions.count == 0 && k->ended.count == 0)
 		return;
 	m.sessions = arena_alloc(&arena, (k->sessions.count + 1) * sizeof *m.sessions);
@@ -149,11 +151,11 @@ static void send_release(struct turn *t, const uint8_t *id)
 	fx_send(t->fx, WHEN_NOW, t->gw->options.coordinator, 0, &envelope, &m);
 }
 
-static void set_tick(struct turn *t)
+/* There is something to say again. What was before is not put off. */
+static void wake(struct turn *t)
 {
-	struct lock_keeper *k = t->gw->locks;
-	bool idle = k->sessions.count == 0 && k->ended.count == 0 && k->abandoned.count == 0;
-	k->tick_ms = idle ? NO_DEADLINE : t->now_ms + LOCK_RENEW_MS;
+	if (t->gw->locks->tick_ms == NO_DEADLINE)
+		t->gw->locks->tick_ms = t->now_ms + LOCK_RENEW_MS;
 }
 
 void lock_keeper_tick(struct turn *t)
@@ -166,7 +168,15 @@ void lock_keeper_tick(struct turn *t)
 		send_release(t, k->abandoned.items[i].id);
 	errands_tried(&k->ended);
 	errands_tried(&k->abandoned);
-	set_tick(t);
+	bool idle = k->sessions.count == 0 && k->ended.count == 0 && k->abandoned.count == 0;
+	k->tick_ms = idle ? NO_DEADLINE : t->now_ms + LOCK_RENEW_MS;
+}
+
+/* Of all that end in a turn, as where a client with many connections goes, in one message. */
+void lock_keeper_turn(struct turn *t)
+{
+	if (t->gw->locks->ends)
+		send_renewal(t);
 }
 
 void lock_session_end(struct turn *t, uint64_t connection)
@@ -177,15 +187,15 @@ void lock_session_end(struct turn *t, uint64_t connection)
 		return;
 	errand_add(&k->ended, session->id, k->renewals + 1);
 	free(session);
-	send_renewal(t);
-	set_tick(t);
+	k->ends = true;
+	wake(t);
 }
 
 void lock_abandon(struct turn *t, struct slice id)
 {
 	errand_add(&t->gw->locks->abandoned, id.data, 0);
 	send_release(t, id.data);
-	set_tick(t);
+	wake(t);
 }
 
 void lock_answered(struct gateway *gw, uint64_t request, struct slice id)

@@ -36,7 +36,7 @@ void lock_wait_end(struct gateway *gw, struct request *r);
 /* The session of a connection (http_request.connection), made if there is none; 16 bytes that live
  * as long as it. Empty: too many sessions. */
 struct slice lock_session(struct gateway *gw, uint64_t connection);
-/* Its locks are released. No session: nothing happens. */
+/* Its locks are released, from the end of the turn on. No session: nothing happens. */
 void lock_session_end(struct turn *t, uint64_t connection);
 /* Somebody asked for this lock and is no longer there to hold it: it is released, however far it
  * came. */
@@ -47,6 +47,7 @@ void lock_answered(struct gateway *gw, uint64_t request, struct slice id);
 void lock_answer_lost(struct turn *t, uint64_t request);
 
 void lock_keeper_tick(struct turn *t);
+void lock_keeper_turn(struct turn *t);
 int64_t lock_keeper_deadline(const struct gateway *gw);
 /* True if the message was an answer to what this keeper sent by itself. */
 bool lock_keeper_message(struct turn *t);

@@ -221,23 +221,35 @@ static void test_who_named_his_lock_may_come_again(void **state)
 	assert_false(says(b, "lock_release"));
 }
 
+static void close_connection(struct gateway_bench *b, uint64_t connection)
+{
+	struct event closed = {.kind = EVENT_HTTP_CLOSED, .http_closed = connection};
+	gateway_bench_event(b, &closed);
+}
+
+static void end_turn(struct gateway_bench *b)
+{
+	struct event turn = {.kind = EVENT_TURN};
+	gateway_bench_event(b, &turn);
+}
+
 /* An answer to what was said before a session ended does not say that its end was heard. */
 static void test_each_end_is_told_until_it_is_heard(void **state)
 {
 	struct gateway_bench *b = *state;
 	const char *body = "POST /_/locks\n\n{\"keys\":[\"c\"],\"session\":\"connection\"}";
-	struct event closed = {.kind = EVENT_HTTP_CLOSED};
 	struct msg_lock_renew_ack ack = {.status = STATUS_OK};
-	closed.http_closed = gateway_bench_http(b, body);
+	uint64_t one = gateway_bench_http(b, body);
 	answer_acquire(b, STATUS_OK);
 	uint64_t other = gateway_bench_http(b, body);
 	answer_acquire(b, STATUS_OK);
 	gateway_bench_clear(b);
-	gateway_bench_event(b, &closed);
+	close_connection(b, one);
+	end_turn(b);
 	assert_int_equal(last_type(b), MSG_lock_renew);
 	uint32_t first = b->sent_count - 1;
-	closed.http_closed = other;
-	gateway_bench_event(b, &closed);
+	close_connection(b, other);
+	end_turn(b);
 	gateway_bench_answer(b, first, MSG_lock_renew_ack, &ack);
 	buf_clear(&b->trace);
 	gateway_bench_advance(b, LOCK_RENEW_MS);
@@ -260,14 +272,52 @@ static void test_sessions(void **state)
 	gateway_bench_advance(b, LOCK_RENEW_MS);
 	expect_says(b, "lock_renew{sessions=[");
 	gateway_bench_clear(b);
-	struct event closed = {.kind = EVENT_HTTP_CLOSED, .http_closed = id};
-	gateway_bench_event(b, &closed);
+	close_connection(b, id);
+	end_turn(b);
 	expect_says(b, "lock_renew{ended=[");
 	struct msg_lock_renew_ack ack = {.status = STATUS_OK};
 	answer(b, MSG_lock_renew_ack, &ack);
 	gateway_bench_clear(b);
 	gateway_bench_advance(b, 3 * LOCK_RENEW_MS);
 	assert_false(says(b, "lock_renew"));
+}
+
+/* A client with many connections is gone. */
+static void test_many_sessions_end_in_one_message(void **state)
+{
+	struct gateway_bench *b = *state;
+	const char *body = "POST /_/locks\n\n{\"keys\":[\"c\"],\"session\":\"connection\"}";
+	uint64_t connections[3];
+	for (int i = 0; i < 3; i++) {
+		connections[i] = gateway_bench_http(b, body);
+		answer_acquire(b, STATUS_OK);
+	}
+	gateway_bench_clear(b);
+	for (int i = 0; i < 3; i++)
+		close_connection(b, connections[i]);
+	end_turn(b);
+	assert_int_equal(b->sent_count, 1);
+	assert_int_equal(last_type(b), MSG_lock_renew);
+	assert_false(says(b, "sessions="));
+	end_turn(b);
+	assert_int_equal(b->sent_count, 1);
+}
+
+/* Clients that come and go, of whom each leaves something to be said, put nothing off. */
+static void test_sessions_are_renewed_while_others_leave(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/locks\n\n{\"keys\":[\"c\"],\"session\":\"connection\"}");
+	answer_acquire(b, STATUS_OK);
+	gateway_bench_advance(b, LOCK_RENEW_MS);
+	buf_clear(&b->trace);
+	for (int i = 0; i < 4; i++) {
+		struct event gone = {.kind = EVENT_HTTP_GONE};
+		gone.http_gone = gateway_bench_http(b, "POST /_/locks\n\n[\"c/x\"]");
+		gateway_bench_event(b, &gone);
+		gateway_bench_advance(b, LOCK_RENEW_MS / 2);
+	}
+	expect_says(b, "lock_renew{sessions=[");
 }
 
 static void test_unlock_and_renew(void **state)
@@ -400,6 +450,8 @@ int main(void)
 	    TEST(test_who_named_his_lock_may_come_again),
 	    TEST(test_each_end_is_told_until_it_is_heard),
 	    TEST(test_sessions),
+	    TEST(test_many_sessions_end_in_one_message),
+	    TEST(test_sessions_are_renewed_while_others_leave),
 	    TEST(test_unlock_and_renew),
 	    TEST(test_writes_carry_ids),
 	    TEST(test_a_write_waits_for_locks),
