@@ -254,6 +254,9 @@ static enum status update(struct coordinator *c, const struct msg_collection_cre
 	    next.retain_ms == has->retain_ms && next.keep_ancestors == has->keep_ancestors &&
 	    next.retain_deleted == has->retain_deleted)
 		return STATUS_OK;
+	/* who asked filled in what was given with what was there: others may have changed that */
+	if (m->if_version != 0 && m->if_version != has->version)
+		return STATUS_CONFLICT;
 	next.version = has->version + 1;
 	state_put_collection(c, &next, fx);
 	fx_log(fx, LOG_LEVEL_INFO, "collection_updated id=%016llx version=%llu",

@@ -12,11 +12,14 @@
 #include "gateway/served.h"
 #include "gateway/url.h"
 
+enum { TRIES_MAX = 16 }; /* others change the settings meanwhile */
+
 struct settings_op {
 	struct msg_collection_create message;
 	uint64_t map_version; /* the map that shows it */
-	struct slice patch;   /* updates: what the client sent */
-	int http;             /* of the answer, 0 while the coordinator has not said */
+	uint32_t tries;
+	struct slice patch; /* updates: what the client sent */
+	int http;           /* of the answer, 0 while the coordinator has not said */
 };
 
 /* ---- the answer ---- */
@@ -82,11 +85,17 @@ static void settings_look(struct turn *t, struct request *r)
 		served_await(t, r, c, t->gw->options.limits.deadline_ms, settings_served);
 }
 
+static void update_again(struct turn *t, struct request *r);
+
 static void settings_done(struct turn *t, struct request *r, uint32_t index, enum status status,
 			  const void *body)
 {
 	struct settings_op *op = r->op;
 	(void)index;
+	if (body && status == STATUS_CONFLICT) {
+		update_again(t, r);
+		return;
+	}
 	if (!body || !status_is_success(status)) {
 		answer_status(t, r, status, "");
 		return;
@@ -234,6 +243,7 @@ static void update_go(struct turn *t, struct request *r, struct map_collection *
 		return;
 	}
 	op->message.update = true;
+	op->message.if_version = c->settings.version;
 	op->message.collection = c->settings;
 	op->message.collection.name = r->collection;
 	op->message.collection.indexes = NULL; /* they have requests of their own */
@@ -244,6 +254,28 @@ static void update_go(struct turn *t, struct request *r, struct map_collection *
 				    settings_send);
 	else
 		answer_problem(t, r, &problem);
+}
+
+static void update_map(struct turn *t, struct request *r, uint32_t index, enum status status,
+		       const void *body)
+{
+	(void)index;
+	if (body)
+		update_go(t, r, cluster_map_collection(&t->gw->map, r->collection));
+	else
+		answer_status(
+		    t, r, status_is_success(status) ? STATUS_COORDINATOR_UNAVAILABLE : status, "");
+}
+
+/* The settings are others by now, of which the patch names some: it is applied to them. */
+static void update_again(struct turn *t, struct request *r)
+{
+	struct settings_op *op = r->op;
+	request_wait_end(t, r);
+	if (++op->tries < TRIES_MAX)
+		map_refresh(t, r, update_map);
+	else
+		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
 void native_collection_update(struct turn *t, struct request *r)

@@ -621,6 +621,17 @@ static void test_update(void **state)
 	buf_clear(&b->trace);
 	assert_int_equal(create_with(b, settings, 0, true), STATUS_OK);
 	expect(b, "");
+	struct msg_collection_create late = {
+	    .collection = settings, .update = true, .if_version = 1};
+	/* it is so already: asked again, as the answer was lost */
+	assert_int_equal(bench_create(b, late), STATUS_OK);
+	/* what it does not mean to change was another's since */
+	late.collection.retain_ms = 0;
+	late.collection.mode = MODE_AVAILABLE;
+	assert_int_equal(bench_create(b, late), STATUS_CONFLICT);
+	late.if_version = 2;
+	late.collection.retain_ms = 77;
+	assert_int_equal(bench_create(b, late), STATUS_OK);
 	settings.policy = slice_text("no map");
 	assert_int_equal(create_with(b, settings, 0, true), STATUS_BAD_PARAMETER);
 	settings.policy = slice_of(NULL, 0);

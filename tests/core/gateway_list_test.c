@@ -539,13 +539,46 @@ static void test_settings_are_patched(void **state)
 	assert_int_equal(b->status, 200);
 	assert_non_null(strstr(buf_cstr(&b->trace),
 			       "-> 1@0 collection_create{collection={id=7 name=\"c\" version=1 "
-			       "replicas=3 write_quorum=2 mode=1} update=true mode_given=true}\n"));
+			       "replicas=3 write_quorum=2 mode=1} update=true mode_given=true "
+			       "if_version=1}\n"));
 	gateway_bench_clear(b);
 	gateway_bench_http(b, "PATCH /_/collections/c\n\n{\"shards\":9}");
 	assert_int_equal(b->status, 400);
 	gateway_bench_http(b, "PATCH /_/collections/other\n\n{\"mode\":\"available\"}");
 	refresh_map(b, 0);
 	assert_int_equal(b->status, 404);
+}
+
+/* What another request, or another gateway, has changed meanwhile stays. */
+static void test_settings_that_two_change_at_once(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_collection_create_ack ack = {.status = STATUS_CONFLICT, .map_version = 6};
+	struct collection c = {.id = 7,
+			       .name = slice_text("c"),
+			       .version = 2,
+			       .replicas = 3,
+			       .write_quorum = 2,
+			       .mode = MODE_AVAILABLE};
+	struct msg_map_push newer = {.map_version = 6, .collections = &c, .collections_count = 1};
+	gateway_bench_http(b, "PATCH /_/collections/c\n\n{\"retainMs\":5}");
+	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
+	gateway_bench_answer(b, 1, MSG_map_push, &newer);
+	assert_non_null(strstr(buf_cstr(&b->trace),
+			       "version=2 replicas=3 write_quorum=2 mode=1 retain_ms=5} "
+			       "update=true if_version=2}\n"));
+	ack.status = STATUS_OK;
+	ack.map_version = 7;
+	gateway_bench_answer(b, 2, MSG_collection_create_ack, &ack);
+	assert_int_equal(b->status, 0);
+	newer.map_version = 7;
+	c.version = 3;
+	c.retain_ms = 5;
+	struct peer coordinator = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	gateway_bench_message(b, &coordinator, &envelope, &newer);
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"mode\":\"available\""));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
@@ -571,6 +604,7 @@ int main(void)
 	    TEST(test_collection_is_made),
 	    TEST(test_made_but_not_served),
 	    TEST(test_settings_are_patched),
+	    TEST(test_settings_that_two_change_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
