@@ -326,12 +326,35 @@ static struct slice query_parameter(const struct request *r)
 	return request_parameter(r, "query", &text) ? text : slice_of(NULL, 0);
 }
 
+static bool is_sent_empty(const struct request *r, const char *name)
+{
+	for (uint32_t i = 0; i < r->http->headers_count; i++)
+		if (slice_is(r->http->headers[i].name, name))
+			return trimmed(r->http->headers[i].value).len == 0;
+	return false;
+}
+
+bool native_guards(const struct request *r, struct problem *p)
+{
+	static const struct {
+		const char *name, *place;
+	} guards[] = {{"if-match", "If-Match"},
+		      {"if-none-match", "If-None-Match"},
+		      {"idempotency-key", "Idempotency-Key"}};
+	bool native = r->dialect == DIALECT_NATIVE; /* CouchDB's clients may send them so */
+	for (size_t i = 0; i < ARRAY_LEN(guards) && native; i++)
+		if (is_sent_empty(r, guards[i].name))
+			return problem_detail(p, STATUS_BAD_PARAMETER, guards[i].place,
+					      "Give it a value, or leave the header out.");
+	return true;
+}
+
 static bool operation_of(struct turn *t, struct request *r, struct slice body,
 			 struct native_operation *out, struct problem *p)
 {
 	struct slice key = trimmed(request_header(r, "idempotency-key"));
 	*out = (struct native_operation){0};
-	if (!lock_take_headers(t, r, p))
+	if (!native_guards(r, p) || !lock_take_headers(t, r, p))
 		return false;
 	if (key.len == 0)
 		return true;

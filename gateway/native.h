@@ -47,6 +47,9 @@ struct native_document {
 bool native_document(struct turn *t, struct request *r, struct slice value, const char *place,
 		     struct native_document *out, struct problem *p) MUST_CHECK;
 
+/* Whoever sends If-Match, If-None-Match or Idempotency-Key without a value wants to be guarded: the
+ * write is not done as if he had sent none. */
+bool native_guards(const struct request *r, struct problem *p) MUST_CHECK;
 /* If-Match, If-None-Match and ?branch of a write. */
 bool native_preconditions(struct request *r, struct msg_doc_write *write,
 			  struct problem *p) MUST_CHECK;

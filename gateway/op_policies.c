@@ -223,7 +223,7 @@ void native_policy_change(struct turn *t, struct request *r)
 	uint64_t kind;
 	r->op = op;
 	op->match = header_kept(r, "if-match");
-	bool fine = write_op_of(r, &kind, &problem);
+	bool fine = native_guards(r, &problem) && write_op_of(r, &kind, &problem);
 	if (fine && kind == WRITE_UPDATE)
 		fine = problem_set(&problem, STATUS_UNSUPPORTED_TYPE, "Content-Type");
 	if (fine && r->method != HTTP_DELETE)

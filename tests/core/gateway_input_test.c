@@ -142,6 +142,12 @@ static const struct refusal refusals[] = {
     /* preconditions */
     {"PUT /c/a\nif-match: x\n\n{}", 400, "bad_revision", "If-Match"},
     {"PUT /c/a\nif-match: ,\n\n{}", 400, "bad_revision", "If-Match"},
+    {"PUT /c/a\nif-match: \n\n{}", 400, "bad_parameter", "If-Match"},
+    {"DELETE /c/a\nif-match:\n", 400, "bad_parameter", "If-Match"},
+    {"PUT /c/a\nif-none-match: \n\n{}", 400, "bad_parameter", "If-None-Match"},
+    {"PATCH /c/a\nidempotency-key: \t\n\n{}", 400, "bad_parameter", "Idempotency-Key"},
+    {"DELETE /c\nif-match: \n", 400, "bad_parameter", "If-Match"},
+    {"PUT /system.policies/c\nif-match: \n\n{}", 400, "bad_parameter", "If-Match"},
     {"PUT /c/a\nif-match: \"1-a\"\nif-none-match: *\n\n{}", 400, "bad_parameter", "If-None-Match"},
     {"PUT /c/a\nif-none-match: \"1-a\"\n\n{}", 400, "bad_parameter", "If-None-Match"},
     {"PATCH /c/a\nif-none-match: *\n\n{}", 400, "bad_parameter", "If-None-Match"},
