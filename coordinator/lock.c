@@ -61,16 +61,29 @@ static void note_asker(struct coordinator *c, struct lock_row *row, const struct
 	row->heard_ms = c->now_ms;
 }
 
+static bool session_ended(const struct coordinator *c, const struct msg_lock_acquire *m)
+{
+	return m->session.len == LOCK_ID_BYTES && lock_ended_find(c, m->session);
+}
+
+/* Who asks over another connection has lost the one before, or the gateway that had it: the lock is
+ * to last as long as the one that is answered. */
 static void acquire_again(struct coordinator *c, struct lock_row *row, const struct event *e,
 			  struct effects *fx)
 {
-	if (!same_keys(row, e->message.body)) {
+	const struct msg_lock_acquire *m = e->message.body;
+	if (!same_keys(row, m)) {
 		refuse(e, STATUS_OPERATION_ID_REUSED, fx);
 		return;
 	}
-	if (row->state == LOCK_RELEASING) {
+	if (row->state == LOCK_RELEASING || session_ended(c, m)) {
 		refuse(e, STATUS_LOCK_LOST, fx);
 		return;
+	}
+	if (m->session.len > 0 && !slice_equal(m->session, row->record.session)) {
+		lock_row_move(c, row, m->session);
+		if (row->state != LOCK_WAITING)
+			lock_row_put(c, row, fx);
 	}
 	note_asker(c, row, e);
 	if (row->state == LOCK_HELD)
@@ -93,8 +106,7 @@ static void acquire_first(struct coordinator *c, const struct event *e, struct e
 {
 	const struct msg_lock_acquire *m = e->message.body;
 	enum status status = STATUS_OK;
-	if (lock_ended_find(c, m->id) ||
-	    (m->session.len == LOCK_ID_BYTES && lock_ended_find(c, m->session)))
+	if (lock_ended_find(c, m->id) || session_ended(c, m))
 		status = STATUS_LOCK_LOST;
 	else if (owner_has_all(c, m))
 		status = STATUS_TOO_MANY_LOCKS;

@@ -96,13 +96,25 @@ struct lock_row *lock_row_add(struct coordinator *c, const struct lock_record *r
 	return row;
 }
 
+static void session_leave(struct coordinator *c, struct lock_session *session)
+{
+	if (!session || --session->locks > 0)
+		return;
+	map_remove(&c->locks->sessions, slice_of(session->id, LOCK_ID_BYTES));
+	free(session);
+}
+
+void lock_row_move(struct coordinator *c, struct lock_row *row, struct slice session)
+{
+	session_leave(c, row->session);
+	row->record.session = arena_copy(&row->arena, session);
+	row->session = session_of(c, row->record.session);
+}
+
 void lock_row_drop(struct coordinator *c, struct lock_row *row)
 {
 	struct locks *l = c->locks;
-	if (row->session && --row->session->locks == 0) {
-		map_remove(&l->sessions, slice_of(row->session->id, LOCK_ID_BYTES));
-		free(row->session);
-	}
+	session_leave(c, row->session);
 	*(row->prev ? &row->prev->next : &l->first) = row->next;
 	*(row->next ? &row->next->prev : &l->last) = row->prev;
 	map_remove(&l->by_id, row->record.id);

@@ -82,6 +82,8 @@ struct lock_row *lock_row_find(const struct coordinator *c, struct slice id);
 struct lock_owner *lock_owner_find(const struct coordinator *c, struct slice name);
 /* Copies the record; appended as the latest. */
 struct lock_row *lock_row_add(struct coordinator *c, const struct lock_record *record);
+/* It belongs to this session from now on. */
+void lock_row_move(struct coordinator *c, struct lock_row *row, struct slice session);
 /* Frees it; nobody is answered. */
 void lock_row_drop(struct coordinator *c, struct lock_row *row);
 /* False: one of its collections does not exist, or it concerns too many shards: *why. Those that

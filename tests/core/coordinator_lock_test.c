@@ -438,6 +438,33 @@ static void test_sessions(void **state)
 	assert_int_equal(b->acquired[3], STATUS_LOCK_LOST);
 }
 
+/* Its gateway went, and with it the answer: who asks again has it for his new connection. */
+static void test_a_lock_goes_with_who_asks_again(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .session = 70});
+	acquire(b, (struct asked){.id = 1, .key = "c/a", .session = 71});
+	assert_int_equal(b->acquired[1], STATUS_OK);
+	for (int i = 0; i < 3; i++) {
+		bench_advance(b, LOCK_SESSION_MS / 2);
+		renew(b, 0, 71, 0, 0);
+		assert_int_equal(b->unknown, 0);
+	}
+	assert_false(releasing(b, 1));
+	renew(b, 0, 0, 70, 0);
+	assert_false(releasing(b, 1));
+	/* what was sent by the first, and comes late */
+	acquire(b, (struct asked){.id = 1, .key = "c/a", .session = 70});
+	assert_int_equal(b->acquired[1], STATUS_LOCK_LOST);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	settle(b);
+	renew(b, 0, 71, 0, 0);
+	assert_int_equal(b->unknown, 0);
+	renew(b, 0, 0, 71, 0);
+	assert_true(releasing(b, 1));
+}
+
 static void test_lifetimes_begin_anew_after_a_start(void **state)
 {
 	struct bench *b = *state;
@@ -641,6 +668,7 @@ int main(void)
 	    TEST(test_a_late_question_for_what_was_given_up),
 	    TEST(test_lifetime),
 	    TEST(test_sessions),
+	    TEST(test_a_lock_goes_with_who_asks_again),
 	    TEST(test_lifetimes_begin_anew_after_a_start),
 	    TEST(test_a_release_outlives_a_start),
 	    TEST(test_a_lock_of_what_is_no_more),
