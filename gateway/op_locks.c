@@ -111,7 +111,8 @@ static bool take_body(struct turn *t, struct request *r, struct problem *p)
 	return true;
 }
 
-/* From Idempotency-Key, so that a retry finds the lock of the first try, or random. */
+/* From Idempotency-Key, so that a retry finds the lock of the first try, or random. Two clients
+ * that hit on the same key have two locks. */
 static bool choose_id(struct turn *t, struct request *r, struct acquire *op, struct problem *p)
 {
 	struct native_operation operation;
@@ -122,6 +123,8 @@ static bool choose_id(struct turn *t, struct request *r, struct acquire *op, str
 	if (op->named) {
 		struct buf text = {0};
 		buf_append_text(&text, "lock");
+		buf_append_slice(&text, r->http->principal);
+		buf_append_byte(&text, 0);
 		buf_append_slice(&text, operation.key);
 		digest16(buf_slice(&text), id);
 		buf_close(&text);

@@ -221,6 +221,25 @@ static void test_who_named_his_lock_may_come_again(void **state)
 	assert_false(says(b, "lock_release"));
 }
 
+/* Two that hit on the same name are not one: the second waits for the first. */
+static void test_a_name_is_its_clients_own(void **state)
+{
+	struct gateway_bench *b = *state;
+	const char *request = "POST /_/locks\nidempotency-key: 1\n\n[\"c\"]";
+	static const char *const clients[] = {"urn:a", "urn:b", "urn:a"};
+	struct msg_lock_acquire asked[3];
+	for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+		b->principal = clients[i];
+		gateway_bench_http(b, request);
+		const struct bench_sent *sent = &b->sent[b->sent_count - 1];
+		assert_int_equal(sent->envelope.type, MSG_lock_acquire);
+		assert_true(schema_decode(&schema_msg_lock_acquire, sent->body, &b->sent_bodies,
+					  &asked[i]));
+	}
+	assert_false(slice_equal(asked[0].id, asked[1].id));
+	assert_true(slice_equal(asked[0].id, asked[2].id));
+}
+
 static void close_connection(struct gateway_bench *b, uint64_t connection)
 {
 	struct event closed = {.kind = EVENT_HTTP_CLOSED, .http_closed = connection};
@@ -448,6 +467,7 @@ int main(void)
 	    TEST(test_who_goes_away_unlocks),
 	    TEST(test_an_answer_that_nobody_took),
 	    TEST(test_who_named_his_lock_may_come_again),
+	    TEST(test_a_name_is_its_clients_own),
 	    TEST(test_each_end_is_told_until_it_is_heard),
 	    TEST(test_sessions),
 	    TEST(test_many_sessions_end_in_one_message),
