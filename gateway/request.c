@@ -139,14 +139,19 @@ static bool starts_with(struct slice text, const char *start)
 	return text.len >= len && memcmp(text.data, start, len) == 0;
 }
 
-/* Whoever looks after an overloaded cluster must get through; and those that wait for a lock, or
- * for changes, keep nobody busy. */
+/* Those that wait for a lock, for changes or for conflicts keep nobody busy. */
+static uint64_t idle_requests(const struct gateway *gw)
+{
+	return lock_waiting(gw) + gw->feeds_open + gw->arbiters->waiting_count;
+}
+
+/* Whoever looks after an overloaded cluster must get through. */
 static bool admitted(struct turn *t, const struct request *r)
 {
 	struct gateway *gw = t->gw;
 	if (starts_with(r->http->path, "/_/") || starts_with(r->http->path, "/system."))
 		return true;
-	uint64_t under_way = gw->requests.count - 1 - lock_waiting(gw) - gw->feeds_open;
+	uint64_t under_way = gw->requests.count - 1 - idle_requests(gw);
 	return admission_admit(&gw->admission, under_way, gw->options.limits.inflight_max,
 			       t->now_ms);
 }

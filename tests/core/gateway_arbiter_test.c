@@ -8,6 +8,7 @@
 
 #include "common/doc/revision.h"
 #include "common/timing.h"
+#include "gateway/admission.h"
 #include "proto/msgpack.h"
 #include "tests/core/gateway_case.h"
 
@@ -418,6 +419,21 @@ static void test_what_is_malformed_is_refused(void **state)
 	}
 }
 
+/* Who waits for conflicts keeps nobody busy: others are let in as if he were not there. */
+static void test_who_waits_takes_nobodys_place(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (int i = 0; i < 20; i++)
+		gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"waitMs\":60000}");
+	for (int i = 0; i < ADMISSION_WINDOW_FIRST; i++) {
+		gateway_bench_clear(b);
+		gateway_bench_http(b, "GET /c/a");
+		assert_int_equal(b->status, 0);
+	}
+	gateway_bench_http(b, "GET /c/a");
+	assert_int_equal(b->status, 503);
+}
+
 static void test_a_stream_has_credit(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -631,6 +647,7 @@ int main(void)
 	    TEST(test_an_answer_with_an_attachment_that_is_not_there),
 	    TEST(test_other_answers),
 	    TEST(test_what_is_malformed_is_refused),
+	    TEST(test_who_waits_takes_nobodys_place),
 	    TEST(test_a_stream_has_credit),
 	    TEST(test_a_socket_needs_the_role),
 	    TEST(test_a_socket_takes_and_answers),
