@@ -309,6 +309,7 @@ static bool call_locked(struct turn *t, struct call *c)
 		return false;
 	c->lock_tries++;
 	c->state = CALL_REFUSED;
+	c->orphaned = false;
 	c->refusal = STATUS_LOCKED;
 	c->branch_ms = t->now_ms + delay_ms + BRANCH_AFTER_MS;
 	if (c->spec.type == MSG_doc_write)

@@ -410,6 +410,21 @@ static void test_a_write_waits_for_locks(void **state)
 	assert_int_equal(b->status, 200);
 }
 
+/* A refusal is an answer, whoever leads by then. */
+static void test_a_write_waits_under_the_next_lead(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_newer(b, 1, 2, BENCH_NODE + 1);
+	refuse(b, STATUS_LOCKED);
+	gateway_bench_advance(b, LOCK_BACKOFF_MS);
+	assert_int_equal(b->status, 0);
+	assert_int_equal(b->sent_count, 2);
+	assert_int_equal(b->sent[1].member, BENCH_NODE + 1);
+	refuse(b, STATUS_OK);
+	assert_int_equal(b->status, 200);
+}
+
 static void test_a_write_waits_so_long(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -475,6 +490,7 @@ int main(void)
 	    TEST(test_unlock_and_renew),
 	    TEST(test_writes_carry_ids),
 	    TEST(test_a_write_waits_for_locks),
+	    TEST(test_a_write_waits_under_the_next_lead),
 	    TEST(test_a_write_waits_so_long),
 	    TEST(test_a_write_does_not_wait),
 	    TEST(test_so_many_wait),
