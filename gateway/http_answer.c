@@ -15,6 +15,7 @@ struct reply *reply_begin(struct turn *t, int http_status)
 	reply->headers_count = 0;
 	reply->content_type = slice_of(NULL, 0);
 	reply->tell_if_lost = false;
+	reply->cut = false;
 	reply->length = 0;
 	buf_clear(&reply->body);
 	return reply;

@@ -161,6 +161,7 @@ static void list_answer(struct turn *t, struct request *r)
 	reply_conflicts(r, reply, op->conflicted);
 	if (list_has_more(op) && op->last.id.len > 0) {
 		struct buf cursor = {0};
+		reply->cut = op->params.limit == 0 || op->rows < op->params.limit;
 		list_cursor_print(t, r, &op->params, &op->last, &cursor);
 		reply_header(r, reply, "X-Parley-Cursor", buf_slice(&cursor));
 		buf_close(&cursor);

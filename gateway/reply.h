@@ -14,6 +14,7 @@ struct reply {
 	struct slice content_type; /* of the body; empty: JSON */
 	uint64_t length;           /* as in http_response */
 	bool tell_if_lost;         /* as in http_response */
+	bool cut; /* a list of which more was asked for: only X-Parley-Cursor tells */
 };
 
 #endif

@@ -133,6 +133,7 @@ static void answer_page(struct turn *t, struct request *r, const struct system_r
 	buf_clear(&json);
 	list_index_header(r, reply, params, &cost, 1);
 	if (left > 0 && first + left < count) {
+		reply->cut = params->limit == 0 || left < params->limit;
 		struct list_key last = key_of(&rows[first + left - 1], params);
 		list_cursor_print(t, r, params, &last, &json);
 		reply_header(r, reply, "X-Parley-Cursor", buf_slice(&json));

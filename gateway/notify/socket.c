@@ -145,6 +145,11 @@ static void print_origin(struct buf *out, const struct subscriber *sub, const st
 	append_member(out, "limit", data_member(f, WIRE_LIMIT));
 }
 
+/* Nothing of what a socket's client understands would say that there are more. */
+static const char *const cut_text = "This list is longer than one answer (max_list_rows, "
+				    "max_list_bytes): give a limit, or ask over "
+				    "HTTP, where it goes on with X-Parley-Cursor.";
+
 /* The sentence of a refusal, and its detail. */
 static void print_error(struct turn *t, struct slice body, struct buf *out)
 {
@@ -194,7 +199,12 @@ static void frame_answered(struct turn *t, struct request *r, const struct reply
 	if (sub->closing)
 		return;
 	struct buf *out = wire_begin(t, "A", accept);
-	if (reply->status < 300) {
+	if (reply->cut) {
+		buf_printf(out, ",{\"" WIRE_STATUS "\":413,\"" WIRE_DATA "\":{\"error\":");
+		json_string(slice_text(cut_text), out);
+		buf_append_slice(out, repeated);
+		buf_append_text(out, "}}]");
+	} else if (reply->status < 300) {
 		print_answer(out, kind, reply->status, buf_slice(&reply->body));
 	} else if (kind == ORIGIN_ONE && reply->status == 404) {
 		print_answer(out, kind, 200, slice_of(NULL, 0));

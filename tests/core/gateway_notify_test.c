@@ -375,6 +375,38 @@ static void test_socket_get(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "[\"A\",3,{\"1\":422,\"4\":{"));
 }
 
+/* Over a socket nothing would tell that there are more, unless the client asked for so many. */
+static void test_socket_gets_no_part_of_a_list(void **state)
+{
+	const struct gateway_limits limits = {.list_rows_max = 2};
+	struct gateway_bench *b = *state;
+	struct row rows[2] = {{.id = slice_text("i"), .revision = {1, slice_text("r")}},
+			      {.id = slice_text("j"), .revision = {1, slice_text("r")}}};
+	static const struct {
+		const char *frame, *says;
+	} cases[] = {
+	    {"[1,\"GET\",{\"20\":\"c\"}]", "[\"A\",1,{\"1\":413,\"4\":{\"error\":"},
+	    {"[1,\"GET\",{\"20\":\"c\",\"24\":9}]", "[\"A\",1,{\"1\":413,\"4\":{\"error\":"},
+	    {"[1,\"GET\",{\"20\":\"c\",\"24\":2}]", "[\"A\",1,{\"1\":200,\"3\":[{\"id\":\"i\"},"},
+	};
+	gateway_bench_close(b);
+	gateway_bench_open(b, &limits);
+	bench_map(b, 1, MODE_CONSISTENT);
+	uint64_t stream = socket_open(b);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct msg_shard_query_ack ack = {.status = STATUS_OK,
+						  .rows = rows,
+						  .rows_count = 2,
+						  .more_after = slice_text("j")};
+		gateway_bench_clear(b);
+		say(b, stream, cases[i].frame);
+		rows[0].body = rows[1].body = gateway_bench_document(b, "{}");
+		gateway_bench_answer(b, 0, MSG_shard_query_ack, &ack);
+		if (!strstr(buf_cstr(&b->trace), cases[i].says))
+			fail_msg("%s: %s", cases[i].frame, buf_cstr(&b->trace));
+	}
+}
+
 static void test_socket_post(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -644,6 +676,7 @@ int main(void)
 	    T(test_too_many_subscribers),
 	    T(test_drain),
 	    T(test_socket_get),
+	    T(test_socket_gets_no_part_of_a_list),
 	    T(test_socket_post),
 	    T(test_events),
 	    T(test_events_resume),
