@@ -21,7 +21,7 @@
 #ifndef PARLEY_COORDINATOR_LOCK_H
 #define PARLEY_COORDINATOR_LOCK_H
 
-#include "coordinator/internal.h"
+#include "coordinator/system.h"
 
 enum {
 	LOCK_TTL_MS = 60 * 1000, /* of locks that ask for none */
@@ -59,7 +59,7 @@ void lock_review_time(struct coordinator *c, struct effects *fx);
 void lock_turn(struct coordinator *c, struct effects *fx);
 
 /* Rows of system.locks. */
-void lock_list(struct coordinator *c, struct msg_system_list_ack *ack);
+void lock_list(struct coordinator *c, struct system_list *list);
 void lock_metrics(const struct coordinator *c, struct buf *out);
 
 #endif

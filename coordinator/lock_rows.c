@@ -359,15 +359,12 @@ static void write_row(const struct coordinator *c, const struct lock_row *row, s
 	write_number(out, "expiresInMs", expires_in_ms(c, row));
 }
 
-void lock_list(struct coordinator *c, struct msg_system_list_ack *ack)
+void lock_list(struct coordinator *c, struct system_list *list)
 {
-	ack->rows = arena_alloc(&c->arena, (c->locks->by_id.count + 1) * sizeof *ack->rows);
-	for (const struct lock_row *row = c->locks->first;
-	     row && ack->rows_count < LIMIT_SYSTEM_ROWS; row = row->next) {
+	for (const struct lock_row *row = c->locks->first; row; row = row->next) {
 		buf_clear(&c->value);
 		write_row(c, row, &c->value);
-		if (c->value.len <= LIMIT_POLICY_BYTES)
-			ack->rows[ack->rows_count++] = arena_copy(&c->arena, buf_slice(&c->value));
+		system_list_add(c, list, buf_slice(&c->value));
 	}
 }
 

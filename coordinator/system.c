@@ -8,7 +8,7 @@
 #include "coordinator/notifys.h"
 #include "proto/msgpack.h"
 
-enum { INCARNATION_TEXT_BYTES = 17 };
+enum { INCARNATION_TEXT_BYTES = 17, LIST_BYTES_MAX = LIMIT_MESSAGE_BYTES / 2 };
 
 static const char *const role_names[ROLE_MAX + 1] = {"none", "gateway", "storage", "coordinator",
 						     "arbiter"};
@@ -70,33 +70,46 @@ static void write_row(const struct coordinator *c, const struct member_row *m, s
 	write_number(out, "toMove", moves_left(c, m));
 }
 
-static void list_nodes(struct coordinator *c, struct msg_system_list_ack *ack)
+void system_list_add(struct coordinator *c, struct system_list *list, struct slice row)
 {
-	ack->rows = arena_alloc(&c->arena, (c->members.count + 1) * sizeof *ack->rows);
+	struct msg_system_list_ack *ack = &list->ack;
+	if (row.len > LIMIT_POLICY_BYTES || list->bytes + row.len > LIST_BYTES_MAX ||
+	    ack->rows_count == LIMIT_SYSTEM_ROWS) {
+		ack->cut = true;
+		return;
+	}
+	if (!ack->rows)
+		ack->rows = arena_alloc(&c->arena, LIMIT_SYSTEM_ROWS * sizeof *ack->rows);
+	ack->rows[ack->rows_count++] = arena_copy(&c->arena, row);
+	list->bytes += row.len;
+}
+
+static void list_nodes(struct coordinator *c, struct system_list *list)
+{
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&c->members, &at));) {
 		const struct member_row *m = e->value;
-		if (!m->listed || ack->rows_count == LIMIT_SYSTEM_ROWS)
+		if (!m->listed)
 			continue;
 		buf_clear(&c->value);
 		write_row(c, m, &c->value);
-		ack->rows[ack->rows_count++] = arena_copy(&c->arena, buf_slice(&c->value));
+		system_list_add(c, list, buf_slice(&c->value));
 	}
 }
 
 void system_on_list(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_system_list *m = e->message.body;
-	struct msg_system_list_ack ack = {.status = STATUS_OK};
+	struct system_list list = {.ack.status = STATUS_OK};
 	if (slice_is(m->collection, "system.nodes"))
-		list_nodes(c, &ack);
+		list_nodes(c, &list);
 	else if (slice_is(m->collection, "system.locks"))
-		lock_list(c, &ack);
+		lock_list(c, &list);
 	else if (slice_is(m->collection, "system.notifys"))
-		notifys_list(c, &ack);
+		notifys_list(c, &list);
 	else
-		ack.status = STATUS_NOT_FOUND;
-	fx_reply(fx, WHEN_DURABLE, e, MSG_system_list_ack, &ack);
+		list.ack.status = STATUS_NOT_FOUND;
+	fx_reply(fx, WHEN_DURABLE, e, MSG_system_list_ack, &list.ack);
 }
 
 static void members_metric(const struct coordinator *c, struct buf *out)

@@ -63,8 +63,7 @@ static void rows_came(struct turn *t, struct request *r, uint32_t index, enum st
 		rows[count].id = arena_copy(&r->arena, id.bytes);
 		rows[count++].body = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
 	}
-	bool cut = ack->rows_count == LIMIT_SYSTEM_ROWS;
-	system_rows_answer(t, r, rows, count, cut, &op->params);
+	system_rows_answer(t, r, rows, count, ack->cut, &op->params);
 }
 
 void native_system(struct turn *t, struct request *r)

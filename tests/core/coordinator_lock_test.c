@@ -648,6 +648,29 @@ static void test_system_locks(void **state)
 	assert_non_null(memmem(b->rows.data, b->rows.len, "held", 4));
 	assert_non_null(memmem(b->rows.data, b->rows.len, "waiting", 7));
 	assert_non_null(memmem(b->rows.data, b->rows.len, "c/a", 3));
+	assert_false(b->rows_cut);
+}
+
+/* What can't be shown is not passed over in silence. */
+static void test_a_lock_that_is_too_much_to_show(void **state)
+{
+	struct bench *b = *state;
+	struct msg_system_list list = {.collection = slice_text("system.locks")};
+	struct lock_key keys[LIMIT_LOCK_PATHS];
+	uint8_t field[LIMIT_PATH_BYTES];
+	memset(field, 'f', sizeof field);
+	for (uint32_t i = 0; i < LIMIT_LOCK_PATHS; i++) {
+		keys[i] = key_of(b, "c/a");
+		keys[i].path.document = slice_of(field, 200);
+		keys[i].path.field = slice_of(field, sizeof field - i);
+	}
+	struct msg_lock_acquire m = {
+	    .id = id_of(b, 1), .keys = keys, .keys_count = LIMIT_LOCK_PATHS};
+	say(b, MSG_lock_acquire, &m);
+	held(b, (struct asked){.id = 2, .key = "c/b"});
+	say(b, MSG_system_list, &list);
+	assert_non_null(memmem(b->rows.data, b->rows.len, "c/b", 3));
+	assert_true(b->rows_cut);
 }
 
 int main(void)
@@ -679,6 +702,7 @@ int main(void)
 	    TEST(test_a_stray_lock_is_released),
 	    TEST(test_tokens_grow_beyond_a_lost_disk),
 	    TEST(test_system_locks),
+	    TEST(test_a_lock_that_is_too_much_to_show),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

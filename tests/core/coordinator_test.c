@@ -675,39 +675,6 @@ static void test_balance_and_leases(void **state)
 	assert_int_equal(b->leased_count[0], 12);
 }
 
-static bool rows_have(struct bench *b, const char *text)
-{
-	return memmem(b->rows.data, b->rows.len, text, strlen(text)) != NULL;
-}
-
-static void test_system_nodes(void **state)
-{
-	struct bench *b = *state;
-	bench_down(b, 13);
-	bench_advance(b, SETTLE_MS);
-	struct msg_system_list list = {.collection = slice_text("system.nodes")};
-	bench_deliver(b, bench_model(b, GATEWAY), MSG_system_list, &list);
-	bench_turn(b);
-	struct mp_reader r = mp_reader_of(buf_slice(&b->rows));
-	size_t rows = 0;
-	for (; !mp_at_end(&r); rows++) {
-		struct mp_reader row = r;
-		assert_int_equal(mp_read(&row).count, 12);
-		assert_true(mp_skip(&r));
-	}
-	assert_int_equal(rows, BENCH_MEMBERS);
-	assert_true(rows_have(b, "coordinator"));
-	assert_true(rows_have(b, "offline"));
-	assert_true(rows_have(b, "000000000000010b"));
-	assert_false(rows_have(b, "000000000000010d")); /* 13 never joined */
-	struct buf out = {0};
-	coordinator_ops.metrics(b->core, &out);
-	assert_non_null(
-	    strstr(buf_cstr(&out), "parley_members{role=\"storage\",health=\"healthy\"} 2\n"));
-	assert_non_null(strstr(buf_cstr(&out), "parley_recovery{state=\"recovered\"} 1\n"));
-	buf_close(&out);
-}
-
 static void random_step(struct bench *b, struct rng *rng)
 {
 	static const uint16_t types[] = {MSG_member_join,   MSG_heartbeat,   MSG_map_request,
@@ -780,7 +747,6 @@ int main(void)
 	    CASE(test_asked_again),
 	    CASE(test_update),
 	    CASE(test_balance_and_leases),
-	    CASE(test_system_nodes),
 	    CASE(test_random_messages),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

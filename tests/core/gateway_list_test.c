@@ -378,6 +378,11 @@ static void test_nodes(void **state)
 	gateway_bench_http(b, "GET /system.nodes/a");
 	answer_nodes(b);
 	assert_string_equal(buf_cstr(&b->body), "{\"id\":\"a\",\"boot\":1}");
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /system.notifys");
+	struct msg_system_list_ack ack = {.status = STATUS_OK, .cut = true};
+	gateway_bench_answer(b, 0, MSG_system_list_ack, &ack);
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
 }
 
 /* ---- conflicts ---- */

@@ -118,6 +118,7 @@ static void model_leased(struct bench *b, struct model *m, const struct msg_arbi
 static void model_listed(struct bench *b, const struct msg_system_list_ack *ack)
 {
 	buf_clear(&b->rows);
+	b->rows_cut = ack->cut;
 	CHECK(ack->status == STATUS_OK);
 	for (uint32_t i = 0; i < ack->rows_count; i++) {
 		CHECK(mp_valid(ack->rows[i]));

@@ -70,6 +70,7 @@ struct bench {
 	uint64_t created;
 	uint64_t updated; /* of a node */
 	struct buf rows;
+	bool rows_cut;
 	uint64_t leased[2][BENCH_SHARDS_MAX];
 	uint32_t leased_count[2];
 	/* what it said of locks: by the first byte of their ids */
