@@ -183,6 +183,26 @@ static void keep_acknowledged(struct cleanup *c)
 	c->items_count = kept;
 }
 
+/* Who answered while another kept the round waiting may have taken a branch since. */
+static bool ask_stale_again(struct arbiter *a, struct shard_row *row, struct effects *fx)
+{
+	struct cleanup *c = &row->cleanup;
+	bool any = false;
+	for (uint32_t i = 0; i < c->replicas_count; i++) {
+		struct cleanup_replica *r = &c->replicas[i];
+		if (!r->acked || a->now_ms - r->acked_ms < CLEANUP_FRESH_MS)
+			continue;
+		for (uint32_t k = 0; k < c->items_count; k++)
+			c->acks[k] &= (uint8_t) ~(1u << i);
+		r->acked = false;
+		r->attempts = 0;
+		r->request = ++a->last_request;
+		send_prepare(a, row, r, fx);
+		any = true;
+	}
+	return any;
+}
+
 static void proceed_if_all(struct arbiter *a, struct shard_row *row, struct effects *fx)
 {
 	struct cleanup *c = &row->cleanup;
@@ -190,6 +210,8 @@ static void proceed_if_all(struct arbiter *a, struct shard_row *row, struct effe
 	for (uint32_t i = less; i < c->replicas_count; i++)
 		if (!c->replicas[i].acked)
 			return;
+	if (ask_stale_again(a, row, fx))
+		return;
 	keep_acknowledged(c);
 	if (c->items_count == 0) {
 		round_end(a, row, false);
@@ -218,6 +240,7 @@ void arbiter_cleanup_on_prepared(struct arbiter *a, const struct event *e, struc
 			continue;
 		}
 		r->acked = true;
+		r->acked_ms = a->now_ms;
 		r->number = m->number;
 		mark_items(c, i, m);
 		proceed_if_all(a, row, fx);

@@ -21,6 +21,7 @@ struct cleanup_replica {
 	int64_t retry_ms;
 	uint32_t attempts;
 	bool acked;
+	int64_t acked_ms;
 	uint64_t number;
 };
 

@@ -31,6 +31,7 @@ enum {
 	ATTEMPTS_MAX = 8,        /* then the document waits until its queue is looked at again */
 	CLEANUP_RETRY_MS = 1000, /* doubles up to */
 	CLEANUP_RETRY_LONGEST_MS = 8000,
+	CLEANUP_FRESH_MS = 30000, /* an older acknowledgement is asked for again */
 	COMMIT_ATTEMPTS_MAX = 5
 };
 

@@ -443,6 +443,15 @@ static void start_cleanup(struct world *w)
 	buf_clear(&w->trace);
 }
 
+static void run_with_empty_lists(struct world *w, int64_t until_ms)
+{
+	for (int64_t at = w->now_ms + 500; at <= until_ms; at += 500) {
+		run_until(w, at);
+		if (w->sent[w->sent_count - 1].type == MSG_conflict_list)
+			list_answers(w, NULL, 0);
+	}
+}
+
 static void test_no_cleanup_while_one_replica_is_silent(void **state)
 {
 	struct world *w = *state;
@@ -450,11 +459,7 @@ static void test_no_cleanup_while_one_replica_is_silent(void **state)
 	acknowledge(w, NODE_A, 111, 30);
 	acknowledge(w, NODE_A, 111, 30); /* twice from one is not from two */
 	acknowledge(w, NODE_B, 112, 30);
-	for (int64_t at = 2500; at <= 12000; at += 500) {
-		run_until(w, at);
-		if (w->sent[w->sent_count - 1].type == MSG_conflict_list)
-			list_answers(w, NULL, 0);
-	}
+	run_with_empty_lists(w, 12000);
 	buf_clear(&w->trace);
 	uint32_t asked[3] = {0};
 	for (uint32_t i = 0; i < w->sent_count; i++) {
@@ -465,6 +470,29 @@ static void test_no_cleanup_while_one_replica_is_silent(void **state)
 	assert_int_equal(asked[0], 1);
 	assert_int_equal(asked[1], 1);
 	assert_int_equal(asked[2], 4); /* at once, then after 1, 2 and 4 s */
+	acknowledge(w, NODE_C, 113, 30);
+	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_cleanup_commit);
+}
+
+/* Who has acknowledged may have taken a branch while another one kept all waiting. */
+static void test_old_acknowledgements_are_asked_for_again(void **state)
+{
+	struct world *w = *state;
+	start_cleanup(w);
+	acknowledge(w, NODE_A, 111, 30);
+	acknowledge(w, NODE_B, 112, 30);
+	run_with_empty_lists(w, 40000);
+	acknowledge(w, NODE_C, 113, 30);
+	acknowledge(w, NODE_A, 111, 30);
+	struct msg_cleanup_prepare_ack holds_branch = prepared(w, 112, 30);
+	holds_branch.items_count = 0;
+	answer(w, NODE_B, MSG_cleanup_prepare, &holds_branch);
+	for (uint32_t i = 0; i < w->sent_count; i++)
+		assert_int_not_equal(w->sent[i].type, MSG_cleanup_commit);
+	run_until(w, 42000);
+	list_shows_resolved(w, WALL_MS); /* the next round */
+	acknowledge(w, NODE_A, 111, 30);
+	acknowledge(w, NODE_B, 112, 30);
 	acknowledge(w, NODE_C, 113, 30);
 	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_cleanup_commit);
 }
@@ -646,6 +674,7 @@ int main(void)
 	    T(test_other_members_answers_do_not_count),
 	    T(test_work_in_hand_is_bounded),
 	    T(test_no_cleanup_while_one_replica_is_silent),
+	    T(test_old_acknowledgements_are_asked_for_again),
 	    T(test_acknowledgements_that_do_not_count),
 	    T(test_another_epoch_starts_cleanup_over),
 	    T(test_a_clock_ahead_does_not_stop_cleanup),
