@@ -9,7 +9,8 @@
  *
  * If the machine went down too, the last record of the log may be there in part: one thread writes,
  * and syncs each commit before it begins the next, so no commit that returned is hit. That is
- * dropped as well.
+ * dropped as well. The file may end within the record, or be long enough and end in zeros, where
+ * its length was on the disk before its data (log_tail.h).
  *
  * If the log is damaged otherwise (a whole record with a false checksum, damage with more behind
  * it), or less is found than the mark vouches for: STORE_OPEN_CORRUPT. The damaged files are left

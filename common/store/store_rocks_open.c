@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/store/log_tail.h"
 #include "common/store/store_rocks_reclaim.h"
 
 #define MIB ((size_t)1024 * 1024)
@@ -247,6 +248,21 @@ static bool look(struct rocks *r, const struct store_rocks_options *from, enum o
 	return read;
 }
 
+/* Does the log end in a record that is not there whole? Its file may have learnt of it before its
+ * data came, and then it ends in zeros. */
+static bool ends_in_a_cut(struct rocks *r, const struct store_rocks_options *from,
+			  uint64_t readable)
+{
+	struct log_tail tail;
+	uint64_t cut;
+	if (look(r, from, LOOK_AT_CUT, &cut))
+		return cut == readable;
+	if (!log_tail_cut(&tail, r->path))
+		return false;
+	bool unfinished = look(r, from, LOOK_AT_CUT, &cut) && cut == readable;
+	return log_tail_restore(&tail) && unfinished;
+}
+
 /* Is what is torn only what no commit that returned has written?
  *
  * Of a machine that stayed up the mark says so itself. After a power cut the mark is a second old.
@@ -256,11 +272,11 @@ static bool look(struct rocks *r, const struct store_rocks_options *from, enum o
 static bool only_unfinished(struct rocks *r, const struct store_rocks_options *from)
 {
 	struct mark_found mark = mark_read(r->path);
-	uint64_t readable, cut;
+	uint64_t readable;
 	if (!mark.valid || !look(r, from, LOOK_AT_READABLE, &readable) ||
 	    falls_short(&mark, readable))
 		return false;
-	return mark.same_boot || (look(r, from, LOOK_AT_CUT, &cut) && cut == readable);
+	return mark.same_boot || ends_in_a_cut(r, from, readable);
 }
 
 /* The log is damaged: opens what is there if that is all that was ever committed. */

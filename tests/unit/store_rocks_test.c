@@ -446,6 +446,22 @@ static void a_power_cut_explains_no_false_record(void **state)
 	expect_refusal(b, STORE_OPEN_CORRUPT);
 }
 
+static void a_power_cut_may_leave_zeros_in_the_last_record(void **state)
+{
+	struct bench *b = *state;
+	fill_log(b, 10);
+	cut_log(b, VALUE_BYTES / 2);
+	cut_log(b, -VALUE_BYTES / 2);
+	mark_of_an_earlier_boot(b, 10, 10); /* it was synced: the disk lies */
+	expect_refusal(b, STORE_OPEN_CORRUPT);
+	mark_of_an_earlier_boot(b, 3, 3);
+	flip_byte(b, ".log", 50);
+	expect_refusal(b, STORE_OPEN_CORRUPT);
+	flip_byte(b, ".log", 50); /* and back: only if a refusal changes nothing */
+	open_store(b);
+	expect_keys(b, 9);
+}
+
 static void a_power_cut_explains_no_hole(void **state)
 {
 	struct bench *b = *state;
@@ -764,6 +780,7 @@ int main(int argc, char **argv)
 	    CASE(what_a_power_cut_left_unfinished_is_dropped),
 	    CASE(a_power_cut_explains_no_missing_commit),
 	    CASE(a_power_cut_explains_no_false_record),
+	    CASE(a_power_cut_may_leave_zeros_in_the_last_record),
 	    CASE(a_power_cut_explains_no_hole),
 	    CASE(lost_synced_commits_are_corruption),
 	    CASE(the_mark_counts_every_commit),
