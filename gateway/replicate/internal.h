@@ -81,6 +81,7 @@ struct job {
 	bool again;     /* somebody has asked for the job since a page was asked for: one more */
 	struct buf page;
 	struct arena batch;
+	struct map told; /* revisions of it that the target was told of */
 	struct wanted *wanted;
 	uint32_t wanted_count;
 	uint32_t wanted_at;

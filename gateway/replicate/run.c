@@ -3,6 +3,7 @@
  * under way. */
 #include <stdio.h>
 
+#include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "common/probe.h"
 #include "gateway/replicate/internal.h"
@@ -185,6 +186,26 @@ void job_batch_done(struct turn *t, struct job *job)
 	log_write(t, job);
 }
 
+/* A revision that the target is told of: ids are as long as a source likes. */
+static void told_key(struct slice id, struct slice revision, struct buf *out)
+{
+	uint8_t digest[16];
+	digest16(id, digest);
+	buf_clear(out);
+	buf_append(out, digest, sizeof digest);
+	buf_append_slice(out, revision);
+}
+
+/* A target gets nothing but what it was told of: of the rest the filter may keep something back. */
+static bool was_told(const struct job *job, struct slice id, struct slice revision)
+{
+	struct buf key = {0};
+	told_key(id, revision, &key);
+	bool told = map_get(&job->told, buf_slice(&key)) != NULL;
+	buf_close(&key);
+	return told;
+}
+
 static void take_missing(struct job *job, struct slice id, struct slice revisions)
 {
 	struct mp_reader reader;
@@ -193,6 +214,8 @@ static void take_missing(struct job *job, struct slice id, struct slice revision
 		struct mp_token revision = mp_read(&reader);
 		if (revision.type != MP_STR)
 			return;
+		if (!was_told(job, id, revision.bytes))
+			continue;
 		struct wanted *w = &job->wanted[job->wanted_count++];
 		w->id = arena_copy(&job->batch, id);
 		w->revision = arena_copy(&job->batch, revision.bytes);
@@ -220,6 +243,15 @@ static void difference_came(struct turn *t, struct job *job, const struct answer
 	job_fetch(t, job);
 }
 
+static void tell_revision(struct job *job, struct slice id, struct slice revision, struct buf *out)
+{
+	struct buf key = {0};
+	told_key(id, revision, &key);
+	map_put(&job->told, buf_slice(&key), job);
+	json_string(revision, out);
+	buf_close(&key);
+}
+
 /* {"id":["rev"]}, each document once: one that changes meanwhile may be told of twice. */
 static void print_revisions(struct job *job, const struct map *rows, struct buf *out)
 {
@@ -227,16 +259,18 @@ static void print_revisions(struct job *job, const struct map *rows, struct buf 
 	buf_append_byte(out, '{');
 	for (struct map_entry *e; (e = map_next(rows, &at)) != NULL;) {
 		struct mp_reader reader;
+		struct slice id = slice_of(e->key, e->key_len);
 		uint32_t count = answer_array(*(const struct slice *)e->value, &reader);
 		if (out->len > 1)
 			buf_append_byte(out, ',');
-		json_string(slice_of(e->key, e->key_len), out);
+		json_string(id, out);
 		buf_append_text(out, ":[");
 		for (uint32_t i = 0; i < count; i++) {
 			struct slice change = mp_value(&reader);
 			if (i > 0)
 				buf_append_byte(out, ',');
-			json_string(answer_text(value_member(change, slice_text("rev"))), out);
+			tell_revision(job, id, answer_text(value_member(change, slice_text("rev"))),
+				      out);
 		}
 		buf_append_byte(out, ']');
 		job->batch_counts.checked += count;
@@ -254,7 +288,7 @@ static bool is_reserved(struct slice id)
 
 static void ask_difference(struct turn *t, struct job *job, struct slice results)
 {
-	struct map rows = {0};
+	struct map rows = {.seed = job->owner->jobs.seed};
 	struct mp_reader reader;
 	struct buf body = {0};
 	uint32_t count = answer_array(results, &reader);
@@ -295,6 +329,7 @@ static void take_page(struct turn *t, struct job *job)
 	job->pending = pending.type == MP_UINT ? pending.u64 : 0;
 	set_value(&job->reached, value_member(page, slice_text("last_seq")));
 	arena_reset(&job->batch);
+	map_clear(&job->told);
 	job->batch_counts = (struct counts){0};
 	job->wanted_count = job->wanted_at = 0;
 	job->busy = true;

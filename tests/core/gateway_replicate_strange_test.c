@@ -51,12 +51,31 @@ static void test_a_verdict_of_500_is_passed_by(void **state)
 	expect_body(b, 200, "\"docs_read\":2,\"docs_written\":1,\"doc_write_failures\":1");
 }
 
+/* What its filter keeps back is none of the target's business, and what it was told of comes. */
+static void test_a_target_gets_only_what_it_was_told_of(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"doc_ids\":[\"x\",\"y\"]}",
+	      NULL, NULL);
+	answer(b, "/_changes", 200, PAGE);
+	answer(
+	    b, "/_revs_diff", 200,
+	    "{\"secret\":{\"missing\":[\"1-s\"]},\"y\":{\"missing\":[\"7-q\",\"2-z\",\"1-x\"]}}");
+	expect_question(b, " {\"docs\":[{\"id\":\"y\",\"rev\":\"2-z\"}]}");
+	answer(b, "/_bulk_get", 200, GOT_Y);
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"missing_found\":1,\"docs_read\":1,\"docs_written\":1");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_what_can_not_be_read_is_passed_by, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_verdict_of_500_is_passed_by, setup,
+					    gateway_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_target_gets_only_what_it_was_told_of, setup,
 					    gateway_bench_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -496,12 +496,13 @@ static void test_bad_answers_end_it(void **state)
 	}
 	begin(b, BODY, NULL, NULL);
 	answer(b, "/_changes", 200, PAGE);
-	answer(b, "/_revs_diff", 200,
-	       "{\"x\":{\"missing\":[5]},\"y\":7,\"z\":{\"missing\":[\"1-a\",\"1-b\",\"1-c\",\"1-"
-	       "d\",\"1-e\"]}}");
+	answer(
+	    b, "/_revs_diff", 200,
+	    "{\"x\":{\"missing\":[5]},\"z\":7,\"y\":{\"missing\":[\"2-z\",\"1-y\",\"2-z\",\"1-y\","
+	    "\"2-z\"]}}");
 	/* no more than was asked about */
-	expect_question(b, "{\"docs\":[{\"id\":\"z\",\"rev\":\"1-a\"},{\"id\":\"z\",\"rev\":\"1-"
-			   "b\"},{\"id\":\"z\",\"rev\":\"1-c\"}]}");
+	expect_question(b, "{\"docs\":[{\"id\":\"y\",\"rev\":\"2-z\"},{\"id\":\"y\",\"rev\":\"1-"
+			   "y\"},{\"id\":\"y\",\"rev\":\"2-z\"}]}");
 	answer(b, "/_bulk_get", 200,
 	       "{\"results\":[{\"docs\":[{\"error\":{\"error\":\"forbidden\"}}]}]}");
 	expect_body(b, 500, "source can't give a document");
