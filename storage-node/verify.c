@@ -144,6 +144,7 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 		struct index_state index;
 		struct trail trail;
 		struct change refusal;
+		struct view_state view;
 	} out;
 	static const struct {
 		char letter;
