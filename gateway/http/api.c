@@ -268,11 +268,14 @@ static struct http_server *open_server(struct http_listener *l, const char *addr
 	return server;
 }
 
-/* A connection takes one descriptor. */
-static void reserve_descriptors(struct daemon *d)
+/* A connection takes one descriptor, and each listener takes as many connections. */
+static void reserve_descriptors(struct http_api *api)
 {
-	uint64_t wanted =
-	    config_number(daemon_config(d), "max_connections") + (uint64_t)SPARE_DESCRIPTORS;
+	struct daemon *d = api->daemon;
+	uint64_t wanted = SPARE_DESCRIPTORS;
+	for (int i = 0; i < LISTENERS; i++)
+		if (api->listeners[i].server)
+			wanted += config_number(daemon_config(d), "max_connections");
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
 		return;
@@ -333,7 +336,7 @@ bool http_api_setup(struct daemon *d, struct buf *problem)
 	}
 	api->access = http_access_open(d);
 	daemon_set_user(d, api);
-	reserve_descriptors(d);
+	reserve_descriptors(api);
 	return true;
 }
 

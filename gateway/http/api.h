@@ -14,7 +14,9 @@
 	     "0",          0,                                                                      \
 	     65535,        "port of the couch listener, usually 6984; 0: there is none"},          \
 	    {"client_ca", CONFIG_TEXT, NULL, 0, 0, "authority of clients' certificates (PEM)"},    \
-	    {"max_connections", CONFIG_NUMBER, "16384", 1, 1000000, "connections at once"},        \
+	    {"max_connections", CONFIG_NUMBER,                                                     \
+	     "16384",           1,                                                                 \
+	     1000000,           "connections at once, of each listener"},                          \
 	    {"max_streams", CONFIG_NUMBER,                                                         \
 	     "12000",       1,                                                                     \
 	     1000000,       "of these, WebSockets and event streams; past it 503"},                \
