@@ -256,12 +256,13 @@ void http_server_body_credit(struct http_server *s, uint64_t request, uint32_t b
 
 /* ---- libmicrohttpd calls ---- */
 
+/* The version stands right behind the address, unless that was cut at a NUL. */
 static enum MHD_Result begin(struct exchange *x, const char *method, const char *version)
 {
 	x->begun = true;
 	x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
 	x->method = http_method_of(method);
-	if (!head_is_clear(x->connection, x->http_1_1)) {
+	if (version != x->uri_end + 1 || !head_is_clear(x->connection, x->http_1_1)) {
 		x->unclear = true;
 		x->refused = STATUS_BAD_MESSAGE;
 		return answer_refusal(x); /* what follows is not read */
@@ -334,6 +335,7 @@ void *exchange_begins(void *context, const char *uri, struct MHD_Connection *con
 		client->exchange = x;
 	x->connection = connection;
 	buf_append_text(&x->uri, uri);
+	x->uri_end = uri + x->uri.len;
 	return x;
 }
 

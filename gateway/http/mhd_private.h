@@ -61,7 +61,8 @@ struct exchange {
 	enum status refused; /* OK: not */
 	int refused_status;  /* other than the table's */
 	enum http_method method;
-	struct buf uri; /* path?query as sent */
+	struct buf uri;      /* path?query as sent */
+	const char *uri_end; /* where it ended, in libmicrohttpd's memory */
 	struct buf body;
 	struct MHD_Response *response;
 	int status;

@@ -50,6 +50,7 @@ struct client {
 	uint16_t port;
 	const struct identity *identity; /* NULL: none */
 	const char *requests[4];         /* ended by NULL */
+	size_t first_bytes;              /* of the first; 0: up to its NUL */
 	char answers[4][ANSWER_MAX];     /* up to the end of the body */
 	gnutls_datum_t session;          /* in: to resume; out: to be resumed */
 	size_t a_step;                   /* so many bytes are sent at a time; 0: all */
@@ -83,9 +84,8 @@ static bool answer_complete(const char *text, bool head)
 	return strlen(end + 4) >= strtoul(length + 16, NULL, 10);
 }
 
-static bool send_all(gnutls_session_t session, const char *text, size_t a_step)
+static bool send_all(gnutls_session_t session, const char *text, size_t left, size_t a_step)
 {
-	size_t left = strlen(text);
 	while (left > 0) {
 		size_t part = a_step > 0 && a_step < left ? a_step : left;
 		ssize_t sent = gnutls_record_send(session, text, part);
@@ -104,7 +104,8 @@ static void talk(struct client *c, gnutls_session_t session)
 	for (int i = 0; i < 4 && c->requests[i]; i++) {
 		size_t len = 0;
 		bool head = strncmp(c->requests[i], "HEAD", 4) == 0;
-		if (!send_all(session, c->requests[i], c->a_step) || c->leaves)
+		size_t bytes = i == 0 && c->first_bytes ? c->first_bytes : strlen(c->requests[i]);
+		if (!send_all(session, c->requests[i], bytes, c->a_step) || c->leaves)
 			return;
 		while (!answer_complete(c->answers[i], head)) {
 			ssize_t got =
@@ -441,6 +442,23 @@ static void test_unclear_ends_are_refused(void **state)
 	assert_int_equal(f->told_ever, 0);
 }
 
+/* libmicrohttpd ends it at a NUL: another document would be meant. */
+static void test_no_address_is_cut(void **state)
+{
+	char request[] = "DELETE /c?d\0x HTTP/1.1\r\nHost: h\r\n\r\n";
+	struct fixture *f = *state;
+	for (int i = 0; i < 2; i++) {
+		struct client c = {
+		    .identity = &alice, .requests = {request}, .first_bytes = sizeof request - 1};
+		serve(f, &c);
+		assert_non_null(strstr(c.answers[0], "HTTP/1.1 400 Bad Request\r\n"));
+		assert_non_null(strstr(c.answers[0], "\"code\":\"bad_message\""));
+		client_close(&c);
+		request[9] = '/';
+	}
+	assert_int_equal(f->told_ever, 0);
+}
+
 /* One byte now and then is no silence, but nobody waits for ever. */
 static void test_slow_clients_are_not_waited_for(void **state)
 {
@@ -570,6 +588,7 @@ int main(void)
 	    TEST(test_certificates_are_checked),
 	    TEST(test_sessions_resume),
 	    TEST(test_unclear_ends_are_refused),
+	    TEST(test_no_address_is_cut),
 	    cmocka_unit_test_setup_teardown(test_slow_clients_are_not_waited_for, setup_impatient,
 					    teardown),
 	    TEST(test_large_bodies_are_dropped),
