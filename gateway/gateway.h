@@ -59,7 +59,13 @@ bool gateway_wants_pieces(const struct http_request *head);
 /* Effective values. */
 const struct gateway_limits *gateway_limits(const struct gateway *gw);
 /* The shell refused a request before the core saw it. */
-enum gateway_rejection { REJECT_CERTIFICATE, REJECT_OVERLOAD, REJECT_DRAINING, REJECT_KINDS };
+enum gateway_rejection {
+	REJECT_CERTIFICATE,
+	REJECT_OVERLOAD,
+	REJECT_DRAINING,
+	REJECT_MALFORMED,
+	REJECT_KINDS
+};
 void gateway_count_rejection(struct gateway *gw, enum gateway_rejection why);
 
 extern const struct core_ops gateway_ops;

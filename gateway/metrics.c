@@ -69,7 +69,8 @@ static void print_latency(const struct gateway *gw, struct buf *out)
 
 void metrics_print(const void *core, struct buf *out)
 {
-	static const char *const reasons[REJECT_KINDS] = {"certificate", "overload", "draining"};
+	static const char *const reasons[REJECT_KINDS] = {"certificate", "overload", "draining",
+							  "malformed"};
 	const struct gateway *gw = core;
 	print_requests(gw, out);
 	print_latency(gw, out);

@@ -108,10 +108,13 @@ static void on_gone(void *context, uint64_t request)
 
 static void on_refused(void *context, enum http_refusal why)
 {
+	static const enum gateway_rejection rejections[] = {
+	    [HTTP_REFUSED_CERTIFICATE] = REJECT_CERTIFICATE,
+	    [HTTP_REFUSED_OVERLOAD] = REJECT_OVERLOAD,
+	    [HTTP_REFUSED_MALFORMED] = REJECT_MALFORMED,
+	};
 	const struct http_listener *l = context;
-	bool certificate = why == HTTP_REFUSED_CERTIFICATE;
-	gateway_count_rejection(daemon_core(l->api->daemon),
-				certificate ? REJECT_CERTIFICATE : REJECT_OVERLOAD);
+	gateway_count_rejection(daemon_core(l->api->daemon), rejections[why]);
 }
 
 static void on_closed(void *context, uint64_t connection)

@@ -14,7 +14,7 @@
 
 struct http_server;
 
-enum http_refusal { HTTP_REFUSED_CERTIFICATE, HTTP_REFUSED_OVERLOAD };
+enum http_refusal { HTTP_REFUSED_CERTIFICATE, HTTP_REFUSED_OVERLOAD, HTTP_REFUSED_MALFORMED };
 
 struct http_callbacks {
 	void *context;

@@ -91,14 +91,23 @@ static enum MHD_Result queue(struct exchange *x, int status, struct MHD_Response
 	return MHD_queue_response(x->connection, (unsigned)status, response);
 }
 
+/* Who has left, or comes while all ends, was not refused for anything. */
+static void tell_refusal(const struct exchange *x)
+{
+	const struct http_callbacks *to = &x->server->options.callbacks;
+	if (x->refused == STATUS_CERTIFICATE_REQUIRED)
+		to->on_refused(to->context, HTTP_REFUSED_CERTIFICATE);
+	else if (x->refused == STATUS_OVERLOADED)
+		to->on_refused(to->context, HTTP_REFUSED_OVERLOAD);
+	else if (x->refused == STATUS_BAD_MESSAGE)
+		to->on_refused(to->context, HTTP_REFUSED_MALFORMED);
+}
+
 static enum MHD_Result answer_refusal(struct exchange *x)
 {
-	struct http_server *s = x->server;
 	bool certificate = x->refused == STATUS_CERTIFICATE_REQUIRED;
 	struct MHD_Response *response = refusal(x->refused);
-	s->options.callbacks.on_refused(s->options.callbacks.context, certificate
-									  ? HTTP_REFUSED_CERTIFICATE
-									  : HTTP_REFUSED_OVERLOAD);
+	tell_refusal(x);
 	int status = x->refused_status ? x->refused_status : status_row(x->refused)->http;
 	/* a stranger has no further business here, and after an unclear end nobody knows what is
 	 * next

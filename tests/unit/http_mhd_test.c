@@ -181,7 +181,7 @@ struct fixture {
 	struct told told[ANSWERS_MAX];
 	int told_count;
 	int told_ever;
-	int refused;
+	int refused[3]; /* by reason */
 	int gone;
 	int closed;
 	bool silent;   /* gives no answers */
@@ -216,8 +216,7 @@ static void on_gone(void *context, uint64_t request)
 
 static void on_refused(void *context, enum http_refusal why)
 {
-	(void)why;
-	((struct fixture *)context)->refused++;
+	((struct fixture *)context)->refused[why]++;
 }
 
 static void on_closed(void *context, uint64_t connection)
@@ -399,7 +398,7 @@ static void test_certificates_are_checked(void **state)
 		assert_non_null(strstr(c.answers[0], "\"code\":\"certificate_required\""));
 		client_close(&c);
 	}
-	assert_int_equal(f->refused, 3);
+	assert_int_equal(f->refused[HTTP_REFUSED_CERTIFICATE], 3);
 }
 
 static void test_sessions_resume(void **state)
@@ -456,6 +455,8 @@ static void test_no_address_is_cut(void **state)
 		client_close(&c);
 		request[9] = '/';
 	}
+	assert_int_equal(f->refused[HTTP_REFUSED_MALFORMED], 2);
+	assert_int_equal(f->refused[HTTP_REFUSED_OVERLOAD], 0);
 	assert_int_equal(f->told_ever, 0);
 }
 
