@@ -315,6 +315,7 @@ void ask_send(struct turn *t, struct ask *ask, const struct question *q)
 	ask->length = q->length;
 	ask->room = q->room;
 	ask->piece = q->piece;
+	ask->less = q->less;
 	ask->done = q->done;
 	ask->tries = 0;
 	ask->renewed = false;
@@ -410,7 +411,9 @@ void ask_tick(struct turn *t, struct ask *ask)
 	if (ask->id == 0 || ask->answered || t->now_ms < ask->due_ms)
 		return;
 	if (!ask->flying) {
-		fly(t, ask);
+		/* it may have been too much for the time, or for whoever stands in between */
+		if (ask->tries == 0 || ask->nobody || !ask->less || !ask->less(t, ask->job))
+			fly(t, ask);
 		return;
 	}
 	ask_break(t, ask, "no answer");

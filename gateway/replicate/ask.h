@@ -23,6 +23,8 @@ uint32_t answer_array(struct slice value, struct mp_reader *reader);
 /* A 500 of what will never be taken, in the words of PouchDB Server. */
 bool answer_is_verdict(const struct answer *a);
 typedef void job_step(struct turn *t, struct job *job, const struct answer *a);
+/* Asks for less, in its place. False: there is no less. */
+typedef bool job_less(struct turn *t, struct job *job);
 /* While nothing was given of it (again), the body begins. */
 typedef void job_room(struct turn *t, struct job *job);
 /* The next one comes after ask_more. */
@@ -41,6 +43,7 @@ struct question {
 	uint64_t length;
 	struct slice type;
 	job_room *room;
+	job_less *less; /* instead of asking the same again; or NULL */
 	job_step *done;
 };
 
@@ -60,6 +63,7 @@ struct ask {
 	job_piece *piece;
 	bool begun; /* one has come: what breaks off now is an answer of status 0 */
 	bool held;  /* and the next one is not asked for */
+	job_less *less;
 	job_step *done;
 	uint32_t tries;
 	int64_t due_ms; /* when it is given up, or asked again */

@@ -37,6 +37,16 @@ static void fetch_fewer(struct turn *t, struct job *job, const char *reason)
 	job_fetch(t, job);
 }
 
+/* Half as many, from the source on. */
+static bool fetch_less(struct turn *t, struct job *job)
+{
+	if (job->fetching < 2)
+		return false;
+	job->chunk = job->fetching / 2;
+	job_fetch(t, job);
+	return true;
+}
+
 /* The request as a whole, for what is in one of its documents. */
 static bool refuses_document(const struct answer *a)
 {
@@ -155,6 +165,7 @@ static void send_documents(struct turn *t, struct job *job, const struct answer 
 	    .method = HTTP_POST,
 	    .path = "/_bulk_docs",
 	    .body = buf_slice(&body),
+	    .less = fetch_less,
 	    .done = stored,
 	};
 	if (fine)
@@ -255,6 +266,7 @@ static void fetch_many(struct turn *t, struct job *job, uint32_t left)
 	    .query = slice_text("revs=true&latest=true&attachments=true"),
 	    .body = buf_slice(&body),
 	    .answer_bytes_max = REPLICATE_INLINE_BYTES,
+	    .less = fetch_less,
 	    .done = documents_came,
 	};
 	ask_send(t, &job->ask, &q);

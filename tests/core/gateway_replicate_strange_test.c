@@ -9,14 +9,20 @@
 
 #include "tests/core/replicate_steps.h"
 
-/* Up to two documents of a batch, in the source's words. */
-static void to_documents(struct gateway_bench *b, const char *documents)
+/* Two documents of a batch are asked for. */
+static void to_batch(struct gateway_bench *b)
 {
 	begin(b, BODY, NULL, NULL);
 	answer(b, "/_changes", 200,
 	       "{\"results\":[{\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]},"
 	       "{\"id\":\"y\",\"changes\":[{\"rev\":\"1-y\"}]}],\"last_seq\":\"3-c\"}");
 	answer(b, "/_revs_diff", 200, LACKS_BOTH);
+}
+
+/* They come, in the source's words. */
+static void to_documents(struct gateway_bench *b, const char *documents)
+{
+	to_batch(b);
 	answer(b, "/_bulk_get", 200, documents);
 }
 
@@ -68,12 +74,37 @@ static void test_a_target_gets_only_what_it_was_told_of(void **state)
 	expect_body(b, 200, "\"missing_found\":1,\"docs_read\":1,\"docs_written\":1");
 }
 
+/* A batch that a slow line does not carry in time comes in smaller ones, on either way. */
+static void test_what_is_not_answered_is_asked_for_in_parts(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (int i = 0; i < 2; i++) {
+		to_batch(b);
+		if (i == 1)
+			answer(b, "/_bulk_get", 200, GOT_BOTH);
+		answer_nothing(b, i == 0 ? "/_bulk_get" : "/_bulk_docs", false);
+		gateway_bench_advance(b, REPLICATE_BACKOFF_MS);
+		expect_question(b, " {\"docs\":[{\"id\":\"x\",\"rev\":\"1-x\"}]}");
+		answer(b, "/_bulk_get", 200, GOT_X);
+		answer_nothing(b, "/_bulk_docs", false);
+		gateway_bench_advance(b, REPLICATE_BACKOFF_MS);
+		answer(b, "/_bulk_docs", 201, "[]");
+		answer(b, "/_bulk_get", 200, GOT_Y);
+		answer(b, "/_bulk_docs", 201, "[]");
+		to_end(b);
+		expect_body(b, 200, "\"docs_read\":2,\"docs_written\":2");
+		b->status = 0;
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_what_can_not_be_read_is_passed_by, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_verdict_of_500_is_passed_by, setup,
+					    gateway_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_what_is_not_answered_is_asked_for_in_parts, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_target_gets_only_what_it_was_told_of, setup,
 					    gateway_bench_teardown),
