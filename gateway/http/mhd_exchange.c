@@ -265,13 +265,20 @@ void http_server_body_credit(struct http_server *s, uint64_t request, uint32_t b
 
 /* ---- libmicrohttpd calls ---- */
 
-/* The version stands right behind the address, unless that was cut at a NUL. */
+/* libmicrohttpd 0.9 keeps a request's line as it came: the version stands right behind the address,
+ * unless that was cut at a NUL. Where another one keeps it elsewhere, this says nothing. */
+static bool address_is_cut(const struct exchange *x, const char *version)
+{
+	uintptr_t gap = (uintptr_t)version - (uintptr_t)x->uri_end;
+	return gap > 1 && gap < x->server->options.connection_memory_bytes;
+}
+
 static enum MHD_Result begin(struct exchange *x, const char *method, const char *version)
 {
 	x->begun = true;
 	x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
 	x->method = http_method_of(method);
-	if (version != x->uri_end + 1 || !head_is_clear(x->connection, x->http_1_1)) {
+	if (address_is_cut(x, version) || !head_is_clear(x->connection, x->http_1_1)) {
 		x->unclear = true;
 		x->refused = STATUS_BAD_MESSAGE;
 		return answer_refusal(x); /* what follows is not read */
