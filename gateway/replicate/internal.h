@@ -63,6 +63,7 @@ struct job {
 	struct job *ended_next;
 	/* checkpoints */
 	char session[2 * 16 + 1];
+	char log_id[2 * 16 + 1];     /* of both; what.id, unless its filter is a function */
 	struct buf logs[SIDES];      /* as read: MessagePack; empty: none */
 	struct buf revisions[SIDES]; /* of them, as text */
 	struct buf history;          /* MessagePack, the newest first; empty: none */

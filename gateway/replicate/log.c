@@ -3,9 +3,11 @@
  * common. */
 #include <inttypes.h>
 
+#include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "common/probe.h"
 #include "gateway/replicate/internal.h"
+#include "gateway/url.h"
 
 enum { LOG_TRIES = 3, REPLICATION_VERSION = 4, MS_A_DAY = 86400000 };
 
@@ -85,7 +87,7 @@ static void ask_log(struct turn *t, struct job *job, enum side side, enum http_m
 		    struct slice body, job_step *done)
 {
 	struct buf path = {0};
-	buf_printf(&path, "/_local/%s", job->what.id);
+	buf_printf(&path, "/_local/%s", job->log_id);
 	const struct question q = {
 	    .side = side, .method = method, .path = buf_cstr(&path), .body = body, .done = done};
 	ask_send(t, &job->ask, &q);
@@ -120,12 +122,73 @@ static void source_log_came(struct turn *t, struct job *job, const struct answer
 		ask_log(t, job, SIDE_TARGET, HTTP_GET, slice_of(NULL, 0), target_log_came);
 }
 
+static void read_logs(struct turn *t, struct job *job)
+{
+	ask_log(t, job, SIDE_SOURCE, HTTP_GET, slice_of(NULL, 0), source_log_came);
+}
+
+/* ---- what they are called ---- */
+
+static struct slice design_of(const struct job *job)
+{
+	struct slice name = job->what.function;
+	const uint8_t *slash = memchr(name.data, '/', name.len);
+	return slice_of(name.data, slash ? (size_t)(slash - name.data) : name.len);
+}
+
+/* Another function lets others pass, which an earlier one may have kept back long ago: what was
+ * done with that one does not count. */
+static void name_logs(struct job *job, struct slice design)
+{
+	struct slice name = job->what.function;
+	size_t used = design_of(job).len + 1;
+	struct slice filters = value_member(design, slice_text("filters"));
+	struct slice code = value_member(filters, slice_of(name.data + used, name.len - used));
+	uint8_t digest[16];
+	struct buf text = {0};
+	if (code.len == 0)
+		return;
+	buf_printf(&text, "%s\n", job->what.id);
+	buf_append_slice(&text, code);
+	digest16(buf_slice(&text), digest);
+	buf_clear(&text);
+	buf_append_hex(&text, digest, sizeof digest);
+	memcpy(job->log_id, buf_cstr(&text), sizeof job->log_id);
+	buf_close(&text);
+}
+
+/* One that is not there, or not shown: the source will say so of its feed. */
+static void design_came(struct turn *t, struct job *job, const struct answer *a)
+{
+	bool hidden = a->status == 401 || a->status == 403 || a->status == 404;
+	if (a->status != 200 && !hidden) {
+		job_unexpected(t, job, a);
+		return;
+	}
+	if (a->status == 200)
+		name_logs(job, a->value);
+	read_logs(t, job);
+}
+
+static void ask_design(struct turn *t, struct job *job)
+{
+	struct buf path = {0};
+	buf_append_text(&path, "/_design/");
+	url_encode(design_of(job), &path);
+	const struct question q = {
+	    .side = SIDE_SOURCE, .method = HTTP_GET, .path = buf_cstr(&path), .done = design_came};
+	ask_send(t, &job->ask, &q);
+	buf_close(&path);
+}
+
 void log_read(struct turn *t, struct job *job)
 {
 	if (job->what.no_logs)
 		logs_read(t, job);
+	else if (job->what.function.len > 0)
+		ask_design(t, job);
 	else
-		ask_log(t, job, SIDE_SOURCE, HTTP_GET, slice_of(NULL, 0), source_log_came);
+		read_logs(t, job);
 }
 
 /* ---- printing ---- */

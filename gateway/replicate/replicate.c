@@ -110,6 +110,7 @@ struct job *replicator_add(struct turn *t, const struct replication *what, struc
 	job->single = what->single;
 	job->started_wall_ms = job->updated_wall_ms = t->event->wall_ms;
 	make_session(t->gw, job);
+	memcpy(job->log_id, what->id, sizeof job->log_id);
 	replicator_key(what, &key);
 	map_put(&rep->jobs, buf_slice(&key), job);
 	buf_close(&key);

@@ -355,6 +355,8 @@ static bool take_function(struct slice value, struct arena *arena, struct replic
 	url_encode(name, &query);
 	bool fine = take_query(value_member(value, slice_text("query_params")), &query);
 	out->filter_query = arena_copy(arena, buf_slice(&query));
+	if (memchr(name.data, '/', name.len))
+		out->function = arena_copy(arena, name);
 	buf_close(&query);
 	return fine || bad(p, "`query_params` is an object of at most 32 names and values.");
 }

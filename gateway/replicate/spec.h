@@ -30,6 +30,7 @@ struct replication {
 	struct slice since;        /* a sequence, MessagePack: begins there; or empty */
 	struct slice filter;       /* body of a filtered _changes, JSON; empty: none */
 	struct slice filter_query; /* its parameters, "&filter=..."; empty: all documents */
+	struct slice function;     /* the filter's, "design/name"; empty: it is none */
 	/* in whose name databases of this cluster are asked; NULL: the cluster's own */
 	const struct couch_user *user;
 	char id[2 * 16 + 1]; /* the same for the same sides, filter and user, whoever asks */

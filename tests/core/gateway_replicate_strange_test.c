@@ -97,6 +97,38 @@ static void test_what_is_not_answered_is_asked_for_in_parts(void **state)
 	}
 }
 
+/* The names that checkpoints are looked for by, with a filter function of this text. */
+static void name_of_log(struct gateway_bench *b, int status, const char *design, char out[33])
+{
+	start(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"filter\":\"d d/f\"}");
+	answer(b, "GET " TARGET " ", 200, "{\"db_name\":\"dst\"}");
+	answer(b, "GET " SOURCE " ", 200, "{\"db_name\":\"src\"}");
+	answer(b, "GET " SOURCE "/_design/d%20d ", status, design);
+	static const char log[] = "GET " SOURCE "/_local/";
+	const char *at = question(b, log);
+	assert_non_null(at);
+	snprintf(out, 33, "%s", strstr(at, "/_local/") + 8);
+	answer(b, log, 404, NONE);
+	answer(b, "GET " TARGET "/_local/", 404, NONE);
+	answer(b, "/_changes?style=all_docs&limit=500&since=0&filter=d%20d%2Ff", 404, NONE);
+	assert_int_equal(b->status, 404);
+	b->status = 0;
+}
+
+/* What one kept back another may let pass: checkpoints made with the one say nothing of it. */
+static void test_another_filter_function_begins_anew(void **state)
+{
+	char names[4][33];
+	struct gateway_bench *b = *state;
+	name_of_log(b, 200, "{\"filters\":{\"f\":\"one\",\"g\":\"x\"}}", names[0]);
+	name_of_log(b, 200, "{\"filters\":{\"f\":\"one\",\"g\":\"y\"}}", names[1]);
+	name_of_log(b, 200, "{\"filters\":{\"f\":\"two\",\"g\":\"x\"}}", names[2]);
+	name_of_log(b, 404, NONE, names[3]);
+	assert_string_equal(names[0], names[1]);
+	assert_string_not_equal(names[0], names[2]);
+	assert_string_not_equal(names[0], names[3]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +137,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_a_verdict_of_500_is_passed_by, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_what_is_not_answered_is_asked_for_in_parts, setup,
+					    gateway_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_another_filter_function_begins_anew, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_target_gets_only_what_it_was_told_of, setup,
 					    gateway_bench_teardown),
