@@ -5,12 +5,14 @@
 #include <stdlib.h>
 
 #include "common/doc/merge_internal.h"
+#include "common/doc/value.h"
 #include "proto/msgpack.h"
 
 struct side {
 	uint32_t rank;
 	uint64_t stamp;
 	struct slice *elements;
+	struct slice *forms; /* the same in canonical form */
 	uint32_t count;
 	uint32_t *found; /* where the base's elements are among them */
 	uint32_t next;   /* the first that is not in the result yet */
@@ -18,8 +20,18 @@ struct side {
 	bool *is_base;   /* unordered: which of its elements are the base's */
 };
 
-/* Compared, for all sides together; past it a list is left to people. */
-enum { UNORDERED_PAIRS_MAX = 4000000 };
+/* Made once: a comparison then takes no longer than the shorter of two is long, so that one long
+ * element and many short ones stay cheap. */
+static struct slice form_of(struct merge *m, struct slice element)
+{
+	struct mp_reader r = mp_reader_of(element);
+	enum mp_type type = mp_peek(&r);
+	if (type != MP_MAP && type != MP_ARRAY)
+		return element;
+	buf_clear(&m->form_a);
+	value_canonical(element, &m->form_a);
+	return arena_copy(m->arena, buf_slice(&m->form_a));
+}
 
 /* False: it is no array, or too long. */
 static bool elements_of(struct merge *m, struct slice array, struct side *out)
@@ -30,8 +42,11 @@ static bool elements_of(struct merge *m, struct slice array, struct side *out)
 		return false;
 	out->count = head.count;
 	out->elements = arena_alloc(m->arena, (head.count + 1) * sizeof *out->elements);
-	for (uint32_t i = 0; i < head.count; i++)
+	out->forms = arena_alloc(m->arena, (head.count + 1) * sizeof *out->forms);
+	for (uint32_t i = 0; i < head.count; i++) {
 		out->elements[i] = mp_value(&r);
+		out->forms[i] = form_of(m, out->elements[i]);
+	}
 	return true;
 }
 
@@ -41,7 +56,7 @@ static bool find_base(struct merge *m, const struct side *base, struct side *sid
 	uint32_t at = 0;
 	side->found = arena_alloc(m->arena, (base->count + 1) * sizeof *side->found);
 	for (uint32_t i = 0; i < base->count; i++, at++) {
-		while (at < side->count && !merge_same(m, base->elements[i], side->elements[at]))
+		while (at < side->count && !value_equal(base->forms[i], side->forms[at]))
 			at++;
 		if (at == side->count)
 			return false;
@@ -50,36 +65,58 @@ static bool find_base(struct merge *m, const struct side *base, struct side *sid
 	return true;
 }
 
-/* The base's elements in any order. False: one is missing, or there are too many to look. */
-static bool find_base_anywhere(struct merge *m, const struct side *base, struct side *side,
-			       uint64_t *pairs)
+struct ranked {
+	struct slice form;
+	uint32_t at;
+};
+
+static int compare_ranked(const void *a, const void *b)
 {
-	*pairs += (uint64_t)base->count * side->count;
-	if (*pairs > UNORDERED_PAIRS_MAX)
-		return false;
+	const struct ranked *x = a;
+	const struct ranked *y = b;
+	int order = value_compare(x->form, y->form);
+	return order ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+static struct ranked *rank_elements(struct merge *m, const struct side *side)
+{
+	struct ranked *all = arena_alloc(m->arena, (side->count + 1) * sizeof *all);
+	for (uint32_t i = 0; i < side->count; i++)
+		all[i] = (struct ranked){side->forms[i], i};
+	if (side->count > 1)
+		qsort(all, side->count, sizeof *all, compare_ranked);
+	return all;
+}
+
+/* The base's elements in any order, each of equal ones as early as possible. False: one is missing.
+ */
+static bool find_base_anywhere(struct merge *m, const struct side *base, struct side *side)
+{
+	const struct ranked *wanted = rank_elements(m, base);
+	const struct ranked *all = rank_elements(m, side);
 	side->unordered = true;
 	side->is_base = arena_alloc(m->arena, side->count + 1);
-	for (uint32_t i = 0; i < base->count; i++) {
-		uint32_t at = 0;
+	uint32_t at = 0;
+	for (uint32_t i = 0; i < base->count; i++, at++) {
+		int order = -1;
 		while (at < side->count &&
-		       (side->is_base[at] || !merge_same(m, base->elements[i], side->elements[at])))
+		       (order = value_compare(all[at].form, wanted[i].form)) < 0)
 			at++;
-		if (at == side->count)
+		if (order != 0)
 			return false;
-		side->is_base[at] = true;
+		side->is_base[all[at].at] = true;
 	}
 	return true;
 }
 
 /* Without a base: what all sides begin with. */
-static void find_beginning(struct merge *m, const struct side *sides, uint32_t count,
-			   struct side *out)
+static void find_beginning(const struct side *sides, uint32_t count, struct side *out)
 {
 	*out = sides[0];
 	for (uint32_t s = 1; s < count; s++) {
 		uint32_t same = 0;
 		while (same < out->count && same < sides[s].count &&
-		       merge_same(m, out->elements[same], sides[s].elements[same]))
+		       value_equal(out->forms[same], sides[s].forms[same]))
 			same++;
 		out->count = same;
 	}
@@ -123,11 +160,9 @@ bool merge_append(struct merge *m, const struct merge_place *place, struct merge
 			return false;
 	}
 	if (!m->has_base)
-		find_beginning(m, sides, count, &base);
-	uint64_t pairs = 0;
+		find_beginning(sides, count, &base);
 	for (uint32_t i = 0; i < count; i++)
-		if (!find_base(m, &base, &sides[i]) &&
-		    !find_base_anywhere(m, &base, &sides[i], &pairs))
+		if (!find_base(m, &base, &sides[i]) && !find_base_anywhere(m, &base, &sides[i]))
 			return false;
 	qsort(sides, count, sizeof *sides, compare_ages);
 	*out = merge_container(m, PIECE_ARRAY);
