@@ -4,6 +4,54 @@
 #include "common/doc/merge_internal.h"
 #include "common/doc/value.h"
 
+static bool same_in_canonical_form(struct merge *m, struct slice a, struct slice b)
+{
+	buf_clear(&m->form_a);
+	buf_clear(&m->form_b);
+	value_canonical(a, &m->form_a);
+	value_canonical(b, &m->form_b);
+	return value_equal(buf_slice(&m->form_a), buf_slice(&m->form_b));
+}
+
+static bool same_next(struct merge *m, struct mp_reader *a, struct mp_reader *b);
+
+/* The members stand in the same order most often; a name is there once. */
+static bool same_maps(struct merge *m, struct mp_reader *a, struct mp_reader *b)
+{
+	struct mp_reader a_whole = *a, b_whole = *b;
+	uint32_t count = mp_read(a).count;
+	if (count != mp_read(b).count)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		struct mp_token x = mp_read(a), y = mp_read(b);
+		if (x.type != MP_STR || y.type != MP_STR || !slice_equal(x.bytes, y.bytes)) {
+			*a = a_whole;
+			*b = b_whole;
+			return same_in_canonical_form(m, mp_value(a), mp_value(b));
+		}
+		if (!same_next(m, a, b))
+			return false;
+	}
+	return true;
+}
+
+/* As deep as documents. Reads both up to where they differ: all, if they do not. */
+static bool same_next(struct merge *m, struct mp_reader *a, struct mp_reader *b)
+{
+	enum mp_type type = mp_peek(a);
+	if (type != mp_peek(b) || (type != MP_MAP && type != MP_ARRAY))
+		return value_equal(mp_value(a), mp_value(b));
+	if (type == MP_MAP)
+		return same_maps(m, a, b);
+	uint32_t count = mp_read(a).count;
+	if (count != mp_read(b).count)
+		return false;
+	for (uint32_t i = 0; i < count; i++)
+		if (!same_next(m, a, b))
+			return false;
+	return true;
+}
+
 bool merge_same(struct merge *m, struct slice a, struct slice b)
 {
 	if (slice_equal(a, b))
@@ -12,15 +60,8 @@ bool merge_same(struct merge *m, struct slice a, struct slice b)
 		return false;
 	if (m->whole)
 		return attachment_same(a, b);
-	struct mp_reader r = mp_reader_of(a);
-	enum mp_type type = mp_peek(&r);
-	if (type != MP_MAP && type != MP_ARRAY)
-		return value_equal(a, b);
-	buf_clear(&m->form_a);
-	buf_clear(&m->form_b);
-	value_canonical(a, &m->form_a);
-	value_canonical(b, &m->form_b);
-	return value_equal(buf_slice(&m->form_a), buf_slice(&m->form_b));
+	struct mp_reader x = mp_reader_of(a), y = mp_reader_of(b);
+	return same_next(m, &x, &y);
 }
 
 static uint32_t changed_sides(struct merge *m, const struct merge_place *place,

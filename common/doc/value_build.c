@@ -64,42 +64,75 @@ static bool is_map(struct slice value)
 
 /* ---- canonical form ---- */
 
-static void canonical(struct slice value, struct buf *out);
+/* A member in what was written. */
+struct written {
+	struct slice key; /* in what is read */
+	size_t at;
+	size_t len;
+};
 
-static void canonical_map(struct slice map, struct buf *out)
+static int compare_written(const void *a, const void *b)
 {
-	struct members m;
-	members_open(&m, map);
-	if (m.count > 1)
-		qsort(m.list, m.count, sizeof *m.list, compare_keys);
-	mp_write_map(out, m.count);
-	for (uint32_t i = 0; i < m.count; i++) {
-		buf_append_slice(out, m.list[i].raw_key);
-		canonical(m.list[i].value, out);
-	}
-	members_close(&m);
+	return slice_compare(((const struct written *)a)->key, ((const struct written *)b)->key);
 }
 
-static void canonical(struct slice value, struct buf *out)
+static void sort_written(struct written *list, uint32_t count, size_t start, struct buf *out)
 {
-	struct mp_reader r = mp_reader_of(value);
-	enum mp_type type = mp_peek(&r);
-	if (type == MP_MAP) {
-		canonical_map(value, out);
-	} else if (type == MP_ARRAY) {
-		uint32_t count = mp_read(&r).count;
-		mp_write_array(out, count);
-		for (uint32_t i = 0; i < count; i++)
-			canonical(mp_value(&r), out);
+	struct buf sorted = {0};
+	qsort(list, count, sizeof *list, compare_written);
+	for (uint32_t i = 0; i < count; i++)
+		buf_append(&sorted, out->data + list[i].at, list[i].len);
+	memcpy(out->data + start, sorted.data, sorted.len);
+	buf_close(&sorted);
+}
+
+static void canonical(struct mp_reader *r, struct buf *out);
+
+static void canonical_map(struct mp_reader *r, uint32_t count, struct buf *out)
+{
+	struct written few[FEW_MEMBERS];
+	struct written *list = count > FEW_MEMBERS ? mem_alloc(count * sizeof *list) : few;
+	bool sorted = true;
+	mp_write_map(out, count);
+	size_t start = out->len;
+	for (uint32_t i = 0; i < count; i++) {
+		const uint8_t *from = r->at;
+		struct mp_token key = mp_read(r);
+		struct slice raw_key = slice_of(from, (size_t)(r->at - from));
+		list[i].key = key.type == MP_STR ? key.bytes : raw_key;
+		list[i].at = out->len;
+		buf_append_slice(out, raw_key);
+		canonical(r, out);
+		list[i].len = out->len - list[i].at;
+		sorted &= i == 0 || compare_written(&list[i - 1], &list[i]) <= 0;
+	}
+	if (!sorted)
+		sort_written(list, count, start, out);
+	if (list != few)
+		free(list);
+}
+
+/* All bytes are read once, however deep they stand. */
+static void canonical(struct mp_reader *r, struct buf *out)
+{
+	const uint8_t *from = r->at;
+	struct mp_token t = mp_read(r);
+	if (t.type == MP_MAP) {
+		canonical_map(r, t.count, out);
+	} else if (t.type == MP_ARRAY) {
+		mp_write_array(out, t.count);
+		for (uint32_t i = 0; i < t.count; i++)
+			canonical(r, out);
 	} else {
-		buf_append_slice(out, value);
+		buf_append(out, from, (size_t)(r->at - from));
 	}
 }
 
 void value_canonical(struct slice value, struct buf *out)
 {
+	struct mp_reader r = mp_reader_of(value);
 	if (mp_valid(value))
-		canonical(value, out);
+		canonical(&r, out);
 	else
 		mp_write_nil(out);
 }

@@ -109,6 +109,37 @@ static void test_long_elements_in_another_order_are_cheap(void **state)
 	buf_close(&side);
 }
 
+/* {"a":{"a": ... [1,1,...,last] ... }} */
+static const char *deep_array(struct buf *json, uint32_t levels, uint32_t count, uint32_t last)
+{
+	buf_clear(json);
+	for (uint32_t i = 0; i < levels; i++)
+		buf_append_text(json, "{\"a\":");
+	buf_append_byte(json, '[');
+	for (uint32_t i = 0; i < count; i++)
+		buf_append_text(json, "1,");
+	buf_printf(json, "%u]", (unsigned)last);
+	for (uint32_t i = 0; i < levels; i++)
+		buf_append_byte(json, '}');
+	return buf_cstr(json);
+}
+
+/* What stands deep down is not read anew for each level below each level. */
+static void test_deep_documents_are_cheap(void **state)
+{
+	enum { LEVELS = 98, COUNT = 300000 };
+	struct fixture *f = *state;
+	struct buf json = {0};
+	start(f, "{}", deep_array(&json, LEVELS, COUNT, 1));
+	add(f, "2-b", deep_array(&json, LEVELS, COUNT, 2));
+	add(f, "2-a", deep_array(&json, LEVELS, COUNT, 3));
+	double from = seconds();
+	run(f);
+	assert_int_equal(f->result.outcome, MERGE_OPEN);
+	assert_true(seconds() - from < 8);
+	buf_close(&json);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +148,7 @@ int main(void)
 					    teardown),
 	    cmocka_unit_test_setup_teardown(test_long_elements_in_another_order_are_cheap, setup,
 					    teardown),
+	    cmocka_unit_test_setup_teardown(test_deep_documents_are_cheap, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
