@@ -14,6 +14,7 @@
 enum {
 	REPLICATE_ROWS = 500,             /* of _changes at once */
 	REPLICATE_CHUNK = 100,            /* revisions fetched at once */
+	REPLICATE_TOLD = 2000,            /* revisions that a target is asked about at once */
 	REPLICATE_ANSWER_BYTES = 1 << 26, /* greatest answer of the other side */
 	REPLICATE_INLINE_BYTES = 1 << 24, /* of documents with their attachments */
 	REPLICATE_POLL_MS = 30000,        /* a continuous job waits so long for changes */
@@ -82,7 +83,10 @@ struct job {
 	bool again;     /* somebody has asked for the job since a page was asked for: one more */
 	struct buf page;
 	struct arena batch;
-	struct map told; /* revisions of it that the target was told of */
+	struct map offered; /* its rows: lists of revisions, by document */
+	size_t offered_at;
+	size_t offered_left; /* which the target was not told of yet */
+	struct map told;     /* revisions of it that the target was told of */
 	struct wanted *wanted;
 	uint32_t wanted_count;
 	uint32_t wanted_at;

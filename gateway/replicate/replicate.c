@@ -38,6 +38,7 @@ static void job_free(struct job *job)
 	buf_close(&job->asked);
 	buf_close(&job->page);
 	arena_close(&job->batch);
+	map_close(&job->offered);
 	map_close(&job->told);
 	arena_close(&job->arena);
 	free(job);
@@ -105,7 +106,7 @@ struct job *replicator_add(struct turn *t, const struct replication *what, struc
 	*arena = (struct arena){0};
 	job->principal = arena_copy(&job->arena, principal);
 	job->ask.job = job->pages.job = job->parcel.read.job = job;
-	job->told.seed = rep->jobs.seed;
+	job->offered.seed = job->told.seed = rep->jobs.seed;
 	job->chunk = REPLICATE_CHUNK;
 	job->single = what->single;
 	job->started_wall_ms = job->updated_wall_ms = t->event->wall_ms;

@@ -222,6 +222,8 @@ static void take_missing(struct job *job, struct slice id, struct slice revision
 	}
 }
 
+static void ask_difference(struct turn *t, struct job *job);
+
 static void difference_came(struct turn *t, struct job *job, const struct answer *a)
 {
 	struct mp_reader reader = mp_reader_of(a->value);
@@ -230,14 +232,16 @@ static void difference_came(struct turn *t, struct job *job, const struct answer
 		job_unexpected(t, job, a);
 		return;
 	}
-	job->wanted =
-	    arena_alloc(&job->batch, (job->batch_counts.checked + 1) * sizeof *job->wanted);
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct mp_token id = mp_read(&reader);
 		struct slice of = mp_value(&reader);
 		if (id.type != MP_STR)
 			break;
 		take_missing(job, id.bytes, value_member(of, slice_text("missing")));
+	}
+	if (job->offered_left > 0) {
+		ask_difference(t, job);
+		return;
 	}
 	job->batch_counts.missing = job->wanted_count;
 	job_fetch(t, job);
@@ -252,30 +256,47 @@ static void tell_revision(struct job *job, struct slice id, struct slice revisio
 	buf_close(&key);
 }
 
-/* {"id":["rev"]}, each document once: one that changes meanwhile may be told of twice. */
-static void print_revisions(struct job *job, const struct map *rows, struct buf *out)
+/* "id":["rev"] */
+static uint32_t print_row(struct job *job, const struct map_entry *row, struct buf *out)
 {
-	size_t at = 0;
-	buf_append_byte(out, '{');
-	for (struct map_entry *e; (e = map_next(rows, &at)) != NULL;) {
-		struct mp_reader reader;
-		struct slice id = slice_of(e->key, e->key_len);
-		uint32_t count = answer_array(*(const struct slice *)e->value, &reader);
-		if (out->len > 1)
+	struct mp_reader reader;
+	struct slice id = slice_of(row->key, row->key_len);
+	uint32_t count = answer_array(*(const struct slice *)row->value, &reader);
+	json_string(id, out);
+	buf_append_text(out, ":[");
+	for (uint32_t i = 0; i < count; i++) {
+		struct slice change = mp_value(&reader);
+		if (i > 0)
 			buf_append_byte(out, ',');
-		json_string(id, out);
-		buf_append_text(out, ":[");
-		for (uint32_t i = 0; i < count; i++) {
-			struct slice change = mp_value(&reader);
-			if (i > 0)
-				buf_append_byte(out, ',');
-			tell_revision(job, id, answer_text(value_member(change, slice_text("rev"))),
-				      out);
-		}
-		buf_append_byte(out, ']');
-		job->batch_counts.checked += count;
+		tell_revision(job, id, answer_text(value_member(change, slice_text("rev"))), out);
 	}
-	buf_append_byte(out, '}');
+	buf_append_byte(out, ']');
+	return count;
+}
+
+/* Documents may have very many leaves, and a target bounds what it is asked at once. */
+static void ask_difference(struct turn *t, struct job *job)
+{
+	struct buf body = {0};
+	uint32_t told = 0;
+	buf_append_byte(&body, '{');
+	while (job->offered_left > 0 && told < REPLICATE_TOLD) {
+		if (body.len > 1)
+			buf_append_byte(&body, ',');
+		told += print_row(job, map_next(&job->offered, &job->offered_at), &body);
+		job->offered_left--;
+	}
+	buf_append_byte(&body, '}');
+	job->batch_counts.checked += told;
+	const struct question q = {
+	    .side = SIDE_TARGET,
+	    .method = HTTP_POST,
+	    .path = "/_revs_diff",
+	    .body = buf_slice(&body),
+	    .done = difference_came,
+	};
+	ask_send(t, &job->ask, &q);
+	buf_close(&body);
 }
 
 /* Every server keeps these names for itself; the native dialect does not. */
@@ -286,35 +307,29 @@ static bool is_reserved(struct slice id)
 	return id.data[0] == '_' && (id.len <= len || memcmp(id.data, design, len) != 0);
 }
 
-static void ask_difference(struct turn *t, struct job *job, struct slice results)
+/* Each document once: one that changes meanwhile may be told of twice. The next page may come
+ * before the target has been told of them all. */
+static void take_rows(struct turn *t, struct job *job, struct slice results)
 {
-	struct map rows = {.seed = job->owner->jobs.seed};
 	struct mp_reader reader;
-	struct buf body = {0};
 	uint32_t count = answer_array(results, &reader);
+	size_t revisions = 0;
 	if (MUTATION(job_forgets_row))
 		count--;
 	for (uint32_t i = 0; i < count; i++) {
+		struct mp_reader list;
 		struct slice row = mp_value(&reader);
 		struct slice id = answer_text(value_member(row, slice_text("id")));
 		struct slice *changes = arena_alloc(&job->batch, sizeof *changes);
-		*changes = value_member(row, slice_text("changes"));
+		*changes = arena_copy(&job->batch, value_member(row, slice_text("changes")));
+		revisions += answer_array(*changes, &list);
 		if (id.len > 0 && is_reserved(id))
 			job_pass_by(t, job, id, "its id is reserved", 1);
 		else if (id.len > 0)
-			map_put(&rows, id, changes);
+			map_put(&job->offered, id, changes);
 	}
-	print_revisions(job, &rows, &body);
-	const struct question q = {
-	    .side = SIDE_TARGET,
-	    .method = HTTP_POST,
-	    .path = "/_revs_diff",
-	    .body = buf_slice(&body),
-	    .done = difference_came,
-	};
-	ask_send(t, &job->ask, &q);
-	map_close(&rows);
-	buf_close(&body);
+	job->offered_left = job->offered.count;
+	job->wanted = arena_alloc(&job->batch, (revisions + 1) * sizeof *job->wanted);
 }
 
 static void take_page(struct turn *t, struct job *job)
@@ -329,12 +344,16 @@ static void take_page(struct turn *t, struct job *job)
 	job->pending = pending.type == MP_UINT ? pending.u64 : 0;
 	set_value(&job->reached, value_member(page, slice_text("last_seq")));
 	arena_reset(&job->batch);
+	map_clear(&job->offered);
 	map_clear(&job->told);
+	job->offered_at = 0;
 	job->batch_counts = (struct counts){0};
 	job->wanted_count = job->wanted_at = 0;
 	job->busy = true;
-	if (count > 0)
-		ask_difference(t, job, results);
+	if (count > 0) {
+		take_rows(t, job, results);
+		ask_difference(t, job);
+	}
 	if (!job->last_page)
 		ask_page(t, job);
 	if (count == 0)

@@ -129,6 +129,44 @@ static void test_another_filter_function_begins_anew(void **state)
 	assert_string_not_equal(names[0], names[3]);
 }
 
+enum { MANY_ROWS = 3, MANY_LEAVES = 1500 };
+
+/* A page of documents that were in conflict very often. */
+static void answer_many(struct gateway_bench *b)
+{
+	struct buf page = {0};
+	buf_append_text(&page, "{\"results\":[{\"id\":\"none\",\"changes\":[]},");
+	for (int i = 0; i < MANY_ROWS; i++) {
+		buf_printf(&page, "%s{\"id\":\"d%d\",\"changes\":[", i > 0 ? "," : "", i);
+		for (int k = 0; k < MANY_LEAVES; k++)
+			buf_printf(&page, "%s{\"rev\":\"1-%d\"}", k > 0 ? "," : "", k);
+		buf_append_text(&page, "]}");
+	}
+	buf_append_text(&page, "],\"last_seq\":\"3-c\"}");
+	answer(b, "/_changes", 200, buf_cstr(&page));
+	buf_close(&page);
+}
+
+/* Targets refuse to be asked about too many revisions at once. */
+static void test_a_target_is_told_of_many_leaves_in_parts(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer_many(b);
+	expect_question(b, "/_revs_diff {\"none\":[],\"d0\":[\"1-0\",");
+	expect_question(b, ",\"d1\":[\"1-0\",");
+	assert_null(question(b, "\"d2\""));
+	answer(b, "/_revs_diff", 200, "{\"d1\":{\"missing\":[\"1-7\"]}}");
+	expect_question(b, "/_revs_diff {\"d2\":[\"1-0\",");
+	answer(b, "/_revs_diff", 200, "{\"d2\":{\"missing\":[\"1-9\"]}}");
+	expect_question(
+	    b, " {\"docs\":[{\"id\":\"d1\",\"rev\":\"1-7\"},{\"id\":\"d2\",\"rev\":\"1-9\"}]}");
+	answer(b, "/_bulk_get", 200, GOT_BOTH);
+	answer(b, "/_bulk_docs", 201, "[]");
+	to_end(b);
+	expect_body(b, 200, "\"missing_checked\":4500,\"missing_found\":2,\"docs_read\":2");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +177,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_what_is_not_answered_is_asked_for_in_parts, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_another_filter_function_begins_anew, setup,
+					    gateway_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_target_is_told_of_many_leaves_in_parts, setup,
 					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_target_gets_only_what_it_was_told_of, setup,
 					    gateway_bench_teardown),
