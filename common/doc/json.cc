@@ -412,7 +412,7 @@ static bool put_value(struct json_parser *p, ondemand::value value)
 		mp_write_bool(p->out, true);
 	else if (slice_is(token, "false"))
 		mp_write_bool(p->out, false);
-	else if (!json_number_value(token, p->out))
+	else if (token.len > JSON_NUMBER_TEXT_MAX || !json_number_value(token, p->out))
 		return fail(p, STATUS_INVALID_JSON);
 	return true;
 }

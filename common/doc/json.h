@@ -30,9 +30,13 @@ struct json_error {
 	char place[128]; /* a JSON pointer such as /a/0/b, cut if long; may be empty */
 };
 
+/* To compare a number takes as long as its text is, with each of a list of millions of others. */
+enum { JSON_NUMBER_TEXT_MAX = 1000 };
+
 /* Appends the value as MessagePack. At most LIMIT_JSON_DEPTH levels; duplicate keys refused at any
- * level (also keys that are equal only after unescaping); lone surrogates refused; nothing may
- * follow the value but white space. False: out is as before and *error says where and why. */
+ * level (also keys that are equal only after unescaping); lone surrogates and numbers of more than
+ * JSON_NUMBER_TEXT_MAX characters refused; nothing may follow the value but white space. False: out
+ * is as before and *error says where and why. */
 bool json_to_msgpack(struct json_parser *parser, struct slice text, struct buf *out,
 		     struct json_error *error) MUST_CHECK;
 

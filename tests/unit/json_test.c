@@ -150,6 +150,27 @@ static void test_numbers_survive(void **state)
 	check_becomes(f, "10000000000000000000000.0", "1e+22");
 }
 
+/* A thousand characters, and not one more, whatever they say. */
+static void test_long_numbers(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const begins[] = {"", "-", "1.", "1e"};
+	for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
+		struct buf text = {0};
+		buf_append_text(&text, "{\"a\":[");
+		size_t before = text.len;
+		buf_append_text(&text, begins[i]);
+		while (text.len < before + 1000)
+			buf_append_byte(&text, '7');
+		buf_append_text(&text, "]}");
+		check_kept(f, buf_cstr(&text));
+		text.len -= 2;
+		buf_append_text(&text, "7]}");
+		check_refused(f, buf_cstr(&text), STATUS_INVALID_JSON, "/a/0");
+		buf_close(&text);
+	}
+}
+
 static void test_number_types(void **state)
 {
 	struct fixture *f = *state;
@@ -526,6 +547,7 @@ int main(void)
 	    cmocka_unit_test(test_values_survive),
 	    cmocka_unit_test(test_numbers_survive),
 	    cmocka_unit_test(test_number_types),
+	    cmocka_unit_test(test_long_numbers),
 	    cmocka_unit_test(test_bad_json),
 	    cmocka_unit_test(test_empty),
 	    cmocka_unit_test(test_bad_utf8),
