@@ -69,7 +69,8 @@ static bool stub_names(const struct splitting *s, struct slice id)
 	return false;
 }
 
-static void add_versions(struct splitting *s, const struct entity *e, struct revision *base)
+/* False: one has no content any more. */
+static bool add_versions(struct splitting *s, const struct entity *e, struct revision *base)
 {
 	struct decide *w = s->w;
 	struct decision *out = s->out;
@@ -80,11 +81,13 @@ static void add_versions(struct splitting *s, const struct entity *e, struct rev
 		struct split_part *part = &out->parts[out->parts_count++];
 		*part = (struct split_part){
 		    .id = document.id, .anew = document.anew, .beside = true, .base = base};
-		CHECK(decide_body(w, e->versions[i], &part->body));
+		if (!decide_body(w, e->versions[i], &part->body))
+			return splitting_fail(s, "body_missing");
 		name_operation(w, decide_revision_text(w, e->versions[i]), part);
 		digest16(part->body, part->digest);
 		memcpy(part->operation_id, document.operation_id, SPLIT_DOCUMENT_BYTES);
 	}
+	return true;
 }
 
 /* False: it gets no id. */
@@ -108,8 +111,7 @@ static bool add_document(struct splitting *s, const struct entity *e)
 	name_operation(s->w, (struct slice){0}, part);
 	splitting_add_id(s, part->id);
 	out->parts_count++;
-	add_versions(s, e, name_as_root(s->w, part));
-	return true;
+	return add_versions(s, e, name_as_root(s->w, part));
 }
 
 static bool make_parts(struct splitting *s)
