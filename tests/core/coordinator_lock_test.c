@@ -16,9 +16,8 @@ enum { SETTLE_MS = 2000, SHARDS = 3 };
 
 static int setup(void **state)
 {
-	struct bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	bench_init(b);
+	bench_setup(state);
+	struct bench *b = *state;
 	bench_advance(b, SETTLE_MS);
 	assert_int_equal(
 	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("c")},
@@ -27,7 +26,6 @@ static int setup(void **state)
 	bench_advance(b, SETTLE_MS);
 	memset(b->acquired, 0xff, sizeof b->acquired);
 	memset(b->released, 0xff, sizeof b->released);
-	*state = b;
 	return 0;
 }
 

@@ -17,9 +17,8 @@ enum { SETTLE_MS = 2000, STEP_MS = 50, LONG_MS = 20000, LEAD = 12, OLD = 11 };
 /* Everybody up, five storage nodes, one collection on the first three: 12 leads, 13, 11. */
 static int setup(void **state)
 {
-	struct bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	bench_init(b);
+	bench_setup(state);
+	struct bench *b = *state;
 	bench_advance(b, SETTLE_MS);
 	assert_int_equal(
 	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("t")},
@@ -27,7 +26,6 @@ static int setup(void **state)
 	    STATUS_CREATED);
 	bench_grow(b);
 	bench_advance(b, SETTLE_MS);
-	*state = b;
 	return 0;
 }
 

@@ -11,15 +11,6 @@
 
 enum { SETTLE_MS = 2000 };
 
-static int setup(void **state)
-{
-	struct bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	bench_init(b);
-	*state = b;
-	return 0;
-}
-
 static bool rows_have(struct bench *b, const char *text)
 {
 	return memmem(b->rows.data, b->rows.len, text, strlen(text)) != NULL;
@@ -78,7 +69,7 @@ static void test_system_notifys_are_cut(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_system_nodes),
 	    TEST(test_system_notifys_are_cut),

@@ -14,15 +14,6 @@
 
 enum { SETTLE_MS = 2000 };
 
-static int setup(void **state)
-{
-	struct bench *b = malloc(sizeof *b);
-	assert_non_null(b);
-	bench_init(b);
-	*state = b;
-	return 0;
-}
-
 /* The usual beginning: everybody up, one collection with one shard led by the node with that id. */
 static uint64_t begin(struct bench *b)
 {
@@ -716,7 +707,7 @@ static void test_random_messages(void **state)
 	}
 }
 
-#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, bench_teardown)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, bench_setup, bench_teardown)
 
 int main(void)
 {

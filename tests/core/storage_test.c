@@ -483,13 +483,9 @@ static void test_copy_to_an_impossible_place_is_refused(void **state)
 		  "incarnation=211 applied=2}\n");
 }
 
-/* C comes back with nothing; it would have to apply each of five writes of one document. */
-static void test_an_empty_replica_is_copied_to(void **state)
+/* This node leads and has done five writes of one document, which B has. */
+static void lead_five_writes(struct storage_bench *b)
 {
-	struct storage_bench *b = *state;
-	storage_bench_stop(b, false);
-	b->options.copy_entries_min = 5;
-	storage_bench_start(b);
 	peers_lead(b, MODE_CONSISTENT);
 	for (uint64_t v = 1; v <= 5; v++) {
 		struct msg_doc_write m = peers_put(b, "d", v);
@@ -497,6 +493,16 @@ static void test_an_empty_replica_is_copied_to(void **state)
 		peers_ack(b, PEER_B, 1, 2 + v);
 		assert_true(status_is_success(b->written.status));
 	}
+}
+
+/* C comes back with nothing; it would have to apply each of five writes of one document. */
+static void test_an_empty_replica_is_copied_to(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.copy_entries_min = 5;
+	storage_bench_start(b);
+	lead_five_writes(b);
 	place_with_learner(b);
 	storage_bench_advance(b, LEASE_HELD_MS);
 	peers_promise(b, PEER_B, 2, STATUS_OK);
@@ -518,12 +524,7 @@ static void test_copy_begins_under_load(void **state)
 	storage_bench_stop(b, false);
 	b->options.stream_keep_entries = 1;
 	storage_bench_start(b);
-	peers_lead(b, MODE_CONSISTENT);
-	for (uint64_t v = 1; v <= 5; v++) {
-		struct msg_doc_write m = peers_put(b, "d", v);
-		peers_write(b, 1, &m);
-		peers_ack(b, PEER_B, 1, 2 + v);
-	}
+	lead_five_writes(b);
 	peers_ack(b, PEER_C, 1, 1);
 	storage_bench_clear(b);
 	for (int turn = 0; turn < 20; turn++) {

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "common/base/memory.h"
 #include "common/quorum.h"
 #include "common/timing.h"
 #include "proto/msgpack.h"
@@ -429,6 +430,14 @@ void bench_close(struct bench *b)
 	arena_close(&b->arena);
 	buf_close(&b->trace);
 	buf_close(&b->rows);
+}
+
+int bench_setup(void **state)
+{
+	struct bench *b = mem_alloc_zero(sizeof *b);
+	bench_init(b);
+	*state = b;
+	return 0;
 }
 
 int bench_teardown(void **state)

@@ -86,7 +86,8 @@ struct bench {
 /* A fresh disk, a started core, all members about to join. */
 void bench_init(struct bench *b);
 void bench_close(struct bench *b);
-/* The end of a test whose *state is a bench on the heap. */
+/* The beginning and the end of a test whose *state is a bench on the heap. */
+int bench_setup(void **state);
 int bench_teardown(void **state);
 
 struct model *bench_model(struct bench *b, uint64_t id);
