@@ -167,9 +167,12 @@ static uint32_t survey(struct coordinator *c)
 	return moves;
 }
 
-/* The best claim to this shard among those with room, or the one that is named. */
+/* The best claim to this shard among those with room, or the one that is named, unless that one has
+ * a replica already. */
 static struct member_row *target_of(struct coordinator *c, const struct shard *s, uint64_t named)
 {
+	if (placement_index(s, named) < s->replicas_count)
+		named = 0;
 	uint64_t nodes[LIMIT_MEMBERS];
 	uint32_t count = 0;
 	size_t at = 0;

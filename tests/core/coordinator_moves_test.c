@@ -249,6 +249,15 @@ static void test_source_is_dead(void **state)
 	assert_true(lists(b, 15));
 }
 
+/* The node that is to take all has this one already: another takes it. */
+static void test_target_has_one_already(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, "b"), STATUS_OK);
+	advance_until(b, old_gone);
+	assert_true(lists(b, LEAD));
+}
+
 static void test_source_dies_on_the_way(void **state)
 {
 	struct bench *b = *state;
@@ -352,6 +361,7 @@ int main(void)
 	    CASE(test_target_dies_joint),
 	    CASE(test_target_wiped_joint),
 	    CASE(test_source_is_dead),
+	    CASE(test_target_has_one_already),
 	    CASE(test_source_dies_on_the_way),
 	    CASE(test_called_off),
 	    CASE(test_update_checks),
