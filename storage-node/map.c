@@ -202,12 +202,13 @@ static void drop_collection(struct storage *s, uint64_t id, struct effects *fx)
 void map_on_push(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_map_push *m = e->message.body;
+	/* first: there may be room for what is new only once they are gone */
+	for (uint32_t i = 0; i < m->dropped_count; i++)
+		drop_collection(s, m->dropped[i], fx);
 	for (uint32_t i = 0; i < m->collections_count; i++)
 		adopt_collection(s, &m->collections[i]);
 	for (uint32_t i = 0; i < m->shards_count; i++)
 		map_adopt(s, &m->shards[i], fx);
-	for (uint32_t i = 0; i < m->dropped_count; i++)
-		drop_collection(s, m->dropped[i], fx);
 	if (m->map_version > s->map_version) {
 		s->map_version = m->map_version;
 		struct msg_map_push members = {.map_version = m->map_version,

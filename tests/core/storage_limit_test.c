@@ -286,6 +286,33 @@ static void test_what_is_sorted_is_bounded(void **state)
 	assert_int_equal(b->queried.rows_count, DOCUMENTS);
 }
 
+/* What one map drops makes room for what it brings. */
+static void test_a_drop_makes_room_for_a_collection(void **state)
+{
+	struct storage_bench *b = *state;
+	static struct collection list[LIMIT_COLLECTIONS];
+	uint64_t dropped = 1000;
+	for (uint32_t i = 0; i < LIMIT_COLLECTIONS; i++)
+		list[i] = (struct collection){.id = dropped + i,
+					      .name = slice_text("x"),
+					      .version = 1,
+					      .replicas = 3,
+					      .write_quorum = 2};
+	struct msg_map_push push = {
+	    .map_version = 1, .collections = list, .collections_count = LIMIT_COLLECTIONS};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	struct collection next = list[1];
+	next.id = COLLECTION;
+	push = (struct msg_map_push){.map_version = 3,
+				     .collections = &next,
+				     .collections_count = 1,
+				     .dropped = &dropped,
+				     .dropped_count = 1};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	assert_int_equal(disk_count(b->disk, STORE_META, slice_text("c")), LIMIT_COLLECTIONS);
+	assert_int_equal(disk_count(b->disk, STORE_META, slice_text("d")), 1);
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -301,6 +328,7 @@ int main(void)
 	    CASE(test_body_must_be_a_document),
 	    CASE(test_ordered_list_comes_in_pages),
 	    CASE(test_what_is_sorted_is_bounded),
+	    CASE(test_a_drop_makes_room_for_a_collection),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
