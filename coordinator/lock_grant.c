@@ -101,6 +101,14 @@ static void tell_shards(struct coordinator *c, struct lock_row *row, struct effe
 	send_sets(c, row, fx);
 }
 
+/* So that a late question does not lock again, nor a release that comes twice find nothing. */
+static void note_ended(struct coordinator *c, const struct lock_row *row)
+{
+	lock_ended_add(c, row->record.id,
+		       row->releases ? slice_of(row->release[0].request, LOCK_ID_BYTES)
+				     : slice_of(NULL, 0));
+}
+
 /* All of them have settled it. */
 static void settled(struct coordinator *c, struct lock_row *row, struct effects *fx)
 {
@@ -115,9 +123,7 @@ static void settled(struct coordinator *c, struct lock_row *row, struct effects 
 	log_row(row, "lock_released", fx);
 	lock_row_remove(c, row, fx);
 	answer_releases(row, fx);
-	lock_ended_add(c, row->record.id,
-		       row->releases ? slice_of(row->release[0].request, LOCK_ID_BYTES)
-				     : slice_of(NULL, 0));
+	note_ended(c, row);
 	lock_row_drop(c, row);
 }
 
@@ -147,7 +153,7 @@ void lock_begin_release(struct coordinator *c, struct lock_row *row, struct effe
 	lock_answer_acquire(c, row, STATUS_LOCK_LOST, slice_of(NULL, 0), fx);
 	if (row->state == LOCK_WAITING) {
 		answer_releases(row, fx);
-		lock_ended_add(c, row->record.id, slice_of(NULL, 0));
+		note_ended(c, row);
 		lock_row_drop(c, row);
 		return;
 	}

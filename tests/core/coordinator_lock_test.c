@@ -342,6 +342,10 @@ static void test_waiting_ends(void **state)
 	unlock(b, 4, 99);
 	assert_int_equal(b->released[4], STATUS_OK);
 	assert_int_equal(b->acquired[4], STATUS_LOCK_LOST);
+	unlock(b, 4, 99); /* the same request, sent again */
+	assert_int_equal(b->released[4], STATUS_OK);
+	unlock(b, 4, 98);
+	assert_int_equal(b->released[4], STATUS_NOT_FOUND);
 }
 
 static void test_the_same_id_is_the_same_lock(void **state)
