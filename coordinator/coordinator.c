@@ -82,6 +82,7 @@ static void on_start(struct coordinator *c, struct effects *fx)
 	c->state.boot++;
 	state_put_counters(c, fx);
 	membership_grace(c);
+	recovery_start(c);
 	lock_start(c);
 	c->review_wanted = true;
 	fx_log(fx, LOG_LEVEL_INFO, "coordinator_started boot=%llu map_version=%llu shards=%llu",

@@ -99,6 +99,7 @@ struct shard_row {
 	/* recovery */
 	uint64_t promised_max;
 	bool raise; /* adopted, or in doubt: begin a new epoch */
+	bool heard; /* since our start enough have spoken to know its newest epoch */
 };
 
 struct collection_row {
@@ -140,8 +141,9 @@ struct coordinator {
 	uint64_t moved;       /* replicas, to another node */
 	int64_t rebalance_ms; /* not before */
 	enum recovery_state recovery;
-	struct buf refused_text; /* why */
-	struct arena arena;      /* of one step */
+	int64_t recovery_patient_ms; /* until then whoever is away is waited for */
+	struct buf refused_text;     /* why */
+	struct arena arena;          /* of one step */
 	struct buf key;
 	struct buf value;
 };

@@ -189,8 +189,8 @@ static struct member_row *target_of(struct coordinator *c, const struct shard *s
 static bool may_begin(const struct shard_row *row)
 {
 	const struct shard *s = &row->placement.shard;
-	return !s->dropped && !row->raise && row->serving && s->replicas_count < LIMIT_REPLICAS &&
-	       placement_joining(s) == s->replicas_count;
+	return !s->dropped && !row->raise && row->heard && row->serving &&
+	       s->replicas_count < LIMIT_REPLICAS && placement_joining(s) == s->replicas_count;
 }
 
 static void begin(struct coordinator *c, struct shard_row *row, struct member_row *from,

@@ -187,21 +187,38 @@ static bool heard_enough(const struct coordinator *c, const struct shard *s)
 	return placement_can_elect(s, here) || joined == s->replicas_count;
 }
 
-static bool complete(const struct coordinator *c)
+/* Of all shards? */
+static bool hear(struct coordinator *c)
 {
+	bool all = true;
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&c->shards, &at));)
-		if (!heard_enough(c, &((struct shard_row *)e->value)->placement.shard))
-			return false;
-	if (c->shards.count > 0 && !c->options.recover_from_nodes)
+	for (struct map_entry *e; (e = map_next(&c->shards, &at));) {
+		struct shard_row *row = e->value;
+		row->heard = row->heard || heard_enough(c, &row->placement.shard);
+		all = all && row->heard;
+	}
+	return all;
+}
+
+static bool complete(const struct coordinator *c, bool all)
+{
+	if (all && c->shards.count > 0 && !c->options.recover_from_nodes)
 		return true;
+	if (!all && c->now_ms < c->recovery_patient_ms)
+		return false;
 	return membership_storage_joined(c) * 2 > membership_storage_listed(c) ||
 	       membership_storage_listed(c) == 0;
 }
 
+void recovery_start(struct coordinator *c)
+{
+	c->recovery_patient_ms = c->now_ms + RECOVERY_PATIENCE_MS;
+}
+
 void recovery_review(struct coordinator *c, struct effects *fx)
 {
-	if (c->recovery != RECOVERY_WAITING || !complete(c))
+	bool all = hear(c);
+	if (c->recovery != RECOVERY_WAITING || !complete(c, all))
 		return;
 	c->recovery = RECOVERY_DONE;
 	fx_log(fx, LOG_LEVEL_INFO, "recovered map_version=%llu shards=%llu",

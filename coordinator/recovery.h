@@ -3,7 +3,9 @@
  *
  *   WAITING   decides nothing. It waits until of every shard it knows N-W+1 voting replicas have
  * joined (any that many share a node with every quorum that settled something), or all of them;
- * while it knows no shard, until more than half of the listed storage nodes have. DONE decides.
+ * while it knows no shard, until more than half of the listed storage nodes have. Nodes may be gone
+ * for good: after RECOVERY_PATIENCE_MS more than half are enough in any case.
+ *   DONE      decides, but of no shard of which too few have joined yet.
  *   REFUSED   a member knew a higher epoch, promise or map version, another content of an epoch, or
  * a shard or collection that is not ours, a newer version of its settings, or that it was dropped:
  * this state is not the newest there was. Decides nothing, pushes no map, says so once in the log
@@ -17,11 +19,14 @@
 
 #include "coordinator/internal.h"
 
+enum { RECOVERY_PATIENCE_MS = 10000 };
+
+void recovery_start(struct coordinator *c);
 void recovery_on_join(struct coordinator *c, const struct member_row *m,
 		      const struct msg_member_join *j, struct effects *fx);
 void recovery_on_heartbeat(struct coordinator *c, const struct member_row *m,
 			   const struct msg_heartbeat *h, struct effects *fx);
-/* WAITING to DONE, when it is time. */
+/* WAITING to DONE, when it is time; which shards are known well enough to decide on. */
 void recovery_review(struct coordinator *c, struct effects *fx);
 
 #endif

@@ -208,7 +208,7 @@ void succession_review(struct coordinator *c, struct effects *fx)
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&c->shards, &at));) {
 		struct shard_row *row = e->value;
-		if (row->placement.shard.dropped)
+		if (row->placement.shard.dropped || !row->heard)
 			continue;
 		if (raise_in_doubt(c, row, fx) || renew(c, row, fx) || fail_over(c, row, fx) ||
 		    promote(c, row, fx) || moves_step(c, row, fx))

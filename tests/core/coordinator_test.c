@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
+#include "coordinator/recovery.h"
 #include "proto/msgpack.h"
 #include "proto/schema_random.h"
 
@@ -255,6 +256,49 @@ static void test_restart_recovers(void **state)
 		  "map 3\n" SHARD("1", "12",
 				  ALL_VOTE) "placement shard=# epoch=2 lead=13 why=offline\n"
 					    "map 4\n" SHARD("2", "13", ALL_VOTE));
+}
+
+/* The node with the only copy of something. */
+static uint64_t home_of_single(struct bench *b, struct copy **copy)
+{
+	for (uint64_t id = NODE_A; id < NODE_A + NODES + BENCH_MORE; id++)
+		for (uint32_t i = 0; i < bench_model(b, id)->copies_count; i++) {
+			*copy = &bench_model(b, id)->copies[i];
+			if ((*copy)->placement.shard.replicas_count == 1)
+				return id;
+		}
+	return 0;
+}
+
+/* What a node that is gone for good has alone must not keep all else from being decided. */
+static void test_restart_without_a_node(void **state)
+{
+	struct bench *b = *state;
+	struct copy *copy = NULL;
+	struct msg_collection_create one = {
+	    .collection = {.name = slice_text("one"), .replicas = 1}, .shards = 1};
+	uint64_t lead = begin(b);
+	bench_grow(b);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(bench_create(b, one), STATUS_CREATED);
+	uint64_t home = home_of_single(b, &copy);
+	assert_int_not_equal(home, lead);
+	bench_down(b, home);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(ask(b, 1, false), STATUS_STARTING);
+	bench_advance(b, RECOVERY_PATIENCE_MS);
+	assert_int_equal(ask(b, 1, false), STATUS_OK);
+	bench_down(b, lead);
+	bench_advance(b, OFFLINE_MS + 500);
+	assert_int_equal(bench_placement(b)->epoch, 2);
+	/* that one is left alone until its node tells what it knows */
+	buf_clear(&b->trace);
+	bench_boot(b, home);
+	bench_advance(b, SETTLE_MS);
+	assert_null(strstr(buf_cstr(&b->trace), "recovery_refused"));
+	assert_int_equal(copy->placement.shard.epoch, 2);
+	assert_int_equal(copy->state, SHARD_SERVING);
 }
 
 /* A restart while all is well moves no lead. */
@@ -722,6 +766,7 @@ int main(void)
 	    CASE(test_wiped_node),
 	    CASE(test_two_wiped_nodes),
 	    CASE(test_restart_recovers),
+	    CASE(test_restart_without_a_node),
 	    CASE(test_restart_is_quiet),
 	    CASE(test_old_state_is_refused),
 	    CASE(test_recover_from_nodes),
