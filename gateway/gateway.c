@@ -142,6 +142,12 @@ static void drain(struct turn *t)
 	replicator_drain(t);
 }
 
+static void stream_gone(struct turn *t, uint64_t stream)
+{
+	notify_stream_gone(t, stream);
+	arbiters_stream_gone(t, stream);
+}
+
 /* False: it is none of a stream. */
 static bool on_stream(struct turn *t)
 {
@@ -156,8 +162,7 @@ static bool on_stream(struct turn *t)
 		return true;
 	case EVENT_STREAM_GONE:
 		request_gone(t, stream);
-		notify_stream_gone(t, stream);
-		arbiters_stream_gone(t, stream);
+		stream_gone(t, stream);
 		return true;
 	default:
 		return false;
@@ -177,6 +182,7 @@ static bool on_http(struct turn *t)
 		return true;
 	case EVENT_HTTP_GONE:
 		request_gone(t, event->http_gone);
+		stream_gone(t, event->http_gone); /* it was to become one */
 		lock_answer_lost(t, event->http_gone);
 		return true;
 	case EVENT_HTTP_CLOSED:

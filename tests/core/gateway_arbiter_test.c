@@ -455,6 +455,20 @@ static void test_a_stream_has_credit(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), " op=2"));
 }
 
+/* It was answered in the turn in which its client left, and the shell tells of the request alone:
+ * nobody is there to take conflicts for. */
+static void test_a_stream_whose_client_is_gone(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = gateway_bench_http(b, "GET /_/arbiter/_stream?credit=1&collections=c");
+	assert_int_equal(b->status, 200);
+	struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = stream};
+	gateway_bench_event(b, &gone);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 2000);
+	expect(b, "");
+}
+
 /* ---- over a WebSocket ---- */
 
 static uint64_t connect_socket(struct gateway_bench *b)
@@ -649,6 +663,7 @@ int main(void)
 	    TEST(test_what_is_malformed_is_refused),
 	    TEST(test_who_waits_takes_nobodys_place),
 	    TEST(test_a_stream_has_credit),
+	    TEST(test_a_stream_whose_client_is_gone),
 	    TEST(test_a_socket_needs_the_role),
 	    TEST(test_a_socket_takes_and_answers),
 	    TEST(test_a_socket_that_ends_gives_back_what_it_has_not_decided),

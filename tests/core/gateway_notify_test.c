@@ -334,6 +334,27 @@ static void test_too_many_subscribers(void **state)
 	assert_int_equal(b->status, 101);
 }
 
+/* It was answered in the turn in which its client left: the shell never began the stream, and tells
+ * of the request alone. */
+static void test_client_gone_before_its_stream(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent open[2];
+	listen(b, "c", open);
+	uint64_t events = gateway_bench_http(b, "GET /_/notify?path=c\n");
+	assert_int_equal(b->status, 200);
+	uint64_t socket = socket_open(b);
+	assert_int_equal(b->status, 101);
+	struct event left[] = {{.kind = EVENT_HTTP_GONE, .http_gone = events},
+			       {.kind = EVENT_HTTP_GONE, .http_gone = socket}};
+	for (size_t i = 0; i < ARRAY_LEN(left); i++)
+		gateway_bench_event(b, &left[i]);
+	assert_int_equal(b->gw->notify->subscribers.count, 1);
+	gone(b, 1);
+	assert_int_equal(b->gw->notify->subscribers.count, 0);
+	assert_int_equal(b->gw->notify->live.count, 0);
+}
+
 static void test_drain(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -674,6 +695,7 @@ int main(void)
 	    T(test_bad_frames),
 	    T(test_exploding_pattern),
 	    T(test_too_many_subscribers),
+	    T(test_client_gone_before_its_stream),
 	    T(test_drain),
 	    T(test_socket_get),
 	    T(test_socket_gets_no_part_of_a_list),
