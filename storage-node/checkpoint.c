@@ -52,8 +52,8 @@ uint64_t checkpoint_seen(struct storage *s, struct shard_copy *c, char behind[LI
 		seen = list[i].number;
 		name = list[i].name;
 	}
-	/* those under way are on no disk yet */
-	if (c->checkpoint_entry > c->position.applied && c->checkpoint_low < seen)
+	/* the walk shows the last commit: those under way, or applied since, are not in it */
+	if (c->checkpoint_entry > c->committed && c->checkpoint_low < seen)
 		seen = c->checkpoint_low;
 	if (behind) {
 		if (name.len > 0)
@@ -96,19 +96,24 @@ static uint64_t order(struct storage *s, struct shard_copy *c, struct checkpoint
 	return stream_append_change(s, c, &change, fx);
 }
 
-/* Room for another one: of those that count as lost, one goes. */
-static bool make_room(struct storage *s, struct shard_copy *c, struct effects *fx)
+/* Room for another one: of those that count as lost, one goes. New ones count when they are
+ * applied: near the limit each waits for the one before. */
+static enum status make_room(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	struct checkpoint *list;
+	if (c->position.checkpoints + c->pending.count < LIMIT_CHECKPOINTS)
+		return STATUS_OK;
+	if (c->checkpoint_entry > c->committed)
+		return STATUS_OVERLOADED;
 	if (c->position.checkpoints < LIMIT_CHECKPOINTS)
-		return true;
+		return STATUS_OK;
 	uint32_t count = load_all(s, c, &list);
 	for (uint32_t i = 0; i < count; i++)
 		if (is_lost(s, &list[i])) {
 			order(s, c, &list[i], true, slice_of(NULL, 0), fx);
-			return true;
+			return STATUS_OK;
 		}
-	return false;
+	return STATUS_TOO_MANY_CHECKPOINTS;
 }
 
 static enum status check(struct storage *s, struct shard_copy *c,
@@ -125,9 +130,9 @@ static enum status check(struct storage *s, struct shard_copy *c,
 		return STATUS_EVENTS_GONE;
 	if (m->checkpoint.number > c->position.last)
 		return STATUS_BAD_PARAMETER;
-	if (!load(s, c, m->checkpoint.name, &before) && !make_room(s, c, fx))
-		return STATUS_TOO_MANY_CHECKPOINTS;
-	return s->disk_full ? STATUS_DISK_FULL : STATUS_OK;
+	if (s->disk_full)
+		return STATUS_DISK_FULL;
+	return load(s, c, m->checkpoint.name, &before) ? STATUS_OK : make_room(s, c, fx);
 }
 
 static uint64_t order_set(struct storage *s, struct shard_copy *c,
@@ -136,8 +141,7 @@ static uint64_t order_set(struct storage *s, struct shard_copy *c,
 	struct checkpoint p = m->checkpoint;
 	p.updated_ms = (uint64_t)s->wall_ms;
 	uint64_t number = order(s, c, &p, m->drop, m->operation_id, fx);
-	if (!m->drop &&
-	    (c->checkpoint_entry <= c->position.applied || p.number < c->checkpoint_low))
+	if (!m->drop && (c->checkpoint_entry <= c->committed || p.number < c->checkpoint_low))
 		c->checkpoint_low = p.number;
 	if (!m->drop)
 		c->checkpoint_entry = number;

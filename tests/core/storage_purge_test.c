@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -424,6 +425,42 @@ static void test_waits_for_clients(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), 2);
 }
 
+/* It is told that it is registered in the turn in which the arbiter asks, before that is committed:
+ * scans do not show it yet. */
+static void test_waits_for_a_client_of_the_same_turn(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	struct msg_checkpoint_set set = {.shard = SHARD,
+					 .checkpoint = {.name = slice_text("phone"), .number = 3}};
+	deleted(b, &made);
+	storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 1, &set);
+	b->gathers = true;
+	peers_ack(b, PEER_B, 1, 5);
+	b->gathers = false;
+	assert_int_equal(commit(b, DELETION, 3, 6), 0);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 2);
+}
+
+/* More would come than there may be, and all that is looked at are so many. */
+static void test_many_clients_at_once(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made;
+	char name[16];
+	deleted(b, &made);
+	int before = peers_pairs(b, STORE_CONFLICTS, 'd');
+	for (int i = 0; i < LIMIT_CHECKPOINTS + 2; i++) {
+		snprintf(name, sizeof name, "c%05d", i);
+		struct msg_checkpoint_set set = {
+		    .shard = SHARD, .checkpoint = {.name = slice_text(name), .number = DELETION}};
+		storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 1, &set);
+	}
+	for (int more = 0; more <= 2; more++)
+		peers_ack(b, PEER_B, 1, DELETION + LIMIT_CHECKPOINTS + (uint64_t)more);
+	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), before + LIMIT_CHECKPOINTS);
+}
+
 static void test_a_late_copy_changes_nothing(void **state)
 {
 	struct storage_bench *b = *state;
@@ -530,6 +567,8 @@ int main(void)
 	    CASE(test_new_document_is_none),
 	    CASE(test_before_the_purge_nothing_is_late),
 	    CASE(test_waits_for_clients),
+	    CASE(test_waits_for_a_client_of_the_same_turn),
+	    CASE(test_many_clients_at_once),
 	    CASE(test_a_late_copy_changes_nothing),
 	    CASE(test_a_purge_that_was_cut),
 	    CASE(test_an_edit_behind_a_purge_is_late),

@@ -204,7 +204,8 @@ void storage_bench_deliver(struct storage_bench *b, uint64_t from, uint16_t type
 	storage_bench_step(b, &e);
 	buf_close(&bytes);
 	arena_close(&arena); /* what is kept must have been copied */
-	storage_bench_turn(b);
+	if (!b->gathers)
+		storage_bench_turn(b);
 }
 
 /* ---- life ---- */

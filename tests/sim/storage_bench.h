@@ -23,6 +23,7 @@ struct storage_bench {
 	uint64_t join_request; /* of the last one sent */
 	uint64_t request;      /* that messages answer, or ask with */
 	bool strange;          /* the coordinator does not answer a start */
+	bool gathers;          /* what is delivered is of one turn, which does not end yet */
 	struct storage_options options;
 	struct slice policy; /* of the collection; borrowed */
 	/* the latest of each */
@@ -73,7 +74,7 @@ void storage_bench_step(struct storage_bench *b, struct event *e);
 void storage_bench_turn(struct storage_bench *b);
 /* Time passes with timers and turns. */
 void storage_bench_advance(struct storage_bench *b, int64_t ms);
-/* One message and the turn that takes it. */
+/* One message and, unless it `gathers`, the end of the turn that takes it. */
 void storage_bench_deliver(struct storage_bench *b, uint64_t from, uint16_t type, uint64_t epoch,
 			   const void *message);
 
