@@ -127,9 +127,13 @@ static uint32_t old_uploads(struct storage *s, struct shard_copy *c, struct slic
 		if (key.len < sizeof prefix || memcmp(key.data, prefix, sizeof prefix) != 0)
 			break;
 		struct slice value = arena_copy(&s->arena, store_value(s->store, it));
-		if (schema_decode(&schema_upload, value, &s->arena, &upload) && is_old(s, &upload))
-			out[count++] = arena_copy(
-			    &s->arena, slice_of(key.data + sizeof prefix, key.len - sizeof prefix));
+		if (!schema_decode(&schema_upload, value, &s->arena, &upload) ||
+		    !is_old(s, &upload))
+			continue;
+		out[count] = arena_copy(
+		    &s->arena, slice_of(key.data + sizeof prefix, key.len - sizeof prefix));
+		/* the walk shows the last commit: more of it may have come since */
+		count += attachment_load_upload(s, c, out[count], &upload) && is_old(s, &upload);
 	}
 	store_iterator_free(s->store, it);
 	return count;
@@ -139,7 +143,7 @@ void attachment_tick(struct storage *s, struct shard_copy *c, struct effects *fx
 {
 	struct slice ids[UPLOAD_DROPS_SWEEP];
 	if (c->state != SHARD_SERVING || c->position.uploads == 0 || s->now_ms < c->uploads_ms ||
-	    attachment_drop_pending(c) || store_dirty(s->store) || !stream_has_room(s, c))
+	    attachment_drop_pending(c) || !stream_has_room(s, c))
 		return;
 	c->uploads_ms = s->now_ms + UPLOAD_SWEEP_MS;
 	uint32_t count = old_uploads(s, c, ids);

@@ -394,6 +394,28 @@ static void test_nobody_comes_for_it(void **state)
 	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_TIMED_OUT);
 }
 
+/* Nor does it stay where no turn is without a write. */
+static void test_nobody_comes_for_it_under_load(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t number = 3;
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, number);
+	storage_bench_advance(b, KEEP_MS - 5000);
+	for (int i = 0; i < 200; i++) {
+		struct msg_doc_write put = peers_put(b, "d", 0);
+		put.operation_id = peers_operation(b, ++operation);
+		b->gathers = true;
+		peers_write(b, 1, &put);
+		b->gathers = false;
+		storage_bench_advance(b, 50);
+		settle(b, ++number);
+	}
+	settle(b, ++number); /* the entry that drops it */
+	assert_int_equal(pairs(b), 0);
+}
+
 static void forget(struct storage_bench *b, uint64_t upload)
 {
 	struct msg_attachment_forget m = {.shard = SHARD, .upload = peers_operation(b, upload)};
@@ -523,6 +545,8 @@ int main(void)
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it, storage_bench_setup,
 					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it_under_load,
+					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_forgotten, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_disk_full_in_the_middle, storage_bench_setup,
