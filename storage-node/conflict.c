@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/attachment.h"
 #include "common/doc/decide.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
@@ -255,6 +256,8 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	for (uint32_t i = 0; i < m->parents_count; i++)
 		if (parents[i] == GRAPH_NONE)
 			return STATUS_BAD_MESSAGE;
+	if (attachments_of(m->body).len > 0 && shard_settings_pending(c))
+		return STATUS_NO_LEAD; /* versions that have them may be about to go */
 	if (!attachments_known(v, m->body, wrong))
 		return STATUS_MISSING_ATTACHMENT;
 	if (s->disk_full)

@@ -145,6 +145,11 @@ static bool take_attachments(struct document_view *v, int parent, struct decisio
 	if (attachments_of(d->change.body).len == 0)
 		return true;
 	bool known = parent != GRAPH_NONE;
+	/* its body may go before this is applied, and attachments with it */
+	if (known && !graph_is_leaf(&v->doc, (uint32_t)parent) && shard_settings_pending(v->copy)) {
+		d->status = STATUS_NO_LEAD;
+		return false;
+	}
 	uint64_t before = known     ? v->doc.revisions[parent].generation
 			  : d->late ? d->parent[0].generation
 				    : 0;

@@ -183,6 +183,8 @@ void import_on_doc_import(struct storage *s, const struct event *e, struct effec
 	if (status == STATUS_OK && is_overtaken(c, m)) {
 		REACHED(push_overtaken);
 		status = STATUS_STALE;
+	} else if (status == STATUS_OK && shard_settings_pending(c)) {
+		status = STATUS_NO_LEAD; /* what its stubs stand for may be about to go */
 	} else if (status == STATUS_OK && !stream_has_room(s, c)) {
 		status = STATUS_OVERLOADED;
 	}

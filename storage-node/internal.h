@@ -337,6 +337,9 @@ bool shard_is_lead(const struct shard_copy *c);
 struct follower *shard_follower(struct shard_copy *c, uint64_t node);
 void shard_use_settings(struct storage *s, struct shard_copy *c, struct slice encoded);
 bool shard_is_available(const struct shard_copy *c);
+/* An entry under way changes the settings. What it does to the bodies of superseded versions, which
+ * settings let go, is not in overlays. */
+bool shard_settings_pending(const struct shard_copy *c);
 /* And no settings are under way: what stands in the stream here, and is cut, becomes a branch. */
 bool shard_stays_available(const struct shard_copy *c);
 struct shard_copy *shard_new(struct storage *s, uint64_t id);

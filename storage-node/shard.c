@@ -150,11 +150,14 @@ bool shard_is_available(const struct shard_copy *c)
 	return c->settings.mode == MODE_AVAILABLE;
 }
 
+bool shard_settings_pending(const struct shard_copy *c)
+{
+	return c->settings_entry > c->position.applied && c->settings_entry <= c->position.last;
+}
+
 bool shard_stays_available(const struct shard_copy *c)
 {
-	bool pending =
-	    c->settings_entry > c->position.applied && c->settings_entry <= c->position.last;
-	return shard_is_available(c) && !pending;
+	return shard_is_available(c) && !shard_settings_pending(c);
 }
 
 static bool load_record(struct storage *s, char letter, uint64_t id, const struct schema *schema,

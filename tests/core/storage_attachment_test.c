@@ -326,6 +326,41 @@ static void test_no_branch_counts_on_what_may_go(void **state)
 	assert_int_equal(branch_of(b, &name), STATUS_NO_LEAD);
 }
 
+/* The collection's second settings: no ancestors are kept any more. They become an entry. */
+static void keep_no_ancestors(struct storage_bench *b)
+{
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("c"),
+					.version = 2,
+					.replicas = 3,
+					.write_quorum = 2,
+					.mode = MODE_CONSISTENT};
+	struct msg_map_push push = {
+	    .map_version = 2, .collections = &collection, .collections_count = 1};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+}
+
+/* A late edit that names what only an ancestor has, while settings are under way by which that one
+ * goes with the next entry: nobody may be told that it was taken, and the content be gone. */
+static void test_settings_under_way_let_it_go(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	struct revision ancestor = name_written(b);
+	assert_int_equal(write(b, "d", peers_body(b, 2), 5), STATUS_OK);
+	keep_no_ancestors(b);
+	assert_int_equal(write(b, "d", peers_body(b, 3), 5), 999); /* not settled yet */
+	assert_int_equal(edit(b, &ancestor, body_of(b, 4, 0), 5), 999);
+	settle(b, 7);
+	settle(b, 8); /* if it was taken */
+	assert_int_equal(b->written.status, STATUS_NO_LEAD);
+	assert_int_equal(edit(b, &ancestor, body_of(b, 4, 0), 7), STATUS_MISSING_ATTACHMENT);
+	assert_int_equal(pairs(b), 0);
+}
+
 static void test_what_is_not_there(void **state)
 {
 	struct storage_bench *b = *state;
@@ -547,6 +582,8 @@ int main(void)
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it_under_load,
 					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_settings_under_way_let_it_go, storage_bench_setup,
+					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_forgotten, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_disk_full_in_the_middle, storage_bench_setup,
