@@ -166,7 +166,11 @@ static uint32_t find_ids(struct changes *x, struct sequence_row *out)
 		arena_rewind(&x->s->arena, mark);
 	}
 	qsort(out, count, sizeof *out, compare_numbers);
-	return count;
+	uint32_t unique = 0; /* asked for twice, a document is told of once */
+	for (uint32_t i = 0; i < count; i++)
+		if (i == 0 || out[i].number != out[i - 1].number)
+			out[unique++] = out[i];
+	return unique;
 }
 
 static void list_ids(struct changes *x)

@@ -87,6 +87,17 @@ static void test_some_documents(void **state)
 	ask(b, &m, "6:b | 6 0");
 }
 
+static void test_asked_for_twice(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice ids[] = {slice_text("b"), slice_text("a"), slice_text("b"), slice_text("a")};
+	filled(b, MODE_CONSISTENT);
+	struct msg_shard_changes m = {.ids = ids, .ids_count = ARRAY_LEN(ids)};
+	ask(b, &m, "3:a 6:b | 6 0");
+	m.limit = 1;
+	ask(b, &m, "3:a | 3 1");
+}
+
 static void test_deletions_bodies_and_leaves(void **state)
 {
 	struct storage_bench *b = *state;
@@ -163,6 +174,7 @@ int main(void)
 	    CASE(test_each_document_stands_at_its_latest_change),
 	    CASE(test_pages),
 	    CASE(test_some_documents),
+	    CASE(test_asked_for_twice),
 	    CASE(test_deletions_bodies_and_leaves),
 	    CASE(test_bodies_of_leaves),
 	    CASE(test_only_a_lead_answers),
