@@ -343,6 +343,8 @@ static void report_shard(struct verify *v, struct verified_shard *s, struct buf 
 		wrong = "attachments are counted otherwise than documents name them";
 	else if (s->entries > 0 && s->last_entry != p->last)
 		wrong = "its stream does not end where its position says";
+	else if (s->entries != p->last - p->trimmed)
+		wrong = "entries of its stream are missing";
 	if (!wrong)
 		return;
 	v->faults_count++;

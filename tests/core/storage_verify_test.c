@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "storage-node/keys.h"
 #include "storage-node/verify.h"
 #include "tests/sim/storage_peers.h"
 
@@ -73,6 +74,21 @@ static void test_what_is_unknown_is_told(void **state)
 	assert_false(sound(b));
 }
 
+/* Of a stream that has gone as a whole nothing is left that would not follow. */
+static void test_a_stream_that_is_gone_is_told(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf first = {0}, end = {0};
+	peers_lead(b, MODE_CONSISTENT);
+	assert_true(sound(b));
+	store_remove_range(b->store, STORE_STREAM, key_shard(&first, 'e', SHARD),
+			   key_shard_end(&end, 'e', SHARD));
+	storage_bench_turn(b);
+	assert_false(sound(b));
+	buf_close(&first);
+	buf_close(&end);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -80,6 +96,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_what_a_node_writes_is_known),
 	    CASE(test_what_is_unknown_is_told),
+	    CASE(test_a_stream_that_is_gone_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
