@@ -99,28 +99,6 @@ static enum mp_type type_of(struct slice value)
 	return mp_peek(&r);
 }
 
-static void values_at(struct collector *c, const struct index_path *path, struct slice value,
-		      uint32_t at);
-
-/* The same ways into an array that a filter takes: common/doc/query_match.c. */
-static void values_in_array(struct collector *c, const struct index_path *path, struct slice array,
-			    uint32_t at)
-{
-	const struct path_segment *segment = &path->segments[at];
-	struct mp_reader r = mp_reader_of(array);
-	uint32_t count = mp_read(&r).count;
-	c->has |= INDEX_HAS_ARRAYS;
-	for (uint32_t i = 0; i < count && !c->too_many; i++) {
-		struct slice element = mp_value(&r);
-		if (element.len == 0)
-			return;
-		if (type_of(element) == MP_MAP)
-			values_at(c, path, element, at);
-		if (segment->is_index && segment->index == i)
-			values_at(c, path, element, at + 1);
-	}
-}
-
 static void values_at_end(struct collector *c, struct slice value)
 {
 	struct mp_reader r = mp_reader_of(value);
@@ -137,20 +115,25 @@ static void values_at_end(struct collector *c, struct slice value)
 	add_value(c, value);
 }
 
-static void values_at(struct collector *c, const struct index_path *path, struct slice value,
-		      uint32_t at)
+static bool value_found(void *context, struct slice value, bool element)
 {
-	while (at < path->count) {
+	struct collector *c = context;
+	(void)element;
+	values_at_end(c, value);
+	return c->too_many;
+}
+
+/* The same ways into an array that a filter takes: common/doc/query_match.c. */
+static void values_at(struct collector *c, const struct index_path *path, struct slice value)
+{
+	struct path_walk walk = {path->segments, path->count, value_found, c};
+	for (uint32_t at = 0; at < path->count && value.len > 0; at++) {
 		if (type_of(value) == MP_ARRAY) {
-			values_in_array(c, path, value, at);
+			c->has |= INDEX_HAS_ARRAYS;
+			(void)path_walk_array(&walk, value, at);
 			return;
 		}
 		value = value_member(value, path->segments[at].name);
-		if (value.len == 0) {
-			add_value(c, value);
-			return;
-		}
-		at++;
 	}
 	values_at_end(c, value);
 }
@@ -167,7 +150,7 @@ static void collect(struct collector *c, const struct index_path *path, struct s
 		add_value(c, buf_slice(&text));
 		return;
 	}
-	values_at(c, path, body, 0);
+	values_at(c, path, body);
 	if (c->count == 0)
 		add_part(c, slice_of(&none, 1));
 	c->count = sort_unique(c->parts, c->count);

@@ -188,8 +188,6 @@ static bool value_passes(const struct query_node *node, struct slice value)
 
 /* ---- the values at a path ---- */
 
-static bool any_at(const struct query_node *node, struct slice value, uint32_t at);
-
 /* At the path's end an array passes through one of its elements, or itself. */
 static bool end_passes(const struct query_node *node, struct slice value)
 {
@@ -209,40 +207,31 @@ static bool end_passes(const struct query_node *node, struct slice value)
 
 /* An index at the path's end names the element itself: as in MongoDB, if that is an array, it is
  * not looked into. */
-static bool element_passes(const struct query_node *node, struct slice element, uint32_t at)
+static bool found_passes(void *context, struct slice value, bool element)
 {
-	return at + 1 == node->path->count ? value_passes(node, element)
-					   : any_at(node, element, at + 1);
+	const struct query_node *node = context;
+	return element ? value_passes(node, value) : end_passes(node, value);
 }
 
-/* On the way every map in an array is looked into, and the element that the next name may stand
- * for. Where neither is found there is no value, not even an absent one. */
+/* Where an array on the way has neither a map nor the element that the next name may stand for,
+ * there is no value, not even an absent one. */
 static bool any_in_array(const struct query_node *node, struct slice array, uint32_t at)
 {
-	const struct path_segment *segment = &node->path->segments[at];
-	struct mp_reader r = mp_reader_of(array);
-	uint32_t count = mp_read(&r).count;
-	for (uint32_t i = 0; i < count; i++) {
-		struct slice element = mp_value(&r);
-		if (element.len == 0)
-			return false;
-		if (type_of(element) == MP_MAP && any_at(node, element, at))
-			return true;
-		if (segment->is_index && segment->index == i && element_passes(node, element, at))
-			return true;
-	}
-	return false;
+	const struct path_walk walk = {.segments = node->path->segments,
+				       .count = node->path->count,
+				       .found = found_passes,
+				       .context = (void *)node};
+	return path_walk_array(&walk, array, at);
 }
 
-static bool any_at(const struct query_node *node, struct slice value, uint32_t at)
+static bool any_at(const struct query_node *node, struct slice value)
 {
-	while (at < node->path->count) {
+	for (uint32_t at = 0; at < node->path->count; at++) {
 		if (type_of(value) == MP_ARRAY)
 			return any_in_array(node, value, at);
 		value = value_member(value, node->path->segments[at].name);
 		if (value.len == 0)
 			return value_passes(node, value);
-		at++;
 	}
 	return end_passes(node, value);
 }
@@ -253,7 +242,7 @@ static bool predicate_holds(const struct query_node *node, const struct subject 
 		return value_passes(node, subject->value);
 	if (node->path->is_id && subject->id.len > 0)
 		return value_passes(node, subject->id);
-	return any_at(node, subject->value, 0);
+	return any_at(node, subject->value);
 }
 
 static bool any_child_holds(const struct query_node *node, const struct subject *subject)
