@@ -276,7 +276,7 @@ static bool take_regex(struct compiler *c, struct mango_node *node)
 	char text[sizeof c->error->text];
 	if (t.type != MP_STR)
 		return false;
-	node->regex = query_regex_compile(t.bytes, (struct slice){0}, c->arena, text, sizeof text);
+	node->regex = compiler_regex(c, t.bytes, (struct slice){0}, text, sizeof text);
 	return node->regex != NULL;
 }
 

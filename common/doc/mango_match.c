@@ -142,7 +142,7 @@ static bool value_passes(const struct mango_node *node, struct slice value)
 	case MANGO_MOD:
 		return has_remainder(node, value);
 	case MANGO_REGEX:
-		return t.type == MP_STR &&
+		return t.type == MP_STR && !*node->too_costly &&
 		       query_regex_matches(node->regex, t.bytes, node->too_costly);
 	case MANGO_BEGINS:
 		return t.type == MP_STR && begins(t.bytes, node->operand);

@@ -32,6 +32,10 @@ struct query_error {
  * $all $elemMatch $mod, as in MongoDB, and $null (true: absent or null). {"$mango": selector} holds
  * where CouchDB's selector does (mango.h). */
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error);
+/* The same; its patterns share memory and steps with those of the other filter (NULL: none), which
+ * is asked in turns with it. */
+struct query *query_compile_beside(struct slice filter, const struct query *other,
+				   struct arena *arena, struct query_error *error);
 /* id: the document's id, addressed as member "id". body: MessagePack map without id. */
 bool query_matches(const struct query *q, struct slice id, struct slice body);
 /* What CouchDB's selectors see of a version beside its members: `_rev`, `_deleted` if it is, and

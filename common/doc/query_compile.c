@@ -74,6 +74,20 @@ void compiler_operand(struct query_node *node, struct slice value)
 	node->rank = value_rank(value);
 }
 
+/* A filter may have more than a thousand, and each could take milliseconds on a value, and
+ * megabytes: they share both. */
+struct query_regex *compiler_regex(struct compiler *c, struct slice pattern, struct slice options,
+				   char *text, size_t text_bytes)
+{
+	struct query_regex *regex =
+	    query_regex_compile(pattern, options, c->arena, text, text_bytes);
+	if (regex && c->regex)
+		query_regex_join(regex, c->regex);
+	else if (regex)
+		c->regex = regex;
+	return regex;
+}
+
 void compiler_append(struct query_node ***tail, struct query_node *child)
 {
 	**tail = child;
@@ -198,7 +212,13 @@ struct query_node *compile_filter(struct compiler *c, struct slice filter)
 
 struct query *query_compile(struct slice filter, struct arena *arena, struct query_error *error)
 {
-	struct compiler c = {.arena = arena, .error = error};
+	return query_compile_beside(filter, NULL, arena, error);
+}
+
+struct query *query_compile_beside(struct slice filter, const struct query *other,
+				   struct arena *arena, struct query_error *error)
+{
+	struct compiler c = {.arena = arena, .error = error, .regex = other ? other->regex : NULL};
 	c.too_costly = arena_alloc(arena, sizeof *c.too_costly);
 	*c.too_costly = false;
 	static const uint8_t empty_map = 0x80;
@@ -216,6 +236,7 @@ struct query *query_compile(struct slice filter, struct arena *arena, struct que
 	struct query *q = arena_alloc(arena, sizeof *q);
 	*q = (struct query){.root = root,
 			    .too_costly = c.too_costly,
+			    .regex = c.regex,
 			    .uses_id = c.uses_id,
 			    .uses_version = c.uses_version};
 	return q;

@@ -4,8 +4,7 @@
 
 #include "common/doc/query_plan.h"
 
-/* Bounds of one filter. Names in a path are few because an array on the way may be entered in two
- * ways. */
+/* Bounds of one filter; a path's names are less than PATH_WALK_NAMES. */
 enum { QUERY_LEVELS_MAX = 32, QUERY_NODES_MAX = 4096, QUERY_SEGMENTS_MAX = 20 };
 
 struct compiler {
@@ -17,8 +16,9 @@ struct compiler {
 	uint32_t nodes;
 	uint32_t levels;
 	bool uses_id;
-	bool uses_version; /* what struct query_version tells */
-	bool in_element;   /* "id" is a member there */
+	bool uses_version;         /* what struct query_version tells */
+	bool in_element;           /* "id" is a member there */
+	struct query_regex *regex; /* the first of its patterns; NULL: none yet */
 };
 
 /* Always false. */
@@ -33,6 +33,9 @@ struct query_node *compiler_node(struct compiler *c, enum query_op op,
 				 const struct query_path *path);
 /* What a comparison compares with. */
 void compiler_operand(struct query_node *node, struct slice value);
+/* NULL and a text on a pattern that is none. */
+struct query_regex *compiler_regex(struct compiler *c, struct slice pattern, struct slice options,
+				   char *text, size_t text_bytes);
 /* Adds a child at the end of the list that *tail points to. */
 void compiler_append(struct query_node ***tail, struct query_node *child);
 

@@ -143,9 +143,8 @@ static bool fill_regex(struct compiler *c, struct query_node *node,
 		return compiler_fail(c, "takes a pattern as a string, and $options likewise");
 	char text[sizeof c->error->text];
 	node->too_costly = c->too_costly;
-	node->regex =
-	    query_regex_compile(pattern.bytes, given.len > 0 ? options.bytes : (struct slice){0},
-				c->arena, text, sizeof text);
+	node->regex = compiler_regex(
+	    c, pattern.bytes, given.len > 0 ? options.bytes : (struct slice){0}, text, sizeof text);
 	return node->regex || compiler_fail(c, "%s", text);
 }
 

@@ -61,6 +61,7 @@ struct query_node {
 struct query {
 	struct query_node *root;
 	bool *too_costly; /* set by its patterns; apart, as matching leaves the filter as it is */
+	struct query_regex *regex; /* what its patterns have joined; NULL: it has none */
 	bool uses_id;
 	bool uses_version;
 };
@@ -84,6 +85,8 @@ struct query_regex *query_regex_compile(struct slice pattern, struct slice optio
 /* It matches in the memory of another from now on, which must live as long: that of many patterns
  * which are matched one after the other is then needed once (about 20 KiB). */
 void query_regex_borrow(struct query_regex *regex, const struct query_regex *lender);
+/* The same, and what values earn, and may save up, is for both together: all of a filter. */
+void query_regex_join(struct query_regex *regex, const struct query_regex *first);
 /* False also where the pattern has taken more steps than the values seen so far are worth;
  * *too_costly is then set. */
 bool query_regex_matches(struct query_regex *regex, struct slice subject, bool *too_costly);

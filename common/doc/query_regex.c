@@ -9,7 +9,8 @@
 /* What a pattern may take is measured by callouts, one before each of its items: a step each, and
  * one for every SCAN_BYTES that an item ran over. Every value looked at earns some steps; how many
  * can be saved up bounds what a single value takes, some milliseconds. So a query costs what its
- * documents are worth, whatever the pattern. The limits of PCRE2 bound its memory. */
+ * documents are worth, whatever its patterns, and however many. The limits of PCRE2 bound its
+ * memory. */
 enum {
 	REGEX_PATTERN_BYTES = 4096,
 	REGEX_STEPS_SAVED = 200000,
@@ -24,7 +25,8 @@ struct query_regex {
 	pcre2_code *code;
 	pcre2_match_data *data; /* scratch of a match */
 	pcre2_match_context *context;
-	int64_t steps;   /* that it may still take */
+	int64_t own_steps;
+	int64_t *steps;  /* that it may still take: its own, or those of all of a filter */
 	PCRE2_SIZE last; /* position at the last callout */
 };
 
@@ -71,8 +73,8 @@ static int count_step(pcre2_callout_block *block, void *data)
 	PCRE2_SIZE at = block->current_position;
 	PCRE2_SIZE moved = at > regex->last ? at - regex->last : 0;
 	regex->last = at;
-	regex->steps -= 1 + (int64_t)(moved / REGEX_SCAN_BYTES);
-	return regex->steps < 0 ? PCRE2_ERROR_CALLOUT : 0;
+	*regex->steps -= 1 + (int64_t)(moved / REGEX_SCAN_BYTES);
+	return *regex->steps < 0 ? PCRE2_ERROR_CALLOUT : 0;
 }
 
 static void bound(struct query_regex *regex, pcre2_general_context *general)
@@ -82,7 +84,8 @@ static void bound(struct query_regex *regex, pcre2_general_context *general)
 	pcre2_set_depth_limit(regex->context, REGEX_MATCH_LIMIT);
 	pcre2_set_heap_limit(regex->context, REGEX_HEAP_KIB);
 	pcre2_set_callout(regex->context, count_step, regex);
-	regex->steps = REGEX_STEPS_SAVED;
+	regex->own_steps = REGEX_STEPS_SAVED;
+	regex->steps = &regex->own_steps;
 }
 
 struct query_regex *query_regex_compile(struct slice pattern, struct slice options,
@@ -119,13 +122,19 @@ void query_regex_borrow(struct query_regex *regex, const struct query_regex *len
 	regex->data = lender->data;
 }
 
+void query_regex_join(struct query_regex *regex, const struct query_regex *first)
+{
+	query_regex_borrow(regex, first);
+	regex->steps = first->steps;
+}
+
 bool query_regex_matches(struct query_regex *regex, struct slice subject, bool *too_costly)
 {
 	int64_t earned = REGEX_STEPS_EARNED;
 	earned += REGEX_STEPS_EARNED_PER_BYTE * (int64_t)subject.len;
-	regex->steps += earned;
-	if (regex->steps > REGEX_STEPS_SAVED + earned)
-		regex->steps = REGEX_STEPS_SAVED + earned;
+	*regex->steps += earned;
+	if (*regex->steps > REGEX_STEPS_SAVED + earned)
+		*regex->steps = REGEX_STEPS_SAVED + earned;
 	regex->last = 0;
 	int result = pcre2_match(regex->code, subject.len ? subject.data : (PCRE2_SPTR) "",
 				 subject.len, 0, 0, regex->data, regex->context);

@@ -9,6 +9,7 @@ struct compiling {
 	struct update *update;
 	struct update_error *error;
 	uint32_t paths;
+	const struct query *condition; /* the last one; NULL: none yet */
 };
 
 /* ---- errors ---- */
@@ -135,9 +136,11 @@ static bool compile_pull(struct compiling *c, struct update_action *action, stru
 	buf_append_slice(&filter, operand);
 	struct slice kept = arena_copy(c->arena, buf_slice(&filter));
 	buf_close(&filter);
-	action->condition = query_compile(kept, c->arena, &error);
-	if (action->condition)
+	action->condition = query_compile_beside(kept, c->condition, c->arena, &error);
+	if (action->condition) {
+		c->condition = action->condition;
 		return true;
+	}
 	bad(c, action, error.text);
 	bool inside = strncmp(error.place, wrapped, sizeof wrapped - 1) == 0;
 	copy_place(c->error, "/$pull/", action->path,

@@ -576,6 +576,53 @@ static void test_patterns_costly_in_sum(void **state)
 	buf_close(&bytes);
 }
 
+/* What matching comes to need beyond what the filter takes. */
+struct matching {
+	size_t bytes;
+	bool costly;
+};
+
+static struct matching match_patterns(bool mango, int patterns, int letters)
+{
+	struct arena arena = {0};
+	struct query_error error;
+	struct buf text = {0}, filter = {0};
+	buf_append_text(&text, mango ? "{\"$mango\":{\"$or\":[" : "{\"$or\":[");
+	for (int i = 0; i < patterns; i++)
+		buf_printf(&text, "%s{\"a\":{\"$regex\":\"(a|b)*[cd]\"}}", i > 0 ? "," : "");
+	buf_append_text(&text, mango ? "]}}" : "]}");
+	struct query *q = compile_text(&arena, &filter, buf_cstr(&text), &error);
+	assert_non_null(q);
+	buf_clear(&text);
+	buf_append_text(&text, "{\"a\":\"");
+	for (int i = 0; i < letters; i++)
+		buf_append_byte(&text, 'a');
+	buf_append_text(&text, "\"}");
+	struct buf bytes = packed(buf_cstr(&text));
+	size_t before = arena.used;
+	assert_false(query_matches(q, slice_text("doc1"), buf_slice(&bytes)));
+	struct matching out = {arena.used - before, query_too_costly(q)};
+	arena_close(&arena);
+	buf_close(&text);
+	buf_close(&filter);
+	buf_close(&bytes);
+	return out;
+}
+
+static void test_many_patterns_take_what_one_may(void **state)
+{
+	(void)state;
+	for (int mango = 0; mango < 2; mango++) {
+		struct matching one = match_patterns(mango, 1, 300);
+		assert_false(one.costly);
+		assert_int_equal(match_patterns(mango, 100, 300).bytes, one.bytes);
+		assert_true(match_patterns(mango, 100, 300).costly);
+		one = match_patterns(mango, 1, 20000);
+		assert_true(one.costly);
+		assert_int_equal(match_patterns(mango, 100, 20000).bytes, one.bytes);
+	}
+}
+
 static void check_order(const char *order_text, const char *document, const char *expected)
 {
 	struct query_order order;
@@ -660,6 +707,7 @@ int main(void)
 	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_costly_patterns),
 	    cmocka_unit_test(test_patterns_costly_in_sum),
+	    cmocka_unit_test(test_many_patterns_take_what_one_may),
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_long_order_values),
 	};

@@ -295,6 +295,43 @@ static void test_bounds_of_the_result(void **state)
 	buf_close(&path);
 }
 
+/* Bytes that many conditions with patterns come to need. */
+static size_t matching_bytes(int paths)
+{
+	struct arena arena = {0};
+	struct update_error error;
+	struct buf update = {0}, document = {0}, out = {0};
+	for (int i = 0; i < paths; i++) {
+		buf_printf(&update, "%s\"p%d\":{\"$regex\":\"(a|b)*[cd]\"}",
+			   i > 0 ? "," : "{\"$pull\":{", i);
+		buf_printf(&document, "%s\"p%d\":[\"", i > 0 ? "," : "{", i);
+		for (int k = 0; k < 100; k++)
+			buf_append_byte(&document, 'a');
+		buf_append_text(&document, "\"]");
+	}
+	buf_append_text(&update, "}}");
+	buf_append_byte(&document, '}');
+	struct buf spec = packed(buf_cstr(&update)), body = packed(buf_cstr(&document));
+	struct update *u = update_compile(buf_slice(&spec), &arena, &error);
+	assert_non_null(u);
+	size_t before = arena.used;
+	assert_true(update_apply(u, buf_slice(&body), &out, &error));
+	size_t bytes = arena.used - before;
+	arena_close(&arena);
+	buf_close(&update);
+	buf_close(&document);
+	buf_close(&spec);
+	buf_close(&body);
+	buf_close(&out);
+	return bytes;
+}
+
+static void test_conditions_share_their_memory(void **state)
+{
+	(void)state;
+	assert_int_equal(matching_bytes(4), matching_bytes(1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +342,7 @@ int main(void)
 	    cmocka_unit_test(test_does_not_fit),
 	    cmocka_unit_test(test_accumulates),
 	    cmocka_unit_test(test_bounds_of_the_result),
+	    cmocka_unit_test(test_conditions_share_their_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
