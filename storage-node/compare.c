@@ -15,6 +15,25 @@ static uint64_t known_number(const struct shard_copy *c, uint64_t most, uint64_t
 	return digest_at(c, most, digest) ? most : 0;
 }
 
+static bool is_here(const struct storage *s, const struct follower *f)
+{
+	return !f->learning && f->heard && s->now_ms - f->heard_ms < OFFLINE_MS;
+}
+
+/* Of several nodes that want to start anew the one with the least id is the first, of whatever
+ * shard: so one of them gets the word of all leads. */
+static bool is_first(const struct storage *s, const struct shard_copy *c, uint64_t node)
+{
+	if (s->damaged && s->options.self < node)
+		return false;
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		if (f->damaged && f->node < node && is_here(s, f))
+			return false;
+	}
+	return true;
+}
+
 /* Voting replicas besides `but` (NULL: the lead itself) that hold all that is settled. Of one that
  * is silent nobody knows whether its disk is still there. */
 static bool can_spare(const struct storage *s, const struct shard_copy *c,
@@ -23,9 +42,11 @@ static bool can_spare(const struct storage *s, const struct shard_copy *c,
 	uint32_t whole = but != NULL && c->durable >= c->settled;
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
-		whole += f != but && !f->learning && f->heard && f->acked >= c->settled &&
-			 s->now_ms - f->heard_ms < OFFLINE_MS;
+		whole += f != but && is_here(s, f) && f->acked >= c->settled &&
+			 f->spared_until_ms <= s->now_ms;
 	}
+	if (!is_first(s, c, but ? but->node : s->options.self))
+		return false;
 	/* while two sets decide, W of both together may be too few of one */
 	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum &&
 	       !quorum_joint(&c->placement);
@@ -48,7 +69,9 @@ void compare_ask(struct storage *s, struct shard_copy *c, struct follower *f,
 {
 	uint32_t same, other;
 	count_votes(c, &same, &other);
-	question->spare = can_spare(s, c, f);
+	question->spare = f->damaged && can_spare(s, c, f);
+	if (question->spare)
+		f->spared_until_ms = s->now_ms + SPARED_MS;
 	question->outvoted = f->verdict == VERDICT_OTHER && c->integrity.sound && same > other;
 	f->asked = f->heard ? known_number(c, f->applied, &f->asked_digest) : 0;
 	question->digest_number = f->asked;
@@ -71,6 +94,7 @@ void compare_answer(struct storage *s, struct shard_copy *c, const struct shard_
 		    struct shard_epoch *answer, struct effects *fx)
 {
 	struct shard_integrity *i = &c->integrity;
+	answer->spare = s->damaged;
 	if (question->spare)
 		i->spare_until_ms = s->now_ms + SPARE_MS;
 	if (question->digest_number == 0 || !digest_at(c, question->digest_number, &answer->digest))
@@ -88,6 +112,7 @@ void compare_answer(struct storage *s, struct shard_copy *c, const struct shard_
 void compare_conclude(struct storage *s, struct shard_copy *c, struct follower *f,
 		      const struct shard_epoch *answer, struct effects *fx)
 {
+	f->damaged = answer->spare;
 	if (answer->digest_number == 0 || answer->digest_number != f->asked)
 		return;
 	f->verdict = answer->digest == f->asked_digest ? VERDICT_SAME : VERDICT_OTHER;
@@ -148,6 +173,7 @@ void damage_tick(struct storage *s, struct effects *fx)
 		damaged = damaged || c->integrity.damaged;
 		all_spared = all_spared && spared(s, c);
 	}
+	s->damaged = damaged;
 	if (damaged && all_spared) {
 		REACHED(damage_starts_anew);
 		s->starting_anew = true;

@@ -12,6 +12,7 @@ enum {
 	SCRUB_PAIR_BYTES = 64,          /* what a pair costs beside its bytes */
 	SCRUB_URGENT = 16,              /* so much faster where a peer has something else */
 	SPARE_MS = 1000,                /* how long a replica counts on not being needed */
+	SPARED_MS = 3 * SPARE_MS,       /* how long nobody counts on a replica that was told so */
 	DAMAGE_TOLD_MS = 60000
 };
 

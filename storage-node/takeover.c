@@ -3,6 +3,7 @@
 #include "common/quorum.h"
 #include "storage-node/internal.h"
 #include "storage-node/placed.h"
+#include "storage-node/scrub.h"
 
 static void followers_begin(struct storage *s, struct shard_copy *c)
 {
@@ -20,7 +21,8 @@ static void followers_begin(struct storage *s, struct shard_copy *c)
 				      .learning = r->learning,
 				      .next = c->position.last + 1,
 				      .sent_ms = s->now_ms - RESEND_MS,
-				      .heard_ms = s->now_ms - RESEND_MS};
+				      .heard_ms = s->now_ms - RESEND_MS,
+				      .spared_until_ms = s->now_ms + SPARED_MS};
 	}
 }
 

@@ -11,6 +11,7 @@
 #include "common/timing.h"
 #include "storage-node/digest.h"
 #include "storage-node/keys.h"
+#include "storage-node/scrub.h"
 #include "tests/sim/storage_peers.h"
 
 enum { REST_MS = 1000, FIRST = 3 /* number of the first write */ };
@@ -210,6 +211,48 @@ static void test_silent_peers_are_not_counted_on(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
+/* Both others are there, say that they have all, and perhaps that they are damaged. */
+static void pass(struct storage_bench *b, int64_t ms, bool b_damaged, bool c_damaged)
+{
+	for (int64_t end = b->now_ms + ms; b->now_ms < end;) {
+		for (uint64_t node = PEER_B; node <= PEER_C; node++) {
+			bool damaged = node == PEER_B ? b_damaged : c_damaged;
+			struct shard_epoch shard = {.shard = SHARD, .epoch = 1, .spare = damaged};
+			struct msg_lease_grant m = {.sent_ms = (uint64_t)b->now_ms,
+						    .boot = b->boot,
+						    .incarnation = INCARNATION + node,
+						    .shards = &shard,
+						    .shards_count = 1};
+			peers_ack(b, node, 1, FIRST);
+			storage_bench_deliver(b, node, MSG_lease_grant, 0, &m);
+		}
+		storage_bench_advance(b, 100);
+	}
+}
+
+/* Each could be spared, but not both: the lead's disk would be the only one. */
+static void test_one_damaged_copy_goes_at_a_time(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write m = peers_put(b, "a", 1);
+	peers_write(b, 1, &m);
+	pass(b, 2 * SPARED_MS, false, false);
+	storage_bench_clear(b);
+	pass(b, 2 * SPARED_MS, true, true);
+	assert_int_equal(b->spared, 1 << PEER_B);
+	/* the first is there again, as a whole, and what it was told is long ago */
+	storage_bench_clear(b);
+	pass(b, 2 * SPARED_MS, false, true);
+	assert_int_equal(b->spared, 1 << PEER_C);
+	flip(b); /* the lead's own */
+	storage_bench_clear(b);
+	pass(b, SPARED_MS / 2, false, false);
+	assert_false(traced(b, "reset"));
+	pass(b, SPARED_MS, false, false);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
 /* ---- the stream ---- */
 
 static void garble_entry(struct storage_bench *b, uint64_t number)
@@ -280,6 +323,7 @@ int main(void)
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
 	    CASE(test_silent_peers_are_not_counted_on),
+	    CASE(test_one_damaged_copy_goes_at_a_time),
 	    CASE(test_a_damaged_entry_is_not_passed_on),
 	    CASE(test_who_has_a_damaged_entry_does_not_lead),
 	    CASE(test_majority_decides_where_all_add_up),

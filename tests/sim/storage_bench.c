@@ -99,6 +99,14 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 	}
 }
 
+static void note_spared(struct storage_bench *b, const struct effect *e, const void *message)
+{
+	const struct msg_lease_renew *m = message;
+	for (uint32_t i = 0; i < m->shards_count; i++)
+		if (m->shards[i].spare)
+			b->spared |= 1u << e->send.member;
+}
+
 static void on_send(struct storage_bench *b, const struct effect *e)
 {
 	uint16_t type = e->send.envelope.type;
@@ -107,6 +115,8 @@ static void on_send(struct storage_bench *b, const struct effect *e)
 	void *message = arena_alloc(&b->arena, schema->size);
 	CHECK(schema_decode(schema, body, &b->arena, message));
 	keep_answer(b, type, body);
+	if (type == MSG_lease_renew)
+		note_spared(b, e, message);
 	if (type == MSG_member_join)
 		b->join_request = e->send.envelope.request_id;
 	if (e->send.member == GATEWAY || e->send.member == ARBITER)
@@ -257,6 +267,7 @@ void storage_bench_clear(struct storage_bench *b)
 	buf_clear(&b->trace);
 	b->answers = 0;
 	b->scripts = 0;
+	b->spared = 0;
 }
 
 void storage_bench_init(struct storage_bench *b)

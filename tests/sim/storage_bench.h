@@ -54,6 +54,7 @@ struct storage_bench {
 	struct msg_view_query_ack viewed;
 	struct script_request script; /* the last one that was asked for */
 	uint32_t scripts;             /* of them since the trace was cleared */
+	uint32_t spared;  /* replicas that were told since then that they can go: 1 << PEER_B ... */
 	uint32_t answers; /* of all these to gateway and arbiter since the trace was cleared */
 };
 
