@@ -98,6 +98,14 @@ static bool find_content(const struct taking *t, struct attachment_stub *stub)
 	return true;
 }
 
+/* What an upload shall be. Where a patch has put it in the place of another attachment, the rest of
+ * that is there still, and says nothing of it. */
+static struct slice demanded(struct slice value)
+{
+	bool replaces = value_text_member(value, "digest").len > 0;
+	return replaces ? slice_of(NULL, 0) : value_text_member(value, "content");
+}
+
 static enum status take_one(struct taking *t, struct slice name, struct slice value, struct buf *to)
 {
 	struct attachment_stub stub;
@@ -106,7 +114,7 @@ static enum status take_one(struct taking *t, struct slice name, struct slice va
 	if (upload.len > 0) {
 		stub = (struct attachment_stub){.type = value_text_member(value, "content_type"),
 						.revpos = value_number_member(value, "revpos")};
-		status = take_upload(t, upload, value_text_member(value, "content"), &stub);
+		status = take_upload(t, upload, demanded(value), &stub);
 	} else if (attachment_parse(value, &stub)) {
 		stub.name = name;
 		status = find_content(t, &stub) ? STATUS_OK : STATUS_MISSING_ATTACHMENT;

@@ -136,6 +136,30 @@ static void test_comes_and_goes(void **state)
 	assert_int_equal(pairs(b), 0);
 }
 
+/* As a client puts an attachment under a name that another one has. */
+static void test_is_replaced(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	peers_lead(b, MODE_CONSISTENT);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	assert_int_equal(chunk(b, 2, 0, true, slice_text("goodbye")), 999);
+	settle(b, 5);
+	struct msg_doc_write patch = peers_put(b, "d", 0);
+	patch.op = WRITE_PATCH;
+	patch.body = body_of(b, 2, 2);
+	patch.operation_id = peers_operation(b, ++operation);
+	peers_write(b, 1, &patch);
+	settle(b, 6);
+	assert_int_equal(b->written.status, STATUS_OK);
+	assert_true(stub_of(b, "d", &stub));
+	assert_int_equal(stub.length, 7);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+	assert_true(slice_is(b->chunk_read.body, "goodbye"));
+}
+
 /* {"v": 9, "_attachments": {"a": the attachment as it is stored}}. */
 static struct slice body_with(struct storage_bench *b, const struct attachment_stub *stub)
 {
@@ -564,6 +588,8 @@ static void test_stream_is_bounded_in_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_is_replaced, storage_bench_setup,
+					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_comes_and_goes, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_what_is_not_there, storage_bench_setup,
