@@ -10,10 +10,10 @@
  *
  * - RELEASING: it has ended; on disk until all shards have settled that. Only then it makes room.
  *
- * A lock ends by request, when it was not renewed for its lifetime, or with its session: when the
- * gateway says that the session is over, or has not spoken of it for LOCK_SESSION_MS. Lifetimes are
- * counted by this process's clock: after a start, or a standstill, they run anew, so that no lock
- * expires because the coordinator was away.
+ * A lock ends by request, when it was not renewed for its lifetime, when one of its collections is
+ * dropped, or with its session: when the gateway says that the session is over, or has not spoken
+ * of it for LOCK_SESSION_MS. Lifetimes are counted by this process's clock: after a start, or a
+ * standstill, they run anew, so that no lock expires because the coordinator was away.
  *
  * Tokens only grow. A shard refuses a grant whose token is not greater than all it has seen: one
  * that nobody was told of is then given a greater one, any other has ended. So it does not matter

@@ -164,6 +164,32 @@ void lock_begin_release(struct coordinator *c, struct lock_row *row, struct effe
 		settled(c, row, fx);
 }
 
+static bool has_dropped(const struct coordinator *c, const struct lock_row *row)
+{
+	for (uint32_t i = 0; i < row->shards_count; i++)
+		if (drops_has(c, row->shards[i].id))
+			return true;
+	return false;
+}
+
+/* What comes under the name of a dropped collection is another one, whose leads know nothing of the
+ * lock. */
+static void end_dropped(struct coordinator *c, struct effects *fx)
+{
+	struct lock_row *next;
+	if (c->locks->drops_seen == c->drops_count)
+		return;
+	c->locks->drops_seen = c->drops_count;
+	for (struct lock_row *row = c->locks->first; row; row = next) {
+		next = row->next;
+		if (row->state == LOCK_WAITING || row->state == LOCK_RELEASING ||
+		    !has_dropped(c, row))
+			continue;
+		log_row(row, "lock_of_dropped", fx);
+		lock_begin_release(c, row, fx);
+	}
+}
+
 /* ---- answers of shards ---- */
 
 /* A lock that this coordinator never gave, or that its lost disk knew. */
@@ -301,7 +327,10 @@ void lock_turn(struct coordinator *c, struct effects *fx)
 {
 	struct locks *l = c->locks;
 	struct lock_row *next;
-	if (!l->dirty || c->recovery != RECOVERY_DONE)
+	if (c->recovery != RECOVERY_DONE)
+		return;
+	end_dropped(c, fx);
+	if (!l->dirty)
 		return;
 	l->dirty = false;
 	lock_claims_clear(l);

@@ -67,7 +67,8 @@ struct locks {
 	struct map claims;   /* of one pass: lock_claims.c */
 	struct lock_ended ended[LOCK_ENDED_MAX];
 	uint32_t ended_next;
-	bool dirty; /* something may be granted */
+	bool dirty;          /* something may be granted */
+	uint64_t drops_seen; /* as many of drops_count were looked at */
 	uint64_t granted, expired, refused;
 };
 

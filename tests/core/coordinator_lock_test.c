@@ -548,6 +548,34 @@ static void test_a_lock_of_what_is_no_more(void **state)
 	assert_false(releasing(b, 7));
 }
 
+static void make(struct bench *b, bool drop)
+{
+	struct msg_collection_create m = {
+	    .collection = {.name = slice_text("c")}, .shards = SHARDS, .drop = drop};
+	assert_int_equal(bench_create(b, m), drop ? STATUS_OK : STATUS_CREATED);
+	bench_advance(b, SETTLE_MS);
+}
+
+/* What comes under the same name is another one, and no lead there knows of these locks. */
+static void test_a_lock_ends_with_its_collection(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 600000});
+	held(b, (struct asked){.id = 2, .key = "!name", .ttl_ms = 600000});
+	acquire(b, (struct asked){.id = 3, .key = "c/b", .ttl_ms = 600000});
+	b->sets_count = 0;
+	make(b, true);
+	assert_int_equal(b->acquired[3], STATUS_LOCK_LOST);
+	renew(b, 1, 0, 0, 0);
+	assert_int_equal(b->unknown, 1);
+	renew(b, 2, 0, 0, 0);
+	assert_int_equal(b->unknown, 0);
+	make(b, false);
+	b->sets_count = 0;
+	held(b, (struct asked){.id = 4, .key = "c/a"});
+	held(b, (struct asked){.id = 5, .key = "c/b"});
+}
+
 static void test_a_standstill_ends_no_lock(void **state)
 {
 	struct bench *b = *state;
@@ -697,6 +725,7 @@ int main(void)
 	    TEST(test_lifetimes_begin_anew_after_a_start),
 	    TEST(test_a_release_outlives_a_start),
 	    TEST(test_a_lock_of_what_is_no_more),
+	    TEST(test_a_lock_ends_with_its_collection),
 	    TEST(test_a_standstill_ends_no_lock),
 	    TEST(test_a_passed_token_is_raised),
 	    TEST(test_one_that_its_shard_lost_ends),
