@@ -78,9 +78,10 @@ static bool print_row(struct turn *t, const struct system_row *row, const struct
 }
 
 static void answer_one(struct turn *t, struct request *r, const struct system_row *rows,
-		       uint32_t count, const struct list_params *params)
+		       uint32_t count, bool cut, const struct list_params *params)
 {
 	struct reply *reply = reply_begin(t, 200);
+	struct problem problem;
 	for (uint32_t i = 0; i < count; i++) {
 		if (!slice_equal(rows[i].id, r->resource))
 			continue;
@@ -90,7 +91,13 @@ static void answer_one(struct turn *t, struct request *r, const struct system_ro
 			answer_status(t, r, STATUS_INTERNAL, "");
 		return;
 	}
-	answer_status(t, r, STATUS_NOT_FOUND, "");
+	if (!cut) {
+		answer_status(t, r, STATUS_NOT_FOUND, "");
+		return;
+	}
+	problem_detail(&problem, STATUS_LIMIT_REACHED, "path",
+		       "There are more rows than are listed; this may be one of them.");
+	answer_problem(t, r, &problem);
 }
 
 /* The rows of one answer: from *first, as many as the limits let through. */
@@ -147,7 +154,7 @@ static void answer_page(struct turn *t, struct request *r, const struct system_r
 		answer_status(t, r, STATUS_INTERNAL, "");
 }
 
-static void answer_count(struct turn *t, struct request *r, uint32_t read, uint32_t count,
+static void answer_count(struct turn *t, struct request *r, uint32_t read, uint32_t count, bool cut,
 			 const struct list_params *params)
 {
 	struct list_cost cost = {.documents_read = read};
@@ -158,6 +165,8 @@ static void answer_count(struct turn *t, struct request *r, uint32_t read, uint3
 	struct reply *reply = reply_begin(t, 200);
 	buf_printf(&reply->body, "{\"documentCount\":%" PRIu32 "}", count);
 	list_index_header(r, reply, params, &cost, 1);
+	if (cut)
+		reply_header(r, reply, "X-Parley-More", slice_text("true"));
 	reply_send(t, r, reply);
 }
 
@@ -166,7 +175,7 @@ void system_rows_answer(struct turn *t, struct request *r, struct system_row *ro
 {
 	uint32_t read = count;
 	if (r->resource.len > 0) {
-		answer_one(t, r, rows, count, params);
+		answer_one(t, r, rows, count, cut, params);
 		return;
 	}
 	if (!filter_rows(r, rows, &count, params)) {
@@ -174,7 +183,7 @@ void system_rows_answer(struct turn *t, struct request *r, struct system_row *ro
 		return;
 	}
 	if (params->count) {
-		answer_count(t, r, read, count, params);
+		answer_count(t, r, read, count, cut, params);
 		return;
 	}
 	for (uint32_t i = 0; i < count; i++)
