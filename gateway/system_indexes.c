@@ -75,15 +75,24 @@ static struct slice row_body(struct turn *t, struct request *r, const struct ind
 	return arena_copy(&r->arena, buf_slice(out));
 }
 
+/* Since its leads were asked: nobody can tell any more, and nobody need. */
+static bool is_dropped(const struct turn *t, uint64_t collection)
+{
+	return !map_get_u64(&t->gw->map.collections_by_id, collection);
+}
+
 static void indexes_answer(struct turn *t, struct request *r)
 {
 	struct indexes_op *op = r->op;
 	struct system_row *rows = arena_alloc(&r->arena, (op->rows_count + 1) * sizeof *rows);
+	uint32_t count = 0;
 	for (uint32_t i = 0; i < op->rows_count; i++) {
-		rows[i].id = row_id(t, r, &op->rows[i]);
-		rows[i].body = row_body(t, r, &op->rows[i]);
+		if (is_dropped(t, op->rows[i].owner))
+			continue;
+		rows[count].id = row_id(t, r, &op->rows[i]);
+		rows[count++].body = row_body(t, r, &op->rows[i]);
 	}
-	system_rows_answer(t, r, rows, op->rows_count, false, &op->params);
+	system_rows_answer(t, r, rows, count, false, &op->params);
 }
 
 static void progress_came(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -91,11 +100,12 @@ static void progress_came(struct turn *t, struct request *r, uint32_t index, enu
 {
 	struct indexes_op *op = r->op;
 	const struct msg_index_status_ack *ack = body;
-	if (!ack || status != STATUS_OK) {
+	bool dropped = is_dropped(t, op->owners[index]);
+	if (!dropped && (!ack || status != STATUS_OK)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 		return;
 	}
-	for (uint32_t i = 0; i < ack->indexes_count; i++) {
+	for (uint32_t i = 0; !dropped && i < ack->indexes_count; i++) {
 		const struct index_progress *from = &ack->indexes[i];
 		for (uint32_t k = 0; k < op->rows_count; k++) {
 			struct index_row *row = &op->rows[k];

@@ -145,12 +145,59 @@ static void test_indexes_are_told_apart(void **state)
 	    "\"ready\":false,\"documents\":3,\"total\":10,\"keys\":3}]");
 }
 
+static void test_indexes_of_one_that_is_dropped(void **state)
+{
+	struct gateway_bench *b = *state;
+	ask(b, "GET /system.indexes");
+	drop(b, FIRST);
+	answer_progress(b, 2, 3, false);
+	for (int i = 0; b->status == 0 && i < 100; i++)
+		gateway_bench_advance(b, 100);
+	expect_only(b, "second", "first");
+}
+
+/* ---- lists that are cut ---- */
+
+static void answer_cut(struct gateway_bench *b, const char *request)
+{
+	struct buf row = {0};
+	struct slice rows;
+	mp_write_map(&row, 1);
+	mp_write_text(&row, "id");
+	mp_write_text(&row, "x");
+	rows = buf_slice(&row);
+	struct msg_system_list_ack ack = {
+	    .status = STATUS_OK, .rows = &rows, .rows_count = 1, .cut = true};
+	gateway_bench_clear(b);
+	gateway_bench_http(b, request);
+	gateway_bench_answer(b, 0, MSG_system_list_ack, &ack);
+	buf_close(&row);
+}
+
+/* Of what is not shown it is not known whether it is there. */
+static void test_a_cut_list_says_so(void **state)
+{
+	struct gateway_bench *b = *state;
+	answer_cut(b, "GET /system.locks");
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
+	answer_cut(b, "GET /system.locks?count=true");
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
+	answer_cut(b, "GET /system.locks/x");
+	assert_int_equal(b->status, 200);
+	answer_cut(b, "GET /system.locks/y");
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "limit_reached"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_indexes_are_told_apart),
+	    TEST(test_indexes_of_one_that_is_dropped),
+	    TEST(test_a_cut_list_says_so),
 	    TEST(test_one_that_can_not_be_counted),
 	    TEST(test_one_that_is_to_be_counted_is_dropped),
 	    TEST(test_one_that_was_counted_is_dropped),
