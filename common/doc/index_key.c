@@ -88,7 +88,7 @@ static void add_value(struct collector *c, struct slice value)
 	}
 	if (c->too_many)
 		return;
-	if (!index_value_append(value, &part))
+	if (!index_value_append(value, &part) || value.len > LIMIT_ORDER_KEY_BYTES)
 		c->has |= INDEX_HAS_CUT;
 	add_part(c, arena_copy(c->arena, buf_slice(&part)));
 }

@@ -37,7 +37,8 @@ enum { INDEX_ALWAYS = 0 };
 enum {
 	INDEX_HAS_ARRAYS = 1 << 0, /* a document may have several keys, and stand where none of
 				      its values would */
-	INDEX_HAS_CUT = 1 << 1,    /* keys do not tell all values apart */
+	INDEX_HAS_CUT = 1 << 1,    /* keys do not tell all values apart, or query_order_value
+				      tells less than they do */
 	INDEX_HAS_ALWAYS = 1 << 2
 };
 

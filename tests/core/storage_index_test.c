@@ -483,6 +483,57 @@ static void test_ids_are_looked_up(void **state)
 	buf_close(&filter);
 }
 
+/* {"a":{"x":n,"y":n}}, n a number of 900 digits, most of them 0: as a key it is short, in an order
+ * it is too long to travel. */
+static void put_long(struct bench *t, int number)
+{
+	char id[16];
+	char digits[900];
+	struct buf body = {0};
+	memset(digits, '0', sizeof digits);
+	digits[0] = (char)('9' - number);
+	snprintf(id, sizeof id, "d%02d", number);
+	mp_write_map(&body, 1);
+	mp_write_text(&body, "a");
+	mp_write_map(&body, 2);
+	for (int i = 0; i < 2; i++) {
+		mp_write_str(&body, slice_of(&"xy"[i], 1));
+		mp_write_ext(&body, MP_EXT_NUMBER, slice_of(digits, sizeof digits));
+	}
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text(id),
+				.revision = new_revision(t, 1),
+				.body = buf_slice(&body)};
+	append(t, &change);
+	buf_close(&body);
+}
+
+static void test_pages_of_long_values_lose_no_document(void **state)
+{
+	struct bench *t = *state;
+	struct slice order = slice_text("asc(a)");
+	struct msg_shard_query m = {
+	    .shard = SHARD, .any = true, .order = &order, .order_count = 1, .limit = 2};
+	uint32_t rows = 0;
+	toggle(t, 0);
+	for (int i = 0; i < 6; i++)
+		put_long(t, i);
+	storage_bench_advance(&t->b, 1000);
+	for (int page = 0; page < 3; page++) {
+		struct msg_shard_query_ack planned = ask(t, &m);
+		m.no_index = true;
+		struct msg_shard_query_ack scanned = ask(t, &m);
+		m.no_index = false;
+		rows_are_alike(&planned, &scanned);
+		rows += planned.rows_count;
+		struct row *last = &planned.rows[planned.rows_count - 1];
+		m.after = last->id;
+		m.after_keys = last->order_key;
+		m.after_keys_count = last->order_key_count;
+	}
+	assert_int_equal(rows, 6);
+}
+
 /* One document has more values than keys are kept of. */
 static void test_too_many_values_lose_no_document(void **state)
 {
@@ -588,6 +639,7 @@ int main(void)
 	    CASE(test_queries_answer_as_without_an_index_again),
 	    CASE(test_only_what_is_asked_for_is_read),
 	    CASE(test_ids_are_looked_up),
+	    CASE(test_pages_of_long_values_lose_no_document),
 	    CASE(test_too_many_values_lose_no_document),
 	    CASE(test_an_unchanged_field_writes_no_key),
 	    CASE(test_a_copy_is_indexed_anew),
