@@ -71,7 +71,7 @@ static void collect_elements(struct extreme *x, struct slice array, struct slice
 		struct slice element = mp_value(&r);
 		if (element.len == 0)
 			break;
-		if (path.len == 0)
+		if (!path.data)
 			consider(x, element);
 		else if (type_of(element) == MP_MAP)
 			collect(x, element, path);
@@ -82,10 +82,11 @@ static void collect_elements(struct extreme *x, struct slice array, struct slice
 
 /* As in MongoDB an array sorts by its least element, or its greatest when descending; one without
  * elements as if it were absent. Of an array on the way the element that the next name stands for
- * is looked into, or all of them. A path left empty is at its end. */
+ * is looked into, or all of them. A path without data is at its end; an empty one has an empty name
+ * left. */
 static void collect(struct extreme *x, struct slice value, struct slice path)
 {
-	while (path.len > 0) {
+	while (path.data) {
 		const uint8_t *dot = memchr(path.data, '.', path.len);
 		struct slice name = slice_of(path.data, dot ? (size_t)(dot - path.data) : path.len);
 		uint32_t index;

@@ -658,6 +658,9 @@ static void test_order(void **state)
 	check_order("desc(a.b)", "{\"a\":7}", "null");
 	check_order("asc(a.1)", "{\"a\":[4,5,6]}", "5");
 	check_order("asc(a.1.b)", "{\"a\":[{\"b\":1},{\"b\":5}]}", "5");
+	check_order("asc(a.)", "{\"a\":{\"\":5}}", "5");
+	check_order("asc(a.)", "{\"a\":[{\"\":5},{\"\":4}]}", "4");
+	check_order("asc(a.)", "{\"a\":5}", "null");
 	check_order("asc(a.b.c)", "{\"a\":[{\"b\":[{\"c\":8},{\"c\":6}]},{\"b\":{\"c\":7}}]}", "6");
 	struct query_order order;
 	struct query_error error;
