@@ -86,18 +86,16 @@ static bool string_key(const struct writing *w, struct slice text)
 	return true;
 }
 
-static bool append_key(const struct writing *w, struct slice value);
+static bool append_key(const struct writing *w, struct mp_reader *r);
 
-static bool container_key(const struct writing *w, struct slice value)
+static bool container_key(const struct writing *w, const struct mp_token *head, struct mp_reader *r)
 {
-	struct mp_reader r = mp_reader_of(value);
-	struct mp_token head = mp_read(&r);
-	bool is_map = head.type == MP_MAP;
+	bool is_map = head->type == MP_MAP;
 	buf_append_byte(w->out, is_map ? heads[w->order].object : heads[w->order].array);
-	for (uint32_t i = 0; i < head.count; i++) {
-		if (is_map && !string_key(w, mp_read(&r).bytes))
+	for (uint32_t i = 0; i < head->count; i++) {
+		if (is_map && !string_key(w, mp_read(r).bytes))
 			return false;
-		if (w->out->len > w->most || !append_key(w, mp_value(&r)))
+		if (w->out->len > w->most || !append_key(w, r))
 			return false;
 	}
 	buf_append_byte(w->out, KEY_END);
@@ -111,25 +109,27 @@ static bool number_key(const struct writing *w, struct slice value)
 	return index_value_append(value, w->out);
 }
 
-static bool append_key(const struct writing *w, struct slice value)
+/* Reads no further than what still fits. */
+static bool append_key(const struct writing *w, struct mp_reader *r)
 {
 	const struct heads *first = &heads[w->order];
-	struct mp_reader r = mp_reader_of(value);
-	struct mp_token t = mp_read(&r);
+	const uint8_t *from = r->at;
+	enum value_rank rank = value_rank(slice_of(from, (size_t)(r->end - from)));
+	struct mp_token t = mp_read(r);
 	bool fits = true;
-	switch (value_rank(value)) {
+	switch (rank) {
 	case RANK_BOOL:
 		buf_append_byte(w->out, t.flag ? first->yes : first->no);
 		break;
 	case RANK_NUMBER:
-		fits = number_key(w, value);
+		fits = number_key(w, slice_of(from, (size_t)(r->at - from)));
 		break;
 	case RANK_STRING:
 		fits = string_key(w, t.bytes);
 		break;
 	case RANK_MAP:
 	case RANK_ARRAY:
-		fits = container_key(w, value);
+		fits = container_key(w, &t, r);
 		break;
 	default:
 		buf_append_byte(w->out, first->null);
@@ -141,7 +141,8 @@ bool collation_key(enum collation_order order, struct slice value, struct buf *o
 {
 	size_t before = out->len;
 	const struct writing w = {order, out, before + COLLATION_KEY_BYTES};
-	if (append_key(&w, value))
+	struct mp_reader r = mp_reader_of(value);
+	if (append_key(&w, &r))
 		return true;
 	out->len = before;
 	return false;

@@ -5,9 +5,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "common/doc/collation.h"
+#include "proto/msgpack.h"
 #include "tests/unit/packed.h"
 
 static bool key_of(enum collation_order order, const char *json, struct buf *out)
@@ -131,6 +134,59 @@ static void test_bounds(void **state)
 	buf_close(&key);
 }
 
+static double seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* [[ ... [1,1,...,1,last] ... ]] */
+static struct buf deep(uint32_t levels, char last)
+{
+	enum { COUNT = 300000 };
+	struct buf json = {0};
+	for (uint32_t i = 0; i < levels; i++)
+		buf_append_byte(&json, '[');
+	for (uint32_t i = 0; i < COUNT; i++)
+		buf_append_text(&json, "1,");
+	buf_append_byte(&json, (uint8_t)last);
+	for (uint32_t i = 0; i < levels; i++)
+		buf_append_byte(&json, ']');
+	struct buf out = packed(buf_cstr(&json));
+	buf_close(&json);
+	return out;
+}
+
+/* How much longer eight comparisons take than reading the value eight times. */
+static double cost(uint32_t levels)
+{
+	struct buf value = deep(levels, '1'), other = deep(levels, '2'), key = {0};
+	double from = seconds();
+	for (int i = 0; i < 8; i++)
+		assert_true(mp_valid(buf_slice(&value)));
+	double once = seconds() - from;
+	from = seconds();
+	for (int i = 0; i < 8; i++) {
+		assert_true(collation_compare(buf_slice(&value), buf_slice(&other)) < 0);
+		assert_false(collation_key(COLLATION_UNICODE, buf_slice(&value), &key));
+		assert_false(collation_key(COLLATION_RAW, buf_slice(&value), &key));
+	}
+	double all = seconds() - from;
+	buf_close(&value);
+	buf_close(&other);
+	buf_close(&key);
+	return all / once;
+}
+
+/* What stands deep down is not read anew for each level. */
+static void test_depth_costs_nothing(void **state)
+{
+	(void)state;
+	double flat = cost(1);
+	assert_true(cost(96) < 6 * flat);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -138,6 +194,7 @@ int main(void)
 	    cmocka_unit_test(test_raw),
 	    cmocka_unit_test(test_same),
 	    cmocka_unit_test(test_bounds),
+	    cmocka_unit_test(test_depth_costs_nothing),
 	};
 	return cmocka_run_group_tests(tests, open_parser, close_parser);
 }
