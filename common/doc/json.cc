@@ -58,7 +58,8 @@ struct json_parser {
 	size_t keys_cap;
 	struct frame frames[LIMIT_JSON_DEPTH];
 	unsigned level;
-	const char *at; /* the value that was begun last */
+	const char *at; /* the name or value that was begun last */
+	ondemand::document *doc;
 	struct buf *out;
 	struct json_error *error;
 };
@@ -132,6 +133,8 @@ static void write_place(const struct json_parser *p, char *out, size_t cap)
 	bool room = true;
 	for (unsigned i = 0; room && i < p->level; i++) {
 		const struct frame *f = &p->frames[i];
+		if (f->object && !f->key.data)
+			break; /* none of its members */
 		char digits[12];
 		auto end = std::to_chars(digits, digits + sizeof digits, f->index).ptr;
 		room = place_add(&place, "/", 1) &&
@@ -147,9 +150,22 @@ static bool fail(struct json_parser *p, enum status status)
 {
 	p->error->status = status;
 	size_t offset = (size_t)(p->at - (const char *)p->padded.data);
-	p->error->offset = offset > 0 ? offset - 1 : 0;
+	size_t end = p->padded.len - 2;
+	offset = offset > 0 ? offset - 1 : 0;
+	p->error->offset = offset < end ? offset : end;
 	write_place(p, p->error->place, sizeof p->error->place);
 	return false;
+}
+
+/* What stands where the reader stopped belongs to no value, or ends one too early. */
+static bool fail_between(struct json_parser *p)
+{
+	const char *at;
+	if (!p->doc->current_location().get(at))
+		p->at = at;
+	if (p->level > 0 && p->frames[p->level - 1].object)
+		p->frames[p->level - 1].key = slice_of(nullptr, 0);
+	return fail(p, STATUS_INVALID_JSON);
 }
 
 /* ---- numbers ---- */
@@ -305,6 +321,7 @@ static bool read_key(ondemand::field &field, struct slice *out)
 static bool put_member(struct json_parser *p, ondemand::field &field, size_t first_key)
 {
 	struct slice key;
+	p->at = field.key().raw() - 1;
 	if (!read_key(field, &key))
 		return fail(p, STATUS_INVALID_JSON);
 	p->frames[p->level - 1].key = key;
@@ -323,11 +340,11 @@ static bool put_object(struct json_parser *p, ondemand::value value)
 	if (!enter(p, true))
 		return false;
 	if (value.get_object().get(object))
-		return fail(p, STATUS_INVALID_JSON);
+		return fail_between(p);
 	for (auto item : object) {
 		ondemand::field field;
 		if (std::move(item).get(field))
-			return fail(p, STATUS_INVALID_JSON);
+			return fail_between(p);
 		if (!put_member(p, field, first_key))
 			return false;
 		count++;
@@ -351,12 +368,12 @@ static bool put_array(struct json_parser *p, ondemand::value value)
 	if (!enter(p, false))
 		return false;
 	if (value.get_array().get(array))
-		return fail(p, STATUS_INVALID_JSON);
+		return fail_between(p);
 	for (auto item : array) {
 		ondemand::value element;
 		p->frames[p->level - 1].index = count;
 		if (std::move(item).get(element))
-			return fail(p, STATUS_INVALID_JSON);
+			return fail_between(p);
 		if (!put_value(p, element))
 			return false;
 		count++;
@@ -441,12 +458,12 @@ static bool put_text(struct json_parser *p, ondemand::document &doc)
 	for (auto item : array) {
 		ondemand::value value;
 		if (std::move(item).get(value) || count++ > 0)
-			return fail(p, STATUS_INVALID_JSON);
+			return fail_between(p);
 		if (!put_value(p, value))
 			return false;
 	}
 	if (doc.current_location().error() != simdjson::OUT_OF_BOUNDS)
-		return fail(p, STATUS_INVALID_JSON);
+		return fail_between(p);
 	return count == 1 || fail(p, STATUS_EMPTY_BODY);
 }
 
@@ -455,6 +472,7 @@ static bool parse(struct json_parser *p, struct slice text)
 	pad(p, text);
 	ondemand::document doc;
 	auto problem = p->simd.iterate(p->padded.data, p->padded.len, p->padded.cap).get(doc);
+	p->doc = &doc;
 	if (!problem)
 		return put_text(p, doc);
 	CHECK(problem != simdjson::MEMALLOC);

@@ -124,7 +124,7 @@ static const struct told at_once[] = {
      "{\"error\":\"bad_request\",\"reason\":\"invalid UTF-8 JSON\"}"},
     {"PUT /c/a\n\n{\"a\":1,\"a\":2}", 400,
      "{\"error\":\"bad_request\",\"reason\":\"An object names the same member twice; remove one of "
-     "them. At byte 5. (/a)\"}"},
+     "them. At byte 7. (/a)\"}"},
     {"POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"a\"},{\"_id\":\"_zing\"}]}", 400, RESERVED},
     {"POST /c/_bulk_docs\n\n{\"new_edits\":false,\"docs\":[{\"_id\":\"a\",\"_rev\":\"1-a\"},"
      "{\"_id\":\"_zing\",\"_rev\":\"1-a\"}]}",

@@ -50,7 +50,7 @@ static const struct refusal refusals[] = {
     /* writes by query */
     {"PUT /c", 400, "empty_body", NULL},
     {"PUT /c\n\n[]", 400, "wrong_type", NULL},
-    {"PATCH /c?query={\n\n{}", 400, "bad_parameter", "query/"},
+    {"PATCH /c?query={\n\n{}", 400, "bad_parameter", "query"},
     {"DELETE /c?query={}&limit=1", 400, "bad_parameter", "limit"},
     {"PUT /c?order=%5B%5D\n\n{}", 400, "bad_parameter", "order"},
     {"DELETE /c?mode=odd", 400, "bad_parameter", "mode"},

@@ -330,6 +330,41 @@ static void test_places(void **state)
 	buf_close(&long_key);
 }
 
+/* Where a value or a comma is missing, or something is that does not belong there. */
+static void test_places_between_values(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *text;
+		size_t offset;
+		const char *place;
+	} rows[] = {
+	    {"{bad", 1, ""},
+	    {"{\"a\":1,bad}", 7, ""},
+	    {"{\"a\":1,}", 7, ""},
+	    {"{\"a\" 1}", 5, ""},
+	    {"{\"a\":1 \"b\":2}", 7, ""},
+	    {"[1 2]", 3, "/1"},
+	    {"[1}", 2, "/1"},
+	    {"[1,2", 4, ""},
+	    {"{\"a\":1", 6, ""},
+	    {"{\"a\":1} x", 8, ""},
+	    {"{\"a\":{\"b\":[1,{\"c\":1 \"y\":2}]}}", 20, "/a/b/1"},
+	    {"{\"a\":[1,2,3,\"x\" \"y\"]}", 16, "/a/4"},
+	    {"{\"a\":1,\"\\q\":2}", 7, "/a"},
+	    {"{\"a\":\"\\q\"}", 5, "/a"},
+	    {"{\"a\":1,\"b\":2,\"a\":3}", 13, "/a"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct json_error *e = &f->error;
+		struct buf out = {0};
+		assert_false(json_to_msgpack(f->parser, slice_text(rows[i].text), &out, e));
+		if (e->offset != rows[i].offset || strcmp(e->place, rows[i].place) != 0)
+			fail_msg("%s: byte %zu, %s", rows[i].text, e->offset, e->place);
+		buf_close(&out);
+	}
+}
+
 static void test_duplicate_keys(void **state)
 {
 	struct fixture *f = *state;
@@ -552,6 +587,7 @@ int main(void)
 	    cmocka_unit_test(test_empty),
 	    cmocka_unit_test(test_bad_utf8),
 	    cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_places_between_values),
 	    cmocka_unit_test(test_duplicate_keys),
 	    cmocka_unit_test(test_many_keys),
 	    cmocka_unit_test(test_depth),
