@@ -48,6 +48,7 @@ static bool adopt_collection(struct cluster_map *m, const struct collection *fro
 		if (m->collections_by_id.count >= LIMIT_COLLECTIONS)
 			return false;
 		c = mem_alloc_zero(sizeof *c);
+		c->fresh = m->version > 0;
 		map_put_u64(&m->collections_by_id, from->id, c);
 		map_put(&m->collections, from->name, c);
 	}
@@ -201,7 +202,7 @@ bool map_collection_hidden(const struct map_collection *c)
 	       slice_is(name, COLLECTION_REPLICATOR) || slice_is(name, COLLECTION_REPLICATIONS);
 }
 
-static bool covers_all(const struct map_collection *c)
+bool map_collection_whole(const struct map_collection *c)
 {
 	uint64_t next = 0;
 	for (uint32_t i = 0; i < c->shards_count; i++) {
@@ -218,7 +219,7 @@ static bool covers_all(const struct map_collection *c)
 struct map_collection *cluster_map_collection(const struct cluster_map *m, struct slice name)
 {
 	struct map_collection *c = map_get(&m->collections, name);
-	return c && covers_all(c) ? c : NULL;
+	return c && map_collection_whole(c) ? c : NULL;
 }
 
 struct map_shard *cluster_map_shard(const struct cluster_map *m, uint64_t id)

@@ -22,6 +22,7 @@ struct map_collection {
 	struct map_shard **shards; /* by first hash, without dropped ones */
 	uint32_t shards_count;
 	uint32_t shards_cap;
+	bool fresh; /* made since the first map came: all that it holds is new */
 };
 
 struct cluster_map {
@@ -45,6 +46,8 @@ bool cluster_map_adopt_shard(struct cluster_map *m, const struct shard *shard, s
 bool map_collection_hidden(const struct map_collection *c);
 /* NULL when unknown. A collection counts as known when it has shards that cover every hash. */
 struct map_collection *cluster_map_collection(const struct cluster_map *m, struct slice name);
+/* Its shards cover every hash. The map that a storage node keeps has only its own ones. */
+bool map_collection_whole(const struct map_collection *c);
 struct map_shard *cluster_map_shard(const struct cluster_map *m, uint64_t id);
 /* The shard of that document; NULL only while a map is incomplete. */
 struct map_shard *map_collection_shard(const struct map_collection *c, struct slice document_id);

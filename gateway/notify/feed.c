@@ -87,11 +87,9 @@ static bool wanted_by_all(const struct notify *n, const struct map_collection *c
 	return n->all.users > 0 && !map_collection_hidden(c);
 }
 
-static bool collection_wanted(const struct gateway *gw, uint64_t id)
+static bool collection_wanted(const struct notify *n, const struct map_collection *c)
 {
-	const struct notify *n = gw->notify;
-	const struct map_collection *c = map_get_u64(&gw->map.collections_by_id, id);
-	return c && (wanted_by_all(n, c) || map_get(&n->interests, c->settings.name));
+	return wanted_by_all(n, c) || map_get(&n->interests, c->settings.name);
 }
 
 /* from_start: the shard is new, and so is all that it holds. */
@@ -106,13 +104,18 @@ static void follow_shard(struct turn *t, const struct shard *shard, bool from_st
 	feed_open(t, f);
 }
 
-static void follow_all(struct turn *t, bool from_start)
+/* listened: before the map changed, too, so that of collections made since nothing may be missed.
+ * Shards of others may come late: not each map has all. */
+static void follow_all(struct turn *t, bool listened)
 {
+	const struct cluster_map *map = &t->gw->map;
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&t->gw->map.shards, &at));) {
+	for (struct map_entry *e; (e = map_next(&map->shards, &at));) {
 		const struct map_shard *s = e->value;
-		if (collection_wanted(t->gw, s->shard.collection))
-			follow_shard(t, &s->shard, from_start);
+		const struct map_collection *c =
+		    map_get_u64(&map->collections_by_id, s->shard.collection);
+		if (c && collection_wanted(t->gw->notify, c))
+			follow_shard(t, &s->shard, listened && c->fresh);
 	}
 }
 
@@ -155,6 +158,16 @@ void feeds_unfollow(struct turn *t, struct interest *interest)
 	}
 }
 
+static bool collection_ready(const struct gateway *gw, const struct map_collection *c)
+{
+	for (uint32_t i = 0; i < c->shards_count; i++) {
+		const struct feed *f = feed_of_shard(gw, c->shards[i]->shard.id);
+		if (!f || !f->positioned)
+			return false;
+	}
+	return map_collection_whole(c);
+}
+
 bool feeds_ready(struct turn *t, const struct interest *interest)
 {
 	const struct gateway *gw = t->gw;
@@ -162,16 +175,11 @@ bool feeds_ready(struct turn *t, const struct interest *interest)
 		return false;
 	if (interest->name_len > 0) {
 		const struct map_collection *c = interest_collection(gw, interest);
-		for (uint32_t i = 0; c && i < c->shards_count; i++) {
-			const struct feed *f = feed_of_shard(gw, c->shards[i]->shard.id);
-			if (!f || !f->positioned)
-				return false;
-		}
-		return true;
+		return !c || collection_ready(gw, c);
 	}
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&gw->notify->live, &at));)
-		if (!((const struct feed *)e->value)->positioned)
+	for (struct map_entry *e; (e = map_next(&gw->map.collections, &at));)
+		if (!map_collection_hidden(e->value) && !collection_ready(gw, e->value))
 			return false;
 	return true;
 }
@@ -179,8 +187,6 @@ bool feeds_ready(struct turn *t, const struct interest *interest)
 void notify_map_changed(struct turn *t)
 {
 	struct notify *n = t->gw->notify;
-	bool first = !n->had_map;
-	n->had_map = true;
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&n->feeds, &at));) {
 		struct feed *f = e->value;
@@ -190,7 +196,7 @@ void notify_map_changed(struct turn *t)
 	}
 	n->recheck = true;
 	if (n->all.users > 0 || n->interests.count > 0)
-		follow_all(t, !first);
+		follow_all(t, true);
 	feeds_tick(t);
 }
 

@@ -119,7 +119,6 @@ struct notify {
 	uint64_t looks;
 	bool recheck; /* a feed got its position */
 	bool costly;  /* a pattern was given up */
-	bool had_map;
 	uint64_t seq; /* of events */
 	uint64_t next_feed;
 	uint64_t next_request;

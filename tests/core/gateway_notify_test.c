@@ -264,6 +264,57 @@ static void test_new_lead_goes_on(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 12@1 feed_open"));
 }
 
+/* The map of a storage node, which has no more than its own shards: this half of the collection. */
+static void storage_tells(struct gateway_bench *b, uint64_t node, uint64_t half)
+{
+	const uint64_t middle = UINT64_MAX / 2;
+	struct collection c = {
+	    .id = 7, .name = slice_text("c"), .version = 1, .replicas = 1, .write_quorum = 1};
+	struct replica replica = {.node = node, .incarnation = 1};
+	struct shard shard = {.id = half,
+			      .collection = c.id,
+			      .epoch = 1,
+			      .lead = node,
+			      .replicas = &replica,
+			      .replicas_count = 1,
+			      .write_quorum = 1,
+			      .hash_first = half == 1 ? 0 : middle + 1,
+			      .hash_last = half == 1 ? middle : UINT64_MAX};
+	struct msg_map_push push = {.map_version = 5,
+				    .collections = &c,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	struct peer from = {node, ROLE_STORAGE, 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	gateway_bench_message(b, &from, &envelope, &push);
+}
+
+/* Without the coordinator the map comes in parts. Nobody has his answer before all of it is there,
+ * and nobody is told what was before that. */
+static void test_a_map_in_parts(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const patterns[] = {"[1,\"NOTIFY\",\"POST:/c/\"]",
+					       "[1,\"NOTIFY\",\"POST\"]"};
+	for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+		gateway_bench_close(b);
+		gateway_bench_open(b, NULL);
+		say(b, socket_open(b), patterns[i]);
+		gateway_bench_clear(b);
+		for (uint64_t half = 1; half <= 2; half++) {
+			assert_null(strstr(buf_cstr(&b->trace), "<<"));
+			gateway_bench_clear(b);
+			storage_tells(b, BENCH_NODE + half, half);
+			assert_int_equal(b->sent_count, 1);
+			struct bench_sent open = b->sent[0];
+			assert_non_null(strstr(buf_cstr(&b->trace), " tail=true"));
+			feed_says(b, &open, half, 5, 5, NULL);
+		}
+		assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: [\"A\",1]\n"));
+	}
+}
+
 static void test_gap_cuts_off(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -691,6 +742,7 @@ int main(void)
 	    T(test_waiters_in_order),
 	    T(test_equal_patterns_are_one_effect),
 	    T(test_new_lead_goes_on),
+	    T(test_a_map_in_parts),
 	    T(test_gap_cuts_off),
 	    T(test_bad_frames),
 	    T(test_exploding_pattern),
