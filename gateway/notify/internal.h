@@ -28,8 +28,6 @@ enum subscriber_kind {
 	SUBSCRIBER_KINDS
 };
 
-struct pattern;
-struct subscriber;
 struct waiter; /* wait.c */
 struct feed;   /* feed.h */
 
@@ -147,6 +145,8 @@ void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
 		 struct slice accept);
 /* Something has changed for this subscriber alone: it may be answered. */
 void waiters_look(struct turn *t, struct subscriber *sub);
+/* Those of the subscription of a WebSocket have their answers now. */
+void waiters_accept(struct turn *t, struct subscriber *sub, const struct subscription *s);
 /* Waiters of the subscription, or all of the subscriber if that is NULL. */
 void waiters_drop(struct subscriber *sub, const struct subscription *s);
 

@@ -342,8 +342,10 @@ static void frame_unnotify(struct turn *t, struct subscriber *sub, const struct 
 	struct mp_reader reader = mp_reader_of(f->data);
 	struct mp_token text = mp_read(&reader);
 	struct subscription *s = text.type == MP_STR ? subscription_find(sub, text.bytes) : NULL;
-	if (s)
+	if (s) {
+		waiters_accept(t, sub, s);
 		subscription_remove(t, s);
+	}
 	socket_accept(t, sub, f->accept);
 }
 

@@ -157,6 +157,16 @@ void notify_wait(struct turn *t, struct subscriber *sub, struct subscription *s,
 
 /* ---- answers ---- */
 
+void waiters_accept(struct turn *t, struct subscriber *sub, const struct subscription *s)
+{
+	struct waiter *w = sub->waiters; /* the newest */
+	while (w && w->own_next)
+		w = w->own_next;
+	for (; w; w = w->own_prev)
+		if (w->subscription == s)
+			socket_accept(t, sub, buf_slice(&w->accept));
+}
+
 static void answer(struct turn *t, struct waiter *w)
 {
 	detach(w); /* what follows may end the owner */

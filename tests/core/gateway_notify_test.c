@@ -151,6 +151,21 @@ static void test_notify_twice_and_unnotify(void **state)
 	expect(b, "");
 }
 
+/* No lead answers, and the client thinks better of it: it waits for its answers all the same. */
+static void test_unnotify_before_the_answer(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = socket_open(b);
+	say(b, stream, "[1,\"NOTIFY\",\"c\"]");
+	say(b, stream, "[2,\"NOTIFY\",\"POST:/c/\"]");
+	say(b, stream, "[3,\"NOTIFY\",\"c\"]");
+	gateway_bench_clear(b);
+	say(b, stream, "[4,\"UNNOTIFY\",\"c\"]");
+	const char *first = strstr(buf_cstr(&b->trace), "<<");
+	assert_non_null(first);
+	assert_string_equal(first, "<< 1: [\"A\",1]\n<< 1: [\"A\",3]\n<< 1: [\"A\",4]\n");
+}
+
 /* No lead answers: what one client may have waiting is bounded, and told from the first that is
  * not taken. */
 static void test_notify_again_and_again(void **state)
@@ -736,6 +751,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_notify_waits_for_feeds),
 	    T(test_notify_twice_and_unnotify),
+	    T(test_unnotify_before_the_answer),
 	    T(test_notify_again_and_again),
 	    T(test_too_many_patterns),
 	    T(test_patterns_compiled_large),
