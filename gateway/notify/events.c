@@ -134,22 +134,30 @@ static void events_close(struct request *r)
 	effects_close(&fx);
 }
 
-/* Also the newest map does not know a shard of the position: it is of another cluster, or made up.
- * Without the coordinator the map may yet come. */
+/* What the newest map does not know was dropped, and is passed over. If it knows nothing of the
+ * position, that is of another cluster, or made up. Without the coordinator the map may yet come.
+ */
 static void map_looked(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
-	const struct subscriber *sub = subscriber_find(t->gw, r->id);
+	struct subscriber *sub = subscriber_find(t->gw, r->id);
 	(void)index;
 	(void)status;
-	if (body && sub && !resume_known(t->gw, sub))
+	if (!body || !sub)
+		return;
+	if (resume_known(t->gw, sub) == 0) {
 		answer_status(t, r, STATUS_EVENTS_GONE, "");
+		return;
+	}
+	sub->newest = true;
+	waiters_look(t, sub);
+	notify_finish(t);
 }
 
 static void begin_waiting(struct turn *t, struct request *r, struct subscriber *sub)
 {
 	notify_wait(t, sub, NULL, slice_of(NULL, 0));
-	if (!resume_known(t->gw, sub))
+	if (sub->resumes && !sub->newest)
 		map_refresh(t, r, map_looked);
 }
 

@@ -223,20 +223,20 @@ static uint64_t resume_number(const struct subscriber *sub, uint64_t shard)
 	return 0;
 }
 
-bool resume_known(const struct gateway *gw, const struct subscriber *sub)
+uint32_t resume_known(const struct gateway *gw, const struct subscriber *sub)
 {
+	uint32_t known = 0;
 	for (uint32_t i = 0; i < sub->resume_count; i++) {
 		const struct map_shard *s = cluster_map_shard(&gw->map, sub->resume[i].shard);
-		if (!s || !map_get_u64(&gw->map.collections_by_id, s->shard.collection))
-			return false;
+		known += s && map_get_u64(&gw->map.collections_by_id, s->shard.collection);
 	}
-	return true;
+	return known;
 }
 
 static bool has_replay(const struct subscriber *sub, uint64_t shard)
 {
 	for (uint32_t i = 0; i < sub->replays_count; i++)
-		if (sub->replays[i]->shard == shard)
+		if (sub->replays[i] && sub->replays[i]->shard == shard)
 			return true;
 	return false;
 }
@@ -257,7 +257,7 @@ bool replays_open(struct turn *t, struct subscriber *sub)
 {
 	struct notify *n = t->gw->notify;
 	size_t at = 0;
-	/* those of shards that were dropped since stay in the list */
+	/* the places of those whose shards were dropped since stay in the list */
 	size_t cap = sub->replays_count + n->live.count + 1;
 	sub->replays = mem_realloc(sub->replays, cap * sizeof(struct feed *));
 	sub->skips = mem_realloc(sub->skips, cap * sizeof *sub->skips);
@@ -292,6 +292,16 @@ void replays_start(struct turn *t, struct subscriber *sub)
 	}
 }
 
+static void replay_end(struct turn *t, struct feed *f)
+{
+	struct subscriber *sub = f->only;
+	for (uint32_t i = 0; i < sub->replays_count; i++)
+		if (sub->replays[i] == f)
+			sub->replays[i] = NULL;
+	sub->replays_left--;
+	feed_close(t, f);
+}
+
 /* It has met the live feed: from `position` on that one tells. */
 static void replay_meets(struct turn *t, struct feed *f)
 {
@@ -301,11 +311,7 @@ static void replay_meets(struct turn *t, struct feed *f)
 		return;
 	if (f->position > live->position)
 		sub->skips[sub->skips_count++] = (struct position_of){f->shard, f->position};
-	for (uint32_t i = 0; i < sub->replays_count; i++)
-		if (sub->replays[i] == f)
-			sub->replays[i] = NULL;
-	sub->replays_left--;
-	feed_close(t, f);
+	replay_end(t, f);
 }
 
 /* ---- what leads say ---- */
@@ -426,14 +432,32 @@ bool notify_message(struct turn *t)
 
 /* ---- time ---- */
 
+static bool is_gone(const struct turn *t, const struct feed *f)
+{
+	const struct map_shard *s = cluster_map_shard(&t->gw->map, f->shard);
+	return !s || s->shard.dropped;
+}
+
+static void replays_tick(struct turn *t, const struct subscriber *sub)
+{
+	for (uint32_t i = 0; i < sub->replays_count; i++) {
+		struct feed *f = sub->replays[i];
+		if (f && is_gone(t, f)) {
+			replay_end(t, f);
+			t->gw->notify->recheck = true; /* perhaps nothing else was waited for */
+		} else if (f && f->retry_ms <= t->now_ms) {
+			feed_open(t, f);
+		}
+	}
+}
+
 void feeds_tick(struct turn *t)
 {
 	struct notify *n = t->gw->notify;
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&n->live, &at));) {
 		struct feed *f = e->value;
-		const struct map_shard *s = cluster_map_shard(&t->gw->map, f->shard);
-		if (!s || s->shard.dropped) {
+		if (is_gone(t, f)) {
 			feed_close(t, f);
 		} else if (f->retry_ms <= t->now_ms) {
 			n->reopened += f->open;
@@ -441,11 +465,7 @@ void feeds_tick(struct turn *t)
 		}
 	}
 	at = 0;
-	for (struct map_entry *e; n->replays > 0 && (e = map_next(&n->subscribers, &at));) {
-		struct subscriber *sub = e->value;
-		for (uint32_t i = 0; i < sub->replays_count; i++)
-			if (sub->replays[i] && sub->replays[i]->retry_ms <= t->now_ms)
-				feed_open(t, sub->replays[i]);
-	}
+	for (struct map_entry *e; n->replays > 0 && (e = map_next(&n->subscribers, &at));)
+		replays_tick(t, e->value);
 	notify_finish(t);
 }

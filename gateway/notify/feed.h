@@ -37,9 +37,8 @@ void feed_close(struct turn *t, struct feed *f);
 struct feed *feed_of_shard(const struct gateway *gw, uint64_t shard);
 /* Replays of all its shards that have none yet, as `resume` says. False: too many. */
 bool replays_open(struct turn *t, struct subscriber *sub);
-/* The map knows all shards of `resume`, and their collections. Else it is older than the position:
- * what is missing would look new. */
-bool resume_known(const struct gateway *gw, const struct subscriber *sub);
+/* So many shards of `resume` does the map know, with their collections. */
+uint32_t resume_known(const struct gateway *gw, const struct subscriber *sub);
 bool replays_ready(const struct subscriber *sub);
 void replays_start(struct turn *t, struct subscriber *sub);
 bool subscriber_follows(const struct gateway *gw, const struct subscriber *sub,

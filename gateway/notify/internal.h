@@ -93,6 +93,7 @@ struct subscriber {
 	struct position_of *resume; /* where it wants to go on */
 	uint32_t resume_count;
 	bool resumes;
+	bool newest; /* the map was no older than `resume`: what it did not know was dropped */
 };
 
 struct waiter_list {

@@ -93,17 +93,24 @@ static bool interest_ready(struct turn *t, struct interest *interest)
 	return interest->ready;
 }
 
+/* What a map older than the position lacks would look new; what a newer one lacks was dropped. */
+static bool position_known(struct turn *t, struct subscriber *sub)
+{
+	sub->newest = sub->newest || resume_known(t->gw, sub) == sub->resume_count;
+	return sub->newest;
+}
+
 static bool ready(struct turn *t, const struct waiter *w)
 {
 	if (w->subscription)
 		return interest_ready(t, w->subscription->pattern->interest);
 	if (w->owner->refusal != STATUS_OK)
 		return true;
+	if (!position_known(t, w->owner))
+		return false;
 	for (uint32_t i = 0; i < w->owner->count; i++)
 		if (!interest_ready(t, w->owner->items[i]->pattern->interest))
 			return false;
-	if (!resume_known(t->gw, w->owner))
-		return false;
 	/* once more each time: there may be new shards */
 	if (w->owner->resumes && !replays_open(t, w->owner)) {
 		w->owner->refusal = STATUS_OVERLOADED;

@@ -6,9 +6,7 @@
 
 #include <cmocka.h>
 
-#include "gateway/notify/events.h"
-#include "gateway/notify/feed.h"
-#include "tests/core/gateway_case.h"
+#include "tests/core/notify_steps.h"
 
 static int setup(void **state)
 {
@@ -42,52 +40,6 @@ static void gone(struct gateway_bench *b, uint64_t stream)
 	struct event event = {.kind = EVENT_STREAM_GONE};
 	event.stream.stream = stream;
 	gateway_bench_event(b, &event);
-}
-
-/* The lead of the feed that was opened by `open` says this: events after `previous` up to `last`.
- */
-static void feed_sends(struct gateway_bench *b, const struct bench_sent *open,
-		       struct msg_feed_events *m)
-{
-	assert_non_null(open);
-	struct peer from = {open->member, ROLE_STORAGE, 1};
-	struct envelope envelope = {.type = MSG_feed_events, .epoch = open->envelope.epoch};
-	m->feed = open->envelope.request_id;
-	gateway_bench_message(b, &from, &envelope, m);
-}
-
-static void feed_says(struct gateway_bench *b, const struct bench_sent *open, uint64_t shard,
-		      uint64_t previous, uint64_t last, const struct feed_event *event)
-{
-	struct msg_feed_events m = {.shard = shard,
-				    .previous = previous,
-				    .last = last,
-				    .events = (struct feed_event *)event,
-				    .events_count = event != NULL};
-	feed_sends(b, open, &m);
-}
-
-static void feed_says_two(struct gateway_bench *b, const struct bench_sent *open, uint64_t previous,
-			  uint64_t last, const struct feed_event *events)
-{
-	struct msg_feed_events m = {.shard = 1,
-				    .previous = previous,
-				    .last = last,
-				    .events = (struct feed_event *)events,
-				    .events_count = 2};
-	feed_sends(b, open, &m);
-}
-
-static void feed_is_trimmed(struct gateway_bench *b, const struct bench_sent *open, uint64_t shard)
-{
-	struct msg_feed_events m = {.status = STATUS_STREAM_TRIMMED, .shard = shard, .last = 100};
-	feed_sends(b, open, &m);
-}
-
-static struct feed_event event_of(uint64_t number, uint64_t op, const char *id)
-{
-	return (struct feed_event){
-	    .number = number, .op = op, .id = slice_text(id), .revision = {1, slice_text("r")}};
 }
 
 /* A socket that listens to this pattern; its two feeds stand at 5. */
@@ -514,204 +466,6 @@ static void test_socket_post(void **state)
 	assert_null(strstr(buf_cstr(&b->trace), "<<"));
 }
 
-/* ---- Server-Sent Events ---- */
-
-static void test_events(void **state)
-{
-	struct gateway_bench *b = *state;
-	struct bench_sent open[2];
-	uint64_t id = gateway_bench_http(b, "GET /_/notify?path=c/a&path=POST\n");
-	assert_int_equal(id, 1);
-	assert_int_equal(b->sent_count, 2);
-	for (int i = 0; i < 2; i++)
-		open[i] = b->sent[i];
-	for (uint64_t i = 0; i < 2; i++) {
-		assert_int_equal(b->status, 0);
-		feed_says(b, &open[i], i + 1, 5, 5, NULL);
-	}
-	assert_int_equal(b->status, 200);
-	assert_non_null(strstr(buf_cstr(&b->headers), "Cache-Control: no-store"));
-	gateway_bench_clear(b);
-	/* both patterns match: one event */
-	struct feed_event events[] = {event_of(6, WRITE_POST, "a")};
-	feed_says(b, &open[0], 1, 5, 7, events);
-	const char *first = strstr(buf_cstr(&b->trace), "<< 1: id: ");
-	assert_non_null(first);
-	assert_null(strstr(first + 1, "<< "));
-	assert_non_null(strstr(first,
-			       "data: {\"path\":\"POST:/c/a\",\"collection\":\"c\",\"id\":\"a\","
-			       "\"revision\":\"1-r\",\"pattern\":\""));
-	gateway_bench_clear(b);
-	gateway_bench_advance(b, NOTIFY_KEEP_ALIVE_MS);
-	assert_non_null(strstr(buf_cstr(&b->trace), "<< 1: : still here\n"));
-}
-
-static void resume_request(struct gateway_bench *b, const struct position_of *at, uint32_t count)
-{
-	struct buf text = {0};
-	buf_append_text(&text, "GET /_/notify?path=c\nlast-event-id: ");
-	position_print(at, count, &text);
-	buf_append_text(&text, "\n");
-	gateway_bench_http(b, buf_cstr(&text));
-	buf_close(&text);
-}
-
-static void test_events_resume(void **state)
-{
-	struct gateway_bench *b = *state;
-	struct bench_sent live[2];
-	struct position_of at[] = {{1, 3}, {2, 4}};
-	resume_request(b, at, 2);
-	for (int i = 0; i < 2; i++)
-		live[i] = b->sent[i];
-	assert_int_equal(b->sent_count, 2);
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
-	struct bench_sent replay[2];
-	uint32_t replays = 0;
-	for (uint32_t i = 2; i < b->sent_count; i++)
-		if (b->sent[i].envelope.type == MSG_feed_open)
-			replay[replays++ % 2] = b->sent[i];
-	assert_int_equal(replays, 2);
-	assert_int_equal(b->status, 0);
-	assert_non_null(strstr(buf_cstr(&b->trace), "after=3"));
-	gateway_bench_clear(b);
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &replay[i], i + 1, at[i].number, 5, NULL);
-	assert_int_equal(b->status, 200);
-	for (uint32_t i = 0, k = 0; i < b->sent_count; i++)
-		if (b->sent[i].envelope.type == MSG_feed_open)
-			replay[k++] = b->sent[i];
-	gateway_bench_clear(b);
-	struct feed_event missed[] = {event_of(4, WRITE_PUT, "a"), event_of(6, WRITE_PUT, "b")};
-	/* the replay runs past the live feed, which then says nothing new */
-	feed_says_two(b, &replay[0], 3, 6, missed);
-	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/a"));
-	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/b"));
-	gateway_bench_clear(b);
-	struct feed_event again[] = {event_of(6, WRITE_PUT, "b"), event_of(7, WRITE_PUT, "e")};
-	feed_says_two(b, &live[0], 5, 7, again);
-	assert_null(strstr(buf_cstr(&b->trace), "PUT:/c/b"));
-	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/e"));
-	gateway_bench_clear(b);
-	/* of the other shard, the replay still runs: live changes wait for it */
-	struct feed_event later[] = {event_of(6, WRITE_PUT, "f")};
-	feed_says(b, &live[1], 2, 5, 6, later);
-	assert_null(strstr(buf_cstr(&b->trace), "<<"));
-	feed_says(b, &replay[1], 2, 4, 6, later);
-	assert_non_null(strstr(buf_cstr(&b->trace), "PUT:/c/f"));
-}
-
-/* ---- conflicts ---- */
-
-static void test_conflicts_as_events(void **state)
-{
-	struct gateway_bench *b = *state;
-	gateway_bench_http(b,
-			   "GET /_/conflicts?collection=c&kind=edits\naccept: text/event-stream");
-	struct bench_sent live[2] = {b->sent[0], b->sent[1]};
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
-	assert_int_equal(b->status, 200);
-	gateway_bench_clear(b);
-	struct feed_event opened = event_of(6, WRITE_PUT, "a");
-	opened.conflict = CONFLICT_OPENED;
-	feed_says(b, &live[0], 1, 5, 6, &opened);
-	assert_non_null(
-	    strstr(buf_cstr(&b->trace),
-		   "data: {\"event\":\"opened\",\"kind\":\"edits\",\"collection\":\"c\","
-		   "\"id\":\"a\",\"revision\":\"1-r\"}"));
-	assert_null(strstr(buf_cstr(&b->trace), "PUT:/c/a"));
-	gateway_bench_clear(b);
-	struct feed_event others[] = {event_of(7, WRITE_PUT, "b"), event_of(8, 0, "a")};
-	others[1].conflict = CONFLICT_CLEANED;
-	others[1].kind = CONFLICT_DELETE; /* not asked for */
-	feed_says_two(b, &live[0], 6, 8, others);
-	assert_null(strstr(buf_cstr(&b->trace), "data:"));
-	gateway_bench_clear(b);
-	gateway_bench_http(b, "GET /_/conflicts?kind=none\naccept: text/event-stream");
-	assert_int_equal(b->status, 400);
-}
-
-/* Who listens to changes hears nothing of conflicts. */
-static void test_changes_are_no_conflicts(void **state)
-{
-	struct gateway_bench *b = *state;
-	gateway_bench_http(b, "GET /_/notify?path=.*");
-	struct bench_sent live[2] = {b->sent[0], b->sent[1]};
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
-	gateway_bench_clear(b);
-	struct feed_event events[] = {event_of(6, 0, "a"), event_of(7, WRITE_PUT, "a")};
-	events[0].conflict = CONFLICT_CLEANED;
-	events[1].conflict = CONFLICT_OPENED;
-	feed_says_two(b, &live[0], 5, 7, events);
-	const char *first = strstr(buf_cstr(&b->trace), "data:");
-	assert_non_null(first);
-	assert_non_null(strstr(first, "PUT:/c/a"));
-	assert_null(strstr(first + 1, "data:"));
-}
-
-/* A refusal may tell where a shard is before the map tells of its collection. */
-static void test_events_resume_ahead_of_the_map(void **state)
-{
-	struct gateway_bench *b = *state;
-	struct position_of at[] = {{1, 3}, {77, 4}};
-	struct msg_shard_newer newer = {
-	    .shard = {.id = 77, .collection = 99, .epoch = 1, .lead = BENCH_NODE}};
-	struct peer from = {BENCH_NODE, ROLE_STORAGE, 1};
-	struct envelope envelope = {.type = MSG_shard_newer};
-	gateway_bench_message(b, &from, &envelope, &newer);
-	resume_request(b, at, 2);
-	struct bench_sent live[2] = {b->sent[0], b->sent[1]};
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
-	assert_null(strstr(buf_cstr(&b->trace), "after=3"));
-	assert_int_equal(b->status, 0);
-}
-
-static void test_events_gone(void **state)
-{
-	struct gateway_bench *b = *state;
-	struct bench_sent live[2];
-	struct position_of at[] = {{1, 3}, {2, 4}};
-	resume_request(b, at, 2);
-	for (int i = 0; i < 2; i++)
-		live[i] = b->sent[i];
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
-	struct bench_sent replay = {0};
-	for (uint32_t i = 2; i < b->sent_count; i++)
-		if (b->sent[i].envelope.type == MSG_feed_open && b->sent[i].member == BENCH_NODE)
-			replay = b->sent[i];
-	feed_is_trimmed(b, &replay, 1);
-	assert_int_equal(b->status, 410);
-	assert_non_null(strstr(buf_cstr(&b->body), "events_gone"));
-}
-
-static void test_events_refused(void **state)
-{
-	struct gateway_bench *b = *state;
-	static const char *const bad[] = {
-	    "GET /_/notify\n", "GET /_/notify?path=\n", "GET /_/notify?path=(\n",
-	    "GET /_/notify?path=c&since=x!\n", "GET /_/notify?path=c\nlast-event-id: MQA\n"};
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		gateway_bench_clear(b);
-		gateway_bench_http(b, bad[i]);
-		assert_int_equal(b->status, 400);
-	}
-	gateway_bench_http(b, "HEAD /_/notify?path=c\n");
-	assert_int_equal(b->status, 200);
-	gateway_bench_clear(b);
-	/* no lead answers: after the deadline */
-	gateway_bench_http(b, "GET /_/notify?path=c\n");
-	gateway_bench_advance(b, 6000);
-	assert_int_equal(b->status, 503);
-	gateway_bench_clear(b);
-	gateway_bench_advance(b, 10000);
-	assert_null(strstr(buf_cstr(&b->trace), "feed_open")); /* nobody wants it any more */
-}
-
 /* ---- patterns ---- */
 
 static void test_collections_of_patterns(void **state)
@@ -768,13 +522,6 @@ int main(void)
 	    T(test_socket_get),
 	    T(test_socket_gets_no_part_of_a_list),
 	    T(test_socket_post),
-	    T(test_events),
-	    T(test_events_resume),
-	    T(test_events_resume_ahead_of_the_map),
-	    T(test_conflicts_as_events),
-	    T(test_changes_are_no_conflicts),
-	    T(test_events_gone),
-	    T(test_events_refused),
 	    cmocka_unit_test(test_collections_of_patterns),
 	};
 #undef T
