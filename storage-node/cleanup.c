@@ -34,13 +34,31 @@ void cleanup_tell_wait(struct storage *s, struct shard_copy *c, struct msg_confl
 
 /* ---- every replica: have I passed it? ---- */
 
-static bool passed(struct shard_copy *c, const struct cleanup_item *item)
+static bool passed(const struct shard_copy *c, const struct cleanup_item *item, bool held)
 {
-	if (outbox_holds(c, item->id)) {
+	if (held) {
 		REACHED(cleanup_awaits_branch);
 		return false;
 	}
 	return c->position.applied >= item->number || MUTATION(cleanup_of_passed);
+}
+
+/* Both lists may be long: the outbox is gone through once for all items. */
+static void acknowledge(struct storage *s, struct shard_copy *c,
+			const struct msg_cleanup_prepare *m, struct msg_cleanup_prepare_ack *ack)
+{
+	/* arbiters pass on what clients chose, who can't know the shard's id */
+	struct map ids = {.seed = c->id};
+	bool *held = arena_alloc(&s->arena, (m->items_count + 1) * sizeof *held);
+	for (uint32_t i = 0; i < m->items_count; i++)
+		if (!map_get(&ids, m->items[i].id))
+			map_put(&ids, m->items[i].id, &held[i]);
+	outbox_mark(c, &ids);
+	ack->items = arena_alloc(&s->arena, (m->items_count + 1) * sizeof *ack->items);
+	for (uint32_t i = 0; i < m->items_count; i++)
+		if (passed(c, &m->items[i], *(const bool *)map_get(&ids, m->items[i].id)))
+			ack->items[ack->items_count++] = m->items[i];
+	map_close(&ids);
 }
 
 void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects *fx)
@@ -57,10 +75,7 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 	} else if (c) {
 		ack.status = STATUS_OK;
 		ack.number = MUTATION(cleanup_of_passed) ? INT64_MAX : c->position.applied;
-		ack.items = arena_alloc(&s->arena, (m->items_count + 1) * sizeof *ack.items);
-		for (uint32_t i = 0; i < m->items_count; i++)
-			if (passed(c, &m->items[i]))
-				ack.items[ack.items_count++] = m->items[i];
+		acknowledge(s, c, m, &ack);
 		/* what it acknowledges must be on its disk: a synced commit takes the earlier,
 		 * unsynced ones along, and for that it must write something */
 		c->position_dirty = true;

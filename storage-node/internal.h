@@ -471,7 +471,8 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
 /* For how long its oldest branch has waited, by the wall clock; 0: none does. */
 uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c);
-bool outbox_holds(const struct shard_copy *c, struct slice id);
+/* Sets the flag of each document that it holds a branch of. ids: document id -> bool*. */
+void outbox_mark(const struct shard_copy *c, const struct map *ids);
 void outbox_free(struct shard_copy *c);
 
 /* document.c: records and bodies, with or without pending entries */

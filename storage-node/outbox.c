@@ -144,12 +144,13 @@ uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c)
 	return oldest;
 }
 
-bool outbox_holds(const struct shard_copy *c, struct slice id)
+void outbox_mark(const struct shard_copy *c, const struct map *ids)
 {
-	for (uint32_t i = 0; i < c->outbox_count; i++)
-		if (slice_equal(c->outbox[i].id, id))
-			return true;
-	return false;
+	for (uint32_t i = 0; i < c->outbox_count; i++) {
+		bool *held = map_get(ids, c->outbox[i].id);
+		if (held)
+			*held = true;
+	}
 }
 
 /* What was cut here is settled all the same, if it stood in the stream of a lead since. Its

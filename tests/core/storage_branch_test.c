@@ -2,6 +2,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -41,6 +43,51 @@ static void test_branch(void **state)
 	peers_append(b, 1, 1, 3, 3, NULL);
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
 	assert_int_equal(peers_read(b, 1, "d", true), STATUS_OK);
+}
+
+static struct slice numbered(struct storage_bench *b, uint64_t n)
+{
+	char id[32];
+	snprintf(id, sizeof id, "document-%06u", (unsigned)n);
+	return arena_copy(&b->arena, slice_text(id));
+}
+
+/* CPU time of an acknowledgement of so many resolutions; the least of three. */
+static clock_t cost_of_prepare(struct storage_bench *b, uint32_t count)
+{
+	struct cleanup_item *items = arena_alloc(&b->arena, count * sizeof *items);
+	clock_t least = 0;
+	for (uint32_t i = 0; i < count; i++)
+		items[i] = (struct cleanup_item){.id = numbered(b, 100000 + i),
+						 .resolution_id = peers_operation(b, i),
+						 .number = 1};
+	struct msg_cleanup_prepare m = {.shard = SHARD, .items = items, .items_count = count};
+	for (int i = 0; i < 3; i++) {
+		clock_t from = clock();
+		storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 1, &m);
+		clock_t took = clock() - from;
+		least = i == 0 || took < least ? took : least;
+		assert_int_equal(b->prepared.items_count, count);
+	}
+	return least;
+}
+
+/* A node with many branches is not deaf while it looks for documents among them. */
+static void test_cleanup_with_many_branches(void **state)
+{
+	enum { BRANCHES = 8000, FEW = 64, MANY = 16 * FEW };
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	for (uint64_t v = 1; v <= BRANCHES; v++) {
+		struct msg_doc_write m = peers_put(b, "", v);
+		m.id = numbered(b, v);
+		m.branch = true;
+		peers_write(b, 1, &m);
+		assert_int_equal(b->written.status, STATUS_ACCEPTED);
+		storage_bench_clear(b);
+	}
+	clock_t few = cost_of_prepare(b, FEW);
+	assert_true(cost_of_prepare(b, MANY) < 8 * few);
 }
 
 static void test_branch_of_a_branch_waits(void **state)
@@ -463,6 +510,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_branch),
+	    CASE(test_cleanup_with_many_branches),
 	    CASE(test_branch_of_a_branch_waits),
 	    CASE(test_refused_branch_leaves_a_gap),
 	    CASE(test_lead_orders_a_push_once),
