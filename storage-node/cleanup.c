@@ -149,7 +149,8 @@ void cleanup_on_commit(struct storage *s, const struct event *e, struct effects 
 	const struct msg_cleanup_commit *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	struct msg_cleanup_commit_ack ack = {.shard = m->shard, .status = STATUS_OK};
-	if (!c || c->state != SHARD_SERVING)
+	/* what was applied before it began to serve must be in the walks that this looks at */
+	if (!c || c->state != SHARD_SERVING || c->serving_unseen)
 		ack.status = STATUS_NOT_LEAD;
 	else if (e->message.envelope.epoch != c->lead_epoch)
 		ack.status = STATUS_OLD_EPOCH;

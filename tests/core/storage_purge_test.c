@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/doc/revision.h"
+#include "common/timing.h"
 #include "tests/sim/storage_peers.h"
 
 enum { DELETION = 4, RESOLUTION = 77 };
@@ -42,8 +43,8 @@ static struct revision deleted(struct storage_bench *b, struct revision *made)
 }
 
 /* What the arbiter asks for once all have acknowledged `number`; returns how many were ordered. */
-static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_count,
-		       uint64_t settles)
+static uint64_t commit_in(struct storage_bench *b, uint64_t epoch, uint64_t number,
+			  uint32_t acks_count, uint64_t settles)
 {
 	struct cleanup_item item = {.id = slice_text("d"), .number = number, .purge = true};
 	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, number},
@@ -55,9 +56,15 @@ static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_c
 				       .acks = acks,
 				       .acks_count = acks_count};
 	b->cleaned = (struct msg_cleanup_commit_ack){0};
-	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
-	peers_ack(b, PEER_B, 1, settles);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, epoch, &m);
+	peers_ack(b, PEER_B, epoch, settles);
 	return b->cleaned.cleaned;
+}
+
+static uint64_t commit(struct storage_bench *b, uint64_t number, uint32_t acks_count,
+		       uint64_t settles)
+{
+	return commit_in(b, 1, number, acks_count, settles);
 }
 
 /* A branch with this parent, from an outbox; one parent at a time. */
@@ -442,6 +449,41 @@ static void test_waits_for_a_client_of_the_same_turn(void **state)
 	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 2);
 }
 
+/* Likewise, the client of a lead before, in the turn in which its successor begins to serve. */
+static void test_waits_for_a_client_of_the_lead_before(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision made = {1, slice_text("a")};
+	struct checkpoint phone = {.name = slice_text("phone"), .number = 3};
+	struct change comes = {.kind = CHANGE_WRITE,
+			       .id = slice_text("d"),
+			       .revision = made,
+			       .body = peers_body(b, 1)};
+	struct change goes = {.kind = CHANGE_WRITE,
+			      .id = slice_text("d"),
+			      .revision = {2, slice_text("b")},
+			      .parents = &made,
+			      .parents_count = 1,
+			      .deleted = true};
+	struct change registers = {
+	    .kind = CHANGE_CHECKPOINT, .checkpoints = &phone, .checkpoints_count = 1};
+	peers_follow(b, MODE_CONSISTENT);
+	peers_append(b, 1, 1, 2, 2, &comes);
+	peers_append(b, 1, 1, 3, 3, &goes);
+	peers_append(b, 1, 1, DELETION, DELETION, &registers);
+	peers_place(b, 2, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_promise(b, PEER_B, 2, STATUS_OK);
+	storage_bench_advance(b, 50);
+	peers_ack(b, PEER_B, 2, 5);
+	b->gathers = true;
+	peers_ack(b, PEER_B, 2, 6); /* it serves */
+	b->gathers = false;
+	assert_int_equal(commit_in(b, 2, DELETION, 3, 7), 0);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 1);
+	assert_int_equal(commit_in(b, 2, DELETION, 3, 7), 0);
+}
+
 /* More would come than there may be, and all that is looked at are so many. */
 static void test_many_clients_at_once(void **state)
 {
@@ -568,6 +610,7 @@ int main(void)
 	    CASE(test_before_the_purge_nothing_is_late),
 	    CASE(test_waits_for_clients),
 	    CASE(test_waits_for_a_client_of_the_same_turn),
+	    CASE(test_waits_for_a_client_of_the_lead_before),
 	    CASE(test_many_clients_at_once),
 	    CASE(test_a_late_copy_changes_nothing),
 	    CASE(test_a_purge_that_was_cut),
