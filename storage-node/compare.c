@@ -24,11 +24,11 @@ static bool is_here(const struct storage *s, const struct follower *f)
  * shard: so one of them gets the word of all leads. */
 static bool is_first(const struct storage *s, const struct shard_copy *c, uint64_t node)
 {
-	if (s->damaged && s->options.self < node)
+	if (s->goes && s->options.self < node)
 		return false;
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
-		if (f->damaged && f->node < node && is_here(s, f))
+		if (f->goes && f->node < node && is_here(s, f))
 			return false;
 	}
 	return true;
@@ -69,7 +69,7 @@ void compare_ask(struct storage *s, struct shard_copy *c, struct follower *f,
 {
 	uint32_t same, other;
 	count_votes(c, &same, &other);
-	question->spare = f->damaged && can_spare(s, c, f);
+	question->spare = f->goes && can_spare(s, c, f);
 	if (question->spare)
 		f->spared_until_ms = s->now_ms + SPARED_MS;
 	question->outvoted = f->verdict == VERDICT_OTHER && c->integrity.sound && same > other;
@@ -94,7 +94,7 @@ void compare_answer(struct storage *s, struct shard_copy *c, const struct shard_
 		    struct shard_epoch *answer, struct effects *fx)
 {
 	struct shard_integrity *i = &c->integrity;
-	answer->spare = s->damaged;
+	answer->spare = s->goes;
 	if (question->spare)
 		i->spare_until_ms = s->now_ms + SPARE_MS;
 	if (question->digest_number == 0 || !digest_at(c, question->digest_number, &answer->digest))
@@ -112,7 +112,7 @@ void compare_answer(struct storage *s, struct shard_copy *c, const struct shard_
 void compare_conclude(struct storage *s, struct shard_copy *c, struct follower *f,
 		      const struct shard_epoch *answer, struct effects *fx)
 {
-	f->damaged = answer->spare;
+	f->goes = answer->spare;
 	if (answer->digest_number == 0 || answer->digest_number != f->asked)
 		return;
 	f->verdict = answer->digest == f->asked_digest ? VERDICT_SAME : VERDICT_OTHER;
@@ -148,6 +148,18 @@ static bool spared(const struct storage *s, const struct shard_copy *c)
 	return c->integrity.spare_until_ms > s->now_ms;
 }
 
+/* Does it take this copy for W of those that the placement lists, whatever the others hold? Then no
+ * lead can ever spare it, and others need not wait for this node to go first. */
+static bool is_needed(const struct storage *s, const struct shard_copy *c)
+{
+	uint64_t others = 0;
+	for (uint32_t i = 0; i < c->placement.replicas_count; i++) {
+		const struct replica *r = &c->placement.replicas[i];
+		others += r->node != s->options.self && !r->learning;
+	}
+	return shard_vouching(s, c) && others < c->placement.write_quorum;
+}
+
 /* The successors need not wait for the leases of this life to run out. */
 static void step_down(struct storage *s, struct effects *fx)
 {
@@ -161,6 +173,7 @@ void damage_tick(struct storage *s, struct effects *fx)
 {
 	bool damaged = false;
 	bool all_spared = true;
+	bool needed = false;
 	size_t at = 0;
 	if (s->starting_anew) {
 		fx_reset(fx, "damaged data: to be rebuilt from the peers");
@@ -172,8 +185,9 @@ void damage_tick(struct storage *s, struct effects *fx)
 			damage_found(s, c, "an entry of the stream can't be read", fx);
 		damaged = damaged || c->integrity.damaged;
 		all_spared = all_spared && spared(s, c);
+		needed = needed || is_needed(s, c);
 	}
-	s->damaged = damaged;
+	s->goes = damaged && !needed;
 	if (damaged && all_spared) {
 		REACHED(damage_starts_anew);
 		s->starting_anew = true;

@@ -138,7 +138,7 @@ struct follower {
 	uint64_t asked; /* compare.c: entry whose digest it was asked about; 0: none */
 	uint64_t asked_digest;
 	enum digest_verdict verdict;
-	bool damaged;            /* its node wants to start anew */
+	bool goes;               /* its node wants to start anew */
 	int64_t spared_until_ms; /* it may have been told that it can, and go at any moment */
 };
 
@@ -314,7 +314,7 @@ struct storage {
 	uint64_t stale_total, edits_total, purged_total;
 	uint64_t damage_total, differs_total;
 	struct scrub *scrub; /* scrub.c; NULL: not begun */
-	bool damaged;        /* one of the shards is */
+	bool goes;           /* one of the shards is damaged, and none can't do without this node */
 	bool starting_anew;  /* at the next tick */
 	int64_t damage_told_ms;
 	struct trail_kept trail;

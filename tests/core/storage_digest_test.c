@@ -253,6 +253,47 @@ static void test_one_damaged_copy_goes_at_a_time(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
+/* A shard of one copy, beside the other one. */
+static void place_alone(struct storage_bench *b)
+{
+	struct replica self = {.node = SELF, .incarnation = INCARNATION + SELF};
+	struct shard shard = {.id = SHARD + 1,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = 1,
+			      .lead = SELF,
+			      .replicas = &self,
+			      .replicas_count = 1,
+			      .write_quorum = 1};
+	struct msg_map_push push = {.map_version = 9, .shards = &shard, .shards_count = 1};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+}
+
+/* Whether it asks to go, once it has found the flipped bit. */
+static bool asks(struct storage_bench *b)
+{
+	follow_with_a_document(b);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_true(is_damaged(b));
+	storage_bench_clear(b);
+	renew(b, false, 0, false);
+	assert_true(traced(b, "lease_grant"));
+	return traced(b, "spare=");
+}
+
+static void test_asks_to_go(void **state)
+{
+	assert_true(asks(*state));
+}
+
+/* A node that no lead can ever let go asks for nothing: others would wait for it for good. */
+static void test_who_can_never_go_does_not_ask(void **state)
+{
+	place_alone(*state);
+	assert_false(asks(*state));
+}
+
 /* ---- the stream ---- */
 
 static void garble_entry(struct storage_bench *b, uint64_t number)
@@ -324,6 +365,8 @@ int main(void)
 	    CASE(test_last_copies_are_kept),
 	    CASE(test_silent_peers_are_not_counted_on),
 	    CASE(test_one_damaged_copy_goes_at_a_time),
+	    CASE(test_asks_to_go),
+	    CASE(test_who_can_never_go_does_not_ask),
 	    CASE(test_a_damaged_entry_is_not_passed_on),
 	    CASE(test_who_has_a_damaged_entry_does_not_lead),
 	    CASE(test_majority_decides_where_all_add_up),
