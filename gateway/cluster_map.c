@@ -125,6 +125,20 @@ static void collection_gather(struct cluster_map *m, struct map_collection *c)
 	}
 }
 
+/* Storage nodes may know an earlier collection of that name: the other has the name then. */
+static void name_free(struct cluster_map *m, const struct map_collection *c)
+{
+	size_t at = 0;
+	if (map_get(&m->collections, c->settings.name) != c)
+		return;
+	map_remove(&m->collections, c->settings.name);
+	for (struct map_entry *e; (e = map_next(&m->collections_by_id, &at)) != NULL;) {
+		struct map_collection *other = e->value;
+		if (slice_equal(other->settings.name, c->settings.name))
+			map_put(&m->collections, other->settings.name, other);
+	}
+}
+
 static bool forget_collection(struct cluster_map *m, uint64_t id)
 {
 	struct map_collection *c = map_remove_u64(&m->collections_by_id, id);
@@ -132,8 +146,7 @@ static bool forget_collection(struct cluster_map *m, uint64_t id)
 		return false;
 	for (uint32_t i = 0; i < c->shards_count; i++)
 		free(map_remove_u64(&m->shards, c->shards[i]->shard.id));
-	if (map_get(&m->collections, c->settings.name) == c)
-		map_remove(&m->collections, c->settings.name);
+	name_free(m, c);
 	collection_free(c);
 	return true;
 }

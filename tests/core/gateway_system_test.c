@@ -14,7 +14,7 @@ enum { FIRST = 21, SECOND = 22, INDEX = 256, VERSION = 9 };
 static const struct peer coordinator = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
 
 /* Two collections of a shard each, with an index each; their ids are unique within each only. */
-static void push_both(struct gateway_bench *b)
+static void push_version(struct gateway_bench *b, uint64_t version)
 {
 	struct slice path = slice_text("n");
 	struct index_definition index = {
@@ -22,7 +22,7 @@ static void push_both(struct gateway_bench *b)
 	struct collection collections[2];
 	struct shard shards[2];
 	struct replica replica = {.node = BENCH_NODE, .incarnation = 100};
-	struct msg_map_push push = {.map_version = VERSION,
+	struct msg_map_push push = {.map_version = version,
 				    .collections = collections,
 				    .collections_count = 2,
 				    .shards = shards,
@@ -51,7 +51,7 @@ static void push_both(struct gateway_bench *b)
 
 static int setup(void **state)
 {
-	push_both(bench_open(state, NULL));
+	push_version(bench_open(state, NULL), VERSION);
 	return 0;
 }
 
@@ -95,6 +95,29 @@ static void test_one_that_was_counted_is_dropped(void **state)
 	drop(b, FIRST);
 	answer_count(b, 2, 6);
 	expect_only(b, "second", "first");
+}
+
+/* A storage node that was away told of an earlier collection of that name, and did not know better.
+ */
+static void test_one_of_the_same_name_is_gone(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct collection earlier = {.id = FIRST - 1,
+				     .name = slice_text("first"),
+				     .version = 1,
+				     .replicas = 1,
+				     .write_quorum = 1};
+	struct msg_map_push push = {
+	    .map_version = VERSION, .collections = &earlier, .collections_count = 1};
+	struct envelope envelope = {.type = MSG_map_push};
+	const struct peer node = {BENCH_NODE, ROLE_STORAGE, 1};
+	gateway_bench_message(b, &node, &envelope, &push);
+	push_version(b, VERSION + 1);
+	ask(b, "GET /system.collections");
+	answer_count(b, 1, 5);
+	answer_count(b, 2, 6);
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->body), "first"));
 }
 
 /* Nobody can count it any more: that is no reason to know nothing of the others. */
@@ -201,6 +224,7 @@ int main(void)
 	    TEST(test_one_that_can_not_be_counted),
 	    TEST(test_one_that_is_to_be_counted_is_dropped),
 	    TEST(test_one_that_was_counted_is_dropped),
+	    TEST(test_one_of_the_same_name_is_gone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
