@@ -205,11 +205,11 @@ static void release_stray(const struct event *e, struct effects *fx)
 		&release);
 }
 
-/* The shard has seen a greater token. A grant that nobody knows of gets another one; any other is
- * no lock any more. */
-static void passed(struct coordinator *c, struct lock_row *row, struct effects *fx)
+/* The shard has seen a greater token. A grant that nobody knows of gets another one, if there is
+ * one; any other is no lock any more. */
+static void passed(struct coordinator *c, struct lock_row *row, bool beyond, struct effects *fx)
 {
-	if (row->loaded) {
+	if (row->loaded || beyond) {
 		log_row(row, "lock_lost", fx);
 		lock_begin_release(c, row, fx);
 		return;
@@ -231,7 +231,8 @@ void lock_on_set_ack(struct coordinator *c, const struct event *e, struct effect
 	const struct msg_lock_set_ack *m = e->message.body;
 	if (c->recovery != RECOVERY_DONE)
 		return;
-	if (m->greatest > c->state.token) /* durable with the next grant */
+	bool beyond = m->greatest > COUNTER_MAX;     /* damage */
+	if (m->greatest > c->state.token && !beyond) /* durable with the next grant */
 		c->state.token = m->greatest;
 	struct lock_row *row = lock_row_find(c, m->id);
 	if (!row) {
@@ -244,7 +245,7 @@ void lock_on_set_ack(struct coordinator *c, const struct event *e, struct effect
 	if (!shard || shard->settled || m->token != row->record.token || (!grants && !releases))
 		return;
 	if (m->status == STATUS_LOCK_LOST && grants) {
-		passed(c, row, fx);
+		passed(c, row, beyond, fx);
 	} else if (m->status == STATUS_OK) {
 		shard->settled = true;
 		if (--row->unsettled == 0)

@@ -27,6 +27,8 @@
 
 /* No epoch, version or token gets here by counting: one that has is damage. */
 #define COUNTER_END (UINT64_MAX / 2)
+/* What is adopted from others leaves room for the next ones. */
+#define COUNTER_MAX (COUNTER_END / 2)
 
 /* A shard that owns its list. Not to be copied by assignment: use placement_copy. */
 struct placement {

@@ -4,8 +4,6 @@
 #include "coordinator/membership.h"
 #include "coordinator/state.h"
 
-/* No honest counter gets here; what is adopted leaves room for the next ones. */
-#define COUNTER_MAX (COUNTER_END / 2)
 /* So many fencing tokens that no shard has seen, of locks on mere names, may have been lost. */
 #define TOKENS_LOST_MAX (UINT64_C(1) << 32)
 

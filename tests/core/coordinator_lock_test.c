@@ -603,6 +603,25 @@ static void test_a_passed_token_is_raised(void **state)
 	assert_int_equal(b->tokens[1], 501);
 }
 
+/* One damaged number must not end all locks, nor keep the coordinator from being started again. */
+static void test_no_token_is_so_great(void **state)
+{
+	struct bench *b = *state;
+	acquire(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 60000});
+	struct bench_set set = b->sets[0];
+	b->sets_count = 0;
+	ack_set(b, &set, STATUS_LOCK_LOST, UINT64_MAX - 1);
+	assert_int_equal(b->acquired[1], STATUS_LOCK_LOST);
+	assert_int_equal(b->sets_count, 1);
+	assert_true(b->sets[0].release);
+	settle(b);
+	held(b, (struct asked){.id = 2, .key = "!name"});
+	assert_true(b->tokens[2] < 10);
+	bench_restart(b);
+	bench_advance(b, SETTLE_MS);
+	held(b, (struct asked){.id = 3, .key = "!other"});
+}
+
 static void test_one_that_its_shard_lost_ends(void **state)
 {
 	struct bench *b = *state;
@@ -728,6 +747,7 @@ int main(void)
 	    TEST(test_a_lock_ends_with_its_collection),
 	    TEST(test_a_standstill_ends_no_lock),
 	    TEST(test_a_passed_token_is_raised),
+	    TEST(test_no_token_is_so_great),
 	    TEST(test_one_that_its_shard_lost_ends),
 	    TEST(test_said_again_and_to_the_next_lead),
 	    TEST(test_a_stray_lock_is_released),
