@@ -20,6 +20,9 @@ enum {
 	STREAM_KEEP_ENTRIES = 100000,
 	STREAM_KEEP_BYTES = 256 * 1024 * 1024,
 	STREAM_MARKS = 4, /* so many times as many bytes are kept, whatever they are */
+	/* likewise, of entries, too, for a replica that is copied to and says so now and then */
+	COPY_KEEPS = 16,
+	COPY_SILENT_MS = 30000,
 	PENDING_ENTRIES_MAX = 32768,
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
 	PENDING_BYTES_NODE_MAX = 256 * 1024 * 1024, /* of all shards together */
@@ -189,6 +192,7 @@ struct shard_copy {
 	struct pending_ring pending;
 	uint64_t stream_bytes;               /* appended since the last trim */
 	uint64_t stream_marks[STREAM_MARKS]; /* what was applied when they were too many */
+	uint64_t stream_holds;               /* how often they were since, while a copy kept them */
 
 	/* as a replica */
 	uint64_t matched; /* agrees with the current lead's stream up to here */
@@ -454,6 +458,8 @@ void snapshot_stop(struct storage *s, struct follower *f);
 /* Takes the copy away, so that snapshot `snapshot` can be received. */
 void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx);
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx);
+/* Entries up to this number it does not need, if it is copied to in this epoch; else UINT64_MAX. */
+uint64_t snapshot_has(const struct follower *f);
 /* What was put is committed: copies that waited for that begin. */
 void snapshot_stored(struct storage *s, struct effects *fx);
 void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects *fx);

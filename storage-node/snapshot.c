@@ -151,6 +151,13 @@ void snapshot_stop(struct storage *s, struct follower *f)
 		f->mode = FOLLOW_PROBE;
 }
 
+uint64_t snapshot_has(const struct follower *f)
+{
+	if (f->snapshot)
+		return f->snapshot->its[0] ? f->snapshot->position.applied : UINT64_MAX;
+	return f->copied_request > 0 ? f->acked : UINT64_MAX;
+}
+
 void snapshot_tick(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
 {
 	if (!f->snapshot->its[0]) {

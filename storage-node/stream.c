@@ -299,7 +299,28 @@ static uint64_t trim_for_bytes(struct storage *s, struct shard_copy *c)
 	memmove(c->stream_marks, c->stream_marks + 1, sizeof c->stream_marks - sizeof applied);
 	c->stream_marks[STREAM_MARKS - 1] = applied;
 	c->stream_bytes = 0;
+	c->stream_holds++;
 	return target;
+}
+
+/* What comes while a replica is copied to is its way on: if that went before it gets there, it
+ * would be copied to for ever under load. */
+static uint64_t keep_for_copies(const struct storage *s, struct shard_copy *c, uint64_t target)
+{
+	uint64_t least = target;
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		if (s->now_ms - f->heard_ms < COPY_SILENT_MS && snapshot_has(f) < least)
+			least = snapshot_has(f);
+	}
+	if (least == target)
+		c->stream_holds = 0;
+	if (s->disk_full || c->stream_holds > COPY_KEEPS ||
+	    c->position.applied - least > s->options.stream_keep_entries * COPY_KEEPS)
+		return target;
+	if (least < target)
+		REACHED(stream_kept_for_copy);
+	return least;
 }
 
 void stream_trim(struct storage *s, struct shard_copy *c)
@@ -311,6 +332,8 @@ void stream_trim(struct storage *s, struct shard_copy *c)
 		target = trim_for_bytes(s, c);
 	else if (c->position.applied - c->position.trimmed >= keep + keep / 8 + 1)
 		target = c->position.applied - keep;
+	if (target > c->position.trimmed)
+		target = keep_for_copies(s, c, target);
 	if (target <= c->position.trimmed || !stream_epoch_at(s, c, target, &epoch))
 		return;
 	REACHED(stream_trimmed);

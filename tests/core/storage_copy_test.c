@@ -1,4 +1,7 @@
 /* Copies of a shard at the storage node's core: what comes late, and what is not whole. */
+#include <stdio.h>
+
+#include "storage-node/internal.h"
 #include "tests/core/storage_case.h"
 
 enum { PEER_D = 14, PEER_E = 15 };
@@ -103,6 +106,84 @@ static void test_a_wrong_copy_stays_wrong(void **state)
 	}
 }
 
+/* One more document, settled by B as this entry. */
+static void write_one(struct storage_bench *b, uint64_t number)
+{
+	char id[16];
+	snprintf(id, sizeof id, "d%u", (unsigned)number);
+	struct msg_doc_write m = peers_put(b, id, number);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, number);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+}
+
+/* C is copied to, in many pieces, while one document comes with each. The last entry. */
+static uint64_t copy_during_writes(struct storage_bench *b)
+{
+	enum { KEPT = 4, BEFORE = 10, PIECES = 100 };
+	uint64_t last = 2;
+	storage_bench_stop(b, false);
+	b->options.stream_keep_entries = KEPT;
+	b->options.snapshot_chunk_bytes = 1;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	while (last < BEFORE)
+		write_one(b, ++last);
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), KEPT, KEPT + 1);
+	peers_ack(b, PEER_C, 1, 1);
+	storage_bench_clear(b);
+	storage_bench_advance(b, 50);
+	for (uint64_t piece = 0; piece < PIECES; piece++) {
+		struct msg_snapshot_chunk_ack m = {.shard = SHARD,
+						   .snapshot = 1,
+						   .sequence = piece,
+						   .incarnation = INCARNATION + PEER_C};
+		write_one(b, ++last);
+		if (strstr(buf_cstr(&b->trace), "last=true"))
+			piece = PIECES; /* that was the last one */
+		storage_bench_clear(b);
+		storage_bench_deliver(b, PEER_C, MSG_snapshot_chunk_ack, 1, &m);
+	}
+	assert_true(last > BEFORE + 4 * KEPT);
+	return last;
+}
+
+/* What was written meanwhile is more than the stream keeps. C goes on from where its copy ends, or
+ * it would be copied to again and again while clients write. */
+static void test_a_copy_ends_under_load(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t last = copy_during_writes(b);
+	storage_bench_advance(b, 100);
+	assert_null(strstr(buf_cstr(&b->trace), "snapshot_chunk"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 append after=1.10 "));
+	b->request = UINT64_MAX;
+	peers_ack(b, PEER_C, 1, last);
+	write_one(b, ++last);
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5); /* nobody needs them any more */
+}
+
+/* C has gone in the middle: the stream does not wait for it for ever. */
+static void test_a_copy_that_stands_still_keeps_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t last = copy_during_writes(b);
+	assert_true(peers_pairs(b, STORE_STREAM, 'e') > 5);
+	storage_bench_advance(b, COPY_SILENT_MS);
+	write_one(b, ++last);
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5);
+}
+
+/* Nor without bound for one that is too slow. */
+static void test_a_slow_copy_keeps_so_much(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t last = copy_during_writes(b);
+	for (int i = 0; i < 4 * COPY_KEEPS; i++)
+		write_one(b, ++last);
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5);
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -111,6 +192,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_what_was_said_before_a_copy_is_over),
 	    CASE(test_a_wrong_copy_stays_wrong),
+	    CASE(test_a_copy_ends_under_load),
+	    CASE(test_a_copy_that_stands_still_keeps_nothing),
+	    CASE(test_a_slow_copy_keeps_so_much),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
