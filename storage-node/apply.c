@@ -300,13 +300,17 @@ static void apply_document(struct storage *s, struct shard_copy *c, uint64_t num
 	feed_applied(s, c, number, change, &effect);
 }
 
-static void apply_settings(struct storage *s, struct shard_copy *c, const struct change *change)
+static void apply_settings(struct storage *s, struct shard_copy *c, uint64_t number,
+			   const struct change *change)
 {
+	bool was_available = shard_is_available(c);
 	if (change->policy <= c->position.settings_version)
 		return;
 	store_put(s->store, STORE_META, key_shard(&s->key, 'g', c->id), change->body);
 	shard_use_settings(s, c, change->body);
 	c->position.settings_version = change->policy;
+	if (was_available && !shard_is_available(c))
+		c->position.branches_until = number;
 }
 
 void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded,
@@ -323,7 +327,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 	    change.kind != CHANGE_IMPORT)
 		applying_forget(s);
 	if (change.kind == CHANGE_SETTINGS)
-		apply_settings(s, c, &change);
+		apply_settings(s, c, number, &change);
 	else if (change.kind == CHANGE_LOCK || change.kind == CHANGE_UNLOCK)
 		lock_apply(s, c, number, &change);
 	else if (change.kind == CHANGE_CHECKPOINT)

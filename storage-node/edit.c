@@ -134,6 +134,14 @@ static bool only_adds(const struct change *change)
 	       change->kind == CHANGE_IMPORT;
 }
 
+/* Replicas take branches until they have applied settings that end the mode. What these rest on
+ * stays until all have done so, and their outboxes are empty. */
+static bool branches_may_come(const struct editing *e)
+{
+	const struct shard_copy *c = e->view->copy;
+	return shard_is_available(c) || c->position.branches_until > e->change->floor;
+}
+
 static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks,
 		       uint64_t winner_generation)
 {
@@ -141,7 +149,7 @@ static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *m
 	const struct collection *settings = &e->view->copy->settings;
 	if ((node->flags & REVISION_LEAF) || node->pins > 0 || marks[index])
 		return true;
-	if (settings->mode == MODE_AVAILABLE && node->superseded > e->change->floor)
+	if (branches_may_come(e) && node->superseded > e->change->floor)
 		return true;
 	return settings->keep_ancestors > 0 &&
 	       node->generation + settings->keep_ancestors >= winner_generation;

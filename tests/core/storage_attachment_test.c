@@ -350,17 +350,19 @@ static void test_no_branch_counts_on_what_may_go(void **state)
 	assert_int_equal(branch_of(b, &name), STATUS_NO_LEAD);
 }
 
-/* The collection's second settings: no ancestors are kept any more. They become an entry. */
-static void keep_no_ancestors(struct storage_bench *b)
+/* The settings from now on: of a consistent collection that keeps so many ancestors. They become an
+ * entry. */
+static void push_settings(struct storage_bench *b, uint64_t version, uint64_t keep_ancestors)
 {
 	struct collection collection = {.id = COLLECTION,
 					.name = slice_text("c"),
-					.version = 2,
+					.version = version,
 					.replicas = 3,
 					.write_quorum = 2,
-					.mode = MODE_CONSISTENT};
+					.mode = MODE_CONSISTENT,
+					.keep_ancestors = keep_ancestors};
 	struct msg_map_push push = {
-	    .map_version = 2, .collections = &collection, .collections_count = 1};
+	    .map_version = version, .collections = &collection, .collections_count = 1};
 	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
 }
 
@@ -369,20 +371,55 @@ static void keep_no_ancestors(struct storage_bench *b)
 static void test_settings_under_way_let_it_go(void **state)
 {
 	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	push_settings(b, 2, 10);
+	settle(b, 3);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 4);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 5), STATUS_CREATED);
+	struct revision ancestor = name_written(b);
+	assert_int_equal(write(b, "d", peers_body(b, 2), 6), STATUS_OK);
+	push_settings(b, 3, 0);
+	assert_int_equal(write(b, "d", peers_body(b, 3), 6), 999); /* not settled yet */
+	assert_int_equal(edit(b, &ancestor, body_of(b, 4, 0), 6), 999);
+	settle(b, 8);
+	settle(b, 9); /* if it was taken */
+	assert_int_equal(b->written.status, STATUS_NO_LEAD);
+	assert_int_equal(edit(b, &ancestor, body_of(b, 4, 0), 8), STATUS_MISSING_ATTACHMENT);
+	assert_int_equal(pairs(b), 0);
+}
+
+/* B has taken a branch of the version with the attachment before it heard that the collection is a
+ * consistent one. */
+static void test_stays_for_a_branch_of_before(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	struct buf bytes = {0};
 	peers_lead(b, MODE_AVAILABLE);
 	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
 	settle(b, 3);
 	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
-	struct revision ancestor = name_written(b);
-	assert_int_equal(write(b, "d", peers_body(b, 2), 5), STATUS_OK);
-	keep_no_ancestors(b);
-	assert_int_equal(write(b, "d", peers_body(b, 3), 5), 999); /* not settled yet */
-	assert_int_equal(edit(b, &ancestor, body_of(b, 4, 0), 5), 999);
-	settle(b, 7);
-	settle(b, 8); /* if it was taken */
-	assert_int_equal(b->written.status, STATUS_NO_LEAD);
-	assert_int_equal(edit(b, &ancestor, body_of(b, 4, 0), 7), STATUS_MISSING_ATTACHMENT);
-	assert_int_equal(pairs(b), 0);
+	struct revision first = name_written(b);
+	assert_true(stub_of(b, "d", &stub));
+	struct change branch = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = {2, slice_text("a")},
+				.parents = &first,
+				.parents_count = 1,
+				.body = body_with(b, &stub),
+				.operation_id = peers_operation(b, 9)};
+	schema_encode(&schema_change, &branch, &bytes);
+	push_settings(b, 2, 0);
+	settle(b, 5);
+	for (uint64_t v = 6; v < 8; v++)
+		assert_int_equal(write(b, "d", peers_body(b, v), v), STATUS_OK);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .applied = 4};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	settle(b, 8);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+	assert_true(slice_is(b->chunk_read.body, "hello"));
+	buf_close(&bytes);
 }
 
 static void test_what_is_not_there(void **state)
@@ -609,6 +646,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_nobody_comes_for_it_under_load,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_settings_under_way_let_it_go, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_stays_for_a_branch_of_before, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_forgotten, storage_bench_setup,
 					    storage_bench_teardown),

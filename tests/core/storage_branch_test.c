@@ -276,6 +276,35 @@ static void test_bodies_stay_for_branches_not_heard_of(void **state)
 	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), WRITES + 1);
 }
 
+/* The collection has become a consistent one. What was superseded since stays until both have said
+ * with empty outboxes that they have heard so. */
+static void test_bodies_go_when_no_branch_can_come(void **state)
+{
+	struct storage_bench *b = *state;
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("c"),
+					.version = 2,
+					.replicas = 3,
+					.write_quorum = 2};
+	struct msg_map_push push = {
+	    .map_version = 2, .collections = &collection, .collections_count = 1};
+	peers_lead(b, MODE_AVAILABLE);
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	peers_ack(b, PEER_B, 1, 3);
+	for (uint64_t v = 4; v < 9; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v);
+		peers_write(b, 1, &m);
+		peers_ack(b, PEER_B, 1, v);
+	}
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 5);
+	ack_applied(b, PEER_B, 8);
+	ack_applied(b, PEER_C, 3);
+	struct msg_doc_write m = peers_put(b, "d", 9);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 9);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 1);
+}
+
 static void test_any_needs_a_copy(void **state)
 {
 	struct storage_bench *b = *state;
@@ -518,6 +547,7 @@ int main(void)
 	    CASE(test_a_tail_is_offered_with_its_place),
 	    CASE(test_settled_is_told),
 	    CASE(test_bodies_stay_for_branches_not_heard_of),
+	    CASE(test_bodies_go_when_no_branch_can_come),
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_with_an_attachment_that_is_not_there),
