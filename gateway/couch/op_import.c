@@ -214,10 +214,11 @@ struct revision couch_newest(const struct couch_document *d)
 {
 	struct mp_reader start = mp_reader_of(value_member(d->revisions, slice_text("start")));
 	struct mp_reader ids = mp_reader_of(value_member(d->revisions, slice_text("ids")));
-	if (d->revisions.len == 0)
+	struct mp_token generation = mp_read(&start);
+	struct mp_token head = mp_read(&ids);
+	struct mp_token hash = mp_read(&ids);
+	/* a document may be refused, and told of, before anybody has looked at its history */
+	if (generation.type != MP_UINT || head.type != MP_ARRAY || hash.type != MP_STR)
 		return d->revision;
-	struct revision newest = {.generation = mp_read(&start).u64};
-	if (mp_read(&ids).type == MP_ARRAY)
-		newest.hash = mp_read(&ids).bytes;
-	return newest;
+	return (struct revision){generation.u64, hash.bytes};
 }

@@ -147,6 +147,33 @@ static void test_ids_that_can_not_be_stored(void **state)
 	buf_close(&text);
 }
 
+/* It is refused before anybody has looked at its history, which may be anything then. */
+static void test_refused_with_any_history(void **state)
+{
+	static const char *const histories[] = {"{\"start\":1,\"ids\":[5]}",
+						"{\"start\":1,\"ids\":[2.5]}",
+						"{\"start\":\"abc\",\"ids\":[\"a\"]}",
+						"{\"start\":1,\"ids\":[]}",
+						"{\"start\":1,\"ids\":[true]}",
+						"{\"start\":1,\"ids\":[[\"a\"]]}",
+						"{\"start\":1}",
+						"{\"ids\":[\"a\"]}",
+						"7"};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(histories); i++) {
+		struct buf text = {0};
+		buf_printf(&text,
+			   "POST /c/_bulk_docs\n\n{\"new_edits\":false,\"docs\":["
+			   "{\"_id\":\"\\u0001\",\"_rev\":\"1-c\",\"_revisions\":%s}]}",
+			   histories[i]);
+		gateway_bench_http(b, buf_cstr(&text));
+		assert_int_equal(b->status, 201);
+		assert_non_null(
+		    strstr(buf_cstr(&b->body), "[{\"id\":\"\\u0001\",\"rev\":\"1-c\",\"error\":"));
+		buf_close(&text);
+	}
+}
+
 /* Also among writes of one's own: the others are done. */
 static void test_a_write_that_can_not_be_stored(void **state)
 {
@@ -173,6 +200,7 @@ int main(void)
 	    TEST(test_what_did_not_fit),
 	    TEST(test_diff),
 	    TEST(test_ids_that_can_not_be_stored),
+	    TEST(test_refused_with_any_history),
 	    TEST(test_a_write_that_can_not_be_stored),
 #undef TEST
 	};
