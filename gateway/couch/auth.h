@@ -100,6 +100,9 @@ void couch_known_want(struct turn *t, struct request *r, struct slice collection
 		      couch_known_step *next);
 /* It has been written here. */
 void couch_known_forget(struct gateway *gw, struct slice collection, struct slice id);
+/* A document of the request's database was written, or may have been: what this gateway remembers
+ * of users and functions, or does by jobs, follows at once. */
+void couch_wrote(struct turn *t, struct request *r, struct slice id);
 /* Makes room for one more: the oldest goes. */
 void couch_bound(struct map *m, size_t max);
 

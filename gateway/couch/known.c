@@ -6,6 +6,8 @@
 #include "common/base/memory.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/auth_private.h"
+#include "gateway/couch/rules.h"
+#include "gateway/replicate/schedule.h"
 
 enum { KNOWN_MAX = 4096 };
 
@@ -54,6 +56,14 @@ void couch_known_forget(struct gateway *gw, struct slice collection, struct slic
 	if (gw->auth->known.count > 0)
 		entry_free(
 		    map_remove(&gw->auth->known, key_of(&gw->auth->scratch, collection, id)));
+}
+
+void couch_wrote(struct turn *t, struct request *r, struct slice id)
+{
+	couch_known_forget(t->gw, r->collection, id);
+	couch_rules_written(t, r, id);
+	if (couch_is_replicator(r))
+		schedule_hint(t->gw);
 }
 
 void couch_known_close(struct couch_auth *auth)

@@ -3,8 +3,8 @@
  * the request should only be repeated, the whole of it is to be, which does no harm. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "gateway/couch/auth.h"
 #include "gateway/couch/import.h"
-#include "gateway/couch/rules.h"
 #include "gateway/couch/shards.h"
 
 enum {
@@ -102,7 +102,7 @@ bool couch_import_item(struct request *r, const struct couch_document *d, struct
 static void finish(struct turn *t, struct request *r, struct import *op)
 {
 	for (uint32_t i = 0; i < op->count; i++)
-		couch_rules_written(t, r, op->ids[i]);
+		couch_wrote(t, r, op->ids[i]);
 	for (uint32_t i = 0; i < op->count; i++)
 		if (status_row(op->statuses[i])->retry == RETRY_LATER) {
 			struct problem problem;

@@ -1,4 +1,5 @@
 /* _purge: versions go for good, with one message to each shard. */
+#include "gateway/couch/auth.h"
 #include "gateway/couch/shards.h"
 #include "gateway/routes.h"
 
@@ -47,6 +48,8 @@ static void group_done(struct turn *t, struct request *r, uint32_t index, enum s
 	const struct msg_doc_erase_ack *ack = body;
 	const struct couch_group *group = &op->groups[index];
 	struct problem problem;
+	for (uint32_t i = 0; i < group->count; i++)
+		couch_wrote(t, r, op->asked.ids[group->items[i]]);
 	for (uint32_t i = 0; ack && status == STATUS_OK && i < ack->items_count; i++) {
 		const struct erased *item = &ack->items[i];
 		if (item->index >= group->count)

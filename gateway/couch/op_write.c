@@ -7,11 +7,9 @@
 #include "gateway/couch/import.h"
 #include "gateway/couch/mango.h"
 #include "gateway/couch/multipart.h"
-#include "gateway/couch/rules.h"
 #include "gateway/couch/validate.h"
 #include "gateway/couch/view.h"
 #include "gateway/intake.h"
-#include "gateway/replicate/schedule.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -90,10 +88,7 @@ static void refused(struct couch_write *w, enum status status, const struct msg_
 bool couch_write_done(struct turn *t, struct request *r, struct couch_write *w, enum status status,
 		      const struct msg_doc_write_ack *ack)
 {
-	couch_known_forget(t->gw, r->collection, w->write.id);
-	if (couch_is_replicator(r))
-		schedule_hint(t->gw);
-	couch_rules_written(t, r, w->write.id);
+	couch_wrote(t, r, w->write.id);
 	if (ack && status_is_success(status)) {
 		w->status = status;
 		w->revision = ack->revision;

@@ -423,6 +423,41 @@ static void test_password_is_replaced(void **state)
 	assert_int_equal(b->sent_count, 0);
 }
 
+/* A user whom a replicator brings, or somebody purges, is another one at once, as one that is
+ * written. */
+static void test_who_is_pushed_or_purged_is_read_again(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_import_ack taken = {.status = STATUS_OK};
+	struct msg_doc_erase_ack erased = {.status = STATUS_OK};
+	for (int i = 0; i < 2; i++) {
+		gateway_bench_advance(b, COUCH_KNOWN_MS);
+		b->principal = NULL;
+		ask_basic(b, "GET /", "joe:pw");
+		answer_user(b, 0, SALT);
+		if (i == 0)
+			answer_hash(b, true);
+		b->principal = "admin";
+		gateway_bench_clear(b);
+		if (i == 0) {
+			gateway_bench_http(b, "PUT /_users/org.couchdb.user:joe?new_edits=false"
+					      "\n\n{\"name\":\"joe\",\"type\":\"user\","
+					      "\"roles\":[],\"_rev\":\"2-x\"}");
+			gateway_bench_answer(b, 0, MSG_doc_import_ack, &taken);
+		} else {
+			gateway_bench_http(b, "POST /_users/_purge\n\n"
+					      "{\"org.couchdb.user:joe\":[\"2-x\"]}");
+			gateway_bench_answer(b, 0, MSG_doc_erase_ack, &erased);
+		}
+		assert_int_equal(b->status, 201);
+		b->principal = NULL;
+		ask_basic(b, "GET /", "joe:pw");
+		assert_int_equal(b->sent_count, 1);
+		answer_user(b, 0, SALT);
+		assert_int_equal(b->status, 200);
+	}
+}
+
 /* However many have guessed: who sets a password need not try it. */
 static void test_new_password_is_no_guess(void **state)
 {
@@ -523,6 +558,7 @@ int main(void)
 	    TEST(test_rights),
 	    TEST(test_password_is_replaced),
 	    TEST(test_new_password_is_no_guess),
+	    TEST(test_who_is_pushed_or_purged_is_read_again),
 	    TEST(test_login_with_gzip),
 	    TEST(test_cors),
 #undef TEST
