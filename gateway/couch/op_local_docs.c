@@ -10,6 +10,7 @@ struct local_docs {
 	struct list_params params;
 	struct slice prefix; /* of their ids in the collection that keeps them */
 	bool include_docs;
+	bool none; /* limit=0 */
 };
 
 static enum list_taken take_row(struct list_view *view, const struct row *row, struct buf *out)
@@ -51,6 +52,10 @@ static void database_go(struct turn *t, struct request *r, struct map_collection
 {
 	struct local_docs *op = r->op;
 	struct buf prefix = {0};
+	if (op->none) {
+		rows_answer(t, r, &op->view, slice_of(NULL, 0));
+		return;
+	}
 	buf_printf(&prefix, "%016" PRIx64 "/_local/", c->settings.id);
 	op->prefix = arena_copy(&r->arena, buf_slice(&prefix));
 	buf_close(&prefix);
@@ -63,12 +68,15 @@ void couch_local_docs(struct turn *t, struct request *r)
 {
 	struct local_docs *op = arena_alloc(&r->arena, sizeof *op);
 	struct problem problem;
+	struct slice limit;
 	op->view = (struct list_view){.row = take_row, .answer = rows_answer};
 	op->params.view = &op->view;
 	op->include_docs = request_flag(r, "include_docs");
 	r->op = op;
-	if (!couch_number(r, "limit", &op->params.limit, &problem) ||
-	    !couch_number(r, "skip", &op->params.skip, &problem))
+	bool fine = couch_number(r, "limit", &op->params.limit, &problem) &&
+		    couch_number(r, "skip", &op->params.skip, &problem);
+	op->none = request_parameter(r, "limit", &limit) && op->params.limit == 0;
+	if (!fine)
 		answer_problem(t, r, &problem);
 	else if (op->params.skip > LIST_SKIP_MAX)
 		couch_answer_error(t, r, COUCH_BAD_PARAMETER);

@@ -5,6 +5,7 @@
 #include "gateway/couch/auth.h"
 #include "gateway/couch/multipart.h"
 #include "gateway/couch/validate.h"
+#include "gateway/couch/view.h"
 #include "gateway/routes.h"
 #include "gateway/url.h"
 
@@ -221,11 +222,16 @@ static void copy_read(struct turn *t, struct request *r, uint32_t index, enum st
 	struct couch_read *op = r->op;
 	const struct msg_doc_read_ack *ack = body;
 	struct couch_write *w = &op->write;
+	struct problem problem;
 	(void)index;
 	if (!couch_document_found(t, r, status, ack, op->read.revision.generation > 0))
 		return;
 	op->target.body = arena_copy(&r->arena, ack->body);
 	op->target.deleted = ack->deleted;
+	if (!design_check(&op->target, &problem)) {
+		answer_problem(t, r, &problem);
+		return;
+	}
 	couch_write_fill(t, r, &op->operation, 0, &op->target, w);
 	if (!op->target.deleted &&
 	    !couch_attachments_carry(t, r, op->target.id, &w->write.body, &op->work)) {

@@ -382,6 +382,26 @@ static void test_get(void **state)
 	}
 }
 
+/* A copy is a design document like any other that is written. */
+static void test_copy_onto_a_design_document(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_read_ack ack = {.status = STATUS_OK,
+				       .revision = {1, slice_text("a")},
+				       .body = gateway_bench_document(b, "{\"views\":{\"v\":{}}}")};
+	gateway_bench_http(b, "COPY /c/a\ndestination: _design/x\n");
+	gateway_bench_answer(b, 0, MSG_doc_read_ack, &ack);
+	assert_int_equal(b->status, 400);
+	assert_non_null(strstr(buf_cstr(&b->body), "View `v` must contain map function"));
+}
+
+static void test_no_local_docs(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "GET /c/_local_docs?limit=0");
+	expect_body(b, 200, "{\"total_rows\":null,\"offset\":null,\"rows\":[]}");
+}
+
 static void test_bulk_tells_of_each(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -526,6 +546,8 @@ int main(void)
 	    TEST(test_put),
 	    TEST(test_put_on_a_deletion),
 	    TEST(test_get),
+	    TEST(test_copy_onto_a_design_document),
+	    TEST(test_no_local_docs),
 	    TEST(test_bulk_tells_of_each),
 	    TEST(test_info),
 	    TEST(test_range),
