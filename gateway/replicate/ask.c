@@ -266,21 +266,25 @@ static void log_in(struct turn *t, struct ask *ask)
 }
 
 /* Each try has a number of its own, so that a late answer to an earlier one is known as such. */
-static void fly(struct turn *t, struct ask *ask)
+static void wait(const struct turn *t, struct ask *ask, int64_t pause_ms)
 {
 	struct replicator *rep = ask->job->owner;
 	if (ask->id != 0)
 		map_remove_u64(&rep->asks, ask->id);
 	ask->id = ++rep->next_ask;
 	map_put_u64(&rep->asks, ask->id, ask);
-	ask->flying = true;
-	ask->answered = false;
+	ask->flying = ask->answered = false;
+	ask->due_ms = t->now_ms + pause_ms;
+}
+
+static void fly(struct turn *t, struct ask *ask)
+{
+	wait(t, ask, REPLICATE_BACKOFF_MS);
 	if (!schedule_allows(t->gw, ask->job, t->now_ms)) {
 		REACHED(job_waits_for_lease);
-		ask->flying = false;
-		ask->due_ms = t->now_ms + REPLICATE_BACKOFF_MS;
 		return;
 	}
+	ask->flying = true;
 	/* the shell's timeouts come first */
 	ask->due_ms = t->now_ms + ANSWER_DUE_MS;
 	ask->given = ask->space = 0;
@@ -319,8 +323,11 @@ void ask_send(struct turn *t, struct ask *ask, const struct question *q)
 	ask->done = q->done;
 	ask->tries = 0;
 	ask->renewed = false;
-	ask->since_ms = t->now_ms;
-	fly(t, ask);
+	ask->since_ms = t->now_ms + q->pause_ms;
+	if (q->pause_ms > 0)
+		wait(t, ask, q->pause_ms);
+	else
+		fly(t, ask);
 }
 
 static void again_later(struct turn *t, struct ask *ask)

@@ -36,6 +36,7 @@ struct question {
 	const char *path;   /* below the database: "/_changes"; "" is itself */
 	struct slice query; /* encoded */
 	struct slice body;
+	int64_t pause_ms;   /* before it is asked */
 	struct slice range; /* header Range: the answer is bytes, and no JSON. Empty: all of it */
 	uint64_t answer_bytes_max; /* 0: the usual */
 	job_piece *piece;          /* of another server: a 200 is bytes, and comes so; or NULL */

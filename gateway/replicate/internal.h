@@ -26,9 +26,10 @@ enum {
 	REPLICATE_QUICK_TRIES = 3,  /* where nobody is */
 	REPLICATE_BACKOFF_MS = 250, /* doubled with each try */
 	REPLICATE_BACKOFF_MAX_MS = 60000,
-	REPLICATE_WAITERS = 8, /* clients that wait for one job */
-	REPLICATE_OF_USER = 8, /* jobs that one with a password asks for */
-	REPLICATE_HISTORY = 50 /* sessions that a checkpoint tells of */
+	REPLICATE_PAUSE_MS = 1000, /* where a page brings nothing, and came at once */
+	REPLICATE_WAITERS = 8,     /* clients that wait for one job */
+	REPLICATE_OF_USER = 8,     /* jobs that one with a password asks for */
+	REPLICATE_HISTORY = 50     /* sessions that a checkpoint tells of */
 };
 
 /* ---- replicate.c: the table of jobs ---- */
@@ -80,7 +81,9 @@ struct job {
 	bool busy;
 	bool page_ready;
 	bool last_page; /* no page is asked behind it */
-	bool again;     /* somebody has asked for the job since a page was asked for: one more */
+	bool no_news;   /* the page that came last brought nothing */
+	int64_t page_asked_ms;
+	bool again; /* somebody has asked for the job since a page was asked for: one more */
 	struct buf page;
 	struct arena batch;
 	struct map offered; /* its rows: lists of revisions, by document */

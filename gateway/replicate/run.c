@@ -27,6 +27,8 @@ void job_unexpected(struct turn *t, struct job *job, const struct answer *a)
 		 error.len ? (const char *)error.data : "replication_failed");
 	if (error.len == 0)
 		snprintf(name, sizeof name, "replication_failed");
+	if (why.len == 0 && a->status / 100 == 2)
+		why = slice_text("with something else than it was asked for");
 	snprintf(reason, sizeof reason, "%s answered %d %.*s",
 		 a->side == SIDE_SOURCE ? "source" : "target", a->status,
 		 why.len < 150 ? (int)why.len : 150, why.len ? (const char *)why.data : "");
@@ -109,13 +111,14 @@ static void print_since(const struct buf *sequence, struct buf *out)
 	buf_close(&json);
 }
 
-/* A sequence that the source does not know any more: its checkpoint outlived it. */
+/* A sequence that the source does not know any more: its checkpoint outlived it. One that somebody
+ * has named is not replaced by another. */
 static bool begin_anew(struct turn *t, struct job *job, const struct answer *a)
 {
 	struct mp_reader reader = mp_reader_of(buf_slice(&job->start_sequence));
 	struct mp_token token = mp_read(&reader);
 	bool zero = token.type == MP_UINT && token.u64 == 0;
-	if (a->status != 400 || zero || job->rows > 0)
+	if (a->status != 400 || zero || job->rows > 0 || job->what.since.len > 0)
 		return false;
 	buf_clear(&job->start_sequence);
 	mp_write_u64(&job->start_sequence, 0);
@@ -126,21 +129,30 @@ static bool begin_anew(struct turn *t, struct job *job, const struct answer *a)
 
 static void page_came(struct turn *t, struct job *job, const struct answer *a)
 {
-	struct mp_reader rows;
 	if (begin_anew(t, job, a))
 		return;
 	struct slice last = value_member(a->value, slice_text("last_seq"));
-	if (a->status != 200 || last.len == 0) {
+	struct mp_reader reader = mp_reader_of(value_member(a->value, slice_text("results")));
+	struct mp_token results = mp_read(&reader);
+	if (a->status != 200 || last.len == 0 || results.type != MP_ARRAY) {
 		job_unexpected(t, job, a);
 		return;
 	}
+	uint32_t count = results.count;
 	set_value(&job->page, a->value);
 	job->page_ready = true;
-	uint32_t count = answer_array(value_member(a->value, slice_text("results")), &rows);
+	job->no_news = count == 0 || slice_equal(last, buf_slice(&job->asked));
 	set_value(&job->asked, last);
 	job->last_page = !job->what.continuous && !job->again && count < REPLICATE_ROWS;
 	if (!job->busy)
 		take_page(t, job);
+}
+
+/* A source that does not wait for changes, though it is asked to, is not asked all the time. */
+static int64_t pause_ms(const struct turn *t, const struct job *job)
+{
+	bool hasty = t->now_ms < job->page_asked_ms + REPLICATE_PAUSE_MS;
+	return job->what.continuous && job->no_news && hasty ? REPLICATE_PAUSE_MS : 0;
 }
 
 static void ask_page(struct turn *t, struct job *job)
@@ -160,8 +172,10 @@ static void ask_page(struct turn *t, struct job *job)
 	    .path = "/_changes",
 	    .query = buf_slice(&query),
 	    .body = job->what.filter,
+	    .pause_ms = pause_ms(t, job),
 	    .done = page_came,
 	};
+	job->page_asked_ms = t->now_ms + q.pause_ms;
 	ask_send(t, &job->pages, &q);
 	buf_close(&query);
 }

@@ -413,6 +413,20 @@ static bool take_since(struct slice value, struct arena *arena, struct replicati
 	       bad(p, "`since_seq` is a sequence of the source.");
 }
 
+/* Without it a job would go where it must not, or not get there. */
+static bool names_no_proxy(struct slice value, struct problem *p)
+{
+	static const char *const names[] = {"proxy", "source_proxy", "target_proxy"};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct slice given = value_member(value, slice_text(names[i]));
+		struct mp_reader reader = mp_reader_of(given);
+		if (given.len > 0 && mp_peek(&reader) != MP_NIL)
+			return bad(p, "Proxies are not used: leave out `proxy`, `source_proxy` and "
+				      "`target_proxy`.");
+	}
+	return true;
+}
+
 static bool take_flags(struct slice value, struct replication *out, struct problem *p)
 {
 	bool logs = true, many = true;
@@ -524,8 +538,9 @@ bool replication_parse_for(const struct gateway *gw, struct slice value, const s
 		if (!take_side(gw, side, asker, arena, &out->sides[i], p))
 			return false;
 	}
-	if (!take_flags(value, out, p) || !take_making(value, arena, out, p) ||
-	    !take_since(value, arena, out, p) || !take_filter(value, arena, out, p))
+	if (!names_no_proxy(value, p) || !take_flags(value, out, p) ||
+	    !take_making(value, arena, out, p) || !take_since(value, arena, out, p) ||
+	    !take_filter(value, arena, out, p))
 		return false;
 	if (asker->user)
 		out->user = couch_user_copy(asker->user, arena);

@@ -483,10 +483,19 @@ static void test_attachments_that_can_not_be_had_are_passed_by(void **state)
 	expect_body(b, 200, "\"docs_written\":0,\"doc_write_failures\":1");
 }
 
+#define ONLY(more) "{\"last_seq\":\"9\"" more "}"
+
 static void test_bad_answers_end_it(void **state)
 {
-	static const char *const pages[] = {
-	    "", "[]", "{}", "{\"results\":5}", "\"x\"", "{\"last_seq\":"};
+	static const char *const pages[] = {"",
+					    "[]",
+					    "{}",
+					    "{\"results\":5}",
+					    "\"x\"",
+					    "{\"last_seq\":",
+					    ONLY(""),
+					    ONLY(",\"results\":{}"),
+					    ONLY(",\"results\":null")};
 	struct gateway_bench *b = *state;
 	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
 		begin(b, BODY, NULL, NULL);

@@ -1,0 +1,85 @@
+/* Replications that are asked for what can't be done, and sources that don't do what they are asked
+ * for. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/core/replicate_steps.h"
+
+#define CONTINUOUS "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"continuous\":true}"
+
+/* Who says where to begin wants nothing else. */
+static void test_a_beginning_that_the_source_refuses(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"since_seq\":\"7-z\"}",
+	      NULL, NULL);
+	expect_question(b, "&since=7-z ");
+	answer(b, "/_changes", 400, "{\"error\":\"bad_request\",\"reason\":\"Malformed\"}");
+	expect_body(b, 500,
+		    "{\"error\":\"bad_request\",\"reason\":\"source answered 400 Malformed\"}");
+}
+
+/* Nobody would use it. */
+static void test_proxies_are_refused(void **state)
+{
+	static const char *const names[] = {"proxy", "source_proxy", "target_proxy"};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char body[300];
+		for (int none = 0; none < 2; none++) {
+			snprintf(body, sizeof body,
+				 "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"%s\":%s}",
+				 names[i], none ? "null" : "\"http://p.example:8080\"");
+			b->status = 0;
+			start(b, body);
+			assert_int_equal(b->status, none ? 0 : 400);
+		}
+	}
+}
+
+/* A source may answer at once with nothing, again and again. */
+static void test_a_source_that_does_not_wait_is_not_asked_all_the_time(void **state)
+{
+	static const char *const pages[] = {
+	    "{\"results\":[],\"last_seq\":0}", "{\"results\":[],\"last_seq\":\"2\"}",
+	    "{\"results\":[{\"id\":\"x\",\"changes\":[]}],\"last_seq\":\"2\"}"};
+	struct gateway_bench *b = *state;
+	begin(b, CONTINUOUS, NULL, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+		answer(b, "/_changes", 200, pages[i]);
+		assert_null(question(b, "/_changes"));
+		gateway_bench_advance(b, REPLICATE_PAUSE_MS - 1);
+		assert_null(question(b, "/_changes"));
+		gateway_bench_advance(b, 1);
+		expect_question(b, "/_changes");
+	}
+}
+
+/* Nor does one wait that has something to tell, or has waited itself. */
+static void test_a_source_that_waits_is_asked_at_once(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, CONTINUOUS, NULL, NULL);
+	gateway_bench_advance(b, REPLICATE_PAUSE_MS);
+	answer(b, "/_changes", 200, "{\"results\":[],\"last_seq\":\"1\"}");
+	expect_question(b, "/_changes");
+	answer(b, "/_changes", 200, PAGE);
+	expect_question(b, "/_changes");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
+	    TEST(test_a_beginning_that_the_source_refuses),
+	    TEST(test_proxies_are_refused),
+	    TEST(test_a_source_that_does_not_wait_is_not_asked_all_the_time),
+	    TEST(test_a_source_that_waits_is_asked_at_once),
+#undef TEST
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
