@@ -20,6 +20,7 @@ enum {
 	CHANGES_FLUSH_BYTES = 256 * 1024,  /* of a stream: no more until its client has taken it */
 	CHANGES_TIMEOUT_MS = 60000,        /* without a change; no client can ask for more */
 	CHANGES_HEARTBEAT_MIN_MS = 100,
+	CHANGES_LOOK_MS = 30000,   /* of a long poll, for something that its filter lets pass */
 	CHANGES_GIVE_UP_MS = 60000 /* without an answer of a shard */
 };
 

@@ -218,11 +218,17 @@ static bool is_asking(const struct changes *op)
 	return false;
 }
 
-/* A feed that can wait ends when nothing has changed for so long, unless it has heartbeats. */
+/* A feed that can wait ends when nothing has changed for so long, unless it has heartbeats. A long
+ * poll whose filter has left out all that it has looked at for so long ends likewise: who asked
+ * goes on from there. */
 static int64_t timeout_at(const struct changes *op)
 {
-	return op->live && op->heartbeat_ms == 0 && !op->ending ? op->told_ms + op->timeout_ms
-								: INT64_MAX;
+	if (op->heartbeat_ms > 0 || op->ending)
+		return INT64_MAX;
+	if (op->live)
+		return op->told_ms + op->timeout_ms;
+	bool looks = op->feed == FEED_LONGPOLL && op->filter != FILTER_NONE && op->rows == 0;
+	return looks ? op->told_ms + CHANGES_LOOK_MS : INT64_MAX;
 }
 
 static bool is_judging(const struct changes *op)

@@ -3,11 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "gateway/couch/changes.h"
 #include "gateway/position.h"
 #include "tests/sim/gateway_bench.h"
 
@@ -214,6 +216,25 @@ static void test_a_long_poll_ends_in_time_or_with_its_client(void **state)
 	assert_null(strstr(buf_cstr(&b->trace), "<< "));
 }
 
+/* Among very many changes that its filter leaves out, a page every two seconds. */
+static void test_a_long_poll_that_finds_nothing_says_how_far_it_looked(void **state)
+{
+	enum { STEP_MS = 2000, STEPS = CHANGES_LOOK_MS / STEP_MS };
+	struct gateway_bench *b = *state;
+	char last[40];
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?feed=longpoll&filter=_design");
+	for (uint64_t i = 1; i <= STEPS; i++) {
+		struct change_row row = row_of(i, "x", i);
+		assert_null(strstr(buf_cstr(&b->trace), "last_seq"));
+		page(b, b->sent_count - 1, &row, 1, i, 100);
+		gateway_bench_advance(b, STEP_MS);
+		stream_event(b, EVENT_STREAM_TAKEN, id);
+	}
+	snprintf(last, sizeof last, "\"last_seq\":\"%d-", STEPS);
+	expect_text(&b->trace, last);
+	expect_text(&b->trace, "|| 1 ");
+}
+
 static void test_nothing_is_sent_that_is_not_taken(void **state)
 {
 	static char text[200000];
@@ -273,6 +294,7 @@ int main(void)
 		test_a_hidden_collection_wakes_who_waits_and_nobody_else, setup_hidden,
 		gateway_bench_teardown),
 	    TEST(test_a_long_poll_ends_in_time_or_with_its_client),
+	    TEST(test_a_long_poll_that_finds_nothing_says_how_far_it_looked),
 	    TEST(test_nothing_is_sent_that_is_not_taken),
 	    TEST(test_sequences),
 	};
