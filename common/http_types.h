@@ -119,7 +119,8 @@ struct http_fetch {
 	struct slice body; /* empty: none */
 	uint64_t length;   /* not 0: the body has so many bytes and comes by EFFECT_FETCH_BODY */
 	uint64_t answer_bytes_max;
-	int64_t timeout_ms; /* 0: its asker ends it */
+	int64_t timeout_ms; /* for all of it; 0: as long as it takes */
+	int64_t silence_ms; /* in which nothing moves, either way; 0: its asker ends it */
 	bool plain;         /* no certificate is shown */
 	/* Of a 200 the body comes by EVENT_FETCH_PIECE, each after EFFECT_FETCH_MORE asked for it
 	 * (the first unasked), what is left at its end with EVENT_FETCHED. */

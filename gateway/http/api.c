@@ -192,6 +192,13 @@ static void on_fetches(void *context)
 	fetcher_run(context);
 }
 
+/* A job asks for a page and for documents at once, or gets an attachment while it sends it on: what
+ * one waits for must not hold up others. */
+static uint32_t fetches_max(const struct http_api *api)
+{
+	return 3 * gateway_limits(daemon_core(api->daemon))->replications_max;
+}
+
 static bool fetcher_open(struct http_api *api, struct buf *problem)
 {
 	const struct config *c = daemon_config(api->daemon);
@@ -199,6 +206,7 @@ static bool fetcher_open(struct http_api *api, struct buf *problem)
 	    .ca = config_text(c, "replicate_ca"),
 	    .cert = config_text(c, "replicate_cert"),
 	    .key = config_text(c, "replicate_key"),
+	    .connections_max = fetches_max(api),
 	    .context = api,
 	    .room = on_room,
 	    .piece = on_piece,
@@ -275,7 +283,7 @@ static struct http_server *open_server(struct http_listener *l, const char *addr
 static void reserve_descriptors(struct http_api *api)
 {
 	struct daemon *d = api->daemon;
-	uint64_t wanted = SPARE_DESCRIPTORS;
+	uint64_t wanted = SPARE_DESCRIPTORS + fetches_max(api);
 	for (int i = 0; i < LISTENERS; i++)
 		if (api->listeners[i].server)
 			wanted += config_number(daemon_config(d), "max_connections");

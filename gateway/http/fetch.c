@@ -9,11 +9,12 @@
 
 #include "common/base/map.h"
 #include "common/base/memory.h"
+#include "common/run/clock.h"
 #include "gateway/routes.h"
 
 enum {
-	CONNECTIONS_MAX = 64,
 	CONNECT_MS = 10000,
+	WATCH_MS = 500,
 	READY_MAX = 16,
 	ROOM_BYTES = 256 << 10,
 	PIECE_BYTES = 256 << 10, /* about */
@@ -36,6 +37,10 @@ struct fetch {
 	bool in_pieces; /* the answer; of these: */
 	bool piece_out; /* one was told, and the next is not asked for */
 	struct buf session;
+	bool refused; /* it could not be asked */
+	int64_t silence_ms;
+	curl_off_t moved; /* bytes, both ways, as of: */
+	int64_t moved_ms;
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -45,6 +50,7 @@ struct fetcher {
 	CURLM *multi;
 	int epoll;
 	int timer;
+	int watch;          /* another timer: silence is looked for */
 	struct map fetches; /* by id */
 };
 
@@ -245,6 +251,14 @@ static bool set_question(struct fetch *fetch, const struct http_fetch *asked)
 	       curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch) == CURLE_OK;
 }
 
+static void watch_set(const struct fetcher *f, bool on)
+{
+	struct itimerspec when = {0};
+	if (on)
+		when.it_value.tv_nsec = when.it_interval.tv_nsec = WATCH_MS * 1000000L;
+	CHECK(timerfd_settime(f->watch, 0, &when, NULL) == 0);
+}
+
 void fetcher_start(struct fetcher *f, const struct http_fetch *asked)
 {
 	struct fetch *fetch = mem_alloc_zero(sizeof *fetch);
@@ -252,13 +266,16 @@ void fetcher_start(struct fetcher *f, const struct http_fetch *asked)
 	fetch->id = asked->id;
 	fetch->answer_bytes_max = asked->answer_bytes_max;
 	fetch->in_pieces = asked->answer_in_pieces;
+	fetch->silence_ms = asked->silence_ms;
+	fetch->moved_ms = clock_boot_ms();
 	fetch->easy = curl_easy_init();
+	if (f->fetches.count == 0)
+		watch_set(f, true);
 	map_put_u64(&f->fetches, fetch->id, fetch);
-	/* what can't be set is a question that nobody answers: its asker's timer ends it */
-	if (!fetch->easy || !set_bounds(fetch->easy, asked) ||
-	    !set_tls(fetch->easy, &f->options, asked->plain) || !set_question(fetch, asked) ||
-	    !set_headers(fetch, asked) || curl_multi_add_handle(f->multi, fetch->easy) != CURLM_OK)
-		fetch_free(fetch);
+	fetch->refused = !fetch->easy || !set_bounds(fetch->easy, asked) ||
+			 !set_tls(fetch->easy, &f->options, asked->plain) ||
+			 !set_question(fetch, asked) || !set_headers(fetch, asked) ||
+			 curl_multi_add_handle(f->multi, fetch->easy) != CURLM_OK;
 }
 
 void fetcher_give(struct fetcher *f, uint64_t id, struct slice bytes)
@@ -391,6 +408,50 @@ static void tell_pieces(struct fetcher *f)
 	}
 }
 
+static curl_off_t moved_of(const struct fetch *fetch)
+{
+	curl_off_t sent = 0;
+	curl_off_t got = 0;
+	long head = 0;
+	(void)curl_easy_getinfo(fetch->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+	(void)curl_easy_getinfo(fetch->easy, CURLINFO_SIZE_DOWNLOAD_T, &got);
+	(void)curl_easy_getinfo(fetch->easy, CURLINFO_HEADER_SIZE, &head);
+	return sent + got + head;
+}
+
+static bool is_silent(struct fetch *fetch, int64_t now_ms)
+{
+	curl_off_t moved = moved_of(fetch);
+	if (moved != fetch->moved)
+		fetch->moved_ms = now_ms;
+	fetch->moved = moved;
+	return fetch->silence_ms > 0 && now_ms - fetch->moved_ms >= fetch->silence_ms;
+}
+
+/* One whose end nobody else would tell. */
+static struct fetch *overdue(const struct fetcher *f)
+{
+	int64_t now_ms = clock_boot_ms();
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&f->fetches, &at)) != NULL;) {
+		struct fetch *fetch = e->value;
+		if (fetch->refused || is_silent(fetch, now_ms))
+			return fetch;
+	}
+	return NULL;
+}
+
+static void look_for_silence(struct fetcher *f)
+{
+	uint64_t times;
+	if (read(f->watch, &times, sizeof times) < 0)
+		return; /* it is not time */
+	for (struct fetch *fetch; (fetch = overdue(f)) != NULL;)
+		deliver(f, fetch, fetch->refused ? CURLE_FAILED_INIT : CURLE_OPERATION_TIMEDOUT);
+	if (f->fetches.count == 0)
+		watch_set(f, false);
+}
+
 void fetcher_run(struct fetcher *f)
 {
 	struct epoll_event ready[READY_MAX];
@@ -406,13 +467,14 @@ void fetcher_run(struct fetcher *f)
 			if (read(f->timer, &times, sizeof times) < 0)
 				continue; /* set anew meanwhile */
 			curl_multi_socket_action(f->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-		} else {
+		} else if (fd != f->watch) {
 			curl_multi_socket_action(f->multi, fd, what, &running);
 		}
 	}
 	deliver_all(f);
 	tell_rooms(f);
 	tell_pieces(f);
+	look_for_silence(f);
 }
 
 /* ---- life ---- */
@@ -422,28 +484,38 @@ int fetcher_fd(const struct fetcher *f)
 	return f->epoll;
 }
 
-static bool open_multi(struct fetcher *f)
+static int open_timer(int epoll)
 {
 	struct epoll_event event = {.events = EPOLLIN};
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	event.data.fd = timer;
+	if (timer >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) == 0)
+		return timer;
+	if (timer >= 0)
+		close(timer);
+	return -1;
+}
+
+static bool open_multi(struct fetcher *f)
+{
 	f->epoll = epoll_create1(EPOLL_CLOEXEC);
-	f->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	f->timer = open_timer(f->epoll);
+	f->watch = open_timer(f->epoll);
 	f->multi = curl_multi_init();
-	event.data.fd = f->timer;
-	return f->epoll >= 0 && f->timer >= 0 && f->multi &&
-	       epoll_ctl(f->epoll, EPOLL_CTL_ADD, f->timer, &event) == 0 &&
+	return f->epoll >= 0 && f->timer >= 0 && f->watch >= 0 && f->multi &&
 	       curl_multi_setopt(f->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
 	       curl_multi_setopt(f->multi, CURLMOPT_SOCKETDATA, f) == CURLM_OK &&
 	       curl_multi_setopt(f->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
 	       curl_multi_setopt(f->multi, CURLMOPT_TIMERDATA, f) == CURLM_OK &&
-	       curl_multi_setopt(f->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)CONNECTIONS_MAX) ==
-		   CURLM_OK;
+	       curl_multi_setopt(f->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+				 (long)f->options.connections_max) == CURLM_OK;
 }
 
 struct fetcher *fetcher_new(const struct fetch_options *options, struct buf *problem)
 {
 	struct fetcher *f = mem_alloc_zero(sizeof *f);
 	f->options = *options;
-	f->epoll = f->timer = -1;
+	f->epoll = f->timer = f->watch = -1;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK && open_multi(f))
 		return f;
 	buf_append_text(problem, "libcurl can't be started");
@@ -461,6 +533,8 @@ void fetcher_free(struct fetcher *f)
 		curl_multi_cleanup(f->multi);
 	if (f->timer >= 0)
 		close(f->timer);
+	if (f->watch >= 0)
+		close(f->watch);
 	if (f->epoll >= 0)
 		close(f->epoll);
 	curl_global_cleanup();

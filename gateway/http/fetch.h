@@ -10,6 +10,7 @@ struct fetch_options {
 	const char *ca;   /* authorities of servers (PEM file); "": the system's */
 	const char *cert; /* what this gateway shows to them; "": nothing */
 	const char *key;
+	uint32_t connections_max; /* questions beyond wait */
 	void *context;
 	void (*room)(void *context, const struct http_credit *room);
 	void (*piece)(void *context, const struct http_body *piece);

@@ -9,8 +9,12 @@
 #include "gateway/replicate/schedule.h"
 #include "gateway/routes.h"
 
-/* Longer than any shell takes. */
-enum { ANSWER_DUE_MS = REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS };
+enum {
+	/* longer than any shell takes, or is silent */
+	ANSWER_DUE_MS = REPLICATE_POLL_MS + 2 * REPLICATE_PATIENCE_MS,
+	/* an answer that keeps coming, or of which its side says that it is being made */
+	ANSWER_LONGEST_MS = 6 * 3600 * 1000
+};
 
 struct slice answer_text(struct slice value)
 {
@@ -198,6 +202,25 @@ static int64_t patience_ms(const struct turn *t, const struct ask *ask)
 	return left_ms > REPLICATE_LAST_MS ? left_ms : REPLICATE_LAST_MS;
 }
 
+/* A page may take long that is looked for among very many changes, and so may documents on a slow
+ * line: whoever has answered before may go on for as long as something comes. */
+static bool may_take_long(const struct ask *ask)
+{
+	return ask->job->heard[ask->side] && ask->length == 0 && !ask->piece;
+}
+
+static void set_patience(const struct turn *t, const struct ask *ask, struct http_fetch *fetch)
+{
+	int64_t usual_ms = patience_ms(t, ask);
+	int64_t left_ms = time_left(t, ask, usual_ms);
+	if (ask->length > 0 || ask->piece)
+		return; /* who sends and takes the pieces looks after it */
+	if (may_take_long(ask))
+		fetch->silence_ms = usual_ms;
+	if (!may_take_long(ask) || left_ms < usual_ms)
+		fetch->timeout_ms = left_ms;
+}
+
 /* With the session's cookie in place of the credentials. */
 static void set_headers(const struct ask *ask, struct http_field *headers, struct http_fetch *fetch)
 {
@@ -236,8 +259,7 @@ static void fly_out(struct turn *t, struct ask *ask)
 	    .answer_in_pieces = ask->piece != NULL,
 	    .plain = ask->job->what.user != NULL,
 	};
-	if (ask->length == 0 && !ask->piece)
-		fetch.timeout_ms = time_left(t, ask, patience_ms(t, ask));
+	set_patience(t, ask, &fetch);
 	set_headers(ask, headers, &fetch);
 	fx_fetch(t->fx, &fetch);
 	replicator_room(t, &(struct http_credit){.request = ask->id, .bytes = HTTP_FETCH_WINDOW});
@@ -286,7 +308,7 @@ static void fly(struct turn *t, struct ask *ask)
 	}
 	ask->flying = true;
 	/* the shell's timeouts come first */
-	ask->due_ms = t->now_ms + ANSWER_DUE_MS;
+	ask->due_ms = t->now_ms + (may_take_long(ask) ? ANSWER_LONGEST_MS : ANSWER_DUE_MS);
 	ask->given = ask->space = 0;
 	ask->begun = ask->held = false;
 	const struct endpoint *e = &ask->job->what.sides[ask->side];

@@ -18,6 +18,7 @@ enum {
 	REPLICATE_ANSWER_BYTES = 1 << 26, /* greatest answer of the other side */
 	REPLICATE_INLINE_BYTES = 1 << 24, /* of documents with their attachments */
 	REPLICATE_POLL_MS = 30000,        /* a continuous job waits so long for changes */
+	REPLICATE_BEAT_MS = 10000,        /* so often a source says that it looks for changes */
 	REPLICATE_PATIENCE_MS = 60000,    /* for an answer, beyond that */
 	/* a job that is not continuous gives up what has not been answered for so long */
 	REPLICATE_GIVE_UP_MS = 25000,

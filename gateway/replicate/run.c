@@ -165,6 +165,8 @@ static void ask_page(struct turn *t, struct job *job)
 	print_since(&job->asked, &query);
 	if (job->what.continuous)
 		buf_printf(&query, "&feed=longpoll&timeout=%d", REPLICATE_POLL_MS);
+	else
+		buf_printf(&query, "&heartbeat=%d", REPLICATE_BEAT_MS);
 	buf_append_slice(&query, job->what.filter_query);
 	const struct question q = {
 	    .side = SIDE_SOURCE,

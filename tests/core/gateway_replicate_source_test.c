@@ -17,7 +17,7 @@ static void test_a_beginning_that_the_source_refuses(void **state)
 	struct gateway_bench *b = *state;
 	begin(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET "\",\"since_seq\":\"7-z\"}",
 	      NULL, NULL);
-	expect_question(b, "&since=7-z ");
+	expect_question(b, "&since=7-z&heartbeat=10000 ");
 	answer(b, "/_changes", 400, "{\"error\":\"bad_request\",\"reason\":\"Malformed\"}");
 	expect_body(b, 500,
 		    "{\"error\":\"bad_request\",\"reason\":\"source answered 400 Malformed\"}");
@@ -71,6 +71,22 @@ static void test_a_source_that_waits_is_asked_at_once(void **state)
 	expect_question(b, "/_changes");
 }
 
+enum { LONG_MS = 3600000 };
+
+/* Who is looking for changes among very many, and says so, is waited for: the shell ends what is
+ * silent. */
+static void test_a_page_may_take_long(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	uint64_t id = question_id(b, "/_changes");
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, LONG_MS);
+	assert_null(question(b, "/_changes"));
+	fetched(b, &(struct http_fetched){.id = id, .status = 200, .body = slice_text(PAGE)});
+	expect_question(b, "/_revs_diff");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -79,6 +95,7 @@ int main(void)
 	    TEST(test_proxies_are_refused),
 	    TEST(test_a_source_that_does_not_wait_is_not_asked_all_the_time),
 	    TEST(test_a_source_that_waits_is_asked_at_once),
+	    TEST(test_a_page_may_take_long),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

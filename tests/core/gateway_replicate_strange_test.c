@@ -110,7 +110,8 @@ static void name_of_log(struct gateway_bench *b, int status, const char *design,
 	snprintf(out, 33, "%s", strstr(at, "/_local/") + 8);
 	answer(b, log, 404, NONE);
 	answer(b, "GET " TARGET "/_local/", 404, NONE);
-	answer(b, "/_changes?style=all_docs&limit=500&since=0&filter=d%20d%2Ff", 404, NONE);
+	answer(b, "/_changes?style=all_docs&limit=500&since=0&heartbeat=10000&filter=d%20d%2Ff",
+	       404, NONE);
 	assert_int_equal(b->status, 404);
 	b->status = 0;
 }

@@ -16,7 +16,8 @@ static void test_all_questions_in_their_order(void **state)
 {
 	struct gateway_bench *b = *state;
 	begin(b, BODY, NULL, NULL);
-	expect_question(b, "GET " SOURCE "/_changes?style=all_docs&limit=500&since=0 ");
+	expect_question(b, "GET " SOURCE
+			   "/_changes?style=all_docs&limit=500&since=0&heartbeat=10000 ");
 	answer(b, "/_changes", 200, PAGE);
 	/* x is told of twice: its later place counts */
 	expect_question(b, "POST " TARGET "/_revs_diff {\"x\":[\"2-x\"],\"y\":[\"1-y\",\"2-z\"]}");
@@ -107,12 +108,12 @@ static void test_options(void **state)
 	      WITH("\"use_checkpoints\":false,\"since_seq\":\"7-g\",\"winning_revs_only\":true"));
 	answer(b, "GET " TARGET " ", 200, "{}");
 	answer(b, "GET " SOURCE " ", 200, "{}");
-	expect_question(b, "/_changes?style=main_only&limit=500&since=7-g ");
+	expect_question(b, "/_changes?style=main_only&limit=500&since=7-g&heartbeat=10000 ");
 	answer(b, "/_changes", 200, PAGE);
 	answer(b, "/_revs_diff", 200, "{}");
 	expect_body(b, 200, "\"start_last_seq\":\"7-g\",\"end_last_seq\":\"3-c\"");
 	begin(b, WITH("\"since_seq\":4"), LOG("5-e", "50", ""), LOG("5-e", "50", ""));
-	expect_question(b, "/_changes?style=all_docs&limit=500&since=4 ");
+	expect_question(b, "/_changes?style=all_docs&limit=500&since=4&heartbeat=10000 ");
 	static const char *const bad[] = {
 	    WITH("\"create_target_params\":5"), WITH("\"since_seq\":[]"),
 	    WITH("\"use_checkpoints\":\"no\""), WITH("\"user_ctx\":5"),
@@ -158,7 +159,8 @@ static void expect_since(struct gateway_bench *b, const char *source, const char
 {
 	char text[200];
 	begin(b, BODY, source, target);
-	snprintf(text, sizeof text, "/_changes?style=all_docs&limit=500&since=%s ", since);
+	snprintf(text, sizeof text, "/_changes?style=all_docs&limit=500&since=%s&heartbeat=10000 ",
+		 since);
 	expect_question(b, text);
 	answer(b, "/_changes", 200, "{\"results\":[],\"last_seq\":\"9-z\"}");
 	expect_body(b, 200, "{\"ok\":true,\"no_changes\":true,");
@@ -187,7 +189,7 @@ static void test_a_sequence_that_the_source_forgot(void **state)
 	struct gateway_bench *b = *state;
 	begin(b, BODY, LOG("5-e", "50", ""), LOG("5-e", "50", ""));
 	answer(b, "/_changes", 400, "{\"error\":\"bad_request\"}");
-	expect_question(b, "&since=0 ");
+	expect_question(b, "&since=0&heartbeat=10000 ");
 	answer(b, "/_changes", 400, "{\"error\":\"bad_request\",\"reason\":\"no\"}");
 	expect_body(b, 500, "{\"error\":\"bad_request\",\"reason\":\"source answered 400 no\"}");
 }
@@ -575,7 +577,8 @@ static void test_who_comes_later_is_not_told_of_an_earlier_end(void **state)
 	answer(b, "PUT ", 201, DONE);
 	answer(b, "PUT ", 201, DONE);
 	assert_int_equal(b->status, 0);
-	expect_question(b, "GET " SOURCE "/_changes?style=all_docs&limit=500&since=3-c ");
+	expect_question(b, "GET " SOURCE
+			   "/_changes?style=all_docs&limit=500&since=3-c&heartbeat=10000 ");
 	answer(b, "/_changes", 200, "{\"results\":[],\"last_seq\":\"3-c\",\"pending\":0}");
 	expect_body(b, 200, "\"source_last_seq\":\"3-c\"");
 }
