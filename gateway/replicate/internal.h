@@ -30,7 +30,8 @@ enum {
 	REPLICATE_PAUSE_MS = 1000, /* where a page brings nothing, and came at once */
 	REPLICATE_WAITERS = 8,     /* clients that wait for one job */
 	REPLICATE_OF_USER = 8,     /* jobs that one with a password asks for */
-	REPLICATE_HISTORY = 50     /* sessions that a checkpoint tells of */
+	LOG_NAME_BYTES = 2 * 16 + 1,
+	REPLICATE_HISTORY = 50 /* sessions that a checkpoint tells of */
 };
 
 /* ---- replicate.c: the table of jobs ---- */
@@ -66,7 +67,7 @@ struct job {
 	struct job *ended_next;
 	/* checkpoints */
 	char session[2 * 16 + 1];
-	char log_id[2 * 16 + 1];     /* of both; what.id, unless its filter is a function */
+	char log_id[LOG_NAME_BYTES]; /* of both; what.id, unless its filter is a function */
 	struct buf logs[SIDES];      /* as read: MessagePack; empty: none */
 	struct buf revisions[SIDES]; /* of them, as text */
 	struct buf history;          /* MessagePack, the newest first; empty: none */
@@ -82,6 +83,7 @@ struct job {
 	bool busy;
 	bool page_ready;
 	bool last_page; /* no page is asked behind it */
+	bool anew;      /* behind the batch: its filter is another function */
 	bool no_news;   /* the page that came last brought nothing */
 	int64_t page_asked_ms;
 	bool again; /* somebody has asked for the job since a page was asked for: one more */
@@ -118,6 +120,8 @@ struct replicator {
 void replicator_key(const struct replication *what, struct buf *out);
 struct job *replicator_find(const struct gateway *gw, const struct replication *what);
 /* NULL: too many. `what` lives in the arena, which becomes the job's. */
+/* What is copied from now on is told of by itself in checkpoints. */
+void job_new_session(struct gateway *gw, struct job *job);
 struct job *replicator_add(struct turn *t, const struct replication *what, struct arena *arena,
 			   struct slice principal);
 /* The end of a job: who waits for it is answered, everything else forgotten. error NULL: done. */
@@ -130,6 +134,9 @@ void job_start(struct turn *t, struct job *job);
 void job_unexpected(struct turn *t, struct job *job, const struct answer *a);
 /* Where to begin is known. */
 void job_pages(struct turn *t, struct job *job);
+/* The next page may be asked for. */
+void job_page(struct turn *t, struct job *job);
+void job_filter_changed(struct turn *t, struct job *job);
 /* The batch is done, and its checkpoint written. */
 void job_next(struct turn *t, struct job *job);
 /* All documents of the batch are there. */

@@ -72,6 +72,7 @@ static void logs_read(struct turn *t, struct job *job)
 		set_value(&job->start_sequence, sequence);
 		set_value(&job->history, value_member(source, slice_text("history")));
 	} else {
+		buf_clear(&job->history);
 		buf_clear(&job->start_sequence);
 		mp_write_u64(&job->start_sequence, 0);
 	}
@@ -138,7 +139,7 @@ static struct slice design_of(const struct job *job)
 
 /* Another function lets others pass, which an earlier one may have kept back long ago: what was
  * done with that one does not count. */
-static void name_logs(struct job *job, struct slice design)
+static void name_logs(const struct job *job, struct slice design, char out[LOG_NAME_BYTES])
 {
 	struct slice name = job->what.function;
 	size_t used = design_of(job).len + 1;
@@ -146,6 +147,7 @@ static void name_logs(struct job *job, struct slice design)
 	struct slice code = value_member(filters, slice_of(name.data + used, name.len - used));
 	uint8_t digest[16];
 	struct buf text = {0};
+	memcpy(out, job->what.id, LOG_NAME_BYTES);
 	if (code.len == 0)
 		return;
 	buf_printf(&text, "%s\n", job->what.id);
@@ -153,32 +155,55 @@ static void name_logs(struct job *job, struct slice design)
 	digest16(buf_slice(&text), digest);
 	buf_clear(&text);
 	buf_append_hex(&text, digest, sizeof digest);
-	memcpy(job->log_id, buf_cstr(&text), sizeof job->log_id);
+	memcpy(out, buf_cstr(&text), LOG_NAME_BYTES);
 	buf_close(&text);
 }
 
-/* One that is not there, or not shown: the source will say so of its feed. */
-static void design_came(struct turn *t, struct job *job, const struct answer *a)
+/* One that is not there, or not shown: the source will say so of its feed. False: the job has
+ * ended. */
+static bool take_design(struct turn *t, struct job *job, const struct answer *a,
+			char out[LOG_NAME_BYTES])
 {
 	bool hidden = a->status == 401 || a->status == 403 || a->status == 404;
 	if (a->status != 200 && !hidden) {
 		job_unexpected(t, job, a);
-		return;
+		return false;
 	}
-	if (a->status == 200)
-		name_logs(job, a->value);
-	read_logs(t, job);
+	name_logs(job, a->value, out);
+	return true;
 }
 
-static void ask_design(struct turn *t, struct job *job)
+static void design_came(struct turn *t, struct job *job, const struct answer *a)
+{
+	if (take_design(t, job, a, job->log_id))
+		read_logs(t, job);
+}
+
+static void design_came_again(struct turn *t, struct job *job, const struct answer *a)
+{
+	char name[LOG_NAME_BYTES];
+	if (!take_design(t, job, a, name))
+		return;
+	if (a->status != 200 || memcmp(name, job->log_id, sizeof name) == 0)
+		job_page(t, job);
+	else
+		job_filter_changed(t, job);
+}
+
+static void ask_design(struct turn *t, struct job *job, struct ask *ask, job_step *done)
 {
 	struct buf path = {0};
 	buf_append_text(&path, "/_design/");
 	url_encode(design_of(job), &path);
 	const struct question q = {
-	    .side = SIDE_SOURCE, .method = HTTP_GET, .path = buf_cstr(&path), .done = design_came};
-	ask_send(t, &job->ask, &q);
+	    .side = SIDE_SOURCE, .method = HTTP_GET, .path = buf_cstr(&path), .done = done};
+	ask_send(t, ask, &q);
 	buf_close(&path);
+}
+
+void log_check(struct turn *t, struct job *job)
+{
+	ask_design(t, job, &job->pages, design_came_again);
 }
 
 void log_read(struct turn *t, struct job *job)
@@ -186,7 +211,7 @@ void log_read(struct turn *t, struct job *job)
 	if (job->what.no_logs)
 		logs_read(t, job);
 	else if (job->what.function.len > 0)
-		ask_design(t, job);
+		ask_design(t, job, &job->ask, design_came);
 	else
 		read_logs(t, job);
 }

@@ -8,6 +8,9 @@ struct job;
 
 /* Reads both, then calls job_pages. */
 void log_read(struct turn *t, struct job *job);
+/* Of a job that goes on, before a page: job_page, or job_filter_changed if its filter is another
+ * function than the one that the checkpoints are named by. */
+void log_check(struct turn *t, struct job *job);
 /* Writes both, then calls job_next. */
 void log_write(struct turn *t, struct job *job);
 /* The history with this session first, as JSON. */

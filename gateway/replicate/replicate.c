@@ -82,7 +82,7 @@ struct job *replicator_find(const struct gateway *gw, const struct replication *
 	return job;
 }
 
-static void make_session(struct gateway *gw, struct job *job)
+void job_new_session(struct gateway *gw, struct job *job)
 {
 	uint8_t random[16];
 	struct buf text = {0};
@@ -110,7 +110,7 @@ struct job *replicator_add(struct turn *t, const struct replication *what, struc
 	job->chunk = REPLICATE_CHUNK;
 	job->single = what->single;
 	job->started_wall_ms = job->updated_wall_ms = t->event->wall_ms;
-	make_session(t->gw, job);
+	job_new_session(t->gw, job);
 	memcpy(job->log_id, what->id, sizeof job->log_id);
 	replicator_key(what, &key);
 	map_put(&rep->jobs, buf_slice(&key), job);

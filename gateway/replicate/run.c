@@ -123,7 +123,7 @@ static bool begin_anew(struct turn *t, struct job *job, const struct answer *a)
 	buf_clear(&job->start_sequence);
 	mp_write_u64(&job->start_sequence, 0);
 	set_value(&job->asked, buf_slice(&job->start_sequence));
-	ask_page(t, job);
+	job_page(t, job);
 	return true;
 }
 
@@ -155,7 +155,7 @@ static int64_t pause_ms(const struct turn *t, const struct job *job)
 	return job->what.continuous && job->no_news && hasty ? REPLICATE_PAUSE_MS : 0;
 }
 
-static void ask_page(struct turn *t, struct job *job)
+void job_page(struct turn *t, struct job *job)
 {
 	struct buf query = {0};
 	job->again = false;
@@ -185,7 +185,24 @@ static void ask_page(struct turn *t, struct job *job)
 void job_pages(struct turn *t, struct job *job)
 {
 	set_value(&job->asked, buf_slice(&job->start_sequence));
-	ask_page(t, job);
+	job_page(t, job);
+}
+
+/* What its filter keeps back is told of once, and never again. */
+static void ask_page(struct turn *t, struct job *job)
+{
+	job->last_page = false;
+	if (job->what.continuous && job->what.function.len > 0 && !job->what.no_logs)
+		log_check(t, job);
+	else
+		job_page(t, job);
+}
+
+void job_filter_changed(struct turn *t, struct job *job)
+{
+	job->anew = true;
+	if (!job->busy)
+		job_next(t, job);
 }
 
 /* ---- what the target lacks ---- */
@@ -379,10 +396,15 @@ static void take_page(struct turn *t, struct job *job)
 void job_next(struct turn *t, struct job *job)
 {
 	job->busy = false;
-	if (job->page_ready)
+	if (job->anew) {
+		job->anew = false;
+		job_new_session(t->gw, job);
+		log_read(t, job);
+	} else if (job->page_ready) {
 		take_page(t, job);
-	else if (job->last_page && job->again)
+	} else if (job->last_page && job->again) {
 		ask_page(t, job);
-	else if (job->last_page)
+	} else if (job->last_page) {
 		job_end(t, job, 200, NULL, "");
+	}
 }

@@ -71,6 +71,40 @@ static void test_a_source_that_waits_is_asked_at_once(void **state)
 	expect_question(b, "/_changes");
 }
 
+#define DESIGN(text) "{\"filters\":{\"f\":\"" text "\"}}"
+#define ASKS_DESIGN  "GET " SOURCE "/_design/d "
+
+/* What an earlier function kept back may pass the one that is there now: a job that goes on begins
+ * anew, when it has done what it has at hand. */
+static void test_a_filter_that_is_changed_while_it_is_used(void **state)
+{
+	static const char none[] = "{\"results\":[],\"last_seq\":\"4-d\"}";
+	struct gateway_bench *b = *state;
+	start(b, "{\"source\":\"" SOURCE "\",\"target\":\"" TARGET
+		 "\",\"continuous\":true,\"filter\":\"d/f\"}");
+	answer(b, "GET " TARGET " ", 200, "{\"db_name\":\"dst\"}");
+	answer(b, "GET " SOURCE " ", 200, "{\"db_name\":\"src\"}");
+	answer(b, ASKS_DESIGN, 200, DESIGN("one"));
+	answer(b, "GET " SOURCE "/_local/", 404, NONE);
+	answer(b, "GET " TARGET "/_local/", 404, NONE);
+	gateway_bench_advance(b, REPLICATE_PAUSE_MS);
+	answer(b, "/_changes", 200, none);
+	answer(b, ASKS_DESIGN, 200, DESIGN("one"));
+	expect_question(b, "&since=4-d&");
+	uint64_t id = question_id(b, "/_changes");
+	/* rows come, and meanwhile another function */
+	fetched(b, &(struct http_fetched){.id = id, .status = 200, .body = slice_text(PAGE)});
+	uint64_t diff = question_id(b, "/_revs_diff");
+	answer(b, ASKS_DESIGN, 200, DESIGN("two"));
+	assert_null(question(b, "/_changes"));
+	fetched(b, &(struct http_fetched){.id = diff, .status = 200, .body = slice_text("{}")});
+	to_end(b);
+	answer(b, ASKS_DESIGN, 200, DESIGN("two"));
+	answer(b, "GET " SOURCE "/_local/", 404, NONE);
+	answer(b, "GET " TARGET "/_local/", 404, NONE);
+	expect_question(b, "&since=0&");
+}
+
 enum { LONG_MS = 3600000 };
 
 /* Who is looking for changes among very many, and says so, is waited for: the shell ends what is
@@ -95,6 +129,7 @@ int main(void)
 	    TEST(test_proxies_are_refused),
 	    TEST(test_a_source_that_does_not_wait_is_not_asked_all_the_time),
 	    TEST(test_a_source_that_waits_is_asked_at_once),
+	    TEST(test_a_filter_that_is_changed_while_it_is_used),
 	    TEST(test_a_page_may_take_long),
 #undef TEST
 	};
