@@ -472,6 +472,13 @@ static enum status expiry_status(const struct call *c)
 	return c->spec.write ? STATUS_OUTCOME_UNKNOWN : STATUS_TIMED_OUT;
 }
 
+/* Its shard was dropped since it was sent there: nobody will ever answer. */
+static bool is_gone(const struct turn *t, const struct call *c)
+{
+	return c->spec.reach != REACH_COORDINATOR && c->attempts > 0 &&
+	       !cluster_map_has_shard(&t->gw->map, c->spec.shard);
+}
+
 void call_timer(struct turn *t, struct timer *timer)
 {
 	struct call *c = (struct call *)timer;
@@ -481,7 +488,7 @@ void call_timer(struct turn *t, struct timer *timer)
 		call_give_held(t, c);
 	else if (c->orphaned)
 		call_end(t, c, STATUS_OUTCOME_UNKNOWN, NULL);
-	else if (c->spec.until_ms > 0 && t->now_ms >= c->spec.until_ms)
+	else if (is_gone(t, c) || (c->spec.until_ms > 0 && t->now_ms >= c->spec.until_ms))
 		call_end(t, c, expiry_status(c), NULL);
 	else
 		call_send(t, c);

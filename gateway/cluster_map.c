@@ -240,6 +240,12 @@ struct map_shard *cluster_map_shard(const struct cluster_map *m, uint64_t id)
 	return map_get_u64(&m->shards, id);
 }
 
+bool cluster_map_has_shard(const struct cluster_map *m, uint64_t id)
+{
+	const struct map_shard *s = cluster_map_shard(m, id);
+	return s && !s->shard.dropped;
+}
+
 struct map_shard *map_collection_shard(const struct map_collection *c, struct slice document_id)
 {
 	uint64_t hash = shard_hash(document_id);

@@ -49,6 +49,8 @@ struct map_collection *cluster_map_collection(const struct cluster_map *m, struc
 /* Its shards cover every hash. The map that a storage node keeps has only its own ones. */
 bool map_collection_whole(const struct map_collection *c);
 struct map_shard *cluster_map_shard(const struct cluster_map *m, uint64_t id);
+/* False of one that was known: it was dropped since. */
+bool cluster_map_has_shard(const struct cluster_map *m, uint64_t id);
 /* The shard of that document; NULL only while a map is incomplete. */
 struct map_shard *map_collection_shard(const struct map_collection *c, struct slice document_id);
 

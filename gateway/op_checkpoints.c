@@ -197,11 +197,19 @@ static void show_rows(struct turn *t, struct request *r)
 
 static call_done part_came;
 
+/* Among those of all collections one that was dropped meanwhile has none. */
+static bool is_passed_over(const struct turn *t, const struct request *r, uint32_t index)
+{
+	const struct checkpoints_op *op = r->op;
+	return r->collection.len == 0 &&
+	       !cluster_map_has_shard(&t->gw->map, op->shards[index].list.shard);
+}
+
 static void ask_more(struct turn *t, struct request *r)
 {
 	struct checkpoints_op *op = r->op;
 	bool one = r->collection.len > 0;
-	while (op->left < ASKED_MAX && op->next < op->shards_count && !r->finished) {
+	for (; op->left < ASKED_MAX && op->next < op->shards_count && !r->finished; op->next++) {
 		struct call_spec spec = {.reach = REACH_LEAD,
 					 .shard = op->shards[op->next].list.shard,
 					 .type = MSG_checkpoint_list,
@@ -210,7 +218,8 @@ static void ask_more(struct turn *t, struct request *r)
 					 .repeatable = true,
 					 .index = op->next,
 					 .done = part_came};
-		op->next++;
+		if (is_passed_over(t, r, op->next))
+			continue;
 		op->left++;
 		if (!call_open(t, r, &spec))
 			answer_status(t, r, STATUS_OVERLOADED, "");
@@ -227,13 +236,13 @@ static void part_came(struct turn *t, struct request *r, uint32_t index, enum st
 		      const void *body)
 {
 	struct checkpoints_op *op = r->op;
-	const struct msg_checkpoint_list_ack *ack = body;
-	if (!ack || status != STATUS_OK) {
+	const struct msg_checkpoint_list_ack *ack = status == STATUS_OK ? body : NULL;
+	if (!ack && !is_passed_over(t, r, index)) {
 		answer_status(t, r, status_told(status), "");
 		return;
 	}
 	op->left--;
-	for (uint32_t i = 0; i < ack->checkpoints_count; i++) {
+	for (uint32_t i = 0; ack && i < ack->checkpoints_count; i++) {
 		const struct checkpoint *p = &ack->checkpoints[i];
 		op->cut = op->cut || op->parts_count == ROWS_MAX;
 		if (op->cut)

@@ -275,11 +275,18 @@ static bool is_behind(struct conflicts_op *op, const struct conflict_shard *s,
 	return (op->history ? history_order(&line, last) : line_order(&line, last)) > 0;
 }
 
+/* What was dropped meanwhile has no conflicts. */
+static bool is_there(const struct turn *t, const struct conflict_shard *s)
+{
+	return cluster_map_has_shard(&t->gw->map, s->list.shard);
+}
+
 static void ask_more(struct turn *t, struct request *r)
 {
 	struct conflicts_op *op = r->op;
-	while (op->left < ASKED_MAX && op->next < op->shards_count && !r->finished)
-		ask_page(t, r, op->next++);
+	for (; op->left < ASKED_MAX && op->next < op->shards_count && !r->finished; op->next++)
+		if (is_there(t, &op->shards[op->next]))
+			ask_page(t, r, op->next);
 	if (op->left == 0 && !r->finished)
 		conflicts_answer(t, r);
 }
@@ -289,18 +296,20 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 {
 	struct conflicts_op *op = r->op;
 	struct conflict_shard *s = &op->shards[index];
-	const struct msg_conflict_list_ack *ack = body;
-	if (!ack || status != STATUS_OK) {
+	const struct msg_conflict_list_ack *ack = status == STATUS_OK ? body : NULL;
+	const struct conflict_row *last = NULL;
+	if (!ack && is_there(t, s)) {
 		answer_status(t, r, status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status, "");
 		return;
 	}
-	take_page(t, r, s, ack);
 	op->left--;
-	const struct conflict_row *last =
-	    ack->rows_count > 0 ? &ack->rows[ack->rows_count - 1] : NULL;
-	if (ack->more && last && is_behind(op, s, last)) {
+	if (ack) {
+		take_page(t, r, s, ack);
+		last = ack->more && ack->rows_count > 0 ? &ack->rows[ack->rows_count - 1] : NULL;
+	}
+	if (last && is_behind(op, s, last)) {
 		op->cut = true;
-	} else if (ack->more && last) {
+	} else if (last && is_there(t, s)) {
 		s->list.after = arena_copy(&r->arena, last->id);
 		s->list.before = last->conflict.sequence;
 		ask_page(t, r, index);

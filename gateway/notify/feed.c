@@ -434,8 +434,7 @@ bool notify_message(struct turn *t)
 
 static bool is_gone(const struct turn *t, const struct feed *f)
 {
-	const struct map_shard *s = cluster_map_shard(&t->gw->map, f->shard);
-	return !s || s->shard.dropped;
+	return !cluster_map_has_shard(&t->gw->map, f->shard);
 }
 
 static void replays_tick(struct turn *t, const struct subscriber *sub)

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/call.h"
 #include "proto/msgpack.h"
 #include "tests/core/gateway_case.h"
 
@@ -132,6 +133,34 @@ static void test_one_that_is_to_be_counted_is_dropped(void **state)
 	expect_only(b, "second", "first");
 }
 
+/* Likewise of lists. What the others hold is known soon, not at the deadline. */
+static void test_one_that_is_listed_is_dropped(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char *const lists[] = {"GET /_/conflicts", "GET /system.conflicts",
+					    "GET /system.resolutions", "GET /system.checkpoints",
+					    "GET /system.indexes"};
+	const struct msg_conflict_list_ack conflicts = {.status = STATUS_OK};
+	const struct msg_checkpoint_list_ack checkpoints = {.status = STATUS_OK};
+	const struct msg_index_status_ack indexes = {.status = STATUS_OK};
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		gateway_bench_close(b);
+		gateway_bench_open(b, NULL);
+		push_both(b);
+		ask(b, lists[i]);
+		drop(b, FIRST);
+		if (i < 3)
+			gateway_bench_answer(b, 2, MSG_conflict_list_ack, &conflicts);
+		else if (i == 3)
+			gateway_bench_answer(b, 2, MSG_checkpoint_list_ack, &checkpoints);
+		else
+			gateway_bench_answer(b, 2, MSG_index_status_ack, &indexes);
+		gateway_bench_advance(b, CALL_RESEND_MS + 100);
+		assert_int_equal(b->status, 200);
+		assert_null(strstr(buf_cstr(&b->body), "first"));
+	}
+}
+
 static void test_one_that_can_not_be_counted(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -223,6 +252,7 @@ int main(void)
 	    TEST(test_a_cut_list_says_so),
 	    TEST(test_one_that_can_not_be_counted),
 	    TEST(test_one_that_is_to_be_counted_is_dropped),
+	    TEST(test_one_that_is_listed_is_dropped),
 	    TEST(test_one_that_was_counted_is_dropped),
 	    TEST(test_one_of_the_same_name_is_gone),
 	};
