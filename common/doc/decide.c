@@ -9,6 +9,8 @@
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
 
+enum { GRAPH_LINKS_MAX = 1 << 20 };
+
 static const uint8_t empty_map[] = {0x80};
 
 /* ---- the graph ---- */
@@ -84,12 +86,23 @@ static struct revision *names_of(struct decide *w, const uint32_t *nodes, uint32
 	return names;
 }
 
+/* Where one edit after another comes late, each resolution names all that came before: the graph
+ * would outgrow the messages that it is read and copied with. */
+static bool is_crowded(const struct decide *w)
+{
+	uint64_t links = 0;
+	for (uint32_t i = 0; i < w->doc.revisions_count; i++)
+		links += w->doc.revisions[i].parents_count;
+	return links > GRAPH_LINKS_MAX;
+}
+
 /* The human revisions below the leaves; where cleanup has taken their bodies, or they are more than
- * a resolution can name, the leaves as they are. */
+ * a resolution can name or the graph should hold, the leaves as they are. */
 static bool find_inputs(struct decide *w, const uint32_t *leaves, uint32_t count)
 {
 	w->inputs_count = graph_human_inputs(&w->doc, leaves, count, w->arena, &w->inputs);
-	if (w->inputs_count <= LIMIT_LEAVES && all_bodies(w, w->inputs, w->inputs_count))
+	if (w->inputs_count <= LIMIT_LEAVES && !is_crowded(w) &&
+	    all_bodies(w, w->inputs, w->inputs_count))
 		return true;
 	w->inputs = arena_alloc(w->arena, count * sizeof *w->inputs);
 	memcpy(w->inputs, leaves, count * sizeof *w->inputs);

@@ -115,6 +115,30 @@ static void test_without_human_bodies_the_leaves_are_merged(void **state)
 	noted(f, "{\"by\":\"arbiter\",\"reason\":\"body_missing\"}");
 }
 
+/* Of the same two, as many people as one likes: another one would name them once more. */
+static void test_in_a_crowded_graph_the_leaves_are_merged(void **state)
+{
+	enum { CLOSED = 70, PARENTS = 16000 };
+	struct fixture *f = *state;
+	start(f, "{}");
+	node(f, "1-o", ROOT, "{\"a\":1,\"b\":1}");
+	node(f, "2-a", P(0), "{\"a\":2,\"b\":1}");
+	node(f, "2-b", P(0), "{\"a\":1,\"b\":2}");
+	for (int i = 0; i < CLOSED; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "3-x%d", i);
+		struct graph_node *n = node(f, name, P(1, 2), "{}");
+		n->flags = REVISION_RESOLVED | REVISION_CLOSED;
+		n->parents = arena_alloc(&f->arena, PARENTS * sizeof *n->parents);
+		n->parents_count = PARENTS;
+		for (uint32_t p = 0; p < PARENTS; p++)
+			n->parents[p] = 1 + p % 2;
+	}
+	node(f, "3-r", P(1, 2), "{\"a\":2,\"b\":2}")->flags |= REVISION_RESOLVED;
+	node(f, "2-c", P(0), "{\"a\":1,\"b\":1,\"c\":1}");
+	becomes(f, "2-c 3-r", "2-c 3-r", "{\"a\":2,\"b\":2,\"c\":1}");
+}
+
 /* 1-o, two edits, and two people who merged these differently. */
 static void criss_cross(struct fixture *f, const char *x, const char *y)
 {
@@ -716,6 +740,7 @@ int main(void)
 	    T(test_an_edit_of_a_resolution_is_human),
 	    T(test_one_that_has_all_the_others_in_it),
 	    T(test_without_human_bodies_the_leaves_are_merged),
+	    T(test_in_a_crowded_graph_the_leaves_are_merged),
 	    T(test_a_criss_cross_has_a_merged_base),
 	    T(test_what_ancestors_disagree_on_is_not_taken_silently),
 	    T(test_bases_that_have_more_in_common),
