@@ -2,6 +2,7 @@
  * the placement lists has passed it and holds no branch of the document in its outbox (DESIGN 7).
  */
 #include "common/doc/graph.h"
+#include "storage-node/checkpoint.h"
 #include "storage-node/conflict.h"
 #include "storage-node/purge.h"
 
@@ -123,10 +124,13 @@ static uint64_t order_cleanups(struct storage *s, struct shard_copy *c,
 			       const struct msg_cleanup_commit *m, struct effects *fx)
 {
 	uint64_t ordered = 0;
+	/* clients may be many: they are gone through once for all items */
+	uint64_t seen = checkpoint_seen(s, c, NULL);
 	for (uint32_t i = 0; i < m->items_count && stream_has_room(s, c); i++) {
 		const struct cleanup_item *item = &m->items[i];
 		if (item->purge) {
-			ordered += all_acknowledged(c, m, item) && purge_order(s, c, item, fx);
+			ordered +=
+			    all_acknowledged(c, m, item) && purge_order(s, c, item, seen, fx);
 			continue;
 		}
 		if (item->resolution_id.len != 16 || !all_acknowledged(c, m, item) ||

@@ -182,12 +182,12 @@ void purge_list(struct storage *s, struct shard_copy *c, struct msg_conflict_lis
 }
 
 bool purge_order(struct storage *s, struct shard_copy *c, const struct cleanup_item *item,
-		 struct effects *fx)
+		 uint64_t seen, struct effects *fx)
 {
 	struct document_view view;
 	uint64_t keep_ms = s->options.purged_keep_ms;
 	uint64_t now_ms = s->wall_ms > 0 ? (uint64_t)s->wall_ms : 0;
-	if (!document_id_ok(item->id) || item->number > checkpoint_seen(s, c, NULL))
+	if (!document_id_ok(item->id) || item->number > seen)
 		return false;
 	document_load_pending(s, c, item->id, &view);
 	if (!view.exists || view.doc.changed != item->number || !is_purgeable(s, &view.doc)) {

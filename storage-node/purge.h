@@ -31,9 +31,10 @@ bool purge_is_late(const struct document *doc, const struct purged *mark,
 
 /* The lead: which tombstones may go, as far as it can tell; the next ones with each call. */
 void purge_list(struct storage *s, struct shard_copy *c, struct msg_conflict_list_ack *ack);
-/* All replicas have acknowledged: orders it if the document is still the same. */
+/* All replicas have acknowledged: orders it if the document is still the same. seen: as
+ * checkpoint_seen says. */
 bool purge_order(struct storage *s, struct shard_copy *c, const struct cleanup_item *item,
-		 struct effects *fx);
+		 uint64_t seen, struct effects *fx);
 
 void purge_metrics(const struct storage *s, struct buf *out);
 
