@@ -226,6 +226,19 @@ static bool take_set(struct compiler *c, struct mango_node *node)
 	return true;
 }
 
+static bool take_all(struct compiler *c, struct mango_node *node)
+{
+	uint32_t unique = 0;
+	if (!take_set(c, node))
+		return false;
+	for (uint32_t i = 0; i < node->list_count; i++)
+		if (i == 0 || !value_equal(node->list[i], node->list[unique - 1]))
+			node->list[unique++] = node->list[i];
+	node->list_count = unique;
+	node->seen = arena_alloc(c->arena, (unique + 1) * sizeof *node->seen);
+	return true;
+}
+
 static bool take_type(struct compiler *c, struct mango_node *node)
 {
 	static const char *const names[] = {"null",   "boolean", "number",
@@ -331,7 +344,7 @@ static const struct operator_row {
     {"$mod", MANGO_MOD, MANGO_MOD, false, take_mod},
     {"$regex", MANGO_REGEX, MANGO_REGEX, false, take_regex},
     {"$beginsWith", MANGO_BEGINS, MANGO_BEGINS, false, take_text},
-    {"$all", MANGO_ALL, MANGO_ALL, false, take_list},
+    {"$all", MANGO_ALL, MANGO_ALL, false, take_all},
     {"$elemMatch", MANGO_ELEMENT, MANGO_ELEMENT, false, take_element},
     {"$allMatch", MANGO_ALL_ELEMENTS, MANGO_ALL_ELEMENTS, false, take_element},
     {"$keyMapMatch", MANGO_KEY, MANGO_KEY, false, take_element},

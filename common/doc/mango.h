@@ -50,8 +50,9 @@ struct mango_node {
 	struct mango_node *children;
 	struct mango_node *next;
 	struct slice operand;
-	struct slice *list; /* IN: as value_compare sorts; ALL: as given */
+	struct slice *list; /* IN, ALL: as value_compare sorts; of ALL each once */
 	uint32_t list_count;
+	bool *seen; /* ALL: scratch of a match, for each of the list */
 	enum mango_type {
 		MANGO_NULL,
 		MANGO_BOOLEAN,

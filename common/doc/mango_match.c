@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "common/doc/collation.h"
 #include "common/doc/mango.h"
 
@@ -60,27 +62,34 @@ static bool is_in(const struct mango_node *node, struct slice value)
 	return value_among(value, node->list, node->list_count);
 }
 
-static bool has_element(struct slice array, struct slice wanted)
+static int compare_values(const void *a, const void *b)
 {
-	struct mp_reader r = mp_reader_of(array);
-	uint32_t count = mp_read(&r).count;
-	for (uint32_t i = 0; i < count; i++)
-		if (is_equal(mp_value(&r), wanted))
-			return true;
-	return false;
+	return value_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
 /* {"$all": [[1, 2]]} also means the array [1, 2] itself. */
 static bool has_all(const struct mango_node *node, struct slice value)
 {
-	if (token_of(value).type != MP_ARRAY || node->list_count == 0)
+	struct mp_reader r = mp_reader_of(value);
+	struct mp_token head = mp_read(&r);
+	uint32_t left = node->list_count;
+	if (head.type != MP_ARRAY || left == 0)
 		return false;
-	if (node->list_count == 1 && is_equal(value, node->list[0]))
+	if (token_of(node->operand).count == 1 && is_equal(value, node->list[0]))
 		return true;
-	for (uint32_t i = 0; i < node->list_count; i++)
-		if (!has_element(value, node->list[i]))
-			return false;
-	return true;
+	if (head.count < left)
+		return false;
+	memset(node->seen, 0, node->list_count);
+	for (uint32_t i = 0; i < head.count && left > 0; i++) {
+		struct slice element = mp_value(&r);
+		const struct slice *found =
+		    bsearch(&element, node->list, node->list_count, sizeof element, compare_values);
+		if (!found || node->seen[found - node->list])
+			continue;
+		node->seen[found - node->list] = true;
+		left--;
+	}
+	return left == 0;
 }
 
 static bool has_type(const struct mango_node *node, struct slice value)

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -131,6 +132,11 @@ static const struct selector_row rows[] = {
     {"{\"a\":{\"$all\":[1,2]}}", "{\"a\":[2,3]}", false},
     {"{\"a\":{\"$all\":[[1,2]]}}", "{\"a\":[1,2]}", true},
     {"{\"a\":{\"$all\":[]}}", "{\"a\":[1]}", false},
+    {"{\"a\":{\"$all\":[3,1,3,1.0]}}", "{\"a\":[1,3]}", true},
+    {"{\"a\":{\"$all\":[3,1,3]}}", "{\"a\":[1,1,1,2]}", false},
+    {"{\"a\":{\"$all\":[[1,2],[1,2]]}}", "{\"a\":[1,2]}", false},
+    {"{\"a\":{\"$all\":[[1,2],[1,2]]}}", "{\"a\":[[1,2]]}", true},
+    {"{\"a\":{\"$not\":{\"$all\":[1,2]}}}", "{\"a\":[1]}", true},
     {"{\"a\":{\"$elemMatch\":{\"b\":1}}}", "{\"a\":[{\"b\":2},{\"b\":1}]}", true},
     {"{\"a\":{\"$elemMatch\":{\"$gt\":5}}}", "{\"a\":[1,6]}", true},
     {"{\"a\":{\"$elemMatch\":{\"$gt\":5}}}", "{\"a\":[1,5]}", false},
@@ -431,13 +437,68 @@ static void test_order(void **state)
 	}
 }
 
+static double seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* [first, first + 1, ...] */
+static void append_numbers(struct buf *json, uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		buf_printf(json, "%c%u", i > 0 ? ',' : '[', (unsigned)(first + i));
+	buf_append_byte(json, ']');
+}
+
+static double cost_of_all(uint32_t count)
+{
+	struct arena arena = {0};
+	struct query_error error;
+	struct buf json = {0};
+	buf_append_text(&json, "{\"a\":{\"$all\":");
+	append_numbers(&json, count / 2, count);
+	buf_append_text(&json, "}}");
+	struct buf filter = filter_of(buf_cstr(&json));
+	buf_clear(&json);
+	buf_append_text(&json, "{\"a\":");
+	append_numbers(&json, 0, 3 * count / 2 - 1);
+	buf_append_byte(&json, '}');
+	struct buf document = packed(buf_cstr(&json));
+	struct query *q = query_compile(buf_slice(&filter), &arena, &error);
+	assert_non_null(q);
+	double from = seconds();
+	assert_false(query_matches(q, slice_text("doc1"), buf_slice(&document)));
+	double cost = seconds() - from;
+	arena_close(&arena);
+	buf_close(&json);
+	buf_close(&filter);
+	buf_close(&document);
+	return cost;
+}
+
+/* Eight times as many values in an array eight times as long: a square would be 64 times as much.
+ */
+static void test_long_lists_are_cheap(void **state)
+{
+	(void)state;
+	double small = cost_of_all(5000);
+	assert_true(cost_of_all(40000) < 24 * small);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_selectors),       cmocka_unit_test(test_of_versions),
-	    cmocka_unit_test(test_fields),          cmocka_unit_test(test_fields_are_bounded),
-	    cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_depth_is_bounded),
-	    cmocka_unit_test(test_conditions),      cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_selectors),
+	    cmocka_unit_test(test_of_versions),
+	    cmocka_unit_test(test_fields),
+	    cmocka_unit_test(test_fields_are_bounded),
+	    cmocka_unit_test(test_what_is_refused),
+	    cmocka_unit_test(test_depth_is_bounded),
+	    cmocka_unit_test(test_conditions),
+	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_long_lists_are_cheap),
 	};
 	return cmocka_run_group_tests(tests, open_parser, close_parser);
 }
