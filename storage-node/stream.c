@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/quorum.h"
+#include "storage-node/discarded.h"
 #include "storage-node/erase.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -351,18 +352,6 @@ void stream_trim(struct storage *s, struct shard_copy *c)
 
 /* ---- cutting back a departing suffix ---- */
 
-static void keep_discarded(struct storage *s, struct shard_copy *c, uint64_t number,
-			   const struct pending *p)
-{
-	buf_clear(&s->value);
-	buf_append_be64(&s->value, p->epoch);
-	buf_append_slice(&s->value, p->change);
-	store_put(s->store, STORE_STREAM,
-		  key_discarded(&s->key, c->id, (uint64_t)s->wall_ms, number),
-		  buf_slice(&s->value));
-	s->discarded_total++;
-}
-
 static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, struct pending *p,
 		      struct effects *fx)
 {
@@ -386,7 +375,7 @@ static void cut_entry(struct storage *s, struct shard_copy *c, uint64_t number, 
 		outbox_add(s, c, &change, &entry, fx);
 	} else {
 		REACHED(cut_is_discarded);
-		keep_discarded(s, c, number, p);
+		discarded_keep(s, c, number, p);
 	}
 }
 
@@ -402,6 +391,7 @@ void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct 
 	       (unsigned long long)c->id, (unsigned long long)after,
 	       (unsigned long long)c->position.last);
 	uint64_t epoch = stream_epoch_of(s, c, after);
+	discarded_trim(s, c);
 	for (uint64_t n = after + 1; n <= c->position.last; n++) {
 		struct pending *p = ring_at(&c->pending, n);
 		CHECK(p != NULL);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
+#include "storage-node/discarded.h"
 #include "tests/core/storage_case.h"
 
 /* ---- take-over ---- */
@@ -302,6 +303,39 @@ static void test_cut_is_discarded(void **state)
 	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 0);
 }
 
+/* Long ago, and of so many bytes. */
+static void put_discarded(struct storage_bench *b, uint64_t number, size_t bytes)
+{
+	struct buf key = {0};
+	struct buf value = {0};
+	memset(buf_reserve(&value, bytes), 0, bytes);
+	value.len = bytes;
+	store_put(b->store, STORE_STREAM, key_discarded(&key, SHARD, 1, number), buf_slice(&value));
+	buf_close(&key);
+	buf_close(&value);
+}
+
+static void test_old_discards_go(void **state)
+{
+	struct storage_bench *b = *state;
+	for (uint64_t n = 0; n < DISCARDED_MAX + 10; n++)
+		put_discarded(b, n, 8);
+	CHECK(store_commit(b->store, true) == STORE_OK);
+	cut_in(b, MODE_CONSISTENT, 0, "");
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), DISCARDED_MAX + 1);
+}
+
+static void test_large_discards_go(void **state)
+{
+	enum { COUNT = 10, BYTES = DISCARDED_BYTES_MAX / 4 };
+	struct storage_bench *b = *state;
+	for (uint64_t n = 0; n < COUNT; n++)
+		put_discarded(b, n, BYTES);
+	CHECK(store_commit(b->store, true) == STORE_OK);
+	cut_in(b, MODE_CONSISTENT, 0, "");
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'z'), 4 + 1);
+}
+
 static void test_cut_goes_to_the_outbox(void **state)
 {
 	struct storage_bench *b = *state;
@@ -576,6 +610,8 @@ int main(void)
 	    CASE(test_promise_waits_for_the_lease),
 	    CASE(test_promise_from_memory),
 	    CASE(test_cut_is_discarded),
+	    CASE(test_old_discards_go),
+	    CASE(test_large_discards_go),
 	    CASE(test_cut_goes_to_the_outbox),
 	    CASE(test_cut_with_contents_is_discarded),
 	    CASE(test_standing_is_accepted),
