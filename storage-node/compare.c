@@ -174,6 +174,7 @@ void damage_tick(struct storage *s, struct effects *fx)
 	bool damaged = false;
 	bool all_spared = true;
 	bool needed = false;
+	bool branches = false; /* accepted, and nowhere else */
 	size_t at = 0;
 	if (s->starting_anew) {
 		fx_reset(fx, "damaged data: to be rebuilt from the peers");
@@ -186,15 +187,17 @@ void damage_tick(struct storage *s, struct effects *fx)
 		damaged = damaged || c->integrity.damaged;
 		all_spared = all_spared && spared(s, c);
 		needed = needed || is_needed(s, c);
+		branches = branches || c->outbox_count > 0;
 	}
-	s->goes = damaged && !needed;
-	if (damaged && all_spared) {
+	s->goes = damaged && !needed && !branches;
+	if (damaged && all_spared && !branches) {
 		REACHED(damage_starts_anew);
 		s->starting_anew = true;
 		step_down(s, fx);
 	} else if (damaged && s->now_ms >= s->damage_told_ms) {
 		s->damage_told_ms = s->now_ms + DAMAGE_TOLD_MS;
-		fx_log(fx, LOG_LEVEL_ERROR,
-		       "damage_kept why=\"too few other replicas have all that is settled\"");
+		fx_log(fx, LOG_LEVEL_ERROR, "damage_kept why=\"%s\"",
+		       branches ? "branches here have not reached their lead"
+				: "too few other replicas have all that is settled");
 	}
 }

@@ -190,6 +190,35 @@ static bool is_damaged(struct storage_bench *b)
 	return damaged;
 }
 
+static void pass_spared(struct storage_bench *b)
+{
+	for (int i = 0; i < 6; i++) {
+		renew(b, true, 0, false);
+		storage_bench_advance(b, REST_MS / 2);
+	}
+}
+
+/* A client was told that a branch is safe on this disk: first its lead must have it. */
+static void test_branches_go_before_damaged_data(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change;
+	peers_follow(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	flip(b);
+	pass_spared(b);
+	assert_true(is_damaged(b));
+	assert_false(traced(b, "reset"));
+	CHECK(schema_decode(&schema_change, b->pushed.change, &b->arena, &change));
+	peers_append(b, 1, 1, 2, FIRST, &change);
+	peers_append(b, 1, 1, FIRST, FIRST, NULL);
+	pass_spared(b);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
 /* B and C had all that is settled, but nobody has heard of them for a while: their disks may be
  * gone, and the lead's be the last. */
 static void test_silent_peers_are_not_counted_on(void **state)
@@ -363,6 +392,7 @@ int main(void)
 	    CASE(test_sound_copy_is_kept),
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
+	    CASE(test_branches_go_before_damaged_data),
 	    CASE(test_silent_peers_are_not_counted_on),
 	    CASE(test_one_damaged_copy_goes_at_a_time),
 	    CASE(test_asks_to_go),
