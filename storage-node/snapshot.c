@@ -366,7 +366,7 @@ static enum status take_chunk(struct storage *s, struct shard_copy *c,
 	/* a late message must not throw away what came since */
 	if (!same)
 		return newer || lost ? STATUS_STREAM_GAP : STATUS_OLD_EPOCH;
-	if (m->sequence + 1 == c->copy_next)
+	if (m->sequence < c->copy_next)
 		return STATUS_OK; /* again */
 	if (m->sequence != c->copy_next)
 		return STATUS_STREAM_GAP;

@@ -106,6 +106,21 @@ static void test_a_wrong_copy_stays_wrong(void **state)
 	}
 }
 
+/* An early piece comes once more, late: nothing of what came since is thrown away for that. */
+static void test_a_late_piece_does_not_begin_a_copy_anew(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_snapshot_chunk m = {.shard = SHARD, .snapshot = 1};
+	peers_follow(b, MODE_CONSISTENT);
+	for (; m.sequence < 3; m.sequence++)
+		storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &m);
+	storage_bench_clear(b);
+	m.sequence = 1;
+	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &m);
+	expect(b, "-> 12 e1 snapshot_chunk_ack{shard=7 snapshot=1 sequence=1 status=0 "
+		  "incarnation=211}\n");
+}
+
 /* One more document, settled by B as this entry. */
 static void write_one(struct storage_bench *b, uint64_t number)
 {
@@ -192,6 +207,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_what_was_said_before_a_copy_is_over),
 	    CASE(test_a_wrong_copy_stays_wrong),
+	    CASE(test_a_late_piece_does_not_begin_a_copy_anew),
 	    CASE(test_a_copy_ends_under_load),
 	    CASE(test_a_copy_that_stands_still_keeps_nothing),
 	    CASE(test_a_slow_copy_keeps_so_much),
