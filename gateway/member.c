@@ -58,11 +58,13 @@ void member_start(struct turn *t)
 	member_tick(t);
 }
 
+/* Who listens already wants all that a new collection holds; requests that begin to look at it only
+ * what comes next. */
 static void map_changed(struct turn *t)
 {
 	call_map_changed(t);
-	request_map_changed(t);
 	notify_map_changed(t);
+	request_map_changed(t);
 }
 
 static void joined(struct turn *t, const struct msg_member_join_ack *ack)

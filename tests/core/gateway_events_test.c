@@ -224,6 +224,28 @@ static void newest_map(struct gateway_bench *b)
 	arena_close(&arena);
 }
 
+/* Of a collection that is made now nothing is left out, although somebody else begins to look at
+ * it, and that only for what comes next. */
+static void test_a_new_collection_for_two(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent feeds[2];
+	struct msg_map_push same = {.map_version = 5};
+	gateway_bench_http(b, "GET /_/notify?path=POST\n");
+	opened(b, feeds, 2);
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &feeds[i], i + 1, 5, 5, NULL);
+	assert_int_equal(b->status, 200);
+	gateway_bench_clear(b);
+	b->dialect = DIALECT_COUCH;
+	gateway_bench_http(b, "GET /_db_updates?feed=continuous\n");
+	gateway_bench_answer(b, 0, MSG_map_push, &same);
+	gateway_bench_clear(b);
+	coordinator_tells(b, true);
+	opened(b, feeds, 1);
+	assert_null(strstr(buf_cstr(&b->trace), " tail=true"));
+}
+
 /* Whoever listens to all goes on although one of the collections was dropped. */
 static void test_events_resume_after_a_drop(void **state)
 {
@@ -324,6 +346,7 @@ int main(void)
 	    T(test_conflicts_as_events),
 	    T(test_changes_are_no_conflicts),
 	    T(test_events_resume_ahead_of_the_map),
+	    T(test_a_new_collection_for_two),
 	    T(test_events_resume_after_a_drop),
 	    T(test_what_is_replayed_is_dropped),
 	    T(test_events_gone),
