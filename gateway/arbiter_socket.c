@@ -74,10 +74,12 @@ static void socket_close(struct turn *t, struct arbiter_stream *s, enum status s
 
 /* ---- answers and renewals ---- */
 
-/* What an answer must find again: stream, and the lengths of the two that follow. */
+/* What an answer must find again: stream, whether it decides, and the length of the first of the
+ * two that follow. */
 static void print_origin(struct buf *out, const struct arbiter_stream *s, const struct frame *f)
 {
 	buf_append_be64(out, s->id);
+	buf_append_byte(out, f->answer.len > 0);
 	buf_append_be32(out, (uint32_t)f->ref.len);
 	buf_append_slice(out, f->ref);
 	buf_append_slice(out, f->lease);
@@ -86,13 +88,14 @@ static void print_origin(struct buf *out, const struct arbiter_stream *s, const 
 static void request_answered(struct turn *t, struct request *r, const struct reply *reply)
 {
 	const uint8_t *at = r->origin.data;
-	struct slice ref = slice_of(at + 12, be32_read(at + 8));
-	struct slice lease = slice_of(at + 12 + ref.len, r->origin.len - 12 - ref.len);
+	bool answers = at[8];
+	struct slice ref = slice_of(at + 13, be32_read(at + 9));
+	struct slice lease = slice_of(at + 13 + ref.len, r->origin.len - 13 - ref.len);
 	struct arbiter_stream *s = arbiter_stream_find(t->gw, be64_read(at));
 	if (!s)
 		return;
 	struct given *given = arbiter_stream_given(s, lease);
-	if (given)
+	if (given && answers)
 		given->answering = false;
 	s->requests--;
 	if (!s->closing)
@@ -111,8 +114,8 @@ static void frame_request(struct turn *t, struct arbiter_stream *s, const struct
 		return;
 	}
 	struct given *given = arbiter_stream_given(s, f->lease);
-	if (given)
-		given->answering = answers;
+	if (given && answers)
+		given->answering = true;
 	s->requests++;
 	buf_append_text(&path, "/_/arbiter/");
 	url_encode(f->lease, &path);

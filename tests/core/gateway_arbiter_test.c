@@ -578,6 +578,19 @@ static void test_a_socket_that_ends_gives_back_what_it_has_not_decided(void **st
 	}
 }
 
+/* Also not when it renews the lease while its answer is under way. */
+static void test_a_socket_that_ends_has_decided_what_it_renews(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t stream = socket_with_conflict(b);
+	say_about(b, stream, "\",\"answer\":{\"pick\":\"2-a\"}}");
+	say_about(b, stream, "\",\"renew\":{}}");
+	gateway_bench_clear(b);
+	struct event gone = {.kind = EVENT_STREAM_GONE, .stream = {.stream = stream}};
+	gateway_bench_event(b, &gone);
+	assert_false(told(b, " op=2"));
+}
+
 static void test_frames_that_are_none(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -667,6 +680,7 @@ int main(void)
 	    TEST(test_a_socket_needs_the_role),
 	    TEST(test_a_socket_takes_and_answers),
 	    TEST(test_a_socket_that_ends_gives_back_what_it_has_not_decided),
+	    TEST(test_a_socket_that_ends_has_decided_what_it_renews),
 	    TEST(test_frames_that_are_none),
 	    TEST(test_unknown_members),
 	    TEST(test_a_lease_that_is_none),
