@@ -473,6 +473,8 @@ void ask_settle(struct turn *t, struct ask *ask)
 	else
 		ask->done(t, job, &a);
 	buf_close(&value);
+	if (!ask->answered && ask->text.cap > REPLICATE_KEPT_BYTES)
+		buf_close(&ask->text);
 }
 
 void ask_end(struct turn *t, struct ask *ask)

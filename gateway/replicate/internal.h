@@ -16,6 +16,8 @@ enum {
 	REPLICATE_CHUNK = 100,            /* revisions fetched at once */
 	REPLICATE_TOLD = 2000,            /* revisions that a target is asked about at once */
 	REPLICATE_ANSWER_BYTES = 1 << 26, /* greatest answer of the other side */
+	REPLICATE_PAGE_BYTES = 1 << 24,   /* of _changes at once */
+	REPLICATE_KEPT_BYTES = 1 << 20,   /* of a buffer, once its answer has been taken */
 	REPLICATE_INLINE_BYTES = 1 << 24, /* of documents with their attachments */
 	REPLICATE_POLL_MS = 30000,        /* a continuous job waits so long for changes */
 	REPLICATE_BEAT_MS = 10000,        /* so often a source says that it looks for changes */
@@ -82,9 +84,10 @@ struct job {
 	/* the batch under way */
 	bool busy;
 	bool page_ready;
-	bool last_page; /* no page is asked behind it */
-	bool anew;      /* behind the batch: its filter is another function */
-	bool no_news;   /* the page that came last brought nothing */
+	uint32_t page_rows; /* that are asked for at once */
+	bool last_page;     /* no page is asked behind it */
+	bool anew;          /* behind the batch: its filter is another function */
+	bool no_news;       /* the page that came last brought nothing */
 	int64_t page_asked_ms;
 	bool again; /* somebody has asked for the job since a page was asked for: one more */
 	struct buf page;

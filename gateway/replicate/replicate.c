@@ -108,6 +108,7 @@ struct job *replicator_add(struct turn *t, const struct replication *what, struc
 	job->ask.job = job->pages.job = job->parcel.read.job = job;
 	job->offered.seed = job->told.seed = rep->jobs.seed;
 	job->chunk = REPLICATE_CHUNK;
+	job->page_rows = REPLICATE_ROWS;
 	job->single = what->single;
 	job->started_wall_ms = job->updated_wall_ms = t->event->wall_ms;
 	job_new_session(t->gw, job);

@@ -27,7 +27,9 @@ void job_unexpected(struct turn *t, struct job *job, const struct answer *a)
 		 error.len ? (const char *)error.data : "replication_failed");
 	if (error.len == 0)
 		snprintf(name, sizeof name, "replication_failed");
-	if (why.len == 0 && a->status / 100 == 2)
+	if (why.len == 0 && a->too_large)
+		why = slice_text("with more than is taken");
+	else if (why.len == 0 && a->status / 100 == 2)
 		why = slice_text("with something else than it was asked for");
 	snprintf(reason, sizeof reason, "%s answered %d %.*s",
 		 a->side == SIDE_SOURCE ? "source" : "target", a->status,
@@ -127,9 +129,19 @@ static bool begin_anew(struct turn *t, struct job *job, const struct answer *a)
 	return true;
 }
 
+/* Documents may have very many leaves. */
+static bool ask_for_less(struct turn *t, struct job *job, const struct answer *a)
+{
+	if (!a->too_large || job->page_rows < 2)
+		return false;
+	job->page_rows /= 2;
+	job_page(t, job);
+	return true;
+}
+
 static void page_came(struct turn *t, struct job *job, const struct answer *a)
 {
-	if (begin_anew(t, job, a))
+	if (ask_for_less(t, job, a) || begin_anew(t, job, a))
 		return;
 	struct slice last = value_member(a->value, slice_text("last_seq"));
 	struct mp_reader reader = mp_reader_of(value_member(a->value, slice_text("results")));
@@ -143,7 +155,8 @@ static void page_came(struct turn *t, struct job *job, const struct answer *a)
 	job->page_ready = true;
 	job->no_news = count == 0 || slice_equal(last, buf_slice(&job->asked));
 	set_value(&job->asked, last);
-	job->last_page = !job->what.continuous && !job->again && count < REPLICATE_ROWS;
+	job->last_page = !job->what.continuous && !job->again && count < job->page_rows;
+	job->page_rows = job->page_rows < REPLICATE_ROWS / 2 ? 2 * job->page_rows : REPLICATE_ROWS;
 	if (!job->busy)
 		take_page(t, job);
 }
@@ -160,8 +173,8 @@ void job_page(struct turn *t, struct job *job)
 	struct buf query = {0};
 	job->again = false;
 	job->last_page = false;
-	buf_printf(&query, "style=%s&limit=%d&since=", job->what.winners ? "main_only" : "all_docs",
-		   REPLICATE_ROWS);
+	buf_printf(&query, "style=%s&limit=%u&since=", job->what.winners ? "main_only" : "all_docs",
+		   job->page_rows);
 	print_since(&job->asked, &query);
 	if (job->what.continuous)
 		buf_printf(&query, "&feed=longpoll&timeout=%d", REPLICATE_POLL_MS);
@@ -175,6 +188,7 @@ void job_page(struct turn *t, struct job *job)
 	    .query = buf_slice(&query),
 	    .body = job->what.filter,
 	    .pause_ms = pause_ms(t, job),
+	    .answer_bytes_max = REPLICATE_PAGE_BYTES,
 	    .done = page_came,
 	};
 	job->page_asked_ms = t->now_ms + q.pause_ms;
@@ -387,6 +401,7 @@ static void take_page(struct turn *t, struct job *job)
 		take_rows(t, job, results);
 		ask_difference(t, job);
 	}
+	buf_close(&job->page);
 	if (!job->last_page)
 		ask_page(t, job);
 	if (count == 0)

@@ -105,6 +105,36 @@ static void test_a_filter_that_is_changed_while_it_is_used(void **state)
 	expect_question(b, "&since=0&");
 }
 
+static void expect_rows(struct gateway_bench *b, uint32_t rows, const char *since)
+{
+	char text[60];
+	snprintf(text, sizeof text, "&limit=%u&since=%s&", rows, since);
+	expect_question(b, text);
+}
+
+/* Its documents were in conflict very often. */
+static void test_a_page_that_is_too_large_is_asked_for_in_parts(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct buf page = {0};
+	begin(b, BODY, NULL, NULL);
+	answer_as(b, "/_changes", 0, true, "");
+	expect_rows(b, REPLICATE_ROWS / 2, "0");
+	buf_append_text(&page, "{\"results\":[");
+	for (uint32_t i = 0; i < REPLICATE_ROWS / 2; i++)
+		buf_printf(&page, "%s{\"id\":\"d%u\",\"changes\":[]}", i > 0 ? "," : "", i);
+	buf_append_text(&page, "],\"last_seq\":\"3-c\"}");
+	answer(b, "/_changes", 200, buf_cstr(&page)); /* as many as were asked for */
+	expect_rows(b, REPLICATE_ROWS, "3-c");
+	for (uint32_t rows = REPLICATE_ROWS / 2; rows > 0; rows /= 2) {
+		answer_as(b, "/_changes", 0, true, "");
+		expect_rows(b, rows, "3-c");
+	}
+	answer_as(b, "/_changes", 0, true, "");
+	assert_int_equal(b->status, 500);
+	buf_close(&page);
+}
+
 enum { LONG_MS = 3600000 };
 
 /* Who is looking for changes among very many, and says so, is waited for: the shell ends what is
@@ -130,6 +160,7 @@ int main(void)
 	    TEST(test_a_source_that_does_not_wait_is_not_asked_all_the_time),
 	    TEST(test_a_source_that_waits_is_asked_at_once),
 	    TEST(test_a_filter_that_is_changed_while_it_is_used),
+	    TEST(test_a_page_that_is_too_large_is_asked_for_in_parts),
 	    TEST(test_a_page_may_take_long),
 #undef TEST
 	};
