@@ -13,7 +13,7 @@ bool arbiter_cleanup_collects(const struct arbiter *a, const struct shard_row *r
 bool arbiter_cleanup_collect(struct shard_row *row, const struct cleanup_item *item)
 {
 	struct cleanup *c = &row->cleanup;
-	if (c->items_count == LIMIT_CLEANUP_ITEMS)
+	if (c->items_count >= BOUND(cleanup_items, LIMIT_CLEANUP_ITEMS))
 		return false;
 	if (!c->items) {
 		c->items = arena_alloc(&c->arena, LIMIT_CLEANUP_ITEMS * sizeof *c->items);
@@ -260,7 +260,7 @@ void arbiter_cleanup_on_committed(struct arbiter *a, const struct event *e, stru
 	fx_log(fx, LOG_LEVEL_DEBUG, "cleanup_done shard=%016llx items=%u cleaned=%llu",
 	       (unsigned long long)row->placement.id, row->cleanup.items_count,
 	       (unsigned long long)m->cleaned);
-	bool full = row->cleanup.items_count == LIMIT_CLEANUP_ITEMS;
+	bool full = row->cleanup.items_count >= BOUND(cleanup_items, LIMIT_CLEANUP_ITEMS);
 	if (m->cleaned > 0)
 		row->cleanup.since_wall_ms = 0;
 	round_end(a, row, m->cleaned > 0);

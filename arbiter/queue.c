@@ -5,6 +5,7 @@
 
 #include "arbiter/internal.h"
 #include "common/base/memory.h"
+#include "common/probe.h"
 #include "proto/msgpack.h"
 
 static int64_t poll_ms(const struct arbiter *a)
@@ -132,7 +133,7 @@ void arbiter_queue_remember(struct arbiter *a, const struct shard_row *row, stru
 						known.costly > 0 ? known.costly - 1 : 0);
 	if (known.leaves > PAUSE_LEAVES)
 		known.pause_ms = a->now_ms + (int64_t)known.leaves * PAUSE_MS_A_LEAF;
-	if (!before && a->known.count >= KNOWN_MAX)
+	if (!before && a->known.count >= BOUND(arbiter_known, KNOWN_MAX))
 		forget_values(&a->known);
 	if (!before) {
 		before = mem_alloc(sizeof *before);
@@ -169,7 +170,7 @@ static uint64_t age_ms(struct arbiter *a, const struct shard_row *row,
 	struct slice key = known_key(a, row, conflict->resolution_id);
 	int64_t *seen_ms = map_get(&a->ahead, key);
 	if (!seen_ms) {
-		if (a->ahead.count >= KNOWN_MAX)
+		if (a->ahead.count >= BOUND(arbiter_known, KNOWN_MAX))
 			forget_values(&a->ahead);
 		seen_ms = mem_alloc(sizeof *seen_ms);
 		*seen_ms = a->now_ms;

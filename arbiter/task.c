@@ -88,8 +88,9 @@ bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice i
 			struct effects *fx)
 {
 	uint64_t room = a->options.tasks_max;
-	if (room == 0 || room > TASKS_MAX)
-		room = TASKS_MAX;
+	uint64_t most = BOUND(arbiter_tasks, TASKS_MAX);
+	if (room == 0 || room > most)
+		room = most;
 	if (row->tasks >= TASKS_PER_SHARD || !arbiter_script_has_room(a, row))
 		return false;
 	for (uint32_t i = 0; i < room; i++) {

@@ -1,6 +1,7 @@
 #include "coordinator/collections.h"
 
 #include "common/doc/policy.h"
+#include "common/probe.h"
 #include "coordinator/asked.h"
 #include "coordinator/drops.h"
 #include "coordinator/indexes.h"
@@ -255,7 +256,7 @@ static enum status update(struct coordinator *c, const struct msg_collection_cre
 	    next.retain_deleted == has->retain_deleted)
 		return STATUS_OK;
 	/* who asked filled in what was given with what was there: others may have changed that */
-	if (m->if_version != 0 && m->if_version != has->version)
+	if (m->if_version != 0 && m->if_version != has->version && !MUTATION(settings_of_before))
 		return STATUS_CONFLICT;
 	next.version = has->version + 1;
 	state_put_collection(c, &next, fx);

@@ -344,7 +344,7 @@ static bool is_under_way(struct shard_copy *c, const struct event *e, struct doc
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct pending *p = v->overlay ? ring_at(&c->pending, v->overlay->last_number) : NULL;
 	int result = v->exists ? graph_find(&v->doc, &m->revision) : GRAPH_NONE;
-	if (!p || p->waiters_count >= WAITERS_MAX || result == GRAPH_NONE)
+	if (!p || p->waiters_count >= BOUND(waiters, WAITERS_MAX) || result == GRAPH_NONE)
 		return false;
 	if (!leaves_ended(s, &v->doc, m, result))
 		return false;
@@ -359,7 +359,7 @@ static bool was_answered(struct shard_copy *c, const struct event *e, struct eff
 	const struct msg_conflict_resolve *m = e->message.body;
 	uint64_t number = offer_answer_number(c, m);
 	struct pending *p = ring_at(&c->pending, number);
-	if (number == 0 || (p && p->waiters_count >= WAITERS_MAX))
+	if (number == 0 || (p && p->waiters_count >= BOUND(waiters, WAITERS_MAX)))
 		return false;
 	answer_after(c, e, number, fx);
 	return true;
@@ -433,7 +433,7 @@ void conflict_on_note(struct storage *s, const struct event *e, struct effects *
 	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open) ||
 	    !note_is_of(m, &open))
 		return;
-	if (c->notes.count >= CONFLICT_NOTES_MAX)
+	if (c->notes.count >= BOUND(conflict_notes, CONFLICT_NOTES_MAX))
 		conflict_notes_clear(c); /* arbiters say it again */
 	struct note *note = mem_alloc_zero(sizeof *note);
 	note->number = open.number;

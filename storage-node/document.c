@@ -188,7 +188,8 @@ bool overlay_cleans(const struct overlay *o, struct slice resolution_id)
 static bool find_resolved(struct document_view *v, const struct change *change,
 			  struct conflict *out)
 {
-	if (change->kind != CHANGE_CLEANUP || overlay_cleans(v->overlay, change->resolution_id) ||
+	if (change->kind != CHANGE_CLEANUP || MUTATION(cleanup_overlooked) ||
+	    overlay_cleans(v->overlay, change->resolution_id) ||
 	    !conflict_load_resolved(v->storage, v->copy, v->id, change->resolution_id, out))
 		return false;
 	buf_append_slice(&v->overlay->cleaned, change->resolution_id);

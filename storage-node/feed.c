@@ -80,7 +80,7 @@ void feed_applied(struct storage *s, struct shard_copy *c, uint64_t number,
 	struct feeds *feeds = c->feeds;
 	if (!feeds || !effect->changed || (!told && !effect->conflict))
 		return;
-	if (feeds->notes_count == FEED_NOTES_MAX)
+	if (feeds->notes_count >= BOUND(feed_notes, FEED_NOTES_MAX))
 		notes_clear(feeds, number - 1); /* who is not that far reads the stream */
 	if (feeds->notes_count == feeds->notes_cap) {
 		feeds->notes_cap = feeds->notes_cap ? 2 * feeds->notes_cap : 16;
@@ -106,6 +106,11 @@ void feed_applied(struct storage *s, struct shard_copy *c, uint64_t number,
 
 /* ---- one message ---- */
 
+static uint32_t events_most(void)
+{
+	return BOUND(feed_events, FEED_EVENTS_MAX);
+}
+
 static void take_notes(struct storage *s, const struct feeds *feeds, struct msg_feed_events *m)
 {
 	m->events = arena_alloc(&s->arena, (feeds->notes_count + 1) * sizeof *m->events);
@@ -114,7 +119,7 @@ static void take_notes(struct storage *s, const struct feeds *feeds, struct msg_
 		const uint8_t *text = feeds->text.data + note->id_at;
 		if (note->number <= m->previous)
 			continue;
-		if (m->events_count == FEED_EVENTS_MAX) {
+		if (m->events_count == events_most()) {
 			m->last = note->number - 1;
 			return;
 		}
@@ -188,11 +193,12 @@ static bool read_stream(struct storage *s, struct shard_copy *c, struct msg_feed
 	size_t bytes = 0;
 	uint64_t number = m->previous;
 	uint64_t end = c->position.applied;
-	if (end - number > FEED_READ_ENTRIES)
-		end = number + FEED_READ_ENTRIES;
-	uint64_t most = end - number < FEED_EVENTS_MAX ? end - number : FEED_EVENTS_MAX;
+	uint32_t entries = BOUND(feed_read, FEED_READ_ENTRIES);
+	if (end - number > entries)
+		end = number + entries;
+	uint64_t most = end - number < events_most() ? end - number : events_most();
 	m->events = arena_alloc(&s->arena, (most + 1) * sizeof *m->events);
-	while (number < end && m->events_count < FEED_EVENTS_MAX && bytes < FEED_READ_BYTES) {
+	while (number < end && m->events_count < events_most() && bytes < FEED_READ_BYTES) {
 		bool told;
 		number++;
 		if (!read_entry(s, c, number, &m->events[m->events_count], &told, &bytes))

@@ -163,13 +163,19 @@ static bool is_settled(struct storage *s, struct shard_copy *c, const struct pos
 	return settled;
 }
 
+/* At once. */
+static uint32_t push_most(void)
+{
+	return BOUND(outbox_push, OUTBOX_PUSH_MAX);
+}
+
 /* A revision that the graph knows already (the same write came another way) has nothing left to
  * say. */
 static void drop_known(struct storage *s, struct shard_copy *c)
 {
 	struct arena_mark mark = arena_mark(&s->arena);
 	struct document_view view = {0};
-	for (uint32_t i = 0; i < c->outbox_count && i < OUTBOX_PUSH_MAX;) {
+	for (uint32_t i = 0; i < c->outbox_count && i < push_most();) {
 		if (!slice_equal(view.id, c->outbox[i].id)) {
 			arena_rewind(&s->arena, mark);
 			document_load(s, c, arena_copy(&s->arena, c->outbox[i].id), &view);
@@ -214,7 +220,7 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 	c->outbox_pushed_ms = s->now_ms;
 	drop_known(s, c);
 	struct envelope envelope = {.type = MSG_outbox_push, .epoch = c->placement.epoch};
-	for (uint32_t n = 0; n < c->outbox_count && n < OUTBOX_PUSH_MAX; n++) {
+	for (uint32_t n = 0; n < c->outbox_count && n < push_most(); n++) {
 		uint32_t index = (c->outbox_cursor + n) % c->outbox_count;
 		const struct outbox_item *item = &c->outbox[index];
 		if (waits_for_parent(c, index)) {
@@ -235,9 +241,8 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
 	}
 	/* those in front are pushed again first, while they are few */
-	c->outbox_cursor = c->outbox_count > OUTBOX_PUSH_MAX
-			       ? (c->outbox_cursor + OUTBOX_PUSH_MAX) % c->outbox_count
-			       : 0;
+	c->outbox_cursor =
+	    c->outbox_count > push_most() ? (c->outbox_cursor + push_most()) % c->outbox_count : 0;
 }
 
 /* What a peer sends may be anything that can be decoded. */

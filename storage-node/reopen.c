@@ -216,7 +216,7 @@ static enum status answer_again(struct shard_copy *c, const struct event *e,
 {
 	uint64_t number = view->overlay ? view->overlay->last_number : 0;
 	const struct pending *p = ring_at(&c->pending, number);
-	if (p && p->waiters_count >= WAITERS_MAX)
+	if (p && p->waiters_count >= BOUND(waiters, WAITERS_MAX))
 		return STATUS_OVERLOADED;
 	answer_after(c, e, number, fx);
 	return STATUS_OK;

@@ -183,9 +183,8 @@ bool shard_position_sound(const struct shard_position *p)
 /* The operations of the newest applied entries: a request may still come a second time. */
 static void load_recent(struct storage *s, struct shard_copy *c)
 {
-	uint64_t first = c->position.applied > RECENT_OPERATIONS / 2
-			     ? c->position.applied - RECENT_OPERATIONS / 2
-			     : 0;
+	uint64_t most = BOUND(recent_read, RECENT_OPERATIONS / 2);
+	uint64_t first = c->position.applied > most ? c->position.applied - most : 0;
 	if (first < c->position.trimmed)
 		first = c->position.trimmed;
 	if (first > 0)

@@ -110,7 +110,7 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 
 bool stream_has_room(const struct storage *s, const struct shard_copy *c)
 {
-	return c->pending.waiters < WAITERS_MAX &&
+	return c->pending.waiters < BOUND(waiters, WAITERS_MAX) &&
 	       c->pending.count < s->options.pending_entries_max &&
 	       c->pending.bytes < s->options.pending_bytes_max &&
 	       s->pending_bytes < PENDING_BYTES_NODE_MAX;
@@ -138,7 +138,8 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 	uint32_t cap = LIMIT_STREAM_ENTRIES / 16;
 	uint32_t count = 0;
 	size_t bytes = 0;
-	for (uint64_t n = first; n <= c->position.last && count < cap && bytes < APPEND_BYTES_MAX;
+	for (uint64_t n = first;
+	     n <= c->position.last && count < cap && bytes < BOUND(append_bytes, APPEND_BYTES_MAX);
 	     n++) {
 		struct pending *p = ring_at(&c->pending, n);
 		if (n == c->unreadable)

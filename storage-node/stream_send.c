@@ -60,7 +60,8 @@ static void stream_to(struct storage *s, struct shard_copy *c, struct follower *
 		f->window_end = UINT64_MAX;
 	}
 	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last &&
-	       f->next - f->acked <= FLIGHT_ENTRIES_MAX && f->window_bytes < FLIGHT_BYTES_MAX) {
+	       f->next - f->acked <= BOUND(flight_entries, FLIGHT_ENTRIES_MAX) &&
+	       f->window_bytes < FLIGHT_BYTES_MAX) {
 		uint64_t before = f->next;
 		if (s->catch_up_reads >= CATCH_UP_READS_TURN && !ring_at(&c->pending, before)) {
 			c->turn_dirty = true;

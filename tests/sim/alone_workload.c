@@ -39,6 +39,9 @@ static struct alone_state *state_of(struct workload *w)
 static bool calm(const struct sim *sim)
 {
 	const struct sim_settings *set = &sim->settings;
+	static const uint32_t unbounded[BOUNDS_COUNT];
+	if (memcmp(set->bounds, unbounded, sizeof unbounded) != 0)
+		return false;
 	return set->nemesis_every_ms == 0 && set->drop == 0 && set->delay_tail == 0 &&
 	       set->commit_broken == 0 && set->commit_full == 0 && set->get_broken == 0 &&
 	       set->pending_max == 0 && !sim->healed && sim->trap_sprung == 0;

@@ -261,6 +261,9 @@ static void wrote(struct workload *w, int actor, const struct sim_answer *answer
 	if (answer->status == 412 && o->stubs)
 		sim_violation(w->sim, "attachments: a stub of f%d is refused: %.*s", actor,
 			      (int)answer->body.len, (const char *)answer->body.data);
+	if (answer->status == 400)
+		sim_violation(w->sim, "attachments: a write to f%d is refused: %.*s", actor,
+			      (int)answer->body.len, (const char *)answer->body.data);
 	o->unsure = true;
 	if ((answer->status != 201 && answer->status != 200) ||
 	    !revision_parse(slice_text(answer->etag), &made))
@@ -520,7 +523,9 @@ static void look_at_copy(void *context, const struct shard *shard, struct sim_no
 	struct workload *w = context;
 	struct disk_look look = {.w = w, .node = node, .shard = shard->id};
 	struct buf key = {0};
-	if (flip_stands(w->sim, node))
+	struct shard_position p;
+	if (flip_stands(w->sim, node) ||
+	    (position_of(w->sim, node->member, shard->id, &p) && p.copying))
 		return;
 	key_shard(&key, 'd', shard->id);
 	disk_walk(node->disk, STORE_DOCUMENTS, buf_slice(&key), look_at_document, &look);
@@ -530,9 +535,14 @@ static void look_at_copy(void *context, const struct shard *shard, struct sim_no
 	buf_close(&key);
 }
 
+void attachments_check_disks(struct workload *w, uint64_t collection)
+{
+	each_copy(w->sim, collection, look_at_copy, w);
+}
+
 static void attachment_check(struct workload *w)
 {
-	each_copy(w->sim, 0, look_at_copy, w);
+	attachments_check_disks(w, 0);
 }
 
 /* ---- life ---- */

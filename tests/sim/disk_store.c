@@ -6,12 +6,15 @@
 #include "common/base/memory.h"
 #include "tests/sim/disk_private.h"
 
+enum { BREAKS_WITHIN = 16 };
+
 struct disk_store {
 	struct store base; /* first: a struct store * is a struct disk_store * */
 	struct disk *disk;
 	struct disk_faults faults;
 	struct rng commit_rng;
 	struct rng get_rng;
+	struct rng walk_rng;
 	enum store_result failed; /* STORE_OK, or why no further commit is taken */
 	bool damaged;             /* a corrupt value was read */
 	bool dirty;
@@ -25,6 +28,7 @@ struct store_iterator {
 	const struct node *node; /* NULL: not valid */
 	const struct version *version;
 	uint64_t number; /* of the last commit shown */
+	uint64_t breaks; /* at so many values from here; 0: it does not */
 	enum store_result result;
 };
 
@@ -177,6 +181,24 @@ static void found_corrupt(struct store_iterator *it)
 	it->store->damaged = true;
 }
 
+/* The value it stands at can't be read, this time. */
+static void break_off(struct store_iterator *it)
+{
+	it->result = STORE_BROKEN;
+	it->node = NULL;
+	it->store->failed = STORE_BROKEN;
+}
+
+/* Drawn once for a walk: whether it breaks off, and how soon. */
+static void begin_walk(struct store_iterator *it)
+{
+	struct disk_store *ds = it->store;
+	it->result = STORE_OK;
+	it->breaks = 0;
+	if (ds->faults.get_broken && rng_chance(&ds->walk_rng, ds->faults.get_broken))
+		it->breaks = 1 + rng_below(&ds->walk_rng, BREAKS_WITHIN);
+}
+
 /* To the first node from here on that shows a value. */
 static void settle(struct store_iterator *it)
 {
@@ -190,11 +212,13 @@ static void settle(struct store_iterator *it)
 	__builtin_prefetch(it->node->next[0]);
 	if (it->version->corrupt)
 		found_corrupt(it);
+	else if (it->breaks > 0 && --it->breaks == 0)
+		break_off(it);
 }
 
 static void sim_seek(struct store_iterator *it, struct slice key)
 {
-	it->result = STORE_OK;
+	begin_walk(it);
 	it->node = versions_seek(it->versions, key);
 	settle(it);
 }
@@ -202,7 +226,7 @@ static void sim_seek(struct store_iterator *it, struct slice key)
 static void sim_seek_before(struct store_iterator *it, struct slice key)
 {
 	struct slice bound = key;
-	it->result = STORE_OK;
+	begin_walk(it);
 	it->node = NULL;
 	for (;;) {
 		const struct node *node = versions_before(it->versions, bound);
@@ -217,6 +241,8 @@ static void sim_seek_before(struct store_iterator *it, struct slice key)
 	}
 	if (it->version->corrupt)
 		found_corrupt(it);
+	else if (it->breaks > 0 && --it->breaks == 0)
+		break_off(it);
 }
 
 static bool sim_valid(const struct store_iterator *it)
@@ -289,6 +315,7 @@ struct store *disk_open(struct disk *d, const struct disk_faults *faults)
 	rng_init(&rng, ds->faults.seed);
 	rng_fork(&rng, &ds->commit_rng);
 	rng_fork(&rng, &ds->get_rng);
+	rng_fork(&rng, &ds->walk_rng);
 	d->opened = true;
 	d->durable = d->committed;
 	disk_prune(d);

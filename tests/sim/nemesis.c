@@ -10,7 +10,9 @@ enum {
 	CLOG_MS = 4000,
 	LATE_MS = 6000,
 	FLIP_AFTER_MS = 3000,
-	FORGET_AFTER_MS = 1000
+	FORGET_AFTER_MS = 1000,
+	HOLD_MS = 6000,
+	HOLD_EVERY_MS = 4000
 };
 
 static struct rng *dice(struct sim *sim)
@@ -137,6 +139,18 @@ static void isolate(struct sim *sim)
 static void any_island(struct sim *sim)
 {
 	island(sim, any_storage(sim));
+}
+
+/* Again and again, from its own stream. */
+static void hold_kind(struct sim *sim)
+{
+	struct rng *r = &sim->late_rng;
+	if (sim->now_us >= sim->hold.until_us) {
+		faults_note(sim, FAULT_late);
+		net_hold(sim, 1 + (int)rng_below(r, (uint64_t)sim->settings.storage_nodes),
+			 rng_between(r, 100, HOLD_MS));
+	}
+	later(sim, rng_between(r, 1, HOLD_EVERY_MS), NEMESIS_HOLD, 0);
 }
 
 /* Of the kinds that the seed has drawn. */
@@ -416,6 +430,8 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 		draw(sim);
 	else if (action == NEMESIS_ISLAND)
 		island(sim, node);
+	else if (action == NEMESIS_HOLD)
+		hold_kind(sim);
 	else if (action == NEMESIS_PUT_BACK)
 		planned_put_back(sim, node % SIM_NODES_MAX, node / SIM_NODES_MAX);
 	else
@@ -431,6 +447,7 @@ void nemesis_heal(struct sim *sim)
 		later(sim, FORGET_AFTER_MS, NEMESIS_FORGET, 0);
 	heal_links(sim);
 	memset(sim->clogged_until_us, 0, sizeof sim->clogged_until_us);
+	sim->hold.until_us = 0;
 	for (int i = 0; i < sim->nodes_count; i++) {
 		struct sim_node *node = &sim->nodes[i];
 		node->paused_until_us = 0;

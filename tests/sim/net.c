@@ -4,6 +4,8 @@
 #include "tests/sim/trap.h"
 #include "tests/sim/workload.h"
 
+enum { STRAGGLE_LEAST_US = 4000000, STRAGGLE_MOST_US = 40000000 };
+
 int64_t net_delay_us(struct sim *sim)
 {
 	const struct sim_settings *set = &sim->settings;
@@ -21,7 +23,34 @@ static int index_of(const struct sim *sim, uint64_t member)
 	return -1;
 }
 
-static void post(struct sim *sim, int from, int to, const struct effect *effect)
+void net_hold(struct sim *sim, int node, int64_t ms)
+{
+	struct net_hold *h = &sim->hold;
+	if (h->types_count == 0)
+		return;
+	h->type = h->types[rng_below(&sim->late_rng, h->types_count)];
+	h->node = node;
+	h->until_us = sim->now_us + ms * 1000;
+	sim_log(sim, "nemesis holds %s of %s ms=%lld", schema_of_message(h->type)->name,
+		sim->nodes[node].name, (long long)ms);
+}
+
+static void note_type(struct net_hold *h, uint16_t type)
+{
+	for (uint32_t i = 0; i < h->types_count; i++)
+		if (h->types[i] == type)
+			return;
+	if (h->types_count < ARRAY_LEN(h->types))
+		h->types[h->types_count++] = type;
+}
+
+static bool is_held(const struct sim *sim, int from, int to, uint16_t type)
+{
+	const struct net_hold *h = &sim->hold;
+	return sim->now_us < h->until_us && type == h->type && (from == h->node || to == h->node);
+}
+
+static void post(struct sim *sim, int from, int to, const struct effect *effect, int64_t late_us)
 {
 	size_t len = effect->send.body.len;
 	struct sim_message *m = mem_alloc(sizeof *m + len);
@@ -30,7 +59,9 @@ static void post(struct sim *sim, int from, int to, const struct effect *effect)
 				  .envelope = effect->send.envelope,
 				  .len = len};
 	memcpy(m->bytes, effect->send.body.data, len);
-	int64_t at_us = sim->now_us + net_delay_us(sim);
+	int64_t at_us = sim->now_us + net_delay_us(sim) + late_us;
+	if (is_held(sim, from, to, m->envelope.type))
+		at_us += sim->hold.until_us - sim->now_us;
 	if (at_us < sim->clogged_until_us[from][to])
 		at_us = sim->clogged_until_us[from][to] + (at_us - sim->now_us);
 	sim_schedule(sim, at_us, SIM_DELIVER, to, 0, m);
@@ -42,15 +73,21 @@ void net_send(struct sim *sim, int from, const struct effect *effect)
 	sim->messages++;
 	checker_on_send(sim, effect);
 	workload_on_send(sim, from, effect);
+	if (sim->settings.holds)
+		note_type(&sim->hold, effect->send.envelope.type);
 	if (to >= 0)
 		trap_on_send(sim, from, to, effect->send.envelope.type);
 	if (to < 0 || sim->cut[from][to])
 		return;
 	if (!sim->healed && rng_chance(&sim->net_rng, sim->settings.drop))
 		return;
-	post(sim, from, to, effect);
-	if (!sim->healed && rng_chance(&sim->net_rng, sim->settings.duplicate))
-		post(sim, from, to, effect);
+	const struct sim_settings *set = &sim->settings;
+	post(sim, from, to, effect, 0);
+	if (!sim->healed && rng_chance(&sim->net_rng, set->duplicate))
+		post(sim, from, to, effect, 0);
+	if (set->stragglers && !sim->healed && rng_chance(&sim->late_rng, set->stragglers))
+		post(sim, from, to, effect,
+		     rng_between(&sim->late_rng, STRAGGLE_LEAST_US, STRAGGLE_MOST_US));
 }
 
 void net_deliver(struct sim *sim, const struct sim_event *event)

@@ -1,8 +1,11 @@
-/* Policies that change while documents are in conflict. Editors count up and write an entry into a
- * list, on whatever revision they saw last, as a branch; a lawmaker replaces the policy all the
- * time, and asks what others would do. Every policy makes n a counter and the log a list that
- * grows, so whatever arbiters do under whichever version: checked at the end, when all is quiet,
- * - complete: what was acknowledged by a quorum is in the log
+/* Policies that change while documents are in conflict; in some seeds the collection's mode changes
+ * instead, or nothing does, and no base is kept but those that branches need. Editors count up and
+ * write an entry into a list, on whatever revision they saw last, as a branch; a lawmaker replaces
+ * the policy all the time, and asks what others would do. Every policy makes n a counter and the
+ * log a list that grows, so whatever arbiters do under whichever version: checked at the end, when
+ * all is quiet,
+ * - complete: what was acknowledged by a quorum is in the log; where no disk was lost, what was
+ * taken as a branch, too
  * - once: no entry is in it twice, or by nobody
  * - exact: n is the number of entries */
 #include <stdio.h>
@@ -17,10 +20,14 @@ enum {
 	ACTORS,
 	DOCUMENTS = 2,
 	ENTRIES_MAX = 40, /* of a document: all bases stay, as keepAncestors is more */
+	START_US = 400000,
 	PACE_MS = 700,
 	TIMEOUT_US = 9000000,
 	RETRY_US = 300000
 };
+
+/* What the lawmaker changes. Where it is nothing, nobody edits old versions. */
+enum { CHANGES_LAWS, CHANGES_MODE, CHANGES_NOTHING, CHANGES_KINDS };
 
 enum policy_step { POLICY_MAKE, POLICY_BEGIN, POLICY_READ, POLICY_WRITE, POLICY_CHANGE };
 
@@ -32,11 +39,13 @@ struct policy_actor {
 
 struct policy_state {
 	struct policy_actor actors[ACTORS];
+	int kind;
 	int made;      /* the collection, then each document */
 	char law[128]; /* ETag of the policy, as last seen */
 	int entries[DOCUMENTS];
 	bool settled[DOCUMENTS]; /* it was made by a quorum; else it may go with a disk */
 	bool acknowledged[DOCUMENTS][ENTRIES_MAX];
+	bool taken[DOCUMENTS][ENTRIES_MAX]; /* as a branch, on one disk: it is gone with it */
 	bool checked[DOCUMENTS];
 	int changes, tests, refused;
 };
@@ -69,8 +78,9 @@ static void ask_collection(struct workload *w)
 {
 	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
 	buf_printf(&r->body,
-		   "{\"name\":\"tally\",\"mode\":\"available\",\"keepAncestors\":64,"
+		   "{\"name\":\"tally\",\"mode\":\"available\",\"keepAncestors\":%d,"
 		   "\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d,\"policy\":%s}",
+		   state_of(w)->kind == CHANGES_NOTHING ? 0 : 64,
 		   (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
 		   w->sim->settings.write_quorum, laws[LAW_LAST + 1]);
 	workload_ask(w, 0, r, TIMEOUT_US);
@@ -113,13 +123,25 @@ static void write_one(struct workload *w, int actor, const struct sim_answer *se
 		a->entry = s->entries[a->document]++;
 		a->step = POLICY_WRITE;
 		buf_printf(&r->path, "/tally/t%d", a->document);
-		buf_append_text(&r->query, "branch=true");
+		if (s->kind != CHANGES_NOTHING)
+			buf_append_text(&r->query, "branch=true");
 		buf_printf(&r->body, "{\"n\":%ld,%.*s%s%d],\"by\":%d}", strtol(n + 4, NULL, 10) + 1,
 			   (int)(end - log), log, end[-1] == '[' ? "" : ",", a->entry, actor);
 		workload_header(r, "if-match", seen->etag);
 		workload_ask(w, actor, r, TIMEOUT_US);
 	}
 	buf_close(&text);
+}
+
+/* In the end it is any. */
+static void change_mode(struct workload *w)
+{
+	struct sim_http *r = workload_request(w, LAWMAKER, HTTP_PATCH, "/_/collections/tally");
+	buf_printf(&r->body, "{\"mode\":\"%s\"}",
+		   workload_below(w, 2) ? "available" : "consistent");
+	workload_header(r, "content-type", "application/merge-patch+json");
+	state_of(w)->actors[LAWMAKER].step = POLICY_CHANGE;
+	workload_ask(w, LAWMAKER, r, TIMEOUT_US);
 }
 
 static void change(struct workload *w)
@@ -171,7 +193,9 @@ static void check_tally(struct workload *w, int document, const struct sim_answe
 	if (!n || *at != ']' || strtol(n + 4, NULL, 10) != count)
 		sim_violation(w->sim, "policy: t%d does not add up: %s", document, buf_cstr(&text));
 	for (int i = 0; i < s->entries[document]; i++)
-		if (s->acknowledged[document][i] && !seen[i])
+		if ((s->acknowledged[document][i] ||
+		     (s->taken[document][i] && w->sim->losses == 0)) &&
+		    !seen[i])
 			sim_violation(w->sim, "policy: t%d lacks entry %d: %s", document, i,
 				      buf_cstr(&text));
 	buf_close(&text);
@@ -218,8 +242,11 @@ static void policy_step(struct workload *w, int actor)
 		else
 			rest(w, actor);
 	} else if (actor == LAWMAKER) {
-		w->actors[actor].done = s->made <= DOCUMENTS;
-		if (!w->actors[actor].done)
+		w->actors[actor].done = s->made <= DOCUMENTS || s->kind == CHANGES_NOTHING ||
+					(s->kind == CHANGES_MODE && w->sim->healed);
+		if (!w->actors[actor].done && s->kind == CHANGES_MODE)
+			change_mode(w);
+		else if (!w->actors[actor].done)
 			change(w);
 	} else if (w->sim->healed) {
 		last_look(w, actor);
@@ -255,9 +282,10 @@ static void edit_answer(struct workload *w, int actor, const struct sim_answer *
 	} else if (a->step == POLICY_READ && answer->status == 200 && !w->sim->healed) {
 		write_one(w, actor, answer);
 	} else {
-		/* a branch on one disk, 202, is gone with it */
 		if (a->step == POLICY_WRITE && (answer->status == 200 || answer->status == 201))
 			s->acknowledged[a->document][a->entry] = true;
+		else if (a->step == POLICY_WRITE && answer->status == 202)
+			s->taken[a->document][a->entry] = true;
 		rest(w, actor);
 	}
 }
@@ -295,12 +323,19 @@ static void policy_check(struct workload *w)
 		s->entries[0], s->entries[1], s->changes, s->refused, s->tests);
 }
 
+static void policy_start(struct workload *w)
+{
+	state_of(w)->kind = workload_below(w, CHANGES_KINDS);
+	for (int i = 0; i < ACTORS; i++)
+		workload_sleep(w, i, START_US);
+}
+
 const struct workload_ops policy_workload = {
     .name = "policy",
     .actors = ACTORS,
     .state_bytes = sizeof(struct policy_state),
     .one_in = 2,
-    .start_ms = 400,
+    .start = policy_start,
     .step = policy_step,
     .on_answer = policy_on_answer,
     .check = policy_check,

@@ -65,6 +65,21 @@ static void draw_disks(struct sim_settings *set, struct rng *r)
 	    set->replicas > set->write_quorum && one_in(r, 2) ? (int)rng_between(r, 1, 3) : 0;
 }
 
+/* Few seeds have any, these several: what ends at one limit may meet the other. */
+static void draw_bounds(struct sim_settings *set, struct rng *r)
+{
+	static const int64_t ranges[BOUNDS_COUNT][2] = {
+#define BOUND_ROW(name, least, most) {least, most},
+#include "common/bounds.def"
+#undef BOUND_ROW
+	};
+	if (!one_in(r, 3))
+		return;
+	for (int i = 0; i < BOUNDS_COUNT; i++)
+		if (one_in(r, 3))
+			set->bounds[i] = (uint32_t)rng_between(r, ranges[i][0], ranges[i][1]);
+}
+
 void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 {
 	struct rng r;
@@ -107,6 +122,10 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 	}
 	out->rebalance = out->storage_nodes > out->replicas && one_in(&r, 3);
 	out->forgets = one_in(&r, 6) && !out->flips;
+	if (out->duplicate > 0 && one_in(&r, 2))
+		out->stragglers = (uint32_t)rng_between(&r, 50, 3000);
+	out->holds = out->nemesis_every_ms > 0 && one_in(&r, 3);
+	draw_bounds(out, &r);
 }
 
 void sim_settings_print(const struct sim_settings *s)
@@ -127,9 +146,12 @@ void sim_settings_print(const struct sim_settings *s)
 	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
 	       "slow=%d "
 	       "losses=%d drift_ppm=%lld deep=%d flips=%d put_back=%d "
-	       "rebalance=%d forgets=%d\n",
+	       "rebalance=%d forgets=%d stragglers=%u holds=%d bounds",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
 	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
 	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back, s->rebalance,
-	       s->forgets);
+	       s->forgets, s->stragglers, s->holds);
+	for (int i = 0; i < BOUNDS_COUNT; i++)
+		printf("%c%u", i > 0 ? ',' : '=', s->bounds[i]);
+	putchar('\n');
 }

@@ -11,6 +11,7 @@
 #include "common/base/map.h"
 #include "common/base/rng.h"
 #include "common/core.h"
+#include "common/probe.h"
 #include "tests/sim/disk.h"
 
 enum {
@@ -57,6 +58,9 @@ struct sim_settings {
 	int64_t retain_ms;
 	uint64_t stream_keep, chunk_bytes, pending_max;
 	int64_t think_max_ms;
+	uint32_t stragglers; /* second copies of messages that come tens of seconds late */
+	bool holds;          /* messages of one kind wait, others pass them */
+	uint32_t bounds[BOUNDS_COUNT]; /* limits that are lowered; 0: as in the daemons */
 };
 
 enum sim_event_kind {
@@ -82,7 +86,8 @@ enum nemesis_action {
 	NEMESIS_FLIP,
 	NEMESIS_FORGET,
 	NEMESIS_PUT_BACK,
-	NEMESIS_TRAP
+	NEMESIS_TRAP,
+	NEMESIS_HOLD
 };
 
 struct sim_message {
@@ -215,9 +220,18 @@ struct workload_ops;
 struct sim_trap;
 struct faults_met;
 
+/* Messages of this type wait, from or to this node. */
+struct net_hold {
+	uint16_t types[64]; /* that were sent so far */
+	uint32_t types_count;
+	uint16_t type;
+	int node;
+	int64_t until_us;
+};
+
 struct sim {
 	struct sim_settings settings;
-	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng;
+	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng, late_rng;
 	int64_t now_us;
 	struct sim_event *heap;
 	size_t heap_len, heap_cap;
@@ -226,6 +240,7 @@ struct sim {
 	int nodes_count;
 	bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: nothing passes */
 	int64_t clogged_until_us[SIM_NODES_MAX][SIM_NODES_MAX];
+	struct net_hold hold;
 	bool healed; /* liveness phase */
 	bool verbose;
 	uint64_t trace; /* hash over everything that happened */
@@ -291,6 +306,8 @@ void node_free_all(struct sim *sim);
 void net_send(struct sim *sim, int from, const struct effect *effect);
 void net_deliver(struct sim *sim, const struct sim_event *event);
 int64_t net_delay_us(struct sim *sim);
+/* For so long, of a type that is drawn of those that were sent so far. */
+void net_hold(struct sim *sim, int node, int64_t ms);
 
 /* http.c: gateway is an index in sim->nodes */
 void http_send(struct workload *w, int gateway, struct sim_http *r); /* takes it */

@@ -7,6 +7,9 @@ void trap_settle(struct sim_settings *settings, const struct sim_trap *trap)
 	settings->nemesis_every_ms = 0;
 	settings->drop = settings->duplicate = 0;
 	settings->delay_tail = 0;
+	settings->stragglers = 0;
+	settings->holds = false;
+	memset(settings->bounds, 0, sizeof settings->bounds);
 	settings->drift_ppm = 0;
 	settings->losses = 0;
 	settings->put_back = false;

@@ -14,7 +14,7 @@ static const struct workload_ops *const table[] = {
     &purge_workload,    &replicator_workload, &changes_workload,   &attachment_workload,
     &drop_workload,     &view_workload,       &dispute_workload,   &job_workload,
     &schedule_workload, &erase_workload,      &storm_workload,     &alone_workload,
-    &parts_workload,
+    &parts_workload,    &tuned_workload,      &album_workload,
 };
 _Static_assert(ARRAY_LEN(table) <= WORKLOADS_MAX, "too many workloads");
 

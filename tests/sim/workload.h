@@ -124,6 +124,10 @@ bool workload_event_id(const char *event, char *id, size_t size);
 /* Of a collection, from what the gateway says of it; 0: it says none. */
 uint64_t workload_collection_id(struct slice body);
 
+/* Of this collection, 0: of all, on all disks: contents are counted as bodies name them, and are
+ * there (attachment_workload.c). */
+void attachments_check_disks(struct workload *w, uint64_t collection);
+
 /* The index in sim->nodes of a gateway. */
 int workload_gateway_node(const struct sim *sim, int gateway);
 
@@ -167,5 +171,7 @@ extern const struct workload_ops erase_workload;      /* erase_workload.c */
 extern const struct workload_ops storm_workload;      /* storm_workload.c */
 extern const struct workload_ops alone_workload;      /* alone_workload.c */
 extern const struct workload_ops parts_workload;      /* parts_workload.c */
+extern const struct workload_ops tuned_workload;      /* tuned_workload.c */
+extern const struct workload_ops album_workload;      /* album_workload.c */
 
 #endif
