@@ -71,7 +71,7 @@ static void fill_defaults(const struct coordinator *c, const struct msg_collecti
 		s->mode = or_default(s->mode, c->options.mode);
 	if (!m->retain_nothing)
 		s->retain_ms = or_default(s->retain_ms, c->options.retain_ms);
-	if (s->mode == MODE_AVAILABLE)
+	if (s->mode == MODE_AVAILABLE && !m->keep_nothing)
 		s->keep_ancestors = or_default(s->keep_ancestors, KEEP_ANCESTORS_AVAILABLE);
 	s->database = 0;
 	s->version = 1;
@@ -106,7 +106,8 @@ static bool compatible(const struct coordinator *c, const struct msg_collection_
 	       (m->mode_given ? asked->mode == has->mode : agrees(asked->mode, has->mode)) &&
 	       (m->retain_nothing ? has->retain_ms == 0
 				  : agrees(asked->retain_ms, has->retain_ms)) &&
-	       agrees(asked->keep_ancestors, has->keep_ancestors) &&
+	       (m->keep_nothing ? has->keep_ancestors == 0
+				: agrees(asked->keep_ancestors, has->keep_ancestors)) &&
 	       agrees(asked->retain_deleted, has->retain_deleted) &&
 	       (asked->policy.len == 0 || slice_equal(asked->policy, has->policy)) &&
 	       agrees(m->shards, shards_of(c, has->id)) && indexes_agree(asked, has);

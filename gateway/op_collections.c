@@ -166,8 +166,12 @@ static bool take_member(struct request *r, struct settings_op *op, struct slice 
 		c->policy = value;
 		return policy_check(r, value, "/policy", p);
 	}
-	if (slice_is(name, "keepAncestors"))
-		return take_number(value, "/keepAncestors", 64, &c->keep_ancestors, p);
+	if (slice_is(name, "keepAncestors")) {
+		if (!take_number(value, "/keepAncestors", 64, &c->keep_ancestors, p))
+			return false;
+		op->message.keep_nothing = c->keep_ancestors == 0;
+		return true;
+	}
 	if (slice_is(name, "retainMs")) {
 		if (!take_number(value, "/retainMs", most, &c->retain_ms, p))
 			return false;

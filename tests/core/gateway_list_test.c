@@ -506,15 +506,17 @@ static void test_collection_is_made(void **state)
 	    .id = 7, .name = slice_text("c"), .version = 1, .replicas = 3, .write_quorum = 2};
 	struct msg_map_push newer = {.map_version = 6, .collections = &c, .collections_count = 1};
 	gateway_bench_http(
-	    b, "POST /_/collections\n\n{\"name\":\"c\",\"replicas\":3,\"mode\":\"available\","
-	       "\"shards\":4,\"retainMs\":0,\"policy\":{\"strategy\":\"none\"}}");
+	    b,
+	    "POST /_/collections\n\n{\"name\":\"c\",\"replicas\":3,\"mode\":\"available\","
+	    "\"shards\":4,\"retainMs\":0,\"keepAncestors\":0,\"policy\":{\"strategy\":\"none\"}}");
 	gateway_bench_answer(b, 0, MSG_collection_create_ack, &ack);
 	assert_int_equal(b->status, 0);
 	gateway_bench_message(b, &coordinator, &envelope, &newer);
 	assert_int_equal(b->status, 201);
 	assert_non_null(strstr(buf_cstr(&b->trace), "replicas=3 write_quorum=0 mode=1 policy="));
-	assert_non_null(
-	    strstr(buf_cstr(&b->trace), "} shards=4 retain_nothing=true mode_given=true}\n"));
+	assert_non_null(strstr(buf_cstr(&b->trace),
+			       "} shards=4 retain_nothing=true mode_given=true "
+			       "keep_nothing=true}\n"));
 	assert_non_null(
 	    strstr(buf_cstr(&b->body), "\"collectionId\":\"c\",\"mode\":\"consistent\""));
 }
