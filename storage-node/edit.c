@@ -264,13 +264,10 @@ static bool begin_adding(struct editing *e, uint32_t room)
 	if (graph_find(e->doc, &e->change->revision) != GRAPH_NONE ||
 	    e->doc->revisions_count + room >= LIMIT_REVISIONS)
 		return false;
-	bool late = mark && purge_is_late(e->doc, mark, e->change);
-	if (late && revision_equal(&mark->revision, &e->change->revision)) {
-		REACHED(purged_deletion_again);
+	if (mark && purge_is_again(e->doc, mark, e->change))
 		return false;
-	}
-	e->out->late = late;
-	if (late)
+	e->out->late = mark && purge_is_late(e->doc, mark, e->change);
+	if (e->out->late)
 		add_deletion(e);
 	return true;
 }

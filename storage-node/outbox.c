@@ -9,6 +9,7 @@
 #include "storage-node/epochs.h"
 #include "storage-node/erase.h"
 #include "storage-node/internal.h"
+#include "storage-node/purge.h"
 #include "storage-node/write.h"
 
 static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice encoded)
@@ -276,21 +277,31 @@ static void push_to_self(struct storage *s, struct shard_copy *c, struct slice e
 	overlay_touch(s, c, change.id, number);
 }
 
-/* A node that has no place any more sees no stream: it is told. What is applied here is settled. */
-static void tell_settled(struct storage *s, struct shard_copy *c, const struct event *e,
+/* What is applied here is settled. A deletion that was purged since stands nowhere any more, and is
+ * not taken again. */
+static bool stands_settled(struct storage *s, struct shard_copy *c, const struct change *change)
+{
+	struct document_view view;
+	document_load(s, c, change->id, &view);
+	if (view.exists && graph_find(&view.doc, &change->revision) != GRAPH_NONE)
+		return true;
+	document_find_mark(&view, change);
+	return view.purged && purge_is_again(&view.doc, view.purged, change);
+}
+
+/* A node that has no place any more sees no stream: it is told. False: there is nothing to tell. */
+static bool tell_settled(struct storage *s, struct shard_copy *c, const struct event *e,
 			 bool settled, struct effects *fx)
 {
 	const struct msg_outbox_push *m = e->message.body;
 	struct change change;
-	struct document_view view;
-	if (!schema_decode(&schema_change, m->change, &s->arena, &change) || !is_branch(&change))
-		return;
-	document_load(s, c, change.id, &view);
-	if (!settled && (!view.exists || graph_find(&view.doc, &change.revision) == GRAPH_NONE))
-		return;
+	if (!schema_decode(&schema_change, m->change, &s->arena, &change) || !is_branch(&change) ||
+	    !(settled || stands_settled(s, c, &change)))
+		return false;
 	struct msg_outbox_push_ack ack = {
 	    .shard = c->id, .id = change.id, .revision = change.revision};
 	fx_reply(fx, WHEN_DURABLE, e, MSG_outbox_push_ack, &ack);
+	return true;
 }
 
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx)
@@ -306,9 +317,10 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 	/* a node without a place applies nothing any more */
 	bool replica = shard_follower(c, e->message.from.member) != NULL;
 	bool settled = is_settled(s, c, &m->entry);
+	if (e->message.envelope.epoch == c->lead_epoch && !replica &&
+	    tell_settled(s, c, e, settled, fx))
+		return;
 	/* accepted is accepted, whatever the collection has become since */
 	if (!settled && (shard_is_available(c) || !MUTATION(branch_left)))
 		push_to_self(s, c, m->change, replica ? m->applied : UINT64_MAX, fx);
-	if (e->message.envelope.epoch == c->lead_epoch && !replica)
-		tell_settled(s, c, e, settled, fx);
 }

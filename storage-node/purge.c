@@ -101,6 +101,16 @@ bool purge_is_late(const struct document *doc, const struct purged *mark,
 	return true;
 }
 
+bool purge_is_again(const struct document *doc, const struct purged *mark,
+		    const struct change *change)
+{
+	if (!revision_equal(&mark->revision, &change->revision) ||
+	    !purge_is_late(doc, mark, change))
+		return false;
+	REACHED(purged_deletion_again);
+	return true;
+}
+
 /* ---- the lead ---- */
 
 /* Clients' operation ids must be known as long as they are promised to be, and what went into a

@@ -28,6 +28,9 @@ void purge_applied(struct storage *s, struct shard_copy *c, const struct change 
 /* Is it a late push, seen from what is left of the document? */
 bool purge_is_late(const struct document *doc, const struct purged *mark,
 		   const struct change *change);
+/* Is it the very deletion that was purged, from one who does not know of that? */
+bool purge_is_again(const struct document *doc, const struct purged *mark,
+		    const struct change *change);
 
 /* The lead: which tombstones may go, as far as it can tell; the next ones with each call. */
 void purge_list(struct storage *s, struct shard_copy *c, struct msg_conflict_list_ack *ack);

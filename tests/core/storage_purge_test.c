@@ -83,27 +83,39 @@ static struct change late_change(struct storage_bench *b, const struct revision 
 			       .operation_id = peers_operation(b, n)};
 }
 
-static void push_change(struct storage_bench *b, const struct change *change,
-			const struct position *cut, uint64_t settles)
+static void push_from(struct storage_bench *b, uint64_t node, const struct change *change,
+		      const struct position *cut)
 {
 	struct buf bytes = {0};
 	schema_encode(&schema_change, change, &bytes);
 	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .entry = *cut};
-	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
-	peers_ack(b, PEER_B, 1, settles);
+	storage_bench_deliver(b, node, MSG_outbox_push, 1, &m);
 	buf_close(&bytes);
+}
+
+static void push_change(struct storage_bench *b, const struct change *change,
+			const struct position *cut, uint64_t settles)
+{
+	push_from(b, PEER_B, change, cut);
+	peers_ack(b, PEER_B, 1, settles);
+}
+
+static struct change late_deletion(struct storage_bench *b, const struct revision *parent,
+				   const struct revision *deletion)
+{
+	struct change change = late_change(b, parent, "", 7);
+	change.revision = *deletion;
+	change.deleted = true;
+	change.body = (struct slice){0};
+	return change;
 }
 
 /* Without a name the edit "late", else that deletion. */
 static void push_cut(struct storage_bench *b, const struct revision *parent,
 		     const struct revision *deletion, const struct position *cut, uint64_t settles)
 {
-	struct change change = late_change(b, parent, "late", 7);
-	if (deletion) {
-		change.revision = *deletion;
-		change.deleted = true;
-		change.body = (struct slice){0};
-	}
+	struct change change =
+	    deletion ? late_deletion(b, parent, deletion) : late_change(b, parent, "late", 7);
 	push_change(b, &change, cut, settles);
 }
 
@@ -382,6 +394,26 @@ static void test_the_same_deletion_brings_nothing(void **state)
 	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
 }
 
+/* The purge does not wait for a node that has no place any more. That may have heard nothing of its
+ * deletion before: it is told, and nothing is ordered again with each time it asks. */
+static void test_the_same_deletion_is_told_as_settled(void **state)
+{
+	enum { PLACELESS = 14 };
+	struct storage_bench *b = *state;
+	struct revision made, deletion = deleted(b, &made);
+	assert_int_equal(commit(b, DELETION, 3, 5), 1);
+	struct change change = late_deletion(b, &made, &deletion);
+	storage_bench_clear(b);
+	push_from(b, PLACELESS, &change, &(struct position){0});
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 14 e1 outbox_push_ack{shard=7 id=\"d\""));
+	assert_null(strstr(buf_cstr(&b->trace), "append"));
+	storage_bench_clear(b);
+	change = late_change(b, &made, "late", 7); /* an edit is not what was purged */
+	push_from(b, PLACELESS, &change, &(struct position){0});
+	assert_null(strstr(buf_cstr(&b->trace), "outbox_push_ack"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "append"));
+}
+
 static void test_new_document_is_none(void **state)
 {
 	struct storage_bench *b = *state;
@@ -648,6 +680,7 @@ int main(void)
 	    CASE(test_what_was_settled_brings_nothing),
 	    CASE(test_also_when_the_stream_is_gone),
 	    CASE(test_the_same_deletion_brings_nothing),
+	    CASE(test_the_same_deletion_is_told_as_settled),
 	    CASE(test_new_document_is_none),
 	    CASE(test_before_the_purge_nothing_is_late),
 	    CASE(test_waits_for_clients),
