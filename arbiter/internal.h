@@ -23,7 +23,10 @@ enum {
 	KNOWN_MS = 30000,  /* then a conflict that stayed open is looked at, and noted, again */
 	KNOWN_COSTLY_MS = 3600000, /* the same of costly ones, doubled up to */
 	KNOWN_MAX = 65536,         /* past it all are forgotten: that costs time only */
-	PAUSE_LEAVES = 64,         /* conflicts of more are read again after a pause: */
+	/* Likewise. While there are more, each is kept until our clock has got to its time: longer
+	 * than the simulator waits, which therefore does not lower this one. */
+	AHEAD_MAX = KNOWN_MAX,
+	PAUSE_LEAVES = 64, /* conflicts of more are read again after a pause: */
 	PAUSE_MS_A_LEAF = 1,
 	LIST_ROWS = 256,
 	TASKS_MAX = 64,

@@ -170,7 +170,7 @@ static uint64_t age_ms(struct arbiter *a, const struct shard_row *row,
 	struct slice key = known_key(a, row, conflict->resolution_id);
 	int64_t *seen_ms = map_get(&a->ahead, key);
 	if (!seen_ms) {
-		if (a->ahead.count >= BOUND(arbiter_known, KNOWN_MAX))
+		if (a->ahead.count >= AHEAD_MAX)
 			forget_values(&a->ahead);
 		seen_ms = mem_alloc(sizeof *seen_ms);
 		*seen_ms = a->now_ms;
