@@ -270,7 +270,10 @@ static void flip_silently(struct sim *sim)
 		struct sim_node *node = &sim->nodes[i];
 		uint64_t shard = checker_followed(sim, node->member);
 		struct buf prefix = {0};
+		struct slice value;
 		bool flipped = false;
+		buf_clear(&node->flipped_key);
+		buf_clear(&node->flipped_value);
 		if (shard && rng_below(dice(sim), 3) == 0)
 			flipped = garble_entry(sim, node, shard);
 		else if (shard)
@@ -280,6 +283,9 @@ static void flip_silently(struct sim *sim)
 		buf_close(&prefix);
 		if (!flipped)
 			continue;
+		if (disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key),
+			     &value))
+			buf_append_slice(&node->flipped_value, value);
 		node->flipped = node->incarnation;
 		node->flipped_shard = shard;
 		sim->losses++;

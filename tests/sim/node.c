@@ -292,6 +292,7 @@ void node_free_all(struct sim *sim)
 		if (sim->nodes[i].copy)
 			disk_free(sim->nodes[i].copy);
 		buf_close(&sim->nodes[i].flipped_key);
+		buf_close(&sim->nodes[i].flipped_value);
 	}
 }
 

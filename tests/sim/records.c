@@ -178,11 +178,12 @@ bool flip_stands(struct sim *sim, struct sim_node *node)
 	if (!sim_node_flipped(node))
 		return false;
 	bool there = position_of(sim, node->member, node->flipped_shard, &p);
-	/* removed by who knew what it had been, before anything was made of it */
-	bool harmless =
-	    there && node->flipped_key.len > 0 &&
-	    !disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key), &value) &&
-	    digest_agrees(sim, node->flipped_shard, &p);
+	bool same =
+	    disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key), &value) &&
+	    slice_equal(value, buf_slice(&node->flipped_value));
+	/* removed or overwritten by who knew what it had been, before anything was made of it */
+	bool harmless = there && node->flipped_key.len > 0 && !same &&
+			digest_agrees(sim, node->flipped_shard, &p);
 	if (!there || p.vacated || p.copying || harmless)
 		node->flipped = 0;
 	return sim_node_flipped(node);

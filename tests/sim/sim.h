@@ -194,7 +194,8 @@ struct sim_node {
 	uint64_t flipped; /* incarnation whose disk has a flipped bit */
 	uint64_t flipped_shard;
 	enum store_family flipped_family;
-	struct buf flipped_key; /* empty: another kind of damage */
+	struct buf flipped_key;   /* empty: another kind of damage */
+	struct buf flipped_value; /* what it was made */
 	uint64_t aged;  /* incarnation whose disk was put back: it lacks what it acknowledged */
 	int disk_short; /* 1: less space than the reserve; 2: than a quarter of it */
 	int disk_short_told;
