@@ -105,12 +105,16 @@ static void ask_document(struct workload *w, int actor, enum http_method method,
 
 /* ---- the operator ---- */
 
-static void abandon(struct drop_state *s)
+/* `answered`: the gateway has seen done what it was asked for. If not, it may have heard of nothing
+ * that others did before. */
+static void abandon(struct drop_state *s, bool answered)
 {
 	s->name++;
 	s->there = false;
 	s->closing = false;
 	s->put_lost = false;
+	if (!answered)
+		s->gateway_life = UINT64_MAX;
 }
 
 static void make(struct workload *w)
@@ -178,7 +182,7 @@ static void have_made(struct workload *w, const struct sim_answer *answer)
 	if (answer->status == 200)
 		sim_violation(w->sim, "drop: drop%d is there before it is made", s->name);
 	if (answer->status != 201) {
-		abandon(s);
+		abandon(s, false);
 		return;
 	}
 	struct made *m = &s->made[s->made_count++];
@@ -201,7 +205,7 @@ static void have_dropped(struct workload *w, const struct sim_answer *answer)
 	if (answer->status == 200)
 		s->made[s->made_count - 1].dropped = true;
 	if (answer->status != 200 || s->put_lost)
-		abandon(s);
+		abandon(s, answer->status == 200);
 }
 
 static void operator_answer(struct workload *w, const struct sim_answer *answer)
@@ -319,7 +323,7 @@ static void drop_step(struct workload *w, int actor)
 	if (workload_give_up(w, actor)) {
 		s->put_lost |= a->step == DROP_PUT;
 		if (a->step == DROP_MAKE || a->step == DROP_DROP)
-			abandon(s);
+			abandon(s, false);
 	}
 	if (actor == OPERATOR)
 		step_operator(w);
