@@ -18,7 +18,6 @@ struct arbiter *arbiter_new(const struct arbiter_options *options, uint64_t seed
 	a->collections.seed = rng_next(&rng);
 	a->members.seed = rng_next(&rng);
 	a->known.seed = rng_next(&rng);
-	a->ahead.seed = rng_next(&rng);
 	/* an answer to an earlier life must not be taken for one to this */
 	a->last_request = rng_next(&rng) >> 1;
 	return a;
@@ -43,7 +42,6 @@ void arbiter_free(struct arbiter *a)
 	close_values(&a->collections);
 	close_values(&a->members);
 	close_values(&a->known);
-	close_values(&a->ahead);
 	arbiter_task_close(a);
 	arena_close(&a->arena);
 	json_parser_free(a->json);

@@ -23,10 +23,8 @@ enum {
 	KNOWN_MS = 30000,  /* then a conflict that stayed open is looked at, and noted, again */
 	KNOWN_COSTLY_MS = 3600000, /* the same of costly ones, doubled up to */
 	KNOWN_MAX = 65536,         /* past it all are forgotten: that costs time only */
-	/* Likewise. While there are more, each is kept until our clock has got to its time: longer
-	 * than the simulator waits, which therefore does not lower this one. */
-	AHEAD_MAX = KNOWN_MAX,
-	PAUSE_LEAVES = 64, /* conflicts of more are read again after a pause: */
+	AHEAD_STEPS = 16,          /* into so many a retention is cut to count it by our clock */
+	PAUSE_LEAVES = 64,         /* conflicts of more are read again after a pause: */
 	PAUSE_MS_A_LEAF = 1,
 	LIST_ROWS = 256,
 	TASKS_MAX = 64,
@@ -39,6 +37,13 @@ enum {
 };
 
 /* ---- shards and documents ---- */
+
+/* Resolutions that our clock has not got to: what has this number or a smaller one had been made
+ * when we looked at this time. */
+struct ahead {
+	uint64_t number;
+	int64_t seen_ms;
+};
 
 struct shard_row {
 	struct shard placement; /* replicas point to the array below */
@@ -55,6 +60,8 @@ struct shard_row {
 	struct queue_counts counted;  /* in the last one */
 	uint32_t tasks;
 	struct cleanup cleanup;
+	struct ahead ahead[2 * AHEAD_STEPS + 2]; /* the oldest first */
+	uint32_t ahead_count;
 };
 
 struct collection_row {
@@ -108,8 +115,6 @@ struct arbiter {
 	struct map collections; /* id -> struct collection_row */
 	struct map members;     /* id -> name, NUL-terminated */
 	struct map known;       /* shard id (8 BE), document id -> struct known */
-	struct map
-	    ahead; /* shard id, resolution id -> int64_t, since when our clock is behind it */
 	struct task tasks[TASKS_MAX];
 	struct counters counters;
 	struct large large;

@@ -159,24 +159,39 @@ void arbiter_queue_remind(struct arbiter *a, const struct shard_row *row, struct
 
 /* ---- a page ---- */
 
+/* Since when it is known that there is a resolution of this number. A shard numbers them in order,
+ * so a few marks do for any number of them. The last moves on until the one before it is a step
+ * old: else those that keep coming would use up all marks, or keep the last one young. When the
+ * first is dropped, the second has been there for the whole retention, too. */
+static int64_t seen_ms(const struct arbiter *a, struct shard_row *row, uint64_t number,
+		       uint64_t retain_ms)
+{
+	const uint32_t most = sizeof row->ahead / sizeof row->ahead[0];
+	uint64_t step_ms = retain_ms / AHEAD_STEPS + 1;
+	for (uint32_t i = 0; i < row->ahead_count; i++)
+		if (number <= row->ahead[i].number)
+			return row->ahead[i].seen_ms;
+	uint32_t at = row->ahead_count;
+	if (at >= 2 && (uint64_t)(a->now_ms - row->ahead[at - 2].seen_ms) < step_ms) {
+		at--;
+	} else if (at == most) {
+		at--;
+		memmove(row->ahead, row->ahead + 1, at * sizeof row->ahead[0]);
+	}
+	row->ahead[at] = (struct ahead){.number = number, .seen_ms = a->now_ms};
+	row->ahead_count = at + 1;
+	return a->now_ms;
+}
+
 /* How long ago it was resolved. Of a time that is still to come (the lead's clock is ahead of
  * ours): since it was first seen here. */
-static uint64_t age_ms(struct arbiter *a, const struct shard_row *row,
-		       const struct conflict *conflict)
+static uint64_t age_ms(const struct arbiter *a, struct shard_row *row,
+		       const struct conflict *conflict, uint64_t retain_ms)
 {
 	uint64_t wall_ms = a->wall_ms > 0 ? (uint64_t)a->wall_ms : 0;
 	if (conflict->resolved_ms <= wall_ms)
 		return wall_ms - conflict->resolved_ms;
-	struct slice key = known_key(a, row, conflict->resolution_id);
-	int64_t *seen_ms = map_get(&a->ahead, key);
-	if (!seen_ms) {
-		if (a->ahead.count >= AHEAD_MAX)
-			forget_values(&a->ahead);
-		seen_ms = mem_alloc(sizeof *seen_ms);
-		*seen_ms = a->now_ms;
-		map_put(&a->ahead, key, seen_ms);
-	}
-	return (uint64_t)(a->now_ms - *seen_ms);
+	return (uint64_t)(a->now_ms - seen_ms(a, row, conflict->number, retain_ms));
 }
 
 static void take_resolved(struct arbiter *a, struct shard_row *row, const struct conflict_row *r)
@@ -185,7 +200,7 @@ static void take_resolved(struct arbiter *a, struct shard_row *row, const struct
 	    map_get_u64(&a->collections, row->placement.collection);
 	if (!collection || !arbiter_cleanup_collects(a, row) || r->conflict.resolution_id.len != 16)
 		return;
-	if (age_ms(a, row, &r->conflict) < collection->retain_ms)
+	if (age_ms(a, row, &r->conflict, collection->retain_ms) < collection->retain_ms)
 		return;
 	struct cleanup_item item = {
 	    .id = r->id, .resolution_id = r->conflict.resolution_id, .number = r->conflict.number};

@@ -565,6 +565,85 @@ static void test_a_clock_ahead_does_not_stop_cleanup(void **state)
 	assert_int_equal(w->sent[w->sent_count - 1].type, MSG_cleanup_prepare);
 }
 
+/* One look at the queue of a lead whose clock is far ahead, page by page. */
+static void list_shows_thousands_ahead(struct world *w, uint32_t pages)
+{
+	enum { PAGE = 1000 };
+	static struct conflict_row rows[PAGE];
+	static uint8_t ids[PAGE][16];
+	for (uint32_t page = 0; page < pages; page++) {
+		for (uint32_t i = 0; i < PAGE; i++) {
+			uint32_t nth = page * PAGE + i;
+			memcpy(ids[i], &nth, sizeof nth);
+			rows[i] = (struct conflict_row){.id = slice_of(ids[i], 4)};
+			rows[i].conflict = (struct conflict){.state = CONFLICT_RESOLVED,
+							     .number = nth + 1,
+							     .resolution_id = slice_of(ids[i], 16),
+							     .resolved_ms = WALL_MS + 1000000000};
+		}
+		run_until(w, w->now_ms + 1000);
+		struct sent question = last_sent(w, NODE_A, MSG_conflict_list);
+		w->sent_count = 0;
+		struct msg_conflict_list_ack ack = {.status = STATUS_OK,
+						    .shard = SHARD,
+						    .rows = rows,
+						    .rows_count = PAGE,
+						    .more = page + 1 < pages};
+		answer_to(w, question, &ack);
+	}
+}
+
+static void test_any_number_of_times_ahead_does_not_stop_cleanup(void **state)
+{
+	struct world *w = *state;
+	list_shows_thousands_ahead(w, 70);
+	list_shows_thousands_ahead(w, 70);
+	(void)last_sent(w, NODE_A, MSG_cleanup_prepare);
+}
+
+/* Shows two that are new, and an old one. */
+static void list_shows_three_ahead(struct world *w, uint64_t number, uint64_t old)
+{
+	uint64_t numbers[3] = {number, number + 1, old};
+	struct conflict_row rows[3];
+	uint8_t ids[3][16] = {{0}};
+	run_until(w, w->now_ms + 1000);
+	for (uint32_t i = 0; i < 3; i++) {
+		memcpy(ids[i], &numbers[i], sizeof numbers[i]);
+		rows[i] = (struct conflict_row){.id = slice_of(ids[i], 8)};
+		rows[i].conflict = (struct conflict){.state = CONFLICT_RESOLVED,
+						     .number = numbers[i],
+						     .resolution_id = slice_of(ids[i], 16),
+						     .resolved_ms = WALL_MS + 1000000000};
+	}
+	buf_clear(&w->trace);
+	list_answers(w, rows, 3);
+	w->sent_count = 0;
+}
+
+/* However many come after it, each is kept for its time, and not for much longer. */
+static void test_times_ahead_count_from_when_they_were_seen(void **state)
+{
+	enum { RETAIN_MS = 32000, LOOKS = 200 };
+	struct world *w = *state;
+	struct shard shard = placement(w, EPOCH, NODE_A, 3);
+	int64_t seen_ms[LOOKS];
+	uint32_t young = 0;
+	w->policy = body(w, "{\"strategy\":\"none\"}");
+	push_map(w, 6, &shard, RETAIN_MS);
+	for (uint32_t i = 0; i < LOOKS; i++) {
+		list_shows_three_ahead(w, 10 + 2 * i, 10 + 2 * young);
+		trace_is(w, "");
+		seen_ms[i] = w->now_ms;
+		while (young < i && seen_ms[i] + 1000 - seen_ms[young] >= RETAIN_MS)
+			young++;
+	}
+	while (young > 0 && w->now_ms - seen_ms[young] < RETAIN_MS + RETAIN_MS / 16)
+		young--;
+	list_shows_three_ahead(w, 10 + 2 * LOOKS, 10 + 2 * young);
+	assert_non_null(strstr(buf_cstr(&w->trace), "cleanup_prepare"));
+}
+
 static void test_a_commit_is_repeated(void **state)
 {
 	struct world *w = *state;
@@ -678,6 +757,8 @@ int main(void)
 	    T(test_acknowledgements_that_do_not_count),
 	    T(test_another_epoch_starts_cleanup_over),
 	    T(test_a_clock_ahead_does_not_stop_cleanup),
+	    T(test_any_number_of_times_ahead_does_not_stop_cleanup),
+	    T(test_times_ahead_count_from_when_they_were_seen),
 	    T(test_a_commit_is_repeated),
 	    T(test_only_leased_shards_are_looked_after),
 	    T(test_old_placements_are_not_adopted),
