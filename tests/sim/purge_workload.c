@@ -45,6 +45,7 @@ struct purge_state {
 	struct purge_actor actors[ACTORS];
 	bool ready;
 	bool registered;   /* the client's checkpoint is there, as far as it knows */
+	int64_t unsure_us; /* till then a gateway that stood still may find an old DELETE */
 	bool unregistered; /* for good; it goes on asking */
 	bool clear;        /* the person found nothing in conflict */
 	uint64_t collection;
@@ -232,7 +233,8 @@ static void step_client(struct workload *w)
 {
 	struct purge_state *s = state_of(w);
 	s->unregistered |= w->sim->healed && !s->ready;
-	workload_give_up(w, CLIENT);
+	if (workload_give_up(w, CLIENT) && s->actors[CLIENT].step == PURGE_DELETE)
+		s->unsure_us = w->sim->now_us + w->sim->settings.pause_max_ms * 1000 + TIMEOUT_US;
 	if (s->ready && s->collection != 0)
 		ask_checkpoint(w);
 	else
@@ -247,7 +249,7 @@ static void registered(struct workload *w, const struct sim_answer *answer)
 	if (w->sim->healed) /* a doubled message may yet register it: it goes on asking */
 		s->unregistered |= gone && a->step == PURGE_DELETE;
 	else if (answer->status == 200)
-		s->registered = a->step == PURGE_MAKE;
+		s->registered = a->step == PURGE_MAKE && w->sim->now_us >= s->unsure_us;
 	workload_sleep(w, CLIENT, rng_between(&w->rng, 100, 3000) * 1000);
 }
 
