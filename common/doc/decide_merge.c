@@ -74,6 +74,46 @@ static struct slice merge_bases(struct decide *w, uint32_t *bases, uint32_t coun
 	return body;
 }
 
+/* Can they be merged: are they kept, and what they have in common in its turn? */
+static bool are_kept(struct decide *w, const uint32_t *nodes, uint32_t count)
+{
+	uint32_t *below;
+	struct arena_mark mark = arena_mark(w->arena);
+	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &below);
+	bool kept = all_bodies(w, nodes, count) && all_bodies(w, below, found);
+	arena_rewind(w->arena, mark);
+	return kept;
+}
+
+static bool has_parents(const struct revision_node *node, const uint32_t *list, uint32_t count)
+{
+	bool same = node->parents_count == count;
+	for (uint32_t i = 0; same && i < count; i++)
+		same = node->parents[i] == list[i];
+	return same;
+}
+
+/* What these (ascending) have come to before: a later resolution names the edits themselves instead
+ * of the resolution that it closed. When that one is cleaned up their bodies may go, but its own is
+ * kept for the later one. Of several the last by name. */
+static bool find_resolution(struct decide *w, const uint32_t *bases, uint32_t count,
+			    struct slice *out)
+{
+	uint32_t pair[2]; /* the best one, and the next */
+	uint32_t found = 0;
+	for (uint32_t i = 0; i < w->doc.revisions_count; i++) {
+		const struct revision_node *node = &w->doc.revisions[i];
+		if (!(node->flags & REVISION_CLOSED) || !has_parents(node, bases, count) ||
+		    !decide_body(w, i, out))
+			continue;
+		pair[found++] = i;
+		graph_sort_by_name(&w->doc, pair, found, w->arena);
+		pair[0] = pair[found - 1];
+		found = 1;
+	}
+	return found > 0 && decide_body(w, pair[0], out);
+}
+
 /* The body that the nodes have in common. False: none is kept. */
 static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, struct slice *out)
 {
@@ -81,6 +121,9 @@ static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, s
 	if (w->base_depth == GRAPH_BASE_DEPTH_MAX || w->bases_found++ >= GRAPH_BASES_MAX)
 		return false;
 	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
+	if (found > 1 && !are_kept(w, ancestors, found) &&
+	    find_resolution(w, ancestors, found, out))
+		return true;
 	if (found == 0 || !all_bodies(w, ancestors, found))
 		return false;
 	if (found == 1)

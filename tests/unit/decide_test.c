@@ -184,6 +184,29 @@ static void test_bases_that_have_more_in_common(void **state)
 	becomes(f, "5-a 6-b", "5-a 6-b", "{\"n\":7,\"log\":[1,2,3,4,6,5,7]}");
 }
 
+/* 4-r was replaced by 5-r, which names what it was made of, and cleaned up. */
+static void test_what_bases_came_to_stands_for_them(void **state)
+{
+	struct fixture *f = *state;
+	start(f, "{\"paths\":{\"n\":\"counter\"}}");
+	node(f, "1-o", ROOT, NULL);
+	node(f, "2-a", P(0), NULL);
+	node(f, "3-b", P(0), "{\"n\":2}");
+	node(f, "4-r", P(1, 2), "{\"n\":3}")->flags |= REVISION_CLOSED;
+	node(f, "4-c", P(2), "{\"n\":3}");
+	node(f, "5-r", P(1, 4), "{\"n\":4}")->flags |= REVISION_RESOLVED;
+	node(f, "5-x", P(3), "{\"n\":4}");
+	node(f, "6-y", P(5), "{\"n\":5}");
+	becomes(f, "5-x 6-y", "5-x 6-y", "{\"n\":6}");
+	f->nodes[1].flags |= REVISION_HAS_BODY; /* the base of the bases is gone all the same */
+	f->nodes[1].body = from_json(f, "{\"n\":2}");
+	becomes(f, "5-x 6-y", "5-x 6-y", "{\"n\":6}");
+	f->nodes[1].flags &= ~(uint64_t)REVISION_HAS_BODY;
+	f->nodes[3].flags &= ~(uint64_t)REVISION_CLOSED; /* what people made says more */
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_NOTE);
+}
+
 static void test_two_roots(void **state)
 {
 	struct fixture *f = *state;
@@ -744,6 +767,7 @@ int main(void)
 	    T(test_a_criss_cross_has_a_merged_base),
 	    T(test_what_ancestors_disagree_on_is_not_taken_silently),
 	    T(test_bases_that_have_more_in_common),
+	    T(test_what_bases_came_to_stands_for_them),
 	    T(test_two_roots),
 	    T(test_a_deletion_in_the_common_past),
 	    T(test_a_deletion_against_an_edit),
