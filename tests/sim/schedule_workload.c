@@ -64,7 +64,8 @@ struct write {
 	struct checkpoints *of;
 	char session[2 * 16 + 1];
 	int node;
-	bool late; /* first sent when the lease had ended */
+	bool late;    /* first sent when the lease had ended */
+	int followed; /* sessions that others had begun when it was sent first */
 	bool taken;
 };
 
@@ -438,21 +439,22 @@ static void step(struct workload *w, int actor)
 
 /* ---- checkpoints ---- */
 
-/* A session that another gateway's has followed is over. */
-static void note_session(struct checkpoints *c, int node, const char *session)
+/* A session that another gateway's has followed is over. What was sent before that may yet be
+ * taken: the checkpoints of source and target have leads of their own. */
+static void note_session(const struct write *write)
 {
-	int last = c->count - 1;
-	for (int i = last; i >= 0; i--) {
-		if (strcmp(session, c->sessions[i]) != 0)
+	struct checkpoints *c = write->of;
+	for (int i = c->count - 1; i >= 0; i--) {
+		if (strcmp(write->session, c->sessions[i]) != 0)
 			continue;
-		for (int k = i + 1; k <= last; k++)
-			c->crossed |= c->nodes[k] != node;
+		for (int k = i + 1; k < write->followed; k++)
+			c->crossed |= c->nodes[k] != write->node;
 		return;
 	}
 	if (c->count == SESSIONS_MAX)
 		return;
-	memcpy(c->sessions[c->count], session, sizeof c->sessions[0]);
-	c->nodes[c->count++] = node;
+	memcpy(c->sessions[c->count], write->session, sizeof c->sessions[0]);
+	c->nodes[c->count++] = write->node;
 }
 
 static struct checkpoints *checkpoints_of(struct state *s, struct slice name)
@@ -483,6 +485,7 @@ static void note_write(struct workload *w, int from, const struct msg_doc_write 
 		write->of = checkpoints_of(s, name);
 		memcpy(write->session, session.bytes.data, session.bytes.len);
 		write->node = from;
+		write->followed = write->of->count;
 		write->late = w->sim->now_us > s->lease_until_us[from];
 		map_put(&s->writes, m->operation_id, write);
 	}
@@ -497,7 +500,7 @@ static void note_taken(struct workload *w, uint64_t request)
 		return;
 	write->taken = true;
 	write->of->unleased |= write->late;
-	note_session(write->of, write->node, write->session);
+	note_session(write);
 }
 
 /* ---- leases ---- */
