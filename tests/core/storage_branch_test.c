@@ -532,6 +532,35 @@ static void test_prepare_speaks_of_this_epoch(void **state)
 	assert_int_equal(b->prepared.items_count, 0); /* its outbox holds a branch of d */
 }
 
+/* What an earlier lead sent last may become branches: nothing goes before that is known. */
+static void test_prepare_waits_for_the_tail(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text("d"),
+				.revision = {1, slice_text("a")},
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	struct change epoch = {.kind = CHANGE_EPOCH};
+	struct cleanup_item items[] = {
+	    {.id = slice_text("d"), .resolution_id = peers_operation(b, 1), .number = 2},
+	    {.id = slice_text("e"), .resolution_id = peers_operation(b, 2), .number = 2}};
+	struct msg_cleanup_prepare m = {.shard = SHARD, .items = items, .items_count = 2};
+	peers_follow(b, MODE_AVAILABLE);
+	peers_append(b, 1, 1, 2, 2, &change);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 1, &m);
+	assert_int_equal(b->prepared.items_count, 2); /* the lead has it, too */
+	peers_place(b, 2, PEER_B, MODE_AVAILABLE);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 2, &m);
+	assert_int_equal(b->prepared.status, STATUS_OK);
+	assert_int_equal(b->prepared.items_count, 0);
+	peers_append(b, 2, 1, 2, 2, &epoch);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 1);
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 2, &m);
+	assert_int_equal(b->prepared.items_count, 1); /* its outbox holds a branch of d */
+	assert_true(slice_is(b->prepared.items[0].id, "e"));
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -555,6 +584,7 @@ int main(void)
 	    CASE(test_the_winner_goes),
 	    CASE(test_resolve_to_an_ancestor),
 	    CASE(test_prepare_speaks_of_this_epoch),
+	    CASE(test_prepare_waits_for_the_tail),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
