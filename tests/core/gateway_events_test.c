@@ -56,17 +56,24 @@ static void resume_request(struct gateway_bench *b, const struct position_of *at
 	buf_close(&text);
 }
 
+/* Behind these positions; the two live feeds, which are opened for that, begin at 5. */
+static void resume_two(struct gateway_bench *b, const struct position_of at[2],
+		       struct bench_sent live[2])
+{
+	resume_request(b, at, 2);
+	assert_int_equal(b->sent_count, 2);
+	for (uint64_t i = 0; i < 2; i++)
+		live[i] = b->sent[i];
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+}
+
 static void test_events_resume(void **state)
 {
 	struct gateway_bench *b = *state;
 	struct bench_sent live[2];
 	struct position_of at[] = {{1, 3}, {2, 4}};
-	resume_request(b, at, 2);
-	for (int i = 0; i < 2; i++)
-		live[i] = b->sent[i];
-	assert_int_equal(b->sent_count, 2);
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+	resume_two(b, at, live);
 	struct bench_sent replay[2];
 	uint32_t replays = 0;
 	for (uint32_t i = 2; i < b->sent_count; i++)
@@ -300,11 +307,7 @@ static void test_events_gone(void **state)
 	struct gateway_bench *b = *state;
 	struct bench_sent live[2];
 	struct position_of at[] = {{1, 3}, {2, 4}};
-	resume_request(b, at, 2);
-	for (int i = 0; i < 2; i++)
-		live[i] = b->sent[i];
-	for (uint64_t i = 0; i < 2; i++)
-		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+	resume_two(b, at, live);
 	struct bench_sent replay = {0};
 	for (uint32_t i = 2; i < b->sent_count; i++)
 		if (b->sent[i].envelope.type == MSG_feed_open && b->sent[i].member == BENCH_NODE)

@@ -136,15 +136,21 @@ static void test_comes_and_goes(void **state)
 	assert_int_equal(pairs(b), 0);
 }
 
+/* SELF leads, and document d has an attachment that says hello: entries 3 and 4. */
+static void lead_with_hello(struct storage_bench *b, enum availability_mode mode)
+{
+	peers_lead(b, mode);
+	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
+	settle(b, 3);
+	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+}
+
 /* As a client puts an attachment under a name that another one has. */
 static void test_is_replaced(void **state)
 {
 	struct storage_bench *b = *state;
 	struct attachment_stub stub = {0};
-	peers_lead(b, MODE_CONSISTENT);
-	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
-	settle(b, 3);
-	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	lead_with_hello(b, MODE_CONSISTENT);
 	assert_int_equal(chunk(b, 2, 0, true, slice_text("goodbye")), 999);
 	settle(b, 5);
 	struct msg_doc_write patch = peers_put(b, "d", 0);
@@ -181,10 +187,7 @@ static void test_late_edit_keeps_it(void **state)
 {
 	struct storage_bench *b = *state;
 	struct attachment_stub stub = {0};
-	peers_lead(b, MODE_CONSISTENT);
-	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
-	settle(b, 3);
-	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	lead_with_hello(b, MODE_CONSISTENT);
 	assert_true(stub_of(b, "d", &stub));
 	struct revision edited = {b->written.revision.generation,
 				  arena_copy(&b->arena, b->written.revision.hash)};
@@ -396,10 +399,7 @@ static void test_stays_for_a_branch_of_before(void **state)
 	struct storage_bench *b = *state;
 	struct attachment_stub stub = {0};
 	struct buf bytes = {0};
-	peers_lead(b, MODE_AVAILABLE);
-	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
-	settle(b, 3);
-	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	lead_with_hello(b, MODE_AVAILABLE);
 	struct revision first = name_written(b);
 	assert_true(stub_of(b, "d", &stub));
 	struct change branch = {.kind = CHANGE_BRANCH,
@@ -457,10 +457,7 @@ static void test_late_copy(void **state)
 {
 	struct storage_bench *b = *state;
 	struct attachment_stub stub = {0};
-	peers_lead(b, MODE_CONSISTENT);
-	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
-	settle(b, 3);
-	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
+	lead_with_hello(b, MODE_CONSISTENT);
 	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
 	settle(b, 5);
 	assert_true(stub_of(b, "d", &stub));

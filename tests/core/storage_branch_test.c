@@ -180,11 +180,7 @@ static void test_consistent_lead_orders_a_push(void **state)
 static void test_a_tail_is_offered_with_its_place(void **state)
 {
 	struct storage_bench *b = *state;
-	struct change change = {.kind = CHANGE_WRITE,
-				.id = slice_text("d"),
-				.revision = {1, slice_text("a")},
-				.body = peers_body(b, 1),
-				.operation_id = peers_operation(b, 1)};
+	struct change change = first_write(b);
 	struct replica replicas[] = {{.node = PEER_B, .incarnation = INCARNATION + PEER_B},
 				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C},
 				     {.node = 14, .incarnation = INCARNATION + 14}};
@@ -536,11 +532,7 @@ static void test_prepare_speaks_of_this_epoch(void **state)
 static void test_prepare_waits_for_the_tail(void **state)
 {
 	struct storage_bench *b = *state;
-	struct change change = {.kind = CHANGE_WRITE,
-				.id = slice_text("d"),
-				.revision = {1, slice_text("a")},
-				.body = peers_body(b, 1),
-				.operation_id = peers_operation(b, 1)};
+	struct change change = first_write(b);
 	struct change epoch = {.kind = CHANGE_EPOCH};
 	struct cleanup_item items[] = {
 	    {.id = slice_text("d"), .resolution_id = peers_operation(b, 1), .number = 2},

@@ -16,6 +16,16 @@ static inline void expect(struct storage_bench *b, const char *trace)
 	storage_bench_clear(b);
 }
 
+/* The entry that makes document d. */
+static inline struct change first_write(struct storage_bench *b)
+{
+	return (struct change){.kind = CHANGE_WRITE,
+			       .id = slice_text("d"),
+			       .revision = {1, slice_text("a")},
+			       .body = peers_body(b, 1),
+			       .operation_id = peers_operation(b, 1)};
+}
+
 /* SELF leads epoch 1, and has refused this write of a document that is not there. */
 static inline struct msg_doc_write refused(struct storage_bench *b)
 {

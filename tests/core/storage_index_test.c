@@ -173,6 +173,17 @@ static struct revision new_revision(struct bench *t, uint64_t generation)
 	return (struct revision){.generation = generation, .hash = hash};
 }
 
+/* Document `id` with this body, which is closed. */
+static void append_document(struct bench *t, const char *id, struct buf *body)
+{
+	struct change change = {.kind = CHANGE_WRITE,
+				.id = slice_text(id),
+				.revision = new_revision(t, 1),
+				.body = buf_slice(body)};
+	append(t, &change);
+	buf_close(body);
+}
+
 /* A write on the winner, a branch beside it, a deletion, or a resolution of all leaves. */
 static void random_change(struct bench *t)
 {
@@ -402,12 +413,7 @@ static void put(struct bench *t, int number, uint32_t elements)
 	mp_write_array(&body, elements);
 	for (uint32_t i = 0; i < elements; i++)
 		mp_write_u64(&body, i);
-	struct change change = {.kind = CHANGE_WRITE,
-				.id = slice_text(id),
-				.revision = new_revision(t, 1),
-				.body = buf_slice(&body)};
-	append(t, &change);
-	buf_close(&body);
+	append_document(t, id, &body);
 }
 
 static struct slice equals(struct bench *t, const char *name, uint64_t value)
@@ -500,12 +506,7 @@ static void put_long(struct bench *t, int number)
 		mp_write_str(&body, slice_of(&"xy"[i], 1));
 		mp_write_ext(&body, MP_EXT_NUMBER, slice_of(digits, sizeof digits));
 	}
-	struct change change = {.kind = CHANGE_WRITE,
-				.id = slice_text(id),
-				.revision = new_revision(t, 1),
-				.body = buf_slice(&body)};
-	append(t, &change);
-	buf_close(&body);
+	append_document(t, id, &body);
 }
 
 static void test_pages_of_long_values_lose_no_document(void **state)

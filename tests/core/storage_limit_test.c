@@ -129,11 +129,7 @@ static void test_disk_full(void **state)
 static void test_full_replica_lets_a_lead_begin(void **state)
 {
 	struct storage_bench *b = *state;
-	struct change change = {.kind = CHANGE_WRITE,
-				.id = slice_text("d"),
-				.revision = {1, slice_text("a")},
-				.body = peers_body(b, 1),
-				.operation_id = peers_operation(b, 1)};
+	struct change change = first_write(b);
 	struct change epoch = {.kind = CHANGE_EPOCH};
 	peers_follow(b, MODE_CONSISTENT);
 	struct event e = {.kind = EVENT_DISK};
