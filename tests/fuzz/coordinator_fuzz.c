@@ -113,6 +113,10 @@ static void take_shard(struct world *w, const struct shard *told)
 
 static void take_map(struct world *w, const struct msg_map_push *push)
 {
+	if (push->map_version == 0) { /* it tells of drops alone */
+		CHECK(push->dropped_count > 0 && push->shards_count + push->collections_count == 0);
+		return;
+	}
 	CHECK(push->map_version >= w->map_version);
 	w->map_version = push->map_version;
 	for (uint32_t i = 0; i < push->shards_count; i++)
