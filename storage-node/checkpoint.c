@@ -161,13 +161,14 @@ void checkpoint_on_set(struct storage *s, const struct event *e, struct effects 
 		ack.status = STATUS_STALE;
 	if (ack.status == STATUS_OK && c->position.applied < c->epoch_start)
 		ack.status = STATUS_NO_LEAD; /* it may have taken over purges that are to come */
-	if (ack.status == STATUS_OK && !stream_has_room(s, c))
-		ack.status = STATUS_OVERLOADED;
 	if (ack.status == STATUS_OK)
 		number = recent_number(s, c, m->operation_id);
 	if (ack.status == STATUS_OK && number == 0) {
-		ack.status = check(s, c, m, fx);
+		ack.status = stream_has_room(s, c) ? check(s, c, m, fx) : STATUS_OVERLOADED;
 		number = ack.status == STATUS_OK ? order_set(s, c, m, fx) : 0;
+	} else if (ring_at(&c->pending, number) && waiters_full(c)) {
+		ack.status = STATUS_TIMED_OUT; /* asked again while it is under way */
+		number = 0;
 	}
 	if (!waiter_await(c, e, number, MSG_checkpoint_set_ack, &ack))
 		fx_reply(fx, WHEN_NOW, e, MSG_checkpoint_set_ack, &ack);

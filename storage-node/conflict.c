@@ -289,14 +289,18 @@ static bool is_resolved(struct storage *s, struct shard_copy *c,
 	       leaves_ended(s, &view.doc, m, result);
 }
 
-/* The answer waits until the entry is applied; at once if it is. */
+/* The answer waits until the entry is applied; at once if it is. Where too many wait it is as
+ * unknown as the entry, and asked for again. */
 static void answer_after(struct shard_copy *c, const struct event *e, uint64_t number,
 			 struct effects *fx)
 {
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct msg_conflict_resolve_ack ack = {.status = STATUS_OK, .shard = c->id, .id = m->id};
-	if (!waiter_await(c, e, number, MSG_conflict_resolve_ack, &ack))
-		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
+	if (ring_at(&c->pending, number) && waiters_full(c))
+		ack.status = STATUS_TIMED_OUT;
+	else if (waiter_await(c, e, number, MSG_conflict_resolve_ack, &ack))
+		return;
+	fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
 }
 
 static void order_resolution(struct storage *s, struct shard_copy *c, const struct event *e,
@@ -344,9 +348,7 @@ static bool is_under_way(struct shard_copy *c, const struct event *e, struct doc
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct pending *p = v->overlay ? ring_at(&c->pending, v->overlay->last_number) : NULL;
 	int result = v->exists ? graph_find(&v->doc, &m->revision) : GRAPH_NONE;
-	if (!p || p->waiters_count >= BOUND(waiters, WAITERS_MAX) || result == GRAPH_NONE)
-		return false;
-	if (!leaves_ended(s, &v->doc, m, result))
+	if (!p || result == GRAPH_NONE || !leaves_ended(s, &v->doc, m, result))
 		return false;
 	REACHED(resolution_asked_again);
 	answer_after(c, e, v->overlay->last_number, fx);
@@ -358,8 +360,7 @@ static bool was_answered(struct shard_copy *c, const struct event *e, struct eff
 {
 	const struct msg_conflict_resolve *m = e->message.body;
 	uint64_t number = offer_answer_number(c, m);
-	struct pending *p = ring_at(&c->pending, number);
-	if (number == 0 || (p && p->waiters_count >= BOUND(waiters, WAITERS_MAX)))
+	if (number == 0)
 		return false;
 	answer_after(c, e, number, fx);
 	return true;

@@ -374,6 +374,9 @@ struct pending *ring_at(const struct pending_ring *r, uint64_t number);
 void ring_pop_first(struct pending_ring *r);
 void ring_pop_last(struct pending_ring *r);
 void ring_close(struct pending_ring *r);
+/* No more answers may wait. Who asks again for what is under way must not hear that it was
+ * refused. */
+bool waiters_full(const struct shard_copy *c);
 void waiter_add(struct pending_ring *r, struct pending *p, struct waiter *w);
 struct waiter *waiter_new(const struct event *e, uint16_t type);
 /* `answer`, of this type, goes when the entry is applied, with its status, clock_ms and life as of

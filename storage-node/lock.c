@@ -272,7 +272,7 @@ static void answer_when_applied(struct shard_copy *c, const struct event *e, uin
 				       .id = m->lock.id,
 				       .release = m->release,
 				       .token = m->lock.token};
-	bool full = c->pending.waiters >= BOUND(waiters, WAITERS_MAX);
+	bool full = waiters_full(c);
 	if (full && ring_at(&c->pending, number))
 		return;
 	if (!waiter_await(c, e, number, MSG_lock_set_ack, &ack))

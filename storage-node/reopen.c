@@ -201,25 +201,17 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 	return stream_has_room(s, c) ? STATUS_OK : STATUS_OVERLOADED;
 }
 
-/* When this entry is applied, or at once. */
+/* When this entry is applied, or at once. Where too many wait it is as unknown as the entry, and
+ * asked for again. */
 static void answer_after(struct shard_copy *c, const struct event *e, uint64_t number,
 			 struct effects *fx)
 {
 	struct msg_conflict_undo_ack ack = {.status = STATUS_OK};
-	if (!waiter_await(c, e, number, MSG_conflict_undo_ack, &ack))
-		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
-}
-
-/* Asked again: what was ordered may still be under way. */
-static enum status answer_again(struct shard_copy *c, const struct event *e,
-				const struct document_view *view, struct effects *fx)
-{
-	uint64_t number = view->overlay ? view->overlay->last_number : 0;
-	const struct pending *p = ring_at(&c->pending, number);
-	if (p && p->waiters_count >= BOUND(waiters, WAITERS_MAX))
-		return STATUS_OVERLOADED;
-	answer_after(c, e, number, fx);
-	return STATUS_OK;
+	if (ring_at(&c->pending, number) && waiters_full(c))
+		ack.status = STATUS_TIMED_OUT;
+	else if (waiter_await(c, e, number, MSG_conflict_undo_ack, &ack))
+		return;
+	fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
 }
 
 void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx)
@@ -235,10 +227,10 @@ void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx
 	struct msg_conflict_undo_ack ack = {.status = conflict_must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK)
 		ack.status = prepare(s, c, m, &view, &change);
+	/* asked again: what was ordered may still be under way */
 	if (ack.status == STATUS_EXISTS) {
-		ack.status = answer_again(c, e, &view, fx);
-		if (ack.status == STATUS_OK)
-			return;
+		answer_after(c, e, view.overlay ? view.overlay->last_number : 0, fx);
+		return;
 	}
 	if (ack.status != STATUS_OK) {
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);

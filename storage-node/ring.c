@@ -145,6 +145,11 @@ static void answer_encoded(struct waiter *w, const struct envelope *envelope, st
 	arena_close(&arena);
 }
 
+bool waiters_full(const struct shard_copy *c)
+{
+	return c->pending.waiters >= BOUND(waiters, WAITERS_MAX);
+}
+
 struct waiter *waiter_await(struct shard_copy *c, const struct event *e, uint64_t number,
 			    uint16_t type, const void *answer)
 {

@@ -110,8 +110,7 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 
 bool stream_has_room(const struct storage *s, const struct shard_copy *c)
 {
-	return c->pending.waiters < BOUND(waiters, WAITERS_MAX) &&
-	       c->pending.count < s->options.pending_entries_max &&
+	return !waiters_full(c) && c->pending.count < s->options.pending_entries_max &&
 	       c->pending.bytes < s->options.pending_bytes_max &&
 	       s->pending_bytes < PENDING_BYTES_NODE_MAX;
 }

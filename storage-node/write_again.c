@@ -36,8 +36,7 @@ bool write_again_recent(struct storage *s, struct shard_copy *c, const struct ev
 	bool unknown = r->epoch != c->lead_epoch && r->number <= c->position.trimmed;
 	if (unknown && c->state == SHARD_SERVING && m->operation_digest.len > 0)
 		return false; /* the document's record knows a client's key */
-	if (c->state != SHARD_SERVING || unknown ||
-	    c->pending.waiters >= BOUND(waiters, WAITERS_MAX))
+	if (c->state != SHARD_SERVING || unknown || waiters_full(c))
 		return r->number > 0;
 	struct decision d = {.status = (enum status)r->status,
 			     .ordered = status_is_success(r->status)};
@@ -58,7 +57,7 @@ bool write_again_refused(struct storage *s, struct shard_copy *c, const struct e
 	bool applied = r && r->number <= c->position.applied;
 	if (!r || (!applied && !leads && !m->branch))
 		return false;
-	if (!applied && c->pending.waiters >= BOUND(waiters, WAITERS_MAX))
+	if (!applied && waiters_full(c))
 		return true;
 	REACHED(attempt_after_refusal);
 	if (!applied && !leads) { /* nobody knows yet whether its client is told */

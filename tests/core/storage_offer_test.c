@@ -246,6 +246,21 @@ static void test_the_same_resolution_again_is_answered_alike(void **state)
 	assert_int_equal(answer(b, "a", 0, 8, 0), STATUS_LEAVES_MOVED);
 }
 
+/* However many ask again: one that can't wait is told to come again, not that it was refused. */
+static void test_what_is_under_way_is_never_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_string_equal(take(b, 1, 1), "a");
+	enum status told = answer(b, "a", 1, 7, 0);
+	for (int i = 0; i < WAITERS_MAX && told == 999; i++)
+		told = answer(b, "a", 1, 7, 0);
+	assert_int_equal(told, STATUS_TIMED_OUT);
+	assert_int_equal(answer(b, "a", 0, 7, 0), STATUS_TIMED_OUT);
+	peers_ack(b, PEER_B, 1, 9);
+	assert_int_equal(answer(b, "a", 1, 7, 0), STATUS_OK);
+}
+
 static void test_nothing_for_other_policies(void **state)
 {
 	struct storage_bench *b = *state;
@@ -284,6 +299,7 @@ int main(void)
 	    TEST(test_others_may_resolve_it),
 	    TEST(test_what_is_being_resolved_is_offered_to_nobody),
 	    TEST(test_the_same_resolution_again_is_answered_alike),
+	    TEST(test_what_is_under_way_is_never_refused),
 	    TEST(test_nothing_for_other_policies),
 	    TEST(test_nobody_asks),
 	};

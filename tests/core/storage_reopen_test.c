@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/doc/revision.h"
+#include "storage-node/internal.h"
 #include "tests/core/storage_case.h"
 
 enum { RESOLUTION = 77 };
@@ -129,6 +130,9 @@ static void test_again_while_under_way(void **state)
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
 	assert_int_equal(b->undone.status, 999);
+	for (int i = 0; i < WAITERS_MAX && b->undone.status == 999; i++)
+		storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
+	assert_int_equal(b->undone.status, STATUS_TIMED_OUT); /* not that nothing was done */
 	peers_ack(b, PEER_B, 1, 6);
 	assert_int_equal(b->undone.status, STATUS_OK);
 }
