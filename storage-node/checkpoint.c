@@ -166,7 +166,7 @@ void checkpoint_on_set(struct storage *s, const struct event *e, struct effects 
 	if (ack.status == STATUS_OK && number == 0) {
 		ack.status = stream_has_room(s, c) ? check(s, c, m, fx) : STATUS_OVERLOADED;
 		number = ack.status == STATUS_OK ? order_set(s, c, m, fx) : 0;
-	} else if (ring_at(&c->pending, number) && waiters_full(c)) {
+	} else if (number > 0 && ring_at(&c->pending, number) && waiters_full(c)) {
 		ack.status = STATUS_TIMED_OUT; /* asked again while it is under way */
 		number = 0;
 	}

@@ -646,6 +646,18 @@ static void test_a_purge_that_was_cut(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'), before + 1);
 }
 
+/* Its gateway's map is older than the node's. */
+static void test_a_client_of_a_shard_that_is_not_here(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_checkpoint_set set = {.shard = SHARD + 1,
+					 .checkpoint = {.name = slice_text("phone"), .number = 3}};
+	peers_lead(b, MODE_AVAILABLE);
+	uint32_t before = b->answers;
+	storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 1, &set);
+	assert_int_equal(b->answers, before + 1);
+}
+
 static void test_a_lost_client_holds_nothing_up(void **state)
 {
 	struct storage_bench b = {0};
@@ -691,6 +703,7 @@ int main(void)
 	    CASE(test_a_late_copy_changes_nothing),
 	    CASE(test_a_purge_that_was_cut),
 	    CASE(test_an_edit_behind_a_purge_is_late),
+	    CASE(test_a_client_of_a_shard_that_is_not_here),
 	    cmocka_unit_test(test_a_lost_client_holds_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
