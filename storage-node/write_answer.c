@@ -3,16 +3,24 @@
 #include "storage-node/recent.h"
 #include "storage-node/write.h"
 
+/* Its client is told, not somebody else asked. */
+static bool is_final(enum status refused)
+{
+	return refused == STATUS_DISK_FULL || refused == STATUS_OVERLOADED;
+}
+
 /* Its gateway may have sent it before, to a lead whose operations are not all known here: then the
  * refusal may come of that. Documents know the operations under clients' keys, but those of a
- * replica that is asked in the lead's place may be older than what the lead has done. */
+ * replica that is asked in the lead's place may be older than what the lead has done, and who has
+ * no room does not look at them. */
 static bool has_gap(const struct storage *s, const struct event *e, enum status status)
 {
 	if (e->message.envelope.type != MSG_doc_write || status_is_success(status))
 		return false;
 	const struct msg_doc_write *m = e->message.body;
 	const struct shard_copy *c = map_get_u64(&s->shards, m->shard);
-	return c && (m->branch || (m->operation_digest.len == 0 && recent_has_gap(s, c)));
+	bool looked = m->operation_digest.len > 0 && !is_final(status);
+	return c && (m->branch || (!looked && recent_has_gap(s, c)));
 }
 
 void write_answer(const struct storage *s, const struct event *e, enum effect_when when,
@@ -101,12 +109,6 @@ void write_answer_unchanged(struct storage *s, struct shard_copy *c, const struc
 	if (m->expect != EXPECT_DERIVED && d->status != STATUS_OPERATION_ID_REUSED)
 		recent_add(s, c, m->operation_id, m->operation_digest, &what, &d->answer);
 	write_answer_applied(s, c, e, number, d, fx);
-}
-
-/* Its client is told, not somebody else asked. */
-static bool is_final(enum status refused)
-{
-	return refused == STATUS_DISK_FULL || refused == STATUS_OVERLOADED;
 }
 
 void write_refuse(struct storage *s, struct shard_copy *c, const struct event *e,

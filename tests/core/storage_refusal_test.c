@@ -242,6 +242,31 @@ static void test_many_operations_leave_a_gap(void **state)
 	}
 }
 
+/* Who has no room does not look whether the document knows it: it may be under way. */
+static void test_full_lead_may_have_taken_it(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.pending_entries_max = RECENT_OPERATIONS + 1;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	struct msg_doc_write first = with_key(b, 1);
+	first.expect = EXPECT_ANY;
+	peers_write(b, 1, &first);
+	for (uint64_t n = 0; n < RECENT_OPERATIONS; n++) {
+		struct msg_doc_write m = peers_put(b, "other", 1000 + n);
+		peers_write(b, 1, &m);
+	}
+	struct msg_doc_write fresh = peers_put(b, "other", 5);
+	peers_write(b, 1, &fresh);
+	assert_int_equal(b->written.status, STATUS_OVERLOADED);
+	peers_write(b, 1, &first);
+	assert_int_equal(b->written.status, STATUS_OVERLOADED);
+	assert_true(b->written.gap);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK); /* it was done */
+}
+
 /* Likewise what a node does not read again when it starts. */
 static void test_restart_leaves_a_gap(void **state)
 {
@@ -310,6 +335,7 @@ int main(void)
 	    CASE(test_refusal_is_copied),
 	    CASE(test_copy_leaves_a_gap),
 	    CASE(test_many_operations_leave_a_gap),
+	    CASE(test_full_lead_may_have_taken_it),
 	    CASE(test_restart_leaves_a_gap),
 	    CASE(test_refusal_goes_into_a_copy),
 	};
