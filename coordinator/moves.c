@@ -217,6 +217,15 @@ static struct member_row *source_of(const struct coordinator *c, const struct sh
 	return NULL;
 }
 
+/* Who is to get all that this node gives away, unless it gives its own away since, or has left; 0:
+ * anybody. */
+static uint64_t replacement_of(const struct coordinator *c, const struct member_row *from)
+{
+	const struct member_row *by =
+	    from->draining ? coordinator_member_row(c, from->replaced_by) : NULL;
+	return by && by->listed && !by->draining ? by->id : 0;
+}
+
 static uint32_t empty_nodes(struct coordinator *c, uint32_t moves, struct effects *fx)
 {
 	size_t at = 0;
@@ -224,8 +233,7 @@ static uint32_t empty_nodes(struct coordinator *c, uint32_t moves, struct effect
 		struct shard_row *row = e->value;
 		const struct shard *s = &row->placement.shard;
 		struct member_row *from = may_begin(row) ? source_of(c, s) : NULL;
-		struct member_row *to =
-		    from ? target_of(c, s, from->draining ? from->replaced_by : 0) : NULL;
+		struct member_row *to = from ? target_of(c, s, replacement_of(c, from)) : NULL;
 		if (!to)
 			continue;
 		begin(c, row, from, to, from->draining ? "drain" : "evict", fx);

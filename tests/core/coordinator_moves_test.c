@@ -258,6 +258,30 @@ static void test_target_has_one_already(void **state)
 	assert_true(lists(b, LEAD));
 }
 
+/* The node that was to take all is to be emptied itself, or gone for good: any other takes it. */
+static void test_target_is_drained_too(void **state)
+{
+	struct bench *b = *state;
+	bench_down(b, 15);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(update(b, "a", true, "e"), STATUS_OK);
+	assert_int_equal(update(b, "e", true, ""), STATUS_OK);
+	advance_until(b, old_gone);
+	assert_true(lists(b, 14));
+}
+
+static void test_target_leaves_the_list(void **state)
+{
+	struct bench *b = *state;
+	bench_down(b, 15);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(update(b, "a", true, "e"), STATUS_OK);
+	b->members_count--;
+	coordinator_members_set(b->core, bench_members, b->members_count);
+	advance_until(b, old_gone);
+	assert_true(lists(b, 14));
+}
+
 static void test_source_dies_on_the_way(void **state)
 {
 	struct bench *b = *state;
@@ -362,6 +386,8 @@ int main(void)
 	    CASE(test_target_wiped_joint),
 	    CASE(test_source_is_dead),
 	    CASE(test_target_has_one_already),
+	    CASE(test_target_is_drained_too),
+	    CASE(test_target_leaves_the_list),
 	    CASE(test_source_dies_on_the_way),
 	    CASE(test_called_off),
 	    CASE(test_update_checks),
