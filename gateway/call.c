@@ -290,6 +290,7 @@ static void call_refused(struct turn *t, struct call *c, enum status status)
 	const struct map_shard *s = cluster_map_shard(&t->gw->map, c->spec.shard);
 	c->state = CALL_REFUSED;
 	c->refusal = status;
+	c->orphaned = false; /* it has answered */
 	bool newer = s && s->shard.epoch > c->epoch;
 	bool next_replica =
 	    c->spec.reach == REACH_ANY && s && c->attempts < s->shard.replicas_count;

@@ -178,6 +178,22 @@ static void test_write_of_a_replaced_lead_ends_soon(void **state)
 	expect(b, "-> 12@2 put a {}\n<- 2 200 ETag=\"2-r\" {\"changes\":1}\n");
 }
 
+/* The old lead has refused it after all, so it goes on to the next one when there is one. */
+static void test_a_refusal_of_a_replaced_lead_is_definite(void **state)
+{
+	struct gateway_bench *b = *state;
+	map(b);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	gateway_bench_newer(b, 1, 2, 0);
+	answer_write(b, 0, STATUS_NOT_LEAD, 0);
+	gateway_bench_advance(b, CALL_ORPHAN_MS);
+	gateway_bench_newer(b, 1, 3, 12);
+	answer_write(b, 1, STATUS_CREATED, 1);
+	expect(b, "-> 11@1 put a {}\n"
+		  "-> 12@3 put a {}\n"
+		  "<- 1 201 ETag=\"1-r\" Location=/c/a {\"changes\":1}\n");
+}
+
 static void test_late_answer_is_nobodys(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -717,6 +733,7 @@ int main(void)
 	    TEST(test_newer_placement_is_followed_at_once),
 	    TEST(test_write_that_may_be_taken_is_not_repeated),
 	    TEST(test_write_of_a_replaced_lead_ends_soon),
+	    TEST(test_a_refusal_of_a_replaced_lead_is_definite),
 	    TEST(test_late_answer_is_nobodys),
 	    TEST(test_refusals_only_are_definite),
 	    TEST(test_key_makes_repetition_safe),
