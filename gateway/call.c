@@ -361,13 +361,16 @@ static struct call *call_find(const struct gateway *gw, uint64_t wire_id, uint64
 }
 
 /* Whether a resolution was taken a lead knows; one that came after it may see only that the leaves
- * are gone. Likewise of a write, unless the lead knows all that was done lately. */
+ * are gone. Likewise of a write, unless the lead knows all that was done lately. What else changes
+ * something a lead without room refuses before it looks whether that was done. */
 static bool may_be_ours(const struct call *c, enum status status, const void *body)
 {
 	if (!c->lost || status_is_success(status) || is_refusal(status))
 		return false;
 	if (c->spec.type == MSG_doc_write)
 		return ((const struct msg_doc_write_ack *)body)->gap;
+	if (c->spec.write && (status == STATUS_OVERLOADED || status == STATUS_DISK_FULL))
+		return true;
 	return c->spec.type == MSG_conflict_resolve && c->first_epoch != c->epoch &&
 	       (status == STATUS_LEAVES_MOVED || status == STATUS_LEASE_LOST);
 }

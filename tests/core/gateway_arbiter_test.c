@@ -9,6 +9,7 @@
 #include "common/doc/revision.h"
 #include "common/timing.h"
 #include "gateway/admission.h"
+#include "gateway/call.h"
 #include "proto/msgpack.h"
 #include "tests/core/gateway_case.h"
 
@@ -233,6 +234,29 @@ static void test_what_has_no_room_is_not_undone(void **state)
 	assert_int_equal(b->status, 503);
 	assert_true(body_has(b, "\"code\":\"limit_reached\""));
 	assert_true(body_has(b, "read what is wanted with ?rev="));
+}
+
+/* Nobody is told that nothing was done while a later sending of the same may be taken. */
+static void test_a_refusal_of_an_earlier_sending_is_not_told(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_conflict_undo_ack full = {.status = STATUS_OVERLOADED};
+	struct msg_conflict_undo_ack done = {.status = STATUS_OK};
+	gateway_bench_http(b, "POST /_/conflicts/c/x/undo\n\n"
+			      "{\"resolutionId\":\"00112233445566778899aabbccddeeff\"}");
+	gateway_bench_advance(b, CALL_RESEND_MS);
+	assert_int_equal(b->sent_count, 2);
+	gateway_bench_answer(b, 0, MSG_conflict_undo_ack, &full);
+	assert_int_equal(b->status, 0);
+	gateway_bench_answer(b, 1, MSG_conflict_undo_ack, &done);
+	assert_int_equal(b->status, 200);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /_/conflicts/c/x/undo\n\n"
+			      "{\"resolutionId\":\"00112233445566778899aabbccddeeff\"}");
+	gateway_bench_advance(b, CALL_RESEND_MS);
+	gateway_bench_answer(b, 1, MSG_conflict_undo_ack, &full);
+	assert_int_equal(b->status, 503);
+	assert_true(body_has(b, "\"code\":\"outcome_unknown\""));
 }
 
 static void test_silent_leads_are_passed_over(void **state)
@@ -667,6 +691,7 @@ int main(void)
 	    TEST(test_a_conflict_is_shown),
 	    TEST(test_who_waits_looks_again),
 	    TEST(test_what_has_no_room_is_not_undone),
+	    TEST(test_a_refusal_of_an_earlier_sending_is_not_told),
 	    TEST(test_silent_leads_are_passed_over),
 	    TEST(test_an_answer_names_its_lease),
 	    TEST(test_answers_that_come_too_late),

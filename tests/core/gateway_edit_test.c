@@ -104,6 +104,26 @@ static void test_asks_again(void **state)
 		  "<- 1 200 {\"changes\":4}\n");
 }
 
+/* Its first sending may be under way: that its repetition finds no room says nothing of it. */
+static void test_a_full_lead_says_nothing_of_an_earlier_sending(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const enum status full[] = {STATUS_OVERLOADED, STATUS_DISK_FULL};
+	map(b, 1);
+	for (size_t i = 0; i < ARRAY_LEN(full); i++) {
+		gateway_bench_http(b, "DELETE /c");
+		answer_status(b, b->sent_count - 1, full[i]);
+		assert_int_equal(b->status, status_row(full[i])->http);
+		gateway_bench_clear(b);
+		gateway_bench_http(b, "DELETE /c");
+		gateway_bench_advance(b, CALL_RESEND_MS);
+		answer_status(b, 1, full[i]);
+		assert_int_equal(b->status, 503);
+		assert_non_null(strstr(buf_cstr(&b->body), "\"code\":\"outcome_unknown\""));
+		gateway_bench_clear(b);
+	}
+}
+
 static void test_lives_while_it_advances(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -316,6 +336,7 @@ int main(void)
 	    ON_BENCH(test_forms),
 	    ON_BENCH(test_no_collection),
 	    ON_BENCH(test_asks_again),
+	    ON_BENCH(test_a_full_lead_says_nothing_of_an_earlier_sending),
 	    ON_BENCH(test_lives_while_it_advances),
 	    ON_BENCH(test_ends_without_progress),
 	    ON_BENCH(test_stops_at_a_document),
