@@ -38,6 +38,7 @@ struct offers {
 	struct map by_id;  /* document id -> struct offer* */
 	struct map given;  /* lease, document id -> struct given* */
 	struct buf after;  /* the next look at the queue begins behind this document */
+	bool came_round;   /* looks have come to the queue's end, and given nothing since */
 	uint64_t settings; /* version that `external` and `lease_ms` are of */
 	bool external;
 	uint64_t lease_ms;
@@ -201,7 +202,8 @@ static void offer_to(struct storage *s, struct shard_copy *c, struct taking *k, 
 	give(s, k, id, open.since_ms);
 }
 
-/* Walks on where the last request stopped, to the end of the queue. */
+/* Walks on where the last request stopped, to the end of the queue. Where nothing is given, who
+ * asks on is told before long that there is no more, however long the queue is. */
 static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
 {
 	struct offers *o = c->offers;
@@ -226,11 +228,13 @@ static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
 		buf_append_slice(&o->after, id);
 		offer_to(s, c, k, buf_slice(&o->after));
 	}
-	if (!k->ack->more) { /* what is before the place where this began comes next */
-		buf_clear(&o->after);
-		k->ack->more = !from_start;
-	}
 	store_iterator_free(s->store, it);
+	o->came_round = o->came_round && k->ack->offers_count == 0;
+	if (k->ack->more)
+		return;
+	/* what is before the place where this began comes next */
+	buf_clear(&o->after);
+	k->ack->more = o->came_round = !from_start && !o->came_round;
 }
 
 static void take(struct storage *s, struct shard_copy *c, const struct msg_conflict_take *m,

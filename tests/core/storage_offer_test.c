@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -269,6 +270,31 @@ static void test_nothing_for_other_policies(void **state)
 	assert_string_equal(take(b, 1, 3), "");
 }
 
+/* More rows than are looked at for one request, and nothing in them for who asks. */
+static void test_a_long_queue_has_an_end(void **state)
+{
+	enum { MANY = OFFER_ROWS_TAKE + 100, ASKS_MAX = 8 };
+	struct storage_bench *b = *state;
+	uint32_t given = 0;
+	uint32_t asks = 0;
+	char id[8];
+	peers_lead(b, MODE_AVAILABLE);
+	for (uint64_t i = 0; i < MANY; i++) {
+		snprintf(id, sizeof id, "%04u", (unsigned)i);
+		branch(b, id, "x", 1, FIRST + 2 * i);
+		branch(b, id, "y", 2, FIRST + 2 * i + 1);
+		storage_bench_clear(b);
+	}
+	for (uint64_t lease = 1; given < MANY; lease++) {
+		take(b, lease, LIMIT_OFFERS);
+		given += b->taken.offers_count;
+	}
+	do {
+		assert_string_equal(take(b, 1000 + asks, 3), "");
+		assert_true(++asks <= ASKS_MAX);
+	} while (b->taken.more);
+}
+
 static void test_nobody_asks(void **state)
 {
 	struct storage_bench *b = *state;
@@ -301,6 +327,7 @@ int main(void)
 	    TEST(test_the_same_resolution_again_is_answered_alike),
 	    TEST(test_what_is_under_way_is_never_refused),
 	    TEST(test_nothing_for_other_policies),
+	    TEST(test_a_long_queue_has_an_end),
 	    TEST(test_nobody_asks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
