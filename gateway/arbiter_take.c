@@ -37,7 +37,9 @@ struct take_op {
 	uint32_t offers_count;
 	uint32_t offer;
 	bool more;
-	struct arena_mark mark; /* before the conflict in work */
+	bool asking;                 /* a lead: what it leases is not known yet */
+	struct arbiter_lease *shown; /* of those in `json` */
+	struct arena_mark mark;      /* before the conflict in work */
 	struct buf json;
 	uint32_t count;
 };
@@ -125,9 +127,37 @@ static void release_rest(struct turn *t, struct take_op *op)
 	}
 }
 
+/* What a lead may have leased that was not heard of. */
+static void release_unheard(struct turn *t, struct take_op *op)
+{
+	struct arbiter_lease lease = lease_of(op, slice_of(NULL, 0));
+	if (op->asking)
+		arbiter_give_back(t, &lease, LEASE_RELEASE, 0);
+	op->asking = false;
+}
+
+/* Nobody will see any of it. */
+static void release_all(struct turn *t, struct take_op *op)
+{
+	release_unheard(t, op);
+	release_rest(t, op);
+	for (; op->count > 0; op->count--)
+		arbiter_give_back(t, &op->shown[op->count - 1], LEASE_RELEASE, 0);
+}
+
 static void take_gone(struct turn *t, struct request *r)
 {
-	release_rest(t, r->op);
+	release_all(t, r->op);
+}
+
+/* The time is over: what there is of it. */
+static void take_due(struct turn *t, struct request *r)
+{
+	struct take_op *op = r->op;
+	call_forget_all(t->gw, r);
+	release_unheard(t, op);
+	release_rest(t, op);
+	take_answer(t, r);
 }
 
 /* ---- one conflict ---- */
@@ -183,7 +213,8 @@ static void print_conflict(struct turn *t, struct request *r, const struct confl
 	const struct map_shard *shard = cluster_map_shard(&t->gw->map, lease.shard);
 	const struct map_collection *c =
 	    shard ? map_get_u64(&t->gw->map.collections_by_id, shard->shard.collection) : NULL;
-	buf_append_text(out, op->count++ > 0 ? ",\n{\"lease\":\"" : "{\"lease\":\"");
+	buf_append_text(out, op->count > 0 ? ",\n{\"lease\":\"" : "{\"lease\":\"");
+	op->shown[op->count++] = lease;
 	arbiter_lease_print(&lease, out);
 	buf_printf(out, "\",\"leaseMs\":%" PRIu64 ",\"collection\":", op->lease_ms);
 	json_string(c ? c->settings.name : slice_of(NULL, 0), out);
@@ -232,7 +263,7 @@ static void graph_came(struct turn *t, struct request *r, uint32_t index, enum s
 
 static void overloaded(struct turn *t, struct request *r)
 {
-	release_rest(t, r->op);
+	release_all(t, r->op);
 	answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
@@ -256,14 +287,17 @@ static void offers_came(struct turn *t, struct request *r, uint32_t index, enum 
 	struct take_op *op = r->op;
 	const struct msg_conflict_take_ack *ack = body;
 	(void)index;
+	op->asking = false;
 	op->offers_count = 0;
 	op->offer = 0;
 	op->more = false;
 	if (ack && status == STATUS_OK) {
+		uint64_t count =
+		    ack->offers_count < op->take.limit ? ack->offers_count : op->take.limit;
 		op->more = ack->more;
 		op->lease_ms = ack->lease_ms;
-		op->offers = arena_alloc(&r->arena, (ack->offers_count + 1) * sizeof *op->offers);
-		for (; op->offers_count < ack->offers_count; op->offers_count++) {
+		op->offers = arena_alloc(&r->arena, (count + 1) * sizeof *op->offers);
+		for (; op->offers_count < count; op->offers_count++) {
 			op->offers[op->offers_count] = ack->offers[op->offers_count];
 			op->offers[op->offers_count].id =
 			    arena_copy(&r->arena, ack->offers[op->offers_count].id);
@@ -286,7 +320,8 @@ static void ask_shard(struct turn *t, struct request *r)
 				 .repeatable = true,
 				 .done = offers_came};
 	op->look_ms = t->now_ms + ARBITER_SILENT_MS;
-	if (!call_open(t, r, &spec))
+	op->asking = call_open(t, r, &spec);
+	if (!op->asking)
 		overloaded(t, r);
 }
 
@@ -379,6 +414,7 @@ void take_tick(struct turn *t)
 		if (op->asked != UINT32_MAX) { /* a lead says nothing */
 			call_forget_all(t->gw, r);
 			graph_read_end(t->gw, r);
+			release_unheard(t, op);
 			release_rest(t, op);
 			op->more = false;
 			next_offer(t, r);
@@ -454,9 +490,11 @@ void native_arbiter_take(struct turn *t, struct request *r)
 		answer_problem(t, r, &problem);
 		return;
 	}
+	op->shown = arena_alloc(&r->arena, op->limit * sizeof *op->shown);
 	op->until_ms = t->now_ms + (int64_t)op->wait_ms;
 	timers_set(&t->gw->timers, &r->deadline, op->until_ms + t->gw->options.limits.deadline_ms);
 	r->gone = take_gone;
+	r->due = take_due;
 	r->close = take_close;
 	link_op(op);
 	begin_round(t, r);

@@ -269,10 +269,24 @@ void offer_on_take(struct storage *s, const struct event *e, struct effects *fx)
 
 /* ---- leases ---- */
 
+/* Whoever took them is gone, perhaps before it heard which they are. */
+static enum status release_all(struct shard_copy *c, struct slice lease)
+{
+	size_t at = 0;
+	for (struct map_entry *e; c->offers && (e = map_next(&c->offers->by_id, &at));) {
+		const struct offer *o = e->value;
+		if (o->state == OFFER_LEASED && same_lease(o, lease))
+			free(map_remove(&c->offers->by_id, slice_of(e->key, e->key_len)));
+	}
+	return STATUS_OK;
+}
+
 static enum status change_lease(struct storage *s, struct shard_copy *c,
 				const struct msg_conflict_lease *m,
 				struct msg_conflict_lease_ack *ack)
 {
+	if (m->op == LEASE_RELEASE && m->id.len == 0)
+		return release_all(c, m->lease);
 	struct offer *o = held(s, c, m->id, m->lease);
 	if (!o)
 		return STATUS_LEASE_LOST;

@@ -270,6 +270,57 @@ static void test_silent_leads_are_passed_over(void **state)
 	assert_int_equal(b->status, 200);
 }
 
+static uint32_t given_back(struct gateway_bench *b)
+{
+	uint32_t count = 0;
+	for (const char *at = buf_cstr(&b->trace); (at = strstr(at, " op=2")); at++)
+		count++;
+	return count;
+}
+
+/* One conflict is shown already, the other lead may have leased another: who will not see them
+ * keeps neither. */
+static void test_who_has_gone_keeps_nothing(void **state)
+{
+	struct gateway_bench *b = *state;
+	uint64_t request = gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"limit\":2}");
+	offer(b, "x");
+	graph(b, false);
+	last(b, MSG_conflict_take);
+	gateway_bench_clear(b);
+	struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = request};
+	gateway_bench_event(b, &gone);
+	assert_int_equal(given_back(b), 2);
+	gateway_bench_clear(b);
+}
+
+/* Its answer will not be heard. */
+static void test_a_silent_lead_keeps_nothing_leased(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{}");
+	gateway_bench_advance(b, 400);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, 300);
+	assert_int_equal(given_back(b), 1);
+}
+
+/* What has been leased is not for nothing because others were silent. */
+static void test_what_there_is_is_shown_when_time_is_over(void **state)
+{
+	struct gateway_bench *b = *state;
+	gateway_bench_http(b, "POST /_/arbiter/_take\n\n{\"limit\":2}");
+	offer(b, "x");
+	graph(b, false);
+	for (int i = 0; i < 100 && b->status == 0; i++) {
+		struct msg_conflict_take_ack more = {.status = STATUS_OK, .more = true};
+		gateway_bench_answer(b, b->sent_count - 1, MSG_conflict_take_ack, &more);
+		gateway_bench_advance(b, 100);
+	}
+	assert_int_equal(b->status, 200);
+	assert_true(body_has(b, "\"id\":\"x\""));
+}
+
 static void test_an_answer_names_its_lease(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -693,6 +744,9 @@ int main(void)
 	    TEST(test_what_has_no_room_is_not_undone),
 	    TEST(test_a_refusal_of_an_earlier_sending_is_not_told),
 	    TEST(test_silent_leads_are_passed_over),
+	    TEST(test_who_has_gone_keeps_nothing),
+	    TEST(test_a_silent_lead_keeps_nothing_leased),
+	    TEST(test_what_there_is_is_shown_when_time_is_over),
 	    TEST(test_an_answer_names_its_lease),
 	    TEST(test_answers_that_come_too_late),
 	    TEST(test_an_answer_with_what_is_no_attachment),

@@ -160,6 +160,18 @@ static void test_leases_end_and_are_given_back(void **state)
 	assert_string_equal(take(b, 4, 3), "abc");
 }
 
+/* Who took them is gone before the answer came. */
+static void test_all_of_a_lease_are_given_back_at_once(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_string_equal(take(b, 1, 2), "ab");
+	assert_string_equal(take(b, 2, 1), "c");
+	assert_int_equal(say(b, "", 1, LEASE_RELEASE, 0), STATUS_OK);
+	assert_string_equal(take(b, 3, 3), "ab");
+	assert_int_equal(say(b, "c", 2, LEASE_RENEW, 0), STATUS_OK);
+}
+
 static void test_an_answer_counts_once(void **state)
 {
 	struct storage_bench *b = *state;
@@ -319,6 +331,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_clients_share_the_queue),
 	    TEST(test_leases_end_and_are_given_back),
+	    TEST(test_all_of_a_lease_are_given_back_at_once),
 	    TEST(test_an_answer_counts_once),
 	    TEST(test_an_answer_is_known_when_others_have_the_document),
 	    TEST(test_late_answers_change_nothing),

@@ -57,10 +57,24 @@ static uint64_t conflict_key(uint64_t shard, struct slice id)
 	return shard ^ digest(id);
 }
 
+/* Of all that were or will be taken under the lease nobody has heard. */
+static void forget_all(struct external_leases *l, struct slice lease)
+{
+	size_t at = 0;
+	for (struct map_entry *e; (e = map_next(&l->granted, &at));)
+		if (((const struct granted *)e->value)->lease == digest(lease))
+			free(map_remove_u64(&l->granted, map_key_u64(e)));
+	map_put_u64(&l->ended, digest(lease), l);
+}
+
 /* Given back or answered: whether the lead hears of it or not, it may be another's now. */
 static void forget(struct external_leases *l, uint64_t shard, struct slice id, struct slice lease)
 {
 	uint64_t key = conflict_key(shard, id);
+	if (id.len == 0) {
+		forget_all(l, lease);
+		return;
+	}
 	free(map_remove_u64(&l->granted, key));
 	if (lease.len > 0)
 		map_put_u64(&l->ended, key ^ digest(lease), l);
@@ -100,7 +114,7 @@ static void give(struct external_leases *l, struct sim *sim, int from, const str
 	for (uint32_t i = 0; i < m->offers_count; i++) {
 		uint64_t key = conflict_key(asked->shard, m->offers[i].id);
 		begin(l, sim, asked, m->offers[i].id, m->lease_ms);
-		if (map_get_u64(&l->ended, key ^ lease))
+		if (map_get_u64(&l->ended, key ^ lease) || map_get_u64(&l->ended, lease))
 			continue; /* asked again, late */
 		struct granted *g = map_get_u64(&l->granted, key);
 		if (!g) {
