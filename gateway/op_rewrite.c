@@ -31,9 +31,11 @@ struct rewriting {
 	struct msg_doc_read read;
 	struct target targets[SPLIT_PARTS_MAX];
 	uint32_t targets_count;
-	uint32_t target; /* that is read */
+	bool targets_cut; /* the stub names more */
+	uint32_t target;  /* that is read */
 	struct native_operation operation;
-	struct rewrite *rewrites; /* of a page */
+	struct arena_mark mark;   /* before the page in work */
+	struct rewrite *rewrites; /* of it */
 	uint32_t rewrites_count;
 	uint32_t pending;
 	uint64_t rewritten;
@@ -97,8 +99,11 @@ static void leave(struct request *r, const struct row *row, const char *reason)
 
 static void page_done(struct turn *t, struct request *r)
 {
-	if (--state_of(r)->pending == 0)
-		references_next(t, r);
+	struct rewriting *w = state_of(r);
+	if (--w->pending > 0)
+		return;
+	arena_rewind(&r->arena, w->mark);
+	references_next(t, r);
 }
 
 static void written(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -127,7 +132,8 @@ static const struct target *meant(const struct request *r, const struct row *row
 	const struct reference_place *place = &op->places[op->place];
 	struct slice kind = place->kind;
 	const struct target *found = NULL;
-	*why = kind.len == 0 ? "no_kind" : place->undecided ? "ambiguous" : NULL;
+	bool undecided = place->undecided || w->targets_cut;
+	*why = kind.len == 0 ? "no_kind" : undecided ? "ambiguous" : NULL;
 	if (!*why && row->conflicts > 0)
 		*why = "in_conflict";
 	for (uint32_t i = 0; i < w->targets_count && !*why; i++) {
@@ -161,7 +167,9 @@ static void name_operation(struct request *r, struct msg_doc_write *write)
 	write->operation_digest = slice_of(digest, 16);
 }
 
-static bool send_rewrite(struct turn *t, struct request *r, const struct row *row, struct slice to)
+/* NULL, or why it is not done. */
+static const char *send_rewrite(struct turn *t, struct request *r, const struct row *row,
+				struct slice to)
 {
 	struct references_op *op = r->op;
 	struct rewriting *w = op->rewriting;
@@ -169,7 +177,9 @@ static bool send_rewrite(struct turn *t, struct request *r, const struct row *ro
 	struct buf *scratch = &t->gw->scratch;
 	buf_clear(scratch);
 	if (reference_replace(row->body, op->places[op->place].path, r->resource, to, scratch) == 0)
-		return false;
+		return "no_such_path";
+	if (scratch->len > LIMIT_BODY_BYTES)
+		return "too_large";
 	*one = (struct rewrite){.row = *row};
 	one->row.id = arena_copy(&r->arena, row->id);
 	one->row.revision.hash = arena_copy(&r->arena, row->revision.hash);
@@ -196,12 +206,13 @@ static bool send_rewrite(struct turn *t, struct request *r, const struct row *ro
 	w->pending++;
 	if (!call_open(t, r, &spec))
 		written(t, r, spec.index, STATUS_OVERLOADED, NULL);
-	return true;
+	return NULL;
 }
 
 static void rewrite_page(struct turn *t, struct request *r, const struct msg_shard_query_ack *page)
 {
 	struct rewriting *w = state_of(r);
+	w->mark = arena_mark(&r->arena);
 	w->rewrites = arena_alloc(&r->arena, (page->rows_count + 1) * sizeof *w->rewrites);
 	w->rewrites_count = 0;
 	w->pending = 1; /* one more than there are */
@@ -211,10 +222,10 @@ static void rewrite_page(struct turn *t, struct request *r, const struct msg_sha
 		const struct target *target = meant(r, row, &why);
 		if (target && w->dry_run)
 			w->rewritten++;
-		else if (!target)
+		else if (target)
+			why = send_rewrite(t, r, row, target->id);
+		if (why)
 			leave(r, row, why);
-		else if (!send_rewrite(t, r, row, target->id))
-			leave(r, row, "no_such_path");
 	}
 	page_done(t, r);
 }
@@ -293,6 +304,7 @@ static void have_stub(struct turn *t, struct request *r, uint32_t index, enum st
 	struct slice list = arena_copy(&r->arena, value_member(ack->body, slice_text("_split")));
 	struct mp_reader reader = mp_reader_of(list);
 	uint32_t count = mp_read(&reader).count;
+	w->targets_cut = count > SPLIT_PARTS_MAX;
 	for (uint32_t i = 0; i < count && w->targets_count < SPLIT_PARTS_MAX; i++)
 		w->targets[w->targets_count++].id = mp_read(&reader).bytes;
 	read_target(t, r);
@@ -335,6 +347,7 @@ static void foresee(struct request *r, const struct split_writes *split)
 	struct slice stub = arena_copy(&r->arena, w->decision.resolve.body);
 	struct mp_reader reader = mp_reader_of(value_member(stub, slice_text("_split")));
 	uint32_t count = mp_read(&reader).count;
+	w->targets_cut = count > SPLIT_PARTS_MAX;
 	for (uint32_t i = 0; i < count && w->targets_count < SPLIT_PARTS_MAX; i++) {
 		struct target *target = &w->targets[w->targets_count++];
 		target->id = mp_read(&reader).bytes;

@@ -1,6 +1,7 @@
 #include "common/doc/reference.h"
 
 #include "common/doc/value.h"
+#include "proto/enums.h"
 
 struct replacing {
 	struct slice from;
@@ -66,6 +67,8 @@ static void replace_at(struct replacing *r, struct slice value, struct slice pat
 {
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
+	if (r->out->len > LIMIT_BODY_BYTES)
+		return; /* it is not written, so the rest does not matter */
 	if (token.type == MP_MAP && path.len > 0) {
 		replace_in_map(r, value, path);
 	} else if (token.type == MP_ARRAY) {

@@ -7,7 +7,8 @@
 #include "proto/msgpack.h"
 
 /* Appends the document with every reference to `from` at the path turned into one to `to`. Returns
- * how many there were; 0: what was appended equals the document. */
+ * how many there were; 0: what was appended equals the document. *out ends up longer than
+ * LIMIT_BODY_BYTES if that would be too large, and is not whole then. */
 uint32_t reference_replace(struct slice body, struct slice path, struct slice from, struct slice to,
 			   struct buf *out);
 /* Is one of the values that tell the document's kind this text? */

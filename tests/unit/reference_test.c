@@ -3,11 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "common/doc/json.h"
 #include "common/doc/reference.h"
+#include "proto/enums.h"
 
 struct fixture {
 	struct json_parser *parser;
@@ -75,6 +77,26 @@ static void test_left_alone(void **state)
 	turns(f, "a", "{\"a\":[[\"x\"],null,1]}", 0, "{\"a\":[[\"x\"],null,1]}");
 }
 
+/* References may be short, and what they are turned to long. */
+static void test_what_grows_too_large_is_not_written(void **state)
+{
+	enum { MANY = 3 * 1024 * 1024 };
+	static char to[LIMIT_ID_BYTES];
+	struct fixture *f = *state;
+	memset(to, 'y', sizeof to);
+	buf_clear(&f->body);
+	buf_clear(&f->out);
+	mp_write_map(&f->body, 1);
+	mp_write_text(&f->body, "a");
+	mp_write_array(&f->body, MANY);
+	for (uint32_t i = 0; i < MANY; i++)
+		mp_write_text(&f->body, "x");
+	(void)reference_replace(buf_slice(&f->body), slice_text("a"), slice_text("x"),
+				slice_of(to, sizeof to), &f->out);
+	assert_true(f->out.len > LIMIT_BODY_BYTES);
+	assert_true(f->out.len < LIMIT_BODY_BYTES + 2 * LIMIT_ID_BYTES);
+}
+
 static void test_kinds(void **state)
 {
 	struct fixture *f = *state;
@@ -89,6 +111,8 @@ static void test_kinds(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_turned), T(test_left_alone), T(test_kinds)};
+	const struct CMUnitTest tests[] = {T(test_turned), T(test_left_alone),
+					   T(test_what_grows_too_large_is_not_written),
+					   T(test_kinds)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
