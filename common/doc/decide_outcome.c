@@ -27,13 +27,19 @@ static struct slice signed_detail(struct decide *w, struct slice map)
 	return copy;
 }
 
-void decide_notes(struct decide *w, struct slice detail, struct decision *out)
+static struct slice detail_within(struct decide *w, struct slice detail, size_t room)
 {
 	struct buf cut = {0};
-	out->kind = DECISION_NOTE;
-	detail_cut(signed_detail(w, detail), LIMIT_NOTE_BYTES, &cut);
-	out->note.detail = arena_copy(w->arena, buf_slice(&cut));
+	detail_cut(signed_detail(w, detail), room, &cut);
+	struct slice copy = arena_copy(w->arena, buf_slice(&cut));
 	buf_close(&cut);
+	return copy;
+}
+
+void decide_notes(struct decide *w, struct slice detail, struct decision *out)
+{
+	out->kind = DECISION_NOTE;
+	out->note.detail = detail_within(w, detail, LIMIT_NOTE_BYTES);
 }
 
 void decide_stays_open(struct decide *w, const char *reason, const char *place, struct slice text,
@@ -85,7 +91,7 @@ void decide_becomes(struct decide *w, bool deleted, struct slice body, struct sl
 	revision_sort(m->parents, m->parents_count);
 	m->deleted = deleted;
 	m->body = deleted ? (struct slice){0} : arena_copy(w->arena, body);
-	m->detail = signed_detail(w, detail);
+	m->detail = detail_within(w, detail, LIMIT_POLICY_BYTES);
 	struct revision_content content = {.parents = m->parents,
 					   .parents_count = m->parents_count,
 					   .deleted = deleted,

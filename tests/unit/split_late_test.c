@@ -62,6 +62,26 @@ static void test_a_late_edit_follows_its_document(void **state)
 	part_is(f, 0, "x~e4da228c29dc4ebc", "{\"type\":\"person\",\"n\":9}");
 }
 
+/* The record of a split names all documents of the stub, as far as a record may be long. */
+static void test_a_stub_of_many_long_ids(void **state)
+{
+	enum { IDS = 140 };
+	struct fixture *f = *state;
+	struct buf stub = {0};
+	buf_append_text(&stub, "{\"_split\":[");
+	for (int i = 0; i < IDS; i++)
+		buf_printf(&stub, "%s\"%0500d\"", i > 0 ? "," : "", i);
+	buf_append_text(&stub, "]}");
+	person_and_record(f, KINDS);
+	node(f, "2-s", P(0, 1), buf_cstr(&stub))->flags |= REVISION_RESOLVED | REVISION_SPLIT;
+	node(f, "2-late", P(0), "{\"type\":\"person\",\"n\":9}");
+	run(f);
+	assert_int_equal(f->decision.kind, DECISION_RESOLVE);
+	assert_true(f->decision.resolve.detail.len <= LIMIT_POLICY_BYTES);
+	assert_non_null(strstr(to_json(f, f->decision.resolve.detail), "\"cut\":true"));
+	buf_close(&stub);
+}
+
 /* It is a document of somebody's own then. */
 static void test_a_late_edit_is_not_mixed_into_the_edited_stub(void **state)
 {
@@ -371,6 +391,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_late_edits_that_conflict_follow_their_document),
 	    T(test_a_late_edit_follows_its_document),
+	    T(test_a_stub_of_many_long_ids),
 	    T(test_a_late_deletion_follows_its_document),
 	    T(test_a_late_edit_is_not_mixed_into_the_edited_stub),
 	    T(test_a_second_late_edit_meets_the_first),
