@@ -118,6 +118,8 @@ void arbiter_task_timer(struct arbiter *a, struct effects *fx)
 		struct task *t = &a->tasks[i];
 		if (t->state == TASK_FREE || t->due_ms > a->now_ms)
 			continue;
+		if (t->state == TASK_SCRIPTING) /* else it would keep others waiting, for nothing */
+			fx_script_drop(fx, t->request);
 		if (t->state == TASK_WAITING)
 			arbiter_task_read(a, t, fx);
 		else
@@ -138,7 +140,9 @@ void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row)
 {
 	for (uint32_t i = 0; i < TASKS_MAX; i++) {
 		struct task *t = &a->tasks[i];
-		if (t->state == TASK_FREE || t->shard != row->placement.id)
+		/* what a script says stays good: its graph is read again in any case */
+		if (t->state == TASK_FREE || t->state == TASK_SCRIPTING ||
+		    t->shard != row->placement.id)
 			continue;
 		t->state = TASK_WAITING;
 		t->request = 0;

@@ -53,7 +53,7 @@ void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx);
 void arbiter_task_wait(struct arbiter *a, struct task *t, struct effects *fx);
 void arbiter_task_timer(struct arbiter *a, struct effects *fx);
 int64_t arbiter_task_deadline(const struct arbiter *a);
-/* The lead is another now: begin again. */
+/* The lead is another now: what it was asked is asked again. */
 void arbiter_task_lead_moved(struct arbiter *a, const struct shard_row *row);
 /* The shard is gone. */
 void arbiter_task_drop(struct arbiter *a, uint64_t shard, struct effects *fx);

@@ -282,6 +282,23 @@ static void test_busy_crashed_and_lost_scripts_are_run_again(void **state)
 	assert_non_null(strstr(said(w, &ack, SCRIPT_CRASHED, "signal 11"), "crashed: signal 11"));
 }
 
+/* A run that nobody waits for any more is not made, in the place of others; when only the lead is
+ * another one it is waited for. */
+static void test_runs_given_up_are_dropped(void **state)
+{
+	struct world *w = *state;
+	struct msg_conflict_read_ack ack;
+	script_is_asked(w, SCRIPT, &ack);
+	struct msg_shard_newer newer = {.shard = placement(w, EPOCH + 1, NODE_A, 1)};
+	struct envelope envelope = {.type = MSG_shard_newer};
+	deliver(w, NODE_A, &envelope, &newer);
+	run_until(w, 29000);
+	assert_null(strstr(buf_cstr(&w->trace), "script"));
+	assert_null(strstr(buf_cstr(&w->trace), "drop"));
+	run_until(w, 31000);
+	assert_non_null(strstr(buf_cstr(&w->trace), "drop\n"));
+}
+
 /* Slow scripts leave room for other shards' documents. */
 static void test_scripts_in_hand_are_bounded(void **state)
 {
@@ -385,6 +402,7 @@ int main(void)
 	    T(test_a_script_has_a_fallback),
 	    T(test_no_worker_for_scripts),
 	    T(test_busy_crashed_and_lost_scripts_are_run_again),
+	    T(test_runs_given_up_are_dropped),
 	    T(test_scripts_in_hand_are_bounded),
 	    T(test_a_policy_that_moved_is_not_waited_for),
 	    T(test_thousands_of_leaves_take_a_pause),
