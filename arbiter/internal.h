@@ -50,7 +50,7 @@ struct shard_row {
 	struct replica replicas[LIMIT_REPLICAS];
 	bool leased;
 	bool scripted;         /* the last document's policy was a script */
-	bool listed;           /* in the lease's answer, or the map, that is being read */
+	bool listed;           /* in the lease's answer that is being read */
 	uint64_t list_request; /* 0: none under way */
 	int64_t list_ms;       /* when to ask, or to ask again */
 	int64_t pause_ms;
@@ -68,8 +68,7 @@ struct collection_row {
 	uint64_t version;
 	uint64_t slow_version; /* slow: a script has run out of time under this one */
 	bool slow;
-	bool none;   /* under this version all conflicts are people's */
-	bool listed; /* in the map that is being read */
+	bool none; /* under this version all conflicts are people's */
 	uint64_t retain_ms;
 	size_t name_len;
 	char name[LIMIT_NAME_BYTES];

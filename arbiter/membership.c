@@ -169,46 +169,37 @@ static void adopt_collection(struct arbiter *a, const struct collection *collect
 	arbiter_script_policy_moved(a, collection->id, fx);
 }
 
-static void drop_shards(struct arbiter *a, const struct msg_map_push *m, struct effects *fx)
+/* The next id of the rows that is not named. */
+static bool next_unnamed(const struct map *rows, const struct map *named, size_t *at, uint64_t *id)
 {
-	uint64_t *gone = arena_alloc(&a->arena, (a->shards.count + 1) * sizeof *gone);
-	uint32_t count = 0;
-	size_t at = 0;
-	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
-		((struct shard_row *)entry->value)->listed = false;
-	for (uint32_t i = 0; i < m->shards_count; i++) {
-		struct shard_row *row = shard_row(a, m->shards[i].id);
-		if (row)
-			row->listed = true;
+	for (struct map_entry *entry; (entry = map_next(rows, at));) {
+		*id = map_key_u64(entry);
+		if (!map_get_u64(named, *id))
+			return true;
 	}
-	at = 0;
-	for (struct map_entry *entry; (entry = map_next(&a->shards, &at));)
-		if (!((struct shard_row *)entry->value)->listed)
-			gone[count++] = map_key_u64(entry);
-	for (uint32_t i = 0; i < count; i++) {
-		arbiter_task_drop(a, gone[i], fx);
-		arbiter_queue_free(map_remove_u64(&a->shards, gone[i]));
-	}
+	return false;
 }
 
-static void drop_collections(struct arbiter *a, const struct msg_map_push *m)
+/* What was dropped leaves room for others. */
+static void drop_unnamed(struct arbiter *a, const struct msg_map_push *m, struct effects *fx)
 {
-	uint64_t *gone = arena_alloc(&a->arena, (a->collections.count + 1) * sizeof *gone);
-	uint32_t count = 0;
+	struct map shards = {.seed = a->shards.seed};
+	struct map collections = {.seed = a->collections.seed};
+	uint64_t id;
 	size_t at = 0;
-	for (struct map_entry *entry; (entry = map_next(&a->collections, &at));)
-		((struct collection_row *)entry->value)->listed = false;
-	for (uint32_t i = 0; i < m->collections_count; i++) {
-		struct collection_row *row = map_get_u64(&a->collections, m->collections[i].id);
-		if (row)
-			row->listed = true;
+	for (uint32_t i = 0; i < m->shards_count; i++)
+		(void)map_put_u64(&shards, m->shards[i].id, a);
+	for (uint32_t i = 0; i < m->collections_count; i++)
+		(void)map_put_u64(&collections, m->collections[i].id, a);
+	while (next_unnamed(&a->shards, &shards, &at, &id)) {
+		arbiter_task_drop(a, id, fx);
+		arbiter_queue_free(map_remove_u64(&a->shards, id));
 	}
 	at = 0;
-	for (struct map_entry *entry; (entry = map_next(&a->collections, &at));)
-		if (!((struct collection_row *)entry->value)->listed)
-			gone[count++] = map_key_u64(entry);
-	for (uint32_t i = 0; i < count; i++)
-		free(map_remove_u64(&a->collections, gone[i]));
+	while (next_unnamed(&a->collections, &collections, &at, &id))
+		free(map_remove_u64(&a->collections, id));
+	map_close(&shards);
+	map_close(&collections);
 }
 
 static void adopt_member(struct arbiter *a, const struct member *member)
@@ -226,11 +217,8 @@ static void adopt_member(struct arbiter *a, const struct member *member)
 void arbiter_member_on_map(struct arbiter *a, const struct event *e, struct effects *fx)
 {
 	const struct msg_map_push *m = e->message.body;
-	/* what the coordinator does not name any more was dropped, and leaves room for others */
-	if (e->message.from.member == a->options.coordinator && m->map_version > a->map_version) {
-		drop_shards(a, m, fx);
-		drop_collections(a, m);
-	}
+	if (e->message.from.member == a->options.coordinator && m->map_version > a->map_version)
+		drop_unnamed(a, m, fx);
 	for (uint32_t i = 0; i < m->collections_count; i++)
 		adopt_collection(a, &m->collections[i], fx);
 	for (uint32_t i = 0; i < m->shards_count; i++)
