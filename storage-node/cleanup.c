@@ -124,6 +124,8 @@ static bool still_resolved(struct storage *s, struct shard_copy *c, const struct
 	document_load_pending(s, c, item->id, &view);
 	if (overlay_cleans(view.overlay, item->resolution_id))
 		return false; /* it was ordered already */
+	if (overlay_resolves(view.overlay, item))
+		return false; /* what came again since has the same id, and nobody has passed it */
 	if (view.exists && graph_conflicts(&view.doc) > 0)
 		REACHED(cleanup_cancelled);
 	return !view.exists || graph_conflicts(&view.doc) == 0; /* not there: it was erased */

@@ -105,6 +105,7 @@ static void overlay_free(struct overlay *o)
 	buf_close(&o->record);
 	buf_close(&o->purged);
 	buf_close(&o->cleaned);
+	buf_close(&o->resolved);
 	free(o);
 }
 
@@ -179,6 +180,19 @@ bool overlay_cleans(const struct overlay *o, struct slice resolution_id)
 	for (size_t at = 0; resolution_id.len > 0 && at + resolution_id.len <= ids.len;
 	     at += resolution_id.len)
 		if (memcmp(ids.data + at, resolution_id.data, resolution_id.len) == 0)
+			return true;
+	return false;
+}
+
+bool overlay_resolves(const struct overlay *o, const struct cleanup_item *item)
+{
+	if (!o)
+		return false;
+	struct slice made = buf_slice(&o->resolved);
+	size_t len = item->resolution_id.len;
+	for (size_t at = 0; at + len + sizeof(uint64_t) <= made.len; at += len + sizeof(uint64_t))
+		if (memcmp(made.data + at, item->resolution_id.data, len) == 0 &&
+		    be64_read(made.data + at + len) > item->number)
 			return true;
 	return false;
 }
@@ -260,6 +274,10 @@ static void view_advance(struct document_view *v, struct slice encoded, uint64_t
 	document_find_mark(v, &change);
 	bool cleans = find_resolved(v, &change, &resolved);
 	edit_apply(v, &change, number, cleans ? &resolved : NULL, &edit);
+	if (edit.resolved) {
+		buf_append_slice(&v->overlay->resolved, change.resolution_id);
+		buf_append_be64(&v->overlay->resolved, number);
+	}
 	if (edit.purged)
 		overlay_purged(v, number, &edit.deletion);
 	else if (edit.changed)

@@ -102,6 +102,7 @@ struct overlay {
 	struct buf record;      /* encoded document after those */
 	struct buf purged;      /* encoded mark that one of those leaves; empty: none does */
 	struct buf cleaned;     /* ids of resolutions whose cleanup is among those */
+	struct buf resolved;    /* ids of those made by them, each with its number */
 	struct map
 	    bodies; /* revision text -> struct buf*: bodies outside the record made by those */
 };
@@ -529,6 +530,8 @@ void overlays_clear(struct shard_copy *c);
 /* Is the cleanup of this resolution among the entries under way that its document was loaded with?
  * o may be NULL. */
 bool overlay_cleans(const struct overlay *o, struct slice resolution_id);
+/* Is a resolution of this id made anew among them, behind the item's? */
+bool overlay_resolves(const struct overlay *o, const struct cleanup_item *item);
 
 /* edit.c: what a change does to a document; pure but for reading bodies through the view */
 struct body_edit {

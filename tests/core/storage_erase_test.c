@@ -219,6 +219,77 @@ static void test_a_branch_pushed_again_brings_nothing_back(void **state)
 	buf_close(&encoded);
 }
 
+/* 2-hash on 1-a, which settles with what follows. */
+static void push_under_way(struct storage_bench *b, const char *hash, uint64_t v)
+{
+	struct slice hashes[2] = {slice_text(hash), slice_text("a")};
+	struct import_item one = {.id = slice_text("d"),
+				  .generation = 2,
+				  .hashes = hashes,
+				  .hashes_count = 2,
+				  .body = peers_body(b, v)};
+	struct msg_doc_import m = {.shard = SHARD, .items = &one, .items_count = 1};
+	storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+}
+
+static uint64_t clean_up(struct storage_bench *b, struct slice resolution, uint64_t number,
+			 uint64_t settles)
+{
+	struct cleanup_item item = {slice_text("d"), resolution, number, false};
+	struct cleanup_ack_row acks[] = {{SELF, INCARNATION + SELF, number},
+					 {PEER_B, INCARNATION + PEER_B, number},
+					 {PEER_C, INCARNATION + PEER_C, number}};
+	struct msg_cleanup_commit m = {
+	    .shard = SHARD, .items = &item, .items_count = 1, .acks = acks, .acks_count = 3};
+	b->cleaned = (struct msg_cleanup_commit_ack){.status = 999};
+	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
+	if (b->cleaned.status == 999)
+		peers_ack(b, PEER_B, 1, settles);
+	assert_int_equal(b->cleaned.status, STATUS_OK);
+	return b->cleaned.cleaned;
+}
+
+/* The same versions come again, and become the same: what the replicas have passed is the first
+ * resolution, not this one. */
+static void test_a_resolution_made_again_is_not_cleaned_up(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2] = {rev(2, "b"), rev(2, "c")};
+	char hash[REVISION_HASH_CHARS];
+	peers_lead(b, MODE_AVAILABLE);
+	push(b, "a", 1, 3);
+	push(b, "b", 2, 4);
+	push(b, "c", 3, 5);
+	struct msg_conflict_resolve m = {.shard = SHARD,
+					 .id = slice_text("d"),
+					 .leaves = leaves,
+					 .leaves_count = 2,
+					 .parents = leaves,
+					 .parents_count = 2,
+					 .body = arena_copy(&b->arena, peers_body(b, 4)),
+					 .policy_version = 1,
+					 .resolution_id = peers_operation(b, 77)};
+	struct revision_content content = {
+	    .parents = leaves, .parents_count = 2, .body = m.body, .policy = 1};
+	revision_name(&content, hash, &m.revision);
+	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, &m);
+	peers_ack(b, PEER_B, 1, 6);
+	struct revs_asked d = {
+	    .id = slice_text("d"), .revisions = &m.revision, .revisions_count = 1};
+	struct msg_doc_erase gone = {.shard = SHARD, .items = &d, .items_count = 1};
+	storage_bench_deliver(b, GATEWAY, MSG_doc_erase, 1, &gone);
+	push_under_way(b, "b", 2);
+	push_under_way(b, "c", 3);
+	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, &m); /* a late one */
+	assert_int_equal(clean_up(b, m.resolution_id, 6, 11), 0);
+	peers_ack(b, PEER_B, 1, 10);
+	assert_int_equal(conflicts_listed(b), 1);
+	assert_int_equal(b->listed.rows[0].conflict.number, 10);
+	assert_int_equal(b->listed.rows[0].conflict.leaves_count, 2);
+	assert_int_equal(clean_up(b, m.resolution_id, 10, 11), 1);
+	assert_int_equal(conflicts_listed(b), 0);
+}
+
 static void test_not_the_lead(void **state)
 {
 	struct storage_bench *b = *state;
@@ -242,6 +313,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_a_late_copy_brings_nothing_back,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_branch_pushed_again_brings_nothing_back,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_resolution_made_again_is_not_cleaned_up,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_not_the_lead, storage_bench_setup,
 					    storage_bench_teardown),
