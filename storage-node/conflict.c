@@ -370,7 +370,7 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 {
 	const struct msg_conflict_resolve *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	struct document_view view;
+	struct document_view view = {.overlay = NULL};
 	struct msg_conflict_resolve_ack ack = {
 	    .shard = m->shard, .id = m->id, .status = conflict_must_lead(s, c, e, fx)};
 	if (ack.status == STATUS_OK && m->lease.len > 0 && was_answered(c, e, fx))
@@ -390,7 +390,7 @@ void conflict_on_resolve(struct storage *s, const struct event *e, struct effect
 	}
 	if (ack.status == STATUS_OK)
 		order_resolution(s, c, e, &view, fx);
-	else
+	else if (!waiter_refuse(c, e, view.overlay, MSG_conflict_resolve_ack, &ack, &ack.status))
 		fx_reply(fx, WHEN_NOW, e, MSG_conflict_resolve_ack, &ack);
 }
 

@@ -384,6 +384,10 @@ struct waiter *waiter_new(const struct event *e, uint16_t type);
  * then, and with no lists if it fails. NULL: it is applied, or 0; nothing was done. */
 struct waiter *waiter_await(struct shard_copy *c, const struct event *e, uint64_t number,
 			    uint16_t type, const void *answer);
+/* A definite refusal that rests on what is under way of a document waits for it, too. False: it is
+ * to be sent now, as nothing is, or too many wait: then its status says that it is unknown. */
+bool waiter_refuse(struct shard_copy *c, const struct event *e, const struct overlay *o,
+		   uint16_t type, const void *answer, uint64_t *status) MUST_CHECK;
 void waiter_set_revision(struct waiter *w, const struct revision *r);
 void waiter_answer(struct waiter *w, struct effects *fx); /* and frees it */
 void waiters_fail(struct pending *p, enum status status, struct effects *fx);

@@ -233,7 +233,8 @@ void reopen_on_undo(struct storage *s, const struct event *e, struct effects *fx
 		return;
 	}
 	if (ack.status != STATUS_OK) {
-		fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
+		if (!waiter_refuse(c, e, view.overlay, MSG_conflict_undo_ack, &ack, &ack.status))
+			fx_reply(fx, WHEN_NOW, e, MSG_conflict_undo_ack, &ack);
 		return;
 	}
 	name_leaves(&view, &change);

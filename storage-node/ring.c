@@ -163,6 +163,22 @@ struct waiter *waiter_await(struct shard_copy *c, const struct event *e, uint64_
 	return w;
 }
 
+bool waiter_refuse(struct shard_copy *c, const struct event *e, const struct overlay *o,
+		   uint16_t type, const void *answer, uint64_t *status)
+{
+	bool rests = o && ring_at(&c->pending, o->last_number);
+	if (!rests || *status == STATUS_OVERLOADED || *status >= STATUS_NOT_LEAD)
+		return false;
+	if (waiters_full(c)) {
+		*status = STATUS_TIMED_OUT;
+		return false;
+	}
+	struct waiter *w = waiter_await(c, e, o->last_number, type, answer);
+	w->ack.status = *status;
+	w->needs_lead = true;
+	return true;
+}
+
 void waiter_answer(struct waiter *w, struct effects *fx)
 {
 	struct envelope envelope = w->envelope;

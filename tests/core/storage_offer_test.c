@@ -251,7 +251,6 @@ static void test_the_same_resolution_again_is_answered_alike(void **state)
 	conflicts(b);
 	assert_int_equal(answer(b, "a", 0, 7, 0), 999);
 	assert_int_equal(answer(b, "a", 0, 7, 0), 999); /* as unknown as the first */
-	assert_int_equal(answer(b, "a", 0, 8, 0), STATUS_LEAVES_MOVED);
 	b->resolved.status = 999;
 	peers_ack(b, PEER_B, 1, 9);
 	assert_int_equal(b->resolved.status, STATUS_OK);
@@ -270,8 +269,21 @@ static void test_what_is_under_way_is_never_refused(void **state)
 		told = answer(b, "a", 1, 7, 0);
 	assert_int_equal(told, STATUS_TIMED_OUT);
 	assert_int_equal(answer(b, "a", 0, 7, 0), STATUS_TIMED_OUT);
+	assert_int_equal(answer(b, "a", 0, 8, 0), STATUS_TIMED_OUT);
 	peers_ack(b, PEER_B, 1, 9);
 	assert_int_equal(answer(b, "a", 1, 7, 0), STATUS_OK);
+	assert_int_equal(answer(b, "a", 0, 8, 0), STATUS_LEAVES_MOVED);
+}
+
+/* It would not be true if what it rests on were lost with its lead. */
+static void test_a_refusal_waits_for_what_it_rests_on(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_int_equal(answer(b, "a", 0, 7, 0), 999);
+	assert_int_equal(answer(b, "a", 0, 8, 0), 999);
+	peers_ack(b, PEER_B, 1, 9);
+	assert_int_equal(b->resolved.status, STATUS_LEAVES_MOVED);
 }
 
 static void test_nothing_for_other_policies(void **state)
@@ -339,6 +351,7 @@ int main(void)
 	    TEST(test_what_is_being_resolved_is_offered_to_nobody),
 	    TEST(test_the_same_resolution_again_is_answered_alike),
 	    TEST(test_what_is_under_way_is_never_refused),
+	    TEST(test_a_refusal_waits_for_what_it_rests_on),
 	    TEST(test_nothing_for_other_policies),
 	    TEST(test_a_long_queue_has_an_end),
 	    TEST(test_nobody_asks),

@@ -48,7 +48,7 @@ static enum status undo(struct storage_bench *b, uint64_t resolution, uint64_t n
 	    .shard = SHARD, .id = slice_text("d"), .resolution_id = peers_operation(b, resolution)};
 	b->undone = (struct msg_conflict_undo_ack){.status = 999};
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
-	if (b->undone.status == 999)
+	if (b->undone.status == 999 && number > 0)
 		peers_ack(b, PEER_B, 1, number);
 	return b->undone.status;
 }
@@ -168,9 +168,11 @@ static void test_while_its_cleanup_is_under_way(void **state)
 	storage_bench_clear(b);
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_commit, 1, &m);
-	assert_int_equal(undo(b, RESOLUTION + 5, 7), STATUS_NOT_FOUND);
+	assert_int_equal(undo(b, RESOLUTION + 5, 0),
+			 999); /* who says so may have to take it back */
 	expect(b, "-> 12 e1 append after=1.5 settled=5 acked=5 cleanup:d\n");
 	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(b->undone.status, STATUS_NOT_FOUND);
 	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
 	assert_int_equal(b->was_read.conflicts, 0);
 }
