@@ -16,8 +16,9 @@
 enum {
 	POLL_MS = 200,       /* between looks at a queue that had work */
 	POLL_IDLE_MS = 1000, /* the longest pause at one that had none */
-	REQUEST_MS = 2000,   /* an answer that is not there by then is asked for again */
-	JOIN_MS = 500,       /* between tries */
+	REQUEST_MS = 2000,   /* an answer that is not there by then is asked for again, of a */
+	REQUEST_LONGEST_MS = 8000, /* document after twice as long each time, up to this */
+	JOIN_MS = 500,             /* between tries */
 	ASK_LEASE_MS = 1000,
 	BACKOFF_MS = 1000, /* the longest pause between tries of one document */
 	KNOWN_MS = 30000,  /* then a conflict that stayed open is looked at, and noted, again */

@@ -69,7 +69,7 @@ static void ask(struct arbiter *a, struct task *t, const struct question *q, str
 	fx_send(fx, WHEN_NOW, run->leads[q->slot], 0, &envelope, q->message);
 	t->state = TASK_SPLITTING;
 	t->request = envelope.request_id;
-	t->due_ms = a->now_ms + REQUEST_MS;
+	t->due_ms = arbiter_task_answer_due_ms(a, t);
 }
 
 static void send_check(struct arbiter *a, struct task *t, const struct decision *d, uint32_t part,

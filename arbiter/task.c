@@ -34,6 +34,13 @@ static void task_end(struct arbiter *a, struct task *t)
 		arbiter_queue_wake(a, row);
 }
 
+/* What is large or comes from far away takes its time, and counts only as the answer to the last
+ * asking. */
+int64_t arbiter_task_answer_due_ms(const struct arbiter *a, const struct task *t)
+{
+	return a->now_ms + backoff_ms(REQUEST_MS, REQUEST_LONGEST_MS, t->attempts);
+}
+
 void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx)
 {
 	struct shard_row *row = shard_row(a, t->shard);
@@ -47,7 +54,7 @@ void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx)
 	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &read);
 	t->state = TASK_READING;
 	t->request = envelope.request_id;
-	t->due_ms = a->now_ms + REQUEST_MS;
+	t->due_ms = arbiter_task_answer_due_ms(a, t);
 }
 
 static bool task_may_retry(struct arbiter *a, struct task *t, struct effects *fx)
@@ -197,7 +204,7 @@ static void send_resolve(struct arbiter *a, struct task *t, const struct shard_r
 	t->how = d->how;
 	memcpy(t->resolution, d->resolution_id, sizeof t->resolution);
 	t->request = envelope.request_id;
-	t->due_ms = a->now_ms + REQUEST_MS;
+	t->due_ms = arbiter_task_answer_due_ms(a, t);
 }
 
 static void send_note(struct arbiter *a, struct task *t, const struct shard_row *row,

@@ -48,6 +48,8 @@ bool arbiter_task_exists(const struct arbiter *a, uint64_t shard, struct slice i
 /* False: no room. */
 bool arbiter_task_start(struct arbiter *a, struct shard_row *row, struct slice id,
 			struct effects *fx);
+/* When what is asked for now is asked for again. */
+int64_t arbiter_task_answer_due_ms(const struct arbiter *a, const struct task *t);
 void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx);
 /* Later, or not at all if it has been tried too often. */
 void arbiter_task_wait(struct arbiter *a, struct task *t, struct effects *fx);

@@ -220,6 +220,25 @@ static void test_leaves_moved_reads_again(void **state)
 	assert_true(metric_is(w, "\nparley_arbiter_tasks 0\n"));
 }
 
+/* A large document over a slow line: each answer takes five seconds. */
+static void test_a_slow_lead_is_heard(void **state)
+{
+	enum { STEP_MS = 100, STEPS_LATE = 50, STEPS = 400 };
+	struct world *w = *state;
+	struct sent asked[STEPS];
+	struct msg_conflict_read_ack ack = graph(w, "{\"a\":1,\"b\":2}", "{}");
+	list_shows_open(w, "doc");
+	for (int i = 0; i < STEPS; i++) {
+		run_until(w, (int64_t)i * STEP_MS);
+		asked[i] = last_sent(w, NODE_A, MSG_conflict_read);
+		w->sent[0] = asked[i];
+		w->sent_count = 1; /* there is room for so many only */
+		if (i >= STEPS_LATE)
+			answer_to(w, asked[i - STEPS_LATE], &ack);
+	}
+	assert_non_null(strstr(buf_cstr(&w->trace), "conflict_resolve{"));
+}
+
 static void test_policy_none_is_noted_once(void **state)
 {
 	struct world *w = *state;
@@ -743,6 +762,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_a_conflict_is_read_resolved_and_cleaned_up),
 	    T(test_leaves_moved_reads_again),
+	    T(test_a_slow_lead_is_heard),
 	    T(test_policy_none_is_noted_once),
 	    T(test_policy_none_needs_no_reading),
 	    T(test_another_policy_is_looked_at_at_once),
