@@ -14,11 +14,17 @@ static bool evictable(const struct coordinator *c, const struct member_row *m)
 	       away_ms >= c->options.evict_after_ms;
 }
 
+/* It ran full while it took one over, which may have been all that filled it. */
+static bool ran_full(const struct coordinator *c, const struct member_row *m)
+{
+	return m->ran_full_ms != 0 && c->now_ms - m->ran_full_ms < MOVE_FULL_PAUSE_MS;
+}
+
 /* May it get a replica now? */
 static bool has_room(const struct coordinator *c, const struct member_row *m)
 {
 	return m && m->listed && m->role == ROLE_STORAGE && m->incarnation != 0 && !m->fatal &&
-	       !m->disk_full && !m->draining && membership_alive(c, m);
+	       !m->disk_full && !ran_full(c, m) && !m->draining && membership_alive(c, m);
 }
 
 /* The new node is no good any more. One that only learns goes as soon as it could not be chosen
@@ -26,10 +32,12 @@ static bool has_room(const struct coordinator *c, const struct member_row *m)
 static bool target_lost(const struct coordinator *c, const struct shard *s)
 {
 	const struct replica *r = &s->replicas[placement_joining(s)];
-	const struct member_row *m = coordinator_member_row(c, r->node);
+	struct member_row *m = coordinator_member_row(c, r->node);
 	if (!m || !m->listed || c->now_ms - m->seen_ms >= MOVE_PATIENCE_MS)
 		return true;
-	return r->learning && (m->draining || m->disk_full);
+	if (m->disk_full)
+		m->ran_full_ms = c->now_ms;
+	return m->disk_full || (r->learning && m->draining);
 }
 
 static bool stay(struct coordinator *c, struct shard_row *row, struct effects *fx)

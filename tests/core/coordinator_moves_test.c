@@ -282,6 +282,39 @@ static void test_target_leaves_the_list(void **state)
 	assert_true(lists(b, 14));
 }
 
+/* What it is to take does not fit on its disk, which has room again without it: the next one gets
+ * its chance. */
+static void test_target_runs_full(void **state)
+{
+	struct bench *b = *state;
+	bench_model(b, 14)->out_of_sync = bench_model(b, 15)->out_of_sync = true;
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	advance_until(b, joining);
+	const struct shard *s = bench_placement(b);
+	uint64_t target = s->replicas[placement_joining(s)].node;
+	bench_model(b, target == 14 ? 15 : 14)->out_of_sync = false;
+	for (int i = 0; i < LONG_MS / STEP_MS && !old_gone(b); i++) {
+		bench_model(b, target)->disk_full = joining(b) && lists(b, target);
+		bench_advance(b, STEP_MS);
+	}
+	assert_true(old_gone(b));
+	assert_false(lists(b, target));
+}
+
+/* Likewise if it votes already, and so can't follow. */
+static void test_target_runs_full_joint(void **state)
+{
+	struct bench *b = *state;
+	assert_int_equal(update(b, "a", true, ""), STATUS_OK);
+	while (!is_joint(b))
+		bench_advance(b, STEP_MS);
+	const struct shard *s = bench_placement(b);
+	struct model *target = bench_model(b, s->replicas[placement_joining(s)].node);
+	target->disk_full = target->out_of_sync = true;
+	advance_until(b, old_gone);
+	assert_false(lists(b, target->id));
+}
+
 static void test_source_dies_on_the_way(void **state)
 {
 	struct bench *b = *state;
@@ -388,6 +421,8 @@ int main(void)
 	    CASE(test_target_has_one_already),
 	    CASE(test_target_is_drained_too),
 	    CASE(test_target_leaves_the_list),
+	    CASE(test_target_runs_full),
+	    CASE(test_target_runs_full_joint),
 	    CASE(test_source_dies_on_the_way),
 	    CASE(test_called_off),
 	    CASE(test_update_checks),

@@ -308,6 +308,7 @@ static void beat(struct bench *b, struct model *m)
 				  .life = m->life,
 				  .incarnation = m->incarnation,
 				  .map_version = m->map_version,
+				  .disk_full = m->disk_full,
 				  .shards = reports(b, m),
 				  .shards_count = m->copies_count};
 	bench_deliver(b, m, MSG_heartbeat, &h);

@@ -32,6 +32,7 @@ struct model {
 	bool joined;
 	bool never_serves; /* named lead, it stays PROMISING */
 	bool out_of_sync;  /* what a lead says of it */
+	bool disk_full;    /* what it says of itself */
 	uint64_t incarnation;
 	uint64_t boot;
 	uint64_t life;
