@@ -4,7 +4,7 @@
 #   make check-tidy        clang-tidy: some minutes; what goes to main has to pass it, too
 #   make check-sizes       one of them, likewise for the others
 
-LINTS := format sizes banned layers headers shell
+LINTS := format sizes banned layers headers shell metrics
 LINT_TARGETS := $(LINTS:%=check-%)
 
 check: check-fast check-selftest
