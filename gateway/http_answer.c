@@ -144,11 +144,21 @@ void problem_print(const struct problem *p, struct slice request_id, struct buf 
 	buf_append_byte(out, '}');
 }
 
+/* What INTERNAL says to its client sends whoever looks into it to the log. */
+static void log_internal(struct turn *t, const struct request *r, const struct problem *p)
+{
+	if (p->status == STATUS_INTERNAL)
+		fx_log(t->fx, LOG_LEVEL_ERROR, "request_failed request=%.*s method=%s route=\"%s\"",
+		       (int)r->request_id.len, (const char *)r->request_id.data,
+		       http_method_name(r->method), r->route ? r->route->pattern : "");
+}
+
 static void send_problem(struct turn *t, struct request *r, const struct problem *p,
 			 struct slice allow)
 {
 	const struct status_row *row = status_row(p->status);
 	bool couch = r->dialect == DIALECT_COUCH;
+	log_internal(t, r, p);
 	struct reply *reply = reply_begin(t, couch ? couch_http(p) : row->http);
 	if (couch)
 		couch_error_print(p, &reply->body);

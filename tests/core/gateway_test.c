@@ -1,5 +1,6 @@
 /* The gateway's core: writes, reads and their retries. Each scenario is the trace that it leaves:
- * `-> node@epoch message` is sent, `<- request status headers body` is answered. */
+ * `-> node@epoch message` is sent, `<- request status headers body` is answered, `! text` is an
+ * error in the log. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,6 +91,19 @@ static void test_refusals_name_the_current_revision(void **state)
 	gateway_bench_http(b, "PUT /c/a\nif-none-match: *\n\n{}");
 	answer_write(b, 0, STATUS_PRECONDITION_FAILED, 4);
 	assert_int_equal(b->status, 412);
+}
+
+/* Its text sends people to the log, where they look for the id of the request. */
+static void test_internal_is_in_the_log(void **state)
+{
+	struct gateway_bench *b = *state;
+	map(b);
+	gateway_bench_http(b, "PUT /c/a\nx-request-id: q\n\n{}");
+	answer_write(b, 0, STATUS_INTERNAL, 0);
+	expect(b, "-> 11@1 put a {}\n"
+		  "! request_failed request=q method=PUT route=\"/{collection}/{id}\"\n"
+		  "<- 1 500 {\"error\":\"The server failed to answer; its log names the request "
+		  "id.\",\"code\":\"internal\",\"status\":500,\"requestId\":\"q\"}\n");
 }
 
 static void test_branch_by_name(void **state)
@@ -727,6 +741,7 @@ int main(void)
 	    TEST(test_put),
 	    TEST(test_patch_and_delete),
 	    TEST(test_refusals_name_the_current_revision),
+	    TEST(test_internal_is_in_the_log),
 	    TEST(test_branch_by_name),
 	    TEST(test_post_makes_an_id),
 	    TEST(test_refusal_is_retried),

@@ -248,6 +248,9 @@ static void note_effects(struct gateway_bench *b)
 			note_send(b, e);
 		else if (e->kind == EFFECT_RESPOND)
 			note_answer(b, e);
+		else if (e->kind == EFFECT_LOG && e->log.level == LOG_LEVEL_ERROR)
+			buf_printf(&b->trace, "! %.*s\n", (int)e->log.text.len,
+				   (const char *)e->log.text.data);
 		else if (e->kind == EFFECT_BODY_CREDIT)
 			buf_printf(&b->trace, "++ %" PRIu64 " %u\n", e->body_credit.request,
 				   e->body_credit.bytes);
