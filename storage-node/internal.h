@@ -50,7 +50,8 @@ enum {
 	REVISIONS_KEPT = 100,  /* generations of the graph below each leaf */
 	REVISIONS_MANY = 1024, /* in a graph; beyond, fewer generations stay */
 	OPEN_CONFLICT_LEAVES_LISTED = 64,
-	/* a document with so many takes no further branch; the rest is for what outboxes hold */
+	/* a document with so many takes no further branch, and those in outboxes wait; the rest is
+	 * for versions that come back as resolutions are taken apart */
 	LEAVES_MAX = LIMIT_LEAVES / 4 * 3,
 	/* room that writes leave to resolutions, so that a full graph can still be merged */
 	REVISIONS_RESERVED = 1024,
