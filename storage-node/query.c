@@ -136,12 +136,14 @@ static bool take_row(struct storage *s, struct query_job *job, const struct scan
 }
 
 /* False: the document can't be read. */
-static bool look_at(struct storage *s, struct query_job *job, const struct scan_row *found)
+static bool look_at(struct storage *s, struct query_job *job, const struct scan_row *found,
+		    int64_t *budget)
 {
 	bool wanted = true;
 	struct arena_mark mark = arena_mark(&s->arena);
 	bool fine =
 	    !job->query || query_look_row(job->query, found, job->want_others, &s->arena, &wanted);
+	*budget -= query_look_cost(job->query);
 	if (fine && wanted && job->count_only)
 		job->count++;
 	else if (fine && wanted)
@@ -186,7 +188,7 @@ static bool job_step(struct storage *s, struct query_job *job, int64_t *budget, 
 			return false;
 		if (result == SCAN_END)
 			break;
-		if (result == SCAN_BROKEN || !look_at(s, job, &row))
+		if (result == SCAN_BROKEN || !look_at(s, job, &row, budget))
 			status = STATUS_INTERNAL;
 		else if (job->query && query_too_costly(job->query))
 			status = STATUS_PATTERN_TOO_COSTLY;

@@ -5,6 +5,8 @@
 #include "proto/msgpack.h"
 #include "storage-node/record_peek.h"
 
+enum { LOOK_STEPS = 512 }; /* of a filter, about as long as a document takes */
+
 /* Empty: there are none. */
 static struct slice others_value(const struct document *doc, uint32_t winner, struct arena *arena)
 {
@@ -69,4 +71,9 @@ bool query_look_row(const struct query *q, const struct scan_row *row, bool conf
 		return false;
 	*holds = winner_matches(q, row->id, row->body, &doc, conflicts, arena);
 	return true;
+}
+
+int64_t query_look_cost(const struct query *q)
+{
+	return q ? (int64_t)(query_steps(q) / LOOK_STEPS) : 0;
 }

@@ -14,5 +14,7 @@ bool query_look_document(const struct query *q, struct slice id, const struct do
  * read. */
 bool query_look_row(const struct query *q, const struct scan_row *row, bool conflicts,
 		    struct arena *arena, bool *holds) MUST_CHECK;
+/* What the last look takes of a step's budget, beside the document itself. NULL: nothing. */
+int64_t query_look_cost(const struct query *q);
 
 #endif

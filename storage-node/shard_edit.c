@@ -163,10 +163,12 @@ static bool passes(struct edit_job *job, struct slice id, bool match)
 }
 
 /* What can't be read is looked at once more, and found out then. */
-static bool matches(struct storage *s, struct edit_job *job, const struct scan_row *row)
+static bool matches(struct storage *s, struct edit_job *job, const struct scan_row *row,
+		    int64_t *budget)
 {
 	bool match = true;
 	bool read = !job->query || query_look_row(job->query, row, false, &s->arena, &match);
+	*budget -= query_look_cost(job->query);
 	return !read || passes(job, row->id, match);
 }
 
@@ -206,6 +208,7 @@ static void edit_document(struct storage *s, struct edit_job *job, struct slice 
 				 job->count + 1};
 	enum status status = write_edit_document(&view, &m, &part, &written, fx);
 	*budget -= EDIT_COST_WRITE + (int64_t)(written.bytes / EDIT_COST_BYTES);
+	*budget -= query_look_cost(job->query);
 	if (!status_is_success(status)) {
 		fail_at(job, id, status, written.why);
 		return;
@@ -272,7 +275,7 @@ static void walk(struct storage *s, struct edit_job *job, int64_t *budget, struc
 	while (result == SCAN_ROW && *budget > 0 && walks(s, job) && has_room(s, job)) {
 		struct arena_mark mark = arena_mark(&s->arena);
 		result = scan_next(&job->scan, budget, &row);
-		if (result == SCAN_ROW && matches(s, job, &row))
+		if (result == SCAN_ROW && matches(s, job, &row, budget))
 			edit_document(s, job, arena_copy(&s->arena, row.id), budget, fx);
 		arena_rewind(&s->arena, mark);
 	}

@@ -100,7 +100,7 @@ static struct mango_node *node_of(struct compiler *c, enum mango_op op, const st
 		return NULL;
 	}
 	struct mango_node *node = arena_alloc(c->arena, sizeof *node);
-	*node = (struct mango_node){.op = op, .too_costly = c->too_costly};
+	*node = (struct mango_node){.op = op, .costs = c->costs};
 	if (at) {
 		node->path = at->path;
 		node->negated = at->negated;

@@ -66,7 +66,7 @@ struct mango_node {
 	uint64_t divisor; /* its magnitude */
 	int64_t remainder;
 	struct query_regex *regex;
-	bool *too_costly;
+	struct query_costs *costs;
 };
 
 /* Of a document; false: it has too many names, or is too long. */

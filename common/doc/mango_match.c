@@ -56,9 +56,13 @@ static bool is_in(const struct mango_node *node, struct slice value)
 {
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token head = mp_read(&r);
-	for (uint32_t i = 0; head.type == MP_ARRAY && i < head.count; i++)
-		if (value_among(mp_value(&r), node->list, node->list_count))
+	for (uint32_t i = 0; head.type == MP_ARRAY && i < head.count; i++) {
+		struct slice element = mp_value(&r);
+		if (!query_take_value(node->costs, element, true))
+			return false;
+		if (value_among(element, node->list, node->list_count))
 			return true;
+	}
 	return value_among(value, node->list, node->list_count);
 }
 
@@ -82,6 +86,8 @@ static bool has_all(const struct mango_node *node, struct slice value)
 	memset(node->seen, 0, node->list_count);
 	for (uint32_t i = 0; i < head.count && left > 0; i++) {
 		struct slice element = mp_value(&r);
+		if (!query_take_value(node->costs, element, true))
+			return false;
 		const struct slice *found =
 		    bsearch(&element, node->list, node->list_count, sizeof element, compare_values);
 		if (!found || node->seen[found - node->list])
@@ -139,6 +145,8 @@ static bool has_inside(const struct mango_node *node, struct slice value)
 static bool value_passes(const struct mango_node *node, struct slice value)
 {
 	struct mp_token t = token_of(value);
+	if (!query_take_value(node->costs, value, node->op == MANGO_IN))
+		return false;
 	switch (node->op) {
 	case MANGO_EXISTS:
 		return true;
@@ -151,8 +159,8 @@ static bool value_passes(const struct mango_node *node, struct slice value)
 	case MANGO_MOD:
 		return has_remainder(node, value);
 	case MANGO_REGEX:
-		return t.type == MP_STR && !*node->too_costly &&
-		       query_regex_matches(node->regex, t.bytes, node->too_costly);
+		return t.type == MP_STR &&
+		       query_regex_matches(node->regex, t.bytes, &node->costs->too_costly);
 	case MANGO_BEGINS:
 		return t.type == MP_STR && begins(t.bytes, node->operand);
 	case MANGO_ALL:
@@ -185,9 +193,13 @@ static struct slice value_of(const struct mango_path *path, struct slice body,
 
 bool mango_holds(const struct mango_node *node, struct slice body, const struct slice *own)
 {
+	if (node->costs->too_costly)
+		return false;
 	if (node->op == MANGO_AND || node->op == MANGO_OR)
 		return children_hold(node, body, own);
 	struct slice value = node->path ? value_of(node->path, body, own) : body;
+	if (node->path && node->path->own == MANGO_STORED)
+		query_take_search(node->costs, body, value);
 	if (value.len == 0)
 		return node->op == MANGO_EXISTS && node->negated;
 	return value_passes(node, value) != node->negated;

@@ -49,10 +49,14 @@ bool query_matches_version(const struct query *q, struct slice id, struct slice 
 			   const struct query_version *version);
 /* False: for query_matches_version it is the same as for query_matches. */
 bool query_looks_at_version(const struct query *q);
-/* True once a pattern has taken too many steps on some document, so that query_matches could not
- * tell: who asked it must look here afterwards and refuse the whole query with
- * STATUS_PATTERN_TOO_COSTLY. */
+/* True once a pattern, or the filter as a whole, has taken too many steps on some document, so that
+ * query_matches could not tell: who asked it must look here afterwards and refuse the whole query
+ * with STATUS_PATTERN_TOO_COSTLY. */
 bool query_too_costly(const struct query *q);
+/* How many the last answer took, beside those of patterns. At most about a second's, so that a lead
+ * keeps its lease while it looks. */
+enum { QUERY_STEPS_MAX = 128 * 1024 * 1024 };
+uint64_t query_steps(const struct query *q);
 
 /* "asc(path)" or "desc(path)"; path borrows. */
 struct query_order {

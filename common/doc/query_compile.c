@@ -63,6 +63,7 @@ struct query_node *compiler_node(struct compiler *c, enum query_op op,
 	struct query_node *node = arena_alloc(c->arena, sizeof *node);
 	node->op = op;
 	node->path = path;
+	node->costs = c->costs;
 	return node;
 }
 
@@ -219,8 +220,8 @@ struct query *query_compile_beside(struct slice filter, const struct query *othe
 				   struct arena *arena, struct query_error *error)
 {
 	struct compiler c = {.arena = arena, .error = error, .regex = other ? other->regex : NULL};
-	c.too_costly = arena_alloc(arena, sizeof *c.too_costly);
-	*c.too_costly = false;
+	c.costs = arena_alloc(arena, sizeof *c.costs);
+	*c.costs = (struct query_costs){0};
 	static const uint8_t empty_map = 0x80;
 	*error = (struct query_error){0};
 	if (filter.len == 0)
@@ -235,7 +236,7 @@ struct query *query_compile_beside(struct slice filter, const struct query *othe
 		return NULL;
 	struct query *q = arena_alloc(arena, sizeof *q);
 	*q = (struct query){.root = root,
-			    .too_costly = c.too_costly,
+			    .costs = c.costs,
 			    .regex = c.regex,
 			    .uses_id = c.uses_id,
 			    .uses_version = c.uses_version};

@@ -10,8 +10,8 @@ enum { QUERY_LEVELS_MAX = 32, QUERY_NODES_MAX = 4096, QUERY_SEGMENTS_MAX = 20 };
 struct compiler {
 	struct arena *arena;
 	struct query_error *error;
-	bool *too_costly; /* of the query to be */
-	char place[128];  /* JSON pointer into the filter, cut if long */
+	struct query_costs *costs; /* of the query to be */
+	char place[128];           /* JSON pointer into the filter, cut if long */
 	size_t place_len;
 	uint32_t nodes;
 	uint32_t levels;

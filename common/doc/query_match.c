@@ -22,6 +22,40 @@ static enum mp_type type_of(struct slice value)
 	return mp_peek(&r);
 }
 
+/* ---- what it costs ---- */
+
+/* Skipped bytes cost least, those of an array on the way most. */
+enum {
+	QUERY_SKIPPED_BYTES = 8, /* for a step */
+	QUERY_COMPARED_BYTES = 8,
+	QUERY_LIST_STEPS = 3,  /* for each value that is looked up in a list */
+	QUERY_WALKED_STEPS = 2 /* for each byte */
+};
+
+bool query_take_steps(struct query_costs *costs, uint64_t steps)
+{
+	costs->steps += steps;
+	if (costs->steps > QUERY_STEPS_MAX)
+		costs->too_costly = true;
+	return !costs->too_costly;
+}
+
+static uint64_t bytes_up_to(struct slice in, struct slice found)
+{
+	return found.len > 0 ? (uint64_t)(found.data - in.data) + found.len : in.len;
+}
+
+bool query_take_search(struct query_costs *costs, struct slice in, struct slice found)
+{
+	return query_take_steps(costs, 1 + bytes_up_to(in, found) / QUERY_SKIPPED_BYTES);
+}
+
+bool query_take_value(struct query_costs *costs, struct slice value, bool listed)
+{
+	uint64_t steps = 1 + value.len / QUERY_COMPARED_BYTES;
+	return query_take_steps(costs, listed ? steps * QUERY_LIST_STEPS : steps);
+}
+
 /* ---- one value ---- */
 
 /* <0, 0, >0. The types that most values have are compared without reading the operand again. */
@@ -123,8 +157,8 @@ static bool has_match(const struct query_node *node, struct slice value)
 {
 	struct mp_reader r = mp_reader_of(value);
 	struct mp_token t = mp_read(&r);
-	return t.type == MP_STR && !*node->too_costly &&
-	       query_regex_matches(node->regex, t.bytes, node->too_costly);
+	return t.type == MP_STR &&
+	       query_regex_matches(node->regex, t.bytes, &node->costs->too_costly);
 }
 
 static bool children_hold(const struct query_node *node, const struct subject *subject)
@@ -163,6 +197,8 @@ static bool has_size(const struct query_node *node, struct slice value)
 /* An empty value stands for one that is absent. */
 static bool value_passes(const struct query_node *node, struct slice value)
 {
+	if (!query_take_value(node->costs, value, node->op == QUERY_IN))
+		return false;
 	switch (node->op) {
 	case QUERY_IN:
 		return is_listed(node, value);
@@ -205,23 +241,33 @@ static bool end_passes(const struct query_node *node, struct slice value)
 	return value_passes(node, value);
 }
 
+/* A walk through an array, and how far it had to go. */
+struct walking {
+	const struct query_node *node;
+	struct slice last; /* that was found */
+};
+
 /* An index at the path's end names the element itself: as in MongoDB, if that is an array, it is
  * not looked into. */
 static bool found_passes(void *context, struct slice value, bool element)
 {
-	const struct query_node *node = context;
-	return element ? value_passes(node, value) : end_passes(node, value);
+	struct walking *walking = context;
+	walking->last = value;
+	return element ? value_passes(walking->node, value) : end_passes(walking->node, value);
 }
 
 /* Where an array on the way has neither a map nor the element that the next name may stand for,
  * there is no value, not even an absent one. */
 static bool any_in_array(const struct query_node *node, struct slice array, uint32_t at)
 {
+	struct walking walking = {.node = node};
 	const struct path_walk walk = {.segments = node->path->segments,
 				       .count = node->path->count,
 				       .found = found_passes,
-				       .context = (void *)node};
-	return path_walk_array(&walk, array, at);
+				       .context = &walking};
+	bool passes = path_walk_array(&walk, array, at);
+	uint64_t bytes = passes ? bytes_up_to(array, walking.last) : array.len;
+	return query_take_steps(node->costs, bytes * QUERY_WALKED_STEPS) && passes;
 }
 
 static bool any_at(const struct query_node *node, struct slice value)
@@ -229,7 +275,10 @@ static bool any_at(const struct query_node *node, struct slice value)
 	for (uint32_t at = 0; at < node->path->count; at++) {
 		if (type_of(value) == MP_ARRAY)
 			return any_in_array(node, value, at);
-		value = value_member(value, node->path->segments[at].name);
+		struct slice member = value_member(value, node->path->segments[at].name);
+		if (!query_take_search(node->costs, value, member))
+			return false;
+		value = member;
 		if (value.len == 0)
 			return value_passes(node, value);
 	}
@@ -255,6 +304,8 @@ static bool any_child_holds(const struct query_node *node, const struct subject 
 
 static bool node_holds(const struct query_node *node, const struct subject *subject)
 {
+	if (node->costs->too_costly)
+		return false;
 	bool holds = node->op == QUERY_AND  ? children_hold(node, subject)
 		     : node->op == QUERY_OR ? any_child_holds(node, subject)
 		     : node->op == QUERY_MANGO
@@ -297,6 +348,7 @@ bool query_matches_version(const struct query *q, struct slice id, struct slice 
 	if (version->deleted)
 		own[MANGO_DELETED] = slice_of(&yes, 1);
 	own[MANGO_CONFLICTS] = version->conflicts;
+	q->costs->steps = 0;
 	return node_holds(q->root, &subject);
 }
 
@@ -311,7 +363,12 @@ bool query_looks_at_version(const struct query *q)
 	return q->uses_version;
 }
 
+uint64_t query_steps(const struct query *q)
+{
+	return q->costs->steps;
+}
+
 bool query_too_costly(const struct query *q)
 {
-	return *q->too_costly;
+	return q->costs->too_costly;
 }

@@ -142,7 +142,6 @@ static bool fill_regex(struct compiler *c, struct query_node *node,
 	if (pattern.type != MP_STR || (given.len > 0 && options.type != MP_STR))
 		return compiler_fail(c, "takes a pattern as a string, and $options likewise");
 	char text[sizeof c->error->text];
-	node->too_costly = c->too_costly;
 	node->regex = compiler_regex(
 	    c, pattern.bytes, given.len > 0 ? options.bytes : (struct slice){0}, text, sizeof text);
 	return node->regex || compiler_fail(c, "%s", text);

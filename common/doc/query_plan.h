@@ -37,6 +37,19 @@ struct query_path {
 struct query_regex;
 struct mango_node;
 
+/* What a filter has cost; apart, as matching leaves the filter as it is. */
+struct query_costs {
+	uint64_t steps;  /* of the answer under way */
+	bool too_costly; /* its patterns, or all of it */
+};
+
+/* Of some nanoseconds each. False: an answer has taken more than it may, and is none. */
+bool query_take_steps(struct query_costs *costs, uint64_t steps);
+/* For a value that was looked for in another, and found there or not (empty). */
+bool query_take_search(struct query_costs *costs, struct slice in, struct slice found);
+/* For a value that is compared, or looked up in a list. */
+bool query_take_value(struct query_costs *costs, struct slice value, bool listed);
+
 struct query_node {
 	enum query_op op;
 	bool negated;
@@ -54,13 +67,13 @@ struct query_node {
 	uint64_t divisor; /* MOD: its magnitude; the sign does not matter */
 	int64_t remainder;
 	struct query_regex *regex;
-	bool *too_costly; /* REGEX: the query's */
+	struct query_costs *costs; /* the query's */
 	struct mango_node *mango;
 };
 
 struct query {
 	struct query_node *root;
-	bool *too_costly; /* set by its patterns; apart, as matching leaves the filter as it is */
+	struct query_costs *costs;
 	struct query_regex *regex; /* what its patterns have joined; NULL: it has none */
 	bool uses_id;
 	bool uses_version;

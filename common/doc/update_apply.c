@@ -16,6 +16,7 @@ struct applying {
 	struct buf *out;
 	struct buf scratch;
 	struct update_error *error;
+	uint64_t steps; /* of its conditions, on all elements */
 };
 
 static enum outcome fail(struct applying *a, const struct update_action *action, const char *text)
@@ -146,7 +147,15 @@ static bool pulled(struct applying *a, const struct update_action *action, struc
 	mp_write_text(&a->scratch, "e");
 	mp_write_array(&a->scratch, 1);
 	buf_append_slice(&a->scratch, element);
-	return query_matches(action->condition, slice_of(NULL, 0), buf_slice(&a->scratch));
+	bool matches = query_matches(action->condition, slice_of(NULL, 0), buf_slice(&a->scratch));
+	a->steps += query_steps(action->condition);
+	return matches;
+}
+
+static bool too_costly(const struct applying *a, const struct update_action *action)
+{
+	return action->condition &&
+	       (a->steps > QUERY_STEPS_MAX || query_too_costly(action->condition));
 }
 
 static enum outcome apply_pull(struct applying *a, const struct update_action *action,
@@ -155,13 +164,13 @@ static enum outcome apply_pull(struct applying *a, const struct update_action *a
 	struct elements e;
 	uint32_t kept = 0;
 	elements_open(&e, old, 0);
-	for (uint32_t i = 0; i < e.count; i++)
+	for (uint32_t i = 0; i < e.count && !too_costly(a, action); i++)
 		if (!pulled(a, action, e.list[i]))
 			e.list[kept++] = e.list[i];
 	e.count = kept;
-	if (action->condition && query_too_costly(action->condition)) {
+	if (too_costly(a, action)) {
 		free(e.list);
-		return fail(a, action, "The pattern takes too many steps on an element here.");
+		return fail(a, action, "The condition takes too many steps on the elements here.");
 	}
 	return put_elements(a, &e);
 }

@@ -79,7 +79,7 @@ static void test_unsettled_is_not_forgotten(void **state)
 		storage_bench_advance(b, REQUEST_DEADLINE_MS);
 		peers_grant(b, PEER_B, 1, true);
 		peers_grant(b, PEER_C, 1, true);
-		storage_bench_turn(b);
+		storage_bench_advance(b, 1);
 	}
 	storage_bench_clear(b);
 	m.attempt = 1;
@@ -243,6 +243,20 @@ static void test_ordered_list_comes_in_pages(void **state)
 	assert_int_equal(b->queried.status, STATUS_BAD_QUERY);
 }
 
+/* Document i of those written. */
+static void put_long(struct storage_bench *b, const char *id, uint64_t i, struct slice text)
+{
+	struct buf body = {0};
+	mp_write_map(&body, 1);
+	mp_write_text(&body, "v");
+	mp_write_str(&body, text);
+	struct msg_doc_write m = peers_put(b, id, i + 1);
+	m.body = buf_slice(&body);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 3 + i);
+	buf_close(&body);
+}
+
 static void test_what_is_sorted_is_bounded(void **state)
 {
 	struct storage_bench *b = *state;
@@ -251,16 +265,8 @@ static void test_what_is_sorted_is_bounded(void **state)
 	peers_lead(b, MODE_CONSISTENT);
 	memset(part, 'x', sizeof part);
 	for (uint64_t i = 0; i < DOCUMENTS; i++) {
-		struct buf body = {0};
 		char id[2] = {(char)('a' + i), 0};
-		mp_write_map(&body, 1);
-		mp_write_text(&body, "v");
-		mp_write_str(&body, slice_of(part, sizeof part));
-		struct msg_doc_write m = peers_put(b, id, i + 1);
-		m.body = buf_slice(&body);
-		peers_write(b, 1, &m);
-		peers_ack(b, PEER_B, 1, 3 + i);
-		buf_close(&body);
+		put_long(b, id, i, slice_of(part, sizeof part));
 		peers_grant(b, PEER_B, 1, false);
 	}
 	struct slice order = slice_text("asc(v)");
@@ -280,6 +286,49 @@ static void test_what_is_sorted_is_bounded(void **state)
 	ask(b, &m);
 	assert_int_equal(b->queried.status, STATUS_OK);
 	assert_int_equal(b->queried.rows_count, DOCUMENTS);
+}
+
+enum { TALL_DOCUMENTS = 6 };
+
+/* Turns until documents are counted by so many conditions, none of which holds. */
+static int turns_to_count(struct storage_bench *b, uint32_t conditions)
+{
+	struct buf filter = {0};
+	mp_write_map(&filter, 1);
+	mp_write_text(&filter, "$or");
+	mp_write_array(&filter, conditions);
+	for (uint32_t i = 0; i < conditions; i++) {
+		mp_write_map(&filter, 1);
+		mp_write_text(&filter, "z");
+		mp_write_u64(&filter, i);
+	}
+	struct msg_shard_query m = {.shard = SHARD, .count = true, .filter = buf_slice(&filter)};
+	peers_grant(b, PEER_B, 1, false);
+	b->queried.status = STATUS_INTERNAL;
+	storage_bench_deliver(b, GATEWAY, MSG_shard_query, 1, &m);
+	buf_close(&filter);
+	int turns = 1;
+	for (; b->queried.status == STATUS_INTERNAL && turns < 100; turns++)
+		storage_bench_advance(b, 1);
+	assert_int_equal(b->queried.status, STATUS_OK);
+	assert_int_equal(b->queried.documents_read, TALL_DOCUMENTS);
+	return turns;
+}
+
+/* A turn ends sooner where looking at a document takes long. */
+static void test_costly_filters_take_more_turns(void **state)
+{
+	struct storage_bench *b = *state;
+	enum { PART_BYTES = 64 * 1024 };
+	static char part[PART_BYTES];
+	peers_lead(b, MODE_CONSISTENT);
+	memset(part, 'x', sizeof part);
+	for (uint64_t i = 0; i < TALL_DOCUMENTS; i++) {
+		char id[2] = {(char)('a' + i), 0};
+		put_long(b, id, i, slice_of(part, sizeof part));
+	}
+	int few = turns_to_count(b, 1);
+	assert_in_range(turns_to_count(b, 1000), few + TALL_DOCUMENTS - 1, 99);
 }
 
 /* What one map drops makes room for what it brings. */
@@ -324,6 +373,7 @@ int main(void)
 	    CASE(test_body_must_be_a_document),
 	    CASE(test_ordered_list_comes_in_pages),
 	    CASE(test_what_is_sorted_is_bounded),
+	    CASE(test_costly_filters_take_more_turns),
 	    CASE(test_a_drop_makes_room_for_a_collection),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

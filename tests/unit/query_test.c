@@ -576,7 +576,7 @@ static void test_patterns_costly_in_sum(void **state)
 	buf_close(&bytes);
 }
 
-/* What matching comes to need beyond what the filter takes. */
+/* What matching comes to need beyond what the filter takes: memory, or steps. */
 struct matching {
 	size_t bytes;
 	bool costly;
@@ -620,6 +620,51 @@ static void test_many_patterns_take_what_one_may(void **state)
 		one = match_patterns(mango, 1, 20000);
 		assert_true(one.costly);
 		assert_int_equal(match_patterns(mango, 100, 20000).bytes, one.bytes);
+	}
+}
+
+/* A document's long member comes before the one that all conditions ask for. */
+static struct matching match_conditions(bool mango, int conditions, size_t bytes)
+{
+	struct arena arena = {0};
+	struct query_error error;
+	struct buf text = {0}, filter = {0};
+	buf_append_text(&text, mango ? "{\"$mango\":{\"$or\":[" : "{\"$or\":[");
+	for (int i = 0; i < conditions; i++)
+		buf_printf(&text, "%s{\"z\":{\"$gt\":%d}}", i > 0 ? "," : "", i);
+	buf_append_text(&text, mango ? "]}}" : "]}");
+	struct query *q = compile_text(&arena, &filter, buf_cstr(&text), &error);
+	assert_non_null(q);
+	buf_clear(&text);
+	buf_append_text(&text, "{\"a\":\"");
+	for (size_t i = 0; i < bytes; i++)
+		buf_append_byte(&text, 'x');
+	buf_append_text(&text, "\"}");
+	struct buf body = packed(buf_cstr(&text));
+	assert_false(query_matches(q, slice_text("doc1"), buf_slice(&body)));
+	struct matching out = {query_steps(q), query_too_costly(q)};
+	arena_close(&arena);
+	buf_close(&text);
+	buf_close(&filter);
+	buf_close(&body);
+	return out;
+}
+
+/* Few conditions are held against the largest documents, many against others: both together would
+ * keep a lead from all else for minutes. */
+static void test_conditions_costly_in_sum(void **state)
+{
+	(void)state;
+	enum { LONG = 8 * 1024 * 1024, SHORT = 8 * 1024 };
+	for (int mango = 0; mango < 2; mango++) {
+		struct matching few = match_conditions(mango, 4, LONG);
+		assert_false(few.costly);
+		assert_in_range(few.bytes, match_conditions(mango, 2, LONG).bytes * 3 / 2,
+				QUERY_STEPS_MAX / 8);
+		assert_false(match_conditions(mango, 1000, SHORT).costly);
+		struct matching many = match_conditions(mango, 1000, LONG);
+		assert_true(many.costly);
+		assert_in_range(many.bytes, QUERY_STEPS_MAX, QUERY_STEPS_MAX + few.bytes);
 	}
 }
 
@@ -711,6 +756,7 @@ int main(void)
 	    cmocka_unit_test(test_costly_patterns),
 	    cmocka_unit_test(test_patterns_costly_in_sum),
 	    cmocka_unit_test(test_many_patterns_take_what_one_may),
+	    cmocka_unit_test(test_conditions_costly_in_sum),
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_long_order_values),
 	};

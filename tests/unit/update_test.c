@@ -332,6 +332,37 @@ static void test_conditions_share_their_memory(void **state)
 	assert_int_equal(matching_bytes(4), matching_bytes(1));
 }
 
+/* Whether each of so many long elements may be held against a hundred conditions. */
+static bool pulls_from(int elements)
+{
+	enum { ELEMENT_BYTES = 1024 * 1024 };
+	struct buf update = {0}, document = {0};
+	for (int i = 0; i < 100; i++)
+		buf_printf(&update, "%s{\"z\":%d}", i > 0 ? "," : "{\"$pull\":{\"a\":{\"$or\":[",
+			   i);
+	buf_append_text(&update, "]}}}");
+	for (int i = 0; i < elements; i++) {
+		buf_append_text(&document, i > 0 ? ",{\"b\":\"" : "{\"a\":[{\"b\":\"");
+		for (int k = 0; k < ELEMENT_BYTES; k++)
+			buf_append_byte(&document, 'x');
+		buf_append_text(&document, "\"}");
+	}
+	buf_append_text(&document, "]}");
+	struct result r = run(buf_cstr(&update), buf_cstr(&document));
+	assert_int_equal(r.error.status, r.applied ? STATUS_OK : STATUS_UPDATE_FAILED);
+	buf_close(&update);
+	buf_close(&document);
+	buf_close(&r.json);
+	return r.applied;
+}
+
+static void test_conditions_costly_in_sum(void **state)
+{
+	(void)state;
+	assert_true(pulls_from(4));
+	assert_false(pulls_from(14));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,6 +374,7 @@ int main(void)
 	    cmocka_unit_test(test_accumulates),
 	    cmocka_unit_test(test_bounds_of_the_result),
 	    cmocka_unit_test(test_conditions_share_their_memory),
+	    cmocka_unit_test(test_conditions_costly_in_sum),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
