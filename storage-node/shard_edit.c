@@ -436,15 +436,18 @@ void edit_on_shard_edit(struct storage *s, const struct event *e, struct effects
 {
 	const struct msg_shard_edit *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
+	const struct edit_record *record = c ? edits_find(c, m->operation_id) : NULL;
+	struct edit_job *job = c ? job_find(s, c, m->operation_id) : NULL;
 	enum status refused = STATUS_BAD_MESSAGE;
 	if (well_formed(m))
 		refused = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
+	/* what is done, or about to be, needs no room; a job that needs some says what it did */
+	if (refused == STATUS_DISK_FULL && (job || (record && record->done)))
+		refused = STATUS_OK;
 	if (refused != STATUS_OK) {
 		refuse(s, e, refused, "", "", fx);
 		return;
 	}
-	const struct edit_record *record = edits_find(c, m->operation_id);
-	struct edit_job *job = job_find(s, c, m->operation_id);
 	struct slice digest = job      ? job->edit.operation_digest
 			      : record ? record->digest
 				       : m->operation_digest;

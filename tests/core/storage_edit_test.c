@@ -509,6 +509,29 @@ static void test_increments_on_branches(void **state)
 	assert_false(slice_equal(names[0].hash, names[1].hash));
 }
 
+/* Neither what is under way nor what is done is refused since the disk filled up. */
+static void test_full_disk_takes_nothing_back(void **state)
+{
+	struct storage_bench *b = *state;
+	struct event full = {.kind = EVENT_DISK, .disk.full = true};
+	three(b);
+	struct msg_shard_edit m = edit_of(b, 1, WRITE_PUT, "", "{\"w\":1}");
+	send_edit(b, 1, &m);
+	full.now_ms = b->now_ms;
+	storage_bench_step(b, &full);
+	storage_bench_turn(b);
+	send_edit(b, 1, &m);
+	assert_int_equal(b->edited.status, NO_ANSWER);
+	peers_ack(b, PEER_B, 1, 9);
+	storage_bench_advance(b, 50);
+	expect_edited(b, STATUS_OK, 3, true);
+	send_edit(b, 1, &m);
+	expect_edited(b, STATUS_OK, 3, true);
+	struct msg_shard_edit other = edit_of(b, 2, WRITE_PUT, "", "{\"w\":2}");
+	send_edit(b, 1, &other);
+	expect_edited(b, STATUS_DISK_FULL, 0, false);
+}
+
 /* ---- too late ---- */
 
 static void test_late_writes_are_refused(void **state)
@@ -566,6 +589,7 @@ int main(void)
 	    ON_BENCH(test_jobs_are_bounded),
 	    ON_BENCH(test_records_travel_in_snapshots),
 	    ON_BENCH(test_snapshots_begin_with_records),
+	    ON_BENCH(test_full_disk_takes_nothing_back),
 	    ON_BENCH(test_update),
 	    ON_BENCH(test_refusal_waits),
 	    ON_BENCH(test_increments_on_branches),
