@@ -170,24 +170,27 @@ static uint32_t push_most(void)
 	return BOUND(outbox_push, OUTBOX_PUSH_MAX);
 }
 
-/* A revision that the graph knows already (the same write came another way) has nothing left to
- * say. */
+/* Of those that are pushed next: a revision that the graph knows already (the same write came
+ * another way) has nothing left to say. */
 static void drop_known(struct storage *s, struct shard_copy *c)
 {
 	struct arena_mark mark = arena_mark(&s->arena);
 	struct document_view view = {0};
-	for (uint32_t i = 0; i < c->outbox_count && i < push_most();) {
-		if (!slice_equal(view.id, c->outbox[i].id)) {
+	uint32_t at = c->outbox_cursor;
+	uint32_t left = c->outbox_count < push_most() ? c->outbox_count : push_most();
+	for (; left > 0 && c->outbox_count > 0; left--) {
+		at %= c->outbox_count;
+		if (!slice_equal(view.id, c->outbox[at].id)) {
 			arena_rewind(&s->arena, mark);
-			document_load(s, c, arena_copy(&s->arena, c->outbox[i].id), &view);
+			document_load(s, c, arena_copy(&s->arena, c->outbox[at].id), &view);
 		}
-		if (is_settled(s, c, &c->outbox[i].entry) ||
-		    (view.exists && graph_find(&view.doc, &c->outbox[i].revision) != GRAPH_NONE)) {
+		if (is_settled(s, c, &c->outbox[at].entry) ||
+		    (view.exists && graph_find(&view.doc, &c->outbox[at].revision) != GRAPH_NONE)) {
 			REACHED(branch_known_already);
-			outbox_remove(s, c, i);
+			outbox_remove(s, c, at);
 			c->turn_dirty = true;
 		} else {
-			i++;
+			at++;
 		}
 	}
 	arena_rewind(&s->arena, mark);

@@ -10,6 +10,7 @@
 #include "common/doc/attachment.h"
 #include "common/doc/revision.h"
 #include "common/timing.h"
+#include "storage-node/internal.h"
 #include "tests/core/storage_case.h"
 
 /* ---- branches ---- */
@@ -109,6 +110,30 @@ static void test_branch_of_a_branch_waits(void **state)
 	storage_bench_clear(b);
 	storage_bench_advance(b, 50);
 	expect(b, "-> 12 e1 outbox_push branch:d:2\n");
+}
+
+/* A client has replicated a child of its branch, and so the branch. The lead takes neither that any
+ * more, nor those that were made before it. */
+static void test_known_branch_goes_behind_others(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	for (uint64_t v = 0; v <= OUTBOX_PUSH_MAX; v++) {
+		struct msg_doc_write m = peers_put(b, "", v);
+		m.id = numbered(b, v);
+		m.branch = true;
+		peers_write(b, 1, &m);
+		assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	}
+	struct change child = {.kind = CHANGE_IMPORT,
+			       .id = numbered(b, OUTBOX_PUSH_MAX),
+			       .revision = {2, slice_text("a")},
+			       .parents = &b->written.revision,
+			       .parents_count = 1,
+			       .body = peers_body(b, 1)};
+	peers_append(b, 1, 1, 2, 3, &child);
+	storage_bench_advance(b, 3 * OUTBOX_RETRY_MS);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), OUTBOX_PUSH_MAX);
 }
 
 /* What the lead has done with an earlier sending is not known here. */
@@ -562,6 +587,7 @@ int main(void)
 	    CASE(test_branch),
 	    CASE(test_cleanup_with_many_branches),
 	    CASE(test_branch_of_a_branch_waits),
+	    CASE(test_known_branch_goes_behind_others),
 	    CASE(test_refused_branch_leaves_a_gap),
 	    CASE(test_lead_orders_a_push_once),
 	    CASE(test_consistent_lead_orders_a_push),
