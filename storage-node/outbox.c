@@ -280,6 +280,17 @@ static void push_to_self(struct storage *s, struct shard_copy *c, struct slice e
 	overlay_touch(s, c, change.id, number);
 }
 
+/* Its entry is applied, be it erased or purged again by now. */
+static bool was_applied(struct storage *s, struct shard_copy *c, const struct change *change)
+{
+	const struct recent *r = recent_find(c, change->operation_id);
+	uint64_t number = recent_number(s, c, change->operation_id);
+	if (number == 0 || number > c->position.applied)
+		return false;
+	struct revision made = recent_revision(r);
+	return revision_equal(&made, &change->revision);
+}
+
 /* What is applied here is settled. A deletion that was purged since stands nowhere any more, and is
  * not taken again. */
 static bool stands_settled(struct storage *s, struct shard_copy *c, const struct change *change)
@@ -289,7 +300,8 @@ static bool stands_settled(struct storage *s, struct shard_copy *c, const struct
 	if (view.exists && graph_find(&view.doc, &change->revision) != GRAPH_NONE)
 		return true;
 	document_find_mark(&view, change);
-	return view.purged && purge_is_again(&view.doc, view.purged, change);
+	return (view.purged && purge_is_again(&view.doc, view.purged, change)) ||
+	       was_applied(s, c, change);
 }
 
 /* A node that has no place any more sees no stream: it is told. False: there is nothing to tell. */

@@ -290,6 +290,30 @@ static void test_a_resolution_made_again_is_not_cleaned_up(void **state)
 	assert_int_equal(conflicts_listed(b), 0);
 }
 
+/* A node without a place pushes it until it is told. */
+static void test_a_branch_of_one_without_a_place(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf encoded = {0};
+	struct change change = {.kind = CHANGE_BRANCH,
+				.id = slice_text("d"),
+				.revision = rev(1, "a"),
+				.body = peers_body(b, 1),
+				.operation_id = peers_operation(b, 1)};
+	peers_lead(b, MODE_AVAILABLE);
+	schema_encode(&schema_change, &change, &encoded);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&encoded)};
+	storage_bench_deliver(b, 14, MSG_outbox_push, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(erase(b, rev(1, "a"), none, 4), 1);
+	storage_bench_clear(b);
+	storage_bench_deliver(b, 14, MSG_outbox_push, 1, &m);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 14 e1 outbox_push_ack{shard=7 id=\"d\""));
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_NOT_FOUND);
+	buf_close(&encoded);
+}
+
 static void test_not_the_lead(void **state)
 {
 	struct storage_bench *b = *state;
@@ -315,6 +339,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_a_branch_pushed_again_brings_nothing_back,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_resolution_made_again_is_not_cleaned_up,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_branch_of_one_without_a_place,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_not_the_lead, storage_bench_setup,
 					    storage_bench_teardown),
