@@ -2,6 +2,7 @@
 #include "proto/msgpack.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock_table.h"
+#include "storage-node/write.h"
 
 bool lock_is_refusal(enum status status)
 {
@@ -157,9 +158,10 @@ enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_wr
 void lock_refuse_write(struct storage *s, struct shard_copy *c, const struct event *e,
 		       enum status status, struct effects *fx)
 {
-	struct msg_doc_write_ack ack = {.status = lease_held(s, c) ? status : STATUS_NO_LEAD};
-	if (lock_is_refusal(ack.status))
+	if (lease_held(s, c))
 		attempt_refused(s, c, e->message.body, status);
+	else
+		status = STATUS_NO_LEAD;
 	s->refused_total++;
-	fx_reply(fx, WHEN_NOW, e, MSG_doc_write_ack, &ack);
+	write_answer(s, e, WHEN_NOW, status, NULL, fx);
 }

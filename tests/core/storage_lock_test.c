@@ -102,6 +102,27 @@ static void test_settled_like_a_write(void **state)
 	assert_int_equal(b->written.status, STATUS_CREATED);
 }
 
+/* It was sent to the lead before, and then to others: what the lead did then it may have forgotten.
+ */
+static void test_refusal_of_what_may_be_done(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t last = 2;
+	peers_lead(b, MODE_AVAILABLE);
+	set(b, 1, 5, "d", "", false);
+	settle(b, &last);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_LOCKED);
+	assert_false(b->written.gap);
+	m.operation_id = peers_operation(b, 2);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_LOCKED);
+	assert_true(b->written.gap);
+	assert_int_equal(b->written.clock_ms, b->now_ms);
+}
+
 /* What a lock on (document, field) says to writes, with its id and without. */
 static void test_what_is_covered(void **state)
 {
@@ -325,6 +346,8 @@ int main(void)
 	    TEST(test_late_messages),
 	    TEST(test_a_refused_attempt_stays_refused),
 	    TEST(test_no_refusal_without_a_lease),
+	    cmocka_unit_test_setup_teardown(test_refusal_of_what_may_be_done, storage_bench_setup,
+					    storage_bench_teardown),
 	    TEST(test_kept_over_a_restart),
 	    TEST(test_a_replica_follows),
 	    TEST(test_a_cut_grant),
