@@ -229,8 +229,6 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 				 struct document_view *v, struct slice *wrong)
 {
 	const struct msg_conflict_resolve *m = e->message.body;
-	if (m->policy_version != c->settings.version)
-		return STATUS_POLICY_MOVED;
 	if (m->resolution_id.len != 16 || m->leaves_count < 2 || m->parents_count < 1 ||
 	    m->revision.generation > GENERATION_MAX || !name_is_true(m) ||
 	    !(m->deleted ? m->body.len == 0 : value_is_document(m->body)) ||
@@ -241,6 +239,9 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 		REACHED(resolution_too_late);
 		return STATUS_LEAVES_MOVED;
 	}
+	/* only now: it may have been done before the policy moved */
+	if (m->policy_version != c->settings.version)
+		return STATUS_POLICY_MOVED;
 	if (e->message.from.role == ROLE_ARBITER &&
 	    (reopen_is_held(&v->doc, &s->arena) || is_held(s, c, m->id)))
 		return STATUS_LEAVES_MOVED;

@@ -420,7 +420,10 @@ static void test_resolve_refused(void **state)
 	char hash[REVISION_HASH_CHARS];
 	conflict(b, leaves);
 	struct msg_conflict_resolve m = resolution(b, leaves, hash);
+	struct revision_content other_policy = {
+	    .parents = leaves, .parents_count = 2, .body = m.body, .policy = 2};
 	m.policy_version = 2;
+	revision_name(&other_policy, hash, &m.revision);
 	assert_int_equal(resolve(b, &m), STATUS_POLICY_MOVED);
 	m = resolution(b, leaves, hash);
 	m.revision.generation++;
@@ -474,6 +477,28 @@ static void test_resolve_and_cleanup(void **state)
 	assert_int_equal(peers_pairs(b, STORE_CONFLICTS, 'd'),
 			 2);                         /* the history; the latest change */
 	assert_int_equal(resolve(b, &m), STATUS_OK); /* its answer may have been lost */
+}
+
+/* The answer was lost, and the policy has been changed since. */
+static void test_resolved_under_an_earlier_policy(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision leaves[2];
+	char hash[REVISION_HASH_CHARS];
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("c"),
+					.version = 2,
+					.replicas = 3,
+					.write_quorum = 2,
+					.mode = MODE_AVAILABLE};
+	struct msg_map_push push = {
+	    .map_version = 2, .collections = &collection, .collections_count = 1};
+	conflict(b, leaves);
+	struct msg_conflict_resolve m = resolution(b, leaves, hash);
+	assert_int_equal(resolve(b, &m), 999);
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	peers_ack(b, PEER_B, 1, 6);
+	assert_int_equal(resolve(b, &m), STATUS_OK);
 }
 
 /* Each version keeps its own content, whichever is shown. */
@@ -599,6 +624,7 @@ int main(void)
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_with_an_attachment_that_is_not_there),
 	    CASE(test_resolve_and_cleanup),
+	    CASE(test_resolved_under_an_earlier_policy),
 	    CASE(test_the_winner_goes),
 	    CASE(test_resolve_to_an_ancestor),
 	    CASE(test_prepare_speaks_of_this_epoch),
