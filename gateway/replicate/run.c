@@ -139,6 +139,21 @@ static bool ask_for_less(struct turn *t, struct job *job, const struct answer *a
 	return true;
 }
 
+/* Rows behind a page, as far as its source tells. */
+static uint64_t pending_of(struct slice page)
+{
+	struct mp_reader reader = mp_reader_of(value_member(page, slice_text("pending")));
+	struct mp_token pending = mp_read(&reader);
+	return pending.type == MP_UINT ? pending.u64 : 0;
+}
+
+/* A source may give less at once than it is asked for. */
+static bool is_last(const struct job *job, uint32_t count, struct slice page)
+{
+	bool ends = job->no_news || pending_of(page) == 0;
+	return !job->what.continuous && !job->again && count < job->page_rows && ends;
+}
+
 static void page_came(struct turn *t, struct job *job, const struct answer *a)
 {
 	if (ask_for_less(t, job, a) || begin_anew(t, job, a))
@@ -155,7 +170,7 @@ static void page_came(struct turn *t, struct job *job, const struct answer *a)
 	job->page_ready = true;
 	job->no_news = count == 0 || slice_equal(last, buf_slice(&job->asked));
 	set_value(&job->asked, last);
-	job->last_page = !job->what.continuous && !job->again && count < job->page_rows;
+	job->last_page = is_last(job, count, a->value);
 	job->page_rows = job->page_rows < REPLICATE_ROWS / 2 ? 2 * job->page_rows : REPLICATE_ROWS;
 	if (!job->busy)
 		take_page(t, job);
@@ -370,9 +385,11 @@ static void take_rows(struct turn *t, struct job *job, struct slice results)
 		struct slice *changes = arena_alloc(&job->batch, sizeof *changes);
 		*changes = arena_copy(&job->batch, value_member(row, slice_text("changes")));
 		revisions += answer_array(*changes, &list);
-		if (id.len > 0 && is_reserved(id))
+		if (id.len == 0)
+			job_pass_by(t, job, id, "its id is no text", 1);
+		else if (is_reserved(id))
 			job_pass_by(t, job, id, "its id is reserved", 1);
-		else if (id.len > 0)
+		else
 			map_put(&job->offered, id, changes);
 	}
 	job->offered_left = job->offered.count;
@@ -383,12 +400,11 @@ static void take_page(struct turn *t, struct job *job)
 {
 	struct slice page = buf_slice(&job->page);
 	struct slice results = value_member(page, slice_text("results"));
-	struct mp_reader reader = mp_reader_of(value_member(page, slice_text("pending")));
-	struct mp_token pending = mp_read(&reader);
+	struct mp_reader reader;
 	uint32_t count = answer_array(results, &reader);
 	job->page_ready = false;
 	job->rows += count;
-	job->pending = pending.type == MP_UINT ? pending.u64 : 0;
+	job->pending = pending_of(page);
 	set_value(&job->reached, value_member(page, slice_text("last_seq")));
 	arena_reset(&job->batch);
 	map_clear(&job->offered);

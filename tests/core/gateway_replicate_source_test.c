@@ -71,6 +71,38 @@ static void test_a_source_that_waits_is_asked_at_once(void **state)
 	expect_question(b, "/_changes");
 }
 
+/* A page that is shorter than was asked for, though more follows, is not the last. */
+static void test_a_source_that_gives_less_at_once(void **state)
+{
+	static const char more[] = "{\"results\":[{\"id\":\"x\",\"changes\":[{\"rev\":\"1-x\"}]}],"
+				   "\"last_seq\":\"1-a\",\"pending\":2}";
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200, more);
+	uint64_t next = question_id(b, "since=1-a&");
+	answer(b, "/_revs_diff", 200, "{}");
+	to_end(b);
+	/* a page that goes nowhere is */
+	fetched(b, &(struct http_fetched){.id = next, .status = 200, .body = slice_text(more)});
+	assert_null(question(b, "/_changes"));
+	answer(b, "/_revs_diff", 200, "{}");
+	to_end(b);
+	expect_body(b, 200, "\"source_last_seq\":\"1-a\"");
+}
+
+/* Nobody is told that all was copied when something can't be. */
+static void test_a_row_without_an_id_is_told_of(void **state)
+{
+	struct gateway_bench *b = *state;
+	begin(b, BODY, NULL, NULL);
+	answer(b, "/_changes", 200,
+	       "{\"results\":[{\"id\":7,\"changes\":[{\"rev\":\"1-x\"}]}],"
+	       "\"last_seq\":\"1-a\",\"pending\":0}");
+	answer(b, "/_revs_diff", 200, "{}");
+	to_end(b);
+	expect_body(b, 200, "\"doc_write_failures\":1");
+}
+
 #define DESIGN(text) "{\"filters\":{\"f\":\"" text "\"}}"
 #define ASKS_DESIGN  "GET " SOURCE "/_design/d "
 
@@ -159,6 +191,8 @@ int main(void)
 	    TEST(test_proxies_are_refused),
 	    TEST(test_a_source_that_does_not_wait_is_not_asked_all_the_time),
 	    TEST(test_a_source_that_waits_is_asked_at_once),
+	    TEST(test_a_source_that_gives_less_at_once),
+	    TEST(test_a_row_without_an_id_is_told_of),
 	    TEST(test_a_filter_that_is_changed_while_it_is_used),
 	    TEST(test_a_page_that_is_too_large_is_asked_for_in_parts),
 	    TEST(test_a_page_may_take_long),
