@@ -316,7 +316,8 @@ static void replay_meets(struct turn *t, struct feed *f)
 
 /* ---- what leads say ---- */
 
-/* Changes are missing that are no longer kept: whoever wanted them must know. */
+/* Changes are missing that are no longer kept: whoever wanted them must know. A stream of events
+ * that has not begun has missed none: it begins here, or with replays of its own. */
 static void feed_lost(struct turn *t, struct feed *f)
 {
 	struct gateway *gw = t->gw;
@@ -333,7 +334,8 @@ static void feed_lost(struct turn *t, struct feed *f)
 	f->retry_ms = t->now_ms;
 	for (struct map_entry *e; (e = map_next(&gw->notify->subscribers, &at));) {
 		struct subscriber *sub = e->value;
-		if (subscriber_follows(gw, sub, collection))
+		bool told = sub->kind == SUBSCRIBER_SOCKET || sub->answered;
+		if (told && subscriber_follows(gw, sub, collection))
 			subscriber_cut(t, sub, NOTIFY_CODE_LATER, STATUS_EVENTS_GONE);
 	}
 }

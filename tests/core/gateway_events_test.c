@@ -317,6 +317,33 @@ static void test_events_gone(void **state)
 	assert_non_null(strstr(buf_cstr(&b->body), "events_gone"));
 }
 
+/* What a gateway missed it told nobody; who still waits for his answer begins where he asks for. */
+static void test_who_waits_misses_nothing(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct bench_sent live[2], feeds[2];
+	struct position_of at[] = {{1, 200}, {2, 4}};
+	gateway_bench_http(b, "GET /_/notify?path=c\n");
+	opened(b, live, 2);
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &live[i], i + 1, 5, 5, NULL);
+	assert_int_equal(b->status, 200);
+	gateway_bench_clear(b);
+	resume_request(b, at, 2);
+	opened(b, feeds, 2);
+	gateway_bench_clear(b);
+	feed_is_trimmed(b, &live[0], 1);
+	assert_non_null(strstr(buf_cstr(&b->trace), "|| 1 1013 events_gone\n"));
+	assert_int_equal(b->status, 0);
+	gateway_bench_clear(b);
+	gateway_bench_advance(b, NOTIFY_TICK_MS);
+	opened(b, live, 1);
+	feed_says(b, &live[0], 1, 210, 210, NULL);
+	for (uint64_t i = 0; i < 2; i++)
+		feed_says(b, &feeds[i], i + 1, at[i].number, 5, NULL);
+	assert_int_equal(b->status, 200);
+}
+
 static void test_events_refused(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -353,6 +380,7 @@ int main(void)
 	    T(test_events_resume_after_a_drop),
 	    T(test_what_is_replayed_is_dropped),
 	    T(test_events_gone),
+	    T(test_who_waits_misses_nothing),
 	    T(test_events_refused),
 	};
 #undef T
