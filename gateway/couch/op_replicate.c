@@ -73,10 +73,21 @@ static struct slice given_id(struct slice body)
 	return slice_of(NULL, 0);
 }
 
+/* Clients that have lost patience wait no more. */
+static void forget_gone(const struct gateway *gw, struct job *job)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < job->waiters_count; i++)
+		if (map_get_u64(&gw->requests, job->waiters[i]))
+			job->waiters[kept++] = job->waiters[i];
+	job->waiters_count = kept;
+}
+
 /* It may take long: the client's patience counts, no deadline. What was written before it asked is
  * replicated when it is answered, even if the job had seen the source's end by then. */
 static void wait_for(struct turn *t, struct request *r, struct job *job)
 {
+	forget_gone(t->gw, job);
 	if (job->waiters_count == REPLICATE_WAITERS) {
 		answer_status(t, r, STATUS_TOO_MANY_REQUESTS, "");
 		return;

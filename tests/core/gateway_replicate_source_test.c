@@ -41,6 +41,22 @@ static void test_proxies_are_refused(void **state)
 	}
 }
 
+/* Who asks again whenever its patience has ended is no crowd. */
+static void test_clients_that_are_gone_do_not_wait(void **state)
+{
+	struct gateway_bench *b = *state;
+	for (int i = 0; i <= REPLICATE_WAITERS; i++) {
+		struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = start(b, BODY)};
+		assert_int_equal(b->status, 0);
+		gateway_bench_event(b, &gone);
+	}
+	for (int i = 0; i <= REPLICATE_WAITERS; i++) {
+		assert_int_equal(b->status, 0);
+		start(b, BODY);
+	}
+	assert_int_equal(b->status, 429);
+}
+
 /* A source may answer at once with nothing, again and again. */
 static void test_a_source_that_does_not_wait_is_not_asked_all_the_time(void **state)
 {
@@ -189,6 +205,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 	    TEST(test_a_beginning_that_the_source_refuses),
 	    TEST(test_proxies_are_refused),
+	    TEST(test_clients_that_are_gone_do_not_wait),
 	    TEST(test_a_source_that_does_not_wait_is_not_asked_all_the_time),
 	    TEST(test_a_source_that_waits_is_asked_at_once),
 	    TEST(test_a_source_that_gives_less_at_once),
