@@ -39,6 +39,13 @@ static struct msg_map_push map_message(struct coordinator *c)
 	return push;
 }
 
+/* Members forget what a map does not name. */
+static bool is_all(const struct coordinator *c)
+{
+	return c->recovery == RECOVERY_DONE ||
+	       (c->recovery == RECOVERY_WAITING && !c->options.recover_from_nodes);
+}
+
 static void push_to(struct coordinator *c, const struct member_row *m, struct member_route *route,
 		    const struct msg_map_push *push, struct effects *fx)
 {
@@ -49,7 +56,7 @@ static void push_to(struct coordinator *c, const struct member_row *m, struct me
 
 void map_push_all(struct coordinator *c, struct effects *fx)
 {
-	if (c->recovery == RECOVERY_REFUSED)
+	if (!is_all(c))
 		return;
 	struct msg_map_push push = map_message(c);
 	size_t at = 0;
@@ -66,8 +73,7 @@ void map_push_all(struct coordinator *c, struct effects *fx)
 void map_push_if_old(struct coordinator *c, struct member_row *m, struct member_route *route,
 		     struct effects *fx)
 {
-	if (c->recovery == RECOVERY_REFUSED || c->map_changed ||
-	    route->map_version >= c->state.map_version)
+	if (!is_all(c) || c->map_changed || route->map_version >= c->state.map_version)
 		return;
 	if (route->pushed_ms != NO_TIME && c->now_ms - route->pushed_ms < MAP_PUSH_MS)
 		return;
@@ -78,7 +84,7 @@ void map_push_if_old(struct coordinator *c, struct member_row *m, struct member_
 /* A coordinator that refuses to decide may hold an old map: storage nodes give a newer one. */
 void map_push_on_request(struct coordinator *c, const struct event *e, struct effects *fx)
 {
-	if (c->recovery == RECOVERY_REFUSED)
+	if (!is_all(c))
 		return;
 	struct msg_map_push push = map_message(c);
 	fx_reply(fx, WHEN_DURABLE, e, MSG_map_push, &push);

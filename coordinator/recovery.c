@@ -81,6 +81,7 @@ static void compare_drop(struct coordinator *c, const struct member_row *m, uint
 	drops_adopt(c, id, fx);
 }
 
+/* One of a name that was made anew here stays with its node: of two, members would take either. */
 static void compare_collection(struct coordinator *c, const struct member_row *m,
 			       const struct collection *theirs, struct effects *fx)
 {
@@ -91,6 +92,15 @@ static void compare_collection(struct coordinator *c, const struct member_row *m
 	if (theirs->version <= version || c->collections.count >= LIMIT_COLLECTIONS ||
 	    !may_adopt(c, m, "collection version", theirs->version, version, fx))
 		return;
+	const struct collection *named = state_collection(c, theirs->name);
+	if (named && named->id != theirs->id) {
+		fx_log(fx, LOG_LEVEL_ERROR,
+		       "recovery_name_taken member=%llu name=%.*s collection=%016llx here=%016llx",
+		       (unsigned long long)m->id, (int)theirs->name.len,
+		       (const char *)theirs->name.data, (unsigned long long)theirs->id,
+		       (unsigned long long)named->id);
+		return;
+	}
 	fx_log(fx, LOG_LEVEL_WARN, "recovery_collection collection=%016llx version=%llu",
 	       (unsigned long long)theirs->id, (unsigned long long)theirs->version);
 	state_put_collection(c, theirs, fx);
@@ -198,14 +208,19 @@ static bool hear(struct coordinator *c)
 	return all;
 }
 
+/* Of a lost state there is nothing to say which shards and collections there are: what one node
+ * alone knows would be made anew under the same name. */
 static bool complete(const struct coordinator *c, bool all)
 {
-	if (all && c->shards.count > 0 && !c->options.recover_from_nodes)
+	uint32_t listed = membership_storage_listed(c);
+	uint32_t joined = membership_storage_joined(c);
+	if (c->options.recover_from_nodes)
+		all = all && joined == listed;
+	else if (all && c->shards.count > 0)
 		return true;
 	if (!all && c->now_ms < c->recovery_patient_ms)
 		return false;
-	return membership_storage_joined(c) * 2 > membership_storage_listed(c) ||
-	       membership_storage_listed(c) == 0;
+	return joined * 2 > listed || listed == 0;
 }
 
 void recovery_start(struct coordinator *c)

@@ -3,8 +3,9 @@
  *
  *   WAITING   decides nothing. It waits until of every shard it knows N-W+1 voting replicas have
  * joined (any that many share a node with every quorum that settled something), or all of them;
- * while it knows no shard, until more than half of the listed storage nodes have. Nodes may be gone
- * for good: after RECOVERY_PATIENCE_MS more than half are enough in any case.
+ * while it knows no shard, until more than half of the listed storage nodes have, and with
+ * recover_from_nodes for all of these. Nodes may be gone for good: after RECOVERY_PATIENCE_MS more
+ * than half are enough in any case.
  *   DONE      decides, but of no shard of which too few have joined yet.
  *   REFUSED   a member knew a higher epoch, promise or map version, another content of an epoch, or
  * a shard or collection that is not ours, a newer version of its settings, or that it was dropped:

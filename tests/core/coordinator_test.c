@@ -358,7 +358,7 @@ static void test_recover_from_nodes(void **state)
 	put_old_state_back(b, true);
 	/* a promise beyond all placements binds whoever made it */
 	bench_model(b, 11)->copies[0].promised = 9;
-	bench_advance(b, 5000);
+	bench_advance(b, RECOVERY_PATIENCE_MS + 5000);
 	assert_non_null(strstr(buf_cstr(&b->trace), "recovery_shard shard=# epoch=2 lead=13"));
 	assert_true(bench_placement(b)->epoch >= 10);
 	bench_boot(b, 12);
@@ -388,6 +388,69 @@ static void test_lost_state_is_refused(void **state)
 	struct buf out = {0};
 	assert_true(coordinator_ops.ready(b->core, b->now_ms, &out));
 	buf_close(&out);
+}
+
+/* The disk is lost, and 11 is away, which alone knows of the collection. */
+static void lose_all_but_one(struct bench *b, struct collection *settings)
+{
+	struct model *gateway = bench_model(b, GATEWAY);
+	begin(b);
+	*settings = (struct collection){.id = bench_placement(b)->collection,
+					.name = slice_text("t"),
+					.version = 1,
+					.replicas = 3,
+					.write_quorum = 2};
+	bench_model(b, NODE_A)->collections = settings;
+	bench_model(b, NODE_A)->collections_count = 1;
+	bench_down(b, NODE_A);
+	gateway->joined = false;
+	gateway->map_version = 0;
+	bench_stop(b);
+	disk_wipe(b->disk);
+	bench_start(b, true);
+	buf_clear(&b->trace);
+}
+
+/* As long as there is hope, nothing is made anew that one of them has, and nobody is told that
+ * there is nothing. */
+static void test_lost_state_waits_for_all(void **state)
+{
+	struct bench *b = *state;
+	struct collection settings;
+	lose_all_but_one(b, &settings);
+	bench_advance(b, SETTLE_MS);
+	bench_deliver(b, bench_model(b, GATEWAY), MSG_map_request, &(struct msg_map_request){0});
+	bench_turn(b);
+	assert_null(strstr(buf_cstr(&b->trace), "\nmap "));
+	assert_int_equal(ask(b, 1, false), STATUS_STARTING);
+	bench_boot(b, NODE_A);
+	bench_advance(b, SETTLE_MS);
+	assert_non_null(strstr(buf_cstr(&b->trace), "\nmap "));
+	assert_int_equal(ask(b, 1, false), STATUS_OK);
+}
+
+/* It came too late: of two with one name some members would see this and some the other. */
+static void test_recovered_name_is_taken(void **state)
+{
+	struct bench *b = *state;
+	struct collection settings;
+	lose_all_but_one(b, &settings);
+	settings.id++; /* the bench's random numbers begin anew */
+	struct msg_collection_create anew = {.collection = {.name = slice_text("t"), .replicas = 1},
+					     .operation = 1};
+	bench_advance(b, RECOVERY_PATIENCE_MS + SETTLE_MS);
+	assert_int_equal(bench_create(b, anew), STATUS_CREATED);
+	bench_boot(b, NODE_A);
+	bench_advance(b, SETTLE_MS);
+	assert_non_null(strstr(buf_cstr(&b->trace), "recovery_name_taken member=11 name=t"));
+	assert_int_equal(ask(b, 2, true), STATUS_OK);
+	assert_int_equal(ask(b, 3, true), STATUS_NOT_FOUND);
+	/* it is not lost: there is room for it now */
+	bench_boot(b, NODE_A);
+	bench_advance(b, SETTLE_MS);
+	anew.operation = 4;
+	anew.collection.replicas = 3;
+	assert_int_equal(bench_create(b, anew), STATUS_OK);
 }
 
 /* One node was away when the collection was dropped, another heard of it. */
@@ -651,6 +714,8 @@ int main(void)
 	    CASE(test_restart_is_quiet),
 	    CASE(test_old_state_is_refused),
 	    CASE(test_recover_from_nodes),
+	    CASE(test_lost_state_waits_for_all),
+	    CASE(test_recovered_name_is_taken),
 	    CASE(test_drops_are_recovered),
 	    CASE(test_unknown_drop_is_refused),
 	    CASE(test_lost_state_is_refused),

@@ -289,6 +289,8 @@ void bench_join(struct bench *b, struct model *m)
 				    .shards_count = m->copies_count,
 				    .reports = reports(b, m),
 				    .reports_count = m->copies_count,
+				    .collections = m->collections,
+				    .collections_count = m->collections_count,
 				    .dropped = m->dropped,
 				    .dropped_count = m->dropped_count,
 				    .lock_token = m->lock_token,

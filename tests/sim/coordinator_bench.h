@@ -41,6 +41,8 @@ struct model {
 	uint64_t map_version;
 	uint64_t *dropped; /* collections that it knows to be dropped */
 	uint32_t dropped_count;
+	struct collection *collections; /* settings that it tells of when it joins */
+	uint32_t collections_count;
 	uint64_t lock_token; /* greatest that it has seen */
 	enum status refused; /* of the latest join */
 	struct copy copies[BENCH_SHARDS_MAX];
