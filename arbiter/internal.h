@@ -14,10 +14,10 @@
 #include "common/timing.h"
 
 enum {
-	POLL_MS = 200,       /* between looks at a queue that had work */
-	POLL_IDLE_MS = 1000, /* the longest pause at one that had none */
-	REQUEST_MS = 2000,   /* an answer that is not there by then is asked for again, of a */
-	REQUEST_LONGEST_MS = 8000, /* document after twice as long each time, up to this */
+	POLL_MS = 200,             /* between looks at a queue that had work */
+	POLL_IDLE_MS = 1000,       /* the longest pause at one that had none */
+	REQUEST_MS = 2000,         /* an answer that is not there by then is asked for again, and */
+	REQUEST_LONGEST_MS = 8000, /* mostly after twice as long each time, up to this */
 	JOIN_MS = 500,             /* between tries */
 	ASK_LEASE_MS = 1000,
 	BACKOFF_MS = 1000, /* the longest pause between tries of one document */
@@ -52,8 +52,9 @@ struct shard_row {
 	bool leased;
 	bool scripted;         /* the last document's policy was a script */
 	bool listed;           /* in the lease's answer that is being read */
-	uint64_t list_request; /* 0: none under way */
-	int64_t list_ms;       /* when to ask, or to ask again */
+	uint64_t list_request; /* the same in every try, so that a late answer counts; 0: none */
+	uint32_t list_tries;
+	int64_t list_ms; /* when to ask, or to ask again */
 	int64_t pause_ms;
 	bool found_work;              /* in this pass over the queue */
 	struct buf after;             /* the last document handled in this pass */

@@ -53,10 +53,15 @@ void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effect
 	list.waiting_count = arbiter_cleanup_waits_for(a, row, waiting);
 	if (list.waiting_count > 0)
 		list.waiting_since = (uint64_t)row->cleanup.since_wall_ms;
-	struct envelope envelope = request_new(a, MSG_conflict_list, row->placement.epoch);
+	if (row->list_request == 0) {
+		row->list_request = ++a->last_request;
+		row->list_tries = 0;
+	}
+	struct envelope envelope = {.type = MSG_conflict_list,
+				    .request_id = row->list_request,
+				    .epoch = row->placement.epoch};
 	fx_send(fx, WHEN_NOW, row->placement.lead, 0, &envelope, &list);
-	row->list_request = envelope.request_id;
-	row->list_ms = a->now_ms + REQUEST_MS;
+	row->list_ms = a->now_ms + backoff_ms(REQUEST_MS, REQUEST_LONGEST_MS, row->list_tries++);
 }
 
 static void forget_values(struct map *m)
