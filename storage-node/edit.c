@@ -393,6 +393,16 @@ static bool edit_reopen(struct editing *e)
 	return true;
 }
 
+/* What it kept was no leaf any more when it was made, but for its result. What was erased since,
+ * and came again, is kept by others. */
+static bool is_pinned_by(const struct editing *e, const struct conflict *resolved, uint32_t index)
+{
+	const struct revision_node *node = &e->doc->revisions[index];
+	struct revision name = graph_name(e->doc, index);
+	bool was_closed = node->superseded > 0 && node->superseded <= resolved->number;
+	return node->pins > 0 && (was_closed || revision_equal(&name, &resolved->result));
+}
+
 /* Nothing goes while the document is in conflict again: a merge may need it. */
 static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 {
@@ -401,7 +411,7 @@ static bool edit_cleanup(struct editing *e, const struct conflict *resolved)
 	const int *pinned =
 	    graph_find_all(e->doc, resolved->pinned, resolved->pinned_count, e->arena);
 	for (uint32_t i = 0; i < resolved->pinned_count; i++)
-		if (pinned[i] != GRAPH_NONE && e->doc->revisions[pinned[i]].pins > 0)
+		if (pinned[i] != GRAPH_NONE && is_pinned_by(e, resolved, (uint32_t)pinned[i]))
 			e->doc->revisions[pinned[i]].pins--;
 	/* without its inputs a resolution is a revision like any other: later merges start from it
 	 */

@@ -249,29 +249,37 @@ static uint64_t clean_up(struct storage_bench *b, struct slice resolution, uint6
 	return b->cleaned.cleaned;
 }
 
-/* The same versions come again, and become the same: what the replicas have passed is the first
- * resolution, not this one. */
-static void test_a_resolution_made_again_is_not_cleaned_up(void **state)
+/* Of 2-b and 2-c; in the bench's arena. */
+static struct msg_conflict_resolve resolution(struct storage_bench *b, uint64_t v, uint64_t id)
 {
-	struct storage_bench *b = *state;
-	struct revision leaves[2] = {rev(2, "b"), rev(2, "c")};
-	char hash[REVISION_HASH_CHARS];
-	peers_lead(b, MODE_AVAILABLE);
-	push(b, "a", 1, 3);
-	push(b, "b", 2, 4);
-	push(b, "c", 3, 5);
+	struct revision *leaves = arena_alloc(&b->arena, 2 * sizeof *leaves);
+	leaves[0] = rev(2, "b");
+	leaves[1] = rev(2, "c");
 	struct msg_conflict_resolve m = {.shard = SHARD,
 					 .id = slice_text("d"),
 					 .leaves = leaves,
 					 .leaves_count = 2,
 					 .parents = leaves,
 					 .parents_count = 2,
-					 .body = arena_copy(&b->arena, peers_body(b, 4)),
-					 .policy_version = 1,
-					 .resolution_id = peers_operation(b, 77)};
+					 .body = arena_copy(&b->arena, peers_body(b, v)),
+					 .policy_version = 1};
+	m.resolution_id = arena_copy(&b->arena, peers_operation(b, id));
 	struct revision_content content = {
 	    .parents = leaves, .parents_count = 2, .body = m.body, .policy = 1};
-	revision_name(&content, hash, &m.revision);
+	revision_name(&content, arena_alloc(&b->arena, REVISION_HASH_CHARS), &m.revision);
+	return m;
+}
+
+/* The same versions come again, and become the same: what the replicas have passed is the first
+ * resolution, not this one. */
+static void test_a_resolution_made_again_is_not_cleaned_up(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	push(b, "a", 1, 3);
+	push(b, "b", 2, 4);
+	push(b, "c", 3, 5);
+	struct msg_conflict_resolve m = resolution(b, 4, 77);
 	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, &m);
 	peers_ack(b, PEER_B, 1, 6);
 	struct revs_asked d = {
@@ -314,6 +322,33 @@ static void test_a_branch_of_one_without_a_place(void **state)
 	buf_close(&encoded);
 }
 
+/* What the first resolution kept of them went with them. */
+static void test_a_cleanup_leaves_what_came_again(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	push(b, "b", 2, 3);
+	push(b, "c", 3, 4);
+	struct msg_conflict_resolve first = resolution(b, 4, 77);
+	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, &first);
+	peers_ack(b, PEER_B, 1, 5);
+	assert_int_equal(erase(b, first.revision, none, 6), 1);
+	push(b, "b", 2, 7);
+	push(b, "c", 3, 8);
+	struct msg_conflict_resolve second = resolution(b, 5, 78);
+	storage_bench_deliver(b, ARBITER, MSG_conflict_resolve, 1, &second);
+	peers_ack(b, PEER_B, 1, 9);
+	assert_int_equal(clean_up(b, first.resolution_id, 5, 10), 1);
+	struct msg_conflict_undo undo = {
+	    .shard = SHARD, .id = slice_text("d"), .resolution_id = second.resolution_id};
+	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &undo);
+	peers_ack(b, PEER_B, 1, 11);
+	assert_int_equal(b->undone.status, STATUS_OK);
+	assert_int_equal(clean_up(b, second.resolution_id, 9, 12), 0);
+	assert_int_equal(peers_read(b, 1, "d", false), STATUS_OK);
+	assert_int_equal(b->was_read.conflicts, 1);
+}
+
 static void test_not_the_lead(void **state)
 {
 	struct storage_bench *b = *state;
@@ -341,6 +376,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_a_resolution_made_again_is_not_cleaned_up,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_branch_of_one_without_a_place,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_a_cleanup_leaves_what_came_again,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_not_the_lead, storage_bench_setup,
 					    storage_bench_teardown),
