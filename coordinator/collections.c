@@ -113,27 +113,27 @@ static bool compatible(const struct coordinator *c, const struct msg_collection_
 	       agrees(m->shards, shards_of(c, has->id)) && indexes_agree(asked, has);
 }
 
-/* Storage nodes by whether they can take a replica: those alive first. */
+/* Storage nodes by how well they can take a replica; a full one can, but would refuse to lead. */
+enum host_group { HOSTS_READY, HOSTS_FULL, HOSTS_AWAY, HOSTS_GROUPS };
 struct hosts {
-	uint64_t alive[LIMIT_MEMBERS];
-	uint64_t away[LIMIT_MEMBERS]; /* joined once, not heard of now */
-	uint32_t alive_count;
-	uint32_t away_count;
+	uint64_t nodes[HOSTS_GROUPS][LIMIT_MEMBERS];
+	uint32_t count[HOSTS_GROUPS];
 };
 
 static void hosts_of(const struct coordinator *c, struct hosts *h)
 {
-	h->alive_count = 0;
-	h->away_count = 0;
+	memset(h->count, 0, sizeof h->count);
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&c->members, &at));) {
 		const struct member_row *m = e->value;
-		bool usable = m->listed && m->role == ROLE_STORAGE && m->incarnation != 0 &&
-			      !m->fatal && !m->draining;
-		if (usable && membership_alive(c, m) && h->alive_count < LIMIT_MEMBERS)
-			h->alive[h->alive_count++] = m->id;
-		else if (usable && h->away_count < LIMIT_MEMBERS)
-			h->away[h->away_count++] = m->id;
+		if (!m->listed || m->role != ROLE_STORAGE || m->incarnation == 0 || m->fatal ||
+		    m->draining)
+			continue;
+		enum host_group g = m->disk_full ? HOSTS_FULL : HOSTS_READY;
+		if (!membership_alive(c, m))
+			g = HOSTS_AWAY;
+		if (h->count[g] < LIMIT_MEMBERS)
+			h->nodes[g][h->count[g]++] = m->id;
 	}
 }
 
@@ -157,8 +157,8 @@ static uint64_t fresh_id(struct coordinator *c)
 	}
 }
 
-/* Replicas by rendezvous among those alive, filled up with those that are away; a node alive comes
- * first and leads. */
+/* Replicas by rendezvous among those that are ready, filled up with the others; one of the first
+ * leads. */
 static void place(struct coordinator *c, struct hosts *h, const struct collection *collection,
 		  struct placement *out)
 {
@@ -166,14 +166,16 @@ static void place(struct coordinator *c, struct hosts *h, const struct collectio
 	uint32_t n = (uint32_t)collection->replicas;
 	uint64_t nodes[LIMIT_REPLICAS] = {0};
 	uint64_t leads[LIMIT_REPLICAS] = {0};
-	placement_rank(s->id, h->alive, h->alive_count);
-	placement_rank(s->id, h->away, h->away_count);
-	uint32_t alive = h->alive_count < n ? h->alive_count : n;
-	for (uint32_t i = 0; i < n; i++)
-		nodes[i] = i < alive ? h->alive[i] : h->away[i - alive];
-	for (uint32_t i = 0; i < alive; i++)
+	uint32_t chosen = 0;
+	for (int g = 0; g < HOSTS_GROUPS; g++) {
+		placement_rank(s->id, h->nodes[g], h->count[g]);
+		for (uint32_t i = 0; i < h->count[g] && chosen < n; i++)
+			nodes[chosen++] = h->nodes[g][i];
+	}
+	uint32_t ready = h->count[HOSTS_READY] < n ? h->count[HOSTS_READY] : n;
+	for (uint32_t i = 0; i < ready; i++)
 		leads[i] = leads_of(c, nodes[i]);
-	placement_balance(nodes, leads, alive);
+	placement_balance(nodes, leads, ready);
 	s->replicas = out->replicas;
 	s->replicas_count = n;
 	for (uint32_t i = 0; i < n; i++)
@@ -220,8 +222,8 @@ static enum status make(struct coordinator *c, const struct msg_collection_creat
 	struct hosts *h = arena_alloc(&c->arena, sizeof *h);
 	hosts_of(c, h);
 	/* with W of them alive it can be written at once; the others catch up */
-	if (h->alive_count + h->away_count < settings.replicas ||
-	    h->alive_count < settings.write_quorum)
+	uint32_t alive = h->count[HOSTS_READY] + h->count[HOSTS_FULL];
+	if (alive + h->count[HOSTS_AWAY] < settings.replicas || alive < settings.write_quorum)
 		return STATUS_NOT_ENOUGH_NODES;
 	settings.id = fresh_id(c);
 	settings.made_by = m->operation;

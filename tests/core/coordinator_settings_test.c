@@ -156,14 +156,32 @@ static void test_no_ancestors_are_kept(void **state)
 	assert_int_equal(create_with(b, none, 0, false), STATUS_EXISTS);
 }
 
+/* A full node is a place for no new shard as long as others have room, and leads none. */
+static void test_full_nodes_come_last(void **state)
+{
+	struct bench *b = *state;
+	bench_grow(b);
+	bench_model(b, 11)->disk_full = true;
+	first_collection(b);
+	struct msg_collection_create m = {.collection = {.name = slice_text("u")}, .shards = 12};
+	assert_int_equal(bench_create(b, m), STATUS_CREATED);
+	assert_int_equal(bench_model(b, 11)->copies_count, 0);
+	bench_down(b, 14);
+	bench_down(b, 15);
+	bench_advance(b, SETTLE_MS);
+	m = (struct msg_collection_create){.collection = {.name = slice_text("v")}, .shards = 3};
+	assert_int_equal(bench_create(b, m), STATUS_CREATED);
+	assert_int_equal(bench_model(b, 11)->copies_count, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(bench_model(b, 11)->copies[i].placement.replicas[2].node, 11);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 	const struct CMUnitTest tests[] = {
-	    TEST(test_create_checks),
-	    TEST(test_a_policy_alone),
-	    TEST(test_update),
-	    TEST(test_no_ancestors_are_kept),
+	    TEST(test_create_checks),        TEST(test_a_policy_alone),        TEST(test_update),
+	    TEST(test_full_nodes_come_last), TEST(test_no_ancestors_are_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
