@@ -87,7 +87,6 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 	struct call_spec spec = {.type = MSG_conflict_resolve,
 				 .answer = MSG_conflict_resolve_ack,
 				 .message = &op->resolve,
-				 .write = true,
 				 .done = have_resolved};
 	if (status == STATUS_OK) {
 		conflict_call(t, r, &spec);

@@ -21,6 +21,7 @@ void conflict_call(struct turn *t, struct request *r, struct call_spec *spec)
 	spec->reach = REACH_LEAD;
 	spec->shard = op->read.message.shard;
 	spec->repeatable = true; /* each of them does nothing when done again */
+	spec->write = spec->type != MSG_conflict_lease;
 	if (!call_open(t, r, spec))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }

@@ -205,7 +205,6 @@ static void resolve_send(struct turn *t, struct request *r, enum status status, 
 	struct call_spec spec = {.type = MSG_conflict_resolve,
 				 .answer = MSG_conflict_resolve_ack,
 				 .message = &op->resolve,
-				 .write = true,
 				 .done = have_resolved};
 	if (status == STATUS_OK)
 		conflict_call(t, r, &spec);
@@ -392,7 +391,6 @@ static void undo_go(struct turn *t, struct request *r, struct map_collection *c)
 	struct call_spec spec = {.type = MSG_conflict_undo,
 				 .answer = MSG_conflict_undo_ack,
 				 .message = &op->undo,
-				 .write = true,
 				 .done = have_undone};
 	conflict_call(t, r, &spec);
 }
