@@ -314,7 +314,7 @@ static void wait(struct turn *t, struct request *r)
 static void all_told(struct turn *t, struct request *r)
 {
 	const struct changes *op = r->op;
-	bool waits = op->feed != FEED_NORMAL && !op->descending;
+	bool waits = op->feed != FEED_NORMAL && !op->descending && !t->gw->draining;
 	if (!waits || (op->feed == FEED_LONGPOLL && op->rows > 0))
 		changes_finish(t, r);
 	else

@@ -263,7 +263,10 @@ static void wait(struct turn *t, struct request *r)
 	if (!f->waiting)
 		f->told_ms = t->now_ms;
 	f->waiting = true;
-	changes_flush(t, r, true);
+	if (t->gw->draining)
+		changes_finish(t, r);
+	else
+		changes_flush(t, r, true);
 }
 
 static void pump(struct turn *t, struct request *r)

@@ -283,6 +283,33 @@ static void test_sequences(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 
+/* A gateway that is about to stop tells the whole answer of what was still being looked for. */
+static void test_a_look_ends_with_its_gateway(void **state)
+{
+	static const char *const paths[] = {"GET /c/_changes?feed=longpoll",
+					    "GET /_db_updates?feed=longpoll&since=now"};
+	struct gateway_bench *b = *state;
+	struct event drain = {.kind = EVENT_DRAIN};
+	struct msg_map_push same = {.map_version = 1};
+	struct msg_shard_query_ack count = {.status = STATUS_OK, .changed = 7};
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		b->gw->draining = false;
+		gateway_bench_clear(b);
+		gateway_bench_http(b, paths[i]);
+		if (i == 1)
+			gateway_bench_answer(b, 0, MSG_map_push, &same);
+		gateway_bench_event(b, &drain);
+		assert_int_equal(b->status, 0);
+		if (i == 0)
+			page(b, 0, NULL, 0, 7, 0);
+		else
+			gateway_bench_answer(b, b->sent_count - 1, MSG_shard_query_ack, &count);
+		assert_int_equal(b->status, 200);
+		expect_text(&b->body, "\"last_seq\":");
+		b->status = 0;
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +323,7 @@ int main(void)
 	    TEST(test_a_long_poll_ends_in_time_or_with_its_client),
 	    TEST(test_a_long_poll_that_finds_nothing_says_how_far_it_looked),
 	    TEST(test_nothing_is_sent_that_is_not_taken),
+	    TEST(test_a_look_ends_with_its_gateway),
 	    TEST(test_sequences),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
