@@ -121,9 +121,8 @@ static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, s
 	if (w->base_depth == GRAPH_BASE_DEPTH_MAX || w->bases_found++ >= GRAPH_BASES_MAX)
 		return false;
 	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
-	if (found > 1 && !are_kept(w, ancestors, found) &&
-	    find_resolution(w, ancestors, found, out))
-		return true;
+	if (found > 1 && !are_kept(w, ancestors, found))
+		return find_resolution(w, ancestors, found, out);
 	if (found == 0 || !all_bodies(w, ancestors, found))
 		return false;
 	if (found == 1)
