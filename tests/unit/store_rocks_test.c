@@ -1,9 +1,6 @@
 /* What RocksDB's store adds to the interface: damage, full disks and other processes. */
-#include "common/store/store_rocks.h"
-
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,7 +12,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,6 +20,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/store/mark.h"
+#include "tests/unit/store_rocks_case.h"
 
 enum { VALUE_BYTES = 20000, SKIPPED = 77 };
 
@@ -37,46 +34,6 @@ int fsync(int fd)
 	if (fstat(fd, &st) == 0 && st.st_ino == watched)
 		watched_synced = true;
 	return (int)syscall(SYS_fsync, fd);
-}
-
-struct bench {
-	char directory[64];
-	struct store *store;
-	struct buf text;
-};
-
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
-
-static int setup(void **state)
-{
-	struct bench *b = mem_alloc_zero(sizeof *b);
-	snprintf(b->directory, sizeof b->directory, "/tmp/parley-rocks-XXXXXX");
-	assert_non_null(mkdtemp(b->directory));
-	*state = b;
-	return 0;
-}
-
-static void shut(struct bench *b)
-{
-	if (b->store)
-		store_close(b->store);
-	b->store = NULL;
-}
-
-static int teardown(void **state)
-{
-	struct bench *b = *state;
-	shut(b);
-	nftw(b->directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-	buf_close(&b->text);
-	free(b);
-	return 0;
 }
 
 static enum store_open try_open(struct bench *b, bool accept_torn_log)
@@ -637,126 +594,6 @@ static void a_directory_with_fewer_families_opens(void **state)
 	assert_int_equal(store_get(b->store, STORE_INDEXES, slice_text("k"), &value), STORE_OK);
 }
 
-/* ---- space of what was removed ---- */
-
-enum { CONTENT_BYTES = 1 << 20, CONTENTS = 48, SPACE_DEADLINE_S = 120 };
-
-static struct slice content_key(uint8_t key[2], int number)
-{
-	key[0] = 'k';
-	key[1] = (uint8_t)number;
-	return slice_of(key, 2);
-}
-
-static void put_contents(struct bench *b, enum store_family family)
-{
-	struct buf value = {0};
-	struct rng rng;
-	uint8_t key[2];
-	rng_init(&rng, family);
-	for (int i = 0; i < CONTENTS; i++) {
-		buf_clear(&value);
-		rng_fill(&rng, buf_reserve(&value, CONTENT_BYTES), CONTENT_BYTES);
-		value.len = CONTENT_BYTES;
-		store_put(b->store, family, content_key(key, i), buf_slice(&value));
-		assert_int_equal(store_commit(b->store, true), STORE_OK);
-	}
-	buf_close(&value);
-}
-
-/* Of the files with this end. */
-static uint64_t bytes_of(struct bench *b, const char *end)
-{
-	uint64_t bytes = 0;
-	DIR *directory = opendir(b->directory);
-	assert_non_null(directory);
-	for (struct dirent *e = readdir(directory); e; e = readdir(directory)) {
-		struct stat st;
-		size_t len = strlen(e->d_name);
-		if (len > strlen(end) && strcmp(e->d_name + len - strlen(end), end) == 0 &&
-		    fstatat(dirfd(directory), e->d_name, &st, 0) == 0)
-			bytes += (uint64_t)st.st_size;
-	}
-	closedir(directory);
-	return bytes;
-}
-
-static void expect_space(struct bench *b, const char *end, uint64_t most)
-{
-	time_t until = time(NULL) + SPACE_DEADLINE_S;
-	while (bytes_of(b, end) > most && time(NULL) < until)
-		sched_yield();
-	assert_true(bytes_of(b, end) <= most);
-}
-
-static void open_eager(struct bench *b)
-{
-	struct store_rocks_options options = {.path = b->directory, .reclaim_delay_ms = 1};
-	assert_int_equal(store_rocks_open(&options, &b->store, &b->text), STORE_OPEN_OK);
-}
-
-/* On a store that nothing else is written to. What was not removed stays. */
-static void a_removed_range_gives_its_space_back(void **state)
-{
-	struct bench *b = *state;
-	uint8_t first[2], end[2];
-	struct slice value;
-	open_eager(b);
-	put_contents(b, STORE_ATTACHMENTS);
-	assert_true(bytes_of(b, ".blob") > CONTENTS / 2 * (uint64_t)CONTENT_BYTES);
-	store_remove_range(b->store, STORE_ATTACHMENTS, content_key(first, 0),
-			   content_key(end, CONTENTS - 1));
-	assert_int_equal(store_commit(b->store, true), STORE_OK);
-	/* the last file has one that lives, and at most a memtable of others */
-	expect_space(b, ".blob", 18 * (uint64_t)CONTENT_BYTES);
-	assert_int_equal(
-	    store_get(b->store, STORE_ATTACHMENTS, content_key(first, CONTENTS - 1), &value),
-	    STORE_OK);
-	assert_int_equal(value.len, CONTENT_BYTES);
-	put_contents(b, STORE_STREAM);
-	store_remove_range(b->store, STORE_STREAM, content_key(first, 0),
-			   content_key(end, CONTENTS - 1));
-	assert_int_equal(store_commit(b->store, true), STORE_OK);
-	expect_space(b, ".sst", 4 * (uint64_t)CONTENT_BYTES);
-	assert_int_equal(
-	    store_get(b->store, STORE_STREAM, content_key(first, CONTENTS - 1), &value), STORE_OK);
-}
-
-/* One in three of each file lives: these are copied, so that the files can go. */
-static void files_that_are_mostly_garbage_are_rewritten(void **state)
-{
-	struct bench *b = *state;
-	uint8_t first[2], end[2];
-	struct slice value;
-	open_eager(b);
-	put_contents(b, STORE_ATTACHMENTS);
-	for (int i = 0; i < CONTENTS; i += 3) {
-		store_remove_range(b->store, STORE_ATTACHMENTS, content_key(first, i),
-				   content_key(end, i + 2));
-		assert_int_equal(store_commit(b->store, true), STORE_OK);
-	}
-	expect_space(b, ".blob", 20 * (uint64_t)CONTENT_BYTES);
-	for (int i = 0; i < CONTENTS; i++)
-		assert_int_equal(
-		    store_get(b->store, STORE_ATTACHMENTS, content_key(first, i), &value),
-		    i % 3 == 2 ? STORE_OK : STORE_ABSENT);
-}
-
-/* In the middle of such a pass, or before it. */
-static void a_store_that_gives_space_back_closes(void **state)
-{
-	struct bench *b = *state;
-	uint8_t first[2], end[2];
-	for (int round = 0; round < 3; round++) {
-		open_eager(b);
-		put_contents(b, STORE_ATTACHMENTS);
-		store_remove_range(b->store, STORE_ATTACHMENTS, content_key(first, 0),
-				   content_key(end, CONTENTS));
-		assert_int_equal(store_commit(b->store, true), STORE_OK);
-		shut(b);
-	}
-}
-
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(int argc, char **argv)
@@ -788,9 +625,6 @@ int main(int argc, char **argv)
 	    CASE(verify_visits_everything),
 	    CASE(metrics_tell_what_happened),
 	    CASE(a_directory_with_fewer_families_opens),
-	    CASE(a_removed_range_gives_its_space_back),
-	    CASE(files_that_are_mostly_garbage_are_rewritten),
-	    CASE(a_store_that_gives_space_back_closes),
 	};
 	return cmocka_run_group_tests_name("store_rocks", tests, NULL, NULL);
 }
