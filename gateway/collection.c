@@ -110,6 +110,14 @@ void map_refresh(struct turn *t, struct request *r, call_done *done)
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }
 
+bool map_refreshed(struct turn *t, struct request *r, const void *body)
+{
+	r->unconfirmed = body == NULL;
+	if (t->gw->map.version == 0)
+		answer_status(t, r, STATUS_STARTING, "");
+	return t->gw->map.version > 0;
+}
+
 void collection_find(struct turn *t, struct request *r, bool create, collection_step *found)
 {
 	struct map_collection *c = cluster_map_collection(&t->gw->map, r->collection);

@@ -87,11 +87,11 @@ struct request {
 	struct served *served;     /* served.h: what it waits for, or NULL */
 	struct slice *lock_ids;    /* writes: locks that the client holds (lock.h) */
 	uint32_t lock_ids_count;
-	bool lock_fail;           /* it does not wait for locks of others */
-	bool lock_waits;          /* it does, and is counted */
-	int64_t lock_until_ms;    /* at most so long */
-	uint32_t script_runs;     /* script_runs.h: under way */
-	bool unconfirmed;         /* the coordinator could not say whether the map is the newest */
+	bool lock_fail;        /* it does not wait for locks of others */
+	bool lock_waits;       /* it does, and is counted */
+	int64_t lock_until_ms; /* at most so long */
+	uint32_t script_runs;  /* script_runs.h: under way */
+	bool unconfirmed;      /* map_refreshed: nobody could say whether the map is the newest */
 	bool finished, transfers; /* it is counted in gateway.transfers */
 	bool kept;                /* http lives as long as the request */
 	struct couch_request couch;

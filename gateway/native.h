@@ -94,6 +94,9 @@ void collection_change(struct turn *t, struct request *r, struct msg_collection_
 
 /* Asks the coordinator for a newer map first; done is called at once if it is down. */
 void map_refresh(struct turn *t, struct request *r, call_done *done);
+/* For its done, with its body: the answer will say if nobody has confirmed the map. False: no map
+ * is known, and the request is answered. */
+bool map_refreshed(struct turn *t, struct request *r, const void *body) MUST_CHECK;
 
 /* ---- op_batch.c ---- */
 

@@ -281,11 +281,8 @@ static void map_came(struct turn *t, struct request *r, uint32_t index, enum sta
 	size_t at = 0;
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
-	if (map->version == 0) {
-		answer_status(t, r, STATUS_STARTING, "");
+	if (!map_refreshed(t, r, body))
 		return;
-	}
 	op->shards = arena_alloc(&r->arena, (map->shards.count + 1) * sizeof *op->shards);
 	for (struct map_entry *e; (e = map_next(&map->collections_by_id, &at)) != NULL;)
 		(void)add_shards(r, e->value);

@@ -357,10 +357,7 @@ static void map_came(struct turn *t, struct request *r, uint32_t index, enum sta
 {
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
-	if (t->gw->map.version == 0)
-		answer_status(t, r, STATUS_STARTING, "");
-	else
+	if (map_refreshed(t, r, body))
 		conflicts_go(t, r, NULL);
 }
 

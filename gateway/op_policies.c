@@ -243,12 +243,11 @@ static void policies_map(struct turn *t, struct request *r, uint32_t index, enum
 	const struct map_collection *c = NULL;
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
+	if (!map_refreshed(t, r, body))
+		return;
 	if (r->resource.len > 0)
 		c = cluster_map_collection(&t->gw->map, r->resource);
-	if (t->gw->map.version == 0)
-		answer_status(t, r, STATUS_STARTING, "");
-	else if (c && op->params.fields.count == 0)
+	if (c && op->params.fields.count == 0)
 		answer_one(t, r, c);
 	else
 		answer_all(t, r);

@@ -258,10 +258,7 @@ static void collections_map(struct turn *t, struct request *r, uint32_t index, e
 {
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
-	if (t->gw->map.version == 0)
-		answer_status(t, r, STATUS_STARTING, "");
-	else
+	if (map_refreshed(t, r, body))
 		collections_ask(t, r);
 }
 

@@ -166,11 +166,8 @@ static void indexes_map(struct turn *t, struct request *r, uint32_t index, enum 
 	struct indexes_op *op = r->op;
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
-	if (t->gw->map.version == 0) {
-		answer_status(t, r, STATUS_STARTING, "");
+	if (!map_refreshed(t, r, body))
 		return;
-	}
 	indexes_list(t, r);
 	op->left = op->asked_count;
 	if (op->left == 0)

@@ -57,7 +57,7 @@ bool decide_body(const struct decide *w, uint32_t index, struct slice *out)
 	return decide_is_deleted(w, index) || (node->flags & REVISION_HAS_BODY);
 }
 
-static bool all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t count)
+bool decide_all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t count)
 {
 	struct slice body;
 	for (uint32_t i = 0; i < count; i++)
@@ -102,12 +102,12 @@ static bool find_inputs(struct decide *w, const uint32_t *leaves, uint32_t count
 {
 	w->inputs_count = graph_human_inputs(&w->doc, leaves, count, w->arena, &w->inputs);
 	if (w->inputs_count <= LIMIT_LEAVES && !is_crowded(w) &&
-	    all_bodies(w, w->inputs, w->inputs_count))
+	    decide_all_bodies(w, w->inputs, w->inputs_count))
 		return true;
 	w->inputs = arena_alloc(w->arena, count * sizeof *w->inputs);
 	memcpy(w->inputs, leaves, count * sizeof *w->inputs);
 	w->inputs_count = count;
-	return all_bodies(w, w->inputs, count);
+	return decide_all_bodies(w, w->inputs, count);
 }
 
 /* ---- by policy ---- */

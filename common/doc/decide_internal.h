@@ -31,6 +31,7 @@ bool decide_load(struct decide *w);
 bool decide_is_deleted(const struct decide *w, uint32_t index);
 /* Of a deletion: the empty map. False: it is not kept. */
 bool decide_body(const struct decide *w, uint32_t index, struct slice *out);
+bool decide_all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t count);
 struct slice decide_revision_text(struct decide *w, uint32_t index);
 
 /* ---- decide_merge.c ---- */

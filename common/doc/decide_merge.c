@@ -7,15 +7,6 @@
 
 static const uint8_t empty_map[] = {0x80};
 
-static bool all_bodies(const struct decide *w, const uint32_t *nodes, uint32_t count)
-{
-	struct slice body;
-	for (uint32_t i = 0; i < count; i++)
-		if (!decide_body(w, nodes[i], &body))
-			return false;
-	return true;
-}
-
 /* ---- leaves and bases ---- */
 
 static void merge_result_close(struct merge_result *result)
@@ -80,7 +71,7 @@ static bool are_kept(struct decide *w, const uint32_t *nodes, uint32_t count)
 	uint32_t *below;
 	struct arena_mark mark = arena_mark(w->arena);
 	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &below);
-	bool kept = all_bodies(w, nodes, count) && all_bodies(w, below, found);
+	bool kept = decide_all_bodies(w, nodes, count) && decide_all_bodies(w, below, found);
 	arena_rewind(w->arena, mark);
 	return kept;
 }
@@ -123,7 +114,7 @@ static bool find_base(struct decide *w, const uint32_t *nodes, uint32_t count, s
 	uint32_t found = graph_common_ancestors(&w->doc, nodes, count, w->arena, &ancestors);
 	if (found > 1 && !are_kept(w, ancestors, found))
 		return find_resolution(w, ancestors, found, out);
-	if (found == 0 || !all_bodies(w, ancestors, found))
+	if (found == 0 || !decide_all_bodies(w, ancestors, found))
 		return false;
 	if (found == 1)
 		return decide_body(w, ancestors[0], out);

@@ -72,7 +72,8 @@ static void map_came(struct turn *t, struct request *r, uint32_t index, enum sta
 	struct problem problem;
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
+	if (!map_refreshed(t, r, body))
+		return;
 	if (r->method != HTTP_POST && !couch_databases(t, r, &op->names, &op->count, &problem)) {
 		answer_problem(t, r, &problem);
 		return;

@@ -167,11 +167,8 @@ static void databases_answer(struct turn *t, struct request *r, uint32_t index, 
 	uint32_t count;
 	(void)index;
 	(void)status;
-	r->unconfirmed = body == NULL;
-	if (t->gw->map.version == 0) {
-		answer_status(t, r, STATUS_STARTING, "");
+	if (!map_refreshed(t, r, body))
 		return;
-	}
 	if (!couch_databases(t, r, &names, &count, &problem)) {
 		answer_problem(t, r, &problem);
 		return;
