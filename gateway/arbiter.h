@@ -92,6 +92,8 @@ void arbiter_streams_tick(struct turn *t);
 /* Whichever stream it was given to counts it for so long. 0: it is no longer its client's, and
  * makes room for another. */
 void arbiter_stream_lease_lasts(struct turn *t, const struct arbiter_lease *lease, uint64_t ms);
+/* While an answer is under way nobody gives its lease back, though the stream ends. */
+void arbiter_stream_answers(struct gateway *gw, const struct arbiter_lease *lease, bool under_way);
 
 /* ---- arbiter_socket.c ---- */
 

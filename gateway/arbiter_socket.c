@@ -74,29 +74,13 @@ static void socket_close(struct turn *t, struct arbiter_stream *s, enum status s
 
 /* ---- answers and renewals ---- */
 
-/* What an answer must find again: stream, whether it decides, and the length of the first of the
- * two that follow. */
-static void print_origin(struct buf *out, const struct arbiter_stream *s, const struct frame *f)
-{
-	buf_append_be64(out, s->id);
-	buf_append_byte(out, f->answer.len > 0);
-	buf_append_be32(out, (uint32_t)f->ref.len);
-	buf_append_slice(out, f->ref);
-	buf_append_slice(out, f->lease);
-}
-
+/* Its origin: the stream, and the reference that the answer repeats. */
 static void request_answered(struct turn *t, struct request *r, const struct reply *reply)
 {
-	const uint8_t *at = r->origin.data;
-	bool answers = at[8];
-	struct slice ref = slice_of(at + 13, be32_read(at + 9));
-	struct slice lease = slice_of(at + 13 + ref.len, r->origin.len - 13 - ref.len);
-	struct arbiter_stream *s = arbiter_stream_find(t->gw, be64_read(at));
+	struct slice ref = slice_of(r->origin.data + 8, r->origin.len - 8);
+	struct arbiter_stream *s = arbiter_stream_find(t->gw, be64_read(r->origin.data));
 	if (!s)
 		return;
-	struct given *given = arbiter_stream_given(s, lease);
-	if (given && answers)
-		given->answering = false;
 	s->requests--;
 	if (!s->closing)
 		send_answer(t, s, ref, reply->status, buf_slice(&reply->body));
@@ -113,16 +97,14 @@ static void frame_request(struct turn *t, struct arbiter_stream *s, const struct
 		send_problem(t, s, f->ref, &problem);
 		return;
 	}
-	struct given *given = arbiter_stream_given(s, f->lease);
-	if (given && answers)
-		given->answering = true;
 	s->requests++;
 	buf_append_text(&path, "/_/arbiter/");
 	url_encode(f->lease, &path);
 	buf_append_text(&path, answers ? "/answer" : "");
 	if (!json_from_msgpack(answers ? f->answer : f->renew, &body))
 		buf_clear(&body); /* refused as empty */
-	print_origin(&origin, s, f);
+	buf_append_be64(&origin, s->id);
+	buf_append_slice(&origin, f->ref);
 	struct http_request http = {.id = ++t->gw->arbiters->next_request,
 				    .method = answers ? HTTP_POST : HTTP_PUT,
 				    .path = buf_slice(&path),

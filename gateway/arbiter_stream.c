@@ -94,6 +94,19 @@ struct given *arbiter_stream_given(struct arbiter_stream *s, struct slice lease)
 	return NULL;
 }
 
+void arbiter_stream_answers(struct gateway *gw, const struct arbiter_lease *lease, bool under_way)
+{
+	struct buf text = {0};
+	size_t at = 0;
+	arbiter_lease_print(lease, &text);
+	for (struct map_entry *e; (e = map_next(&gw->arbiters->streams, &at));) {
+		struct given *given = arbiter_stream_given(e->value, buf_slice(&text));
+		if (given)
+			given->answering = under_way;
+	}
+	buf_close(&text);
+}
+
 void arbiter_stream_lease_lasts(struct turn *t, const struct arbiter_lease *lease, uint64_t ms)
 {
 	struct arbiters *a = t->gw->arbiters;

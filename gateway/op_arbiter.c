@@ -11,6 +11,7 @@
 
 struct arbiter_op {
 	struct conflict_ask ask; /* first: conflict_keep looks there */
+	struct gateway *gw;
 	struct arbiter_lease lease;
 	struct msg_conflict_lease message;
 	enum arbiter_answer kind;
@@ -316,11 +317,22 @@ static bool take_answer(struct turn *t, struct request *r, struct arbiter_op *op
 	return true;
 }
 
+static void answer_ended(struct request *r)
+{
+	const struct arbiter_op *op = r->op;
+	arbiter_stream_answers(op->gw, &op->lease, false);
+}
+
 void native_arbiter_answer(struct turn *t, struct request *r)
 {
 	struct problem problem = {0};
 	struct slice body;
 	struct arbiter_op *op = op_new(r, &problem);
+	if (op) {
+		op->gw = t->gw;
+		r->close = answer_ended;
+		arbiter_stream_answers(t->gw, &op->lease, true);
+	}
 	bool fine =
 	    op && native_body(t, r, &body, &problem) && take_answer(t, r, op, body, &problem);
 	start(t, r, fine, &problem);

@@ -530,6 +530,26 @@ static void test_a_stream_has_credit(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), " op=2"));
 }
 
+/* What a client has answered is not taken from it when its stream ends before the answer. */
+static void test_a_stream_that_ends_has_decided_what_it_answers(void **state)
+{
+	struct gateway_bench *b = *state;
+	static const char name[] = "\"lease\":\"";
+	uint64_t stream = gateway_bench_http(b, "GET /_/arbiter/_stream?credit=1&collections=c");
+	gateway_bench_advance(b, 200);
+	offer(b, "x");
+	graph(b, false);
+	const char *at = strstr(buf_cstr(&b->trace), name);
+	assert_non_null(at);
+	buf_clear(&lease);
+	buf_append(&lease, at + strlen(name), strcspn(at + strlen(name), "\""));
+	say(b, "POST", "/answer", "{\"pick\":\"2-a\"}");
+	last(b, MSG_conflict_lease);
+	struct event gone = {.kind = EVENT_STREAM_GONE, .stream = {.stream = stream}};
+	gateway_bench_event(b, &gone);
+	assert_int_equal(b->sent_count, 1); /* nothing is given back */
+}
+
 /* It was answered in the turn in which its client left, and the shell tells of the request alone:
  * nobody is there to take conflicts for. */
 static void test_a_stream_whose_client_is_gone(void **state)
@@ -755,6 +775,7 @@ int main(void)
 	    TEST(test_what_is_malformed_is_refused),
 	    TEST(test_who_waits_takes_nobodys_place),
 	    TEST(test_a_stream_has_credit),
+	    TEST(test_a_stream_that_ends_has_decided_what_it_answers),
 	    TEST(test_a_stream_whose_client_is_gone),
 	    TEST(test_a_socket_needs_the_role),
 	    TEST(test_a_socket_takes_and_answers),
