@@ -305,7 +305,6 @@ static void digest_part(struct buf *out, struct slice part)
 	buf_append_slice(out, part);
 }
 
-/* Of an attachment. */
 static struct slice rev_parameter(const struct request *r)
 {
 	struct slice text;
@@ -377,10 +376,14 @@ static bool operation_of(struct turn *t, struct request *r, struct slice body,
 		digest_part(all, request_header(r, "content-type"));
 	digest_part(all, query_parameter(r));
 	digest_part(all, body);
-	if (r->part.len > 0) {
+	if (r->part.len > 0)
 		digest_part(all, r->part);
+	/* CouchDB's clients name so what others name in If-Match */
+	bool names_rev = r->dialect == DIALECT_COUCH && rev_parameter(r).len > 0;
+	if (r->part.len > 0 || names_rev)
 		digest_part(all, rev_parameter(r));
-	}
+	if (r->method == HTTP_COPY)
+		digest_part(all, request_header(r, "destination"));
 	out->key = arena_copy(&r->arena, key);
 	out->digest = digest_of(r, all);
 	return true;

@@ -395,6 +395,40 @@ static void test_copy_onto_a_design_document(void **state)
 	assert_non_null(strstr(buf_cstr(&b->body), "View `v` must contain map function"));
 }
 
+/* The digest of the write that was sent last, by which a key's other requests are told. */
+static struct slice last_digest(struct gateway_bench *b, struct arena *arena)
+{
+	struct msg_doc_write m;
+	const struct bench_sent *sent = &b->sent[b->sent_count - 1];
+	assert_int_equal(sent->envelope.type, MSG_doc_write);
+	assert_true(schema_decode(&schema_msg_doc_write, sent->body, arena, &m));
+	assert_int_equal(m.operation_digest.len, 16);
+	return arena_copy(arena, m.operation_digest);
+}
+
+/* What is to be deleted, or where a copy goes, is part of the request. */
+static void test_a_key_is_of_one_revision(void **state)
+{
+	static const char *const requests[] = {"DELETE /c/a?rev=1-a\nidempotency-key: k\n",
+					       "DELETE /c/a?rev=3-c\nidempotency-key: k\n",
+					       "COPY /c/a\ndestination: b\nidempotency-key: k\n",
+					       "COPY /c/a\ndestination: d\nidempotency-key: k\n"};
+	struct gateway_bench *b = *state;
+	struct arena arena = {0};
+	struct msg_doc_read_ack ack = {.revision = {1, slice_text("a")}};
+	struct slice digests[ARRAY_LEN(requests)];
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		gateway_bench_http(b, requests[i]);
+		ack.body = gateway_bench_document(b, "{}");
+		if (requests[i][0] == 'C')
+			gateway_bench_answer(b, b->sent_count - 1, MSG_doc_read_ack, &ack);
+		digests[i] = last_digest(b, &arena);
+	}
+	assert_false(slice_equal(digests[0], digests[1]));
+	assert_false(slice_equal(digests[2], digests[3]));
+	arena_close(&arena);
+}
+
 static void test_no_local_docs(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -547,6 +581,7 @@ int main(void)
 	    TEST(test_put_on_a_deletion),
 	    TEST(test_get),
 	    TEST(test_copy_onto_a_design_document),
+	    TEST(test_a_key_is_of_one_revision),
 	    TEST(test_no_local_docs),
 	    TEST(test_bulk_tells_of_each),
 	    TEST(test_info),
