@@ -52,10 +52,12 @@ void bus_look(struct bus *b)
 		((struct bus_socket *)events[i].data.ptr)->hot = true;
 }
 
+/* NULL: there are no descriptors left, as errno says. */
 static void *make_socket(struct bus *b, int type)
 {
 	void *zmq = zmq_socket(b->context, type);
-	CHECK(zmq != NULL);
+	if (!zmq)
+		return NULL;
 	set_int(zmq, ZMQ_LINGER, 0);
 	set_int(zmq, ZMQ_IPV6, 1);
 	set_int(zmq, ZMQ_SNDHWM, BUS_QUEUE_FRAMES);
@@ -79,6 +81,10 @@ bool bus_open_router(struct bus *b, const struct member_row *self, struct buf *p
 	if (!b->options.bind || to[0] == '\0')
 		return true;
 	b->router.zmq = make_socket(b, ZMQ_ROUTER);
+	if (!b->router.zmq) {
+		buf_printf(problem, "can't listen on %s: %s", to, zmq_strerror(errno));
+		return false;
+	}
 	set_int(b->router.zmq, ZMQ_CURVE_SERVER, 1);
 	set_int(b->router.zmq, ZMQ_ROUTER_MANDATORY, 1);
 	CHECK(zmq_setsockopt(b->router.zmq, ZMQ_ZAP_DOMAIN, "parley", 6) == 0);
@@ -92,14 +98,18 @@ bool bus_open_router(struct bus *b, const struct member_row *self, struct buf *p
 	return true;
 }
 
-static void open_monitor(struct bus *b, struct bus_peer *peer)
+static bool open_monitor(struct bus *b, struct bus_peer *peer)
 {
 	char name[64];
 	snprintf(name, sizeof name, "inproc://monitor-%llu", (unsigned long long)b->monitors++);
-	CHECK(zmq_socket_monitor(peer->socket.zmq, name, MONITOR_EVENTS) == 0);
+	if (zmq_socket_monitor(peer->socket.zmq, name, MONITOR_EVENTS) != 0)
+		return false;
 	peer->monitor.zmq = zmq_socket(b->context, ZMQ_PAIR);
-	CHECK(peer->monitor.zmq && zmq_connect(peer->monitor.zmq, name) == 0);
+	if (!peer->monitor.zmq)
+		return false;
+	CHECK(zmq_connect(peer->monitor.zmq, name) == 0);
 	bus_watch(b, &peer->monitor);
+	return true;
 }
 
 static struct bus_peer *free_place(struct bus *b)
@@ -108,6 +118,17 @@ static struct bus_peer *free_place(struct bus *b)
 		if (b->peers[i].member == 0)
 			return &b->peers[i];
 	return b->peers_count < LIMIT_MEMBERS ? &b->peers[b->peers_count++] : NULL;
+}
+
+static void open_failed(struct bus *b, struct bus_peer *peer)
+{
+	char key[MEMBER_ADDRESS_BYTES + 32];
+	char line[512];
+	snprintf(key, sizeof key, "socket %s", peer->address);
+	snprintf(line, sizeof line, "connect_failed peer=%s address=%s error=\"%s\"",
+		 bus_peer_name(b, peer), peer->address, zmq_strerror(errno));
+	bus_tell_once(b, key, line);
+	bus_disconnect(b, peer, 0);
 }
 
 struct bus_peer *bus_connect(struct bus *b, const struct member_row *to)
@@ -119,11 +140,14 @@ struct bus_peer *bus_connect(struct bus *b, const struct member_row *to)
 	snprintf(peer->address, sizeof peer->address, "%s", to->address);
 	snprintf(peer->key, sizeof peer->key, "%s", to->public_key);
 	void *zmq = peer->socket.zmq = make_socket(b, ZMQ_DEALER);
+	if (!zmq || !open_monitor(b, peer)) {
+		open_failed(b, peer);
+		return NULL;
+	}
 	/* what a broken connection did not take is gone, not kept for the next one */
 	set_int(zmq, ZMQ_IMMEDIATE, 1);
 	CHECK(zmq_setsockopt(zmq, ZMQ_CURVE_PUBLICKEY, b->public, sizeof b->public) == 0);
 	CHECK(zmq_setsockopt(zmq, ZMQ_CURVE_SERVERKEY, peer->key, sizeof peer->key) == 0);
-	open_monitor(b, peer);
 	bus_name_connect(b, peer);
 	bus_watch(b, &peer->socket);
 	return peer;

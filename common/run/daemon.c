@@ -9,6 +9,7 @@
 #include "common/base/memory.h"
 #include "common/run/clock.h"
 #include "common/run/daemon_private.h"
+#include "common/run/descriptors.h"
 #include "common/store/store_rocks.h"
 
 enum {
@@ -331,6 +332,7 @@ int daemon_run(int argc, char **argv, const struct daemon_spec *spec)
 	struct daemon d = {.spec = spec, .argc = argc, .argv = argv};
 	mallopt(M_ARENA_MAX, 2); /* threads of libraries would each get an arena of their own */
 	umask(0077);
+	descriptors_fill_standard();
 	signal(SIGPIPE, SIG_IGN);
 	if (daemon_setup(&d, argc, argv)) {
 		feed(&d, EVENT_START);

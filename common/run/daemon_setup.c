@@ -9,12 +9,16 @@
 
 #include "common/run/clock.h"
 #include "common/run/daemon_private.h"
+#include "common/run/descriptors.h"
 #include "common/run/entropy.h"
 #include "common/run/file.h"
 #include "common/store/mark.h"
 #include "common/store/store_rocks.h"
 
 enum { PATH_BYTES = 4096, KEY_FILE_BYTES = 4096, OPEN_TIMEOUT_US = 600000000, BUS_LINGER_MS = 500 };
+/* Open files: of a store, listeners and script workers; of the bus, for one that it connects to and
+ * that connects to it. */
+enum { DESCRIPTORS_OWN = 512, DESCRIPTORS_A_MEMBER = 8 };
 
 /* ---- configuration and members ---- */
 
@@ -201,6 +205,8 @@ static bool open_all(struct daemon *d, struct buf *problem)
 	    !members_load(config_text(&d->config, "members_file"), &d->members, problem) ||
 	    !find_self(d, problem))
 		return false;
+	descriptors_want(&d->logger,
+			 DESCRIPTORS_OWN + (uint64_t)DESCRIPTORS_A_MEMBER * d->members.count);
 	if (d->spec->stores && !open_store(d, problem))
 		return false;
 	if (verifying(d)) {

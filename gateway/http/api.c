@@ -4,10 +4,10 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "common/base/memory.h"
 #include "common/run/clock.h"
+#include "common/run/descriptors.h"
 #include "common/run/file.h"
 #include "gateway/gateway.h"
 #include "gateway/http/access.h"
@@ -287,14 +287,7 @@ static void reserve_descriptors(struct http_api *api)
 	for (int i = 0; i < LISTENERS; i++)
 		if (api->listeners[i].server)
 			wanted += config_number(daemon_config(d), "max_connections");
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-		return;
-	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-		logger_printf(daemon_logger(d), LOG_LEVEL_WARN,
-			      "descriptors_short limit=%llu wanted=%llu",
-			      (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+	descriptors_want(daemon_logger(d), wanted);
 }
 
 /* False: *problem says why. */

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -549,6 +550,34 @@ static void who_is_looked_up_in_vain_stops_nobody(void **state)
 	assert_in_range(longest_ms, 0, STALL_MS_MAX);
 }
 
+/* So many more descriptors may be opened; gives what the limit was. */
+static struct rlimit limit_descriptors(rlim_t spare)
+{
+	struct rlimit before;
+	int next = dup(STDERR_FILENO);
+	assert_true(next >= 0 && getrlimit(RLIMIT_NOFILE, &before) == 0);
+	close(next);
+	struct rlimit now = {(rlim_t)next + spare, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	return before;
+}
+
+static void who_has_no_descriptor_left_goes_on(void **state)
+{
+	struct cluster *c = *state;
+	start(c, COORDINATOR);
+	start(c, GATEWAY);
+	const struct bus_counters *counters = bus_counters(c->nodes[GATEWAY].bus);
+	for (rlim_t spare = 0; spare < 3; spare++) { /* a connection takes three at once */
+		struct rlimit before = limit_descriptors(spare);
+		send_join(c, GATEWAY);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		assert_int_equal(counters->dropped[DROPPED_NO_ROUTE], spare + 1);
+	}
+	send_join(c, GATEWAY);
+	RUN_UNTIL(c, c->nodes[COORDINATOR].count == 1);
+}
+
 static void nowhere_to_send_is_counted(void **state)
 {
 	struct cluster *c = *state;
@@ -582,6 +611,7 @@ int main(void)
 	    TEST(a_restarted_peer_is_found_again),
 	    TEST(a_peer_is_found_by_its_name),
 	    TEST(who_is_looked_up_in_vain_stops_nobody),
+	    TEST(who_has_no_descriptor_left_goes_on),
 	    TEST(nowhere_to_send_is_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -53,6 +54,7 @@ struct bench {
 	char log[65536];
 	const char *extra; /* one more argument */
 	const char *name;
+	bool no_input; /* it is closed */
 };
 
 static struct bench bench; /* daemon_run gives its hooks no pointer of ours */
@@ -253,6 +255,8 @@ static int run(void)
 	int fd = open(log, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	assert_true(saved >= 0 && fd >= 0);
 	dup2(fd, STDERR_FILENO);
+	if (bench.no_input)
+		close(STDIN_FILENO);
 	int exit_code = daemon_run((int)ARRAY_LEN(argv) - 1, argv, &bench.spec);
 	dup2(saved, STDERR_FILENO);
 	close(saved);
@@ -554,6 +558,43 @@ static void who_is_not_ready_says_that_it_lives(void **state)
 	buf_close(&told);
 }
 
+static void look_at_input(struct toy *t, struct effects *fx)
+{
+	struct stat st;
+	if (fstat(STDIN_FILENO, &st) != 0 || !S_ISCHR(st.st_mode))
+		fx_exit(fx, "something else is the standard input");
+	else
+		terminate(t, fx);
+}
+
+/* A file of the store as standard error would take the lines of the log. */
+static void what_it_opens_is_no_standard_descriptor(void **state)
+{
+	(void)state;
+	int saved = dup(STDIN_FILENO);
+	bench.toy.on_timer = look_at_input;
+	bench.no_input = true;
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	if (saved >= 0) {
+		dup2(saved, STDIN_FILENO);
+		close(saved);
+	}
+}
+
+static void as_many_files_are_open_as_may_be(void **state)
+{
+	(void)state;
+	struct rlimit before, during;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	during = (struct rlimit){64, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &during), 0);
+	bench.toy.on_timer = terminate;
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &during), 0);
+	assert_true(during.rlim_cur == before.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void what_is_wrong_at_the_start_is_said(void **state)
 {
 	(void)state;
@@ -596,6 +637,8 @@ int main(void)
 	    TEST(a_second_process_is_refused),
 	    TEST(low_space_is_told),
 	    TEST(who_is_not_ready_says_that_it_lives),
+	    TEST(what_it_opens_is_no_standard_descriptor),
+	    TEST(as_many_files_are_open_as_may_be),
 	    TEST(what_is_wrong_at_the_start_is_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
