@@ -92,6 +92,21 @@ bool daemon_set_aside(struct daemon *d, const char *reason)
 	return true;
 }
 
+/* To open a store where there is none makes one, in which all is well; and what is made in it by
+ * somebody else its daemon could not read. */
+static bool can_verify(const char *path, struct buf *problem)
+{
+	struct stat st;
+	if (stat(path, &st) != 0)
+		buf_printf(problem, "%s: %s", path, strerror(errno));
+	else if (st.st_uid != geteuid())
+		buf_printf(problem, "%s belongs to user %u, who alone may look at it, not to %u",
+			   path, (unsigned)st.st_uid, (unsigned)geteuid());
+	else
+		return true;
+	return false;
+}
+
 /* A store that can't be vouched for is never opened as if nothing had happened: a node begins anew
  * under a new incarnation and is rebuilt by its peers; a coordinator needs its operator. */
 static bool open_store(struct daemon *d, struct buf *problem)
@@ -99,12 +114,14 @@ static bool open_store(struct daemon *d, struct buf *problem)
 	char path[PATH_BYTES];
 	struct buf text = {0};
 	const char *data_dir = config_text(&d->config, "data_dir");
+	store_path(d, path);
+	if (verifying(d) && !can_verify(path, problem))
+		return false;
 	bool made = mkdir(data_dir, 0700) == 0;
 	if ((!made && errno != EEXIST) || (made && !directory_sync(data_dir))) {
 		buf_printf(problem, "data_dir %s: %s", data_dir, strerror(errno));
 		return false;
 	}
-	store_path(d, path);
 	sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d\nSTATUS=opening the store", OPEN_TIMEOUT_US);
 	struct store_rocks_options options = {
 	    .path = path, .accept_torn_log = config_bool(&d->config, "accept_torn_log")};
@@ -234,7 +251,8 @@ bool daemon_setup(struct daemon *d, int argc, char **argv)
 	logger_open(&d->logger, role_name(d->spec->ops->role), "starting", LOG_LEVEL_INFO);
 	if (!read_config(d, argc, argv))
 		return false;
-	loop_open(&d->loop);
+	if (!verifying(d)) /* it blocks signals, and nobody would hear them */
+		loop_open(&d->loop);
 	bool ok = open_all(d, &problem);
 	if (!ok) {
 		logger_printf(&d->logger, LOG_LEVEL_FATAL, "start_failed reason=\"%s\"",

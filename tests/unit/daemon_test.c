@@ -55,6 +55,7 @@ struct bench {
 	const char *extra; /* one more argument */
 	const char *name;
 	bool no_input; /* it is closed */
+	volatile sig_atomic_t terminated;
 };
 
 static struct bench bench; /* daemon_run gives its hooks no pointer of ours */
@@ -180,6 +181,7 @@ static int open_bench(void **state)
 	    {"data_dir", CONFIG_TEXT, NULL, 0, 0, ""},
 	    {"accept_torn_log", CONFIG_BOOL, "false", 0, 0, ""},
 	    {"disk_reserve_bytes", CONFIG_NUMBER, "0", 0, UINT64_MAX, ""},
+	    {"verify", CONFIG_BOOL, "false", 0, 0, ""},
 	};
 	bench = (struct bench){.dir = "/tmp/parley-daemon-XXXXXX", .name = "toy-1"};
 	assert_non_null(mkdtemp(bench.dir));
@@ -558,6 +560,62 @@ static void who_is_not_ready_says_that_it_lives(void **state)
 	buf_close(&told);
 }
 
+static bool say_well(struct daemon *d, struct buf *report)
+{
+	(void)d;
+	(void)report;
+	raise(SIGTERM);
+	return true;
+}
+
+static void be_terminated(int signal)
+{
+	(void)signal;
+	bench.terminated = true;
+}
+
+static void only_a_store_that_is_there_is_verified(void **state)
+{
+	(void)state;
+	char data[PATH_BYTES], store[PATH_BYTES];
+	path_of(data, "data");
+	path_of(store, "data/store");
+	bench.spec.verify = say_well;
+	bench.toy.on_timer = terminate;
+	bench.extra = "--verify";
+	assert_int_equal(run(), DAEMON_EXIT_FAILED);
+	expect_log("data/store: No such file");
+	assert_int_equal(access(data, F_OK), -1); /* nor was one made */
+	bench.extra = NULL;
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	bench.extra = "--verify";
+	if (chown(store, 1, (gid_t)-1) == 0) { /* else this is not root */
+		assert_int_equal(run(), DAEMON_EXIT_FAILED);
+		expect_log("belongs to user 1");
+		assert_int_equal(chown(store, geteuid(), (gid_t)-1), 0);
+	}
+}
+
+/* It may take hours. */
+static void a_verification_can_be_stopped(void **state)
+{
+	(void)state;
+	struct sigaction stop = {.sa_handler = be_terminated}, before;
+	sigset_t term, blocked;
+	bench.toy.on_timer = terminate;
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	assert_int_equal(sigprocmask(SIG_UNBLOCK, &term, &blocked), 0);
+	assert_int_equal(sigaction(SIGTERM, &stop, &before), 0);
+	bench.spec.verify = say_well;
+	bench.extra = "--verify";
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	assert_true(bench.terminated);
+	assert_int_equal(sigaction(SIGTERM, &before, NULL), 0);
+	assert_int_equal(sigprocmask(SIG_SETMASK, &blocked, NULL), 0);
+}
+
 static void look_at_input(struct toy *t, struct effects *fx)
 {
 	struct stat st;
@@ -637,6 +695,8 @@ int main(void)
 	    TEST(a_second_process_is_refused),
 	    TEST(low_space_is_told),
 	    TEST(who_is_not_ready_says_that_it_lives),
+	    TEST(only_a_store_that_is_there_is_verified),
+	    TEST(a_verification_can_be_stopped),
 	    TEST(what_it_opens_is_no_standard_descriptor),
 	    TEST(as_many_files_are_open_as_may_be),
 	    TEST(what_is_wrong_at_the_start_is_said),
