@@ -82,14 +82,24 @@ struct framing {
 	unsigned encodings;
 	unsigned hosts;
 	bool wrong;
+	const char *end; /* of the last value */
+	size_t bytes_max;
 };
+
+/* Is there more between two texts than the end of a line, or of two? */
+static bool is_apart(const struct framing *f, const char *next, unsigned line_ends)
+{
+	uintptr_t gap = (uintptr_t)next - (uintptr_t)f->end;
+	return gap > 2 * line_ends && gap < f->bytes_max;
+}
 
 static enum MHD_Result framing_take(void *context, enum MHD_ValueKind kind, const char *name,
 				    size_t name_len, const char *value, size_t value_len)
 {
 	struct framing *f = context;
 	(void)kind;
-	(void)value_len;
+	f->wrong |= is_apart(f, name, 1);
+	f->end = value ? value + value_len : name + name_len;
 	if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0) {
 		f->encodings++;
 		f->wrong |= !value || strcasecmp(value, "chunked") != 0;
@@ -101,10 +111,13 @@ static enum MHD_Result framing_take(void *context, enum MHD_ValueKind kind, cons
 	return MHD_YES;
 }
 
-bool head_is_clear(struct MHD_Connection *connection, bool http_1_1)
+bool head_is_clear(struct MHD_Connection *connection, const struct head_place *at, bool http_1_1)
 {
-	struct framing f = {0};
+	const union MHD_ConnectionInfo *size =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	struct framing f = {.end = at->version + strlen(at->version), .bytes_max = at->bytes_max};
 	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, framing_take, &f);
+	f.wrong |= size && is_apart(&f, at->method + size->header_size, 2);
 	return !f.wrong && f.lengths + f.encodings <= 1 && f.hosts <= 1 &&
 	       (http_1_1 || f.encodings == 0);
 }

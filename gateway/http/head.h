@@ -21,9 +21,18 @@ enum http_method http_method_of(const char *name);
 void header_list_read(struct header_list *list, struct MHD_Connection *connection,
 		      size_t bytes_max);
 
+/* Of a request: libmicrohttpd 0.9 leaves its head where it came, and ends its words in place. */
+struct head_place {
+	const char *method;
+	const char *version;
+	size_t bytes_max;
+};
+
 /* Is it beyond doubt where the request ends? Who doubts it, as a proxy in front may, takes a part
- * of it for the next one (RFC 9112, 6.3 and 11.2). */
-bool head_is_clear(struct MHD_Connection *connection, bool http_1_1);
+ * of it for the next one (RFC 9112, 6.3 and 11.2). Nor does it hold what libmicrohttpd does not
+ * tell: of a value what stands behind a NUL, or in a line more, which becomes a part of the name.
+ * Where a library keeps its words elsewhere, only that is not seen. */
+bool head_is_clear(struct MHD_Connection *connection, const struct head_place *at, bool http_1_1);
 
 /* Status line and headers of a stream. accept: of a WebSocket's handshake. */
 void stream_head_print(const struct http_response *response, const char *accept, bool chunked,

@@ -275,10 +275,11 @@ static bool address_is_cut(const struct exchange *x, const char *version)
 
 static enum MHD_Result begin(struct exchange *x, const char *method, const char *version)
 {
+	const struct head_place at = {method, version, x->server->options.connection_memory_bytes};
 	x->begun = true;
 	x->http_1_1 = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
 	x->method = http_method_of(method);
-	if (address_is_cut(x, version) || !head_is_clear(x->connection, x->http_1_1)) {
+	if (address_is_cut(x, version) || !head_is_clear(x->connection, &at, x->http_1_1)) {
 		x->unclear = true;
 		x->refused = STATUS_BAD_MESSAGE;
 		return answer_refusal(x); /* what follows is not read */

@@ -460,6 +460,60 @@ static void test_no_address_is_cut(void **state)
 	assert_int_equal(f->told_ever, 0);
 }
 
+#define TEXT(literal)                                                                              \
+	{                                                                                          \
+		(const uint8_t *)(literal), sizeof(literal) - 1                                    \
+	}
+
+/* A NUL, or a second line, of a header is not told by libmicrohttpd: what was asked for would be
+ * less than the client said, or a header of another name. */
+static void test_no_header_is_cut(void **state)
+{
+	static const struct slice cut[] = {
+	    TEXT("If-Match: \"1-a\"\0, \"1-b\"\r\nAccept: *\r\n"),
+	    TEXT("Accept: *\r\nIf-Match: \"1-a\"\0, \"1-b\"\r\n"),
+	    TEXT("Accept: *\r\nIf-Match: \"1-a\",\r\n \"1-b\"\r\n"),
+	    TEXT("If-Match: \"1-a\",\r\n\t\"1-b\"\r\nAccept: *\r\n"),
+	    TEXT("Content-: 3\r\n Length\r\n"),
+	};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
+		struct buf request = {0};
+		buf_append_text(&request, "PUT /c/d HTTP/1.1\r\nHost: h\r\n");
+		buf_append_slice(&request, cut[i]);
+		buf_append_text(&request, "\r\n");
+		struct client c = {.identity = &alice,
+				   .requests = {buf_cstr(&request)},
+				   .first_bytes = request.len};
+		serve(f, &c);
+		assert_non_null(strstr(c.answers[0], "HTTP/1.1 400 Bad Request\r\n"));
+		client_close(&c);
+		buf_close(&request);
+	}
+	assert_int_equal(f->told_ever, 0);
+}
+
+/* However it comes, and however its lines end. */
+static void test_a_clear_head_is_taken(void **state)
+{
+	struct buf long_one = {0};
+	buf_append_text(&long_one, "GET /long HTTP/1.1\r\nHost: h\r\nIf-Match: 1\r\n");
+	for (int i = 0; i < 50; i++)
+		buf_printf(&long_one, "X-%d: %0400d  \r\n", i, i);
+	buf_append_text(&long_one, "Empty:\r\n\r\n");
+	struct client c = {
+	    .identity = &alice,
+	    .requests = {"GET /bare HTTP/1.1\nHost: h\nIf-Match:2\n\n", buf_cstr(&long_one),
+			 "GET /more HTTP/1.1\r\nHost: h\r\nCookie: a=1; b=2\r\n\r\n"},
+	    .a_step = 3000};
+	serve(*state, &c);
+	assert_non_null(strstr(c.answers[0], "/bare ?  body 0 by alice if 2"));
+	assert_non_null(strstr(c.answers[1], "/long ?  body 0 by alice if 1"));
+	assert_non_null(strstr(c.answers[2], "/more ?  body 0 by alice"));
+	client_close(&c);
+	buf_close(&long_one);
+}
+
 /* One byte now and then is no silence, but nobody waits for ever. */
 static void test_slow_clients_are_not_waited_for(void **state)
 {
@@ -590,6 +644,8 @@ int main(void)
 	    TEST(test_sessions_resume),
 	    TEST(test_unclear_ends_are_refused),
 	    TEST(test_no_address_is_cut),
+	    TEST(test_no_header_is_cut),
+	    TEST(test_a_clear_head_is_taken),
 	    cmocka_unit_test_setup_teardown(test_slow_clients_are_not_waited_for, setup_impatient,
 					    teardown),
 	    TEST(test_large_bodies_are_dropped),
