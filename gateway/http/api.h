@@ -50,7 +50,8 @@
 	     "body: comes at less than 1 KiB a second)"},                                          \
 	{                                                                                          \
 		"max_bodies_bytes", CONFIG_NUMBER, "268435456", 1048576, UINT64_MAX,               \
-		    "memory for request bodies that are arriving; past it 503"                     \
+		    "memory for request bodies that are arriving, and as much again for answers "  \
+		    "that are not taken yet; past it 503"                                          \
 	}
 
 /* Of jobs that ask other servers. */

@@ -285,6 +285,15 @@ static struct MHD_Response *response_of(const struct exchange *x,
 	return out;
 }
 
+/* Who reads slowly, over many connections, would fill the memory with what he asks for. What was
+ * only read can be asked for again; of what was done, its client must hear. */
+static bool is_too_much(const struct exchange *x, size_t bytes)
+{
+	const struct http_server *s = x->server;
+	return x->method == HTTP_GET && bytes > HTTP_ANSWER_SMALL && s->answers_bytes > 0 &&
+	       s->answers_bytes + bytes > s->options.bodies_bytes_max;
+}
+
 void http_server_respond(struct http_server *s, uint64_t request,
 			 const struct http_response *response)
 {
@@ -299,6 +308,11 @@ void http_server_respond(struct http_server *s, uint64_t request,
 		x->left = s->left = true;
 		return;
 	}
+	if (is_too_much(x, response->body.len)) {
+		x->refused = STATUS_OVERLOADED;
+		exchange_answered(x);
+		return;
+	}
 	x->watched = response->tell_if_lost;
 	struct MHD_Response *out = response_of(x, response);
 	if (response->content_type.len > 0) {
@@ -310,6 +324,7 @@ void http_server_respond(struct http_server *s, uint64_t request,
 	x->response = out;
 	x->status = response->status;
 	x->answer_bytes = response->body.len;
+	s->answers_bytes += x->answer_bytes;
 	exchange_answered(x);
 }
 

@@ -46,7 +46,8 @@ struct http_options {
 	struct slice authority;
 	bool certificate_optional; /* clients without a good one are let in, without a principal */
 	uint32_t request_bytes_max;
-	uint64_t bodies_bytes_max; /* of all requests being collected; past it 503 */
+	/* Of all requests being collected, and of all answers being taken; past it 503. */
+	uint64_t bodies_bytes_max;
 	uint32_t connections_max;
 	uint32_t idle_timeout_s;
 	uint32_t connection_memory_bytes; /* bounds a request's head */

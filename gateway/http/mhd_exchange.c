@@ -41,6 +41,7 @@ static void body_drop(struct exchange *x)
 static void exchange_release(struct exchange *x)
 {
 	body_drop(x);
+	x->server->answers_bytes -= x->answer_bytes;
 	if (x->response)
 		MHD_destroy_response(x->response);
 	x->response = NULL;

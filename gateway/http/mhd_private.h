@@ -16,6 +16,8 @@ enum { HTTP_LOOK_MS = 500 };
 enum { HTTP_PASSED_MAX = 64 << 20 };
 /* What a request must bring of its body, in bytes a second; see client_owes. */
 enum { HTTP_RATE_MIN = 1024 };
+/* An answer that costs less than its connection. */
+enum { HTTP_ANSWER_SMALL = 64 * 1024 };
 
 /* One connection. */
 struct client {
@@ -84,6 +86,7 @@ struct http_server {
 	uint32_t slots_cap;
 	struct exchange *free;
 	uint64_t bodies_bytes;
+	uint64_t answers_bytes; /* not taken whole yet */
 	uint32_t inflight;
 	uint32_t connections;
 	uint64_t connection_ids;

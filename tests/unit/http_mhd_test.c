@@ -15,9 +15,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/memory.h"
 #include "tests/unit/tls_identity.h"
 
 enum { BODY_MAX = 100000, ANSWER_MAX = 8192, ANSWERS_MAX = 16, STEP_MS = 50 };
+enum { LARGE_BYTES = 16 << 20 /* more than sockets hold */ };
 
 /* ---- certificates ---- */
 
@@ -54,6 +56,7 @@ struct client {
 	char answers[4][ANSWER_MAX];     /* up to the end of the body */
 	gnutls_datum_t session;          /* in: to resume; out: to be resumed */
 	size_t a_step;                   /* so many bytes are sent at a time; 0: all */
+	int reads_fd;                    /* not 0: the answer is read when this says so */
 	bool leaves;                     /* before the answer, and says so by left_fd */
 	int left_fd;
 	bool resumed;
@@ -107,6 +110,8 @@ static void talk(struct client *c, gnutls_session_t session)
 		size_t bytes = i == 0 && c->first_bytes ? c->first_bytes : strlen(c->requests[i]);
 		if (!send_all(session, c->requests[i], bytes, c->a_step) || c->leaves)
 			return;
+		if (c->reads_fd != 0)
+			(void)!read(c->reads_fd, c->answers[i], 1);
 		while (!answer_complete(c->answers[i], head)) {
 			ssize_t got =
 			    gnutls_record_recv(session, c->answers[i] + len, ANSWER_MAX - 1 - len);
@@ -185,6 +190,7 @@ struct fixture {
 	int gone;
 	int closed;
 	bool silent;   /* gives no answers */
+	char *large;   /* gives these */
 	bool watching; /* wants to know whether they are taken */
 };
 
@@ -233,7 +239,8 @@ static void give_answers(struct fixture *f)
 						 .content_type = slice_text("text/plain"),
 						 .headers = &header,
 						 .headers_count = 1,
-						 .body = slice_text(f->told[i].text),
+						 .body = f->large ? slice_of(f->large, LARGE_BYTES)
+								  : slice_text(f->told[i].text),
 						 .tell_if_lost = f->watching};
 		http_server_respond(f->server, f->told[i].id, &response);
 	}
@@ -562,6 +569,58 @@ static void test_large_bodies_are_dropped(void **state)
 	client_close(&c);
 }
 
+static void run_until_all_have_left(struct fixture *f)
+{
+	while (http_server_connections(f->server) > 0) {
+		struct pollfd fd = {http_server_fd(f->server), POLLIN, 0};
+		(void)poll(&fd, 1, STEP_MS);
+		http_server_run(f->server);
+		give_answers(f);
+	}
+}
+
+static void expect_answer(struct fixture *f, const char *method, const char *part)
+{
+	char request[64];
+	snprintf(request, sizeof request, "%s /other HTTP/1.1\r\nHost: h\r\n\r\n", method);
+	struct client c = {.identity = &alice, .requests = {request}};
+	serve(f, &c);
+	assert_non_null(strstr(c.answers[0], part));
+	client_close(&c);
+}
+
+/* What can be asked for again waits until others have taken theirs; what was done is told. */
+static void test_answers_that_are_not_taken_are_bounded(void **state)
+{
+	struct fixture *f = *state;
+	struct client slow = {.identity = &alice,
+			      .requests = {"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n"}};
+	int done[2], reads[2];
+	pthread_t thread;
+	assert_int_equal(pipe(done), 0);
+	assert_int_equal(pipe(reads), 0);
+	f->large = mem_alloc_zero(LARGE_BYTES);
+	slow.port = http_server_port(f->server);
+	slow.done_fd = done[1];
+	slow.reads_fd = reads[0];
+	assert_int_equal(pthread_create(&thread, NULL, client_thread, &slow), 0);
+	while (f->told_ever == 0) {
+		http_server_run(f->server);
+		give_answers(f);
+	}
+	expect_answer(f, "GET", " 503 ");
+	expect_answer(f, "GET", "Retry-After: 1\r\n");
+	expect_answer(f, "DELETE", " 200 ");
+	assert_int_equal(write(reads[1], "x", 1), 1);
+	run_until_all_have_left(f);
+	pthread_join(thread, NULL);
+	expect_answer(f, "GET", " 200 ");
+	client_close(&slow);
+	for (int i = 0; i < 2; i++)
+		assert_true(close(done[i]) == 0 && close(reads[i]) == 0);
+	free(f->large);
+}
+
 static void test_reload(void **state)
 {
 	struct fixture *f = *state;
@@ -649,6 +708,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_slow_clients_are_not_waited_for, setup_impatient,
 					    teardown),
 	    TEST(test_large_bodies_are_dropped),
+	    TEST(test_answers_that_are_not_taken_are_bounded),
 	    TEST(test_reload),
 	    TEST(test_end_with_requests_under_way),
 	    TEST(test_an_answer_that_nobody_takes),
