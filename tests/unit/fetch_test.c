@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -15,7 +16,7 @@
 #include "common/run/clock.h"
 
 enum { LOOKUP_MS = 1500, TIMEOUT_MS = 300, BLOCKED_MS_MAX = 700 };
-enum { SILENCE_MS = 2000, MANY = 100 };
+enum { SILENCE_MS = 2000, MANY = 100, DEADLINE_MS = 10000 };
 
 /* libcurl's: a resolver that nobody answers. */
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
@@ -33,6 +34,7 @@ struct bench {
 	struct fetcher *fetcher;
 	int answers;
 	int status;
+	nlink_t threads; /* before it */
 };
 
 static void on_fetched(void *context, const struct http_fetched *fetched)
@@ -42,11 +44,19 @@ static void on_fetched(void *context, const struct http_fetched *fetched)
 	b->status = fetched->status;
 }
 
+/* Of this process, and some more. */
+static nlink_t threads(void)
+{
+	struct stat tasks = {0};
+	assert_int_equal(stat("/proc/self/task", &tasks), 0);
+	return tasks.st_nlink;
+}
+
 static int setup(void **state)
 {
 	static struct bench bench;
 	struct buf problem = {0};
-	bench = (struct bench){0};
+	bench = (struct bench){.threads = threads()};
 	const struct fetch_options options = {.ca = "",
 					      .cert = "",
 					      .key = "",
@@ -67,9 +77,12 @@ static int close_bench(void **state)
 
 static int teardown(void **state)
 {
+	int64_t end_ms = clock_boot_ms() + DEADLINE_MS;
 	(void)close_bench(state);
-	usleep((LOOKUP_MS + 200) * 1000); /* lookups that nobody waits for end by themselves */
-	return 0;
+	/* lookups that nobody waits for end by themselves */
+	while (threads() > ((struct bench *)*state)->threads && clock_boot_ms() < end_ms)
+		usleep(1000);
+	return threads() > ((struct bench *)*state)->threads;
 }
 
 static void ask(struct bench *b)
