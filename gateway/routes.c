@@ -6,8 +6,7 @@
 #include "gateway/url.h"
 
 static const struct route routes[] = {
-#define ROUTE(dialect, method, pattern, handler, doc)                                              \
-	{DIALECT_##dialect, method, pattern, handler, doc},
+#define ROUTE(dialect, method, pattern, handler, doc) {DIALECT_##dialect, method, pattern, handler},
 #include "gateway/routes.def"
 #undef ROUTE
 };

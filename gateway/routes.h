@@ -9,7 +9,6 @@ struct route {
 	enum http_method method;
 	const char *pattern;
 	request_step *handler;
-	const char *doc;
 };
 
 /* One handler for each row. */
