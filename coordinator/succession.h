@@ -3,12 +3,12 @@
  *
  *   new epoch    the recovered placement is in doubt
  *   RENEW        a listed node has come back with other data
- *   LEAD         fail-over: the lead is offline; says in our epoch that it is but a replica (it was
- * restarted), or that it is stuck; or does not serve TAKEOVER_MS after it could PROMOTE      the
- * serving lead says that a learning replica is in sync LEAD         back to the first voting
- * replica in the list, after MOVE_BACK_MS in sync
- *
- * JOIN ..      a replica moves to another node (moves.h)
+ *   LEAD         fail-over: the lead is offline; says in our epoch that it is but a replica
+ *                (it was restarted), or that it is stuck; or does not serve TAKEOVER_MS after
+ *                it could, twice as long after each lead that was replaced for that
+ *   PROMOTE      the serving lead says that a learning replica is in sync
+ *   LEAD         back to the first voting replica in the list, after MOVE_BACK_MS in sync
+ *   JOIN ..      a replica moves to another node (moves.h)
  *
  * Without a live voting replica a shard is left as it is. */
 #ifndef PARLEY_COORDINATOR_SUCCESSION_H
