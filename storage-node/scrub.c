@@ -13,6 +13,7 @@ struct scrub {
 	uint64_t digest;                /* of what was read */
 	struct shard_position position; /* of the commit shown */
 	const char *wrong;              /* beside the digest; NULL: nothing */
+	uint64_t unread;                /* shard that could not be read the last time; 0: none */
 	bool start_due;                 /* the next shard waits for the commit */
 	bool passing;
 	uint64_t after; /* shards up to this one are done in this pass */
@@ -88,6 +89,7 @@ static void open_shard(struct storage *s, struct scrub *w, struct shard_copy *c)
 	w->at = 0;
 	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++) {
 		w->its[i] = store_iterate(s->store, digest_families[i]);
+		store_tolerate(s->store, w->its[i]);
 		store_seek(s->store, w->its[i], key_shard(&s->key, 'd', c->id));
 	}
 }
@@ -192,6 +194,27 @@ static void adopt_digest(struct scrub *w, struct shard_copy *c)
 	w->position.digest = w->digest;
 }
 
+/* A disk may fail once: what can't be read is read again. True: so it will be. */
+static bool reads_again(struct scrub *w, bool read, struct effects *fx)
+{
+	bool again = !read && w->unread != w->shard;
+	w->unread = again ? w->shard : 0;
+	if (!read)
+		w->wrong = "what is stored can't be read";
+	if (again)
+		fx_log(fx, LOG_LEVEL_WARN, "scrub_unreadable shard=%016llx",
+		       (unsigned long long)w->shard);
+	return again;
+}
+
+static void check_digest(struct scrub *w, struct shard_copy *c)
+{
+	if (!w->position.digested && !c->position.digested)
+		adopt_digest(w, c);
+	if (w->position.digested && w->digest != w->position.digest)
+		w->wrong = "what is stored does not add up to its digest";
+}
+
 static void finish_shard(struct storage *s, struct scrub *w, struct effects *fx)
 {
 	struct shard_copy *c = shard_get(s, w->shard);
@@ -199,15 +222,15 @@ static void finish_shard(struct storage *s, struct scrub *w, struct effects *fx)
 	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++)
 		read = read && store_iterator_result(s->store, w->its[i]) == STORE_OK;
 	close_shard(s, w);
+	if (reads_again(w, read, fx))
+		return;
 	if (!w->urgent)
 		w->after = w->shard;
-	if (!read || !c)
-		return; /* the shell ends a process whose store can't be read */
+	if (!c)
+		return;
 	w->shards++;
-	if (!w->position.digested && !c->position.digested)
-		adopt_digest(w, c);
-	if (w->position.digested && w->digest != w->position.digest)
-		w->wrong = "what is stored does not add up to its digest";
+	if (read)
+		check_digest(w, c);
 	if (w->wrong && !MUTATION(damage_overlooked))
 		damage_found(s, c, w->wrong, fx);
 	else

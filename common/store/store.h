@@ -47,6 +47,7 @@ struct store_ops {
 	bool (*dirty)(const struct store *s);
 	enum store_result (*commit)(struct store *s, bool sync);
 	struct store_iterator *(*iterate)(struct store *s, enum store_family family);
+	void (*tolerate)(struct store_iterator *it);
 	void (*iterator_free)(struct store_iterator *it);
 	void (*seek)(struct store_iterator *it, struct slice key);
 	void (*seek_before)(struct store_iterator *it, struct slice key);
@@ -105,6 +106,13 @@ static inline enum store_result store_commit(struct store *s, bool sync)
 static inline struct store_iterator *store_iterate(struct store *s, enum store_family f)
 {
 	return s->ops->iterate(s, f);
+}
+
+/* For who looks whether all can be read: an I/O error ends this walk, as store_iterator_result
+ * says, and not the process. Damage does, as ever. */
+static inline void store_tolerate(struct store *s, struct store_iterator *it)
+{
+	s->ops->tolerate(it);
 }
 
 static inline void store_iterator_free(struct store *s, struct store_iterator *it)

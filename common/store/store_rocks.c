@@ -17,6 +17,7 @@ struct store_iterator {
 	enum store_family family;
 	bool valid;
 	bool broken; /* what comes next can't be read */
+	bool tolerant;
 };
 
 enum store_result rocks_failed(struct rocks *r, char *error)
@@ -27,6 +28,12 @@ enum store_result rocks_failed(struct rocks *r, char *error)
 		buf_append_text(&r->error, error);
 	rocksdb_free(error);
 	return full ? STORE_FULL : STORE_BROKEN;
+}
+
+static bool is_damage(struct slice error)
+{
+	static const char damage[] = "Corruption";
+	return error.len >= strlen(damage) && memcmp(error.data, damage, strlen(damage)) == 0;
 }
 
 static void unpin(struct rocks *r)
@@ -207,6 +214,7 @@ static struct store_iterator *rocks_iterate(struct store *s, enum store_family f
 	r->iterators_open++;
 	if (it) {
 		it->valid = false;
+		it->tolerant = false;
 		return it;
 	}
 	it = mem_alloc_zero(sizeof *it);
@@ -217,13 +225,18 @@ static struct store_iterator *rocks_iterate(struct store *s, enum store_family f
 	return it;
 }
 
+static void rocks_tolerate(struct store_iterator *it)
+{
+	it->tolerant = true;
+}
+
 static void rocks_iterator_free(struct store_iterator *it)
 {
 	struct rocks *r = it->store;
 	r->iterators_open--;
 	/* one of the attachments would keep the files of what was removed; it is rarely wanted */
 	if (it->family != STORE_ATTACHMENTS && it->commits == r->commits && !r->idle[it->family] &&
-	    r->failed == STORE_OK) {
+	    !it->broken && r->failed == STORE_OK) {
 		r->idle[it->family] = it;
 		return;
 	}
@@ -243,6 +256,10 @@ static void settle(struct store_iterator *it)
 	it->broken = error != NULL;
 	if (!error)
 		return;
+	if (it->tolerant && !is_damage(slice_text(error))) {
+		rocksdb_free(error);
+		return;
+	}
 	(void)rocks_failed(it->store, error);
 	it->store->failed = STORE_BROKEN;
 }
@@ -329,10 +346,7 @@ bool store_rocks_failed(const struct store *s)
 
 bool store_rocks_damaged(const struct store *s)
 {
-	static const char damage[] = "Corruption";
-	struct slice error = store_rocks_error(s);
-	return store_rocks_failed(s) && error.len >= strlen(damage) &&
-	       memcmp(error.data, damage, strlen(damage)) == 0;
+	return store_rocks_failed(s) && is_damage(store_rocks_error(s));
 }
 
 struct slice store_rocks_error(const struct store *s)
@@ -348,6 +362,7 @@ static const struct store_ops rocks_ops = {
     .dirty = rocks_dirty,
     .commit = rocks_commit,
     .iterate = rocks_iterate,
+    .tolerate = rocks_tolerate,
     .iterator_free = rocks_iterator_free,
     .seek = rocks_seek,
     .seek_before = rocks_seek_before,

@@ -198,6 +198,25 @@ static void pass_spared(struct storage_bench *b)
 	}
 }
 
+/* A bad sector ends the walk that checks, and not the node: it is read once more, then it counts as
+ * damage. */
+static void test_what_can_not_be_read_is_damage(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf key = {0};
+	bool damaged;
+	follow_with_a_document(b);
+	assert_true(disk_make_unreadable(b->disk, STORE_DOCUMENTS,
+					 key_document(&key, SHARD, slice_text("a"))));
+	buf_close(&key);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_false(disk_store_failed(b->store, &damaged));
+	assert_true(is_damaged(b));
+	assert_false(traced(b, "reset"));
+	pass_spared(b);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
 /* A client was told that a branch is safe on this disk: first its lead must have it. */
 static void test_branches_go_before_damaged_data(void **state)
 {
@@ -392,6 +411,7 @@ int main(void)
 	    CASE(test_sound_copy_is_kept),
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
+	    CASE(test_what_can_not_be_read_is_damage),
 	    CASE(test_branches_go_before_damaged_data),
 	    CASE(test_silent_peers_are_not_counted_on),
 	    CASE(test_one_damaged_copy_goes_at_a_time),

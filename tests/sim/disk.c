@@ -146,6 +146,7 @@ static void copy_family(struct disk *to, const struct disk *from, enum store_fam
 		struct node *copy = versions_insert(&to->families[family], node_key(node));
 		node_push(copy, from->committed, &value);
 		copy->newest->corrupt = v->corrupt;
+		copy->newest->unreadable = v->unreadable;
 		to->bytes += size_of(copy, copy->newest);
 	}
 }
@@ -189,14 +190,27 @@ uint64_t disk_used(const struct disk *d)
 	return d->bytes;
 }
 
-bool disk_corrupt(struct disk *d, enum store_family family, struct slice key)
+static struct version *committed_value(struct disk *d, enum store_family family, struct slice key)
 {
 	const struct node *node = versions_find(&d->families[family], key);
 	struct version *v = node ? node_at(node, d->committed) : NULL;
-	if (!v || v->removed)
-		return false;
-	v->corrupt = true;
-	return true;
+	return v && !v->removed ? v : NULL;
+}
+
+bool disk_corrupt(struct disk *d, enum store_family family, struct slice key)
+{
+	struct version *v = committed_value(d, family, key);
+	if (v)
+		v->corrupt = true;
+	return v != NULL;
+}
+
+bool disk_make_unreadable(struct disk *d, enum store_family family, struct slice key)
+{
+	struct version *v = committed_value(d, family, key);
+	if (v)
+		v->unreadable = true;
+	return v != NULL;
 }
 
 void disk_corrupt_any(struct disk *d, struct rng *rng)

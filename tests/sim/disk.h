@@ -71,6 +71,8 @@ uint64_t disk_used(const struct disk *d);
 /* Reading the key's committed value gives STORE_BROKEN until it is written anew. False: there is no
  * such key. */
 bool disk_corrupt(struct disk *d, enum store_family family, struct slice key);
+/* Likewise as on a bad sector, which is an I/O error and no damage. */
+bool disk_make_unreadable(struct disk *d, enum store_family family, struct slice key);
 /* Any one key that has a value. */
 void disk_corrupt_any(struct disk *d, struct rng *rng);
 

@@ -29,6 +29,7 @@ struct store_iterator {
 	const struct version *version;
 	uint64_t number; /* of the last commit shown */
 	uint64_t breaks; /* at so many values from here; 0: it does not */
+	bool tolerant;
 	enum store_result result;
 };
 
@@ -66,6 +67,7 @@ static enum store_result sim_get(struct store *s, enum store_family family, stru
 	const struct version *v = node ? node->newest : NULL;
 	take_back(ds);
 	bool broken = ds->faults.get_broken && rng_chance(&ds->get_rng, ds->faults.get_broken);
+	broken |= v && v->unreadable;
 	if (broken || (v && v->corrupt)) {
 		ds->damaged |= !broken;
 		ds->failed = STORE_BROKEN;
@@ -164,6 +166,11 @@ static struct store_iterator *sim_iterate(struct store *s, enum store_family fam
 	return it;
 }
 
+static void sim_tolerate(struct store_iterator *it)
+{
+	it->tolerant = true;
+}
+
 static void sim_iterator_free(struct store_iterator *it)
 {
 	struct disk *d = it->disk;
@@ -186,7 +193,8 @@ static void break_off(struct store_iterator *it)
 {
 	it->result = STORE_BROKEN;
 	it->node = NULL;
-	it->store->failed = STORE_BROKEN;
+	if (!it->tolerant)
+		it->store->failed = STORE_BROKEN;
 }
 
 /* Drawn once for a walk: whether it breaks off, and how soon. */
@@ -212,7 +220,7 @@ static void settle(struct store_iterator *it)
 	__builtin_prefetch(it->node->next[0]);
 	if (it->version->corrupt)
 		found_corrupt(it);
-	else if (it->breaks > 0 && --it->breaks == 0)
+	else if (it->version->unreadable || (it->breaks > 0 && --it->breaks == 0))
 		break_off(it);
 }
 
@@ -241,7 +249,7 @@ static void sim_seek_before(struct store_iterator *it, struct slice key)
 	}
 	if (it->version->corrupt)
 		found_corrupt(it);
-	else if (it->breaks > 0 && --it->breaks == 0)
+	else if (it->version->unreadable || (it->breaks > 0 && --it->breaks == 0))
 		break_off(it);
 }
 
@@ -290,6 +298,7 @@ static const struct store_ops sim_ops = {
     .dirty = sim_dirty,
     .commit = sim_commit,
     .iterate = sim_iterate,
+    .tolerate = sim_tolerate,
     .iterator_free = sim_iterator_free,
     .seek = sim_seek,
     .seek_before = sim_seek_before,

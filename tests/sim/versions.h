@@ -19,6 +19,7 @@ struct version {
 	uint64_t digest; /* of key and value; 0: not known yet */
 	bool removed;    /* the key was removed: no value */
 	bool corrupt;    /* reading it fails */
+	bool unreadable; /* likewise, with an I/O error */
 	bool visited;    /* by disk_walk_new */
 	uint8_t data[];
 };
