@@ -429,7 +429,8 @@ void document_load_outbox(struct storage *s, struct shard_copy *c, struct slice 
 	}
 	out->overlay = o->overlay;
 	(void)stay_decoded(&o->large, out);
-	for (uint32_t i = o->count; i < c->outbox_count; i++)
+	uint32_t first = outbox_holds(c, id) ? o->count : c->outbox_count;
+	for (uint32_t i = first; i < c->outbox_count; i++)
 		if (slice_equal(c->outbox[i].id, id))
 			view_advance(out, c->outbox[i].change, c->position.applied + 1, &o->large);
 	o->next = c->outbox_next;

@@ -250,6 +250,7 @@ struct shard_copy {
 
 	/* outbox */
 	struct outbox_item *outbox;
+	struct map outbox_ids; /* document id -> uint32_t*: how many branches of it there are */
 	uint32_t outbox_count;
 	uint32_t outbox_cap;
 	uint64_t outbox_bytes;
@@ -484,6 +485,7 @@ void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		    const struct revision *revision);
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
+bool outbox_holds(const struct shard_copy *c, struct slice id);
 /* For how long its oldest branch has waited, by the wall clock; 0: none does. */
 uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c);
 /* Sets the flag of each document that it holds a branch of. ids: document id -> bool*. */

@@ -33,6 +33,31 @@ static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice e
 	return ok;
 }
 
+bool outbox_holds(const struct shard_copy *c, struct slice id)
+{
+	return map_get(&c->outbox_ids, id) != NULL;
+}
+
+static void count_in(struct shard_copy *c, struct slice id)
+{
+	uint32_t *count = map_get(&c->outbox_ids, id);
+	if (!count) {
+		count = mem_alloc_zero(sizeof *count);
+		/* clients choose document ids; the shard's id is none of theirs to know */
+		if (c->outbox_ids.count == 0)
+			c->outbox_ids.seed = c->id;
+		map_put(&c->outbox_ids, id, count);
+	}
+	(*count)++;
+}
+
+static void count_out(struct shard_copy *c, struct slice id)
+{
+	uint32_t *count = map_get(&c->outbox_ids, id);
+	if (--*count == 0)
+		free(map_remove(&c->outbox_ids, id));
+}
+
 static bool item_add(struct shard_copy *c, uint64_t sequence, const struct outbox_entry *entry)
 {
 	if (c->outbox_count == c->outbox_cap) {
@@ -43,6 +68,7 @@ static bool item_add(struct shard_copy *c, uint64_t sequence, const struct outbo
 		return false;
 	c->outbox[c->outbox_count].since_ms = entry->since_ms;
 	c->outbox[c->outbox_count].entry = entry->entry;
+	count_in(c, c->outbox[c->outbox_count].id);
 	c->outbox_count++;
 	c->outbox_bytes += entry->change.len;
 	if (sequence >= c->outbox_next)
@@ -55,6 +81,7 @@ void outbox_free(struct shard_copy *c)
 	for (uint32_t i = 0; i < c->outbox_count; i++)
 		free((void *)(uintptr_t)c->outbox[i].change.data);
 	free(c->outbox);
+	map_close_owned(&c->outbox_ids);
 	c->outbox = NULL;
 	c->outbox_count = c->outbox_cap = 0;
 }
@@ -108,6 +135,7 @@ static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t inde
 	store_remove(s->store, STORE_STREAM,
 		     key_number(&s->key, 'o', c->id, c->outbox[index].sequence));
 	c->outbox_bytes -= c->outbox[index].change.len;
+	count_out(c, c->outbox[index].id);
 	free((void *)(uintptr_t)c->outbox[index].change.data);
 	memmove(&c->outbox[index], &c->outbox[index + 1],
 		(c->outbox_count - index - 1) * sizeof *c->outbox);
@@ -124,6 +152,8 @@ void outbox_applied(struct storage *s, struct shard_copy *c, const struct change
 void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		    const struct revision *revision)
 {
+	if (!outbox_holds(c, id))
+		return;
 	for (uint32_t i = 0; i < c->outbox_count; i++) {
 		if (!revision_equal(&c->outbox[i].revision, revision) ||
 		    !slice_equal(c->outbox[i].id, id))

@@ -120,6 +120,8 @@ bool write_again_in_outbox(struct storage *s, struct shard_copy *c, const struct
 			   struct effects *fx)
 {
 	const struct msg_doc_write *m = e->message.body;
+	if (!outbox_holds(c, m->id))
+		return false;
 	for (uint32_t i = 0; i < c->outbox_count; i++) {
 		if (slice_equal(c->outbox[i].operation_id, m->operation_id)) {
 			struct decision d = {.answer = c->outbox[i].revision};

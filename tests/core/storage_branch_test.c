@@ -73,13 +73,9 @@ static clock_t cost_of_prepare(struct storage_bench *b, uint32_t count)
 	return least;
 }
 
-/* A node with many branches is not deaf while it looks for documents among them. */
-static void test_cleanup_with_many_branches(void **state)
+static void branch_of_each(struct storage_bench *b, uint64_t first, uint64_t last)
 {
-	enum { BRANCHES = 8000, FEW = 64, MANY = 16 * FEW };
-	struct storage_bench *b = *state;
-	peers_follow(b, MODE_AVAILABLE);
-	for (uint64_t v = 1; v <= BRANCHES; v++) {
+	for (uint64_t v = first; v <= last; v++) {
 		struct msg_doc_write m = peers_put(b, "", v);
 		m.id = numbered(b, v);
 		m.branch = true;
@@ -87,8 +83,46 @@ static void test_cleanup_with_many_branches(void **state)
 		assert_int_equal(b->written.status, STATUS_ACCEPTED);
 		storage_bench_clear(b);
 	}
+}
+
+/* A node with many branches is not deaf while it looks for documents among them. */
+static void test_cleanup_with_many_branches(void **state)
+{
+	enum { BRANCHES = 8000, FEW = 64, MANY = 16 * FEW };
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	branch_of_each(b, 1, BRANCHES);
 	clock_t few = cost_of_prepare(b, FEW);
 	assert_true(cost_of_prepare(b, MANY) < 8 * few);
+}
+
+/* CPU time of following so many entries of a document, and of as many branches of others; they are
+ * named from `first` on. */
+static clock_t cost_of_following(struct storage_bench *b, uint64_t first, uint64_t count)
+{
+	clock_t from = clock();
+	for (uint64_t n = first; n < first + count; n++) {
+		struct change change = {.kind = CHANGE_WRITE,
+					.id = slice_text("d"),
+					.revision = {n, slice_text("a")},
+					.body = peers_body(b, n),
+					.operation_id = peers_operation(b, 2000000 + n)};
+		peers_append(b, 1, 1, n - 1, n, &change);
+		branch_of_each(b, 1000000 + n, 1000000 + n);
+	}
+	return clock() - from;
+}
+
+/* Nor while it follows its lead, or takes more of them. */
+static void test_following_with_many_branches(void **state)
+{
+	enum { COUNT = 400, FIRST = 3, BRANCHES = 30000 };
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	clock_t few = cost_of_following(b, FIRST, COUNT);
+	branch_of_each(b, 1, BRANCHES);
+	assert_true(cost_of_following(b, FIRST + COUNT, COUNT) < 8 * few);
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), BRANCHES + 2 * COUNT);
 }
 
 static void test_branch_of_a_branch_waits(void **state)
@@ -611,6 +645,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_branch),
 	    CASE(test_cleanup_with_many_branches),
+	    CASE(test_following_with_many_branches),
 	    CASE(test_branch_of_a_branch_waits),
 	    CASE(test_known_branch_goes_behind_others),
 	    CASE(test_refused_branch_leaves_a_gap),
