@@ -52,60 +52,92 @@ static void consider(struct extreme *x, struct slice value)
 		x->best = value;
 }
 
-static enum mp_type type_of(struct slice value)
+/* Looks at the next value, of which all is read once, however deep the path goes. `whole`: the
+ * reader then stands behind it. False: it ends in broken bytes. A path without data is at its end;
+ * an empty one has an empty name left. */
+static bool collect(struct extreme *x, struct mp_reader *r, struct slice path, bool whole);
+
+static struct slice first_name(struct slice path, struct slice *rest)
 {
-	struct mp_reader r = mp_reader_of(value);
-	return mp_peek(&r);
+	const uint8_t *dot = memchr(path.data, '.', path.len);
+	struct slice name = slice_of(path.data, dot ? (size_t)(dot - path.data) : path.len);
+	*rest = dot ? slice_of(dot + 1, path.len - name.len - 1) : slice_of(NULL, 0);
+	return name;
 }
 
-static void collect(struct extreme *x, struct slice value, struct slice path);
+static bool skip(struct mp_reader *r, uint64_t values)
+{
+	for (uint64_t i = 0; i < values; i++)
+		if (!mp_skip(r))
+			return false;
+	return true;
+}
+
+static bool collect_member(struct extreme *x, struct mp_reader *r, struct slice path, bool whole)
+{
+	struct slice rest, name = first_name(path, &rest);
+	uint32_t count = mp_read(r).count;
+	for (uint32_t i = 0; i < count; i++) {
+		struct mp_token key = mp_read(r);
+		if (key.type == MP_STR && slice_equal(key.bytes, name))
+			return collect(x, r, rest, whole) &&
+			       (!whole || skip(r, 2 * (uint64_t)(count - i - 1)));
+		if (key.type == MP_INVALID || !mp_skip(r))
+			return false;
+	}
+	consider(x, nil_value());
+	return true;
+}
 
 /* Every element counts: a map by what it has at the path, another as absent. */
-static void collect_elements(struct extreme *x, struct slice array, struct slice path)
+static bool collect_elements(struct extreme *x, struct mp_reader *r, struct slice path)
 {
-	struct mp_reader r = mp_reader_of(array);
-	uint32_t count = mp_read(&r).count;
+	uint32_t count = mp_read(r).count;
 	if (count == 0)
 		consider(x, nil_value());
 	for (uint32_t i = 0; i < count; i++) {
-		struct slice element = mp_value(&r);
+		bool absent = path.data && mp_peek(r) != MP_MAP;
+		if (!absent && path.data) {
+			if (!collect_member(x, r, path, true))
+				return false;
+			continue;
+		}
+		struct slice element = mp_value(r);
 		if (element.len == 0)
-			break;
-		if (!path.data)
-			consider(x, element);
-		else if (type_of(element) == MP_MAP)
-			collect(x, element, path);
-		else
-			consider(x, nil_value());
+			return false;
+		consider(x, absent ? nil_value() : element);
 	}
+	return true;
+}
+
+static bool collect_element(struct extreme *x, struct mp_reader *r, struct slice path, bool whole)
+{
+	struct slice rest, name = first_name(path, &rest);
+	uint32_t index, count;
+	if (!value_is_index(name, &index))
+		return collect_elements(x, r, path);
+	count = mp_read(r).count;
+	if (index < count)
+		return skip(r, index) && collect(x, r, rest, whole) &&
+		       (!whole || skip(r, count - index - 1));
+	consider(x, nil_value());
+	return !whole || skip(r, count);
 }
 
 /* As in MongoDB an array sorts by its least element, or its greatest when descending; one without
  * elements as if it were absent. Of an array on the way the element that the next name stands for
- * is looked into, or all of them. A path without data is at its end; an empty one has an empty name
- * left. */
-static void collect(struct extreme *x, struct slice value, struct slice path)
+ * is looked into, or all of them. */
+static bool collect(struct extreme *x, struct mp_reader *r, struct slice path, bool whole)
 {
-	while (path.data) {
-		const uint8_t *dot = memchr(path.data, '.', path.len);
-		struct slice name = slice_of(path.data, dot ? (size_t)(dot - path.data) : path.len);
-		uint32_t index;
-		bool in_array = type_of(value) == MP_ARRAY;
-		if (in_array && !value_is_index(name, &index)) {
-			collect_elements(x, value, path);
-			return;
-		}
-		value = in_array ? value_element(value, index) : value_member(value, name);
-		if (value.len == 0) {
-			consider(x, nil_value());
-			return;
-		}
-		path = dot ? slice_of(dot + 1, path.len - name.len - 1) : slice_of(NULL, 0);
-	}
-	if (type_of(value) == MP_ARRAY)
-		collect_elements(x, value, path);
-	else
-		consider(x, value);
+	enum mp_type type = mp_peek(r);
+	if (type == MP_ARRAY)
+		return path.data ? collect_element(x, r, path, whole)
+				 : collect_elements(x, r, path);
+	if (type == MP_MAP && path.data)
+		return collect_member(x, r, path, whole);
+	struct slice value = mp_value(r);
+	consider(x, path.data ? nil_value() : value);
+	return value.len > 0;
 }
 
 /* A value too long to travel as a key: a string by its beginning, cut between characters, anything
@@ -144,7 +176,8 @@ struct slice query_order_value(const struct query_order *order, struct slice id,
 		return buf_slice(scratch);
 	}
 	struct extreme x = {.greatest = order->descending};
-	collect(&x, body, order->path);
-	/* Of an array of broken bytes there may be nothing. */
+	struct mp_reader r = mp_reader_of(body);
+	(void)collect(&x, &r, order->path, false);
+	/* Of broken bytes there may be nothing. */
 	return x.best.len ? cut(x.best, scratch) : nil_value();
 }

@@ -208,11 +208,57 @@ static void many_ways_cost_as_one(void **state)
 	buf_close(&body);
 }
 
+/* How much longer the order of a value so deep down takes than reading the document. */
+static double order_cost(const char *open, const char *close, int levels)
+{
+	enum { COUNT = 300000, TIMES = 8 };
+	struct buf text = {0}, path = {0}, scratch = {0};
+	struct query_order order;
+	struct query_error error;
+	for (int i = 0; i < levels; i++) {
+		buf_append_text(&text, open);
+		buf_append_text(&path, i > 0 ? ".a" : "asc(a");
+	}
+	buf_append_text(&path, ")");
+	buf_append_text(&text, "[1");
+	for (int i = 0; i < COUNT; i++)
+		buf_append_text(&text, ",1");
+	buf_append_text(&text, "]");
+	for (int i = 0; i < levels; i++)
+		buf_append_text(&text, close);
+	struct buf body = packed(buf_cstr(&text));
+	assert_true(query_order_parse(slice_text(buf_cstr(&path)), &order, &error));
+	double from = seconds();
+	for (int i = 0; i < TIMES; i++)
+		assert_true(mp_valid(buf_slice(&body)));
+	double once = seconds() - from;
+	from = seconds();
+	for (int i = 0; i < TIMES; i++)
+		assert_int_equal(
+		    query_order_value(&order, slice_text("i"), buf_slice(&body), &scratch).len, 1);
+	double all = seconds() - from;
+	buf_close(&text);
+	buf_close(&path);
+	buf_close(&scratch);
+	buf_close(&body);
+	return all / once;
+}
+
+/* What stands deep down is not read anew for each level. */
+static void depth_of_an_order_costs_nothing(void **state)
+{
+	(void)state;
+	double flat = order_cost("{\"a\":", "}", 1);
+	assert_true(order_cost("{\"a\":", "}", 96) < 3 * flat);
+	assert_true(order_cost("{\"a\":[{\"a\":", "}]}", 32) < 3 * flat);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(all_ways_are_gone),
 	    cmocka_unit_test(many_ways_cost_as_one),
+	    cmocka_unit_test(depth_of_an_order_costs_nothing),
 	};
 	return cmocka_run_group_tests_name("path_walk", tests, open_parser, close_parser);
 }
