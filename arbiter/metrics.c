@@ -1,3 +1,4 @@
+/* What an arbiter counts, as Prometheus reads it. */
 #include "arbiter/internal.h"
 
 static void counter(struct buf *out, const char *name, uint64_t value)

@@ -1,3 +1,4 @@
+/* The list of effects, as cores fill it. */
 #include <stdarg.h>
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* What a gateway counts, as Prometheus reads it. */
 #include <inttypes.h>
 
 #include "gateway/arbiter.h"

@@ -1,3 +1,4 @@
+/* Policies that clients give are checked; decisions are printed. */
 #include <stdio.h>
 
 #include "gateway/policy.h"

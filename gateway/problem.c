@@ -1,3 +1,4 @@
+/* Why a request is refused, and where. */
 #include "gateway/internal.h"
 
 static void copy_text(char *to, size_t cap, const char *from)

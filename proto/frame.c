@@ -1,3 +1,4 @@
+/* A ZeroMQ message: its header, then messages with their envelopes. */
 #include "common/base/check.h"
 #include "proto/msgpack.h"
 #include "proto/schema.h"

@@ -1,3 +1,4 @@
+/* From MessagePack to JavaScript. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"

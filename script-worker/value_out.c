@@ -1,3 +1,4 @@
+/* From JavaScript to MessagePack. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* Contents of attachments at the lead: chunks that come and are asked for, uploads that go. */
 #include "common/doc/attachment.h"
 
 #include "storage-node/attachment.h"

@@ -1,3 +1,4 @@
+/* What a write says of attachments: do its contents exist, and may they be counted on? */
 #include "common/doc/attachment.h"
 
 #include "common/doc/graph.h"

@@ -1,3 +1,4 @@
+/* A write that came before: answered as then, done once. */
 #include "common/doc/graph.h"
 #include "common/probe.h"
 #include "storage-node/attachment.h"

@@ -1,3 +1,4 @@
+/* What the client of a write is told, and when. */
 #include "common/probe.h"
 #include "storage-node/attempt.h"
 #include "storage-node/recent.h"

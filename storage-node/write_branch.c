@@ -1,3 +1,4 @@
+/* A write that a replica takes as a branch in place of its lead. */
 #include "common/doc/graph.h"
 #include "common/probe.h"
 #include "storage-node/attachment.h"

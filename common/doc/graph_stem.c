@@ -1,3 +1,4 @@
+/* A graph forgets what lies too far below its leaves. */
 #include <stdlib.h>
 
 #include "common/doc/graph.h"

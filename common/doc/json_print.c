@@ -1,3 +1,4 @@
+/* From MessagePack to JSON. */
 #include <math.h>
 #include <string.h>
 

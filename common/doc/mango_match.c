@@ -1,3 +1,4 @@
+/* Does a selector hold for a document? */
 #include <stdlib.h>
 
 #include "common/doc/collation.h"

@@ -1,3 +1,4 @@
+/* From a filter to the tree of conditions that is matched. */
 #include "common/doc/mango.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Does a filter hold for a document? */
 #include <math.h>
 
 #include "common/doc/mango.h"

@@ -1,3 +1,4 @@
+/* The operators of a filter, and what each takes. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* Orders: the keys that are asked for, and a document's value for each. */
 #include "common/doc/query.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* From update operators to the actions that are applied. */
 #include <stdio.h>
 
 #include "common/doc/update_plan.h"

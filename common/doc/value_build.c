@@ -1,3 +1,4 @@
+/* Values made of others: in canonical form, patched, projected. */
 #include <stdlib.h>
 
 #include "common/base/memory.h"

@@ -1,3 +1,4 @@
+/* Design documents: their views and functions, and what is refused when one is written. */
 #include <inttypes.h>
 #include <stdio.h>
 

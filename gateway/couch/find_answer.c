@@ -1,3 +1,4 @@
+/* The rows of _find in CouchDB's form; _explain. */
 #include <inttypes.h>
 
 #include "common/doc/value.h"

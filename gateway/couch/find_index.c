@@ -1,3 +1,4 @@
+/* Which index _find asks for, and what it warns of. */
 #include "common/doc/query_conditions.h"
 #include "gateway/couch/find.h"
 

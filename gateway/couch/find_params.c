@@ -1,3 +1,4 @@
+/* What _find is asked: from the body to a list. */
 #include <stdio.h>
 
 #include "common/doc/value.h"
