@@ -199,9 +199,23 @@ static uint32_t fetches_max(const struct http_api *api)
 	return 3 * gateway_limits(daemon_core(api->daemon))->replications_max;
 }
 
+/* libcurl reads it by its name, whoever else may. */
+static bool replicate_key_is_secret(const struct config *c, struct buf *problem)
+{
+	const char *path = config_text(c, "replicate_key");
+	struct buf key = {0};
+	bool ok = !path[0] || file_read_secret(path, PEM_BYTES, &key, problem);
+	if (key.data)
+		explicit_bzero(key.data, key.cap);
+	buf_close(&key);
+	return ok;
+}
+
 static bool fetcher_open(struct http_api *api, struct buf *problem)
 {
 	const struct config *c = daemon_config(api->daemon);
+	if (!replicate_key_is_secret(c, problem))
+		return false;
 	const struct fetch_options options = {
 	    .ca = config_text(c, "replicate_ca"),
 	    .cert = config_text(c, "replicate_cert"),

@@ -64,7 +64,7 @@
 	 "authorities of their certificates (PEM); empty: the system's"}, \
 	{"replicate_cert", CONFIG_TEXT, "", 0, 0, \
 	 "certificate that they are shown (PEM); empty: none"}, \
-	{"replicate_key", CONFIG_TEXT, "", 0, 0, "its key (PEM)"}
+	{"replicate_key", CONFIG_TEXT, "", 0, 0, "its key (PEM); mode 0600"}
 /* clang-format on */
 
 bool http_api_setup(struct daemon *d, struct buf *problem);

@@ -169,4 +169,17 @@ describe('clients', () => {
     await must('chmod', ['0600', key]);
     await cluster.dev('restart', 'arbiter-1');
   });
+
+  test('nor may others read the key that replication shows', async () => {
+    const key = join(cluster.dir, 'keys/viewer.key');
+    const conf = join(cluster.dir, 'conf/gateway-1.yaml');
+    const before = readFileSync(conf, 'utf8');
+    await must('chmod', ['0644', key]);
+    writeFileSync(conf, `${before}\nreplicate_key: "${key}"\n`);
+    await assert.rejects(cluster.dev('--wait', 10, 'restart', 'gateway-1'), /gateway-1 .*not ready/);
+    assert.match(cluster.log('gateway-1'), /start_failed .*viewer\.key/);
+    await must('chmod', ['0600', key]);
+    await cluster.dev('restart', 'gateway-1');
+    writeFileSync(conf, before);
+  });
 });
