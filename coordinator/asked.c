@@ -22,15 +22,15 @@ void asked_load(struct coordinator *c, uint64_t operation, enum status status)
 		put(c, operation, status, true);
 }
 
-bool asked_before(const struct coordinator *c, const struct msg_collection_create *m,
-		  enum status *status)
+bool asked_before(const struct coordinator *c, struct asking asking, enum status *status)
 {
-	const struct asked *a = m->operation ? map_get_u64(&c->asked, m->operation) : NULL;
+	const struct asked *a = asking.operation ? map_get_u64(&c->asked, asking.operation) : NULL;
 	if (MUTATION(asked_twice_done_twice))
 		return false;
 	if (a)
 		REACHED(collection_asked_again);
-	if (m->until_ms > 0 && (m->life != c->life || (uint64_t)c->now_ms > m->until_ms))
+	if (asking.until_ms > 0 &&
+	    (asking.life != c->life || (uint64_t)c->now_ms > asking.until_ms))
 		*status = STATUS_STALE;
 	else if (a)
 		*status = a->status;
@@ -39,16 +39,16 @@ bool asked_before(const struct coordinator *c, const struct msg_collection_creat
 	return true;
 }
 
-void asked_note(struct coordinator *c, const struct msg_collection_create *m, enum status status)
+void asked_note(struct coordinator *c, struct asking asking, enum status status)
 {
-	if (m->operation == 0 || map_get_u64(&c->asked, m->operation))
+	if (asking.operation == 0 || map_get_u64(&c->asked, asking.operation))
 		return;
 	uint64_t *slot = &c->asked_last[c->asked_count++ % ASKED_MAX];
 	const struct asked *oldest = *slot ? map_get_u64(&c->asked, *slot) : NULL;
 	if (oldest && !oldest->kept)
 		free(map_remove_u64(&c->asked, *slot));
-	*slot = m->operation;
-	put(c, m->operation, status, false);
+	*slot = asking.operation;
+	put(c, asking.operation, status, false);
 }
 
 void asked_close(struct coordinator *c)

@@ -308,14 +308,11 @@ static enum status create(struct coordinator *c, const struct msg_collection_cre
 void collections_on_create(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_collection_create *m = e->message.body;
-	enum status status;
-	if (c->recovery == RECOVERY_WAITING) {
-		status = STATUS_STARTING;
-	} else if (c->recovery != RECOVERY_DONE) {
-		status = STATUS_COORDINATOR_UNAVAILABLE;
-	} else if (!asked_before(c, m, &status)) {
+	struct asking asking = {m->operation, m->until_ms, m->life};
+	enum status status = coordinator_decides(c);
+	if (status == STATUS_OK && !asked_before(c, asking, &status)) {
 		status = create(c, m, fx);
-		asked_note(c, m, status);
+		asked_note(c, asking, status);
 	}
 	struct msg_collection_create_ack ack = {.status = status,
 						.map_version = c->state.map_version,

@@ -152,6 +152,14 @@ struct coordinator {
 struct member_row *coordinator_member_row(const struct coordinator *c, uint64_t id);
 struct shard_row *coordinator_shard_row(const struct coordinator *c, uint64_t id);
 
+/* OK, or why it decides nothing. */
+static inline enum status coordinator_decides(const struct coordinator *c)
+{
+	if (c->recovery == RECOVERY_DONE)
+		return STATUS_OK;
+	return c->recovery == RECOVERY_WAITING ? STATUS_STARTING : STATUS_COORDINATOR_UNAVAILABLE;
+}
+
 static inline struct slice member_name(const struct member_row *m)
 {
 	return slice_of(m->name, m->name_len);

@@ -2,13 +2,6 @@
 #include "coordinator/collections.h"
 #include "coordinator/lock_rows.h"
 
-static enum status not_ready(const struct coordinator *c)
-{
-	if (c->recovery == RECOVERY_DONE)
-		return STATUS_OK;
-	return c->recovery == RECOVERY_WAITING ? STATUS_STARTING : STATUS_COORDINATOR_UNAVAILABLE;
-}
-
 /* ---- acquire ---- */
 
 static void refuse(const struct event *e, enum status status, struct effects *fx)
@@ -132,7 +125,7 @@ static void acquire_first(struct coordinator *c, const struct event *e, struct e
 void lock_on_acquire(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_lock_acquire *m = e->message.body;
-	enum status status = not_ready(c);
+	enum status status = coordinator_decides(c);
 	bool valid = m->id.len == LOCK_ID_BYTES &&
 		     (m->session.len == 0 || m->session.len == LOCK_ID_BYTES) && keys_valid(m);
 	if (status == STATUS_OK && !valid)
@@ -164,7 +157,7 @@ static bool released_by_this(const struct coordinator *c, const struct msg_lock_
 void lock_on_release(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_lock_release *m = e->message.body;
-	enum status status = not_ready(c);
+	enum status status = coordinator_decides(c);
 	struct lock_row *row = lock_row_find(c, m->id);
 	if (status == STATUS_OK && !row) {
 		status = released_by_this(c, m) ? STATUS_OK : STATUS_NOT_FOUND;
@@ -230,7 +223,7 @@ static void end_session(struct coordinator *c, struct slice id, struct effects *
 void lock_on_renew(struct coordinator *c, const struct event *e, struct effects *fx)
 {
 	const struct msg_lock_renew *m = e->message.body;
-	struct msg_lock_renew_ack ack = {.status = not_ready(c)};
+	struct msg_lock_renew_ack ack = {.status = coordinator_decides(c)};
 	uint32_t most = m->ids_count + m->sessions_count;
 	ack.unknown = arena_alloc(&c->arena, (most + 1) * sizeof *ack.unknown);
 	for (uint32_t i = 0; ack.status == STATUS_OK && i < m->ended_count; i++)

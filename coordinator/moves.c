@@ -1,6 +1,7 @@
 #include "coordinator/moves.h"
 
 #include "common/quorum.h"
+#include "coordinator/asked.h"
 #include "coordinator/membership.h"
 #include "coordinator/state.h"
 #include "coordinator/succession.h"
@@ -342,9 +343,6 @@ static enum status update(struct coordinator *c, const struct msg_node_update *m
 {
 	const struct member_row *by =
 	    m->replaced_by.len > 0 ? storage_named(c, m->replaced_by) : NULL;
-	if (c->recovery != RECOVERY_DONE)
-		return c->recovery == RECOVERY_WAITING ? STATUS_STARTING
-						       : STATUS_COORDINATOR_UNAVAILABLE;
 	if (!node)
 		return STATUS_NOT_FOUND;
 	if (m->replaced_by.len > 0 && (!m->drain || !by || by == node || by->draining))
@@ -369,7 +367,15 @@ void moves_on_update(struct coordinator *c, const struct event *e, struct effect
 {
 	const struct msg_node_update *m = e->message.body;
 	struct member_row *node = storage_named(c, m->name);
-	struct msg_node_update_ack ack = {.status = update(c, m, node, fx)};
-	ack.replicas = node ? moves_left(c, node) : 0;
+	struct asking asking = {m->operation, m->until_ms, m->life};
+	enum status status = coordinator_decides(c);
+	if (status == STATUS_OK && !asked_before(c, asking, &status)) {
+		status = update(c, m, node, fx);
+		asked_note(c, asking, status);
+	}
+	struct msg_node_update_ack ack = {.status = status,
+					  .replicas = node ? moves_left(c, node) : 0,
+					  .clock_ms = (uint64_t)c->now_ms,
+					  .life = c->life};
 	fx_reply(fx, WHEN_DURABLE, e, MSG_node_update_ack, &ack);
 }

@@ -252,6 +252,8 @@ bool call_open(struct turn *t, struct request *r, const struct call_spec *spec)
 	c->branch_ms = t->now_ms + BRANCH_AFTER_MS;
 	if (spec->type == MSG_collection_create)
 		((struct msg_collection_create *)spec->message)->operation = rng_next(&t->gw->rng);
+	if (spec->type == MSG_node_update)
+		((struct msg_node_update *)spec->message)->operation = rng_next(&t->gw->rng);
 	c->next = r->calls;
 	if (c->next)
 		c->next->prev = c;

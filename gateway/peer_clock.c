@@ -23,11 +23,13 @@ struct time_place {
 static const struct time_place bounds[] = {
     PLACE(doc_write, until_ms),      PLACE(shard_edit, until_ms),
     PLACE(doc_import, until_ms),     PLACE(doc_erase, until_ms),
-    PLACE(checkpoint_set, until_ms), PLACE(collection_create, until_ms)};
+    PLACE(checkpoint_set, until_ms), PLACE(collection_create, until_ms),
+    PLACE(node_update, until_ms)};
 static const struct time_place told[] = {
     PLACE(doc_write_ack, clock_ms),      PLACE(shard_edit_ack, clock_ms),
     PLACE(doc_import_ack, clock_ms),     PLACE(doc_erase_ack, clock_ms),
-    PLACE(checkpoint_set_ack, clock_ms), PLACE(collection_create_ack, clock_ms)};
+    PLACE(checkpoint_set_ack, clock_ms), PLACE(collection_create_ack, clock_ms),
+    PLACE(node_update_ack, clock_ms)};
 #undef PLACE
 
 static const struct time_place *place_of(const struct time_place *places, size_t count,

@@ -29,14 +29,18 @@ static int setup(void **state)
 	return 0;
 }
 
-static uint64_t update(struct bench *b, const char *name, bool drain, const char *by)
+static uint64_t ask(struct bench *b, const struct msg_node_update *m)
 {
-	struct msg_node_update m = {
-	    .name = slice_text(name), .drain = drain, .replaced_by = slice_text(by)};
 	b->updated = BENCH_NONE;
-	bench_deliver(b, bench_model(b, GATEWAY), MSG_node_update, &m);
+	bench_deliver(b, bench_model(b, GATEWAY), MSG_node_update, m);
 	bench_turn(b);
 	return b->updated;
+}
+
+static uint64_t update(struct bench *b, const char *name, bool drain, const char *by)
+{
+	return ask(b, &(struct msg_node_update){
+			  .name = slice_text(name), .drain = drain, .replaced_by = slice_text(by)});
 }
 
 static bool lists(struct bench *b, uint64_t node)
@@ -335,6 +339,35 @@ static void test_called_off(void **state)
 	assert_int_equal(bench_placement(b)->epoch, epoch);
 }
 
+/* Copies that come when it was called off: in time, too late, of an earlier start. */
+static void test_late_copies_empty_nothing(void **state)
+{
+	struct bench *b = *state;
+	uint64_t until_ms = (uint64_t)b->now_ms + 2 * SETTLE_MS;
+	bench_down(b, 14);
+	bench_down(b, 15);
+	bench_advance(b, SETTLE_MS);
+	struct msg_node_update drain = {
+	    .name = slice_text("a"), .drain = true, .operation = 7, .until_ms = until_ms};
+	assert_int_equal(ask(b, &drain), STATUS_STALE); /* it knows no clock yet */
+	drain.life = b->told.life;
+	assert_int_equal(b->told.clock_ms, b->now_ms);
+	assert_int_equal(ask(b, &drain), STATUS_OK);
+	assert_int_equal(update(b, "a", false, ""), STATUS_OK);
+	assert_int_equal(ask(b, &drain), STATUS_OK);
+	bench_advance(b, 2 * SETTLE_MS);
+	drain.operation++;
+	assert_int_equal(ask(b, &drain), STATUS_STALE);
+	bench_restart(b);
+	bench_boot(b, 15);
+	drain.until_ms += LONG_MS;
+	drain.life--;
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(ask(b, &drain), STATUS_STALE);
+	bench_advance(b, LONG_MS);
+	assert_true(is_settled(b) && lists(b, OLD));
+}
+
 static void test_update_checks(void **state)
 {
 	struct bench *b = *state;
@@ -425,6 +458,7 @@ int main(void)
 	    CASE(test_target_runs_full_joint),
 	    CASE(test_source_dies_on_the_way),
 	    CASE(test_called_off),
+	    CASE(test_late_copies_empty_nothing),
 	    CASE(test_update_checks),
 	    CASE(test_nowhere_to_go),
 	    CASE(test_evicted),

@@ -163,6 +163,13 @@ static bool model_locks(struct bench *b, const struct effect *e, const void *bod
 	}
 }
 
+static void model_updated(struct bench *b, const struct msg_node_update_ack *ack)
+{
+	b->updated = ack->status;
+	b->told.clock_ms = ack->clock_ms;
+	b->told.life = ack->life;
+}
+
 static void model_receive(struct bench *b, const struct effect *e)
 {
 	struct model *m = bench_model(b, e->send.member);
@@ -189,7 +196,7 @@ static void model_receive(struct bench *b, const struct effect *e)
 		b->created = ((struct msg_collection_create_ack *)body)->status;
 		break;
 	case MSG_node_update_ack:
-		b->updated = ((struct msg_node_update_ack *)body)->status;
+		model_updated(b, body);
 		break;
 	case MSG_arbiter_lease_ack:
 		model_leased(b, m, body);

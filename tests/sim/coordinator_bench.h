@@ -72,6 +72,9 @@ struct bench {
 	/* latest answers to the gateway */
 	uint64_t created;
 	uint64_t updated; /* of a node */
+	struct {
+		uint64_t clock_ms, life;
+	} told; /* with it */
 	struct buf rows;
 	bool rows_cut;
 	uint64_t leased[2][BENCH_SHARDS_MAX];
