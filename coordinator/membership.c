@@ -160,12 +160,12 @@ static void refuse_behind(struct coordinator *c, struct member_row *m, const str
 		    "This data directory is older than what the cluster remembers of it.");
 }
 
-/* Another data directory of a member that is alive: it waits, without an answer, until the other is
- * silent. */
+/* Another data directory of a member that is alive, or may be, as we have just started: it waits,
+ * without an answer, until the other is silent. */
 static bool other_alive(struct coordinator *c, struct member_row *m,
 			const struct msg_member_join *j, struct effects *fx)
 {
-	if (m->incarnation == 0 || m->incarnation == j->incarnation || !membership_alive(c, m))
+	if (m->incarnation == 0 || m->incarnation == j->incarnation || !recent(c, m))
 		return false;
 	REACHED(two_incarnations);
 	if (!m->other_logged)

@@ -543,6 +543,25 @@ static void test_put_back_copy_is_revoked(void **state)
 	assert_int_equal(m->refused, STATUS_INCARNATION_REVOKED);
 }
 
+/* A node that was started with another's key waits for its silence. That the coordinator has just
+ * started, and has not heard of the other yet, is none: its data must not be given up. */
+static void test_twin_waits_after_a_start(void **state)
+{
+	struct bench *b = *state;
+	begin(b);
+	struct model twin = *bench_model(b, 12);
+	twin.incarnation += 100;
+	twin.copies_count = 0;
+	bench_join(b, &twin);
+	bench_restart(b);
+	bench_join(b, &twin);
+	bench_turn(b);
+	bench_advance(b, SETTLE_MS);
+	assert_true(bench_model(b, 12)->joined);
+	assert_int_equal(bench_placement(b)->replicas[0].incarnation,
+			 bench_model(b, 12)->incarnation);
+}
+
 static void come_back(struct bench *b, uint64_t id, uint64_t number, const uint64_t *ids,
 		      uint32_t count)
 {
@@ -720,6 +739,7 @@ int main(void)
 	    CASE(test_unknown_drop_is_refused),
 	    CASE(test_lost_state_is_refused),
 	    CASE(test_put_back_copy_is_revoked),
+	    CASE(test_twin_waits_after_a_start),
 	    CASE(test_copy_of_running_node_is_revoked),
 	    CASE(test_stranger),
 	    CASE(test_sleep_moves_nothing),
