@@ -334,6 +334,7 @@ int daemon_run(int argc, char **argv, const struct daemon_spec *spec)
 	umask(0077);
 	descriptors_fill_standard();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it hides how script workers ended */
 	if (daemon_setup(&d, argc, argv)) {
 		feed(&d, EVENT_START);
 		finish_turn(&d);

@@ -40,6 +40,9 @@ void loop_open(struct loop *l)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	/* one that who started it had ignored, as nohup does, would not be told */
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
 	l->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	/* CLOCK_BOOTTIME goes on while the machine sleeps: leases end then too */
 	l->timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);

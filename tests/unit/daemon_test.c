@@ -616,6 +616,31 @@ static void a_verification_can_be_stopped(void **state)
 	assert_int_equal(sigprocmask(SIG_SETMASK, &blocked, NULL), 0);
 }
 
+static void look_at_signals(struct toy *t, struct effects *fx)
+{
+	static const int numbers[] = {SIGHUP, SIGTERM, SIGCHLD};
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		struct sigaction now;
+		assert_int_equal(sigaction(numbers[i], NULL, &now), 0);
+		if (now.sa_handler == SIG_IGN) {
+			fx_exit(fx, "a signal is ignored");
+			return;
+		}
+	}
+	hang_up(t, fx);
+}
+
+static void who_started_it_hides_no_signals(void **state)
+{
+	(void)state;
+	signal(SIGHUP, SIG_IGN); /* nohup */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN);
+	bench.toy.on_timer = look_at_signals;
+	assert_int_equal(run(), DAEMON_EXIT_OK);
+	assert_int_equal(bench.toy.reloads, 1);
+}
+
 static void look_at_input(struct toy *t, struct effects *fx)
 {
 	struct stat st;
@@ -697,6 +722,7 @@ int main(void)
 	    TEST(who_is_not_ready_says_that_it_lives),
 	    TEST(only_a_store_that_is_there_is_verified),
 	    TEST(a_verification_can_be_stopped),
+	    TEST(who_started_it_hides_no_signals),
 	    TEST(what_it_opens_is_no_standard_descriptor),
 	    TEST(as_many_files_are_open_as_may_be),
 	    TEST(what_is_wrong_at_the_start_is_said),
