@@ -111,7 +111,8 @@ static bool any_loaded(const struct storage *s, uint64_t shard)
 	return false;
 }
 
-/* What a worker makes of documents at the moment is made anew: this one may be among them. */
+/* What a worker makes of documents at the moment is made anew if this one is among them; of others
+ * it stands, or no view would ever be built where documents go all the time. */
 static void forget(struct storage *s, const struct shard_copy *c, struct slice id, uint64_t changed)
 {
 	if (!any_loaded(s, c->id))
@@ -121,6 +122,8 @@ static void forget(struct storage *s, const struct shard_copy *c, struct slice i
 			continue;
 		view_remove_rows(s, v, id);
 		view_save(s, v);
+		if (v->script == 0 || !view_shows(v, id))
+			continue;
 		v->script = 0;
 		v->due_ms = s->now_ms;
 		s->views_due = true;

@@ -83,6 +83,8 @@ void view_free_all(struct storage *s);
  * store can't be read. */
 bool view_collect(struct storage *s, struct shard_copy *c, struct view *v,
 		  struct buf *arguments) MUST_CHECK;
+/* True if this is one of those collected, and the function sees it. */
+bool view_shows(const struct view *v, struct slice id);
 /* The documents collected have these rows now (what the function returned; empty: none of them has
  * any), and the view their number. False: output is no such thing; nothing was changed. */
 bool view_replace(struct storage *s, struct view *v, struct slice output,

@@ -195,6 +195,18 @@ bool view_collect(struct storage *s, struct shard_copy *c, struct view *v, struc
 	return !broken;
 }
 
+bool view_shows(const struct view *v, struct slice id)
+{
+	struct slice ids = buf_slice(&v->ids);
+	while (ids.len >= ID_HEAD_BYTES) {
+		size_t len = be32_read(ids.data);
+		if (ids.data[4] && slice_equal(slice_of(ids.data + ID_HEAD_BYTES, len), id))
+			return true;
+		ids = slice_of(ids.data + ID_HEAD_BYTES + len, ids.len - ID_HEAD_BYTES - len);
+	}
+	return false;
+}
+
 /* ---- what it makes of them ---- */
 
 static bool is_output(struct slice output, uint32_t documents)

@@ -479,6 +479,36 @@ static void test_nobody_asked_till_the_tombstone_went(void **state)
 	expect_rows(b, "1:a 3:c | 2");
 }
 
+/* While a worker is at it: what it makes of the others stands. */
+static void test_a_tombstone_goes_during_a_build(void **state)
+{
+	struct storage_bench *b = *state;
+	three(b);
+	remove_one(b, "b", FIRST + 3);
+	ask(b, 1);
+	assert_int_equal(given_count(b), 2);
+	purge(b, "b", FIRST + 3, FIRST + 4);
+	work(b);
+	assert_int_equal(b->scripts, 1);
+	expect_rows(b, "1:a 3:c | 2");
+}
+
+/* While it is among those that a worker makes rows of. */
+static void test_it_goes_during_a_build(void **state)
+{
+	struct storage_bench *b = *state;
+	three(b);
+	ask(b, 1);
+	assert_int_equal(given_count(b), 3);
+	remove_one(b, "b", FIRST + 3);
+	purge(b, "b", FIRST + 3, FIRST + 4);
+	storage_bench_advance(b, SOON_MS);
+	assert_int_equal(b->scripts, 2);
+	assert_int_equal(given_count(b), 2);
+	work(b);
+	expect_rows(b, "1:a 3:c | 2");
+}
+
 static void test_what_the_function_sees(void **state)
 {
 	struct storage_bench *b = *state;
@@ -516,6 +546,8 @@ int main(void)
 	    CASE(test_rows_of_another_form),
 	    CASE(test_the_view_nobody_asks_for_goes),
 	    CASE(test_nobody_asked_till_the_tombstone_went),
+	    CASE(test_a_tombstone_goes_during_a_build),
+	    CASE(test_it_goes_during_a_build),
 	    CASE(test_what_the_function_sees),
 	};
 	parser = json_parser_new();
