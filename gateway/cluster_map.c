@@ -187,8 +187,10 @@ bool cluster_map_adopt(struct cluster_map *m, const struct msg_map_push *push, b
 	bool older = push->map_version < m->version;
 	for (uint32_t i = 0; i < push->dropped_count; i++)
 		changed |= drop_collection(m, push->dropped[i]);
-	if (whole && push->map_version > m->version)
+	if (whole && push->map_version > m->whole && !older) {
 		changed |= drop_others(m, push);
+		m->whole = push->map_version;
+	}
 	for (uint32_t i = 0; i < push->collections_count; i++) {
 		const struct collection *from = &push->collections[i];
 		bool known = map_get_u64(&m->collections_by_id, from->id) != NULL;

@@ -26,7 +26,8 @@ struct map_collection {
 };
 
 struct cluster_map {
-	uint64_t version;       /* 0: none yet */
+	uint64_t version; /* 0: none yet */
+	uint64_t whole;   /* of the newest that the coordinator told: storage nodes keep parts */
 	struct map collections; /* by name */
 	struct map collections_by_id;
 	struct map shards;  /* by id */

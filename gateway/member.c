@@ -84,7 +84,7 @@ static void beat_seen(struct turn *t, const struct msg_heartbeat_ack *ack)
 {
 	if (ack->status != STATUS_OK)
 		t->gw->member.joined = false;
-	if (ack->map_version > t->gw->map.version)
+	if (ack->map_version > t->gw->map.whole)
 		ask_map(t, t->gw->options.coordinator);
 }
 

@@ -253,6 +253,39 @@ static void test_a_new_collection_for_two(void **state)
 	assert_null(strstr(buf_cstr(&b->trace), " tail=true"));
 }
 
+static void node_tells(struct gateway_bench *b, uint64_t version)
+{
+	struct msg_map_push part = {.map_version = version};
+	struct peer node = {BENCH_NODE, ROLE_STORAGE, 2};
+	struct envelope envelope = {.type = MSG_map_push};
+	gateway_bench_message(b, &node, &envelope, &part);
+}
+
+static void coordinator_beats(struct gateway_bench *b, uint64_t version)
+{
+	struct msg_heartbeat_ack ack = {.status = STATUS_OK, .map_version = version};
+	struct peer from = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
+	struct envelope envelope = {.type = MSG_heartbeat_ack};
+	gateway_bench_message(b, &from, &envelope, &ack);
+}
+
+/* What a storage node keeps of the newest map is not all of it, as who leads shards of others. */
+static void test_part_of_a_map_is_not_all(void **state)
+{
+	struct gateway_bench *b = *state;
+	coordinator_beats(b, 5);
+	assert_int_equal(b->maps_asked, 0);
+	node_tells(b, 7);
+	coordinator_beats(b, 7);
+	assert_int_equal(b->maps_asked, 1);
+	coordinator_tells(b, true); /* late, and older */
+	coordinator_beats(b, 7);
+	assert_int_equal(b->maps_asked, 2);
+	coordinator_tells(b, false);
+	coordinator_beats(b, 7);
+	assert_int_equal(b->maps_asked, 2);
+}
+
 /* Whoever listens to all goes on although one of the collections was dropped. */
 static void test_events_resume_after_a_drop(void **state)
 {
@@ -377,6 +410,7 @@ int main(void)
 	    T(test_changes_are_no_conflicts),
 	    T(test_events_resume_ahead_of_the_map),
 	    T(test_a_new_collection_for_two),
+	    T(test_part_of_a_map_is_not_all),
 	    T(test_events_resume_after_a_drop),
 	    T(test_what_is_replayed_is_dropped),
 	    T(test_events_gone),

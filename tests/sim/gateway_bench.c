@@ -166,8 +166,11 @@ static bool is_rule_question(const struct effect *e)
 
 static void note_send(struct gateway_bench *b, const struct effect *e)
 {
-	if (is_member_traffic(&e->send.envelope))
+	if (is_member_traffic(&e->send.envelope)) {
+		b->maps_asked +=
+		    e->send.envelope.type == MSG_map_request && e->send.member == BENCH_COORDINATOR;
 		return;
+	}
 	if (is_rule_question(e)) {
 		CHECK(b->rule_asked_count < BENCH_RULES_MAX);
 		b->rule_asked[b->rule_asked_count++] =

@@ -30,6 +30,7 @@ struct gateway_bench {
 	struct bench_sent
 	    sent[BENCH_SENT_MAX]; /* since the last clearing, without member traffic */
 	uint32_t sent_count;
+	uint32_t maps_asked; /* of the coordinator, without being waited for */
 	struct arena sent_bodies;
 	enum dialect dialect; /* of clients */
 	uint32_t roles;
