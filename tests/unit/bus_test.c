@@ -4,12 +4,14 @@
 
 #include <dlfcn.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -243,6 +245,42 @@ static void an_unknown_key_is_refused_and_counted(void **state)
 	assert_int_equal(c->nodes[COORDINATOR].count, 0);
 	assert_int_equal(bus_connected(c->nodes[GATEWAY].bus), 0);
 	assert_int_equal(c->nodes[COORDINATOR].logger.lines[LOG_LEVEL_ERROR], 1);
+}
+
+/* His socket, when he has sent that. */
+static int connect_as_stranger(struct cluster *c, int to, const char *text, size_t len)
+{
+	const char *port = strrchr(bus_endpoint(c->nodes[to].bus), ':') + 1;
+	struct sockaddr_in at = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)strtoul(port, NULL, 10)),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(send(fd, text, len, 0), len);
+	return fd;
+}
+
+static bool has_ended(int fd)
+{
+	char bytes[256];
+	return recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) == 0;
+}
+
+/* Who does not say who he is keeps his descriptor here for some seconds only, wherever he stops. */
+static void who_says_nothing_is_not_waited_for(void **state)
+{
+	static const char greeting[64] = "\xff\0\0\0\0\0\0\0\0\x7f\x03\0CURVE";
+	struct cluster *c = *state;
+	start(c, COORDINATOR);
+	int silent = connect_as_stranger(c, COORDINATOR, greeting, 0);
+	int stops = connect_as_stranger(c, COORDINATOR, greeting, 5);
+	int greets = connect_as_stranger(c, COORDINATOR, greeting, sizeof greeting);
+	RUN_UNTIL(c, has_ended(silent));
+	RUN_UNTIL(c, has_ended(stops));
+	RUN_UNTIL(c, has_ended(greets));
+	close(silent);
+	close(stops);
+	close(greets);
 }
 
 static void a_server_with_another_key_gets_nothing(void **state)
@@ -598,6 +636,7 @@ int main(void)
 	    TEST(a_known_key_gives_member_and_role),
 	    TEST(answers_go_back_over_the_route),
 	    TEST(an_unknown_key_is_refused_and_counted),
+	    TEST(who_says_nothing_is_not_waited_for),
 	    TEST(a_server_with_another_key_gets_nothing),
 	    TEST(a_key_file_of_another_member_refuses_to_start),
 	    TEST(a_member_that_leaves_the_list_is_refused),
