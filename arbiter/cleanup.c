@@ -139,7 +139,7 @@ void arbiter_cleanup_timer(struct arbiter *a, struct shard_row *row, struct effe
 		for (uint32_t i = 0; i < c->replicas_count; i++)
 			if (!c->replicas[i].acked && c->replicas[i].retry_ms <= a->now_ms)
 				send_prepare(a, row, &c->replicas[i], fx);
-	} else if (c->commit_attempts < COMMIT_ATTEMPTS_MAX) {
+	} else if (c->commit_attempts < BOUND(commit_attempts, COMMIT_ATTEMPTS_MAX)) {
 		send_commit(a, row, fx);
 	} else {
 		a->counters.cleanup_restarts++;

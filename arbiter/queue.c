@@ -46,8 +46,9 @@ void arbiter_queue_timer(struct arbiter *a, struct shard_row *row, struct effect
 {
 	if (arbiter_queue_deadline(row) > a->now_ms || a->draining)
 		return;
-	struct msg_conflict_list list = {
-	    .shard = row->placement.id, .after = buf_slice(&row->after), .limit = LIST_ROWS};
+	struct msg_conflict_list list = {.shard = row->placement.id,
+					 .after = buf_slice(&row->after),
+					 .limit = BOUND(arbiter_list, LIST_ROWS)};
 	struct slice waiting[LIMIT_REPLICAS];
 	list.waiting = waiting;
 	list.waiting_count = arbiter_cleanup_waits_for(a, row, waiting);

@@ -60,7 +60,7 @@ void arbiter_task_read(struct arbiter *a, struct task *t, struct effects *fx)
 static bool task_may_retry(struct arbiter *a, struct task *t, struct effects *fx)
 {
 	a->counters.retries++;
-	if (++t->attempts < ATTEMPTS_MAX)
+	if (++t->attempts < BOUND(arbiter_attempts, ATTEMPTS_MAX))
 		return true;
 	a->counters.given_up++;
 	fx_log(fx, LOG_LEVEL_WARN, "conflict_given_up shard=%016llx attempts=%u",

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/probe.h"
 
 struct asked {
 	enum status status;
@@ -43,7 +44,7 @@ void asked_note(struct coordinator *c, struct asking asking, enum status status)
 {
 	if (asking.operation == 0 || map_get_u64(&c->asked, asking.operation))
 		return;
-	uint64_t *slot = &c->asked_last[c->asked_count++ % ASKED_MAX];
+	uint64_t *slot = &c->asked_last[c->asked_count++ % BOUND(coordinator_asked, ASKED_MAX)];
 	const struct asked *oldest = *slot ? map_get_u64(&c->asked, *slot) : NULL;
 	if (oldest && !oldest->kept)
 		free(map_remove_u64(&c->asked, *slot));

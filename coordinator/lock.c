@@ -1,4 +1,5 @@
 /* What gateways ask: acquire, release, renew. */
+#include "common/probe.h"
 #include "coordinator/collections.h"
 #include "coordinator/lock_rows.h"
 
@@ -169,7 +170,7 @@ void lock_on_release(struct coordinator *c, const struct event *e, struct effect
 		answer_release(e, status, fx);
 		return;
 	}
-	if (row->releases < LOCK_ASKERS_MAX) {
+	if (row->releases < BOUND(lock_askers, LOCK_ASKERS_MAX)) {
 		struct lock_asker *asker = &row->release[row->releases++];
 		*asker =
 		    (struct lock_asker){.peer = e->message.from, .envelope = e->message.envelope};

@@ -1,5 +1,6 @@
 #include "coordinator/moves.h"
 
+#include "common/probe.h"
 #include "common/quorum.h"
 #include "coordinator/asked.h"
 #include "coordinator/membership.h"
@@ -238,7 +239,8 @@ static uint64_t replacement_of(const struct coordinator *c, const struct member_
 static uint32_t empty_nodes(struct coordinator *c, uint32_t moves, struct effects *fx)
 {
 	size_t at = 0;
-	for (struct map_entry *e; (e = map_next(&c->shards, &at)) && moves < MOVES_AT_ONCE;) {
+	for (struct map_entry *e;
+	     (e = map_next(&c->shards, &at)) && moves < BOUND(moves, MOVES_AT_ONCE);) {
 		struct shard_row *row = e->value;
 		const struct shard *s = &row->placement.shard;
 		struct member_row *from = may_begin(row) ? source_of(c, s) : NULL;

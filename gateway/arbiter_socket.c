@@ -7,6 +7,7 @@
  *
  * Answers and renewals become the requests that they are over HTTP, and have their answers. */
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/arbiter_stream.h"
 #include "gateway/native.h"
 #include "gateway/notify/notify.h"
@@ -91,7 +92,7 @@ static void frame_request(struct turn *t, struct arbiter_stream *s, const struct
 	bool answers = f->answer.len > 0;
 	struct problem problem;
 	struct buf path = {0}, body = {0}, origin = {0};
-	if (s->requests == REQUESTS_MAX) {
+	if (s->requests >= BOUND(socket_requests, REQUESTS_MAX)) {
 		problem_limit(&problem, STATUS_TOO_MANY_REQUESTS, "requests", REQUESTS_MAX,
 			      s->requests + 1);
 		send_problem(t, s, f->ref, &problem);

@@ -8,6 +8,7 @@
 
 #include "common/doc/decide.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/arbiter.h"
 #include "gateway/conflict_print.h"
 #include "gateway/graph_read.h"
@@ -483,7 +484,7 @@ void native_arbiter_take(struct turn *t, struct request *r)
 	op->gw = t->gw;
 	op->request = r;
 	bool fine = arbiter_allowed(r, &problem) && take_body(t, r, op, &problem);
-	if (fine && t->gw->arbiters->waiting_count >= ARBITER_WAITING_MAX)
+	if (fine && t->gw->arbiters->waiting_count >= BOUND(arbiters_waiting, ARBITER_WAITING_MAX))
 		fine = problem_limit(&problem, STATUS_TOO_MANY_ARBITERS, "arbiters",
 				     ARBITER_WAITING_MAX, ARBITER_WAITING_MAX + 1);
 	if (!fine) {

@@ -8,6 +8,7 @@
 
 #include "common/base/memory.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/conflict_print.h"
 #include "gateway/list.h"
 #include "gateway/notify/notify.h"
@@ -328,7 +329,7 @@ static void add_collection(struct request *r, const struct map_collection *c)
 	for (uint32_t i = 0; i < c->shards_count; i++) {
 		struct conflict_shard *s = &op->shards[op->shards_count++];
 		s->list.shard = c->shards[i]->shard.id;
-		s->list.limit = CONFLICTS_PAGE;
+		s->list.limit = BOUND(conflicts_page, CONFLICTS_PAGE);
 		s->list.history = op->history;
 		if (order == 0)
 			s->list.after = op->after_id;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "common/probe.h"
 #include "gateway/conflict_print.h"
 #include "gateway/list.h"
 #include "gateway/routes.h"
@@ -58,7 +59,7 @@ static call_done page_came;
 static uint64_t page_rows(const struct list_op *op)
 {
 	uint64_t left = op->blind ? op->skip : op->skip + op->rows_max - op->rows;
-	uint64_t page = op->blind ? LIMIT_ROWS : LIST_PAGE_ROWS;
+	uint64_t page = op->blind ? LIMIT_ROWS : BOUND(list_page, LIST_PAGE_ROWS);
 	if (op->params.count)
 		return 0;
 	/* Sorting again for each page costs more than one large page; one row more than wanted

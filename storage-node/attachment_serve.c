@@ -1,6 +1,7 @@
 /* Contents of attachments at the lead: chunks that come and are asked for, uploads that go. */
 #include "common/doc/attachment.h"
 
+#include "common/probe.h"
 #include "storage-node/attachment.h"
 #include "storage-node/conflict.h"
 #include "storage-node/write.h"
@@ -30,7 +31,7 @@ static enum status check(struct storage *s, struct shard_copy *c,
 		return STATUS_CREATED;
 	if (m->chunk.number > next || (known && upload.content.len > 0))
 		return STATUS_NOT_FOUND;
-	if (!known && c->position.uploads >= UPLOADS_MAX)
+	if (!known && c->position.uploads >= BOUND(uploads, UPLOADS_MAX))
 		return STATUS_OVERLOADED;
 	if (write_disks_full(s, c))
 		return STATUS_DISK_FULL;

@@ -91,7 +91,8 @@ static void list_rows(struct storage *s, struct shard_copy *c, const struct msg_
 		bool same =
 		    ack->rows_count > 0 && slice_equal(ack->rows[ack->rows_count - 1].id, id);
 		/* a page ends between documents, since the next one starts after an id */
-		if (!same && (ack->rows_count >= limit / 2 + 1 || bytes > CONFLICT_LIST_BYTES)) {
+		if (!same && (ack->rows_count >= limit / 2 + 1 ||
+			      bytes > BOUND(conflict_list_bytes, CONFLICT_LIST_BYTES))) {
 			ack->more = true;
 			break;
 		}

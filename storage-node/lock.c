@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/probe.h"
 #include "storage-node/digest.h"
 #include "storage-node/lock_table.h"
 
@@ -308,7 +309,7 @@ static void grant(struct storage *s, struct shard_copy *c, const struct event *e
 		answer(c, e, STATUS_LOCK_LOST, fx);
 		return;
 	}
-	if (t->by_id.count >= LOCKS_KEPT_MAX) {
+	if (t->by_id.count >= BOUND(locks_kept, LOCKS_KEPT_MAX)) {
 		answer(c, e, STATUS_OVERLOADED, fx);
 		return;
 	}
@@ -392,7 +393,7 @@ void lock_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 	if (t->by_id.count == 0 || c->state != SHARD_SERVING || s->now_ms < t->tell_ms)
 		return;
 	t->tell_ms = s->now_ms + LOCK_TELL_MS;
-	for (uint32_t told = 0; told < LOCK_TELL_MAX; told++) {
+	for (uint32_t told = 0; told < BOUND(locks_told, LOCK_TELL_MAX); told++) {
 		struct map_entry *entry = map_next(&t->by_id, &t->tell_at);
 		if (!entry) {
 			t->tell_at = 0;

@@ -6,6 +6,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/policy.h"
 #include "common/doc/revision.h"
+#include "common/probe.h"
 #include "storage-node/conflict.h"
 
 enum { TOKEN_BYTES = 16 };
@@ -182,7 +183,7 @@ static void offer_to(struct storage *s, struct shard_copy *c, struct taking *k, 
 	if (offer && offer->state == OFFER_ANSWERED && ring_at(&c->pending, offer->number))
 		return;
 	/* the walk may show what is gone in this turn */
-	if ((!offer && o->by_id.count >= OFFERS_MAX) ||
+	if ((!offer && o->by_id.count >= BOUND(offers, OFFERS_MAX)) ||
 	    store_get(s->store, STORE_CONFLICTS, key_conflict_open(&s->key, c->id, id), &value) !=
 		STORE_OK ||
 	    !schema_decode(&schema_conflict, arena_copy(&s->arena, value), &s->arena, &open) ||
@@ -387,7 +388,7 @@ static void keep_answer(struct offers *o, const struct msg_conflict_resolve *m, 
 	memcpy(g->resolution_id, m->resolution_id.data, TOKEN_BYTES);
 	memcpy(g->hash, m->revision.hash.data, g->hash_len);
 	const struct map_entry *oldest =
-	    o->given.count >= OFFERS_MAX ? map_next(&o->given, &at) : NULL;
+	    o->given.count >= BOUND(offers_given, OFFERS_MAX) ? map_next(&o->given, &at) : NULL;
 	if (oldest)
 		free(map_remove(&o->given, slice_of(oldest->key, oldest->key_len)));
 	free(map_put(&o->given, given_key(&key, m->lease, m->id), g));

@@ -12,6 +12,7 @@
 #include "common/doc/query.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/query_look.h"
@@ -131,7 +132,8 @@ static bool take_row(struct storage *s, struct query_job *job, const struct scan
 		return true;
 	}
 	rows_append(&job->rows, &row);
-	job->full = job->rows.count >= job->limit || job->rows.bytes >= QUERY_ANSWER_BYTES;
+	job->full = job->rows.count >= job->limit ||
+		    job->rows.bytes >= BOUND(query_bytes, QUERY_ANSWER_BYTES);
 	return true;
 }
 
@@ -326,7 +328,7 @@ void query_on_shard_query(struct storage *s, const struct event *e, struct effec
 	const struct msg_shard_query *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	enum status status = read_allowed(s, c, e, m->any, fx);
-	if (status == STATUS_OK && s->jobs_count >= QUERY_JOBS_MAX)
+	if (status == STATUS_OK && s->jobs_count >= BOUND(query_jobs, QUERY_JOBS_MAX))
 		status = STATUS_OVERLOADED;
 	if (status != STATUS_OK) {
 		refuse(e, status, NULL, fx);

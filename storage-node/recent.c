@@ -123,7 +123,8 @@ void recent_add(const struct storage *s, struct shard_copy *c, struct slice oper
 	CHECK(operation_id.len == sizeof what->operation_id && digest.len <= sizeof what->digest);
 	struct recent r = made_of(s, what, revision);
 	struct recent gone =
-	    table_add(&c->recents.taken, RECENT_OPERATIONS, operation_id, digest, &r);
+	    table_add(&c->recents.taken, BOUND(recent_operations, RECENT_OPERATIONS), operation_id,
+		      digest, &r);
 	c->recents.gap |= gone.used;
 	if (gone.used && gone.added_ms > c->recents.gap_ms)
 		c->recents.gap_ms = gone.added_ms;

@@ -3,6 +3,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/graph_line.h"
 #include "common/doc/revision.h"
+#include "common/probe.h"
 #include "storage-node/conflict.h"
 #include "storage-node/purge.h"
 
@@ -191,7 +192,8 @@ void revisions_on_read(struct storage *s, const struct event *e, struct effects 
 				    .out = &ack.documents[ack.documents_count],
 				    .work = &work};
 		/* records that are looked at count, too */
-		if (i > 0 && s->arena.used - before > REVISIONS_ANSWER_BYTES)
+		if (i > 0 &&
+		    s->arena.used - before > BOUND(revisions_bytes, REVISIONS_ANSWER_BYTES))
 			break;
 		document_load(s, c, m->asked[i].id, &r.view);
 		read_document(&r);

@@ -457,7 +457,7 @@ void edit_on_shard_edit(struct storage *s, const struct event *e, struct effects
 		add_asker(s, job, e);
 	else if (record && record->done)
 		answer_done(s, e, record, fx);
-	else if (s->edit_jobs_count >= EDIT_JOBS_MAX)
+	else if (s->edit_jobs_count >= BOUND(edit_jobs, EDIT_JOBS_MAX))
 		refuse(s, e, STATUS_OVERLOADED, "", "", fx);
 	else
 		job_start(s, c, e, record, fx);

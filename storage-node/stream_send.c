@@ -1,4 +1,5 @@
 /* The lead's side: what goes to each other replica, and what it acknowledges. */
+#include "common/probe.h"
 #include "storage-node/internal.h"
 
 static void send_append(struct storage *s, struct shard_copy *c, struct follower *f,
@@ -61,7 +62,7 @@ static void stream_to(struct storage *s, struct shard_copy *c, struct follower *
 	}
 	while (f->mode == FOLLOW_STREAM && f->next <= c->position.last &&
 	       f->next - f->acked <= BOUND(flight_entries, FLIGHT_ENTRIES_MAX) &&
-	       f->window_bytes < FLIGHT_BYTES_MAX) {
+	       f->window_bytes < BOUND(flight_bytes, FLIGHT_BYTES_MAX)) {
 		uint64_t before = f->next;
 		if (s->catch_up_reads >= CATCH_UP_READS_TURN && !ring_at(&c->pending, before)) {
 			c->turn_dirty = true;

@@ -6,6 +6,7 @@
 #include "common/doc/collation_key.h"
 #include "common/doc/json.h"
 #include "common/doc/view_script.h"
+#include "common/probe.h"
 #include "proto/msgpack.h"
 
 /* ---- which there are ---- */
@@ -165,7 +166,7 @@ static struct view *view_of(struct storage *s, uint64_t shard, struct slice sign
 		load_shard(s, shard);
 		v = find(s, shard, signature, &count);
 	}
-	if (!v && (count < VIEWS_MAX || drop_one(s, shard)))
+	if (!v && (count < BOUND(views, VIEWS_MAX) || drop_one(s, shard)))
 		v = add(s, shard, signature);
 	return v;
 }
@@ -358,7 +359,7 @@ static struct view_waiter *waiter_for(struct view *v, const struct event *e)
 		if (v->waiters[i].peer.member == e->message.from.member &&
 		    v->waiters[i].envelope.request_id == e->message.envelope.request_id)
 			return &v->waiters[i];
-	if (v->waiters_count == VIEW_WAITERS_MAX)
+	if (v->waiters_count >= BOUND(view_waiters, VIEW_WAITERS_MAX))
 		return NULL;
 	struct view_waiter *w = &v->waiters[v->waiters_count++];
 	*w = (struct view_waiter){0};

@@ -24,7 +24,7 @@ static enum status branch_refused(const struct storage *s, const struct shard_co
 	if (s->disk_full)
 		return STATUS_DISK_FULL;
 	if (c->outbox_count >= BOUND(outbox_entries, OUTBOX_ENTRIES_MAX) ||
-	    c->outbox_bytes >= OUTBOX_BYTES_MAX)
+	    c->outbox_bytes >= BOUND(outbox_bytes, OUTBOX_BYTES_MAX))
 		return STATUS_OVERLOADED;
 	return STATUS_OK;
 }

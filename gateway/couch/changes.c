@@ -1,6 +1,7 @@
 #include "gateway/couch/changes.h"
 
 #include "common/base/memory.h"
+#include "common/probe.h"
 
 static void look_again(struct turn *t, struct request *r);
 
@@ -186,7 +187,7 @@ static void ask(struct turn *t, struct request *r, uint32_t index)
 		return;
 	}
 	s->ask.shard = spec.shard;
-	s->ask.limit = CHANGES_PAGE_ROWS;
+	s->ask.limit = BOUND(changes_page, CHANGES_PAGE_ROWS);
 	/* rows of all shards are merged: of each a little more than its share */
 	bool filtered = op->filter != FILTER_NONE && op->filter != FILTER_DOC_IDS;
 	if (op->limited && !filtered && op->left < CHANGES_PAGE_ROWS)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/probe.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/auth_private.h"
 #include "gateway/couch/rules.h"
@@ -93,7 +94,7 @@ static const struct couch_known *remember(struct gateway *gw, const struct wanti
 	e->known.asked_ms = w->asked_ms;
 	struct slice key = key_of(&gw->auth->scratch, w->wanted, w->read.id);
 	entry_free(map_remove(known, key));
-	if (known->count >= KNOWN_MAX) {
+	if (known->count >= BOUND(known, KNOWN_MAX)) {
 		struct map_entry *oldest = map_next(known, &at);
 		entry_free(map_remove(known, slice_of(oldest->key, oldest->key_len)));
 	}

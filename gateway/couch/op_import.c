@@ -3,6 +3,7 @@
  * the request should only be repeated, the whole of it is to be, which does no harm. */
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "common/probe.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/import.h"
 #include "gateway/couch/shards.h"
@@ -147,7 +148,7 @@ static void make_parts(struct request *r, struct import *op, const struct couch_
 		const struct import_item *item = &op->items[group->items[i]];
 		bytes += bytes_of(item);
 		if (!part || bytes > IMPORT_MESSAGE_BYTES ||
-		    part->message.items_count == IMPORT_MESSAGE_ITEMS) {
+		    part->message.items_count == BOUND(import_items, IMPORT_MESSAGE_ITEMS)) {
 			part = &op->parts[op->parts_count++];
 			part->items = &group->items[i];
 			part->message = (struct msg_doc_import){

@@ -373,7 +373,7 @@ bool schedule_await(struct turn *t, struct request *r, request_step *step)
 		return true;
 	}
 	forget_gone(t->gw);
-	if (s->waiting_count == SCHEDULE_WAITING_MAX)
+	if (s->waiting_count >= BOUND(schedule_waiting, SCHEDULE_WAITING_MAX))
 		return false;
 	s->waiting[s->waiting_count++] = (struct schedule_waiting){
 	    .request = r->id, .round = s->rounds + (s->reading ? 2 : 1), .step = step};

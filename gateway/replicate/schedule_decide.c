@@ -193,7 +193,7 @@ void plan_consider(struct turn *t, struct plan *plan)
 		plan_stop(t, plan);
 	if (held)
 		plan->free_ms = 0;
-	if (plan->busy || s->requests >= SCHEDULE_REQUESTS_MAX ||
+	if (plan->busy || s->requests >= BOUND(schedule_requests, SCHEDULE_REQUESTS_MAX) ||
 	    !schedule_has_lease(t->gw, t->now_ms))
 		return;
 	if (plan_is_over(plan)) {

@@ -1,6 +1,7 @@
-/* Pictures of documents in conflict. Each editor has a document, attaches a picture, takes it away
- * again, and edits the versions that had it, picture included, as offline clients do; meanwhile
- * arbiters resolve the conflicts, and clean up what lost, and its picture with it. Checked:
+/* Pictures of documents in conflict. Each editor has a document, or shares it, attaches a picture,
+ * takes it away again, and edits the versions that had it, picture included, as offline clients do;
+ * meanwhile arbiters resolve the conflicts, and clean up what lost, and its picture with it.
+ * Checked:
  * - kept: at any time a picture that a version names is there, on every disk */
 #include <stdio.h>
 
@@ -11,6 +12,7 @@ enum {
 	ACTORS = 6,
 	LATE_EDITS = 2, /* of a picture: one that loses, one that comes as it is cleaned up */
 	SEEN_MAX = 1 + LATE_EDITS,
+	SHARE_MOST = 3,
 	REV_BYTES = 128,
 	PACE_MS = 250,
 	LATE_US = 4000000, /* between late edits, unless a cleanup begins */
@@ -34,11 +36,17 @@ struct album_state {
 	struct editor editors[ACTORS];
 	uint64_t collection;
 	bool opened;
+	int share; /* so many editors have one document */
 };
 
 static struct album_state *state_of(struct workload *w)
 {
 	return w->state;
+}
+
+static int document_of(struct workload *w, int actor)
+{
+	return actor / state_of(w)->share;
 }
 
 /* ---- asking ---- */
@@ -67,7 +75,7 @@ static void open_album(struct workload *w)
 static void look(struct workload *w, int actor)
 {
 	struct sim_http *r = workload_request(w, actor, HTTP_GET, "");
-	buf_printf(&r->path, "/album/p%d", actor);
+	buf_printf(&r->path, "/album/p%d", document_of(w, actor));
 	workload_ask(w, actor, r, TIMEOUT_US);
 }
 
@@ -75,7 +83,7 @@ static void attach(struct workload *w, int actor)
 {
 	struct editor *e = &state_of(w)->editors[actor];
 	struct sim_http *r = workload_couch_request(w, actor, HTTP_PUT, "");
-	buf_printf(&r->path, "/album/p%d/x", actor);
+	buf_printf(&r->path, "/album/p%d/x", document_of(w, actor));
 	if (e->rev[0])
 		buf_printf(&r->query, "rev=%s", e->rev);
 	buf_printf(&r->body, "picture %d of %d", e->edits, actor); /* nobody else's */
@@ -87,7 +95,7 @@ static void edit(struct workload *w, int actor, const char *rev, bool late)
 {
 	struct editor *e = &state_of(w)->editors[actor];
 	struct sim_http *r = workload_request(w, actor, HTTP_PUT, "");
-	buf_printf(&r->path, "/album/p%d", actor);
+	buf_printf(&r->path, "/album/p%d", document_of(w, actor));
 	if (late)
 		buf_append_text(&r->query, "branch=true");
 	buf_printf(&r->body, "{\"n\":%d%s}", e->edits,
@@ -167,7 +175,7 @@ static void album_on_answer(struct workload *w, int actor, const struct sim_answ
 static void hurry(struct workload *w, struct slice id)
 {
 	for (int i = 0; i < ACTORS; i++) {
-		const char name[] = {'p', (char)('0' + i), 0};
+		const char name[] = {'p', (char)('0' + document_of(w, i)), 0};
 		if (slice_is(id, name) && state_of(w)->editors[i].step == ALBUM_LATE &&
 		    w->actors[i].request == 0)
 			workload_sleep(w, i, rng_between(&w->rng, 1, RACE_US));
@@ -187,12 +195,18 @@ static void album_on_send(struct workload *w, int from, const struct effect *eff
 	arena_close(&arena);
 }
 
+static void album_start(struct workload *w)
+{
+	state_of(w)->share = 1 + workload_below(w, SHARE_MOST);
+}
+
 const struct workload_ops album_workload = {
     .name = "album",
     .actors = ACTORS,
     .state_bytes = sizeof(struct album_state),
     .one_in = 4,
     .drawn = 1,
+    .start = album_start,
     .start_ms = 500,
     .step = album_step,
     .on_answer = album_on_answer,

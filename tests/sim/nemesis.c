@@ -12,7 +12,11 @@ enum {
 	FLIP_AFTER_MS = 3000,
 	FORGET_AFTER_MS = 1000,
 	HOLD_MS = 6000,
-	HOLD_EVERY_MS = 4000
+	HOLD_EVERY_MS = 4000,
+	AMBUSH_EVERY_MS = 3000,
+	AMBUSH_SKIP = 6,
+	AMBUSH_MS = 6000,
+	AMBUSH_LATE_US = 30000
 };
 
 static struct rng *dice(struct sim *sim)
@@ -61,12 +65,12 @@ static void cut_node(struct sim *sim, int node, bool cut)
 
 /* Cut off from its kind and the coordinator, with some of the gateways: whoever asks there must not
  * be told what was so a while ago. */
-static void island(struct sim *sim, int node)
+static void island(struct sim *sim, int node, struct rng *r)
 {
 	bool inside[SIM_NODES_MAX] = {false};
 	inside[node] = true;
 	for (int i = 1 + sim->settings.storage_nodes; i < sim->nodes_count; i++)
-		inside[i] = rng_below(dice(sim), 2);
+		inside[i] = rng_below(r, 2);
 	for (int i = 0; i < sim->nodes_count; i++)
 		for (int k = 0; k < sim->nodes_count; k++)
 			sim->cut[i][k] = inside[i] != inside[k];
@@ -138,7 +142,7 @@ static void isolate(struct sim *sim)
 
 static void any_island(struct sim *sim)
 {
-	island(sim, any_storage(sim));
+	island(sim, any_storage(sim), dice(sim));
 }
 
 /* Again and again, from its own stream. */
@@ -167,16 +171,21 @@ static void trouble_links(struct sim *sim)
 
 /* ---- processes ---- */
 
-static void crash(struct sim *sim, int node)
+static void crash_by(struct sim *sim, int node, struct rng *r)
 {
 	if (!sim->nodes[node].core)
 		return;
-	bool power = sim->settings.power_cuts && rng_below(dice(sim), 2);
+	bool power = sim->settings.power_cuts && rng_below(r, 2);
 	faults_note(sim, power ? FAULT_power : FAULT_crash);
 	sim_log(sim, "nemesis crash %s power=%d", sim->nodes[node].name, power);
 	node_crash(sim, node, power);
-	int64_t down_ms = rng_between(dice(sim), 1, rng_below(dice(sim), 4) ? 3000 : 8000);
+	int64_t down_ms = rng_between(r, 1, rng_below(r, 4) ? 3000 : 8000);
 	sim_schedule(sim, sim->now_us + down_ms * 1000, SIM_RESTART, node, 0, NULL);
+}
+
+static void crash(struct sim *sim, int node)
+{
+	crash_by(sim, node, dice(sim));
 }
 
 static void crash_all(struct sim *sim)
@@ -185,13 +194,65 @@ static void crash_all(struct sim *sim)
 		crash(sim, i);
 }
 
-static void pause_node(struct sim *sim)
+static void pause_by(struct sim *sim, int index, struct rng *r)
 {
-	struct sim_node *node = &sim->nodes[any_node(sim)];
-	int64_t ms = rng_between(dice(sim), 50, sim->settings.pause_max_ms);
+	struct sim_node *node = &sim->nodes[index];
+	int64_t ms = rng_between(r, 50, sim->settings.pause_max_ms);
 	node->paused_until_us = sim->now_us + ms * 1000;
 	faults_note(sim, FAULT_pause);
 	sim_log(sim, "nemesis pause %s ms=%lld", node->name, (long long)ms);
+}
+
+static void pause_node(struct sim *sim)
+{
+	pause_by(sim, any_node(sim), dice(sim));
+}
+
+/* ---- ambushes ---- */
+
+/* Kinds of messages are as likely as each other: rare steps are met as often as others. */
+static void lie_in_wait(struct sim *sim)
+{
+	struct rng *r = &sim->ambush_rng;
+	if (sim->hold.types_count > 0) {
+		sim->ambush.type = sim->hold.types[rng_below(r, sim->hold.types_count)];
+		sim->ambush.skip = (uint32_t)rng_below(r, AMBUSH_SKIP);
+	}
+	later(sim, rng_between(r, 1, AMBUSH_EVERY_MS), NEMESIS_AMBUSH, 0);
+}
+
+void nemesis_on_send(struct sim *sim, int from, int to)
+{
+	struct rng *r = &sim->ambush_rng;
+	if (sim->healed || sim->ambush.skip-- > 0)
+		return;
+	sim->ambush.type = 0;
+	sim_schedule(sim, sim->now_us + (rng_below(r, 2) ? 0 : rng_between(r, 0, AMBUSH_LATE_US)),
+		     SIM_NEMESIS, NEMESIS_SPRING, (uint64_t)(rng_below(r, 2) ? from : to), NULL);
+}
+
+/* A fault of those that the seed has: the node dies, stands still, or is cut off, from all or with
+ * some gateways. */
+static void spring(struct sim *sim, int node)
+{
+	const struct sim_settings *set = &sim->settings;
+	struct rng *r = &sim->ambush_rng;
+	const bool drawn[] = {set->crashes, set->pauses, set->partitions, set->partitions};
+	uint64_t kind;
+	do {
+		kind = rng_below(r, ARRAY_LEN(drawn));
+	} while (!drawn[kind]);
+	sim_log(sim, "nemesis ambushes %s", sim->nodes[node].name);
+	if (kind == 0)
+		crash_by(sim, node, r);
+	else if (kind == 1)
+		pause_by(sim, node, r);
+	else if (kind == 2 || sim->nodes[node].role != ROLE_STORAGE)
+		cut_node(sim, node, true);
+	else
+		island(sim, node, r);
+	if (kind >= 2)
+		later(sim, rng_between(r, 100, AMBUSH_MS), NEMESIS_HEAL, 0);
 }
 
 /* ---- disks ---- */
@@ -435,9 +496,15 @@ void nemesis_step(struct sim *sim, enum nemesis_action action, int node)
 	if (action == NEMESIS_DRAW)
 		draw(sim);
 	else if (action == NEMESIS_ISLAND)
-		island(sim, node);
+		island(sim, node, dice(sim));
 	else if (action == NEMESIS_HOLD)
 		hold_kind(sim);
+	else if (action == NEMESIS_HEAL)
+		heal_links(sim);
+	else if (action == NEMESIS_AMBUSH)
+		lie_in_wait(sim);
+	else if (action == NEMESIS_SPRING)
+		spring(sim, node);
 	else if (action == NEMESIS_PUT_BACK)
 		planned_put_back(sim, node % SIM_NODES_MAX, node / SIM_NODES_MAX);
 	else

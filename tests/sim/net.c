@@ -73,10 +73,12 @@ void net_send(struct sim *sim, int from, const struct effect *effect)
 	sim->messages++;
 	checker_on_send(sim, effect);
 	workload_on_send(sim, from, effect);
-	if (sim->settings.holds)
+	if (sim->settings.holds || sim->settings.ambushes)
 		note_type(&sim->hold, effect->send.envelope.type);
 	if (to >= 0)
 		trap_on_send(sim, from, to, effect->send.envelope.type);
+	if (to >= 0 && sim->ambush.type == effect->send.envelope.type)
+		nemesis_on_send(sim, from, to);
 	if (to < 0 || sim->cut[from][to])
 		return;
 	if (!sim->healed && rng_chance(&sim->net_rng, sim->settings.drop))

@@ -126,6 +126,8 @@ void sim_settings_draw(struct sim_settings *out, uint64_t seed, bool deep)
 		out->stragglers = (uint32_t)rng_between(&r, 50, 3000);
 	out->holds = out->nemesis_every_ms > 0 && one_in(&r, 3);
 	draw_bounds(out, &r);
+	bool fails = out->crashes || out->pauses || out->partitions;
+	out->ambushes = out->nemesis_every_ms > 0 && fails && one_in(&r, 3);
 }
 
 void sim_settings_print(const struct sim_settings *s)
@@ -146,11 +148,11 @@ void sim_settings_print(const struct sim_settings *s)
 	printf("nemesis_ms=%lld crashes=%d power=%d pauses=%d/%lld partitions=%d links=%x disks=%d "
 	       "slow=%d "
 	       "losses=%d drift_ppm=%lld deep=%d flips=%d put_back=%d "
-	       "rebalance=%d forgets=%d stragglers=%u holds=%d bounds",
+	       "rebalance=%d forgets=%d stragglers=%u holds=%d ambushes=%d bounds",
 	       (long long)s->nemesis_every_ms, s->crashes, s->power_cuts, s->pauses,
 	       (long long)s->pause_max_ms, s->partitions, s->links, s->disks, s->slow_disks,
 	       s->losses, (long long)s->drift_ppm, s->deep, s->flips, s->put_back, s->rebalance,
-	       s->forgets, s->stragglers, s->holds);
+	       s->forgets, s->stragglers, s->holds, s->ambushes);
 	for (int i = 0; i < BOUNDS_COUNT; i++)
 		printf("%c%u", i > 0 ? ',' : '=', s->bounds[i]);
 	putchar('\n');

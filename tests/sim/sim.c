@@ -226,6 +226,7 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	rng_fork(&root, &sim->core_rng);
 	rng_init(&sim->body_rng, seed ^ 0xb0d1e5);
 	rng_init(&sim->late_rng, seed ^ 0x1a7e);
+	rng_init(&sim->ambush_rng, seed ^ 0xab05);
 	memcpy(probe_bounds, sim->settings.bounds, sizeof probe_bounds);
 	sim->now_us = 1000000;
 	sim->workloads = mem_alloc_zero(WORKLOADS_MAX * sizeof *sim->workloads);
@@ -235,6 +236,8 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 		sim_schedule(sim, 4000000, SIM_NEMESIS, NEMESIS_DRAW, 0, NULL);
 	if (sim->settings.holds)
 		sim_schedule(sim, 4000000, SIM_NEMESIS, NEMESIS_HOLD, 0, NULL);
+	if (sim->settings.ambushes)
+		sim_schedule(sim, 4000000, SIM_NEMESIS, NEMESIS_AMBUSH, 0, NULL);
 	sim_schedule(sim, sim->now_us + WATCH_EVERY_MS * 1000, SIM_WATCH, 0, 0, NULL);
 	safety(sim);
 	liveness(sim);

@@ -60,6 +60,7 @@ struct sim_settings {
 	int64_t think_max_ms;
 	uint32_t stragglers; /* second copies of messages that come tens of seconds late */
 	bool holds;          /* messages of one kind wait, others pass them */
+	bool ambushes;       /* a node fails as a message of a kind that is drawn is sent */
 	uint32_t bounds[BOUNDS_COUNT]; /* limits that are lowered; 0: as in the daemons */
 };
 
@@ -87,7 +88,10 @@ enum nemesis_action {
 	NEMESIS_FORGET,
 	NEMESIS_PUT_BACK,
 	NEMESIS_TRAP,
-	NEMESIS_HOLD
+	NEMESIS_HOLD,
+	NEMESIS_HEAL,
+	NEMESIS_AMBUSH,
+	NEMESIS_SPRING
 };
 
 struct sim_message {
@@ -223,16 +227,22 @@ struct faults_met;
 
 /* Messages of this type wait, from or to this node. */
 struct net_hold {
-	uint16_t types[64]; /* that were sent so far */
+	uint16_t types[64]; /* that were sent so far; for ambushes, too */
 	uint32_t types_count;
 	uint16_t type;
 	int node;
 	int64_t until_us;
 };
 
+/* Whoever sends the next but so many of this type, or gets it, fails. */
+struct ambush {
+	uint16_t type; /* 0: nobody is waited for */
+	uint32_t skip;
+};
+
 struct sim {
 	struct sim_settings settings;
-	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng, late_rng;
+	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng, late_rng, ambush_rng;
 	int64_t now_us;
 	struct sim_event *heap;
 	size_t heap_len, heap_cap;
@@ -242,6 +252,7 @@ struct sim {
 	bool cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* [from][to]: nothing passes */
 	int64_t clogged_until_us[SIM_NODES_MAX][SIM_NODES_MAX];
 	struct net_hold hold;
+	struct ambush ambush;
 	bool healed; /* liveness phase */
 	bool verbose;
 	uint64_t trace; /* hash over everything that happened */
@@ -343,6 +354,8 @@ void script_free(struct sim_script *s);
 /* nemesis.c */
 void nemesis_step(struct sim *sim, enum nemesis_action action, int node);
 void nemesis_heal(struct sim *sim);
+/* Of a message that is lain in wait for. */
+void nemesis_on_send(struct sim *sim, int from, int to);
 
 /* quiet.c */
 /* Everything has settled: shards led, replicas alike, outboxes empty, nothing left to resolve or

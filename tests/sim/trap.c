@@ -9,6 +9,7 @@ void trap_settle(struct sim_settings *settings, const struct sim_trap *trap)
 	settings->delay_tail = 0;
 	settings->stragglers = 0;
 	settings->holds = false;
+	settings->ambushes = false;
 	memset(settings->bounds, 0, sizeof settings->bounds);
 	settings->drift_ppm = 0;
 	settings->losses = 0;

@@ -64,8 +64,11 @@ static void post(struct workload *w, int actor, enum step step, struct sim_http 
 static void make(struct workload *w, int actor)
 {
 	struct sim_http *r = workload_request(w, actor, HTTP_POST, "/_/collections");
-	buf_printf(&r->body, "{\"name\":\"viewed\",\"replicas\":%d,\"writeQuorum\":%d}",
+	buf_printf(&r->body, "{\"name\":\"viewed\",\"replicas\":%d,\"writeQuorum\":%d",
 		   w->sim->settings.replicas, w->sim->settings.write_quorum);
+	if (workload_below(w, 2)) /* views that are behind never see what is purged */
+		buf_append_text(&r->body, ",\"retainDeletedMs\":1000");
+	buf_append_byte(&r->body, '}');
 	post(w, actor, MAKE, r);
 }
 
