@@ -168,6 +168,7 @@ static void slept(struct coordinator *c, int64_t before_ms)
 {
 	membership_slept(c, before_ms);
 	lock_slept(c, c->now_ms - before_ms);
+	recovery_slept(c, c->now_ms - before_ms);
 }
 
 static void coordinator_step(void *core, const struct event *e, struct effects *fx)

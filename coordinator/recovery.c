@@ -228,6 +228,11 @@ void recovery_start(struct coordinator *c)
 	c->recovery_patient_ms = c->now_ms + RECOVERY_PATIENCE_MS;
 }
 
+void recovery_slept(struct coordinator *c, int64_t ms)
+{
+	c->recovery_patient_ms += ms;
+}
+
 void recovery_review(struct coordinator *c, struct effects *fx)
 {
 	bool all = hear(c);

@@ -23,6 +23,8 @@
 enum { RECOVERY_PATIENCE_MS = 10000 };
 
 void recovery_start(struct coordinator *c);
+/* The process stood still for so long: nobody had that time to join. */
+void recovery_slept(struct coordinator *c, int64_t ms);
 void recovery_on_join(struct coordinator *c, const struct member_row *m,
 		      const struct msg_member_join *j, struct effects *fx);
 void recovery_on_heartbeat(struct coordinator *c, const struct member_row *m,

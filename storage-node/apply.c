@@ -178,7 +178,8 @@ static void purge_document(struct storage *s, struct shard_copy *c, uint64_t num
 			   const struct change *change, struct document_view *view,
 			   const struct document_edit *edit)
 {
-	view_forget_deleted(s, c, change->id, view->doc.changed);
+	if (!MUTATION(view_row_of_purged))
+		view_forget_deleted(s, c, change->id, view->doc.changed);
 	remove_document(s, c, change, view, edit);
 	purge_applied(s, c, change, number, &edit->deletion);
 }

@@ -214,7 +214,7 @@ bool attachments_stay(struct storage *s, struct shard_copy *c, const struct chan
 	struct document_view v;
 	if (change->uploads_count > 0)
 		return false;
-	if (attachments_of(change->body).len == 0)
+	if (attachments_of(change->body).len == 0 || MUTATION(branch_of_old_content))
 		return true;
 	document_load(s, c, change->id, &v);
 	if (!v.exists || !attachments_want(change->body, &s->arena, &wanted))
