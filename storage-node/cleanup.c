@@ -62,14 +62,6 @@ static void acknowledge(struct storage *s, struct shard_copy *c,
 	map_close(&ids);
 }
 
-/* It ends with entries of an earlier lead that the present one may never have had. They are cut off
- * then and become branches, which may need what a resolution before them superseded. */
-static bool tail_may_depart(const struct shard_copy *c)
-{
-	return c->position.last > c->position.applied &&
-	       c->position.last_epoch < c->placement.epoch;
-}
-
 void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_cleanup_prepare *m = e->message.body;
@@ -84,7 +76,7 @@ void cleanup_on_prepare(struct storage *s, const struct event *e, struct effects
 	} else if (c) {
 		ack.status = STATUS_OK;
 		ack.number = MUTATION(cleanup_of_passed) ? INT64_MAX : c->position.applied;
-		if (!tail_may_depart(c))
+		if (!shard_tail_may_depart(c)) /* what departs may need what is superseded */
 			acknowledge(s, c, m, &ack);
 		/* what it acknowledges must be on its disk: a synced commit takes the earlier,
 		 * unsynced ones along, and for that it must write something */

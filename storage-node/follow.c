@@ -162,7 +162,7 @@ void follow_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 	    .status = STATUS_OK,
 	    .incarnation = s->options.incarnation,
 	    .applied = c->position.applied,
-	    .outbox = c->outbox_count,
+	    .outbox = c->outbox_count + shard_tail_may_depart(c),
 	};
 	ack.last.number = c->matched;
 	ack.last.epoch = stream_epoch_of(s, c, c->matched);

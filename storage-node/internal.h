@@ -352,6 +352,9 @@ bool shard_is_available(const struct shard_copy *c);
 bool shard_settings_pending(const struct shard_copy *c);
 /* And no settings are under way: what stands in the stream here, and is cut, becomes a branch. */
 bool shard_stays_available(const struct shard_copy *c);
+/* It ends with entries of an earlier lead that the present one may never have had: they are cut off
+ * then, and become branches that rest on what was current when they were made. */
+bool shard_tail_may_depart(const struct shard_copy *c);
 struct shard_copy *shard_new(struct storage *s, uint64_t id);
 void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx);
 

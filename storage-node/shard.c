@@ -160,6 +160,12 @@ bool shard_stays_available(const struct shard_copy *c)
 	return shard_is_available(c) && !shard_settings_pending(c);
 }
 
+bool shard_tail_may_depart(const struct shard_copy *c)
+{
+	return c->position.last > c->position.applied &&
+	       c->position.last_epoch < c->placement.epoch;
+}
+
 static bool load_record(struct storage *s, char letter, uint64_t id, const struct schema *schema,
 			struct arena *arena, void *out)
 {

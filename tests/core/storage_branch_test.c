@@ -630,7 +630,11 @@ static void test_prepare_waits_for_the_tail(void **state)
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 2, &m);
 	assert_int_equal(b->prepared.status, STATUS_OK);
 	assert_int_equal(b->prepared.items_count, 0);
+	peers_append(b, 2, 1, 2, 2, NULL);
+	assert_int_equal(b->appended.last.number, 2);
+	assert_int_equal(b->appended.outbox, 1); /* as good as there */
 	peers_append(b, 2, 1, 2, 2, &epoch);
+	assert_int_equal(b->appended.outbox, 1);
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 1);
 	storage_bench_deliver(b, ARBITER, MSG_cleanup_prepare, 2, &m);
 	assert_int_equal(b->prepared.items_count, 1); /* its outbox holds a branch of d */

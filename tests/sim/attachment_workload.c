@@ -510,8 +510,12 @@ static void judge(struct disk_look *look)
 				      (long long)c->named, (unsigned long long)c->holds,
 				      (unsigned long long)c->held);
 		else if (!bytes_fit(look, c))
-			sim_violation(look->w->sim, "%s lacks the bytes of an attachment",
-				      look->node->name);
+			sim_violation(look->w->sim,
+				      "%s lacks the %llu bytes of an attachment of shard %016llx, "
+				      "named %lld times, held %llu, source %llu",
+				      look->node->name, (unsigned long long)c->length,
+				      (unsigned long long)look->shard, (long long)c->named,
+				      (unsigned long long)c->held, (unsigned long long)c->source);
 		free(c);
 	}
 	map_close(&look->contents);

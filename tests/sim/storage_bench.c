@@ -91,6 +91,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(heartbeat, beat);
 		KEEP(member_join, join);
 		KEEP(outbox_push, pushed);
+		KEEP(stream_append_ack, appended);
 		KEEP(feed_events, fed);
 		KEEP(lock_set_ack, set);
 		KEEP(view_query_ack, viewed);
