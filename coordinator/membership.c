@@ -334,6 +334,8 @@ void membership_on_heartbeat(struct coordinator *c, const struct event *e, struc
 	if (storage) {
 		m->disk_full = h->disk_full;
 		report_take(c, m, h->shards, h->shards_count);
+		if (report_is_old(c, h->shards, h->shards_count))
+			route->map_version = 0; /* whatever it says */
 		tell_drops(c, e, h->shards, h->shards_count, fx);
 		adopt_step(c, m, h->trail_number, h->trail_id, fx);
 	}

@@ -60,6 +60,16 @@ void report_take(struct coordinator *c, const struct member_row *m,
 		take_one(c, m, &reports[i]);
 }
 
+bool report_is_old(const struct coordinator *c, const struct shard_report *reports, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		const struct shard_row *row = coordinator_shard_row(c, reports[i].shard);
+		if (row && reports[i].epoch < row->placement.shard.epoch)
+			return true;
+	}
+	return false;
+}
+
 void report_forget(struct coordinator *c, uint64_t member)
 {
 	size_t at = 0;

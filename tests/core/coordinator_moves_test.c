@@ -368,6 +368,31 @@ static void test_late_copies_empty_nothing(void **state)
 	assert_true(is_settled(b) && lists(b, OLD));
 }
 
+/* A node that lost its data gets a placement of before, when all are at rest: it hears of the
+ * newest one, of which it is no part, although it has the newest map. */
+static void test_late_placement_is_passed(void **state)
+{
+	struct bench *b = *state;
+	struct placement joint;
+	assert_int_equal(update(b, "a", true, "d"), STATUS_OK);
+	advance_until(b, is_joint);
+	placement_copy(&joint, bench_placement(b));
+	advance_until(b, old_gone);
+	bench_down(b, OLD);
+	bench_advance(b, SETTLE_MS);
+	bench_wipe(b, OLD);
+	bench_boot(b, OLD);
+	bench_advance(b, SETTLE_MS);
+	struct model *old = bench_model(b, OLD);
+	uint64_t map_version = old->map_version;
+	assert_true(old->joined && old->copies_count == 0);
+	old->copies[old->copies_count++] = (struct copy){0};
+	placement_copy(&old->copies[0].placement, &joint.shard);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(old->map_version, map_version);
+	assert_true(placement_equal(&old->copies[0].placement.shard, bench_placement(b)));
+}
+
 static void test_update_checks(void **state)
 {
 	struct bench *b = *state;
@@ -459,6 +484,7 @@ int main(void)
 	    CASE(test_source_dies_on_the_way),
 	    CASE(test_called_off),
 	    CASE(test_late_copies_empty_nothing),
+	    CASE(test_late_placement_is_passed),
 	    CASE(test_update_checks),
 	    CASE(test_nowhere_to_go),
 	    CASE(test_evicted),
