@@ -160,15 +160,22 @@ bool position_of(struct sim *sim, uint64_t node, uint64_t shard, struct shard_po
 	return ok;
 }
 
-/* With those that have applied as much. */
-static bool digest_agrees(struct sim *sim, uint64_t shard, const struct shard_position *p)
+/* With all others that have applied as much; if none has, nothing is known yet. */
+static bool digest_agrees(struct sim *sim, const struct sim_node *node,
+			  const struct shard_position *p)
 {
-	struct shard_position other;
-	for (int i = 1; i <= sim->settings.storage_nodes; i++)
-		if (position_of(sim, sim->nodes[i].member, shard, &other) && !other.copying &&
-		    !other.vacated && other.applied == p->applied && other.digest != p->digest)
+	bool agrees = false;
+	for (int i = 1; i <= sim->settings.storage_nodes; i++) {
+		struct shard_position other;
+		if (&sim->nodes[i] == node ||
+		    !position_of(sim, sim->nodes[i].member, node->flipped_shard, &other) ||
+		    other.copying || other.vacated || other.applied != p->applied)
+			continue;
+		if (other.digest != p->digest)
 			return false;
-	return true;
+		agrees = true;
+	}
+	return agrees;
 }
 
 bool flip_stands(struct sim *sim, struct sim_node *node)
@@ -182,8 +189,7 @@ bool flip_stands(struct sim *sim, struct sim_node *node)
 	    disk_get(node->disk, node->flipped_family, buf_slice(&node->flipped_key), &value) &&
 	    slice_equal(value, buf_slice(&node->flipped_value));
 	/* removed or overwritten by who knew what it had been, before anything was made of it */
-	bool harmless = there && node->flipped_key.len > 0 && !same &&
-			digest_agrees(sim, node->flipped_shard, &p);
+	bool harmless = there && node->flipped_key.len > 0 && !same && digest_agrees(sim, node, &p);
 	if (!there || p.vacated || p.copying || harmless)
 		node->flipped = 0;
 	return sim_node_flipped(node);
