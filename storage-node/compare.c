@@ -34,22 +34,33 @@ static bool is_first(const struct storage *s, const struct shard_copy *c, uint64
 	return true;
 }
 
-/* Voting replicas besides `but` (NULL: the lead itself) that hold all that is settled. Of one that
- * is silent nobody knows whether its disk is still there. */
-static bool can_spare(const struct storage *s, const struct shard_copy *c,
-		      const struct follower *but)
+/* Do W voting replicas besides `but` (NULL: the lead itself) hold all that is settled? Of one that
+ * is silent nobody knows whether its disk is still there. Those that may go until later than
+ * `spared_ms` don't count. */
+static bool others_suffice(const struct storage *s, const struct shard_copy *c,
+			   const struct follower *but, int64_t spared_ms)
 {
 	uint32_t whole = but != NULL && c->durable >= c->settled;
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
 		whole += f != but && is_here(s, f) && f->acked >= c->settled &&
-			 f->spared_until_ms <= s->now_ms;
+			 f->spared_until_ms <= spared_ms;
 	}
-	if (!is_first(s, c, but ? but->node : s->options.self))
-		return false;
+	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum;
+}
+
+static bool can_spare(const struct storage *s, const struct shard_copy *c,
+		      const struct follower *but)
+{
 	/* while two sets decide, W of both together may be too few of one */
-	return c->placement.write_quorum > 0 && whole >= c->placement.write_quorum &&
-	       !quorum_joint(&c->placement);
+	return is_first(s, c, but ? but->node : s->options.self) &&
+	       others_suffice(s, c, but, s->now_ms) && !quorum_joint(&c->placement);
+}
+
+/* Whoever goes meanwhile is built anew from the others: waiting for them only takes longer. */
+bool damage_stays(const struct storage *s, const struct shard_copy *c)
+{
+	return c->integrity.damaged && others_suffice(s, c, NULL, INT64_MAX);
 }
 
 /* How many voting replicas agree with the lead, itself included, and how many do not. */

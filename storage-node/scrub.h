@@ -35,6 +35,8 @@ void compare_conclude(struct storage *s, struct shard_copy *c, struct follower *
 
 /* compare.c: this copy is wrong. The node starts anew once its peers can do without it. */
 void damage_found(struct storage *s, struct shard_copy *c, const char *what, struct effects *fx);
+/* It is, and others hold all that is settled: nobody is to get a copy of it. */
+bool damage_stays(const struct storage *s, const struct shard_copy *c);
 void damage_tick(struct storage *s, struct effects *fx);
 
 #endif

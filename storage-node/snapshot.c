@@ -35,7 +35,8 @@ static void take_position(struct storage *s, struct shard_copy *c, struct snapsh
 	out->position.copying = false;
 }
 
-/* What was sent is what is there: if it does not add up, a copy of it is none the worse. */
+/* What was sent is what is there. If it does not add up, it goes only where there is nobody to give
+ * better. */
 static void end_with_position(struct storage *s, struct shard_copy *c, struct snapshot_out *out,
 			      struct effects *fx)
 {
@@ -100,9 +101,16 @@ static void fill_chunk(struct storage *s, struct shard_copy *c, struct snapshot_
 		end_with_position(s, c, out, fx);
 }
 
+/* Others hold all that this copy should: the follower hears it from one of them, when this node has
+ * begun anew. */
 static void send_chunk(struct storage *s, struct shard_copy *c, struct follower *f,
 		       struct effects *fx)
 {
+	if (damage_stays(s, c)) {
+		REACHED(damage_not_copied);
+		snapshot_stop(s, f);
+		return;
+	}
 	struct envelope envelope = {
 	    .type = MSG_snapshot_chunk, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &f->snapshot->chunk);
@@ -125,12 +133,15 @@ static void open_iterators(struct storage *s, struct shard_copy *c, struct follo
 void snapshot_start(struct storage *s, struct shard_copy *c, struct follower *f, struct effects *fx)
 {
 	snapshot_stop(s, f);
+	f->heard = false;
+	f->acked = 0;
+	f->mode = FOLLOW_PROBE;
+	if (damage_stays(s, c))
+		return; /* it asks again */
 	f->mode = FOLLOW_SNAPSHOT;
 	f->snapshot = mem_alloc_zero(sizeof *f->snapshot);
 	f->snapshot->id =
 	    s->snapshots_total + 1; /* counts within this life; the epoch tells lives apart */
-	f->heard = false;
-	f->acked = 0;
 	f->sent_ms = s->now_ms;
 	s->snapshots_total++;
 	fx_log(fx, LOG_LEVEL_INFO, "snapshot_started shard=%016llx to=%llu",

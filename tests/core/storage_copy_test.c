@@ -83,6 +83,40 @@ static void test_what_was_said_before_a_copy_is_over(void **state)
 	assert_int_equal(b->written.status, STATUS_CREATED);
 }
 
+static void flip(struct storage_bench *b)
+{
+	struct rng rng;
+	struct buf key = {0};
+	struct buf flipped = {0};
+	enum store_family family;
+	rng_init(&rng, 7);
+	assert_true(disk_flip_any(b->disk, key_shard(&key, 'd', SHARD), &rng, &family, &flipped));
+	buf_close(&flipped);
+	buf_close(&key);
+}
+
+/* The lead's own data are damaged. Where W others have all, they give the copy, when it has begun
+ * anew; where they have not, it is better than none. */
+static void test_damage_is_not_copied(void **state)
+{
+	struct storage_bench *b = *state;
+	lead_five(b);
+	struct msg_doc_write m = peers_put(b, "d", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 3);
+	peers_ack(b, PEER_D, 1, 3);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	flip(b);
+	not_vouching(b, PEER_C);
+	storage_bench_advance(b, 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+	storage_bench_clear(b);
+	peers_ack(b, PEER_E, 1, 3);
+	not_vouching(b, PEER_C);
+	storage_bench_advance(b, 50);
+	assert_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+}
+
 /* It does not add up; the answer is lost, and the lead sends its end again. */
 static void test_a_wrong_copy_stays_wrong(void **state)
 {
@@ -206,6 +240,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(test_what_was_said_before_a_copy_is_over),
+	    CASE(test_damage_is_not_copied),
 	    CASE(test_a_wrong_copy_stays_wrong),
 	    CASE(test_a_late_piece_does_not_begin_a_copy_anew),
 	    CASE(test_a_copy_ends_under_load),
