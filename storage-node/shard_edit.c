@@ -438,8 +438,8 @@ void edit_on_shard_edit(struct storage *s, const struct event *e, struct effects
 	struct shard_copy *c = shard_get(s, m->shard);
 	const struct edit_record *record = c ? edits_find(c, m->operation_id) : NULL;
 	struct edit_job *job = c ? job_find(s, c, m->operation_id) : NULL;
-	enum status refused = STATUS_BAD_MESSAGE;
-	if (well_formed(m))
+	enum status refused = c ? STATUS_BAD_MESSAGE : STATUS_NO_SHARD;
+	if (c && well_formed(m))
 		refused = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
 	/* what is done, or about to be, needs no room; a job that needs some says what it did */
 	if (refused == STATUS_DISK_FULL && (job || (record && record->done)))
