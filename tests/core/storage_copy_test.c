@@ -112,7 +112,11 @@ static void test_damage_is_not_copied(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
 	storage_bench_clear(b);
 	peers_ack(b, PEER_E, 1, 3);
-	not_vouching(b, PEER_C);
+	struct msg_snapshot_chunk_ack gap = {.shard = SHARD,
+					     .snapshot = 1,
+					     .status = STATUS_STREAM_GAP,
+					     .incarnation = INCARNATION + PEER_C};
+	storage_bench_deliver(b, PEER_C, MSG_snapshot_chunk_ack, 1, &gap);
 	storage_bench_advance(b, 50);
 	assert_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
 }

@@ -10,6 +10,7 @@
 
 #include "common/doc/revision.h"
 #include "common/timing.h"
+#include "storage-node/internal.h"
 #include "tests/sim/storage_peers.h"
 
 enum { DELETION = 4, RESOLUTION = 77 };
@@ -658,6 +659,22 @@ static void test_a_client_of_a_shard_that_is_not_here(void **state)
 	assert_int_equal(b->answers, before + 1);
 }
 
+/* One that can't wait is told to come again, not that nothing was done. */
+static void test_registering_again_is_never_refused(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_checkpoint_set set = {.shard = SHARD,
+					 .checkpoint = {.name = slice_text("phone"), .number = 2},
+					 .operation_id = peers_operation(b, 9)};
+	peers_lead(b, MODE_AVAILABLE);
+	b->registered.status = 999;
+	for (int i = 0; i <= WAITERS_MAX && b->registered.status == 999; i++)
+		storage_bench_deliver(b, GATEWAY, MSG_checkpoint_set, 1, &set);
+	assert_int_equal(b->registered.status, STATUS_TIMED_OUT);
+	peers_ack(b, PEER_B, 1, 3);
+	assert_int_equal(b->registered.status, STATUS_OK);
+}
+
 static void test_a_lost_client_holds_nothing_up(void **state)
 {
 	struct storage_bench b = {0};
@@ -704,6 +721,7 @@ int main(void)
 	    CASE(test_a_purge_that_was_cut),
 	    CASE(test_an_edit_behind_a_purge_is_late),
 	    CASE(test_a_client_of_a_shard_that_is_not_here),
+	    CASE(test_registering_again_is_never_refused),
 	    cmocka_unit_test(test_a_lost_client_holds_nothing_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,6 +92,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(member_join, join);
 		KEEP(outbox_push, pushed);
 		KEEP(stream_append_ack, appended);
+		KEEP(checkpoint_set_ack, registered);
 		KEEP(feed_events, fed);
 		KEEP(lock_set_ack, set);
 		KEEP(view_query_ack, viewed);

@@ -50,6 +50,7 @@ struct storage_bench {
 	struct msg_member_join join;
 	struct msg_outbox_push pushed;
 	struct msg_stream_append_ack appended;
+	struct msg_checkpoint_set_ack registered;
 	struct msg_feed_events fed;
 	struct msg_lock_set_ack set;
 	struct msg_view_query_ack viewed;
