@@ -78,6 +78,7 @@ struct member_row {
 struct replica_view {
 	bool known;
 	bool vouching;
+	bool damaged; /* what is there is wrong, and it knows */
 	bool in_sync; /* says the serving lead, of the incarnation that is listed */
 	uint64_t epoch;
 	enum shard_state state;

@@ -55,19 +55,24 @@ static bool stay(struct coordinator *c, struct shard_row *row, struct effects *f
 	return true;
 }
 
-/* Who leads when the node that leaves must not: the first in the list that is in sync; the one that
- * joins is the last. 0: none. */
+/* Who leads when the node that leaves must not: the first in the list that is in sync, of those
+ * whose data are whole if there are any; the one that joins is the last. 0: none. */
 static uint64_t other_lead(const struct coordinator *c, const struct shard_row *row)
 {
 	const struct shard *s = &row->placement.shard;
+	uint64_t damaged = 0;
 	for (uint32_t i = 0; i < s->replicas_count; i++) {
 		const struct replica *r = &s->replicas[i];
 		const struct member_row *m = coordinator_member_row(c, r->node);
-		if (!r->leaving && (!r->learning || r->joining) && row->views[i].in_sync && m &&
-		    !m->disk_full && membership_replica_alive(c, r))
+		if (r->leaving || (r->learning && !r->joining) || !row->views[i].in_sync || !m ||
+		    m->disk_full || !membership_replica_alive(c, r))
+			continue;
+		if (!row->views[i].damaged)
 			return r->node;
+		if (damaged == 0)
+			damaged = r->node;
 	}
-	return 0;
+	return damaged;
 }
 
 static bool lead_leaves(const struct shard *s)

@@ -261,6 +261,8 @@ static bool fitter(const struct placement_candidate *a, const struct placement_c
 		return a->vouching;
 	if (a->disk_full != b->disk_full)
 		return b->disk_full;
+	if (a->damaged != b->damaged)
+		return b->damaged;
 	if (a->last.epoch != b->last.epoch)
 		return a->last.epoch > b->last.epoch;
 	return a->last.number > b->last.number;
@@ -283,10 +285,8 @@ uint64_t placement_successor(const struct shard *shard,
 uint64_t placement_preferred(const struct shard *shard, const bool *ready)
 {
 	for (uint32_t i = 0; i < shard->replicas_count; i++) {
-		if (shard->replicas[i].node == shard->lead)
-			return 0;
 		if (!shard->replicas[i].learning && ready[i])
-			return shard->replicas[i].node;
+			return shard->replicas[i].node == shard->lead ? 0 : shard->replicas[i].node;
 	}
 	return 0;
 }

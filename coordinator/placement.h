@@ -64,6 +64,7 @@ struct placement_candidate {
 	bool excluded; /* it failed a moment ago */
 	bool vouching;
 	bool disk_full;
+	bool damaged;
 	struct position last; /* end of its stream */
 };
 
@@ -88,13 +89,13 @@ void placement_balance(uint64_t *nodes, const uint64_t *leads, uint32_t count);
 /* Range `index` of `count` equal ranges that together hold all 64-bit hashes. */
 void placement_range(uint32_t index, uint32_t count, uint64_t *first, uint64_t *last);
 
-/* The voting, alive, not excluded replica that vouches, has room, and has the most advanced stream,
- * by epoch and then number; the first in the list among equals. 0: none. */
+/* The voting, alive, not excluded replica that vouches, has room, is not damaged, and has the most
+ * advanced stream, by epoch and then number; the first in the list among equals. 0: none. */
 uint64_t placement_successor(const struct shard *shard,
 			     const struct placement_candidate *candidates);
 
-/* The first voting replica in the list that is `ready` (one per replica) and stands before the
- * lead; 0: none. */
+/* The first voting replica in the list that is `ready` to lead (one per replica); 0: none, or it
+ * leads. */
 uint64_t placement_preferred(const struct shard *shard, const bool *ready);
 
 /* Voting replicas. */

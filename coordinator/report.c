@@ -37,6 +37,7 @@ static void take_one(struct coordinator *c, const struct member_row *m,
 		c->review_wanted = true;
 	view->known = true;
 	view->vouching = r->vouching;
+	view->damaged = r->damaged;
 	view->epoch = r->epoch;
 	view->state = (enum shard_state)r->state;
 	view->outbox = r->outbox;

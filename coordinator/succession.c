@@ -23,6 +23,7 @@ void succession_candidates(const struct coordinator *c, const struct shard_row *
 		       for that */
 		    .vouching = !view->known || view->vouching,
 		    .disk_full = m && m->disk_full,
+		    .damaged = view->damaged,
 		    .last = view->last,
 		};
 	}
@@ -177,27 +178,37 @@ static bool promote(struct coordinator *c, struct shard_row *row, struct effects
 	return false;
 }
 
+static bool ready_to_lead(const struct coordinator *c, const struct shard_row *row, uint32_t i)
+{
+	const struct replica *r = &row->placement.shard.replicas[i];
+	const struct replica_view *view = &row->views[i];
+	const struct member_row *m = coordinator_member_row(c, r->node);
+	bool failed = view->failed_ms != NO_TIME && c->now_ms - view->failed_ms < AVOID_MS;
+	return m && !m->disk_full && !failed && view->in_sync && !r->leaving &&
+	       membership_replica_alive(c, r) && c->now_ms - view->in_sync_since_ms >= MOVE_BACK_MS;
+}
+
+/* To the replica that the list prefers; from a lead that knows its copy to be damaged to any that
+ * is whole, as it may take long until that node can be spared and starts anew. */
 static bool move_back(struct coordinator *c, struct shard_row *row, struct effects *fx)
 {
 	const struct shard *s = &row->placement.shard;
 	if (!row->serving || c->now_ms - row->named_ms < MOVE_BACK_MS)
 		return false;
 	bool ready[LIMIT_REPLICAS];
-	for (uint32_t i = 0; i < s->replicas_count; i++) {
-		const struct replica_view *view = &row->views[i];
-		const struct member_row *m = coordinator_member_row(c, s->replicas[i].node);
-		bool failed = view->failed_ms != NO_TIME && c->now_ms - view->failed_ms < AVOID_MS;
-		ready[i] = m && !m->disk_full && !failed && view->in_sync &&
-			   !s->replicas[i].leaving &&
-			   membership_replica_alive(c, &s->replicas[i]) &&
-			   c->now_ms - view->in_sync_since_ms >= MOVE_BACK_MS;
-	}
+	for (uint32_t i = 0; i < s->replicas_count; i++)
+		ready[i] = !row->views[i].damaged &&
+			   (s->replicas[i].node == s->lead || ready_to_lead(c, row, i));
 	uint64_t lead = placement_preferred(s, ready);
-	if (lead != 0) {
+	if (lead == 0)
+		return false;
+	bool damaged = row->views[placement_index(s, s->lead)].damaged;
+	if (damaged)
+		REACHED(damaged_lead_replaced);
+	else
 		REACHED(lead_moved_back);
-		name_lead(c, row, lead, "move_back", fx);
-	}
-	return lead != 0;
+	name_lead(c, row, lead, damaged ? "damaged" : "move_back", fx);
+	return true;
 }
 
 void succession_review(struct coordinator *c, struct effects *fx)

@@ -15,6 +15,7 @@ static struct shard_report report_of(struct storage *s, struct shard_copy *c)
 	    .conflicts = c->position.conflicts,
 	    .outbox = c->outbox_count,
 	    .vouching = shard_vouching(s, c),
+	    .damaged = c->integrity.damaged,
 	};
 	if (c->state != SHARD_SERVING)
 		return r;

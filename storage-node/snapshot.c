@@ -247,8 +247,6 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 
 /* ---- the replica that is copied to ---- */
 
-/* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with
- * the copy. */
 /* What this replica was counted for is remembered: it may still promise to a lead that has as much.
  */
 static struct shard_position vouched_end(const struct storage *s, const struct shard_copy *c)
@@ -261,6 +259,8 @@ static struct shard_position vouched_end(const struct storage *s, const struct s
 	return self && !self->learning && p->copying ? *p : (struct shard_position){0};
 }
 
+/* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with
+ * the copy. */
 void snapshot_clear(struct storage *s, struct shard_copy *c, uint64_t snapshot, struct effects *fx)
 {
 	struct shard_position old = vouched_end(s, c);

@@ -121,6 +121,29 @@ static void test_drain_of_lead(void **state)
 	assert_int_equal(bench_placement(b)->lead, 15);
 }
 
+/* The next in the list knows that its data are damaged: it leads only if all others do, too. */
+static void test_damaged_is_not_chosen(void **state)
+{
+	struct bench *b = *state;
+	bench_model(b, 13)->copies[0].damaged = true;
+	assert_int_equal(update(b, "b", true, "e"), STATUS_OK);
+	advance_until(b, is_joint);
+	assert_int_equal(bench_placement(b)->lead, OLD);
+}
+
+static void test_damaged_is_better_than_nobody(void **state)
+{
+	struct bench *b = *state;
+	bench_model(b, 13)->copies[0].damaged = true;
+	bench_model(b, OLD)->copies[0].damaged = true;
+	assert_int_equal(update(b, "b", true, "e"), STATUS_OK);
+	advance_until(b, joining);
+	for (uint32_t i = 0; i < bench_model(b, 15)->copies_count; i++)
+		bench_model(b, 15)->copies[i].damaged = true;
+	advance_until(b, is_joint);
+	assert_int_equal(bench_placement(b)->lead, 13);
+}
+
 /* Nothing is admitted before it is in sync, and nobody leaves before a lead has served with both
  * sets. */
 static void test_waits_for_sync_and_serving(void **state)
@@ -468,6 +491,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(test_drain),
 	    CASE(test_drain_of_lead),
+	    CASE(test_damaged_is_not_chosen),
+	    CASE(test_damaged_is_better_than_nobody),
 	    CASE(test_waits_for_sync_and_serving),
 	    CASE(test_waits_for_the_old_node),
 	    CASE(test_coordinator_restarts_at_each_step),

@@ -250,8 +250,10 @@ static void test_silent_peers_are_not_counted_on(void **state)
 	peers_ack(b, PEER_C, 1, FIRST);
 	storage_bench_advance(b, 2 * OFFLINE_MS);
 	flip(b);
+	assert_false(b->beat.shards[0].damaged);
 	storage_bench_advance(b, 5 * REST_MS);
 	assert_true(is_damaged(b));
+	assert_true(b->beat.shards[0].damaged); /* so that another one leads */
 	assert_false(traced(b, "reset"));
 	peers_ack(b, PEER_B, 1, FIRST);
 	peers_ack(b, PEER_C, 1, FIRST);

@@ -276,7 +276,8 @@ static struct shard_report *reports(struct bench *b, struct model *m)
 						.promised = copy->promised,
 						.state = copy->state,
 						.last = copy->last,
-						.vouching = true};
+						.vouching = true,
+						.damaged = copy->damaged};
 		if (copy->state == SHARD_SERVING)
 			report_progress(b, s, &list[i]);
 	}

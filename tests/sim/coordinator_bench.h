@@ -23,6 +23,7 @@ struct copy {
 	enum shard_state state;
 	struct position last;
 	uint64_t promised;
+	bool damaged;
 };
 
 struct model {

@@ -134,6 +134,11 @@ static void test_successor(void **state)
 	assert_int_equal(placement_successor(&p.shard, c), 2);
 	c[2].last = c[1].last;
 	assert_int_equal(placement_successor(&p.shard, c), 2); /* first among equals */
+	c[1].damaged = true;
+	assert_int_equal(placement_successor(&p.shard, c), 3);
+	c[2].damaged = true;
+	assert_int_equal(placement_successor(&p.shard, c), 2);
+	c[2].disk_full = true;
 	c[1].vouching = false;
 	assert_int_equal(placement_successor(&p.shard, c), 3);
 	c[2].excluded = true;
@@ -155,6 +160,10 @@ static void test_preferred(void **state)
 	p.replicas[0].learning = true;
 	assert_int_equal(placement_preferred(&p.shard, ready), 2);
 	p.shard.lead = 2;
+	assert_int_equal(placement_preferred(&p.shard, ready), 0);
+	ready[1] = false; /* the one that leads is not to */
+	assert_int_equal(placement_preferred(&p.shard, ready), 3);
+	ready[2] = false;
 	assert_int_equal(placement_preferred(&p.shard, ready), 0);
 }
 
