@@ -391,6 +391,7 @@ describe('stories', () => {
     await until('all is tidy', DONE_MS, async () => (await rows(c, 'collection=tidy')).length === 0);
     await c.dev('kill', away);
     await until('nothing is led by it', DONE_MS, async () => (await c.node(away)).leads === 0);
+    await c.served('tidy');
     const made = await diverge(c, '/tidy/offline', { n: 0 }, { n: 1 }, { n: 2 });
     const row = await until('it is resolved, and said who is waited for', DONE_MS, async () => {
       const found = await rowOf(c, 'tidy', 'offline');

@@ -200,6 +200,7 @@ describe('conflicts', () => {
       const row = await c.node(away);
       return row.health === 'offline' && row.leads === 0;
     });
+    await c.served('clean');
     const made = await diverge(c, '/clean/b', { x: 0, y: 0 }, { x: 1, y: 0 }, { x: 0, y: 1 });
     await awaitState(c, 'clean', 'b', 'resolved');
     const missing = (name) => c.metric('arbiter-1', `parley_cleanup_pending_acks{node="${name}"}`);

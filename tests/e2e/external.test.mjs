@@ -12,6 +12,7 @@ import { ROOT, check, startCluster, until } from './lib.mjs';
 const DEADLINE_MS = 30000;
 const KEEP_MS = 3600000;
 const OPEN_COUNT = 100;
+const COLLECTIONS = ['socket', 'one', 'shared', 'lost', 'moved', 'many', 'odd'];
 const STORAGE = ['storage-1', 'storage-2', 'storage-3'];
 
 let cluster;
@@ -102,7 +103,7 @@ describe('conflicts that clients decide', () => {
     const pem = (file) => readFileSync(join(cluster.dir, 'keys', file));
     tls = { ca: pem('ca.crt'), cert: pem('decider.crt'), key: pem('decider.key') };
     agent = new Agent({ keepAlive: true, maxSockets: 32, ...tls });
-    for (const name of ['socket', 'one', 'shared', 'lost', 'moved', 'many', 'odd'])
+    for (const name of COLLECTIONS)
       await cluster.collection(name, { mode: 'available', retainMs: KEEP_MS, shards: 2, policy: { strategy: 'external' } });
     await cluster.collection('late', { mode: 'available', retainMs: KEEP_MS, policy: { strategy: 'external', deadlineMs: 2000, fallback: 'newest' } });
   });
@@ -240,6 +241,7 @@ describe('conflicts that clients decide', () => {
       c.killNow(name);
       await c.dev('restart', name);
     }
+    for (const name of [...COLLECTIONS, 'late']) await c.served(name);
     const again = await takeAll(c, 'moved', 4, 600000);
     assert.deepEqual([...new Set(again.map((conflict) => conflict.id))].sort(), ['l0', 'l1', 'l2', 'l3']);
     const late = await until('a lead says so', DEADLINE_MS, async () => {

@@ -219,6 +219,12 @@ export class Cluster {
     return this.insist('POST', '/_/collections', { body: { name, ...settings } });
   }
 
+  /** Each shard of the collection has a lead that answers. One that was just named waits for its predecessor's lease,
+   * about as long as a write to an available collection waits before it becomes a branch. */
+  served(collection) {
+    return this.insist('GET', `/${collection}?count=true`, {}, [200]);
+  }
+
   // ---- members ----
 
   pid(name) {

@@ -39,6 +39,7 @@ describe('deleted documents', () => {
       const row = await c.node('storage-3');
       return row.health === 'offline' && row.leads === 0;
     });
+    await c.served('gone');
     await c.insist('DELETE', '/gone/a', {}, [200]);
     await until('the arbiter waits for storage-3', DEADLINE_MS,
       async () => (await c.metric('arbiter-1', 'parley_cleanup_pending_acks{node="storage-3"}')) > 0);
