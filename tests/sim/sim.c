@@ -10,7 +10,7 @@
 
 #include "common/base/memory.h"
 
-enum { LIVENESS_MS = 90000, DEEP_REQUESTS = 500, DEEP_MORE_MS = 300000 };
+enum { LIVENESS_MS = 90000, DEEP_REQUESTS = 500, DEEP_MORE_MS = 3600000 };
 
 /* ---- the heap of events, by time, then by order of scheduling ---- */
 
@@ -183,6 +183,8 @@ static void safety(struct sim *sim)
 	run_until(sim, end_us);
 	while (sim->settings.deep && sim->asked < DEEP_REQUESTS && sim->now_us < latest_us)
 		run_until(sim, sim->now_us + 500000);
+	if (sim->settings.deep && sim->asked < DEEP_REQUESTS)
+		sim_violation(sim, "an hour is too short for %d requests", DEEP_REQUESTS);
 }
 
 static void liveness(struct sim *sim)
