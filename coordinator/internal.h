@@ -56,7 +56,7 @@ struct member_row {
 	uint64_t *revoked;               /* past incarnations, durable, oldest first */
 	uint32_t revoked_count;
 	int64_t seen_ms;
-	int64_t ran_full_ms;  /* a move to it was called off for that; 0: never */
+	int64_t unfit_ms;     /* a move to it was called off for its disk; 0: never */
 	int64_t seen_wall_ms; /* 0: never in this life of the coordinator */
 	/* joins of a past incarnation or an earlier boot */
 	uint64_t behind_incarnation;
@@ -78,8 +78,9 @@ struct member_row {
 struct replica_view {
 	bool known;
 	bool vouching;
-	bool damaged; /* what is there is wrong, and it knows */
-	bool in_sync; /* says the serving lead, of the incarnation that is listed */
+	bool damaged;       /* what is there is wrong, and it knows */
+	int64_t damaged_ms; /* when `damaged` changed */
+	bool in_sync;       /* says the serving lead, of the incarnation that is listed */
 	uint64_t epoch;
 	enum shard_state state;
 	uint64_t outbox; /* branches that wait there */

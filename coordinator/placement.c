@@ -261,11 +261,11 @@ static bool fitter(const struct placement_candidate *a, const struct placement_c
 		return a->vouching;
 	if (a->disk_full != b->disk_full)
 		return b->disk_full;
-	if (a->damaged != b->damaged)
-		return b->damaged;
 	if (a->last.epoch != b->last.epoch)
 		return a->last.epoch > b->last.epoch;
-	return a->last.number > b->last.number;
+	if (a->last.number != b->last.number)
+		return a->last.number > b->last.number;
+	return !a->damaged && b->damaged;
 }
 
 uint64_t placement_successor(const struct shard *shard,

@@ -89,8 +89,9 @@ void placement_balance(uint64_t *nodes, const uint64_t *leads, uint32_t count);
 /* Range `index` of `count` equal ranges that together hold all 64-bit hashes. */
 void placement_range(uint32_t index, uint32_t count, uint64_t *first, uint64_t *last);
 
-/* The voting, alive, not excluded replica that vouches, has room, is not damaged, and has the most
- * advanced stream, by epoch and then number; the first in the list among equals. 0: none. */
+/* The voting, alive, not excluded replica that vouches, has room, and has the most advanced stream,
+ * by epoch and then number; among equals one that is not damaged, and the first in the list.
+ * 0: none. */
 uint64_t placement_successor(const struct shard *shard,
 			     const struct placement_candidate *candidates);
 

@@ -37,6 +37,8 @@ static void take_one(struct coordinator *c, const struct member_row *m,
 		c->review_wanted = true;
 	view->known = true;
 	view->vouching = r->vouching;
+	if (view->damaged != r->damaged)
+		view->damaged_ms = c->now_ms;
 	view->damaged = r->damaged;
 	view->epoch = r->epoch;
 	view->state = (enum shard_state)r->state;

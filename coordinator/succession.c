@@ -1,5 +1,6 @@
 #include "coordinator/succession.h"
 
+#include "common/quorum.h"
 #include "coordinator/membership.h"
 #include "coordinator/moves.h"
 #include "coordinator/state.h"
@@ -178,31 +179,43 @@ static bool promote(struct coordinator *c, struct shard_row *row, struct effects
 	return false;
 }
 
+/* Long enough to count on. */
+static bool lasts(const struct coordinator *c, int64_t since_ms)
+{
+	return c->now_ms - since_ms >= MOVE_BACK_MS;
+}
+
 static bool ready_to_lead(const struct coordinator *c, const struct shard_row *row, uint32_t i)
 {
 	const struct replica *r = &row->placement.shard.replicas[i];
 	const struct replica_view *view = &row->views[i];
 	const struct member_row *m = coordinator_member_row(c, r->node);
 	bool failed = view->failed_ms != NO_TIME && c->now_ms - view->failed_ms < AVOID_MS;
-	return m && !m->disk_full && !failed && view->in_sync && !r->leaving &&
-	       membership_replica_alive(c, r) && c->now_ms - view->in_sync_since_ms >= MOVE_BACK_MS;
+	return m && !m->disk_full && !failed && membership_replica_alive(c, r) && view->in_sync &&
+	       lasts(c, view->in_sync_since_ms) && !view->damaged && lasts(c, view->damaged_ms);
 }
 
 /* To the replica that the list prefers; from a lead that knows its copy to be damaged to any that
- * is whole, as it may take long until that node can be spared and starts anew. */
+ * does not: it may take long until that node can be spared and starts anew. While a new node only
+ * learns, the one that leaves may be the last that has all whole, and leads until it has given it.
+ */
 static bool move_back(struct coordinator *c, struct shard_row *row, struct effects *fx)
 {
 	const struct shard *s = &row->placement.shard;
-	if (!row->serving || c->now_ms - row->named_ms < MOVE_BACK_MS)
+	if (!row->serving || !lasts(c, row->named_ms))
 		return false;
+	const struct replica_view *now = &row->views[placement_index(s, s->lead)];
+	bool damaged = now->damaged && lasts(c, now->damaged_ms);
+	bool leaving_too = damaged && !quorum_joint(s);
 	bool ready[LIMIT_REPLICAS];
 	for (uint32_t i = 0; i < s->replicas_count; i++)
-		ready[i] = !row->views[i].damaged &&
-			   (s->replicas[i].node == s->lead || ready_to_lead(c, row, i));
+		ready[i] =
+		    s->replicas[i].node == s->lead
+			? !damaged
+			: ready_to_lead(c, row, i) && (!s->replicas[i].leaving || leaving_too);
 	uint64_t lead = placement_preferred(s, ready);
 	if (lead == 0)
 		return false;
-	bool damaged = row->views[placement_index(s, s->lead)].damaged;
 	if (damaged)
 		REACHED(damaged_lead_replaced);
 	else

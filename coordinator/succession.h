@@ -7,7 +7,8 @@
  *                (it was restarted), or that it is stuck; or does not serve TAKEOVER_MS after
  *                it could, twice as long after each lead that was replaced for that
  *   PROMOTE      the serving lead says that a learning replica is in sync
- *   LEAD         back to the first voting replica in the list, after MOVE_BACK_MS in sync
+ *   LEAD         back to the first voting replica in the list, after MOVE_BACK_MS in sync; away
+ *                from a lead that has known for MOVE_BACK_MS that its data are damaged
  *   JOIN ..      a replica moves to another node (moves.h)
  *
  * Without a live voting replica a shard is left as it is. */

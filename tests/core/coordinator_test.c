@@ -156,42 +156,6 @@ static void test_stuck_lead(void **state)
 	expect(b, "");
 }
 
-/* Which node it is that can't be spared yet does not matter: whoever is whole leads meanwhile. */
-static void test_damaged_lead(void **state)
-{
-	struct bench *b = *state;
-	uint64_t lead = begin(b);
-	bool *damaged = &bench_model(b, lead)->copies[0].damaged;
-	*damaged = true;
-	bench_advance(b, MOVE_BACK_MS + 500);
-	expect(b, "placement shard=# epoch=2 lead=13 why=damaged\n"
-		  "map 3\n" SHARD("2", "13", ALL_VOTE));
-	bench_model(b, 13)->copies[0].damaged = true;
-	bench_advance(b, MOVE_BACK_MS + 500);
-	assert_int_equal(bench_placement(b)->lead, 11);
-	/* where nobody is whole, it stays with whom it is */
-	bench_model(b, 11)->copies[0].damaged = true;
-	bench_advance(b, MOVE_BACK_MS * 3);
-	assert_int_equal(bench_placement(b)->epoch, 3);
-	*damaged = false;
-	bench_advance(b, 1000);
-	assert_int_equal(bench_placement(b)->lead, 12);
-	assert_int_equal(bench_placement(b)->epoch, 4);
-}
-
-static void test_damaged_is_not_moved_back(void **state)
-{
-	struct bench *b = *state;
-	uint64_t lead = begin(b);
-	bench_down(b, lead);
-	bench_advance(b, OFFLINE_MS + 300);
-	bench_model(b, lead)->copies[0].damaged = true;
-	bench_boot(b, lead);
-	bench_advance(b, MOVE_BACK_MS * 3);
-	assert_int_equal(bench_placement(b)->lead, 13);
-	assert_int_equal(bench_placement(b)->epoch, 2);
-}
-
 static void test_slow_lead(void **state)
 {
 	struct bench *b = *state;
@@ -763,8 +727,6 @@ int main(void)
 	    CASE(test_successor_is_most_advanced),
 	    CASE(test_restarted_lead),
 	    CASE(test_stuck_lead),
-	    CASE(test_damaged_lead),
-	    CASE(test_damaged_is_not_moved_back),
 	    CASE(test_slow_lead),
 	    CASE(test_nobody_alive_waits),
 	    CASE(test_wiped_node),
