@@ -25,7 +25,8 @@ BUILD := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(filter clang%,$(CC)
 WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wundef -Wvla -Wformat=2 -Wwrite-strings
 CWARN := $(WARN) -Wmissing-prototypes -Wstrict-prototypes -Wold-style-definition
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-FLAGS := -O2 -g -I. -D_GNU_SOURCE -fstack-protector-strong -fPIE $(SANFLAGS)
+DEBUG := -g
+FLAGS := -O2 $(DEBUG) -I. -D_GNU_SOURCE -fstack-protector-strong -fPIE $(SANFLAGS)
 CFLAGS := -std=c11 $(FLAGS) $(CWARN)
 CXXFLAGS := -std=c++17 $(FLAGS) $(WARN) -fno-exceptions
 LDFLAGS := -pie $(SANFLAGS)
