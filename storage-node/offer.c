@@ -38,6 +38,7 @@ struct given {
 struct offers {
 	struct map by_id;  /* document id -> struct offer* */
 	struct map given;  /* lease, document id -> struct given* */
+	struct map spent;  /* lease -> until when (not a pointer): it was given something */
 	struct buf after;  /* the next look at the queue begins behind this document */
 	bool came_round;   /* looks have come to the queue's end, and given nothing since */
 	uint64_t settings; /* version that `external` and `lease_ms` are of */
@@ -76,6 +77,7 @@ void offer_free(struct shard_copy *c)
 		return;
 	map_close_owned(&o->by_id);
 	map_close_owned(&o->given);
+	map_close(&o->spent);
 	buf_close(&o->after);
 	free(o);
 	c->offers = NULL;
@@ -238,6 +240,18 @@ static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
 	k->ack->more = o->came_round = !from_start && !o->came_round;
 }
 
+/* Under one lease conflicts are given once. A late copy of its request would have them as they are
+ * by then, and an answer of who was shown them earlier would pass over versions he never saw. */
+static void spend(const struct storage *s, struct offers *o, struct slice lease)
+{
+	size_t at = 0;
+	const struct map_entry *one =
+	    o->spent.count >= OFFERS_MAX ? map_next(&o->spent, &at) : NULL;
+	if (one)
+		map_remove(&o->spent, slice_of(one->key, one->key_len));
+	map_put(&o->spent, lease, (void *)(uintptr_t)(s->now_ms + OFFER_KEEP_MS));
+}
+
 static void take(struct storage *s, struct shard_copy *c, const struct msg_conflict_take *m,
 		 struct msg_conflict_take_ack *ack)
 {
@@ -252,8 +266,10 @@ static void take(struct storage *s, struct shard_copy *c, const struct msg_confl
 	if (!o->external || c->position.conflicts == 0)
 		return;
 	give_again(s, o, &k);
-	if (ack->offers_count == 0)
+	if (ack->offers_count == 0 && !map_get(&o->spent, m->lease))
 		walk(s, c, &k);
+	if (ack->offers_count > 0)
+		spend(s, o, m->lease);
 }
 
 void offer_on_take(struct storage *s, const struct event *e, struct effects *fx)
@@ -387,10 +403,10 @@ static void keep_answer(struct offers *o, const struct msg_conflict_resolve *m, 
 	memcpy(g->answer, m->answer.data, TOKEN_BYTES);
 	memcpy(g->resolution_id, m->resolution_id.data, TOKEN_BYTES);
 	memcpy(g->hash, m->revision.hash.data, g->hash_len);
-	const struct map_entry *oldest =
+	const struct map_entry *one =
 	    o->given.count >= BOUND(offers_given, OFFERS_MAX) ? map_next(&o->given, &at) : NULL;
-	if (oldest)
-		free(map_remove(&o->given, slice_of(oldest->key, oldest->key_len)));
+	if (one)
+		free(map_remove(&o->given, slice_of(one->key, one->key_len)));
 	free(map_put(&o->given, given_key(&key, m->lease, m->id), g));
 	buf_close(&key);
 }
@@ -440,6 +456,10 @@ static void sweep(struct storage *s, struct offers *o)
 		if (g->until_ms <= s->now_ms)
 			free(map_remove(&o->given, slice_of(e->key, e->key_len)));
 	}
+	at = 0;
+	for (struct map_entry *e; (e = map_next(&o->spent, &at));)
+		if ((int64_t)(uintptr_t)e->value <= s->now_ms)
+			map_remove(&o->spent, slice_of(e->key, e->key_len));
 }
 
 /* The queue's first rows stand for all of it. */

@@ -224,6 +224,23 @@ static void test_late_answers_change_nothing(void **state)
 	assert_string_equal(take(b, 5, 3), "b");
 }
 
+/* Who was shown the conflict as it was would answer for leaves that came since, unseen. */
+static void test_a_late_copy_of_a_request_takes_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	conflicts(b);
+	assert_string_equal(take(b, 1, 3), "abc");
+	branch(b, "a", "z", 3, 9);
+	assert_int_equal(answer(b, "a", 1, 7, 0), STATUS_LEAVES_MOVED);
+	assert_string_equal(take(b, 1, 3), "bc"); /* what it had of "a" was other */
+	branch(b, "b", "z", 3, 10);
+	pass(b, 1200);
+	assert_string_equal(take(b, 1, 3), "");
+	assert_int_equal(say(b, "a", 1, LEASE_CHECK, 0), STATUS_LEASE_LOST);
+	assert_int_equal(say(b, "b", 1, LEASE_CHECK, 0), STATUS_LEASE_LOST);
+	assert_string_equal(take(b, 2, 3), "abc"); /* another request does */
+}
+
 static void test_others_may_resolve_it(void **state)
 {
 	struct storage_bench *b = *state;
@@ -347,6 +364,7 @@ int main(void)
 	    TEST(test_an_answer_counts_once),
 	    TEST(test_an_answer_is_known_when_others_have_the_document),
 	    TEST(test_late_answers_change_nothing),
+	    TEST(test_a_late_copy_of_a_request_takes_nothing),
 	    TEST(test_others_may_resolve_it),
 	    TEST(test_what_is_being_resolved_is_offered_to_nobody),
 	    TEST(test_the_same_resolution_again_is_answered_alike),
