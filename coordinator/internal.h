@@ -56,7 +56,7 @@ struct member_row {
 	uint64_t *revoked;               /* past incarnations, durable, oldest first */
 	uint32_t revoked_count;
 	int64_t seen_ms;
-	int64_t unfit_ms;     /* a move to it was called off for its disk; 0: never */
+	int64_t ran_full_ms;  /* a move to it was called off for that; 0: never */
 	int64_t seen_wall_ms; /* 0: never in this life of the coordinator */
 	/* joins of a past incarnation or an earlier boot */
 	uint64_t behind_incarnation;

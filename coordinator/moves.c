@@ -16,34 +16,30 @@ static bool evictable(const struct coordinator *c, const struct member_row *m)
 	       away_ms >= c->options.evict_after_ms;
 }
 
-/* It ran full while it took one over, which may have been all that filled it; or what it took was
- * damaged there. */
-static bool proved_unfit(const struct coordinator *c, const struct member_row *m)
+/* It ran full while it took one over, which may have been all that filled it. */
+static bool ran_full(const struct coordinator *c, const struct member_row *m)
 {
-	return m->unfit_ms != 0 && c->now_ms - m->unfit_ms < MOVE_UNFIT_PAUSE_MS;
+	return m->ran_full_ms != 0 && c->now_ms - m->ran_full_ms < MOVE_FULL_PAUSE_MS;
 }
 
 /* May it get a replica now? */
 static bool has_room(const struct coordinator *c, const struct member_row *m)
 {
 	return m && m->listed && m->role == ROLE_STORAGE && m->incarnation != 0 && !m->fatal &&
-	       !m->disk_full && !proved_unfit(c, m) && !m->draining && membership_alive(c, m);
+	       !m->disk_full && !ran_full(c, m) && !m->draining && membership_alive(c, m);
 }
 
 /* The new node is no good any more. One that only learns goes as soon as it could not be chosen
  * again; once it votes, a moment of silence is no reason. */
-static bool target_lost(const struct coordinator *c, const struct shard_row *row)
+static bool target_lost(const struct coordinator *c, const struct shard *s)
 {
-	const struct shard *s = &row->placement.shard;
-	uint32_t i = placement_joining(s);
-	const struct replica *r = &s->replicas[i];
+	const struct replica *r = &s->replicas[placement_joining(s)];
 	struct member_row *m = coordinator_member_row(c, r->node);
 	if (!m || !m->listed || c->now_ms - m->seen_ms >= MOVE_PATIENCE_MS)
 		return true;
-	bool unfit = m->disk_full || row->views[i].damaged;
-	if (unfit)
-		m->unfit_ms = c->now_ms;
-	return unfit || (r->learning && m->draining);
+	if (m->disk_full)
+		m->ran_full_ms = c->now_ms;
+	return m->disk_full || (r->learning && m->draining);
 }
 
 static bool stay(struct coordinator *c, struct shard_row *row, struct effects *fx)
@@ -59,20 +55,24 @@ static bool stay(struct coordinator *c, struct shard_row *row, struct effects *f
 	return true;
 }
 
-/* Who leads when the node that leaves must not: the first in the list that is in sync, and knows of
- * no damage; the one that joins is the last. 0: none. */
+/* Who leads when the node that leaves must not: the first in the list that is in sync, of those
+ * that know of no damage if there are any; the one that joins is the last. 0: none. */
 static uint64_t other_lead(const struct coordinator *c, const struct shard_row *row)
 {
 	const struct shard *s = &row->placement.shard;
+	uint64_t damaged = 0;
 	for (uint32_t i = 0; i < s->replicas_count; i++) {
 		const struct replica *r = &s->replicas[i];
-		const struct replica_view *view = &row->views[i];
 		const struct member_row *m = coordinator_member_row(c, r->node);
-		if (!r->leaving && (!r->learning || r->joining) && view->in_sync &&
-		    !view->damaged && m && !m->disk_full && membership_replica_alive(c, r))
+		if (r->leaving || (r->learning && !r->joining) || !row->views[i].in_sync || !m ||
+		    m->disk_full || !membership_replica_alive(c, r))
+			continue;
+		if (!row->views[i].damaged)
 			return r->node;
+		if (damaged == 0)
+			damaged = r->node;
 	}
-	return 0;
+	return damaged;
 }
 
 static bool lead_leaves(const struct shard *s)
@@ -149,7 +149,7 @@ bool moves_step(struct coordinator *c, struct shard_row *row, struct effects *fx
 	const struct shard *s = &row->placement.shard;
 	if (placement_joining(s) == s->replicas_count)
 		return false;
-	if (target_lost(c, row))
+	if (target_lost(c, s))
 		return stay(c, row, fx);
 	return quorum_joint(s) ? swap(c, row, fx) : admit(c, row, fx);
 }

@@ -22,9 +22,9 @@
 
 enum {
 	MOVES_AT_ONCE = 4,
-	MOVE_PATIENCE_MS = 10000,    /* a new node silent for so long is given up */
-	MOVE_UNFIT_PAUSE_MS = 30000, /* once full or damaged, a new node gets nothing */
-	REBALANCE_PAUSE_MS = 1000,   /* between two moves */
+	MOVE_PATIENCE_MS = 10000,   /* a new node silent for so long is given up */
+	MOVE_FULL_PAUSE_MS = 30000, /* a new node that ran full gets nothing for so long */
+	REBALANCE_PAUSE_MS = 1000,  /* between two moves */
 	REBALANCE_AFTER_START_MS = 10000
 };
 

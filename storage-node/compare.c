@@ -185,7 +185,7 @@ void damage_tick(struct storage *s, struct effects *fx)
 	bool damaged = false;
 	bool all_spared = true;
 	bool needed = false;
-	bool branches = false; /* accepted, and nowhere else */
+	bool branches = false; /* accepted, and perhaps nowhere else */
 	size_t at = 0;
 	if (s->starting_anew) {
 		fx_reset(fx, "damaged data: to be rebuilt from the peers");
@@ -198,7 +198,9 @@ void damage_tick(struct storage *s, struct effects *fx)
 		damaged = damaged || c->integrity.damaged;
 		all_spared = all_spared && spared(s, c);
 		needed = needed || is_needed(s, c);
-		branches = branches || c->outbox_count > 0;
+		/* one that is not listed any more has a tail to put into its outbox first */
+		branches =
+		    branches || c->outbox_count > 0 || (!shard_self(s, c) && !c->position.vacated);
 	}
 	s->goes = damaged && !needed && !branches;
 	if (damaged && all_spared && !branches) {

@@ -261,6 +261,70 @@ static void test_silent_peers_are_not_counted_on(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
+/* SELF joins in the place of OLD, votes and leads; or the move was called off, and B leads. */
+static void place_joint(struct storage_bench *b, uint64_t epoch, bool called_off)
+{
+	enum { OLD = 77 };
+	struct replica replicas[] = {
+	    {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+	    {.node = PEER_C, .incarnation = INCARNATION + PEER_C},
+	    {.node = OLD, .incarnation = INCARNATION + OLD, .leaving = !called_off},
+	    {.node = SELF, .incarnation = INCARNATION + SELF, .joining = true}};
+	struct shard shard = {.id = SHARD,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = epoch,
+			      .lead = called_off ? PEER_B : SELF,
+			      .replicas = replicas,
+			      .replicas_count = called_off ? 3 : 4,
+			      .write_quorum = 2};
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("c"),
+					.version = 1,
+					.replicas = 3,
+					.write_quorum = 2,
+					.mode = MODE_AVAILABLE,
+					.keep_ancestors = 10};
+	struct msg_map_push push = {.map_version = epoch,
+				    .collections = &collection,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+}
+
+/* The target of a move led, was cut off, and accepted a write that stands in its tail alone. It is
+ * damaged, the coordinator calls the move off for that: the write goes to the lead first. */
+static void test_a_tail_goes_before_damaged_data(void **state)
+{
+	struct storage_bench *b = *state;
+	place_joint(b, 1, false);
+	for (uint64_t n = 0; n <= 2; n++)
+		for (uint64_t node = PEER_B; node <= PEER_C; node++) {
+			if (n == 0)
+				peers_promise(b, node, 1, STATUS_OK);
+			peers_ack(b, node, 1, n);
+		}
+	peers_grant(b, PEER_B, 1, false);
+	peers_grant(b, PEER_C, 1, false);
+	struct msg_doc_write m = peers_put(b, "a", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_true(is_damaged(b));
+	m = peers_put(b, "d", 2);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	assert_false(traced(b, "reset"));
+	place_joint(b, 2, true);
+	storage_bench_advance(b, REST_MS);
+	assert_false(traced(b, "reset"));
+}
+
 /* Both others are there, say that they have all, and perhaps that they are damaged. */
 static void pass(struct storage_bench *b, int64_t ms, bool b_damaged, bool c_damaged)
 {
@@ -416,6 +480,7 @@ int main(void)
 	    CASE(test_what_can_not_be_read_is_damage),
 	    CASE(test_branches_go_before_damaged_data),
 	    CASE(test_silent_peers_are_not_counted_on),
+	    CASE(test_a_tail_goes_before_damaged_data),
 	    CASE(test_one_damaged_copy_goes_at_a_time),
 	    CASE(test_asks_to_go),
 	    CASE(test_who_can_never_go_does_not_ask),
