@@ -10,26 +10,11 @@
 
 #include "common/timing.h"
 
-enum { SETTLE_MS = 2000 };
-
-/* Everybody up, one collection with one shard on 12, 13 and 11, led by the first. */
-static uint64_t begin(struct bench *b)
-{
-	bench_advance(b, SETTLE_MS);
-	assert_int_equal(
-	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("t")},
-							   .shards = 1}),
-	    STATUS_CREATED);
-	bench_advance(b, SETTLE_MS);
-	assert_int_equal(bench_placement(b)->lead, 12);
-	return 12;
-}
-
 /* A node that can't be spared yet goes on with what it has, but others lead meanwhile. */
 static void test_damaged_lead(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bool *damaged = &bench_model(b, lead)->copies[0].damaged;
 	bench_advance(b, 10 * MOVE_BACK_MS);
 	*damaged = true;
@@ -56,7 +41,7 @@ static void test_damaged_lead(void **state)
 static void test_one_report_cures_nobody(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bool *damaged = &bench_model(b, lead)->copies[0].damaged;
 	*damaged = true;
 	bench_advance(b, MOVE_BACK_MS * 3);
@@ -71,7 +56,7 @@ static void test_one_report_cures_nobody(void **state)
 static void test_damaged_is_not_moved_back(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_down(b, lead);
 	bench_advance(b, OFFLINE_MS + 300);
 	bench_model(b, lead)->copies[0].damaged = true;

@@ -15,19 +15,6 @@
 
 enum { SETTLE_MS = 2000 };
 
-/* The usual beginning: everybody up, one collection with one shard led by the node with that id. */
-static uint64_t begin(struct bench *b)
-{
-	bench_advance(b, SETTLE_MS);
-	assert_int_equal(
-	    bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("t")},
-							   .shards = 1}),
-	    STATUS_CREATED);
-	bench_advance(b, SETTLE_MS);
-	buf_clear(&b->trace);
-	return bench_model(b, NODE_A)->copies[0].placement.shard.lead;
-}
-
 static uint64_t ask(struct bench *b, uint64_t operation, bool drop)
 {
 	return bench_create(b,
@@ -82,7 +69,7 @@ static void test_joins_and_create(void **state)
 static void test_offline_lead_and_back(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_down(b, lead);
 	bench_advance(b, OFFLINE_MS + 300);
 	expect(b, "member_health member=12 health=offline\n"
@@ -102,7 +89,7 @@ static void test_offline_lead_and_back(void **state)
 static void test_successor_is_most_advanced(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	assert_int_equal(lead, 12);
 	bench_model(b, 13)->copies[0].last = (struct position){.epoch = 1, .number = 7};
 	bench_model(b, 11)->copies[0].last = (struct position){.epoch = 1, .number = 8};
@@ -136,7 +123,7 @@ static void test_asked_again(void **state)
 static void test_restarted_lead(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_boot(b, lead);
 	bench_advance(b, 500);
 	expect(b, "placement shard=# epoch=2 lead=12 why=restarted\n"
@@ -146,7 +133,7 @@ static void test_restarted_lead(void **state)
 static void test_stuck_lead(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_model(b, lead)->copies[0].state = SHARD_STUCK;
 	bench_advance(b, 500);
 	expect(b, "placement shard=# epoch=2 lead=13 why=stuck\n"
@@ -159,7 +146,7 @@ static void test_stuck_lead(void **state)
 static void test_slow_lead(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_model(b, 13)->never_serves = true;
 	bench_down(b, lead);
 	bench_advance(b, OFFLINE_MS + TAKEOVER_MS - 200);
@@ -178,7 +165,7 @@ static void test_slow_lead(void **state)
 static void test_nobody_alive_waits(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	for (uint64_t id = NODE_A; id < NODE_A + NODES; id++)
 		bench_down(b, id);
 	bench_advance(b, 10000);
@@ -192,7 +179,7 @@ static void test_nobody_alive_waits(void **state)
 static void test_wiped_node(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_wipe(b, lead);
 	bench_boot(b, lead);
 	bench_model(b, lead)->out_of_sync = true;
@@ -211,7 +198,7 @@ static void test_wiped_node(void **state)
 static void test_two_wiped_nodes(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	for (uint64_t id = 12; id <= 13; id++) {
 		bench_wipe(b, id);
 		bench_boot(b, id);
@@ -231,7 +218,7 @@ static void test_two_wiped_nodes(void **state)
 static void test_restart_recovers(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_down(b, lead);
 	bench_down(b, 13);
 	bench_restart(b);
@@ -277,7 +264,7 @@ static void test_restart_without_a_node(void **state)
 	struct copy *copy = NULL;
 	struct msg_collection_create one = {
 	    .collection = {.name = slice_text("one"), .replicas = 1}, .shards = 1};
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_grow(b);
 	bench_advance(b, SETTLE_MS);
 	assert_int_equal(bench_create(b, one), STATUS_CREATED);
@@ -305,7 +292,7 @@ static void test_restart_without_a_node(void **state)
 static void test_restart_is_quiet(void **state)
 {
 	struct bench *b = *state;
-	uint64_t lead = begin(b);
+	uint64_t lead = bench_begin(b);
 	bench_restart(b);
 	bench_advance(b, 10000);
 	assert_int_equal(bench_placement(b)->epoch, 1);
@@ -332,7 +319,7 @@ static void put_old_state_back(struct bench *b, bool recover)
 static void test_old_state_is_refused(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	put_old_state_back(b, false);
 	bench_advance(b, 10000);
 	const char *trace = buf_cstr(&b->trace);
@@ -354,7 +341,7 @@ static void test_old_state_is_refused(void **state)
 static void test_recover_from_nodes(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	put_old_state_back(b, true);
 	/* a promise beyond all placements binds whoever made it */
 	bench_model(b, 11)->copies[0].promised = 9;
@@ -372,7 +359,7 @@ static void test_recover_from_nodes(void **state)
 static void test_lost_state_is_refused(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	bench_stop(b);
 	disk_wipe(b->disk);
 	bench_start(b, false);
@@ -394,7 +381,7 @@ static void test_lost_state_is_refused(void **state)
 static void lose_all_but_one(struct bench *b, struct collection *settings)
 {
 	struct model *gateway = bench_model(b, GATEWAY);
-	begin(b);
+	bench_begin(b);
 	*settings = (struct collection){.id = bench_placement(b)->collection,
 					.name = slice_text("t"),
 					.version = 1,
@@ -460,7 +447,7 @@ static void test_recovered_name_is_taken(void **state)
 static void test_drops_are_recovered(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	uint64_t id = bench_model(b, NODE_A)->copies[0].placement.shard.collection;
 	bench_stop(b);
 	disk_wipe(b->disk);
@@ -485,7 +472,7 @@ static void test_drops_are_recovered(void **state)
 static void test_unknown_drop_is_refused(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	uint64_t id = bench_model(b, NODE_A)->copies[0].placement.shard.collection;
 	bench_model(b, NODE_A + 1)->dropped = &id;
 	bench_model(b, NODE_A + 1)->dropped_count = 1;
@@ -497,7 +484,7 @@ static void test_unknown_drop_is_refused(void **state)
 static void test_put_back_copy_is_revoked(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	bench_boot(b, 11);
 	bench_boot(b, 13);
 	bench_advance(b, SETTLE_MS);
@@ -551,7 +538,7 @@ static void test_put_back_copy_is_revoked(void **state)
 static void test_twin_waits_after_a_start(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	struct model twin = *bench_model(b, 12);
 	twin.incarnation += 100;
 	twin.copies_count = 0;
@@ -581,7 +568,7 @@ static void test_copy_of_running_node_is_revoked(void **state)
 	static const uint64_t old[] = {41, 40}, later[] = {55, 43, 42, 41, 40};
 	static const uint64_t other[] = {60, 77, 42}, far[] = {99, 98};
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	come_back(b, 13, 2, old, 2);
 	assert_true(bench_model(b, 13)->joined);
 	come_back(b, 13, 5, later, 5); /* further steps, and the known one among them */
@@ -618,7 +605,7 @@ static void test_stranger(void **state)
 static void test_sleep_moves_nothing(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	b->now_ms += 60000;
 	bench_step(b, &(struct event){.kind = EVENT_TIMER});
 	bench_turn(b);
@@ -630,7 +617,7 @@ static void test_sleep_moves_nothing(void **state)
 static void test_crash_before_commit(void **state)
 {
 	struct bench *b = *state;
-	begin(b);
+	bench_begin(b);
 	b->lose_commits = true;
 	bench_create(b, (struct msg_collection_create){.collection = {.name = slice_text("x")}});
 	assert_true(b->created == UINT64_MAX);

@@ -8,7 +8,7 @@
 #include "common/timing.h"
 #include "proto/msgpack.h"
 
-enum { STEP_MS = 50, ID_DIGITS = 16, SEED = 42, CLUSTER = 5 };
+enum { SETTLE_MS = 2000, STEP_MS = 50, ID_DIGITS = 16, SEED = 42, CLUSTER = 5 };
 
 const struct coordinator_member bench_members[BENCH_MEMBERS + BENCH_MORE] = {
     {COORDINATOR, "coordinator", ROLE_COORDINATOR},
@@ -406,6 +406,16 @@ uint64_t bench_create(struct bench *b, struct msg_collection_create m)
 	bench_deliver(b, bench_model(b, GATEWAY), MSG_collection_create, &m);
 	bench_turn(b);
 	return b->created;
+}
+
+uint64_t bench_begin(struct bench *b)
+{
+	struct msg_collection_create one = {.collection = {.name = slice_text("t")}, .shards = 1};
+	bench_advance(b, SETTLE_MS);
+	CHECK(bench_create(b, one) == STATUS_CREATED);
+	bench_advance(b, SETTLE_MS);
+	buf_clear(&b->trace);
+	return bench_placement(b)->lead;
 }
 
 const struct shard *bench_placement(struct bench *b)

@@ -123,5 +123,8 @@ void bench_deliver(struct bench *b, const struct model *from, uint16_t type, con
 void bench_join(struct bench *b, struct model *m);
 /* From the gateway; returns the status of the answer, UINT64_MAX: none came. */
 uint64_t bench_create(struct bench *b, struct msg_collection_create m);
+/* The usual beginning: everybody up, one collection "t" with one shard, nothing traced so far.
+ * Returns who leads it. */
+uint64_t bench_begin(struct bench *b);
 
 #endif
