@@ -112,6 +112,12 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 {
 	const struct msg_stream_append *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
+	/* a copy that was put back has forgotten newer epochs: what it took of an older lead would
+	   count, although another lead has settled something else; the sender repeats it */
+	if (!s->admitted) {
+		REACHED(append_before_admitted);
+		return;
+	}
 	if (!c) {
 		refuse(s, e, m->shard, STATUS_NO_SHARD, NULL, fx);
 		return;

@@ -407,6 +407,8 @@ void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects 
 					     .sequence = m->sequence,
 					     .status = STATUS_OLD_EPOCH,
 					     .incarnation = s->options.incarnation};
+	if (!s->admitted) /* see follow_on_append */
+		return;
 	if (c && c->placement.epoch == e->message.envelope.epoch &&
 	    c->promise.epoch <= e->message.envelope.epoch &&
 	    c->placement.lead == e->message.from.member)

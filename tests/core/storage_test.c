@@ -236,6 +236,29 @@ static void test_promise_waits_for_the_lease(void **state)
 		  "-> 12 e1 stream_append_ack{shard=7 status=101 incarnation=211}\n");
 }
 
+/* A directory that was put back has forgotten newer epochs: it must not help an older lead to
+ * settle anything before the coordinator has let it in. */
+static void test_takes_nothing_before_admitted(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_snapshot_chunk chunk = {.shard = SHARD, .snapshot = 1};
+	peers_follow(b, MODE_CONSISTENT);
+	storage_bench_stop(b, true);
+	b->strange = true;
+	storage_bench_start(b);
+	storage_bench_clear(b);
+	peers_append(b, 1, 1, 2, 2, NULL);
+	storage_bench_deliver(b, PEER_B, MSG_snapshot_chunk, 1, &chunk);
+	expect(b, "");
+	storage_bench_admit(b);
+	storage_bench_clear(b);
+	peers_append(b, 1, 1, 2, 2, NULL);
+	expect(
+	    b,
+	    "-> 12 e1 stream_append_ack{shard=7 status=0 last={epoch=1 number=2} incarnation=211 "
+	    "applied=2}\n");
+}
+
 /* In the middle of a copy, after a restart, too: it promises to one that has what it had. */
 static void test_promise_from_memory(void **state)
 {
@@ -608,6 +631,7 @@ int main(void)
 	    CASE(test_trail_keeps_what_is_remembered),
 	    CASE(test_gap_probe_stream),
 	    CASE(test_promise_waits_for_the_lease),
+	    CASE(test_takes_nothing_before_admitted),
 	    CASE(test_promise_from_memory),
 	    CASE(test_cut_is_discarded),
 	    CASE(test_old_discards_go),
