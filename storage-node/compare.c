@@ -180,12 +180,25 @@ static void step_down(struct storage *s, struct effects *fx)
 			lease_step_down(s, entry->value, fx);
 }
 
+/* Has it writes that were answered as accepted and that nobody else may have? In the tail of its
+ * stream, they settle, or go into the outbox once another leads or it is not listed any more. Where
+ * an entry can't be read, neither ever comes. */
+static bool has_branches(const struct storage *s, const struct shard_copy *c)
+{
+	bool tail = c->position.last > c->position.applied;
+	if (c->state != SHARD_PREPARING)
+		tail =
+		    shard_tail_may_depart(c) || (tail && c->accepted_entry > c->position.applied);
+	return c->outbox_count > 0 || (tail && c->unreadable == 0) ||
+	       (!shard_self(s, c) && !c->position.vacated);
+}
+
 void damage_tick(struct storage *s, struct effects *fx)
 {
 	bool damaged = false;
 	bool all_spared = true;
 	bool needed = false;
-	bool branches = false; /* accepted, and perhaps nowhere else */
+	bool branches = false;
 	size_t at = 0;
 	if (s->starting_anew) {
 		fx_reset(fx, "damaged data: to be rebuilt from the peers");
@@ -198,9 +211,7 @@ void damage_tick(struct storage *s, struct effects *fx)
 		damaged = damaged || c->integrity.damaged;
 		all_spared = all_spared && spared(s, c);
 		needed = needed || is_needed(s, c);
-		/* one that is not listed any more has a tail to put into its outbox first */
-		branches =
-		    branches || c->outbox_count > 0 || (!shard_self(s, c) && !c->position.vacated);
+		branches = branches || has_branches(s, c);
 	}
 	s->goes = damaged && !needed && !branches;
 	if (damaged && all_spared && !branches) {

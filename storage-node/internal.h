@@ -233,6 +233,7 @@ struct shard_copy {
 	uint64_t checkpoint_low;   /* number of those that were under way with it */
 	uint64_t settings_entry;   /* newest entry that changes settings */
 	uint64_t upload_dropped;   /* attachment.h: newest entry that drops an upload */
+	uint64_t accepted_entry;   /* newest that was answered before it was settled */
 	int64_t uploads_ms;        /* next look for old ones */
 	struct lock_table *locks;  /* lock.h; NULL: none so far */
 	struct offers *offers;     /* offer.h; NULL: none so far */

@@ -111,10 +111,12 @@ static void write_at_lead(struct storage *s, struct shard_copy *c, const struct 
 		write_answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
 	} else {
 		uint64_t number = order(s, c, &d.change, fx);
-		if (lead_is_alone(s, c, m))
+		if (lead_is_alone(s, c, m)) {
+			c->accepted_entry = number;
 			write_answer(s, e, WHEN_DURABLE, STATUS_ACCEPTED, &d, fx);
-		else
+		} else {
 			write_answer_applied(s, c, e, number, &d, fx);
+		}
 	}
 	decision_close(&d);
 }

@@ -111,6 +111,8 @@ bool write_again_standing(struct storage *s, struct shard_copy *c, const struct 
 		return !can_wait;
 	}
 	REACHED(pending_accepted_as_branch);
+	if (!applied && r->number > c->accepted_entry)
+		c->accepted_entry = r->number;
 	struct decision d = {.answer = recent_revision(r)};
 	write_answer(s, e, WHEN_DURABLE, applied ? (enum status)r->status : STATUS_ACCEPTED, &d,
 		     fx);

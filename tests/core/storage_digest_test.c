@@ -238,6 +238,34 @@ static void test_branches_go_before_damaged_data(void **state)
 	assert_true(traced(b, "reset: damaged data"));
 }
 
+/* It accepted a write alone: its peers, which are back, have all but that. */
+static void test_a_lead_goes_after_what_it_accepted(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "a", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	storage_bench_advance(b, 2 * OFFLINE_MS);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_true(is_damaged(b));
+	m = peers_put(b, "d", 2);
+	m.branch = true;
+	peers_write(b, 1, &m);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	assert_false(traced(b, "reset"));
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_false(traced(b, "reset"));
+	peers_ack(b, PEER_B, 1, FIRST + 1);
+	peers_ack(b, PEER_C, 1, FIRST + 1);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
 /* B and C had all that is settled, but nobody has heard of them for a while: their disks may be
  * gone, and the lead's be the last. */
 static void test_silent_peers_are_not_counted_on(void **state)
@@ -479,6 +507,7 @@ int main(void)
 	    CASE(test_last_copies_are_kept),
 	    CASE(test_what_can_not_be_read_is_damage),
 	    CASE(test_branches_go_before_damaged_data),
+	    CASE(test_a_lead_goes_after_what_it_accepted),
 	    CASE(test_silent_peers_are_not_counted_on),
 	    CASE(test_a_tail_goes_before_damaged_data),
 	    CASE(test_one_damaged_copy_goes_at_a_time),
