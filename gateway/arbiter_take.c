@@ -307,6 +307,8 @@ static void offers_came(struct turn *t, struct request *r, uint32_t index, enum 
 	next_offer(t, r);
 }
 
+/* One lead is asked, once: another, or a second time, it would be given what it was not shown,
+ * under a lease that its answer then counts for. */
 static void ask_shard(struct turn *t, struct request *r)
 {
 	struct take_op *op = r->op;
@@ -318,7 +320,6 @@ static void ask_shard(struct turn *t, struct request *r)
 				 .type = MSG_conflict_take,
 				 .answer = MSG_conflict_take_ack,
 				 .message = &op->take,
-				 .repeatable = true,
 				 .done = offers_came};
 	op->look_ms = t->now_ms + ARBITER_SILENT_MS;
 	op->asking = call_open(t, r, &spec);
