@@ -4,13 +4,14 @@
  * often one that names what the core knows, the usual next step of a client or peer, time, a
  * restart. Whatever they say, the core neither dies nor keeps what does not add up: at the end
  * the whole store is checked. Left out is what peers must be believed: copies of a shard, and that
- * bodies in a lead's stream are bodies, which a lead checks when it takes them. */
+ * bodies and ids in a lead's stream are such, which a lead checks when it takes them. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/doc/decide.h"
 #include "common/doc/value.h"
 #include "proto/msgpack.h"
+#include "storage-node/internal.h"
 #include "storage-node/verify.h"
 #include "tests/fuzz/draw.h"
 #include "tests/sim/storage_peers.h"
@@ -48,7 +49,7 @@ struct world {
 	uint64_t epoch;
 	uint64_t appended; /* entries that B has sent as lead */
 	bool believed;     /* a copy was taken from a peer */
-	bool any_body;     /* of the message that is drawn: it is no lead's stream */
+	bool unchecked;    /* the message that is drawn is no lead's stream */
 	uint64_t counter;
 };
 
@@ -116,11 +117,13 @@ static void know_all(struct world *w)
 static struct change *draw_change(struct world *w)
 {
 	struct change *change = draw_new(&w->draw, &schema_change);
-	bool keeps_body = change->kind != CHANGE_SETTINGS && !w->any_body;
+	bool keeps_body = change->kind != CHANGE_SETTINGS && !w->unchecked;
 	if (keeps_body && change->deleted)
 		change->body.len = 0;
 	else if (keeps_body && !value_is_document(change->body))
 		change->body = slice_text("\x80");
+	if (change->id.len > 0 && !w->unchecked && !document_id_ok(change->id))
+		change->id = slice_text("a");
 	return change;
 }
 
@@ -186,9 +189,9 @@ static void message(struct world *w)
 	struct draw_kind kind = w->kinds[draw_below(&w->draw, w->kinds_count)];
 	uint64_t from = member_of(w, kind.sender);
 	uint64_t epoch = draw_epoch(w);
-	w->any_body = kind.type == MSG_outbox_push;
+	w->unchecked = kind.type == MSG_outbox_push;
 	void *value = draw_new(&w->draw, schema_of_message(kind.type));
-	w->any_body = false;
+	w->unchecked = false;
 	w->believed |= kind.type == MSG_snapshot_chunk;
 	storage_bench_deliver(&w->bench, from, kind.type, epoch, value);
 }
