@@ -93,9 +93,12 @@ uint64_t checker_followed(struct sim *sim, uint64_t member)
 	uint64_t found = 0;
 	for (int i = 0; i < list->count; i++) {
 		const struct shard *shard = &list->shards[i];
-		for (uint32_t k = 1; k < shard->replicas_count && !shard->dropped; k++)
-			if (shard->replicas[k].node == member && shard->lead != member)
+		bool behind = false; /* the lead goes to one in front of it only */
+		for (uint32_t k = 0; k < shard->replicas_count && !shard->dropped; k++) {
+			if (behind && shard->replicas[k].node == member)
 				found = shard->id;
+			behind = behind || shard->replicas[k].node == shard->lead;
+		}
 	}
 	arena_reset(&sim->arena);
 	return found;
