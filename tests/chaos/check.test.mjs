@@ -1,7 +1,9 @@
-// The checker finds what it is for: each history below is wrong in one way, but for the first.
+// The checkers find what they are for: each history below is wrong in one way, but for the first. And no fault is said to
+// have been met that the machine can't make.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { checkCounters, checkDeleted, checkEnded, checkProbes, checkRegisters, checkSet, checkTags } from './check.mjs';
+import { Nemesis } from './nemesis.mjs';
 
 const put = (start, end, value, revision, more = {}) =>
   ({ doc: 'd', kind: 'put', start, end, status: revision ? 200 : 0, revision, value, ...more });
@@ -67,5 +69,13 @@ describe('the other checkers', () => {
     assert.equal(checkEnded(was(false), is(200, '"5-b"')).length, 1);
     assert.equal(checkEnded(was(true), is(200, '"3-b"')).length, 1);
     assert.equal(checkEnded(was(false), is(404)).length, 1);
+  });
+});
+
+describe('the nemesis', () => {
+  it('leaves out what the machine lacks, so that it is not counted as met', () => {
+    const possible = (canJump) => new Nemesis({ storage: [], members: [], canJump }).possible(['pause', 'a clock that jumps']);
+    assert.deepEqual(possible(true), ['pause', 'a clock that jumps']);
+    assert.deepEqual(possible(false), ['pause']);
   });
 });
