@@ -24,10 +24,11 @@ enum {
 struct tally {
 	_Atomic uint64_t bad; /* seeds */
 	_Atomic uint64_t simulated_ms;
-	_Atomic uint64_t least_ms;           /* of any seed */
-	_Atomic uint64_t least_asked;        /* requests */
-	_Atomic uint64_t marks[MARKS_COUNT]; /* seeds that reached each */
-	_Atomic int missed;                  /* mutations */
+	_Atomic uint64_t least_ms;                 /* of any seed */
+	_Atomic uint64_t least_asked;              /* requests */
+	_Atomic uint64_t marks[MARKS_COUNT];       /* seeds that reached each */
+	_Atomic uint64_t marks_first[MARKS_COUNT]; /* the lowest of them */
+	_Atomic int missed;                        /* mutations */
 	struct faults_tally faults;
 };
 
@@ -50,6 +51,13 @@ static void on_fatal(int number)
 	raise(number);
 }
 
+static void lower(_Atomic uint64_t *least, uint64_t value)
+{
+	uint64_t before = *least;
+	while (value < before && !atomic_compare_exchange_weak(least, &before, value))
+		;
+}
+
 /* ---- marks ---- */
 
 static const struct {
@@ -61,10 +69,14 @@ static const struct {
 #undef MARK_ROW
 };
 
-static void take_marks(struct tally *tally)
+static void take_marks(struct tally *tally, uint64_t seed)
 {
-	for (int i = 0; i < MARKS_COUNT; i++)
-		tally->marks[i] += probe_reached[i];
+	for (int i = 0; i < MARKS_COUNT; i++) {
+		if (!probe_reached[i])
+			continue;
+		tally->marks[i]++;
+		lower(&tally->marks_first[i], seed);
+	}
 	memset(probe_reached, 0, sizeof probe_reached);
 }
 
@@ -76,8 +88,10 @@ static uint64_t report_marks(const struct series *s, const struct tally *tally, 
 		uint64_t reached = tally->marks[i];
 		missing += reached == 0;
 		if (s->marks)
-			printf("mark %-28s seeds=%llu  %s\n", mark_rows[i].name,
-			       (unsigned long long)reached, mark_rows[i].text);
+			printf("mark %-28s seeds=%llu first=%llu  %s\n", mark_rows[i].name,
+			       (unsigned long long)reached,
+			       (unsigned long long)(reached ? tally->marks_first[i] : 0),
+			       mark_rows[i].text);
 		else if (reached == 0 && seeds >= MARKS_NEED_SEEDS)
 			printf("mark never reached: %s: %s\n", mark_rows[i].name,
 			       mark_rows[i].text);
@@ -87,13 +101,6 @@ static uint64_t report_marks(const struct series *s, const struct tally *tally, 
 }
 
 /* ---- seeds ---- */
-
-static void lower(_Atomic uint64_t *least, uint64_t value)
-{
-	uint64_t before = *least;
-	while (value < before && !atomic_compare_exchange_weak(least, &before, value))
-		;
-}
 
 static void run_seed(void *context, uint64_t number)
 {
@@ -120,7 +127,7 @@ static void run_seed(void *context, uint64_t number)
 	share->tally->simulated_ms += ms;
 	lower(&share->tally->least_ms, ms);
 	lower(&share->tally->least_asked, asked);
-	take_marks(share->tally);
+	take_marks(share->tally, seed);
 	faults_count(&share->tally->faults, &met);
 	if (s->traces)
 		printf("trace %llu %016llx\n", (unsigned long long)seed, (unsigned long long)trace);
@@ -179,6 +186,8 @@ uint64_t series_run(const struct series *s)
 	uint64_t seeds = 0;
 	tally->least_ms = UINT64_MAX;
 	tally->least_asked = UINT64_MAX;
+	for (int i = 0; i < MARKS_COUNT; i++)
+		tally->marks_first[i] = UINT64_MAX;
 	signal(SIGABRT, on_fatal);
 	signal(SIGSEGV, on_fatal);
 	for (uint64_t i = 0; i < s->seeds; i += block)
