@@ -16,6 +16,7 @@ const REPLICAS = 3;
 const SMALL_DISK_MIB = 1024;
 const RESERVE_MIB = 64;
 const UNSYNCED = join(BUILD, 'chaos/unsynced.so');
+const TIMERS = join(BUILD, 'chaos/timers.so');
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1';
 const ROLES = { coordinator: 0, storage: 10, gateway: 30, arbiter: 50 };
 
@@ -91,7 +92,7 @@ export class Hosts extends Cluster {
     mkdirSync(join(this.dir, 'launch'), { recursive: true });
     mkdirSync(join(this.dir, 'synced'), { recursive: true });
     for (const name of this.members) {
-      const libraries = this.canJump && !name.startsWith('gateway') ? [FAKETIME] : [];
+      const libraries = this.canJump && !name.startsWith('gateway') ? [TIMERS, FAKETIME] : [];
       const words = ['env', `FAKETIME_TIMESTAMP_FILE=${this.clockFile(name)}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'FAKETIME_NO_CACHE=1'];
       this.jump(name, 0);
       if (name.startsWith('storage')) {

@@ -1,6 +1,5 @@
 // What goes wrong, one thing at a time or two. Each fault begins, lasts, and is undone; `exclusive` ones take a node's data
 // away, so nothing else may be wrong then, and everybody has to be in sync before and after.
-import { uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../e2e/lib.mjs';
 import { FULL_NODE } from './hosts.mjs';
@@ -16,9 +15,7 @@ const SHORT = [
 ];
 
 const others = (list, ...without) => list.filter((name) => !without.includes(name));
-
-// Seconds. libfaketime moves timers, too, and the kernel refuses one that would lie before the machine's start.
-const AHEAD = Math.min(3600, Math.floor(uptime() / 2));
+const JUMPS_SECONDS = [-3600, -60, 5, 3600];
 
 export class Nemesis {
   seen = new Map(); // fault -> times
@@ -114,7 +111,13 @@ export class Nemesis {
       'a clock that jumps': {
         lacking: !cluster.canJump,
         seconds: [2, 15],
-        begin: () => { const name = this.pick(others(members, 'gateway-1', 'gateway-2')); cluster.jump(name, this.pick([-3600, -60, 5, AHEAD])); return name; },
+        begin: () => {
+          const name = this.pick(others(members, 'gateway-1', 'gateway-2'));
+          const seconds = this.pick(JUMPS_SECONDS);
+          cluster.jump(name, seconds);
+          this.log(`  ${name}: ${seconds} s`);
+          return name;
+        },
         end: (name) => cluster.jump(name, 0),
       },
       'a full disk': {
