@@ -23,6 +23,14 @@ member_count_min() { # nodes, gateways or arbiters
 	echo "$saved"
 }
 
+setting_set() { # ROLE.KEY=VALUE; of one key the last holds: no daemon takes it twice
+	local setting kept=()
+	for setting in "${SETTINGS[@]}"; do
+		[[ $setting == "${1%%=*}="* ]] || kept+=("$setting")
+	done
+	SETTINGS=("${kept[@]}" "$1")
+}
+
 topology_set() { # KEY VALUE
 	local key=$1 value=$2
 	case $key in
@@ -45,7 +53,7 @@ topology_set() { # KEY VALUE
 	build) BUILD=$(realpath -m "$value") ;;
 	set)
 		[[ $value =~ ^(coordinator|storage|gateway|arbiter)\.[a-z_]+=[^\"\\]*$ ]] || usage "--set ROLE.KEY=VALUE"
-		SETTINGS+=("$value")
+		setting_set "$value"
 		;;
 	esac
 }
