@@ -59,7 +59,7 @@ function checkOrder(doc, ops, say) {
       }
       next++;
     }
-    if (op.generation < seen || (op.kind !== 'get' && op.generation === seen && op !== last && !op.repeated))
+    if (op.generation < seen || (op.kind !== 'get' && op.generation === seen && op !== last))
       say(`${op.kind} at ${op.start} gave ${op.revision} after a ${last.kind} that ended at ${last.end} gave ${last.revision}`);
   }
 }

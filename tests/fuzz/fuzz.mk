@@ -1,4 +1,4 @@
-# Fuzzers: every parser of outside bytes, and the cores among peers that say anything.
+# Fuzzers: the parsers of outside bytes, and the cores among peers that say anything.
 #   make fuzz-smoke [SECONDS=6] [RUNS=20000] [FUZZ_SEED=1]
 #                                 each from the kept seeds until the first limit; part of make test,
 #                                 so the same build always tries the same inputs
