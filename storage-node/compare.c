@@ -53,7 +53,7 @@ static bool can_spare(const struct storage *s, const struct shard_copy *c,
 		      const struct follower *but)
 {
 	/* while two sets decide, W of both together may be too few of one */
-	return is_first(s, c, but ? but->node : s->options.self) &&
+	return c->state == SHARD_SERVING && is_first(s, c, but ? but->node : s->options.self) &&
 	       others_suffice(s, c, but, s->now_ms) && !quorum_joint(&c->placement);
 }
 
@@ -189,7 +189,7 @@ static bool has_branches(const struct storage *s, const struct shard_copy *c)
 	if (c->state != SHARD_PREPARING)
 		tail =
 		    shard_tail_may_depart(c) || (tail && c->accepted_entry > c->position.applied);
-	return c->outbox_count > 0 || (tail && c->unreadable == 0) ||
+	return c->outbox_count > 0 || (tail && c->unreadable <= c->position.applied) ||
 	       (!shard_self(s, c) && !c->position.vacated);
 }
 

@@ -153,7 +153,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		return;
 	}
 	/* again, or to one that has become the lead since */
-	if (write_again_in_outbox(s, c, e, fx))
+	if (!s->starting_anew && write_again_in_outbox(s, c, e, fx))
 		return;
 	enum status refused = attempt_status(s, c, m);
 	if (refused != STATUS_OK) {

@@ -480,6 +480,91 @@ static void test_who_has_a_damaged_entry_does_not_lead(void **state)
 	assert_true(is_damaged(b));
 }
 
+/* What it accepted alone can still settle: the damaged entry was applied long ago. */
+static void test_an_applied_damaged_entry_holds_nothing_up(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "a", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	garble_entry(b, FIRST);
+	storage_bench_stop(b, false);
+	storage_bench_start(b);
+	peers_take_over(b, 2, PEER_B, FIRST);
+	assert_true(is_damaged(b));
+	storage_bench_advance(b, 2 * OFFLINE_MS);
+	m = peers_put(b, "d", 2);
+	m.branch = true;
+	peers_write(b, 2, &m);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	peers_ack(b, PEER_B, 2, FIRST + 1);
+	peers_ack(b, PEER_C, 2, FIRST + 1);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_false(traced(b, "reset"));
+	peers_ack(b, PEER_B, 2, FIRST + 2);
+	peers_ack(b, PEER_C, 2, FIRST + 2);
+	storage_bench_advance(b, REST_MS / 2);
+	assert_true(traced(b, "reset: damaged data"));
+}
+
+/* Between its decision to go and its going another lead has it cut what it ordered last: that is a
+ * branch now, and a client hears so. */
+static void test_who_goes_accepts_nothing(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change = {.kind = CHANGE_EPOCH};
+	peers_lead(b, MODE_AVAILABLE);
+	struct msg_doc_write m = peers_put(b, "a", 1);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	storage_bench_advance(b, 2 * OFFLINE_MS);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_true(is_damaged(b));
+	m = peers_put(b, "d", 2);
+	peers_write(b, 1, &m);
+	peers_ack(b, PEER_B, 1, FIRST);
+	peers_ack(b, PEER_C, 1, FIRST);
+	for (int i = 0; i < 100 && !traced(b, "lease_release"); i++)
+		storage_bench_advance(b, 1);
+	assert_true(traced(b, "lease_release"));
+	assert_false(traced(b, "reset"));
+	peers_place(b, 2, PEER_B, MODE_AVAILABLE);
+	peers_append(b, 2, 1, FIRST, FIRST, &change);
+	m.branch = true;
+	b->written.status = STATUS_INTERNAL;
+	peers_write(b, 2, &m);
+	storage_bench_advance(b, 2 * 50);
+	assert_false(b->written.status == STATUS_ACCEPTED && traced(b, "reset"));
+}
+
+/* B and this node alone have entry FIRST, which the lead before may have settled. */
+static void test_before_it_serves_a_lead_spares_nobody(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change = {.kind = CHANGE_EPOCH};
+	peers_follow(b, MODE_CONSISTENT);
+	peers_append(b, 1, 1, 2, 2, &change);
+	peers_place(b, 2, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_promise(b, PEER_B, 2, STATUS_OK);
+	storage_bench_clear(b);
+	for (int64_t end = b->now_ms + 2 * SPARED_MS; b->now_ms < end;) {
+		struct shard_epoch shard = {.shard = SHARD, .epoch = 2, .spare = true};
+		struct msg_lease_grant m = {.sent_ms = (uint64_t)b->now_ms,
+					    .boot = b->boot,
+					    .incarnation = INCARNATION + PEER_B,
+					    .shards = &shard,
+					    .shards_count = 1};
+		peers_ack(b, PEER_C, 2, 2);
+		storage_bench_deliver(b, PEER_B, MSG_lease_grant, 0, &m);
+		storage_bench_advance(b, 100);
+	}
+	assert_int_equal(b->spared, 0);
+}
+
 static void test_majority_decides_where_all_add_up(void **state)
 {
 	struct storage_bench *b = *state;
@@ -515,6 +600,9 @@ int main(void)
 	    CASE(test_who_can_never_go_does_not_ask),
 	    CASE(test_a_damaged_entry_is_not_passed_on),
 	    CASE(test_who_has_a_damaged_entry_does_not_lead),
+	    CASE(test_an_applied_damaged_entry_holds_nothing_up),
+	    CASE(test_who_goes_accepts_nothing),
+	    CASE(test_before_it_serves_a_lead_spares_nobody),
 	    CASE(test_majority_decides_where_all_add_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
