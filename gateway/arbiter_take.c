@@ -307,8 +307,8 @@ static void offers_came(struct turn *t, struct request *r, uint32_t index, enum 
 	next_offer(t, r);
 }
 
-/* One lead is asked, once: another, or a second time, it would be given what it was not shown,
- * under a lease that its answer then counts for. */
+/* Whoever may have leased is the only one asked, and once: another, or a second time, it would be
+ * given what it was not shown, under a lease that its answer then counts for. */
 static void ask_shard(struct turn *t, struct request *r)
 {
 	struct take_op *op = r->op;
