@@ -74,15 +74,22 @@ static const char *const laws[] = {
     "{" RULES "},\"fallback\":\"oldest\",\"deletes\":\"delete-wins\"}",
 };
 
+/* None but those that branches need; a node that was replaced while it was away brings branches
+ * that nobody could wait for. */
+static int ancestors_kept(struct workload *w)
+{
+	bool replaced = w->sim->settings.rebalance || workload_takes_part(w->sim, "moves");
+	return state_of(w)->kind == CHANGES_NOTHING && !replaced ? 0 : 64;
+}
+
 static void ask_collection(struct workload *w)
 {
 	struct sim_http *r = workload_request(w, 0, HTTP_POST, "/_/collections");
 	buf_printf(&r->body,
 		   "{\"name\":\"tally\",\"mode\":\"available\",\"keepAncestors\":%d,"
 		   "\"retainMs\":%lld,\"replicas\":%d,\"writeQuorum\":%d,\"policy\":%s}",
-		   state_of(w)->kind == CHANGES_NOTHING ? 0 : 64,
-		   (long long)w->sim->settings.retain_ms, w->sim->settings.replicas,
-		   w->sim->settings.write_quorum, laws[LAW_LAST + 1]);
+		   ancestors_kept(w), (long long)w->sim->settings.retain_ms,
+		   w->sim->settings.replicas, w->sim->settings.write_quorum, laws[LAW_LAST + 1]);
 	workload_ask(w, 0, r, TIMEOUT_US);
 }
 

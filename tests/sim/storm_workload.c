@@ -332,10 +332,19 @@ static void asker_answered(struct workload *w, const struct sim_answer *answer)
 
 /* ---- all ---- */
 
+/* Where limits are lowered most is refused, and the greatest storm takes longer than a run may. */
+static bool limits_are_lowered(const struct sim_settings *set)
+{
+	for (int i = 0; i < BOUNDS_COUNT; i++)
+		if (set->bounds[i] > 0)
+			return true;
+	return false;
+}
+
 static void storm_start(struct workload *w)
 {
 	struct storm_state *s = state_of(w);
-	bool great = rng_below(&w->rng, 30) == 0;
+	bool great = rng_below(&w->rng, 30) == 0 && !limits_are_lowered(&w->sim->settings);
 	s->total = great ? (int)rng_between(&w->rng, 4000, BRANCHES_MAX)
 			 : (int)rng_between(&w->rng, 1100, 1500);
 	s->left = s->total;

@@ -285,12 +285,20 @@ const char *workload_name(int index)
 	return index < (int)ARRAY_LEN(table) ? table[index]->name : NULL;
 }
 
-static bool takes_part(struct workload *w)
+static bool draw_part(struct workload *w)
 {
 	const struct workload_ops *ops = w->ops;
 	if (ops->fits && !ops->fits(&w->sim->settings))
 		return false;
 	return ops->one_in == 0 || workload_below(w, ops->one_in) == ops->drawn;
+}
+
+bool workload_takes_part(const struct sim *sim, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (strcmp(table[i]->name, name) == 0)
+			return sim->workloads[i].ops != NULL;
+	return false;
 }
 
 static void start(struct workload *w)
@@ -311,7 +319,7 @@ void workload_start_all(struct sim *sim)
 		const char *name = table[i]->name;
 		*w = (struct workload){.ops = table[i], .sim = sim, .index = (int)i};
 		rng_init(&w->rng, XXH3_64bits_withSeed(name, strlen(name), sim->settings.seed));
-		bool wanted = takes_part(w);
+		bool wanted = draw_part(w);
 		if (sim->trap)
 			wanted = i == 0 || strcmp(name, sim->trap->workload) == 0;
 		if (wanted)

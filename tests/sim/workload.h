@@ -133,6 +133,8 @@ int workload_gateway_node(const struct sim *sim, int gateway);
 
 /* NULL: there is none of this number. */
 const char *workload_name(int index);
+/* In this run; known once all have started. */
+bool workload_takes_part(const struct sim *sim, const char *name);
 
 /* For sim.c and http.c. */
 void workload_start_all(struct sim *sim);
