@@ -123,7 +123,7 @@ export class Nemesis {
       'a full disk': {
         seconds: [3, 15],
         begin: () => cluster.fill(),
-        end: () => cluster.empty(),
+        end: () => { cluster.empty(); return cluster.dev('up'); }, // it may have ended; a service manager starts it again
       },
       'a rolling restart': { seconds: [0, 0], begin: () => this.rolling(), end: () => {} },
       'a power cut of one': { seconds: [0, 3], begin: () => this.powerCut(this.some(storage, 1)), end: (names) => cluster.dev('restart', ...names) },
