@@ -104,6 +104,7 @@ async function run(cluster) {
   for (const text of [...lost.map((id) => `lost: ${id}`), ...resurrected.map((id) => `came back: ${id}`), ...violations].slice(0, 50))
     console.log(text);
   for (const [name, times] of [...nemesis.seen].sort()) console.log(`${String(times).padStart(5)} ${name}`);
+  for (const [what, times] of Object.entries(clients.counts())) console.log(`${String(times).padStart(5)} ${what}`);
   console.log(`refused=${clients.refused} unanswered=${clients.unanswered} violations=${violations.length}`);
   const p99 = Math.round(percentile(nemesis.failovers, 0.99));
   writeFileSync(join(cluster.dir, SUMMARY), `chaos minutes=${short ? ((performance.now() - started) / 60000).toFixed(1) : minutes} acked=${clients.acked} lost=${lost.length} resurrected=${resurrected.length} `

@@ -145,3 +145,100 @@ export function checkEnded(ended, found) {
   }
   return violations;
 }
+
+const byGeneration = (a, b) => generation(a.revision) - generation(b.revision);
+
+/** Locks of documents of a consistent collection. grants: { token, asked, granted, ttlMs } in ms; writes: { doc, grant, read,
+ *  end, status, revision }, where grant is undefined without a lock, and read is the generation that was read under it. */
+export function checkLocks({ grants, writes }) {
+  const violations = checkTokens(grants);
+  for (const { doc, grant, status, end } of writes)
+    if (grant && status === 412 && end < grant.asked + grant.ttlMs)
+      violations.push(`${doc}: token ${grant.token} was to live for ${grant.ttlMs} ms, and was lost after ${Math.round(end - grant.asked)}`);
+  for (const [doc, some] of groupBy(writes.filter(succeeded))) checkHolds(some.sort(byGeneration), (text) => violations.push(`${doc}: ${text}`));
+  return violations;
+}
+
+/** Each grant has its own token; one asked for after another was answered has a greater one. */
+function checkTokens(grants) {
+  const violations = [];
+  const tokens = new Set();
+  const answered = [...grants].sort((a, b) => a.granted - b.granted);
+  let next = 0;
+  let greatest = 0;
+  for (const { token, asked } of [...grants].sort((a, b) => a.asked - b.asked)) {
+    while (next < answered.length && answered[next].granted < asked) greatest = Math.max(greatest, answered[next++].token);
+    if (tokens.has(token)) violations.push(`token ${token} was given twice`);
+    else if (!(token > greatest)) violations.push(`token ${token} was given after ${greatest}`);
+    tokens.add(token);
+  }
+  return violations;
+}
+
+/** Acknowledged writes of one document, in the order of their generations. */
+function checkHolds(writes, say) {
+  const ended = new Set();
+  let greatest = 0;
+  let last;
+  for (const { grant, read, revision } of writes) {
+    if (last && revision !== last.revision && generation(revision) === generation(last.revision))
+      say(`one generation is both ${last.revision} and ${revision}`);
+    if (last?.grant && last.grant !== grant) ended.add(last.grant);
+    if (grant && ended.has(grant)) say(`somebody else wrote ${last.revision} within the hold of token ${grant.token}`);
+    if (grant && grant.token < greatest) say(`token ${grant.token} wrote ${revision} after token ${greatest} had written`);
+    if (grant && read !== undefined && generation(revision) !== read + 1) say(`generation ${read} was read under a lock, ${revision} was written`);
+    greatest = Math.max(greatest, grant?.token ?? 0);
+    last = { grant, revision };
+  }
+}
+
+/** Acknowledged writes that a follower has not been told of. each: of every one, else of that or a later one of the document.
+ *  since: when it began to listen, in ms; heard: document -> revisions in the order of its events. */
+export function unheard(writes, { heard, since, each }) {
+  const told = new Map();
+  for (const [doc, revisions] of heard) told.set(doc, { all: new Set(revisions), last: Math.max(...revisions.map(generation)) });
+  return writes.filter(({ doc, start, status, revision }) => (status === 200 || status === 201) && start > since
+    && !(each ? told.get(doc)?.all.has(revision) : told.get(doc)?.last >= generation(revision)));
+}
+
+/** What a follower was told, against all writes of these documents: { doc, start, status, revision }; revisions without quotes. */
+export function checkFeed(writes, follower) {
+  const { name, heard, each } = follower;
+  const violations = unheard(writes, follower).map(({ doc, revision }) => `${name} was not told of ${revision} of ${doc}`);
+  const written = groupBy(writes);
+  for (const [doc, revisions] of heard) {
+    const some = written.get(doc) ?? [];
+    const acked = new Set(some.filter(succeeded).map((op) => op.revision));
+    const unknown = some.filter((op) => !succeeded(op) && !refused(op)).length;
+    const strange = new Set(revisions.filter((revision) => !acked.has(revision)));
+    if (strange.size > unknown) violations.push(`${name} was told of ${[...strange]} of ${doc}; at most ${unknown} of these were written`);
+    for (let i = 1; i < revisions.length; i++) {
+      const step = generation(revisions[i]) - generation(revisions[i - 1]);
+      if (each ? step !== 1 : step < 0) violations.push(`${name} was told of ${revisions[i]} of ${doc} after ${revisions[i - 1]}`);
+    }
+  }
+  return violations;
+}
+
+/** What an index gives, between two lists without it; each id -> number, another one with each write. Of a document that
+ *  may change meanwhile at most once. */
+export function checkIndex(before, found, after) {
+  const violations = [];
+  for (const id of new Set([...before.keys(), ...found.keys(), ...after.keys()]))
+    if (before.get(id) === after.get(id) && found.get(id) !== before.get(id))
+      violations.push(`the index gives ${found.get(id)} of ${id}, which is ${before.get(id)}`);
+  return violations;
+}
+
+/** When all have been reachable for long enough. rows: of /_/conflicts; listed: ids of documents that show other versions. */
+export function checkCleaned(rows, listed) {
+  return [
+    ...rows.map(({ collection, id, state, cleanup }) => `${collection}/${id} stays ${state} ${JSON.stringify(cleanup ?? {})}`),
+    ...listed.map((id) => `${id} still shows other versions`),
+  ];
+}
+
+/** A checker that had nothing to check has not passed. counts: what -> how many. */
+export function checkReached(counts) {
+  return Object.entries(counts).filter(([, count]) => count === 0).map(([what]) => `there was no ${what}`);
+}

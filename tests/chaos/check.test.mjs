@@ -2,7 +2,10 @@
 // have been met that the machine can't make.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkCounters, checkDeleted, checkEnded, checkProbes, checkRegisters, checkSet, checkTags } from './check.mjs';
+import {
+  checkCleaned, checkCounters, checkDeleted, checkEnded, checkFeed, checkIndex, checkLocks, checkProbes, checkReached, checkRegisters, checkSet,
+  checkTags, unheard,
+} from './check.mjs';
 import { Nemesis } from './nemesis.mjs';
 
 const put = (start, end, value, revision, more = {}) =>
@@ -69,6 +72,77 @@ describe('the other checkers', () => {
     assert.equal(checkEnded(was(false), is(200, '"5-b"')).length, 1);
     assert.equal(checkEnded(was(true), is(200, '"3-b"')).length, 1);
     assert.equal(checkEnded(was(false), is(404)).length, 1);
+  });
+});
+
+describe('the checker of locks', () => {
+  const good = () => {
+    const grants = [[1, 0, 2], [2, 5, 10], [3, 6, 30]].map(([token, asked, granted]) => ({ token, asked, granted, ttlMs: 10 }));
+    const write = (grant, read, revision, more = {}) => ({ doc: 'd', grant: grants[grant], read, status: 200, revision, end: 100, ...more });
+    const writes = [
+      write(0, 0, '"1-a"'), write(undefined, undefined, '"2-b"'), write(1, 2, '"3-c"'), write(1, 3, '"4-d"'),
+      write(0, 1, undefined, { status: 412, end: 11 }), write(2, 4, '"5-e"'), write(1, 4, undefined, { status: 0 }),
+    ];
+    return { grants, writes, write };
+  };
+  const finds = (what, spoil, pattern) => it(what, () => {
+    const records = good();
+    spoil(records);
+    assert.match(checkLocks(records).join('\n'), pattern);
+  });
+  it('is content with what is right', () => assert.deepEqual(checkLocks(good()), []));
+  finds('a late holder that is heard', ({ writes, write }) => writes.push(write(0, 5, '"6-f"')), /token 1 wrote "6-f" after token 3/);
+  finds('a write within a hold', ({ writes, write }) => writes.push(write(undefined, undefined, '"6-f"'), write(2, 6, '"7-g"')), /"6-f" within the hold of token 3/);
+  finds('a read that was not what was replaced', ({ writes, write }) => writes.push(write(2, 5, '"7-g"')), /5 was read under a lock, "7-g"/);
+  finds('a write in the place of another', ({ writes, write }) => writes.push(write(2, 4, '"5-f"')), /both "5-e" and "5-f"/);
+  finds('a lock that ends too early', ({ writes, write }) => writes.push(write(2, 5, undefined, { status: 412, end: 15 })), /lost after 9/);
+  finds('a token that falls', ({ grants }) => grants.push({ token: 0.5, asked: 40, granted: 41 }), /0.5 was given after 3/);
+  finds('a token given twice', ({ grants }) => grants.push({ token: 3, asked: 7, granted: 9 }), /3 was given twice/);
+  finds('no token', ({ grants }) => grants.push({ asked: 40, granted: 41 }), /undefined was given/);
+});
+
+describe('the checker of feeds', () => {
+  const writes = [[1, '1-a'], [3, '2-b'], [5, '3-c']].map(([start, revision]) => ({ doc: 'd', start, status: 200, revision }));
+  writes.push({ doc: 'd', start: 7, status: 0 }, { doc: 'd', start: 8, status: 409 });
+  const check = (revisions, each = true, since = 0) => checkFeed(writes, { name: 'it', heard: new Map([['d', revisions]]), since, each }).join('\n');
+  it('is content with what is right', () => {
+    for (const revisions of [['1-a', '2-b', '3-c'], ['1-a', '2-b', '3-c', '4-x']]) assert.equal(check(revisions), '');
+    assert.equal(check(['2-b', '3-c'], true, 2), '');
+    assert.equal(check(['3-c', '3-c'], false), '');
+    assert.deepEqual(unheard(writes, { heard: new Map(), since: 5, each: true }), []);
+  });
+  it('finds what was left out', () => {
+    assert.match(check(['1-a', '3-c']), /not told of 2-b/);
+    assert.match(check(['1-a', '2-b']), /not told of 3-c/);
+    assert.match(check(['1-a', '2-b'], false), /not told of 3-c/);
+    assert.equal(unheard(writes, { heard: new Map(), since: 2, each: false }).length, 2);
+  });
+  it('finds what came twice, or in another order', () => {
+    assert.match(check(['1-a', '2-b', '2-b', '3-c']), /2-b of d after 2-b/);
+    assert.match(check(['2-b', '1-a', '3-c']), /1-a of d after 2-b/);
+    assert.match(check(['3-c', '2-b'], false), /2-b of d after 3-c/);
+  });
+  it('finds what nobody wrote', () => {
+    assert.match(check(['1-a', '2-b', '3-c', '4-x', '5-y']), /4-x,5-y of d; at most 1/);
+    assert.match(check(['1-a', '2-x', '2-b', '3-c', '4-y'], false), /at most 1/);
+  });
+});
+
+describe('the checkers of indexes and of cleanup', () => {
+  const map = (object) => new Map(Object.entries(object));
+  it('an index that says something else', () => {
+    assert.deepEqual(checkIndex(map({ a: 1, b: 2, c: 3 }), map({ a: 1, b: 4, d: 5 }), map({ a: 1, b: 4, d: 5 })), []);
+    for (const [found, pattern] of [[{}, /gives undefined of a, which is 1/], [{ a: 2 }, /gives 2 of a, which is 1/], [{ a: 1, z: 3 }, /gives 3 of z, which is undefined/]])
+      assert.match(checkIndex(map({ a: 1 }), map(found), map({ a: 1 })).join('\n'), pattern);
+  });
+  it('conflicts and traces that stay', () => {
+    assert.deepEqual(checkCleaned([], []), []);
+    assert.match(checkCleaned([{ collection: 'c', id: 'd', state: 'open' }], []).join(), /c\/d stays open/);
+    assert.match(checkCleaned([{ collection: 'c', id: 'd', state: 'resolved', cleanup: { state: 'waiting', for: ['n'] } }], []).join(), /resolved .*waiting.*n/);
+    assert.match(checkCleaned([], ['d']).join(), /d still shows/);
+  });
+  it('checkers that had nothing to check', () => {
+    assert.deepEqual(checkReached({ a: 1, b: 0 }), ['there was no b']);
   });
 });
 

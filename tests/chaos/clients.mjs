@@ -1,7 +1,12 @@
 // What applications do while faults go on, with a record of what they were told. Each loop is one application that waits
 // for its answers; all stop at `stop`, and `verify` holds the records against what is there.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkCounters, checkDeleted, checkEnded, checkProbes, checkRegisters, checkSet, checkTags } from './check.mjs';
+import {
+  checkCleaned, checkCounters, checkDeleted, checkEnded, checkProbes, checkReached, checkRegisters, checkSet, checkTags,
+} from './check.mjs';
+import { Feed } from './feed.mjs';
+import { INDEXED, Indexed } from './indexed.mjs';
+import { Locks } from './locks.mjs';
 
 const REGISTERS = 12;
 const COUNTERS = 4;
@@ -12,12 +17,16 @@ const PROBE_IDLE_MS = 1000; // between probes while nobody measures
 const REQUEST_MS = 8000;
 const BURST_S = 60; // of rounds that faults held up and that are made up for
 const ERA_MS = 180000; // then the registers' documents are others, and the records of the old ones are checked and dropped
+const CLEANED_MS = 180000; // without any conflict less, and it counts as there for ever
 const KEEP_TAGS = 40; // of a document, so that they stay small; then comes the next
 
 export const COLLECTIONS = {
   'chaos.set': {},
   'chaos.register': {},
   'chaos.probe': { shards: 6 },
+  'chaos.lock': {},
+  'chaos-feed': {}, // a name that CouchDB's clients can have, too
+  'chaos.index': INDEXED,
   'chaos.tags': { mode: 'available', retainMs: 1000, policy: { strategy: 'merge', paths: { tags: 'set' } } },
 };
 
@@ -61,6 +70,12 @@ export class Clients {
     this.loops = loops;
     this.pace = new Pace(rate);
     this.number = 0;
+    this.parts = [new Locks(this), new Feed(this), new Indexed(this)]; // workloads with checkers of their own
+  }
+
+  /** What -> how often, of what the parts did; without what may not come to pass in a short run. */
+  counts(rare = true) {
+    return Object.assign({}, ...this.parts.flatMap((part) => [part.counts, rare && part.rare]));
   }
 
   start() {
@@ -68,6 +83,7 @@ export class Clients {
     this.running = Promise.all([
       ...some(this.loops, this.#insert), ...some(this.loops, this.#register), ...some(COUNTERS, this.#count),
       ...some(TAGGED, this.#tag), ...Array.from({ length: REGISTERS }, (_, i) => this.#probeForever(i)),
+      ...this.parts.flatMap((part) => part.start()),
     ]);
   }
 
@@ -87,7 +103,7 @@ export class Clients {
   }
 
   /** One request that may fail in any way: { status: 0 } without an answer. */
-  async #ask(method, path, options = {}) {
+  async ask(method, path, options = {}) {
     try {
       const gateway = 1 + Math.floor(this.random() * this.gateways);
       return await this.cluster.send(method, path, { gateway, timeoutMs: REQUEST_MS, ...options });
@@ -96,7 +112,7 @@ export class Clients {
     }
   }
 
-  #told(answer) {
+  told(answer) {
     if (answer.status >= 200 && answer.status < 300) this.acked++;
     else if (answer.status === 0 || answer.json?.code === 'outcome_unknown') this.unanswered++;
     else this.refused++;
@@ -104,12 +120,12 @@ export class Clients {
   }
 
   /** Asks until it is answered for good; with a key that is harmless. 0: not before the end. */
-  async #insist(method, path, body, headers = {}) {
+  async insist(method, path, body, headers = {}) {
     headers['Idempotency-Key'] = `k${++this.number}-${Math.floor(this.random() * 1e9)}`;
     for (let pause = RETRY_MS; ; pause = Math.min(2 * pause, RETRY_MOST_MS)) {
-      const answer = await this.#ask(method, path, { body, headers });
-      if (answer.status !== 0 && answer.status !== 503 && answer.status !== 429 && answer.status !== 507) return this.#told(answer);
-      if (!this.going) return this.#told({ status: 0, headers: {} });
+      const answer = await this.ask(method, path, { body, headers });
+      if (answer.status !== 0 && answer.status !== 503 && answer.status !== 429 && answer.status !== 507) return this.told(answer);
+      if (!this.going) return this.told({ status: 0, headers: {} });
       await sleep(pause);
     }
   }
@@ -120,11 +136,11 @@ export class Clients {
     const value = ++this.number;
     const id = `s${client}-${value}`;
     this.set.set(id, { acked: false, value });
-    const answer = await this.#insist('PUT', `/chaos.set/${id}`, { value, filler: 'x'.repeat(200) });
+    const answer = await this.insist('PUT', `/chaos.set/${id}`, { value, filler: 'x'.repeat(200) });
     if (answer.status !== 200 && answer.status !== 201) return false;
     this.set.get(id).acked = true;
     if (this.random() < 0.1) {
-      const gone = await this.#insist('DELETE', `/chaos.set/${id}`);
+      const gone = await this.insist('DELETE', `/chaos.set/${id}`);
       this.set.delete(id);
       if (gone.status === 200) this.deleted.add(id);
       else this.set.set(id, { acked: false, value });
@@ -149,8 +165,8 @@ export class Clients {
     const op = { doc, kind, start: performance.now(), end: Infinity, status: 0, value, expected: headers['If-Match'] };
     this.registers.get(Number(/\d+/.exec(doc)[0])).push(op);
     const body = kind === 'put' ? { value } : undefined;
-    const answer = await this.#ask(method, `/chaos.register/${doc}`, { headers, body });
-    if (kind !== 'get') this.#told(answer);
+    const answer = await this.ask(method, `/chaos.register/${doc}`, { headers, body });
+    if (kind !== 'get') this.told(answer);
     if (answer.status === 0 || answer.json?.code === 'outcome_unknown') return answer;
     Object.assign(op, { end: performance.now(), status: answer.status, revision: answer.etag });
     if (kind === 'get') op.value = answer.json?.value;
@@ -183,10 +199,10 @@ export class Clients {
     const name = `c${client}`;
     if (!this.counters.has(name)) this.counters.set(name, { acked: 0, unknown: 0 });
     const counter = this.counters.get(name);
-    const read = await this.#ask('GET', `/chaos.register/${name}`);
+    const read = await this.ask('GET', `/chaos.register/${name}`);
     if (read.status !== 200 && read.status !== 404) return false;
     const headers = read.etag ? { 'If-Match': read.etag } : { 'If-None-Match': '*' };
-    const answer = await this.#insist('PUT', `/chaos.register/${name}`, { n: (read.json?.n ?? 0) + 1 }, headers);
+    const answer = await this.insist('PUT', `/chaos.register/${name}`, { n: (read.json?.n ?? 0) + 1 }, headers);
     if (answer.status === 200 || answer.status === 201) counter.acked++;
     else if (answer.status === 0) counter.unknown++;
     return true;
@@ -196,11 +212,11 @@ export class Clients {
     const doc = `t${client % (TAGGED / 2)}-${Math.floor(this.tagsOf[client % (TAGGED / 2)] / KEEP_TAGS)}`;
     if (!this.tags.has(doc)) this.tags.set(doc, new Map());
     const acked = this.tags.get(doc);
-    const read = await this.#ask('GET', `/chaos.tags/${doc}`);
+    const read = await this.ask('GET', `/chaos.tags/${doc}`);
     if (read.status !== 200 && read.status !== 404) return false;
     const tag = `g${++this.number}`;
     const body = { tags: [...(read.json?.tags ?? []), tag] };
-    const answer = await this.#insist('PUT', `/chaos.tags/${doc}${read.etag ? '?branch=true' : ''}`, body,
+    const answer = await this.insist('PUT', `/chaos.tags/${doc}${read.etag ? '?branch=true' : ''}`, body,
       read.etag ? { 'If-Match': read.etag } : { 'If-None-Match': '*' });
     if ([200, 201, 202].includes(answer.status)) acked.set(tag, { status: answer.status, at: performance.now() });
     this.tagsOf[client % (TAGGED / 2)]++;
@@ -213,7 +229,7 @@ export class Clients {
     const probed = this.probed.get(doc);
     const n = ++this.number;
     const start = performance.now();
-    const answer = this.#told(await this.#ask('PUT', `/chaos.probe/${doc}`, { body: { n } }));
+    const answer = this.told(await this.ask('PUT', `/chaos.probe/${doc}`, { body: { n } }));
     if (answer.status !== 200 && answer.status !== 201) {
       if (answer.status === 0 || answer.status === 503) probed.unknown.add(n);
       return;
@@ -251,10 +267,10 @@ export class Clients {
   // ---- the end ----
 
   /** id -> what `pick` takes of the row; whole rows of a long run would be too many. */
-  async #all(collection, pick) {
+  async #all(collection, pick, more = '') {
     const rows = new Map();
     for (let cursor = ''; cursor !== undefined;) {
-      const page = await this.cluster.insist('GET', `/${collection}?limit=1000&cursor=${encodeURIComponent(cursor)}`, {}, [200], 60000);
+      const page = await this.cluster.insist('GET', `/${collection}?limit=1000&cursor=${encodeURIComponent(cursor)}${more}`, {}, [200], 60000);
       for (const row of page.json) rows.set(row.id, pick(row));
       cursor = page.headers['x-parley-cursor'];
     }
@@ -274,8 +290,25 @@ export class Clients {
     this.violations.push(...checkEnded(new Map(before), now));
   }
 
+  /** All conflicts are resolved, and their traces go, whatever waited for whom. */
+  async #verifyCleaned() {
+    let rows;
+    let least = Infinity;
+    for (let end = 0; least > 0 && (end === 0 || performance.now() < end); await sleep(RETRY_MOST_MS)) {
+      rows = (await this.cluster.insist('GET', '/_/conflicts?limit=10000', {}, [200], CLEANED_MS)).json;
+      if (rows.length < least) end = performance.now() + CLEANED_MS;
+      least = Math.min(least, rows.length);
+    }
+    const shown = await this.#all('chaos.tags', (row) => row._conflicts?.length ?? 0, '&conflicts=true');
+    this.violations.push(...checkCleaned(rows, [...shown].filter(([, count]) => count > 0).map(([id]) => id)));
+    const { json } = await this.cluster.insist('GET', '/system.resolutions?count=true');
+    this.violations.push(...checkReached({ 'resolution of a conflict': json.documentCount, ...this.counts(false) }));
+  }
+
   /** disksLost: as checkTags wants them, by performance.now(). */
   async verify(disksLost) {
+    for (const part of this.parts) await part.verify();
+    await this.#verifyCleaned();
     const values = await this.#all('chaos.set', (row) => row.value);
     const { lost, violations } = checkSet(this.set, values);
     const resurrected = checkDeleted(this.deleted, values);
