@@ -15,6 +15,7 @@ export const FULL_NODE = 'storage-3'; // its data lie on a small file system
 const REPLICAS = 3;
 const SMALL_DISK_MIB = 1024;
 const RESERVE_MIB = 64;
+const SCRUB_MIB = 32;
 const UNSYNCED = join(BUILD, 'chaos/unsynced.so');
 const TIMERS = join(BUILD, 'chaos/timers.so');
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1';
@@ -111,7 +112,8 @@ export class Hosts extends Cluster {
   async up() {
     this.prepare();
     const { nodes, gateways, arbiters } = this.count;
-    await super.up({ nodes, gateways, arbiters, settings: [`storage.disk_reserve_bytes=${RESERVE_MIB << 20}`] });
+    const settings = { disk_reserve_bytes: RESERVE_MIB << 20, scrub_bytes_per_second: SCRUB_MIB << 20, scrub_rest_seconds: 30 };
+    await super.up({ nodes, gateways, arbiters, settings: Object.entries(settings).map(([key, value]) => `storage.${key}=${value}`) });
     for (const name of this.members)
       this.inside(name, 'nft', 'add table inet chaos; add chain inet chaos in { type filter hook input priority 0; }');
   }

@@ -57,6 +57,12 @@ export class Nemesis {
     return from;
   }
 
+  /** What is wrong on its disk has been found: until then it counts as a copy, and another one less is one too many. */
+  readThrough(name) {
+    return until(`${name} has read all that it stores`, IN_SYNC_MS,
+      async () => await this.cluster.metric(name, 'parley_scrub_passes_total') > 0, 500);
+  }
+
   async leads() {
     const { json } = await this.cluster.get('/system.nodes');
     return json.filter((node) => node.leads > 0).map((node) => node.id);
@@ -156,7 +162,7 @@ export class Nemesis {
           for (let i = 0; i < 3; i++) this.log(`  ${name}: ${cluster.damage(name, this.random)}`);
           return name;
         },
-        end: restart,
+        end: async (name) => { await restart(name); await this.readThrough(name); },
       },
       'an old disk put back': {
         exclusive: true, seconds: [1, 5],
