@@ -180,16 +180,20 @@ static void step_down(struct storage *s, struct effects *fx)
 			lease_step_down(s, entry->value, fx);
 }
 
-/* Has it writes that were answered as accepted and that nobody else may have? In the tail of its
- * stream, they settle, or go into the outbox once another leads or it is not listed any more. Where
- * an entry can't be read, neither ever comes. */
+/* May the tail of its stream hold writes that were answered as accepted? They settle, or go into
+ * the outbox once another leads or the copy is not listed any more; where an entry of it can't be
+ * read, neither ever comes. */
+static bool tail_may_be_accepted(const struct shard_copy *c)
+{
+	uint64_t applied = c->position.applied;
+	bool own = c->position.last > applied && c->accepted_entry > applied;
+	return (own || shard_tail_may_depart(c)) && c->unreadable <= applied;
+}
+
+/* Has it writes that nobody else may have? */
 static bool has_branches(const struct storage *s, const struct shard_copy *c)
 {
-	bool tail = c->position.last > c->position.applied;
-	if (c->state != SHARD_PREPARING)
-		tail =
-		    shard_tail_may_depart(c) || (tail && c->accepted_entry > c->position.applied);
-	return c->outbox_count > 0 || (tail && c->unreadable <= c->position.applied) ||
+	return c->outbox_count > 0 || tail_may_be_accepted(c) ||
 	       (!shard_self(s, c) && !c->position.vacated);
 }
 

@@ -241,7 +241,8 @@ static void walk(struct storage *s, struct shard_copy *c, struct taking *k)
 }
 
 /* Under one lease conflicts are given once. A late copy of its request would have them as they are
- * by then, and an answer of who was shown them earlier would pass over versions he never saw. */
+ * by then, and an answer of who was shown them earlier would pass over versions he never saw. Where
+ * there are too many leases, some other one is forgotten early. */
 static void spend(const struct storage *s, struct offers *o, struct slice lease)
 {
 	size_t at = 0;
@@ -389,7 +390,7 @@ enum status offer_check(const struct storage *s, const struct shard_copy *c,
 	return MUTATION(answer_to_what_was) ? STATUS_OK : STATUS_LEAVES_MOVED;
 }
 
-/* The oldest one goes where there are too many. */
+/* Some other one goes where there are too many. */
 static void keep_answer(struct offers *o, const struct msg_conflict_resolve *m, uint64_t number,
 			int64_t until_ms)
 {

@@ -145,6 +145,10 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		write_answer(s, e, WHEN_NOW, STATUS_BAD_MESSAGE, NULL, fx);
 		return;
 	}
+	if (s->starting_anew) { /* what is here goes at the next tick */
+		write_answer(s, e, WHEN_NOW, STATUS_NO_LEAD, NULL, fx);
+		return;
+	}
 	/* its client was told that nobody knows, or that it is a branch: it must not land on what
 	 * came since */
 	if (write_is_stale(s, m->until_ms, m->life)) {
@@ -153,7 +157,7 @@ void write_on_doc_write(struct storage *s, const struct event *e, struct effects
 		return;
 	}
 	/* again, or to one that has become the lead since */
-	if (!s->starting_anew && write_again_in_outbox(s, c, e, fx))
+	if (write_again_in_outbox(s, c, e, fx))
 		return;
 	enum status refused = attempt_status(s, c, m);
 	if (refused != STATUS_OK) {

@@ -19,7 +19,7 @@ static bool stands_applied(struct storage *s, struct shard_copy *c, struct slice
 
 static enum status branch_refused(const struct storage *s, const struct shard_copy *c)
 {
-	if (!shard_is_available(c) || !placed_takes_branches(s, c) || s->starting_anew)
+	if (!shard_is_available(c) || !placed_takes_branches(s, c))
 		return STATUS_NO_LEAD;
 	if (s->disk_full)
 		return STATUS_DISK_FULL;

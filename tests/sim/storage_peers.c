@@ -6,19 +6,16 @@
 
 /* ---- what peers say ---- */
 
-void peers_place(struct storage_bench *b, uint64_t epoch, uint64_t lead,
-		 enum availability_mode mode)
+void peers_place_among(struct storage_bench *b, uint64_t epoch, uint64_t lead,
+		       enum availability_mode mode, struct replica *replicas, uint32_t count)
 {
-	struct replica replicas[] = {{.node = SELF, .incarnation = INCARNATION + SELF},
-				     {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
-				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C}};
 	struct shard shard = {.id = SHARD,
 			      .collection = COLLECTION,
 			      .hash_last = UINT64_MAX,
 			      .epoch = epoch,
 			      .lead = lead,
 			      .replicas = replicas,
-			      .replicas_count = 3,
+			      .replicas_count = count,
 			      .write_quorum = 2};
 	struct collection collection = {.id = COLLECTION,
 					.name = slice_text("c"),
@@ -34,6 +31,15 @@ void peers_place(struct storage_bench *b, uint64_t epoch, uint64_t lead,
 				    .shards = &shard,
 				    .shards_count = 1};
 	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+}
+
+void peers_place(struct storage_bench *b, uint64_t epoch, uint64_t lead,
+		 enum availability_mode mode)
+{
+	struct replica replicas[] = {{.node = SELF, .incarnation = INCARNATION + SELF},
+				     {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C}};
+	peers_place_among(b, epoch, lead, mode, replicas, ARRAY_LEN(replicas));
 }
 
 void peers_promise(struct storage_bench *b, uint64_t node, uint64_t epoch, enum status status)

@@ -9,6 +9,9 @@
  */
 void peers_place(struct storage_bench *b, uint64_t epoch, uint64_t lead,
 		 enum availability_mode mode);
+/* Likewise, with other replicas. */
+void peers_place_among(struct storage_bench *b, uint64_t epoch, uint64_t lead,
+		       enum availability_mode mode, struct replica *replicas, uint32_t count);
 void peers_promise(struct storage_bench *b, uint64_t node, uint64_t epoch, enum status status);
 /* Entries up to this number are synced there. */
 void peers_ack(struct storage_bench *b, uint64_t node, uint64_t epoch, uint64_t number);
