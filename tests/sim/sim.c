@@ -10,7 +10,13 @@
 
 #include "common/base/memory.h"
 
-enum { LIVENESS_MS = 90000, DEEP_REQUESTS = 500, DEEP_MORE_MS = 3600000 };
+enum {
+	LIVENESS_MS = 90000,
+	/* what gateways write each second or two must not be met each time */
+	QUIET_LOOK_US = 430000,
+	DEEP_REQUESTS = 500,
+	DEEP_MORE_MS = 3600000
+};
 
 /* ---- the heap of events, by time, then by order of scheduling ---- */
 
@@ -195,7 +201,7 @@ static void liveness(struct sim *sim)
 	int64_t deadline = sim->now_us + LIVENESS_MS * 1000ll;
 	int quiet = 0;
 	while (sim->now_us < deadline && quiet < 3 && sim->violations == 0) {
-		run_until(sim, sim->now_us + 500000);
+		run_until(sim, sim->now_us + QUIET_LOOK_US);
 		watch(sim);
 		buf_clear(&why);
 		quiet = workload_all_done(sim, &why) && checker_quiet(sim, &why) ? quiet + 1 : 0;
