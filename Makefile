@@ -4,8 +4,9 @@
 #   make test          every suite: check unit unit-sanitized sim fuzz-smoke e2e chaos (each is a target, too)
 #   make merge-deep    histories merged in pieces and at once: MERGES=n
 #   make sim           the simulator: SEEDS=n SEED=first VERBOSE=1
-#   make sim-mutations the simulator's own test: planted bugs must be found
+#   make sim-mutations the simulator's own test: planted bugs must be found; make sim-places: a node fails at each step
 #   make bench         CPU time per operation beside bare prototypes: LIMITS_DIR=dir
+#   make overload failover catchup coordinator-away   goodput, and what faults cost; on a quiet machine
 #   make chaos         a real cluster under real faults: MINUTES=n SEED=n RATE=n (root)
 #   make fuzz-smoke    every fuzzer for SECONDS=n; make fuzz-hours: for HOURS=n of CPU time each
 #   make docs golden   generated documents and pinned encodings, after a change to proto/
