@@ -157,6 +157,7 @@ struct outbox_item {
 	struct revision revision;  /* hash inside change */
 	struct revision parent;    /* likewise; generation 0: none */
 	struct position entry;     /* that it was here and that was cut; number 0: none */
+	bool bare;                 /* attachments that it names are not here either (bring.h) */
 };
 
 /* Whom the cleanup of a shard's resolutions waits for, as its arbiter last said; for people. */
@@ -308,6 +309,7 @@ struct storage {
 	uint64_t feeds_count; /* of all shards, as of the last tick, and those opened since */
 	struct arena arena;   /* for one step */
 	struct outbox_view *outbox_view; /* document.c; NULL: none so far */
+	struct bring *bring;             /* bring.c; NULL: nothing is brought */
 	struct buf key;                  /* scratch for keys */
 	struct buf value;                /* scratch for values */
 	struct applying applying;
@@ -490,6 +492,10 @@ void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx);
 bool outbox_holds(const struct shard_copy *c, struct slice id);
+/* NULL: none. Until the outbox changes. */
+struct outbox_item *outbox_find(struct shard_copy *c, struct slice id,
+				const struct revision *revision);
+struct outbox_item *outbox_at(struct shard_copy *c, uint64_t sequence);
 /* For how long its oldest branch has waited, by the wall clock; 0: none does. */
 uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c);
 /* Sets the flag of each document that it holds a branch of. ids: document id -> bool*. */

@@ -6,6 +6,7 @@
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
+#include "storage-node/bring.h"
 #include "storage-node/epochs.h"
 #include "storage-node/erase.h"
 #include "storage-node/internal.h"
@@ -36,6 +37,24 @@ static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice e
 bool outbox_holds(const struct shard_copy *c, struct slice id)
 {
 	return map_get(&c->outbox_ids, id) != NULL;
+}
+
+struct outbox_item *outbox_find(struct shard_copy *c, struct slice id,
+				const struct revision *revision)
+{
+	for (uint32_t i = 0; outbox_holds(c, id) && i < c->outbox_count; i++)
+		if (revision_equal(&c->outbox[i].revision, revision) &&
+		    slice_equal(c->outbox[i].id, id))
+			return &c->outbox[i];
+	return NULL;
+}
+
+struct outbox_item *outbox_at(struct shard_copy *c, uint64_t sequence)
+{
+	for (uint32_t i = 0; i < c->outbox_count; i++)
+		if (c->outbox[i].sequence == sequence)
+			return &c->outbox[i];
+	return NULL;
 }
 
 static void count_in(struct shard_copy *c, struct slice id)
@@ -152,16 +171,11 @@ void outbox_applied(struct storage *s, struct shard_copy *c, const struct change
 void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		    const struct revision *revision)
 {
-	if (!outbox_holds(c, id))
+	const struct outbox_item *item = outbox_find(c, id, revision);
+	if (!item)
 		return;
-	for (uint32_t i = 0; i < c->outbox_count; i++) {
-		if (!revision_equal(&c->outbox[i].revision, revision) ||
-		    !slice_equal(c->outbox[i].id, id))
-			continue;
-		outbox_remove(s, c, i);
-		c->outbox_pushed_ms = 0; /* its children may go now */
-		return;
-	}
+	outbox_remove(s, c, (uint32_t)(item - c->outbox));
+	c->outbox_pushed_ms = 0; /* its children may go now */
 }
 
 uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c)
@@ -270,7 +284,8 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 		struct msg_outbox_push m = {.shard = c->id,
 					    .change = item->change,
 					    .applied = c->position.applied,
-					    .entry = item->entry};
+					    .entry = item->entry,
+					    .bare = item->bare};
 		envelope.request_id = s->next_request++;
 		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
 	}
@@ -364,6 +379,8 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 	bool settled = is_settled(s, c, &m->entry);
 	if (e->message.envelope.epoch == c->lead_epoch && !replica &&
 	    tell_settled(s, c, e, settled, fx))
+		return;
+	if (!settled && !replica && bring_lacks(s, c, e, fx))
 		return;
 	/* accepted is accepted, whatever the collection has become since */
 	if (!settled && (shard_is_available(c) || !MUTATION(branch_left)))

@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "storage-node/attachment.h"
+#include "storage-node/bring.h"
 #include "storage-node/changes.h"
 #include "storage-node/checkpoint.h"
 #include "storage-node/erase.h"
@@ -76,6 +77,7 @@ void storage_free(struct storage *s)
 	query_free_jobs(s);
 	edit_free_jobs(s);
 	scrub_free(s);
+	bring_free(s);
 	for (struct map_entry *e; (e = map_next(&s->shards, &at));) {
 		struct shard_copy *c = e->value;
 		for (uint32_t i = 0; i < c->followers_count; i++)
@@ -134,6 +136,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_snapshot_chunk_ack] = snapshot_on_chunk_ack,
     [MSG_outbox_push] = outbox_on_push,
     [MSG_outbox_push_ack] = placed_on_push_ack,
+    [MSG_outbox_lacks] = bring_on_lacks,
     [MSG_conflict_list] = conflict_on_list,
     [MSG_conflict_read] = conflict_on_read,
     [MSG_conflict_resolve] = conflict_on_resolve,
@@ -146,6 +149,7 @@ static message_handler *const handlers[MSG_NUMBER_MAX + 1] = {
     [MSG_checkpoint_set] = checkpoint_on_set,
     [MSG_checkpoint_list] = checkpoint_on_list,
     [MSG_attachment_chunk] = attachment_on_chunk,
+    [MSG_attachment_chunk_ack] = bring_on_chunk_ack,
     [MSG_attachment_read] = attachment_on_read,
     [MSG_attachment_forget] = attachment_on_forget,
     [MSG_doc_import] = import_on_doc_import,

@@ -1,99 +1,9 @@
 /* Attachments at the storage node's core: contents come in chunks, are counted as bodies name them,
  * and go with the last. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-#include "common/doc/attachment.h"
 #include "common/doc/revision.h"
-#include "common/doc/value.h"
-#include "storage-node/attachment.h"
-#include "tests/sim/storage_peers.h"
+#include "tests/core/attachment_steps.h"
 
 enum { KEEP_MS = 60 * 60 * 1000 };
-
-/* Everything ordered so far is settled and applied. */
-static void settle(struct storage_bench *b, uint64_t number)
-{
-	peers_ack(b, PEER_B, 1, number);
-}
-
-static enum status chunk(struct storage_bench *b, uint64_t upload, uint64_t number, bool last,
-			 struct slice bytes)
-{
-	uint8_t md5[MD5_BYTES];
-	attachment_md5(bytes, md5);
-	struct msg_attachment_chunk m = {.shard = SHARD, .body = bytes};
-	m.chunk =
-	    (struct chunk){.upload = peers_operation(b, upload), .number = number, .last = last};
-	if (last)
-		m.chunk.md5 = slice_of(md5, sizeof md5);
-	b->chunk_taken.status = 999;
-	storage_bench_deliver(b, GATEWAY, MSG_attachment_chunk, 1, &m);
-	return (enum status)b->chunk_taken.status;
-}
-
-/* {"v": v, "_attachments": {"a": ...}}: `member` is hexadecimal digits of an upload, "stub", or
- * what is stored. */
-static struct slice body_of(struct storage_bench *b, uint64_t v, uint64_t upload)
-{
-	struct buf out = {0};
-	struct buf id = {0};
-	mp_write_map(&out, 2);
-	mp_write_text(&out, "v");
-	mp_write_u64(&out, v);
-	mp_write_text(&out, ATTACHMENTS_MEMBER);
-	mp_write_map(&out, 1);
-	mp_write_text(&out, "a");
-	mp_write_map(&out, 2);
-	mp_write_text(&out, "content_type");
-	mp_write_text(&out, "text/plain");
-	if (upload > 0) {
-		struct slice bytes = peers_operation(b, upload);
-		buf_append_hex(&id, bytes.data, bytes.len);
-		mp_write_text(&out, "upload");
-		mp_write_str(&out, buf_slice(&id));
-	} else {
-		mp_write_text(&out, "stub");
-		mp_write_bool(&out, true);
-	}
-	struct slice copy = arena_copy(&b->arena, buf_slice(&out));
-	buf_close(&out);
-	buf_close(&id);
-	return copy;
-}
-
-static uint64_t operation = 100;
-
-static enum status write(struct storage_bench *b, const char *id, struct slice body,
-			 uint64_t settles)
-{
-	struct msg_doc_write put = peers_put(b, id, 0);
-	put.body = body;
-	put.operation_id = peers_operation(b, ++operation);
-	peers_write(b, 1, &put);
-	if (b->written.status == 999)
-		settle(b, settles);
-	return (enum status)b->written.status;
-}
-
-static bool stub_of(struct storage_bench *b, const char *id, struct attachment_stub *out)
-{
-	return peers_read(b, 1, id, false) == STATUS_OK &&
-	       attachment_find(attachments_of(b->was_read.body), slice_text("a"), out);
-}
-
-static enum status read_chunk(struct storage_bench *b, const struct attachment_stub *stub,
-			      uint64_t number)
-{
-	struct msg_attachment_read m = {
-	    .shard = SHARD, .content = slice_of(stub->content, CONTENT_BYTES), .number = number};
-	b->chunk_read.status = 999;
-	storage_bench_deliver(b, GATEWAY, MSG_attachment_read, 1, &m);
-	return (enum status)b->chunk_read.status;
-}
 
 static int pairs(struct storage_bench *b)
 {
@@ -136,15 +46,6 @@ static void test_comes_and_goes(void **state)
 	assert_int_equal(pairs(b), 0);
 }
 
-/* SELF leads, and document d has an attachment that says hello: entries 3 and 4. */
-static void lead_with_hello(struct storage_bench *b, enum availability_mode mode)
-{
-	peers_lead(b, mode);
-	assert_int_equal(chunk(b, 1, 0, true, slice_text("hello")), 999);
-	settle(b, 3);
-	assert_int_equal(write(b, "d", body_of(b, 1, 1), 4), STATUS_CREATED);
-}
-
 /* As a client puts an attachment under a name that another one has. */
 static void test_is_replaced(void **state)
 {
@@ -156,7 +57,7 @@ static void test_is_replaced(void **state)
 	struct msg_doc_write patch = peers_put(b, "d", 0);
 	patch.op = WRITE_PATCH;
 	patch.body = body_of(b, 2, 2);
-	patch.operation_id = peers_operation(b, ++operation);
+	patch.operation_id = peers_operation(b, next_operation());
 	peers_write(b, 1, &patch);
 	settle(b, 6);
 	assert_int_equal(b->written.status, STATUS_OK);
@@ -164,22 +65,6 @@ static void test_is_replaced(void **state)
 	assert_int_equal(stub.length, 7);
 	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
 	assert_true(slice_is(b->chunk_read.body, "goodbye"));
-}
-
-/* {"v": 9, "_attachments": {"a": the attachment as it is stored}}. */
-static struct slice body_with(struct storage_bench *b, const struct attachment_stub *stub)
-{
-	struct buf out = {0};
-	mp_write_map(&out, 2);
-	mp_write_text(&out, "v");
-	mp_write_u64(&out, 9);
-	mp_write_text(&out, ATTACHMENTS_MEMBER);
-	mp_write_map(&out, 1);
-	mp_write_text(&out, "a");
-	attachment_write(stub, &out);
-	struct slice copy = arena_copy(&b->arena, buf_slice(&out));
-	buf_close(&out);
-	return copy;
 }
 
 /* Of a version whose content is gone: what the current one has may be kept, nothing else. */
@@ -201,11 +86,11 @@ static void test_late_edit_keeps_it(void **state)
 	struct attachment_stub other = stub;
 	other.content[0] ^= 1;
 	late.body = body_with(b, &other);
-	late.operation_id = peers_operation(b, ++operation);
+	late.operation_id = peers_operation(b, next_operation());
 	peers_write(b, 1, &late);
 	assert_int_equal(b->written.status, STATUS_MISSING_ATTACHMENT);
 	late.body = body_with(b, &stub);
-	late.operation_id = peers_operation(b, ++operation);
+	late.operation_id = peers_operation(b, next_operation());
 	peers_write(b, 1, &late);
 	assert_int_equal(b->written.status, 999);
 	settle(b, 10);
@@ -227,7 +112,7 @@ static enum status edit(struct storage_bench *b, struct revision *expected, stru
 	m.expected_count = 1;
 	m.keep_as_branch = true;
 	m.body = body;
-	m.operation_id = peers_operation(b, ++operation);
+	m.operation_id = peers_operation(b, next_operation());
 	peers_write(b, 1, &m);
 	if (b->written.status == 999)
 		settle(b, settles);
@@ -498,7 +383,7 @@ static void test_nobody_comes_for_it_under_load(void **state)
 	storage_bench_advance(b, KEEP_MS - 5000);
 	for (int i = 0; i < 200; i++) {
 		struct msg_doc_write put = peers_put(b, "d", 0);
-		put.operation_id = peers_operation(b, ++operation);
+		put.operation_id = peers_operation(b, next_operation());
 		b->gathers = true;
 		peers_write(b, 1, &put);
 		b->gathers = false;

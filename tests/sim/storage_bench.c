@@ -88,6 +88,7 @@ static void keep_answer(struct storage_bench *b, uint16_t type, struct slice bod
 		KEEP(cleanup_commit_ack, cleaned);
 		KEEP(attachment_chunk_ack, chunk_taken);
 		KEEP(attachment_read_ack, chunk_read);
+		KEEP(attachment_chunk, brought);
 		KEEP(heartbeat, beat);
 		KEEP(member_join, join);
 		KEEP(outbox_push, pushed);
@@ -121,6 +122,8 @@ static void on_send(struct storage_bench *b, const struct effect *e)
 		note_spared(b, e, message);
 	if (type == MSG_member_join)
 		b->join_request = e->send.envelope.request_id;
+	if (type == MSG_attachment_chunk)
+		b->chunk_request = e->send.envelope.request_id;
 	if (e->send.member == GATEWAY || e->send.member == ARBITER)
 		b->answers += type != MSG_shard_newer;
 	else if (type != MSG_heartbeat && type != MSG_member_join && type != MSG_lease_renew)

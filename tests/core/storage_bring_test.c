@@ -1,0 +1,172 @@
+/* A branch that names attachments, of a node that was replaced while it was away: the lead asks for
+ * what it lacks, and the node brings it before the branch. */
+#include <string.h>
+
+#include "storage-node/bring.h"
+#include "tests/core/attachment_steps.h"
+
+enum { KEEP_MS = 60 * 60 * 1000, AWAY = 14 };
+
+/* An attachment of these bytes, which nobody has yet. */
+static void name_bytes(struct storage_bench *b, struct slice bytes, struct attachment_stub *out)
+{
+	uint8_t chain[CONTENT_BYTES] = {0};
+	uint8_t md5[MD5_BYTES];
+	struct buf digest = {0};
+	content_chain(chain, bytes);
+	content_name(chain, bytes.len, out->content);
+	attachment_md5(bytes, md5);
+	attachment_digest(md5, &digest);
+	out->digest = arena_copy(&b->arena, buf_slice(&digest));
+	out->length = bytes.len;
+	out->revpos = 1;
+	buf_close(&digest);
+}
+
+/* It pushes a new document that names the attachment. */
+static void push_from_away(struct storage_bench *b, const char *id,
+			   const struct attachment_stub *stub, bool bare)
+{
+	struct buf bytes = {0};
+	struct change branch = {.kind = CHANGE_BRANCH,
+				.id = slice_text(id),
+				.revision = {1, slice_text("a")},
+				.body = body_with(b, stub),
+				.operation_id = peers_operation(b, 9)};
+	schema_encode(&schema_change, &branch, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .bare = bare};
+	storage_bench_clear(b);
+	storage_bench_deliver(b, AWAY, MSG_outbox_push, 1, &m);
+	buf_close(&bytes);
+}
+
+static bool traced(struct storage_bench *b, const char *text)
+{
+	return strstr(buf_cstr(&b->trace), text) != NULL;
+}
+
+static void test_lead_asks_for_what_a_branch_names(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	uint8_t md5[MD5_BYTES];
+	lead_with_hello(b, MODE_AVAILABLE);
+	name_bytes(b, slice_text("goodbye"), &stub);
+	push_from_away(b, "e", &stub, false);
+	assert_true(traced(b, "-> 14 e1 outbox_lacks{shard=7 id=\"e\""));
+	assert_false(traced(b, "branch:e:1"));
+	attachment_md5(slice_text("goodbye"), md5);
+	struct msg_attachment_chunk m = {.shard = SHARD,
+					 .body = slice_text("goodbye"),
+					 .chunk = {.upload = peers_operation(b, 5),
+						   .last = true,
+						   .md5 = slice_of(md5, sizeof md5)}};
+	storage_bench_deliver(b, AWAY, MSG_attachment_chunk, 1, &m);
+	settle(b, 5);
+	assert_int_equal(b->chunk_taken.status, STATUS_OK);
+	push_from_away(b, "e", &stub, false);
+	assert_true(traced(b, "branch:e:1"));
+	settle(b, 6);
+	/* the upload goes, and the branch keeps it */
+	storage_bench_advance(b, KEEP_MS + 5000);
+	peers_grant(b, PEER_B, 1, false);
+	storage_bench_advance(b, 2000);
+	settle(b, 7);
+	peers_grant(b, PEER_B, 1, false);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_OK);
+	assert_true(slice_is(b->chunk_read.body, "goodbye"));
+}
+
+static void test_lead_takes_what_can_not_be_brought(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	lead_with_hello(b, MODE_AVAILABLE);
+	name_bytes(b, slice_text("goodbye"), &stub);
+	push_from_away(b, "e", &stub, true);
+	assert_true(traced(b, "branch:e:1"));
+	settle(b, 5);
+	assert_int_equal(read_chunk(b, &stub, 0), STATUS_NOT_FOUND);
+}
+
+static void place_elsewhere(struct storage_bench *b)
+{
+	struct replica replicas[] = {{.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C},
+				     {.node = AWAY, .incarnation = INCARNATION + AWAY}};
+	peers_place_among(b, 2, PEER_B, MODE_AVAILABLE, replicas, ARRAY_LEN(replicas));
+}
+
+/* SELF led, was cut off and accepted a branch that keeps the attachment; B leads without it. */
+static struct msg_outbox_lacks away_with_branch(struct storage_bench *b)
+{
+	struct msg_outbox_lacks lacks = {.shard = SHARD, .id = slice_text("d")};
+	struct attachment_stub stub = {0};
+	lead_with_hello(b, MODE_AVAILABLE);
+	assert_true(stub_of(b, "d", &stub));
+	storage_bench_advance(b, 2 * OFFLINE_MS);
+	struct msg_doc_write put = peers_put(b, "d", 0);
+	put.body = body_with(b, &stub);
+	put.branch = true;
+	put.operation_id = peers_operation(b, next_operation());
+	peers_write(b, 1, &put);
+	assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	lacks.revision = (struct revision){b->written.revision.generation,
+					   arena_copy(&b->arena, b->written.revision.hash)};
+	place_elsewhere(b);
+	storage_bench_advance(b, OUTBOX_RETRY_MS + 50);
+	assert_true(traced(b, "-> 12 e2 outbox_push"));
+	storage_bench_clear(b);
+	return lacks;
+}
+
+static void test_what_a_branch_names_is_brought(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_outbox_lacks lacks = away_with_branch(b);
+	storage_bench_deliver(b, PEER_B, MSG_outbox_lacks, 2, &lacks);
+	assert_true(slice_is(b->brought.body, "hello") && b->brought.chunk.last);
+	assert_false(traced(b, "outbox_push"));
+	b->request = b->chunk_request;
+	struct msg_attachment_chunk_ack ack = {.status = STATUS_OK};
+	storage_bench_deliver(b, PEER_B, MSG_attachment_chunk_ack, 2, &ack);
+	storage_bench_advance(b, 100);
+	assert_true(traced(b, "-> 12 e2 outbox_push"));
+	assert_false(b->pushed.bare);
+}
+
+/* A bit has flipped in it, say. */
+static void test_what_is_not_here_is_not_brought(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_outbox_lacks lacks = away_with_branch(b);
+	struct store *store = b->store;
+	struct store_iterator *it = store_iterate(store, STORE_ATTACHMENTS);
+	struct buf key = {0};
+	for (store_seek(store, it, slice_text("")); store_valid(store, it); store_next(store, it)) {
+		buf_clear(&key);
+		buf_append_slice(&key, store_key(store, it));
+		store_remove(store, STORE_ATTACHMENTS, buf_slice(&key));
+	}
+	store_iterator_free(store, it);
+	buf_close(&key);
+	storage_bench_deliver(b, PEER_B, MSG_outbox_lacks, 2, &lacks);
+	storage_bench_advance(b, 100);
+	assert_false(traced(b, "attachment_chunk"));
+	assert_true(traced(b, "-> 12 e2 outbox_push") && b->pushed.bare);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_lead_asks_for_what_a_branch_names,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_lead_takes_what_can_not_be_brought,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_what_a_branch_names_is_brought,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_what_is_not_here_is_not_brought,
+					    storage_bench_setup, storage_bench_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
