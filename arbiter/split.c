@@ -88,13 +88,13 @@ static void send_write(struct arbiter *a, struct task *t, const struct decision 
 	struct question question = {part, row, MSG_doc_write, &write};
 	write.shard = row->placement.id;
 	if (t->split.carried & bit(part))
-		write.body = split_carry_body(&d->parts[part], &a->arena);
+		write.body = content_carry_body(write.body, write.operation_id, &a->arena);
 	ask(a, t, &question, fx);
 }
 
 static void ask_chunk(struct arbiter *a, struct task *t, struct effects *fx)
 {
-	struct msg_attachment_read read = split_carry_read(&t->split.carry);
+	struct msg_attachment_read read = content_carry_read(&t->split.carry);
 	const struct shard_row *row = shard_row(a, t->shard);
 	struct question question = {0, row, MSG_attachment_read, &read};
 	if (!row || !row->placement.lead) {
@@ -131,8 +131,10 @@ static void carry(struct arbiter *a, struct task *t, const struct decision *d,
 	if (!run->carries) {
 		run->part = first_of(run->lacking);
 		arena_reset(&run->arena);
-		run->carries = split_carry_begin(&run->carry, &d->parts[run->part], &run->arena) &&
-			       !split_carry_is_done(&run->carry);
+		const struct split_part *part = &d->parts[run->part];
+		run->carries = content_carry_begin(&run->carry, part->body, split_operation(part),
+						   &run->arena) &&
+			       !content_carry_is_done(&run->carry);
 	}
 	run->target = rows[run->part]->placement.id;
 	if (!run->carries) {
@@ -289,7 +291,7 @@ void arbiter_split_on_chunk_read(struct arbiter *a, const struct event *e, struc
 		arbiter_task_wait(a, t, fx);
 		return;
 	}
-	struct msg_attachment_chunk chunk = split_carry_chunk(&run->carry, m->body);
+	struct msg_attachment_chunk chunk = content_carry_chunk(&run->carry, m->body);
 	struct question question = {0, row, MSG_attachment_chunk, &chunk};
 	chunk.shard = run->target;
 	ask(a, t, &question, fx);
@@ -320,8 +322,8 @@ void arbiter_split_on_chunk_sent(struct arbiter *a, const struct event *e, struc
 		return;
 	}
 	t->attempts = 0;
-	split_carry_go_on(&run->carry);
-	if (!split_carry_is_done(&run->carry)) {
+	content_carry_go_on(&run->carry);
+	if (!content_carry_is_done(&run->carry)) {
 		ask_chunk(a, t, fx);
 		return;
 	}

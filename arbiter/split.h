@@ -10,8 +10,8 @@
 #define PARLEY_ARBITER_SPLIT_H
 
 #include "common/core.h"
+#include "common/doc/content_carry.h"
 #include "common/doc/decide.h"
-#include "common/doc/split_carry.h"
 
 struct arbiter;
 struct task;
@@ -36,7 +36,7 @@ struct split_run {
 	uint64_t requests[SPLIT_PARTS_MAX];
 	uint64_t leads[SPLIT_PARTS_MAX];
 	bool carries; /* there is a carry, of `part` */
-	struct split_carry carry;
+	struct content_carry carry;
 	uint64_t target;    /* shard of the part that is carried to */
 	struct arena arena; /* of the carry */
 };

@@ -45,7 +45,7 @@ static struct slice carried_body(struct request *r, const struct split_part *par
 	static const char without[] = "\x81\xac" ATTACHMENTS_MEMBER "\xc0";
 	struct buf rest = {0};
 	if (!MUTATION(split_leaves_pictures))
-		return split_carry_body(part, &r->arena);
+		return content_carry_body(part->body, split_operation(part), &r->arena);
 	value_merge_patch(part->body, slice_text(without), &rest);
 	struct slice copy = arena_copy(&r->arena, buf_slice(&rest));
 	buf_close(&rest);
@@ -146,11 +146,11 @@ static void carried(struct turn *t, struct request *r, enum status status)
 /* False: its attachments are no attachments. */
 static bool add_contents(struct turn *t, struct request *r, struct split_document *doc)
 {
-	struct split_carry carry;
-	if (!split_carry_begin(&carry, &doc->part, &r->arena))
+	struct content_carry carry;
+	if (!content_carry_begin(&carry, doc->part.body, split_operation(&doc->part), &r->arena))
 		return false;
 	for (uint32_t i = 0; i < carry.count; i++) {
-		const struct split_carried *one = &carry.list[i];
+		const struct content_carried *one = &carry.list[i];
 		struct content *c = contents_add(&state_of(r)->carried);
 		content_draw(t, c);
 		c->document = doc->part.id;

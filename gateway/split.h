@@ -3,8 +3,8 @@
 #ifndef PARLEY_GATEWAY_SPLIT_H
 #define PARLEY_GATEWAY_SPLIT_H
 
+#include "common/doc/content_carry.h"
 #include "common/doc/decide.h"
-#include "common/doc/split_carry.h"
 #include "gateway/contents.h"
 #include "gateway/internal.h"
 

@@ -4,7 +4,7 @@
 
 #include "common/base/memory.h"
 #include "common/doc/attachment.h"
-#include "common/doc/split_carry.h"
+#include "common/doc/content_carry.h"
 #include "storage-node/attachment.h"
 
 /* A chunk that was not answered for so long is given up; the branch is pushed again anyway. */
@@ -15,7 +15,7 @@ struct bring {
 	uint64_t sequence; /* of the branch in the shard's outbox */
 	uint64_t request;  /* of the chunk under way */
 	int64_t sent_ms;
-	struct split_carry carry;
+	struct content_carry carry;
 	struct arena arena; /* of the carry */
 };
 
@@ -25,24 +25,21 @@ struct bring {
 static bool is_held(struct storage *s, struct shard_copy *c, const struct attachment_stub *stub)
 {
 	struct attachment a;
-	bool last = c->position.applied == c->position.last;
+	bool nothing_pending = c->position.applied == c->position.last;
 	return attachment_load(s, c, slice_of(stub->content, CONTENT_BYTES), &a) && a.source > 0 &&
-	       (last || (a.holds > 0 && !attachment_drop_pending(c)));
+	       (nothing_pending || (a.holds > 0 && !attachment_drop_pending(c)));
 }
 
-bool bring_lacks(struct storage *s, struct shard_copy *c, const struct event *e, struct effects *fx)
+bool bring_lacks(struct storage *s, struct shard_copy *c, const struct event *e,
+		 const struct change *change, struct effects *fx)
 {
-	const struct msg_outbox_push *m = e->message.body;
-	struct change change;
 	struct attachment_stub stub;
-	if (m->bare || !schema_decode(&schema_change, m->change, &s->arena, &change))
-		return false;
-	struct attachments walk = attachments_begin(attachments_of(change.body));
+	struct attachments walk = attachments_begin(attachments_of(change->body));
 	while (attachments_next(&walk, &stub)) {
 		if (is_held(s, c, &stub))
 			continue;
 		struct msg_outbox_lacks lacks = {
-		    .shard = c->id, .id = change.id, .revision = change.revision};
+		    .shard = c->id, .id = change->id, .revision = change->revision};
 		REACHED(branch_lacks_attachments);
 		fx_reply(fx, WHEN_NOW, e, MSG_outbox_lacks, &lacks);
 		return true;
@@ -65,7 +62,7 @@ void bring_free(struct storage *s)
 static bool send_chunk(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	struct bring *b = s->bring;
-	struct msg_attachment_read at = split_carry_read(&b->carry);
+	struct msg_attachment_read at = content_carry_read(&b->carry);
 	struct attachment a;
 	struct slice value;
 	if (!attachment_load(s, c, at.content, &a) || a.source == 0 ||
@@ -76,7 +73,7 @@ static bool send_chunk(struct storage *s, struct shard_copy *c, struct effects *
 				    .request_id = s->next_request++,
 				    .epoch = c->placement.epoch};
 	struct msg_attachment_chunk m =
-	    split_carry_chunk(&b->carry, a.length > 0 ? value : slice_of(NULL, 0));
+	    content_carry_chunk(&b->carry, a.length > 0 ? value : slice_of(NULL, 0));
 	m.shard = c->id;
 	b->request = envelope.request_id;
 	b->sent_ms = s->now_ms;
@@ -88,7 +85,7 @@ static bool send_chunk(struct storage *s, struct shard_copy *c, struct effects *
 static void go_on(struct storage *s, struct shard_copy *c, struct outbox_item *item,
 		  struct effects *fx)
 {
-	bool all = split_carry_is_done(&s->bring->carry);
+	bool all = content_carry_is_done(&s->bring->carry);
 	if (!all && send_chunk(s, c, fx))
 		return;
 	if (all)
@@ -101,17 +98,13 @@ static void go_on(struct storage *s, struct shard_copy *c, struct outbox_item *i
 static bool begin(struct storage *s, struct shard_copy *c, const struct outbox_item *item)
 {
 	struct change change;
-	struct split_part part = {0};
 	s->bring = mem_alloc_zero(sizeof *s->bring);
 	s->bring->shard = c->id;
 	s->bring->sequence = item->sequence;
 	struct slice bytes = arena_copy(&s->bring->arena, item->change);
-	if (!schema_decode(&schema_change, bytes, &s->bring->arena, &change) ||
-	    change.operation_id.len != sizeof part.operation_id)
-		return false;
-	part.body = change.body;
-	memcpy(part.operation_id, change.operation_id.data, sizeof part.operation_id);
-	return split_carry_begin(&s->bring->carry, &part, &s->bring->arena);
+	return schema_decode(&schema_change, bytes, &s->bring->arena, &change) &&
+	       content_carry_begin(&s->bring->carry, change.body, change.operation_id,
+				   &s->bring->arena);
 }
 
 /* Of a copy without a place, from its lead. */
@@ -151,6 +144,6 @@ void bring_on_chunk_ack(struct storage *s, const struct event *e, struct effects
 		bring_free(s);
 		return;
 	}
-	split_carry_go_on(&s->bring->carry);
+	content_carry_go_on(&s->bring->carry);
 	go_on(s, c, item, fx);
 }

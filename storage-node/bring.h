@@ -12,7 +12,7 @@
 /* Lead: a branch of a node without a place can't be ordered yet, and the node was told why. False:
  * all is there that it names. */
 bool bring_lacks(struct storage *s, struct shard_copy *c, const struct event *e,
-		 struct effects *fx);
+		 const struct change *change, struct effects *fx);
 
 /* Such a node, of one branch at a time. What can't be brought leaves its branch bare: it is pushed
  * without. */

@@ -240,8 +240,9 @@ static void drop_known(struct storage *s, struct shard_copy *c)
 	arena_rewind(&s->arena, mark);
 }
 
-static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
-			 uint64_t applied, struct effects *fx);
+static bool decode_branch(struct storage *s, struct slice encoded, struct change *out);
+static void order(struct storage *s, struct shard_copy *c, struct change *change, uint64_t applied,
+		  struct effects *fx);
 
 /* A branch of a branch goes after it: the lead would not know its parent, and take it for a
  * document of its own. */
@@ -277,7 +278,9 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 		}
 		if (c->state == SHARD_SERVING) {
 			struct arena_mark mark = arena_mark(&s->arena);
-			push_to_self(s, c, item->change, c->position.applied, fx);
+			struct change change;
+			if (decode_branch(s, item->change, &change))
+				order(s, c, &change, c->position.applied, fx);
 			arena_rewind(&s->arena, mark);
 			continue;
 		}
@@ -304,25 +307,28 @@ static bool is_branch(const struct change *change)
 	       (change->deleted ? change->body.len == 0 : value_is_document(change->body));
 }
 
+static bool decode_branch(struct storage *s, struct slice encoded, struct change *out)
+{
+	return schema_decode(&schema_change, encoded, &s->arena, out) && is_branch(out);
+}
+
 /* The lead orders a branch unless its revision is known, applied or pending, or may have been, and
  * was erased since: then its replica lets go of it, or pushes it again when it has applied that. */
-static void push_to_self(struct storage *s, struct shard_copy *c, struct slice encoded,
-			 uint64_t applied, struct effects *fx)
+static void order(struct storage *s, struct shard_copy *c, struct change *change, uint64_t applied,
+		  struct effects *fx)
 {
-	struct change change;
-	if (!schema_decode(&schema_change, encoded, &s->arena, &change) || !is_branch(&change) ||
-	    s->disk_full || !stream_has_room(s, c) || erase_is_behind(c, change.id, applied))
+	if (s->disk_full || !stream_has_room(s, c) || erase_is_behind(c, change->id, applied))
 		return;
 	struct document_view view;
-	document_load_pending(s, c, change.id, &view);
-	if (view.exists && (graph_find(&view.doc, &change.revision) != GRAPH_NONE ||
+	document_load_pending(s, c, change->id, &view);
+	if (view.exists && (graph_find(&view.doc, &change->revision) != GRAPH_NONE ||
 			    document_room(&view.doc, true) != STATUS_OK))
 		return;
-	change.floor = c->floor;
-	change.stamp = change.stamp ? change.stamp : write_stamp(s, c);
-	change.wall_ms = (uint64_t)s->wall_ms;
-	uint64_t number = stream_append_change(s, c, &change, fx);
-	overlay_touch(s, c, change.id, number);
+	change->floor = c->floor;
+	change->stamp = change->stamp ? change->stamp : write_stamp(s, c);
+	change->wall_ms = (uint64_t)s->wall_ms;
+	uint64_t number = stream_append_change(s, c, change, fx);
+	overlay_touch(s, c, change->id, number);
 }
 
 /* Its entry is applied, be it erased or purged again by now. */
@@ -349,40 +355,37 @@ static bool stands_settled(struct storage *s, struct shard_copy *c, const struct
 	       was_applied(s, c, change);
 }
 
-/* A node that has no place any more sees no stream: it is told. False: there is nothing to tell. */
-static bool tell_settled(struct storage *s, struct shard_copy *c, const struct event *e,
-			 bool settled, struct effects *fx)
+/* A node that has no place any more sees no stream: it is told. */
+static void tell_settled(struct shard_copy *c, const struct event *e, const struct change *change,
+			 struct effects *fx)
 {
-	const struct msg_outbox_push *m = e->message.body;
-	struct change change;
-	if (!schema_decode(&schema_change, m->change, &s->arena, &change) || !is_branch(&change) ||
-	    !(settled || stands_settled(s, c, &change)))
-		return false;
 	struct msg_outbox_push_ack ack = {
-	    .shard = c->id, .id = change.id, .revision = change.revision};
+	    .shard = c->id, .id = change->id, .revision = change->revision};
 	fx_reply(fx, WHEN_DURABLE, e, MSG_outbox_push_ack, &ack);
-	return true;
 }
 
 void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx)
 {
 	const struct msg_outbox_push *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
+	struct change change;
 	if (!c)
 		return;
 	if (e->message.envelope.epoch < c->placement.epoch)
 		map_send_newer(c, e, fx);
-	if (c->state != SHARD_SERVING)
+	if (c->state != SHARD_SERVING || !decode_branch(s, m->change, &change))
 		return;
 	/* a node without a place applies nothing any more */
 	bool replica = shard_follower(c, e->message.from.member) != NULL;
 	bool settled = is_settled(s, c, &m->entry);
 	if (e->message.envelope.epoch == c->lead_epoch && !replica &&
-	    tell_settled(s, c, e, settled, fx))
+	    (settled || stands_settled(s, c, &change))) {
+		tell_settled(c, e, &change, fx);
 		return;
-	if (!settled && !replica && bring_lacks(s, c, e, fx))
+	}
+	if (settled || (!replica && !m->bare && bring_lacks(s, c, e, &change, fx)))
 		return;
 	/* accepted is accepted, whatever the collection has become since */
-	if (!settled && (shard_is_available(c) || !MUTATION(branch_left)))
-		push_to_self(s, c, m->change, replica ? m->applied : UINT64_MAX, fx);
+	if (shard_is_available(c) || !MUTATION(branch_left))
+		order(s, c, &change, replica ? m->applied : UINT64_MAX, fx);
 }

@@ -135,6 +135,10 @@ struct slice decision_wrong(const struct decision *d, enum answer_kind kind, str
 /* The message that makes it, and the one that asks what would come of that, but for the shard.
  * Both borrow from the part. */
 struct msg_doc_write split_part_write(const struct split_part *part);
+static inline struct slice split_operation(const struct split_part *part)
+{
+	return slice_of(part->operation_id, sizeof part->operation_id);
+}
 struct msg_derived_check split_part_check(const struct split_part *part);
 /* The split can't be made, as this was said of a part; id: of the part. */
 void decision_split_refused(struct decision *d, enum status status, struct slice id,

@@ -77,6 +77,21 @@ static void test_lead_asks_for_what_a_branch_names(void **state)
 	assert_true(slice_is(b->chunk_read.body, "goodbye"));
 }
 
+/* The upload has been held for long, and its drop is in the stream. */
+static void test_lead_counts_on_nothing_that_goes(void **state)
+{
+	struct storage_bench *b = *state;
+	struct attachment_stub stub = {0};
+	lead_with_hello(b, MODE_AVAILABLE);
+	name_bytes(b, slice_text("goodbye"), &stub);
+	assert_int_equal(chunk(b, 5, 0, true, slice_text("goodbye")), 999);
+	settle(b, 5);
+	storage_bench_advance(b, KEEP_MS + 5000);
+	push_from_away(b, "e", &stub, false);
+	assert_true(traced(b, "outbox_lacks"));
+	assert_false(traced(b, "branch:e:1"));
+}
+
 static void test_lead_takes_what_can_not_be_brought(void **state)
 {
 	struct storage_bench *b = *state;
@@ -114,7 +129,8 @@ static struct msg_outbox_lacks away_with_branch(struct storage_bench *b)
 	lacks.revision = (struct revision){b->written.revision.generation,
 					   arena_copy(&b->arena, b->written.revision.hash)};
 	place_elsewhere(b);
-	storage_bench_advance(b, OUTBOX_RETRY_MS + 50);
+	for (int i = 0; i < OUTBOX_RETRY_MS && !traced(b, "-> 12 e2 outbox_push"); i++)
+		storage_bench_advance(b, 1); /* the next one would come after OUTBOX_RETRY_MS */
 	assert_true(traced(b, "-> 12 e2 outbox_push"));
 	storage_bench_clear(b);
 	return lacks;
@@ -130,7 +146,7 @@ static void test_what_a_branch_names_is_brought(void **state)
 	b->request = b->chunk_request;
 	struct msg_attachment_chunk_ack ack = {.status = STATUS_OK};
 	storage_bench_deliver(b, PEER_B, MSG_attachment_chunk_ack, 2, &ack);
-	storage_bench_advance(b, 100);
+	storage_bench_advance(b, 50); /* at once: an upload is not held for ever */
 	assert_true(traced(b, "-> 12 e2 outbox_push"));
 	assert_false(b->pushed.bare);
 }
@@ -160,6 +176,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_lead_asks_for_what_a_branch_names,
+					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_lead_counts_on_nothing_that_goes,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_lead_takes_what_can_not_be_brought,
 					    storage_bench_setup, storage_bench_teardown),
