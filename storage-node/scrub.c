@@ -4,9 +4,21 @@
 
 #include "common/base/memory.h"
 
+/* What of a shard's copy only its own node needs: the store tells if it can't be read. */
+static const struct scrub_range {
+	enum store_family family;
+	char letter;
+} beside[] = {
+    {STORE_STREAM, 'e'}, {STORE_STREAM, 'v'},  {STORE_STREAM, 'o'},
+    {STORE_STREAM, 'z'}, {STORE_INDEXES, 'i'}, {STORE_INDEXES, 'w'},
+};
+
+enum { SCRUB_RANGES = DIGEST_FAMILIES + ARRAY_LEN(beside) };
+
 struct scrub {
-	/* opened at once, so that all show the same commit; NULL: between shards */
-	struct store_iterator *its[DIGEST_FAMILIES];
+	/* NULL: not read yet; [0]: between shards. Those that the digest is of are opened at once,
+	 * so that they show the same commit. */
+	struct store_iterator *its[SCRUB_RANGES];
 	uint32_t at; /* which of them is read */
 	bool urgent;
 	uint64_t shard;
@@ -31,7 +43,7 @@ static struct scrub *scrub_of(struct storage *s)
 
 static void close_shard(struct storage *s, struct scrub *w)
 {
-	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++) {
+	for (uint32_t i = 0; i < SCRUB_RANGES; i++) {
 		if (w->its[i])
 			store_iterator_free(s->store, w->its[i]);
 		w->its[i] = NULL;
@@ -80,6 +92,20 @@ static struct shard_copy *next_shard(struct storage *s, const struct scrub *w)
 	return next;
 }
 
+static struct scrub_range range_at(uint32_t at)
+{
+	return at < DIGEST_FAMILIES ? (struct scrub_range){digest_families[at], 'd'}
+				    : beside[at - DIGEST_FAMILIES];
+}
+
+static void open_range(struct storage *s, struct scrub *w, uint32_t at)
+{
+	struct scrub_range range = range_at(at);
+	w->its[at] = store_iterate(s->store, range.family);
+	store_tolerate(s->store, w->its[at]);
+	store_seek(s->store, w->its[at], key_shard(&s->key, range.letter, w->shard));
+}
+
 static void open_shard(struct storage *s, struct scrub *w, struct shard_copy *c)
 {
 	w->shard = c->id;
@@ -87,11 +113,8 @@ static void open_shard(struct storage *s, struct scrub *w, struct shard_copy *c)
 	w->digest = 0;
 	w->wrong = NULL;
 	w->at = 0;
-	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++) {
-		w->its[i] = store_iterate(s->store, digest_families[i]);
-		store_tolerate(s->store, w->its[i]);
-		store_seek(s->store, w->its[i], key_shard(&s->key, 'd', c->id));
-	}
+	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++)
+		open_range(s, w, i);
 }
 
 static void start_next(struct storage *s, struct scrub *w, struct effects *fx)
@@ -163,21 +186,30 @@ static const char *what_is_wrong(struct storage *s, enum store_family family, st
 	return decodes ? NULL : "a record can't be read";
 }
 
-/* False: the family's part of the shard is at its end. */
+/* What replicas share adds up to the digest, and is what its keys say. */
+static void take_pair(struct storage *s, struct scrub *w, struct slice key, struct slice value)
+{
+	w->digest += digest_pair(digest_families[w->at], key, value);
+	const char *wrong = what_is_wrong(s, digest_families[w->at], key, value);
+	if (wrong)
+		w->wrong = wrong;
+}
+
+/* False: the range is at its end. */
 static bool read_pair(struct storage *s, struct scrub *w, int64_t *budget)
 {
+	if (!w->its[w->at])
+		open_range(s, w, w->at);
 	struct store_iterator *it = w->its[w->at];
-	enum store_family family = digest_families[w->at];
 	if (!store_valid(s->store, it))
 		return false;
 	struct slice key = store_key(s->store, it);
-	if (key.len < KEY_SHARD_BYTES || key.data[0] != 'd' || be64_read(key.data + 1) != w->shard)
+	if (key.len < KEY_SHARD_BYTES || key.data[0] != (uint8_t)range_at(w->at).letter ||
+	    be64_read(key.data + 1) != w->shard)
 		return false;
 	struct slice value = store_value(s->store, it);
-	w->digest += digest_pair(family, key, value);
-	const char *wrong = what_is_wrong(s, family, key, value);
-	if (wrong)
-		w->wrong = wrong;
+	if (w->at < DIGEST_FAMILIES)
+		take_pair(s, w, key, value);
 	w->pairs++;
 	w->bytes += key.len + value.len;
 	*budget -= (int64_t)(key.len + value.len + SCRUB_PAIR_BYTES);
@@ -219,7 +251,7 @@ static void finish_shard(struct storage *s, struct scrub *w, struct effects *fx)
 {
 	struct shard_copy *c = shard_get(s, w->shard);
 	bool read = true;
-	for (uint32_t i = 0; i < DIGEST_FAMILIES; i++)
+	for (uint32_t i = 0; i < SCRUB_RANGES; i++)
 		read = read && store_iterator_result(s->store, w->its[i]) == STORE_OK;
 	close_shard(s, w);
 	if (reads_again(w, read, fx))
@@ -245,7 +277,7 @@ static void step(struct storage *s, struct scrub *w, struct effects *fx)
 	while (budget > 0) {
 		if (read_pair(s, w, &budget))
 			continue;
-		if (++w->at == DIGEST_FAMILIES) {
+		if (++w->at == SCRUB_RANGES) {
 			finish_shard(s, w, fx);
 			return;
 		}

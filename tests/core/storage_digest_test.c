@@ -200,21 +200,33 @@ static void pass_spared(struct storage_bench *b)
 
 /* A bad sector ends the walk that checks, and not the node: it is read once more, then it counts as
  * damage. */
-static void test_what_can_not_be_read_is_damage(void **state)
+static void unreadable_is_damage(struct storage_bench *b, enum store_family family,
+				 struct slice key)
 {
-	struct storage_bench *b = *state;
-	struct buf key = {0};
 	bool damaged;
 	follow_with_a_document(b);
-	assert_true(disk_make_unreadable(b->disk, STORE_DOCUMENTS,
-					 key_document(&key, SHARD, slice_text("a"))));
-	buf_close(&key);
+	assert_true(disk_make_unreadable(b->disk, family, key));
 	storage_bench_advance(b, 3 * REST_MS);
 	assert_false(disk_store_failed(b->store, &damaged));
 	assert_true(is_damaged(b));
 	assert_false(traced(b, "reset"));
 	pass_spared(b);
 	assert_true(traced(b, "reset: damaged data"));
+}
+
+static void test_what_can_not_be_read_is_damage(void **state)
+{
+	struct buf key = {0};
+	unreadable_is_damage(*state, STORE_DOCUMENTS, key_document(&key, SHARD, slice_text("a")));
+	buf_close(&key);
+}
+
+/* What no client asks for any more, a replica that was away may. */
+static void test_so_is_an_entry_of_the_stream(void **state)
+{
+	struct buf key = {0};
+	unreadable_is_damage(*state, STORE_STREAM, key_number(&key, 'e', SHARD, 1));
+	buf_close(&key);
 }
 
 /* A client was told that a branch is safe on this disk: first its lead must have it. */
@@ -565,6 +577,7 @@ int main(void)
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
 	    CASE(test_what_can_not_be_read_is_damage),
+	    CASE(test_so_is_an_entry_of_the_stream),
 	    CASE(test_branches_go_before_damaged_data),
 	    CASE(test_a_lead_goes_after_what_it_accepted),
 	    CASE(test_silent_peers_are_not_counted_on),
