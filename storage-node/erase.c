@@ -150,6 +150,8 @@ void erase_on_doc_erase(struct storage *s, const struct event *e, struct effects
 	const struct msg_doc_erase *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
 	enum status status = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
+	if (status == STATUS_OK && waiters_full(c))
+		status = STATUS_OVERLOADED; /* what is under way is waited for, too */
 	struct erasing er = {
 	    .s = s, .c = c, .m = m, .ack = ack_of(s, status), .work = GRAPH_ENDS_WORK};
 	if (status != STATUS_OK) {

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "common/doc/revision.h"
+#include "storage-node/internal.h"
 #include "tests/sim/storage_peers.h"
 
 /* 2-hash on 1-a, or 1-a alone, as a replicator brings it. */
@@ -358,6 +359,23 @@ static void test_not_the_lead(void **state)
 	assert_int_equal(b->erased.status, STATUS_NOT_LEAD);
 }
 
+/* What is asked for goes already, and everybody who asks waits for it. */
+static void test_not_everybody_can_wait(void **state)
+{
+	struct storage_bench *b = *state;
+	struct revision name = rev(1, "a");
+	struct revs_asked d = {.id = slice_text("d"), .revisions = &name, .revisions_count = 1};
+	struct msg_doc_erase m = {.shard = SHARD, .items = &d, .items_count = 1};
+	peers_lead(b, MODE_AVAILABLE);
+	push(b, "a", 1, 3);
+	b->erased.status = 999;
+	for (int i = 0; i <= WAITERS_MAX && b->erased.status == 999; i++)
+		storage_bench_deliver(b, GATEWAY, MSG_doc_erase, 1, &m);
+	assert_int_equal(b->erased.status, STATUS_OVERLOADED);
+	peers_ack(b, PEER_B, 1, 4);
+	assert_int_equal(b->erased.status, STATUS_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +397,8 @@ int main(void)
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_a_cleanup_leaves_what_came_again,
 					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_not_everybody_can_wait, storage_bench_setup,
+					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_not_the_lead, storage_bench_setup,
 					    storage_bench_teardown),
 	};
