@@ -49,7 +49,7 @@ static void end_interval(struct admission *a, int64_t now_ms)
 		learn_best(a, average_ms, now_ms);
 	if (average_ms > late_ms(a))
 		a->window -= a->window / 5;
-	else if (a->full)
+	else if (a->full || (a->answers > 0 && a->window < ADMISSION_WINDOW_FIRST))
 		a->window += a->window / 8;
 	if (a->window < ADMISSION_WINDOW_MIN)
 		a->window = ADMISSION_WINDOW_MIN;

@@ -2,10 +2,12 @@
  *
  * A cluster that is asked for more than it can do answers no faster when more wait: they only wait
  * longer, and what is answered late is often no longer wanted. So the window shrinks while answers
- * come late, and grows while it is used up and they don't. Late is told from what answers take when
- * all is calm, as disks and networks differ; what the gateway's own turns take is left out: where
- * it is the gateway that can't do more, refusing costs as much as answering, and connections that
- * are not read are the better brake. Pure; times in ms of the core's clock. */
+ * come late, and grows while it is used up and they don't. Once they come soon it also goes back to
+ * where it began, used or not: what an overload left of it would refuse the first requests of a
+ * moment's stall. Late is told from what answers take when all is calm, as disks and networks
+ * differ; what the gateway's own turns take is left out: where it is the gateway that can't do
+ * more, refusing costs as much as answering, and connections that are not read are the better
+ * brake. Pure; times in ms of the core's clock. */
 #ifndef PARLEY_GATEWAY_ADMISSION_H
 #define PARLEY_GATEWAY_ADMISSION_H
 

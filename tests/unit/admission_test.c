@@ -107,6 +107,22 @@ static void test_recovers(void **state)
 	assert_true(a.window > 4 * ADMISSION_WINDOW_MIN);
 }
 
+/* Half as much is asked than when it was too much: a moment without answers is no overload. */
+static void test_calm_forgets_an_overload(void **state)
+{
+	(void)state;
+	struct admission a;
+	admission_init(&a);
+	int64_t now_ms = press(&a, 0, 20, 5);
+	now_ms = press(&a, now_ms, 100, 2000);
+	assert_int_equal(a.window, ADMISSION_WINDOW_MIN);
+	for (int64_t end_ms = now_ms + 2000; now_ms < end_ms; now_ms += 10) {
+		assert_true(admission_admit(&a, 10, MAX, now_ms));
+		admission_answered(&a, 5, now_ms);
+	}
+	assert_true(admission_admit(&a, ADMISSION_WINDOW_FIRST - 1, MAX, now_ms));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +133,7 @@ int main(void)
 	    cmocka_unit_test(test_remembers_what_was_calm),
 	    cmocka_unit_test(test_own_turns_are_no_lateness),
 	    cmocka_unit_test(test_recovers),
+	    cmocka_unit_test(test_calm_forgets_an_overload),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
