@@ -15,6 +15,7 @@ export const BUILD = resolve(ROOT, process.env.PARLEY_BUILD || 'build');
 export const DEV_CLUSTER = join(ROOT, 'deploy/dev-cluster');
 const LOG_LINES = 15;
 const REQUEST_TIMEOUT_MS = 15000;
+const REPEATED = [429, 503, 504]; // busy, nobody there, nobody knows
 
 // ---- waiting ----
 
@@ -184,15 +185,14 @@ export class Cluster {
     return this.send('POST', path, { body, headers, ...options });
   }
 
-  /** Repeats what may succeed later until it is answered with one of the statuses. */
+  /** Repeats what may succeed later until it is answered with one of the statuses; any other answer is an error. */
   async insist(method, path, options = {}, statuses = [200, 201], deadlineMs = 20000) {
-    let answer;
-    await until(`${method} ${path}`, deadlineMs, async () => {
-      answer = await this.send(method, path, options);
-      if (statuses.includes(answer.status)) return true;
-      if (answer.status !== 503 && answer.status !== 429) throw new Error(`${answer.status} ${answer.text}`);
-      return false;
+    const answer = await until(`${method} ${path}`, deadlineMs, async () => {
+      const last = await this.send(method, path, options);
+      if (REPEATED.includes(last.status) && !statuses.includes(last.status)) throw new Error(`${last.status} ${last.text}`);
+      return last;
     });
+    if (!statuses.includes(answer.status)) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`);
     return answer;
   }
 
