@@ -4,7 +4,12 @@
 #include "tests/sim/trap.h"
 #include "tests/sim/workload.h"
 
-enum { STRAGGLE_LEAST_US = 4000000, STRAGGLE_MOST_US = 40000000 };
+enum {
+	STRAGGLE_LEAST_US = 4000000,
+	STRAGGLE_MOST_US = 40000000,
+	REFUSAL_LEAST_US = 20000,
+	REFUSAL_MOST_US = 6000000
+};
 
 int64_t net_delay_us(struct sim *sim)
 {
@@ -50,7 +55,7 @@ static bool is_held(const struct sim *sim, int from, int to, uint16_t type)
 	return sim->now_us < h->until_us && type == h->type && (from == h->node || to == h->node);
 }
 
-static void post(struct sim *sim, int from, int to, const struct effect *effect, int64_t late_us)
+static struct sim_message *message_of(const struct sim *sim, int from, const struct effect *effect)
 {
 	size_t len = effect->send.body.len;
 	struct sim_message *m = mem_alloc(sizeof *m + len);
@@ -59,6 +64,12 @@ static void post(struct sim *sim, int from, int to, const struct effect *effect,
 				  .envelope = effect->send.envelope,
 				  .len = len};
 	memcpy(m->bytes, effect->send.body.data, len);
+	return m;
+}
+
+static void post(struct sim *sim, int from, int to, const struct effect *effect, int64_t late_us)
+{
+	struct sim_message *m = message_of(sim, from, effect);
 	int64_t at_us = sim->now_us + net_delay_us(sim) + late_us;
 	if (is_held(sim, from, to, m->envelope.type))
 		at_us += sim->hold.until_us - sim->now_us;
@@ -67,11 +78,27 @@ static void post(struct sim *sim, int from, int to, const struct effect *effect,
 	sim_schedule(sim, at_us, SIM_DELIVER, to, 0, m);
 }
 
+/* A replica says that it has nothing to go on from, and once more when that may be over. */
+static void refuse_late(struct sim *sim, int from, int to, const struct effect *effect)
+{
+	struct msg_stream_append_ack m;
+	if (effect->send.envelope.type != MSG_stream_append_ack)
+		return;
+	CHECK(schema_decode(&schema_msg_stream_append_ack, effect->send.body, &sim->arena, &m));
+	arena_reset(&sim->arena);
+	if (m.status == STATUS_NOT_VOUCHING && rng_below(&sim->refusal_rng, 2))
+		sim_schedule(sim,
+			     sim->now_us +
+				 rng_between(&sim->refusal_rng, REFUSAL_LEAST_US, REFUSAL_MOST_US),
+			     SIM_DELIVER, to, 0, message_of(sim, from, effect));
+}
+
 void net_send(struct sim *sim, int from, const struct effect *effect)
 {
 	int to = index_of(sim, effect->send.member);
 	sim->messages++;
 	checker_on_send(sim, effect);
+	copies_on_send(sim, &sim->nodes[from], effect);
 	workload_on_send(sim, from, effect);
 	if (sim->settings.holds || sim->settings.ambushes)
 		note_type(&sim->hold, effect->send.envelope.type);
@@ -87,6 +114,8 @@ void net_send(struct sim *sim, int from, const struct effect *effect)
 	post(sim, from, to, effect, 0);
 	if (!sim->healed && rng_chance(&sim->net_rng, set->duplicate))
 		post(sim, from, to, effect, 0);
+	if (set->duplicate && !sim->healed)
+		refuse_late(sim, from, to, effect);
 	if (set->stragglers && !sim->healed && rng_chance(&sim->late_rng, set->stragglers))
 		post(sim, from, to, effect,
 		     rng_between(&sim->late_rng, STRAGGLE_LEAST_US, STRAGGLE_MOST_US));

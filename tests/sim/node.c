@@ -466,6 +466,8 @@ static void feed_message(struct sim *sim, struct sim_node *node, struct sim_mess
 				buf_cstr(&text));
 			buf_close(&text);
 		}
+		if (m->envelope.type == MSG_snapshot_chunk_ack)
+			copies_on_ack(sim, node, m, body);
 		node->ops->step(node->core, &event, &node->fx);
 		sim->steps++;
 	} else {

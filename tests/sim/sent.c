@@ -91,6 +91,7 @@ void checker_close(struct sim *sim)
 	}
 	map_close(&sim->cleanups_seen);
 	map_close(&sim->entries_seen);
+	map_close_owned(&sim->copied);
 }
 
 static bool slice_contains(struct slice whole, struct slice part)

@@ -243,6 +243,7 @@ struct ambush {
 struct sim {
 	struct sim_settings settings;
 	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng, late_rng, ambush_rng;
+	struct rng refusal_rng;
 	int64_t now_us;
 	struct sim_event *heap;
 	size_t heap_len, heap_cap;
@@ -274,6 +275,7 @@ struct sim {
 	    operation_of_branch; /* revision answered with 202, document id -> operation id */
 	struct map ordered_as;   /* operation id, document id -> revision in the stream */
 	struct map entries_seen; /* shard, epoch, number -> digest of the entry */
+	struct map copied;       /* copies.c */
 	struct map entries_applied, copies_watched, shards_watched; /* watch.c */
 	struct map contents;       /* shard, document id, revision -> digest of its body */
 	struct shard_list *shards; /* records.c: as they were last asked for; may be NULL */
@@ -385,6 +387,11 @@ void watch_close(struct sim *sim);
 void contents_note(struct sim *sim, uint64_t shard, struct slice entry);
 void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard, struct slice key,
 		    struct slice value, const struct document *doc);
+
+/* copies.c */
+void copies_on_send(struct sim *sim, const struct sim_node *from, const struct effect *effect);
+void copies_on_ack(struct sim *sim, const struct sim_node *lead, const struct sim_message *from,
+		   const struct msg_snapshot_chunk_ack *m);
 
 /* entries.c */
 /* Entries after number `after` are sent. */
