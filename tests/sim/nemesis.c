@@ -16,7 +16,9 @@ enum {
 	AMBUSH_EVERY_MS = 3000,
 	AMBUSH_SKIP = 6,
 	AMBUSH_MS = 6000,
-	AMBUSH_LATE_US = 30000
+	AMBUSH_LATE_US = 30000,
+	AWAY_LEAST_MS = 6000,
+	AWAY_MOST_MS = 12000
 };
 
 static struct rng *dice(struct sim *sim)
@@ -323,6 +325,23 @@ static bool garble_entry(struct sim *sim, struct sim_node *node, uint64_t shard)
 	return garbled;
 }
 
+/* Another that has the shard stands still while the damage is found: its copy may be lost as well.
+ */
+static void hush_peer(struct sim *sim, uint64_t member, uint64_t shard)
+{
+	struct rng *r = &sim->away_rng;
+	int index = 1 + (int)rng_below(r, (uint64_t)sim->settings.storage_nodes);
+	struct sim_node *node = &sim->nodes[index];
+	struct shard_position p;
+	bool has = node->member != member && position_of(sim, node->member, shard, &p);
+	arena_reset(&sim->arena);
+	if (!has)
+		return;
+	node->paused_until_us = sim->now_us + rng_between(r, AWAY_LEAST_MS, AWAY_MOST_MS) * 1000;
+	faults_note(sim, FAULT_pause);
+	sim_log(sim, "nemesis pauses %s, which has that shard, too", node->name);
+}
+
 /* Of a shard that the node follows: what it holds there is not asked for, unless a client puts up
  * with any replica. No checksum tells it; the node must find out itself. */
 static void flip_silently(struct sim *sim)
@@ -352,6 +371,7 @@ static void flip_silently(struct sim *sim)
 		sim->losses++;
 		faults_note(sim, FAULT_bits);
 		sim_log(sim, "nemesis flips a bit of %s, unnoticed", node->name);
+		hush_peer(sim, node->member, shard);
 		return;
 	}
 }

@@ -97,8 +97,10 @@ void net_send(struct sim *sim, int from, const struct effect *effect)
 {
 	int to = index_of(sim, effect->send.member);
 	sim->messages++;
+	sim->nodes[from].heard_us = sim->now_us; /* it moves, whoever gets that */
 	checker_on_send(sim, effect);
 	copies_on_send(sim, &sim->nodes[from], effect);
+	spares_on_send(sim, effect);
 	workload_on_send(sim, from, effect);
 	if (sim->settings.holds || sim->settings.ambushes)
 		note_type(&sim->hold, effect->send.envelope.type);
@@ -136,6 +138,7 @@ void net_deliver(struct sim *sim, const struct sim_event *event)
 		free(m);
 		return;
 	}
+	sim_node_of(sim, m->from)->heard_us = sim->now_us;
 	m->next = NULL;
 	*node->inbox_end = m;
 	node->inbox_end = &m->next;

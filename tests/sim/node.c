@@ -332,6 +332,8 @@ static bool ends_life(struct sim *sim, int index)
 		else if (sim->losses == 0)
 			sim_violation(sim, "%s sets its disk aside without a cause: %.*s",
 				      node->name, (int)e->reason.len, (const char *)e->reason.data);
+		if (reset)
+			spares_on_reset(sim, node, e->reason);
 		node_crash(sim, index, false);
 		if (reset && node->disk)
 			set_aside(node);

@@ -92,6 +92,7 @@ void checker_close(struct sim *sim)
 	map_close(&sim->cleanups_seen);
 	map_close(&sim->entries_seen);
 	map_close_owned(&sim->copied);
+	map_close_owned(&sim->spared);
 }
 
 static bool slice_contains(struct slice whole, struct slice part)

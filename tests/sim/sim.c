@@ -236,6 +236,7 @@ int sim_run(uint64_t seed, const struct sim_options *options, uint64_t *trace,
 	rng_init(&sim->late_rng, seed ^ 0x1a7e);
 	rng_init(&sim->ambush_rng, seed ^ 0xab05);
 	rng_init(&sim->refusal_rng, seed ^ 0x4ef5);
+	rng_init(&sim->away_rng, seed ^ 0xa3a4);
 	memcpy(probe_bounds, sim->settings.bounds, sizeof probe_bounds);
 	sim->now_us = 1000000;
 	sim->workloads = mem_alloc_zero(WORKLOADS_MAX * sizeof *sim->workloads);

@@ -186,6 +186,7 @@ struct sim_node {
 	uint64_t life;
 	int64_t busy_until_us;
 	int64_t paused_until_us;
+	int64_t heard_us; /* when it last sent something, or somebody got that */
 	int64_t wake_us;
 	bool sync_wanted; /* of the commit under way */
 	bool committing;
@@ -243,7 +244,7 @@ struct ambush {
 struct sim {
 	struct sim_settings settings;
 	struct rng net_rng, disk_rng, nemesis_rng, core_rng, body_rng, late_rng, ambush_rng;
-	struct rng refusal_rng;
+	struct rng refusal_rng, away_rng;
 	int64_t now_us;
 	struct sim_event *heap;
 	size_t heap_len, heap_cap;
@@ -276,6 +277,7 @@ struct sim {
 	struct map ordered_as;   /* operation id, document id -> revision in the stream */
 	struct map entries_seen; /* shard, epoch, number -> digest of the entry */
 	struct map copied;       /* copies.c */
+	struct map spared;       /* spares.c */
 	struct map entries_applied, copies_watched, shards_watched; /* watch.c */
 	struct map contents;       /* shard, document id, revision -> digest of its body */
 	struct shard_list *shards; /* records.c: as they were last asked for; may be NULL */
@@ -392,6 +394,10 @@ void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard
 void copies_on_send(struct sim *sim, const struct sim_node *from, const struct effect *effect);
 void copies_on_ack(struct sim *sim, const struct sim_node *lead, const struct sim_message *from,
 		   const struct msg_snapshot_chunk_ack *m);
+
+/* spares.c */
+void spares_on_send(struct sim *sim, const struct effect *effect);
+void spares_on_reset(struct sim *sim, const struct sim_node *node, struct slice reason);
 
 /* entries.c */
 /* Entries after number `after` are sent. */
