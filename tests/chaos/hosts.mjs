@@ -47,8 +47,9 @@ export class Hosts extends Cluster {
     this.hosts = `chaos${process.pid}`;
     this.count = count;
     this.storage = Array.from({ length: count.nodes }, (_, i) => `storage-${i + 1}`);
+    this.disks = ['coordinator-1', ...this.storage]; // of whom a power cut takes what was not synced
     this.members = [
-      'coordinator-1', ...this.storage, ...Array.from({ length: count.gateways }, (_, i) => `gateway-${i + 1}`),
+      ...this.disks, ...Array.from({ length: count.gateways }, (_, i) => `gateway-${i + 1}`),
       ...Array.from({ length: count.arbiters }, (_, i) => `arbiter-${i + 1}`),
     ];
   }
@@ -96,7 +97,7 @@ export class Hosts extends Cluster {
       const libraries = this.canJump && !name.startsWith('gateway') ? [TIMERS, FAKETIME] : [];
       const words = ['env', `FAKETIME_TIMESTAMP_FILE=${this.clockFile(name)}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1', 'FAKETIME_NO_CACHE=1'];
       this.jump(name, 0);
-      if (name.startsWith('storage')) {
+      if (this.disks.includes(name)) {
         libraries.push(UNSYNCED);
         words.push(`UNSYNCED_LOG=${this.syncedLog(name)}`, `UNSYNCED_BOOT=${this.syncedLog(name)}-boot`);
         this.newBoot(name);
@@ -231,7 +232,7 @@ export class Hosts extends Cluster {
     writeFileSync(`${this.syncedLog(member)}-boot`, `${randomUUID()}\n`);
   }
 
-  /** What is left of a node's disk when the power goes: of each file what was synced, and maybe some of the rest. The
+  /** What is left of a member's disk when the power goes: of each file what was synced, and maybe some of the rest. The
    *  node is dead already. Returns how many bytes are gone. */
   loseUnsynced(member, random) {
     const durable = new Map();

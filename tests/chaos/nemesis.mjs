@@ -118,7 +118,7 @@ export class Nemesis {
         lacking: !cluster.canJump,
         seconds: [2, 15],
         begin: () => {
-          const name = this.pick(others(members, 'gateway-1', 'gateway-2'));
+          const name = this.clockToJump();
           const seconds = this.pick(JUMPS_SECONDS);
           cluster.jump(name, seconds);
           this.log(`  ${name}: ${seconds} s`);
@@ -126,14 +126,15 @@ export class Nemesis {
         },
         end: (name) => cluster.jump(name, 0),
       },
+      'a clock that goes back and forth': { lacking: !cluster.canJump, seconds: [2, 10], begin: () => this.strobe(), end: (stop) => stop() },
       'a full disk': {
         seconds: [3, 15],
         begin: () => cluster.fill(),
         end: () => { cluster.empty(); return cluster.dev('up'); }, // it may have ended; a service manager starts it again
       },
       'a rolling restart': { seconds: [0, 0], begin: () => this.rolling(), end: () => {} },
-      'a power cut of one': { seconds: [0, 3], begin: () => this.powerCut(this.some(storage, 1)), end: (names) => cluster.dev('restart', ...names) },
-      'a power cut of all': { seconds: [0, 2], begin: () => this.powerCut(storage), end: (names) => this.startTogether(names) },
+      'a power cut of one': { seconds: [0, 3], begin: () => this.powerCut(this.some(cluster.disks, 1)), end: (names) => cluster.dev('restart', ...names) },
+      'a power cut of all': { seconds: [0, 2], begin: () => this.powerCut(cluster.disks), end: (names) => this.startTogether(names) },
       'a disk replaced': {
         exclusive: true, seconds: [0, 3],
         begin: async () => { const name = await this.kill(this.pick(others(storage, FULL_NODE))); cluster.wipe(name); cluster.forgetSynced(name); return name; },
@@ -214,18 +215,36 @@ export class Nemesis {
     return name;
   }
 
-  async flap() {
-    const name = this.pick(this.cluster.storage);
+  /** One thing and its opposite in turn, each for so many ms; returns what ends it. */
+  alternate(begin, end, least, most) {
     let going = true;
-    const flapping = (async () => {
+    const alternating = (async () => {
       while (going) {
-        for (const other of others(this.cluster.members, name)) this.cluster.cut(other, name);
-        await sleep(this.between(200, 2500));
-        this.cluster.heal();
-        await sleep(this.between(200, 2500));
+        begin();
+        await sleep(this.between(least, most));
+        end();
+        await sleep(this.between(least, most));
       }
     })();
-    return async () => { going = false; await flapping; };
+    return async () => { going = false; await alternating; };
+  }
+
+  flap() {
+    const name = this.pick(this.cluster.storage);
+    const cut = () => others(this.cluster.members, name).forEach((other) => this.cluster.cut(other, name));
+    return this.alternate(cut, () => this.cluster.heal(), 200, 2500);
+  }
+
+  /** There and back, faster than anything else happens. */
+  strobe() {
+    const name = this.clockToJump();
+    const seconds = this.pick(JUMPS_SECONDS);
+    this.log(`  ${name}: ${seconds} s`);
+    return this.alternate(() => this.cluster.jump(name, seconds), () => this.cluster.jump(name, 0), 50, 500);
+  }
+
+  clockToJump() {
+    return this.pick(others(this.cluster.members, 'gateway-1', 'gateway-2'));
   }
 
   async rolling() {
