@@ -325,17 +325,27 @@ static bool garble_entry(struct sim *sim, struct sim_node *node, uint64_t shard)
 	return garbled;
 }
 
+static bool leads(struct sim *sim, uint64_t member, uint64_t shard)
+{
+	const struct shard_list *list = all_shards(sim);
+	for (int i = 0; i < list->count; i++)
+		if (list->shards[i].id == shard)
+			return list->shards[i].lead == member;
+	return false;
+}
+
 /* Another that has the shard stands still while the damage is found: its copy may be lost as well.
- */
+ * Not its lead, in whose place the damaged one would answer. */
 static void hush_peer(struct sim *sim, uint64_t member, uint64_t shard)
 {
 	struct rng *r = &sim->away_rng;
 	int index = 1 + (int)rng_below(r, (uint64_t)sim->settings.storage_nodes);
 	struct sim_node *node = &sim->nodes[index];
 	struct shard_position p;
-	bool has = node->member != member && position_of(sim, node->member, shard, &p);
+	bool follows = node->member != member && !leads(sim, node->member, shard) &&
+		       position_of(sim, node->member, shard, &p);
 	arena_reset(&sim->arena);
-	if (!has)
+	if (!follows)
 		return;
 	node->paused_until_us = sim->now_us + rng_between(r, AWAY_LEAST_MS, AWAY_MOST_MS) * 1000;
 	faults_note(sim, FAULT_pause);
