@@ -9,6 +9,8 @@
 
 /* A chunk that was not answered for so long is given up; the branch is pushed again anyway. */
 enum { BRING_PATIENCE_MS = 4 * OUTBOX_RETRY_MS };
+/* Its lead can be reached: these are a few pushes. */
+enum { BRING_FIRST_MS = 10000 };
 
 struct bring {
 	uint64_t shard;
@@ -48,6 +50,19 @@ bool bring_lacks(struct storage *s, struct shard_copy *c, const struct event *e,
 }
 
 /* ---- who brings them ---- */
+
+bool bring_first(struct storage *s, struct shard_copy *c)
+{
+	const struct replica *self = shard_self(s, c);
+	if (!self || !self->learning || c->position.copying || !outbox_names_attachments(c)) {
+		c->bring_until_ms = 0;
+		return false;
+	}
+	REACHED(stream_waits_for_branch);
+	if (c->bring_until_ms == 0)
+		c->bring_until_ms = s->now_ms + BRING_FIRST_MS;
+	return s->now_ms < c->bring_until_ms;
+}
 
 void bring_free(struct storage *s)
 {
@@ -107,11 +122,11 @@ static bool begin(struct storage *s, struct shard_copy *c, const struct outbox_i
 				   &s->bring->arena);
 }
 
-/* Of a copy without a place, from its lead. */
+/* Of a copy that counts for nothing, from its lead. */
 static struct shard_copy *copy_of(struct storage *s, uint64_t shard, const struct event *e)
 {
 	struct shard_copy *c = shard_get(s, shard);
-	if (!c || shard_self(s, c) || c->placement.lead != e->message.from.member ||
+	if (!c || shard_vouching(s, c) || c->placement.lead != e->message.from.member ||
 	    c->placement.epoch != e->message.envelope.epoch)
 		return NULL;
 	return c;

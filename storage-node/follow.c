@@ -1,5 +1,6 @@
 /* The replica's side of the stream: takes only what continues its own, acknowledges only what is
  * synced. */
+#include "storage-node/bring.h"
 #include "storage-node/internal.h"
 
 static void refuse(struct storage *s, const struct event *e, uint64_t shard, enum status status,
@@ -127,6 +128,8 @@ void follow_on_append(struct storage *s, const struct event *e, struct effects *
 		REACHED(append_of_old_lead);
 		map_send_newer(c, e, fx);
 	}
+	if (status == STATUS_OK && bring_first(s, c))
+		return;
 	if (status == STATUS_OK && c->position.copying)
 		status = STATUS_NOT_VOUCHING;
 	if (status == STATUS_OK)

@@ -157,7 +157,8 @@ struct outbox_item {
 	struct revision revision;  /* hash inside change */
 	struct revision parent;    /* likewise; generation 0: none */
 	struct position entry;     /* that it was here and that was cut; number 0: none */
-	bool bare;                 /* attachments that it names are not here either (bring.h) */
+	bool names_attachments;
+	bool bare; /* they are not here either (bring.h) */
 };
 
 /* Whom the cleanup of a shard's resolutions waits for, as its arbiter last said; for people. */
@@ -210,6 +211,7 @@ struct shard_copy {
 	uint64_t copy_snapshot; /* id of the snapshot being received */
 	uint64_t copy_next;     /* its next chunk */
 	uint64_t copy_digest;   /* of the pairs that have come */
+	int64_t bring_until_ms; /* bring.h; 0: nothing is held up */
 
 	/* as the lead, or on the way there */
 	enum shard_state state;
@@ -496,6 +498,8 @@ bool outbox_holds(const struct shard_copy *c, struct slice id);
 struct outbox_item *outbox_find(struct shard_copy *c, struct slice id,
 				const struct revision *revision);
 struct outbox_item *outbox_at(struct shard_copy *c, uint64_t sequence);
+/* Of any branch that waits. */
+bool outbox_names_attachments(const struct shard_copy *c);
 /* For how long its oldest branch has waited, by the wall clock; 0: none does. */
 uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c);
 /* Sets the flag of each document that it holds a branch of. ids: document id -> bool*. */

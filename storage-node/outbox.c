@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "common/doc/attachment.h"
 #include "common/doc/graph.h"
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
@@ -27,6 +28,7 @@ static bool item_set(struct outbox_item *item, uint64_t sequence, struct slice e
 		item->revision = change.revision;
 		if (change.parents_count > 0)
 			item->parent = change.parents[0];
+		item->names_attachments = attachments_of(change.body).len > 0;
 	}
 	arena_close(&arena);
 	if (!ok)
@@ -176,6 +178,14 @@ void outbox_settled(struct storage *s, struct shard_copy *c, struct slice id,
 		return;
 	outbox_remove(s, c, (uint32_t)(item - c->outbox));
 	c->outbox_pushed_ms = 0; /* its children may go now */
+}
+
+bool outbox_names_attachments(const struct shard_copy *c)
+{
+	for (uint32_t i = 0; i < c->outbox_count; i++)
+		if (c->outbox[i].names_attachments)
+			return true;
+	return false;
 }
 
 uint64_t outbox_oldest_ms(const struct storage *s, const struct shard_copy *c)
@@ -375,8 +385,9 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		map_send_newer(c, e, fx);
 	if (c->state != SHARD_SERVING || !decode_branch(s, m->change, &change))
 		return;
-	/* a node without a place applies nothing any more */
-	bool replica = shard_follower(c, e->message.from.member) != NULL;
+	/* who has no place applies nothing; one that learns it anew may still have none of it */
+	const struct follower *f = shard_follower(c, e->message.from.member);
+	bool replica = f && !f->learning;
 	bool settled = is_settled(s, c, &m->entry);
 	if (e->message.envelope.epoch == c->lead_epoch && !replica &&
 	    (settled || stands_settled(s, c, &change))) {
@@ -387,5 +398,5 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		return;
 	/* accepted is accepted, whatever the collection has become since */
 	if (shard_is_available(c) || !MUTATION(branch_left))
-		order(s, c, &change, replica ? m->applied : UINT64_MAX, fx);
+		order(s, c, &change, f ? m->applied : UINT64_MAX, fx);
 }

@@ -47,7 +47,7 @@ void placed_on_push_ack(struct storage *s, const struct event *e, struct effects
 {
 	const struct msg_outbox_push_ack *m = e->message.body;
 	struct shard_copy *c = shard_get(s, m->shard);
-	if (!c || shard_self(s, c) || c->placement.lead != e->message.from.member ||
+	if (!c || shard_vouching(s, c) || c->placement.lead != e->message.from.member ||
 	    c->placement.epoch != e->message.envelope.epoch)
 		return;
 	outbox_settled(s, c, m->id, &m->revision);

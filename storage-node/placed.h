@@ -23,7 +23,8 @@ bool placed_takes_branches(const struct storage *s, const struct shard_copy *c);
  * epoch would find a node that takes itself for an empty voting replica. */
 void placed_tick(struct storage *s, struct shard_copy *c, struct effects *fx);
 
-/* The lead has answered a push of a branch: it is settled. Only who gets no stream needs that. */
+/* The lead has answered a push of a branch: it is settled. Only who has not its stream needs that.
+ */
 void placed_on_push_ack(struct storage *s, const struct event *e, struct effects *fx);
 
 #endif

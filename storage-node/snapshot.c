@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "storage-node/bring.h"
 #include "storage-node/index.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock.h"
@@ -411,7 +412,10 @@ void snapshot_on_chunk(struct storage *s, const struct event *e, struct effects 
 		return;
 	if (c && c->placement.epoch == e->message.envelope.epoch &&
 	    c->promise.epoch <= e->message.envelope.epoch &&
-	    c->placement.lead == e->message.from.member)
+	    c->placement.lead == e->message.from.member) {
+		if (bring_first(s, c))
+			return;
 		ack.status = take_chunk(s, c, m, fx);
+	}
 	fx_reply(fx, WHEN_DURABLE, e, MSG_snapshot_chunk_ack, &ack);
 }
