@@ -147,6 +147,7 @@ bool map_adopt(struct storage *s, const struct shard *placement, struct effects 
 	bool was_leading = c->state != SHARD_REPLICA;
 	if (was_leading)
 		lease_step_down(s, c, fx);
+	c->integrity.spare_until_ms = 0; /* that was said with other replicas in mind */
 	keep_placement(s, c, placement, fx);
 	fx_log(fx, LOG_LEVEL_INFO, "placement_adopted shard=%016llx epoch=%llu lead=%llu",
 	       (unsigned long long)c->id, (unsigned long long)placement->epoch,

@@ -198,6 +198,20 @@ static void pass_spared(struct storage_bench *b)
 	}
 }
 
+/* The lead that said so is none any more: the next one may have said it to another. */
+static void test_a_new_lead_says_anew_who_is_spared(void **state)
+{
+	struct storage_bench *b = *state;
+	follow_with_a_document(b);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_true(is_damaged(b));
+	renew(b, true, 0, false);
+	peers_place(b, 2, PEER_C, MODE_CONSISTENT);
+	storage_bench_advance(b, SPARE_MS);
+	assert_false(traced(b, "reset: damaged data"));
+}
+
 /* A bad sector ends the walk that checks, and not the node: it is read once more, then it counts as
  * damage. */
 static void unreadable_is_damage(struct storage_bench *b, enum store_family family,
@@ -576,6 +590,7 @@ int main(void)
 	    CASE(test_sound_copy_is_kept),
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
+	    CASE(test_a_new_lead_says_anew_who_is_spared),
 	    CASE(test_what_can_not_be_read_is_damage),
 	    CASE(test_so_is_an_entry_of_the_stream),
 	    CASE(test_branches_go_before_damaged_data),
