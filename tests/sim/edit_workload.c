@@ -17,6 +17,7 @@ enum {
 	ACTORS = 3,
 	OPERATIONS = 40,
 	DOCUMENTS_MAX = 240,
+	ROUNDS_MOST = 20, /* that it may take to make them, at a second each */
 	GROUPS = 3,
 	TIMEOUT_US = 8000000,
 	RETRY_US = 250000
@@ -309,10 +310,17 @@ static void edit_on_answer(struct workload *w, int actor, const struct sim_answe
 
 /* ---- life ---- */
 
+/* Where few answers can wait, so few documents are made each time that all are asked for. */
+static int documents_most(const struct workload *w)
+{
+	int rows = (int)w->sim->settings.bounds[BOUND_waiters];
+	return rows > 0 && rows * ROUNDS_MOST < DOCUMENTS_MAX ? rows * ROUNDS_MOST : DOCUMENTS_MAX;
+}
+
 static void edit_start(struct workload *w)
 {
 	struct edit_state *s = state_of(w);
-	s->documents = (int)rng_between(&w->rng, 3, rng_below(&w->rng, 3) ? 20 : DOCUMENTS_MAX);
+	s->documents = (int)rng_between(&w->rng, 3, rng_below(&w->rng, 3) ? 20 : documents_most(w));
 	for (int i = 0; i < ACTORS; i++) {
 		s->actors[i].op = -1;
 		s->actors[i].stage = i == 0 ? STAGE_COLLECTION : STAGE_WORK;
