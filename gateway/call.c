@@ -191,8 +191,11 @@ static void send_lead(struct turn *t, struct call *c, const struct shard *s)
 	}
 	if (c->spec.type == MSG_doc_write)
 		((struct msg_doc_write *)c->spec.message)->branch = false;
-	set_until(t, c, s->lead,
-		  c->spec.reach == REACH_BRANCH ? c->branch_ms : c->request->deadline.at_ms);
+	/* a lead that is new has its time for branches, but no longer than its client waits */
+	int64_t until_ms = c->request->deadline.at_ms;
+	if (c->spec.reach == REACH_BRANCH && c->branch_ms < until_ms)
+		until_ms = c->branch_ms;
+	set_until(t, c, s->lead, until_ms);
 	transmit(t, c, s->lead, s->epoch);
 	if (c->spec.repeatable)
 		timers_set(&t->gw->timers, &c->timer, t->now_ms + CALL_RESEND_MS);

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -328,6 +329,31 @@ static void test_until_a_branch(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), until));
 }
 
+/* A lead that is new has its time before a branch is asked for, but its client is answered at the
+ * deadline, and may have written something else when this one is taken. */
+static void test_until_the_deadline(void **state)
+{
+	enum { LEFT_MS = 400 };
+	struct gateway_bench *b = *state;
+	gateway_bench_map(b, 1, MODE_AVAILABLE);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	int64_t end_ms = b->now_ms + REQUEST_DEADLINE_MS;
+	uint32_t answered = 0;
+	while (b->now_ms < end_ms - LEFT_MS) {
+		while (answered < b->sent_count)
+			answer_clock(b, answered++, STATUS_NOT_LEAD, AHEAD_MS);
+		gateway_bench_advance(b, RETRY_MS);
+	}
+	while (answered < b->sent_count)
+		answer_clock(b, answered++, STATUS_NOT_LEAD, AHEAD_MS);
+	gateway_bench_clear(b);
+	gateway_bench_newer(b, 1, 2, 11);
+	const char *until = strstr(buf_cstr(&b->trace), "-> 11@2 put a {} until=");
+	assert_non_null(until);
+	assert_in_range(strtoll(strchr(until, '=') + 1, NULL, 10), b->now_ms + AHEAD_MS,
+			end_ms + AHEAD_MS);
+}
+
 int main(void)
 {
 #define ON_BENCH(test) cmocka_unit_test_setup_teardown(test, setup, gateway_bench_teardown)
@@ -345,6 +371,7 @@ int main(void)
 	    ON_BENCH(test_learns_the_clock),
 	    ON_BENCH(test_keeps_the_best_sample),
 	    ON_BENCH(test_until_a_branch),
+	    ON_BENCH(test_until_the_deadline),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
