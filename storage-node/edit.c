@@ -323,15 +323,28 @@ static void pin(struct editing *e, uint32_t index)
 	e->out->pinned[e->out->pinned_count++] = graph_name(e->doc, index);
 }
 
+/* What this merge reads, a later one may read again: that of a conflict which names these inputs
+ * instead of the resolution. Where they are very many, the bases of groups among them may be left
+ * out. */
 static void pin_inputs(struct editing *e, const uint32_t *leaves, uint32_t count)
 {
+	const struct document *doc = e->doc;
 	uint32_t *bases;
-	uint32_t bases_count = graph_common_ancestors(e->doc, leaves, count, e->arena, &bases);
-	e->out->pinned = arena_alloc(e->arena, (bases_count + count + 1) * sizeof *e->out->pinned);
-	for (uint32_t i = 0; i < bases_count; i++)
+	uint32_t bases_count = graph_common_ancestors(doc, leaves, count, e->arena, &bases);
+	uint8_t *needed = arena_alloc(e->arena, doc->revisions_count + 1);
+	graph_mark_needed(doc, e->arena, needed);
+	e->out->pinned = arena_alloc(e->arena, (doc->revisions_count + 1) * sizeof *e->out->pinned);
+	for (uint32_t i = 0; i < bases_count; i++) {
 		pin(e, bases[i]);
-	for (uint32_t i = 0; i < count; i++)
+		needed[bases[i]] = 0;
+	}
+	for (uint32_t i = 0; i < count; i++) {
 		pin(e, leaves[i]);
+		needed[leaves[i]] = 0;
+	}
+	for (uint32_t i = 0; i < doc->revisions_count; i++)
+		if (needed[i] && (doc->revisions[i].flags & REVISION_HAS_BODY))
+			pin(e, i);
 }
 
 static bool edit_resolve(struct editing *e)

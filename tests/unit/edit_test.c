@@ -337,6 +337,46 @@ static void test_the_base_stays_while_a_conflict_is_open(void **state)
 	end(&r);
 }
 
+static bool body_is_kept(struct run *r, const struct revision *name)
+{
+	struct document_view view;
+	load(r, &view);
+	int index = graph_find(&view.doc, name);
+	return index != GRAPH_NONE && document_body(&view, (uint32_t)index).len > 0;
+}
+
+/* Two of three sides have more in common than all three: what is in conflict with the resolution
+ * later is merged with all three again. */
+static void test_the_base_of_a_group_stays_until_the_cleanup(void **state)
+{
+	struct run r;
+	struct document_view view;
+	struct revision base, inner, near, far, result, late;
+	(void)state;
+	begin(&r, 9, MODE_AVAILABLE);
+	write_child(&r, NULL, CHANGE_WRITE, 0, &base);
+	write_child(&r, &base, CHANGE_WRITE, 0, &inner);
+	write_child(&r, &inner, CHANGE_WRITE, 0, &near);
+	write_child(&r, &inner, CHANGE_BRANCH, 0, &far);
+	write_child(&r, &base, CHANGE_BRANCH, 0, &late);
+	resolve(&r);
+	load(&r, &view);
+	result = graph_name(&view.doc, (uint32_t)graph_winner(&view.doc));
+	write_child(&r, &result, CHANGE_WRITE, r.number, &result); /* no branch is anywhere */
+	assert_true(body_is_kept(&r, &base));
+	assert_true(body_is_kept(&r, &inner));
+	write_child(&r, &near, CHANGE_BRANCH, r.number, &late);
+	assert_true(body_is_kept(&r, &inner));
+	resolve(&r);
+	for (int i = 0; i < 2; i++)
+		clean(&r);
+	check(&r);
+	write_child(&r, &late, CHANGE_WRITE, r.number, &late);
+	assert_false(body_is_kept(&r, &base));
+	assert_false(body_is_kept(&r, &inner));
+	end(&r);
+}
+
 /* ---- deletions against edits ---- */
 
 /* A child of `parent`; NULL: a root. */
@@ -536,6 +576,7 @@ int main(void)
 	    cmocka_unit_test(test_a_deletion_that_is_late_to_a_split),
 	    cmocka_unit_test(test_a_late_deletion_beside_another_root),
 	    cmocka_unit_test(test_the_base_stays_while_a_conflict_is_open),
+	    cmocka_unit_test(test_the_base_of_a_group_stays_until_the_cleanup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
