@@ -36,6 +36,7 @@ static void send_probe(struct storage *s, struct shard_copy *c, struct follower 
 		struct envelope envelope = {.type = MSG_shard_newer, .epoch = c->placement.epoch};
 		fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &newer);
 	}
+	f->probed_request = s->next_request;
 	send_append(s, c, f, false, fx);
 }
 
@@ -185,7 +186,9 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 		stream_settle(s, c, fx);
 		break;
 	case STATUS_STREAM_GAP:
-		if (f->mode != FOLLOW_SNAPSHOT)
+		/* each entry of a flight is refused behind the one that was lost */
+		if (f->mode != FOLLOW_SNAPSHOT &&
+		    e->message.envelope.request_id >= f->probed_request)
 			ack_gap(s, c, f, &m->last, fx);
 		break;
 	case STATUS_NOT_VOUCHING:

@@ -182,19 +182,62 @@ static void test_trail_keeps_what_is_remembered(void **state)
 	assert_int_equal(b->join.trail.number, count);
 }
 
+/* It has the first `last`; what was sent with this request comes after others. */
+static void gap(struct storage_bench *b, uint64_t node, uint64_t request, uint64_t last)
+{
+	struct msg_stream_append_ack m = {.shard = SHARD,
+					  .status = STATUS_STREAM_GAP,
+					  .last = {.epoch = last > 0, .number = last},
+					  .incarnation = INCARNATION + node};
+	b->request = request;
+	storage_bench_deliver(b, node, MSG_stream_append_ack, 1, &m);
+	b->request = b->append_request;
+}
+
 static void test_gap_probe_stream(void **state)
 {
 	struct storage_bench *b = *state;
 	peers_lead(b, MODE_CONSISTENT);
-	struct msg_stream_append_ack m = {
-	    .shard = SHARD, .status = STATUS_STREAM_GAP, .incarnation = INCARNATION + PEER_C};
-	storage_bench_deliver(b, PEER_C, MSG_stream_append_ack, 1, &m);
+	gap(b, PEER_C, b->append_request, 0);
 	expect(b, "-> 13 e1 shard_newer epoch=1 lead=11\n"
 		  "-> 13 e1 append after=0.0 settled=2 acked=0\n");
 	peers_ack(b, PEER_C, 1, 0);
 	expect(b, "-> 13 e1 append after=0.0 settled=2 acked=0 epoch settings\n");
 	peers_ack(b, PEER_C, 1, 2);
 	expect(b, "");
+}
+
+/* Whoever lacks one entry refuses all behind it, and the network may bring each word of that twice:
+ * the lead asks once where to go on. */
+static void test_many_gaps_one_probe(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	gap(b, PEER_C, b->append_request, 0);
+	peers_ack(b, PEER_C, 1, 2);
+	uint64_t sent[2];
+	for (int i = 0; i < 2; i++) {
+		struct msg_doc_write m = peers_put(b, i ? "e" : "d", 1);
+		peers_write(b, 1, &m);
+		sent[i] = b->append_request;
+	}
+	storage_bench_clear(b);
+	gap(b, PEER_C, sent[1], 2);
+	expect(b, "-> 13 e1 append after=1.2 settled=2 acked=2\n");
+	gap(b, PEER_C, sent[1], 2);
+	gap(b, PEER_C, sent[0], 2);
+	expect(b, "");
+	peers_ack(b, PEER_C, 1, 2);
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace), "-> 13 e1 append after=1.2 settled=2 acked=2 "));
+	storage_bench_clear(b);
+	gap(b, PEER_C, sent[1], 2); /* from before the probe */
+	expect(b, "");
+	gap(b, PEER_C, b->append_request, 2); /* what came after it is lost, too */
+	expect(b, "-> 13 e1 append after=1.2 settled=2 acked=2\n");
+	storage_bench_advance(b, 300);
+	assert_non_null(
+	    strstr(buf_cstr(&b->trace), "-> 13 e1 append after=1.2 settled=2 acked=2\n"));
 }
 
 /* ---- following ---- */
@@ -630,6 +673,7 @@ int main(void)
 	    CASE(test_trail_grows),
 	    CASE(test_trail_keeps_what_is_remembered),
 	    CASE(test_gap_probe_stream),
+	    CASE(test_many_gaps_one_probe),
 	    CASE(test_promise_waits_for_the_lease),
 	    CASE(test_takes_nothing_before_admitted),
 	    CASE(test_promise_from_memory),

@@ -124,6 +124,8 @@ static void on_send(struct storage_bench *b, const struct effect *e)
 		b->join_request = e->send.envelope.request_id;
 	if (type == MSG_attachment_chunk)
 		b->chunk_request = e->send.envelope.request_id;
+	if (type == MSG_stream_append)
+		b->append_request = e->send.envelope.request_id;
 	if (e->send.member == GATEWAY || e->send.member == ARBITER)
 		b->answers += type != MSG_shard_newer;
 	else if (type != MSG_heartbeat && type != MSG_member_join && type != MSG_lease_renew)

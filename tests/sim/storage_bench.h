@@ -20,11 +20,12 @@ struct storage_bench {
 	struct buf trace;
 	int64_t now_ms;
 	uint64_t boot;
-	uint64_t join_request;  /* of the last one sent */
-	uint64_t chunk_request; /* likewise, of an attachment */
-	uint64_t request;       /* that messages answer, or ask with */
-	bool strange;           /* the coordinator does not answer a start */
-	bool gathers;           /* what is delivered is of one turn, which does not end yet */
+	uint64_t join_request;   /* of the last one sent */
+	uint64_t chunk_request;  /* likewise, of an attachment */
+	uint64_t append_request; /* likewise, of the stream */
+	uint64_t request;        /* that messages answer, or ask with */
+	bool strange;            /* the coordinator does not answer a start */
+	bool gathers;            /* what is delivered is of one turn, which does not end yet */
 	struct storage_options options;
 	struct slice policy; /* of the collection; borrowed */
 	/* the latest of each */
