@@ -6,9 +6,6 @@
 #include "common/base/memory.h"
 #include "gateway/arbiter.h"
 
-/* Clocks that run fast or slow make up for a second's drift at once. */
-enum { CLOCK_STEP_US = 50000 };
-
 /* What was asked for, by request. */
 struct asked {
 	uint64_t shard;
@@ -134,8 +131,7 @@ static void give(struct external_leases *l, struct sim *sim, int from, const str
 				      .epoch = asked->epoch,
 				      .life = node->life,
 				      .from = from,
-				      .until_us =
-					  sim->now_us + (int64_t)m->lease_ms * 900 - CLOCK_STEP_US};
+				      .until_us = sim->now_us + (int64_t)m->lease_ms * 900};
 	}
 }
 

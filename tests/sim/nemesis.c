@@ -434,9 +434,22 @@ static void planned_put_back(struct sim *sim, int index, int away)
 	sim_schedule(sim, sim->now_us + 500000, SIM_RESTART, index, 0, NULL);
 }
 
-/* When all storage nodes are there to tell it what it knew. */
+static bool old_disk_unfound(const struct sim *sim)
+{
+	for (int i = 1; i <= sim->settings.storage_nodes; i++)
+		if (sim->nodes[i].incarnation == sim->nodes[i].aged)
+			return true;
+	return false;
+}
+
+/* When all storage nodes are there to tell it what it knew. That a disk was put back nobody else
+ * could tell it. */
 static void lose_coordinator(struct sim *sim)
 {
+	if (old_disk_unfound(sim)) {
+		later(sim, FORGET_AFTER_MS, NEMESIS_FORGET, 0);
+		return;
+	}
 	sim_log(sim, "nemesis loses the disk of the coordinator");
 	faults_note(sim, FAULT_wiped);
 	sim->recovers = true;

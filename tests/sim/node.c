@@ -21,7 +21,8 @@ static void new_clock(struct sim *sim, struct sim_node *node)
 
 static int64_t clock_ms(const struct sim *sim, const struct sim_node *node)
 {
-	return node->clock_base_ms + (sim->now_us + sim->now_us / 1000000 * node->drift_ppm) / 1000;
+	return node->clock_base_ms +
+	       (sim->now_us + sim->now_us / 1000 * node->drift_ppm / 1000) / 1000;
 }
 
 /* When the node's clock shows at least this. */
