@@ -9,7 +9,7 @@
 #include "storage-node/storage.h"
 #include "tests/sim/sim.h"
 
-enum { TURN_MESSAGES_MAX = 256, SLOW_SYNC_US = 1000000 };
+enum { TURN_MESSAGES_MAX = 256, SLOW_SYNC_US = 1000000, PAUSED_LOOK_US = 100000 };
 
 /* Only differences of it count, so each machine begins anywhere. */
 static void new_clock(struct sim *sim, struct sim_node *node)
@@ -434,8 +434,11 @@ void node_stored(struct sim *sim, int index, uint64_t life)
 	struct sim_node *node = &sim->nodes[index];
 	if (!node->core || node->life != life)
 		return;
-	if (sim->now_us < node->paused_until_us) {
-		sim_schedule(sim, node->paused_until_us, SIM_STORED, index, life, NULL);
+	if (sim->now_us < node->paused_until_us) { /* which may end earlier */
+		int64_t look_us = sim->now_us + PAUSED_LOOK_US;
+		bool over = look_us > node->paused_until_us;
+		sim_schedule(sim, over ? node->paused_until_us : look_us, SIM_STORED, index, life,
+			     NULL);
 		return;
 	}
 	node->committing = false;
