@@ -18,6 +18,7 @@ enum {
 	AWAY_CALM_MS = 7000, /* longer than a gateway tries */
 	AWAY_MS = 2000,
 	PACE_MS = 250,
+	JOIN_MS = 1000, /* by then all nodes have joined a coordinator that came back */
 	PAUSE_MS = 3000 /* between rounds, at most */
 };
 
@@ -123,7 +124,7 @@ static void step_maker(struct workload *w)
 		s->there = false;
 		s->making = false;
 		s->round++;
-		workload_rest(w, MAKER, PAUSE_MS);
+		workload_sleep(w, MAKER, (JOIN_MS + workload_below(w, PAUSE_MS)) * 1000);
 	} else if (s->round < ROUNDS && !w->sim->healed) {
 		make(w);
 	} else {

@@ -182,8 +182,9 @@ static void ask_write(struct workload *w, int actor)
 	int t = (int)rng_below(&w->rng, DOCUMENTS);
 	struct tree *tree = &s->trees[t];
 	int leaf = tree->count > 0 ? (int)rng_below(&w->rng, (uint64_t)tree->count) : -1;
+	/* of what no gateway has acknowledged nobody knows */
 	if (leaf < 0 || tree->count == MADE_MAX || !is_leaf(tree, leaf) ||
-	    tree->made[leaf].deleted) {
+	    tree->made[leaf].deleted || !tree->made[leaf].acknowledged) {
 		workload_sleep(w, actor, 1000);
 		return;
 	}

@@ -22,6 +22,7 @@ enum {
 	FIRST_WRITER = 1 + PUSHERS,
 	ACTORS = FIRST_WRITER + WRITERS,
 	BRANCHES_MAX = 10000,
+	CHUNK_LEAST = 2500, /* else a copy of thousands takes a minute */
 	BATCH_MAX = 300,
 	NAMES_AT_ONCE = 1000,
 	NAME_BYTES = 64,
@@ -344,7 +345,9 @@ static bool limits_are_lowered(const struct sim_settings *set)
 static void storm_start(struct workload *w)
 {
 	struct storm_state *s = state_of(w);
-	bool great = rng_below(&w->rng, 30) == 0 && !limits_are_lowered(&w->sim->settings);
+	const struct sim_settings *set = &w->sim->settings;
+	bool slow = set->chunk_bytes > 0 && set->chunk_bytes < CHUNK_LEAST;
+	bool great = rng_below(&w->rng, 30) == 0 && !limits_are_lowered(set) && !slow;
 	s->total = great ? (int)rng_between(&w->rng, 4000, BRANCHES_MAX)
 			 : (int)rng_between(&w->rng, 1100, 1500);
 	s->left = s->total;
