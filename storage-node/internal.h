@@ -131,7 +131,7 @@ struct follower {
 	uint64_t cleared; /* applied there when it last said that its outbox is empty */
 	uint64_t settled_sent;
 	uint64_t copied_request; /* answers to earlier ones are from before it was copied to */
-	uint64_t probed_request; /* the last probe: gaps before it need none of their own */
+	uint64_t gap_request;    /* of the probe after the last gap: earlier ones need none */
 	uint64_t window_bytes; /* sent since the window began; the next begins when all is acked */
 	uint64_t window_end;   /* number after the last entry of the window */
 	bool disk_full;        /* short of the reserve: it leads no writes */

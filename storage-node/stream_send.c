@@ -36,7 +36,6 @@ static void send_probe(struct storage *s, struct shard_copy *c, struct follower 
 		struct envelope envelope = {.type = MSG_shard_newer, .epoch = c->placement.epoch};
 		fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &newer);
 	}
-	f->probed_request = s->next_request;
 	send_append(s, c, f, false, fx);
 }
 
@@ -127,6 +126,7 @@ static void ack_gap(struct storage *s, struct shard_copy *c, struct follower *f,
 		next = f->acked + 1;
 	f->mode = FOLLOW_PROBE;
 	f->next = next;
+	f->gap_request = s->next_request;
 	send_probe(s, c, f, fx);
 }
 
@@ -186,9 +186,10 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 		stream_settle(s, c, fx);
 		break;
 	case STATUS_STREAM_GAP:
-		/* each entry of a flight is refused behind the one that was lost */
-		if (f->mode != FOLLOW_SNAPSHOT &&
-		    e->message.envelope.request_id >= f->probed_request)
+		/* behind a message that was lost all others of the flight are refused: the first
+		 * refusal says it all. What the tick sends does not count: answers may take longer
+		 * than its pause. */
+		if (f->mode != FOLLOW_SNAPSHOT && e->message.envelope.request_id >= f->gap_request)
 			ack_gap(s, c, f, &m->last, fx);
 		break;
 	case STATUS_NOT_VOUCHING:

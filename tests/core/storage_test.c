@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -238,6 +240,51 @@ static void test_many_gaps_one_probe(void **state)
 	storage_bench_advance(b, 300);
 	assert_non_null(
 	    strstr(buf_cstr(&b->trace), "-> 13 e1 append after=1.2 settled=2 acked=2\n"));
+}
+
+/* Its answers to a lead that probes it each 300 ms take `trip_ms`; it has nothing yet. How far it
+ * is after a while. */
+static uint64_t caught_up(struct storage_bench *b, int64_t trip_ms)
+{
+	enum { STEP_MS = 10, STEPS = 1000 };
+	struct {
+		int64_t at_ms;
+		uint64_t request, after;
+	} sent[STEPS];
+	uint32_t count = 0;
+	uint32_t answered = 0;
+	uint64_t has = 0;
+	for (int i = 0; i < STEPS; i++) {
+		storage_bench_clear(b);
+		storage_bench_advance(b, STEP_MS);
+		for (; answered < count && sent[answered].at_ms + trip_ms <= b->now_ms;
+		     answered++) {
+			b->request = sent[answered].request;
+			struct msg_stream_append_ack m = {
+			    .shard = SHARD,
+			    .status = sent[answered].after > has ? STATUS_STREAM_GAP : STATUS_OK,
+			    .last = {.epoch = has > 0, .number = has},
+			    .incarnation = INCARNATION + PEER_C};
+			storage_bench_deliver(b, PEER_C, MSG_stream_append_ack, 2, &m);
+		}
+		const char *append = strstr(buf_cstr(&b->trace), "-> 13 e2 append after=");
+		if (!append)
+			continue;
+		sent[count].at_ms = b->now_ms;
+		sent[count].request = b->append_request;
+		sent[count].after = strtoull(strchr(append, '.') + 1, NULL, 10);
+		if (sent[count++].after <= has && strstr(append, " epoch"))
+			has = 3;
+	}
+	return has;
+}
+
+static void test_answers_that_are_slow(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	peers_take_over(b, 2, PEER_B, 2);
+	assert_int_equal(caught_up(b, 400), 3);
 }
 
 /* ---- following ---- */
@@ -674,6 +721,7 @@ int main(void)
 	    CASE(test_trail_keeps_what_is_remembered),
 	    CASE(test_gap_probe_stream),
 	    CASE(test_many_gaps_one_probe),
+	    CASE(test_answers_that_are_slow),
 	    CASE(test_promise_waits_for_the_lease),
 	    CASE(test_takes_nothing_before_admitted),
 	    CASE(test_promise_from_memory),
