@@ -343,7 +343,7 @@ static void pin_inputs(struct editing *e, const uint32_t *leaves, uint32_t count
 		needed[leaves[i]] = 0;
 	}
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
-		if (needed[i] && (doc->revisions[i].flags & REVISION_HAS_BODY))
+		if (needed[i]) /* a deletion, too, which has no body */
 			pin(e, i);
 }
 

@@ -440,6 +440,31 @@ static void test_a_deletion_meets_an_edit(void **state)
 	}
 }
 
+/* What two of three sides began anew after is what they have in common, though it has no body. */
+static void test_a_deletion_before_a_group_stays_until_the_cleanup(void **state)
+{
+	enum { EDITS = 1000 };
+	struct run r;
+	struct document_view view;
+	(void)state;
+	begin(&r, 10, MODE_AVAILABLE);
+	struct revision base = child(&r, NULL, CHANGE_WRITE, false);
+	struct revision gone = child(&r, &base, CHANGE_WRITE, true);
+	(void)child(&r, &gone, CHANGE_WRITE, false);
+	(void)child(&r, &gone, CHANGE_BRANCH, false);
+	(void)child(&r, &base, CHANGE_BRANCH, false);
+	sides_are(&r, 3, CONFLICT_EDITS);
+	resolve(&r);
+	load(&r, &view);
+	struct revision result = graph_name(&view.doc, (uint32_t)graph_winner(&view.doc));
+	for (int i = 0; i < EDITS; i++)
+		write_child(&r, &result, CHANGE_WRITE, r.number, &result);
+	load(&r, &view);
+	assert_true(view.doc.revisions_count < EDITS / 2);
+	assert_int_not_equal(graph_find(&view.doc, &gone), GRAPH_NONE);
+	end(&r);
+}
+
 static void test_deletions_that_meet_no_edit(void **state)
 {
 	struct run r;
@@ -571,6 +596,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_random_changes),
 	    cmocka_unit_test(test_a_deletion_meets_an_edit),
+	    cmocka_unit_test(test_a_deletion_before_a_group_stays_until_the_cleanup),
 	    cmocka_unit_test(test_deletions_that_meet_no_edit),
 	    cmocka_unit_test(test_two_resolutions_taken_apart),
 	    cmocka_unit_test(test_a_deletion_that_is_late_to_a_split),
