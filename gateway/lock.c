@@ -321,7 +321,8 @@ bool lock_wait(struct turn *t, struct request *r, uint32_t tries, int64_t *delay
 	*delay_ms = tries < 5 ? LOCK_BACKOFF_MS << tries : LOCK_BACKOFF_MAX_MS;
 	if (r->lock_fail || t->now_ms + *delay_ms > r->lock_until_ms || !lock_wait_begin(t, r))
 		return false;
-	timers_set(&t->gw->timers, &r->deadline,
-		   t->now_ms + *delay_ms + t->gw->options.limits.deadline_ms);
+	int64_t at_ms = t->now_ms + *delay_ms + t->gw->options.limits.deadline_ms;
+	if (at_ms > r->deadline.at_ms) /* what others were sent counts on it */
+		timers_set(&t->gw->timers, &r->deadline, at_ms);
 	return true;
 }

@@ -10,6 +10,7 @@
 
 #include "common/timing.h"
 #include "gateway/call.h"
+#include "gateway/lock.h"
 #include "tests/core/gateway_case.h"
 
 enum { EDIT_MS_MAX = 20000 };
@@ -354,6 +355,53 @@ static void test_until_the_deadline(void **state)
 			end_ms + AHEAD_MS);
 }
 
+/* One write of several waits for a lock, which gives the request more time; another one is refused
+ * for a lock the first time, and must not take that back: what was sent meanwhile could be taken
+ * after the client was answered. */
+enum { SHORT_MS = 1000 };
+
+static int setup_short(void **state)
+{
+	struct gateway_limits limits = {.deadline_ms = SHORT_MS};
+	bench_open(state, &limits);
+	return 0;
+}
+
+static void test_a_lock_wait_takes_no_time_back(void **state)
+{
+	struct gateway_bench *b = *state;
+	map(b, 1);
+	gateway_bench_http(b, "PUT /c/a\n\n{}");
+	answer_clock(b, 0, STATUS_OK, AHEAD_MS);
+	gateway_bench_clear(b);
+	b->status = 0;
+	gateway_bench_http(
+	    b, "POST /c/?lockId=&lockStrategy=\n\n[{\"id\":\"x\"},{\"id\":\"y\"},{\"id\":\"z\"}]");
+	assert_int_equal(b->sent_count, 3);
+	uint32_t x = 0;
+	for (int i = 0; i < 5; i++) {
+		answer_clock(b, x, STATUS_LOCKED, AHEAD_MS);
+		gateway_bench_advance(b, LOCK_BACKOFF_MS << i);
+		x = b->sent_count - 1;
+	}
+	assert_int_equal(b->sent_count, 8);
+	answer_clock(b, x, STATUS_LOCKED, AHEAD_MS); /* for 500 ms and all of a request's time */
+	answer_clock(b, 2, STATUS_NOT_LEAD, AHEAD_MS);
+	gateway_bench_advance(b, RETRY_MS); /* z is sent again */
+	assert_int_equal(b->sent_count, 9);
+	const char *z = strstr(buf_cstr(&b->trace), "post z {} absent until=");
+	while (z && strstr(z + 1, "post z {} absent until="))
+		z = strstr(z + 1, "post z {} absent until=");
+	assert_non_null(z);
+	int64_t until_ms = strtoll(strchr(z, '=') + 1, NULL, 10) - AHEAD_MS;
+	gateway_bench_advance(b, 10);
+	answer_clock(b, 1, STATUS_LOCKED, AHEAD_MS); /* y, for the first time */
+	for (int i = 0; i < EDIT_MS_MAX && b->status == 0; i++)
+		gateway_bench_advance(b, 1);
+	assert_int_not_equal(b->status, 0);
+	assert_in_range(until_ms, 1, b->now_ms);
+}
+
 int main(void)
 {
 #define ON_BENCH(test) cmocka_unit_test_setup_teardown(test, setup, gateway_bench_teardown)
@@ -372,6 +420,8 @@ int main(void)
 	    ON_BENCH(test_keeps_the_best_sample),
 	    ON_BENCH(test_until_a_branch),
 	    ON_BENCH(test_until_the_deadline),
+	    cmocka_unit_test_setup_teardown(test_a_lock_wait_takes_no_time_back, setup_short,
+					    gateway_bench_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
