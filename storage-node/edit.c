@@ -342,6 +342,11 @@ static void pin_inputs(struct editing *e, const uint32_t *leaves, uint32_t count
 		pin(e, leaves[i]);
 		needed[leaves[i]] = 0;
 	}
+	/* what earlier resolutions were made of stays until their own cleanup, and no longer */
+	uint32_t *inputs;
+	uint32_t inputs_count = graph_human_set(doc, leaves, count, e->arena, &inputs);
+	for (uint32_t i = 0; i < inputs_count; i++)
+		needed[inputs[i]] = 0;
 	for (uint32_t i = 0; i < doc->revisions_count; i++)
 		if (needed[i]) /* a deletion, too, which has no body */
 			pin(e, i);

@@ -465,6 +465,34 @@ static void test_a_deletion_before_a_group_stays_until_the_cleanup(void **state)
 	end(&r);
 }
 
+/* What an old resolution was made of goes with it, though later ones were made on top. */
+static void test_inputs_stay_until_their_own_cleanup(void **state)
+{
+	enum { LATE = 50, KEPT = 5 };
+	struct run r;
+	struct revision base, edit, late;
+	struct document_view view;
+	uint32_t bodies = 0;
+	(void)state;
+	begin(&r, 11, MODE_CONSISTENT);
+	write_child(&r, NULL, CHANGE_WRITE, 0, &base);
+	write_child(&r, &base, CHANGE_WRITE, 0, &edit);
+	for (int i = 0; i < LATE; i++) {
+		write_child(&r, &base, CHANGE_BRANCH, 0, &late);
+		resolve(&r);
+		if (i < KEPT)
+			continue;
+		struct change change = {.kind = CHANGE_CLEANUP,
+					.resolution_id = text(&r, "rid-", r.resolutions[i - KEPT])};
+		apply(&r, &change);
+	}
+	load(&r, &view);
+	for (uint32_t i = 0; i < view.doc.revisions_count; i++)
+		bodies += (view.doc.revisions[i].flags & REVISION_HAS_BODY) != 0;
+	assert_in_range(bodies, KEPT, 3 * KEPT);
+	end(&r);
+}
+
 static void test_deletions_that_meet_no_edit(void **state)
 {
 	struct run r;
@@ -597,6 +625,7 @@ int main(void)
 	    cmocka_unit_test(test_random_changes),
 	    cmocka_unit_test(test_a_deletion_meets_an_edit),
 	    cmocka_unit_test(test_a_deletion_before_a_group_stays_until_the_cleanup),
+	    cmocka_unit_test(test_inputs_stay_until_their_own_cleanup),
 	    cmocka_unit_test(test_deletions_that_meet_no_edit),
 	    cmocka_unit_test(test_two_resolutions_taken_apart),
 	    cmocka_unit_test(test_a_deletion_that_is_late_to_a_split),
