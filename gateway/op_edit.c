@@ -12,6 +12,7 @@
 struct edit_shard {
 	struct msg_shard_edit edit;
 	bool ended;
+	bool begun;         /* it has said how far it was */
 	enum status status; /* once it has ended; OK: done */
 	uint64_t changes;
 	char place[PLACE_BYTES];
@@ -82,6 +83,9 @@ static void shard_ended(struct turn *t, struct request *r, uint32_t index, enum 
 	struct edit_shard *s = &op->shards[index];
 	s->ended = true;
 	s->status = status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status;
+	/* it may have gone on where it was begun */
+	if (s->status == STATUS_NO_LEAD && s->begun)
+		s->status = STATUS_OUTCOME_UNKNOWN;
 	if (ack && status != STATUS_OK) {
 		copy_text(s->place, sizeof s->place, ack->place);
 		copy_text(s->detail, sizeof s->detail, ack->detail);
@@ -115,6 +119,7 @@ static void shard_answered(struct turn *t, struct request *r, uint32_t index, en
 		shard_ended(t, r, index, status, ack);
 		return;
 	}
+	op->shards[index].begun = true;
 	extend_deadline(t, r);
 	if (!ask_shard(t, r, index))
 		shard_ended(t, r, index, STATUS_OVERLOADED, NULL);

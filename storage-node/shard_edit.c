@@ -132,13 +132,19 @@ static void answer_askers(const struct storage *s, struct edit_job *job, enum st
 
 static void add_asker(struct storage *s, struct edit_job *job, const struct event *e)
 {
+	uint64_t until_ms = ((const struct msg_shard_edit *)e->message.body)->until_ms;
 	uint32_t at = job->askers_count;
 	if (at < EDIT_ASKERS)
 		job->askers_count++;
 	else
 		at = job->askers_next++ % EDIT_ASKERS;
 	job->askers[at] = (struct asker){e->message.from, e->message.envelope};
-	job->idle_ms = s->now_ms + EDIT_IDLE_MS;
+	/* by then its client has been answered, and may write something else */
+	int64_t idle_ms = s->now_ms + EDIT_IDLE_MS;
+	if (until_ms > 0 && until_ms < (uint64_t)idle_ms)
+		idle_ms = (int64_t)until_ms;
+	if (idle_ms > job->idle_ms)
+		job->idle_ms = idle_ms;
 }
 
 /* ---- the walk ---- */

@@ -355,6 +355,29 @@ static void test_until_the_deadline(void **state)
 			end_ms + AHEAD_MS);
 }
 
+/* A lead has said how far it is, and goes on for seconds; then it is out of reach. Nobody knows how
+ * many more it changes. */
+static void test_out_of_reach_in_the_middle(void **state)
+{
+	struct gateway_bench *b = *state;
+	map(b, 1);
+	gateway_bench_http(b, "PUT /c\n\n{\"w\":1}");
+	answer(b, 0, 5, false);
+	uint32_t seen = 1;
+	for (int ms = 0; ms < EDIT_MS_MAX && b->status == 0; ms += 10) {
+		for (; seen < b->sent_count; seen++) {
+			struct event e = {.kind = EVENT_UNSENT};
+			e.unsent.envelope = b->sent[seen].envelope;
+			e.unsent.member = b->sent[seen].member;
+			gateway_bench_event(b, &e);
+		}
+		gateway_bench_advance(b, 10);
+	}
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"changes\":5"));
+	assert_non_null(strstr(buf_cstr(&b->body), "outcome_unknown"));
+}
+
 /* One write of several waits for a lock, which gives the request more time; another one is refused
  * for a lock the first time, and must not take that back: what was sent meanwhile could be taken
  * after the client was answered. */
@@ -420,6 +443,7 @@ int main(void)
 	    ON_BENCH(test_keeps_the_best_sample),
 	    ON_BENCH(test_until_a_branch),
 	    ON_BENCH(test_until_the_deadline),
+	    ON_BENCH(test_out_of_reach_in_the_middle),
 	    cmocka_unit_test_setup_teardown(test_a_lock_wait_takes_no_time_back, setup_short,
 					    gateway_bench_teardown),
 	};

@@ -570,6 +570,31 @@ static void test_late_writes_are_refused(void **state)
 	assert_int_equal(b->edited.status, STATUS_STALE);
 }
 
+/* The request says until when it may be taken. What is written after that, when its client has been
+ * answered, is not changed by it. */
+static void test_nothing_after_its_time(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.edit_flight_entries = 1;
+	storage_bench_start(b);
+	three(b);
+	struct msg_shard_edit m = edit_of(b, 1, WRITE_PUT, "", "{\"w\":1}");
+	m.until_ms = (uint64_t)b->now_ms + 500;
+	m.life = b->options.life;
+	send_edit(b, 1, &m);
+	storage_bench_advance(b, 6000); /* past every deadline of the request */
+	put(b, "c", "{\"v\":30}");
+	peers_ack(b, PEER_B, 1, 7);
+	assert_int_equal(b->written.status, STATUS_OK);
+	for (uint64_t n = 8; n < 12; n++) {
+		storage_bench_advance(b, 50);
+		peers_ack(b, PEER_B, 1, n);
+	}
+	peers_grant(b, PEER_B, 1, false);
+	expect_document(b, 1, "c", "{\"v\":30}");
+}
+
 int main(void)
 {
 #define ON_BENCH(test)                                                                             \
@@ -594,6 +619,7 @@ int main(void)
 	    ON_BENCH(test_refusal_waits),
 	    ON_BENCH(test_increments_on_branches),
 	    ON_BENCH(test_late_writes_are_refused),
+	    ON_BENCH(test_nothing_after_its_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
