@@ -191,7 +191,7 @@ static void send_lead(struct turn *t, struct call *c, const struct shard *s)
 	}
 	if (c->spec.type == MSG_doc_write)
 		((struct msg_doc_write *)c->spec.message)->branch = false;
-	/* a lead that is new has its time for branches, but no longer than its client waits */
+	/* until a branch is asked for, which a new lead puts off; never beyond the client's wait */
 	int64_t until_ms = c->request->deadline.at_ms;
 	if (c->spec.reach == REACH_BRANCH && c->branch_ms < until_ms)
 		until_ms = c->branch_ms;

@@ -83,8 +83,9 @@ static void shard_ended(struct turn *t, struct request *r, uint32_t index, enum 
 	struct edit_shard *s = &op->shards[index];
 	s->ended = true;
 	s->status = status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status;
-	/* it may have gone on where it was begun */
-	if (s->status == STATUS_NO_LEAD && s->begun)
+	/* it may have gone on where it was begun, beyond what was told of it */
+	if (s->begun && (s->status == STATUS_NO_LEAD || s->status == STATUS_STARTING ||
+			 s->status == STATUS_OVERLOADED))
 		s->status = STATUS_OUTCOME_UNKNOWN;
 	if (ack && status != STATUS_OK) {
 		copy_text(s->place, sizeof s->place, ack->place);

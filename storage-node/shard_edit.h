@@ -16,7 +16,7 @@ enum {
 	EDIT_JOBS_MAX = 64,
 	EDIT_ASKERS = 4,                        /* gateways that wait for one job */
 	EDIT_ANSWER_MS = 500,                   /* how often a job that advances says so */
-	EDIT_IDLE_MS = 2 * REQUEST_DEADLINE_MS, /* a job that nobody asks about stops */
+	EDIT_IDLE_MS = 2 * REQUEST_DEADLINE_MS, /* by then a job that nobody asks about stops */
 	EDIT_STEP = 2000,                       /* budget of one step, of all jobs together */
 	EDIT_COST_WRITE = 20,                   /* what ordering one document takes of it */
 	EDIT_COST_BYTES = 1024,                 /* so many bytes of a document cost one more */
