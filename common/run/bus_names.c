@@ -30,6 +30,16 @@ const char *bus_peer_name(const struct bus *b, const struct bus_peer *peer)
 	return row ? row->name : "unknown";
 }
 
+static void connect_endpoint(struct bus *b, struct bus_peer *peer)
+{
+	peer->ended_ms = 0;
+	if (zmq_connect(peer->socket.zmq, peer->endpoint) != 0)
+		logger_printf(b->options.logger, LOG_LEVEL_ERROR,
+			      "connect_failed peer=%s endpoint=\"%s\" error=\"%s\"",
+			      bus_peer_name(b, peer), peer->endpoint, zmq_strerror(errno));
+	peer->socket.hot = true; /* both calls eat tellings */
+}
+
 /* host: as ZeroMQ wants it, with its port. Nothing is done if that is where it connects already. */
 static void connect_to(struct bus *b, struct bus_peer *peer, const char *host)
 {
@@ -44,10 +54,13 @@ static void connect_to(struct bus *b, struct bus_peer *peer, const char *host)
 	if (peer->endpoint[0])
 		zmq_disconnect(peer->socket.zmq, peer->endpoint);
 	snprintf(peer->endpoint, sizeof peer->endpoint, "%s", endpoint);
-	if (zmq_connect(peer->socket.zmq, endpoint) != 0)
-		logger_printf(b->options.logger, LOG_LEVEL_ERROR,
-			      "connect_failed peer=%s endpoint=\"%s\" error=\"%s\"",
-			      bus_peer_name(b, peer), endpoint, zmq_strerror(errno));
+	connect_endpoint(b, peer);
+}
+
+void bus_connect_again(struct bus *b, struct bus_peer *peer)
+{
+	zmq_disconnect(peer->socket.zmq, peer->endpoint);
+	connect_endpoint(b, peer);
 }
 
 /* ---- lookups ---- */

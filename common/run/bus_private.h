@@ -31,6 +31,7 @@ struct bus_peer {
 	struct bus_socket monitor; /* tells when the connection comes and goes */
 	bool up;
 	int64_t down_since_ms;
+	int64_t ended_ms; /* when a connection ended; 0: ZeroMQ is at the next one */
 	char address[MEMBER_ADDRESS_BYTES];
 	char endpoint[BUS_ENDPOINT_BYTES]; /* where it connects; empty: nowhere yet */
 	bool named;                        /* the address has a name, not a number */
@@ -81,8 +82,8 @@ void bus_watch(struct bus *b, struct bus_socket *socket);
 void bus_close_socket(struct bus *b, struct bus_socket *socket, int linger_ms);
 /* Marks as hot what has been told of since the last call. */
 void bus_look(struct bus *b);
-/* Reads what the peer's monitor has to tell. */
-void bus_read_monitor(struct bus *b, struct bus_peer *peer);
+/* Reads what the peer's monitor has to tell, and connects anew where ZeroMQ does not. */
+void bus_peer_look(struct bus *b, struct bus_peer *peer);
 
 /* bus_names.c */
 /* In the member list. */
@@ -90,6 +91,8 @@ const char *bus_peer_name(const struct bus *b, const struct bus_peer *peer);
 /* At once, or when the peer's name has been looked up. */
 void bus_name_connect(struct bus *b, struct bus_peer *peer);
 void bus_name_leave(struct bus *b, struct bus_peer *peer);
+/* Where it connected last. */
+void bus_connect_again(struct bus *b, struct bus_peer *peer);
 /* Takes what lookups have found, and begins those that are due. */
 void bus_names_look(struct bus *b);
 

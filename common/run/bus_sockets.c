@@ -16,7 +16,7 @@ enum {
 	HANDSHAKE_MS = 5000,
 	EPOLL_EVENTS = 64,
 	MONITOR_EVENTS = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-			 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+			 ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
 			 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
 };
 
@@ -172,6 +172,7 @@ void bus_disconnect(struct bus *b, struct bus_peer *peer, int linger_ms)
 static void peer_is_up(struct bus *b, struct bus_peer *peer)
 {
 	peer->up = true;
+	peer->ended_ms = 0;
 	bus_end_waiting(b, peer);
 	logger_printf(b->options.logger, LOG_LEVEL_INFO, "peer_connected peer=%s address=%s",
 		      bus_peer_name(b, peer), peer->address);
@@ -179,6 +180,7 @@ static void peer_is_up(struct bus *b, struct bus_peer *peer)
 
 static void peer_is_down(struct bus *b, struct bus_peer *peer)
 {
+	peer->ended_ms = clock_boot_ms();
 	if (!peer->up)
 		return;
 	peer->up = false;
@@ -206,12 +208,14 @@ static void take_monitor_event(struct bus *b, struct bus_peer *peer, uint16_t ev
 		peer_is_up(b, peer);
 	else if (event == ZMQ_EVENT_DISCONNECTED)
 		peer_is_down(b, peer);
+	else if (event == ZMQ_EVENT_CONNECT_RETRIED)
+		peer->ended_ms = 0;
 	else
 		handshake_failed(b, peer, event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
 }
 
 /* Two parts each: number and value of the event, then the endpoint. */
-void bus_read_monitor(struct bus *b, struct bus_peer *peer)
+static void read_monitor(struct bus *b, struct bus_peer *peer)
 {
 	uint8_t head[16];
 	char endpoint[BUS_ENDPOINT_BYTES];
@@ -224,4 +228,14 @@ void bus_read_monitor(struct bus *b, struct bus_peer *peer)
 			take_monitor_event(b, peer, event);
 	}
 	peer->monitor.hot = false;
+}
+
+/* Whom the other side refuses, or whom it tells what makes no sense, ZeroMQ gives up for good. But
+ * the other one may read of this member, or be another one, or itself again, a little later. */
+void bus_peer_look(struct bus *b, struct bus_peer *peer)
+{
+	if (peer->monitor.hot)
+		read_monitor(b, peer);
+	if (peer->ended_ms != 0 && clock_boot_ms() - peer->ended_ms >= RECONNECT_MAX_MS)
+		bus_connect_again(b, peer);
 }

@@ -326,8 +326,7 @@ bool bus_receive(struct bus *b, uint32_t max, int64_t until_ms, bus_handler *han
 	if (b->authenticator.hot)
 		answer_zap(b);
 	for (uint32_t i = 0; i < b->peers_count; i++)
-		if (b->peers[i].monitor.hot)
-			bus_read_monitor(b, &b->peers[i]);
+		bus_peer_look(b, &b->peers[i]);
 	/* one frame from each in turn, so that a busy peer can't starve the others */
 	while (max > 0 && idle < sources) {
 		if (clock_boot_ms() >= until_ms)

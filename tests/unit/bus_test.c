@@ -588,6 +588,73 @@ static void who_is_looked_up_in_vain_stops_nobody(void **state)
 	assert_in_range(longest_ms, 0, STALL_MS_MAX);
 }
 
+/* Asks again and again, as members do, until the coordinator has heard that many. */
+static void join_until_heard(struct cluster *c, uint32_t count)
+{
+	int64_t end_ms = clock_boot_ms() + DEADLINE_MS;
+	while (c->nodes[COORDINATOR].count < count && clock_boot_ms() < end_ms) {
+		send_join(c, GATEWAY);
+		for (int i = 0; i < 5; i++)
+			round_of(c);
+	}
+	assert_true(c->nodes[COORDINATOR].count >= count);
+}
+
+/* A member that starts before the others have read of it. */
+static void who_was_refused_gets_in_when_known(void **state)
+{
+	struct cluster *c = *state;
+	struct node *k = &c->nodes[COORDINATOR];
+	char key[MEMBER_KEY_CHARS + 1];
+	start(c, COORDINATOR);
+	memcpy(key, row_of(k, GATEWAY)->public_key, sizeof key);
+	memset(row_of(k, GATEWAY)->public_key, 'x', MEMBER_KEY_CHARS);
+	start(c, GATEWAY);
+	send_join(c, GATEWAY);
+	RUN_UNTIL(c, refused(c, COORDINATOR, REFUSED_KEY) > 0);
+	for (int i = 0; i < 20; i++)
+		round_of(c);
+	memcpy(row_of(k, GATEWAY)->public_key, key, sizeof key);
+	bus_members_changed(k->bus);
+	join_until_heard(c, 1);
+}
+
+/* A socket that listens where the coordinator will. */
+static int listen_in_its_place(struct cluster *c)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof at;
+	int one = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	for (int i = 0; i < NODES; i++)
+		snprintf(row_of(&c->nodes[i], COORDINATOR)->address, MEMBER_ADDRESS_BYTES,
+			 "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+	return fd;
+}
+
+static void a_stranger_in_its_place_is_got_over(void **state)
+{
+	static const char words[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+				    "<html>this is something else altogether</html>\r\n\r\n";
+	struct cluster *c = *state;
+	int listener = listen_in_its_place(c);
+	start(c, GATEWAY);
+	send_join(c, GATEWAY);
+	int fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(send(fd, words, sizeof words - 1, 0), sizeof words - 1);
+	for (int i = 0; i < 20; i++)
+		round_of(c);
+	close(fd);
+	close(listener);
+	start(c, COORDINATOR);
+	join_until_heard(c, 1);
+}
+
 /* So many more descriptors may be opened; gives what the limit was. */
 static struct rlimit limit_descriptors(rlim_t spare)
 {
@@ -650,6 +717,8 @@ int main(void)
 	    TEST(a_restarted_peer_is_found_again),
 	    TEST(a_peer_is_found_by_its_name),
 	    TEST(who_is_looked_up_in_vain_stops_nobody),
+	    TEST(who_was_refused_gets_in_when_known),
+	    TEST(a_stranger_in_its_place_is_got_over),
 	    TEST(who_has_no_descriptor_left_goes_on),
 	    TEST(nowhere_to_send_is_counted),
 	};
