@@ -1,5 +1,6 @@
 /* The sending side of the bus: messages wait here for the end of the turn, then leave together. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <zmq.h>
 
@@ -120,9 +121,27 @@ static void append(struct bus *b, struct bus_peer *peer, uint32_t route, const s
 	b->counters.messages_out++;
 }
 
+/* Its receiver would end the connection, and with it lose all else that is under way. */
+static bool is_too_long(struct bus *b, const struct effect *effect)
+{
+	uint16_t type = effect->send.envelope.type;
+	char key[64];
+	char line[160];
+	if (effect->send.body.len <= LIMIT_MESSAGE_BYTES + BUS_FRAME_BYTES)
+		return false;
+	snprintf(key, sizeof key, "too_long %u", type);
+	snprintf(line, sizeof line, "message_too_long message=%s bytes=%zu",
+		 schema_of_message(type)->name, effect->send.body.len);
+	bus_tell_once(b, key, line);
+	count_drop(b, DROPPED_TOO_LONG);
+	return true;
+}
+
 bool bus_send(struct bus *b, const struct effect *effect)
 {
 	CHECK(effect->kind == EFFECT_SEND);
+	if (is_too_long(b, effect))
+		return true;
 	uint32_t route = effect->send.route;
 	struct bus_peer *peer = route ? NULL : peer_of(b, effect->send.member);
 	if (!route && !peer)

@@ -14,7 +14,7 @@ enum { TOLD_MAX = 1024 /* refusals logged once each; then the memory is cleared 
 
 const char *const bus_refusal_names[REFUSAL_KINDS] = {"unknown_key", "wrong_role", "other_version",
 						      "other_cluster", "malformed"};
-const char *const bus_drop_names[DROP_KINDS] = {"queue_full", "peer_away", "no_route"};
+const char *const bus_drop_names[DROP_KINDS] = {"queue_full", "peer_away", "no_route", "too_long"};
 
 static bool check_keys(struct bus *b, const struct member_row *self, struct buf *problem)
 {

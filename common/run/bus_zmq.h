@@ -44,12 +44,13 @@ enum bus_drop {
 	DROPPED_FULL,     /* the queue of the connection is full */
 	DROPPED_AWAY,     /* the peer can't be reached */
 	DROPPED_NO_ROUTE, /* there is neither an address nor a connection to send it to */
+	DROPPED_TOO_LONG, /* longer than anybody takes */
 	DROP_KINDS
 };
 
 struct bus_counters {
 	uint64_t frames_in, frames_out, messages_in, messages_out, bytes_in, bytes_out;
-	uint64_t dropped[DROP_KINDS]; /* frames; of NO_ROUTE messages */
+	uint64_t dropped[DROP_KINDS]; /* frames; of NO_ROUTE and TOO_LONG messages */
 	uint64_t refused[REFUSAL_KINDS];
 };
 

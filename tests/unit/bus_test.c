@@ -506,6 +506,27 @@ static void large_messages_split_the_frame(void **state)
 	assert_int_equal(to->received[4].body_bytes, LIMIT_MESSAGE_BYTES);
 }
 
+/* Its receiver would end the connection, and so lose all else that is on it. */
+static void what_nobody_takes_is_not_sent(void **state)
+{
+	struct cluster *c = *state;
+	start(c, STORAGE);
+	start(c, STORAGE_2);
+	size_t bytes = LIMIT_MESSAGE_BYTES + 2 * BUS_FRAME_BYTES;
+	uint8_t *body = mem_alloc_zero(bytes);
+	send_bytes(c, STORAGE, STORAGE_2, 1);
+	c->fx.items[0].send.body = slice_of(body, bytes);
+	assert_true(bus_send(c->nodes[STORAGE].bus, &c->fx.items[0]));
+	send_bytes(c, STORAGE, STORAGE_2, 2);
+	bus_flush(c->nodes[STORAGE].bus);
+	free(body);
+	struct node *to = &c->nodes[STORAGE_2];
+	RUN_UNTIL(c, to->count == 2);
+	assert_int_equal(to->received[1].body_bytes, 2);
+	assert_int_equal(bus_counters(c->nodes[STORAGE].bus)->dropped[DROPPED_TOO_LONG], 1);
+	assert_int_equal(c->nodes[STORAGE].logger.lines[LOG_LEVEL_ERROR], 1);
+}
+
 static void what_waits_for_an_absent_peer_is_bounded(void **state)
 {
 	struct cluster *c = *state;
@@ -713,6 +734,7 @@ int main(void)
 	    TEST(rubbish_is_refused_and_counted),
 	    TEST(a_turn_travels_in_one_frame),
 	    TEST(large_messages_split_the_frame),
+	    TEST(what_nobody_takes_is_not_sent),
 	    TEST(what_waits_for_an_absent_peer_is_bounded),
 	    TEST(a_restarted_peer_is_found_again),
 	    TEST(a_peer_is_found_by_its_name),
