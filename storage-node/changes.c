@@ -6,7 +6,12 @@
 #include "common/doc/graph_line.h"
 #include "storage-node/sequence.h"
 
-enum { ROWS_MIN = 16, LEAF_BODIES_BYTES = 16 * 1024 * 1024 /* of one row */ };
+enum {
+	ROWS_MIN = 16,
+	/* of one row: with the names of its leaves, and the rows before it, it must fit into a
+	 * message */
+	ROW_BODIES_BYTES = LIMIT_MESSAGE_BYTES - 4 * 1024 * 1024
+};
 
 /* An answer that is being made. */
 struct changes {
@@ -16,8 +21,8 @@ struct changes {
 	uint64_t until;
 	uint64_t limit;
 	size_t bytes;
-	size_t leaf_bytes; /* bodies of leaves in the row under way */
-	uint32_t cap;      /* of ack.rows */
+	size_t row_bytes; /* bodies in the row under way */
+	uint32_t cap;     /* of ack.rows */
 	struct msg_shard_changes_ack ack;
 };
 
@@ -27,11 +32,12 @@ struct changes {
 static void add_leaf_body(struct changes *x, struct document_view *v, uint32_t index, int winner,
 			  struct change_row *row)
 {
-	if (x->leaf_bytes > LEAF_BODIES_BYTES)
+	if (x->row_bytes > ROW_BODIES_BYTES)
 		return;
 	struct slice body = document_body_beside(v, index, winner);
-	x->leaf_bytes += body.len;
-	row->leaf_bodies[row->leaf_bodies_count++] = body;
+	x->row_bytes += body.len;
+	if (x->row_bytes <= ROW_BODIES_BYTES) /* else all behind it are left out, too */
+		row->leaf_bodies[row->leaf_bodies_count++] = body;
 }
 
 /* Those beside the winner; live ones first. */
@@ -42,7 +48,6 @@ static void list_leaves(struct changes *x, struct document_view *v, uint32_t win
 	uint32_t count = graph_tips(&v->doc, &x->s->arena, &tips);
 	row->leaves = arena_alloc(&x->s->arena, (count + 1) * sizeof *row->leaves);
 	row->leaf_bodies = arena_alloc(&x->s->arena, (count + 1) * sizeof *row->leaf_bodies);
-	x->leaf_bytes = 0;
 	for (int live = 1; live >= 0; live--) {
 		for (uint32_t i = 1; i < count && row->leaves_count < LIMIT_LEAVES; i++) {
 			if (!tips[i].deleted != live)
@@ -54,7 +59,6 @@ static void list_leaves(struct changes *x, struct document_view *v, uint32_t win
 		if (live)
 			row->live = row->leaves_count;
 	}
-	x->bytes += x->leaf_bytes;
 }
 
 /* As the document is now, which may be of a later change than the row's. */
@@ -69,6 +73,7 @@ static void fill_row(struct changes *x, struct document_view *v, uint32_t winner
 			row->stamp = doc->revisions[i].stamp;
 	if (x->m->bodies)
 		row->body = doc->body;
+	x->row_bytes = row->body.len;
 	if (x->m->leaves && doc->revisions_count > 1)
 		list_leaves(x, v, winner, row);
 }
@@ -102,7 +107,7 @@ static void add_row(struct changes *x, uint64_t number, struct slice id)
 	struct change_row *row = next_row(x);
 	*row = (struct change_row){.number = number, .id = id};
 	fill_row(x, &view, (uint32_t)winner, row);
-	x->bytes += row->body.len + id.len +
+	x->bytes += x->row_bytes + id.len +
 		    (row->leaves_count + 1) * (LIMIT_REV_HASH_BYTES + sizeof(uint64_t));
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/doc/revision.h"
+#include "proto/msgpack.h"
 #include "storage-node/changes.h"
 #include "tests/sim/storage_peers.h"
 
@@ -151,6 +152,45 @@ static void test_bodies_of_leaves(void **state)
 	assert_true(slice_equal(row->leaf_bodies[0], peers_body(b, 2)));
 }
 
+static struct slice large_body(struct storage_bench *b, size_t bytes)
+{
+	struct buf text = {0};
+	mp_write_map(&text, 1);
+	mp_write_text(&text, "v");
+	uint8_t *filling = arena_alloc(&b->arena, bytes);
+	memset(filling, 'x', bytes);
+	mp_write_str(&text, slice_of(filling, bytes));
+	struct slice kept = arena_copy(&b->arena, buf_slice(&text));
+	buf_close(&text);
+	return kept;
+}
+
+/* Four versions as large as gateways let them be: together too much for a message. */
+static void test_bodies_of_a_row_fit_into_a_message(void **state)
+{
+	struct storage_bench *b = *state;
+	enum { VERSIONS = 4, BYTES = 7900000 };
+	static const char *const names[VERSIONS] = {"d", "c", "b", "a"};
+	peers_lead(b, MODE_CONSISTENT);
+	for (uint64_t i = 0; i < VERSIONS; i++) {
+		struct slice hash = slice_text(names[i]);
+		struct import_item item = version(&hash, large_body(b, BYTES));
+		struct msg_doc_import m = {.shard = SHARD, .items = &item, .items_count = 1};
+		storage_bench_clear(b);
+		storage_bench_deliver(b, GATEWAY, MSG_doc_import, 1, &m);
+		peers_ack(b, PEER_B, 1, FIRST + i);
+	}
+	ask(b, &(struct msg_shard_changes){.bodies = true, .leaves = true, .leaf_bodies = true},
+	    "6:d | 6 0");
+	const struct change_row *row = &b->changed.rows[0];
+	size_t bytes = row->body.len;
+	for (uint32_t i = 0; i < row->leaf_bodies_count; i++)
+		bytes += row->leaf_bodies[i].len;
+	assert_int_equal(row->live, VERSIONS - 1);
+	assert_in_range(row->leaf_bodies_count, 1, VERSIONS - 2);
+	assert_in_range(bytes, 0, LIMIT_MESSAGE_BYTES);
+}
+
 static void test_only_a_lead_answers(void **state)
 {
 	struct storage_bench *b = *state;
@@ -177,6 +217,7 @@ int main(void)
 	    CASE(test_asked_for_twice),
 	    CASE(test_deletions_bodies_and_leaves),
 	    CASE(test_bodies_of_leaves),
+	    CASE(test_bodies_of_a_row_fit_into_a_message),
 	    CASE(test_only_a_lead_answers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
