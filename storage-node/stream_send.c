@@ -116,6 +116,14 @@ void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 
 /* ---- acknowledgements ---- */
 
+/* A copy is of what is applied here, and takes all else away. Until our own entry is applied that
+ * may be less than what the replica was counted for, and holds: it is asked first whether it agrees
+ * with us where our stream begins. */
+static bool copy_may_lack(const struct shard_copy *c)
+{
+	return c->position.applied < c->epoch_start;
+}
+
 static void ack_gap(struct storage *s, struct shard_copy *c, struct follower *f,
 		    const struct position *last, struct effects *fx)
 {
@@ -124,6 +132,9 @@ static void ack_gap(struct storage *s, struct shard_copy *c, struct follower *f,
 		next = c->position.last + 1;
 	if (f->heard && next <= f->acked) /* what it synced in this epoch, it has */
 		next = f->acked + 1;
+	uint64_t begins = c->position.trimmed + 1;
+	if (next < begins && f->next > begins && copy_may_lack(c))
+		next = begins;
 	f->mode = FOLLOW_PROBE;
 	f->next = next;
 	f->gap_request = s->next_request;

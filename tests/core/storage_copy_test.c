@@ -237,6 +237,54 @@ static void test_a_slow_copy_keeps_so_much(void **state)
 	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5);
 }
 
+/* ---- what a replica was counted for ---- */
+
+/* SELF holds 12 entries of epoch 1, has heard that 10 are settled, and keeps few. It led epoch 2
+ * for a moment, of which C knows nothing, and begins epoch 3. */
+static void lead_with_unsettled(struct storage_bench *b)
+{
+	enum { KEPT = 4, APPLIED = 10, LAST = 12 };
+	storage_bench_stop(b, false);
+	b->options.stream_keep_entries = KEPT;
+	storage_bench_start(b);
+	peers_follow(b, MODE_CONSISTENT);
+	for (uint64_t n = 3; n <= LAST; n++) {
+		char hash[16];
+		struct change change = first_write(b);
+		snprintf(hash, sizeof hash, "%u", (unsigned)n);
+		change.revision.hash = slice_text(hash);
+		change.operation_id = peers_operation(b, n);
+		peers_append(b, 1, 1, n - 1, n - 1 < APPLIED ? n - 1 : APPLIED, &change);
+	}
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 2 + KEPT, 3 + KEPT);
+	peers_place(b, 2, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	peers_promise(b, PEER_B, 2, STATUS_OK);
+	peers_place(b, 3, SELF, MODE_CONSISTENT);
+	storage_bench_advance(b, 50);
+	peers_promise(b, PEER_C, 3, STATUS_OK);
+	storage_bench_advance(b, 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e3 append after=2.13 "));
+	b->request = b->append_request;
+	storage_bench_clear(b);
+}
+
+/* C has applied 2, and holds all of epoch 1; 11 and 12 may be settled because of that. A copy of
+ * what is applied here would take them away: first it is asked about where the stream begins. */
+static void test_no_copy_over_what_counted(void **state)
+{
+	struct storage_bench *b = *state;
+	lead_with_unsettled(b);
+	struct msg_stream_append_ack gap = {.shard = SHARD,
+					    .status = STATUS_STREAM_GAP,
+					    .last = {1, 2},
+					    .incarnation = INCARNATION + PEER_C};
+	storage_bench_deliver(b, PEER_C, MSG_stream_append_ack, 3, &gap);
+	storage_bench_advance(b, 50);
+	assert_null(strstr(buf_cstr(&b->trace), "snapshot_chunk"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e3 append after=1.6 "));
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -250,6 +298,7 @@ int main(void)
 	    CASE(test_a_copy_ends_under_load),
 	    CASE(test_a_copy_that_stands_still_keeps_nothing),
 	    CASE(test_a_slow_copy_keeps_so_much),
+	    CASE(test_no_copy_over_what_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
