@@ -349,6 +349,8 @@ void shard_save_position(struct storage *s, struct shard_copy *c);
 void shard_save_promise(struct storage *s, struct shard_copy *c, struct effects *fx);
 const struct replica *shard_self(const struct storage *s, const struct shard_copy *c);
 bool shard_vouching(const struct storage *s, const struct shard_copy *c);
+/* A copy has taken what it was counted for, and the stream has not brought all of it again. */
+bool shard_lacks_vouched(const struct shard_position *p);
 bool shard_is_lead(const struct shard_copy *c);
 struct follower *shard_follower(struct shard_copy *c, uint64_t node);
 void shard_use_settings(struct storage *s, struct shard_copy *c, struct slice encoded);

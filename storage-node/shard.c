@@ -117,7 +117,15 @@ bool shard_vouching(const struct storage *s, const struct shard_copy *c)
 {
 	const struct replica *self = shard_self(s, c);
 	return self && self->incarnation == s->options.incarnation &&
-	       (!self->learning || MUTATION(learner_votes)) && !c->position.copying;
+	       (!self->learning || MUTATION(learner_votes)) && !c->position.copying &&
+	       !shard_lacks_vouched(&c->position);
+}
+
+bool shard_lacks_vouched(const struct shard_position *p)
+{
+	bool has = p->last_epoch > p->vouched_epoch ||
+		   (p->last_epoch == p->vouched_epoch && p->last >= p->vouched_number);
+	return p->vouched && !has;
 }
 
 bool shard_is_lead(const struct shard_copy *c)

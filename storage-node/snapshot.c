@@ -257,7 +257,7 @@ static struct shard_position vouched_end(const struct storage *s, const struct s
 	if (shard_vouching(s, c))
 		return (struct shard_position){
 		    .vouched = true, .vouched_number = p->last, .vouched_epoch = p->last_epoch};
-	return self && !self->learning && p->copying ? *p : (struct shard_position){0};
+	return self && !self->learning ? *p : (struct shard_position){0};
 }
 
 /* What is there goes: unsettled writes are kept as stream_cut keeps them, settled ones come with
@@ -328,14 +328,17 @@ static void copy_pairs(struct storage *s, struct shard_copy *c, const struct msg
 static void copy_end(struct storage *s, struct shard_copy *c, const struct shard_position *position,
 		     struct effects *fx)
 {
-	uint64_t snapshot = c->position.copy_snapshot;
+	struct shard_position before = c->position;
 	c->position = *position;
 	c->position.copying = false;
-	c->position.vouched = false;
+	c->position.vouched_number = before.vouched_number;
+	c->position.vouched_epoch = before.vouched_epoch;
+	c->position.vouched = before.vouched;
+	c->position.vouched = shard_lacks_vouched(&c->position);
 	c->position.digest = c->copy_digest;
 	c->position.digested = true;
 	c->position.copy_epoch = c->placement.epoch;
-	c->position.copy_snapshot = snapshot;
+	c->position.copy_snapshot = before.copy_snapshot;
 	c->pending.first = position->applied + 1;
 	c->durable = position->last;
 	c->settled = position->applied;

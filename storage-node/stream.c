@@ -103,6 +103,7 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 	stream_note_entry(s, c, number);
 	c->position.last = number;
 	c->position.last_epoch = epoch;
+	c->position.vouched = shard_lacks_vouched(&c->position);
 	c->position_dirty = true;
 	c->stream_bytes += change.len;
 	c->turn_dirty = true;

@@ -169,15 +169,14 @@ void takeover_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 
 /* ---- the replica that is asked ---- */
 
-/* In the middle of a copy it has nothing to show. But what it was counted for it knows, and a lead
- * that has as much misses nothing of it. */
+/* In the middle of a copy, or after one that held less, it has too little to show. But what it was
+ * counted for it knows, and a lead that has as much misses nothing of it. */
 static bool may_promise_from_memory(const struct storage *s, const struct shard_copy *c,
 				    const struct position *last)
 {
 	const struct replica *self = shard_self(s, c);
 	const struct shard_position *p = &c->position;
-	if (!self || self->incarnation != s->options.incarnation || self->learning || !p->copying ||
-	    !p->vouched)
+	if (!self || self->incarnation != s->options.incarnation || self->learning || !p->vouched)
 		return false;
 	bool as_much = last->epoch > p->vouched_epoch ||
 		       (last->epoch == p->vouched_epoch && last->number >= p->vouched_number);

@@ -285,6 +285,53 @@ static void test_no_copy_over_what_counted(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e3 append after=1.6 "));
 }
 
+/* This peer, with so much of epoch 1, asks to lead. */
+static void asked_to_promise(struct storage_bench *b, uint64_t peer, uint64_t epoch, uint64_t last)
+{
+	struct replica replicas[] = {{.node = SELF, .incarnation = INCARNATION + SELF},
+				     {.node = PEER_B, .incarnation = INCARNATION + PEER_B},
+				     {.node = PEER_C, .incarnation = INCARNATION + PEER_C}};
+	struct msg_promise_request m = {.shard = {.id = SHARD,
+						  .collection = COLLECTION,
+						  .hash_last = UINT64_MAX,
+						  .epoch = epoch,
+						  .lead = peer,
+						  .replicas = replicas,
+						  .replicas_count = 3,
+						  .write_quorum = 2},
+					.boot = 1,
+					.last = {.epoch = 1, .number = last}};
+	storage_bench_clear(b);
+	storage_bench_deliver(b, peer, MSG_promise_request, epoch, &m);
+}
+
+/* SELF and C have settled entry 3, and C, which has not applied it yet, copies over what SELF has.
+ * Before the stream brings that again, B, which never had it, asks for a promise. */
+static void test_what_counted_is_not_forgotten(void **state)
+{
+	struct storage_bench *b = *state;
+	struct change change = first_write(b);
+	struct msg_snapshot_chunk m = {
+	    .shard = SHARD,
+	    .snapshot = 1,
+	    .last = true,
+	    .position = {
+		.last = 2, .last_epoch = 1, .applied = 2, .trimmed = 2, .trimmed_epoch = 1}};
+	peers_follow(b, MODE_CONSISTENT);
+	peers_append(b, 1, 1, 2, 2, &change);
+	peers_place(b, 2, PEER_C, MODE_CONSISTENT);
+	storage_bench_deliver(b, PEER_C, MSG_snapshot_chunk, 2, &m);
+	storage_bench_stop(b, true);
+	storage_bench_start(b);
+	storage_bench_advance(b, LEASE_HELD_MS);
+	asked_to_promise(b, PEER_B, 3, 2);
+	expect(b, "-> 12 e3 promise_ack{shard=7 status=103 last={epoch=1 number=2} "
+		  "incarnation=211 settled=2}\n");
+	asked_to_promise(b, PEER_C, 4, 3);
+	expect(b, "-> 13 e4 promise_ack{shard=7 status=0 last={epoch=1 number=2} "
+		  "incarnation=211 settled=2}\n");
+}
+
 #define CASE(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, storage_bench_setup, storage_bench_teardown)
 
@@ -299,6 +346,7 @@ int main(void)
 	    CASE(test_a_copy_that_stands_still_keeps_nothing),
 	    CASE(test_a_slow_copy_keeps_so_much),
 	    CASE(test_no_copy_over_what_counted),
+	    CASE(test_what_counted_is_not_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
