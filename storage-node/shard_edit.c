@@ -447,8 +447,9 @@ void edit_on_shard_edit(struct storage *s, const struct event *e, struct effects
 	enum status refused = c ? STATUS_BAD_MESSAGE : STATUS_NO_SHARD;
 	if (c && well_formed(m))
 		refused = write_taken_by_lead(s, c, e, m->until_ms, m->life, fx);
-	/* what is done, or about to be, needs no room; a job that needs some says what it did */
-	if (refused == STATUS_DISK_FULL && (job || (record && record->done)))
+	/* what is done, or about to be, needs no room; a job that needs some says what it did, be
+	 * it one that goes on where another stopped */
+	if (refused == STATUS_DISK_FULL && (job || record))
 		refused = STATUS_OK;
 	if (refused != STATUS_OK) {
 		refuse(s, e, refused, "", "", fx);

@@ -532,6 +532,31 @@ static void test_full_disk_takes_nothing_back(void **state)
 	expect_edited(b, STATUS_DISK_FULL, 0, false);
 }
 
+/* While nobody asked, the disk filled up and the job stopped: who asks on hears how far it had
+ * come, and not that nothing was changed beyond what he was told. */
+static void test_full_disk_tells_what_was_done(void **state)
+{
+	struct storage_bench *b = *state;
+	struct event full = {.kind = EVENT_DISK, .disk.full = true};
+	storage_bench_stop(b, false);
+	b->options.edit_flight_entries = 1;
+	storage_bench_start(b);
+	three(b);
+	struct msg_shard_edit m = edit_of(b, 1, WRITE_PUT, "", "{\"w\":1}");
+	send_edit(b, 1, &m);
+	peers_ack(b, PEER_B, 1, 6);
+	storage_bench_advance(b, EDIT_ANSWER_MS);
+	expect_edited(b, STATUS_OK, 1, false);
+	full.now_ms = b->now_ms;
+	storage_bench_step(b, &full);
+	storage_bench_turn(b);
+	peers_ack(b, PEER_B, 1, 7);
+	storage_bench_advance(b, 50);
+	expect_document(b, 1, "b", "{\"w\":1}");
+	send_edit(b, 1, &m);
+	expect_edited(b, STATUS_DISK_FULL, 2, false);
+}
+
 /* ---- too late ---- */
 
 static void test_late_writes_are_refused(void **state)
@@ -615,6 +640,7 @@ int main(void)
 	    ON_BENCH(test_records_travel_in_snapshots),
 	    ON_BENCH(test_snapshots_begin_with_records),
 	    ON_BENCH(test_full_disk_takes_nothing_back),
+	    ON_BENCH(test_full_disk_tells_what_was_done),
 	    ON_BENCH(test_update),
 	    ON_BENCH(test_refusal_waits),
 	    ON_BENCH(test_increments_on_branches),
