@@ -15,6 +15,7 @@ struct acquire {
 	bool own_session; /* it belongs to the connection */
 	bool named;       /* by an Idempotency-Key: it may be asked for again */
 	bool sent;
+	int64_t again_ms; /* from then on it is asked a second time */
 	bool answered;
 	uint32_t creating; /* index of the key whose collection is being made */
 	struct msg_collection_create make;
@@ -178,8 +179,11 @@ static void acquired(struct turn *t, struct request *r, uint32_t index, enum sta
 	struct acquire *op = r->op;
 	struct problem problem;
 	(void)index;
+	/* who is refused is forgotten: a copy that comes after that would get the lock for nobody
+	 */
+	bool copied = status != STATUS_OK && t->now_ms >= op->again_ms;
 	op->answered = ack != NULL;
-	if (!ack && !op->named)
+	if ((!ack || copied) && !op->named)
 		lock_abandon(t, op->message.id);
 	if (ack && status == STATUS_OK) {
 		answer_lock(t, r, ack);
@@ -224,6 +228,7 @@ static void acquire_send(struct turn *t, struct request *r)
 	timers_set(&t->gw->timers, &r->deadline,
 		   t->now_ms + (int64_t)m->wait_ms + t->gw->options.limits.deadline_ms);
 	op->sent = true;
+	op->again_ms = t->now_ms + CALL_COORDINATOR_MS;
 	if (!call_open(t, r, &spec))
 		answer_status(t, r, STATUS_OVERLOADED, "");
 }

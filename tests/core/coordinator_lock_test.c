@@ -247,6 +247,27 @@ static void test_a_late_question_for_what_was_given_up(void **state)
 	assert_int_equal(b->sets_count, 0);
 }
 
+/* A copy of the question comes when it has been refused: nobody would unlock what it gets. Its
+ * gateway says so behind it. */
+static void test_a_copy_behind_the_refusal(void **state)
+{
+	struct bench *b = *state;
+	held(b, (struct asked){.id = 1, .key = "c/a", .ttl_ms = 60000});
+	acquire(b, (struct asked){.id = 2, .key = "c/a", .wait_ms = 1000});
+	bench_advance(b, 1100);
+	assert_int_equal(b->acquired[2], STATUS_LOCKED);
+	acquire(b, (struct asked){.id = 2, .key = "c/a", .wait_ms = 1000});
+	struct msg_lock_release given_up = {.id = id_of(b, 2)};
+	say(b, MSG_lock_release, &given_up);
+	unlock(b, 1, 99);
+	settle(b);
+	settle(b);
+	assert_int_equal(b->acquired[2], STATUS_LOCK_LOST);
+	acquire(b, (struct asked){.id = 2, .key = "c/a", .wait_ms = 1000});
+	assert_int_equal(b->acquired[2], STATUS_LOCK_LOST);
+	held(b, (struct asked){.id = 3, .key = "c/a"});
+}
+
 /* ---- shards ---- */
 
 static void test_a_passed_token_is_raised(void **state)
@@ -400,6 +421,7 @@ int main(void)
 	    TEST(test_waiting_ends),
 	    TEST(test_the_same_id_is_the_same_lock),
 	    TEST(test_a_late_question_for_what_was_given_up),
+	    TEST(test_a_copy_behind_the_refusal),
 	    TEST(test_a_passed_token_is_raised),
 	    TEST(test_no_token_is_so_great),
 	    TEST(test_one_that_its_shard_lost_ends),

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/call.h"
 #include "gateway/lock.h"
 #include "tests/core/gateway_case.h"
 
@@ -173,6 +174,35 @@ static void test_waits_and_fails(void **state)
 	    b, "POST /_/locks\nx-lock-strategy: fail\n\n{\"keys\":[\"c\"],\"ttlMs\":5000}");
 	expect_says(b, "ttl_ms=5000");
 	assert_false(says(b, "wait_ms=3"));
+}
+
+/* The coordinator forgets whom it refuses: a copy of the question that comes after that would get
+ * the lock, for nobody. */
+static void test_a_refusal_of_what_was_asked_twice(void **state)
+{
+	static const struct {
+		const char *request;
+		int64_t after_ms;
+		bool unlocks;
+	} rows[] = {
+	    {"POST /_/locks\n\n[\"c\"]", CALL_COORDINATOR_MS, true},
+	    {"POST /_/locks\n\n[\"c\"]", CALL_COORDINATOR_MS - 1, false},
+	    {"POST /_/locks\nidempotency-key: mine\n\n[\"c\"]", CALL_COORDINATOR_MS, false},
+	};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		gateway_bench_clear(b);
+		gateway_bench_http(b, rows[i].request);
+		gateway_bench_advance(b, rows[i].after_ms);
+		answer_acquire(b, STATUS_LOCKED);
+		assert_int_equal(b->status, 423);
+		assert_int_equal(says(b, "lock_release{id="), rows[i].unlocks);
+		/* it is heard: nothing is said again */
+		struct msg_lock_release_ack heard = {.status = STATUS_NOT_FOUND,
+						     .id = slice_text("0123456789abcdef")};
+		if (rows[i].unlocks)
+			answer(b, MSG_lock_release_ack, &heard);
+	}
 }
 
 static void test_who_goes_away_unlocks(void **state)
@@ -479,6 +509,7 @@ int main(void)
 	    TEST(test_the_place_is_named),
 	    TEST(test_a_collection_is_made),
 	    TEST(test_waits_and_fails),
+	    TEST(test_a_refusal_of_what_was_asked_twice),
 	    TEST(test_who_goes_away_unlocks),
 	    TEST(test_an_answer_that_nobody_took),
 	    TEST(test_who_named_his_lock_may_come_again),
