@@ -194,7 +194,9 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 	if (before != STATUS_OK)
 		return before;
 	change->revision = (struct revision){list[0].node.generation, list[0].node.hash};
-	if (view->doc.revisions_count + change->parents_count > LIMIT_REVISIONS)
+	/* more sides than that no entry and no message can name */
+	if (view->doc.revisions_count + change->parents_count > LIMIT_REVISIONS ||
+	    graph_conflicts(&view->doc) + change->parents_count >= LIMIT_LEAVES)
 		return STATUS_LIMIT_REACHED;
 	if (s->disk_full)
 		return STATUS_DISK_FULL;

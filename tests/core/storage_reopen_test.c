@@ -196,6 +196,44 @@ static void test_history(void **state)
 	assert_int_equal(b->listed.rows[0].conflict.sequence, 0);
 }
 
+/* As if so many had deleted 1-a, each in a way of its own, before somebody edited it: to push all
+ * that takes long. */
+static void put_deletions(struct storage_bench *b, uint32_t count)
+{
+	struct buf key = {0};
+	struct buf record = {0};
+	struct slice value;
+	struct document doc;
+	key_document(&key, SHARD, slice_text("d"));
+	assert_int_equal(store_get(b->store, STORE_DOCUMENTS, buf_slice(&key), &value), STORE_OK);
+	assert_true(schema_decode(&schema_document, arena_copy(&b->arena, value), &b->arena, &doc));
+	struct revision_node *nodes =
+	    arena_alloc(&b->arena, (doc.revisions_count + count) * sizeof *nodes);
+	memcpy(nodes, doc.revisions, doc.revisions_count * sizeof *nodes);
+	doc.revisions = nodes;
+	for (uint32_t i = 0; i < count; i++)
+		nodes[doc.revisions_count++] = (struct revision_node){
+		    .generation = 2,
+		    .hash = peers_operation(b, i),
+		    .flags = REVISION_LEAF | REVISION_DELETED | REVISION_AGAINST};
+	schema_encode(&schema_document, &doc, &record);
+	store_put(b->store, STORE_DOCUMENTS, buf_slice(&key), buf_slice(&record));
+	assert_int_equal(store_commit(b->store, true), STORE_OK);
+	buf_close(&record);
+	buf_close(&key);
+}
+
+/* Deletions are counted as sides when an edit meets them, so they may be more than an entry of the
+ * stream can name. */
+static void test_more_sides_than_can_be_named(void **state)
+{
+	struct storage_bench *b = *state;
+	two_roots(b);
+	assert_int_equal(resolve(b, ARBITER, 5, 5), STATUS_OK);
+	put_deletions(b, LIMIT_LEAVES);
+	assert_int_equal(undo(b, RESOLUTION + 5, 6), STATUS_LIMIT_REACHED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +251,8 @@ int main(void)
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_while_its_cleanup_is_under_way,
 					    storage_bench_setup, storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_more_sides_than_can_be_named, storage_bench_setup,
+					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_history, storage_bench_setup,
 					    storage_bench_teardown),
 	};
