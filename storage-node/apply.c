@@ -340,7 +340,7 @@ void apply_change(struct storage *s, struct shard_copy *c, uint64_t number, stru
 	else if (change.kind == CHANGE_EPOCH)
 		epochs_apply(s, c, number);
 	else if (change.kind == CHANGE_REFUSAL)
-		refusal_keep(s, c, number, encoded);
+		refusal_keep(s, c, number, &change, encoded);
 	else if (change.id.len > 0)
 		apply_document(s, c, number, &change);
 	if (change.edit_id.len > 0)

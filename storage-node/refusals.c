@@ -4,9 +4,18 @@
 
 enum { PAIR_KEY_BYTES = 9 /* 'r' and the number */ };
 
-void refusal_keep(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded)
+static void put(struct storage *s, const struct shard_copy *c, uint64_t number,
+		struct slice encoded)
 {
 	store_put(s->store, STORE_META, key_number(&s->key, 'r', c->id, number), encoded);
+}
+
+void refusal_keep(struct storage *s, struct shard_copy *c, uint64_t number,
+		  const struct change *change, struct slice encoded)
+{
+	const struct recent *r = recent_refusal(c, change->operation_id);
+	if (r && r->number == number)
+		put(s, c, number, encoded);
 }
 
 void refusal_forget(struct storage *s, struct shard_copy *c, uint64_t number)
@@ -84,6 +93,6 @@ bool refusals_take_pair(struct storage *s, struct shard_copy *c, const struct ke
 		return false;
 	uint64_t number = be64_read(pair->key.data + 1);
 	if (take(s, c, number, pair->value))
-		refusal_keep(s, c, number, pair->value);
+		put(s, c, number, pair->value);
 	return true;
 }

@@ -9,8 +9,10 @@
 struct storage;
 struct shard_copy;
 
-/* The entry is applied; it is forgotten. */
-void refusal_keep(struct storage *s, struct shard_copy *c, uint64_t number, struct slice encoded);
+/* The entry is applied. One that is not remembered any more, as so many came behind it, is not kept
+ * either: nobody would forget it. */
+void refusal_keep(struct storage *s, struct shard_copy *c, uint64_t number,
+		  const struct change *change, struct slice encoded);
 void refusal_forget(struct storage *s, struct shard_copy *c, uint64_t number);
 /* From the disk into memory. */
 void refusals_load(struct storage *s, struct shard_copy *c);

@@ -165,6 +165,23 @@ static void test_refusal_is_forgotten(void **state)
 	assert_int_equal(peers_pairs(b, STORE_META, 'r'), 0);
 }
 
+/* So many that the first give way before they are settled: nobody would ever forget them. */
+static void test_more_refusals_than_are_kept(void **state)
+{
+	enum { MORE = 10 };
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	for (uint64_t n = 0; n < RECENT_REFUSALS + MORE; n++) {
+		struct msg_doc_write m = with_key(b, n);
+		peers_write(b, 1, &m);
+	}
+	peers_ack(b, PEER_B, 1, 2 + RECENT_REFUSALS + MORE);
+	assert_int_equal(b->written.status, STATUS_NOT_FOUND);
+	assert_int_equal(peers_pairs(b, STORE_META, 'r'), RECENT_REFUSALS);
+	storage_bench_advance(b, REMEMBERED_MS);
+	assert_int_equal(peers_pairs(b, STORE_META, 'r'), 0);
+}
+
 /* A replica that is copied to hears of those before the copy. */
 /* All that there is up to entry 9, without documents. */
 static void take_copy(struct storage_bench *b, struct key_value *pair)
@@ -332,6 +349,7 @@ int main(void)
 	    CASE(test_refusal_makes_no_branch),
 	    CASE(test_refusal_outlives_a_restart),
 	    CASE(test_refusal_is_forgotten),
+	    CASE(test_more_refusals_than_are_kept),
 	    CASE(test_refusal_is_copied),
 	    CASE(test_copy_leaves_a_gap),
 	    CASE(test_many_operations_leave_a_gap),
