@@ -19,7 +19,8 @@ enum {
 	TICK_MS = 50,
 	STREAM_KEEP_ENTRIES = 100000,
 	STREAM_KEEP_BYTES = 256 * 1024 * 1024,
-	STREAM_MARKS = 4, /* so many times as many bytes are kept, whatever they are */
+	STREAM_MARKS = 4,  /* so many times as many bytes are kept, whatever they are */
+	STREAM_STEPS = 16, /* so often is it put on the disk meanwhile how many have come */
 	/* likewise, of entries, too, for a replica that is copied to and says so now and then */
 	COPY_KEEPS = 16,
 	COPY_SILENT_MS = 30000,
@@ -428,6 +429,7 @@ uint32_t stream_entries(struct storage *s, struct shard_copy *c, uint64_t first,
 void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change);
 void stream_cut(struct storage *s, struct shard_copy *c, uint64_t after, struct effects *fx);
 void stream_trim(struct storage *s, struct shard_copy *c);
+void stream_load_kept(struct storage *s, struct shard_copy *c);
 
 /* stream_send.c: to the other replicas, and what they acknowledge */
 void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx);

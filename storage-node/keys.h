@@ -14,6 +14,7 @@
  *   META        'p' shard id                              shard_promise
  *   META        'x' shard id                              shard_position
  *   META        'g' shard id                              collection: as ordered in the stream
+ *   META        'b' shard id                              stream_kept
  *   META        't' shard id, edit id                     edit_record
  *   META        'n' shard id, index id                    index_state
  *   META        'r' shard id, number                      change: a refusal, while remembered

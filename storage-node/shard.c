@@ -72,7 +72,7 @@ void shard_drop(struct storage *s, struct shard_copy *c, struct effects *fx)
 	edits_remove_all(s, c);
 	edit_forget_shard(s, c);
 	scrub_forget(s, c);
-	for (const char *letter = "pxg"; *letter; letter++)
+	for (const char *letter = "pxgb"; *letter; letter++)
 		store_remove(s->store, STORE_META, key_shard(&s->key, *letter, c->id));
 	fx_sync(fx);
 	for (uint32_t i = 0; i < c->followers_count; i++)
@@ -263,6 +263,7 @@ static bool shard_load(struct storage *s, struct slice key, struct slice placeme
 	    !load_record(s, 'x', c->id, &schema_shard_position, &s->arena, &c->position) ||
 	    !shard_position_sound(&c->position))
 		return false;
+	stream_load_kept(s, c);
 	refusals_load(s, c);
 	load_recent(s, c);
 	return load_settings(s, c) && load_pending(s, c) && lock_load(s, c) && outbox_load(s, c) &&

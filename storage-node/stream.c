@@ -91,6 +91,38 @@ void stream_note_entry(struct storage *s, struct shard_copy *c, uint64_t number)
 	arena_rewind(&s->arena, mark);
 }
 
+/* Not with each entry: a restart forgets the last few bytes. But if it forgot all, a node that is
+ * restarted now and then would never find that they are too many. */
+static void save_kept(struct storage *s, struct shard_copy *c)
+{
+	struct stream_kept kept = {
+	    .bytes = c->stream_bytes, .marks = c->stream_marks, .marks_count = STREAM_MARKS};
+	buf_clear(&s->value);
+	schema_encode(&schema_stream_kept, &kept, &s->value);
+	store_put(s->store, STORE_META, key_shard(&s->key, 'b', c->id), buf_slice(&s->value));
+}
+
+void stream_load_kept(struct storage *s, struct shard_copy *c)
+{
+	struct slice value;
+	struct stream_kept kept;
+	if (store_get(s->store, STORE_META, key_shard(&s->key, 'b', c->id), &value) != STORE_OK ||
+	    !schema_decode(&schema_stream_kept, arena_copy(&s->arena, value), &s->arena, &kept))
+		return;
+	c->stream_bytes = kept.bytes;
+	if (kept.marks_count == STREAM_MARKS)
+		memcpy(c->stream_marks, kept.marks, sizeof c->stream_marks);
+}
+
+static void count_bytes(struct storage *s, struct shard_copy *c, size_t more)
+{
+	uint64_t step = s->options.stream_keep_bytes / STREAM_STEPS + 1;
+	uint64_t steps = c->stream_bytes / step;
+	c->stream_bytes += more;
+	if (c->stream_bytes / step > steps)
+		save_kept(s, c);
+}
+
 void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, struct slice change)
 {
 	uint64_t number = c->position.last + 1;
@@ -105,7 +137,7 @@ void stream_put_entry(struct storage *s, struct shard_copy *c, uint64_t epoch, s
 	c->position.last_epoch = epoch;
 	c->position.vouched = shard_lacks_vouched(&c->position);
 	c->position_dirty = true;
-	c->stream_bytes += change.len;
+	count_bytes(s, c, change.len);
 	c->turn_dirty = true;
 }
 
@@ -302,6 +334,7 @@ static uint64_t trim_for_bytes(struct storage *s, struct shard_copy *c)
 	c->stream_marks[STREAM_MARKS - 1] = applied;
 	c->stream_bytes = 0;
 	c->stream_holds++;
+	save_kept(s, c);
 	return target;
 }
 
@@ -349,6 +382,7 @@ void stream_trim(struct storage *s, struct shard_copy *c)
 	c->position.trimmed_epoch = epoch;
 	c->position_dirty = true;
 	c->stream_bytes = 0;
+	save_kept(s, c);
 }
 
 /* ---- cutting back a departing suffix ---- */

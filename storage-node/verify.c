@@ -145,6 +145,7 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 		struct trail trail;
 		struct change refusal;
 		struct view_state view;
+		struct stream_kept kept;
 	} out;
 	static const struct {
 		char letter;
@@ -152,7 +153,7 @@ static const char *check_meta(struct verify *v, struct slice key, struct slice v
 	} kinds[] = {
 	    {'c', &schema_collection}, {'s', &schema_shard},       {'p', &schema_shard_promise},
 	    {'g', &schema_collection}, {'t', &schema_edit_record}, {'n', &schema_index_state},
-	    {'w', &schema_view_state}, {'r', &schema_change},
+	    {'w', &schema_view_state}, {'r', &schema_change},      {'b', &schema_stream_kept},
 	};
 	if (slice_equal(key, slice_text("identity")))
 		return decodes(v, &schema_node_identity, value, &out) ? NULL : "no identity";

@@ -237,6 +237,32 @@ static void test_a_slow_copy_keeps_so_much(void **state)
 	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5);
 }
 
+/* Of large entries a node keeps no more for being restarted between them. */
+static void test_restarts_keep_nothing(void **state)
+{
+	enum { KEPT_BYTES = 64 * 1024, LARGE_BYTES = 4096, A_LIFE = 8, LIVES = 40 };
+	struct storage_bench *b = *state;
+	uint8_t *text = arena_alloc(&b->arena, LARGE_BYTES);
+	uint64_t last = 2;
+	storage_bench_stop(b, false);
+	b->options.stream_keep_bytes = KEPT_BYTES;
+	storage_bench_start(b);
+	peers_follow(b, MODE_CONSISTENT);
+	for (int life = 0; life < LIVES; life++) {
+		for (int i = 0; i < A_LIFE; i++, last++) {
+			struct change change = {.kind = CHANGE_RESOLVE,
+						.id = slice_text("d"),
+						.body = slice_of(text, LARGE_BYTES)};
+			peers_append(b, 1, 1, last, last, &change);
+		}
+		storage_bench_stop(b, true);
+		storage_bench_start(b);
+		text = arena_alloc(&b->arena, LARGE_BYTES);
+	}
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 10,
+			(STREAM_MARKS + 2) * KEPT_BYTES / LARGE_BYTES);
+}
+
 /* ---- what a replica was counted for ---- */
 
 /* SELF holds 12 entries of epoch 1, has heard that 10 are settled, and keeps few. It led epoch 2
@@ -345,6 +371,7 @@ int main(void)
 	    CASE(test_a_copy_ends_under_load),
 	    CASE(test_a_copy_that_stands_still_keeps_nothing),
 	    CASE(test_a_slow_copy_keeps_so_much),
+	    CASE(test_restarts_keep_nothing),
 	    CASE(test_no_copy_over_what_counted),
 	    CASE(test_what_counted_is_not_forgotten),
 	};
