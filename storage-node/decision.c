@@ -240,6 +240,18 @@ static void order_change(const struct document_view *v, const struct msg_doc_wri
 	d->ordered = true;
 }
 
+/* What a patch is made on, which locks ask for; empty: there is nothing, or there are none. */
+static struct slice patched(struct document_view *v, const struct msg_doc_write *m)
+{
+	struct decision d = {.status = STATUS_OK};
+	int parent;
+	bool branch;
+	if (m->op != WRITE_PATCH || lock_count(v->copy) == 0 ||
+	    !choose_parent(v, m, &d, &parent, &branch))
+		return slice_of(NULL, 0);
+	return document_body(v, (uint32_t)parent);
+}
+
 void decision_make(struct document_view *v, const struct msg_doc_write *m, struct decision *d)
 {
 	int parent;
@@ -247,7 +259,7 @@ void decision_make(struct document_view *v, const struct msg_doc_write *m, struc
 	d->status = STATUS_OK;
 	if (seen_operation(v, m, d))
 		return;
-	d->status = lock_check_write(v->copy, m);
+	d->status = lock_check_write(v->copy, m, patched(v, m));
 	if (d->status != STATUS_OK)
 		return;
 	current_revision(v, d);

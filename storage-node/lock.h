@@ -18,12 +18,13 @@ enum {
 	LOCK_PATH_DEPTH = 128 /* of nested members of a patch; deeper ones count as one path */
 };
 
-/* Who wants to write what. `body` is the merge patch or the update of PATCH and UPDATE; the other
- * operations touch the whole document. */
+/* Who wants to write what. `body` is the merge patch or the update of PATCH and UPDATE, `base` what
+ * a patch is made on; the other operations touch the whole document. */
 struct lock_question {
 	struct slice id; /* of the document */
 	uint64_t op;
 	struct slice body;
+	struct slice base;
 	const struct slice *lock_ids;
 	uint32_t lock_ids_count;
 };
@@ -33,7 +34,8 @@ uint64_t lock_greatest(const struct storage *s);
 /* OK; LOCK_LOST: locks are named, and do not cover all that is touched; LOCKED: another lock
  * overlaps it. */
 enum status lock_check(const struct shard_copy *c, const struct lock_question *question);
-enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m);
+enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m,
+			     struct slice base);
 /* Is this what lock_check says when it refuses? */
 bool lock_is_refusal(enum status status);
 /* Refuses a write, if this node may say so, and remembers the attempt. */

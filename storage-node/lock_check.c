@@ -1,4 +1,5 @@
 /* May this be written? The lead asks for every write, as it decides it. */
+#include "common/doc/value.h"
 #include "proto/msgpack.h"
 #include "storage-node/internal.h"
 #include "storage-node/lock_table.h"
@@ -68,7 +69,20 @@ static void check_field(struct check *k)
 /* ---- what a patch touches: the leaves of a merge patch, the paths of an update's operators ----
  */
 
-static void walk_patch(struct check *k, struct mp_reader *in, uint32_t depth)
+/* Is there a lock of something inside of what is touched? */
+static bool is_parted(const struct check *k)
+{
+	struct slice touched = buf_slice(&k->field);
+	for (uint32_t i = 0; k->paths && i < k->paths->count; i++) {
+		struct slice field = k->paths->items[i].field;
+		if (field.len > touched.len && field_above(touched, field))
+			return true;
+	}
+	return false;
+}
+
+/* base: what stands there now, as far as it matters. An object takes the place of a whole array. */
+static void walk_patch(struct check *k, struct mp_reader *in, struct slice base, uint32_t depth)
 {
 	struct mp_token head = mp_read(in);
 	size_t above = k->field.len;
@@ -83,8 +97,12 @@ static void walk_patch(struct check *k, struct mp_reader *in, uint32_t depth)
 		struct mp_reader inner = mp_reader_of(value);
 		struct mp_reader ahead = inner;
 		struct mp_token token = mp_read(&ahead);
-		if (token.type == MP_MAP && token.count > 0 && depth < LOCK_PATH_DEPTH)
-			walk_patch(k, &inner, depth + 1);
+		bool into = token.type == MP_MAP && token.count > 0 && depth < LOCK_PATH_DEPTH;
+		struct slice old = {0};
+		if (into && is_parted(k))
+			old = value_member(base, name.bytes);
+		if (into && value_rank(old) != RANK_ARRAY)
+			walk_patch(k, &inner, old, depth + 1);
 		else
 			check_field(k);
 		k->field.len = above;
@@ -116,7 +134,7 @@ static void check_touched(struct check *k)
 	const struct lock_question *q = k->question;
 	struct mp_reader in = mp_reader_of(q->body);
 	if (q->op == WRITE_PATCH) {
-		walk_patch(k, &in, 0);
+		walk_patch(k, &in, q->base, 0);
 	} else if (q->op == WRITE_UPDATE) {
 		walk_update(k, &in);
 	} else {
@@ -145,11 +163,13 @@ enum status lock_check(const struct shard_copy *c, const struct lock_question *q
 	return k.locked && !MUTATION(lock_of_others_ignored) ? STATUS_LOCKED : STATUS_OK;
 }
 
-enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m)
+enum status lock_check_write(const struct shard_copy *c, const struct msg_doc_write *m,
+			     struct slice base)
 {
 	struct lock_question question = {.id = m->id,
 					 .op = m->op,
 					 .body = m->body,
+					 .base = base,
 					 .lock_ids = m->lock_ids,
 					 .lock_ids_count = m->lock_ids_count};
 	return lock_check(c, &question);

@@ -181,6 +181,27 @@ static void test_what_is_covered(void **state)
 	}
 }
 
+/* A merge patch has no way into an array: an object puts itself in its place, elements and all. */
+static void test_a_patch_replaces_an_array(void **state)
+{
+	struct storage_bench *b = *state;
+	uint64_t last = 2;
+	write_op(b, NO_LOCK, WRITE_PUT, "d", "{\"o\":{\"a\":[1,2]}}");
+	settle(b, &last);
+	set(b, 1, 5, "d", "o.a.0", false);
+	settle(b, &last);
+	static const char patch[] = "{\"o\":{\"a\":{\"b\":1}}}";
+	assert_int_equal(write_op(b, NO_LOCK, WRITE_PATCH, "d", patch), STATUS_LOCKED);
+	assert_int_equal(write_op(b, 1, WRITE_PATCH, "d", "{\"o\":{\"a\":{\"0\":3}}}"),
+			 STATUS_LOCK_LOST);
+	assert_int_equal(write_op(b, 1, WRITE_UPDATE, "d", "{\"$set\":{\"o.a.0\":{\"x\":1}}}"),
+			 NO_ANSWER);
+	/* not settled yet, but decided */
+	assert_int_equal(write_op(b, 1, WRITE_UPDATE, "d", "{\"$set\":{\"o.a\":{\"0\":1}}}"),
+			 STATUS_LOCK_LOST);
+	assert_int_equal(write_op(b, NO_LOCK, WRITE_PATCH, "d", "{\"o\":{\"c\":1}}"), NO_ANSWER);
+}
+
 static void test_fencing(void **state)
 {
 	struct storage_bench *b = *state;
@@ -342,6 +363,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_settled_like_a_write),
 	    TEST(test_what_is_covered),
+	    TEST(test_a_patch_replaces_an_array),
 	    TEST(test_fencing),
 	    TEST(test_late_messages),
 	    TEST(test_a_refused_attempt_stays_refused),
