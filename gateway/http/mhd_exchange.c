@@ -82,13 +82,20 @@ static struct MHD_Response *refusal(enum status status)
 	return response;
 }
 
+/* libmicrohttpd drops the body of an answer that HTTP has no place for one in. */
+static bool has_body(const struct exchange *x, int status, size_t len)
+{
+	return len > 0 && x->method != HTTP_HEAD && status != MHD_HTTP_NO_CONTENT &&
+	       status != MHD_HTTP_NOT_MODIFIED;
+}
+
 /* The headers wait for the body, if one follows, and leave with it. */
 static enum MHD_Result queue(struct exchange *x, int status, struct MHD_Response *response,
 			     size_t len)
 {
 	struct client *client = client_of(x->connection);
 	if (client)
-		client->transport.hold = x->method != HTTP_HEAD && len > 0;
+		client->transport.hold = has_body(x, status, len);
 	return MHD_queue_response(x->connection, (unsigned)status, response);
 }
 

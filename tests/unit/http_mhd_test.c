@@ -57,6 +57,7 @@ struct client {
 	gnutls_datum_t session;          /* in: to resume; out: to be resumed */
 	size_t a_step;                   /* so many bytes are sent at a time; 0: all */
 	int reads_fd;                    /* not 0: the answer is read when this says so */
+	bool bodiless;                   /* no answer has a body, whatever it says of one */
 	bool leaves;                     /* before the answer, and says so by left_fd */
 	int left_fd;
 	bool resumed;
@@ -106,7 +107,7 @@ static void talk(struct client *c, gnutls_session_t session)
 {
 	for (int i = 0; i < 4 && c->requests[i]; i++) {
 		size_t len = 0;
-		bool head = strncmp(c->requests[i], "HEAD", 4) == 0;
+		bool head = c->bodiless || strncmp(c->requests[i], "HEAD", 4) == 0;
 		size_t bytes = i == 0 && c->first_bytes ? c->first_bytes : strlen(c->requests[i]);
 		if (!send_all(session, c->requests[i], bytes, c->a_step) || c->leaves)
 			return;
@@ -189,6 +190,7 @@ struct fixture {
 	int refused[3]; /* by reason */
 	int gone;
 	int closed;
+	int status;    /* 0: 200 */
 	bool silent;   /* gives no answers */
 	char *large;   /* gives these */
 	bool watching; /* wants to know whether they are taken */
@@ -235,7 +237,7 @@ static void give_answers(struct fixture *f)
 {
 	for (int i = 0; i < f->told_count && !f->silent; i++) {
 		struct http_field header = {slice_text("X-Test"), slice_text("yes")};
-		struct http_response response = {.status = 200,
+		struct http_response response = {.status = f->status ? f->status : 200,
 						 .content_type = slice_text("text/plain"),
 						 .headers = &header,
 						 .headers_count = 1,
@@ -381,6 +383,28 @@ static void test_requests_arrive_whole(void **state)
 	assert_null(strstr(c.answers[2], "/e"));
 	assert_non_null(strstr(c.answers[3], "\r\n\r\n0 /f ?  body 0 by alice"));
 	client_close(&c);
+}
+
+/* A body is given, which HTTP has no place for. */
+static void test_answers_without_a_body_leave_at_once(void **state)
+{
+	static const int statuses[] = {204, 304};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		char line[32];
+		struct client c = {.identity = &alice,
+				   .bodiless = true,
+				   .requests = {"GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+						"GET /b HTTP/1.1\r\nHost: h\r\n\r\n"}};
+		f->status = statuses[i];
+		snprintf(line, sizeof line, "HTTP/1.1 %d ", f->status);
+		serve(f, &c);
+		for (int k = 0; k < 2; k++) {
+			assert_true(strncmp(c.answers[k], line, strlen(line)) == 0);
+			assert_null(strstr(c.answers[k], "body 0"));
+		}
+		client_close(&c);
+	}
 }
 
 static void test_uri_names_the_principal(void **state)
@@ -698,6 +722,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_requests_arrive_whole),
+	    cmocka_unit_test_setup_teardown(test_answers_without_a_body_leave_at_once,
+					    setup_impatient, teardown),
 	    TEST(test_uri_names_the_principal),
 	    TEST(test_certificates_are_checked),
 	    TEST(test_sessions_resume),
