@@ -18,6 +18,9 @@ enum {
 	OPCODE = 0x0F,
 	CONTROL = 0x08,
 	WS_PROTOCOL_ERROR = 1002,
+	WS_TOO_BIG = 1009,
+	PART_BYTES = 96, /* that a part of a message takes beside its own, however short it is */
+	HELD_TIMES = 2,  /* a message with its parts, as large as it may be */
 	MASK_BYTES = 4
 };
 
@@ -159,6 +162,7 @@ struct ws_reader {
 	uint64_t rest; /* of the frame's mask and payload */
 	uint64_t held;
 	bool fragment; /* a message goes on in the next frame */
+	bool crowded;  /* it has too many parts */
 	/* Of the current feed: */
 	struct slice input;
 	ws_message_told *told;
@@ -197,11 +201,14 @@ static void on_frame_start(wslay_event_context_ptr wslay,
 			   const struct wslay_event_on_frame_recv_start_arg *frame, void *user)
 {
 	struct ws_reader *r = user;
-	(void)wslay;
 	if (wslay_is_ctrl_frame(frame->opcode))
 		return;
 	r->fragment = !frame->fin;
-	r->held += frame->payload_length; /* libwslay reserves it at once */
+	r->held += PART_BYTES + frame->payload_length; /* libwslay reserves it at once */
+	if (r->held <= HELD_TIMES * (uint64_t)r->message_bytes_max)
+		return;
+	r->crowded = true;
+	wslay_event_shutdown_read(wslay);
 }
 
 static void on_message(wslay_event_context_ptr wslay,
@@ -211,7 +218,7 @@ static void on_message(wslay_event_context_ptr wslay,
 	(void)wslay;
 	if (message->opcode == WSLAY_CONNECTION_CLOSE)
 		r->closed = true;
-	if (wslay_is_ctrl_frame(message->opcode))
+	if (wslay_is_ctrl_frame(message->opcode) || r->crowded)
 		return;
 	r->held = 0;
 	r->told(r->context, slice_of(message->msg, message->msg_length),
@@ -309,6 +316,8 @@ enum ws_outcome ws_reader_feed(struct ws_reader *r, struct slice bytes, ws_messa
 	if (result != 0 || (!valid && !r->ended)) {
 		ws_close_append(WS_PROTOCOL_ERROR, slice_text("wrong frame"), answer);
 		r->ended = true;
+	} else if (r->crowded && !wslay_event_get_close_sent(r->wslay)) {
+		ws_close_append(WS_TOO_BIG, slice_text("too many parts"), answer);
 	}
 	if (!r->ended)
 		return WS_OPEN;

@@ -389,6 +389,20 @@ static void test_fragments_add_up(void **state)
 	peer_close(&p);
 }
 
+/* Each takes memory of its own, however short it is. */
+static void test_short_fragments_add_up(void **state)
+{
+	struct fixture *f = *state;
+	struct surfer p;
+	peer_websocket(f, &p);
+	frame_raw(&p, TEXT, "x", 1, true);
+	for (int i = 0; i < MESSAGE_BYTES / 8; i++)
+		frame_raw(&p, 0, "x", 1, true);
+	expect_close(&p, 1009);
+	peer_close(&p);
+	UNTIL(f, -1, counts(f).bytes == 0);
+}
+
 static void test_events(void **state)
 {
 	struct fixture *f = *state;
@@ -761,6 +775,7 @@ int main(void)
 	    TEST_OF(test_wrong_handshakes),
 	    TEST_OF(test_bad_frames_end_their_connection_alone),
 	    TEST_OF(test_fragments_add_up),
+	    TEST_OF(test_short_fragments_add_up),
 	    TEST_OF(test_events),
 	    TEST_OF(test_http_1_0_has_no_chunks),
 	    TEST_OF(test_slow_websocket),
