@@ -2,11 +2,21 @@
 #ifndef PARLEY_RUN_BUS_PRIVATE_H
 #define PARLEY_RUN_BUS_PRIVATE_H
 
+#include <zmq.h>
+
 #include "common/base/map.h"
 #include "common/run/bus_zmq.h"
 #include "common/run/zap.h"
 
 enum { BUS_ENDPOINT_BYTES = 2 * MEMBER_ADDRESS_BYTES + 16 };
+
+/* One that has come: what of it a turn has no time for is left for the next one. */
+struct bus_frame {
+	bool open;
+	zmq_msg_t bytes;
+	struct peer from;
+	struct frame_reader reader;
+};
 
 /* ZMQ_FD tells of commands, not of messages, and sending eats such tellings: a socket is `hot`, to
  * be asked, from either until a read finds nothing. */
@@ -14,6 +24,7 @@ struct bus_socket {
 	void *zmq; /* NULL: none */
 	int fd;
 	bool hot;
+	struct bus_frame frame;
 };
 
 /* A frame for a peer that is down. */
@@ -80,6 +91,7 @@ struct bus_peer *bus_connect(struct bus *b, const struct member_row *to);
 void bus_disconnect(struct bus *b, struct bus_peer *peer, int linger_ms);
 void bus_watch(struct bus *b, struct bus_socket *socket);
 void bus_close_socket(struct bus *b, struct bus_socket *socket, int linger_ms);
+void bus_close_frame(struct bus_frame *frame);
 /* Marks as hot what has been told of since the last call. */
 void bus_look(struct bus *b);
 /* Reads what the peer's monitor has to tell, and connects anew where ZeroMQ does not. */

@@ -34,11 +34,19 @@ void bus_watch(struct bus *b, struct bus_socket *socket)
 	socket->hot = true;
 }
 
+void bus_close_frame(struct bus_frame *frame)
+{
+	if (frame->open)
+		zmq_msg_close(&frame->bytes);
+	frame->open = false;
+}
+
 void bus_close_socket(struct bus *b, struct bus_socket *socket, int linger_ms)
 {
 	if (!socket->zmq)
 		return;
 	epoll_ctl(b->epoll, EPOLL_CTL_DEL, socket->fd, NULL);
+	bus_close_frame(&socket->frame);
 	set_int(socket->zmq, ZMQ_LINGER, linger_ms);
 	zmq_close(socket->zmq);
 	*socket = (struct bus_socket){0};

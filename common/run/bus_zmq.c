@@ -110,6 +110,7 @@ void bus_members_changed(struct bus *b)
 				     strcmp(row->public_key, peer->key) != 0))
 			bus_disconnect(b, peer, 0);
 	}
+	bus_close_frame(&b->router.frame); /* of whom it is may have left */
 	map_clear(&b->told); /* what was wrong may have been put right, or be wrong anew */
 }
 
@@ -196,26 +197,41 @@ static void take_message(struct bus *b, const char *name, struct event *event, s
 	handler(context, event);
 }
 
-static void take_frame(struct bus *b, const struct peer *from, struct slice bytes,
-		       bus_handler *handler, void *context)
+/* Until it ends, or the time is over: one may hold all that a busy peer asks for at once. */
+static void take_frame(struct bus *b, struct bus_frame *f, int64_t until_ms, bus_handler *handler,
+		       void *context)
 {
-	const struct member_row *row = members_by_id(b->options.members, from->member);
+	const struct member_row *row = members_by_id(b->options.members, f->from.member);
 	const char *name = row ? row->name : "unknown";
-	struct frame_reader reader;
 	struct envelope envelope;
 	struct slice body;
-	b->counters.frames_in++;
-	b->counters.bytes_in += bytes.len;
-	enum frame_problem problem = frame_open(&reader, bytes, b->options.members->cluster);
-	while (problem == FRAME_OK &&
-	       (problem = frame_next(&reader, &envelope, &body)) == FRAME_OK) {
+	enum frame_problem problem;
+	while ((problem = frame_next(&f->reader, &envelope, &body)) == FRAME_OK) {
 		struct event event = {.kind = EVENT_MESSAGE};
-		event.message.from = *from;
+		event.message.from = f->from;
 		event.message.envelope = envelope;
 		take_message(b, name, &event, body, handler, context);
+		if (clock_boot_ms() >= until_ms)
+			return;
 	}
 	if (problem != FRAME_END)
-		refuse_frame(b, from, name, problem, &reader);
+		refuse_frame(b, &f->from, name, problem, &f->reader);
+	bus_close_frame(f);
+}
+
+static void open_frame(struct bus *b, struct bus_frame *f, const struct member_row *row,
+		       uint32_t route)
+{
+	struct slice bytes = slice_of(zmq_msg_data(&f->bytes), zmq_msg_size(&f->bytes));
+	f->open = true;
+	f->from = (struct peer){.member = row->id, .role = row->role, .route = route};
+	b->counters.frames_in++;
+	b->counters.bytes_in += bytes.len;
+	enum frame_problem problem = frame_open(&f->reader, bytes, b->options.members->cluster);
+	if (problem == FRAME_OK)
+		return;
+	refuse_frame(b, &f->from, row->name, problem, &f->reader);
+	bus_close_frame(f);
 }
 
 /* The part after an identity; false: nothing (more) to read. */
@@ -255,45 +271,40 @@ static const struct member_row *sender_of(const struct bus *b, const zmq_msg_t *
 	return row && *key == ' ' && strcmp(key + 1, row->public_key) == 0 ? row : NULL;
 }
 
-static bool receive_routed(struct bus *b, bus_handler *handler, void *context)
+static bool receive_routed(struct bus *b)
 {
+	struct bus_frame *f = &b->router.frame;
 	zmq_msg_t name;
-	zmq_msg_t m;
 	if (!receive_part(b->router.zmq, &name, ZMQ_DONTWAIT))
 		return false;
 	uint32_t route = route_number(&name);
 	zmq_msg_close(&name);
-	if (!receive_part(b->router.zmq, &m, 0))
+	if (!receive_part(b->router.zmq, &f->bytes, 0))
 		return true;
-	const struct member_row *row = sender_of(b, &m);
-	if (row && route) {
-		struct peer from = {.member = row->id, .role = row->role, .route = route};
-		map_put_u64(&b->member_route, row->id, (void *)(uintptr_t)route);
-		take_frame(b, &from, slice_of(zmq_msg_data(&m), zmq_msg_size(&m)), handler,
-			   context);
-	} else {
-		const char *user = zmq_msg_gets(&m, "User-Id");
-		refuse(b, REFUSED_KEY, user ? user : "unknown", "no longer in the member list");
-	}
-	zmq_msg_close(&m);
 	skip_rest(b->router.zmq);
+	const struct member_row *row = sender_of(b, &f->bytes);
+	if (row && route) {
+		map_put_u64(&b->member_route, row->id, (void *)(uintptr_t)route);
+		open_frame(b, f, row, route);
+	} else {
+		const char *user = zmq_msg_gets(&f->bytes, "User-Id");
+		refuse(b, REFUSED_KEY, user ? user : "unknown", "no longer in the member list");
+		zmq_msg_close(&f->bytes);
+	}
 	return true;
 }
 
-static bool receive_from_peer(struct bus *b, struct bus_peer *peer, bus_handler *handler,
-			      void *context)
+static bool receive_from_peer(struct bus *b, struct bus_peer *peer)
 {
-	zmq_msg_t m;
-	if (!receive_part(peer->socket.zmq, &m, ZMQ_DONTWAIT))
+	struct bus_frame *f = &peer->socket.frame;
+	if (!receive_part(peer->socket.zmq, &f->bytes, ZMQ_DONTWAIT))
 		return false;
-	const struct member_row *row = members_by_id(b->options.members, peer->member);
-	if (row) {
-		struct peer from = {.member = row->id, .role = row->role};
-		take_frame(b, &from, slice_of(zmq_msg_data(&m), zmq_msg_size(&m)), handler,
-			   context);
-	}
-	zmq_msg_close(&m);
 	skip_rest(peer->socket.zmq);
+	const struct member_row *row = members_by_id(b->options.members, peer->member);
+	if (row)
+		open_frame(b, f, row, 0);
+	else
+		zmq_msg_close(&f->bytes);
 	return true;
 }
 
@@ -306,14 +317,18 @@ static void answer_zap(struct bus *b)
 	b->authenticator.hot = false;
 }
 
-/* One frame of the socket, if it may have one. */
-static bool receive_one(struct bus *b, uint32_t i, bus_handler *handler, void *context)
+/* One frame of the socket, if it may have one, or what was left of the last. */
+static bool receive_one(struct bus *b, uint32_t i, int64_t until_ms, bus_handler *handler,
+			void *context)
 {
-	struct bus_socket *socket = i == b->peers_count ? &b->router : &b->peers[i].socket;
+	bool routed = i == b->peers_count;
+	struct bus_socket *socket = routed ? &b->router : &b->peers[i].socket;
 	if (!socket->zmq || !socket->hot)
 		return false;
-	socket->hot = i == b->peers_count ? receive_routed(b, handler, context)
-					  : receive_from_peer(b, &b->peers[i], handler, context);
+	if (!socket->frame.open)
+		socket->hot = routed ? receive_routed(b) : receive_from_peer(b, &b->peers[i]);
+	if (socket->frame.open)
+		take_frame(b, &socket->frame, until_ms, handler, context);
 	return socket->hot;
 }
 
@@ -331,7 +346,7 @@ bool bus_receive(struct bus *b, uint32_t max, int64_t until_ms, bus_handler *han
 	while (max > 0 && idle < sources) {
 		if (clock_boot_ms() >= until_ms)
 			return true;
-		bool got = receive_one(b, b->next_socket++ % sources, handler, context);
+		bool got = receive_one(b, b->next_socket++ % sources, until_ms, handler, context);
 		idle = got ? 0 : idle + 1;
 		max -= got;
 	}
@@ -343,6 +358,8 @@ static bool socket_has_input(struct bus_socket *socket)
 {
 	int events = 0;
 	size_t size = sizeof events;
+	if (socket->frame.open)
+		return true;
 	if (!socket->hot || zmq_getsockopt(socket->zmq, ZMQ_EVENTS, &events, &size) != 0)
 		return false;
 	socket->hot = (events & ZMQ_POLLIN) != 0;

@@ -66,8 +66,8 @@ const char *bus_endpoint(const struct bus *b);
 /* Called for each message with kind, message.from, .envelope and .body filled; the rest is the
  * caller's. */
 typedef void bus_handler(void *context, struct event *event);
-/* Takes at most `max` frames, and none after `until_ms` (clock_boot_ms). True: there may be more.
- */
+/* Takes at most `max` frames, and no message after `until_ms` (clock_boot_ms), but for one. True:
+ * there may be more. */
 bool bus_receive(struct bus *b, uint32_t max, int64_t until_ms, bus_handler *handler,
 		 void *context);
 /* Queues an effect of kind SEND until bus_flush. False: its receiver has been away for too long,

@@ -480,6 +480,52 @@ static void a_turn_travels_in_one_frame(void **state)
 	assert_int_equal(bus_counters(c->nodes[GATEWAY].bus)->frames_out, 1);
 }
 
+static void take_long(void *context, struct event *event)
+{
+	int64_t end_ms = clock_boot_ms() + 2;
+	while (clock_boot_ms() < end_ms)
+		;
+	on_message(context, event);
+}
+
+/* In a turn that has time for no more. */
+static void take_one(struct node *n)
+{
+	uint32_t before = n->count;
+	int64_t end_ms = clock_boot_ms() + DEADLINE_MS;
+	while (n->count == before && clock_boot_ms() < end_ms)
+		assert_true(bus_receive(n->bus, 64, clock_boot_ms() + 1, take_long, n) ||
+			    n->count == before);
+	assert_int_equal(n->count, before + 1);
+}
+
+/* However much a peer asks for at once, others must not wait for all of it; and of who has left
+ * nothing more is heard. */
+static void what_a_turn_has_no_time_for_is_left_for_the_next(void **state)
+{
+	struct cluster *c = *state;
+	struct node *k = &c->nodes[COORDINATOR];
+	struct msg_member_join join = {0};
+	start(c, COORDINATOR);
+	start(c, GATEWAY);
+	for (int left = 0; left < 2; left++) {
+		for (int i = 0; i < 4; i++)
+			send_route(c, GATEWAY, COORDINATOR, 0, MSG_member_join, &join);
+		bus_flush(c->nodes[GATEWAY].bus);
+		RUN_UNTIL(c, bus_connected(c->nodes[GATEWAY].bus) == 1);
+		k->count = 0;
+		for (int i = 0; i < 3; i++)
+			take_one(k);
+		assert_true(bus_has_input(k->bus));
+		row_of(k, GATEWAY)->id += (uint64_t)left * 100;
+		if (left)
+			bus_members_changed(k->bus);
+		assert_false(bus_receive(k->bus, 64, INT64_MAX, on_message, k));
+		assert_int_equal(k->count, left ? 3 : 4);
+		assert_int_equal(bus_counters(k->bus)->frames_in, left + 1);
+	}
+}
+
 static void send_bytes(struct cluster *c, int from, int to, size_t bytes)
 {
 	uint8_t *change = mem_alloc_zero(bytes);
@@ -733,6 +779,7 @@ int main(void)
 	    TEST(another_major_is_refused_in_words),
 	    TEST(rubbish_is_refused_and_counted),
 	    TEST(a_turn_travels_in_one_frame),
+	    TEST(what_a_turn_has_no_time_for_is_left_for_the_next),
 	    TEST(large_messages_split_the_frame),
 	    TEST(what_nobody_takes_is_not_sent),
 	    TEST(what_waits_for_an_absent_peer_is_bounded),
