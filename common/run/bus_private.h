@@ -56,9 +56,16 @@ struct bus_peer {
 	size_t waiting_bytes;
 };
 
+/* What ZeroMQ was given for a member and has not sent yet, of long frames: its thread counts down.
+ */
+struct bus_queued {
+	_Atomic size_t bytes;
+};
+
 /* A connection that came in: its answers go back over it. */
 struct bus_route {
 	uint32_t route;
+	uint64_t member;
 	struct buf out;
 };
 
@@ -78,6 +85,7 @@ struct bus {
 	uint32_t peers_count;    /* places in use or free again */
 	struct map routes;       /* route -> struct bus_route* */
 	struct map member_route; /* member -> its newest route, as a pointer-sized number */
+	struct map queued;       /* member -> struct bus_queued*; kept while ZeroMQ may count */
 	struct map told;         /* what has been logged once */
 	struct bus_lookup *left; /* lookups that nobody waits for any more */
 	struct arena arena;

@@ -1,5 +1,6 @@
 /* The sending side of the bus: messages wait here for the end of the turn, then leave together. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zmq.h>
@@ -11,15 +12,74 @@
 enum {
 	ROUTE_BYTES = 5,   /* what ZeroMQ calls a connection: a zero byte and four of number */
 	ROUTES_KEPT = 256, /* buffers of routes kept for reuse */
-	BUFFER_KEPT_BYTES = 256 * 1024
+	BUFFER_KEPT_BYTES = 256 * 1024,
+	LONG_FRAME_BYTES = 64 * 1024 /* of shorter ones their number is bound enough */
 };
 
-static int send_routed(struct bus *b, uint32_t route, const struct buf *frame)
+struct given {
+	struct bus_queued *queued;
+	size_t bytes;
+};
+
+/* Called by ZeroMQ's thread, too. */
+static void has_left(void *data, void *hint)
+{
+	struct given *g = hint;
+	atomic_fetch_sub(&g->queued->bytes, g->bytes);
+	free(g);
+	free(data);
+}
+
+static struct bus_queued *queued_for(struct bus *b, uint64_t member)
+{
+	struct bus_queued *q = map_get_u64(&b->queued, member);
+	if (!q) {
+		q = mem_alloc_zero(sizeof *q);
+		map_put_u64(&b->queued, member, q);
+	}
+	return q;
+}
+
+static bool is_long(const struct buf *frame)
+{
+	return frame->len > LONG_FRAME_BYTES;
+}
+
+static bool has_room(struct bus *b, uint64_t member, const struct buf *frame)
+{
+	return !is_long(frame) ||
+	       atomic_load(&queued_for(b, member)->bytes) + frame->len <= BUS_QUEUE_BYTES;
+}
+
+/* Gives a long frame away. */
+static int send_long(struct bus *b, void *zmq, uint64_t member, struct buf *frame)
+{
+	zmq_msg_t m;
+	struct given *g = mem_alloc(sizeof *g);
+	*g = (struct given){queued_for(b, member), frame->len};
+	atomic_fetch_add(&g->queued->bytes, g->bytes);
+	CHECK(zmq_msg_init_data(&m, frame->data, frame->len, has_left, g) == 0);
+	*frame = (struct buf){0};
+	int sent = zmq_msg_send(&m, zmq, ZMQ_DONTWAIT);
+	int error = errno;
+	if (sent < 0)
+		zmq_msg_close(&m);
+	errno = error;
+	return sent;
+}
+
+static int send_frame(struct bus *b, void *zmq, uint64_t member, struct buf *frame)
+{
+	return is_long(frame) ? send_long(b, zmq, member, frame)
+			      : zmq_send(zmq, frame->data, frame->len, ZMQ_DONTWAIT);
+}
+
+static int send_routed(struct bus *b, uint32_t route, uint64_t member, struct buf *frame)
 {
 	const uint8_t name[ROUTE_BYTES] = {0, (uint8_t)(route >> 24), (uint8_t)(route >> 16),
 					   (uint8_t)(route >> 8), (uint8_t)route};
 	int sent = zmq_send(b->router.zmq, name, sizeof name, ZMQ_DONTWAIT | ZMQ_SNDMORE);
-	return sent < 0 ? sent : zmq_send(b->router.zmq, frame->data, frame->len, ZMQ_DONTWAIT);
+	return sent < 0 ? sent : send_frame(b, b->router.zmq, member, frame);
 }
 
 static void count_drop(struct bus *b, enum bus_drop why)
@@ -48,17 +108,29 @@ static bool keep_waiting(struct bus_peer *peer, struct buf *frame)
 	return true;
 }
 
+static uint64_t receiver_of(const struct bus *b, const struct bus_peer *peer, uint32_t route)
+{
+	const struct bus_route *r = peer ? NULL : map_get_u64(&b->routes, route);
+	return peer ? peer->member : r ? r->member : 0;
+}
+
 static void send_now(struct bus *b, struct bus_peer *peer, uint32_t route, struct buf *frame)
 {
 	struct bus_socket *socket = peer ? &peer->socket : &b->router;
-	int sent = peer ? zmq_send(socket->zmq, frame->data, frame->len, ZMQ_DONTWAIT)
-			: send_routed(b, route, frame);
+	uint64_t member = receiver_of(b, peer, route);
+	size_t bytes = frame->len;
+	if (!has_room(b, member, frame)) {
+		count_drop(b, DROPPED_FULL);
+		return;
+	}
+	int sent =
+	    peer ? send_frame(b, socket->zmq, member, frame) : send_routed(b, route, member, frame);
 	socket->hot = true;
 	if (sent < 0) {
 		count_drop(b, errno == EHOSTUNREACH ? DROPPED_AWAY : DROPPED_FULL);
 	} else {
 		b->counters.frames_out++;
-		b->counters.bytes_out += frame->len;
+		b->counters.bytes_out += bytes;
 	}
 }
 
@@ -89,12 +161,13 @@ void bus_send_frame(struct bus *b, struct bus_peer *peer, uint32_t route, struct
 	buf_clear(frame);
 }
 
-static struct bus_route *route_of(struct bus *b, uint32_t route)
+static struct bus_route *route_of(struct bus *b, uint32_t route, uint64_t member)
 {
 	struct bus_route *r = map_get_u64(&b->routes, route);
 	if (!r) {
 		r = mem_alloc_zero(sizeof *r);
 		r->route = route;
+		r->member = member;
 		map_put_u64(&b->routes, route, r);
 	}
 	return r;
@@ -112,7 +185,7 @@ static struct bus_peer *peer_of(struct bus *b, uint64_t member)
 /* Never so much in one frame that the other side would refuse it. */
 static void append(struct bus *b, struct bus_peer *peer, uint32_t route, const struct effect *e)
 {
-	struct buf *out = peer ? &peer->out : &route_of(b, route)->out;
+	struct buf *out = peer ? &peer->out : &route_of(b, route, e->send.member)->out;
 	if (out->len > 0 && out->len + e->send.body.len > BUS_FRAME_BYTES)
 		bus_send_frame(b, peer, route, out);
 	if (out->len == 0)

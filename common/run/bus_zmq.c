@@ -71,6 +71,7 @@ void bus_free(struct bus *b, int linger_ms)
 	bus_forget_routes(b);
 	map_close(&b->routes);
 	map_close(&b->member_route);
+	map_close_owned(&b->queued);
 	map_close(&b->told);
 	arena_close(&b->arena);
 	close(b->epoll);

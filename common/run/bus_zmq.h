@@ -16,8 +16,9 @@
 struct bus;
 
 enum {
-	BUS_QUEUE_FRAMES = 1000,         /* per connection and direction */
-	BUS_FRAME_BYTES = 1024 * 1024,   /* a frame that passes this is sent early */
+	BUS_QUEUE_FRAMES = 1000,             /* per connection and direction */
+	BUS_QUEUE_BYTES = 256 * 1024 * 1024, /* of long ones, for a member */
+	BUS_FRAME_BYTES = 1024 * 1024,       /* a frame that passes this is sent early */
 	BUS_WAIT_MS = 2000,              /* a peer that is not connected is waited for so long, */
 	BUS_WAIT_BYTES = 8 * 1024 * 1024 /* and with so much */
 };
