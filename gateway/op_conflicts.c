@@ -23,7 +23,7 @@ struct conflict_shard {
 	uint64_t retain_ms;
 };
 
-/* One row, printed as it came. */
+/* One row, printed as it came. Most are left out again, so its memory is its own. */
 struct conflict_line {
 	struct slice collection;
 	struct slice id;
@@ -31,6 +31,7 @@ struct conflict_line {
 	uint64_t sequence; /* history: within its shard */
 	uint64_t shard;
 	struct slice json;
+	struct buf memory; /* of id and json */
 };
 
 struct conflicts_op {
@@ -53,9 +54,17 @@ struct conflicts_op {
 	struct list_params params;
 };
 
+static void drop_lines(struct conflicts_op *op, uint32_t from)
+{
+	for (uint32_t i = from; i < op->lines_count; i++)
+		buf_close(&op->lines[i].memory);
+	op->lines_count = from;
+}
+
 static void conflicts_close(struct request *r)
 {
 	struct conflicts_op *op = r->op;
+	drop_lines(op, 0);
 	free(op->lines);
 }
 
@@ -94,7 +103,7 @@ static void keep_first(struct conflicts_op *op)
 	if (op->lines_count <= op->limit)
 		return;
 	op->cut = true;
-	op->lines_count = (uint32_t)op->limit;
+	drop_lines(op, (uint32_t)op->limit);
 }
 
 /* ---- answers ---- */
@@ -205,20 +214,20 @@ static void take_rows(struct turn *t, struct request *r, struct conflict_shard *
 		op->lines_cap = op->lines_cap ? op->lines_cap * 2 : 64;
 		op->lines = mem_realloc(op->lines, op->lines_cap * sizeof *op->lines);
 	}
-	buf_clear(&t->gw->scratch);
 	const struct conflict_about about = {.collection = s->collection,
 					     .history = op->history,
 					     .retain_ms = s->retain_ms,
 					     .wall_ms = (uint64_t)t->event->wall_ms,
 					     .ack = ack};
-	conflict_print(&about, rows, count, &t->gw->scratch);
 	struct conflict_line *line = &op->lines[op->lines_count++];
 	*line = (struct conflict_line){.collection = s->collection,
-				       .id = arena_copy(&r->arena, rows[0].id),
 				       .at_ms = rows[0].conflict.resolved_ms,
 				       .sequence = rows[0].conflict.sequence,
 				       .shard = s->list.shard};
-	line->json = arena_copy(&r->arena, buf_slice(&t->gw->scratch));
+	buf_append_slice(&line->memory, rows[0].id);
+	conflict_print(&about, rows, count, &line->memory);
+	line->id = slice_of(line->memory.data, rows[0].id.len);
+	line->json = slice_of(line->memory.data + line->id.len, line->memory.len - line->id.len);
 	if (op->lines_count > 2 * op->limit + CONFLICTS_PAGE)
 		keep_first(op);
 }

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "common/timing.h"
+#include "gateway/internal.h"
 #include "proto/msgpack.h"
 #include "tests/core/gateway_case.h"
 
@@ -427,6 +428,44 @@ static void test_conflicts(void **state)
 	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-More: true\n"));
 }
 
+/* Of each shard a page is read, however few rows are wanted; who reads keeps these few. */
+static void test_few_conflicts_of_many_shards(void **state)
+{
+	enum { MANY = 16, ROWS = 500, DETAIL = 1000, MOST = 1 << 20 };
+	struct gateway_bench *b = *state;
+	static struct conflict_row rows[ROWS];
+	char ids[ROWS][16];
+	uint8_t detail[DETAIL] = {0xda, (DETAIL - 3) >> 8, (DETAIL - 3) & 255};
+	memset(detail + 3, 'x', sizeof detail - 3);
+	uint64_t id = gateway_bench_http(b, "GET /_/conflicts?collection=c&limit=2");
+	const struct request *r = map_get_u64(&b->gw->requests, id);
+	for (uint32_t shard = 0; shard < MANY; shard++) {
+		for (uint32_t i = 0; i < ROWS; i++) {
+			snprintf(ids[i], sizeof ids[i], "%03u-%03u", MANY - shard, i);
+			rows[i] = (struct conflict_row){
+			    .id = slice_text(ids[i]),
+			    .conflict = {.state = CONFLICT_OPEN,
+					 .detail = slice_of(detail, sizeof detail)}};
+		}
+		assert_true(r->arena.used < MOST);
+		gateway_bench_answer(
+		    b, shard, MSG_conflict_list_ack,
+		    &(struct msg_conflict_list_ack){
+			.status = STATUS_OK, .rows = rows, .rows_count = ROWS, .more = true});
+	}
+	assert_int_equal(b->status, 200);
+	assert_non_null(strstr(buf_cstr(&b->body), "[{\"collection\":\"c\",\"id\":\"001-000\""));
+	assert_non_null(strstr(buf_cstr(&b->body), "\"id\":\"001-001\""));
+	assert_null(strstr(buf_cstr(&b->body), "\"id\":\"001-002\""));
+}
+
+static int setup_many(void **state)
+{
+	struct gateway_bench *b = bench_open(state, NULL);
+	bench_map(b, 16, MODE_CONSISTENT);
+	return 0;
+}
+
 static struct conflict_row entry_of(const char *id, const struct conflict *conflict)
 {
 	return (struct conflict_row){.id = slice_text(id), .conflict = *conflict};
@@ -607,6 +646,8 @@ int main(void)
 	    TEST(test_collections),
 	    TEST(test_nodes),
 	    TEST(test_conflicts),
+	    cmocka_unit_test_setup_teardown(test_few_conflicts_of_many_shards, setup_many,
+					    gateway_bench_teardown),
 	    TEST(test_one_row_for_each_document),
 	    TEST(test_collection_is_made),
 	    TEST(test_made_but_not_served),
