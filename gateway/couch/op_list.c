@@ -24,6 +24,7 @@ struct all_docs {
 	bool update_seq;
 	bool limited;
 	bool ranged;
+	bool none;    /* no id lies in the range */
 	bool single;  /* of one key */
 	bool designs; /* _design_docs */
 	uint64_t taken;
@@ -161,7 +162,7 @@ static void range_go(struct turn *t, struct request *r, struct all_docs *op)
 		p->filter = up_to(t, r, op->first);
 	else if (op->first.len > 0)
 		p->after.id = before_key(r, op->first);
-	if (op->limited && op->limit == 0)
+	if (op->none || (op->limited && op->limit == 0))
 		answer_rows(t, r, op, slice_of(NULL, 0));
 	else
 		list_start(t, r, p);
@@ -340,7 +341,10 @@ static bool take_range(struct turn *t, struct request *r, struct slice body, str
 	op->inclusive = true;
 	if (!couch_take_flag(r, body, "inclusive_end", &op->inclusive, p))
 		return false;
-	op->ranged = op->first.len > 0 || op->last.len > 0 || key.len > 0;
+	/* what was left out has no place; no id is as small as "" */
+	struct slice greatest = key.data ? key : op->descending ? op->first : op->last;
+	op->none = greatest.data && greatest.len == 0;
+	op->ranged = op->first.data || op->last.data || key.data;
 	if (key.len > 0) {
 		op->first = op->last = key;
 		op->inclusive = true;

@@ -486,6 +486,32 @@ static void test_range(void **state)
 	assert_true(has_header(b, "X-Parley-Conflicts: 1\n"));
 }
 
+/* No document has an empty id, nor one that comes before it. */
+static void test_ranges_before_all_ids(void **state)
+{
+	static const char *const requests[] = {
+	    "GET /c/_all_docs?key=%22%22", "GET /c/_all_docs?endkey=%22%22",
+	    "GET /c/_all_docs?descending=true&startkey=%22%22",
+	    "POST /c/_all_docs\n\n{\"key\":\"\"}", "GET /c/_design_docs?key=%22%22"};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		gateway_bench_clear(b);
+		gateway_bench_http(b, requests[i]);
+		answer_count(b, 0);
+		assert_int_equal(b->sent_count, 1);
+		assert_int_equal(b->status, 200);
+		assert_non_null(strstr(buf_cstr(&b->body), "\"rows\":[]}"));
+	}
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /c/_all_docs?startkey=%22%22");
+	answer_count(b, 0);
+	assert_int_equal(b->sent_count, 2);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "GET /c/_all_docs?descending=true&endkey=%22%22");
+	answer_count(b, 0);
+	assert_int_equal(b->sent_count, 2);
+}
+
 static void test_keys(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -586,6 +612,7 @@ int main(void)
 	    TEST(test_bulk_tells_of_each),
 	    TEST(test_info),
 	    TEST(test_range),
+	    TEST(test_ranges_before_all_ids),
 	    TEST(test_keys),
 	    TEST(test_keys_in_conflict),
 	    TEST(test_drop),
