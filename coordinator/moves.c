@@ -221,17 +221,6 @@ static void begin(struct coordinator *c, struct shard_row *row, struct member_ro
 	succession_move(c, row, &move, why, fx);
 }
 
-/* The first replica of the shard whose node has to give it away. */
-static struct member_row *source_of(const struct coordinator *c, const struct shard *s)
-{
-	for (uint32_t i = 0; i < s->replicas_count; i++) {
-		struct member_row *m = coordinator_member_row(c, s->replicas[i].node);
-		if (m && !m->moving && (m->draining || evictable(c, m)))
-			return m;
-	}
-	return NULL;
-}
-
 /* Who is to get all that this node gives away, unless it gives its own away since, or has left; 0:
  * anybody. */
 static uint64_t replacement_of(const struct coordinator *c, const struct member_row *from)
@@ -241,19 +230,30 @@ static uint64_t replacement_of(const struct coordinator *c, const struct member_
 	return by && by->listed && !by->draining ? by->id : 0;
 }
 
+/* The first replica of the shard whose node has to give it away, and can. */
+static bool empty_one(struct coordinator *c, struct shard_row *row, struct effects *fx)
+{
+	const struct shard *s = &row->placement.shard;
+	for (uint32_t i = 0; i < s->replicas_count; i++) {
+		struct member_row *from = coordinator_member_row(c, s->replicas[i].node);
+		if (!from || from->moving || !(from->draining || evictable(c, from)))
+			continue;
+		struct member_row *to = target_of(c, s, replacement_of(c, from));
+		if (!to)
+			continue;
+		begin(c, row, from, to, from->draining ? "drain" : "evict", fx);
+		return true;
+	}
+	return false;
+}
+
 static uint32_t empty_nodes(struct coordinator *c, uint32_t moves, struct effects *fx)
 {
 	size_t at = 0;
 	for (struct map_entry *e;
 	     (e = map_next(&c->shards, &at)) && moves < BOUND(moves, MOVES_AT_ONCE);) {
 		struct shard_row *row = e->value;
-		const struct shard *s = &row->placement.shard;
-		struct member_row *from = may_begin(row) ? source_of(c, s) : NULL;
-		struct member_row *to = from ? target_of(c, s, replacement_of(c, from)) : NULL;
-		if (!to)
-			continue;
-		begin(c, row, from, to, from->draining ? "drain" : "evict", fx);
-		moves++;
+		moves += may_begin(row) && empty_one(c, row, fx);
 	}
 	return moves;
 }

@@ -320,6 +320,26 @@ static void test_target_has_one_already(void **state)
 	assert_true(lists(b, LEAD));
 }
 
+static bool next_gone(struct bench *b)
+{
+	return is_settled(b) && !lists(b, 13);
+}
+
+/* What waits for its replacement keeps no other from being emptied. */
+static void test_target_of_another_is_away(void **state)
+{
+	struct bench *b = *state;
+	bench_down(b, 15);
+	bench_advance(b, SETTLE_MS);
+	assert_int_equal(update(b, "b", true, "e"), STATUS_OK);
+	assert_int_equal(update(b, "c", true, ""), STATUS_OK);
+	advance_until(b, next_gone);
+	assert_true(lists(b, LEAD) && lists(b, 14));
+	bench_boot(b, 15);
+	advance_until(b, lead_gone);
+	assert_true(lists(b, 15));
+}
+
 /* The node that was to take all is to be emptied itself, or gone for good: any other takes it. */
 static void test_target_is_drained_too(void **state)
 {
@@ -539,6 +559,7 @@ int main(void)
 	    CASE(test_target_wiped_joint),
 	    CASE(test_source_is_dead),
 	    CASE(test_target_has_one_already),
+	    CASE(test_target_of_another_is_away),
 	    CASE(test_target_is_drained_too),
 	    CASE(test_target_leaves_the_list),
 	    CASE(test_target_runs_full),
