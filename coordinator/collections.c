@@ -237,6 +237,15 @@ static enum status make(struct coordinator *c, const struct msg_collection_creat
 	return STATUS_CREATED;
 }
 
+/* Who asked filled in what was given with what was there: others may have changed that, or dropped
+ * it and made another one of the name. */
+static bool is_of_before(const struct msg_collection_create *m, const struct collection *has)
+{
+	uint64_t id = m->collection.id;
+	return m->if_version != 0 && !MUTATION(settings_of_before) &&
+	       (m->if_version != has->version || (id != 0 && id != has->id));
+}
+
 static enum status update(struct coordinator *c, const struct msg_collection_create *m,
 			  const struct collection *has, struct effects *fx)
 {
@@ -258,8 +267,7 @@ static enum status update(struct coordinator *c, const struct msg_collection_cre
 	    next.retain_ms == has->retain_ms && next.keep_ancestors == has->keep_ancestors &&
 	    next.retain_deleted == has->retain_deleted)
 		return STATUS_OK;
-	/* who asked filled in what was given with what was there: others may have changed that */
-	if (m->if_version != 0 && m->if_version != has->version && !MUTATION(settings_of_before))
+	if (is_of_before(m, has))
 		return STATUS_CONFLICT;
 	next.version = has->version + 1;
 	state_put_collection(c, &next, fx);
@@ -272,8 +280,7 @@ static enum status update(struct coordinator *c, const struct msg_collection_cre
 static enum status update_policy(struct coordinator *c, const struct msg_collection_create *m,
 				 const struct collection *has, struct effects *fx)
 {
-	if (m->if_version != 0 && m->if_version != has->version &&
-	    !slice_equal(m->collection.policy, has->policy))
+	if (is_of_before(m, has) && !slice_equal(m->collection.policy, has->policy))
 		return STATUS_CONFLICT;
 	struct msg_collection_create whole = {.collection = *has};
 	whole.collection.policy = m->collection.policy;

@@ -175,6 +175,7 @@ static void change(struct turn *t, struct request *r, const struct map_collectio
 	op->message.update = true;
 	op->message.policy_only = true;
 	op->message.collection.name = r->resource;
+	op->message.collection.id = s->id;
 	op->message.if_version = op->match.len > 0 || r->method == HTTP_PATCH ? s->version : 0;
 	policy_check_script(t, r, op->message.collection.policy, "", change_send);
 }

@@ -138,6 +138,40 @@ static void test_update(void **state)
 	assert_int_equal(create_with(b, settings, 0, false), STATUS_OK);
 }
 
+/* Of the collection that a node has heard of last. */
+static uint64_t newest_id(struct bench *b)
+{
+	const struct model *m = bench_model(b, 11);
+	return m->copies[m->copies_count - 1].placement.shard.collection;
+}
+
+/* Whoever asked has not heard that it was dropped, and another one made under its name. */
+static void test_update_of_what_was_dropped(void **state)
+{
+	struct bench *b = *state;
+	first_collection(b);
+	struct collection settings = {.name = slice_text("t")};
+	struct msg_collection_create late = {
+	    .collection = settings, .update = true, .if_version = 1};
+	late.collection.id = newest_id(b);
+	late.collection.retain_ms = 77;
+	struct msg_collection_create policy = late;
+	policy.policy_only = true;
+	policy.collection.policy = slice_text("\x81\xa8strategy\xa6newest");
+	assert_int_equal(
+	    bench_create(b, (struct msg_collection_create){.collection = settings, .drop = true}),
+	    STATUS_OK);
+	settings.mode = MODE_AVAILABLE;
+	assert_int_equal(create_with(b, settings, 1, false), STATUS_CREATED);
+	bench_advance(b, SETTLE_MS);
+	assert_int_not_equal(newest_id(b), late.collection.id);
+	assert_int_equal(bench_create(b, late), STATUS_CONFLICT);
+	assert_int_equal(bench_create(b, policy), STATUS_CONFLICT);
+	assert_int_equal(create_with(b, settings, 0, false), STATUS_OK); /* as it was made */
+	policy.collection.id = newest_id(b);
+	assert_int_equal(bench_create(b, policy), STATUS_OK);
+}
+
 /* That no superseded bodies are to stay is no want of a value. */
 static void test_no_ancestors_are_kept(void **state)
 {
@@ -180,8 +214,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 	const struct CMUnitTest tests[] = {
-	    TEST(test_create_checks),        TEST(test_a_policy_alone),        TEST(test_update),
-	    TEST(test_full_nodes_come_last), TEST(test_no_ancestors_are_kept),
+	    TEST(test_create_checks),
+	    TEST(test_a_policy_alone),
+	    TEST(test_update),
+	    TEST(test_full_nodes_come_last),
+	    TEST(test_no_ancestors_are_kept),
+	    TEST(test_update_of_what_was_dropped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
