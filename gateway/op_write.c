@@ -19,8 +19,9 @@ bool write_send(struct turn *t, struct request *r, const struct map_collection *
 	struct slice mode;
 	/* contents of attachments are held by the lead: a branch could outlive them */
 	bool brings = r->intake || (r->contents && r->contents->count > 0);
-	bool strict =
-	    (request_parameter(r, "mode", &mode) && slice_is(mode, "consistent")) || brings;
+	/* what gateways go by: of rights, what lies in an outbox is not in force */
+	bool strict = (request_parameter(r, "mode", &mode) && slice_is(mode, "consistent")) ||
+		      brings || map_collection_hidden(c);
 	bool available = c->settings.mode == MODE_AVAILABLE && !strict;
 	const struct map_shard *s = map_collection_shard(c, write->id);
 	struct call_spec spec = {

@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #include "common/doc/base64.h"
+#include "common/timing.h"
 #include "gateway/couch/auth.h"
 #include "gateway/inflate.h"
 #include "gateway/url.h"
@@ -541,6 +542,46 @@ static void test_cors(void **state)
 	assert_non_null(strstr(buf_cstr(&b->headers), "Vary: Origin\n"));
 }
 
+/* Where new collections are available ones, so is that of rights: but what is revoked has no effect
+ * while it lies in an outbox. */
+static void test_rights_are_no_branch(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct replica replicas[] = {{.node = BENCH_NODE, .incarnation = 1},
+				     {.node = BENCH_NODE + 1, .incarnation = 1}};
+	struct collection local = {.id = LOCAL,
+				   .name = slice_text(COLLECTION_LOCAL),
+				   .version = 2,
+				   .replicas = 2,
+				   .write_quorum = 2,
+				   .mode = MODE_AVAILABLE};
+	struct shard shard = {.id = 3,
+			      .collection = LOCAL,
+			      .epoch = 2,
+			      .lead = BENCH_NODE,
+			      .replicas = replicas,
+			      .replicas_count = 2,
+			      .write_quorum = 2,
+			      .hash_last = UINT64_MAX};
+	struct msg_map_push push = {.map_version = 6,
+				    .collections = &local,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	struct peer from = {BENCH_NODE, ROLE_STORAGE, 1};
+	struct envelope pushed = {.type = MSG_map_push};
+	gateway_bench_message(b, &from, &pushed, &push);
+	gateway_bench_clear(b);
+	b->principal = "admin";
+	gateway_bench_http(b, "PUT /c/_security\n\n{\"members\":{\"names\":[\"ann\"]}}");
+	assert_int_equal(b->sent_count, 1);
+	gateway_bench_advance(b, 2 * BRANCH_AFTER_MS);
+	for (uint32_t i = 0; i < b->sent_count; i++)
+		assert_int_equal(b->sent[i].member, BENCH_NODE);
+	gateway_bench_advance(b, 10 * BRANCH_AFTER_MS);
+	assert_int_equal(b->status, 503);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -548,6 +589,8 @@ int main(void)
 	    cmocka_unit_test(test_cookies_are_signed),
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, gateway_bench_teardown)
 	    TEST(test_nobody_gets_nothing),
+	    cmocka_unit_test_setup_teardown(test_rights_are_no_branch, setup_without,
+					    gateway_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_certificates_only, setup_without,
 					    gateway_bench_teardown),
 	    TEST(test_password_is_hashed_once),
