@@ -95,10 +95,19 @@ static void bulk_imported(struct turn *t, struct request *r, const enum status *
 
 /* ---- writes ---- */
 
+/* 202: one of them lies in an outbox only, and says so. */
+static int bulk_http(const struct bulk *bulk)
+{
+	for (uint32_t i = 0; i < bulk->count; i++)
+		if (bulk->items[i].status == STATUS_ACCEPTED)
+			return 202;
+	return 201;
+}
+
 static void bulk_answer(struct turn *t, struct request *r)
 {
 	const struct bulk *bulk = r->op;
-	struct reply *reply = reply_begin(t, 201);
+	struct reply *reply = reply_begin(t, bulk_http(bulk));
 	buf_append_byte(&reply->body, '[');
 	for (uint32_t i = 0, local = 0; i < bulk->count; i++) {
 		if (i > 0)

@@ -112,6 +112,8 @@ void couch_write_print(const struct couch_write *w, struct buf *out)
 	if (ok) {
 		buf_append_text(out, "\"rev\":");
 		json_revision(&w->revision, out);
+		if (w->status == STATUS_ACCEPTED)
+			buf_append_text(out, ",\"accepted\":true");
 	} else {
 		couch_error_members(&w->problem, out);
 	}

@@ -189,6 +189,20 @@ static void test_a_write_that_can_not_be_stored(void **state)
 		    "characters.\"},{\"ok\":true,\"id\":\"a\",\"rev\":\"1-a\"}]");
 }
 
+/* One of them lies on one disk only. */
+static void test_a_write_that_is_a_branch(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_write_ack ack = {.status = STATUS_CREATED, .revision = {1, slice_text("a")}};
+	gateway_bench_http(b, "POST /c/_bulk_docs\n\n{\"docs\":[{\"_id\":\"a\"},{\"_id\":\"b\"}]}");
+	gateway_bench_answer(b, 0, MSG_doc_write_ack, &ack);
+	ack.status = STATUS_ACCEPTED;
+	gateway_bench_answer(b, 1, MSG_doc_write_ack, &ack);
+	expect_body(b, 202,
+		    "[{\"ok\":true,\"id\":\"a\",\"rev\":\"1-a\"},"
+		    "{\"ok\":true,\"id\":\"b\",\"rev\":\"1-a\",\"accepted\":true}]");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +216,7 @@ int main(void)
 	    TEST(test_ids_that_can_not_be_stored),
 	    TEST(test_refused_with_any_history),
 	    TEST(test_a_write_that_can_not_be_stored),
+	    TEST(test_a_write_that_is_a_branch),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
