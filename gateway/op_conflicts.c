@@ -37,12 +37,14 @@ struct conflict_line {
 struct conflicts_op {
 	struct conflict_shard *shards;
 	uint32_t shards_count;
-	uint32_t next;     /* to be asked */
-	uint32_t left;     /* asked */
-	uint64_t state;    /* 0: any */
-	uint64_t kind;     /* UINT64_MAX: any */
-	uint64_t until_ms; /* since then at the latest; 0: any */
-	uint64_t limit;
+	uint32_t next;                 /* to be asked */
+	uint32_t left;                 /* asked */
+	uint64_t state;                /* 0: any */
+	uint64_t kind;                 /* UINT64_MAX: any */
+	uint64_t until_ms;             /* since then at the latest; 0: any */
+	uint64_t limit;                /* less where so many are too long for an answer */
+	uint64_t bytes_max;            /* of an answer */
+	uint64_t bytes;                /* of the lines */
 	struct slice after_collection; /* from the cursor */
 	struct slice after_id;
 	struct conflict_line *lines; /* on the heap */
@@ -56,8 +58,10 @@ struct conflicts_op {
 
 static void drop_lines(struct conflicts_op *op, uint32_t from)
 {
-	for (uint32_t i = from; i < op->lines_count; i++)
+	for (uint32_t i = from; i < op->lines_count; i++) {
+		op->bytes -= op->lines[i].memory.len;
 		buf_close(&op->lines[i].memory);
+	}
 	op->lines_count = from;
 }
 
@@ -97,9 +101,16 @@ static void sort_lines(struct conflicts_op *op)
 		      op->history ? history_order : line_order);
 }
 
+/* The first one at least. */
 static void keep_first(struct conflicts_op *op)
 {
+	uint64_t bytes = 0;
 	sort_lines(op);
+	for (uint32_t i = 0; i < op->lines_count && i < op->limit; i++) {
+		bytes += op->lines[i].memory.len;
+		if (i > 0 && bytes > op->bytes_max)
+			op->limit = i;
+	}
 	if (op->lines_count <= op->limit)
 		return;
 	op->cut = true;
@@ -228,7 +239,8 @@ static void take_rows(struct turn *t, struct request *r, struct conflict_shard *
 	conflict_print(&about, rows, count, &line->memory);
 	line->id = slice_of(line->memory.data, rows[0].id.len);
 	line->json = slice_of(line->memory.data + line->id.len, line->memory.len - line->id.len);
-	if (op->lines_count > 2 * op->limit + CONFLICTS_PAGE)
+	op->bytes += line->memory.len;
+	if (op->lines_count > 2 * op->limit + CONFLICTS_PAGE || op->bytes > 2 * op->bytes_max)
 		keep_first(op);
 }
 
@@ -353,6 +365,7 @@ static void conflicts_go(struct turn *t, struct request *r, struct map_collectio
 	const struct cluster_map *map = &t->gw->map;
 	size_t at = 0;
 	r->close = conflicts_close;
+	op->bytes_max = t->gw->options.limits.list_bytes_max;
 	op->shards = arena_alloc(&r->arena, (map->shards.count + 1) * sizeof *op->shards);
 	if (only)
 		add_collection(r, only);

@@ -459,6 +459,37 @@ static void test_few_conflicts_of_many_shards(void **state)
 	assert_null(strstr(buf_cstr(&b->body), "\"id\":\"001-002\""));
 }
 
+/* An answer has room for three of these. What it leaves out comes next, wherever it lies. */
+static void test_conflicts_are_bounded(void **state)
+{
+	enum { EACH = 4, DETAIL = 1000, MOST = 3600 };
+	const struct gateway_limits limits = {.list_bytes_max = MOST};
+	struct gateway_bench *b = *state;
+	uint8_t detail[DETAIL] = {0xda, (DETAIL - 3) >> 8, (DETAIL - 3) & 255};
+	static const char *const ids[][EACH] = {{"b", "d", "f", "h"}, {"a", "c", "e", "g"}};
+	memset(detail + 3, 'x', sizeof detail - 3);
+	gateway_bench_close(b);
+	gateway_bench_open(b, &limits);
+	bench_map(b, ARRAY_LEN(ids), MODE_CONSISTENT);
+	gateway_bench_http(b, "GET /_/conflicts?collection=c");
+	for (uint32_t shard = 0; shard < ARRAY_LEN(ids); shard++) {
+		struct conflict_row rows[EACH];
+		for (uint32_t i = 0; i < EACH; i++)
+			rows[i] = (struct conflict_row){
+			    .id = slice_text(ids[shard][i]),
+			    .conflict = {.state = CONFLICT_OPEN,
+					 .detail = slice_of(detail, sizeof detail)}};
+		gateway_bench_answer(b, shard, MSG_conflict_list_ack,
+				     &(struct msg_conflict_list_ack){
+					 .status = STATUS_OK, .rows = rows, .rows_count = EACH});
+	}
+	assert_int_equal(b->status, 200);
+	assert_true(b->body.len < MOST + 16);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"id\":\"c\""));
+	assert_null(strstr(buf_cstr(&b->body), "\"id\":\"d\""));
+	assert_non_null(strstr(buf_cstr(&b->headers), "X-Parley-Cursor: Yy9j\n")); /* c/c */
+}
+
 static int setup_many(void **state)
 {
 	struct gateway_bench *b = bench_open(state, NULL);
@@ -648,6 +679,7 @@ int main(void)
 	    TEST(test_conflicts),
 	    cmocka_unit_test_setup_teardown(test_few_conflicts_of_many_shards, setup_many,
 					    gateway_bench_teardown),
+	    TEST(test_conflicts_are_bounded),
 	    TEST(test_one_row_for_each_document),
 	    TEST(test_collection_is_made),
 	    TEST(test_made_but_not_served),
