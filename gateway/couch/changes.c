@@ -272,10 +272,11 @@ static void tell_row(struct turn *t, struct request *r, uint32_t index)
 
 /* ---- waiting ---- */
 
+/* Another page may follow one that is told: it is asked for when there is room. */
 static bool is_under_way(const struct changes *op)
 {
 	for (uint32_t i = 0; i < op->shards_count; i++)
-		if (op->shards[i].asked || rows_left(&op->shards[i].page) > 0)
+		if (!op->shards[i].ended)
 			return true;
 	return false;
 }

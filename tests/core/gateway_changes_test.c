@@ -259,6 +259,79 @@ static void test_nothing_is_sent_that_is_not_taken(void **state)
 	buf_close(&body);
 }
 
+/* Rows with documents of 200,000 bytes, which last until the next event. */
+static void fill_rows(struct gateway_bench *b, struct change_row *rows, uint32_t count,
+		      uint64_t first)
+{
+	struct buf body = {0};
+	buf_append_text(&body, "{\"t\":\"");
+	while (body.len < 200000)
+		buf_append_byte(&body, 'x');
+	buf_append_text(&body, "\"}");
+	for (uint32_t i = 0; i < count; i++) {
+		rows[i] = row_of(first + i, "a", i);
+		rows[i].body = gateway_bench_document(b, buf_cstr(&body));
+	}
+	buf_close(&body);
+}
+
+static uint32_t asked(const struct gateway_bench *b)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < b->sent_count; i++)
+		count += b->sent[i].envelope.type == MSG_shard_changes;
+	return count;
+}
+
+/* The last row of a page is also the last that fits until the client has taken what was sent. */
+static void test_a_page_that_fills_an_answer_is_not_its_end(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row rows[8];
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?include_docs=true");
+	fill_rows(b, rows, ARRAY_LEN(rows), 1);
+	page(b, 0, rows, ARRAY_LEN(rows), 9, 1);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	assert_int_equal(asked(b), 2);
+	fill_rows(b, rows, 1, 10);
+	page(b, 1, rows, 1, 10, 0);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "{\"seq\":\"10-");
+	expect_text(&b->trace, "\"pending\":0}");
+	expect_text(&b->trace, "|| 1 1001 end");
+}
+
+static uint32_t last_asked(const struct gateway_bench *b)
+{
+	return (uint32_t)(sent_of(b, MSG_shard_changes) - b->sent);
+}
+
+/* A feed would wait then for what it never asks for. */
+static void test_a_page_that_fills_a_feed_is_not_its_end(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row rows[2];
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?feed=continuous&include_docs=true");
+	page(b, 0, NULL, 0, 0, 0);
+	struct bench_sent open = *sent_of(b, MSG_feed_open);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	feed_tells(b, &open, 0, 0);
+	page(b, last_asked(b), NULL, 0, 0, 0);
+	feed_tells(b, &open, 0, 1);
+	fill_rows(b, rows, 1, 1);
+	page(b, last_asked(b), rows, 1, 1, 0);
+	feed_tells(b, &open, 1, 2);
+	assert_int_equal(asked(b), 4);
+	fill_rows(b, rows, 2, 2);
+	page(b, last_asked(b), rows, 2, 3, 1);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	feed_tells(b, &open, 2, 4);
+	assert_int_equal(asked(b), 5);
+	stream_event(b, EVENT_STREAM_GONE, id);
+}
+
 static void test_sequences(void **state)
 {
 	(void)state;
@@ -323,6 +396,8 @@ int main(void)
 	    TEST(test_a_long_poll_ends_in_time_or_with_its_client),
 	    TEST(test_a_long_poll_that_finds_nothing_says_how_far_it_looked),
 	    TEST(test_nothing_is_sent_that_is_not_taken),
+	    TEST(test_a_page_that_fills_an_answer_is_not_its_end),
+	    TEST(test_a_page_that_fills_a_feed_is_not_its_end),
 	    TEST(test_a_look_ends_with_its_gateway),
 	    TEST(test_sequences),
 	};
