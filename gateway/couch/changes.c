@@ -198,6 +198,7 @@ static void ask(struct turn *t, struct request *r, uint32_t index)
 		s->ask.after = op->positions[index].number;
 	s->asked = true;
 	s->ended = false;
+	op->heard_ms = t->now_ms; /* its time begins now, however long the client took */
 	if (!call_open(t, r, &spec))
 		changes_fail(t, r, STATUS_OVERLOADED);
 }
@@ -289,7 +290,6 @@ static void ask_those_told(struct turn *t, struct request *r)
 		if (!op->shards[i].ended || is_idle(op, i) ||
 		    watch_told(t->gw, op->positions[i].shard) <= op->positions[i].number)
 			continue;
-		op->heard_ms = t->now_ms;
 		op->waiting = false;
 		ask(t, r, i);
 	}

@@ -332,6 +332,25 @@ static void test_a_page_that_fills_a_feed_is_not_its_end(void **state)
 	stream_event(b, EVENT_STREAM_GONE, id);
 }
 
+/* It takes its client longer to read a page than a shard may take to give the next one. */
+static void test_who_reads_slowly_gets_the_next_page(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row rows[8];
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?include_docs=true");
+	fill_rows(b, rows, ARRAY_LEN(rows), 1);
+	page(b, 0, rows, ARRAY_LEN(rows), 9, 1);
+	gateway_bench_advance(b, CHANGES_GIVE_UP_MS);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	assert_int_equal(asked(b), 2);
+	gateway_bench_advance(b, 1);
+	assert_null(strstr(buf_cstr(&b->trace), "|| 1 "));
+	page(b, 1, NULL, 0, 9, 0);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "|| 1 1001 end");
+}
+
 static void test_sequences(void **state)
 {
 	(void)state;
@@ -398,6 +417,7 @@ int main(void)
 	    TEST(test_nothing_is_sent_that_is_not_taken),
 	    TEST(test_a_page_that_fills_an_answer_is_not_its_end),
 	    TEST(test_a_page_that_fills_a_feed_is_not_its_end),
+	    TEST(test_who_reads_slowly_gets_the_next_page),
 	    TEST(test_a_look_ends_with_its_gateway),
 	    TEST(test_sequences),
 	};
