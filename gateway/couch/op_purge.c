@@ -1,6 +1,7 @@
 /* _purge: versions go for good, with one message to each shard. */
 #include "gateway/couch/auth.h"
 #include "gateway/couch/shards.h"
+#include "gateway/lock.h"
 #include "gateway/routes.h"
 
 struct purge {
@@ -99,7 +100,7 @@ static void purge_go(struct turn *t, struct request *r, struct map_collection *c
 
 static bool take(struct turn *t, struct request *r, struct purge *op, struct problem *p)
 {
-	if (!couch_take_asked(t, r, &op->asked, p))
+	if (!lock_take_headers(t, r, p) || !couch_take_asked(t, r, &op->asked, p))
 		return false;
 	for (uint32_t i = 0; i < op->asked.count; i++)
 		if (!couch_id_check(op->asked.ids[i], p))

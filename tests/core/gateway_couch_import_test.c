@@ -203,6 +203,23 @@ static void test_a_write_that_is_a_branch(void **state)
 		    "{\"ok\":true,\"id\":\"b\",\"rev\":\"1-a\",\"accepted\":true}]");
 }
 
+/* Whether it may go is for the lead to say, who has to know what its client holds. */
+static void test_purge_carries_locks(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct arena arena = {0};
+	struct msg_doc_erase m;
+	gateway_bench_http(b, "POST /c/_purge\nx-lock-id: 11111111-2222-4333-8444-555555555555\n\n"
+			      "{\"a\":[\"1-x\"]}");
+	assert_int_equal(b->sent_count, 1);
+	assert_true(schema_decode(schema_of_message(MSG_doc_erase), b->sent[0].body, &arena, &m));
+	assert_int_equal(m.lock_ids_count, 1);
+	assert_int_equal(m.lock_ids[0].data[0], 0x11);
+	gateway_bench_http(b, "POST /c/_purge\nx-lock-id: nonsense\n\n{\"a\":[\"1-x\"]}");
+	assert_int_equal(b->status, 400);
+	arena_close(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +234,7 @@ int main(void)
 	    TEST(test_refused_with_any_history),
 	    TEST(test_a_write_that_can_not_be_stored),
 	    TEST(test_a_write_that_is_a_branch),
+	    TEST(test_purge_carries_locks),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
