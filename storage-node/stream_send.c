@@ -93,8 +93,25 @@ void stream_turn(struct storage *s, struct shard_copy *c, struct effects *fx)
 		shard_save_position(s, c);
 }
 
+/* A lease that it grants says what it has applied since, but not what it branched off before. */
+static void update_floor(struct shard_copy *c)
+{
+	uint64_t floor = c->position.applied;
+	bool clear = c->outbox_count == 0;
+	for (uint32_t i = 0; i < c->followers_count; i++) {
+		const struct follower *f = &c->followers[i];
+		clear = clear && f->heard && f->outbox == 0;
+		if (f->cleared < floor)
+			floor = f->cleared;
+	}
+	if (clear && floor > c->floor)
+		c->floor = floor;
+}
+
 void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
+	if (c->followers_count == 0) /* nobody acknowledges anything */
+		update_floor(c);
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		struct follower *f = &c->followers[i];
 		if (f->mode == FOLLOW_SNAPSHOT) {
@@ -160,21 +177,6 @@ static void ack_ok(struct shard_copy *c, struct follower *f, const struct msg_st
 	if (m->outbox == 0)
 		f->cleared = m->applied;
 	c->turn_dirty = true;
-}
-
-/* A lease that it grants says what it has applied since, but not what it branched off before. */
-static void update_floor(struct shard_copy *c)
-{
-	uint64_t floor = c->position.applied;
-	bool clear = c->outbox_count == 0;
-	for (uint32_t i = 0; i < c->followers_count; i++) {
-		const struct follower *f = &c->followers[i];
-		clear = clear && f->heard && f->outbox == 0;
-		if (f->cleared < floor)
-			floor = f->cleared;
-	}
-	if (clear && floor > c->floor)
-		c->floor = floor;
 }
 
 void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)

@@ -360,6 +360,44 @@ static void test_bodies_go_when_no_branch_can_come(void **state)
 	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 1);
 }
 
+/* Nobody else takes branches: what is superseded goes with the next change, but for the ten that
+ * are asked for. */
+static void test_bodies_go_where_there_is_one_copy(void **state)
+{
+	enum { WRITES = 40, KEPT = 10 };
+	struct storage_bench *b = *state;
+	struct replica self = {.node = SELF, .incarnation = INCARNATION + SELF};
+	struct shard shard = {.id = SHARD,
+			      .collection = COLLECTION,
+			      .hash_last = UINT64_MAX,
+			      .epoch = 1,
+			      .lead = SELF,
+			      .replicas = &self,
+			      .replicas_count = 1,
+			      .write_quorum = 1};
+	struct collection collection = {.id = COLLECTION,
+					.name = slice_text("c"),
+					.version = 1,
+					.replicas = 1,
+					.write_quorum = 1,
+					.mode = MODE_AVAILABLE,
+					.keep_ancestors = KEPT};
+	struct msg_map_push push = {.map_version = 1,
+				    .collections = &collection,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	storage_bench_deliver(b, COORDINATOR, MSG_map_push, 0, &push);
+	for (uint64_t v = 0; v < WRITES; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v + 1);
+		m.operation_id = peers_operation(b, v);
+		peers_write(b, 1, &m);
+		assert_int_equal(b->written.status, v == 0 ? STATUS_CREATED : STATUS_OK);
+		storage_bench_advance(b, 50);
+	}
+	assert_in_range(peers_pairs(b, STORE_DOCUMENTS, 'd'), 1, KEPT + 2);
+}
+
 static void test_any_needs_a_copy(void **state)
 {
 	struct storage_bench *b = *state;
@@ -659,6 +697,7 @@ int main(void)
 	    CASE(test_settled_is_told),
 	    CASE(test_bodies_stay_for_branches_not_heard_of),
 	    CASE(test_bodies_go_when_no_branch_can_come),
+	    CASE(test_bodies_go_where_there_is_one_copy),
 	    CASE(test_any_needs_a_copy),
 	    CASE(test_resolve_refused),
 	    CASE(test_resolve_with_an_attachment_that_is_not_there),
