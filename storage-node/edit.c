@@ -12,6 +12,7 @@
 enum {
 	STEM_SLACK = 32,
 	KEPT_AT_ONCE = REVISIONS_KEPT + 2,
+	BRANCH_BASES_MAX = LIMIT_REVISIONS / 4, /* generations whose bodies wait for branches */
 	MOVED_MAX = 3 /* bodies that an added revision can move: its own, the winners' */
 };
 
@@ -135,11 +136,15 @@ static bool only_adds(const struct change *change)
 }
 
 /* Replicas take branches until they have applied settings that end the mode. What these rest on
- * stays until all have done so, and their outboxes are empty. */
-static bool branches_may_come(const struct editing *e)
+ * stays until all have done so, and their outboxes are empty. But one that is away for long must
+ * not let the graph fill up, which would end all writes: then the oldest go. */
+static bool waits_for_branches(const struct editing *e, const struct revision_node *node,
+			       uint64_t winner_generation)
 {
 	const struct shard_copy *c = e->view->copy;
-	return shard_is_available(c) || c->position.branches_until > e->change->floor;
+	return (shard_is_available(c) || c->position.branches_until > e->change->floor) &&
+	       node->superseded > e->change->floor &&
+	       node->generation + BRANCH_BASES_MAX >= winner_generation;
 }
 
 static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *marks,
@@ -149,7 +154,7 @@ static bool body_stays(const struct editing *e, uint32_t index, const uint8_t *m
 	const struct collection *settings = &e->view->copy->settings;
 	if ((node->flags & REVISION_LEAF) || node->pins > 0 || marks[index])
 		return true;
-	if (branches_may_come(e) && node->superseded > e->change->floor)
+	if (waits_for_branches(e, node, winner_generation))
 		return true;
 	return settings->keep_ancestors > 0 &&
 	       node->generation + settings->keep_ancestors >= winner_generation;

@@ -390,6 +390,55 @@ static void test_what_is_stored_counts(void **state)
 	buf_close(&key);
 }
 
+/* As if it had been written so often since C was heard of, each time on the version before. */
+static void put_line(struct fixture *f, uint32_t count)
+{
+	struct storage_bench *b = f->b;
+	struct buf key = {0};
+	struct buf record = {0};
+	struct document doc;
+	assert_true(schema_decode(&schema_document, stored(f, &key), &b->arena, &doc));
+	struct revision_node *nodes = arena_alloc(&b->arena, count * sizeof *nodes);
+	uint64_t *parents = arena_alloc(&b->arena, count * sizeof *parents);
+	for (uint32_t i = 0; i < count; i++) {
+		parents[i] = i - 1;
+		nodes[i] = (struct revision_node){.generation = i + 1,
+						  .hash = peers_operation(b, i),
+						  .flags = REVISION_HAS_BODY,
+						  .superseded = f->number,
+						  .parents = &parents[i],
+						  .parents_count = i > 0};
+	}
+	nodes[count - 1].flags |= REVISION_LEAF;
+	nodes[count - 1].superseded = 0;
+	doc.revisions = nodes;
+	doc.revisions_count = count;
+	schema_encode(&schema_document, &doc, &record);
+	store_put(b->store, STORE_DOCUMENTS, buf_slice(&key), buf_slice(&record));
+	assert_int_equal(store_commit(b->store, true), STORE_OK);
+	buf_close(&record);
+	buf_close(&key);
+}
+
+/* While a replica is away, what its branches may rest on is kept, but writes go on. */
+static void test_written_on_while_one_is_away(void **state)
+{
+	enum { FULL = LIMIT_REVISIONS - 1024 };
+	struct fixture f;
+	begin(&f, *state);
+	put_line(&f, FULL - 1);
+	for (uint32_t n = 1; n <= 2; n++) {
+		struct msg_doc_write m = put(&f, n, NULL);
+		write(&f, &m);
+		settle(&f);
+		assert_int_equal(f.b->written.status, STATUS_OK);
+		assert_int_equal(f.b->written.revision.generation, FULL - 1 + n);
+	}
+	struct msg_conflict_read read = {.shard = SHARD, .id = slice_text("d")};
+	storage_bench_deliver(f.b, ARBITER, MSG_conflict_read, 1, &read);
+	assert_in_range(f.b->graph.nodes_count, LIMIT_REVISIONS / 8, LIMIT_REVISIONS / 2);
+}
+
 /* ---- operation ids ---- */
 
 static void write_keyed(struct fixture *f, uint64_t n, uint64_t operation, uint64_t digest)
@@ -479,9 +528,13 @@ static void test_old_operation_ids_go(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(test_thousands_of_leaves),      cmocka_unit_test(test_however_they_come_together),
-	    CASE(test_a_record_is_put_for_many), CASE(test_what_is_stored_counts),
-	    CASE(test_operation_ids_have_keys),  CASE(test_old_operation_ids_go),
+	    CASE(test_thousands_of_leaves),
+	    cmocka_unit_test(test_however_they_come_together),
+	    CASE(test_a_record_is_put_for_many),
+	    CASE(test_what_is_stored_counts),
+	    CASE(test_written_on_while_one_is_away),
+	    CASE(test_operation_ids_have_keys),
+	    CASE(test_old_operation_ids_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
