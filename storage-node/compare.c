@@ -149,10 +149,17 @@ void damage_found(struct storage *s, struct shard_copy *c, const char *what, str
 	       (unsigned long long)c->id, (unsigned long long)c->position.applied, what);
 }
 
+/* What a copy has brought counts, also before all has come again that it took. */
+static bool is_counted(const struct storage *s, const struct shard_copy *c)
+{
+	const struct shard_position *p = &c->position;
+	return shard_vouching(s, c) || (!p->copying && shard_lacks_vouched(p));
+}
+
 /* May this copy go? Only where W other disks hold all that is settled, or nobody counts on it. */
 static bool spared(const struct storage *s, const struct shard_copy *c)
 {
-	if (!shard_vouching(s, c))
+	if (!is_counted(s, c))
 		return true;
 	if (shard_is_lead(c))
 		return can_spare(s, c, NULL);
@@ -168,7 +175,7 @@ static bool is_needed(const struct storage *s, const struct shard_copy *c)
 		const struct replica *r = &c->placement.replicas[i];
 		others += r->node != s->options.self && !r->learning;
 	}
-	return shard_vouching(s, c) && others < c->placement.write_quorum;
+	return is_counted(s, c) && others < c->placement.write_quorum;
 }
 
 /* The successors need not wait for the leases of this life to run out. */

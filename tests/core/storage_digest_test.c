@@ -212,6 +212,45 @@ static void test_a_new_lead_says_anew_who_is_spared(void **state)
 	assert_false(traced(b, "reset: damaged data"));
 }
 
+/* C copies over what B and this replica were counted for, and has not sent all of it again. What
+ * the copy brought is counted on as well. */
+static void test_a_copy_that_lacks_something_is_kept(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf key = {0};
+	struct slice record;
+	struct change unsettled = {.kind = CHANGE_WRITE,
+				   .id = slice_text("b"),
+				   .operation_id = peers_operation(b, 2),
+				   .revision = {.generation = 1, .hash = slice_text("x")},
+				   .body = peers_body(b, 2)};
+	follow_with_a_document(b);
+	key_document(&key, SHARD, slice_text("a"));
+	assert_int_equal(store_get(b->store, STORE_DOCUMENTS, buf_slice(&key), &record), STORE_OK);
+	struct key_value pair = {.family = STORE_DOCUMENTS, .value = arena_copy(&b->arena, record)};
+	pair.key = slice_of(key.data + KEY_SHARD_BYTES, key.len - KEY_SHARD_BYTES);
+	struct msg_snapshot_chunk m = {.shard = SHARD,
+				       .snapshot = 1,
+				       .pairs = &pair,
+				       .pairs_count = 1,
+				       .last = true,
+				       .position = {.last = FIRST,
+						    .last_epoch = 1,
+						    .applied = FIRST,
+						    .trimmed = FIRST,
+						    .trimmed_epoch = 1,
+						    .documents = 1}};
+	peers_append(b, 1, 1, FIRST, FIRST, &unsettled);
+	peers_place(b, 2, PEER_C, MODE_CONSISTENT);
+	storage_bench_deliver(b, PEER_C, MSG_snapshot_chunk, 2, &m);
+	assert_int_equal(peers_pairs(b, STORE_DOCUMENTS, 'd'), 1);
+	flip(b);
+	storage_bench_advance(b, 3 * REST_MS);
+	assert_true(is_damaged(b));
+	assert_false(traced(b, "reset"));
+	buf_close(&key);
+}
+
 /* A bad sector ends the walk that checks, and not the node: it is read once more, then it counts as
  * damage. */
 static void unreadable_is_damage(struct storage_bench *b, enum store_family family,
@@ -591,6 +630,7 @@ int main(void)
 	    CASE(test_flipped_bit_is_found),
 	    CASE(test_last_copies_are_kept),
 	    CASE(test_a_new_lead_says_anew_who_is_spared),
+	    CASE(test_a_copy_that_lacks_something_is_kept),
 	    CASE(test_what_can_not_be_read_is_damage),
 	    CASE(test_so_is_an_entry_of_the_stream),
 	    CASE(test_branches_go_before_damaged_data),
