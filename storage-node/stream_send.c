@@ -108,12 +108,21 @@ static void update_floor(struct shard_copy *c)
 		c->floor = floor;
 }
 
+/* Nobody knows whether it ever comes back: a copy that waits for it would hold on to all that the
+ * disk could free meanwhile. */
+static bool is_away(const struct storage *s, const struct follower *f)
+{
+	return s->now_ms - f->heard_ms >= COPY_SILENT_MS;
+}
+
 void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	if (c->followers_count == 0) /* nobody acknowledges anything */
 		update_floor(c);
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		struct follower *f = &c->followers[i];
+		if (is_away(s, f))
+			snapshot_stop(s, f);
 		if (f->mode == FOLLOW_SNAPSHOT) {
 			snapshot_tick(s, c, f, fx);
 			continue;
@@ -127,6 +136,8 @@ void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 		f->mode = FOLLOW_PROBE;
 		if (f->heard)
 			f->next = f->acked + 1;
+		if (is_away(s, f) && f->next <= c->position.trimmed)
+			f->next = c->position.trimmed + 1; /* copied to when it has answered */
 		send_probe(s, c, f, fx);
 	}
 }

@@ -237,6 +237,54 @@ static void test_a_slow_copy_keeps_so_much(void **state)
 	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5);
 }
 
+/* What is copied, and an open copy holds on to it, the disk can't free. */
+static void expect_no_copy(struct storage_bench *b)
+{
+	storage_bench_advance(b, COPY_SILENT_MS);
+	storage_bench_clear(b);
+	storage_bench_advance(b, 2 * SNAPSHOT_RESEND_MS);
+	assert_null(strstr(buf_cstr(&b->trace), "snapshot_chunk"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 append after="));
+}
+
+/* C has gone, and the stream is trimmed beyond what it has: it is copied to when it is back. */
+static void test_nobody_is_copied_to_who_is_away(void **state)
+{
+	struct storage_bench *b = *state;
+	storage_bench_stop(b, false);
+	b->options.stream_keep_entries = 4;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	peers_ack(b, PEER_C, 1, 2);
+	for (uint64_t n = 3; n <= 20; n++)
+		write_one(b, n);
+	assert_in_range(peers_pairs(b, STORE_STREAM, 'e'), 4, 5);
+	expect_no_copy(b);
+	struct msg_stream_append_ack gap = {.shard = SHARD,
+					    .status = STATUS_STREAM_GAP,
+					    .last = {1, 2},
+					    .incarnation = INCARNATION + PEER_C};
+	b->request = b->append_request;
+	storage_bench_clear(b);
+	storage_bench_deliver(b, PEER_C, MSG_stream_append_ack, 1, &gap);
+	storage_bench_advance(b, 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+}
+
+static void test_a_copy_ends_with_who_is_away(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_lead(b, MODE_CONSISTENT);
+	not_vouching(b, PEER_C);
+	storage_bench_advance(b, 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+	expect_no_copy(b);
+	b->request = b->append_request;
+	not_vouching(b, PEER_C);
+	storage_bench_advance(b, 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+}
+
 /* Of large entries a node keeps no more for being restarted between them. */
 static void test_restarts_keep_nothing(void **state)
 {
@@ -371,6 +419,8 @@ int main(void)
 	    CASE(test_a_copy_ends_under_load),
 	    CASE(test_a_copy_that_stands_still_keeps_nothing),
 	    CASE(test_a_slow_copy_keeps_so_much),
+	    CASE(test_nobody_is_copied_to_who_is_away),
+	    CASE(test_a_copy_ends_with_who_is_away),
 	    CASE(test_restarts_keep_nothing),
 	    CASE(test_no_copy_over_what_counted),
 	    CASE(test_what_counted_is_not_forgotten),
