@@ -58,6 +58,15 @@ static struct checkpoints_op *op_new(struct request *r)
 	return op;
 }
 
+/* Of one checkpoint. NULL: it can't have this name, which is answered. */
+static struct checkpoints_op *op_named(struct turn *t, struct request *r)
+{
+	if (collection_name_valid(r->resource))
+		return op_new(r);
+	answer_status(t, r, STATUS_BAD_NAME, "path");
+	return NULL;
+}
+
 static enum status status_told(enum status status)
 {
 	return status >= STATUS_NOT_LEAD ? STATUS_NO_LEAD : status;
@@ -269,8 +278,8 @@ static void show_go(struct turn *t, struct request *r, struct map_collection *c)
 
 void native_checkpoint(struct turn *t, struct request *r)
 {
-	op_new(r);
-	collection_find(t, r, false, show_go);
+	if (op_named(t, r))
+		collection_find(t, r, false, show_go);
 }
 
 static void map_came(struct turn *t, struct request *r, uint32_t index, enum status status,
@@ -391,13 +400,11 @@ static void set_go(struct turn *t, struct request *r, struct map_collection *c)
 
 void native_checkpoint_set(struct turn *t, struct request *r)
 {
-	struct checkpoints_op *op = op_new(r);
+	struct checkpoints_op *op = op_named(t, r);
 	struct problem problem;
 	struct slice body;
-	if (!collection_name_valid(r->resource)) {
-		answer_status(t, r, STATUS_BAD_NAME, "path");
+	if (!op)
 		return;
-	}
 	if (!native_body(t, r, &body, &problem)) {
 		answer_problem(t, r, &problem);
 		return;
@@ -421,6 +428,6 @@ static void drop_go(struct turn *t, struct request *r, struct map_collection *c)
 
 void native_checkpoint_drop(struct turn *t, struct request *r)
 {
-	op_new(r);
-	collection_find(t, r, false, drop_go);
+	if (op_named(t, r))
+		collection_find(t, r, false, drop_go);
 }

@@ -171,6 +171,24 @@ static void test_one_that_can_not_be_counted(void **state)
 	assert_int_equal(b->status, 503);
 }
 
+/* ---- checkpoints ---- */
+
+/* There is no room for it in a message. */
+static void test_a_checkpoint_of_a_name_that_none_can_have(void **state)
+{
+	static const char *const methods[] = {"GET", "PUT", "DELETE"};
+	struct gateway_bench *b = *state;
+	char request[200];
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+		snprintf(request, sizeof request, "%s /_/checkpoints/first/%0*d\n\n%s", methods[i],
+			 LIMIT_NAME_BYTES + 1, 7, i == 1 ? "{\"position\":\"MQ\"}" : "");
+		gateway_bench_clear(b);
+		gateway_bench_http(b, request);
+		assert_int_equal(b->status, 422);
+		assert_non_null(strstr(buf_cstr(&b->body), "\"bad_name\""));
+	}
+}
+
 /* ---- system.indexes ---- */
 
 static void answer_progress(struct gateway_bench *b, uint32_t index, uint64_t documents, bool ready)
@@ -251,6 +269,7 @@ int main(void)
 	    TEST(test_indexes_of_one_that_is_dropped),
 	    TEST(test_a_cut_list_says_so),
 	    TEST(test_one_that_can_not_be_counted),
+	    TEST(test_a_checkpoint_of_a_name_that_none_can_have),
 	    TEST(test_one_that_is_to_be_counted_is_dropped),
 	    TEST(test_one_that_is_listed_is_dropped),
 	    TEST(test_one_that_was_counted_is_dropped),
