@@ -143,7 +143,8 @@ struct gateway {
 	struct schedule *schedule;     /* replicate/schedule.h */
 	uint64_t inner_asked;          /* couch/inner.c */
 	uint32_t transfers;            /* bodies and answers that come or go in pieces */
-	uint32_t feeds_open; /* requests whose answer is a stream that goes on: changes.h */
+	uint32_t feeds_open;  /* requests whose answer is a stream that goes on: changes.h */
+	uint64_t feeds_bytes; /* pages that they hold */
 	bool draining;
 };
 /* ---- request.c ---- */

@@ -20,8 +20,15 @@ static uint32_t rows_left(const struct changes_page *page)
 	return (uint32_t)(page->rows.len / sizeof(struct changes_row)) - page->at;
 }
 
-static void page_close(struct changes_page *page)
+static void page_count(struct changes *op, struct changes_page *page)
 {
+	page->held = page->text.cap + page->rows.cap + page->documents.cap;
+	op->gw->feeds_bytes += page->held;
+}
+
+static void page_close(struct changes *op, struct changes_page *page)
+{
+	op->gw->feeds_bytes -= page->held;
 	buf_close(&page->text);
 	buf_close(&page->rows);
 	buf_close(&page->documents);
@@ -37,7 +44,7 @@ void changes_close(struct request *r)
 	op->gw->feeds_open -= op->streaming;
 	effects_close(&fx);
 	for (uint32_t i = 0; i < op->shards_count; i++)
-		page_close(&op->shards[i].page);
+		page_close(op, &op->shards[i].page);
 	buf_close(&op->out);
 	changes_data_close(op);
 }
@@ -125,7 +132,7 @@ static bool take_page(struct changes *op, struct changes_shard *s,
 		      const struct msg_shard_changes_ack *ack)
 {
 	struct changes_page *page = &s->page;
-	page_close(page);
+	page_close(op, page);
 	for (uint32_t i = 0; i < ack->rows_count; i++) {
 		const struct change_row *from = &ack->rows[i];
 		struct changes_row row = {
@@ -151,7 +158,9 @@ static void page_came(struct turn *t, struct request *r, uint32_t index, enum st
 		return;
 	}
 	op->heard_ms = t->now_ms;
-	if (!take_page(op, s, body))
+	bool fine = take_page(op, s, body);
+	page_count(op, &s->page);
+	if (!fine)
 		changes_fail(t, r, STATUS_INTERNAL);
 	else if (op->function)
 		changes_function_judge(t, r, s);
@@ -197,7 +206,7 @@ static void ask(struct turn *t, struct request *r, uint32_t index)
 	else
 		s->ask.after = op->positions[index].number;
 	s->asked = true;
-	s->ended = false;
+	s->ended = s->dropped = false;
 	op->heard_ms = t->now_ms; /* its time begins now, however long the client took */
 	if (!call_open(t, r, &spec))
 		changes_fail(t, r, STATUS_OVERLOADED);
@@ -226,11 +235,29 @@ static void page_told(struct turn *t, struct request *r, uint32_t index)
 	op->positions[index].number = page->last;
 	if (op->descending && more)
 		op->positions[index].number--;
-	page_close(page);
+	page_close(op, page);
 	if (more)
 		ask(t, r, index);
 	else
 		s->ended = true;
+}
+
+/* Who takes little at a time would hold a page of each shard all the while, and so would each of
+ * very many like him. */
+static void drop_pages(struct changes *op)
+{
+	for (uint32_t i = 0; i < op->shards_count; i++) {
+		struct changes_shard *s = &op->shards[i];
+		uint32_t left = rows_left(&s->page);
+		if (s->asked || left == 0)
+			continue;
+		/* of these the place is the last row that was told */
+		if (op->descending && s->page.at > 0)
+			op->positions[i].number--;
+		s->page.pending += left;
+		s->dropped = true;
+		page_close(op, &s->page);
+	}
 }
 
 /* The shard whose next row comes first; -1: there is none, or a page has to come before that is
@@ -242,7 +269,9 @@ static int next_shard(struct turn *t, struct request *r)
 	uint64_t best_stamp = 0;
 	for (uint32_t i = 0; i < op->shards_count && !r->finished; i++) {
 		struct changes_shard *s = &op->shards[i];
-		if (!s->asked && !s->ended && rows_left(&s->page) == 0)
+		if (s->dropped)
+			ask(t, r, i);
+		else if (!s->asked && !s->ended && rows_left(&s->page) == 0)
 			page_told(t, r, i);
 		/* of a feed that waits nobody waits for the others */
 		if (s->asked && !op->live)
@@ -362,6 +391,8 @@ void changes_pump(struct turn *t, struct request *r)
 		all_told(t, r);
 	else
 		changes_flush(t, r, false);
+	if (!r->finished && changes_full(op) && changes_crowded(op))
+		drop_pages(op);
 }
 
 void changes_start(struct turn *t, struct request *r, const struct map_collection *c)

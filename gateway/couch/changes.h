@@ -19,6 +19,7 @@ enum {
 	CHANGES_REPLY_BYTES = 1024 * 1024, /* more than this is streamed */
 	CHANGES_FLUSH_BYTES = 256 * 1024,  /* of a stream: no more until its client has taken it */
 	CHANGES_TIMEOUT_MS = 60000,        /* without a change; no client can ask for more */
+	CHANGES_HELD_BYTES = 128 << 20,    /* of pages; past it who waits for his client has none */
 	CHANGES_HEARTBEAT_MIN_MS = 100,
 	CHANGES_LOOK_MS = 30000,   /* of a long poll, for something that its filter lets pass */
 	CHANGES_GIVE_UP_MS = 60000 /* without an answer of a shard */
@@ -42,7 +43,8 @@ struct changes_page {
 	uint32_t at;          /* the next of them */
 	uint64_t last;        /* where the shard is when all are told */
 	uint64_t pending;
-	bool more; /* another page follows */
+	bool more;   /* another page follows */
+	size_t held; /* what it counts as in gateway.feeds_bytes */
 };
 
 struct changes_row {
@@ -63,6 +65,7 @@ struct changes_shard {
 	uint32_t judging; /* rows that the filter sees now */
 	bool queued;      /* its rows wait for the filter, which sees those of another one */
 	bool ended;       /* nothing more is known of; a page may be left */
+	bool dropped;     /* a part of its page was not told, and is asked for again */
 	struct changes_page page;
 };
 
@@ -165,6 +168,8 @@ void changes_data_close(struct changes *op);
 
 /* A row of this shard, without its sequence, which op->positions tells. */
 void changes_emit(struct turn *t, struct request *r, struct slice row);
+/* All feeds hold more than they should. */
+bool changes_crowded(const struct changes *op);
 /* No more rows fit before something is sent. */
 bool changes_full(const struct changes *op);
 /* Sends what has been collected, if the client has taken the last; begins the stream if it is too

@@ -134,10 +134,15 @@ static bool has_room(const struct turn *t)
 	return t->gw->feeds_open < t->gw->options.limits.subscribers_max;
 }
 
+bool changes_crowded(const struct changes *op)
+{
+	return op->gw->feeds_bytes > CHANGES_HELD_BYTES;
+}
+
 bool changes_full(const struct changes *op)
 {
-	return !op->held &&
-	       op->out.len >= (op->streaming ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES);
+	bool little = op->streaming || changes_crowded(op);
+	return !op->held && op->out.len >= (little ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES);
 }
 
 static void stream_on(struct turn *t, struct request *r)

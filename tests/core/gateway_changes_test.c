@@ -351,6 +351,51 @@ static void test_who_reads_slowly_gets_the_next_page(void **state)
 	expect_text(&b->trace, "|| 1 1001 end");
 }
 
+static void turn_round(struct change_row *rows, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		rows[i].number = count - i;
+		rows[i].stamp = count - i;
+	}
+}
+
+/* Past the bound a client that does not take what it is sent has no pages held for it: what it was
+ * not told is asked for again, and told once. */
+static void test_pages_are_not_held_for_all(void **state)
+{
+	static const char *const paths[] = {"GET /c/_changes?include_docs=true",
+					    "GET /c/_changes?include_docs=true&descending=true"};
+	static const char *const rests[] = {"after=4", "until=2"};
+	struct gateway_bench *b = *state;
+	struct msg_shard_query_ack count = {.status = STATUS_OK, .applied = 6};
+	b->gw->feeds_bytes = CHANGES_HELD_BYTES;
+	for (uint32_t i = 0; i < ARRAY_LEN(paths); i++) {
+		struct change_row rows[6];
+		gateway_bench_clear(b);
+		uint64_t id = gateway_bench_http(b, paths[i]);
+		if (i > 0)
+			gateway_bench_answer(b, 0, MSG_shard_query_ack, &count);
+		fill_rows(b, rows, ARRAY_LEN(rows), 1);
+		if (i > 0)
+			turn_round(rows, ARRAY_LEN(rows));
+		page(b, last_asked(b), rows, ARRAY_LEN(rows), i > 0 ? 0 : 6, 0);
+		assert_int_equal(b->gw->feeds_bytes, CHANGES_HELD_BYTES);
+		stream_event(b, EVENT_STREAM_TAKEN, id);
+		assert_int_equal(asked(b), 2);
+		expect_text(&b->trace, rests[i]);
+		fill_rows(b, rows, 2, 5);
+		if (i > 0)
+			turn_round(rows, 2);
+		page(b, last_asked(b), rows, 2, i > 0 ? 0 : 6, 0);
+		for (int k = 0; k < 3; k++)
+			stream_event(b, EVENT_STREAM_TAKEN, id);
+		expect_text(&b->trace, i > 0 ? "{\"seq\":\"1-" : "{\"seq\":\"6-");
+		expect_text(&b->trace, "|| ");
+		assert_int_equal(b->gw->feeds_bytes, CHANGES_HELD_BYTES);
+	}
+	b->gw->feeds_bytes = 0;
+}
+
 static void test_sequences(void **state)
 {
 	(void)state;
@@ -418,6 +463,7 @@ int main(void)
 	    TEST(test_a_page_that_fills_an_answer_is_not_its_end),
 	    TEST(test_a_page_that_fills_a_feed_is_not_its_end),
 	    TEST(test_who_reads_slowly_gets_the_next_page),
+	    TEST(test_pages_are_not_held_for_all),
 	    TEST(test_a_look_ends_with_its_gateway),
 	    TEST(test_sequences),
 	};
