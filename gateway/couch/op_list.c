@@ -37,6 +37,7 @@ struct all_docs {
 	uint32_t keys_count;
 	struct msg_doc_read *reads;
 	struct slice *rows; /* printed */
+	uint64_t bytes;     /* of them */
 	uint32_t left;
 };
 
@@ -191,6 +192,24 @@ static bool key_is_listed(const struct all_docs *op, uint32_t index)
 	return place >= op->skip && (!op->limited || place - op->skip < op->limit);
 }
 
+/* The printed row. False: the request is answered. */
+static bool keep_row(struct turn *t, struct request *r, struct all_docs *op, uint32_t index,
+		     struct slice row)
+{
+	uint32_t most = t->gw->options.limits.list_bytes_max;
+	struct problem problem;
+	if (!key_is_listed(op, index))
+		return true;
+	op->bytes += row.len;
+	if (op->bytes > most) {
+		problem_limit(&problem, STATUS_BODY_TOO_LARGE, "max_list_bytes", most, op->bytes);
+		answer_problem(t, r, &problem);
+		return false;
+	}
+	op->rows[index] = arena_copy(&r->arena, row);
+	return true;
+}
+
 static void key_read(struct turn *t, struct request *r, uint32_t index, enum status status,
 		     const void *body)
 {
@@ -217,8 +236,7 @@ static void key_read(struct turn *t, struct request *r, uint32_t index, enum sta
 		json_string(op->keys[index], out);
 		buf_append_text(out, ",\"error\":\"not_found\"}");
 	}
-	op->rows[index] = arena_copy(&r->arena, buf_slice(out));
-	if (--op->left == 0)
+	if (keep_row(t, r, op, index, buf_slice(out)) && --op->left == 0)
 		keys_answer(t, r, op);
 }
 

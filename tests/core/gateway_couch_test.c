@@ -547,6 +547,34 @@ static void test_keys_in_conflict(void **state)
 	assert_true(has_header(b, "X-Parley-Conflicts: 1\n"));
 }
 
+/* One document may be asked for as often as there are keys. */
+static void test_keys_are_as_bounded_as_ranges(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_read_ack ack = {.status = STATUS_OK, .revision = {2, slice_text("r")}};
+	uint32_t most = b->gw->options.limits.list_bytes_max;
+	struct buf body = {0};
+	buf_append_text(&body, "{\"t\":\"");
+	while (body.len < most / 2)
+		buf_append_text(&body, "xxxxxxxx");
+	buf_append_text(&body, "\"}");
+	for (uint32_t limit = 1; limit <= 2; limit++) {
+		char request[128];
+		snprintf(request, sizeof request,
+			 "POST /c/_all_docs?include_docs=true&limit=%u\n\n{\"keys\":[\"a\",\"a\"]}",
+			 (unsigned)limit);
+		gateway_bench_clear(b);
+		gateway_bench_http(b, request);
+		answer_count(b, 0);
+		for (uint32_t i = 0; i < 2; i++) {
+			ack.body = gateway_bench_document(b, buf_cstr(&body));
+			gateway_bench_answer(b, 1 + i, MSG_doc_read_ack, &ack);
+		}
+		assert_int_equal(b->status, limit == 1 ? 200 : 413);
+	}
+	buf_close(&body);
+}
+
 /* ---- databases that come and go ---- */
 
 static void test_drop(void **state)
@@ -615,6 +643,7 @@ int main(void)
 	    TEST(test_ranges_before_all_ids),
 	    TEST(test_keys),
 	    TEST(test_keys_in_conflict),
+	    TEST(test_keys_are_as_bounded_as_ranges),
 	    TEST(test_drop),
 	    TEST(test_create),
 	    TEST(test_create_not_served),
