@@ -38,8 +38,9 @@ bool couch_body_decode(struct turn *t, struct request *r, struct problem *p)
 {
 	struct slice coding = request_header(r, "content-encoding");
 	struct buf out = {0};
-	/* attachments are decoded as they come in (op_attachment.c) */
-	if (coding.len == 0 || is_empty(r) || r->part.len > 0 || header_type_is(coding, "identity"))
+	/* it is decoded as it comes in (op_attachment.c) */
+	bool attachment = r->route->handler == couch_attachment_write;
+	if (coding.len == 0 || is_empty(r) || attachment || header_type_is(coding, "identity"))
 		return true;
 	if (!header_type_is(coding, "gzip") || couch_multipart_sent(r))
 		return couch_problem(p, COUCH_BAD_CODING, "");

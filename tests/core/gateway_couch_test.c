@@ -575,6 +575,32 @@ static void test_keys_are_as_bounded_as_ranges(void **state)
 	buf_close(&body);
 }
 
+/* Whatever else the path names. */
+static void test_bodies_with_gzip(void **state)
+{
+	/* {"keys":5} */
+	static const uint8_t coded[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03,
+					0xab, 0x56, 0xca, 0x4e, 0xad, 0x2c, 0x56, 0xb2, 0x32, 0xad,
+					0x05, 0x00, 0x41, 0x6d, 0x36, 0x28, 0x0a, 0x00, 0x00, 0x00};
+	static const char *const paths[] = {"/c/_all_docs", "/c/_design/d/_view/v"};
+	struct gateway_bench *b = *state;
+	struct http_field coding = {slice_text("content-encoding"), slice_text("gzip")};
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		gateway_bench_clear(b);
+		const struct http_request request = {.id = 100 + i,
+						     .dialect = DIALECT_COUCH,
+						     .method = HTTP_POST,
+						     .path = slice_text(paths[i]),
+						     .headers = &coding,
+						     .headers_count = 1,
+						     .body = slice_of(coded, sizeof coded)};
+		gateway_bench_request(b, &request);
+		expect_body(b, 400,
+			    "{\"error\":\"bad_request\",\"reason\":\"`keys` body member must be "
+			    "an array.\"}");
+	}
+}
+
 /* ---- databases that come and go ---- */
 
 static void test_drop(void **state)
@@ -644,6 +670,7 @@ int main(void)
 	    TEST(test_keys),
 	    TEST(test_keys_in_conflict),
 	    TEST(test_keys_are_as_bounded_as_ranges),
+	    TEST(test_bodies_with_gzip),
 	    TEST(test_drop),
 	    TEST(test_create),
 	    TEST(test_create_not_served),

@@ -189,6 +189,8 @@ describe('the CouchDB dialect', () => {
     const many = await sent('POST', '/_bulk_docs', coded({ docs: [{ _id: 'b' }, { _id: 'c' }] }));
     assert.deepEqual(many.json.map((row) => row.id), ['b', 'c'], many.text);
     assert.equal((await sent('POST', '/_find', coded({ selector: { _id: 'c' } }))).json.docs.length, 1);
+    await couch('PUT', `${db}/_design/v`, { body: { views: { all: { map: 'function (doc) { emit(doc._id, null); }' } } } });
+    assert.equal((await sent('POST', '/_design/v/_view/all', coded({ keys: ['b', 'c'] }))).json.rows.length, 2);
     assert.equal((await sent('PUT', '/d', '{}', 'identity')).status, 201);
     assert.equal((await sent('GET', '/d')).status, 200, 'nothing is coded');
     const other = [415, 'bad_content_type', 'Only gzip and identity content-encodings are supported'];
