@@ -9,6 +9,7 @@ enum { LOGIN_OK, LOGIN_WRONG, LOGIN_LIMITED, LOGIN_RESULTS };
 
 struct couch_auth {
 	struct map known;    /* collection/id -> struct known_entry */
+	size_t known_bytes;  /* of these */
 	struct map attempts; /* 'n' name or 'a' address -> struct attempts */
 	struct map rules;    /* rules.h */
 	struct map verified; /* code of name, password and what it was checked against -> when */

@@ -10,7 +10,7 @@
 #include "gateway/couch/rules.h"
 #include "gateway/replicate/schedule.h"
 
-enum { KNOWN_MAX = 4096 };
+enum { KNOWN_MAX = 4096, KNOWN_BYTES_MAX = 64 << 20 };
 
 struct known_entry {
 	struct couch_known known;
@@ -36,10 +36,12 @@ void couch_bound(struct map *m, size_t max)
 	free(value);
 }
 
-static void entry_free(struct known_entry *e)
+static void entry_free(struct couch_auth *auth, struct known_entry *e)
 {
-	if (e)
-		buf_close(&e->bytes);
+	if (!e)
+		return;
+	auth->known_bytes -= e->bytes.cap;
+	buf_close(&e->bytes);
 	free(e);
 }
 
@@ -55,8 +57,8 @@ static struct slice key_of(struct buf *scratch, struct slice collection, struct 
 void couch_known_forget(struct gateway *gw, struct slice collection, struct slice id)
 {
 	if (gw->auth->known.count > 0)
-		entry_free(
-		    map_remove(&gw->auth->known, key_of(&gw->auth->scratch, collection, id)));
+		entry_free(gw->auth, map_remove(&gw->auth->known,
+						key_of(&gw->auth->scratch, collection, id)));
 }
 
 void couch_wrote(struct turn *t, struct request *r, struct slice id)
@@ -71,16 +73,27 @@ void couch_known_close(struct couch_auth *auth)
 {
 	size_t at = 0;
 	for (struct map_entry *e; (e = map_next(&auth->known, &at)) != NULL;)
-		entry_free(e->value);
+		entry_free(auth, e->value);
 	map_close(&auth->known);
+}
+
+/* Documents of users may be large. */
+static void make_room(struct couch_auth *auth, size_t bytes)
+{
+	struct map *known = &auth->known;
+	while (known->count > 0 && (known->count >= BOUND(known, KNOWN_MAX) ||
+				    auth->known_bytes + bytes > KNOWN_BYTES_MAX)) {
+		size_t at = 0;
+		struct map_entry *oldest = map_next(known, &at);
+		entry_free(auth, map_remove(known, slice_of(oldest->key, oldest->key_len)));
+	}
 }
 
 static const struct couch_known *remember(struct gateway *gw, const struct wanting *w,
 					  const struct msg_doc_read_ack *ack)
 {
-	struct map *known = &gw->auth->known;
+	struct couch_auth *auth = gw->auth;
 	struct known_entry *e = mem_alloc_zero(sizeof *e);
-	size_t at = 0;
 	if (ack) {
 		buf_append_slice(&e->bytes, ack->revision.hash);
 		buf_append_slice(&e->bytes, ack->body);
@@ -92,13 +105,10 @@ static const struct couch_known *remember(struct gateway *gw, const struct wanti
 	}
 	e->known.there = ack != NULL;
 	e->known.asked_ms = w->asked_ms;
-	struct slice key = key_of(&gw->auth->scratch, w->wanted, w->read.id);
-	entry_free(map_remove(known, key));
-	if (known->count >= BOUND(known, KNOWN_MAX)) {
-		struct map_entry *oldest = map_next(known, &at);
-		entry_free(map_remove(known, slice_of(oldest->key, oldest->key_len)));
-	}
-	(void)map_put(known, key, e);
+	couch_known_forget(gw, w->wanted, w->read.id);
+	make_room(auth, e->bytes.cap);
+	(void)map_put(&auth->known, key_of(&auth->scratch, w->wanted, w->read.id), e);
+	auth->known_bytes += e->bytes.cap;
 	return &e->known;
 }
 

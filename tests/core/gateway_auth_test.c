@@ -11,6 +11,7 @@
 #include "common/doc/base64.h"
 #include "common/timing.h"
 #include "gateway/couch/auth.h"
+#include "gateway/couch/auth_private.h"
 #include "gateway/inflate.h"
 #include "gateway/url.h"
 #include "tests/sim/gateway_bench.h"
@@ -488,6 +489,32 @@ static void test_new_password_is_no_guess(void **state)
 	assert_int_equal(b->status, 429);
 }
 
+/* Users may put into their documents what they like. */
+static void test_large_users_are_not_all_remembered(void **state)
+{
+	enum { LARGE = 8000000, MANY = 10, MOST = 64 << 20 };
+	struct gateway_bench *b = *state;
+	struct buf body = {0};
+	buf_append_text(&body, "{\"pad\":\"");
+	while (body.len < LARGE)
+		buf_append_text(&body, "xxxxxxxx");
+	buf_append_text(&body, "\"}");
+	for (int i = 0; i < MANY; i++) {
+		char credentials[16];
+		struct msg_doc_read_ack ack = {.status = STATUS_OK,
+					       .revision = {1, slice_text("r")}};
+		snprintf(credentials, sizeof credentials, "joe%d:p", i);
+		ask_basic(b, "GET /", credentials);
+		ack.body = gateway_bench_document(b, buf_cstr(&body));
+		gateway_bench_answer(b, 0, MSG_doc_read_ack, &ack);
+		assert_true(b->gw->auth->known.count > 0);
+		assert_true(b->gw->auth->known.count <= MOST / LARGE);
+		answer_hash(b, false);
+		assert_int_equal(b->status, 401);
+	}
+	buf_close(&body);
+}
+
 /* What nobody in particular sends is not let grow. */
 static void test_login_with_gzip(void **state)
 {
@@ -602,6 +629,7 @@ int main(void)
 	    TEST(test_password_is_replaced),
 	    TEST(test_new_password_is_no_guess),
 	    TEST(test_who_is_pushed_or_purged_is_read_again),
+	    TEST(test_large_users_are_not_all_remembered),
 	    TEST(test_login_with_gzip),
 	    TEST(test_cors),
 #undef TEST
