@@ -110,8 +110,7 @@ struct gateway_metrics {
 	uint64_t latency[LATENCY_BUCKETS + 1];
 	uint64_t latency_ms_sum;
 	uint64_t rejected[REJECT_KINDS];
-	uint64_t calls_retried;
-	uint64_t calls_stray;
+	uint64_t calls_retried, calls_stray;
 };
 
 struct gateway {
