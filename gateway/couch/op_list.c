@@ -340,9 +340,9 @@ static void keep_to_designs(struct all_docs *op)
 	struct slice *least = op->descending ? &op->last : &op->first;
 	struct slice *greatest = op->descending ? &op->first : &op->last;
 	op->designs = true;
-	if (least->len == 0 || slice_compare(*least, low) < 0)
+	if (!least->data || slice_compare(*least, low) < 0)
 		*least = low;
-	if (greatest->len == 0 || slice_compare(*greatest, high) > 0)
+	if (!greatest->data || slice_compare(*greatest, high) > 0)
 		*greatest = high;
 }
 
