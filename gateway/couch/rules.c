@@ -49,6 +49,7 @@ struct rules_asking {
 	struct rule *rules;
 	uint32_t count;
 	uint32_t cap;
+	size_t bytes; /* of all */
 	bool foreign;
 	struct msg_doc_read *reads; /* of design documents */
 };
@@ -151,6 +152,12 @@ static bool mentions(struct slice text, const char *word)
 	return false;
 }
 
+static bool fits(struct rules_asking *op, size_t bytes)
+{
+	op->bytes += bytes;
+	return op->bytes <= RULES_BYTES_MAX;
+}
+
 static void take_rule(struct request *r, struct rules_asking *op, const struct row *row)
 {
 	struct mp_reader reader = mp_reader_of(value_member(row->body, slice_text(RULE_MEMBER)));
@@ -167,8 +174,8 @@ static void take_rule(struct request *r, struct rules_asking *op, const struct r
 		op->cap = cap;
 	}
 	struct rule *rule = &op->rules[op->count++];
-	/* one that is too long is none: it refuses all */
-	if (text.bytes.len <= LIMIT_POLICY_BYTES)
+	/* one that is too long, also with those before it, is none: it refuses all */
+	if (text.bytes.len <= LIMIT_POLICY_BYTES && fits(op, text.bytes.len))
 		rule->text = arena_copy(&r->arena, text.bytes);
 	if (mentions(rule->text, "require") || mentions(rule->text, "this"))
 		rule->design_id = arena_copy(&r->arena, row->id);
@@ -208,8 +215,11 @@ static void design_came(struct turn *t, struct request *r, uint32_t index, enum 
 	    .id = op->rules[index].design_id, .revision = ack->revision, .body = ack->body};
 	buf_clear(out);
 	script_document_write(&d, out);
-	if (status_is_success(status) && out->len <= RULE_DESIGN_BYTES_MAX)
+	bool whole = status_is_success(status) && out->len <= RULE_DESIGN_BYTES_MAX;
+	if (whole && fits(op, out->len))
 		op->rules[index].design = arena_copy(&r->arena, buf_slice(out));
+	else if (whole)
+		op->rules[index].text = slice_of(NULL, 0);
 	if (--op->left == 0)
 		all_came(t, r);
 }
@@ -279,6 +289,7 @@ static void ask_all(struct turn *t, struct request *r, const struct map_collecti
 	struct rules_asking *op = r->op;
 	op->left = c->shards_count;
 	op->count = 0;
+	op->bytes = 0;
 	op->foreign = false;
 	op->queries = arena_alloc(&r->arena, (c->shards_count + 1) * sizeof *op->queries);
 	for (uint32_t i = 0; i < c->shards_count; i++)

@@ -10,7 +10,11 @@
 
 #include "gateway/couch/couch.h"
 
-enum { RULES_FRESH_MS = 1000, RULES_ASK_MS = 1000 };
+enum {
+	RULES_FRESH_MS = 1000,
+	RULES_ASK_MS = 1000,
+	RULES_BYTES_MAX = 16 << 20 /* of a database's: each run is given them all */
+};
 
 #define RULE_MEMBER "validate_doc_update"
 

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "gateway/couch/rules.h"
+#include "proto/msgpack.h"
 #include "tests/sim/gateway_bench.h"
 
 static int open_with(void **state, uint32_t shards)
@@ -123,6 +125,38 @@ static void test_a_design_document_written_here_counts_at_once(void **state)
 	b->rules_held = true;
 	gateway_bench_http(b, "PUT /c/a\n\n{}");
 	assert_int_equal(b->rule_asked_count, 1);
+}
+
+/* Design documents can have as many as somebody writes. */
+static void test_functions_are_bounded_together(void **state)
+{
+	enum { LARGE = 60000, MANY = 2 * RULES_BYTES_MAX / LARGE };
+	static struct row rows[MANY];
+	struct gateway_bench *b = *state;
+	struct buf text = {0};
+	struct buf body = {0};
+	for (int i = 0; i < LARGE; i++)
+		buf_append_byte(&text, ' ');
+	mp_write_map(&body, 1);
+	mp_write_text(&body, "validate_doc_update");
+	mp_write_str(&body, buf_slice(&text));
+	for (int i = 0; i < MANY; i++)
+		rows[i] = (struct row){.id = slice_text("_design/r"),
+				       .revision = {1, slice_text("d")},
+				       .body = buf_slice(&body)};
+	b->rules_held = true;
+	uint64_t id = gateway_bench_http(b, "PUT /c/a?rev=1-a\n\n{}");
+	struct bench_sent sent = b->rule_asked[--b->rule_asked_count];
+	struct peer from = {sent.member, ROLE_STORAGE, 1};
+	struct msg_shard_query_ack ack = {.status = STATUS_OK, .rows = rows, .rows_count = MANY};
+	sent.envelope.type = MSG_shard_query_ack;
+	gateway_bench_message(b, &from, &sent.envelope, &ack);
+	const struct request *r = map_get_u64(&b->gw->requests, id);
+	assert_non_null(r);
+	/* as they came, and as they are given to a run */
+	assert_true(r->arena.used < 2 * RULES_BYTES_MAX + RULES_BYTES_MAX / 4);
+	buf_close(&text);
+	buf_close(&body);
 }
 
 /* ---- verdicts ---- */
@@ -362,6 +396,7 @@ int main(void)
 	    TEST(test_who_knows_nothing_asks_any_replica),
 	    TEST(test_nobody_answers),
 	    TEST(test_a_design_document_written_here_counts_at_once),
+	    TEST(test_functions_are_bounded_together),
 	    TEST(test_a_refused_write_is_not_sent),
 	    TEST(test_others_are),
 	    TEST(test_rubbish_refuses),
