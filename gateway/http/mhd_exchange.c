@@ -300,6 +300,24 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 	return MHD_YES;
 }
 
+/* Who brings most gives way to who brings less: else a few that are slow, and perhaps nobody, would
+ * keep all others out. */
+static bool make_room(struct exchange *x, size_t len)
+{
+	struct http_server *s = x->server;
+	while (len > s->options.bodies_bytes_max - s->bodies_bytes) {
+		struct exchange *most = x;
+		for (uint32_t i = 0; i < s->slots_count; i++)
+			if (s->slots[i]->body.len > most->body.len + (most == x ? len : 0))
+				most = s->slots[i];
+		most->refused = STATUS_OVERLOADED;
+		body_drop(most);
+		if (most == x)
+			return false;
+	}
+	return true;
+}
+
 static void take_upload(struct exchange *x, const char *data, size_t len)
 {
 	struct http_server *s = x->server;
@@ -310,11 +328,8 @@ static void take_upload(struct exchange *x, const char *data, size_t len)
 		body_drop(x);
 		return;
 	}
-	if (len > s->options.bodies_bytes_max - s->bodies_bytes) {
-		x->refused = STATUS_OVERLOADED;
-		body_drop(x);
+	if (!make_room(x, len))
 		return;
-	}
 	buf_append(&x->body, data, len);
 	s->bodies_bytes += len;
 }
