@@ -266,9 +266,12 @@ static bool ends_in_a_cut(struct rocks *r, const struct store_rocks_options *fro
 /* Is what is torn only what no commit that returned has written?
  *
  * Of a machine that stayed up the mark says so itself. After a power cut the mark is a second old.
- * But the log is written by one thread, which syncs each commit before it begins the next: what
- * the cut left unfinished is the last record, and it is not there to its end. A record that is
- * there whole with a false checksum, or damage with more behind it, is none of that. */
+ * But the log is written by one thread, which waits for each sync: as a rule what the cut left
+ * unfinished is the last record, and it is not there to its end. A record that is there whole with
+ * a false checksum, or damage with more behind it, is taken for none of that. It may be: of commits
+ * that nobody waits for several lie behind each other unsynced, and a file system that makes pages
+ * durable in any order may have kept the later of them. Such a store is set aside for nothing,
+ * which costs a rebuilding; the other way round acknowledged writes could go unnoticed. */
 static bool only_unfinished(struct rocks *r, const struct store_rocks_options *from)
 {
 	struct mark_found mark = mark_read(r->path);
