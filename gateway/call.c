@@ -376,6 +376,10 @@ static bool may_be_ours(const struct call *c, enum status status, const void *bo
 		return ((const struct msg_doc_write_ack *)body)->gap;
 	if (c->spec.write && (status == STATUS_OVERLOADED || status == STATUS_DISK_FULL))
 		return true;
+	/* unlike an attempt to write, it is not remembered: a copy may come when the lock is gone
+	 */
+	if (status == STATUS_LOCKED)
+		return c->spec.type == MSG_conflict_resolve || c->spec.type == MSG_conflict_undo;
 	return c->spec.type == MSG_conflict_resolve && c->first_epoch != c->epoch &&
 	       (status == STATUS_LEAVES_MOVED || status == STATUS_LEASE_LOST);
 }

@@ -6,6 +6,7 @@
 #include "common/doc/revision.h"
 #include "common/doc/value.h"
 #include "gateway/conflict_ask.h"
+#include "gateway/lock.h"
 #include "gateway/routes.h"
 
 enum { RESOLUTION_ID_BYTES = 16, RESOLVE_TRIES_MAX = 3 };
@@ -88,6 +89,8 @@ void conflict_keep(struct request *r, const struct decision *d, struct msg_confl
 	*m = d->resolve;
 	m->shard = ask->read.message.shard;
 	m->id = r->resource;
+	m->lock_ids = r->lock_ids;
+	m->lock_ids_count = r->lock_ids_count;
 	m->body = arena_copy(arena, m->body);
 	m->detail = arena_copy(arena, m->detail);
 	m->resolution_id = arena_copy(arena, m->resolution_id);
@@ -334,7 +337,8 @@ void native_conflict_resolve(struct turn *t, struct request *r)
 	op->answer.by = principal_of(r);
 	static const char *const members[] = {"leaves", "pick",  "document",
 					      "delete", "split", NULL};
-	bool fine = native_body(t, r, &body, &problem) && native_members(body, members, &problem);
+	bool fine = lock_take_headers(t, r, &problem) && native_body(t, r, &body, &problem) &&
+		    native_members(body, members, &problem);
 	if (fine && !take_leaves(r, value_member(body, slice_text("leaves")), op))
 		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/leaves",
 				      "The revisions of all leaves, as the conflict lists them.");
@@ -388,6 +392,8 @@ static void undo_go(struct turn *t, struct request *r, struct map_collection *c)
 	(void)c;
 	op->undo.shard = op->ask.read.message.shard;
 	op->undo.id = r->resource;
+	op->undo.lock_ids = r->lock_ids;
+	op->undo.lock_ids_count = r->lock_ids_count;
 	struct call_spec spec = {.type = MSG_conflict_undo,
 				 .answer = MSG_conflict_undo_ack,
 				 .message = &op->undo,
@@ -438,7 +444,8 @@ void native_conflict_undo(struct turn *t, struct request *r)
 	struct slice body;
 	r->op = op;
 	static const char *const members[] = {"resolutionId", NULL};
-	bool fine = native_body(t, r, &body, &problem) && native_members(body, members, &problem);
+	bool fine = lock_take_headers(t, r, &problem) && native_body(t, r, &body, &problem) &&
+		    native_members(body, members, &problem);
 	if (fine && !take_resolution_id(r, value_member(body, slice_text("resolutionId")),
 					&op->undo.resolution_id))
 		fine = problem_detail(&problem, STATUS_BAD_PARAMETER, "/resolutionId",

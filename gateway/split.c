@@ -63,6 +63,8 @@ static bool send_part(struct turn *t, struct request *r, uint32_t index, bool wr
 	if (write) {
 		doc->message.write = split_part_write(&doc->part);
 		doc->message.write.shard = doc->shard;
+		doc->message.write.lock_ids = r->lock_ids;
+		doc->message.write.lock_ids_count = r->lock_ids_count;
 		if (doc->carried)
 			doc->message.write.body = carried_body(r, &doc->part);
 	} else {

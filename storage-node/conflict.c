@@ -12,6 +12,7 @@
 #include "common/doc/utf8.h"
 #include "common/doc/value.h"
 #include "storage-node/history.h"
+#include "storage-node/lock.h"
 #include "storage-node/offer.h"
 #include "storage-node/purge.h"
 #include "storage-node/reopen.h"
@@ -225,6 +226,19 @@ static bool is_held(struct storage *s, struct shard_copy *c, struct slice id)
 	       open.held;
 }
 
+/* What a person decides is a write of that person's. Arbiters ask no lock, nor do clients that
+ * decide in their place. */
+static enum status check_locks(const struct shard_copy *c, const struct event *e)
+{
+	const struct msg_conflict_resolve *m = e->message.body;
+	struct lock_question question = {.id = m->id,
+					 .op = WRITE_PUT,
+					 .lock_ids = m->lock_ids,
+					 .lock_ids_count = m->lock_ids_count};
+	bool by_hand = e->message.from.role == ROLE_GATEWAY && m->lease.len == 0;
+	return by_hand ? lock_check(c, &question) : STATUS_OK;
+}
+
 /* *wrong: the name of the attachment that is not there. */
 static enum status check_resolve(struct storage *s, struct shard_copy *c, const struct event *e,
 				 struct document_view *v, struct slice *wrong)
@@ -246,9 +260,11 @@ static enum status check_resolve(struct storage *s, struct shard_copy *c, const 
 	if (e->message.from.role == ROLE_ARBITER &&
 	    (reopen_is_held(&v->doc, &s->arena) || is_held(s, c, m->id)))
 		return STATUS_LEAVES_MOVED;
-	enum status lease = offer_check(s, c, m);
-	if (lease != STATUS_OK)
-		return lease;
+	enum status status = offer_check(s, c, m);
+	if (status == STATUS_OK)
+		status = check_locks(c, e);
+	if (status != STATUS_OK)
+		return status;
 	int result = graph_find(&v->doc, &m->revision);
 	if (result != GRAPH_NONE && !graph_is_leaf(&v->doc, (uint32_t)result))
 		return STATUS_BAD_MESSAGE; /* it stands below the leaves: nothing would be left */

@@ -4,6 +4,7 @@
 #include "common/doc/revision.h"
 #include "proto/msgpack.h"
 #include "storage-node/conflict.h"
+#include "storage-node/lock.h"
 #include "storage-node/write.h"
 
 /* ---- what becomes of the losers ---- */
@@ -177,6 +178,10 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 {
 	struct conflict row;
 	struct reopened *list;
+	struct lock_question question = {.id = m->id,
+					 .op = WRITE_PUT,
+					 .lock_ids = m->lock_ids,
+					 .lock_ids_count = m->lock_ids_count};
 	document_load_pending(s, c, m->id, view);
 	if (!view->exists || m->resolution_id.len != 16 ||
 	    !conflict_load_resolved(s, c, m->id, m->resolution_id, &row))
@@ -190,9 +195,11 @@ static enum status prepare(struct storage *s, struct shard_copy *c,
 	uint32_t count = reopen_list(view, change, &list);
 	if (count == 0)
 		return STATUS_NOT_FOUND;
-	enum status before = was_undone(&view->doc, list, count);
-	if (before != STATUS_OK)
-		return before;
+	enum status status = was_undone(&view->doc, list, count);
+	if (status == STATUS_OK)
+		status = lock_check(c, &question);
+	if (status != STATUS_OK)
+		return status;
 	change->revision = (struct revision){list[0].node.generation, list[0].node.hash};
 	/* more sides than that no entry and no message can name */
 	if (view->doc.revisions_count + change->parents_count > LIMIT_REVISIONS ||

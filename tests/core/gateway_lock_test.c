@@ -484,6 +484,41 @@ static void test_a_write_does_not_wait(void **state)
 	assert_int_equal(b->status, 412);
 }
 
+#define UNDO "\n\n{\"resolutionId\":\"00000000000000000000000000000000\"}"
+
+/* As any write. */
+static void test_an_undo_heeds_locks(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_conflict_undo_ack locked = {.status = STATUS_LOCKED};
+	struct msg_conflict_undo_ack done = {.status = STATUS_OK};
+	gateway_bench_http(b, "POST /_/conflicts/c/a/undo\nx-lock-id: " UUID UNDO);
+	expect_says(b, "lock_ids=[0x11111111222243338444555555555555]");
+	answer(b, MSG_conflict_undo_ack, &locked);
+	uint32_t sent = b->sent_count;
+	gateway_bench_advance(b, LOCK_BACKOFF_MS);
+	assert_int_equal(b->sent_count, sent + 1);
+	answer(b, MSG_conflict_undo_ack, &done);
+	assert_int_equal(b->status, 200);
+	gateway_bench_http(b, "POST /_/conflicts/c/a/undo\nx-lock-strategy: fail" UNDO);
+	answer(b, MSG_conflict_undo_ack, &locked);
+	assert_int_equal(b->status, 423);
+	gateway_bench_http(b, "POST /_/conflicts/c/a/undo\nx-lock-id: me" UNDO);
+	assert_int_equal(b->status, 400);
+}
+
+/* The first copy may come yet, when the lock is gone. */
+static void test_a_refusal_of_an_undo_sent_twice(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_conflict_undo_ack locked = {.status = STATUS_LOCKED};
+	gateway_bench_http(b, "POST /_/conflicts/c/a/undo\nx-lock-strategy: fail" UNDO);
+	gateway_bench_advance(b, CALL_RESEND_MS);
+	answer(b, MSG_conflict_undo_ack, &locked);
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "outcome_unknown"));
+}
+
 static void test_so_many_wait(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -524,6 +559,8 @@ int main(void)
 	    TEST(test_a_write_waits_under_the_next_lead),
 	    TEST(test_a_write_waits_so_long),
 	    TEST(test_a_write_does_not_wait),
+	    TEST(test_an_undo_heeds_locks),
+	    TEST(test_a_refusal_of_an_undo_sent_twice),
 	    TEST(test_so_many_wait),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

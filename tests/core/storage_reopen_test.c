@@ -12,6 +12,9 @@
 
 enum { RESOLUTION = 77 };
 
+/* Of a person: what is asked for next names this lock, if any. */
+static struct slice lock_named;
+
 /* Whatever the live leaves are, they become {"v": v}. */
 static enum status resolve(struct storage_bench *b, uint64_t from, uint64_t v, uint64_t number)
 {
@@ -31,7 +34,9 @@ static enum status resolve(struct storage_bench *b, uint64_t from, uint64_t v, u
 					 .parents_count = count,
 					 .body = peers_body(b, v),
 					 .policy_version = 1,
-					 .resolution_id = peers_operation(b, RESOLUTION + v)};
+					 .resolution_id = peers_operation(b, RESOLUTION + v),
+					 .lock_ids = &lock_named,
+					 .lock_ids_count = lock_named.len > 0};
 	struct revision_content content = {
 	    .parents = leaves, .parents_count = count, .body = m.body, .policy = 1};
 	revision_name(&content, hash, &m.revision);
@@ -44,8 +49,11 @@ static enum status resolve(struct storage_bench *b, uint64_t from, uint64_t v, u
 
 static enum status undo(struct storage_bench *b, uint64_t resolution, uint64_t number)
 {
-	struct msg_conflict_undo m = {
-	    .shard = SHARD, .id = slice_text("d"), .resolution_id = peers_operation(b, resolution)};
+	struct msg_conflict_undo m = {.shard = SHARD,
+				      .id = slice_text("d"),
+				      .resolution_id = peers_operation(b, resolution),
+				      .lock_ids = &lock_named,
+				      .lock_ids_count = lock_named.len > 0};
 	b->undone = (struct msg_conflict_undo_ack){.status = 999};
 	storage_bench_deliver(b, GATEWAY, MSG_conflict_undo, 1, &m);
 	if (b->undone.status == 999 && number > 0)
@@ -177,6 +185,39 @@ static void test_while_its_cleanup_is_under_way(void **state)
 	assert_int_equal(b->was_read.conflicts, 0);
 }
 
+static void lock(struct storage_bench *b, struct slice id, uint64_t token, uint64_t number)
+{
+	struct lock_path path = {.document = slice_text("d")};
+	struct msg_lock_set m = {
+	    .shard = SHARD, .lock = {.id = id, .token = token, .paths = &path, .paths_count = 1}};
+	storage_bench_deliver(b, COORDINATOR, MSG_lock_set, 1, &m);
+	peers_ack(b, PEER_B, 1, number);
+	assert_int_equal(b->set.status, STATUS_OK);
+}
+
+/* What people decide is a write like any other; arbiters go on. */
+static void test_people_heed_locks(void **state)
+{
+	struct storage_bench *b = *state;
+	struct slice held = slice_text("lock of somebody");
+	two_roots(b);
+	lock(b, held, 5, 5);
+	assert_int_equal(resolve(b, GATEWAY, 5, 6), STATUS_LOCKED);
+	lock_named = slice_text("another that was");
+	assert_int_equal(resolve(b, GATEWAY, 5, 6), STATUS_LOCK_LOST);
+	lock_named = slice_of(NULL, 0);
+	assert_int_equal(resolve(b, ARBITER, 5, 6), STATUS_OK);
+	assert_int_equal(undo(b, RESOLUTION + 5, 7), STATUS_LOCKED);
+	lock_named = held;
+	assert_int_equal(undo(b, RESOLUTION + 5, 7), STATUS_OK);
+	lock_named = slice_of(NULL, 0);
+	assert_int_equal(undo(b, RESOLUTION + 5, 8), STATUS_OK); /* it is done */
+	assert_int_equal(resolve(b, GATEWAY, 6, 8), STATUS_LOCKED);
+	lock_named = held;
+	assert_int_equal(resolve(b, GATEWAY, 6, 8), STATUS_OK);
+	lock_named = slice_of(NULL, 0);
+}
+
 static void test_history(void **state)
 {
 	struct storage_bench *b = *state;
@@ -252,6 +293,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_while_its_cleanup_is_under_way,
 					    storage_bench_setup, storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_more_sides_than_can_be_named, storage_bench_setup,
+					    storage_bench_teardown),
+	    cmocka_unit_test_setup_teardown(test_people_heed_locks, storage_bench_setup,
 					    storage_bench_teardown),
 	    cmocka_unit_test_setup_teardown(test_history, storage_bench_setup,
 					    storage_bench_teardown),

@@ -21,7 +21,7 @@ async function diverge(c, path, base, online, offline) {
 }
 
 const shown = (c, path) => c.get(`/_/conflicts${path}`);
-const resolve = (c, path, body) => c.send('POST', `/_/conflicts${path}/resolve`, { body });
+const resolve = (c, path, body, headers) => c.send('POST', `/_/conflicts${path}/resolve`, { body, headers });
 
 async function resolved(c, collection, id) {
   return until(`${collection}/${id} is resolved`, DEADLINE_MS, async () => {
@@ -250,6 +250,29 @@ describe('conflicts in people\'s hands', () => {
     const rows = (await c.get('/system.conflicts?query={"collection":"auto"}')).json;
     assert.deepEqual(rows.map((one) => [one.id, one.state, one.earlier.map((other) => other.state)]), [['auto/a', 'resolved', ['undone']]]);
     assert.equal((await c.get('/_/conflicts?collection=auto&state=undone')).json.length, 0, 'another resolution is newer');
+  });
+
+  test('people resolve and undo under locks as they write', async (c) => {
+    const made = await diverge(c, '/open/locked', { n: 0 }, { n: 1 }, { n: 2 });
+    const question = { leaves: [made.online, made.offline], pick: made.offline };
+    const lock = await c.insist('POST', '/_/locks', { body: ['open/locked'] });
+    const failing = { 'X-Lock-Strategy': 'fail' };
+    const holding = { 'X-Lock-Id': lock.json.id };
+    const refused = await resolve(c, '/open/locked', question, failing);
+    assert.deepEqual([refused.status, refused.json.code], [423, 'locked']);
+    assert.equal((await shown(c, '/open/locked')).json.leaves.length, 2);
+    const done = await resolve(c, '/open/locked', question, holding);
+    assert.equal(done.status, 200, done.text);
+    const undo = (headers) => c.send('POST', '/_/conflicts/open/locked/undo', { body: { resolutionId: done.json.resolutionId }, headers });
+    assert.equal((await undo(failing)).status, 423);
+    const waits = undo();
+    await c.insist('DELETE', `/_/locks/${lock.json.id}`);
+    assert.equal((await waits).status, 200);
+    assert.equal((await undo(holding)).status, 200, 'it is done');
+    const { leaves } = (await shown(c, '/open/locked')).json;
+    const lost = await resolve(c, '/open/locked', { leaves, delete: true }, holding);
+    assert.deepEqual([leaves.length, lost.status, lost.json.code], [2, 412, 'lock_lost']);
+    assert.equal((await resolve(c, '/open/locked', { leaves, delete: true })).status, 200);
   });
 
   test('lists say which documents are in conflict', async (c) => {
