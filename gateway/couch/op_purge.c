@@ -9,21 +9,61 @@ struct purge {
 	struct couch_group *groups;
 	struct msg_doc_erase *messages; /* of each group */
 	struct slice *gone;             /* of each document: its list, printed */
+	enum status *statuses;          /* of each document */
 	uint32_t groups_count;
 	uint32_t left; /* groups without an answer yet */
 };
 
+/* What the request is refused with; OK: nothing of it is. */
+static enum status refusal_of(const struct purge *op)
+{
+	enum status refusal = STATUS_OK;
+	for (uint32_t i = 0; i < op->asked.count && refusal != STATUS_OUTCOME_UNKNOWN; i++)
+		if (op->statuses[i] != STATUS_OK &&
+		    (refusal == STATUS_OK || op->statuses[i] == STATUS_OUTCOME_UNKNOWN))
+			refusal = op->statuses[i];
+	return refusal;
+}
+
+static bool is_any_gone(const struct purge *op)
+{
+	for (uint32_t i = 0; i < op->asked.count; i++)
+		if (op->gone[i].len > 0)
+			return true;
+	return false;
+}
+
+static void print_purged(const struct purge *op, uint32_t index, struct buf *out)
+{
+	struct problem problem;
+	bool done = op->statuses[index] == STATUS_OK;
+	json_string(op->asked.ids[index], out);
+	buf_append_text(out, done ? ":[" : ":{");
+	if (done) {
+		buf_append_slice(out, op->gone[index]);
+	} else {
+		write_problem(WRITE_DELETE, op->statuses[index], NULL, &problem);
+		couch_error_members(&problem, out);
+	}
+	buf_append_byte(out, done ? ']' : '}');
+}
+
+/* A refusal says that nothing was changed: where something was, each document has its own. */
 static void purge_answer(struct turn *t, struct request *r, const struct purge *op)
 {
-	struct reply *reply = reply_begin(t, 201);
+	enum status refusal = refusal_of(op);
+	if (refusal != STATUS_OK && !is_any_gone(op)) {
+		struct problem problem;
+		write_problem(WRITE_DELETE, refusal, NULL, &problem);
+		answer_problem(t, r, &problem);
+		return;
+	}
+	struct reply *reply = reply_begin(t, refusal == STATUS_OK ? 201 : 202);
 	struct buf *out = &reply->body;
 	buf_append_text(out, "{\"purge_seq\":null,\"purged\":{");
 	for (uint32_t i = 0; i < op->asked.count; i++) {
 		buf_append_text(out, i > 0 ? "," : "");
-		json_string(op->asked.ids[i], out);
-		buf_append_text(out, ":[");
-		buf_append_slice(out, op->gone[i]);
-		buf_append_byte(out, ']');
+		print_purged(op, i, out);
 	}
 	buf_append_text(out, "}}");
 	reply_send(t, r, reply);
@@ -41,27 +81,23 @@ static void take_item(struct turn *t, struct request *r, const struct erased *it
 	*gone = arena_copy(&r->arena, buf_slice(out));
 }
 
-/* What was refused of one document fails the request: asked again, it does what is left. */
 static void group_done(struct turn *t, struct request *r, uint32_t index, enum status status,
 		       const void *body)
 {
 	struct purge *op = r->op;
 	const struct msg_doc_erase_ack *ack = body;
 	const struct couch_group *group = &op->groups[index];
-	struct problem problem;
-	for (uint32_t i = 0; i < group->count; i++)
+	for (uint32_t i = 0; i < group->count; i++) {
 		couch_wrote(t, r, op->asked.ids[group->items[i]]);
+		op->statuses[group->items[i]] = status;
+	}
 	for (uint32_t i = 0; ack && status == STATUS_OK && i < ack->items_count; i++) {
 		const struct erased *item = &ack->items[i];
 		if (item->index >= group->count)
 			continue;
-		status = status_row(item->status)->status;
-		take_item(t, r, item, &op->gone[group->items[item->index]]);
-	}
-	if (!ack || status != STATUS_OK) {
-		write_problem(WRITE_DELETE, status, NULL, &problem);
-		answer_problem(t, r, &problem);
-		return;
+		uint32_t at = group->items[item->index];
+		op->statuses[at] = status_row(item->status)->status;
+		take_item(t, r, item, &op->gone[at]);
 	}
 	if (--op->left == 0)
 		purge_answer(t, r, op);
@@ -73,9 +109,10 @@ static void purge_go(struct turn *t, struct request *r, struct map_collection *c
 	op->groups_count = couch_groups(r, c, op->asked.ids, op->asked.count, &op->groups);
 	op->messages = arena_alloc(&r->arena, (op->groups_count + 1) * sizeof *op->messages);
 	op->gone = arena_alloc(&r->arena, (op->asked.count + 1) * sizeof *op->gone);
+	op->statuses = arena_alloc(&r->arena, (op->asked.count + 1) * sizeof *op->statuses);
 	/* One more than there are, so that none answers before all were sent. */
 	op->left = op->groups_count + 1;
-	for (uint32_t g = 0; g < op->groups_count && !r->finished; g++) {
+	for (uint32_t g = 0; g < op->groups_count; g++) {
 		const struct couch_group *group = &op->groups[g];
 		struct msg_doc_erase *m = &op->messages[g];
 		*m = (struct msg_doc_erase){.shard = group->shard,
@@ -88,13 +125,11 @@ static void purge_go(struct turn *t, struct request *r, struct map_collection *c
 					 .type = MSG_doc_erase,
 					 .answer = MSG_doc_erase_ack,
 					 .message = m,
-					 .write = true,
 					 .index = g,
 					 .done = group_done};
-		if (!couch_ask_lead(t, r, spec))
-			return;
+		couch_tell_lead(t, r, spec);
 	}
-	if (!r->finished && --op->left == 0)
+	if (--op->left == 0)
 		purge_answer(t, r, op);
 }
 

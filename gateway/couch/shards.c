@@ -36,6 +36,15 @@ bool couch_ask_lead(struct turn *t, struct request *r, struct call_spec spec)
 	return false;
 }
 
+void couch_tell_lead(struct turn *t, struct request *r, struct call_spec spec)
+{
+	spec.reach = REACH_LEAD;
+	spec.repeatable = true;
+	spec.write = true;
+	if (!call_open(t, r, &spec))
+		spec.done(t, r, spec.index, STATUS_OVERLOADED, NULL);
+}
+
 bool couch_take_id(struct slice value, struct slice *id, struct problem *p)
 {
 	struct mp_reader reader = mp_reader_of(value);

@@ -20,6 +20,10 @@ uint32_t couch_groups(struct request *r, const struct map_collection *c, const s
 /* Asks the shard's lead; an answer may be asked for again. */
 bool couch_ask_lead(struct turn *t, struct request *r, struct call_spec spec) MUST_CHECK;
 
+/* Changes something at the shard's lead. What can't be sent is a refusal like a lead's, as other
+ * messages of the request may have been sent. */
+void couch_tell_lead(struct turn *t, struct request *r, struct call_spec spec);
+
 /* Ids of a list of a request, as far as they may be asked about. */
 bool couch_take_id(struct slice value, struct slice *id, struct problem *p) MUST_CHECK;
 

@@ -16,6 +16,14 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_two(void **state)
+{
+	struct gateway_bench *b = bench_open(state, NULL);
+	b->dialect = DIALECT_COUCH;
+	bench_map(b, 2, MODE_CONSISTENT);
+	return 0;
+}
+
 static void expect_body(struct gateway_bench *b, int status, const char *body)
 {
 	assert_int_equal(b->status, status);
@@ -220,6 +228,55 @@ static void test_purge_carries_locks(void **state)
 	arena_close(&arena);
 }
 
+/* The answers of two shards, the first to have purged. */
+static void purge_two(struct gateway_bench *b, enum status of_item, enum status of_shard)
+{
+	struct revision gone = {1, slice_text("x")};
+	struct erased items[2] = {{.index = 0, .revisions = &gone, .revisions_count = 1}};
+	struct msg_doc_erase_ack done = {.status = STATUS_OK, .items = items, .items_count = 1};
+	struct erased refused = {.index = 0, .status = of_item};
+	struct msg_doc_erase_ack other = {.status = of_shard, .items = &refused, .items_count = 1};
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /c/_purge\n\n{\"a\":[\"1-x\"],\"b\":[\"1-y\"]}");
+	assert_int_equal(b->sent_count, 2);
+	b->status = 0;
+	gateway_bench_answer(b, 1, MSG_doc_erase_ack, &other);
+	assert_int_equal(b->status, 0);
+	gateway_bench_answer(b, 0, MSG_doc_erase_ack, &done);
+}
+
+/* Where something was purged, no answer says that nothing was. */
+static void test_purge_of_some(void **state)
+{
+	struct gateway_bench *b = *state;
+	purge_two(b, STATUS_LOCKED, STATUS_OK);
+	assert_int_equal(b->status, 202);
+	assert_non_null(
+	    strstr(buf_cstr(&b->body), "\"purged\":{\"a\":[\"1-x\"],\"b\":{\"error\":\"locked\","));
+	purge_two(b, STATUS_OK, STATUS_OVERLOADED);
+	assert_int_equal(b->status, 202);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"b\":{\"error\":\"overloaded\","));
+}
+
+static void test_purge_of_nothing(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct erased refused = {.index = 0, .status = STATUS_LOCKED};
+	struct msg_doc_erase_ack some = {.status = STATUS_OK, .items = &refused, .items_count = 1};
+	struct msg_doc_erase_ack none = {.status = STATUS_OK};
+	gateway_bench_http(b, "POST /c/_purge\n\n{\"a\":[\"1-x\"],\"b\":[\"1-y\"]}");
+	gateway_bench_answer(b, 0, MSG_doc_erase_ack, &some);
+	gateway_bench_answer(b, 1, MSG_doc_erase_ack, &none);
+	assert_int_equal(b->status, 423);
+	/* of one of them nobody knows */
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /c/_purge\n\n{\"a\":[\"1-x\"],\"b\":[\"1-y\"]}");
+	gateway_bench_answer(b, 0, MSG_doc_erase_ack, &some);
+	gateway_bench_advance(b, 60000);
+	assert_int_equal(b->status, 503);
+	assert_non_null(strstr(buf_cstr(&b->body), "outcome_unknown"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,6 +292,10 @@ int main(void)
 	    TEST(test_a_write_that_can_not_be_stored),
 	    TEST(test_a_write_that_is_a_branch),
 	    TEST(test_purge_carries_locks),
+#undef TEST
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_two, gateway_bench_teardown)
+	    TEST(test_purge_of_some),
+	    TEST(test_purge_of_nothing),
 #undef TEST
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
