@@ -49,15 +49,30 @@ static void print_refused(const struct couch_document *d, const struct problem *
 	buf_append_byte(out, '}');
 }
 
+static bool is_any_written(const struct bulk *bulk)
+{
+	for (uint32_t i = 0; i < bulk->count; i++)
+		if (!is_local(bulk->checks[i].id) && !bulk->checks[i].refused)
+			return true;
+	for (uint32_t i = 0; i < bulk->locals_count; i++)
+		if (!bulk->locals[i].refused)
+			return true;
+	return false;
+}
+
 static void imports_answer(struct turn *t, struct request *r)
 {
 	const struct bulk *bulk = r->op;
 	struct reply *reply;
+	struct problem problem;
 	/* What replaces any revision is refused for a while only, or gone already. */
 	for (uint32_t i = 0; i < bulk->locals_count; i++) {
 		const struct couch_local *local = &bulk->locals[i];
 		if (local->refused && local->problem.status != STATUS_NOT_FOUND) {
-			answer_problem(t, r, &local->problem);
+			problem = local->problem;
+			if (is_any_written(bulk)) /* no refusal: that says nothing was */
+				problem_set(&problem, STATUS_OUTCOME_UNKNOWN, "");
+			answer_problem(t, r, &problem);
 			return;
 		}
 	}

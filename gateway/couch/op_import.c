@@ -100,17 +100,32 @@ bool couch_import_item(struct request *r, const struct couch_document *d, struct
 
 /* ---- asking ---- */
 
+/* Why all of it is to be repeated; OK: it is not. Any other reason than that nobody knows would say
+ * that nothing was changed. */
+static enum status repeat_for(const struct import *op)
+{
+	enum status why = STATUS_OK;
+	bool changed = false;
+	for (uint32_t i = 0; i < op->count; i++) {
+		changed |=
+		    status_is_success(op->statuses[i]) || op->statuses[i] == STATUS_OUTCOME_UNKNOWN;
+		if (why == STATUS_OK && status_row(op->statuses[i])->retry == RETRY_LATER)
+			why = op->statuses[i];
+	}
+	return why != STATUS_OK && changed ? STATUS_OUTCOME_UNKNOWN : why;
+}
+
 static void finish(struct turn *t, struct request *r, struct import *op)
 {
+	enum status why = repeat_for(op);
 	for (uint32_t i = 0; i < op->count; i++)
 		couch_wrote(t, r, op->ids[i]);
-	for (uint32_t i = 0; i < op->count; i++)
-		if (status_row(op->statuses[i])->retry == RETRY_LATER) {
-			struct problem problem;
-			write_problem(WRITE_PUT, op->statuses[i], NULL, &problem);
-			answer_problem(t, r, &problem);
-			return;
-		}
+	if (why != STATUS_OK) {
+		struct problem problem;
+		write_problem(WRITE_PUT, why, NULL, &problem);
+		answer_problem(t, r, &problem);
+		return;
+	}
 	r->op = op->op;
 	op->done(t, r, op->statuses);
 }
@@ -178,18 +193,16 @@ static void import_go(struct turn *t, struct request *r, struct map_collection *
 	/* One more than there are, so that an early failure does not answer before all were sent.
 	 */
 	op->left = op->parts_count + 1;
-	for (uint32_t i = 0; i < op->parts_count && !r->finished; i++) {
+	for (uint32_t i = 0; i < op->parts_count; i++) {
 		struct call_spec spec = {.shard = op->parts[i].message.shard,
 					 .type = MSG_doc_import,
 					 .answer = MSG_doc_import_ack,
 					 .message = &op->parts[i].message,
-					 .write = true,
 					 .index = i,
 					 .done = part_done};
-		if (!couch_ask_lead(t, r, spec))
-			return;
+		couch_tell_lead(t, r, spec);
 	}
-	if (!r->finished && --op->left == 0)
+	if (--op->left == 0)
 		finish(t, r, op);
 }
 

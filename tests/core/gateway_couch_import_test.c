@@ -228,6 +228,29 @@ static void test_purge_carries_locks(void **state)
 	arena_close(&arena);
 }
 
+/* One shard has taken its part: no answer may say that nothing was changed. */
+static void test_pushed_in_part(void **state)
+{
+	static const struct {
+		enum status first, second;
+		const char *code;
+	} rows[] = {{STATUS_OK, STATUS_OVERLOADED, "outcome_unknown"},
+		    {STATUS_DISK_FULL, STATUS_OK, "outcome_unknown"},
+		    {STATUS_OVERLOADED, STATUS_OVERLOADED, "overloaded"}};
+	struct gateway_bench *b = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct msg_doc_import_ack first = {.status = rows[i].first};
+		struct msg_doc_import_ack second = {.status = rows[i].second};
+		gateway_bench_clear(b);
+		gateway_bench_http(b, PUSH);
+		assert_int_equal(b->sent_count, 2);
+		gateway_bench_answer(b, 0, MSG_doc_import_ack, &first);
+		gateway_bench_answer(b, 1, MSG_doc_import_ack, &second);
+		assert_int_equal(b->status, 503);
+		assert_non_null(strstr(buf_cstr(&b->body), rows[i].code));
+	}
+}
+
 /* The answers of two shards, the first to have purged. */
 static void purge_two(struct gateway_bench *b, enum status of_item, enum status of_shard)
 {
@@ -294,6 +317,7 @@ int main(void)
 	    TEST(test_purge_carries_locks),
 #undef TEST
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_two, gateway_bench_teardown)
+	    TEST(test_pushed_in_part),
 	    TEST(test_purge_of_some),
 	    TEST(test_purge_of_nothing),
 #undef TEST
