@@ -130,10 +130,12 @@ void couch_find(struct turn *t, struct request *r, collection_step *found);
 
 /* ---- op_list.c: parameters, of the query string or of the body (empty: none) ---- */
 
-/* JSON text there, a value here. */
+/* JSON text there, a value here; null there counts as absent, but where it may be a key. */
 bool couch_take_value(struct turn *t, struct request *r, struct slice body, const char *name,
 		      struct slice *value, struct problem *p) MUST_CHECK;
-/* One that must be a text. *key stays if it is absent. */
+bool couch_take_any_key(struct turn *t, struct request *r, struct slice body, const char *name,
+			struct slice *value, struct problem *p) MUST_CHECK;
+/* One that must be a text, or null, which is taken for "". *key stays if it is absent. */
 bool couch_take_key(struct turn *t, struct request *r, struct slice body, const char *name,
 		    struct slice *key, struct problem *p) MUST_CHECK;
 /* *value stays if it is absent. */

@@ -276,20 +276,31 @@ bool couch_take_value(struct turn *t, struct request *r, struct slice body, cons
 	return value->len > 0 || native_json_parameter(t, r, name, value, p);
 }
 
-/* Ids are strings; a key of another type has its place before or behind them all. */
+bool couch_take_any_key(struct turn *t, struct request *r, struct slice body, const char *name,
+			struct slice *value, struct problem *p)
+{
+	struct slice text;
+	if (!couch_take_value(t, r, body, name, value, p))
+		return false;
+	if (value->len == 0 && request_parameter(r, name, &text) && slice_is(text, "null"))
+		*value = slice_text("\xc0");
+	return true;
+}
+
+/* Ids are strings. null comes before them all, as the empty one does. */
 bool couch_take_key(struct turn *t, struct request *r, struct slice body, const char *name,
 		    struct slice *key, struct problem *p)
 {
 	struct slice value;
-	if (!couch_take_value(t, r, body, name, &value, p))
+	if (!couch_take_any_key(t, r, body, name, &value, p))
 		return false;
 	struct mp_reader reader = mp_reader_of(value);
 	struct mp_token token = mp_read(&reader);
 	if (value.len == 0)
 		return true;
-	if (token.type != MP_STR)
+	if (token.type != MP_STR && token.type != MP_NIL)
 		return couch_problem(p, COUCH_BAD_PARAMETER, "Keys of documents are strings.");
-	*key = token.bytes;
+	*key = token.type == MP_STR ? token.bytes : slice_text("");
 	return true;
 }
 

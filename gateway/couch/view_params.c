@@ -19,13 +19,10 @@ struct source {
 static bool take_one_key(const struct source *s, const char *name, struct slice *out)
 {
 	struct slice value;
-	struct slice text;
-	if (!couch_take_value(s->t, s->r, s->body, name, &value, s->p))
+	if (!couch_take_any_key(s->t, s->r, s->body, name, &value, s->p))
 		return false;
 	if (value.len > 0)
 		*out = value;
-	else if (request_parameter(s->r, name, &text) && slice_is(text, "null"))
-		*out = slice_text("\xc0");
 	return true;
 }
 
