@@ -9,6 +9,9 @@
 /* Behind all ids, which are UTF-8; behind one id and its rows. */
 enum { AFTER_IDS = 255, AFTER_ID = 1 };
 
+/* Of all that are asked for together: they go to each shard in one message, with the functions. */
+enum { RANGES_BYTES = LIMIT_BODY_BYTES };
+
 struct source {
 	struct turn *t;
 	struct request *r;
@@ -169,10 +172,17 @@ bool view_params_ranges(struct request *r, struct view_params *params, enum coll
 			struct problem *p)
 {
 	const struct placing x = {r, order, p};
+	size_t bytes = 0;
 	params->ranges = arena_alloc(&r->arena, (params->spans_count + 1) * sizeof *params->ranges);
-	for (uint32_t i = 0; i < params->spans_count; i++)
-		if (!range_of(&x, &params->spans[i], params->descending, &params->ranges[i]))
+	for (uint32_t i = 0; i < params->spans_count; i++) {
+		struct view_range *range = &params->ranges[i];
+		if (!range_of(&x, &params->spans[i], params->descending, range))
 			return false;
+		bytes += range->first.len + range->end.len;
+		if (bytes > RANGES_BYTES)
+			return problem_limit(p, STATUS_BODY_TOO_LARGE, "view_keys_bytes",
+					     RANGES_BYTES, bytes);
+	}
 	return true;
 }
 
