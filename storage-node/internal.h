@@ -132,6 +132,7 @@ struct follower {
 	uint64_t cleared; /* applied there when it last said that its outbox is empty */
 	uint64_t settled_sent;
 	uint64_t copied_request; /* answers to earlier ones are from before it was copied to */
+	bool copy_begun;         /* in this epoch, and not finished: it may still take all away */
 	uint64_t gap_request;    /* of the probe after the last gap: earlier ones need none */
 	uint64_t window_bytes; /* sent since the window began; the next begins when all is acked */
 	uint64_t window_end;   /* number after the last entry of the window */

@@ -116,6 +116,7 @@ static void send_chunk(struct storage *s, struct shard_copy *c, struct follower 
 	    .type = MSG_snapshot_chunk, .request_id = s->next_request++, .epoch = c->lead_epoch};
 	fx_send(fx, WHEN_NOW, f->node, 0, &envelope, &f->snapshot->chunk);
 	f->sent_ms = s->now_ms;
+	f->copy_begun = true;
 }
 
 /* The copy can begin only where memory and the last commit agree. */
@@ -209,6 +210,7 @@ static void finished(struct storage *s, struct shard_copy *c, struct follower *f
 	f->applied = reached;
 	f->next = reached + 1;
 	f->copied_request = s->next_request;
+	f->copy_begun = false;
 	f->window_bytes = 0;
 	f->mode = FOLLOW_STREAM;
 	c->turn_dirty = true;

@@ -205,6 +205,11 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 	case STATUS_OK:
 		if (f->mode == FOLLOW_SNAPSHOT)
 			break; /* from before the copy, which replaces what it speaks of */
+		/* likewise, of one that was ended; or that may still come, and replace it then */
+		if (f->copy_begun) {
+			snapshot_start(s, c, f, fx);
+			break;
+		}
 		ack_ok(c, f, m);
 		update_floor(c);
 		stream_settle(s, c, fx);

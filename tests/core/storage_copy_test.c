@@ -285,6 +285,53 @@ static void test_a_copy_ends_with_who_is_away(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
 }
 
+/* C, which has lagged behind what is kept, has entry 21, and nobody has heard of it, when a copy is
+ * begun for it. */
+static void copy_over_what_is_unsettled(struct storage_bench *b)
+{
+	enum { KEPT = 4, LAST = 21 };
+	storage_bench_stop(b, false);
+	b->options.stream_keep_entries = KEPT;
+	storage_bench_start(b);
+	peers_lead(b, MODE_CONSISTENT);
+	peers_ack(b, PEER_C, 1, 2);
+	for (uint64_t n = 3; n < LAST; n++)
+		write_one(b, n);
+	struct msg_doc_write m = peers_put(b, "d", LAST);
+	peers_write(b, 1, &m);
+	storage_bench_clear(b);
+	storage_bench_advance(b, RESEND_MS + 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+	expect_no_copy(b);
+	storage_bench_clear(b);
+}
+
+/* It has taken the beginning of the copy, which was ended since. What it said before comes late. */
+static void test_what_was_said_before_an_ended_copy_is_over(void **state)
+{
+	struct storage_bench *b = *state;
+	copy_over_what_is_unsettled(b);
+	peers_ack(b, PEER_C, 1, 21);
+	assert_int_equal(b->written.status, 999);
+}
+
+/* It has not taken it yet, and may still: the beginning is on its way, and takes all away. So it
+ * counts when it has been copied to. */
+static void test_an_ended_copy_may_still_come(void **state)
+{
+	struct storage_bench *b = *state;
+	copy_over_what_is_unsettled(b);
+	b->request = b->append_request;
+	peers_ack(b, PEER_C, 1, 21);
+	assert_int_equal(b->written.status, 999);
+	storage_bench_advance(b, 50);
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+	copied(b, PEER_C, 2);
+	b->request = UINT64_MAX;
+	peers_ack(b, PEER_C, 1, 21);
+	assert_int_equal(b->written.status, STATUS_CREATED);
+}
+
 /* Of large entries a node keeps no more for being restarted between them. */
 static void test_restarts_keep_nothing(void **state)
 {
@@ -421,6 +468,8 @@ int main(void)
 	    CASE(test_a_slow_copy_keeps_so_much),
 	    CASE(test_nobody_is_copied_to_who_is_away),
 	    CASE(test_a_copy_ends_with_who_is_away),
+	    CASE(test_what_was_said_before_an_ended_copy_is_over),
+	    CASE(test_an_ended_copy_may_still_come),
 	    CASE(test_restarts_keep_nothing),
 	    CASE(test_no_copy_over_what_counted),
 	    CASE(test_what_counted_is_not_forgotten),
