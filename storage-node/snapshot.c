@@ -231,13 +231,16 @@ void snapshot_on_chunk_ack(struct storage *s, const struct event *e, struct effe
 	if (!f || !f->snapshot || f->snapshot->id != m->snapshot ||
 	    f->incarnation != m->incarnation)
 		return;
+	/* one that can't take it, as its disk is full, is as good as away: see stream_tick */
+	if (m->status != STATUS_OK && m->status != STATUS_STREAM_GAP)
+		return;
 	f->heard_ms = s->now_ms;
 	if (m->status == STATUS_STREAM_GAP) {
 		REACHED(snapshot_begun_again);
 		snapshot_start(s, c, f, fx);
 		return;
 	}
-	if (m->status != STATUS_OK || m->sequence != f->snapshot->sequence || !f->snapshot->its[0])
+	if (m->sequence != f->snapshot->sequence || !f->snapshot->its[0])
 		return;
 	if (f->snapshot->chunk.last) {
 		finished(s, c, f, fx);

@@ -285,6 +285,25 @@ static void test_a_copy_ends_with_who_is_away(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
 }
 
+/* C has no room for it, and says so each time. The copy would stand open until it has some. */
+static void test_a_copy_that_nobody_takes_ends(void **state)
+{
+	struct storage_bench *b = *state;
+	struct msg_snapshot_chunk_ack full = {.shard = SHARD,
+					      .snapshot = 1,
+					      .status = STATUS_DISK_FULL,
+					      .incarnation = INCARNATION + PEER_C};
+	peers_lead(b, MODE_CONSISTENT);
+	not_vouching(b, PEER_C);
+	storage_bench_clear(b);
+	for (int64_t ms = 0; ms <= COPY_SILENT_MS; ms += SNAPSHOT_RESEND_MS) {
+		storage_bench_advance(b, SNAPSHOT_RESEND_MS);
+		storage_bench_deliver(b, PEER_C, MSG_snapshot_chunk_ack, 1, &full);
+	}
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
+	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 append after="));
+}
+
 /* C, which has lagged behind what is kept, has entry 21, and nobody has heard of it, when a copy is
  * begun for it. */
 static void copy_over_what_is_unsettled(struct storage_bench *b)
@@ -468,6 +487,7 @@ int main(void)
 	    CASE(test_a_slow_copy_keeps_so_much),
 	    CASE(test_nobody_is_copied_to_who_is_away),
 	    CASE(test_a_copy_ends_with_who_is_away),
+	    CASE(test_a_copy_that_nobody_takes_ends),
 	    CASE(test_what_was_said_before_an_ended_copy_is_over),
 	    CASE(test_an_ended_copy_may_still_come),
 	    CASE(test_restarts_keep_nothing),
