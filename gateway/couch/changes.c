@@ -32,7 +32,8 @@ static void page_close(struct changes *op, struct changes_page *page)
 	buf_close(&page->text);
 	buf_close(&page->rows);
 	buf_close(&page->documents);
-	*page = (struct changes_page){.last = page->last, .pending = page->pending};
+	*page =
+	    (struct changes_page){.last = page->last, .pending = page->pending, .more = page->more};
 }
 
 void changes_close(struct request *r)
@@ -249,13 +250,13 @@ static void drop_pages(struct changes *op)
 	for (uint32_t i = 0; i < op->shards_count; i++) {
 		struct changes_shard *s = &op->shards[i];
 		uint32_t left = rows_left(&s->page);
-		if (s->asked || left == 0)
+		if (s->asked)
 			continue;
 		/* of these the place is the last row that was told */
-		if (op->descending && s->page.at > 0)
+		if (op->descending && left > 0 && s->page.at > 0)
 			op->positions[i].number--;
 		s->page.pending += left;
-		s->dropped = true;
+		s->dropped |= left > 0;
 		page_close(op, &s->page);
 	}
 }

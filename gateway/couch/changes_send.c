@@ -141,8 +141,10 @@ bool changes_crowded(const struct changes *op)
 
 bool changes_full(const struct changes *op)
 {
-	bool little = op->streaming || changes_crowded(op);
-	return !op->held && op->out.len >= (little ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES);
+	bool crowded = changes_crowded(op);
+	size_t most = op->streaming || crowded ? CHANGES_FLUSH_BYTES : CHANGES_REPLY_BYTES;
+	/* behind what flies there may be a document, of each of very many */
+	return !op->held && ((crowded && op->flying) || op->out.len >= most);
 }
 
 static void stream_on(struct turn *t, struct request *r)

@@ -365,7 +365,7 @@ static void test_pages_are_not_held_for_all(void **state)
 {
 	static const char *const paths[] = {"GET /c/_changes?include_docs=true",
 					    "GET /c/_changes?include_docs=true&descending=true"};
-	static const char *const rests[] = {"after=4", "until=2"};
+	static const char *const rests[] = {"after=2", "until=4"};
 	struct gateway_bench *b = *state;
 	struct msg_shard_query_ack count = {.status = STATUS_OK, .applied = 6};
 	b->gw->feeds_bytes = CHANGES_HELD_BYTES;
@@ -393,6 +393,34 @@ static void test_pages_are_not_held_for_all(void **state)
 		expect_text(&b->trace, "|| ");
 		assert_int_equal(b->gw->feeds_bytes, CHANGES_HELD_BYTES);
 	}
+	b->gw->feeds_bytes = 0;
+}
+
+/* Not even of those that are told, nor is anything kept behind what flies. */
+static void test_nothing_is_held_behind_what_flies(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct change_row rows[4];
+	uint64_t id = gateway_bench_http(b, "GET /c/_changes?include_docs=true");
+	const struct request *r = map_get_u64(&b->gw->requests, id);
+	const struct changes *op = r->op;
+	b->gw->feeds_bytes = CHANGES_HELD_BYTES;
+	fill_rows(b, rows, ARRAY_LEN(rows), 1);
+	page(b, 0, rows, ARRAY_LEN(rows), 5, 1);
+	assert_int_equal(b->gw->feeds_bytes, CHANGES_HELD_BYTES);
+	assert_int_equal(op->out.len, 0);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "after=2");
+	fill_rows(b, rows, 2, 3);
+	page(b, last_asked(b), rows, 2, 5, 1);
+	assert_int_equal(b->gw->feeds_bytes, CHANGES_HELD_BYTES);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "after=5");
+	page(b, last_asked(b), rows, 0, 6, 0);
+	stream_event(b, EVENT_STREAM_TAKEN, id);
+	expect_text(&b->trace, "\"last_seq\":\"6-");
+	expect_text(&b->trace, "|| 1 1001 end");
+	assert_int_equal(b->gw->feeds_bytes, CHANGES_HELD_BYTES);
 	b->gw->feeds_bytes = 0;
 }
 
@@ -464,6 +492,7 @@ int main(void)
 	    TEST(test_a_page_that_fills_a_feed_is_not_its_end),
 	    TEST(test_who_reads_slowly_gets_the_next_page),
 	    TEST(test_pages_are_not_held_for_all),
+	    TEST(test_nothing_is_held_behind_what_flies),
 	    TEST(test_a_look_ends_with_its_gateway),
 	    TEST(test_sequences),
 	};
