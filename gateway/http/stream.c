@@ -147,6 +147,30 @@ void stream_cut(struct http_stream *st, int64_t now_ms)
 	queue_end(st, STREAM_SLOW, WS_TRY_AGAIN_LATER, slice_text("slow consumer"));
 }
 
+static struct http_stream *slowest(const struct http_streams *all, const struct http_stream *but)
+{
+	struct http_stream *found = NULL;
+	for (struct http_stream *st = all->open.first; st; st = st->next)
+		if (st->paced && st->queued > 0 && st != but &&
+		    (!found || st->sent_ms < found->sent_ms))
+			found = st;
+	return found;
+}
+
+/* What is paced is never more than its client has asked for, but may be large, and of very many who
+ * take nothing: those who have waited longest give way to who is sent something. */
+static void make_room(struct http_stream *st, int64_t now_ms)
+{
+	struct http_streams *all = st->all;
+	struct http_stream *other;
+	st->sent_ms = now_ms;
+	while (all->counts.bytes > all->limits.total_bytes_max &&
+	       (other = slowest(all, st)) != NULL) {
+		stream_cut(other, now_ms);
+		stream_over(other, STREAM_SLOW); /* the piece that has begun to leave goes, too */
+	}
+}
+
 /* ---- beginning ---- */
 
 static void prepare_socket(const struct http_streams *all, int fd)
@@ -199,6 +223,8 @@ struct http_stream *http_stream_open(struct http_streams *all, const struct stre
 	all->counts.open++;
 	all->counts.websockets += st->form == FORM_WEBSOCKET;
 	queue_beginning(st, start);
+	if (st->paced)
+		make_room(st, now_ms);
 	if (all->draining)
 		end_with(st, STREAM_DRAINED, WS_GOING_AWAY, slice_text("going away"), now_ms);
 	return st;
@@ -236,6 +262,8 @@ void http_stream_send(struct http_stream *st, struct stream_message *message, in
 	if (st->credit > 0)
 		st->credit--;
 	stream_queue(st, payload);
+	if (st->paced)
+		make_room(st, now_ms);
 }
 
 void stream_message_close(struct stream_message *message)

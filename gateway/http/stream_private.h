@@ -58,6 +58,7 @@ struct http_stream {
 	bool deaf;  /* nothing it sends is of interest any more */
 	bool done;  /* both sides have said that it ends */
 	int64_t due_ms;
+	int64_t sent_ms; /* paced: when the core sent what is queued */
 	struct stream_list *in;
 	struct http_stream *previous;
 	struct http_stream *next;
