@@ -12,6 +12,7 @@ struct couch_auth {
 	size_t known_bytes;  /* of these */
 	struct map attempts; /* 'n' name or 'a' address -> struct attempts */
 	struct map rules;    /* rules.h */
+	size_t rules_bytes;  /* of their texts */
 	struct map verified; /* code of name, password and what it was checked against -> when */
 	struct slice secrets[COUCH_SECRETS_MAX]; /* own; the first signs, all are believed */
 	uint32_t secrets_count;

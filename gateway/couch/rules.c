@@ -12,6 +12,7 @@
 enum {
 	RULES_ROWS = 16,
 	RULES_DATABASES_MAX = 4096,
+	RULES_HELD_BYTES = 4 * RULES_BYTES_MAX, /* of all databases */
 	RULES_SPREAD_MS = 60000,
 	RULE_DESIGN_BYTES_MAX = 1 << 20
 };
@@ -64,6 +65,27 @@ void couch_rules_close(struct map *rules)
 	map_close(rules);
 }
 
+static void forget_texts(struct couch_auth *auth, struct rules_entry *e)
+{
+	auth->rules_bytes -= e->texts.cap;
+	buf_close(&e->texts);
+	e->count = 0;
+	e->known = false;
+}
+
+/* Who writes to a database that is forgotten asks for its functions again. */
+static void make_room(struct couch_auth *auth, const struct rules_entry *but)
+{
+	struct map_entry *entry;
+	size_t at = 0;
+	while (auth->rules_bytes > RULES_HELD_BYTES &&
+	       (entry = map_next(&auth->rules, &at)) != NULL) {
+		struct rules_entry *e = entry->value;
+		if (e != but && e->texts.cap > 0)
+			forget_texts(auth, e);
+	}
+}
+
 static struct rules_entry *entry_of(struct gateway *gw, uint64_t collection)
 {
 	struct map *rules = &gw->auth->rules;
@@ -74,7 +96,7 @@ static struct rules_entry *entry_of(struct gateway *gw, uint64_t collection)
 	if (rules->count >= RULES_DATABASES_MAX) {
 		uint64_t oldest = map_key_u64(map_next(rules, &at));
 		e = map_remove_u64(rules, oldest);
-		buf_close(&e->texts);
+		forget_texts(gw->auth, e);
 		free(e);
 	}
 	e = mem_alloc_zero(sizeof *e);
@@ -125,8 +147,9 @@ static couch_rules_step *end_asking(struct turn *t, struct request *r)
 static void all_came(struct turn *t, struct request *r)
 {
 	const struct rules_asking *op = r->op;
+	struct couch_auth *auth = t->gw->auth;
 	struct rules_entry *e = entry_of(t->gw, op->collection);
-	buf_clear(&e->texts);
+	forget_texts(auth, e);
 	for (uint32_t i = 0; i < op->count; i++) {
 		mp_write_array(&e->texts, 2);
 		mp_write_str(&e->texts, op->rules[i].text);
@@ -140,6 +163,8 @@ static void all_came(struct turn *t, struct request *r)
 	e->known = op->began_ms > e->written_ms;
 	e->asked_ms = op->began_ms;
 	e->asking_ms = 0;
+	auth->rules_bytes += e->texts.cap;
+	make_room(auth, e);
 	go_on(t, r, e, end_asking(t, r));
 }
 

@@ -1,9 +1,11 @@
 /* Functions of design documents at the gateway: what each write waits for, and what becomes of
  * verdicts. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,36 +129,97 @@ static void test_a_design_document_written_here_counts_at_once(void **state)
 	assert_int_equal(b->rule_asked_count, 1);
 }
 
-/* Design documents can have as many as somebody writes. */
-static void test_functions_are_bounded_together(void **state)
+enum { RULE_LARGE = 60000, RULES_MANY = 2 * RULES_BYTES_MAX / RULE_LARGE };
+
+/* Answers the question for functions with many that are large. */
+static void answer_large(struct gateway_bench *b, uint32_t count)
 {
-	enum { LARGE = 60000, MANY = 2 * RULES_BYTES_MAX / LARGE };
-	static struct row rows[MANY];
-	struct gateway_bench *b = *state;
+	static struct row rows[RULES_MANY];
 	struct buf text = {0};
 	struct buf body = {0};
-	for (int i = 0; i < LARGE; i++)
+	for (int i = 0; i < RULE_LARGE; i++)
 		buf_append_byte(&text, ' ');
 	mp_write_map(&body, 1);
 	mp_write_text(&body, "validate_doc_update");
 	mp_write_str(&body, buf_slice(&text));
-	for (int i = 0; i < MANY; i++)
+	for (uint32_t i = 0; i < count; i++)
 		rows[i] = (struct row){.id = slice_text("_design/r"),
 				       .revision = {1, slice_text("d")},
 				       .body = buf_slice(&body)};
-	b->rules_held = true;
-	uint64_t id = gateway_bench_http(b, "PUT /c/a?rev=1-a\n\n{}");
 	struct bench_sent sent = b->rule_asked[--b->rule_asked_count];
 	struct peer from = {sent.member, ROLE_STORAGE, 1};
-	struct msg_shard_query_ack ack = {.status = STATUS_OK, .rows = rows, .rows_count = MANY};
+	struct msg_shard_query_ack ack = {.status = STATUS_OK, .rows = rows, .rows_count = count};
 	sent.envelope.type = MSG_shard_query_ack;
 	gateway_bench_message(b, &from, &sent.envelope, &ack);
+	buf_close(&text);
+	buf_close(&body);
+}
+
+/* Design documents can have as many as somebody writes. */
+static void test_functions_are_bounded_together(void **state)
+{
+	struct gateway_bench *b = *state;
+	b->rules_held = true;
+	uint64_t id = gateway_bench_http(b, "PUT /c/a?rev=1-a\n\n{}");
+	answer_large(b, RULES_MANY);
 	const struct request *r = map_get_u64(&b->gw->requests, id);
 	assert_non_null(r);
 	/* as they came, and as they are given to a run */
 	assert_true(r->arena.used < 2 * RULES_BYTES_MAX + RULES_BYTES_MAX / 4);
-	buf_close(&text);
-	buf_close(&body);
+}
+
+static void push_database(struct gateway_bench *b, uint64_t id, const char *name)
+{
+	struct replica replica = {.node = BENCH_NODE, .incarnation = 1};
+	struct collection database = {.id = id,
+				      .name = slice_text(name),
+				      .version = 1,
+				      .replicas = 1,
+				      .write_quorum = 1,
+				      .mode = MODE_CONSISTENT};
+	struct shard shard = {.id = id,
+			      .collection = id,
+			      .epoch = 1,
+			      .lead = BENCH_NODE,
+			      .replicas = &replica,
+			      .replicas_count = 1,
+			      .write_quorum = 1,
+			      .hash_last = UINT64_MAX};
+	struct msg_map_push push = {.map_version = 100 + id,
+				    .collections = &database,
+				    .collections_count = 1,
+				    .shards = &shard,
+				    .shards_count = 1};
+	struct peer from = {BENCH_COORDINATOR, ROLE_COORDINATOR, 1};
+	struct envelope pushed = {.type = MSG_map_push};
+	gateway_bench_message(b, &from, &pushed, &push);
+}
+
+static size_t memory_used(void)
+{
+	struct mallinfo2 all = mallinfo2();
+	return all.uordblks + all.hblkhd;
+}
+
+/* Nor are those of very many databases remembered at the same time. */
+static void test_functions_of_many_databases_are_forgotten(void **state)
+{
+	struct gateway_bench *b = *state;
+	size_t before = memory_used();
+	b->rules_held = true;
+	for (uint64_t i = 0; i < 12; i++) {
+		char name[8];
+		char request[64];
+		snprintf(name, sizeof name, "d%d", (int)i);
+		push_database(b, 50 + i, name);
+		snprintf(request, sizeof request, "PUT /%s/a?rev=1-a\n\n{}", name);
+		uint64_t id = gateway_bench_http(b, request);
+		answer_large(b, RULES_MANY / 2);
+		struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = id};
+		gateway_bench_event(b, &gone);
+		gateway_bench_clear(b);
+	}
+	assert_in_range(memory_used() - before, 0, 5 * RULES_BYTES_MAX);
 }
 
 /* ---- verdicts ---- */
@@ -397,6 +460,7 @@ int main(void)
 	    TEST(test_nobody_answers),
 	    TEST(test_a_design_document_written_here_counts_at_once),
 	    TEST(test_functions_are_bounded_together),
+	    TEST(test_functions_of_many_databases_are_forgotten),
 	    TEST(test_a_refused_write_is_not_sent),
 	    TEST(test_others_are),
 	    TEST(test_rubbish_refuses),
