@@ -7,6 +7,7 @@
 #include "gateway/carry.h"
 #include "gateway/couch/auth.h"
 #include "gateway/couch/couch.h"
+#include "gateway/couch/rules.h"
 #include "gateway/graph_read.h"
 #include "gateway/http_answer.h"
 #include "gateway/intake.h"
@@ -306,6 +307,7 @@ void request_finish(struct turn *t, struct request *r)
 	intake_end(t, r);
 	carry_end(t, r);
 	script_runs_end(t, r);
+	couch_rules_release(t->gw, r);
 	t->gw->transfers -= r->transfers;
 	graph_read_end(t->gw, r);
 	if (r->close)

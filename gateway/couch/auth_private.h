@@ -13,6 +13,7 @@ struct couch_auth {
 	struct map attempts; /* 'n' name or 'a' address -> struct attempts */
 	struct map rules;    /* rules.h */
 	size_t rules_bytes;  /* of their texts */
+	size_t copied_bytes; /* likewise, held by requests */
 	struct map verified; /* code of name, password and what it was checked against -> when */
 	struct slice secrets[COUCH_SECRETS_MAX]; /* own; the first signs, all are believed */
 	uint32_t secrets_count;

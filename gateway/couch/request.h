@@ -16,6 +16,7 @@ struct couch_request {
 	struct slice target;           /* a document's id, for a function in the path */
 	struct slice origin;           /* a page of this site may see the answer */
 	struct slice cookie;           /* to be set */
+	size_t rules_bytes;            /* copies of functions that it holds (rules.h) */
 	void (*hashed)(struct turn *t, struct request *r, const struct password_reply *reply);
 };
 

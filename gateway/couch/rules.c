@@ -50,7 +50,8 @@ struct rules_asking {
 	struct rule *rules;
 	uint32_t count;
 	uint32_t cap;
-	size_t bytes; /* of all */
+	size_t bytes;  /* of all */
+	size_t copied; /* of those that fitted */
 	bool foreign;
 	struct msg_doc_read *reads; /* of design documents */
 };
@@ -84,6 +85,21 @@ static void make_room(struct couch_auth *auth, const struct rules_entry *but)
 		if (e != but && e->texts.cap > 0)
 			forget_texts(auth, e);
 	}
+}
+
+bool couch_rules_hold(struct gateway *gw, struct request *r, size_t bytes)
+{
+	if (bytes > RULES_COPIES_BYTES - gw->auth->copied_bytes)
+		return false;
+	r->couch.rules_bytes += bytes;
+	gw->auth->copied_bytes += bytes;
+	return true;
+}
+
+void couch_rules_release(struct gateway *gw, struct request *r)
+{
+	gw->auth->copied_bytes -= r->couch.rules_bytes;
+	r->couch.rules_bytes = 0;
 }
 
 static struct rules_entry *entry_of(struct gateway *gw, uint64_t collection)
@@ -180,7 +196,10 @@ static bool mentions(struct slice text, const char *word)
 static bool fits(struct rules_asking *op, size_t bytes)
 {
 	op->bytes += bytes;
-	return op->bytes <= RULES_BYTES_MAX;
+	if (op->bytes > RULES_BYTES_MAX)
+		return false;
+	op->copied += bytes;
+	return true;
 }
 
 static void take_rule(struct request *r, struct rules_asking *op, const struct row *row)
@@ -216,6 +235,16 @@ static bool came(struct turn *t, struct request *r, enum status status, bool the
 	return false;
 }
 
+/* False, and answered: there is no room for what has come. */
+static bool hold(struct turn *t, struct request *r, size_t bytes)
+{
+	if (couch_rules_hold(t->gw, r, bytes))
+		return true;
+	(void)end_asking(t, r);
+	answer_status(t, r, STATUS_OVERLOADED, "");
+	return false;
+}
+
 static void ask_one(struct turn *t, struct request *r, const struct call_spec *from)
 {
 	struct rules_asking *op = r->op;
@@ -241,7 +270,10 @@ static void design_came(struct turn *t, struct request *r, uint32_t index, enum 
 	buf_clear(out);
 	script_document_write(&d, out);
 	bool whole = status_is_success(status) && out->len <= RULE_DESIGN_BYTES_MAX;
-	if (whole && fits(op, out->len))
+	bool fitting = whole && fits(op, out->len);
+	if (fitting && !hold(t, r, out->len))
+		return;
+	if (fitting)
 		op->rules[index].design = arena_copy(&r->arena, buf_slice(out));
 	else if (whole)
 		op->rules[index].text = slice_of(NULL, 0);
@@ -283,10 +315,13 @@ static void rows_came(struct turn *t, struct request *r, uint32_t index, enum st
 	struct rules_asking *op = r->op;
 	const struct msg_shard_query_ack *ack = body;
 	uint32_t count = ack ? ack->rows_count : 0;
+	size_t before = op->copied;
 	if (!came(t, r, status, ack != NULL))
 		return;
 	for (uint32_t i = 0; i < count && is_design(ack->rows[i].id); i++)
 		take_rule(r, op, &ack->rows[i]);
+	if (!hold(t, r, op->copied - before))
+		return;
 	if (ack->more_after.len > 0 && (count == 0 || is_design(ack->rows[count - 1].id))) {
 		op->queries[index].after = arena_copy(&r->arena, ack->more_after);
 		ask(t, r, index);

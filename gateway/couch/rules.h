@@ -13,7 +13,8 @@
 enum {
 	RULES_FRESH_MS = 1000,
 	RULES_ASK_MS = 1000,
-	RULES_BYTES_MAX = 16 << 20 /* of a database's: each run is given them all */
+	RULES_BYTES_MAX = 16 << 20,               /* of a database's: each run is given them all */
+	RULES_COPIES_BYTES = 16 * RULES_BYTES_MAX /* that requests hold */
 };
 
 #define RULE_MEMBER "validate_doc_update"
@@ -28,6 +29,9 @@ typedef void couch_rules_step(struct turn *t, struct request *r, const struct co
 /* next may come at once; r->op stays as it is. Answers by itself if nothing can be known. */
 void couch_rules_want(struct turn *t, struct request *r, const struct map_collection *c,
 		      couch_rules_step *next);
+/* The request holds so much of them until it ends. False: there is no room. */
+bool couch_rules_hold(struct gateway *gw, struct request *r, size_t bytes) MUST_CHECK;
+void couch_rules_release(struct gateway *gw, struct request *r);
 /* A document was written here: if it is a design document, what is known is old. */
 void couch_rules_written(struct turn *t, struct request *r, struct slice id);
 void couch_rules_close(struct map *rules);

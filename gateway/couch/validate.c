@@ -464,6 +464,10 @@ static void have_rules(struct turn *t, struct request *r, const struct couch_rul
 		finish(t, r);
 		return;
 	}
+	if (!couch_rules_hold(t->gw, r, rules->texts.len)) {
+		answer_status(t, r, STATUS_OVERLOADED, "");
+		return;
+	}
 	v->texts = arena_copy(&r->arena, rules->texts);
 	v->foreign = rules->foreign;
 	if (!c)

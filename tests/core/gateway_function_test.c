@@ -222,6 +222,30 @@ static void test_functions_of_many_databases_are_forgotten(void **state)
 	assert_in_range(memory_used() - before, 0, 5 * RULES_BYTES_MAX);
 }
 
+/* Each write that asks for them, or waits, has its own copy. */
+static void test_writes_hold_functions_as_far_as_there_is_room(void **state)
+{
+	enum { WRITES = 16 };
+	struct gateway_bench *b = *state;
+	size_t before = memory_used();
+	uint64_t last = 0;
+	b->rules_held = true;
+	for (int i = 0; i < WRITES; i++)
+		last = gateway_bench_http(b, "PUT /c/a?rev=1-a\n\n{}");
+	for (int i = 0; i < WRITES; i++)
+		answer_large(b, RULES_MANY / 2);
+	assert_in_range(memory_used() - before, 0, 20 * RULES_BYTES_MAX);
+	assert_int_equal(b->status, 503);
+	/* they are gone with their writes */
+	for (uint64_t id = last + 1 - WRITES; id <= last; id++) {
+		struct event gone = {.kind = EVENT_HTTP_GONE, .http_gone = id};
+		gateway_bench_event(b, &gone);
+	}
+	b->status = 0;
+	gateway_bench_http(b, "PUT /c/a?rev=1-a\n\n{}");
+	assert_int_equal(b->status, 0);
+}
+
 /* ---- verdicts ---- */
 
 static void script_ends(struct gateway_bench *b, uint64_t id, enum script_status status,
@@ -461,6 +485,7 @@ int main(void)
 	    TEST(test_a_design_document_written_here_counts_at_once),
 	    TEST(test_functions_are_bounded_together),
 	    TEST(test_functions_of_many_databases_are_forgotten),
+	    TEST(test_writes_hold_functions_as_far_as_there_is_room),
 	    TEST(test_a_refused_write_is_not_sent),
 	    TEST(test_others_are),
 	    TEST(test_rubbish_refuses),
