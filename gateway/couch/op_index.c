@@ -106,7 +106,8 @@ static uint32_t make_ddoc(struct turn *t, struct request *r, struct index_op *op
 
 static void answer(struct turn *t, struct request *r, const struct index_op *op)
 {
-	struct reply *reply = reply_begin(t, 200);
+	/* of a document that is a branch nobody knows before its lead has it */
+	struct reply *reply = reply_begin(t, op->write.status == STATUS_ACCEPTED ? 202 : 200);
 	struct buf *out = &reply->body;
 	if (op->drops) {
 		buf_append_text(out, "{\"ok\":true}");

@@ -115,7 +115,7 @@ static void drop_answered(struct turn *t, struct request *inner, const struct re
 	if (!op)
 		return;
 	op->flying = false;
-	if (reply->status != 200 && body.len > 1)
+	if (reply->status >= 300 && body.len > 1)
 		op->why = arena_copy(&r->arena, slice_of(body.data + 1, body.len - 1));
 	go_on(t, r);
 }

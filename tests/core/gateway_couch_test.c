@@ -658,6 +658,24 @@ static void test_drop(void **state)
 	expect_body(b, 404, "{\"error\":\"not_found\",\"reason\":\"Database does not exist.\"}");
 }
 
+/* Whether somebody finds it is not certain before its lead has it. */
+static void test_an_index_whose_document_is_a_branch_says_so(void **state)
+{
+	struct gateway_bench *b = *state;
+	struct msg_doc_read_ack none = {.status = STATUS_NOT_FOUND};
+	struct msg_collection_create_ack made = {.status = STATUS_OK};
+	struct msg_doc_write_ack branch = {.status = STATUS_ACCEPTED,
+					   .revision = {1, slice_text("r")}};
+	gateway_bench_map(b, 1, MODE_AVAILABLE);
+	gateway_bench_clear(b);
+	gateway_bench_http(b, "POST /c/_index\n\n{\"index\":{\"fields\":[\"a\"]}}");
+	gateway_bench_answer(b, 0, MSG_doc_read_ack, &none);
+	gateway_bench_answer(b, 1, MSG_collection_create_ack, &made);
+	gateway_bench_answer(b, 2, MSG_doc_write_ack, &branch);
+	assert_non_null(strstr(buf_cstr(&b->body), "\"result\":\"created\""));
+	assert_int_equal(b->status, 202);
+}
+
 static void test_create(void **state)
 {
 	struct gateway_bench *b = *state;
@@ -706,6 +724,7 @@ int main(void)
 	    TEST(test_bodies_with_gzip),
 	    TEST(test_view_of_too_many_large_keys),
 	    TEST(test_drop),
+	    TEST(test_an_index_whose_document_is_a_branch_says_so),
 	    TEST(test_create),
 	    TEST(test_create_not_served),
 #undef TEST
