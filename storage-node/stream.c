@@ -345,7 +345,8 @@ static uint64_t keep_for_copies(const struct storage *s, struct shard_copy *c, u
 	uint64_t least = target;
 	for (uint32_t i = 0; i < c->followers_count; i++) {
 		const struct follower *f = &c->followers[i];
-		if (s->now_ms - f->heard_ms < COPY_SILENT_MS && snapshot_has(f) < least)
+		if (s->now_ms - f->heard_ms < BOUND(copy_silent_ms, COPY_SILENT_MS) &&
+		    snapshot_has(f) < least)
 			least = snapshot_has(f);
 	}
 	if (least == target)

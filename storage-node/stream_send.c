@@ -112,7 +112,7 @@ static void update_floor(struct shard_copy *c)
  * disk could free meanwhile. */
 static bool is_away(const struct storage *s, const struct follower *f)
 {
-	return s->now_ms - f->heard_ms >= COPY_SILENT_MS;
+	return s->now_ms - f->heard_ms >= BOUND(copy_silent_ms, COPY_SILENT_MS);
 }
 
 void stream_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
@@ -207,6 +207,7 @@ void stream_on_ack(struct storage *s, const struct event *e, struct effects *fx)
 			break; /* from before the copy, which replaces what it speaks of */
 		/* likewise, of one that was ended; or that may still come, and replace it then */
 		if (f->copy_begun) {
+			REACHED(ended_copy_begun_anew);
 			snapshot_start(s, c, f, fx);
 			break;
 		}
