@@ -23,7 +23,6 @@ enum {
 	STREAM_STEPS = 16, /* so often is it put on the disk meanwhile how many have come */
 	/* likewise, of entries, too, for a replica that is copied to and says so now and then */
 	COPY_KEEPS = 16,
-	COPY_SILENT_MS = 30000,
 	PENDING_ENTRIES_MAX = 32768,
 	PENDING_BYTES_MAX = 64 * 1024 * 1024,
 	PENDING_BYTES_NODE_MAX = 256 * 1024 * 1024, /* of all shards together */

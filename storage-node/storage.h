@@ -7,7 +7,11 @@
 
 #define DAY_MS (24ull * 3600 * 1000)
 
-enum { PURGED_KEEP_DAYS = 90, CHECKPOINT_KEEP_DAYS = 30 };
+enum {
+	PURGED_KEEP_DAYS = 90,
+	CHECKPOINT_KEEP_DAYS = 30,
+	COPY_SILENT_MS = 30000 /* the copy to a replica that says nothing for so long is ended */
+};
 
 struct storage_options {
 	uint64_t self;                 /* member id */

@@ -5,6 +5,7 @@
  * where bits flip unnoticed: a lead with damage may break a copy off, and begin it anew. */
 #include "common/base/memory.h"
 #include "storage-node/keys.h"
+#include "storage-node/storage.h"
 #include "tests/sim/records.h"
 
 /* To one replica, by a lead in one life and epoch. */
@@ -13,6 +14,8 @@ struct copied {
 	uint64_t end;          /* how much it holds; 0: its end was not sent yet */
 	uint64_t end_sequence; /* of the chunk that was its end */
 	uint64_t incarnation;  /* of the replica, then */
+	int64_t heard_us;      /* when the lead last heard of it; 0: never */
+	bool ended;            /* perhaps, as the replica was silent */
 	bool done;             /* the lead knows that all of it is there */
 };
 
@@ -60,7 +63,7 @@ void copies_on_send(struct sim *sim, const struct sim_node *from, const struct e
 	if (m.snapshot != c->snapshot) { /* what is acknowledged of an older one is passed over */
 		if (c->done)
 			check_again(sim, from, to, m.shard, c);
-		*c = (struct copied){.snapshot = m.snapshot};
+		*c = (struct copied){.snapshot = m.snapshot, .heard_us = c->heard_us};
 	}
 	if (m.last) {
 		c->end_sequence = m.sequence;
@@ -87,11 +90,39 @@ static bool is_listed(struct sim *sim, const struct sim_node *lead, uint64_t id,
 	return listed;
 }
 
-void copies_on_ack(struct sim *sim, const struct sim_node *lead, const struct sim_message *from,
-		   const struct msg_snapshot_chunk_ack *m)
+/* A copy to a silent replica is ended, and then an answer to it tells the lead nothing any more.
+ * Its clock, and when it began to wait, are known here only roughly. */
+static bool may_be_ended(const struct sim *sim, const struct copied *c)
 {
-	struct copied *c = copied_of(sim, lead, from->envelope.epoch, m->shard, from->from);
+	int64_t bound_ms = sim->settings.bounds[BOUND_copy_silent_ms];
+	int64_t silent_ms = bound_ms > 0 ? bound_ms : COPY_SILENT_MS;
+	return sim->now_us - c->heard_us >= silent_ms * 1000 / 2;
+}
+
+static void on_chunk_ack(struct sim *sim, const struct sim_node *lead, uint64_t from,
+			 struct copied *c, const struct msg_snapshot_chunk_ack *m)
+{
 	if (m->status == STATUS_OK && c->end > 0 && m->snapshot == c->snapshot &&
 	    m->sequence == c->end_sequence && m->incarnation == c->incarnation)
-		c->done = is_listed(sim, lead, m->shard, from->from, m->incarnation);
+		c->done |= !c->ended && is_listed(sim, lead, m->shard, from, m->incarnation);
+}
+
+void copies_on_message(struct sim *sim, const struct sim_node *lead,
+		       const struct sim_message *message, const void *body)
+{
+	const struct msg_snapshot_chunk_ack *chunk = NULL;
+	uint64_t shard = 0;
+	if (message->envelope.type == MSG_snapshot_chunk_ack) {
+		chunk = body;
+		shard = chunk->shard;
+	} else if (message->envelope.type == MSG_stream_append_ack) {
+		shard = ((const struct msg_stream_append_ack *)body)->shard;
+	} else {
+		return;
+	}
+	struct copied *c = copied_of(sim, lead, message->envelope.epoch, shard, message->from);
+	c->ended |= may_be_ended(sim, c);
+	c->heard_us = sim->now_us;
+	if (chunk)
+		on_chunk_ack(sim, lead, message->from, c, chunk);
 }

@@ -472,8 +472,7 @@ static void feed_message(struct sim *sim, struct sim_node *node, struct sim_mess
 				buf_cstr(&text));
 			buf_close(&text);
 		}
-		if (m->envelope.type == MSG_snapshot_chunk_ack)
-			copies_on_ack(sim, node, m, body);
+		copies_on_message(sim, node, m, body);
 		node->ops->step(node->core, &event, &node->fx);
 		sim->steps++;
 	} else {

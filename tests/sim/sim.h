@@ -392,8 +392,8 @@ void contents_check(struct sim *sim, const struct sim_node *node, uint64_t shard
 
 /* copies.c */
 void copies_on_send(struct sim *sim, const struct sim_node *from, const struct effect *effect);
-void copies_on_ack(struct sim *sim, const struct sim_node *lead, const struct sim_message *from,
-		   const struct msg_snapshot_chunk_ack *m);
+void copies_on_message(struct sim *sim, const struct sim_node *lead,
+		       const struct sim_message *message, const void *body);
 
 /* spares.c */
 void spares_on_send(struct sim *sim, const struct effect *effect);
