@@ -110,7 +110,9 @@ void lease_on_grant(struct storage *s, const struct event *e, struct effects *fx
 			until = s->now_ms + LEASE_MS;
 		if (until > f->lease_until_ms)
 			f->lease_until_ms = until;
-		f->heard_ms = s->now_ms;
+		/* a copy goes on by its own answers: who has no room for it grants leases, too */
+		if (f->mode != FOLLOW_SNAPSHOT)
+			f->heard_ms = s->now_ms;
 		f->disk_full = m->disk_full;
 		f->applied = m->shards[i].settled;
 		compare_conclude(s, c, f, &m->shards[i], fx);

@@ -285,6 +285,19 @@ static void test_a_copy_ends_with_who_is_away(void **state)
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
 }
 
+/* As it still vouches for what it had before. */
+static void grant_lease(struct storage_bench *b, uint64_t node)
+{
+	struct shard_epoch e = {.shard = SHARD, .epoch = 1, .settled = 1};
+	struct msg_lease_grant m = {.sent_ms = (uint64_t)b->now_ms,
+				    .boot = b->options.boot,
+				    .incarnation = INCARNATION + node,
+				    .disk_full = true,
+				    .shards = &e,
+				    .shards_count = 1};
+	storage_bench_deliver(b, node, MSG_lease_grant, 0, &m);
+}
+
 /* C has no room for it, and says so each time. The copy would stand open until it has some. */
 static void test_a_copy_that_nobody_takes_ends(void **state)
 {
@@ -299,6 +312,7 @@ static void test_a_copy_that_nobody_takes_ends(void **state)
 	for (int64_t ms = 0; ms <= COPY_SILENT_MS; ms += SNAPSHOT_RESEND_MS) {
 		storage_bench_advance(b, SNAPSHOT_RESEND_MS);
 		storage_bench_deliver(b, PEER_C, MSG_snapshot_chunk_ack, 1, &full);
+		grant_lease(b, PEER_C);
 	}
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 snapshot_chunk"));
 	assert_non_null(strstr(buf_cstr(&b->trace), "-> 13 e1 append after="));
