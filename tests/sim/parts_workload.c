@@ -1,7 +1,8 @@
 /* A person who splits ids, takes the split apart, deletes what it made, and splits again, by hand
  * and asking as long as there is no answer. Both documents of an id are pushed as replicators do;
  * the first has a picture, since its second generation, and of every other id two versions that
- * conflict. One is split once only. Checked, of each id that was split, when all is quiet:
+ * conflict. One is split once only. Checked, of each id that was split, when all is quiet, and of
+ * which no removal went unanswered (its gateway may have it still, and take what came since):
  * - whom the stub names is there, with its picture
  * - of versions that conflict both are there, nothing else, and readers are told */
 #include <stdio.h>
@@ -37,6 +38,7 @@ struct parts_state {
 	int wanted;                /* splits of this document so far that were seen */
 	char leaves[LEAVES_BYTES]; /* "1-a","2-b" */
 	char resolution[64];
+	bool lost;             /* a removal of this document that may be carried out yet */
 	bool ready[DOCUMENTS]; /* split for the last time */
 };
 
@@ -181,6 +183,7 @@ static void next_document(struct workload *w)
 	struct parts_state *s = state_of(w);
 	s->document++;
 	s->wanted = 0;
+	s->lost = false;
 	s->step = s->document < DOCUMENTS && !w->sim->healed ? PARTS_PUSH : PARTS_WAIT;
 }
 
@@ -199,7 +202,7 @@ static void have_looked(struct workload *w, const struct sim_answer *answer, con
 		s->wanted = 1;
 		s->step = PARTS_FIND;
 	} else if (split) {
-		s->ready[s->document] = true;
+		s->ready[s->document] = !s->lost;
 		next_document(w);
 	}
 }
@@ -306,7 +309,8 @@ static void advance(struct workload *w, const struct sim_answer *answer, const c
 static void parts_step(struct workload *w, int actor)
 {
 	struct parts_state *s = state_of(w);
-	workload_give_up(w, actor);
+	if (workload_give_up(w, actor) && s->step == PARTS_REMOVE)
+		s->lost = true;
 	if (w->sim->healed && s->step == PARTS_COLLECTION) {
 		w->actors[0].done = true;
 		return;
