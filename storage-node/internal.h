@@ -160,7 +160,8 @@ struct outbox_item {
 	struct revision parent;    /* likewise; generation 0: none */
 	struct position entry;     /* that it was here and that was cut; number 0: none */
 	bool names_attachments;
-	bool bare; /* they are not here either (bring.h) */
+	bool waits; /* for its parent, which lies here too, and goes first */
+	bool bare;  /* they are not here either (bring.h) */
 };
 
 /* Whom the cleanup of a shard's resolutions waits for, as its arbiter last said; for people. */

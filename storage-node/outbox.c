@@ -79,6 +79,20 @@ static void count_out(struct shard_copy *c, struct slice id)
 		free(map_remove(&c->outbox_ids, id));
 }
 
+/* A branch of a branch goes after it: the lead would not know its parent, and take it for a
+ * document of its own. */
+static bool waits_for_parent(const struct shard_copy *c, uint32_t index)
+{
+	const struct outbox_item *item = &c->outbox[index];
+	if (item->parent.generation == 0 || !outbox_holds(c, item->id))
+		return false;
+	for (uint32_t i = index; i-- > 0;)
+		if (revision_equal(&c->outbox[i].revision, &item->parent) &&
+		    slice_equal(c->outbox[i].id, item->id))
+			return true;
+	return false;
+}
+
 static bool item_add(struct shard_copy *c, uint64_t sequence, const struct outbox_entry *entry)
 {
 	if (c->outbox_count == c->outbox_cap) {
@@ -89,6 +103,7 @@ static bool item_add(struct shard_copy *c, uint64_t sequence, const struct outbo
 		return false;
 	c->outbox[c->outbox_count].since_ms = entry->since_ms;
 	c->outbox[c->outbox_count].entry = entry->entry;
+	c->outbox[c->outbox_count].waits = waits_for_parent(c, c->outbox_count);
 	count_in(c, c->outbox[c->outbox_count].id);
 	c->outbox_count++;
 	c->outbox_bytes += entry->change.len;
@@ -153,14 +168,20 @@ void outbox_add(struct storage *s, struct shard_copy *c, const struct change *ch
 
 static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t index)
 {
-	store_remove(s->store, STORE_STREAM,
-		     key_number(&s->key, 'o', c->id, c->outbox[index].sequence));
-	c->outbox_bytes -= c->outbox[index].change.len;
-	count_out(c, c->outbox[index].id);
-	free((void *)(uintptr_t)c->outbox[index].change.data);
+	const struct outbox_item gone = c->outbox[index];
+	store_remove(s->store, STORE_STREAM, key_number(&s->key, 'o', c->id, gone.sequence));
+	c->outbox_bytes -= gone.change.len;
+	count_out(c, gone.id);
 	memmove(&c->outbox[index], &c->outbox[index + 1],
 		(c->outbox_count - index - 1) * sizeof *c->outbox);
 	c->outbox_count--;
+	if (index < c->outbox_cursor)
+		c->outbox_cursor--;
+	for (uint32_t i = index; outbox_holds(c, gone.id) && i < c->outbox_count; i++)
+		if (c->outbox[i].waits && revision_equal(&c->outbox[i].parent, &gone.revision) &&
+		    slice_equal(c->outbox[i].id, gone.id))
+			c->outbox[i].waits = waits_for_parent(c, i);
+	free((void *)(uintptr_t)gone.change.data);
 }
 
 /* It stands in the stream: in the same batch as its effect, the outbox lets go of it. By revision:
@@ -218,54 +239,79 @@ static bool is_settled(struct storage *s, struct shard_copy *c, const struct pos
 	return settled;
 }
 
-/* At once. */
+/* At once, and so many that are known already are let go. */
 static uint32_t push_most(void)
 {
 	return BOUND(outbox_push, OUTBOX_PUSH_MAX);
 }
 
-/* Of those that are pushed next: a revision that the graph knows already (the same write came
- * another way) has nothing left to say. */
-static void drop_known(struct storage *s, struct shard_copy *c)
+/* A revision that the graph knows already (the same write came another way) has nothing left to
+ * say. `view`: of the document that was asked for before; lives in the arena, from `mark` on. */
+static bool is_known(struct storage *s, struct shard_copy *c, const struct outbox_item *item,
+		     struct arena_mark mark, struct document_view *view)
 {
-	struct arena_mark mark = arena_mark(&s->arena);
-	struct document_view view = {0};
-	uint32_t at = c->outbox_cursor;
-	uint32_t left = c->outbox_count < push_most() ? c->outbox_count : push_most();
-	for (; left > 0 && c->outbox_count > 0; left--) {
-		at %= c->outbox_count;
-		if (!slice_equal(view.id, c->outbox[at].id)) {
-			arena_rewind(&s->arena, mark);
-			document_load(s, c, arena_copy(&s->arena, c->outbox[at].id), &view);
-		}
-		if (is_settled(s, c, &c->outbox[at].entry) ||
-		    (view.exists && graph_find(&view.doc, &c->outbox[at].revision) != GRAPH_NONE)) {
-			REACHED(branch_known_already);
-			outbox_remove(s, c, at);
-			c->turn_dirty = true;
-		} else {
-			at++;
-		}
+	if (!slice_equal(view->id, item->id)) {
+		arena_rewind(&s->arena, mark);
+		document_load(s, c, arena_copy(&s->arena, item->id), view);
 	}
-	arena_rewind(&s->arena, mark);
+	return is_settled(s, c, &item->entry) ||
+	       (view->exists && graph_find(&view->doc, &item->revision) != GRAPH_NONE);
 }
 
 static bool decode_branch(struct storage *s, struct slice encoded, struct change *out);
 static void order(struct storage *s, struct shard_copy *c, struct change *change, uint64_t applied,
 		  struct effects *fx);
 
-/* A branch of a branch goes after it: the lead would not know its parent, and take it for a
- * document of its own. */
-static bool waits_for_parent(const struct shard_copy *c, uint32_t index)
+static void push(struct storage *s, struct shard_copy *c, const struct outbox_item *item,
+		 struct effects *fx)
 {
-	const struct outbox_item *item = &c->outbox[index];
-	if (item->parent.generation == 0)
-		return false;
-	for (uint32_t i = 0; i < index; i++)
-		if (revision_equal(&c->outbox[i].revision, &item->parent) &&
-		    slice_equal(c->outbox[i].id, item->id))
-			return true;
-	return false;
+	if (c->state == SHARD_SERVING) {
+		struct arena_mark mark = arena_mark(&s->arena);
+		struct change change;
+		if (decode_branch(s, item->change, &change))
+			order(s, c, &change, c->position.applied, fx);
+		arena_rewind(&s->arena, mark);
+		return;
+	}
+	struct envelope envelope = {
+	    .type = MSG_outbox_push, .epoch = c->placement.epoch, .request_id = s->next_request++};
+	struct msg_outbox_push m = {.shard = c->id,
+				    .change = item->change,
+				    .applied = c->position.applied,
+				    .entry = item->entry,
+				    .bare = item->bare};
+	fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
+}
+
+/* Those that can go, from the cursor on. Those that wait take none of the places: the branches of
+ * one document may all rest on each other. */
+static void push_next(struct storage *s, struct shard_copy *c, struct effects *fx)
+{
+	struct arena_mark mark = arena_mark(&s->arena);
+	struct document_view view = {0};
+	uint32_t at = c->outbox_cursor;
+	uint32_t passed = 0;
+	for (uint32_t left = push_most(); left > 0 && passed < c->outbox_count;) {
+		at %= c->outbox_count;
+		const struct outbox_item *item = &c->outbox[at];
+		if (item->waits) {
+			REACHED(branch_waits_for_parent);
+		} else if (is_known(s, c, item, mark, &view)) {
+			REACHED(branch_known_already);
+			outbox_remove(s, c, at);
+			c->turn_dirty = true;
+			left--;
+			continue;
+		} else {
+			push(s, c, item, fx);
+			left--;
+		}
+		at++;
+		passed++;
+	}
+	/* those in front are pushed again first, while they are few */
+	c->outbox_cursor = passed < c->outbox_count ? at % c->outbox_count : 0;
+	arena_rewind(&s->arena, mark);
 }
 
 void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
@@ -277,34 +323,7 @@ void outbox_tick(struct storage *s, struct shard_copy *c, struct effects *fx)
 	    (c->state != SHARD_SERVING && c->placement.lead == s->options.self))
 		return;
 	c->outbox_pushed_ms = s->now_ms;
-	drop_known(s, c);
-	struct envelope envelope = {.type = MSG_outbox_push, .epoch = c->placement.epoch};
-	for (uint32_t n = 0; n < c->outbox_count && n < push_most(); n++) {
-		uint32_t index = (c->outbox_cursor + n) % c->outbox_count;
-		const struct outbox_item *item = &c->outbox[index];
-		if (waits_for_parent(c, index)) {
-			REACHED(branch_waits_for_parent);
-			continue;
-		}
-		if (c->state == SHARD_SERVING) {
-			struct arena_mark mark = arena_mark(&s->arena);
-			struct change change;
-			if (decode_branch(s, item->change, &change))
-				order(s, c, &change, c->position.applied, fx);
-			arena_rewind(&s->arena, mark);
-			continue;
-		}
-		struct msg_outbox_push m = {.shard = c->id,
-					    .change = item->change,
-					    .applied = c->position.applied,
-					    .entry = item->entry,
-					    .bare = item->bare};
-		envelope.request_id = s->next_request++;
-		fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
-	}
-	/* those in front are pushed again first, while they are few */
-	c->outbox_cursor =
-	    c->outbox_count > push_most() ? (c->outbox_cursor + push_most()) % c->outbox_count : 0;
+	push_next(s, c, fx);
 }
 
 /* What a peer sends may be anything that can be decoded. */

@@ -146,6 +146,29 @@ static void test_branch_of_a_branch_waits(void **state)
 	expect(b, "-> 12 e1 outbox_push branch:d:2\n");
 }
 
+/* More of them than go at once: each goes when its parent stands, not when its turn comes again. */
+static void test_branches_of_branches_follow_at_once(void **state)
+{
+	enum { BRANCHES = 3 * OUTBOX_PUSH_MAX };
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	for (uint64_t v = 1; v <= BRANCHES; v++) {
+		struct msg_doc_write m = peers_put(b, "d", v);
+		m.branch = true;
+		peers_write(b, 1, &m);
+		assert_int_equal(b->written.status, STATUS_ACCEPTED);
+	}
+	for (uint64_t v = 1; v <= BRANCHES; v++) {
+		struct change change;
+		storage_bench_clear(b);
+		storage_bench_advance(b, 50);
+		CHECK(schema_decode(&schema_change, b->pushed.change, &b->arena, &change));
+		assert_int_equal(change.revision.generation, v);
+		peers_append(b, 1, 1, 1 + v, 2 + v, &change);
+	}
+	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
+}
+
 /* A client has replicated a child of its branch, and so the branch. The lead takes neither that any
  * more, nor those that were made before it. */
 static void test_known_branch_goes_behind_others(void **state)
@@ -689,6 +712,7 @@ int main(void)
 	    CASE(test_cleanup_with_many_branches),
 	    CASE(test_following_with_many_branches),
 	    CASE(test_branch_of_a_branch_waits),
+	    CASE(test_branches_of_branches_follow_at_once),
 	    CASE(test_known_branch_goes_behind_others),
 	    CASE(test_refused_branch_leaves_a_gap),
 	    CASE(test_lead_orders_a_push_once),
