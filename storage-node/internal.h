@@ -160,7 +160,7 @@ struct outbox_item {
 	struct revision parent;    /* likewise; generation 0: none */
 	struct position entry;     /* that it was here and that was cut; number 0: none */
 	bool names_attachments;
-	bool waits; /* for its parent, which lies here too, and goes first */
+	bool waits; /* for its parent, which lies here too, before it */
 	bool bare;  /* they are not here either (bring.h) */
 };
 

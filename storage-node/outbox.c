@@ -79,8 +79,7 @@ static void count_out(struct shard_copy *c, struct slice id)
 		free(map_remove(&c->outbox_ids, id));
 }
 
-/* A branch of a branch goes after it: the lead would not know its parent, and take it for a
- * document of its own. */
+/* A branch of a branch goes after it. */
 static bool waits_for_parent(const struct shard_copy *c, uint32_t index)
 {
 	const struct outbox_item *item = &c->outbox[index];
@@ -175,8 +174,6 @@ static void outbox_remove(struct storage *s, struct shard_copy *c, uint32_t inde
 	memmove(&c->outbox[index], &c->outbox[index + 1],
 		(c->outbox_count - index - 1) * sizeof *c->outbox);
 	c->outbox_count--;
-	if (index < c->outbox_cursor)
-		c->outbox_cursor--;
 	for (uint32_t i = index; outbox_holds(c, gone.id) && i < c->outbox_count; i++)
 		if (c->outbox[i].waits && revision_equal(&c->outbox[i].parent, &gone.revision) &&
 		    slice_equal(c->outbox[i].id, gone.id))
@@ -258,9 +255,28 @@ static bool is_known(struct storage *s, struct shard_copy *c, const struct outbo
 	       (view->exists && graph_find(&view->doc, &item->revision) != GRAPH_NONE);
 }
 
+/* What was pushed in a turn; points into the outbox. */
+struct pushed {
+	uint32_t count;
+	struct {
+		struct slice id;
+		struct revision revision;
+	} branches[OUTBOX_PUSH_MAX];
+};
+
+/* Its parent goes before it, or need not go any more. */
+static bool can_go(const struct outbox_item *item, const struct pushed *pushed)
+{
+	for (uint32_t i = pushed->count; item->waits && i-- > 0;)
+		if (revision_equal(&pushed->branches[i].revision, &item->parent) &&
+		    slice_equal(pushed->branches[i].id, item->id))
+			return true;
+	return !item->waits;
+}
+
 static bool decode_branch(struct storage *s, struct slice encoded, struct change *out);
-static void order(struct storage *s, struct shard_copy *c, struct change *change, uint64_t applied,
-		  struct effects *fx);
+static void order(struct storage *s, struct shard_copy *c, struct change *change, bool follows,
+		  uint64_t applied, struct effects *fx);
 
 static void push(struct storage *s, struct shard_copy *c, const struct outbox_item *item,
 		 struct effects *fx)
@@ -269,7 +285,7 @@ static void push(struct storage *s, struct shard_copy *c, const struct outbox_it
 		struct arena_mark mark = arena_mark(&s->arena);
 		struct change change;
 		if (decode_branch(s, item->change, &change))
-			order(s, c, &change, c->position.applied, fx);
+			order(s, c, &change, item->waits, c->position.applied, fx);
 		arena_rewind(&s->arena, mark);
 		return;
 	}
@@ -279,22 +295,24 @@ static void push(struct storage *s, struct shard_copy *c, const struct outbox_it
 				    .change = item->change,
 				    .applied = c->position.applied,
 				    .entry = item->entry,
-				    .bare = item->bare};
+				    .bare = item->bare,
+				    .follows = item->waits};
 	fx_send(fx, WHEN_NOW, c->placement.lead, 0, &envelope, &m);
 }
 
-/* Those that can go, from the cursor on. Those that wait take none of the places: the branches of
- * one document may all rest on each other. */
+/* From the cursor on. Those that can't go take none of the places: the branches of one document may
+ * all rest on each other. */
 static void push_next(struct storage *s, struct shard_copy *c, struct effects *fx)
 {
 	struct arena_mark mark = arena_mark(&s->arena);
 	struct document_view view = {0};
+	struct pushed pushed = {0};
 	uint32_t at = c->outbox_cursor;
 	uint32_t passed = 0;
 	for (uint32_t left = push_most(); left > 0 && passed < c->outbox_count;) {
 		at %= c->outbox_count;
 		const struct outbox_item *item = &c->outbox[at];
-		if (item->waits) {
+		if (!can_go(item, &pushed)) {
 			REACHED(branch_waits_for_parent);
 		} else if (is_known(s, c, item, mark, &view)) {
 			REACHED(branch_known_already);
@@ -304,6 +322,8 @@ static void push_next(struct storage *s, struct shard_copy *c, struct effects *f
 			continue;
 		} else {
 			push(s, c, item, fx);
+			pushed.branches[pushed.count].id = item->id;
+			pushed.branches[pushed.count++].revision = item->revision;
 			left--;
 		}
 		at++;
@@ -342,9 +362,10 @@ static bool decode_branch(struct storage *s, struct slice encoded, struct change
 }
 
 /* The lead orders a branch unless its revision is known, applied or pending, or may have been, and
- * was erased since: then its replica lets go of it, or pushes it again when it has applied that. */
-static void order(struct storage *s, struct shard_copy *c, struct change *change, uint64_t applied,
-		  struct effects *fx)
+ * was erased since: then its replica lets go of it, or pushes it again when it has applied that.
+ * One that follows its parent waits for it: it would be taken for a document of its own. */
+static void order(struct storage *s, struct shard_copy *c, struct change *change, bool follows,
+		  uint64_t applied, struct effects *fx)
 {
 	if (s->disk_full || !stream_has_room(s, c) || erase_is_behind(c, change->id, applied))
 		return;
@@ -353,6 +374,11 @@ static void order(struct storage *s, struct shard_copy *c, struct change *change
 	if (view.exists && (graph_find(&view.doc, &change->revision) != GRAPH_NONE ||
 			    document_room(&view.doc, true) != STATUS_OK))
 		return;
+	if (follows && (!view.exists || change->parents_count == 0 ||
+			graph_find(&view.doc, &change->parents[0]) == GRAPH_NONE)) {
+		REACHED(branch_came_before_parent);
+		return;
+	}
 	change->floor = c->floor;
 	change->stamp = change->stamp ? change->stamp : write_stamp(s, c);
 	change->wall_ms = (uint64_t)s->wall_ms;
@@ -417,5 +443,5 @@ void outbox_on_push(struct storage *s, const struct event *e, struct effects *fx
 		return;
 	/* accepted is accepted, whatever the collection has become since */
 	if (shard_is_available(c) || !MUTATION(branch_left))
-		order(s, c, &change, f ? m->applied : UINT64_MAX, fx);
+		order(s, c, &change, m->follows, f ? m->applied : UINT64_MAX, fx);
 }

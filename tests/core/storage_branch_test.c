@@ -125,48 +125,67 @@ static void test_following_with_many_branches(void **state)
 	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), BRANCHES + 2 * COUNT);
 }
 
-static void test_branch_of_a_branch_waits(void **state)
+/* The branches 1 to `count` of a document, each made on the one before. Returns `count` + 1 entries
+ * that hold them, from the second on; in the bench's arena. */
+static struct change *overwrite(struct storage_bench *b, uint64_t count)
 {
-	struct storage_bench *b = *state;
-	peers_follow(b, MODE_AVAILABLE);
-	for (uint64_t v = 1; v <= 2; v++) {
+	struct change *branches = arena_alloc(&b->arena, (count + 1) * sizeof *branches);
+	for (uint64_t v = 1; v <= count; v++) {
 		struct msg_doc_write m = peers_put(b, "d", v);
 		m.branch = true;
 		peers_write(b, 1, &m);
 		assert_int_equal(b->written.status, STATUS_ACCEPTED);
+		const struct revision made = b->written.revision;
+		branches[v] =
+		    (struct change){.kind = CHANGE_BRANCH,
+				    .id = slice_text("d"),
+				    .revision = {made.generation, arena_copy(&b->arena, made.hash)},
+				    .parents = &branches[v - 1].revision,
+				    .parents_count = v > 1,
+				    .body = peers_body(b, v),
+				    .operation_id = peers_operation(b, v)};
 	}
 	storage_bench_clear(b);
+	return branches;
+}
+
+static void test_branch_of_a_branch_follows(void **state)
+{
+	struct storage_bench *b = *state;
+	peers_follow(b, MODE_AVAILABLE);
+	const struct change *branches = overwrite(b, 2);
 	storage_bench_advance(b, 50);
-	expect(b, "-> 12 e1 outbox_push branch:d:1\n");
-	struct change change;
-	CHECK(schema_decode(&schema_change, b->pushed.change, &b->arena, &change));
-	peers_append(b, 1, 1, 2, 3, &change);
+	expect(b, "-> 12 e1 outbox_push branch:d:1\n"
+		  "-> 12 e1 outbox_push follows branch:d:2\n");
+	peers_append(b, 1, 1, 2, 3, &branches[1]);
 	storage_bench_clear(b);
 	storage_bench_advance(b, 50);
 	expect(b, "-> 12 e1 outbox_push branch:d:2\n");
 }
 
-/* More of them than go at once: each goes when its parent stands, not when its turn comes again. */
-static void test_branches_of_branches_follow_at_once(void **state)
+/* More of them than go at once: the next ones go when their parents stand, and hold up no other. */
+static void test_many_branches_of_branches(void **state)
 {
 	enum { BRANCHES = 3 * OUTBOX_PUSH_MAX };
 	struct storage_bench *b = *state;
 	peers_follow(b, MODE_AVAILABLE);
+	const struct change *branches = overwrite(b, BRANCHES);
+	branch_of_each(b, 1, 1);
+	storage_bench_advance(b, 50);
 	for (uint64_t v = 1; v <= BRANCHES; v++) {
-		struct msg_doc_write m = peers_put(b, "d", v);
-		m.branch = true;
-		peers_write(b, 1, &m);
-		assert_int_equal(b->written.status, STATUS_ACCEPTED);
-	}
-	for (uint64_t v = 1; v <= BRANCHES; v++) {
-		struct change change;
+		assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), BRANCHES + 2 - v);
+		peers_append(b, 1, 1, 1 + v, 2 + v, &branches[v]);
+		if (v % OUTBOX_PUSH_MAX != 0)
+			continue;
 		storage_bench_clear(b);
 		storage_bench_advance(b, 50);
-		CHECK(schema_decode(&schema_change, b->pushed.change, &b->arena, &change));
-		assert_int_equal(change.revision.generation, v);
-		peers_append(b, 1, 1, 1 + v, 2 + v, &change);
+		const char *other = "outbox_push branch:document-000001:1\n";
+		assert_non_null(strstr(buf_cstr(&b->trace), other));
+		char next[80];
+		snprintf(next, sizeof next, "outbox_push branch:d:%llu\n",
+			 (unsigned long long)v + 1);
+		assert_true(v == BRANCHES || strstr(buf_cstr(&b->trace), next));
 	}
-	assert_int_equal(peers_pairs(b, STORE_STREAM, 'o'), 0);
 }
 
 /* A client has replicated a child of its branch, and so the branch. The lead takes neither that any
@@ -244,6 +263,31 @@ static void test_lead_orders_a_push_once(void **state)
 	m.change = buf_slice(&bytes);
 	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
 	expect(b, "");
+	buf_close(&bytes);
+}
+
+/* The network, or the lead itself, has dropped what was sent before. */
+static void test_lead_orders_a_branch_after_its_parent(void **state)
+{
+	struct storage_bench *b = *state;
+	struct buf bytes = {0};
+	struct change child = {.kind = CHANGE_BRANCH,
+			       .id = slice_text("d"),
+			       .revision = {2, slice_text("b")},
+			       .parents = &(struct revision){1, slice_text("a")},
+			       .parents_count = 1,
+			       .body = peers_body(b, 2),
+			       .operation_id = peers_operation(b, 2)};
+	peers_lead(b, MODE_AVAILABLE);
+	schema_encode(&schema_change, &child, &bytes);
+	struct msg_outbox_push m = {.shard = SHARD, .change = buf_slice(&bytes), .follows = true};
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	expect(b, "");
+	struct buf parent = {0};
+	(void)push_first(b, &parent);
+	storage_bench_deliver(b, PEER_B, MSG_outbox_push, 1, &m);
+	expect(b, "-> 12 e1 append after=1.3 settled=2 acked=2 branch:d:2\n");
+	buf_close(&parent);
 	buf_close(&bytes);
 }
 
@@ -711,8 +755,9 @@ int main(void)
 	    CASE(test_branch),
 	    CASE(test_cleanup_with_many_branches),
 	    CASE(test_following_with_many_branches),
-	    CASE(test_branch_of_a_branch_waits),
-	    CASE(test_branches_of_branches_follow_at_once),
+	    CASE(test_branch_of_a_branch_follows),
+	    CASE(test_many_branches_of_branches),
+	    CASE(test_lead_orders_a_branch_after_its_parent),
 	    CASE(test_known_branch_goes_behind_others),
 	    CASE(test_refused_branch_leaves_a_gap),
 	    CASE(test_lead_orders_a_push_once),

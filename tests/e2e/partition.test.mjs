@@ -7,6 +7,7 @@ import { check, startCluster, until } from './lib.mjs';
 const CAN_CUT = process.getuid() === 0
   && spawnSync('nft', ['list', 'tables'], { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } }).status === 0;
 const DOCUMENTS = 8; // enough for leads on both sides
+const OVERWRITTEN = 150; // times; more than are offered to a lead at once
 const NODES = ['storage-1', 'storage-2', 'storage-3'];
 const FEW = 'storage-1,gateway-1';
 const MANY = 'coordinator-1,storage-2,storage-3,gateway-2,arbiter-1';
@@ -71,6 +72,14 @@ describe('a partition', { skip: CAN_CUT ? false : 'cutting the network needs roo
     await Promise.all(requests);
   });
 
+  check(() => cluster, 'the other side overwrites a document many times', async () => {
+    const versions = Array.from({ length: OVERWRITTEN }, (_, i) => i + 1);
+    const made = await Promise.all(versions.map(async (version) =>
+      (await cluster.insist('PUT', '/open/often', { ...SIDE_FEW, body: { version } }, [202], CUT_NOTICED_MS)).etag));
+    const generations = made.map((etag) => parseInt(etag.replace('"', ''), 10)).sort((a, b) => a - b);
+    assert.deepEqual(generations, versions, 'each is made on the one before');
+  });
+
   check(() => cluster, 'healed, both sides\' writes are in every document, on every replica', async () => {
     await cluster.dev('heal');
     const expected = { few: 1, many: 1, tags: ['both', 'few'] };
@@ -85,6 +94,7 @@ describe('a partition', { skip: CAN_CUT ? false : 'cutting the network needs roo
       await until(`${name} has an empty outbox`, HEALED_MS,
         async () => (await cluster.metric(name, 'parley_outbox_entries')) === 0);
     }
+    assert.match((await cluster.get('/open/often')).etag, new RegExp(`^"?${OVERWRITTEN}-`), 'each was ordered after its parent');
     for (let round = 0; round < 12; round++) {
       const id = ids[round % ids.length];
       const { json } = await cluster.get(`/open/${id}?consistency=any`, { gateway: 1 + (round % 2) });

@@ -53,8 +53,9 @@ static void print_message(struct storage_bench *b, const struct effect *e, const
 		buf_printf(&b->trace, "shard_newer epoch=%llu lead=%llu",
 			   (unsigned long long)m->shard.epoch, (unsigned long long)m->shard.lead);
 	} else if (type == MSG_outbox_push) {
-		buf_append_text(&b->trace, "outbox_push");
-		print_change(b, ((const struct msg_outbox_push *)message)->change);
+		const struct msg_outbox_push *m = message;
+		buf_append_text(&b->trace, m->follows ? "outbox_push follows" : "outbox_push");
+		print_change(b, m->change);
 	} else {
 		schema_print(schema_of_message(type), message, &b->trace);
 	}
